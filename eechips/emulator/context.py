@@ -12,6 +12,7 @@ from eechips.emulator.request_errors import LimitError
 
 if TYPE_CHECKING:  # the server's own process knows the limits, and does without the libraries of pixels
     from eechips.emulator.model import AssetStore
+    from eechips.emulator.stores import StoreConfig
 
 T = TypeVar("T")
 
@@ -62,6 +63,7 @@ class Context:
         clock: monotonic seconds.
         hint: returns a sentence to add to the message about a missing asset.
         buckets: folder of folders that stand for buckets of Cloud Storage, or None.
+        config: the folders of the store, for methods that change assets; None where there are no such methods.
     """
 
     store: AssetStore
@@ -70,6 +72,7 @@ class Context:
     clock: Callable[[], float] = time.monotonic
     hint: Callable[[str], str] | None = None
     buckets: Path | None = None
+    config: StoreConfig | None = None
     _end: float = field(init=False)
     _notes: dict[tuple[Any, ...], Any] = field(init=False, default_factory=dict)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import shapely
 
-from eechips.emulator import messages, operations, rendering, resources
+from eechips.emulator import access_policies, asset_methods, messages, operations, rendering, resources
 from eechips.emulator.compute_cost import COST, ComputeCost
 from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, WorkerRequest, error_response
@@ -48,7 +48,17 @@ OPERATIONS: Mapping[str, ServiceOperation] = {
     "maps:check": ServiceOperation(rendering.check_map, "maps"),
     "maps.tiles:get": ServiceOperation(rendering.map_tile, "maps"),
     "tables:getFeatures": ServiceOperation(operations.table_features, "tables"),
-    "assets:get": ServiceOperation(resources.get_asset),
+    "assets:create": ServiceOperation(asset_methods.create, "assets:create"),
+    "image:importExternal": ServiceOperation(asset_methods.import_external, "image:importExternal"),
+    "assets:delete": ServiceOperation(asset_methods.delete),
+    "assets:patch": ServiceOperation(asset_methods.patch, "assets:patch"),
+    "assets:copy": ServiceOperation(asset_methods.copy, "assets:copy"),
+    "assets:move": ServiceOperation(asset_methods.move, "assets:move"),
+    "assets:getIamPolicy": ServiceOperation(access_policies.get_policy, "assets:getIamPolicy"),
+    "assets:setIamPolicy": ServiceOperation(access_policies.set_policy, "assets:setIamPolicy"),
+    "assets:testIamPermissions": ServiceOperation(access_policies.test_permissions, "assets:testIamPermissions"),
+    "assets:search": ServiceOperation(asset_methods.search),
+    "assets:get": ServiceOperation(asset_methods.get),
     "assets:getPixels": ServiceOperation(rendering.compute_pixels, "assets:getPixels"),
     "assets:listAssets": ServiceOperation(resources.list_assets),
     "assets:listImages": ServiceOperation(resources.list_images),
@@ -88,7 +98,8 @@ class RequestProcessor:
     def _process(self, request: WorkerRequest) -> tuple[ServiceResponse, str | None]:
         """Process one request; return its response and its workload tag.
 
-        Where assets change meanwhile, the whole request is retried for a while: requests have no side effects.
+        Where assets change meanwhile, the whole request is retried for a while: requests have no side effects, or do
+        not raise such errors after them.
         """
         operation = OPERATIONS[request.operation]
         tag = request.query.get("workloadTag")
@@ -96,7 +107,12 @@ class RequestProcessor:
         while True:
             limits = replace(self._limits, seconds=self._limits.seconds - spent)
             context = Context(
-                self._store, limits, self._config.remote, hint=self._store.hint, buckets=self._config.buckets
+                self._store,
+                limits,
+                self._config.remote,
+                hint=self._store.hint,
+                buckets=self._config.buckets,
+                config=self._config,
             )
             self._store.begin()
             try:

@@ -147,6 +147,16 @@ def check_workload_tag(tag: str) -> None:
         )
 
 
+def _timestamp(value: Any, path: str) -> None:
+    """Check a time: RFC 3339, or seconds and nanoseconds since 1970 as the client's manifests have them."""
+    (_string if not isinstance(value, Mapping) else _message(seconds=_wrapped_integer, nanos=_integer))(value, path)
+
+
+def _mask(value: Any, path: str) -> None:
+    """Check a field mask: text with commas, or the list that the client sends."""
+    (_string if not isinstance(value, Mapping) else _message(paths=_array(_string)))(value, path)
+
+
 _IMAGE_FORMAT = _enum(
     "ImageFileFormat",
     "IMAGE_FILE_FORMAT_UNSPECIFIED", "JPEG", "PNG", "AUTO_JPEG_PNG", "NPY", "GEO_TIFF", "TF_RECORD_IMAGE",
@@ -155,13 +165,14 @@ _IMAGE_FORMAT = _enum(
 _TABLE_FORMAT = _enum(
     "TableFileFormat", "TABLE_FILE_FORMAT_UNSPECIFIED", "CSV", "GEO_JSON", "KML", "KMZ", "SHP", "TF_RECORD_TABLE"
 )
+_AFFINE = _message(
+    scaleX=_number, shearX=_number, translateX=_number, shearY=_number, scaleY=_number, translateY=_number
+)
 _GRID = _message(
     crsCode=_string,
     crsWkt=_string,
     dimensions=_message(width=_integer, height=_integer),
-    affineTransform=_message(
-        scaleX=_number, shearX=_number, translateX=_number, shearY=_number, scaleY=_number, translateY=_number
-    ),
+    affineTransform=_AFFINE,
 )
 _VISUALIZATION = _message(
     ranges=_array(_message(min=_number, max=_number)),
@@ -212,6 +223,100 @@ _IMAGE_FILES = _message(
         collapseBands=_boolean,
         maxMaskedRatio=_wrapped,
     ),
+)
+_ASSET_TYPE = _enum("EarthEngineAsset.Type", "TYPE_UNSPECIFIED", "IMAGE", "IMAGE_COLLECTION", "TABLE", "FOLDER")
+_LOCATION = _message(uris=_array(_string))
+# https://developers.google.com/earth-engine/reference/rest/v1/projects.assets#EarthEngineAsset
+_ASSET: Mapping[str, Check] = {
+    "type": _ASSET_TYPE,
+    **dict.fromkeys(("name", "id", "updateTime", "title", "description", "sizeBytes", "featureCount"), _string),
+    "properties": _object,
+    "startTime": _timestamp,
+    "endTime": _timestamp,
+    "geometry": _object,
+    "bands": _array(_object),
+    "quota": _object,
+    "tilesets": _array(_object),
+    "cloudStorageLocation": _LOCATION,
+    "gcsLocation": _LOCATION,
+}
+
+# https://developers.google.com/earth-engine/reference/rest/Shared.Types/Policy
+_POLICY = _message(
+    version=_integer,
+    bindings=_array(_message(role=_string, members=_array(_string), condition=_object)),
+    auditConfigs=_array(_object),
+    etag=_string,
+)
+_IMPORT: Mapping[str, Check] = {
+    "description": _string,
+    "overwrite": _boolean,
+    "requestId": _string,
+    "priority": _wrapped_integer,
+}
+_MISSING_DATA = _message(values=_array(_number))
+_MANIFEST: Mapping[str, Check] = {
+    "name": _string,
+    "properties": _object,
+    "uriPrefix": _string,
+    "startTime": _timestamp,
+    "endTime": _timestamp,
+    "memo": _string,
+}
+_MASK_BAND = _message(tilesetId=_string, bandIds=_array(_string))
+# https://developers.google.com/earth-engine/reference/rest/v1/ImageManifest
+_IMAGE_MANIFEST = _message(
+    **_MANIFEST,
+    tilesets=_array(
+        _message(
+            id=_string,
+            dataType=_string,
+            crs=_string,
+            sources=_array(_message(uris=_array(_string), affineTransform=_AFFINE, dimensions=_SIZE)),
+        )
+    ),
+    bands=_array(
+        _message(
+            id=_string,
+            tilesetId=_string,
+            tilesetBandIndex=_integer,
+            missingData=_MISSING_DATA,
+            pyramidingPolicy=_string,
+        )
+    ),
+    # The client's own program sends one mask band alone.
+    maskBands=lambda value, path: (_MASK_BAND if isinstance(value, Mapping) else _array(_MASK_BAND))(value, path),
+    footprint=_object,
+    missingData=_MISSING_DATA,
+    pyramidingPolicy=_string,
+    skipMetadataRead=_boolean,
+)
+# https://developers.google.com/earth-engine/reference/rest/v1/TableManifest
+_TABLE_MANIFEST = _message(
+    **_MANIFEST,
+    sources=_array(
+        _message(
+            uris=_array(_string),
+            **dict.fromkeys(
+                (
+                    "charset",
+                    "crs",
+                    "primaryGeometryColumn",
+                    "xColumn",
+                    "yColumn",
+                    "dateFormat",
+                    "csvDelimiter",
+                    "csvQualifier",
+                ),
+                _string,
+            ),
+            maxErrorMeters=_wrapped,
+            maxVertices=_wrapped_integer,
+            geodesic=_boolean,
+        )
+    ),
+    csvColumnDataTypeOverrides=_object,
+    columnDataTypeOverrides=_object,
 )
 
 _REQUESTS: Mapping[str, Check] = {
@@ -279,10 +384,58 @@ _REQUESTS: Mapping[str, Check] = {
         ),
         tileExportOptions=_IMAGE_FILES,
     ),
+    "image:import": _message(**_IMPORT, imageManifest=_IMAGE_MANIFEST),
+    "image:importExternal": _message(imageManifest=_IMAGE_MANIFEST, overwrite=_boolean),
+    "table:import": _message(**_IMPORT, tableManifest=_TABLE_MANIFEST),
+    "assets:create": _message(**_ASSET),
+    "assets:patch": _message(asset=_message(**_ASSET), updateMask=_mask),
+    "assets:copy": _message(destinationName=_string, overwrite=_boolean, bandIds=_array(_string)),
+    "assets:getIamPolicy": _message(options=_object),
+    "assets:setIamPolicy": _message(policy=_POLICY, updateMask=_mask),
+    "assets:testIamPermissions": _message(permissions=_array(_string)),
+    "assets:move": _message(destinationName=_string),
     "tables": _message(
         **_COMPUTATION, name=_string, fileFormat=_TABLE_FORMAT, selectors=_array(_string), filename=_string
     ),
 }
+
+_OF_ASSETS = frozenset(
+    {
+        "assets:getPixels",
+        "assets:create",
+        "assets:patch",
+        "assets:copy",
+        "assets:move",
+        "image:import",
+        "image:importExternal",
+        "table:import",
+        "assets:getIamPolicy",
+        "assets:setIamPolicy",
+        "assets:testIamPermissions",
+    }
+)
+"""Requests without an expression."""
+_MANIFESTS = {
+    "image:import": "imageManifest", "image:importExternal": "imageManifest", "table:import": "tableManifest",
+}  # fmt: skip
+_FREE_FORM = (
+    "properties",
+    "csvColumnDataTypeOverrides",
+    "columnDataTypeOverrides",
+)  # members whose names are users' own
+
+
+def _camel_names(value: Any) -> Any:
+    """Return a message with the names of fields that JSON has: the client also sends ``start_time``.
+
+    Google's JSON parser accepts both: https://protobuf.dev/programming-guides/json/.
+    """
+    if isinstance(value, list):
+        return [_camel_names(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    named = {re.sub(r"_([a-z])", lambda match: match.group(1).upper(), name): item for name, item in value.items()}
+    return {name: item if name in _FREE_FORM else _camel_names(item) for name, item in named.items()}
 
 
 def check(kind: str, body: Any) -> Mapping[str, Any]:
@@ -297,8 +450,14 @@ def check(kind: str, body: Any) -> Mapping[str, Any]:
     """
     if not isinstance(body, Mapping):
         raise InvalidError("Invalid JSON payload received. Unexpected token: an object is expected.")
+    is_asset = kind in _OF_ASSETS
+    if is_asset:
+        body = _camel_names(body)
     _REQUESTS[kind](body, "")
-    if kind != "assets:getPixels" and body.get("expression") is None:
+    manifest = _MANIFESTS.get(kind)
+    if manifest is not None and body.get(manifest) is None:
+        raise InvalidError(f"Required field '{_snake(manifest)}' is missing.")
+    if not is_asset and body.get("expression") is None:
         raise InvalidError("Required field 'expression' is missing.")
     return {name: content for name, content in body.items() if content is not None}
 

@@ -41,7 +41,8 @@ def _stamp(milliseconds: float) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def _kind(asset: Asset) -> str:
+def kind_of(asset: Asset) -> str:
+    """Return the type of an asset, as the REST API names it."""
     if isinstance(asset, ImageAsset):
         return "IMAGE"
     if isinstance(asset, FolderAsset):
@@ -50,7 +51,7 @@ def _kind(asset: Asset) -> str:
 
 
 def _basic(asset: Asset) -> dict[str, Any]:
-    return {"type": _kind(asset), "name": asset_name(asset.id), "id": asset.id}
+    return {"type": kind_of(asset), "name": asset_name(asset.id), "id": asset.id}
 
 
 def asset_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
@@ -99,9 +100,13 @@ def _band(band: dict[str, Any]) -> dict[str, Any]:
     return {"id": band["id"], "dataType": data_type, "grid": grid}
 
 
-def get_asset(request: ServiceRequest, context: Context) -> ServiceResponse:
-    """``assets.get``."""
-    return encode_json(asset_json(_find(request.name, context), Encoder(context)))
+def described(name: str, context: Context) -> dict[str, Any]:
+    """Return the EarthEngineAsset of a name.
+
+    Raises:
+        NotFoundError: if there is no asset of that name.
+    """
+    return asset_json(_find(name, context), Encoder(context))
 
 
 def find_image(name: str, context: Context) -> Image:

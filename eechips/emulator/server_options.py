@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from eechips.emulator.faults import FaultPlan
 from eechips.emulator.quota import Latency
 from eechips.emulator.request_errors import InvalidError
+from eechips.emulator.stores import WritableFolder
 
 if TYPE_CHECKING:  # the server's libraries are an extra, and a help text does without them
     from eechips.emulator.server import ServerConfig
@@ -58,6 +59,10 @@ def _rate(text: str) -> float | None:
     return number
 
 
+def _limit(text: str) -> int | None:
+    return None if text == "none" else _count(text)
+
+
 def _folder(text: str) -> Path:
     folder = Path(text).absolute()
     if folder.exists() and not folder.is_dir():
@@ -84,9 +89,9 @@ def _plan(text: str) -> FaultPlan:
 
 
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
-    "concurrency": lambda text: None if text == "none" else _count(text),
+    "concurrency": _limit,
     "rate": _rate,
-    "minute": lambda text: None if text == "none" else _count(text),
+    "minute": _limit,
     "eecu_hours": _rate,
     "latency": Latency.parse,
     "faults": _plan,
@@ -96,6 +101,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "export_assets": _folder,
     "exports": _count,
     "demo_datasets": _datasets,
+    **dict.fromkeys(("asset_bytes", "asset_count"), _limit),
     **dict.fromkeys(("payload", "pixels", "thumbnail", "response", "elements", "memory"), _count),
     "seconds": _seconds,
 }
@@ -126,8 +132,12 @@ OPTIONS = (
         "DIR",
         "Folder of folders that stand for buckets of Cloud Storage: exports write there; gs:// is read there.",
     ),
-    ServerOption("export-assets", "DIR", "Folder of the assets that exports make; it is served first."),
-    ServerOption("exports", "N", "Exports that run at a time [2]."),
+    ServerOption(
+        "export-assets", "DIR", "Folder of the assets that exports, ingestions and clients make; it is served first."
+    ),
+    ServerOption("exports", "N", "Exports and ingestions that run at a time [2]."),
+    ServerOption("asset-bytes", "BYTES", "Of all assets of a project or user in that folder, or none [none]."),
+    ServerOption("asset-count", "N", "Assets of a project or user in that folder, or none [none]."),
     ServerOption(
         "demo-datasets",
         "all|DIR",
@@ -143,6 +153,9 @@ _QUOTA = ("concurrency", "rate", "minute", "eecu_hours")
 _SERVER = ("latency", "faults", "workers")
 # Names of the export configuration's fields, by their option's.
 _EXPORTS = {"drive": "drive", "buckets": "buckets", "export_assets": "assets", "exports": "running"}
+
+# Names of the writable folder's fields, likewise.
+_STORAGE = {"asset_bytes": "most_bytes", "asset_count": "most_assets"}
 
 
 def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerConfig:
@@ -166,12 +179,17 @@ def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerC
     quota = {name: values[name] for name in _QUOTA if name in values}
     server = {name: values[name] for name in _SERVER if name in values}
     exports = {field: values[name] for name, field in _EXPORTS.items() if name in values}
-    written = [exports["assets"]] if "assets" in exports else []
-    others = {*quota, *server, *_EXPORTS, "demo_datasets"}
+    folder = exports.get("assets")
+    storage = {field: values[name] for name, field in _STORAGE.items() if name in values}
+    if storage and folder is None:
+        raise OptionError("--asset-bytes and --asset-count are limits of the folder of --export-assets: give it, too.")
+    writable = None if folder is None else WritableFolder(folder, exports.get("buckets"), **storage)
+    others = {*quota, *server, *_EXPORTS, *_STORAGE, "demo_datasets"}
     limits = {_LIMITS.get(k, k): v for k, v in values.items() if k not in others}
     store = replace(
         config.store,
-        folders=(*written, *config.store.folders),
+        folders=(*([] if folder is None else [folder]), *config.store.folders),
+        writable=writable,
         buckets=values.get("buckets", config.store.buckets),
     )
     if "demo_datasets" in values:

@@ -53,6 +53,23 @@ def demo_end(environment: Mapping[str, str] | None = None) -> date:
 
 
 @dataclass(frozen=True, slots=True)
+class WritableFolder:
+    """The folder whose assets clients may change.
+
+    Attributes:
+        path: the folder.
+        buckets: folder of folders that stand for buckets of Cloud Storage, or None.
+        most_bytes: of the files of all assets of a project or user; None for no limit.
+        most_assets: of a project or user, folders and collections included; None for no limit.
+    """
+
+    path: Path
+    buckets: Path | None = None
+    most_bytes: int | None = None
+    most_assets: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StoreConfig:
     """The assets to serve.
 
@@ -68,6 +85,7 @@ class StoreConfig:
         buckets: folder of folders that stand for buckets of Cloud Storage; None reads Cloud Storage if ``remote``.
         demo_datasets: which datasets stubs are served of, behind the demo planet: "all" whose bands are known, or
             also those that the STAC collections in a folder describe; None for no stubs.
+        writable: that of the folders whose assets clients may change; None for none.
     """
 
     folders: tuple[Path, ...] = ()
@@ -78,6 +96,7 @@ class StoreConfig:
     demo_until: date = field(default_factory=demo_end)
     buckets: Path | None = None
     demo_datasets: Path | Literal["all"] | None = None
+    writable: WritableFolder | None = None
 
 
 def check(config: StoreConfig) -> None:

@@ -35,11 +35,11 @@ class Folders:
         return self.root / "assets"
 
 
-def export_server(serve: Callable[..., AnyServer], stack: Stack, folders: Folders) -> AnyServer:
-    """Serve the stack, without a quota."""
+def export_server(serve: Callable[..., AnyServer], stack: Stack, folders: Folders, *options: str) -> AnyServer:
+    """Serve the stack, without a quota, and with further options."""
     return serve(
         "--no-demo", "--assets", str(stack.path), "--rate", "none", "--concurrency", "none", "--drive",
-        str(folders.drive), "--buckets", str(folders.buckets), "--export-assets", str(folders.assets),
+        str(folders.drive), "--buckets", str(folders.buckets), "--export-assets", str(folders.assets), *options,
     )  # fmt: skip
 
 

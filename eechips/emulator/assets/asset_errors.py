@@ -5,7 +5,9 @@
     AssetError
     ├── InvalidAssetIdError     an id that Earth Engine would not take, or that would leave the folder
     ├── UnknownAssetError       no asset of that id
-    ├── AssetExistsError        the id, or one above it, is taken by another type of asset
+    ├── AssetExistsError        the id, or one above it, is taken
+    ├── AssetChangeError        an asset that cannot be changed as asked
+    ├── QuotaExceededError      more assets, or bytes of them, than the root may hold
     ├── IngestError             a file that cannot become an asset as asked
     │   ├── UnreadableFileError     missing, or neither a raster nor a vector file that GDAL can read
     │   ├── MissingCrsError         no coordinate reference system, or no georeferencing
@@ -33,7 +35,15 @@ class UnknownAssetError(AssetError):
 
 
 class AssetExistsError(AssetError):
-    """The id, or one above it, is taken by another type of asset."""
+    """The id, or one above it, is taken."""
+
+
+class AssetChangeError(AssetError):
+    """An asset that cannot be changed as asked."""
+
+
+class QuotaExceededError(AssetError):
+    """More assets, or bytes of them, than the root may hold."""
 
 
 class IngestError(AssetError):

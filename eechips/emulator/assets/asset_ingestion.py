@@ -114,7 +114,7 @@ def ingest(
     paths = [Path(files)] if isinstance(files, str | os.PathLike) else [Path(file) for file in files]
     check_id(asset_id)
     found = find_files(paths, pattern=pattern, recursive=recursive)
-    work = _IngestTask(Path(into).absolute(), _properties(properties or {}, time_start, time_end), int(clock() * 1e6))
+    work = IngestTask(Path(into).absolute(), _properties(properties or {}, time_start, time_end), int(clock() * 1e6))
     series = dates is not None or dates_from_bands
     if dates_from_names and (time_start is not None or series or one_image):
         raise IngestError("Dates come from names, or from time_start or bands: choose one of them.")
@@ -168,7 +168,7 @@ def ingest(
 
 
 def _ingest_items(
-    work: _IngestTask,
+    work: IngestTask,
     found: Sequence[SourceFile],
     asset_id: str,
     bands: Sequence[str] | None,
@@ -229,13 +229,21 @@ def parse_pyramiding(policies: Sequence[str]) -> str | dict[str, str] | None:
     return found.get("", found or None)
 
 
-class _IngestTask:
-    """One ingestion into a folder: files first, then all assets at once, or nothing."""
+class IngestTask:
+    """One ingestion into a folder: files first, then all assets at once, or nothing.
 
-    def __init__(self, root: Path, facts: Mapping[str, Any], version: int) -> None:
+    Args:
+        root: the folder.
+        facts: properties of all assets.
+        version: of the assets, in microseconds since 1970.
+        overwrite: whether assets of the same ids are replaced.
+    """
+
+    def __init__(self, root: Path, facts: Mapping[str, Any], version: int, *, overwrite: bool = True) -> None:
         self._root = root
         self.facts = facts
         self._version = version
+        self._overwrite = overwrite
         self._deposit = Deposit(root)
 
     def run(self, kind: str, makers: Mapping[str, Callable[[], AssetRecord]]) -> list[str]:
@@ -246,13 +254,14 @@ class _IngestTask:
         with closing(StoreIndex(self._root)) as index:
             check_free(index, list(makers), kind)  # before hours of writing, not after
         try:
-            publish(self._root, [make() for make in makers.values()])
+            publish(self._root, [make() for make in makers.values()], replace=self._overwrite)
         except BaseException:
             discard(self._root, makers, self._deposit.added)
             raise
         return list(makers)
 
     def image(self, rasters: RasterFiles, plan: ImagePlan, store: _Store = store_bands) -> ImageRecord:
+        """Store the files of an image."""
         stored = store(rasters, plan.sources, self._root, folder_of(plan.id), self._deposit)
         properties = dict(plan.properties)
         for band in stored.bands:
@@ -263,6 +272,7 @@ class _IngestTask:
         return ImageRecord(plan.id, self._version, properties, stored.footprint, stored.files, stored.bands)
 
     def table(self, asset_id: str, read: Callable[[], Features], more: Mapping[str, Any]) -> TableRecord:
+        """Store the file of a table."""
         from eechips.emulator.assets.vector_files import write_table
 
         folder, features = folder_of(asset_id), read()

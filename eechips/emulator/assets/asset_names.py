@@ -12,6 +12,7 @@ from eechips.emulator.assets.asset_errors import InvalidAssetIdError, UnsafeHref
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_-]")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_/-]*")
+_ROOT = re.compile(r"projects/[^/]+/assets(?=/|$)|(?:users|projects)/[^/]+")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _LONGEST_FILE_NAME = 255
@@ -52,6 +53,17 @@ def ancestors(asset_id: str) -> list[str]:
     """Return ids above an id, from the root ("") down."""
     segments = asset_id.split("/")
     return ["/".join(segments[:count]) for count in range(len(segments))]
+
+
+def root_of(asset_id: str) -> str | None:
+    """Return the top folder of an asset's project or user, to which quotas apply; None for a public asset."""
+    found = _ROOT.match(asset_id)
+    return found.group() if found else None
+
+
+def is_root(asset_id: str) -> bool:
+    """Return whether an id is the root of a store, or the top folder of a project or user."""
+    return asset_id in ("", root_of(asset_id))
 
 
 def folder_of(asset_id: str) -> str:

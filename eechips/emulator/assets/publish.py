@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
+from dataclasses import replace as replace_record
 from pathlib import Path
 from typing import Any
 
 from eechips.emulator.asset_folder import ROOT_DOCUMENT
 from eechips.emulator.assets import stac
 from eechips.emulator.assets.asset_errors import AssetExistsError, AssetWriteError
-from eechips.emulator.assets.asset_names import ancestors, folder_of, is_remote, split_id
+from eechips.emulator.assets.asset_names import ancestors, folder_of, is_remote, is_root, split_id
 from eechips.emulator.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord, TableRecord
 from eechips.emulator.assets.store_files import StagedDocuments, locked, remove, remove_empty, write_json, writing
 from eechips.emulator.assets.store_index import StoreIndex, hrefs_of, stamp_of
+
+_KEPT = "eechips:kept"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPlan:
+    """A folder or collection to be.
+
+    Attributes:
+        kind: which of them.
+        properties: Earth Engine's.
+        is_kept: whether a folder stays one when it gets images. Folders that an ingestion makes become collections.
+    """
+
+    kind: ContainerKind
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    is_kept: bool = True
 
 
 def create(root: Path) -> None:
@@ -50,7 +70,7 @@ def check_free(index: StoreIndex, asset_ids: Sequence[str], kind: str) -> None:
             raise AssetExistsError(f"{parent} is a {above.kind}, so nothing can be put under it: choose another id.")
 
 
-def publish(root: Path, records: Sequence[AssetRecord]) -> None:
+def publish(root: Path, records: Sequence[AssetRecord], *, replace: bool = True) -> None:
     """Make assets part of the store.
 
     A reader sees each of them whole, as it was or as it is now. If the system dies on the way, the next reader
@@ -60,25 +80,105 @@ def publish(root: Path, records: Sequence[AssetRecord]) -> None:
     Args:
         root: the store's folder.
         records: assets whose files are in place; all images or all tables.
+        replace: whether assets of the same ids are replaced.
+
+    Raises:
+        AssetExistsError: see ``check_free``; or an id is there already and shall not be replaced.
+        AssetWriteError: if a document cannot be written, or another process has removed a file meanwhile.
+    """
+    with writing(root), locked(root), closing(StoreIndex(root)) as index:
+        index.ensure()
+        if not replace:
+            for record in records:
+                check_vacant(index, record.id)
+        put(root, index, records, {}, max(record.version for record in records))
+
+
+def check_vacant(index: StoreIndex, asset_id: str) -> None:
+    """Check that no asset has an id.
+
+    Raises:
+        AssetExistsError: with Earth Engine's message, if one has.
+    """
+    if index.container(asset_id) is not None or index.asset(asset_id) is not None:
+        raise AssetExistsError(f"Cannot overwrite asset '{asset_id}'.")
+
+
+def put(
+    root: Path, index: StoreIndex, records: Sequence[AssetRecord], plans: Mapping[str, ContainerPlan], version: int
+) -> None:
+    """Put assets and containers into the store, or replace them. The caller holds the store's lock.
+
+    Args:
+        root: the store's folder.
+        index: of the store, which is fresh.
+        records: assets whose files are in place.
+        plans: folders and collections by id.
+        version: of the change, in microseconds since 1970.
 
     Raises:
         AssetExistsError: see ``check_free``.
         AssetWriteError: if a document cannot be written, or another process has removed a file meanwhile.
     """
-    with writing(root), locked(root), closing(StoreIndex(root)) as index:
-        index.ensure()
-        kind = "image" if isinstance(records[0], ImageRecord) else "table"
-        check_free(index, [record.id for record in records], kind)
-        superseded = _files_to_remove(root, index, records)
-        containers = _Containers(root, index, records)
-        with StagedDocuments() as documents:
-            for record in records:
-                documents.stage(root / stac.item_href(record.id), stac.item(record, containers.href_above(record.id)))
-            containers.stage(documents)
-            documents.commit()
-        index.update(containers.finish(), records)
-        for path in superseded:
-            remove(root, path)
+    for record in records:
+        check_free(index, [record.id], "image" if isinstance(record, ImageRecord) else "table")
+    superseded = _files_to_remove(root, index, records)
+    containers = _Containers(root, index, records, plans, version)
+    with StagedDocuments() as documents:
+        for record in records:
+            documents.stage(root / stac.item_href(record.id), stac.item(record, containers.href_above(record.id)))
+        containers.stage(documents)
+        documents.commit()
+    index.update(containers.finish(), records)
+    for path in superseded:
+        remove(root, path)
+
+
+def withdraw(root: Path, index: StoreIndex, asset_id: str, version: int) -> None:
+    """Take an asset out of the store, with all that is below it. The caller holds the store's lock.
+
+    Its container's document loses its link first: a reader sees all of it, or nothing.
+
+    Args:
+        root: the store's folder.
+        index: of the store, which is fresh.
+        asset_id: of the asset.
+        version: of the change, in microseconds since 1970.
+
+    Raises:
+        AssetWriteError: if its container's document cannot be written.
+    """
+    containers, rows = index.tree(asset_id)
+    own = index.asset(asset_id)
+    if own is not None:
+        rows.append(own)
+    above = index.container(split_id(asset_id)[0])
+    assert above is not None
+    document = stac.read_document(root / above.href)
+    for href in [stac.item_href(asset_id), *(container.href for container in containers[:1])]:
+        stac.drop_link(document, above.href, href)
+    document["updated"] = stac.time_text(version / 1000)
+    write_json(root / above.href, document)
+    changed = replace_record(above, stamp=stamp_of(root / above.href))
+    removed = [row.id for row in rows] + [container.id for container in reversed(containers)]
+    index.update([changed], [], removed)
+    for row in rows:
+        own_folder = folder_of(row.id)
+        files = [href for href in hrefs_of(row) if not is_remote(href) and posixpath.dirname(href) == own_folder]
+        _remove_all(root, own_folder, [*files, stac.item_href(row.id)])
+    for container in reversed(containers):
+        _remove_all(root, folder_of(container.id), [container.href])
+
+
+def policy_href(asset_id: str) -> str:
+    """Return the path of an asset's access policy, relative to the store."""
+    return posixpath.join(folder_of(asset_id), "policy.json")
+
+
+def _remove_all(root: Path, folder: str, hrefs: Sequence[str]) -> None:
+    for href in [*hrefs, f"{folder}/policy.json"]:
+        remove(root, root / href)
+    remove_empty(root / folder)
 
 
 def discard(root: Path, asset_ids: Iterable[str], hrefs: Sequence[str]) -> None:
@@ -101,13 +201,24 @@ def discard(root: Path, asset_ids: Iterable[str], hrefs: Sequence[str]) -> None:
 class _Containers:
     """The folders and collections above new assets: as they were, and as they are to be.
 
-    Folders that hold images are collections, but never the root.
+    Folders that hold images are collections, but never the root, those of users and projects, and those that a client
+    has made.
     """
 
-    def __init__(self, root: Path, index: StoreIndex, records: Sequence[AssetRecord]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        index: StoreIndex,
+        records: Sequence[AssetRecord],
+        plans: Mapping[str, ContainerPlan],
+        version: int,
+    ) -> None:
         self._root = root
         self._records = records
-        names = sorted({name for record in records for name in ancestors(record.id)})
+        self._plans = plans
+        self._version = version
+        ids = [*plans, *(record.id for record in records)]
+        names = sorted({*plans, *(name for asset_id in ids for name in ancestors(asset_id))})
         self._known = {name: index.container(name) for name in names}
         holders = {split_id(record.id)[0] for record in records if isinstance(record, ImageRecord)} - {""}
         self._kinds = {name: self._kind(name, name in holders) for name in names}
@@ -131,7 +242,14 @@ class _Containers:
 
     def _kind(self, name: str, holds_images: bool) -> ContainerKind:
         known = self._known[name]
-        return "collection" if holds_images else known.kind if known else "folder"
+        if name in self._plans:
+            return self._plans[name].kind
+        if holds_images and not is_root(name) and not (known is not None and self._is_kept(known)):
+            return "collection"
+        return known.kind if known else "folder"
+
+    def _is_kept(self, known: ContainerRecord) -> bool:
+        return known.kind == "folder" and is_kept(stac.read_document(self._root / known.href))
 
     def _href(self, name: str) -> str:
         known = self._known[name]
@@ -154,13 +272,21 @@ class _Containers:
         stac.add_links(document, href, "item", [stac.item_href(record.id) for record in own])
         if self._kinds[name] == "collection" and own:
             stac.widen(document, own)
-        document["updated"] = stac.time_text(max(record.version for record in self._records) / 1000)
+        if name in self._plans:
+            document["eechips:properties"] = dict(self._plans[name].properties)
+            document[_KEPT] = self._plans[name].is_kept
+        document["updated"] = stac.time_text(self._version / 1000)
         return document
 
     def _record(self, name: str) -> ContainerRecord:
         path = self._root / self._hrefs[name]
         properties = stac.container_properties(stac.read_document(path))
         return ContainerRecord(name, self._kinds[name], self._hrefs[name], stamp_of(path), properties)
+
+
+def is_kept(document: Mapping[str, Any]) -> bool:
+    """Return whether a folder stays one when it gets images; see ``ContainerPlan``."""
+    return bool(document.get(_KEPT))
 
 
 def _depth(name: str) -> tuple[int, str]:

@@ -119,8 +119,8 @@ def item(record: AssetRecord, parent_href: str) -> dict[str, Any]:
     }
     made = pystac.Item(
         id=record.id,
-        geometry=shapely.geometry.mapping(record.footprint),
-        bbox=list(record.footprint.bounds),
+        geometry=None if record.footprint.is_empty else shapely.geometry.mapping(record.footprint),
+        bbox=None if record.footprint.is_empty else list(record.footprint.bounds),
         # STAC wants a time of every item: where none is known, that of its making.
         datetime=_moment(record.version / 1000 if start is None else start),
         properties=extra,

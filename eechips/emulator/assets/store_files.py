@@ -151,6 +151,29 @@ def commit(source: Path, target: Path) -> None:
     _sync(target.parent)
 
 
+def duplicate(source: Path, target: Path) -> bool:
+    """Give a finished file, which is never written again, a second name; copy it where it cannot have one.
+
+    Returns:
+        Whether there was no file of that name: those of a store are named by what they hold.
+
+    Raises:
+        AssetWriteError: if it cannot be written.
+    """
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            return False
+        try:
+            os.link(source, target)
+        except OSError:  # another file system, or one without links
+            with workspace(target.parent) as place:
+                shutil.copyfile(source, place / target.name)
+                commit(place / target.name, target)
+        _sync(target.parent)
+    return True
+
+
 class StagedDocuments:
     """JSON files that are written first and then all put in place: a full disk leaves everything as it was.
 
@@ -192,6 +215,7 @@ class StagedDocuments:
         while self._staged:
             temporary, target = self._staged[0]
             with writing(target):
+                _make_newer(temporary, target)
                 temporary.replace(target)
                 _sync(target.parent)
             self._staged.popleft()
@@ -202,6 +226,14 @@ class StagedDocuments:
     def __exit__(self, *exception: object) -> None:
         for temporary, _ in self._staged:
             temporary.unlink(missing_ok=True)
+
+
+def _make_newer(path: Path, other: Path) -> None:
+    """Make a file newer than another one: two changes may fall into one tick of the file system's clock."""
+    with suppress(FileNotFoundError):
+        before, after = other.stat().st_mtime_ns, path.stat()
+        if after.st_mtime_ns <= before:
+            os.utime(path, ns=(after.st_atime_ns, before + 1))
 
 
 def write_json(target: Path, document: Mapping[str, Any]) -> None:

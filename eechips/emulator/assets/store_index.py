@@ -151,7 +151,7 @@ class StoreIndex:
         else:
             keys = self._select(key, query)
             for start in range(0, len(keys), _BATCH):
-                yield from self._fetch(collection, keys[start : start + _BATCH])
+                yield from self._fetch(collection, key, keys[start : start + _BATCH])
 
     def count(self, collection: str) -> tuple[int, float | None, float | None]:
         """Return the number of images of a container, and their least and greatest ``system:time_start``."""
@@ -170,17 +170,50 @@ class StoreIndex:
             counts.update(connection.execute("SELECT kind, count(*) FROM container WHERE id != '' GROUP BY kind"))
         return {kind: int(counts.get(kind, 0)) for kind in ("folder", "collection", "image", "table")}
 
+    def tree(self, asset_id: str) -> tuple[list[ContainerRecord], list[IndexRow]]:
+        """Return a folder or collection with all containers below it, parents first, and their images and tables."""
+        with self._fresh(asset_id) as connection:
+            found = connection.execute(
+                "SELECT key, id, kind, href, stamp, properties FROM container"
+                " WHERE id = ? OR substr(id, 1, ?) = ? ORDER BY id",
+                (asset_id, len(asset_id) + 1, f"{asset_id}/"),
+            ).fetchall()
+            rows = [
+                IndexRow(join_id(parent, name), *rest)
+                for key, parent, *_ in found
+                for name, *rest in connection.execute(
+                    "SELECT a.name, a.kind, l.value, a.record, a.footprint FROM asset a"
+                    " JOIN layout l ON l.key = a.layout WHERE a.parent = ? ORDER BY a.name",
+                    (key,),
+                )
+            ]
+        containers = [
+            ContainerRecord(own, kind, href, stamp, json.loads(properties))
+            for _, own, kind, href, stamp, properties in found
+        ]
+        return sorted(containers, key=lambda container: container.id.count("/")), rows
+
     def ensure(self) -> None:
         """Rebuild the index if any container's document has changed. The caller holds the store's lock."""
         if not self._is_fresh(None):
             self._make()
 
-    def update(self, containers: Sequence[ContainerRecord], records: Sequence[AssetRecord]) -> None:
-        """Add or replace containers and assets in one transaction. The caller holds the store's lock."""
+    def update(
+        self, containers: Sequence[ContainerRecord], records: Sequence[AssetRecord], removed: Sequence[str] = ()
+    ) -> None:
+        """Add, replace and remove containers and assets in one transaction. The caller holds the store's lock.
+
+        Args:
+            containers: that are new or changed.
+            records: assets, likewise.
+            removed: ids of containers and assets that are no longer there, children before parents.
+        """
         with contextlib.closing(_connect(str(self._path), write=True)) as connection:
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 _write(connection, containers, records)
+                for asset_id in removed:
+                    _delete(connection, asset_id)
                 connection.execute("COMMIT")
             except sqlite3.OperationalError as error:
                 raise AssetWriteError(f"Cannot write {self._path}: {error}.") from error
@@ -310,13 +343,14 @@ class StoreIndex:
         rows = self._all(f"SELECT key FROM asset WHERE {' AND '.join(conditions)} ORDER BY name", *parameters)
         return [row[0] for row in rows]
 
-    def _fetch(self, collection: str, keys: Sequence[int]) -> Iterator[IndexRow]:
+    def _fetch(self, collection: str, parent: int, keys: Sequence[int]) -> Iterator[IndexRow]:
         marks = ",".join("?" * len(keys))
         found = {
             row[0]: IndexRow(join_id(collection, row[1]), *row[2:])
             for row in self._all(
                 "SELECT a.key, a.name, a.kind, l.value, a.record, a.footprint"
-                f" FROM asset a JOIN layout l ON l.key = a.layout WHERE a.key IN ({marks})",
+                f" FROM asset a JOIN layout l ON l.key = a.layout WHERE a.parent = ? AND a.key IN ({marks})",
+                parent,
                 *keys,
             )
         }
@@ -441,6 +475,17 @@ def _write_asset(
         "INSERT OR REPLACE INTO extent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (key, west, east, south, north, moment, moment, parent, parent),
     )
+
+
+def _delete(connection: sqlite3.Connection, asset_id: str) -> None:
+    parent, name = split_id(asset_id)
+    found = connection.execute(
+        "SELECT key FROM asset WHERE parent = (SELECT key FROM container WHERE id = ?) AND name = ?", (parent, name)
+    ).fetchone()
+    if found is not None:
+        connection.execute("DELETE FROM extent WHERE key = ?", found)
+        connection.execute("DELETE FROM asset WHERE key = ?", found)
+    connection.execute("DELETE FROM container WHERE id = ?", (asset_id,))
 
 
 def pack(record: AssetRecord) -> tuple[str, str]:

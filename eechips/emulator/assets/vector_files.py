@@ -66,13 +66,16 @@ def is_vector(path: Path) -> bool:
         return False
 
 
-def read_features(path: Path, *, crs: str | None = None, layer: str | None = None) -> Features:
+def read_features(
+    path: Path, *, crs: str | None = None, layer: str | None = None, encoding: str | None = None
+) -> Features:
     """Read a vector file.
 
     Args:
         path: GeoPackage, GeoJSON, Shapefile, GeoParquet or whatever else GDAL reads.
         crs: in place of the file's own, or None.
         layer: of a file with several.
+        encoding: of its texts, in place of the file's own.
 
     Raises:
         UnreadableFileError: if it cannot be read.
@@ -81,7 +84,7 @@ def read_features(path: Path, *, crs: str | None = None, layer: str | None = Non
         IngestError: if its layers or columns do not suit.
     """
     table, geometry, own_crs = (
-        _read_parquet(path) if path.suffix.lower() in PARQUET_SUFFIXES else _read_layer(path, layer)
+        _read_parquet(path) if path.suffix.lower() in PARQUET_SUFFIXES else _read_layer(path, layer, encoding)
     )
     if table.num_rows == 0:
         raise EmptyTableError(f"{path} has no features, so there is nothing to ingest.")
@@ -99,8 +102,8 @@ def read_features(path: Path, *, crs: str | None = None, layer: str | None = Non
     arrays: dict[str, pa.Array] = {}
     for field, column in zip(table.schema, table.columns, strict=True):
         if field.name not in (geometry, INDEX_COLUMN) and not _PANDAS_INDEX.fullmatch(field.name):
-            arrays[field.name], columns[field.name] = _column(field, column, path)
-    return Features(pa.table(arrays), _to_earth(raw, name, path), columns)
+            arrays[field.name], columns[field.name] = to_column(field, column, path)
+    return Features(pa.table(arrays), to_earth(raw, name, path), columns)
 
 
 def write_table(features: Features, target: Path) -> None:
@@ -139,12 +142,12 @@ def write_table(features: Features, target: Path) -> None:
     pq.write_table(table, target, compression="zstd", row_group_size=_GROUP_ROWS)
 
 
-def _read_layer(path: Path, layer: str | None) -> tuple[pa.Table, str, str | None]:
+def _read_layer(path: Path, layer: str | None, encoding: str | None) -> tuple[pa.Table, str, str | None]:
     try:
         layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
         if layer is None and len(layers) > 1:
             raise IngestError(f"{path} has several layers: choose one of {', '.join(layers)} with layer=….")
-        meta, table = pyogrio.read_arrow(path, layer=layer)
+        meta, table = pyogrio.read_arrow(path, layer=layer, encoding=encoding)
     except DataSourceError as error:
         raise UnreadableFileError(f"{path} cannot be read as a vector file: {error}") from error
     geometry = meta["geometry_name"] or "wkb_geometry"
@@ -169,14 +172,17 @@ def _read_parquet(path: Path) -> tuple[pa.Table, str, str | None]:
     return table.drop_columns(sorted(coverings)), geometry, json.dumps(crs) if isinstance(crs, dict) else crs
 
 
-def _column(field: pa.Field, column: pa.ChunkedArray, path: Path) -> tuple[pa.ChunkedArray, str]:
+def to_column(field: pa.Field, column: pa.ChunkedArray, path: Path) -> tuple[pa.ChunkedArray, str]:
     """Return a column in one of the types that Earth Engine has, and that type's name.
 
     Dates become milliseconds since 1970 and booleans 0 or 1; lists and structures become JSON.
+
+    Raises:
+        IngestError: if tables cannot hold it.
     """
     kind = field.type
     if pa.types.is_dictionary(kind):
-        return _column(field.with_type(kind.value_type), column.cast(kind.value_type), path)
+        return to_column(field.with_type(kind.value_type), column.cast(kind.value_type), path)
     if pa.types.is_boolean(kind) or (pa.types.is_integer(kind) and kind.bit_width < 32) or kind == pa.int32():
         return column.cast(pa.int32()), "Integer"
     if pa.types.is_integer(kind):
@@ -194,7 +200,12 @@ def _column(field: pa.Field, column: pa.ChunkedArray, path: Path) -> tuple[pa.Ch
     raise IngestError(f"The column {field.name!r} of {path} has the type {kind}, which tables cannot hold: drop it.")
 
 
-def _to_earth(geometries: npt.NDArray[np.object_], crs: str, path: Path) -> npt.NDArray[np.object_]:
+def to_earth(geometries: npt.NDArray[np.object_], crs: str, path: Path) -> npt.NDArray[np.object_]:
+    """Return valid two-dimensional geometries in longitude and latitude.
+
+    Raises:
+        IngestError: if the CRS does not cover their coordinates.
+    """
     flat = shapely.force_2d(geometries)
     flat[shapely.is_empty(flat)] = None
     if crs != _EARTH:

@@ -20,6 +20,7 @@ from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.pixels.types import cast_values
 from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.value_json import Encoder
+from eechips.emulator.writable_assets import changes_of, changing, writable_folder
 
 _POLICIES = {name.upper(): resampling for name, resampling in POLICIES.items()}
 _OWN = ("system:index", "system:footprint", "system:id", "system:version", "system:asset_size")
@@ -35,6 +36,22 @@ def check_free(asset: AssetDestination, context: Context) -> None:
         raise InvalidError(f"Invalid asset name: '{asset.uri[:200]}'.")
     if not asset.overwrite and context.store.get(asset.id) is not None:
         raise InvalidError(f"Cannot overwrite asset '{asset.uri}'.")
+    check_quota(asset, context, 0)
+
+
+def check_quota(asset: AssetDestination, context: Context, size: int) -> None:
+    """Check that the folder has room for an asset.
+
+    Args:
+        asset: to be.
+        context: of the task.
+        size: bytes of its files.
+
+    Raises:
+        FailedPreconditionError: if it has none.
+    """
+    with changing():
+        changes_of(writable_folder(context)).check_quota(asset.id, size)
 
 
 def ingest_image(
@@ -65,6 +82,7 @@ def ingest_image(
         for file in files:
             file.close()
     names = [band.name for band in image.bands]
+    check_quota(job.asset, context, sum(path.stat().st_size for path in paths))
     ingest(
         paths, job.asset.root, job.asset.id, one_image=True, bands=names, resampling=resampling,
         properties=_properties(image.properties, context),

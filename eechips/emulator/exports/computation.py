@@ -1,4 +1,4 @@
-"""Compute an export in a process: evaluate its expression, and write its files."""
+"""Compute a task in a process: evaluate its expression and write its files, or ingest files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eechips.emulator.assets.asset_errors import AssetError
 from eechips.emulator.compute_cost import COST, ComputeCost
 from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.evaluation import service_error
-from eechips.emulator.exports import image_files, map_exports, table_exports, videos
+from eechips.emulator.exports import image_files, ingestions, map_exports, table_exports, videos
 from eechips.emulator.exports.jobs import ExportedFile, ExportJob, ExportOutcome
 from eechips.emulator.exports.tasks import CODES, TaskResult
 from eechips.emulator.request_errors import EarthEngineError, InvalidError, UnavailableError
@@ -24,6 +24,8 @@ _EXPORTS: Mapping[str, Export] = {
     "table:export": table_exports.export_table,
     "map:export": map_exports.export_map,
     "video:export": videos.export_video,
+    "image:import": ingestions.import_image,
+    "table:import": ingestions.import_table,
 }
 _PATIENCE = 10.0  # seconds to wait for files of catalogues that are being put in place
 
@@ -49,7 +51,14 @@ def compute(
         store.begin()
         body = messages.check(job.method, messages.decode(job.content))
         tag = body.get("workloadTag")
-        context = Context(store, limits, store_config.remote, hint=store.hint, buckets=store_config.buckets)
+        context = Context(
+            store,
+            limits,
+            store_config.remote,
+            hint=store.hint,
+            buckets=store_config.buckets,
+            config=store_config,
+        )
         files = _EXPORTS[job.method](body, context, job, report)
     except AssetError as failed:
         error = InvalidError(str(failed))

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eechips.emulator.bucket_objects import BUCKET
 from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.stores import asset_id
 
-# https://cloud.google.com/storage/docs/buckets#naming
-_BUCKET = re.compile(r"[a-z0-9][-_.a-z0-9]{1,220}[a-z0-9]")
 _LONGEST_NAME = 200  # of a prefix: file systems allow 255 bytes with coordinates and suffix
 _LONGEST_OBJECT = 900  # of a prefix: Cloud Storage allows 1024 bytes
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f/]")
@@ -108,6 +107,9 @@ def find_destination(body: Mapping[str, Any], config: ExportConfig, task: str) -
     Raises:
         InvalidError: if the request names no destination, the server has no folder for it, or a name is not allowed.
     """
+    manifest = body.get("imageManifest") or body.get("tableManifest")
+    if manifest is not None:
+        return _asset({"name": manifest.get("name"), "overwrite": body.get("overwrite")}, config.assets)
     for name, where in _ELSEWHERE.items():
         if body.get(name) is not None:
             raise InvalidError(f"The local Earth Engine does not export {where}.")
@@ -150,7 +152,7 @@ def _cloud_storage(options: Mapping[str, Any], root: Path | None, task: str, *, 
     if root is None:
         raise _missing("Cloud Storage", "--buckets")
     bucket, prefix = str(options.get("bucket") or ""), str(options.get("filenamePrefix") or task)
-    if not _BUCKET.fullmatch(bucket):
+    if not BUCKET.fullmatch(bucket):
         raise InvalidError(f"Invalid bucket name: '{bucket[:100]}'.")
     if is_map and not prefix.endswith("/"):
         prefix += "/"
@@ -172,6 +174,6 @@ def _is_segment(part: str) -> bool:
 
 def _asset(options: Mapping[str, Any], root: Path | None) -> AssetDestination:
     if root is None:
-        raise _missing("exported assets", "--export-assets")
+        raise _missing("assets of clients", "--export-assets")
     name = str(options.get("name") or "")
     return AssetDestination(root, asset_id(name), bool(options.get("overwrite")), name)

@@ -13,7 +13,13 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
-from eechips.emulator.exports.destinations import ExportConfig, check_request_id, find_destination
+from eechips.emulator.exports.destinations import (
+    AssetDestination,
+    Destination,
+    ExportConfig,
+    check_request_id,
+    find_destination,
+)
 from eechips.emulator.exports.tasks import (
     CANCELLED_CODE,
     DEFAULT_PRIORITY,
@@ -69,6 +75,12 @@ class TaskRun(Protocol):
         ...
 
 
+def _usual_description(method: str, destination: Destination | AssetDestination) -> str:
+    """Return the description of a task that has none: those of ingestions name their asset."""
+    kind = {"image:import": "image", "table:import": "table"}.get(method)
+    return "" if kind is None or isinstance(destination, Destination) else f'Ingest {kind}: "{destination.uri}"'
+
+
 class TaskQueue:
     """The tasks of a server, in memory. Its threads run attempts, which use processes.
 
@@ -118,6 +130,7 @@ class TaskQueue:
             raise InvalidError(f"Invalid priority {priority}: it must be between 0 and {GREATEST_PRIORITY}.")
         task_id = base64.b32encode(secrets.token_bytes(15)).decode()
         destination = find_destination(body, self.config, task_id)
+        description = str(body.get("description") or _usual_description(method, destination))
         digest = hashlib.sha256(content).digest()
         with self._lock:
             known = self._find_request(project, request_id)
@@ -131,7 +144,7 @@ class TaskQueue:
                 )
             now = self._clock()
             task = ExportTask(
-                task_id, project, method, content, request_id, digest, str(body.get("description") or ""), destination,
+                task_id, project, method, content, request_id, digest, description, destination,
                 priority, now, now, workload_tag=body.get("workloadTag"),
             )  # fmt: skip
             self._tasks[project, task_id] = task

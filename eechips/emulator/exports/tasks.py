@@ -18,6 +18,8 @@ TYPES = {
     "table:export": "EXPORT_FEATURES",
     "video:export": "EXPORT_VIDEO",
     "map:export": "EXPORT_TILES",
+    "image:import": "INGEST_IMAGE",
+    "table:import": "INGEST_TABLE",
 }
 """Types of tasks by the method that starts them, as the client names them."""
 
@@ -40,6 +42,7 @@ CODES = {
     "DEADLINE_EXCEEDED": 4,
     "NOT_FOUND": 5,
     "RESOURCE_EXHAUSTED": RESOURCE_CODE,
+    "FAILED_PRECONDITION": 9,
     "INTERNAL": INTERNAL_CODE,
     "UNAVAILABLE": 14,
 }

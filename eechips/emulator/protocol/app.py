@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from eechips.emulator.exports.tasks import TYPES
 from eechips.emulator.messages import error_response
 from eechips.emulator.protocol import bucket_routes, control, discovery_document, static_files, task_routes
 from eechips.emulator.protocol.access import LocalOnly
@@ -109,9 +110,7 @@ def _reject(what: str) -> Handler:
 
 
 _NO_EXPORT = _reject("export classifiers and tiled videos")
-_IMPORT = _reject("take assets from clients: use `eechips assets ingest`")
-_CHANGE = _reject("change assets on behalf of clients: use `eechips assets ingest`, or the files themselves")
-_POLICY = _reject("keep access policies: every client may read everything")
+_LINK = _reject("link assets: copy them")
 _VIEW = _reject("serve FeatureViews: use listFeatures, computeFeatures or a map of the drawn collection")
 _PROJECT = _reject("keep the configuration of projects")
 
@@ -140,31 +139,27 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("POST", "projects/{project}/operations/{id}:cancel", "operations:cancel", task_routes.cancel_operation),
     ("POST", "projects/{project}/operations/{id}:wait", "operations:wait", task_routes.wait_operation),
     ("POST", "projects/{project}/featureView", "featureView:create", _VIEW),
-    *(
-        ("POST", f"projects/{{project}}/{method}", method, task_routes.export(method))
-        for method in ("image:export", "table:export", "video:export", "map:export")
-    ),
+    *(("POST", f"projects/{{project}}/{method}", method, task_routes.start(method)) for method in TYPES),
     *(
         ("POST", f"projects/{{project}}/{kind}:export", f"{kind}:export", _NO_EXPORT)
         for kind in ("videoMap", "classifier")
     ),
-    *(("POST", f"projects/{{project}}/{kind}:import", f"{kind}:import", _IMPORT) for kind in ("image", "table")),
-    ("POST", "projects/{project}/image:importExternal", "image:importExternal", _IMPORT),
-    ("POST", "projects/{project}/assets", "assets:create", _CHANGE),
+    ("POST", "projects/{project}/image:importExternal", "image:importExternal", _evaluate("image:importExternal")),
+    ("POST", "projects/{project}/assets", "assets:create", _evaluate("assets:create")),
     *(
-        ("POST", f"projects/{{project}}/assets/{{asset:path}}:{method}", f"assets:{method}", reject)
-        for method, reject in (
-            ("copy", _CHANGE),
-            ("move", _CHANGE),
-            ("linkAssets", _CHANGE),
-            ("getIamPolicy", _POLICY),
-            ("setIamPolicy", _POLICY),
-            ("testIamPermissions", _POLICY),
+        ("POST", f"projects/{{project}}/assets/{{asset:path}}:{method}", f"assets:{method}", handler)
+        for method, handler in (
+            ("copy", _evaluate("assets:copy")),
+            ("move", _evaluate("assets:move")),
+            ("linkAssets", _LINK),
+            ("getIamPolicy", _evaluate("assets:getIamPolicy")),
+            ("setIamPolicy", _evaluate("assets:setIamPolicy")),
+            ("testIamPermissions", _evaluate("assets:testIamPermissions")),
         )
     ),
-    ("PATCH", "projects/{project}/assets/{asset:path}", "assets:patch", _CHANGE),
-    ("DELETE", "projects/{project}/assets/{asset:path}", "assets:delete", _CHANGE),
-    ("GET", "projects/{project}/assets:search", "assets:search", _reject("search: list folders and collections")),
+    ("PATCH", "projects/{project}/assets/{asset:path}", "assets:patch", _evaluate("assets:patch")),
+    ("DELETE", "projects/{project}/assets/{asset:path}", "assets:delete", _evaluate("assets:delete")),
+    ("GET", "projects/{project}/assets:search", "assets:search", _evaluate("assets:search")),
     ("PATCH", "projects/{project}/config", "config:update", _PROJECT),
     ("GET", "projects/{project}:listAssets", "assets:listAssets", _evaluate("assets:listAssets")),
     ("GET", "projects/{project}/assets:listAssets", "assets:listAssets", _evaluate("assets:listAssets")),

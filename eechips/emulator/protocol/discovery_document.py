@@ -28,13 +28,17 @@ def described(base: str) -> dict[str, Any]:
         methods["listAssets"]["parameters"].update(_query("filter", "view"))
     for kind in ("thumbnails", "filmstripThumbnails", "videoThumbnails", "maps"):
         projects["resources"][kind]["methods"]["create"]["parameters"].update(_query("workloadTag"))
+    assets["methods"]["get"]["parameters"]["name"]["pattern"] = _ASSET  # also "projects/p/assets/", a project's root
     projects["methods"]["getConfig"] = _method("projects.getConfig", "GET", "{+name}", name=_CONFIG)
     projects["methods"]["updateConfig"] = _method("projects.updateConfig", "PATCH", "{+name}", name=_CONFIG)
     projects["methods"]["updateConfig"]["parameters"].update(_query("updateMask"))
     assets["methods"]["listFeatures"] = _method(
-        "projects.assets.listFeatures", "GET", "{+asset}:listFeatures", asset=r"^projects/[^/]+/assets/.*$"
+        "projects.assets.listFeatures", "GET", "{+asset}:listFeatures", asset=_ASSET
     )
     assets["methods"]["listFeatures"]["parameters"].update(_query("region", "filter", "pageToken", "pageSize"))
+    projects["resources"]["image"]["methods"]["importExternal"] = _method(
+        "projects.image.importExternal", "POST", "{+project}/image:importExternal", project=_PROJECT
+    )
     projects["resources"]["tables"] = {"methods": {
         "create": _method("projects.tables.create", "POST", "{+parent}/tables", parent=_PROJECT),
         "getFeatures": _method("projects.tables.getFeatures", "GET", "{+name}:getFeatures", name=_TABLE),
@@ -47,6 +51,7 @@ def described(base: str) -> dict[str, Any]:
 # https://developers.google.com/earth-engine/reference/rest/v1
 _PROJECT = r"^projects/[^/]+$"
 _CONFIG = r"^projects/[^/]+/config$"
+_ASSET = r"^projects/[^/]+/assets/.*$"
 _TABLE = r"^projects/[^/]+/tables/[^/]+$"
 
 

@@ -74,10 +74,25 @@ _UNCHECKED = (None, "AUTO_JPEG_PNG", "PNG", "JPEG")
 _FREE = frozenset(
     {
         *_CHECKED.values(),
-        "assets:get",
-        "assets:listAssets",
-        "assets:listImages",
-        "assets:listFeatures",
+        *(
+            f"assets:{method}"
+            for method in (
+                "get",
+                "create",
+                "delete",
+                "patch",
+                "copy",
+                "move",
+                "listAssets",
+                "listImages",
+                "listFeatures",
+                "getIamPolicy",
+                "setIamPolicy",
+                "testIamPermissions",
+                "search",
+            )
+        ),
+        "image:importExternal",
         "store:describe",
         "store:list",
     }

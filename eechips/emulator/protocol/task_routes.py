@@ -1,4 +1,4 @@
-"""Start exports, and serve their tasks as long-running operations.
+"""Start exports and ingestions, and serve their tasks as long-running operations.
 
 See https://developers.google.com/earth-engine/reference/rest/v1/projects.operations.
 """
@@ -24,16 +24,16 @@ _POLL = 0.05
 _DURATION = re.compile(r"(\d{1,6}(\.\d{1,9})?)s")
 
 
-def export(method: str) -> Handler:
-    """Return the handler of a method that starts an export."""
+def start(method: str) -> Handler:
+    """Return the handler of a method that starts an export or an ingestion."""
 
-    async def start(service: Service, request: Request) -> Response:
+    async def submit(service: Service, request: Request) -> Response:
         content = await service.body(request)
         body = check(method, decode(content))
         service.account.check(service.quota.config.eecu_hours)
         return json_response(service.tasks.submit(request.path_params["project"], method, body, content))
 
-    return start
+    return submit
 
 
 async def list_operations(service: Service, request: Request) -> Response:
