@@ -12,6 +12,7 @@ from eechips.emulator.exports.destinations import ExportConfig
 from eechips.emulator.server import ServerConfig
 from eechips.emulator.server_options import OPTIONS, OptionError, configured
 from eechips.emulator.stores import StoreConfig
+from eechips.emulator.stores import WritableFolder
 
 
 def test_defaults_are_those_of_earth_engine() -> None:
@@ -32,7 +33,7 @@ def test_all_of_them(tmp_path: Path) -> None:
         "pixels": "2000", "thumbnail": "3000", "response": "4000", "elements": "50", "seconds": "2.5",
         "memory": "100000", "workers": "1", "minute": "500", "eecu_hours": "150",
         "drive": str(tmp_path / "drive"), "buckets": str(tmp_path / "buckets"), "export_assets": str(tmp_path / "new"),
-        "exports": "3", "demo_datasets": str(tmp_path),
+        "exports": "3", "demo_datasets": str(tmp_path), "asset_bytes": "7000", "asset_count": "none",
     }  # fmt: skip
     assert given.keys() == {option.name.replace("-", "_") for option in OPTIONS}
     config = configured(ServerConfig(), given)
@@ -41,6 +42,7 @@ def test_all_of_them(tmp_path: Path) -> None:
     assert config.exports == ExportConfig(tmp_path / "drive", tmp_path / "buckets", tmp_path / "new", 3)
     assert config.store.folders == (tmp_path / "new",)
     assert config.store.demo_datasets == tmp_path
+    assert config.store.writable == WritableFolder(tmp_path / "new", tmp_path / "buckets", 7000, None)
     assert config.latency is not None
     assert config.faults.report()["faults"][0]["type"] == "gzip"
     limits = config.limits

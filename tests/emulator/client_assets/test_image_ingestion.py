@@ -226,7 +226,7 @@ def test_an_external_image_is_not_copied(ee: Any, write: Write, folders: Folders
 
 
 @pytest.mark.slow
-def test_a_server_that_is_killed_leaves_no_half_asset(stack: Any, tmp_path: Path) -> None:
+def test_a_server_that_is_killed_leaves_no_half_asset(tmp_path: Path) -> None:
     """The server dies while it writes; the asset is not there, or it is whole."""
     folders = Folders(tmp_path)
     (folders.buckets / "my-bucket").mkdir(parents=True)
@@ -250,8 +250,8 @@ def test_a_server_that_is_killed_leaves_no_half_asset(stack: Any, tmp_path: Path
             with pytest.raises(ee.EEException, match="not found"):
                 ee.data.getAsset(asset)
             assert ingested(ee, manifest) == ""
+            assert not list(folders.assets.rglob(".tmp-*"))
         corner = ee.Image(asset).select("b4")
         np.testing.assert_array_equal(read(ee, corner, (500, 500))["b4"], pixels[3][:500, :500])
-        assert not list(folders.assets.rglob(".tmp-*"))
     finally:
         stop_server(again)
