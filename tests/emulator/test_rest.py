@@ -235,15 +235,14 @@ def test_the_project_s_configuration(ee: Any) -> None:
 def refusals(ee: Any) -> dict[str, Callable[[], Any]]:
     return {
         "no folder for Google Drive": lambda: ee.batch.Export.table.toDrive(ee.FeatureCollection([]), "x").start(),
-        "change assets": lambda: ee.data.createFolder("projects/some-project/assets/new"),
-        "on behalf of clients": lambda: ee.data.deleteAsset(STACK),
-        "eechips assets ingest": lambda: ee.data.copyAsset(f"{STACK}/image_0", f"{STACK}/image_9"),
-        "the files themselves": lambda: ee.data.updateAsset(STACK, {"properties": {}}, ["properties"]),
-        "access policies": lambda: ee.data.getIamPolicy(STACK),
+        "no folder for assets of clients": lambda: ee.data.createFolder("projects/some-project/assets/new"),
+        "start it with --export-assets DIR": lambda: ee.data.deleteAsset(STACK),
+        "has no folder for assets": lambda: ee.data.copyAsset(f"{STACK}/image_0", f"{STACK}/image_9"),
+        "--export-assets": lambda: ee.data.updateAsset(STACK, {"properties": {}}, ["properties"]),
         "configuration of projects": lambda: ee.data.updateProjectConfig(
             {"maxConcurrentExports": 3}, ["max_concurrent_exports"]
         ),
-        "take assets from clients": lambda: ee.data.startIngestion("id", {"name": f"{STACK}/new", "tilesets": []}),
+        "folder for assets of clients: start": lambda: ee.data.startIngestion("id", {"name": "projects/p/assets/new"}),
         "Operation not found": lambda: ee.data.cancelOperation("projects/local/operations/X"),
     }
 
