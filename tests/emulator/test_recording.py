@@ -321,7 +321,7 @@ def test_other_requests_are_evaluated_locally_and_not_kept(
         assert (sent.json(), sent.headers["x-eechips-recording"]) == ({"result": 7}, "filled")
         known = requests.get(f"{server.url}/v1/projects/local/algorithms", timeout=60)
         assert known.headers["x-eechips-recording"] == "recorded"
-        unknown = requests.get(f"{server.url}/v1/projects/local/assets:search", timeout=60)
+        unknown = requests.post(f"{server.url}/v1/projects/local/featureView", json={}, timeout=60)
         assert unknown.json()["error"]["message"].startswith("The local Earth Engine does not")
         counts = requests.get(f"{server.url}/_recording", timeout=60).json()
         assert (counts["refused"], counts["filled"]) == (0, 5)
