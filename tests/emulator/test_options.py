@@ -11,8 +11,7 @@ import pytest
 from eechips.emulator.exports.destinations import ExportConfig
 from eechips.emulator.server import ServerConfig
 from eechips.emulator.server_options import OPTIONS, OptionError, configured
-from eechips.emulator.stores import StoreConfig
-from eechips.emulator.stores import WritableFolder
+from eechips.emulator.stores import StoreConfig, WritableFolder
 
 
 def test_defaults_are_those_of_earth_engine() -> None:
