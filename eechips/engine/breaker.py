@@ -21,6 +21,9 @@ from eechips.manifest.unit_record import Record, State, WorkUnit
 
 ALIKE_LIMIT = 20
 """Consecutive units with the same failure that stop the run."""
+MOST_ALIKE = 1000
+"""The same for failures in the recipe, if some of the first units that started have not ended: those that fail at once
+end before those that wait for the service."""
 REFUSED_LIMIT = 100
 """The same for requests with status 400 once a unit has succeeded: units next to each other in the plan may lie where
 there are no data, for example."""
@@ -47,7 +50,11 @@ class Breaker:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._first: list[str | None] = []
+        self._started = 0
+        self._awaited: set[int] = set()  # positions of the first units that started, until they end
+        self._recipe_failure: str | None = None
+        self._alike = 0  # units that failed with it, if all have
+        self._has_differed = False
         self._key: str | None = None
         self._streak = 0
         self._refused: deque[tuple[str, Record]] = deque(maxlen=_MOST_REOPENED)
@@ -56,6 +63,13 @@ class Breaker:
         self._internal = 0
         self._since = clock()
         self.reopened: list[Record] = []
+
+    def begin(self, task: WorkUnit) -> None:
+        """Note units that start."""
+        if self._started < ALIKE_LIMIT:
+            first = task.units[: ALIKE_LIMIT - self._started]
+            self._awaited.update(unit.position for unit in first)
+            self._started += len(first)
 
     def note(self, task: WorkUnit, outcome: Outcome) -> EechipsError | None:
         """Count an outcome.
@@ -86,12 +100,18 @@ class Breaker:
         )
 
     def _note_recipe(self, record: Record, recipe_failure: str | None) -> RecipeError | None:
-        if len(self._first) >= ALIKE_LIMIT:
+        if self._has_differed:
             return None
-        self._first.append(recipe_failure)
-        if len(self._first) < ALIKE_LIMIT or recipe_failure is None or len(set(self._first)) > 1:
+        self._awaited.discard(record.position)
+        if recipe_failure is None or (self._alike and recipe_failure != self._recipe_failure):
+            self._has_differed = True
             return None
-        message = f"the first {ALIKE_LIMIT} units all failed alike: {record.error}"
+        self._recipe_failure = recipe_failure
+        self._alike += 1
+        limit = MOST_ALIKE if self._awaited else ALIKE_LIMIT
+        if self._alike < limit:
+            return None
+        message = f"the first {limit:,} units all failed alike: {record.error}"
         return RecipeError(message, traceback=record.traceback or "")
 
     def _note_service(

@@ -71,6 +71,10 @@ class Recorder:
         self._notes_files = bool(meta.get(PLANS_GRADUALLY))
         self.is_exclusive = False
 
+    def begin(self, task: WorkUnit) -> None:
+        """Note units that are submitted."""
+        self._breaker.begin(task)
+
     def settle(self, events: Sequence[Finished | Lost]) -> EechipsError | None:
         """Commit the files of units, then record the units: a record never precedes its file.
 

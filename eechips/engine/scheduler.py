@@ -74,6 +74,7 @@ class Scheduler:
                     while not is_draining and (found := self._take()) is not None:
                         task, is_alone = found
                         executor.submit(task, alone=is_alone)
+                        self._recorder.begin(task)
                         if context.slow is not None:
                             for unit in task.units:
                                 context.slow.begin(unit)

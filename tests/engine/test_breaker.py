@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eechips.client.error_classification import raising_recipe_errors
-from eechips.engine.breaker import ALIKE_LIMIT, PATIENCE, REFUSED_LIMIT, Breaker
+from eechips.engine.breaker import ALIKE_LIMIT, MOST_ALIKE, PATIENCE, REFUSED_LIMIT, Breaker
 from eechips.engine.outcome import Outcome
 from eechips.engine.outcome_records import failed
 from eechips.errors import (
@@ -127,3 +127,39 @@ def test_exceptions_of_a_recipe_are_recipe_errors_except_memory_errors() -> None
         raise MemoryError
     with pytest.raises(RecipeError, match="SystemExit: 3"), raising_recipe_errors():
         raise SystemExit(3)
+
+
+def recipe_error() -> RecipeError:
+    try:
+        with raising_recipe_errors():
+            raise ValueError("odd")
+    except RecipeError as error:
+        return error
+
+
+def test_units_that_raise_at_once_do_not_stop_a_run_whose_others_wait_for_the_service() -> None:
+    """Of 40 units every second one raises, and ends before any other."""
+    breaker = Breaker()
+    for position in range(40):
+        breaker.begin(unit(position))
+    error = recipe_error()
+    assert all(failing(breaker, error, 1, position) is None for position in range(1, 40, 2))
+    succeed(breaker, 0)
+    assert failing(breaker, error, 2 * MOST_ALIKE, 100) is None
+
+
+def test_the_first_units_stop_the_run_when_the_last_of_them_has_failed() -> None:
+    breaker = Breaker()
+    for position in range(60):
+        breaker.begin(unit(position))
+    error = recipe_error()
+    assert failing(breaker, error, 50, 1) is None
+    assert type(failing(breaker, error, 1, 0)) is RecipeError
+
+
+def test_units_that_hang_do_not_keep_a_broken_recipe_running() -> None:
+    breaker = Breaker()
+    breaker.begin(unit(0))
+    error = recipe_error()
+    assert failing(breaker, error, MOST_ALIKE - 1, 1) is None
+    assert type(failing(breaker, error, 1, MOST_ALIKE)) is RecipeError
