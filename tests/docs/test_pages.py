@@ -86,7 +86,11 @@ def test_commands_of_eechips_have_the_options_that_a_page_gives_them(page: Path)
 def test_options_in_the_text_of_a_page_exist(page: Path) -> None:
     text = strip_blocks(page.read_text(encoding="utf-8"))
     spans = re.findall(r"`([^`\n]+)`", text)
-    code = " ".join(span.split(" -- ")[0] for span in spans if not span.startswith(("python ", "gcloud ", "gunicorn ")))
+    code = " ".join(
+        span.split(" -- ")[0]
+        for span in spans
+        if not span.startswith(("python ", "gcloud ", "gunicorn ", "earthengine "))
+    )
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", code))
     assert named - OTHER_OPTIONS - BENCHMARK_OPTIONS - set(list_options(main)) == set()
 
