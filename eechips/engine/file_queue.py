@@ -173,7 +173,7 @@ def _encode_unit(task: WorkUnit) -> dict[str, Any]:
 
 
 def _decode_unit(line: dict[str, Any]) -> WorkUnit:
-    return WorkUnit(**{**line, "unit": canonical_json(line["unit"])})
+    return WorkUnit(**{**line, "unit": canonical_json(line["unit"]), "exported": tuple(line["exported"])})
 
 
 def _encode_event(event: Finished | Lost) -> dict[str, Any]:

@@ -25,7 +25,7 @@ CORNER = (870_000, 1_575_000)
 """Column and row of the quad's first pixel in the world of that zoom."""
 QUADS = "USDA/NAIP/DOQQ"
 QUAD = f"{QUADS}/m_1"
-COLLECTION = "users/me"
+COLLECTION = "users/me/terrain"
 HEIGHTS = f"{COLLECTION}/heights"
 
 

@@ -9,6 +9,7 @@ import requests
 
 from eechips.dashboard.dataset_pictures import dataset_pictures
 from eechips.datasets import find_dataset
+from tests.dashboard.conftest import COLLECTION
 from tests.support.local_earth_engine import Server
 
 PATHS = ["/", "/_page/dashboard.css", "/_page/dashboard.js", "/_page/basemap.json", "/_page/datasets.json"]
@@ -58,8 +59,8 @@ def test_all_assets_outside_of_collections_are_listed(server: Server) -> None:
     found = requests.get(f"{server.url}/_assets", timeout=60).json()
     assert found["is_complete"] is True
     by_id = {each["id"]: each for each in found["assets"]}
-    assert by_id["users/me"]["is_synthetic"] is False
-    assert by_id["users/me"]["type"] == "IMAGE_COLLECTION"
+    assert by_id[COLLECTION]["is_synthetic"] is False
+    assert by_id[COLLECTION]["type"] == "IMAGE_COLLECTION"
     assert by_id["USGS/SRTMGL1_003"]["type"] == "IMAGE"
     assert by_id["COPERNICUS/S2_SR_HARMONIZED"]["type"] == "IMAGE_COLLECTION"
     assert by_id["COPERNICUS/S2_SR_HARMONIZED"]["is_synthetic"] is True

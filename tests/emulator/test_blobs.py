@@ -60,16 +60,18 @@ def test_the_encoding_can_be_given(ee: Any) -> None:
 
 
 def test_missing_files_are_named(ee: Any) -> None:
-    with pytest.raises(ee.EEException, match=r"Blob\.string: gs://docs/nothing\.txt was not found\."):
+    with pytest.raises(
+        ee.EEException, match=r"Blob\.string: Cloud Storage object not found: 'gs://docs/nothing\.txt'\."
+    ):
         ee.Blob("gs://docs/nothing.txt").string().getInfo()
-    with pytest.raises(ee.EEException, match=r"Blob: Invalid Cloud Storage URL 'gs://docs'"):
+    with pytest.raises(ee.EEException, match=r"Blob: Invalid Cloud Storage URI: 'gs://docs'"):
         ee.Blob("gs://docs").string().getInfo()
 
 
 def test_addresses_of_other_kinds_are_refused(ee: Any) -> None:
     """A computed address passes the client's own check."""
     for url in ("/etc/passwd", "file:///etc/passwd", "http://127.0.0.1/", "gs://docs/a::file:///etc/passwd"):
-        with pytest.raises(ee.EEException, match="Invalid Cloud Storage URL"):
+        with pytest.raises(ee.EEException, match="Invalid Cloud Storage URI"):
             ee.Blob(ee.String(url)).string().getInfo()
 
 

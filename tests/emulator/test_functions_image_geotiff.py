@@ -80,14 +80,14 @@ def test_blobs_are_read_from_the_folder(ee: Any) -> None:
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("gs://my-bucket/scenes/b.tif", "was not found"),
-        ("gs://other/scenes/a.tif", "was not found"),
-        ("gs://my-bucket/../secret.txt", "was not found"),
-        ("gs://../secret.txt", "was not found"),
-        ("gs://my-bucket/link.txt", "was not found"),
+        ("gs://my-bucket/scenes/b.tif", "object not found"),
+        ("gs://other/scenes/a.tif", "object not found"),
+        ("gs://my-bucket/../secret.txt", "is not the name of a file"),
+        ("gs://../secret.txt", "Invalid Cloud Storage URI"),
+        ("gs://my-bucket/link.txt", "object not found"),
         ("gs://my-bucket/note.txt", "cannot be read as a GeoTIFF"),
-        ("/etc/passwd", "Invalid Cloud Storage URL"),
-        ("gs://my-bucket", "Invalid Cloud Storage URL"),
+        ("/etc/passwd", "Invalid Cloud Storage URI"),
+        ("gs://my-bucket", "Invalid Cloud Storage URI"),
     ],
 )
 def test_what_is_no_geotiff_of_a_bucket(ee: Any, uri: str, message: str) -> None:

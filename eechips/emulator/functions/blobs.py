@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import codecs
 
-from eechips.emulator.cloud_storage import check_url, local_object
+from eechips.emulator.bucket_objects import not_found, parse_uri
+from eechips.emulator.cloud_storage import local_object
 from eechips.emulator.context import Context
 from eechips.emulator.functions.registration import function
 from eechips.emulator.request_errors import InvalidError, LimitError
@@ -14,7 +15,7 @@ from eechips.emulator.values import Blob
 @function("Blob")
 def blob(url: str) -> Blob:
     """Return a file in a bucket; it is read when its contents are used."""
-    check_url(url)
+    parse_uri(url)
     return Blob(url)
 
 
@@ -53,7 +54,7 @@ def _read(context: Context, url: str) -> bytes:
     except ImportError:
         raise InvalidError("Files in Cloud Storage need gcsfs: pip install 'eechips[gcs]'.") from None
     except FileNotFoundError:
-        raise InvalidError(f"{url[:200]} was not found.") from None
+        raise not_found(url) from None
     except OSError as error:
         raise InvalidError(f"{url[:200]} cannot be read: {str(error)[:200]}") from error
     if len(content) > most:

@@ -14,6 +14,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
+from eechips.emulator.bucket_objects import BUCKET, find_object
 from eechips.emulator.pages import page, window
 from eechips.emulator.protocol.http import json_response
 from eechips.emulator.protocol.service import Service
@@ -37,14 +38,15 @@ async def list_objects(service: Service, request: Request) -> Response:
 
 async def read_object(service: Service, request: Request) -> Response:
     """Return an object's content with ``alt=media``, else its metadata."""
-    root, name = _bucket(service, request), request.path_params["object"]
-    path = root / name
-    is_inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
-    if not is_inside or any(part.startswith(".") for part in name.split("/")) or not path.is_file():
-        raise NotFoundError(f"No such object: {request.path_params['bucket']}/{name[:200]}")
+    _bucket(service, request)
+    bucket, name = request.path_params["bucket"], request.path_params["object"]
+    try:
+        path = await asyncio.to_thread(find_object, service.tasks.config.buckets, f"gs://{bucket}/{name}")
+    except InvalidError as error:
+        raise NotFoundError(str(error)) from error
     if request.query_params.get("alt") == "media":
         return FileResponse(path, media_type=_MEDIA_TYPE)
-    return json_response(_describe(request.path_params["bucket"], name, path))
+    return json_response(_describe(bucket, name, path))
 
 
 def _bucket(service: Service, request: Request) -> Path:
@@ -57,7 +59,7 @@ def _bucket(service: Service, request: Request) -> Path:
     buckets, name = service.tasks.config.buckets, request.path_params["bucket"]
     if buckets is None:
         raise NotFoundError("This local Earth Engine has no folder for Cloud Storage: start it with --buckets DIR.")
-    if name.startswith("."):
+    if not BUCKET.fullmatch(name):
         raise InvalidError(f"Invalid bucket name: '{name[:100]}'.")
     return Path(buckets, name)
 
