@@ -12,7 +12,6 @@ nox.options.error_on_external_run = False
 nox.options.sessions = ["lint", "types", "imports", "docs", "tests"]
 
 PARALLEL = ("-n", "3", "--dist", "loadfile")
-PARALLEL_SLOW = ("-n", "4", "--dist", "loadfile")  # slow tests often wait
 
 
 @nox.session
@@ -24,7 +23,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """Run the tests that take minutes: kills, fuzzers, whole runs."""
-    session.run("python", "-m", "pytest", *PARALLEL_SLOW, "-m", "slow", *session.posargs)
+    session.run("python", "-m", "pytest", *PARALLEL, "-m", "slow", *session.posargs)
 
 
 @nox.session

@@ -307,7 +307,7 @@ def test_a_stopped_run_resumes(bucket: Bucket, tmp_path: Path, number: int) -> N
     bucket.between = between
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([*words, "--no-report"], cwd=ROOT, stdout=log, stderr=log)
-        await_that(lambda: bucket.refused > 0)
+        await_that(lambda: bucket.refused > 0 and any(out.rglob("*.tif")))
         process.send_signal(number)
         status = process.wait(60)
     assert status == (130 if number == signal.SIGINT else -signal.SIGKILL), (tmp_path / "log").read_text()
