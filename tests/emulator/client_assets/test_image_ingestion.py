@@ -170,7 +170,7 @@ def test_what_cannot_be_ingested(ee: Any, server: Server, folders: Folders, writ
     (folders.buckets / "my-bucket" / "text.tif").write_text("no raster")
     reasons = {
         "gs://my-bucket/none.tif": "not found",
-        "gs://my-bucket/link.tif": "leads out of its bucket",
+        "gs://my-bucket/link.tif": "object not found",
         "gs://my-bucket/../../secret.tif": "Invalid Cloud Storage URI",
         "gs://../secret.tif": "Invalid Cloud Storage URI",
         f"file://{secret}": "Invalid Cloud Storage URI",
