@@ -151,7 +151,8 @@ class _Reader:
         """Check values of the right types as the command checks them, which tells the first mistake only.
 
         A mistake that goes away without one key, which its message names, is the mistake of that key: the others are
-        checked without it. Where keys are left out, a mistake of no single key may come from that, and is not told.
+        checked without it. Once a key is left out, a mistake that names no key is not reported: leaving the key out may
+        have caused it.
         """
         required = {parameter.name for parameter in command.params if parameter.required}
         left = dict(options)

@@ -78,7 +78,7 @@ def start_export(chip: Chip, place: ExportPlace, unit: str, key: str) -> ExportT
         chip: without an obstacle, see :func:`export_obstacle`.
         place: of the file.
         unit: id of the unit, hexadecimal, with which the name of the file begins.
-        key: makes the request differ from those of other runs, and of other attempts.
+        key: differs between runs and between attempts, so that each has a request id of its own.
 
     Raises:
         EechipsError: classified, if the service does not start it.

@@ -79,7 +79,12 @@ def _page() -> bytes:
         element("link", rel="stylesheet", href="/_page/dashboard.css"),
         element("script", src="/_page/dashboard.js", defer=True),
     )
-    body = element("body", _header(), element("main", _explorer(), _requests(), _tasks()), _footer())
+    body = element(
+        "body",
+        _header(),
+        element("main", _explorer(), _table("requests", "Requests"), _table("tasks", "Tasks")),
+        _footer(),
+    )
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n".encode()
 
 
@@ -221,21 +226,12 @@ def _map() -> Markup:
     return element("div", frame, element("div", element("div", id="layer-legend"), opacity, class_="below-map"))
 
 
-def _requests() -> Markup:
+def _table(name: str, title: str) -> Markup:
     return element(
         "section",
-        element("h2", "Requests ", element("span", id="requests-count", class_="count")),
-        element("div", id="requests-table", class_="wide scroll"),
-        id="requests",
-    )
-
-
-def _tasks() -> Markup:
-    return element(
-        "section",
-        element("h2", "Tasks ", element("span", id="tasks-count", class_="count")),
-        element("div", id="tasks-table", class_="wide scroll"),
-        id="tasks",
+        element("h2", f"{title} ", element("span", id=f"{name}-count", class_="count")),
+        element("div", id=f"{name}-table", class_="wide scroll"),
+        id=name,
     )
 
 

@@ -297,13 +297,7 @@ function makeMap(frame, { onMove, onPick, onProgress, onFailure }) {
   marks.addEventListener("dblclick", (event) => zoomBy(1, event.offsetX, event.offsetY));
   let turned = 0;
   marks.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && document.activeElement !== frame) {
-      hint.hidden = false;
-      clearTimeout(hint.timer);
-      hint.timer = setTimeout(() => (hint.hidden = true), 1500);
-      return;
-    }
-    event.preventDefault();
+    if (!takesWheel(event, frame, hint)) return;
     turned -= event.deltaY / (event.deltaMode ? 3 : 100);
     if (Math.abs(turned) < 1) return;
     zoomBy(Math.sign(turned), event.offsetX, event.offsetY);

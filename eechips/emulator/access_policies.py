@@ -69,10 +69,10 @@ def _existing(request: ServiceRequest, context: Context) -> str:
 
 
 def _is_writable(target: str, context: Context) -> bool:
-    if context.config is None or context.config.writable is None:
+    if context.writable is None:
         return False
     with changing():
-        return bool(changes_of(context.config.writable).has(target))
+        return bool(changes_of(context.writable).has(target))
 
 
 def _policy(target: str, context: Context) -> Mapping[str, Any]:

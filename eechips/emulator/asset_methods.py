@@ -135,7 +135,7 @@ def move(request: ServiceRequest, context: Context) -> ServiceResponse:
 def get(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``assets.get``. The top folder of a project or user has its quota, whether something is in it or not."""
     target = asset_id(request.name)
-    folder = None if context.config is None else context.config.writable
+    folder = context.writable
     if folder is None or not _is_top(target):
         return encode_json(described(request.name, context))
     with changing():

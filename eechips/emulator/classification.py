@@ -1,7 +1,7 @@
 """Classifiers and clusterers: their options, their training data, and the models of scikit-learn behind them.
 
-Earth Engine's own models are those of Smile, LIBSVM and Weka. LIBSVM is the one of scikit-learn too. Trees, forests and
-clusters are of the same algorithms, but draw other random numbers: single predictions may differ, accuracies do not.
+Earth Engine uses the models of Smile, LIBSVM and Weka. scikit-learn contains LIBSVM too. Its trees, forests and
+clusters use the same algorithms, but draw other random numbers: single predictions may differ, accuracies do not.
 """
 
 from __future__ import annotations

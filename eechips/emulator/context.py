@@ -12,7 +12,7 @@ from eechips.emulator.request_errors import LimitError
 
 if TYPE_CHECKING:  # the server's own process knows the limits, and does without the libraries of pixels
     from eechips.emulator.model import AssetStore
-    from eechips.emulator.stores import StoreConfig
+    from eechips.emulator.stores import StoreConfig, WritableFolder
 
 T = TypeVar("T")
 
@@ -59,25 +59,36 @@ class Context:
     Attributes:
         store: the assets.
         limits: of the request.
-        remote: whether files that are not on this machine may be read.
+        config: which assets and files are served; None for those of the store alone.
         clock: monotonic seconds.
         hint: returns a sentence to add to the message about a missing asset.
-        buckets: folder of folders that stand for buckets of Cloud Storage, or None.
-        config: the folders of the store, for methods that change assets; None where there are no such methods.
     """
 
     store: AssetStore
     limits: ServiceLimits = field(default_factory=ServiceLimits)
-    remote: bool = False
+    config: StoreConfig | None = None
     clock: Callable[[], float] = time.monotonic
     hint: Callable[[str], str] | None = None
-    buckets: Path | None = None
-    config: StoreConfig | None = None
     _end: float = field(init=False)
     _notes: dict[tuple[Any, ...], Any] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._end = self.clock() + self.limits.seconds
+
+    @property
+    def remote(self) -> bool:
+        """Whether files that are not on this machine may be read."""
+        return self.config is not None and self.config.remote
+
+    @property
+    def buckets(self) -> Path | None:
+        """The folder of folders that stand for buckets of Cloud Storage, or None."""
+        return None if self.config is None else self.config.buckets
+
+    @property
+    def writable(self) -> WritableFolder | None:
+        """The folder whose assets clients may change, or None."""
+        return None if self.config is None else self.config.writable
 
     def missing(self, id: str, message: str) -> str:
         """Return the service's message about a missing asset, with a hint at existing ones."""

@@ -106,14 +106,7 @@ class RequestProcessor:
         begun, spent, tries = time.monotonic(), 0.0, 0
         while True:
             limits = replace(self._limits, seconds=self._limits.seconds - spent)
-            context = Context(
-                self._store,
-                limits,
-                self._config.remote,
-                hint=self._store.hint,
-                buckets=self._config.buckets,
-                config=self._config,
-            )
+            context = Context(self._store, limits, self._config, hint=self._store.hint)
             self._store.begin()
             try:
                 body = messages.check(operation.message, messages.decode(request.content)) if operation.message else {}

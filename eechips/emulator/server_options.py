@@ -183,7 +183,7 @@ def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerC
     storage = {field: values[name] for name, field in _STORAGE.items() if name in values}
     if storage and folder is None:
         raise OptionError("--asset-bytes and --asset-count are limits of the folder of --export-assets: give it, too.")
-    writable = None if folder is None else WritableFolder(folder, exports.get("buckets"), **storage)
+    writable = None if folder is None else WritableFolder(folder, **storage)
     others = {*quota, *server, *_EXPORTS, *_STORAGE, "demo_datasets"}
     limits = {_LIMITS.get(k, k): v for k, v in values.items() if k not in others}
     store = replace(

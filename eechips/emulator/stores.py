@@ -58,13 +58,11 @@ class WritableFolder:
 
     Attributes:
         path: the folder.
-        buckets: folder of folders that stand for buckets of Cloud Storage, or None.
         most_bytes: of the files of all assets of a project or user; None for no limit.
         most_assets: of a project or user, folders and collections included; None for no limit.
     """
 
     path: Path
-    buckets: Path | None = None
     most_bytes: int | None = None
     most_assets: int | None = None
 

@@ -34,12 +34,11 @@ def writable_folder(context: Context) -> WritableFolder:
     Raises:
         FailedPreconditionError: if the server has none; names its option.
     """
-    folder = None if context.config is None else context.config.writable
-    if folder is None:
+    if context.writable is None:
         raise FailedPreconditionError(
             f"This local Earth Engine has no folder for assets of clients: start it with {OPTION} DIR."
         )
-    return folder
+    return context.writable
 
 
 def changes_of(folder: WritableFolder) -> AssetChanges:

@@ -33,3 +33,15 @@ function place(longitude, latitude, digits = 5) {
   const degrees = (value, plus, minus) => `${Math.abs(value).toFixed(digits)}° ${value < 0 ? minus : plus}`;
   return `${degrees(latitude, "N", "S")}, ${degrees(east, "E", "W")}`;
 }
+
+/** Whether a map takes the wheel from the page, which scrolls unless the map was clicked or Ctrl is held; else show the hint. */
+function takesWheel(event, frame, hint) {
+  if (event.ctrlKey || document.activeElement === frame) {
+    event.preventDefault();
+    return true;
+  }
+  hint.hidden = false;
+  clearTimeout(hint.timer);
+  hint.timer = setTimeout(() => (hint.hidden = true), 1500);
+  return false;
+}

@@ -414,13 +414,7 @@ function drawMap() {
   over.addEventListener("pointerleave", () => point(null));
   over.addEventListener("dblclick", (event) => zoom(2, event.offsetX, event.offsetY));
   over.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && document.activeElement !== frame) {
-      hint.hidden = false;
-      clearTimeout(hint.timer);
-      hint.timer = setTimeout(() => (hint.hidden = true), 1500);
-      return;
-    }
-    event.preventDefault();
+    if (!takesWheel(event, frame, hint)) return;
     zoom(2 ** (-event.deltaY / (event.deltaMode ? 10 : 300)), event.offsetX, event.offsetY);
   }, { passive: false });
 

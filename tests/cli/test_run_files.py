@@ -47,6 +47,13 @@ def load(path: Path) -> dict[str, Any]:
     return dict(tomllib.loads(path.read_text(encoding="utf-8")))
 
 
+def mistakes_of(path: Path) -> list[str]:
+    """The lines that a run file with mistakes is refused with."""
+    done = CliRunner().invoke(main, ["run", str(path)])
+    assert done.exit_code == 2
+    return done.stderr.splitlines()
+
+
 def test_all_mistakes_of_a_file_are_listed_at_once(tmp_path: Path) -> None:
     path = write(
         tmp_path / "job.toml",
@@ -69,9 +76,7 @@ def test_all_mistakes_of_a_file_are_listed_at_once(tmp_path: Path) -> None:
         every = "fortnight"
         """,
     )
-    done = CliRunner().invoke(main, ["run", str(path)])
-    assert done.exit_code == 2
-    assert done.stderr.splitlines() == [
+    assert mistakes_of(path) == [
         f"Error: {path} has 9 mistakes:",
         "  [sampel]: a run file has no such table; did you mean 'sample'?",
         "  [sample] has no key 'datset'; did you mean 'dataset'?",
@@ -101,9 +106,7 @@ def test_values_that_the_command_refuses_one_by_one_are_listed_together_with_the
         to = "zarr"
         """,
     )
-    done = CliRunner().invoke(main, ["run", str(path)])
-    assert done.exit_code == 2
-    assert done.stderr.splitlines() == [
+    assert mistakes_of(path) == [
         f"Error: {path} has 7 mistakes:",
         "  [sample] has no key 'datset'; did you mean 'dataset'?",
         "  [sample] per_ecoregion is wrong: 'many' is not a valid integer",

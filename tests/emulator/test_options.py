@@ -41,7 +41,8 @@ def test_all_of_them(tmp_path: Path) -> None:
     assert config.exports == ExportConfig(tmp_path / "drive", tmp_path / "buckets", tmp_path / "new", 3)
     assert config.store.folders == (tmp_path / "new",)
     assert config.store.demo_datasets == tmp_path
-    assert config.store.writable == WritableFolder(tmp_path / "new", tmp_path / "buckets", 7000, None)
+    assert config.store.writable == WritableFolder(tmp_path / "new", 7000, None)
+    assert config.store.buckets == tmp_path / "buckets"
     assert config.latency is not None
     assert config.faults.report()["faults"][0]["type"] == "gzip"
     limits = config.limits

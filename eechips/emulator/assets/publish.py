@@ -201,8 +201,8 @@ def discard(root: Path, asset_ids: Iterable[str], hrefs: Sequence[str]) -> None:
 class _Containers:
     """The folders and collections above new assets: as they were, and as they are to be.
 
-    Folders that hold images are collections, but never the root, those of users and projects, and those that a client
-    has made.
+    Folders that hold images are collections. The root, the top folders of users and projects, and folders that a
+    client has made stay folders.
     """
 
     def __init__(

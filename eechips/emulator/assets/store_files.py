@@ -155,7 +155,7 @@ def duplicate(source: Path, target: Path) -> bool:
     """Give a finished file, which is never written again, a second name; copy it where it cannot have one.
 
     Returns:
-        Whether there was no file of that name: those of a store are named by what they hold.
+        Whether the file is new. A file is named by its content, so that an existing file of the name is the same file.
 
     Raises:
         AssetWriteError: if it cannot be written.

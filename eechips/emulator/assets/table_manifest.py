@@ -45,7 +45,7 @@ def read_manifest(document: Mapping[str, Any], find: FindObject, scratch: Path) 
     Args:
         document: checked manifest.
         find: returns the file of an object.
-        scratch: empty folder for links to files, and for those of archives.
+        scratch: empty folder for links to files, and for the files of archives.
 
     Raises:
         IngestError: if the manifest or its files do not suit.

@@ -159,11 +159,15 @@ class Landsat(ImageSearch):
         return f"LANDSAT/LC{self.number:02d}/C02/T1_L2"
 
     @property
+    def title(self) -> str:
+        """The title of the collection."""
+        return f"USGS Landsat {self.number} Level 2, Collection 2, Tier 1"
+
+    @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
         start, end = (synthetic_label.millis(d.year, d.month, d.day) for d in (self.first, self.until))
-        title = f"USGS Landsat {self.number} Level 2, Collection 2, Tier 1"
-        return synthetic_label.marked({"title": title, "date_range": [start, end]})
+        return synthetic_label.marked({"title": self.title, "date_range": [start, end]})
 
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""

@@ -1,4 +1,4 @@
-"""LANDSAT/LC08/C02/T1, T1_TOA and those of Landsat 9: raw scenes, and reflectance at the top of the atmosphere.
+"""Raw scenes and reflectance at the top of the atmosphere of Landsat 8 and 9 (LANDSAT/LC08/C02/T1, T1_TOA; LC09).
 
 Bands and metadata: https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LC08_C02_T1. The atmosphere adds
 light to that of the surface, most in the blue, and takes its share from what comes through.
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.demo import cloud_cover, landsat, synthetic_label, wrs
+from eechips.emulator.demo import cloud_cover, landsat, wrs
 from eechips.emulator.demo.landsat import Landsat, LandsatOverpass
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.painted_source import PaintedSource
@@ -94,7 +94,7 @@ class Level1Overpass:
         return float(angles.get(name, 0))
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[Any]:
-        """See ``painted_source.PaintedScene``; reflectances and kelvins are those of the raw numbers."""
+        """See ``painted_source.PaintedScene``. Reflectances and kelvins are computed from the raw numbers."""
         sine = math.sin(math.radians(self.elevation))
         result = np.empty(values.shape, dtype=np.float64)
         for n, band in enumerate(bands):
@@ -125,7 +125,7 @@ def _surface_band(name: str) -> str | None:
 
 
 def _panchromatic(grid: PixelGrid) -> PixelGrid:
-    """Return the grid of the band of 15 m: its first and last pixels share their middles with those of 30 m."""
+    """Return the grid of the band of 15 m: its corner pixels have the same centres as the corner pixels of 30 m."""
     edge = grid.transform.a / 2
     corner = (grid.transform.c + edge / 2, grid.transform.f - edge / 2)
     return PixelGrid(
@@ -158,12 +158,9 @@ class LandsatLevel1(Landsat):
         return f"LANDSAT/LC{self.number:02d}/C02/T1{'' if self.is_raw else '_TOA'}"
 
     @property
-    def properties(self) -> Mapping[str, Any]:
-        """Properties of the collection."""
-        kind = "Raw Scenes" if self.is_raw else "TOA Reflectance"
-        start, end = (synthetic_label.millis(d.year, d.month, d.day) for d in (self.first, self.until))
-        title = f"USGS Landsat {self.number} Collection 2 Tier 1 {kind}"
-        return synthetic_label.marked({"title": title, "date_range": [start, end]})
+    def title(self) -> str:
+        """The title of the collection."""
+        return f"USGS Landsat {self.number} Collection 2 Tier 1 {'Raw Scenes' if self.is_raw else 'TOA Reflectance'}"
 
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""

@@ -51,14 +51,7 @@ def compute(
         store.begin()
         body = messages.check(job.method, messages.decode(job.content))
         tag = body.get("workloadTag")
-        context = Context(
-            store,
-            limits,
-            store_config.remote,
-            hint=store.hint,
-            buckets=store_config.buckets,
-            config=store_config,
-        )
+        context = Context(store, limits, store_config, hint=store.hint)
         files = _EXPORTS[job.method](body, context, job, report)
     except AssetError as failed:
         error = InvalidError(str(failed))

@@ -35,7 +35,7 @@ def import_image(
     document, folder = body["imageManifest"], writable_folder(context)
     task = _begin(document, job.asset, folder, context, "IMAGE")
     with RasterFiles(DRIVERS) as rasters:
-        manifest = ImageManifest(document, partial(find_object, folder.buckets), rasters, job.folder)
+        manifest = ImageManifest(document, partial(find_object, context.buckets), rasters, job.folder)
         plan = ImagePlan(job.asset.id, manifest.sources(lambda share: report(share / 2.0)), task.facts)
         with changing():
             changes_of(folder).check_quota(
@@ -55,7 +55,7 @@ def import_table(
     assert job.asset is not None
     document, folder = body["tableManifest"], writable_folder(context)
     task = _begin(document, job.asset, folder, context, "TABLE")
-    features = read_manifest(document, partial(find_object, folder.buckets), job.folder)
+    features = read_manifest(document, partial(find_object, context.buckets), job.folder)
     with changing():
         changes_of(folder).check_quota(job.asset.id, features.table.nbytes)
     task.run("table", {job.asset.id: partial(task.table, job.asset.id, lambda: features, {})})
@@ -74,7 +74,7 @@ def import_external(document: Mapping[str, Any], asset: AssetDestination, contex
     folder = writable_folder(context)
     task = _begin(document, asset, folder, context, "IMAGE")
     with changing(), workspace(folder.path) as scratch, RasterFiles(DRIVERS) as rasters:
-        manifest = ImageManifest(document, partial(find_object, folder.buckets), rasters, scratch)
+        manifest = ImageManifest(document, partial(find_object, context.buckets), rasters, scratch)
         plan = ImagePlan(asset.id, manifest.objects(), task.facts)
         task.run("image", {plan.id: partial(task.image, rasters, plan, refer_to_bands)})
 

@@ -18,7 +18,7 @@ from eechips.emulator.pixels.compute import Joint, all_of
 from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.types import DOUBLE, ranged
 from eechips.emulator.request_errors import InvalidError, LimitError
-from eechips.emulator.values import Array, Collection, ConfusionMatrix, Feature, Value
+from eechips.emulator.values import Collection, ConfusionMatrix, Feature, Value
 
 _ORDER = "band_order"
 """Property of a sample of an image: the names of its bands."""
@@ -240,10 +240,7 @@ def applied_to_features(context: Context, features: Collection, applied: _Applie
         table = table_of(context, features, applied.schema)
         outputs = applied.predict(table) if len(table) else []
         for feature, output in zip(originals, outputs, strict=True):
-            value = Array(output) if np.ndim(output) else output.item()
-            if isinstance(value, Array):
-                value = value.values.tolist()
-            yield feature.with_properties({**feature.properties, applied.name: value})
+            yield feature.with_properties({**feature.properties, applied.name: output.tolist()})
 
     return features.derived(elements)
 
