@@ -24,13 +24,13 @@ from eechips.storage import LocalStore, ObjectStore, is_address
 from eechips.temporary_names import Writer, is_running, new_writer
 from eechips.user_cache import cache_folder
 
-FOLDER_TIMES = LeaseTimes(step=0.5, for_each=0.02, lease=15.0)
+FOLDER_TIMES = LeaseTimes(step=0.5, for_each=0.02, lease=15.0, hurry=0.25)
 """Of a folder, where a record takes a millisecond."""
-STORE_TIMES = LeaseTimes(step=2.0, for_each=0.2, lease=45.0)
+STORE_TIMES = LeaseTimes(step=1.0, for_each=0.1, lease=45.0, hurry=0.5)
 """Of an object store, where it takes some 50 ms, and money."""
 
 _NAME = "quota"
-_VERSION = 1
+_VERSION = 2
 _TERM = re.compile(r"term-(\d{1,12})\.json")
 _RUN = re.compile(r"run-([0-9a-f-]{1,100})\.json")
 _MOST_BYTES = 1 << 20  # of a record

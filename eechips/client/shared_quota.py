@@ -55,7 +55,13 @@ _SMALL_PART, _LARGE_PART = 50, 2
 _SILENT = 3.0
 """Steps without a report after which the slots of a run are no evidence that the limit is used."""
 _LINGER = 1 / 3
-"""Share of the lease for which the slots of a run stay unused whose process is known to have been killed."""
+"""Share of the lease for which the slots of a run stay unused, at most, whose process is known to have been killed."""
+_LONG_REQUEST = 3.0
+"""Times the average, within which nearly all requests end. The slots of a killed run stay unused for so long."""
+_FORGET = 0.9
+"""Factor a step by which the requests of earlier steps count less for their average duration."""
+_SETTLED = 1
+"""Slots of a run that may change hands without hurry."""
 _EAGER = 4
 """Factor by which a run that uses all of its slots could use more."""
 
@@ -76,6 +82,7 @@ class RunReport:
         sent: requests since its beginning.
         rejected: requests with the response 429 since its beginning.
         is_restricted: whether the service announces its restricted mode.
+        seconds: that a request of it takes on average; 0 if that is not known.
         about: what it is, for people.
     """
 
@@ -90,6 +97,7 @@ class RunReport:
     sent: int
     rejected: int
     is_restricted: bool
+    seconds: float
     about: str
 
 
@@ -121,6 +129,7 @@ class TermRecord:
         limit: slots of all runs together.
         grants: by the id of the run, in the order in which they came.
         is_over: whether the leader has left.
+        seconds: that a request of the leader takes on average; 0 if that is not known.
         about: what the leader is, for people.
     """
 
@@ -130,6 +139,7 @@ class TermRecord:
     limit: float
     grants: Mapping[str, Grant] = field(default_factory=dict)
     is_over: bool = False
+    seconds: float = 0.0
     about: str = ""
 
 
@@ -172,14 +182,23 @@ class LeaseTimes:
         step: seconds between two records of a run; twice as long while it is alone.
         for_each: further seconds between two records for each run that shares the quota.
         lease: seconds after which a run without a new record has lost its slots.
+        hurry: seconds between two records of a run while slots change hands, and nobody uses them.
     """
 
     step: float
     for_each: float
     lease: float
+    hurry: float
 
-    def pause(self, others: int) -> float:
-        """Return the seconds to the next record of a run."""
+    def pause(self, others: int, *, is_changing: bool = False) -> float:
+        """Return the seconds to the next record of a run.
+
+        Args:
+            others: runs that share the quota with it.
+            is_changing: whether slots change hands.
+        """
+        if is_changing:
+            return self.hurry
         wanted = self.step + self.for_each * others if others else 2.0 * self.step
         return min(wanted, max(self.step, self.lease / 6.0))
 
@@ -252,6 +271,40 @@ class _Member:
         """Slots that are reserved for the run, and that it could not use."""
         used = 0 if self.report is None else max(self.report.in_flight, self.report.wanted)
         return max(0, self.grant.reserved - used)
+
+
+@dataclass(slots=True)
+class _RequestTime:
+    """How long a request takes on average, by Little's law: the mean in flight divided by the requests a second.
+
+    Attributes:
+        sent: requests since the beginning, when last measured.
+        since: time of that.
+        busy: seconds of requests in flight, of the last steps.
+        ended: requests that ended in them.
+    """
+
+    sent: int
+    since: float
+    busy: float = 0.0
+    ended: float = 0.0
+
+    def measure(self, sent: int, in_flight: int, now: float) -> None:
+        """Record a step.
+
+        Args:
+            sent: requests that have been answered since the beginning, without rejected ones.
+            in_flight: requests that are with the service.
+            now: seconds.
+        """
+        self.busy = self.busy * _FORGET + in_flight * (now - self.since)
+        self.ended = self.ended * _FORGET + sent - self.sent
+        self.sent, self.since = sent, now
+
+    @property
+    def seconds(self) -> float:
+        """The average; 0 if no request has ended."""
+        return self.busy / self.ended if self.ended >= 1.0 else 0.0
 
 
 @dataclass(slots=True)
@@ -362,10 +415,12 @@ class SharedQuota:
         self._watches: dict[str, _Watch] = {}
         self._members: dict[str, _Member] = {}
         self._others = 0
+        self._is_changing = False
         self._lingering: list[tuple[int, float]] = []
         self._proof = _Proof(0, 0)
         self._reported = self._counted = (0, 0)
         self._renewed = clock()
+        self._request_time = _RequestTime(0, clock())
 
     @property
     def is_leader(self) -> bool:
@@ -395,7 +450,7 @@ class SharedQuota:
     @property
     def pause(self) -> float:
         """Seconds to the next step."""
-        return self._times.pause(self._others)
+        return self._times.pause(self._others, is_changing=self._is_changing)
 
     def join(self) -> None:
         """Begin to take part: become the leader, or give up all slots until the leader grants some.
@@ -417,6 +472,8 @@ class SharedQuota:
             EechipsError, OSError: if the place of the records does not respond.
         """
         began = self._clock()
+        use = self._throttle
+        self._request_time.measure(use.sent - use.rejected - use.in_flight, use.in_flight, began)
         terms, runs = self._records.find()
         latest = max(terms, default=0)
         if self._is_leader and self._is_replaced(latest):
@@ -488,7 +545,7 @@ class SharedQuota:
             return
         self._term, self._is_leader, self._lingering = term, True, []
         if before.leader not in ("", self._run) and not before.is_over and self._is_running(before.leader) is False:
-            self._linger(int(limit) - _sum_reserved(kept.values()))
+            self._linger(int(limit) - _sum_reserved(kept.values()), before.seconds)
         self._members = {run: _Member(grant, [(1, grant.slots)], grant.reserved) for run, grant in kept.items()}
         self._watches = {}
         reserved = _sum_reserved(kept.values())
@@ -502,10 +559,13 @@ class SharedQuota:
     def _follow(self) -> None:
         """Apply the grant of this run, and report."""
         grant = self._term.grants.get(self._run, Grant(0, 0, 0, None))
+        before = self._throttle.limit
         self._others = len(self._term.grants.keys() | {self._term.leader}) - (self._run in self._term.grants)
         rates = [rate for rate in (grant.rate, self._rate) if rate is not None]
         use = self._throttle.measure()
         self._throttle.share(QuotaShare(grant.slots, min(rates, default=None), grant.rejected))
+        moved = max(abs(grant.slots - before), use.held - grant.slots)
+        self._is_changing = grant.slots == 0 or moved > _SETTLED
         self._count += 1
         self._records.write_report(self._report(use))
 
@@ -523,6 +583,7 @@ class SharedQuota:
             sent=now.sent,
             rejected=now.rejected,
             is_restricted=now.is_restricted,
+            seconds=self._request_time.seconds,
             about=self._about,
         )
 
@@ -563,7 +624,8 @@ class SharedQuota:
         grants = {run: member.grant for run, member in self._members.items()}
         if is_over:
             self._term = replace(self._term, count=self._term.count + 1)
-        self._records.write_term(replace(self._term, grants=grants, is_over=is_over))
+        seconds = self._request_time.seconds
+        self._records.write_term(replace(self._term, grants=grants, is_over=is_over, seconds=seconds))
 
     def _note_report(self, run: str) -> None:
         """Learn from the report of a run; forget the run if its lease has ended."""
@@ -577,7 +639,8 @@ class SharedQuota:
             watch.note(key, now)
         is_running = self._is_running(run)
         if is_running is False and run in self._members:
-            self._linger(self._members[run].grant.reserved)
+            last = self._members[run].report
+            self._linger(self._members[run].grant.reserved, 0.0 if last is None else last.seconds)
         if is_running is False or now - watch.since > self._times.lease:
             self._members.pop(run, None)  # the watch stays: a report that cannot be removed is no new run
             self._records.remove_report(run)
@@ -594,9 +657,15 @@ class SharedQuota:
         member.note(report, self._term.number)
         member.grant = replace(member.grant, rejected=report.rejected)
 
-    def _linger(self, slots: int) -> None:
-        """Leave the slots of a run that was killed unused for a while: its requests may still be with the service."""
-        self._lingering.append((slots, self._clock() + _LINGER * self._times.lease))
+    def _linger(self, slots: int, seconds: float) -> None:
+        """Leave the slots of a run that was killed unused for a while: its requests may still be with the service.
+
+        Args:
+            slots: of the run.
+            seconds: that a request of it takes on average; 0 if that is not known.
+        """
+        most = _LINGER * self._times.lease
+        self._lingering.append((slots, self._clock() + (min(most, _LONG_REQUEST * seconds) if seconds > 0.0 else most)))
 
     def _prove(self) -> None:
         """Keep account of the limit that was accepted."""
@@ -636,6 +705,8 @@ class SharedQuota:
         if not members:
             lingering = max(0, min(lingering, throttle.total_limit - 1))
             throttle.reserve(lingering, lingering, self._rate, ceiling=own_most, bound=math.inf)
+            # The next report of a run that has just been found shows that it is alive.
+            self._is_changing = any(now - watch.since < 2.0 * self._times.step for watch in self._watches.values())
             return
         ceiling = min(_MOST_SLOTS, own_most + sum(member.report.most if member.report else 0 for member in members))
         total = min(throttle.total_limit, self._proof.limit)
@@ -659,6 +730,11 @@ class SharedQuota:
                 member.change(slots, count)
                 free -= max(0, slots - before.reserved)
             member.grant = replace(member.grant, rate=_part(self._rate, member.grant.slots, total))
+        moving = sum(
+            max(target, member.grant.reserved) - min(target, member.grant.slots)
+            for member, target in zip(members, targets, strict=True)
+        )
+        self._is_changing = moving > _SETTLED * len(members)
 
 
 def _wanted(use: QuotaUse, most: int) -> int:

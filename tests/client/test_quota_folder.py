@@ -21,7 +21,7 @@ from eechips.temporary_names import new_writer
 from tests.support.object_server import missing_packages, serving_objects
 
 ENDPOINT, PROJECT = "https://earthengine-highvolume.googleapis.com", "fields"
-REPORT = RunReport("ab-1", 3, 7, 12, 5, 4, 9, 1000, 120, 2, False, "eechips sample, process 1 on laptop")
+REPORT = RunReport("ab-1", 3, 7, 12, 5, 4, 9, 1000, 120, 2, False, 2.5, "eechips sample, process 1 on laptop")
 TERM = TermRecord(7, "ab-2", 12, 40.0, {"ab-1": Grant(5, 6, 2, 12.5), "ab-3": Grant(0, 0, 0, None)}, about="eechips")
 
 
@@ -125,19 +125,19 @@ def write(folder: Path, name: str, text: str) -> QuotaFolder:
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 2}, {"count": -1}, {"count": "1"}, {"count": True}, {"count": 1e300}, {"held": 1.5}, {"about": 7},
+        {"version": 1}, {"count": -1}, {"count": "1"}, {"count": True}, {"count": 1e300}, {"held": 1.5}, {"about": 7},
         {"is_restricted": 1}, {"wanted": None},
     ],
 )  # fmt: skip
 def test_reports_that_no_run_writes_are_ignored(tmp_path: Path, change: dict[str, object]) -> None:
-    whole = {"version": 1, **dataclasses.asdict(REPORT)}
+    whole = {"version": 2, **dataclasses.asdict(REPORT)}
     assert write(tmp_path, "run-ab-1.json", json.dumps(whole)).read_report("ab-1") == REPORT
     assert write(tmp_path, "run-ab-1.json", json.dumps({**whole, **change})).read_report("ab-1") is None
 
 
 @pytest.mark.parametrize("run", ["../../x", "a/b", "", "a" * 200])
 def test_ids_of_runs_cannot_leave_the_folder(tmp_path: Path, run: str) -> None:
-    content = {"version": 1, **dataclasses.asdict(TERM), "grants": {run: dataclasses.asdict(Grant(1, 1, 0, None))}}
+    content = {"version": 2, **dataclasses.asdict(TERM), "grants": {run: dataclasses.asdict(Grant(1, 1, 0, None))}}
     assert write(tmp_path, "term-7.json", json.dumps(content)).read_term(7) is None
 
 

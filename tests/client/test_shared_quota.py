@@ -7,17 +7,17 @@ import heapq
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.client.permits import QuotaLimits
+from eechips.client.quota_folder import FOLDER_TIMES, STORE_TIMES
 from eechips.client.shared_quota import LeaseTimes, RunReport, SharedQuota, TermRecord, fair_shares
 from eechips.client.throttle import Throttle
 
-TIMES = LeaseTimes(step=0.5, for_each=0.02, lease=15.0)
 STEP = 0.05  # seconds of the simulation
 QUOTA = 40
 
@@ -138,9 +138,12 @@ class World:
         lag: seconds for which a run holds a slot after the service has answered.
         is_visible: whether the runs are on one machine, and see which of them live.
         lasts: whether the service finishes the requests of killed runs.
+        times: of the records.
     """
 
-    def __init__(self, seed: int = 0, quota: int = QUOTA, seconds: float = 1.0) -> None:
+    def __init__(
+        self, seed: int = 0, quota: int = QUOTA, seconds: float = 1.0, times: LeaseTimes = FOLDER_TIMES
+    ) -> None:
         self.random = random.Random(seed)
         self.records, self.runs, self.quota, self.seconds = Records(), [], quota, seconds
         self.runs: list[Run] = []
@@ -151,6 +154,7 @@ class World:
         self.lag = 0.02
         self.is_visible = False
         self.lasts = False
+        self.times = times
 
     def is_running(self, run: str) -> bool | None:
         """Return whether a run lives, if it is on the same machine."""
@@ -168,7 +172,7 @@ class World:
         throttle = Throttle(None, limits, clients=1, clock=clock, lease_clock=clock)
         name = f"{len(self.runs)}"
         view = View(self.records)
-        quota = SharedQuota(view, throttle, name, TIMES, clock=clock, is_running=self.is_running)
+        quota = SharedQuota(view, throttle, name, self.times, clock=clock, is_running=self.is_running)
         run = Run(name, view, throttle, quota, demand)
         self.runs.append(run)
         run.quota.join()
@@ -325,7 +329,7 @@ def test_the_slots_of_a_killed_run_are_free_after_its_lease(victim: int) -> None
     world.start()
     world.pass_time(20)
     world.kill(world.runs[victim])
-    world.pass_time(TIMES.lease * 0.9)
+    world.pass_time(FOLDER_TIMES.lease * 0.9)
     assert world.busy <= 0.85 * QUOTA  # nobody takes them before
     world.pass_time(8)
     world.pass_time(30)
@@ -342,10 +346,65 @@ def test_on_one_machine_the_slots_of_a_killed_run_are_free_when_its_requests_are
         world.start()
     world.pass_time(20)
     world.kill(world.runs[victim])
-    world.pass_time(TIMES.lease / 3 + 4)
+    world.pass_time(FOLDER_TIMES.lease / 3 + 4)
     assert world.rejected <= 0.02 * world.attempts
     world.pass_time(20)
     assert world.busy >= 0.95 * QUOTA
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_the_slots_of_a_killed_run_are_left_for_the_time_that_its_requests_take(victim: int) -> None:
+    world = World(3, times=STORE_TIMES)
+    world.is_visible = world.lasts = True
+    for _ in range(3):
+        world.start()
+    world.pass_time(20)
+    world.kill(world.runs[victim])
+    world.pass_time(2)
+    assert world.busy <= 0.85 * QUOTA  # the service may still compute what the killed run requested
+    world.pass_time(5)
+    world.pass_time(10)
+    assert world.busy >= 0.95 * QUOTA  # a third of the lease would be 15 s
+    assert world.rejected <= 0.02 * world.attempts
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_runs_that_begin_together_fill_the_quota_before_long_in_a_store(seed: int) -> None:
+    world = World(seed, seconds=2.0, times=STORE_TIMES)
+    for _ in range(8):
+        world.start()
+        world.pass_time(0.3)
+    world.pass_time(6)
+    world.pass_time(4)
+    assert world.busy >= 0.9 * QUOTA
+    assert min(run.busy for run in world.runs) >= 2
+    assert world.most <= QUOTA + 2
+
+
+@pytest.mark.parametrize("times", [FOLDER_TIMES, STORE_TIMES])
+def test_runs_whose_shares_do_not_change_write_seldom(times: LeaseTimes) -> None:
+    world = World(2, times=times)
+    for _ in range(4):
+        world.start()
+    world.pass_time(20)
+    before = [report.count for report in world.records.reports.values()]
+    world.pass_time(60)
+    after = [report.count for report in world.records.reports.values()]
+    assert len(after) == 3
+    most = 1.3 * 60 / times.pause(3)
+    assert all(later - earlier <= most for earlier, later in zip(before, after, strict=True))
+
+
+def test_a_run_alone_does_not_hurry_for_a_report_that_nobody_removes() -> None:
+    world = World()
+    first = world.start()
+    world.records.reports["7"] = replace(_report(first), run="7", count=5)
+    world.pass_time(10)
+    assert first.quota.pause == FOLDER_TIMES.pause(0)
+
+
+def _report(run: Run) -> RunReport:
+    return run.quota._report(run.throttle.measure())
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -356,7 +415,7 @@ def test_a_run_that_is_cut_off_keeps_one_slot_and_the_others_take_the_rest(victi
     world.pass_time(20)
     cut = world.runs[victim]
     cut.view.is_cut = True
-    world.pass_time(TIMES.lease + 5)
+    world.pass_time(FOLDER_TIMES.lease + 5)
     assert world.most <= QUOTA + 3
     world.pass_time(30)
     assert cut.quota.is_cut_off
@@ -377,7 +436,7 @@ def test_a_leader_that_was_cut_off_follows_a_run_that_began_after_all_others_had
     world.start()
     world.pass_time(20)
     world.runs[0].view.is_cut = True
-    world.pass_time(TIMES.lease + 5)
+    world.pass_time(FOLDER_TIMES.lease + 5)
     world.leave(world.runs[1])
     assert world.records.terms == {}
     world.start()
@@ -475,7 +534,7 @@ def test_a_record_that_cannot_be_read_is_replaced_after_a_lease() -> None:
     run = world.start()
     view = Damaged(world.records)
     run.quota._records = view
-    world.pass_time(TIMES.lease + 3)
+    world.pass_time(FOLDER_TIMES.lease + 3)
     assert run.quota.is_leader
     assert run.throttle.limit >= 10
 
@@ -526,7 +585,7 @@ def test_whatever_happens_the_quota_is_kept_and_is_full_again_afterwards(
         run.view.is_cut = run.is_paused = False
         run.view.loses = lambda: False
         run.demand = 1000
-    world.pass_time(3 * TIMES.lease)
+    world.pass_time(3 * FOLDER_TIMES.lease)
     world.pass_time(30)
     assert world.busy >= 0.93 * QUOTA
     assert world.excess <= 1
