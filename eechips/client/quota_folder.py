@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eechips.client.shared_quota import Grant, LeaseTimes, RunReport, TermRecord
+from eechips.client.quota_records import Grant, LeaseTimes, RunReport, TermRecord
 from eechips.errors import EechipsError, StorageError, UsageError
 from eechips.received_files import parse_json
 from eechips.removal import ReservedName, remove

@@ -24,183 +24,29 @@ use, and what that leaves is divided equally.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
+from eechips.client.limit_proof import LimitProof
 from eechips.client.permits import QuotaShare, QuotaUse, UsageDelta
+from eechips.client.quota_records import Grant, LeaseTimes, QuotaRecords, RunReport, TermRecord
+from eechips.client.request_time import RequestTime
 from eechips.client.throttle import Throttle, read_lease_clock
 
 _MOST_SLOTS = 1000
 """Slots of all runs together, at most."""
 _SAFE = 0.6
 """Share of the lease after which a run gives up its slots; requests in flight then have the rest to finish."""
-_RECENT = 0.9
-"""Factor by which the requests of earlier steps count less."""
-_FEW, _MOST_REJECTED = 2.0, 0.015
-"""Recent rejections, and their share of all requests, above which the accepted limit is lowered by one."""
-_LEAST = 0.9
-"""Share of the highest accepted limit below which such rejections are taken for accidents: fewer requests would not
-help."""
-_CALM = 10
-"""Requests for each slot after a limit was too high, before the limit is raised near it again: a raise that fails costs
-some rejections."""
-_NEAR = 0.9
-"""Share of a limit that was too high, from which on the limit grows in little steps."""
-_GROWN = 1.1
-"""Share of a limit that was too high, above which an accepted limit shows that the quota has grown. Requests of
-different durations can hide for a while that a limit is too high by one."""
-_SMALL_PART, _LARGE_PART = 50, 2
-"""Parts of the limit by which it grows before the next proof: one of 50, or of 2."""
 _SILENT = 3.0
 """Steps without a report after which the slots of a run are no evidence that the limit is used."""
 _LINGER = 1 / 3
 """Share of the lease for which the slots of a run stay unused, at most, whose process is known to have been killed."""
 _LONG_REQUEST = 3.0
 """Times the average, within which nearly all requests end. The slots of a killed run stay unused for so long."""
-_FORGET = 0.9
-"""Factor a step by which the requests of earlier steps count less for their average duration."""
 _SETTLED = 1
 """Slots of a run that may change hands without hurry."""
 _EAGER = 4
 """Factor by which a run that uses all of its slots could use more."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunReport:
-    """What a run reports.
-
-    Attributes:
-        run: id of the run.
-        count: of its reports; a run whose count changes is alive.
-        term: number of the term whose record it has read.
-        seen: count of that record.
-        held: slots that it may be using.
-        in_flight: requests that are with the service.
-        wanted: slots that it could use.
-        most: slots that it is allowed at most.
-        sent: requests since its beginning.
-        rejected: requests with the response 429 since its beginning.
-        is_restricted: whether the service announces its restricted mode.
-        seconds: that a request of it takes on average; 0 if that is not known.
-        about: what it is, for people.
-    """
-
-    run: str
-    count: int
-    term: int
-    seen: int
-    held: int
-    in_flight: int
-    wanted: int
-    most: int
-    sent: int
-    rejected: int
-    is_restricted: bool
-    seconds: float
-    about: str
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """Share of a run.
-
-    Attributes:
-        slots: that it may use from now on.
-        reserved: slots that it may still be using.
-        rejected: rejections of the run that the leader has taken into account.
-        rate: requests a second; None for no limit.
-    """
-
-    slots: int
-    reserved: int
-    rejected: int
-    rate: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class TermRecord:
-    """What the leader of a term has decided.
-
-    Attributes:
-        number: of the term.
-        leader: id of the run that leads.
-        count: of the records of this term; a leader whose count changes is alive.
-        limit: slots of all runs together.
-        grants: by the id of the run, in the order in which they came.
-        is_over: whether the leader has left.
-        seconds: that a request of the leader takes on average; 0 if that is not known.
-        about: what the leader is, for people.
-    """
-
-    number: int
-    leader: str
-    count: int
-    limit: float
-    grants: Mapping[str, Grant] = field(default_factory=dict)
-    is_over: bool = False
-    seconds: float = 0.0
-    about: str = ""
-
-
-class QuotaRecords(Protocol):
-    """Place of the records of all runs that share a quota.
-
-    Methods raise EechipsError or OSError if the place does not respond; those that remove records do not.
-    """
-
-    def find(self) -> tuple[list[int], list[str]]:
-        """Return the numbers of terms, and the ids of runs with a report."""
-
-    def read_term(self, number: int) -> TermRecord | None:
-        """Return the record of a term; None if it does not exist or is damaged."""
-
-    def read_report(self, run: str) -> RunReport | None:
-        """Return the report of a run; None if it does not exist or is damaged."""
-
-    def create_term(self, record: TermRecord) -> bool:
-        """Write the first record of a term, unless there is one; return whether it was written."""
-
-    def write_term(self, record: TermRecord) -> None:
-        """Replace the record of a term."""
-
-    def write_report(self, report: RunReport) -> None:
-        """Write or replace the report of a run."""
-
-    def remove_term(self, number: int) -> None:
-        """Remove a term, if it exists."""
-
-    def remove_report(self, run: str) -> None:
-        """Remove the report of a run, if it exists."""
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseTimes:
-    """How often runs write, and for how long they are believed to be alive.
-
-    Attributes:
-        step: seconds between two records of a run; twice as long while it is alone.
-        for_each: further seconds between two records for each run that shares the quota.
-        lease: seconds after which a run without a new record has lost its slots.
-        hurry: seconds between two records of a run while slots change hands, and nobody uses them.
-    """
-
-    step: float
-    for_each: float
-    lease: float
-    hurry: float
-
-    def pause(self, others: int, *, is_changing: bool = False) -> float:
-        """Return the seconds to the next record of a run.
-
-        Args:
-            others: runs that share the quota with it.
-            is_changing: whether slots change hands.
-        """
-        if is_changing:
-            return self.hurry
-        wanted = self.step + self.for_each * others if others else 2.0 * self.step
-        return min(wanted, max(self.step, self.lease / 6.0))
 
 
 def fair_shares(total: int, wanted: Sequence[int]) -> list[int]:
@@ -273,112 +119,6 @@ class _Member:
         return max(0, self.grant.reserved - used)
 
 
-@dataclass(slots=True)
-class _RequestTime:
-    """How long a request takes on average, by Little's law: the mean in flight divided by the requests a second.
-
-    Attributes:
-        sent: requests since the beginning, when last measured.
-        since: time of that.
-        busy: seconds of requests in flight, of the last steps.
-        ended: requests that ended in them.
-    """
-
-    sent: int
-    since: float
-    busy: float = 0.0
-    ended: float = 0.0
-
-    def measure(self, sent: int, in_flight: int, now: float) -> None:
-        """Record a step.
-
-        Args:
-            sent: requests that have been answered since the beginning, without rejected ones.
-            in_flight: requests that are with the service.
-            now: seconds.
-        """
-        self.busy = self.busy * _FORGET + in_flight * (now - self.since)
-        self.ended = self.ended * _FORGET + sent - self.sent
-        self.sent, self.since = sent, now
-
-    @property
-    def seconds(self) -> float:
-        """The average; 0 if no request has ended."""
-        return self.busy / self.ended if self.ended >= 1.0 else 0.0
-
-
-@dataclass(slots=True)
-class _Proof:
-    """What the leader knows of the limit, while other runs use it as well.
-
-    It notices rejections of their requests only when they report. So the limit grows by little steps, whose slots the
-    leader uses itself, and they are divided among all when no run has reported a rejection for a while.
-
-    Attributes:
-        limit: slots that were accepted.
-        tried: slots of the limit at the previous step, which has not been rejected yet.
-        rejected_at: a limit that was too high; None if none is known.
-        best: the highest limit that was accepted.
-        proofs: requests without a rejection since the limit has been at least so high.
-        calm: requests since a limit was found to be too high.
-        recent: requests, and rejections of them, of the last steps.
-    """
-
-    limit: int
-    tried: int
-    rejected_at: int | None = None
-    best: int = 0
-    proofs: int = 0
-    calm: int = 0
-    recent: tuple[float, float] = (0.0, 0.0)
-
-    def note(self, limit: int, sent: int, own: int, others: int) -> bool:
-        """Record the limit of a step.
-
-        Args:
-            limit: slots.
-            sent: requests of all runs that were reported since the previous step.
-            own: rejections of this run since then.
-            others: rejections that the other runs have reported since then.
-
-        Returns:
-            Whether the limit is refuted, and falls to ``limit``.
-        """
-        self.calm += sent
-        if limit < self.tried:
-            self.rejected_at, self.calm = self.tried, 0
-        elif self.rejected_at is not None and self.limit > _GROWN * self.rejected_at:
-            self.rejected_at = None  # the quota has grown
-        rejected = own + others
-        self.recent = self.recent[0] * _RECENT + sent, self.recent[1] * _RECENT + rejected
-        if limit > self.limit:
-            if others:
-                self.rejected_at, self.tried, self.proofs, self.calm = self.tried, self.limit, 0, 0
-                return True
-            if own or limit < self.tried or self.tried <= self.limit:
-                self.tried, self.proofs = limit, 0
-            self.proofs += sent
-            if self.proofs > limit:
-                self.limit, self.tried, self.proofs = self.tried, limit, 0
-                self.best, self.recent = max(self.best, self.limit), (0.0, 0.0)
-            return False
-        self.limit, self.tried, self.proofs = limit, limit, 0
-        requests, rejections = self.recent
-        if rejections >= _FEW and rejections > _MOST_REJECTED * requests and limit > max(1.0, _LEAST * self.best):
-            self.rejected_at, self.calm, self.recent = limit, 0, (0.0, 0.0)
-            self.limit = self.tried = limit - 1
-            return True
-        return False
-
-    @property
-    def most(self) -> int:
-        """Slots to which the limit may grow before the next proof."""
-        is_near = self.rejected_at is not None and self.limit >= _NEAR * self.rejected_at
-        if is_near and self.calm < _CALM * self.limit:
-            return self.limit
-        return self.limit + 1 + self.limit // (_SMALL_PART if is_near else _LARGE_PART)
-
-
 class SharedQuota:
     """A run's side of a quota that several runs share. Call :meth:`step` every few seconds from one thread.
 
@@ -417,10 +157,10 @@ class SharedQuota:
         self._others = 0
         self._is_changing = False
         self._lingering: list[tuple[int, float]] = []
-        self._proof = _Proof(0, 0)
+        self._proof = LimitProof(0, 0)
         self._reported = self._counted = (0, 0)
         self._renewed = clock()
-        self._request_time = _RequestTime(0, clock())
+        self._request_time = RequestTime(0, clock())
 
     @property
     def is_leader(self) -> bool:
@@ -552,7 +292,7 @@ class SharedQuota:
         self._throttle.reserve(reserved, 0, self._rate, ceiling=_MOST_SLOTS, bound=limit)
         self._throttle.lead(limit, is_learned=is_learned)
         known = int(limit) + 1 if is_learned else None
-        self._proof = _Proof(int(limit), int(limit), known, best=int(limit))
+        self._proof = LimitProof(int(limit), int(limit), known, best=int(limit))
         self._counted = self._throttle.sent, self._throttle.rejected
         self._records.remove_report(self._run)
 
@@ -674,7 +414,7 @@ class SharedQuota:
         own = throttle.sent - self._counted[0], throttle.rejected - self._counted[1]
         self._counted = throttle.sent, throttle.rejected
         if not self._members:
-            self._proof = _Proof(limit, limit, None if throttle.is_ramping else limit + 1, best=limit)
+            self._proof = LimitProof(limit, limit, None if throttle.is_ramping else limit + 1, best=limit)
         elif self._proof.note(limit, sent + own[0], own[1], rejected):
             throttle.refute(self._proof.limit)
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from eechips.client.connection import ServiceTarget
 from eechips.client.quota_folder import QuotaFolder, default_quota_folder, is_run_alive
-from eechips.client.shared_quota import RunReport, SharedQuota, TermRecord
+from eechips.client.quota_records import RunReport, TermRecord
+from eechips.client.shared_quota import SharedQuota
 from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
 from eechips.engine.executors import find_executor

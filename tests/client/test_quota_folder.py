@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from eechips.client.permits import QuotaLimits
 from eechips.client.quota_folder import QuotaFolder, is_run_alive
-from eechips.client.shared_quota import Grant, QuotaRecords, RunReport, SharedQuota, TermRecord
+from eechips.client.quota_records import Grant, QuotaRecords, RunReport, TermRecord
+from eechips.client.shared_quota import SharedQuota
 from eechips.client.throttle import Throttle
 from eechips.errors import EechipsError
 from eechips.temporary_names import new_writer

@@ -1,0 +1,144 @@
+"""Define the records by which runs share a quota, and the place of the records of all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What a run reports.
+
+    Attributes:
+        run: id of the run.
+        count: of its reports; a run whose count changes is alive.
+        term: number of the term whose record it has read.
+        seen: count of that record.
+        held: slots that it may be using.
+        in_flight: requests that are with the service.
+        wanted: slots that it could use.
+        most: slots that it is allowed at most.
+        sent: requests since its beginning.
+        rejected: requests with the response 429 since its beginning.
+        is_restricted: whether the service announces its restricted mode.
+        seconds: that a request of it takes on average; 0 if that is not known.
+        about: what it is, for people.
+    """
+
+    run: str
+    count: int
+    term: int
+    seen: int
+    held: int
+    in_flight: int
+    wanted: int
+    most: int
+    sent: int
+    rejected: int
+    is_restricted: bool
+    seconds: float
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Share of a run.
+
+    Attributes:
+        slots: that it may use from now on.
+        reserved: slots that it may still be using.
+        rejected: rejections of the run that the leader has taken into account.
+        rate: requests a second; None for no limit.
+    """
+
+    slots: int
+    reserved: int
+    rejected: int
+    rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TermRecord:
+    """What the leader of a term has decided.
+
+    Attributes:
+        number: of the term.
+        leader: id of the run that leads.
+        count: of the records of this term; a leader whose count changes is alive.
+        limit: slots of all runs together.
+        grants: by the id of the run, in the order in which they came.
+        is_over: whether the leader has left.
+        seconds: that a request of the leader takes on average; 0 if that is not known.
+        about: what the leader is, for people.
+    """
+
+    number: int
+    leader: str
+    count: int
+    limit: float
+    grants: Mapping[str, Grant] = field(default_factory=dict)
+    is_over: bool = False
+    seconds: float = 0.0
+    about: str = ""
+
+
+class QuotaRecords(Protocol):
+    """Place of the records of all runs that share a quota.
+
+    Methods raise EechipsError or OSError if the place does not respond; those that remove records do not.
+    """
+
+    def find(self) -> tuple[list[int], list[str]]:
+        """Return the numbers of terms, and the ids of runs with a report."""
+
+    def read_term(self, number: int) -> TermRecord | None:
+        """Return the record of a term; None if it does not exist or is damaged."""
+
+    def read_report(self, run: str) -> RunReport | None:
+        """Return the report of a run; None if it does not exist or is damaged."""
+
+    def create_term(self, record: TermRecord) -> bool:
+        """Write the first record of a term, unless there is one; return whether it was written."""
+
+    def write_term(self, record: TermRecord) -> None:
+        """Replace the record of a term."""
+
+    def write_report(self, report: RunReport) -> None:
+        """Write or replace the report of a run."""
+
+    def remove_term(self, number: int) -> None:
+        """Remove a term, if it exists."""
+
+    def remove_report(self, run: str) -> None:
+        """Remove the report of a run, if it exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTimes:
+    """How often runs write, and for how long they are believed to be alive.
+
+    Attributes:
+        step: seconds between two records of a run; twice as long while it is alone.
+        for_each: further seconds between two records for each run that shares the quota.
+        lease: seconds after which a run without a new record has lost its slots.
+        hurry: seconds between two records of a run while slots change hands, and nobody uses them.
+    """
+
+    step: float
+    for_each: float
+    lease: float
+    hurry: float
+
+    def pause(self, others: int, *, is_changing: bool = False) -> float:
+        """Return the seconds to the next record of a run.
+
+        Args:
+            others: runs that share the quota with it.
+            is_changing: whether slots change hands.
+        """
+        if is_changing:
+            return self.hurry
+        wanted = self.step + self.for_each * others if others else 2.0 * self.step
+        return min(wanted, max(self.step, self.lease / 6.0))
