@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +98,26 @@ def test_the_container_is_not_root_and_has_no_build_tools() -> None:
     for name in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE):
         for each in name.split():
             assert (ROOT / each).exists(), each
+
+
+_OF_THE_IMAGE = re.compile(r"linux-vdso|ld-linux.*|lib(c|m|dl|pthread|rt|util|z|gcc_s|stdc\+\+)")
+"""Libraries of Debian's smallest system and of Python's slim image."""
+
+
+@pytest.mark.skipif(shutil.which("ldd") is None, reason="lists shared libraries with ldd")
+@pytest.mark.parametrize("package", ["rasterio", "pyogrio", "pyproj", "shapely", "PIL"])
+def test_the_container_has_the_system_libraries_that_wheels_load(package: str) -> None:
+    folder = Path(importlib.util.find_spec(package).submodule_search_locations[0])
+    listed = subprocess.run(["ldd", *map(str, folder.rglob("*.so"))], capture_output=True, text=True).stdout
+    found = re.findall(r"^\s+(\S+?)\.so\S*(?: => (\S+))?", listed, re.MULTILINE)
+    assert found
+    of_system = {Path(name).name for name, path in found if not Path(path).is_relative_to(folder.parent)}
+    needed = {name for name in of_system if not _OF_THE_IMAGE.fullmatch(name)}
+    text = (ROOT / "Containerfile").read_text(encoding="utf-8")
+    last = re.split(r"^FROM ", text, flags=re.MULTILINE)[-1]
+    installed = re.search(r"apt-get install .*?&&", last, re.DOTALL)
+    assert installed is not None
+    assert all(name in installed[0] for name in needed), needed
 
 
 def test_all_that_is_of_others_is_in_the_notice() -> None:

@@ -89,7 +89,7 @@ def test_options_in_the_text_of_a_page_exist(page: Path) -> None:
     code = " ".join(
         span.split(" -- ")[0]
         for span in spans
-        if not span.startswith(("python ", "gcloud ", "gunicorn ", "earthengine "))
+        if not span.startswith(("python ", "gcloud ", "gunicorn ", "earthengine ", "docker ", "podman "))
     )
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", code))
     assert named - OTHER_OPTIONS - BENCHMARK_OPTIONS - set(list_options(main)) == set()
