@@ -22,6 +22,9 @@ IN_PYTHON = "in Python"
 TYPED = "eechips.typed"
 """Key of click's ``meta`` for the words of the command, if they are not those of the process."""
 
+UNFINISHED = "eechips.unfinished"
+"""Key of click's ``meta`` for why the last command made no whole run: ``dry run`` or ``paused``."""
+
 SAVE = "eechips.save"
 """Key of click's ``meta`` for the function that writes a command as a run file, given its context."""
 

@@ -355,7 +355,7 @@ def _run_recipe(
     from eechips.cli.finish import finish
     from eechips.jobs.user_recipes import checked, script_recipe
 
-    if recipe.suffix == ".toml":
+    if recipe.suffix.lower() == ".toml":
         _run_file(recipe, quiet=bool(options.get("quiet")))
         return
     values = dict(parameters) if max_memory is None else {**dict(parameters), "max_memory": max_memory}
@@ -372,10 +372,13 @@ def _run_recipe(
 
 def _run_file(path: Path, *, quiet: bool) -> None:
     """Run the commands of a run file, with the options of a run that are typed here."""
+    from eechips.cli.finish import RECEIVER
     from eechips.cli.run_file import read_run_file, run_steps
     from eechips.cli.run_file_writer import typed_keys
 
     context = click.get_current_context()
+    if RECEIVER in context.meta:  # another command asks for the recipe, as plan, submit, or a run file does
+        raise UsageError(f"{path} is a run file, which has no units of its own: name one of its commands")
     typed = typed_keys(context)
     typed.pop("recipe")
     if of_recipe := sorted({"parameters", "max_memory", "check", "arguments"}.intersection(typed)):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from eechips.cli.command import TYPED, FetchCommand, option_names
+from eechips.cli.command import TYPED, UNFINISHED, FetchCommand, option_names
 from eechips.cli.group import FAILURES, INTERRUPTED
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.config import RunConfig
@@ -30,7 +30,7 @@ from eechips.recipe import Recipe
 from eechips.storage import is_address
 from eechips.text import format_bytes, format_count, format_duration
 
-_RECEIVER = "eechips.receiver"  # key of click's ``meta`` for a function that receives recipe and config instead
+RECEIVER = "eechips.receiver"  # key of click's ``meta`` for a function that receives recipe and config instead
 
 _BYTES_PER_SECOND = 100e6 / 8  # of a line of 100 Mbit/s
 
@@ -39,19 +39,21 @@ _SHOWN = 3  # kinds of failure that are printed; failures.csv has all
 
 def finish(recipe: Recipe, config: RunConfig) -> None:
     """Run a recipe, or estimate it for ``--dry-run``, and exit with the status of the outcome."""
-    if (take := click.get_current_context().meta.get(_RECEIVER)) is not None:
+    if (take := click.get_current_context().meta.get(RECEIVER)) is not None:
         take(recipe, config)
         return
     show_log(config)
+    context = click.get_current_context()
     if config.dry_run:
         for line in _estimated(estimate(recipe, config), config):
             click.echo(line)
+        context.meta[UNFINISHED] = "dry run"
         return
-    context = click.get_current_context()
     typed = shlex.join(context.meta.get(TYPED) or ["eechips", *sys.argv[1:]])
     done = run(recipe, dataclasses.replace(config, command=typed, confirm=partial(_confirm, tier=config.tier)))
     if done.paused:
         click.echo(f"Stopped after the first units. To resume: {typed} --yes", err=True)
+        context.meta[UNFINISHED] = "paused"
         return
     if done.interrupted:
         context.exit(INTERRUPTED)
@@ -94,7 +96,7 @@ def recipe_of(context: click.Context, words: Sequence[str]) -> tuple[Recipe, Run
     if inner.params.get("check"):
         raise UsageError(f"eechips {words[0]} --check tries a few units on this machine only: leave --check out")
     before = dict(inner.meta)
-    inner.meta[_RECEIVER] = lambda recipe, config: taken.append((recipe, config))
+    inner.meta[RECEIVER] = lambda recipe, config: taken.append((recipe, config))
     try:
         with inner:
             verb.invoke(inner)

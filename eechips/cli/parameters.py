@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
 import re
 import sys
@@ -361,5 +362,11 @@ def _pairs(values: Sequence[Any] | Mapping[str, Any], kind: Any) -> Sequence[Any
     """Return the values of a repeated option; those of a mapping with their names: ``S2:B4,B3``, or ``count=3``."""
     if not isinstance(values, Mapping):
         return values
-    mark = "=" if isinstance(kind, Assignment) else ":"
-    return [f"{name}{mark}{typed_text(value, kind)}" for name, value in values.items()]
+    if isinstance(kind, Assignment):  # of a parameter of a recipe, which reads lists and booleans as JSON
+        return [f"{name}={_json_or_text(value, kind)}" for name, value in values.items()]
+    return [f"{name}:{typed_text(value, kind)}" for name, value in values.items()]
+
+
+def _json_or_text(value: Any, kind: Any) -> str | None:
+    is_json = isinstance(value, (bool, list, tuple, Mapping))
+    return json.dumps(value, ensure_ascii=False) if is_json else typed_text(value, kind)

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from eechips.cli.command import TYPED, FetchCommand
+from eechips.cli.command import TYPED, UNFINISHED, FetchCommand
 from eechips.cli.finish import recipe_of
 from eechips.cli.parameters import CONFIGS, command_words
 from eechips.errors import EechipsError, RunFileError, UsageError
@@ -62,14 +62,20 @@ def read_run_file(path: Path, root: click.Context, overrides: Mapping[str, Any] 
         UsageError: if the file cannot be read.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a byte order mark
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # not TOML, or not UTF-8
-        raise UsageError(f"{path} is not a run file: {error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not a run file: it is not UTF-8 text ({error.reason}): save it as UTF-8") from None
+    except ValueError as error:
+        hint = ": two commands of a name are written [[sample]] and [[sample]]" if "twice" in str(error) else ""
+        raise UsageError(f"{path} is not a run file: {error}{hint}") from error
     reader = _Reader(root, overrides or {})
     for name, content in tables.items():
         reader.read(name, content)
+    reader.problems += [
+        f"{key!r} was typed, and no table of the file has this key" for key in reader.overrides_left if reader.has_run
+    ]
     if not tables:
         reader.problems.append("it has no table: it needs one such as [sample]")
     if reader.problems:
@@ -84,13 +90,18 @@ class _Reader:
     Attributes:
         steps: found so far.
         problems: mistakes, each with its table.
+        has_run: whether a table makes a run.
+        overrides_left: options that replace keys, which no table has so far.
     """
 
     def __init__(self, root: click.Context, overrides: Mapping[str, Any]) -> None:
         assert isinstance(root.command, click.Group)
         self._root, self._commands, self._overrides = root, root.command, overrides
         self._folder: Path | None = None  # of the last run
-        self._has_run = False
+        self._place: str | None = None  # of its results
+        self._places: dict[str, str] = {}  # labels of tables by the place of their results
+        self.has_run = False
+        self.overrides_left = dict.fromkeys(overrides)
         self.steps: list[RunStep] = []
         self.problems: list[str] = []
 
@@ -98,9 +109,14 @@ class _Reader:
         """Read one table, or several of a name: ``[[sample]]``."""
         known = (*FETCHING, *FOLLOWING)
         if name not in known:
-            self.problems.append(f"[{name}]: a run file has no such table{did_you_mean(name, known)}")
+            is_table = isinstance(content, dict) or (isinstance(content, list) and any(map(_is_table, content)))
+            where = "a run file has no such table" if is_table else "the key is above all tables: move it below one"
+            label = f"[{name}]" if is_table else name
+            self.problems.append(f"{label}: {where}{did_you_mean(name, known)}")
             return
         tables = content if isinstance(content, list) else [content]
+        if not tables:
+            self.problems.append(f"{name}: it must be a table, not an empty list")
         for number, table in enumerate(tables, start=1):
             label = f"[{name}]" if len(tables) == 1 else f"[[{name}]] {number}"
             if isinstance(table, dict):
@@ -112,11 +128,14 @@ class _Reader:
         command = self._commands.get_command(self._root, name)
         assert command is not None
         is_fetching = isinstance(command, FetchCommand)
-        given = {**table, **(self._overrides if is_fetching else {})}
         found = len(self.problems)
         arguments: dict[str, list[str]] = {}
         options: dict[str, Any] = {}
         parameters = keys_of(command)
+        replaced = {key: value for key, value in self._overrides.items() if is_fetching and key in parameters}
+        given = {**table, **replaced}
+        for key in replaced:
+            self.overrides_left.pop(key, None)
         meant: set[str] = set()  # keys that are misspelt, as they should be
         for key, value in given.items():
             parameter = parameters.get(key)
@@ -128,22 +147,39 @@ class _Reader:
                 meant.add(nearest)
                 key, parameter = nearest, parameters[nearest]
             if isinstance(parameter, click.Argument):
-                arguments[key] = [str(each) for each in value] if isinstance(value, list) else [str(value)]
+                arguments[key] = self._read_argument(label, key, parameter, value)
             elif self._is_valid(label, key, parameter, value):
                 options[parameter.name or key] = _plain(value)
             elif isinstance(parameter.type, _NUMBERS):  # so that the other keys can be checked
                 options[parameter.name or key] = max(1, getattr(parameter.type, "min", None) or 1)
-        if "folder" in parameters and self._has_run:  # the table of that run may have mistakes
-            arguments.setdefault("folder", [str(self._folder or ".")])
+        if "folder" in parameters and self.has_run:  # the table of that run may have mistakes
+            arguments.setdefault("folder", [_path_word(str(self._folder or "."))])
         for key, parameter in parameters.items():
             if parameter.required and key not in {*arguments, *given, *meant}:
                 self.problems.append(f"{label} needs the key {key!r}")
-        self._has_run = self._has_run or is_fetching
+        self.has_run = self.has_run or is_fetching
         after = arguments.pop(_ARGUMENTS, [])
         typed = [word for each in arguments.values() for word in each] + (["--", *after] if after else [])
         if len(self.problems) == found:
             self.steps.append(RunStep(name, (*command_words(command, options), *typed)))
-        self._check_together(label, command, options, typed, len(self.problems) > found)
+        has_mistakes = len(self.problems) > found
+        if is_fetching:
+            self._folder = self._place = None
+        self._check_together(label, command, options, typed, has_mistakes)
+        if is_fetching and not has_mistakes and self._place is not None:
+            other = self._places.setdefault(self._place, label)
+            if other != label:
+                self.problems.append(f"{label} has the same output folder as {other}, {self._place}: give each its out")
+
+    def _read_argument(self, label: str, key: str, parameter: click.Argument, value: Any) -> list[str]:
+        """Return the words of an argument; note what is wrong with it."""
+        is_several = parameter.nargs == -1
+        values = value if is_several and isinstance(value, list) else [value]
+        if any(isinstance(each, (bool, list, dict)) for each in values) or (value == "" and not is_several):
+            wanted = "a list of texts and numbers" if is_several else "a text that is not empty"
+            self.problems.append(f"{label} {key} must be {wanted}, not {value!r}")
+            return []
+        return [str(each) if is_several else _path_word(str(each)) for each in values]
 
     def _check_together(
         self, label: str, command: click.Command, options: Mapping[str, Any], typed: Sequence[str], has_mistakes: bool
@@ -180,7 +216,8 @@ class _Reader:
         words = [*command_words(command, options), *typed]
         try:
             if isinstance(command, FetchCommand):
-                self._folder = recipe_of(self._root, (name, *words))[1].out
+                config = recipe_of(self._root, (name, *words))[1]
+                self._folder, self._place = config.out, config.results or str(config.out.resolve())
             else:
                 _check_configs(command, command.make_context(name, words, parent=self._root).params)
         except (EechipsError, click.UsageError) as error:
@@ -190,7 +227,9 @@ class _Reader:
     def _is_valid(self, label: str, key: str, parameter: click.Option, value: Any) -> bool:
         """Convert the value of a key as the command line converts what is typed; note what is wrong with it."""
         problem = None
-        if parameter.is_flag:
+        if isinstance(value, list) and (shape := _wrong_shape(parameter, value)) is not None:
+            problem = f"must be {shape}, not {value!r}"
+        elif parameter.is_flag:
             problem = None if isinstance(value, bool) else f"must be true or false, not {value!r}"
         elif isinstance(value, bool):
             is_bare = isinstance(parameter.flag_value, str) and value
@@ -236,11 +275,18 @@ def _check_configs(command: click.Command, values: Mapping[str, Any]) -> None:
 def run_steps(steps: Sequence[RunStep], root: click.Context, *, quiet: bool) -> None:
     """Run the commands of a run file one after the other. A command that fails ends all.
 
+    Commands that read a run are left out after a dry run. A run that is paused after its first units ends all.
+
     Raises:
         click.exceptions.Exit: with the status of a command that does not end with 0.
     """
     assert isinstance(root.command, click.Group)
+    unfinished = None
     for number, step in enumerate(steps, start=1):
+        if unfinished == "dry run" and step.verb in FOLLOWING:
+            if not quiet:
+                click.echo(f"[{number}/{len(steps)}] eechips {step.verb} is left out: there is no run yet", err=True)
+            continue
         if not quiet:
             click.echo(f"[{number}/{len(steps)}] eechips {shlex.join((step.verb, *step.words))}", err=True)
         command = root.command.get_command(root, step.verb)
@@ -249,12 +295,43 @@ def run_steps(steps: Sequence[RunStep], root: click.Context, *, quiet: bool) -> 
         context.meta[TYPED] = ["eechips", step.verb, *step.words]
         with context:
             command.invoke(context)
+        unfinished = context.meta.pop(UNFINISHED, unfinished if step.verb in FOLLOWING else None)
+        if unfinished == "paused":
+            if left := [each.verb for each in steps[number:]]:
+                click.echo(f"Not run: {', '.join(left)}. To run all: repeat the run file with --yes", err=True)
+            return
 
 
 def _is_named(message: str, name: str, value: Any) -> bool:
     """Say whether a message has the name of an option, or its value, as a word."""
     words = (name, name.replace("_", "-"), name.replace("_", " "), str(value))
     return any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", message) for word in words if word)
+
+
+def _wrong_shape(parameter: click.Option, value: Sequence[Any]) -> str | None:
+    """Return what a key must have instead of a list; None if the list is right."""
+    if not value:
+        return "left out, or have a value"
+    names_file = isinstance(parameter.type, click.Path) or re.search("FILE|DIR", parameter.metavar or "") is not None
+    if names_file and not parameter.multiple and any(isinstance(each, str) for each in value):
+        return "one path"
+    inner = [each for each in value if isinstance(each, (list, dict))]
+    if inner and not (parameter.multiple and all(isinstance(each, list) and not _nested(each) for each in inner)):
+        return "a list of texts and numbers"
+    return None
+
+
+def _nested(values: Sequence[Any]) -> bool:
+    return any(isinstance(each, (list, dict)) for each in values)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _path_word(path: str) -> str:
+    """Return a path as a word that is no option."""
+    return f"./{path}" if path.startswith("-") else path
 
 
 def _is_key(parameter: click.Option) -> bool:

@@ -413,7 +413,7 @@ class RunConfig:
             value = getattr(self, name)
             if value not in (None, "auto") and value < bound:
                 raise UsageError(f"{name} must be at least {bound}")
-        if isinstance(self.rate, (int, float)) and self.rate <= 0:
+        if isinstance(self.rate, (int, float)) and not self.rate > 0:
             raise UsageError(f"rate must be above 0, not {self.rate:g}")
         for name in ("connect_timeout", "read_timeout", "unit_timeout", "retry_delay", "max_minutes", "max_eecu_hours"):
             value = getattr(self, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,18 @@ from click.testing import CliRunner
 
 from eechips.cli import main
 from eechips.cli.command import FetchCommand
-from eechips.cli.run_file import FETCHING, FOLLOWING, read_run_file
+from eechips.cli.finish import recipe_of
+from eechips.cli.parameters import command_words
+from eechips.cli.run_file import FETCHING, FOLLOWING, _Reader, read_run_file
 from eechips.cli.run_file_schema import run_file_schema
+from eechips.cli.run_file_writer import write_run_file
 from eechips.errors import RunFileError
 from eechips.manifest.run import Run, open_run
 from tests.conftest import Server
 from tests.docs.blocks import ROOT, list_commands, list_pages, name_page, prepare_folder, read_blocks, write_file
 
 REGION = "roi = [-105.1, 40.0, -104.9, 40.2]"
+SAMPLE = f'[sample]\ndataset = "NAIP"\ntotal = 1\n{REGION}\n'
 SMALLER = "--roi=-105.3,39.9,-105.0,40.1"  # than that of a tutorial, all of whose pixels are read to draw by class
 
 
@@ -126,12 +131,149 @@ def test_values_that_the_command_refuses_one_by_one_are_listed_together_with_the
         ("sample = 3", r"sample: it must be a table: write \[sample\] on a line"),
         ("[check]", r"\[check\] needs the key 'folder'"),
         ('[serve]\nassets = "a"', "a run file has no such table"),
+        ('dataset = "NAIP"\n[sample]', "dataset: the key is above all tables: move it below one"),
+        ("sample = []", "sample: it must be a table, not an empty list"),
+        ("[sample]\n[sample]", r"two commands of a name are written \[\[sample\]\]"),
+        (f"{SAMPLE}bands = []", "bands must be left out, or have a value"),
+        (f'{SAMPLE}out = ["a", "b"]', r"out must be one path, not \['a', 'b'\]"),
+        (f"{SAMPLE}rate = nan", "rate must be above 0, not nan"),
+        ('[sample]\ndataset = "NAIP"\ntotal = 1\nroi = [[1, 2], [3, 4]]', "roi must be a list of texts and numbers"),
+        ('[check]\nfolder = ""', "folder must be a text that is not empty"),
+        ('[run]\nrecipe = "job.toml"', "job.toml is a run file, which has no units of its own"),
+        ('[run]\nrecipe = ["recipe.py"]', "recipe must be a text that is not empty"),
     ],
 )
 def test_a_file_that_is_no_run_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     done = CliRunner().invoke(main, ["run", str(write(tmp_path / "job.toml", text))])
     assert done.exit_code == 2
     assert re.search(message, done.stderr), done.stderr
+
+
+def test_a_file_of_an_editor_on_windows_is_read(tmp_path: Path, root: click.Context) -> None:
+    path = tmp_path / "job.TOML"
+    text = f'[sample]\r\ndataset = "NAIP"\r\ntotal = 1\r\n{REGION}\r\n'
+    path.write_bytes(text.encode("utf-8-sig"))
+    assert read_run_file(path, root)[0].words[:2] == ("--dataset=NAIP", "--total=1")
+    path.write_bytes(text.encode("utf-16"))
+    done = CliRunner().invoke(main, ["run", str(path)])
+    assert done.exit_code == 2
+    assert "it is not UTF-8 text" in done.stderr
+
+
+def test_tables_do_not_share_an_output_folder(tmp_path: Path) -> None:
+    table = f'dataset = "NAIP"\n{REGION}\n'
+    path = write(tmp_path / "job.toml", f"[[sample]]\n{table}total = 1\n[[sample]]\n{table}total = 2\n")
+    (_, mistake) = mistakes_of(path)
+    assert mistake.startswith("  [[sample]] 2 has the same output folder as [[sample]] 1, ")
+    assert mistake.endswith("outputs/sample-naip: give each its out")
+
+
+def test_a_folder_that_begins_with_a_hyphen_is_no_option(tmp_path: Path, root: click.Context) -> None:
+    text = f'{SAMPLE}out = "-x"\n[check]\n[split]\nfolder = "-y"\n'
+    steps = read_run_file(write(tmp_path / "job.toml", text), root)
+    assert [step.words[-1] for step in steps] == ["--out=-x", "./-x", "./-y"]
+
+
+def test_parameters_of_a_recipe_are_read_as_its_defaults_are(tmp_path: Path, root: click.Context) -> None:
+    write(
+        tmp_path / "recipe.py",
+        """
+def get_requests(flag=False, names=("a",), sizes={}, free=None, day="", number=1.0):
+    return []
+
+
+def get_result(index, unit):
+    return b""
+""",
+    )
+    text = f"""
+    [run]
+    recipe = "{tmp_path}/recipe.py"
+    [run.parameters]
+    flag = true
+    names = ["é", 'b"c']
+    sizes = {{ a = [1, 2] }}
+    free = [true]
+    day = 2020-05-01
+    number = 1e9
+    """
+    (step,) = read_run_file(write(tmp_path / "job.toml", text), root)
+    recipe, _ = recipe_of(root, (step.verb, *step.words))
+    assert recipe.parameters == {
+        "flag": True, "names": ["é", 'b"c'], "sizes": {"a": [1, 2]}, "free": "[true]",
+        "day": "2020-05-01", "number": 1e9,
+    }  # fmt: skip
+
+
+def test_typed_options_concern_the_tables_that_have_them(tmp_path: Path, root: click.Context) -> None:
+    scenes = '[scenes]\nstac = "https://example.org/v1"\ncollection = "a"\nassets = "b"\n'
+    sample = SAMPLE
+    steps = read_run_file(write(tmp_path / "job.toml", sample + scenes), root, {"project": "mine"})
+    assert ["--project=mine" in step.words for step in steps] == [True, False]
+    with pytest.raises(RunFileError) as raised:
+        read_run_file(write(tmp_path / "job.toml", scenes), root, {"project": "mine"})
+    assert list(raised.value.mistakes) == ["'project' was typed, and no table of the file has this key"]
+
+
+def test_a_run_file_has_no_plan(tmp_path: Path) -> None:
+    path = write(tmp_path / "job.toml", f"{SAMPLE}[verify]\n")
+    done = CliRunner().invoke(main, ["plan", "run", str(path)])
+    assert done.exit_code == 2
+    assert "is a run file, which has no units of its own" in done.stderr
+
+
+TEXTS = (
+    "a", "it's", 'a"b', "{x:.2}", "-105.5,39.5,-104.5,40.5", " a ", "a,b", "a, b", "=y", "é😀", "\t", "a\nb", "\x1b[0m",
+    "\x7f", "\\", "$HOME", "none", "#c", "%s", "--dry-run", "--", ",", "'''", "007", "1_0", "-3", "2.5", "500MB", "3x4",
+    "1,-2.5,1e-30,4,5,1e400", "auto", "inf",
+)  # fmt: skip
+"""Values of options, of which each option takes some."""
+
+
+class Unchecked(_Reader):
+    """A reader that does not check whether the options of a command fit each other."""
+
+    def _check_together(
+        self, label: str, command: click.Command, options: Mapping[str, Any], typed: Sequence[str], has_mistakes: bool
+    ) -> None:
+        self.words = [*command_words(command, options), *typed]
+
+
+@pytest.mark.parametrize("verb", FETCHING)
+def test_every_option_is_the_same_in_a_run_file(verb: str, tmp_path: Path, root: click.Context) -> None:
+    command = main.get_command(root, verb)
+    assert command is not None
+    options = [p for p in command.params if isinstance(p, click.Option) and p.expose_value]
+    longest = {option: max(option.opts, key=len) for option in options}
+    count = 0
+    for number, option in enumerate(options):
+        needed = [f"{longest[each]}=x" for each in options if each.required and each is not option]
+        values = [*option.type.choices] if isinstance(option.type, click.Choice) else list(TEXTS[number % 3 :: 3])
+        if option.name == "parameters":
+            values = ["a b=1", "a.b=", '"q"=é', *(f"n={text}" for text in TEXTS)]
+        flag = longest[option]
+        typed = [[f"{flag}={value}"] if flag.startswith("--") else [flag, value] for value in values]
+        if option.multiple and option.name != "parameters":  # of which the last of a name counts
+            typed += [one + other for one, other in itertools.pairwise(typed)]
+        if option.is_flag or isinstance(option.flag_value, str):
+            typed += [[each] for each in (flag, *option.secondary_opts)]
+        for words in typed:
+            arguments = ["recipe.py", "--", "--c=d", "", "é\n"] if verb == "run" else []
+            try:
+                context = command.make_context(verb, [*needed, *words, *arguments], parent=root)
+            except click.UsageError:
+                continue
+            path = tmp_path / f"{number}.toml"
+            write_run_file(path, context)
+            (table,) = load(path).values()
+            path.unlink()
+            reader = Unchecked(root, {})
+            reader.read(verb, table)
+            assert not reader.problems, words
+            again = command.make_context(verb, reader.words, parent=root)
+            assert sorted(map(repr, again.params.items())) == sorted(map(repr, context.params.items())), words
+            count += 1
+    assert count > 130
 
 
 def test_options_of_a_recipe_are_refused_beside_a_run_file(tmp_path: Path) -> None:
@@ -142,7 +284,7 @@ def test_options_of_a_recipe_are_refused_beside_a_run_file(tmp_path: Path) -> No
 
 
 def test_typed_options_replace_keys_of_tables_that_fetch(tmp_path: Path, root: click.Context) -> None:
-    text = f'[sample]\ndataset = "NAIP"\ntotal = 1\n{REGION}\nout = "a"\nproject = "mine"\n[check]\n'
+    text = f'{SAMPLE}out = "a"\nproject = "mine"\n[check]\n'
     steps = read_run_file(write(tmp_path / "job.toml", text), root, {"project": "other", "out": "b"})
     assert [step.verb for step in steps] == ["sample", "check"]
     assert {"--project=other", "--out=b"} <= set(steps[0].words)
@@ -270,6 +412,14 @@ def test_a_run_file_gives_the_files_of_its_commands_and_can_be_repeated(
         done = CliRunner().invoke(main, ["run", str(path), "--out", "filed", *service[:-1]], catch_exceptions=False)
         assert done.exit_code == 0, done.output
     assert "3 of 3 results" in done.stdout
+    done = CliRunner().invoke(main, ["run", str(path), "--out", "dry", "--dry-run", *service[:-1]])
+    assert done.exit_code == 0, done.output
+    assert "eechips stats is left out: there is no run yet" in done.stderr
+    assert not Path("dry").exists()
+    done = CliRunner().invoke(main, ["run", str(path), "--out", "part", "--estimate", "1", *service[:-1]])
+    assert done.exit_code == 0, done.output
+    assert "Not run: split, stats. To run all: repeat the run file with --yes" in done.stderr
+    assert not Path("part/splits.parquet").exists()
     files = sorted(each.name for each in Path("typed/chips").iterdir())
     assert len(files) == 3
     assert files == sorted(each.name for each in Path("filed/chips").iterdir())

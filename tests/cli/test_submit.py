@@ -194,8 +194,8 @@ def test_options_that_do_not_fit_are_refused(folder: Path, words: tuple[str, ...
 
 
 def test_a_job_has_one_table_that_fetches(folder: Path) -> None:
-    table = '[[run]]\nrecipe = "squares.py"\nout = "x"\n'
-    (folder / "My Squares.toml").write_text(table * 2)
+    table = '[[run]]\nrecipe = "squares.py"\nout = "{}"\n'
+    (folder / "My Squares.toml").write_text(table.format("x") + table.format("y"))
     done = submit("--slurm")
     assert done.exit_code == 2
     assert "has 2 tables that fetch: a job has one" in done.output
