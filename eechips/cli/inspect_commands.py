@@ -88,6 +88,8 @@ def _facts(folder: Path, status: Status) -> list[str]:
     facts = [("run", str(folder)), ("units", f"{status.total:,}")]
     facts += [(state, f"{count:,}") for state, count in status.counts.items()]
     facts += [("", f"{count:,} {error}") for error, count in status.failures.items()]
+    if status.exporting:
+        facts.append(("exporting", f"{format_count(status.exporting, 'unit')}, the first since {status.oldest_export}"))
     facts += [("bytes", f"{status.bytes:,} ({format_bytes(status.bytes)})"), ("requests", f"{status.requests:,}")]
     if status.rate is not None:
         recent = status.history.recent

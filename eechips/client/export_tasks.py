@@ -1,4 +1,4 @@
-"""Export chips to Cloud Storage by batch tasks of Earth Engine, and ask for the states of the tasks.
+"""Export chips and tables to Cloud Storage by batch tasks of Earth Engine, and ask for the states of the tasks.
 
 A batch task has days where a request has five minutes, and more memory
 (https://developers.google.com/earth-engine/guides/processing_environments).
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from eechips.client.chip_parameters import rendered
 from eechips.client.error_classification import internal_error
 from eechips.client.export_place import ExportPlace
+from eechips.client.exported_tables import exported_rows, selected_columns, table_obstacle
 from eechips.errors import PermanentError
 from eechips.formats import CHIP_FORMATS
+from eechips.recipe import Chip, Table
 
 if TYPE_CHECKING:
     from eechips.geo.grid import Grid
-    from eechips.recipe import Chip
 
-EXPORT_KIND = "image:export"
-"""The kind of requests that start tasks, as in the manifest's column ``method``."""
+_IMAGE_SUFFIX, _TABLE_SUFFIX = ".tif", ".csv"
 
 _TILE = 256
 """Edge of the tiles of exported files; sizes of files are multiples of it."""
@@ -34,7 +34,7 @@ _FAILED = ("FAILED", "CANCELLED")
 
 @dataclass(frozen=True, slots=True)
 class ExportTask:
-    """A task that exports a chip.
+    """A task that exports a chip or a table.
 
     Attributes:
         operation: its name, ``projects/…/operations/…``.
@@ -60,22 +60,29 @@ class TaskStatus:
     eecu_seconds: float
 
 
-def export_obstacle(chip: Chip) -> str | None:
+def export_kind(url: str) -> str:
+    """Return the kind of the request that starts the task of a file, as in the manifest's column ``method``."""
+    return "table:export" if url.endswith(_TABLE_SUFFIX) else "image:export"
+
+
+def export_obstacle(result: Chip | Table) -> str | None:
     """Return why an exported file would not be the same as a fetched one, a clause; None if it is the same."""
-    if CHIP_FORMATS.get(chip.format).request_format not in ("tif", "npy"):
+    if isinstance(result, Table):
+        return table_obstacle(result)
+    if CHIP_FORMATS.get(result.format).request_format not in ("tif", "npy"):
         return "Earth Engine exports no pictures"
-    return "the chip has no pixel grid" if chip.grid is None else None
+    return "the chip has no pixel grid" if result.grid is None else None
 
 
-def start_export(chip: Chip, place: ExportPlace, unit: str, key: str) -> ExportTask:
-    """Start the task that exports the pixels of a chip as a GeoTIFF.
+def start_export(result: Chip | Table, place: ExportPlace, unit: str, key: str) -> ExportTask:
+    """Start the task that exports the pixels of a chip as a GeoTIFF, or the rows of a table as a CSV.
 
     The task is that of an earlier call with the same arguments, if there was one: the request's id depends on them,
     and the service starts one task for each id
     (https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export).
 
     Args:
-        chip: without an obstacle, see :func:`export_obstacle`.
+        result: without an obstacle, see :func:`export_obstacle`.
         place: of the file.
         unit: id of the unit, hexadecimal, with which the name of the file begins.
         key: differs between runs and between attempts, so that each has a request id of its own.
@@ -85,24 +92,14 @@ def start_export(chip: Chip, place: ExportPlace, unit: str, key: str) -> ExportT
     """
     import ee
 
-    assert chip.grid is not None
-    # The values of masked pixels in exported files are not documented. The mask is a band, as in other requests.
-    image = rendered(_as_geotiff(chip)).unmask(0, False)
-    content = {
-        "expression": ee.serializer.encode(image, for_cloud_api=True),
-        "grid": chip.grid.to_pixel_grid(),
-        "maxPixels": {"value": str(chip.grid.width * chip.grid.height)},
-    }
-    digest = hashlib.sha256(json.dumps([key, content], sort_keys=True).encode()).hexdigest()
+    request = _table_request(result) if isinstance(result, Table) else _image_request(result)
+    digest = hashlib.sha256(json.dumps([key, request.content], sort_keys=True).encode()).hexdigest()
     name = f"eechips-{unit[:16]}-{digest[:24]}"
     prefix = f"{place.prefix}/{name}" if place.prefix else name
-    options = {
-        "fileFormat": "GEO_TIFF",
-        "cloudStorageDestination": {"bucket": place.bucket, "filenamePrefix": prefix},
-        "geoTiffOptions": {"tileDimensions": _file_size(chip.grid)},
-    }
+    options = {**request.options, "cloudStorageDestination": {"bucket": place.bucket, "filenamePrefix": prefix}}
+    start = ee.data.exportTable if isinstance(result, Table) else ee.data.exportImage
     try:
-        started = ee.data.exportImage(name, {**content, "description": name, "fileExportOptions": options})
+        started = start(name, {**request.content, "description": name, "fileExportOptions": options})
         operation = str(started["name"])
     except Exception as error:
         found = internal_error(error)
@@ -110,7 +107,7 @@ def start_export(chip: Chip, place: ExportPlace, unit: str, key: str) -> ExportT
         if known is None:
             raise found from error
         operation = known
-    return ExportTask(operation, f"gs://{place.bucket}/{prefix}.tif")
+    return ExportTask(operation, f"gs://{place.bucket}/{prefix}{request.suffix}")
 
 
 def fetch_statuses(operations: Collection[str]) -> Mapping[str, TaskStatus]:
@@ -129,6 +126,46 @@ def fetch_statuses(operations: Collection[str]) -> Mapping[str, TaskStatus]:
         return {name: _status(listed.get(name) or _get(name)) for name in operations}
     except Exception as error:
         raise internal_error(error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _ExportRequest:
+    """The body of a request that starts a task.
+
+    Attributes:
+        content: what is exported.
+        options: of the file.
+        suffix: of the file.
+    """
+
+    content: dict[str, Any]
+    options: dict[str, Any]
+    suffix: str
+
+
+def _image_request(chip: Chip) -> _ExportRequest:
+    import ee
+
+    assert chip.grid is not None
+    # The values of masked pixels in exported files are not documented. The mask is a band, as in other requests.
+    image = rendered(_as_geotiff(chip)).unmask(0, False)
+    content = {
+        "expression": ee.serializer.encode(image, for_cloud_api=True),
+        "grid": chip.grid.to_pixel_grid(),
+        "maxPixels": {"value": str(chip.grid.width * chip.grid.height)},
+    }
+    options = {"fileFormat": "GEO_TIFF", "geoTiffOptions": {"tileDimensions": _file_size(chip.grid)}}
+    return _ExportRequest(content, options, _IMAGE_SUFFIX)
+
+
+def _table_request(table: Table) -> _ExportRequest:
+    import ee
+
+    content = {
+        "expression": ee.serializer.encode(exported_rows(table), for_cloud_api=True),
+        "selectors": selected_columns(table),
+    }
+    return _ExportRequest(content, {"fileFormat": "CSV"}, _TABLE_SUFFIX)
 
 
 def _as_geotiff(chip: Chip) -> Chip:

@@ -61,8 +61,8 @@ class Fetcher:
             turns them into requests.
         reads_assets: whether chips that show a stored image are read from it by ``getPixels`` where that gives the same
             file.
-        divides_timeouts: whether a chip whose computation takes too long is requested in parts. Each attempt takes
-            minutes.
+        divides_timeouts: whether a chip or table whose computation takes too long is requested in parts. Each attempt
+            takes minutes.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Fetcher:
         self._transport = connection.transport
         self._method = method
         self._sizes = RequestSizes()
-        self._rows = RowFetcher(self._sizes)
+        self._rows = RowFetcher(self._sizes, divides_timeouts=divides_timeouts)
         self._stored = StoredPixels(connection.transport) if reads_assets else None
         # By URL, the size is part of the expression.
         self._requests = TemplateRequests(

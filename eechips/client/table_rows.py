@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.chip_parts import RequestSizes, unsplittable_error
-from eechips.client.error_classification import can_split, raising_too_large
+from eechips.client.error_classification import can_split, is_timeout, raising_too_large
 from eechips.errors import TooLargeError, ValidationError
 from eechips.recipe.row_sources import Series, SplittableTable
 
@@ -25,10 +25,11 @@ class RowFetcher:
 
     Args:
         sizes: that worked after larger pages and ranges were rejected.
+        divides_timeouts: whether a table whose computation takes too long is requested in parts.
     """
 
-    def __init__(self, sizes: RequestSizes) -> None:
-        self._sizes = sizes
+    def __init__(self, sizes: RequestSizes, *, divides_timeouts: bool = True) -> None:
+        self._sizes, self._divides_timeouts = sizes, divides_timeouts
 
     def table(self, source: ee.FeatureCollection) -> list[dict[str, Any]]:
         """Return the rows of a collection, with shorter pages if those are too large.
@@ -46,7 +47,7 @@ class RowFetcher:
             try:
                 found, pages = self._pages(source, size)
             except TooLargeError as error:
-                if not can_split(error):
+                if not self._is_divisible(error):
                     raise
                 if size == 1:
                     raise unsplittable_error(error, "a page of one row is") from None
@@ -76,7 +77,7 @@ class RowFetcher:
             try:
                 return self._pages(series.rows(), PAGE_SIZE)[0]
             except TooLargeError as error:
-                if not can_split(error):
+                if not self._is_divisible(error):
                     raise
         with raising_too_large():
             span = series.days()
@@ -107,6 +108,8 @@ class RowFetcher:
                 else:
                     rows = self._pages(part.source, PAGE_SIZE)[0]
             except TooLargeError as error:  # also of the request's body: half of the places are half of it
+                if not self._divides_timeouts and is_timeout(error):
+                    raise
                 if part.size == 1:
                     raise unsplittable_error(error, "one place is") from None
                 pending.extend(reversed(part.halves()))
@@ -119,6 +122,10 @@ class RowFetcher:
             else:
                 self._sizes.succeed(_PLACES)
         return found
+
+    def _is_divisible(self, error: TooLargeError) -> bool:
+        """Return whether to request parts of a table that was too large."""
+        return can_split(error) and (self._divides_timeouts or not is_timeout(error))
 
     def _day(self, rows: ee.FeatureCollection, by_pages: bool) -> list[dict[str, Any]]:
         return self.table(rows) if by_pages else self._pages(rows, PAGE_SIZE)[0]
@@ -134,7 +141,7 @@ class RowFetcher:
             try:
                 rows = self._day(part, by_pages and days == 1)
             except TooLargeError as error:
-                if days == 1 or not can_split(error):
+                if days == 1 or not self._is_divisible(error):
                     raise
                 most, was_rejected = max(1, days // _FEWER), True
                 continue

@@ -21,6 +21,8 @@ from eechips.emulator.value_json import Encoder
 from eechips.emulator.values import Feature, Geometry
 
 _GEO = ".geo"
+_NO_GEOMETRY = '{"type":"MultiPoint","coordinates":[]}'
+"""Of features without a geometry, as in published CSV files, such as those that scripts of users read."""
 
 
 def planar(feature: Feature) -> Feature:
@@ -66,7 +68,7 @@ def _columns(feature: Feature) -> list[str]:
 def _cell(feature: Feature, column: str, encoder: Encoder) -> Any:
     if column == _GEO:
         geometry = planar(feature).geometry
-        return "" if geometry is None else json.dumps(geometry_json(geometry), separators=(",", ":"))
+        return _NO_GEOMETRY if geometry is None else json.dumps(geometry_json(geometry), separators=(",", ":"))
     value = feature.properties.get(column)
     if value is None:
         return ""

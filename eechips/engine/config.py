@@ -353,9 +353,9 @@ class RunConfig:
     on_timeout: OnTimeout = field(
         default="fail",
         metadata=option(
-            "What to do with a chip whose computation takes longer than a request may, or more memory in its smallest"
-            " part. fail: request parts, and record a failure if the smallest takes too long. export: have a batch task"
-            " export it to `export_to`, and fetch the file; for tif and npy.",
+            "What to do with a chip or table whose computation takes longer than a request may, or more memory in its"
+            " smallest part. fail: request parts, and record a failure if the smallest takes too long. export: have a"
+            " batch task export it to `export_to`, and fetch the file; for tif, npy and tables.",
             LIMITS,
             choices=ON_TIMEOUT,
             is_advanced=True,

@@ -1,6 +1,6 @@
-"""Wait for the batch tasks that export chips: the part of the parent.
+"""Wait for the batch tasks that export results: the part of the parent.
 
-A unit whose chips are exported occupies neither a worker nor a slot. The ledger has its tasks, so that a run that is
+A unit whose results are exported occupies neither a worker nor a slot. The ledger has its tasks, so that a run that is
 resumed waits for the same ones. When they have ended, a worker reads the files.
 """
 
@@ -22,6 +22,7 @@ from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import Record, WorkUnit
 from eechips.recipe import Recipe, SupportsInteractiveRun, traits_of
 from eechips.text import format_count
+from eechips.timestamps import utc_now
 
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 """Seconds between two requests for the states of tasks, which take minutes or hours."""
@@ -50,7 +51,7 @@ def check_exports(recipe: Recipe, config: RunConfig) -> None:
 
 @dataclass(slots=True)
 class _Pending:
-    """A unit whose chips are exported.
+    """A unit whose results are exported.
 
     Attributes:
         unit: without joined units.
@@ -79,7 +80,7 @@ class EndedExports:
 
 
 class ExportMonitor:
-    """Keeps the units whose chips are exported, and requests the states of their tasks in a thread of its own.
+    """Keeps the units whose results are exported, and requests the states of their tasks in a thread of its own.
 
     All methods are called by the thread of the scheduler.
 
@@ -132,7 +133,7 @@ class ExportMonitor:
         count = format_count(len(self._pending), "unit")
         if is_first:
             return (
-                "Batch tasks of Earth Engine export chips that take too long for a request. The run waits for them:"
+                "Batch tasks of Earth Engine export results that take too long for a request. The run waits for them:"
                 f" {count} so far."
             )
         return f"Waiting for batch tasks of Earth Engine: {count}."
@@ -156,7 +157,11 @@ class ExportMonitor:
     def add(self, unit: WorkUnit, exports: StartedExports) -> None:
         """Wait for the tasks that a worker has started for a unit."""
         self._ledger.add_exports(
-            unit.position, [(task.operation, task.url) for task in exports.tasks], exports.requests, exports.seconds
+            unit.position,
+            [(task.operation, task.url) for task in exports.tasks],
+            exports.requests,
+            exports.seconds,
+            utc_now(),
         )
         self._log.write("export started", id=unit.id, tasks=[task.operation for task in exports.tasks])
         self._watch(unit, exports)
@@ -176,7 +181,11 @@ class ExportMonitor:
         ready, failures, seconds = [], [], 0.0
         for pending in list(self._pending.values()):
             pending.statuses |= {t.operation: ended[t.operation] for t in pending.exports.tasks if t.operation in ended}
-            errors = [status.error for status in pending.statuses.values() if status.error is not None]
+            errors = [
+                f"the export task {name} failed: {status.error.rstrip('.')}. eechips retry starts another one"
+                for name, status in pending.statuses.items()
+                if status.error is not None
+            ]
             if not errors and len(pending.statuses) < len({task.operation for task in pending.exports.tasks}):
                 continue
             unit, spent = pending.unit, sum(status.eecu_seconds for status in pending.statuses.values())
@@ -185,7 +194,7 @@ class ExportMonitor:
             seconds += spent
             self._log.write("export ended", id=unit.id, errors=errors, eecu_seconds=spent)
             if errors:
-                failures.append(Finished(unit, failed(unit, PermanentError(f"the export failed: {errors[0]}"))))
+                failures.append(Finished(unit, failed(unit, PermanentError(errors[0]))))
             else:
                 ready.append(replace(unit, exported=tuple(task.url for task in pending.exports.tasks)))
         return EndedExports(tuple(ready), tuple(failures), seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from eechips.client.error_classification import raising_recipe_errors
 from eechips.client.fetcher import Fetcher
@@ -137,18 +137,33 @@ def _paste(parts: Sequence[Part[list[DecodedChip]]]) -> list[DecodedChip]:
 
 
 def _fetch_table(fetcher: Fetcher, table: Table) -> EncodedFile:
+    source: Any = table.source
+    if not table.has_rows:
+        return encode_rows(table, fetcher.rows(source))
+    with _encoding():
+        return encode_rows(table, _made_rows(source))
+
+
+def encode_rows(table: Table, rows: list[dict[str, Any]]) -> EncodedFile:
+    """Return the file of a table.
+
+    Args:
+        table: its columns and its format.
+        rows: of its source.
+    """
     from eechips.formats.table import arrange_columns
 
     names: tuple[str, ...]
     columns: list[Any]
     if table.unpack is not None:
-        unpacked = table.unpack(fetcher.rows(cast("Any", table.source)))
+        unpacked = table.unpack(rows)
         names, columns = tuple(unpacked), list(unpacked.values())
     else:
-        with _encoding() if table.has_rows else contextlib.nullcontext():
-            names, columns = arrange_columns(_rows(fetcher, table), table.columns)
-    with _encoding() if table.has_rows else contextlib.nullcontext():
-        written: EncodedFile = table_format(table.format).encode(names, columns)
+        if not table.has_rows and table.columns is None:
+            for row in rows:
+                del row["system:index"], row[".geo"]
+        names, columns = arrange_columns(rows, table.columns)
+    written: EncodedFile = table_format(table.format).encode(names, columns)
     return written
 
 
@@ -182,14 +197,8 @@ def expectation_of(chip: Chip) -> Expectation:
     )
 
 
-def _rows(fetcher: Fetcher, table: Table) -> list[dict[str, Any]]:
-    source: Any = table.source
-    if table.has_rows:
-        if isinstance(source, (list, tuple)):
-            return [dict(row) for row in source]
-        return [{str(k): v for k, v in row.items()} for row in source.to_dict("records")]
-    rows = fetcher.rows(source)
-    if table.columns is None:
-        for row in rows:
-            del row["system:index"], row[".geo"]
-    return rows
+def _made_rows(source: Any) -> list[dict[str, Any]]:
+    """Return the rows that a recipe has made itself."""
+    if isinstance(source, (list, tuple)):
+        return [dict(row) for row in source]
+    return [{str(k): v for k, v in row.items()} for row in source.to_dict("records")]

@@ -33,10 +33,10 @@ class FailedRequest:
 
 @dataclass(frozen=True, slots=True)
 class StartedExports:
-    """The batch tasks that export the chips of a unit, which is finished when they have ended.
+    """The batch tasks that export the results of a unit, which is finished when they have ended.
 
     Attributes:
-        tasks: one for each chip, in their order.
+        tasks: one for each chip or table, in their order.
         requests: sent for the unit before, those that started the tasks included.
         seconds: that these took.
     """
@@ -68,7 +68,7 @@ class Outcome:
         profiles: of the unit's requests; None if they were not profiled.
         request_seconds: for which the requests of the task were in flight, if they worked at once.
         pixels_that_worked: of the largest part of a request that was too large for the service.
-        exports: tasks that export the unit's chips; then there is no record yet.
+        exports: tasks that export the unit's results; then there is no record yet.
     """
 
     position: int

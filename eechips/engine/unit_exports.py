@@ -1,8 +1,8 @@
-"""Export the chips of units whose requests take too long, and read the exported files: the part of a worker."""
+"""Export chips and tables of units whose requests take too long, and read the files: the part of a worker."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
@@ -11,15 +11,15 @@ from eechips.client import retry
 from eechips.client.error_classification import may_suit_batch
 from eechips.client.export_place import ExportPlace
 from eechips.client.export_tasks import export_obstacle, start_export
+from eechips.client.exported_tables import read_rows
 from eechips.client.transport import Transport
-from eechips.engine.fetch_result import expectation_of
+from eechips.engine.fetch_result import encode_rows, expectation_of
 from eechips.engine.outcome import Outcome, StartedExports
-from eechips.engine.shared_results import chips_of
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import PermanentError, TooLargeError, ValidationError
 from eechips.formats import CHIP_FORMATS, EncodedFile
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import Chip
+from eechips.recipe import Chip, FrameStack, Table
 from eechips.storage import ObjectStore
 from eechips.temporary_names import Writer
 
@@ -42,7 +42,7 @@ class UnitExports:
         self._policy, self._transport, self._recipe_code = spec.policy, transport, recipe_code
 
     def start(self, task: WorkUnit, result: Any, error: TooLargeError) -> Outcome:
-        """Start a task for each chip of a unit.
+        """Start a task for each chip and each table of a unit.
 
         A run that is resumed starts no second task for a unit that was not tried since.
 
@@ -60,13 +60,13 @@ class UnitExports:
         """
         if not may_suit_batch(error):
             raise error
-        chips = list(chips_of(result))
-        obstacle = next(filter(None, map(export_obstacle, chips)), None if chips else "only chips are")
+        fetched = list(_fetched_results(result))
+        obstacle = next(filter(None, map(export_obstacle, fetched)), None if fetched else "only chips and tables are")
         if obstacle is not None:
             raise TooLargeError(f"{error} The unit is not exported: {obstacle}.", status=error.status)
         key = f"{self._run} {task.id} {task.attempts}"
         with self._recipe_code():
-            tasks = tuple(start_export(chip, self._place, task.id, key) for chip in chips)
+            tasks = tuple(start_export(each, self._place, task.id, key) for each in fetched)
         return Outcome(task.position, None, exports=StartedExports(tasks))
 
     def read(self, task: WorkUnit, result: Any) -> dict[int, EncodedFile]:
@@ -77,17 +77,30 @@ class UnitExports:
             result: that the recipe returned for it.
 
         Returns:
-            The files of its chips, by the identity of the chip: the same as those of requests.
+            The files of its chips and tables, by the identity of each: the same as those of requests.
 
         Raises:
             PermanentError: if a file is missing, or is not as requested.
             TransientError, StorageError: if it cannot be read.
         """
         found = {}
-        for chip, url in zip(chips_of(result), task.exported, strict=True):
-            read = partial(_read, url)
-            found[id(chip)] = _receive(chip, url, retry.call(read, self._policy, pause=self._transport.pause))
+        for each, url in zip(_fetched_results(result), task.exported, strict=True):
+            data = retry.call(partial(_read, url), self._policy, pause=self._transport.pause)
+            try:
+                found[id(each)] = _receive(each, data)
+            except ValidationError as error:
+                message = f"{url} is not as requested ({error}): eechips retry exports the unit again"
+                raise PermanentError(message) from error
         return found
+
+
+def _fetched_results(result: Any) -> Iterator[Chip | Table]:
+    """Yield the chips and tables of a unit that are fetched from the service."""
+    for each in result.values() if isinstance(result, Mapping) else (result,):
+        if isinstance(each, FrameStack):
+            yield from each.chips
+        elif isinstance(each, Chip) or (isinstance(each, Table) and not each.has_rows):
+            yield each
 
 
 def _read(url: str) -> bytes:
@@ -100,18 +113,21 @@ def _read(url: str) -> bytes:
         ) from None
 
 
-def _receive(chip: Chip, url: str, data: bytes) -> EncodedFile:
-    """Return the file of a chip from an exported GeoTIFF."""
-    own, expectation = CHIP_FORMATS.get(chip.format), expectation_of(chip)
-    try:
-        if own.request_format == "tif":
-            return own.receive(data, expectation)
-        from eechips.formats import npy
+def _receive(result: Chip | Table, data: bytes) -> EncodedFile:
+    """Return the file of a chip from an exported GeoTIFF, or of a table from an exported CSV.
 
-        decode = CHIP_FORMATS.get("tif").decode
-        assert decode is not None
-        assert own.encode is not None
-        (pixels,) = decode(data, [expectation])
-        return own.encode(npy.from_geotiff(pixels), expectation)
-    except ValidationError as error:
-        raise PermanentError(f"{url} is not as requested ({error}): eechips retry exports the unit again") from error
+    Raises:
+        ValidationError: if the exported file is not as requested.
+    """
+    if isinstance(result, Table):
+        return encode_rows(result, read_rows(data, result))
+    own, expectation = CHIP_FORMATS.get(result.format), expectation_of(result)
+    if own.request_format == "tif":
+        return own.receive(data, expectation)
+    from eechips.formats import npy
+
+    decode = CHIP_FORMATS.get("tif").decode
+    assert decode is not None
+    assert own.encode is not None
+    (pixels,) = decode(data, [expectation])
+    return own.encode(npy.from_geotiff(pixels), expectation)

@@ -19,7 +19,7 @@ from eechips.client.connection import Connection, ServiceTarget, connect_worker
 from eechips.client.current_transport import use_transport
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.error_classification import raising_recipe_errors
-from eechips.client.export_tasks import EXPORT_KIND
+from eechips.client.export_tasks import export_kind
 from eechips.client.fetcher import Fetcher
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import Stopped
@@ -205,7 +205,7 @@ class Worker:
         metered = self._transport.metered(logs=self._spec.logs, profiles=task.is_profiled)
         with metered as usage, contextlib.suppress(Stopped), requests:
             if task.exported:
-                usage.kinds[EXPORT_KIND] = None
+                usage.kinds.update(dict.fromkeys(map(export_kind, task.exported)))
             for left in range(min(_INTERNAL_REPEATS, self._spec.policy.retries), -1, -1):
                 try:
                     found = fetch(task, shared)
@@ -235,7 +235,7 @@ class Worker:
                 self.in_recipe.discard(task.position)
 
     def _fetch_or_export(self, exports: UnitExports, task: WorkUnit, shared: SharedResult | None) -> Outcome:
-        """Fetch a unit, whose chips are exported if their request takes too long, or were exported before."""
+        """Fetch a unit, whose results are exported if their request takes too long, or were exported before."""
         found = SharedResult(self._result(task), time.monotonic()) if shared is None else shared
         if task.exported:
             return self._fetch(task, replace(found, files=exports.read(task, found.result)))

@@ -79,7 +79,6 @@ class PointValues(PointsOptions, MaskedRecipe):
 
     name = "points"
     is_builtin = True
-    export_obstacle = "its results are tables"
     name_template = "cells/{id}"
     is_concurrent = True
 

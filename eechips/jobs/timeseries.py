@@ -75,7 +75,6 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
 
     name = "timeseries"
     is_builtin = True
-    export_obstacle = "its results are tables"
 
     def __post_init__(self) -> None:
         if self.bands is not None:

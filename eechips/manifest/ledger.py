@@ -72,11 +72,11 @@ _LAYERS = (
 )
 _OF_SEVERAL = ("further_files", "layers")
 
-# Only in ledgers of runs that have exported chips: the batch tasks of units that are not recorded yet.
+# Only in ledgers of runs that have exported results: the batch tasks of units that are not recorded yet.
 _EXPORTS = (
     "CREATE TABLE IF NOT EXISTS exports"
     " (position INTEGER NOT NULL, number INTEGER NOT NULL, operation TEXT NOT NULL, url TEXT NOT NULL,"
-    " requests INTEGER NOT NULL, seconds REAL NOT NULL, PRIMARY KEY (position, number))"
+    " requests INTEGER NOT NULL, seconds REAL NOT NULL, started TEXT NOT NULL, PRIMARY KEY (position, number))"
 )
 
 _SUMS = frozenset({"attempts", "requests", "eecu_seconds"})
@@ -449,7 +449,7 @@ class Ledger:
             (
                 "exports",
                 "typeof(operation) != 'text' OR url NOT GLOB 'gs://?*/?*' OR typeof(requests) != 'integer'"
-                " OR typeof(seconds) != 'real'",
+                " OR typeof(seconds) != 'real' OR typeof(started) != 'text'",
             ),
         ):
             if self._has_table(table):
@@ -550,20 +550,23 @@ class Ledger:
                     "INSERT OR REPLACE INTO layers (position, file, layer, metadata) VALUES (?, ?, ?, ?)", layers
                 )
 
-    def add_exports(self, position: int, tasks: Sequence[tuple[str, str]], requests: int, seconds: float) -> None:
-        """Store the batch tasks that export the chips of a unit; they are removed when the unit is recorded.
+    def add_exports(
+        self, position: int, tasks: Sequence[tuple[str, str]], requests: int, seconds: float, started: str
+    ) -> None:
+        """Store the batch tasks that export the results of a unit; they are removed when the unit is recorded.
 
         Args:
             position: of the unit.
-            tasks: operation and address of the file, in the order of the chips.
+            tasks: operation and address of the file, in the order of the results.
             requests: sent for the unit so far.
             seconds: that they took.
+            started: when the tasks were started, ISO 8601.
         """
-        rows = [(position, number, *task, requests, seconds) for number, task in enumerate(tasks)]
+        rows = [(position, number, *task, requests, seconds, started) for number, task in enumerate(tasks)]
         with self._transaction():
             self._script(_EXPORTS)
             self._db.execute("DELETE FROM exports WHERE position = ?", (position,))
-            self._db.executemany("INSERT INTO exports VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT INTO exports VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def exports(self) -> dict[int, tuple[list[tuple[str, str]], int, float]]:
         """Return the stored tasks by position of their unit: see :meth:`add_exports`."""
@@ -573,6 +576,14 @@ class Ledger:
             for position, operation, url, requests, seconds in self._db.execute(query):
                 found.setdefault(position, ([], requests, seconds))[0].append((operation, url))
         return found
+
+    def count_exports(self) -> tuple[int, str | None]:
+        """Return the number of units that wait for batch tasks, and when the oldest of these was started."""
+        if not self._has_table("exports"):
+            return 0, None
+        query = "SELECT count(DISTINCT position), min(started) FROM exports"
+        count, oldest = self._db.execute(query).fetchone()
+        return count, oldest
 
     def add_compute(self, seconds: Iterable[tuple[int, float]], account: Mapping[str, Any]) -> None:
         """Add the compute of units, and store the account of the run, all or none.

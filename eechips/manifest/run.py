@@ -65,6 +65,8 @@ class Status:
         without_file: units that are done and have no file, as their recipe or script has returned none.
         without_rows: units whose file is a table without rows.
         outside: files that a script has written outside the run's folder, and the folders where they lie.
+        exporting: units that wait for batch tasks of Earth Engine.
+        oldest_export: ISO 8601, when the first of these tasks was started; None if no unit waits.
         bytes: of all files.
         requests: sent for all units.
         rate: results a second while a command ran; None for fewer than two.
@@ -81,6 +83,8 @@ class Status:
     without_file: int
     without_rows: int
     outside: tuple[int, tuple[str, ...]]
+    exporting: int
+    oldest_export: str | None
     bytes: int
     requests: int
     rate: float | None
@@ -256,6 +260,7 @@ class Run:
             without_file = ledger.count_without_file()
             without_rows = ledger.count_without_rows()
             outside = ledger.meta().get(OUTSIDE_FILES) or {"files": 0, "folders": []}
+            exporting, oldest_export = ledger.count_exports()
         history = read_history(self.path, clock(), intervals=intervals, is_running=is_running)
         info, planned = self.info, counts.get(State.PLANNED, 0)
         return Status(
@@ -265,6 +270,8 @@ class Run:
             without_file=without_file,
             without_rows=without_rows,
             outside=(outside["files"], tuple(outside["folders"])),
+            exporting=exporting,
+            oldest_export=oldest_export,
             bytes=size,
             requests=requests,
             rate=history.rate if history.commands > 1 else rate,

@@ -68,7 +68,7 @@ def test_chips_that_time_out_are_exported_and_have_the_same_bytes(
     service.plan_faults(service.time_out(3))
     tasks = service.count("image:export")
     output = service.run(tmp_path, *SAMPLE, *EXPORT)
-    assert "Batch tasks of Earth Engine export chips that take too long for a request" in output
+    assert "Batch tasks of Earth Engine export results that take too long for a request" in output
     assert checksums(tmp_path / "out") == hashes
     assert service.count("image:export") - tasks == 3
     run = open_run(tmp_path / "out")
@@ -106,6 +106,28 @@ def test_arrays_and_several_datasets_are_exported_alike(service: ExportService, 
     assert service.count("image:export") - tasks == 4  # all chips of both units
 
 
+AREA = ["--roi=-105.25,40.0,-105.22,40.02", "--start", "2024-06-01", "--end", "2024-07-01", "--bands", "B4,B8"]
+OTHERS = {
+    "images": ["images", "--dataset", "S2", *AREA],
+    "composites": ["composites", "--dataset", "S2", *AREA, "--every", "15 days", "--reducer", "median", "--mask"],
+    "mosaic": ["mosaic", "--dataset", "S2", *AREA, "--reducer", "median", "--format", "tif"],
+    "frames": [*SAMPLE[: SAMPLE.index("--processes")], "--frames", "3", "--format", "tif-stack", "--total", "2"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_commands_export_alike(service: ExportService, tmp_path: Path, name: str) -> None:
+    words = [*OTHERS[name], "--method", "pixels", "--processes", "2", "--in-flight", "2", "--out", "out"]
+    service.run(tmp_path, *words)
+    wanted = checksums(tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / "interactive")
+    service.plan_faults(service.time_out(None))
+    service.run(tmp_path, *words, *EXPORT)
+    assert checksums(tmp_path / "out") == wanted
+    assert set(open_run(tmp_path / "out").units["method"]) == {"image:export"}
+
+
 def test_chips_that_need_too_much_memory_are_divided_first_and_then_exported(
     service: ExportService, hashes: dict[str, str], tmp_path: Path
 ) -> None:
@@ -139,6 +161,8 @@ def test_a_run_that_is_stopped_waits_for_the_same_tasks_again(
     if number == signal.SIGINT:
         assert "Batch tasks of Earth Engine continue, for 4 units" in output
     assert open_run(out).counts == {"done": 2, "planned": 4}
+    assert open_run(out).status().exporting == 4
+    assert "exporting  4 units, the first since 20" in service.run(tmp_path, "status", "out")
     service.plan_faults()
     pixels = service.count("image:computePixels")
     service.run(tmp_path, *SAMPLE, *EXPORT)
@@ -146,6 +170,7 @@ def test_a_run_that_is_stopped_waits_for_the_same_tasks_again(
     assert service.count("image:export") - tasks == 4
     assert service.count("image:computePixels") == pixels
     assert len(log(out, "export resumed")) == 4
+    assert (open_run(out).status().exporting, open_run(out).status().oldest_export) == (0, None)
     assert sorted(open_run(out).units["method"]).count("image:export") == 4
 
 
@@ -186,7 +211,8 @@ def test_a_task_that_fails_is_the_failure_of_its_unit_and_retry_starts_another(
     run = open_run(tmp_path / "out")
     assert run.counts == {"failed_permanent": 6}
     assert set(run.failures["error_class"]) == {"PermanentError"}
-    assert run.failures["error"].str.match(r"the export failed: Cannot write .*broken-bucket").all()
+    error = r"the export task projects/\S+ failed: Cannot write .*broken-bucket.*eechips retry starts another one"
+    assert run.failures["error"].str.match(error).all()
     assert service.count("image:export") - tasks == 6
     broken.unlink()
     service.run(tmp_path, "retry", "out")

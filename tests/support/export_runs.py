@@ -19,6 +19,7 @@ BUCKET = "my-bucket"
 PLACE = f"gs://{BUCKET}/exported"
 TIMEOUT = "Computation timed out."
 MEMORY = "User memory limit exceeded."
+_FETCHING = ("sample", "images", "composites", "mosaic", "timeseries", "points", "run", "plan")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class ExportService:
 
     def start(self, folder: Path, *words: str) -> subprocess.Popen[str]:
         """Start a command in a folder."""
-        service = ["--endpoint", self.server.url, "--rate", "none"] if words[0] in ("sample", "run", "plan") else []
+        service = ["--endpoint", self.server.url, "--rate", "none"] if words[0] in _FETCHING else []
         command = [sys.executable, "-m", "eechips", *words, *service]
         return subprocess.Popen(
             command, cwd=folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -88,9 +89,9 @@ class ExportService:
 
 
 @contextmanager
-def export_service(folder: Path) -> Iterator[ExportService]:
-    """Serve the demo planet, with buckets in a folder."""
-    server = start_server("--rate", "none", "--concurrency", "none", "--buckets", str(folder))
+def export_service(folder: Path, *options: str) -> Iterator[ExportService]:
+    """Serve the demo planet, with buckets in a folder, and with further options."""
+    server = start_server("--rate", "none", "--concurrency", "none", "--buckets", str(folder), *options)
     try:
         yield ExportService(server, folder)
     finally:
