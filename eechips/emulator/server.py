@@ -144,12 +144,14 @@ def open_app(config: ServerConfig) -> Iterator[LocalApp]:
 
 
 def _create_folder(folder: Path) -> None:
-    """Make the folder of exported assets, if it is missing."""
+    """Make the folder of exported assets if it is missing, and finish what a server was killed at."""
+    from eechips.emulator.assets.asset_changes import AssetChanges
     from eechips.emulator.assets.asset_errors import AssetError
     from eechips.emulator.assets.publish import create
 
     try:
         create(folder)
+        AssetChanges(folder).recover()
     except AssetError as error:
         raise StoreError(str(error)) from error
 

@@ -1,7 +1,8 @@
 """Change the assets of a folder on behalf of clients: make folders, copy, move, change and remove assets.
 
 Each change holds the store's lock from its checks to its end, so that two clients cannot undo each other's. A process
-that is killed leaves an asset as it was or as it is to be; a move that is cut short leaves the asset under both ids.
+that is killed leaves an asset as it was or as it is to be. A move that is cut short leaves the asset under both ids
+until the next change, or the next start of a server, removes one of them: a journal says which asset was being moved.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from eechips.emulator.assets.asset_names import check_id, folder_of, is_id, is_r
 from eechips.emulator.assets.publish import (
     ContainerPlan,
     check_vacant,
+    finish_move,
     is_kept,
+    is_known,
+    moving,
     policy_href,
     put,
     withdraw,
@@ -112,23 +116,24 @@ class AssetChanges:
             self._check_parent(index, asset_id, kind)
             self._check_quota(index, asset_id)
 
-    def check_quota(self, asset_id: str, size: int) -> None:
-        """Check that the files of an asset may be added.
-
-        Args:
-            asset_id: of the asset.
-            size: bytes of its files.
+    def admit(self, index: StoreIndex, records: Sequence[AssetRecord]) -> None:
+        """Check that assets may be added, whose files are in place. The caller holds the store's lock.
 
         Raises:
-            QuotaExceededError: if its project or user has no room for them.
+            QuotaExceededError: if a project or user has no room for them.
         """
-        with self._locked() as index:
-            self._check_quota(index, asset_id, size)
+        for record in records:
+            self._check_quota(index, record.id, _size_of(self._root, _hrefs_of(record)))
+
+    def recover(self) -> None:
+        """Finish, or undo, a move that was cut short."""
+        with self._locked():
+            pass
 
     def has(self, asset_id: str) -> bool:
         """Return whether the folder has an asset."""
         with closing(StoreIndex(self._root)) as index:
-            return is_id(asset_id) and (index.container(asset_id) is not None or index.asset(asset_id) is not None)
+            return is_known(index, asset_id)
 
     def policy(self, asset_id: str) -> Mapping[str, Any]:
         """Return the access policy of an asset; without one it is empty."""
@@ -146,7 +151,7 @@ class AssetChanges:
             UnknownAssetError: if there is no such asset.
         """
         with self._locked() as index:
-            if not is_id(asset_id) or (index.container(asset_id) is None and index.asset(asset_id) is None):
+            if not is_known(index, asset_id):
                 raise _unknown(asset_id)
             write_json(self._root / policy_href(asset_id), change(self.policy(asset_id)))
 
@@ -215,8 +220,7 @@ class AssetChanges:
             record = self._record(found, folder, source)
             self._check_target(index, target, overwrite=overwrite)
             self._check_parent(index, target, "IMAGE" if isinstance(record, ImageRecord) else "TABLE")
-            files = [record.href] if isinstance(record, TableRecord) else [file.href for file in record.files]
-            self._check_quota(index, target, _size_of(folder, files))
+            self._check_quota(index, target, _size_of(folder, _hrefs_of(record)))
             with self._files() as added:
                 copied = self._relocated(record, folder, target, added)
                 put(self._root, index, [copied], {}, copied.version)
@@ -240,7 +244,7 @@ class AssetChanges:
                 raise AssetChangeError(f"Asset '{source}' cannot be moved to '{target}'.")
             kind = _type_of(containers[0]) if containers else _type_of(records[0])
             self._check_parent(index, target, kind)
-            with self._files() as added:
+            with moving(self._root, source, target), self._files() as added:
                 moved = [
                     self._relocated(record, self._root, target + record.id.removeprefix(source), added)
                     for record in records
@@ -252,12 +256,14 @@ class AssetChanges:
                     if policy.exists() and duplicate(policy, copied):
                         added.append(copied)
                 put(self._root, index, moved, plans, self._version())
-            withdraw(self._root, index, source, self._version())
+                added.clear()  # they belong to the asset from here on
+                withdraw(self._root, index, source, self._version())
 
     @contextmanager
     def _locked(self) -> Iterator[StoreIndex]:
         with writing(self._root), locked(self._root), closing(StoreIndex(self._root)) as index:
             index.ensure()
+            finish_move(self._root, index)
             yield index
 
     @contextmanager
@@ -309,6 +315,8 @@ class AssetChanges:
             return
         is_new = index.container(asset_id) is None and index.asset(asset_id) is None
         used = self._usage(index, top)
+        replaced = index.asset(asset_id)
+        size -= 0 if replaced is None else _size_of(self._root, hrefs_of(replaced))
         if self._most_assets is not None and used.assets + is_new > self._most_assets:
             raise QuotaExceededError(
                 f"Asset count quota exceeded: '{top}' has {used.assets} of {self._most_assets} assets. Delete some."
@@ -353,6 +361,10 @@ class AssetChanges:
         if len({file.href for file in files}) < len({file.href for file in record.files}):
             raise AssetExistsError(f"Files of '{record.id}' have one name in different folders: ingest it again.")
         return replace(record, id=asset_id, version=version, files=files)
+
+
+def _hrefs_of(record: AssetRecord) -> list[str]:
+    return [record.href] if isinstance(record, TableRecord) else [file.href for file in record.files]
 
 
 def _size_of(root: Path, hrefs: Sequence[str]) -> int:

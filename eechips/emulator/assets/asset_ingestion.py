@@ -20,7 +20,7 @@ from eechips.emulator.assets.date_parsing import Time, to_milliseconds
 from eechips.emulator.assets.folders import SourceFile, find_files, is_folder, name_files
 from eechips.emulator.assets.image_plans import ImagePlan, ImagePlanner
 from eechips.emulator.assets.linked_files import refer_to_bands
-from eechips.emulator.assets.publish import check_free, create, discard, publish
+from eechips.emulator.assets.publish import Admit, check_free, create, discard, publish
 from eechips.emulator.assets.raster_files import BandSource, RasterFiles
 from eechips.emulator.assets.records import AssetRecord, ImageRecord, TableRecord
 from eechips.emulator.assets.store_files import Deposit, workspace
@@ -237,13 +237,22 @@ class IngestTask:
         facts: properties of all assets.
         version: of the assets, in microseconds since 1970.
         overwrite: whether assets of the same ids are replaced.
+        admit: see ``publish``.
     """
 
-    def __init__(self, root: Path, facts: Mapping[str, Any], version: int, *, overwrite: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        facts: Mapping[str, Any],
+        version: int,
+        *,
+        overwrite: bool = True,
+        admit: Admit | None = None,
+    ) -> None:
         self._root = root
         self.facts = facts
         self._version = version
-        self._overwrite = overwrite
+        self._overwrite, self._admit = overwrite, admit
         self._deposit = Deposit(root)
 
     def run(self, kind: str, makers: Mapping[str, Callable[[], AssetRecord]]) -> list[str]:
@@ -254,7 +263,8 @@ class IngestTask:
         with closing(StoreIndex(self._root)) as index:
             check_free(index, list(makers), kind)  # before hours of writing, not after
         try:
-            publish(self._root, [make() for make in makers.values()], replace=self._overwrite)
+            records = [make() for make in makers.values()]
+            publish(self._root, records, replace=self._overwrite, admit=self._admit)
         except BaseException:
             discard(self._root, makers, self._deposit.added)
             raise

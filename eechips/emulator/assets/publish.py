@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_record
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import Any
 from eechips.emulator.asset_folder import ROOT_DOCUMENT
 from eechips.emulator.assets import stac
 from eechips.emulator.assets.asset_errors import AssetExistsError, AssetWriteError
-from eechips.emulator.assets.asset_names import ancestors, folder_of, is_remote, is_root, split_id
+from eechips.emulator.assets.asset_names import ancestors, folder_of, is_id, is_remote, is_root, split_id
 from eechips.emulator.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord, TableRecord
 from eechips.emulator.assets.store_files import StagedDocuments, locked, remove, remove_empty, write_json, writing
 from eechips.emulator.assets.store_index import StoreIndex, hrefs_of, stamp_of
 
 _KEPT = "eechips:kept"
+_JOURNAL = ".move.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,11 @@ def check_free(index: StoreIndex, asset_ids: Sequence[str], kind: str) -> None:
             raise AssetExistsError(f"{parent} is a {above.kind}, so nothing can be put under it: choose another id.")
 
 
-def publish(root: Path, records: Sequence[AssetRecord], *, replace: bool = True) -> None:
+Admit = Callable[[StoreIndex, Sequence[AssetRecord]], None]
+"""Raises an error if assets may not become part of the store, of which the lock is held."""
+
+
+def publish(root: Path, records: Sequence[AssetRecord], *, replace: bool = True, admit: Admit | None = None) -> None:
     """Make assets part of the store.
 
     A reader sees each of them whole, as it was or as it is now. If the system dies on the way, the next reader
@@ -81,16 +87,21 @@ def publish(root: Path, records: Sequence[AssetRecord], *, replace: bool = True)
         root: the store's folder.
         records: assets whose files are in place; all images or all tables.
         replace: whether assets of the same ids are replaced.
+        admit: checks the quota, for instance, against what the store has at that moment.
 
     Raises:
         AssetExistsError: see ``check_free``; or an id is there already and shall not be replaced.
+        AssetError: of ``admit``.
         AssetWriteError: if a document cannot be written, or another process has removed a file meanwhile.
     """
     with writing(root), locked(root), closing(StoreIndex(root)) as index:
         index.ensure()
+        finish_move(root, index)
         if not replace:
             for record in records:
                 check_vacant(index, record.id)
+        if admit is not None:
+            admit(index, records)
         put(root, index, records, {}, max(record.version for record in records))
 
 
@@ -168,6 +179,44 @@ def withdraw(root: Path, index: StoreIndex, asset_id: str, version: int) -> None
         _remove_all(root, own_folder, [*files, stac.item_href(row.id)])
     for container in reversed(containers):
         _remove_all(root, folder_of(container.id), [container.href])
+
+
+@contextmanager
+def moving(root: Path, source: str, target: str) -> Iterator[None]:
+    """Keep a journal of a move during the block. The caller holds the store's lock.
+
+    Args:
+        root: the store's folder.
+        source: id of the asset.
+        target: its id after the move.
+    """
+    write_json(root / _JOURNAL, {"source": source, "target": target})
+    yield
+    remove(root, root / _JOURNAL)
+
+
+def finish_move(root: Path, index: StoreIndex) -> None:
+    """Finish a move that was cut short. The caller holds the store's lock, and has changed nothing yet.
+
+    An asset that is there under its new id loses its former one; any other stays as it is.
+
+    Args:
+        root: the store's folder.
+        index: of the store, which is fresh.
+    """
+    path = root / _JOURNAL
+    if not path.exists():
+        return
+    document = stac.read_document(path)
+    source, target = str(document.get("source")), str(document.get("target"))
+    if is_known(index, source) and is_known(index, target):
+        withdraw(root, index, source, int(time.time() * 1e6))
+    remove(root, path)
+
+
+def is_known(index: StoreIndex, asset_id: str) -> bool:
+    """Return whether a store has an asset, a folder or a collection of an id."""
+    return is_id(asset_id) and (index.container(asset_id) is not None or index.asset(asset_id) is not None)
 
 
 def policy_href(asset_id: str) -> str:

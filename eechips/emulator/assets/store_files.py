@@ -151,6 +151,29 @@ def commit(source: Path, target: Path) -> None:
     _sync(target.parent)
 
 
+def commit_new(source: Path, target: Path) -> bool:
+    """Move a finished file to a name that nothing has, durably; both must be on one file system.
+
+    Returns:
+        Whether it was moved; False if something has the name.
+    """
+    _sync(source)
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        try:
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        except FileExistsError:
+            return False
+        source.replace(target)
+    else:
+        source.unlink()
+    _sync(target.parent)
+    return True
+
+
 def duplicate(source: Path, target: Path) -> bool:
     """Give a finished file, which is never written again, a second name; copy it where it cannot have one.
 

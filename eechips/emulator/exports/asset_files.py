@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
 
-from eechips.emulator.assets.asset_ingestion import POLICIES, ingest
+from eechips.emulator.assets.asset_ingestion import POLICIES, IngestTask
 from eechips.emulator.assets.asset_names import is_id
+from eechips.emulator.assets.image_plans import ImagePlanner
+from eechips.emulator.assets.raster_files import RasterFiles
 from eechips.emulator.context import Context
 from eechips.emulator.exports.destinations import AssetDestination
 from eechips.emulator.exports.image_grids import Progress, blocks, count_blocks, create_geotiff, read_block
@@ -36,22 +41,27 @@ def check_free(asset: AssetDestination, context: Context) -> None:
         raise InvalidError(f"Invalid asset name: '{asset.uri[:200]}'.")
     if not asset.overwrite and context.store.get(asset.id) is not None:
         raise InvalidError(f"Cannot overwrite asset '{asset.uri}'.")
-    check_quota(asset, context, 0)
 
 
-def check_quota(asset: AssetDestination, context: Context, size: int) -> None:
-    """Check that the folder has room for an asset.
+def asset_task(asset: AssetDestination, properties: Mapping[str, Any], context: Context) -> IngestTask:
+    """Return the ingestion that makes an asset, within the quota and unless another task has made it meanwhile.
 
     Args:
         asset: to be.
+        properties: of the asset.
         context: of the task.
-        size: bytes of its files.
 
     Raises:
-        FailedPreconditionError: if it has none.
+        FailedPreconditionError: if the server has no folder for it.
     """
-    with changing():
-        changes_of(writable_folder(context)).check_quota(asset.id, size)
+    folder = writable_folder(context)
+    return IngestTask(
+        Path(folder.path).absolute(),
+        properties,
+        int(time.time() * 1e6),
+        overwrite=asset.overwrite,
+        admit=changes_of(folder).admit,
+    )
 
 
 def ingest_image(
@@ -82,11 +92,10 @@ def ingest_image(
         for file in files:
             file.close()
     names = [band.name for band in image.bands]
-    check_quota(job.asset, context, sum(path.stat().st_size for path in paths))
-    ingest(
-        paths, job.asset.root, job.asset.id, one_image=True, bands=names, resampling=resampling,
-        properties=_properties(image.properties, context),
-    )  # fmt: skip
+    task = asset_task(job.asset, _properties(image.properties, context), context)
+    with changing(), RasterFiles() as rasters:
+        (plan,) = ImagePlanner(rasters, names, resampling, None, None).one(paths, job.asset.id, task.facts)
+        task.run("image", {plan.id: partial(task.image, rasters, plan)})
     progress.step()
     return []
 

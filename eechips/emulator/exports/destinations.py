@@ -17,7 +17,10 @@ _LONGEST_OBJECT = 900  # of a prefix: Cloud Storage allows 1024 bytes
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f/]")
 _REQUEST_ID = re.compile(r"[-a-zA-Z0-9]{1,60}")
 _OPTIONS = ("fileExportOptions", "tileExportOptions", "assetExportOptions")
-_ELSEWHERE = {"featureViewExportOptions": "as FeatureViews", "bigqueryExportOptions": "to BigQuery"}
+_ELSEWHERE = {
+    "featureViewExportOptions": "as FeatureViews, since it serves no tiles of features: export an asset instead",
+    "bigqueryExportOptions": "to BigQuery, for which no folder can stand: export a CSV to Cloud Storage instead",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,10 @@ class ExportStarter:
     def __init__(self, store: StoreConfig, limits: ServiceLimits) -> None:
         self._store = store
         self._limits = batch_limits(limits)
-        self._naming = threading.Lock()
 
     def __call__(self, task: ExportTask) -> ExportRun:
         """Return an attempt at a task, which has not begun."""
-        return ExportRun(task, self._store, self._limits, self._naming)
+        return ExportRun(task, self._store, self._limits)
 
 
 class ExportRun:
@@ -53,14 +52,12 @@ class ExportRun:
         task: of the queue.
         store: the assets.
         limits: of the computation.
-        naming: held while files get names that nothing else has.
     """
 
-    def __init__(self, task: ExportTask, store: StoreConfig, limits: ServiceLimits, naming: threading.Lock) -> None:
+    def __init__(self, task: ExportTask, store: StoreConfig, limits: ServiceLimits) -> None:
         self._task = task
         self._store = store
         self._limits = limits
-        self._naming = naming
         self._lock = threading.Lock()
         self._process: Any = None
         self._is_cancelled = False
@@ -78,7 +75,7 @@ class ExportRun:
                 if outcome.result.error is None and isinstance(destination, Destination):
                     with self._lock:
                         self._process = None  # from here on the task can no longer be cancelled
-                    placement.put_in_place(place, outcome.files, destination, self._naming, report)
+                    placement.put_in_place(place, outcome.files, destination, report)
         except placement.AssetWriteError as error:
             return TaskResult((CODES["INTERNAL"], str(error)))
         return outcome.result

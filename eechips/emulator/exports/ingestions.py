@@ -5,10 +5,8 @@ See https://developers.google.com/earth-engine/reference/rest/v1/projects.image/
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from eechips.emulator.assets.asset_ingestion import IngestTask
@@ -19,7 +17,7 @@ from eechips.emulator.assets.raster_files import RasterFiles
 from eechips.emulator.assets.store_files import workspace
 from eechips.emulator.bucket_objects import find_object
 from eechips.emulator.context import Context
-from eechips.emulator.exports.asset_files import check_free
+from eechips.emulator.exports.asset_files import asset_task, check_free
 from eechips.emulator.exports.destinations import AssetDestination
 from eechips.emulator.exports.jobs import ExportedFile, ExportJob
 from eechips.emulator.request_errors import InvalidError
@@ -38,10 +36,7 @@ def import_image(
         manifest = ImageManifest(document, partial(find_object, context.buckets), rasters, job.folder)
         plan = ImagePlan(job.asset.id, manifest.sources(lambda share: report(share / 2.0)), task.facts)
         with changing():
-            changes_of(folder).check_quota(
-                plan.id, sum(Path(path).stat().st_size for path in {s.path for s in plan.sources})
-            )
-        task.run("image", {plan.id: partial(task.image, rasters, plan)})
+            task.run("image", {plan.id: partial(task.image, rasters, plan)})
     return []
 
 
@@ -57,8 +52,7 @@ def import_table(
     task = _begin(document, job.asset, folder, context, "TABLE")
     features = read_manifest(document, partial(find_object, context.buckets), job.folder)
     with changing():
-        changes_of(folder).check_quota(job.asset.id, features.table.nbytes)
-    task.run("table", {job.asset.id: partial(task.table, job.asset.id, lambda: features, {})})
+        task.run("table", {job.asset.id: partial(task.table, job.asset.id, lambda: features, {})})
     return []
 
 
@@ -93,4 +87,4 @@ def _begin(
     facts = properties_of(document)
     if facts.get("system:time_end", 0) < facts.get("system:time_start", 0) and "system:time_end" in facts:
         raise InvalidError("The end time of the manifest is before its start time.")
-    return IngestTask(Path(folder.path).absolute(), facts, int(time.time() * 1e6), overwrite=asset.overwrite)
+    return asset_task(asset, facts, context)

@@ -57,7 +57,10 @@ def parse_options(options: Mapping[str, Any]) -> PatchOptions:
     """
     for name in ("tensorDepths", "sequenceData"):
         if options.get(name):
-            raise InvalidError(f"The local Earth Engine does not export TFRecord images with {name}.")
+            raise InvalidError(
+                f"The local Earth Engine does not export TFRecord images with {name}: it writes bands of numbers, not"
+                " of arrays. Use arrayFlatten, and leave it out."
+            )
     size, kernel = options.get("tileDimensions") or {}, options.get("marginDimensions") or {}
     width, height = int(size.get("width") or _PATCH), int(size.get("height") or _PATCH)
     across, down = int(kernel.get("width") or 0), int(kernel.get("height") or 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from eechips.emulator.assets.asset_ingestion import ingest
 from eechips.emulator.context import Context
-from eechips.emulator.exports.asset_files import check_free
+from eechips.emulator.exports.asset_files import asset_task, check_free
 from eechips.emulator.exports.jobs import ExportedFile, ExportJob
 from eechips.emulator.exports.tf_records import RecordFiles, Values, as_numbers, example
 from eechips.emulator.messages import unwrapped_integer
@@ -24,6 +24,7 @@ from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.table_files import planar
 from eechips.emulator.value_json import Encoder
 from eechips.emulator.values import Array, Feature
+from eechips.emulator.writable_assets import changing
 
 _INDEX, _GEO = "system:index", ".geo"
 _LONGEST_NAME = 10  # of a Shapefile's columns: https://developers.google.com/earth-engine/guides/exporting_tables
@@ -159,6 +160,9 @@ def _ingest(
     job: ExportJob,
     report: Callable[[float], None],
 ) -> list[ExportedFile]:
+    # Here, since it brings pandas along, which other formats have no use for.
+    from eechips.emulator.assets.vector_files import read_features
+
     assert job.asset is not None
     check_free(job.asset, context)
     rows = list(features)
@@ -166,7 +170,10 @@ def _ingest(
     if rows and int(shapely.get_num_coordinates(shapes).max()) > _MOST_VERTICES:
         raise LimitError(f"A geometry of the table has more than {_MOST_VERTICES} vertices.")
     report(0.5)
-    ingest(_parquet(job.folder / "table.parquet", rows, shapes, selectors, context), job.asset.root, job.asset.id)
+    path = _parquet(job.folder / "table.parquet", rows, shapes, selectors, context)
+    task = asset_task(job.asset, {}, context)
+    with changing():
+        task.run("table", {job.asset.id: partial(task.table, job.asset.id, partial(read_features, path), {})})
     report(1.0)
     return []
 
