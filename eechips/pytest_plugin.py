@@ -6,7 +6,8 @@ pytest loads this module wherever eechips is installed, so it imports nothing el
 - ``pytest --earth-engine`` does so for all tests, and for modules that call Earth Engine when they are imported.
 
 The server is a process of its own for each process of pytest-xdist. It serves the demo planet, the folder of assets of
-the ini option ``earth_engine_assets``, and what tests ingest.
+the ini option ``earth_engine_assets``, and what tests ingest. Tasks (``ee.batch.Export``) write to folders of the
+session; the ini options ``earth_engine_asset_bytes`` and ``earth_engine_asset_count`` limit exported assets.
 """
 
 from __future__ import annotations
@@ -29,20 +30,23 @@ _IN_FLIGHT = 40
 class EarthEngine:
     """The local Earth Engine of a test.
 
-    Faults, limits, latency and the list of requests begin anew with each test. Ingested assets stay until the end of
-    the session.
+    Faults, limits, latency and the list of requests begin anew with each test. Ingested assets, exported files and
+    exported assets stay until the end of the session.
 
     Attributes:
         url: address of the server; ``ee`` is already connected to it.
         project: name of the project of requests.
         assets: folder of the ingested assets.
+        drive: folder that stands for Google Drive.
+        buckets: folder of folders that stand for buckets of Cloud Storage.
     """
 
-    def __init__(self, server: LocalServer, assets: Path) -> None:
+    def __init__(self, server: LocalServer, folder: Path) -> None:
         from eechips.engine.local_server import PROJECT
 
         self._server = server
-        self.url, self.project, self.assets = server.url, PROJECT, assets
+        self.url, self.project, self.assets = server.url, PROJECT, folder / "assets"
+        self.drive, self.buckets = folder / "drive", folder / "buckets"
 
     @property
     def requests(self) -> list[ReceivedRequest]:
@@ -113,10 +117,12 @@ class EarthEngineSession:
 
     Args:
         assets: folder of assets that is copied for the session; None for none.
+        asset_bytes: of the assets of a project that tests export; None for no limit.
+        asset_count: number of these assets, likewise.
     """
 
-    def __init__(self, assets: Path | None) -> None:
-        self._given = assets
+    def __init__(self, assets: Path | None, *, asset_bytes: int | None = None, asset_count: int | None = None) -> None:
+        self._given, self._asset_bytes, self._asset_count = assets, asset_bytes, asset_count
         self._stack = ExitStack()
         self._running: EarthEngine | None = None
 
@@ -125,10 +131,14 @@ class EarthEngineSession:
         if self._running is None:
             from eechips.engine.local_server import local_earth_engine
 
-            folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="earth-engine-")), "assets")
-            self._fill(folder)
-            server = self._stack.enter_context(local_earth_engine(folder, demo=True, in_flight=_IN_FLIGHT, workers=1))
-            self._running = EarthEngine(server, folder)
+            folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="earth-engine-")))
+            self._fill(folder / "assets")
+            server = local_earth_engine(
+                folder / "assets", demo=True, in_flight=_IN_FLIGHT, workers=1, drive=folder / "drive",
+                buckets=folder / "buckets", export_assets=folder / "exported", asset_bytes=self._asset_bytes,
+                asset_count=self._asset_count,
+            )  # fmt: skip
+            self._running = EarthEngine(self._stack.enter_context(server), folder)
         return self._running
 
     def connect(self, stack: ExitStack) -> EarthEngine:
@@ -177,6 +187,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="connect ee to a local Earth Engine, for all tests; ee.Initialize and ee.Authenticate then do nothing",
     )
     parser.addini("earth_engine_assets", "folder of assets that the local Earth Engine serves", type="paths")
+    parser.addini("earth_engine_asset_bytes", "most bytes of the assets of a project that tests export")
+    parser.addini("earth_engine_asset_count", "most assets of a project that tests export")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -186,7 +198,11 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"earth_engine_assets names {len(folders)} folders; it takes one")
     if folders and not folders[0].is_dir():
         raise pytest.UsageError(f"earth_engine_assets: there is no folder {folders[0]}")
-    config.stash[_SESSION] = EarthEngineSession(folders[0] if folders else None)
+    config.stash[_SESSION] = EarthEngineSession(
+        folders[0] if folders else None,
+        asset_bytes=_limit(config, "earth_engine_asset_bytes"),
+        asset_count=_limit(config, "earth_engine_asset_count"),
+    )
     if config.getoption("earth_engine") and not _only_distributes(config):
         config.stash[_CONNECTION] = ExitStack()
         config.stash[_SESSION].connect(config.stash[_CONNECTION])
@@ -218,6 +234,14 @@ def earth_engine(pytestconfig: pytest.Config) -> Iterator[EarthEngine]:
         engine.reset()
         stack.callback(engine.reset)
         yield engine
+
+
+def _limit(config: pytest.Config, name: str) -> int | None:
+    """Return the number of an ini option; None without one."""
+    text = str(config.getini(name) or "")
+    if text and not (text.isdecimal() and int(text) > 0):
+        raise pytest.UsageError(f"{name} is a number of at least 1, not {text}")
+    return int(text) if text else None
 
 
 def _only_distributes(config: pytest.Config) -> bool:

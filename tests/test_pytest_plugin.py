@@ -206,6 +206,32 @@ def test_both(earth_engine):
 
 
 @pytest.mark.slow
+def test_exports_go_to_folders_of_the_session_within_the_quota(tmp_path: Path) -> None:
+    text = """
+import ee
+
+def run(task):
+    task.start()
+    while task.active():
+        pass
+    return task.status()
+
+def test_exports(earth_engine):
+    image = ee.Image(7).toByte().clip(ee.Geometry.Rectangle([0, 0, 1, 1], None, False))
+    assert run(ee.batch.Export.image.toDrive(image, "a", "folder", scale=50_000))["state"] == "COMPLETED"
+    assert run(ee.batch.Export.image.toCloudStorage(image, "b", "my-bucket", scale=50_000))["state"] == "COMPLETED"
+    assert (earth_engine.drive / "folder" / "a.tif").is_file()
+    assert (earth_engine.buckets / "my-bucket" / "b.tif").is_file()
+    assert run(ee.batch.Export.image.toAsset(image, "c", "projects/p/assets/c", scale=50_000))["state"] == "COMPLETED"
+    assert ee.Image("projects/p/assets/c").bandNames().getInfo() == ["constant"]
+    second = run(ee.batch.Export.image.toAsset(image, "d", "projects/p/assets/d", scale=50_000))
+    assert "Asset count quota exceeded" in second["error_message"]
+"""
+    done = run_pytest(make_repository(tmp_path, test_exports=text), ini="earth_engine_asset_count = 1")
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
 def test_without_the_option_other_tests_see_nothing_of_it(tmp_path: Path) -> None:
     text = """
 import os
@@ -254,6 +280,7 @@ def test_it(earth_engine):
     [
         ('earth_engine_assets = ["nowhere"]', "there is no folder"),
         ('earth_engine_assets = ["a", "b"]', "names 2 folders; it takes one"),
+        ('earth_engine_asset_bytes = "1 GB"', "earth_engine_asset_bytes is a number of at least 1, not 1 GB"),
     ],
 )
 def test_folders_that_cannot_be_served_are_refused(tmp_path: Path, ini: str, message: str) -> None:

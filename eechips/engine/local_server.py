@@ -141,6 +141,8 @@ def local_earth_engine(
     drive: str | Path | None = None,
     buckets: str | Path | None = None,
     export_assets: str | Path | None = None,
+    asset_bytes: int | None = None,
+    asset_count: int | None = None,
     demo_datasets: str | Path | None = None,
 ) -> Iterator[LocalServer]:
     """Run a local Earth Engine, a process of its own, for the duration of the block.
@@ -155,6 +157,8 @@ def local_earth_engine(
         drive: folder that stands for Google Drive, for ``ee.batch.Export``; None rejects such exports.
         buckets: folder of folders that stand for buckets of Cloud Storage, likewise.
         export_assets: folder of the assets that exports make, likewise.
+        asset_bytes: of all assets of a project or user in that folder; None for no limit.
+        asset_count: of assets of a project or user in that folder, likewise.
         demo_datasets: ``"all"``, or a folder of STAC collections: serve synthetic stubs of datasets that the demo
             planet lacks, as ``eechips serve --demo-datasets`` does.
 
@@ -176,7 +180,8 @@ def local_earth_engine(
     command += [] if workers is None else ["--workers", str(workers)]
     command += ["--allow-remote"] if allow_remote else []
     given = {
-        "--drive": drive, "--buckets": buckets, "--export-assets": export_assets, "--demo-datasets": demo_datasets,
+        "--drive": drive, "--buckets": buckets, "--export-assets": export_assets, "--asset-bytes": asset_bytes,
+        "--asset-count": asset_count, "--demo-datasets": demo_datasets,
     }  # fmt: skip
     for option, value in given.items():
         command += [] if value is None else [option, str(value)]

@@ -127,7 +127,8 @@ def test_exports_of_a_local_earth_engine_go_to_folders(tmp_path: Path) -> None:
     import ee
 
     names = ("drive", "buckets", "export_assets")
-    with local_earth_engine(demo=False, **{name: tmp_path / name for name in names}) as server:
+    folders = {name: tmp_path / name for name in names}
+    with local_earth_engine(demo=False, **folders, asset_count=2, asset_bytes=10**9) as server:
         server.initialize()
         image = ee.Image(7).toByte().clip(ee.Geometry.Rectangle([0, 0, 1, 1], None, False))
         tasks = [
@@ -140,6 +141,10 @@ def test_exports_of_a_local_earth_engine_go_to_folders(tmp_path: Path) -> None:
         wait_until(lambda: not any(task.active() for task in tasks))
         assert [task.status()["state"] for task in tasks] == ["COMPLETED"] * 3
         assert ee.Image("projects/p/assets/c").bandNames().getInfo() == ["constant"]
+        ee.data.createFolder("projects/p/assets/d")
+        with pytest.raises(ee.EEException, match="Asset count quota exceeded"):
+            ee.data.createFolder("projects/p/assets/e")
+        assert ee.data.getAssetRootQuota("projects/p/assets")["asset_size"]["limit"] == 10**9
     for path in (tmp_path / "drive" / "a.tif", tmp_path / "buckets" / "my-bucket" / "b.tif"):
         with rasterio.open(path) as file:
             assert (file.read(1) == 7).any()
