@@ -13,7 +13,7 @@ from affine import Affine
 from eechips.emulator.classification import Classifier, Clusterer
 from eechips.emulator.context import Context
 from eechips.emulator.geometry import geojson
-from eechips.emulator.map_projection import Projection
+from eechips.emulator.map_projection import WGS84, Projection
 from eechips.emulator.model import PixelType
 from eechips.emulator.number_format import json_number
 from eechips.emulator.pixels.lazy_image import Image, ImageBand
@@ -138,6 +138,8 @@ class Encoder:
         return {name: value for name, value in facts.items() if value is not None}, properties
 
     def _footprint(self, geometry: Geometry) -> Json:
+        if geometry.projection.crs != WGS84.crs:
+            return self._geometry(geometry)
         shape = geometry.lonlat
         if shape.geom_type == "Polygon" and not shape.interiors:
             shape = shapely.LinearRing(shape.exterior)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 from rasterio.features import rasterize
 
+from eechips.emulator.geometry import geojson
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.lazy_image import Image
 from eechips.emulator.pixels.pixel_grid import PixelGrid
@@ -404,6 +405,15 @@ class TestClipping:
         grid = image.bands[0].grid
         assert grid == PixelGrid("EPSG:32613", Affine(*transform), 20, 15)
         assert np.array_equal(values_of(image, grid), BYTES[12:27, 12:32])
+
+    def test_the_footprint_is_the_grid_in_its_projection(self) -> None:
+        inside = self.clipped(geometry=rectangle(500_105, 4_399_700, 500_305, 4_399_900))
+        beyond = self.clipped(geometry=rectangle(500_100, 4_399_700, 600_000, 4_399_900))
+        for image, right in ((inside, 500_310), (beyond, 500_640)):
+            assert image.footprint is not None
+            found = geojson(image.footprint)
+            assert found["crs"] == {"type": "name", "properties": {"name": "EPSG:32613"}}
+            assert shapely.geometry.shape(found).bounds == pytest.approx((500_100, 4_399_700, right, 4_399_900))
 
     def test_its_own_pixels(self) -> None:
         band = self.clipped(geometry=rectangle(500_100, 4_399_700, 500_300, 4_399_900)).bands[0]
