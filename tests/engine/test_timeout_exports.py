@@ -110,6 +110,7 @@ AREA = ["--roi=-105.25,40.0,-105.22,40.02", "--start", "2024-06-01", "--end", "2
 OTHERS = {
     "images": ["images", "--dataset", "S2", *AREA],
     "composites": ["composites", "--dataset", "S2", *AREA, "--every", "15 days", "--reducer", "median", "--mask"],
+    "mosaic": ["mosaic", "--dataset", "S2", *AREA, "--reducer", "median"],
     "frames": [*SAMPLE[: SAMPLE.index("--processes")], "--frames", "3", "--format", "tif-stack", "--total", "2"],
 }
 

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -151,12 +151,24 @@ def commit(source: Path, target: Path) -> None:
     _sync(target.parent)
 
 
-def commit_new(source: Path, target: Path) -> bool:
-    """Move a finished file to a name that nothing has, durably; both must be on one file system.
+def commit_new(moves: Sequence[tuple[Path, Path]]) -> bool:
+    """Move finished files to names that nothing has, durably; all must be on one file system.
+
+    Args:
+        moves: file and new name of each.
 
     Returns:
-        Whether it was moved; False if something has the name.
+        Whether they were moved; False, and none is, if something has one of the names.
     """
+    for count, (source, target) in enumerate(moves):
+        if not _commit_new(source, target):
+            for before, after in moves[:count]:
+                after.replace(before)
+            return False
+    return True
+
+
+def _commit_new(source: Path, target: Path) -> bool:
     _sync(source)
     try:
         os.link(source, target)

@@ -44,18 +44,19 @@ def _place(
     report: Callable[[float, float], None],
 ) -> bool:
     """Move files to their names; move none of them, and return False, if something has one that is not replaced."""
-    for count, (file, target) in enumerate(zip(files, targets, strict=True), 1):
+    moves = [(place / file.staged, target) for file, target in zip(files, targets, strict=True)]
+    for _, target in moves:
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(destination.root)):
                 raise AssetWriteError(f"Cannot write {target}: a link leads out of {destination.root}.")
-            if destination.replaces:
-                commit(place / file.staged, target)
-            elif not commit_new(place / file.staged, target):
-                for back, moved in zip(files[: count - 1], targets, strict=False):
-                    moved.replace(place / back.staged)
-                return False
-        report(1.0, count / len(files))
+    if not destination.replaces:
+        with writing(destination.root):
+            return commit_new(moves)
+    for count, (source, target) in enumerate(moves, 1):
+        with writing(target):
+            commit(source, target)
+        report(1.0, count / len(moves))
     return True
 
 
