@@ -29,7 +29,11 @@ def describe_compute(compute: ComputeRange, tier: Tier | None) -> str:
     about = "" if compute.low == compute.high == compute.seconds else "about "
     text = about + format_compute(compute.seconds)
     if about and compute.low is not None and compute.high is not None:
-        text += f" (95%: {format_compute(compute.low)} to {format_compute(compute.high)})"
+        ends = [format_compute(end) for end in (compute.low, compute.high)]
+        unit = text[text.rindex(" ") :]
+        if all(end.endswith(unit) for end in ends):
+            ends = [end.removesuffix(unit) for end in ends]
+        text += f" (95%: {ends[0]} to {ends[1]})"
     if tier is not None:
         share = compute.seconds / 3600.0 / TIER_HOURS[tier]
         text += f", {_percent(share)} of a month of the {tier} tier"
