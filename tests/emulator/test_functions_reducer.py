@@ -15,8 +15,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from eechips.emulator import reducers as r
+from eechips.emulator.distributions import two_sided
 from eechips.emulator.reducers import Reducer, ReducerSample, reduce_values, sample_of
-from eechips.emulator.reducers.regressions import two_sided
 from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.signatures import load_signatures
 from eechips.emulator.values import Array, Collection
@@ -92,6 +92,7 @@ class TestNames:
             ("linearRegression", {"numX": 2}, ["coefficients", "residuals"]),
             ("max", {"numInputs": 3}, ["max", "max1", "max2"]),
             ("pearsonsCorrelation", {}, ["correlation", "p-value"]),
+            ("ridgeRegression", {"numX": 2}, ["coefficients", "residuals", "pValue"]),
             ("percentile", {"percentiles": [2.5, 50]}, ["p2_5", "p50"]),
             ("percentile", {"percentiles": [5, 95], "outputNames": ["low", "high"]}, ["low", "high"]),
             ("sampleStdDev", {}, ["stdDev"]),
@@ -133,10 +134,7 @@ class TestNames:
         from eechips.emulator.functions import load_functions
 
         named = {name for name in load_signatures() if name.startswith("Reducer.")}
-        assert sorted(named - load_functions().keys()) == [
-            "Reducer.fixed2DHistogram", "Reducer.histogramCombiner",
-            "Reducer.ridgeRegression",
-        ]  # fmt: skip
+        assert named - load_functions().keys() == {"Reducer.fixed2DHistogram", "Reducer.histogramCombiner"}
 
 
 class TestStatistics:
@@ -354,6 +352,46 @@ class TestRegressions:
         rows = np.column_stack([np.ones(20), x, y]).tolist()
         found = reduce_values(rows, r.robust_linear_regression(2, 1, None))["coefficients"].values
         np.testing.assert_allclose(found.ravel(), [1, 2], atol=0.02)
+
+    def test_ridge_regression_against_scikit_learn(self) -> None:
+        pytest.importorskip("sklearn")
+        from sklearn.linear_model import Ridge
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        x = self.RANDOM.normal(5, 1, (40, 3)) * [1, 10, 100]
+        y = x @ self.RANDOM.normal(size=(3, 2)) + self.RANDOM.normal(7, 20, (40, 2))
+        found = reduce_values(np.c_[x, y].tolist(), r.ridge_regression(3, 2, 2.5))
+        model = make_pipeline(StandardScaler(), Ridge(2.5)).fit(x, y)
+        left = y - model.predict(x)
+        coefficients = found["coefficients"].values
+        assert coefficients.shape == (4, 2)
+        np.testing.assert_allclose(coefficients[3], model.predict(np.zeros((1, 3)))[0])
+        np.testing.assert_allclose(x @ coefficients[:3] + coefficients[3], model.predict(x))
+        np.testing.assert_allclose(found["residuals"].values, np.sqrt((left**2).mean(axis=0)))
+
+    def test_without_a_penalty_ridge_regression_is_ordinary(self) -> None:
+        """The p-value is that of the F test of the regression."""
+        stats = pytest.importorskip("scipy.stats")
+        x, y = self.RANDOM.normal(size=(2, 25))
+        found = reduce_values(np.c_[x, y].tolist(), r.ridge_regression(1, 1, 0))
+        expected = stats.linregress(x, y)
+        np.testing.assert_allclose(found["coefficients"].values.ravel(), [expected.slope, expected.intercept])
+        np.testing.assert_allclose(found["pValue"].values, [expected.pvalue])
+
+    def test_ridge_regression_leaves_tuples_with_nulls_out(self) -> None:
+        rows: list[list[Any]] = [[1, 2], [2, 3], [None, 99], [5, 7], [4, None], [7, 8]]
+        whole = [row for row in rows if None not in row]
+        found, expected = (reduce_values(part, r.ridge_regression(1, 1, 0.1)) for part in (rows, whole))
+        assert all(np.array_equal(found[name].values, expected[name].values) for name in found)
+
+    @pytest.mark.parametrize("rows", [[], [[1, 2]], [[1, 2], [1, 3], [1, 4]]])
+    def test_ridge_regression_is_null_where_it_is_not_determined(self, rows: list[list[int]]) -> None:
+        assert set(reduce_values(rows, r.ridge_regression(1, 1, 0.1)).values()) == {None}
+
+    def test_ridge_regression_refuses_a_negative_penalty(self) -> None:
+        with pytest.raises(InvalidError, match=r"lambda must not be negative; found -1\."):
+            reducer("ridgeRegression", numX=1, lambda_=-1)
 
     def test_correlations_against_pandas(self) -> None:
         x = self.RANDOM.integers(0, 6, 30)

@@ -43,6 +43,7 @@ def reducers(ee: Any) -> Iterator[tuple[str, Any, int]]:
     yield "toList2", make.toList(2), 2
     yield "kendallsCorrelation", make.kendallsCorrelation(2), 2
     yield "linearRegression", make.linearRegression(1, 1), 2
+    yield "ridgeRegression", make.ridgeRegression(1, 1), 2
     yield "robustLinearRegression", make.robustLinearRegression(1, 1), 2
     yield "geometricMedian", make.geometricMedian(2), 2
     yield "max2", make.max(2), 2

@@ -192,5 +192,5 @@ def test_messages(ee: Any) -> None:
     assert 0 < found["R"] <= 1000
     with pytest.raises(ee.EEException, match=r"Image.reduceRegion: .* unbounded"):
         ee.Image(1).reduceRegion(ee.Reducer.mean()).getInfo()
-    with pytest.raises(ee.EEException, match=r"Reducer\.ridgeRegression"):
-        image.reduceRegion(ee.Reducer.ridgeRegression(3), image.geometry()).getInfo()
+    with pytest.raises(ee.EEException, match=r"Reducer\.histogramCombiner"):
+        image.reduceRegion(ee.ApiFunction.call_("Reducer.histogramCombiner"), image.geometry()).getInfo()

@@ -152,6 +152,12 @@ def robust_linear_regression(numX: int, numY: int, beta: float | None) -> Reduce
     return reducers.robust_linear_regression(numX, numY, beta)
 
 
+@function("Reducer.ridgeRegression")
+def ridge_regression(numX: int, numY: int, lambda_: float) -> Reducer:
+    """Return the regularized least squares, with an intercept."""
+    return reducers.ridge_regression(numX, numY, lambda_)
+
+
 @function("Reducer.geometricMedian")
 def geometric_median(numX: int, eta: float, initialStepSize: float) -> Reducer:
     """Return the geometric median; the solver here needs no step size."""

@@ -86,6 +86,7 @@ from eechips.emulator.reducers.regressions import (
     geometric_median,
     kendalls_correlation,
     linear_regression,
+    ridge_regression,
     robust_linear_regression,
 )
 from eechips.emulator.request_errors import InvalidError
@@ -179,6 +180,7 @@ __all__ = [
     "percentile",
     "reduce_values",
     "repeat",
+    "ridge_regression",
     "robust_linear_regression",
     "sample_of",
     "scattered",

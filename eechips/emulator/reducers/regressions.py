@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from eechips.emulator.distributions import regularized_beta, two_sided
 from eechips.emulator.reducers.reducer_types import (
     Flags,
     Output,
@@ -161,6 +162,61 @@ def robust_linear_regression(x: int, y: int, beta: float | None) -> Reducer:
 def _talwar(size: Floats, present: Flags) -> Floats:
     margins = [2.795 * float(np.median(s[p])) / 0.6745 if p.any() else 0.0 for s, p in zip(size, present, strict=True)]
     return np.asarray(margins)
+
+
+_RIDGE = (*_REGRESSION, OutputSpec("pValue", dimensions=1))
+
+
+def ridge_regression(x: int, y: int, penalty: float) -> Reducer:
+    """Return the ridge regression with an intercept: coefficients of shape (numX + 1, numY), the intercept last, the
+    root mean square of residuals, (numY,), and the p-value of the F test of the regression, (numY,).
+
+    The independent variables are scaled to a mean of 0 and a variance of 1 before the squares of their coefficients are
+    penalised; the intercept is not. So does ``RidgeRegression`` of Smile (https://github.com/haifengl/smile), in whose
+    words Earth Engine describes the function. All outputs are null where there are no more tuples than variables, or
+    where a variable is constant.
+
+    Args:
+        x: number of independent variables.
+        y: number of dependent variables.
+        penalty: of the squares of coefficients, from 0 on.
+    """
+    _check_sizes(x, y)
+    if not penalty >= 0:
+        raise InvalidError(f"lambda must not be negative; found {penalty:g}.")
+
+    def reduce(sample: ReducerSample) -> list[Output]:
+        values, weights = _tuples(sample)
+        design, response, places = _systems(values, (weights > 0).astype(np.float64), x)
+        present = (flat_places(weights, 1).T > 0)[..., None]
+        count = present.sum(axis=1)
+        mean_x, mean_y = (part.sum(axis=1) / np.maximum(count, 1) for part in (design, response))
+        off_x, off_y = (design - mean_x[:, None]) * present, (response - mean_y[:, None]) * present
+        scale = np.sqrt((off_x**2).sum(axis=1) / np.maximum(count, 1))
+        valid = (count[:, 0] > x) & (scale > np.finfo(np.float64).eps * np.abs(mean_x)).all(axis=1)
+        scaled = off_x / np.where(valid[:, None], scale, 1.0)[:, None]
+        turned = np.swapaxes(scaled, 1, 2)
+        # Independent columns are needed only without a penalty.
+        system = np.where(valid[:, None, None], turned @ scaled + penalty * np.eye(x), np.eye(x))
+        valid &= np.linalg.matrix_rank(system, hermitian=True) == x
+        system = np.where(valid[:, None, None], system, np.eye(x))
+        slopes = np.linalg.solve(system, turned @ off_y) / np.where(valid[:, None], scale, 1.0)[..., None]
+        intercept = mean_y - np.einsum("pxy,px->py", slopes, mean_x)
+        left = ((off_y - off_x @ slopes) ** 2).sum(axis=1)
+        total = (off_y**2).sum(axis=1)
+        residuals = np.sqrt(left / np.maximum(count, 1))
+        found = np.concatenate([slopes, intercept[:, None]], axis=1)
+        outputs = _regression_outputs(found, residuals, valid, places)
+        return [*outputs, Output(_regression_p(left, total, count - x - 1, x).reshape(*places, y), outputs[0].valid)]
+
+    return directly(_RIDGE, (True,) * (x + y), reduce)
+
+
+def _regression_p(left: Floats, total: Floats, free: npt.NDArray[np.int64], used: int) -> Floats:
+    """Return the p-value of the F test from the sums of squares that are left and in total; 1 where nothing is free."""
+    share = np.clip(np.divide(left, total, out=np.ones(left.shape), where=total > 0), 0, 1)
+    found = regularized_beta(share, np.maximum(free, 1) / 2.0, used / 2.0)
+    return np.asarray(np.where(free > 0, found, 1.0))
 
 
 def _correlation(x: Floats, y: Floats, inside: Flags) -> tuple[Floats, Flags]:
@@ -344,56 +400,3 @@ def geometric_median(inputs: int, improvement: float) -> Reducer:
 
     names = tuple(OutputSpec(f"median_{index}") for index in range(inputs))
     return directly(names, (False,) * inputs, reduce)
-
-
-# Student's t distribution, for the p-values of correlations and regressions
-
-_TINY = 1e-300
-_TERMS = 300
-
-
-def _log_beta(a: Floats, b: Floats) -> Floats:
-    log_gamma = np.vectorize(math.lgamma, otypes=[np.float64])
-    found: Floats = log_gamma(a) + log_gamma(b) - log_gamma(a + b)
-    return found
-
-
-def _fraction(a: Floats, b: Floats, x: Floats) -> Floats:
-    """Return the continued fraction of the incomplete beta function, DLMF 8.17.22, by Lentz's method."""
-    c = np.ones_like(x)
-    d = 1.0 - (a + b) * x / (a + 1.0)
-    d = 1.0 / np.where(np.abs(d) < _TINY, _TINY, d)
-    found = d
-    for m in range(1, _TERMS):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        step = np.ones_like(x)
-        for term in (even, odd):
-            d = 1.0 + term * d
-            c = 1.0 + term / c
-            d = 1.0 / np.where(np.abs(d) < _TINY, _TINY, d)
-            c = np.where(np.abs(c) < _TINY, _TINY, c)
-            step = c * d
-            found = found * step
-        if np.all(np.abs(step - 1.0) < 1e-15):
-            break
-    return found
-
-
-def regularized_beta(x: npt.ArrayLike, a: npt.ArrayLike, b: npt.ArrayLike) -> Floats:
-    """Return the regularized incomplete beta function I_x(a, b) for 0 <= x <= 1, DLMF 8.17."""
-    x, a, b = (np.asarray(v, dtype=np.float64) for v in np.broadcast_arrays(x, a, b))
-    inner = np.clip(x, 1e-300, 1.0 - 1e-16)
-    front = np.exp(a * np.log(inner) + b * np.log1p(-inner) - _log_beta(a, b))
-    swap = inner > (a + 1.0) / (a + b + 2.0)
-    first = np.where(swap, b, a)
-    second = np.where(swap, a, b)
-    tail = front * _fraction(first, second, np.where(swap, 1.0 - inner, inner)) / first
-    found: Floats = np.where(x <= 0, 0.0, np.where(x >= 1, 1.0, np.where(swap, 1.0 - tail, tail)))
-    return found
-
-
-def two_sided(t: npt.ArrayLike, degrees: npt.ArrayLike) -> Floats:
-    """Return the probability that a t statistic with so many degrees of freedom is at least that far from 0."""
-    t, degrees = (np.asarray(v, dtype=np.float64) for v in np.broadcast_arrays(t, degrees))
-    return regularized_beta(degrees / (degrees + t * t), degrees / 2.0, 0.5)
