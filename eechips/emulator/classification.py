@@ -61,6 +61,7 @@ class Classifier:
         mode: one of them.
         schema: names of its inputs; None until it is trained.
         training: what it is trained on. None until then, or if it needs no training.
+        values: what a classifier that needs no training can return, in ascending order.
     """
 
     kind: str
@@ -70,6 +71,7 @@ class Classifier:
     mode: str = "CLASSIFICATION"
     schema: tuple[str, ...] | None = None
     training: TrainingData | None = None
+    values: tuple[float, ...] = (0, 1)
     _models: dict[str, Model] = field(default_factory=dict, repr=False)
 
     @property
@@ -85,7 +87,7 @@ class Classifier:
     @property
     def is_integer(self) -> bool:
         """Return whether the output is a class."""
-        return self.mode == "CLASSIFICATION"
+        return self.mode == "CLASSIFICATION" and (self.training is not None or all(v == int(v) for v in self.values))
 
     def with_mode(self, mode: str) -> Classifier:
         """Return a copy with another output mode.

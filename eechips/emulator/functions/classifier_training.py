@@ -183,7 +183,7 @@ def _classification(classifier: Classifier, name: str) -> _Applied:
     labels = () if classifier.training is None else classifier.training.labels
     kind = DOUBLE
     if classifier.is_integer:
-        ends = [float(np.min(labels)), float(np.max(labels))] if len(labels) else [0, 1]
+        ends = [float(np.min(labels)), float(np.max(labels))] if len(labels) else [*classifier.values]
         kind = ranged(PixelType("int"), ends)
     if classifier.has_arrays:
         kind = replace(kind, dimensions=1)

@@ -21,6 +21,7 @@ from eechips.emulator.classification import (
     is_of_numbers,
     learner,
 )
+from eechips.emulator.decision_trees import most_frequent, parse_trees
 from eechips.emulator.functions.registration import Implementation, function
 from eechips.emulator.request_errors import InvalidError
 
@@ -302,6 +303,44 @@ def spectral_region(coordinates: Sequence[Sequence[float]], schema: Sequence[str
     return Classifier(
         "spectralRegion", {"coordinates": coordinates}, lambda *_: Predictor(inside), ("CLASSIFICATION",), schema=names
     )
+
+
+@function("Classifier.decisionTree")
+def decision_tree(treeString: str) -> Classifier:
+    """Return the classifier of a tree in R's text format; a text of several trees is an ensemble."""
+    return _of_trees("decisionTree", {"treeString": treeString}, [treeString])
+
+
+@function("Classifier.decisionTreeEnsemble")
+def decision_tree_ensemble(treeStrings: Sequence[str]) -> Classifier:
+    """Return the classifier of trees in R's text format.
+
+    Earth Engine does not document how it joins trees. Scripts use its ensembles, in the default mode, for classes and
+    for numbers: where all leaves of all trees are whole numbers, the result is the most frequent value of the trees
+    (the least of several), else their mean. ``REGRESSION`` is always the mean, and ``RAW`` the value of each tree.
+    """
+    return _of_trees("decisionTreeEnsemble", {"treeStrings": treeStrings}, treeStrings)
+
+
+def _of_trees(kind: str, options: Mapping[str, Any], texts: Sequence[str]) -> Classifier:
+    if not texts:
+        raise InvalidError("A decision tree ensemble needs at least one tree.")
+    ensemble = parse_trees(texts)
+    leaves = ensemble.leaf_values
+    has_classes = bool(np.equal(leaves, np.floor(leaves)).all())
+
+    def fit(training: TrainingData, mode: str) -> Model:
+        def output(samples: Floats) -> npt.NDArray[Any]:
+            if mode in ("RAW", "RAW_REGRESSION"):
+                return ensemble.votes(samples)
+            if mode == "REGRESSION" or not has_classes:
+                return ensemble.reduce(samples, lambda votes: np.asarray(votes.mean(axis=1)))
+            return ensemble.reduce(samples, most_frequent).astype(np.int64)
+
+        return Predictor(output)
+
+    modes = ("CLASSIFICATION", "REGRESSION", "RAW", "RAW_REGRESSION")
+    return Classifier(kind, options, fit, modes, schema=ensemble.names, values=tuple(leaves.tolist()))
 
 
 def _removed(**_: Any) -> Classifier:
