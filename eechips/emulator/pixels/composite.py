@@ -46,7 +46,7 @@ def _reach(bounds: Bounds) -> Bounds:
     return west - across, max(south - _FOOTPRINT_ERROR, -90.0), east + across, min(north + _FOOTPRINT_ERROR, 90.0)
 
 
-def _under(members: Members, grid: PixelGrid, render: Render) -> list[Image]:
+def images_under(members: Members, grid: PixelGrid, render: Render) -> list[Image]:
     """Return the images that may have pixels on a grid, in order."""
     bounds: Bounds | None = render.note(("lonlat", grid), lambda: lonlat_bounds(grid))
     bounds = None if bounds is None else _reach(bounds)
@@ -103,7 +103,7 @@ class MosaicRaster:
         """Read from the top, until nothing is left to fill; of each image only where it has pixels."""
         done: list[Pixels | None] = [None] * len(bands)
         names = tuple(self.expected.types)
-        images = _under(self.members, grid, render)
+        images = images_under(self.members, grid, render)
         all_bands = [self.expected.bands_of(image) for image in images]
         for image, by_name in zip(reversed(images), reversed(all_bands), strict=True):
             lacking = [i for i in range(len(bands)) if not _full(done[i])]
@@ -219,7 +219,7 @@ class Reduced:
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Stack the inputs and reduces them, some rows at a time where the stack is large."""
-        images = _under(self.members, grid, render)
+        images = images_under(self.members, grid, render)
         found: dict[int, list[Pixels]] = {}
         for call in sorted({b // self.outputs for b in bands}):
             found[call] = self._reduce(images, self.inputs[call], grid, render)
