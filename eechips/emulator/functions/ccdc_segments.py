@@ -1,0 +1,134 @@
+"""``ee.Algorithms.TemporalSegmentation``: Continuous Change Detection and Classification."""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.emulator.ccdc import CcdcOptions, find_segments
+from eechips.emulator.functions.image_collections import composite, expected_of, members_of, typical_image
+from eechips.emulator.functions.registration import function
+from eechips.emulator.model import PixelType
+from eechips.emulator.pixels.lazy_image import Image
+from eechips.emulator.pixels.pixel_series import PixelSeries, SeriesRaster
+from eechips.emulator.request_errors import InvalidError
+from eechips.emulator.values import Collection
+
+Floats = npt.NDArray[np.float64]
+
+_DAY = 86_400_000.0
+_YEAR = 365.25
+_EPOCH = 719_163
+"""Days from 0001-01-01, which is day 1, to 1970: https://github.com/parevalo/gee-ccdc-tools, ``dates.js``."""
+
+
+def _days(times: Floats) -> Floats:
+    return times / _DAY + _EPOCH
+
+
+def fractional_years(times: Floats) -> Floats:
+    """Return times in milliseconds as years and the part of the year that has passed."""
+    found = []
+    for time in times.tolist():
+        year = datetime.fromtimestamp(time / 1000, timezone.utc).year
+        start = datetime(year, 1, 1, tzinfo=timezone.utc).timestamp() * 1000
+        found.append(year + (time - start) / _DAY / (366 if calendar.isleap(year) else 365))
+    return np.array(found, dtype=np.float64)
+
+
+def _milliseconds(times: Floats) -> Floats:
+    return times
+
+
+_FORMATS: tuple[tuple[Callable[[Floats], Floats], float], ...] = (
+    (_days, _YEAR),
+    (fractional_years, 1.0),
+    (_milliseconds, _YEAR * _DAY),
+)
+"""For each ``dateFormat``: times from milliseconds, and the length of a year."""
+
+
+def _positions(wanted: Sequence[Any] | None, names: Sequence[str], argument: str) -> tuple[int, ...]:
+    """Return positions of bands that are given by name or position.
+
+    Raises:
+        InvalidError: if there is no such band.
+    """
+    found = []
+    for band in wanted or ():
+        if isinstance(band, str) and band in names:
+            found.append(names.index(band))
+        elif (
+            isinstance(band, (int, float))
+            and not isinstance(band, bool)
+            and 0 <= band < len(names)
+            and band == int(band)
+        ):
+            found.append(int(band))
+        else:
+            raise InvalidError(
+                f"{argument}: the collection has no band '{str(band)[:100]}'; found {', '.join(names)[:500]}."
+            )
+    return tuple(dict.fromkeys(found))
+
+
+@function("TemporalSegmentation.Ccdc")
+def ccdc(
+    collection: Collection, breakpointBands: Sequence[Any] | None, tmaskBands: Sequence[Any] | None,
+    minObservations: int, chiSquareProbability: float, minNumOfYearsScaler: float, dateFormat: int, lambda_: float,
+    maxIterations: int,
+) -> Image:  # fmt: skip
+    """Return the segments of the series at each pixel, as arrays with an element or row for each segment.
+
+    https://developers.google.com/earth-engine/apidocs/ee-algorithms-temporalsegmentation-ccdc. The bands are those of
+    https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_GLOBAL_CCDC_V1. Pixels without a segment are
+    masked.
+    """
+    if minObservations < 1:
+        raise InvalidError(f"minObservations must be positive; found {minObservations}.")
+    if not 0 <= chiSquareProbability <= 1:
+        raise InvalidError(f"chiSquareProbability must be from 0 to 1; found {chiSquareProbability:g}.")
+    if dateFormat not in range(len(_FORMATS)):
+        raise InvalidError(f"dateFormat must be 0, 1 or 2; found {dateFormat}.")
+    if lambda_ < 0 or maxIterations < 0:
+        raise InvalidError("lambda and maxIterations must not be negative.")
+    first = typical_image(collection)
+    if first is None or not first.bands:
+        return Image(())
+    names = [band.name for band in first.bands]
+    detection = _positions(breakpointBands, names, "breakpointBands") or tuple(range(len(names)))
+    clouds = _positions(tmaskBands, names, "tmaskBands")
+    if set(clouds) - set(detection):
+        raise InvalidError("The tmaskBands must be included in the breakpointBands.")
+    convert, year = _FORMATS[dateFormat]
+    options = CcdcOptions(
+        detection, clouds, minObservations, chiSquareProbability, minNumOfYearsScaler, lambda_, maxIterations, year
+    )
+
+    def analyse(series: PixelSeries) -> list[npt.NDArray[Any]] | None:
+        valid = series.valid.all(axis=0)
+        segments = find_segments(convert(series.times[valid]), series.values[:, valid].T, options)
+        if not segments:
+            return None
+        scalars = [[s.start, s.end, s.change, s.count, s.probability] for s in segments]
+        found: list[npt.NDArray[Any]] = [*np.array(scalars, dtype=np.float64).T]
+        found[3] = found[3].astype(np.int32)
+        found += [np.stack([s.coefficients[band] for s in segments]) for band in range(len(names))]
+        found += [np.array([s.rmse[band] for s in segments]) for band in range(len(names))]
+        found += [np.array([s.magnitude[band] for s in segments]) for band in range(len(names))]
+        return found
+
+    outputs = [("tStart", 1), ("tEnd", 1), ("tBreak", 1), ("numObs", 1), ("changeProb", 1)]
+    for suffix, depth in (("coefs", 2), ("rmse", 1), ("magnitude", 1)):
+        outputs += [(f"{name}_{suffix}", depth) for name in names]
+    raster = SeriesRaster(members_of(collection), expected_of(first), analyse, len(outputs))
+    types = [
+        PixelType("int", 0, 2**31 - 1, 1) if name == "numObs" else PixelType("double", dimensions=depth)
+        for name, depth in outputs
+    ]
+    return composite(raster, [name for name, _ in outputs], types)
