@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from eechips.emulator.approximations import approximations
 from eechips.emulator.functions import load_functions
 from eechips.emulator.missing_functions import reason_of
 from eechips.emulator.signatures import load_signatures
@@ -74,8 +75,20 @@ def document(classes: Sequence[ClassCoverage]) -> str:
         f"| {c.name} | {len(c.present)} | {c.total} | {', '.join(f'`{name}`' for name in c.missing)} |" for c in classes
     ]
     head = _HEAD.format(client=version("earthengine-api"), present=present, total=total)
-    return head + "\n".join(rows) + "\n" + _REASONS + "\n".join(_reasons()) + "\n"
+    noted = [f"| `{name}` | {note} |" for name, note in sorted(approximations().items())]
+    parts = (head, "\n".join(rows), _APPROXIMATIONS, "\n".join(noted), _REASONS, "\n".join(_reasons()))
+    return "".join(part if part.endswith("\n") else part + "\n" for part in parts)
 
+
+_APPROXIMATIONS = """
+## Values that may differ
+
+Google's reference does not say everything about these functions. Values may differ from those of Earth Engine in what
+the table names.
+
+| function | what is not documented, and what the local Earth Engine does |
+|---|---|
+"""
 
 _REASONS = """
 ## What will not come

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from eechips.cli import main
 from eechips.emulator import function_coverage, missing_functions
+from eechips.emulator.approximations import approximations
 from eechips.emulator.functions import load_functions
 from eechips.emulator.protocol.discovery_document import described
 from eechips.emulator.request_errors import UnknownFunctionError
@@ -94,6 +95,12 @@ def test_the_module_writes_the_document(tmp_path: Path) -> None:
     target = tmp_path / "coverage.md"
     subprocess.run([sys.executable, "-m", "eechips.emulator.function_coverage", "--write", str(target)], check=True)
     assert target.read_text(encoding="utf-8").startswith("# Functions of the local Earth Engine")
+
+
+def test_values_that_may_differ_are_those_of_functions_that_there_are() -> None:
+    assert approximations().keys() <= load_functions().keys()
+    page = DOCUMENT.read_text(encoding="utf-8").partition("## Values that may differ")[2]
+    assert all(f"| `{name}` |" in page for name in approximations())
 
 
 def test_what_will_not_come_is_missing_and_its_message_says_why() -> None:
