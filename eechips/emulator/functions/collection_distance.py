@@ -68,22 +68,27 @@ class _Distance:
         return Pixels(np.where(close, distance.reshape(grid.shape), 0.0), close)
 
     def _edges(self, grid: PixelGrid) -> Iterator[BaseGeometry]:
-        bounds = lonlat_bounds(grid)
-        features = self.collection
-        if bounds is not None:
-            west, south, east, north = bounds
-            up = self.radius / _DEGREE
-            steepest = min(max(abs(south), abs(north)) + up, 89.9)
-            side = up / math.cos(math.radians(steepest))
-            if west <= east and east - west + 2 * side < 360:
-                features = features.filtered(within_bounds((west - side, south - up, east + side, north + up)))
-        for element in features:
+        for element in features_near(self.collection, grid, self.radius):
             geometry = outlined(element).geometry
             if geometry is None or geometry.unbounded:
                 continue
             for leaf in leaves(geometry.lonlat):
                 if not leaf.is_empty:
                     yield leaf.boundary if leaf.geom_type == "Polygon" else leaf
+
+
+def features_near(features: Collection, grid: PixelGrid, radius: float) -> Collection:
+    """Return the features that may lie within some metres of a grid; all where that cannot be told by bounds."""
+    bounds = lonlat_bounds(grid)
+    if bounds is None:
+        return features
+    west, south, east, north = bounds
+    up = radius / _DEGREE
+    steepest = min(max(abs(south), abs(north)) + up, 89.9)
+    side = up / math.cos(math.radians(steepest))
+    if west > east or east - west + 2 * side >= 360:
+        return features
+    return features.filtered(within_bounds((west - side, south - up, east + side, north + up)))
 
 
 def _belts(lat: Floats) -> Iterator[npt.NDArray[np.intp]]:
