@@ -1,4 +1,4 @@
-"""``ee.Image``: edges, as ridges of the gradient or as changes of sign."""
+"""``ee.Image``: derivatives, and edges as ridges of the gradient or as changes of sign."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from eechips.emulator.functions.registration import function
 from eechips.emulator.pixels.compute import both
-from eechips.emulator.pixels.lazy_image import Image, Pixels
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.neighborhood import Margins, Neighborhood, cropped, shift, weighted_sum
 from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.pixels.types import BOOLEAN, floating_type
@@ -97,6 +97,38 @@ def canny_edge_detector(image: Image, threshold: float, sigma: float) -> Image:
             for i, b in enumerate(image.bands)
         ]
     )
+
+
+@function("Image.derivative")
+def derivative(image: Image) -> Image:
+    """Return for each band half of the difference between the pixels to the right and left, and below and above.
+
+    https://developers.google.com/earth-engine/apidocs/ee-image-derivative: in pixel coordinates, which grow to the
+    right and downwards, in bands with the suffixes "_x" and "_y". Google does not say which difference it takes: here
+    it is the central one. Pixels are masked where one of the three is.
+    """
+    _check(image)
+
+    def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
+        found = []
+        for p in pixels:
+            centre = cropped(p.mask, margins, grid.shape)
+            values = np.where(p.valid, p.values, 0).astype(np.float64)
+            for row, column in ((0, 1), (1, 0)):
+                before, after = (1 - row, 1 - column), (1 + row, 1 + column)
+                known = shift(p.valid, *before, grid.shape) & shift(p.valid, *after, grid.shape)
+                rise = (shift(values, *after, grid.shape) - shift(values, *before, grid.shape)) / 2
+                found.append(Pixels(np.where(known, rise, 0.0), both(centre, known)))
+        return found
+
+    raster = Neighborhood(image.bands, lambda _: Margins.around(1), compute)
+    bands: list[ImageBand] = []
+    for band in image.bands:
+        kind = replace(floating_type(band.type), minimum=None, maximum=None)
+        for suffix in ("x", "y"):
+            named = replace(band, name=f"{band.name}_{suffix}", type=kind, raster=raster, index=len(bands))
+            bands.append(named)
+    return image.with_bands(bands)
 
 
 @function("Image.zeroCrossing")

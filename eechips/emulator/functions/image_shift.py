@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 from affine import Affine
 
 from eechips.emulator.functions.image_projection import projection_of
@@ -12,11 +15,14 @@ from eechips.emulator.functions.registration import function
 from eechips.emulator.map_projection import WGS84, Projection, transform_shape
 from eechips.emulator.model import PixelWindow
 from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels, Render
-from eechips.emulator.pixels.location import locate
-from eechips.emulator.pixels.pixel_grid import PixelGrid, metres_per_unit, parse_crs
-from eechips.emulator.pixels.resampling import read_computed
+from eechips.emulator.pixels.location import Location, centres_of, locate
+from eechips.emulator.pixels.pixel_grid import PixelGrid, apply, metres_per_unit, parse_crs, transformer
+from eechips.emulator.pixels.resampling import Method, read_computed
+from eechips.emulator.pixels.types import FLOAT
 from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Geometry
+
+Floats = npt.NDArray[np.float64]
 
 _TOLERANCE = 1.0
 """Metres by which an outline may be off."""
@@ -116,3 +122,85 @@ def change_projection(input: Image, srcProj: Projection, dstProj: Projection) ->
         for band in moved
     ]
     return replace(input.with_bands(bands), footprint=None)
+
+
+# Warps
+
+_MODES: Mapping[str, Method] = {"nearest_neighbor": "nearest", "bilinear": "bilinear", "bicubic": "bicubic"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Displaced:
+    """Bands that show what lies at some distance from each pixel.
+
+    Attributes:
+        inputs: what is shown.
+        lattice: of the inputs.
+        displacement: metres to the right and upwards in ``crs``.
+        crs: the CRS of the displacement.
+        method: of interpolation between pixels of the lattice.
+        most: greatest metres along either axis; pixels with greater ones are masked.
+    """
+
+    inputs: Sequence[ImageBand]
+    lattice: Projection
+    displacement: tuple[ImageBand, ImageBand]
+    crs: str
+    method: Method
+    most: float
+
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
+        """Read the displacements on the grid, and the inputs on the level whose pixels are no larger than its own."""
+        chosen = [self.inputs[b] for b in bands]
+        shift = render.read(self.displacement, grid)
+        scale = locate(grid, self.lattice).scale
+        factor = 1 << max(0, math.floor(math.log2(max(scale, 1.0) * 1.001)))
+        level = Projection(self.lattice.crs, self.lattice.transform @ Affine.scale(factor))
+        columns, rows = self._places(grid, level, shift)
+        location = Location(columns, rows, scale / factor)
+        whole = PixelGrid(level.crs, level.transform, 0, 0)
+
+        def read(window: PixelWindow) -> list[Pixels]:
+            return render.read(chosen, whole.window(window.column, window.row, window.width, window.height))
+
+        return read_computed(read, len(chosen), location, grid.shape, self.method)
+
+    def _places(self, grid: PixelGrid, level: Projection, shift: Sequence[Pixels]) -> tuple[Floats, Floats]:
+        """Return columns and rows of the level that are shown at each pixel, NaN where there are none."""
+        x, y = (p.values.astype(np.float64) for p in shift)
+        known = shift[0].valid & shift[1].valid & (np.abs(x) <= self.most) & (np.abs(y) <= self.most)
+        centres = np.meshgrid(centres_of(grid.width), centres_of(grid.height))
+        here = transformer(grid.crs, self.crs).transform(*apply(grid.transform, *centres))
+        unit = metres_per_unit(self.crs)
+        moved = transformer(self.crs, level.crs).transform(here[0] + x / unit, here[1] + y / unit)
+        places = apply(~level.transform, np.asarray(moved[0]), np.asarray(moved[1]))
+        with np.errstate(invalid="ignore"):
+            known &= np.isfinite(places[0]) & np.isfinite(places[1])
+        return np.where(known, places[0], np.nan), np.where(known, places[1], np.nan)
+
+
+@function("Image.displace")
+def displace(image: Image, displacement: Image, mode: str, maxOffset: float | None) -> Image:
+    """Return an image that shows at each pixel what lies at a displacement from it.
+
+    https://developers.google.com/earth-engine/apidocs/ee-image-displace: the first band is added to the pixel's x, the
+    second to its y, in metres in the projection of the displacement. Pixels are masked where it is masked or greater
+    than ``maxOffset``.
+    """
+    if mode not in _MODES:
+        raise InvalidError(f"Unknown mode '{mode[:100]}'. Must be one of {', '.join(map(repr, _MODES))}.")
+    if len(displacement.bands) < 2 or any(band.type.dimensions for band in displacement.bands[:2]):
+        raise InvalidError("The displacement must have two scalar bands.")
+    if maxOffset is not None and not maxOffset >= 0:
+        raise InvalidError(f"The maxOffset must not be negative; found {maxOffset}.")
+    method = _MODES[mode]
+    if method != "nearest" and any(band.type.dimensions for band in image.bands):
+        raise InvalidError(f"Arrays cannot be displaced by the mode '{mode}'.")
+    first, second = displacement.bands[:2]
+    most = math.inf if maxOffset is None else maxOffset
+    raster = _Displaced(image.bands, projection_of(image), (first, second), first.projection.crs, method, most)
+    bands = []
+    for index, band in enumerate(image.bands):
+        kind = band.type if method == "nearest" or band.type.precision != "int" else FLOAT
+        bands.append(replace(band, raster=raster, index=index, type=kind))
+    return image.with_bands(bands)
