@@ -134,7 +134,7 @@ class TestNames:
         from eechips.emulator.functions import load_functions
 
         named = {name for name in load_signatures() if name.startswith("Reducer.")}
-        assert named - load_functions().keys() == {"Reducer.fixed2DHistogram", "Reducer.histogramCombiner"}
+        assert named - load_functions().keys() == {"Reducer.histogramCombiner"}
 
 
 class TestStatistics:

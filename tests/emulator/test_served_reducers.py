@@ -38,6 +38,7 @@ def reducers(ee: Any) -> Iterator[tuple[str, Any, int]]:
     yield "percentile", make.percentile([5, 50, 95]), 1
     yield "intervalMean", make.intervalMean(10, 90), 1
     yield "fixedHistogram", make.fixedHistogram(0, 10, 5), 1
+    yield "fixed2DHistogram", make.fixed2DHistogram(0, 10, 5, 0, 4, 2), 2
     yield "toList1", make.toList(1, 1), 1
     yield "toCollection", make.toCollection(["x", "y"]), 2
     yield "toList2", make.toList(2), 2
@@ -153,6 +154,24 @@ def test_histograms_of_features_at_a_pixel_are_numpys(ee: Any) -> None:
     (found,) = burnt.reduceRegion("first", ee.Geometry.Point(10.05, 45.05), 100).values().getInfo()
     counts, edges = np.histogram([v for v in values if v < 10], 4, (0, 10))  # the last bucket does not hold 10
     np.testing.assert_array_equal(found, np.column_stack([edges[:-1], counts]))
+
+
+def test_histograms_of_two_inputs_are_numpys(ee: Any) -> None:
+    """Of columns with values outside the buckets, and of each pixel of a collection; the first axis is that of x."""
+    random = np.random.default_rng(4)
+    x, y = random.uniform(-2, 12, 500), random.uniform(-1, 6, 500)
+    counts, lower, left = np.histogram2d(x, y, (5, 3), ((0, 10), (0, 4.5)))
+    reducer = ee.Reducer.fixed2DHistogram(0, 10, 5, 0, 4.5, 3)
+    features = ee.FeatureCollection([ee.Feature(None, {"x": a, "y": b}) for a, b in zip(x, y, strict=True)])
+    found = features.reduceColumns(reducer, ["x", "y"]).getInfo()
+    assert found == {"histogram": counts.tolist(), "xAxis": lower[:-1].tolist(), "yAxis": left[:-1].tolist()}
+    images = ee.ImageCollection([ee.Image([a, b]) for a, b in zip(x[:40].tolist(), y[:40].tolist(), strict=True)])
+    image = images.reduce(reducer)
+    assert image.bandNames().getInfo() == ["histogram", "xAxis", "yAxis"]
+    first = image.select("histogram").reduceRegion(ee.Reducer.first(), ee.Geometry.Point(0, 0), 1000).getInfo()
+    assert first["histogram"] == np.histogram2d(x[:40], y[:40], (5, 3), ((0, 10), (0, 4.5)))[0].tolist()
+    with pytest.raises(ee.EEException, match="minimum must be less than the maximum"):
+        ee.Reducer.fixed2DHistogram(1, 1, 5, 0, 1, 2).getInfo()
 
 
 def test_bands_of_different_shapes_are_reprojected_together(ee: Any) -> None:

@@ -80,7 +80,7 @@ def _inputs(reducer: Reducer, bands: int) -> list[tuple[int, ...]]:
     return [(index,) for index in range(bands)] if reducer.inputs == 1 else [tuple(range(bands))]
 
 
-@function("Image.reduceToVectors")
+@function("Image.reduceToVectors", "Image.reduceToVectorsStreaming")
 def reduce_to_vectors(
     context: Context,
     image: Image,

@@ -140,6 +140,12 @@ def fixed_histogram(min: float, max: float, steps: int, cumulative: bool) -> Red
     return reducers.fixed_histogram(min, max, steps, cumulative=cumulative)
 
 
+@function("Reducer.fixed2DHistogram")
+def fixed_2d_histogram(xMin: float, xMax: float, xSteps: int, yMin: float, yMax: float, ySteps: int) -> Reducer:
+    """Return counts in buckets of two inputs, as an array: the first axis is that of x."""
+    return reducers.fixed_histogram_2d((xMin, xMax, xSteps), (yMin, yMax, ySteps))
+
+
 @function("Reducer.linearRegression")
 def linear_regression(numX: int, numY: int) -> Reducer:
     """Return the least squares."""

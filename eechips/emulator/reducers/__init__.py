@@ -47,6 +47,7 @@ from eechips.emulator.reducers.histograms import (
     FREQUENCY_HISTOGRAM,
     auto_histogram,
     fixed_histogram,
+    fixed_histogram_2d,
     histogram,
     histogram_key,
 )
@@ -167,6 +168,7 @@ __all__ = [
     "disaggregate",
     "extreme",
     "fixed_histogram",
+    "fixed_histogram_2d",
     "for_each",
     "for_each_element",
     "geometric_median",

@@ -259,3 +259,49 @@ def fixed_histogram(low: float, high: float, steps: int, *, cumulative: bool) ->
         return [Output(values[0], np.any([p[0].valid for p in parts], axis=0))]
 
     return Reducer((OutputSpec("histogram", dimensions=2),), (True,), reduce, merge, lambda state: state, compact=True)
+
+
+def fixed_histogram_2d(x: tuple[float, float, int], y: tuple[float, float, int]) -> Reducer:
+    """Return counts in equal buckets of two inputs, shape (x steps, y steps), and the lower bounds along both axes.
+
+    Args:
+        x: lower bound of the first bucket, upper bound of the last, and number of buckets of the first input.
+        y: likewise of the second input.
+    """
+    for low, high, steps in (x, y):
+        if not low < high:
+            raise InvalidError(f"The minimum must be less than the maximum; found {low} and {high}.")
+        if steps < 1:
+            raise InvalidError(f"The number of steps must be positive; found {steps}.")
+    size = x[2] * y[2]
+    if size > _MOST_STEPS:
+        raise InvalidError(f"The number of buckets must be at most {_MOST_STEPS}; found {x[2]} times {y[2]}.")
+    edges = [low + np.arange(steps) * ((high - low) / steps) for low, high, steps in (x, y)]
+
+    def summarise(sample: ReducerSample) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        _, inside = sample.tuples()
+        taken, bucket = inside.copy(), np.zeros(inside.shape, dtype=np.intp)
+        for index, (lower, (low, high, steps)) in enumerate(zip(edges, (x, y), strict=True)):
+            values = numbers(sample.column(index).values)
+            within = (values >= low) & (values < high)
+            place = np.searchsorted(lower, np.where(within, values, low), side="right") - 1
+            taken, bucket = taken & within, bucket * steps + place
+        places = inside.shape[1:]
+        number = np.broadcast_to(np.arange(math.prod(places)).reshape(places), inside.shape)
+        counts = np.bincount((number * size + bucket)[taken], minlength=math.prod(places) * size)
+        return counts.reshape(*places, x[2], y[2]).astype(np.float64), np.asarray(inside.any(axis=0))
+
+    def merge(parts: Sequence[tuple[Floats, npt.NDArray[np.bool_]]]) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        found: Floats = np.sum([counts for counts, _ in parts], axis=0)
+        valid: npt.NDArray[np.bool_] = np.logical_or.reduce([own for _, own in parts])
+        return found, valid
+
+    def finish(state: tuple[Floats, npt.NDArray[np.bool_]]) -> list[Output]:
+        counts, valid = state
+        axes = [np.broadcast_to(lower, (*counts.shape[:-2], len(lower))) for lower in edges]
+        return [Output(values, np.asarray(valid)) for values in (counts, *axes)]
+
+    outputs = (
+        OutputSpec("histogram", dimensions=2), OutputSpec("xAxis", dimensions=1), OutputSpec("yAxis", dimensions=1),
+    )  # fmt: skip
+    return Reducer(outputs, (False, False), summarise, merge, finish, compact=True)
