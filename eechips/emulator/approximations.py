@@ -5,15 +5,52 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _APPROXIMATIONS: Mapping[str, str] = {
+    "CannyEdgeDetector": "The weights of the gradient: central differences.",
     "Classifier.decisionTree": "See `Classifier.decisionTreeEnsemble`.",
     "Classifier.decisionTreeEnsemble": (
         "How trees are joined: by the most frequent value where all leaves are whole numbers, else by the mean. "
         "`REGRESSION` is the mean, `RAW` the value of each tree."
     ),
+    "FMask.fillMinima": "How far minima are looked for: a tile and the neighborhood. Pixels touch at corners, too.",
+    "FeatureCollection.inverseDistance": (
+        "The weights, and the way to the mean: the modified method of Shepard, whose deviation from the mean decreases "
+        "with the distance to the nearest point; gamma is the exponent. The standard deviation has no effect."
+    ),
+    "FeatureCollection.kriging": (
+        "The formulas of semivariograms, and whether the mean is known: ordinary kriging; the exponential and Gaussian "
+        "shapes reach 95% of the sill at the range. Distances are on a sphere, the band has the name of the property."
+    ),
+    "HillShadow": "See `Terrain.hillShadow`.",
+    "Image.Segmentation.KMeans": (
+        "Where clusters begin, and which is the first: k-means++ with a fixed seed, by scikit-learn. Tiles have 256 "
+        "pixels."
+    ),
+    "Image.Segmentation.SNIC": (
+        "Numbers of clusters, places of seeds in their cells, and the size of tiles: a number tells where the seed is, "
+        "seeds are in the middle, tiles have 256 pixels."
+    ),
+    "Image.Segmentation.seedGrid": (
+        "Which pixel of a cell is the seed: the middle one. Cells are counted from the origin of the CRS."
+    ),
+    "Image.derivative": "The difference: half of that between the two neighbours.",
+    "Image.displace": "What happens beyond `maxOffset`: pixels are masked.",
+    "Image.medialAxis": (
+        "Whether distances are squared (they are), and which of several power points a pixel belongs to: the nearest. "
+        "Tiles have 256 pixels."
+    ),
+    "Image.rsedTransform": "Names and types of bands: those of the input, as floats.",
+    "Image.spectralDilation": "Which of several spectra that are as far is taken: the pixel's own, then the first.",
+    "Image.spectralDistance": "How `emd` weighs spectra: each has the sum 1, neighbouring bands have the distance 1.",
+    "Image.spectralErosion": (
+        "Whether a pixel is its own neighbour: it is, so that the image stays as it is without `useCentroid`."
+    ),
+    "Image.spectralGradient": "The name of the band: `gradient`.",
+    "Reducer.fixed2DHistogram": "The order of the axes: that of x is the first.",
     "Reducer.ridgeRegression": (
         "Whether variables are scaled before the penalty: to a variance of 1, as in Smile. The p-value is that of the "
         "F test of the regression."
     ),
+    "Sentinel2.CDI": "How `B8` becomes as coarse as the others: by the mean of its pixels.",
     "TemporalSegmentation.Ccdc": (
         "The scaling of the lasso, the thresholds of Tmask, and short segments before the first and after the last "
         "stable model: variables have a variance of 1; the others are as in the programs of the authors and the USGS."
@@ -27,6 +64,11 @@ _APPROXIMATIONS: Mapping[str, str] = {
     "TemporalSegmentation.StructuralChangeBreakpoints": (
         "How many breakpoints are chosen, and what `maxBreaks` 0 is: as in R, by the Bayesian information criterion, "
         "and as many as fit."
+    ),
+    "Terrain.fillMinima": "See `FMask.fillMinima`.",
+    "Terrain.hillShadow": (
+        "How far shadows reach, and what the hysteresis does: a tile of 256 pixels and the neighborhood; shadows "
+        "without a pixel that is deeper than the light falls over one pixel are removed."
     ),
 }
 
