@@ -6,28 +6,35 @@ import gzip
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import requests
+from click.testing import CliRunner, Result
 
+from eechips.cli import main
 from tests.support.command_server import serving_command
 from tests.support.function_server import Answer, serve_function
-from tests.support.local_earth_engine import Server, initialize, start_server, stop_server
+from tests.support.local_earth_engine import Server, hosting, initialize, start_server, stop_server
+from tests.support.recorders import (
+    HEADERS,
+    KEY,
+    PROJECT,
+    TOKEN,
+    Start,
+    list_files,
+    post,
+    recording_of,
+    sum_of,
+)
 from tests.support.stack_store import STACK, Stack
 
-PROJECT = "my-secret-project"
-TOKEN = "ya29.a0AfH6SMBx-secret"
-KEY = "AIzaSy-secret"
 EMAIL = "somebody@example.com"
-HEADERS = {"Authorization": f"Bearer {TOKEN}", "X-Goog-User-Project": PROJECT, "Content-Type": "application/json"}
 GRID = {
     "dimensions": {"width": 5, "height": 4},
     "affineTransform": {
@@ -105,29 +112,14 @@ def test_a_name_that_is_not_of_the_recording_has_expired(recording: tuple[Path, 
     assert statuses == [200, 404, 404]
 
 
-def post(url: str, path: str, body: Any, **options: Any) -> requests.Response:
-    return requests.post(f"{url}/v1/{path}", data=json.dumps(body), **{"headers": HEADERS, "timeout": 60, **options})
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    """Start recorders and replays in one process, which is quicker than one each."""
+    with hosting() as found:
+        yield found
 
 
-def sum_of(left: Any, right: Any, key: str = "0") -> dict[str, Any]:
-    """Return a body whose expression adds two numbers."""
-    arguments = {"left": {"constantValue": left}, "right": {"constantValue": right}}
-    call = {"functionInvocationValue": {"functionName": "Number.add", "arguments": arguments}}
-    return {"expression": {"result": key, "values": {key: call}}}
-
-
-@contextmanager
-def recording_of(answer: Callable[..., Answer], folder: Path) -> Iterator[Server]:
-    """Record a service that responds by a function."""
-    with serve_function(answer) as upstream, serving_command("--record", folder, "--upstream", upstream) as server:
-        yield server
-
-
-def list_files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
-def test_only_final_responses_are_kept(tmp_path: Path) -> None:
+def test_only_final_responses_are_kept(start: Start, tmp_path: Path) -> None:
     failures: list[Answer] = [
         (429, {"Retry-After": "7"}, b'{"error": {"code": 429, "message": "Too Many Requests"}}'),
         (503, {}, b'{"error": {"code": 503}}'),
@@ -145,7 +137,7 @@ def test_only_final_responses_are_kept(tmp_path: Path) -> None:
         packed = gzip.compress(b'{"result": 3}')
         return 200, {"Content-Type": "application/json", "Content-Encoding": "gzip"}, packed
 
-    with recording_of(answer, tmp_path / "out") as server:
+    with recording_of(start, answer, tmp_path / "out") as server:
         for status, headers, body in failures:
             response = post(server.url, "projects/p/value:compute", sum_of(1, 2), allow_redirects=False)
             assert (response.status_code, response.content) == (status, body)
@@ -159,14 +151,14 @@ def test_only_final_responses_are_kept(tmp_path: Path) -> None:
     assert [name.split("/")[0] for name in list_files(tmp_path / "out")] == ["recording.json", "value-compute"]
 
 
-def test_responses_that_arrive_in_part_are_not_kept(tmp_path: Path) -> None:
+def test_responses_that_arrive_in_part_are_not_kept(start: Start, tmp_path: Path) -> None:
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         if b'"constantValue": 1}' in body:
             return 200, {"Content-Type": "application/json", "Content-Length": "5000"}, b'{"result": 3}'
         packed = gzip.compress(b'{"result": 3}' * 100)[:-6]
         return 200, {"Content-Type": "application/octet-stream", "Content-Encoding": "gzip"}, packed
 
-    with recording_of(answer, tmp_path / "out") as server:
+    with recording_of(start, answer, tmp_path / "out") as server:
         for number in (1, 2):
             response = post(server.url, "projects/p/value:compute", sum_of(number, 2))
             assert response.status_code == 503
@@ -174,13 +166,13 @@ def test_responses_that_arrive_in_part_are_not_kept(tmp_path: Path) -> None:
     assert list_files(tmp_path / "out") == ["recording.json"]
 
 
-def test_an_error_is_kept_and_does_not_replace_a_result(tmp_path: Path) -> None:
+def test_an_error_is_kept_and_does_not_replace_a_result(start: Start, tmp_path: Path) -> None:
     memory = b'{"error": {"code": 400, "message": "User memory limit exceeded.", "status": "INVALID_ARGUMENT"}}'
     json_type = {"Content-Type": "application/json"}
     waiting: list[Answer] = [
         (400, json_type, memory), (200, json_type, b'{"result":3}'), (400, json_type, memory),
     ]  # fmt: skip
-    with recording_of(lambda *_: waiting.pop(0), tmp_path / "out") as server:
+    with recording_of(start, lambda *_: waiting.pop(0), tmp_path / "out") as server:
         statuses = []
         for _ in range(3):
             post(server.url, "projects/p/value:compute", sum_of(1, 2))
@@ -190,7 +182,7 @@ def test_an_error_is_kept_and_does_not_replace_a_result(tmp_path: Path) -> None:
 
 
 def test_credentials_pass_through_and_nothing_of_the_user_is_kept(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    start: Start, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     received = []
     names = iter(("first-name", "second-name"))
@@ -210,7 +202,7 @@ def test_credentials_pass_through_and_nothing_of_the_user_is_kept(
 
     own = {"expression": {"result": "0", "values": {"0": {"constantValue": f"projects/{PROJECT}/assets/mine"}}}}
     picture = {**own, "fileFormat": "PNG"}
-    with recording_of(answer, tmp_path / "out") as server:
+    with recording_of(start, answer, tmp_path / "out") as server:
         compute = f"projects/{PROJECT}/value:compute?key={KEY}&prettyPrint=false"
         value = post(server.url, compute, own).json()
         created = [
@@ -236,14 +228,14 @@ def test_credentials_pass_through_and_nothing_of_the_user_is_kept(
     for secret in (TOKEN, KEY, EMAIL, "secret-page", "first-name", "123456789012"):
         assert secret.encode() not in texts.replace(pixels, b"")
     assert PROJECT.encode() not in texts.replace(pixels, b"")
-    with serving_command("--replay", tmp_path / "out") as server:
+    with nullcontext(start(replay=str(tmp_path / "out"))) as server:
         other = {**own, "expression": json.loads(json.dumps(own["expression"]).replace(PROJECT, "other"))}
         headers = {"X-Goog-User-Project": "other", "Content-Type": "application/json"}
         found = post(server.url, "projects/other/value:compute", other, headers=headers).json()
     assert found["result"] == ["projects/other/assets/mine", "***"]
 
 
-def test_long_lists_and_their_pages_are_recorded(tmp_path: Path) -> None:
+def test_long_lists_and_their_pages_are_recorded(start: Start, tmp_path: Path) -> None:
     """The client sends parameters of more than 2,048 characters as the body of a POST."""
     received = []
 
@@ -266,14 +258,13 @@ def test_long_lists_and_their_pages_are_recorded(tmp_path: Path) -> None:
                 return found
             parameters["pageToken"] = response["nextPageToken"]
 
-    with recording_of(answer, tmp_path / "out") as server:
+    with recording_of(start, answer, tmp_path / "out") as server:
         assert list_all(server) == ["first", "last"]
     assert len(received) == 2
-    with serving_command("--replay", tmp_path / "out") as server:
-        assert list_all(server) == ["first", "last"]
+    assert list_all(start(replay=str(tmp_path / "out"))) == ["first", "last"]
 
 
-def test_concurrent_requests_and_two_recorders_share_a_folder(tmp_path: Path) -> None:
+def test_concurrent_requests_and_two_recorders_share_a_folder(start: Start, tmp_path: Path) -> None:
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         values = json.loads(body)["expression"]["values"]
         (call,) = values.values()
@@ -284,7 +275,10 @@ def test_concurrent_requests_and_two_recorders_share_a_folder(tmp_path: Path) ->
     folder = tmp_path / "out"
     with ExitStack() as stack:
         upstream = stack.enter_context(serve_function(answer))
-        recorders = [stack.enter_context(serving_command("--record", folder, "--upstream", upstream)) for _ in range(2)]
+        recorders = [
+            stack.enter_context(serving_command("--record", folder, "--upstream", upstream)),  # a process of its own
+            start(record=str(folder), upstream=upstream),
+        ]
 
         def ask(number: int) -> Any:
             server = recorders[number % 2]
@@ -402,13 +396,14 @@ def damage_request(folder: Path) -> None:
         (damage_request, "its name is not the hash of its request"),
     ],
 )
-def test_damaged_and_hostile_files_are_refused(damage: Callable[[Path], None], message: str, hostile: Path) -> None:
+def test_damaged_and_hostile_files_are_refused(
+    start: Start, damage: Callable[[Path], None], message: str, hostile: Path
+) -> None:
     damage(hostile)
-    with serving_command("--replay", hostile) as server:
-        ee = initialize(server)
-        with pytest.raises(ee.EEException, match=message):
-            compute_pixels(ee)
-        assert ee.ImageCollection(STACK).size().add(1).getInfo()
+    ee = initialize(start(replay=str(hostile)))
+    with pytest.raises(ee.EEException, match=message):
+        compute_pixels(ee)
+    assert ee.ImageCollection(STACK).size().add(1).getInfo()
 
 
 def compute_pixels(ee: Any) -> Any:
@@ -416,10 +411,9 @@ def compute_pixels(ee: Any) -> Any:
     return ee.data.computePixels({"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": GRID})
 
 
-def serve(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def serve(*arguments: str | Path) -> Result:
     """Run ``eechips serve`` with options that end it."""
-    command = [sys.executable, "-m", "eechips", "serve", "--port", "0", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return CliRunner().invoke(main, ["serve", "--port", "0", *map(str, arguments)])
 
 
 @pytest.mark.parametrize(
@@ -443,8 +437,8 @@ def test_options_that_do_not_go_together_are_refused(
     (tmp_path / "b" / "other.txt").touch()
     monkeypatch.chdir(tmp_path)
     result = serve(*arguments)
-    assert result.returncode == 2 or "b" in arguments
-    assert result.returncode != 0
+    assert result.exit_code == 2 or "b" in arguments
+    assert result.exit_code != 0
     assert message in " ".join(result.stderr.split())
 
 
@@ -453,12 +447,12 @@ def test_a_comparison_lists_differences_by_function(recording: tuple[Path, Any],
     shutil.copytree(recording[0], folder)
     options = ["--compare", folder, "--assets", stack.path, "--workers", "1"]
     same = serve(*options)
-    assert (same.returncode, same.stderr) == (0, "")
+    assert (same.exit_code, same.stderr) == (0, "")
     assert same.stdout.splitlines()[0] == "3 requests evaluated locally, 0 with another result."
     (path,) = (folder / "value-compute").iterdir()
     rewrite(folder, "value-compute", json={"result": 7})
     different = serve(*options)
-    assert different.returncode == 1
+    assert different.exit_code == 1
     table, _, details = different.stdout.partition("\n\nvalue-compute/")
     assert "3 requests evaluated locally, 1 with another result." in table
     assert [line.split() for line in table.splitlines()[4:]] == [
@@ -472,5 +466,5 @@ def test_a_comparison_lists_differences_by_function(recording: tuple[Path, Any],
     assert "\x1b" not in serve(*options).stdout
     path.write_text("{}")
     damaged = serve(*options)
-    assert damaged.returncode == 2 or damaged.returncode == 1
+    assert damaged.exit_code == 2 or damaged.exit_code == 1
     assert "is damaged" in " ".join(damaged.stderr.split())

@@ -91,13 +91,13 @@ def stop_process(process: subprocess.Popen[str]) -> None:
 def hosting() -> Iterator[Callable[..., Server]]:
     """Start local Earth Engines in one process, which is quicker than one each; give the function that does.
 
-    See `server_host`.
+    Its keyword arguments are `record` and `replay`, folders of recordings, and `upstream`; see `server_host`.
     """
     process = start_process("-c", "from tests.support.server_host import main; main()", folder=ROOT)
     assert process.stdin is not None
 
-    def start(*arguments: str) -> Server:
-        process.stdin.write(json.dumps(add_workers(arguments)) + "\n")
+    def start(*arguments: str, **recordings: str) -> Server:
+        process.stdin.write(json.dumps({"arguments": add_workers(arguments), **recordings}) + "\n")
         process.stdin.flush()
         return Server(read_announcement(process)["url"])
 

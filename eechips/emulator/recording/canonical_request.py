@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from eechips.emulator.graph_nodes import decode_constant
-from eechips.emulator.messages import decode
+from eechips.emulator.messages import check_workload_tag, decode
 from eechips.emulator.recording.canonical_expression import canonical_expression
 from eechips.emulator.recording.placeholders import Placeholders, map_texts
 from eechips.emulator.request_errors import InvalidError
@@ -41,9 +41,12 @@ _NAMED = re.compile(rf"{_PROJECT}/(?P<kind>{'|'.join(CREATED)})/(?P<id>[^/:]+)(?
 # Parameters that do not decide what a response has in it: https://cloud.google.com/apis/docs/system-parameters.
 _IGNORED = frozenset(
     {"$.xgafv", "access_token", "callback", "key", "oauth_token", "prettyPrint", "quotaUser", "uploadType",
-     "upload_protocol", "userProject", "workloadTag"}
+     "upload_protocol", "userProject"}
 )  # fmt: skip
 
+
+_CREDENTIALS = frozenset({"access_token", "key", "oauth_token"})
+_SHORTEST_SECRET = 8  # characters; shorter texts occur in other words
 
 # Asks for what an earlier request has cost, by a name that the service has invented for it.
 _PROFILE = "Profile.getProfiles"
@@ -75,6 +78,20 @@ class ReceivedRequest:
             return named
         found = re.match(r"(?:v1(?:alpha|beta)?/)?projects/([^/:]+)(?!.*/assets(?:[/:]|$))", self.path)
         return found[1] if found and _PROJECT_ID.fullmatch(found[1]) else None
+
+    def create_placeholders(self, *servers: str) -> Placeholders:
+        """Return what is replaced in the request and its response.
+
+        Args:
+            servers: base URLs of this server and of the service.
+        """
+        authorization = self.headers.get("authorization", "").rpartition(" ")[2]
+        parameters = self.query.encode() + (b"&" + self.content if self.is_folded else b"")
+        query = parse_qsl(parameters.decode("latin-1"))
+        found = {value for name, value in query if name in _CREDENTIALS}
+        found |= {authorization, self.headers.get("x-goog-api-key", "")}
+        secrets = tuple(sorted(value for value in found if len(value) >= _SHORTEST_SECRET))
+        return Placeholders(self.project, servers, secrets)
 
     @property
     def is_folded(self) -> bool:
@@ -194,7 +211,7 @@ def canonical_request(received: ReceivedRequest, placeholders: Placeholders) -> 
         if _PROFILE in list_functions(body):
             return None
     path = placeholders.hide(path) if "/assets" in path else re.sub(rf"^{_PROJECT}", "projects/{project}", path)
-    query = {} if operation in CREATED else _canonical_query(received.query, placeholders)
+    query = _canonical_query(received.query, placeholders)
     found = CanonicalRequest(operation, received.method, path, query, body)
     try:
         hash_request(found.to_json())
@@ -204,10 +221,10 @@ def canonical_request(received: ReceivedRequest, placeholders: Placeholders) -> 
 
 
 def _canonical_body(body: Any) -> Any:
-    """Return a body with its expression in canonical form, without nulls and without its workload tag."""
+    """Return a body with its expression in canonical form, without nulls and without a valid workload tag."""
     if not isinstance(body, dict):
         return body
-    rest = {name: value for name, value in body.items() if value is not None and name != "workloadTag"}
+    rest = {name: value for name, value in body.items() if value is not None and not _is_valid_tag(name, value)}
     expression = rest.pop("expression", None)
     try:
         rest = decode_constant(rest)
@@ -221,9 +238,20 @@ def _canonical_body(body: Any) -> Any:
 def _canonical_query(query: str, placeholders: Placeholders) -> dict[str, Any]:
     found: dict[str, list[str]] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in _IGNORED and (name, value) != ("alt", "json"):
+        if name not in _IGNORED and (name, value) != ("alt", "json") and not _is_valid_tag(name, value):
             found.setdefault(name, []).append(placeholders.hide(value))
     return {name: values[0] if len(values) == 1 else sorted(values) for name, values in sorted(found.items())}
+
+
+def _is_valid_tag(name: str, value: Any) -> bool:
+    """Return whether a field is a workload tag that the service accepts: its response does not depend on it."""
+    if name != "workloadTag" or not isinstance(value, str):
+        return False
+    try:
+        check_workload_tag(value)
+    except InvalidError:
+        return False
+    return True
 
 
 def list_functions(body: Any) -> list[str]:

@@ -17,47 +17,67 @@ _MOST_SHOWN = 6
 _LONGEST = 120
 
 
-def describe_missing(folder: RecordingFolder, received: ReceivedRequest, request: CanonicalRequest | None) -> str:
-    """Return the message for a request without a recorded response.
+class MissingRequests:
+    """Describes requests without a recorded response. Threads may share it.
 
     Args:
         folder: of the recording.
-        received: the request.
-        request: in canonical form; None if requests like it are not recorded.
     """
-    if request is None:
-        return (
-            f"A recording has no responses to {received.method} {received.path[:_LONGEST]}: it answers what computes "
-            "and reads, not what changes assets or starts exports. --fill leaves it to the local Earth Engine."
-        )
-    functions = list_functions(request.body)
-    what = f" with {_shorten(functions)}" if functions else f" ({request.path[:_LONGEST]})"
-    text = f"{request.operation}{what} is not recorded in {folder.folder} (key {request.key[:12]}). "
-    nearest = _find_nearest(folder, request)
-    if nearest is None:
-        text += f"There is no recorded {request.operation} there. "
-    else:
-        path, fewer, more = nearest
-        text += f"Nearest is {path}: {_describe_difference(fewer, more)}. "
-    return f"{text}Record it with --record, or evaluate it locally with --fill."
 
+    def __init__(self, folder: RecordingFolder) -> None:
+        self._folder = folder
+        self._known: dict[str, Counter[str]] = {}  # by path; the request of a path never changes
 
-def _find_nearest(folder: RecordingFolder, request: CanonicalRequest) -> tuple[str, list[str], list[str]] | None:
-    """Return the path of the recorded request of the same operation with the fewest other parts.
+    def describe(self, received: ReceivedRequest, request: CanonicalRequest | None) -> str:
+        """Return the message for a request.
 
-    Returns:
-        The path, the parts that only the recorded request has, and those that only this one has.
-    """
-    wanted = Counter(_parts(request.to_json()))
-    best: tuple[int, str, list[str], list[str]] | None = None
-    with suppress(RecordingError):
-        for path, other in islice(folder.list_requests(request.operation), _MOST_READ):
-            found = Counter(_parts(other.to_json()))
-            fewer, more = list((found - wanted).elements()), list((wanted - found).elements())
-            different = len(fewer) + len(more)
-            if best is None or different < best[0]:
-                best = different, path, fewer, more
-    return None if best is None else best[1:]
+        Args:
+            received: the request.
+            request: in canonical form; None if requests like it are not recorded.
+        """
+        if request is None:
+            return (
+                f"A recording has no responses to {received.method} {received.path[:_LONGEST]}: it answers what "
+                "computes and reads, not what changes assets or starts exports. --fill leaves it to the local Earth "
+                "Engine."
+            )
+        functions = list_functions(request.body)
+        what = f" with {_shorten(functions)}" if functions else f" ({request.path[:_LONGEST]})"
+        text = f"{request.operation}{what} is not recorded in {self._folder.folder} (key {request.key[:12]}). "
+        nearest = self._find_nearest(request)
+        if nearest is None:
+            text += f"There is no recorded {request.operation} there. "
+        else:
+            path, fewer, more = nearest
+            text += f"Nearest is {path}: {_describe_difference(fewer, more)}. "
+        return f"{text}Record it with --record, or evaluate it locally with --fill."
+
+    def _find_nearest(self, request: CanonicalRequest) -> tuple[str, list[str], list[str]] | None:
+        """Return the path of the recorded request of the same operation with the fewest other parts.
+
+        Returns:
+            The path, the parts that only the recorded request has, and those that only this one has.
+        """
+        wanted = Counter(_parts(request.to_json()))
+        size = sum(wanted.values())
+        best: tuple[int, str] | None = None
+        with suppress(RecordingError):
+            for path in islice(self._folder.list_names(request.operation), _MOST_READ):
+                found = self._find_parts(path)
+                different = (
+                    sum(found.values()) + size - 2 * sum(min(count, found[part]) for part, count in wanted.items())
+                )
+                if best is None or different < best[0]:
+                    best = different, path
+        if best is None:
+            return None
+        found = self._find_parts(best[1])
+        return best[1], list((found - wanted).elements()), list((wanted - found).elements())
+
+    def _find_parts(self, path: str) -> Counter[str]:
+        if path not in self._known:
+            self._known[path] = Counter(_parts(self._folder.read_request(path).to_json()))
+        return self._known[path]
 
 
 def _describe_difference(fewer: list[str], more: list[str]) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 PROJECT = "{project}"
 SERVER = "{server}"
 HIDDEN = "***"
-"""Replaces e-mail addresses, which no replay puts back."""
+"""Replaces e-mail addresses and credentials, which no replay puts back."""
 
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,}")
 _NUMBERED_PROJECT = re.compile(r"\b(projects/|project |number )[0-9]{6,}\b")
 _PUBLIC = ("earthengine-public", "earthengine-legacy")
+_LITERAL = re.compile(r"\{((?:literal:)*)(project|server)\}")
 _LEAST = 6
 """Characters of the id of a project: shorter ones occur in other words.
 https://cloud.google.com/resource-manager/docs/creating-managing-projects"""
@@ -27,13 +28,22 @@ class Placeholders:
     Attributes:
         project: id of the client's project; None if it is unknown.
         servers: base URLs that stand for the server, without a slash at the end; the first one is put in.
+        secrets: credentials of the request.
     """
 
     project: str | None
     servers: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
     def hide(self, text: str) -> str:
-        """Replace the client's project in names of resources, base URLs of servers, and e-mail addresses."""
+        """Replace the client's project in names of resources, base URLs of servers, e-mail addresses, and credentials.
+
+        Texts that look like placeholders are marked as literal.
+        """
+        if "{" in text:
+            text = _LITERAL.sub(r"{literal:\g<1>\g<2>}", text)
+        for secret in self.secrets:
+            text = text.replace(secret, HIDDEN)
         for server in self.servers:
             text = text.replace(server, SERVER)
         if self.project and self.project not in _PUBLIC:
@@ -49,13 +59,18 @@ class Placeholders:
 
     def show(self, text: str) -> str:
         """Put project and base URL in for their placeholders."""
-        if self.servers:
-            text = text.replace(SERVER, self.servers[0])
-        return text.replace(PROJECT, self.project) if self.project else text
+        values = {"project": self.project, "server": self.servers[0] if self.servers else None}
+
+        def show(found: re.Match[str]) -> str:
+            if found[1]:
+                return f"{{{found[1].removeprefix('literal:')}{found[2]}}}"
+            return values[found[2]] or found[0]
+
+        return _LITERAL.sub(show, text)
 
 
 def map_texts(value: Any, change: Callable[[str], str]) -> Any:
-    """Return JSON with all texts changed; names of fields stay.
+    """Return JSON with all texts and names of fields changed. Names that become equal are kept apart by asterisks.
 
     Raises:
         RecursionError: if it is nested too deeply.
@@ -65,5 +80,11 @@ def map_texts(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, list):
         return [map_texts(item, change) for item in value]
     if isinstance(value, dict):
-        return {name: map_texts(item, change) for name, item in value.items()}
+        found: dict[str, Any] = {}
+        for name, item in value.items():
+            changed = change(name)
+            while changed in found:
+                changed += "*"
+            found[changed] = map_texts(item, change)
+        return found
     return value

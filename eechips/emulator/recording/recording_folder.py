@@ -76,17 +76,17 @@ class RecordingFolder:
         name = f"{request.operation}/{request.key}.json"
         text = self._encode(request, response)
         before = self._read_bytes(name)
-        if before is not None and (before == text or response.status >= 400 > self._status(before)):
+        payload = None if response.is_json else f"{_PAYLOADS}/{response.payload_name}"
+        is_there = payload is None or self._has_content(payload, response.content)
+        if before is not None and ((before == text and is_there) or response.status >= 400 > self._status(before)):
             return False
         target = self.folder / name
         with workspace(self.folder) as place:
             with writing(target):
                 target.parent.mkdir(exist_ok=True)
                 (self.folder / _PAYLOADS).mkdir(exist_ok=True)
-            if not response.is_json:
-                payload = self.folder / _PAYLOADS / response.payload_name
-                if not payload.exists():
-                    _put(place, payload, response.content)
+            if payload is not None and not is_there:
+                _put(place, self.folder / payload, response.content)
             _put(place, target, text)
         return True
 
@@ -118,24 +118,31 @@ class RecordingFolder:
             RecordingError: if a file is damaged.
         """
         for folder in sorted(self.folder.iterdir()):
-            for name in self._list_names(folder.name):
+            for name in self.list_names(folder.name):
                 yield self._read(name)
 
-    def list_requests(self, operation: str) -> Iterator[tuple[str, CanonicalRequest]]:
-        """Yield the requests of an operation, with the paths of their files.
+    def read_request(self, name: str) -> CanonicalRequest:
+        """Return the request of a file.
 
         Raises:
-            RecordingError: if a file is damaged.
+            RecordingError: if it is damaged.
         """
-        for name in self._list_names(operation):
-            yield name, self._read_request(name)[0]
+        return self._read_request(name)[0]
 
-    def _list_names(self, operation: str) -> Iterator[str]:
+    def list_names(self, operation: str) -> Iterator[str]:
+        """Yield the paths of the requests of an operation, relative to the folder and sorted."""
         folder = self.folder / operation
         if not folder.is_symlink() and folder.is_dir():
             yield from (
                 f"{operation}/{path.name}" for path in sorted(folder.glob("*.json")) if _KEY.fullmatch(path.stem)
             )
+
+    def _has_content(self, name: str, content: bytes) -> bool:
+        """Return whether a file has some content; one that is damaged has not."""
+        try:
+            return self._read_bytes(name) == content
+        except RecordingError:
+            return False
 
     def _encode(self, request: CanonicalRequest, response: RecordedResponse) -> bytes:
         asked = json.loads(json.dumps(request.to_json(), sort_keys=True))

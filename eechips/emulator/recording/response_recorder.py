@@ -21,7 +21,7 @@ from eechips.emulator.recording.name_aliases import PAGE_PREFIX, NameAliases
 from eechips.emulator.recording.placeholders import SERVER, Placeholders, map_texts
 from eechips.emulator.recording.recorded_response import RecordedResponse
 from eechips.emulator.recording.recording_folder import RecordingFolder
-from eechips.emulator.recording.recording_http import base_url, receive, send_recorded
+from eechips.emulator.recording.recording_http import ORIGIN_HEADER, base_url, receive, send_recorded
 from eechips.emulator.recording.upstream import Upstream, UpstreamResponse
 from eechips.emulator.request_errors import EarthEngineError, NotFoundError
 
@@ -30,6 +30,8 @@ _FORWARDED = ("content-type", "content-disposition", "retry-after")
 _FORWARDED_PREFIX = "x-earth-engine-"
 # Responses of these statuses are not final: they say something of the credentials (401, 403, 407) or of the moment
 # (408, 409, 425, 429, 499) and not of the request. The client sends it again, or stops.
+_PARTIAL = 206
+_OF_PARTS = frozenset({"if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range"})
 _NOT_FINAL = frozenset({401, 403, 407, 408, 409, 425, 429, 499})
 
 
@@ -75,25 +77,27 @@ class ResponseRecorder:
 
     def _exchange(self, received: ReceivedRequest, target: str, server: str) -> Response:
         """Forward a request, and keep its response if it is final. Runs in a thread."""
-        placeholders = Placeholders(received.project, (server, self._upstream.address))
+        placeholders = received.create_placeholders(server, self._upstream.address)
         request = canonical_request(received, placeholders)
         if request is None:
             self._counts["not_recorded"] += 1
-            return _forwarded(self._send(received, target, received.query, received.content))
+            response = self._send(received, target, received.query, received.content)
+            return self._forward(response, "not-recorded", server)
         response = self._send_canonical(received, request, target)
         recorded = self._to_recorded(response, request, placeholders)
         if recorded is None:
             self._counts["not_final"] += 1
-            return _forwarded(response)
+            return self._forward(response, "not-final", server)
         try:
             is_new = self._folder.keep(request, recorded)
         except AssetWriteError as error:
             raise NotKeptError(f"The response cannot be recorded: {error}") from error
-        self._counts["kept" if is_new else "known"] += 1
-        return send_recorded(recorded, placeholders, _service_headers(response))
+        origin = "kept" if is_new else "known"
+        self._counts[origin] += 1
+        return send_recorded(recorded, placeholders, {ORIGIN_HEADER: origin, **_service_headers(response)})
 
     def _send_canonical(self, received: ReceivedRequest, request: CanonicalRequest, target: str) -> UpstreamResponse:
-        """Send a request with the service's own names instead of those of the recording.
+        """Send a request for a whole response, with the service's own names instead of those of the recording.
 
         Raises:
             NotFoundError: if it has a name that no request of this recorder has created.
@@ -112,7 +116,8 @@ class ResponseRecorder:
                 token.encode(), (quoted if received.is_folded else json.dumps(own)[1:-1]).encode()
             )
             query = query.replace(token, quoted)
-        return self._send(received, target, query, content)
+        headers = {name: value for name, value in received.headers.items() if name not in _OF_PARTS}
+        return self._send(replace(received, headers=headers), target, query, content)
 
     def _send(self, received: ReceivedRequest, target: str, query: str, content: bytes) -> UpstreamResponse:
         target = f"{target}?{query}" if query else target
@@ -123,7 +128,7 @@ class ResponseRecorder:
     ) -> RecordedResponse | None:
         """Return what to record of a response; None if it is not final."""
         is_error = 400 <= response.status < 500 and response.status not in _NOT_FINAL
-        if not 200 <= response.status < 300 and not is_error:
+        if not (200 <= response.status < 300 and response.status != _PARTIAL) and not is_error:
             return None
         found = RecordedResponse.from_headers(response.status, response.headers, response.content)
         if not found.is_json:
@@ -132,37 +137,64 @@ class ResponseRecorder:
         try:
             value = json.loads(response.content)
             if is_error:
+                if _is_of_key(value):
+                    return None
                 value = map_texts(value, placeholders.hide_in_error)
             else:
-                value = map_texts(self._with_aliases(value, request), placeholders.hide)
+                value = self._with_aliases(value, map_texts(value, placeholders.hide), request)
             content = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             return None
         return replace(found, content=content)
 
-    def _with_aliases(self, value: Any, request: CanonicalRequest) -> Any:
-        """Return a response's JSON with names of the recording instead of the service's."""
+    def _with_aliases(self, value: Any, hidden: Any, request: CanonicalRequest) -> Any:
+        """Return a response's JSON with names of the recording instead of the service's.
+
+        Args:
+            value: as the service has sent it.
+            hidden: with placeholders.
+            request: to which it responds.
+        """
         if not isinstance(value, dict):
-            return value
+            return hidden
         name, token = value.get("name"), value.get("nextPageToken")
         if request.created_kind is not None and isinstance(name, str):
             alias = f"{request.created_kind}/{request.key}"
             self._aliases.add(alias, name)
-            # Clients use the name alone, whether they select it by `fields` or not.
-            return {"name": f"projects/{{project}}/{alias}"}
+            return {**hidden, "name": f"projects/{{project}}/{alias}"}
         if isinstance(token, str) and token:
             alias = f"{PAGE_PREFIX}{request.key}"
             self._aliases.add(alias, token)
-            return {**value, "nextPageToken": alias}
+            return {**hidden, "nextPageToken": alias}
         if request.operation == "discovery":
-            return {**value, **{name: f"{SERVER}/" for name in ("rootUrl", "baseUrl", "mtlsRootUrl") if name in value}}
-        return value
+            return {**hidden, **{name: f"{SERVER}/" for name in ("rootUrl", "baseUrl", "mtlsRootUrl") if name in value}}
+        return hidden
+
+    def _forward(self, response: UpstreamResponse, origin: str, server: str) -> Response:
+        """Return a response that is not recorded, as the service sent it; redirects lead to this server.
+
+        Args:
+            response: of the service.
+            origin: see `ORIGIN_HEADER`.
+            server: base URL of this server.
+        """
+        found = {name: value for name, value in response.headers.items() if name in _FORWARDED}
+        if "location" in response.headers:
+            address = f"{self._upstream.address}/"
+            found["location"] = response.headers["location"].replace(address, f"{server}/", 1)
+        found |= {ORIGIN_HEADER: origin, **_service_headers(response)}
+        return Response(response.content, response.status, found)
 
 
-def _forwarded(response: UpstreamResponse) -> Response:
-    """Return a response that is not recorded, as the service sent it."""
-    found = {name: value for name, value in response.headers.items() if name in _FORWARDED}
-    return Response(response.content, response.status, {**found, **_service_headers(response)})
+def _is_of_key(error: Any) -> bool:
+    """Return whether an error says something of the API key, with HTTP 400.
+
+    Reasons are those of https://cloud.google.com/apis/design/errors#error_info.
+    """
+    content = error.get("error") if isinstance(error, dict) else None
+    details = content.get("details") if isinstance(content, dict) else None
+    reasons = [each.get("reason") for each in details if isinstance(each, dict)] if isinstance(details, list) else []
+    return any(str(reason).startswith("API_KEY_") for reason in reasons)
 
 
 def _service_headers(response: UpstreamResponse) -> dict[str, str]:

@@ -13,7 +13,7 @@ from eechips.emulator.messages import error_response
 from eechips.emulator.protocol.http import http_response, json_response
 from eechips.emulator.recording.canonical_request import CanonicalRequest, ReceivedRequest, canonical_request
 from eechips.emulator.recording.local_evaluation import LocalEvaluation
-from eechips.emulator.recording.nearest_request import describe_missing
+from eechips.emulator.recording.nearest_request import MissingRequests
 from eechips.emulator.recording.placeholders import Placeholders
 from eechips.emulator.recording.recording_folder import RecordingError, RecordingFolder
 from eechips.emulator.recording.recording_http import ORIGIN_HEADER, base_url, receive, send_recorded
@@ -36,7 +36,7 @@ class ResponseReplayer:
     """
 
     def __init__(self, folder: RecordingFolder, local: ASGIApp | None = None) -> None:
-        self._folder = folder
+        self._folder, self._missing = folder, MissingRequests(folder)
         self._counts: Counter[str] = Counter()
         self._local = None if local is None else LocalEvaluation(folder, local)
 
@@ -57,7 +57,7 @@ class ResponseReplayer:
 
     async def _respond(self, request: Request) -> Response:
         received = await receive(request)
-        placeholders = Placeholders(received.project, (base_url(request),))
+        placeholders = received.create_placeholders(base_url(request))
         loop = asyncio.get_running_loop()
         canonical = await loop.run_in_executor(None, canonical_request, received, placeholders)
         entry = None if canonical is None else await loop.run_in_executor(None, self._folder.find, canonical)
@@ -66,8 +66,7 @@ class ResponseReplayer:
         if self._local is None:
             if canonical is not None and canonical.name_key is not None and not self._is_created(canonical):
                 raise NotFoundError("Not found: the name does not exist or has expired.")
-            described = await loop.run_in_executor(None, describe_missing, self._folder, received, canonical)
-            raise NotRecordedError(described)
+            raise NotRecordedError(await loop.run_in_executor(None, self._missing.describe, received, canonical))
         response = await self._evaluate(received, canonical, request.scope["raw_path"].decode("ascii"), placeholders)
         response.headers[ORIGIN_HEADER] = "filled"
         return response

@@ -107,7 +107,10 @@ def _open_session(address: str, *, is_local: bool) -> requests.Session:
 
 def _read(raw: urllib3.BaseHTTPResponse) -> bytes:
     """Read a body to its announced end, and decompress it; see :meth:`Upstream.send` for errors."""
-    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16) if raw.headers.get("content-encoding") == "gzip" else None
+    encoding = raw.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("gzip", "identity"):
+        raise zlib.error(f"encoded as {encoding[:20]}, which was not asked for")
+    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
     content = bytearray()
     while part := raw.read(1 << 20, decode_content=False):
         content += decompressor.decompress(part, _MOST_BYTES) if decompressor else part
