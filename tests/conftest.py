@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.local_earth_engine import Server, hosting, initialize
+from tests.support.suite_recording import SUITE_RECORDING, SuiteRecording, create_suite_recording
 
 if TYPE_CHECKING:
     from tests.support.engine_service import Service
@@ -28,11 +29,15 @@ PROCESS_MODULES = ("concurrent.futures.process", "http.server", "multiprocessing
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--live", action="store_true", help="also run the tests that need an Earth Engine account")
+    parser.addoption("--record", type=Path, metavar="DIR", help="record what shared local Earth Engines respond")
+    parser.addoption("--replay", type=Path, metavar="DIR", help="run the tests of such a recording without the servers")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Remove the user's own settings: project, service and cache."""
     config.option.loadscopereorder = False  # pytest-xdist would start the files with the most tests first
+    if config.getoption("--record") or config.getoption("--replay"):
+        config.pluginmanager.register(create_suite_recording(config), SUITE_RECORDING)
     gc.disable()  # until the tests are collected: millions of objects, none of them garbage
     if not config.getoption("--live"):
         for name in ("EECHIPS_PROJECT", "EECHIPS_ENDPOINT", "EECHIPS_CACHE"):
@@ -94,13 +99,14 @@ def imports_processes(module: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def serve() -> Iterator[Callable[..., Server]]:
+def serve(request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
     """Start local Earth Engines by the arguments of ``python -m eechips.emulator``, one for each set of arguments.
 
     All are in one process: tests of processes start their own, by `start_server`.
     """
+    recording: SuiteRecording | None = request.config.pluginmanager.get_plugin(SUITE_RECORDING)
     with hosting() as start:
-        yield cache(start)
+        yield cache(start) if recording is None else recording.start_by(start)
 
 
 @pytest.fixture(scope="session")

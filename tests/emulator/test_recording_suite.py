@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 
 from tests.support.client_suite import Results, call_client, run_commands
 from tests.support.command_server import serving_command
-from tests.support.local_earth_engine import initialize, start_server, stop_server
+from tests.support.local_earth_engine import ROOT, initialize, start_server, stop_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -59,6 +60,36 @@ def test_everything_is_replayed_without_the_service(recorded: Recorded, tmp_path
         assert call_client(initialize(replay)) == recorded.calls
         assert run_commands(replay.url, tmp_path) == recorded.files
     assert len(recorded.files) >= 8
+
+
+def run_tests(*arguments: str | Path) -> tuple[dict[str, int], str]:
+    """Run some tests of shared servers; return how many passed, were skipped and so on, and the output."""
+    files = [f"tests/emulator/test_{name}.py" for name in ("rest", "served_regions", "functions_image_geotiff")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, arguments), *files]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    last = result.stdout.strip().rpartition("\n")[2]
+    return {word: int(count) for count, word in re.findall(r"(\d+) (\w+)", last.partition(" in ")[0])}, result.stdout
+
+
+def test_tests_of_shared_servers_are_recorded_and_replayed(tmp_path: Path) -> None:
+    recorded, output = run_tests("--record", tmp_path / "out")
+    assert recorded.keys() - {"deselected"} == {"passed"}, output
+    described = [
+        found
+        for path in sorted((tmp_path / "out/tests").rglob("*.json"))
+        for found in json.loads(path.read_text(encoding="utf-8")).values()
+    ]
+    assert len(described) == recorded["passed"]
+    replayed, output = run_tests("--replay", tmp_path / "out")
+    assert replayed["passed"] == sum(not found["reasons"] for found in described), output
+    assert replayed["passed"] > 40
+    assert replayed["skipped"] == sum(bool(found["reasons"]) for found in described)
+    reasons = {reason for found in described for reason in found["reasons"]}
+    assert {"sends what is not recorded: PATCH assets", "sends what is not recorded: GET value:compute"} <= reasons
+    shutil.rmtree(tmp_path / "out/tests/emulator")
+    forgotten, output = run_tests("--replay", tmp_path / "out")
+    assert forgotten.keys() - {"deselected"} == {"skipped"}
+    assert "not replayed: is not recorded" in output
 
 
 def test_a_comparison_with_the_recorded_service_finds_nothing(recorded: Recorded) -> None:
