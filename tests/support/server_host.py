@@ -13,6 +13,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eechips.emulator.__main__ import create_parser, read_config
+from eechips.emulator.compute_cost import PROFILE_RESPONSE_HEADER
 from eechips.emulator.recording.applications import create_recorder_app, create_replay_app
 from eechips.emulator.recording.recording_folder import create_recording, open_recording
 from eechips.emulator.recording.recording_http import ORIGIN_HEADER
@@ -104,7 +105,8 @@ class _ListedRequests:
         async def listed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers: dict[bytes, Any] = dict(message.get("headers", ()))
-                origin = headers.get(ORIGIN_HEADER.encode(), b"").decode()
+                has_profile = PROFILE_RESPONSE_HEADER.encode() in headers
+                origin = "profile" if has_profile else headers.get(ORIGIN_HEADER.encode(), b"").decode()
                 self._listed.append((scope["method"], scope["path"], message["status"], origin))
             await send(message)
 

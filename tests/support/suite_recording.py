@@ -48,6 +48,8 @@ class Exchange:
             self.reasons.add(f"receives HTTP {status}, which is not recorded")
         elif origin == "not-recorded":
             self.reasons.add(_describe(method, path))
+        elif origin == "profile":
+            self.reasons.add("asks for the profile of a computation")
 
 
 def _describe(method: str, path: str) -> str:

@@ -31,6 +31,7 @@ _MARKER = "recording.json"
 _FORMAT = {"eechips_recording": 1}
 _PAYLOADS = "payloads"
 _KEY = re.compile(r"[0-9a-f]{64}")
+_FILE = re.compile(rf"{_KEY.pattern}\.json")
 _MOST_BYTES = 256 << 20
 _MOST_NESTED = 200  # levels of a response: coordinates in properties in features
 
@@ -133,9 +134,9 @@ class RecordingFolder:
         """Yield the paths of the requests of an operation, relative to the folder and sorted."""
         folder = self.folder / operation
         if not folder.is_symlink() and folder.is_dir():
-            yield from (
-                f"{operation}/{path.name}" for path in sorted(folder.glob("*.json")) if _KEY.fullmatch(path.stem)
-            )
+            with os.scandir(folder) as entries:  # glob takes ten times as long for 10,000 files
+                names = sorted(entry.name for entry in entries)
+            yield from (f"{operation}/{name}" for name in names if _FILE.fullmatch(name))
 
     def _has_content(self, name: str, content: bytes) -> bool:
         """Return whether a file has some content; one that is damaged has not."""
