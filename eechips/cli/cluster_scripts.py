@@ -15,6 +15,18 @@ from eechips.errors import UsageError
 _UNITS, _OUTCOMES, _MISSING = "units.jsonl", "outcomes.jsonl", "missing.jsonl"
 VOLUME = "/work"
 """Where pods see the persistent volume."""
+_WAIT_FOR_JOB = (
+    "wait_for() {",
+    "  while :; do",
+    """    case " $(kubectl get "job/$1" -o 'jsonpath={.status.conditions[?(@.status=="True")].type}') " in""",
+    '      *" Complete "*) return 0 ;;',
+    '      *" Failed "*) echo "Job $1 has failed: kubectl logs job/$1" >&2; return 1 ;;',
+    "    esac",
+    '    sleep "${POLL_SECONDS:-10}"',
+    "  done",
+    "}",
+)
+"""Function of the shell. `kubectl wait` waits for one condition only, and a failed job never becomes complete."""
 _NAME = re.compile(r"[^a-z0-9]+")
 _LONGEST_NAME = 40  # letters; names of pods are longer, and have 63 at most
 
@@ -67,9 +79,16 @@ class ClusterJob:
             number: variable of the shell that numbers the task.
         """
         words = ("eechips", "work", "--units", self._file(_UNITS), "--out", self.out)
-        shared = ("--quota-folder", self.quota_folder, "--executor", "threads", "--quiet")
-        files = shlex.quote(self.files)
-        own = f'--ledger {files}/"ledger-${{{number}}}" --outcomes {files}/"outcomes-${{{number}}}.jsonl"'
+        shared = (
+            "--quota-folder",
+            self.quota_folder,
+            "--ledger",
+            self._file("ledgers"),
+            "--executor",
+            "threads",
+            "--quiet",
+        )
+        own = f'--outcomes {shlex.quote(self.files)}/"outcomes-${{{number}}}.jsonl"'
         return f'{shlex.join((*words, *shared))} --part "{part}" {own}'
 
     def join(self) -> list[str]:
@@ -186,12 +205,14 @@ def write_kubernetes(
         return json.dumps(content, indent=2) + "\n"
 
     array = {"completions": job.tasks, "parallelism": job.tasks, "completionMode": "Indexed"}
-    work = job.work(f"auto/{job.tasks}", "JOB_COMPLETION_INDEX")
+    # Failed units, status 1, fail again in a pod that is started again; the join lists them.
+    work = f"{job.work(f'auto/{job.tasks}', 'JOB_COMPLETION_INDEX')} || [ $? -eq 1 ]"
     q = shlex.quote
-    lines = ["#!/bin/bash", "set -euo pipefail"]
+    lines = ["#!/bin/bash", "set -euo pipefail", *_WAIT_FOR_JOB]
     for step in ("plan", "work", "join"):
         lines.append(f"kubectl apply -f {q(str(folder / f'{step}.json'))}")
-        lines.append(f"kubectl wait --for=condition=complete --timeout=-1s job/{job.label}-{step}")
+        # What some tasks have not fetched, the join lists.
+        lines.append(f"wait_for {job.label}-{step}{' || true' if step == 'work' else ''}")
     return {
         "plan.json": manifest("plan", [job.plan()]),
         "work.json": manifest("work", [work], **array),

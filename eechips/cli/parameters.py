@@ -159,7 +159,7 @@ def open_output(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
 
     Args:
         path: of the file; ``-`` for standard output.
-        keeps: keep the lines written so far if the block raises; a kill leaves none in any case.
+        keeps: keep the lines written so far, if any, when the block raises; a kill leaves none in any case.
 
     Raises:
         StorageError: if it cannot be written.

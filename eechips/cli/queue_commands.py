@@ -109,8 +109,8 @@ def plan_command(context: click.Context, verb: str, words: tuple[str, ...], emit
     "--ledger",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Keep the ledger of these units in a folder: the same command then resumes after a kill. A folder for each"
-    " part.",
+    help="Keep the ledger of these units in a folder: the same command then resumes after a kill. All parts and plans"
+    " may share the folder.",
 )
 @_trust_option
 @debug_option
@@ -138,7 +138,7 @@ def work_command(
     Examples:
       eechips work --units units.jsonl --out outputs/naip
       eechips work --units units.jsonl --part auto --out /shared/naip --quota-folder /shared/quota
-      eechips work --units units.jsonl --part 3/8 --out /shared/naip --ledger /shared/ledgers/3
+      eechips work --units units.jsonl --part 3/8 --out /shared/naip --ledger /shared/ledgers
       aws sqs receive-message … | jq -r '.Messages[].Body' | eechips work --units - --out s3://bucket/naip
     """
     from eechips.cli.finish import recipe_of
@@ -326,7 +326,7 @@ def work(
         lines: of the plan, any of them.
         out: results: a folder, or ``s3://bucket/folder``.
         part: one part of the lines, such as ``3/40``; ``auto`` is that of this task of an array of tasks.
-        ledger: folder that keeps the ledger of these lines, so that the same call resumes after a kill.
+        ledger: folder that keeps the ledgers of calls, so that the same call resumes after a kill.
         trust: execute commands of others that execute code, or name an endpoint or credentials. For queues to which
             only you can write.
         options: fields of ``RunConfig``.

@@ -9,25 +9,36 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
+import logging
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, read_inputs, units_of
 from eechips.engine.run import run
+from eechips.engine.run_identity import check_same_place, describe
 from eechips.engine.session import connect
-from eechips.errors import RunMismatchError, UsageError
+from eechips.errors import RunLockedError, RunMismatchError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.received_run import read_info
 from eechips.manifest.run_signature import sign_job
 from eechips.manifest.unit_record import LISTS, RECORD_COLUMNS, WorkUnit
 from eechips.received_files import parse_json
 from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
+from eechips.storage import is_address
 from eechips.temporary_files import temporary_folder
 
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+_LONGEST_END = 300.0  # seconds; schedulers kill a cancelled task after 30 to 90
+_LOOK_AGAIN = 1.0  # seconds
 _REQUIRED = ("job", "identity", "position", "id", "unit", "name")
 _COLUMNS = ("id", "name", *RECORD_COLUMNS)
 
@@ -141,21 +152,24 @@ def fetch_items(
         config: of the run; its folder is not used.
         items: to fetch.
         place: folder, or address of an object store, for the results.
-        ledger_folder: keeps the ledger, so that a call with the same items fetches only those that are left; None for
-            a temporary one.
+        ledger_folder: keeps the ledgers of calls, each in a folder of its own: a call with the same items and the same
+            place fetches only those that are left. None for a temporary one.
 
     Returns:
         The outcome of each unit, once each, in the order of the items: columns of the manifest, and for a unit of
         several files ``files``, a list of all of them with the columns of ``layers.parquet``.
 
     Raises:
-        RunMismatchError: if the ledger has other units.
+        RunMismatchError: if the place has the manifest of another run.
+        RunLockedError: if another process fetches the same items, and does not end for five minutes.
         EechipsError: as a run does; then the outcomes are unknown, and all items must be delivered again.
     """
     units = units_of_items(recipe, items)
-    with temporary_folder() if ledger_folder is None else contextlib.nullcontext(ledger_folder) as folder:
-        _check_units(folder / LEDGER_NAME, units)
-        done = run(recipe, dataclasses.replace(config, out=folder, results=place), units=units)
+    if not is_address(place) and (stored := read_info(Path(place))):
+        check_same_place(stored, describe(recipe, config), place)
+    kept = None if ledger_folder is None else ledger_folder / _ledger_name(units, place)
+    with temporary_folder() if kept is None else contextlib.nullcontext(kept) as folder:
+        done = run_in_turn(lambda: run(recipe, dataclasses.replace(config, out=folder, results=place), units=units))
         with Ledger(done.path / LEDGER_NAME, readonly=True) as ledger:
             rows = [row for batch in ledger.batches(("lower(hex(id))", *_COLUMNS[1:])) for row in batch]
             files: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -166,21 +180,42 @@ def fetch_items(
     return [*(found.pop(identifier) for identifier in asked if identifier in found), *found.values()]
 
 
-def _check_units(path: Path, units: Sequence[WorkUnit]) -> None:
-    """Check that a ledger, if there is one, has the plan of these units.
+def _ledger_name(units: Sequence[WorkUnit], place: str) -> str:
+    """Return the name of the folder for the ledger of some units, whose results go to a place.
+
+    The ids of units tell the recipe.
+    """
+    where = place if is_address(place) else str(Path(place).resolve())
+    parts = [where, *(f"{unit.position} {unit.id}" for unit in units)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def run_in_turn(
+    start: Callable[[], T], clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+) -> T:
+    """Start a run as soon as no other process runs in its folder.
+
+    A worker that a scheduler has cancelled ends some time after another one takes its place.
+
+    Args:
+        start: starts the run.
+        clock: returns the time in seconds.
+        sleep: waits for a number of seconds.
 
     Raises:
-        RunMismatchError: if it has not.
+        RunLockedError: if the other process has not ended after five minutes.
     """
-    if not path.exists():
-        return
-    with Ledger(path, readonly=True) as ledger:
-        if ledger.has_plan:
-            there = [identifier for batch in ledger.batches(("lower(hex(id))",)) for (identifier,) in batch]
-            if there != [unit.id for unit in units]:
-                raise RunMismatchError(
-                    f"{path.parent} has the ledger of other units: give each part of each plan a folder of its own"
-                )
+    until, is_told = clock() + _LONGEST_END, False
+    while True:
+        try:
+            return start()
+        except RunLockedError as error:
+            if clock() >= until:
+                raise
+            if not is_told:
+                _log.warning("%s. Waiting for it, five minutes at most", error)
+            is_told = True
+        sleep(_LOOK_AGAIN)
 
 
 def _outcome(record: dict[str, Any], files: list[dict[str, Any]]) -> dict[str, Any]:

@@ -44,6 +44,8 @@ class WorkPart:
     count: int
 
     def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UsageError(f"there is no part {self.number}/{self.count}: a plan has one part at least")
         if not 1 <= self.number <= self.count:
             raise UsageError(f"there is no part {self.number}/{self.count}: parts are 1/{self.count} to N/{self.count}")
 
@@ -77,14 +79,24 @@ class WorkPart:
 
 
 def _read_index(environment: Mapping[str, str]) -> tuple[int, int | None]:
-    """Return the index of this task, from 0 on, and the number of tasks if the scheduler tells it."""
+    """Return the index of this task, from 0 on, and the number of tasks if the scheduler tells it.
+
+    Raises:
+        UsageError: if no scheduler tells it, or several tell different ones.
+    """
+    found: dict[str, tuple[int, int | None]] = {}
     if f"{_SLURM}ID" in environment:
-        return _read_slurm(environment)
+        found[f"{_SLURM}ID"] = _read_slurm(environment)
     for index, count in _INDEXES:
         if index in environment:
-            return _number(environment, index), None if count is None else _number(environment, count)
-    names = ", ".join((f"{_SLURM}ID", *(index for index, _ in _INDEXES)))
-    raise UsageError(f"no part is known here: none of the variables {names} is set. Give it, as in 3/40")
+            found[index] = _number(environment, index), None if count is None else _number(environment, count)
+    if not found:
+        names = ", ".join((f"{_SLURM}ID", *(index for index, _ in _INDEXES)))
+        raise UsageError(f"no part is known here: none of the variables {names} is set. Give it, as in 3/40")
+    counts = {count for _, count in found.values() if count is not None}
+    if len({index for index, _ in found.values()}) > 1 or len(counts) > 1:
+        raise UsageError(f"{' and '.join(found)} tell different parts: give the part, as in 3/40")
+    return next(iter(found.values()))[0], next(iter(counts), None)
 
 
 def _read_slurm(environment: Mapping[str, str]) -> tuple[int, int]:

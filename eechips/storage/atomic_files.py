@@ -21,7 +21,8 @@ def open_atomic(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
 
     Args:
         path: of the file; an existing file, or the target of a link, is replaced.
-        keeps: whether the file is kept if the block raises an exception; otherwise it is removed.
+        keeps: whether the file is kept if the block raises an exception after it has written something; otherwise it
+            is removed.
 
     Raises:
         StorageError: if it cannot be written.
@@ -34,11 +35,16 @@ def open_atomic(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
             if is_abandoned(left.name, writer):
                 remove(left, NamedPath())
         file = temporary.open("w", encoding="utf-8")
-    is_wanted = keeps
+    is_wanted = False
     try:
         with file:
-            yield file
-        is_wanted = True
+            try:
+                yield file
+                is_wanted = True
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    is_wanted = keeps and file.tell() > 0
+                raise
     finally:
         with _named(path):
             if is_replaced and is_wanted:

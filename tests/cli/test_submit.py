@@ -177,6 +177,33 @@ def test_manifests_for_kubernetes_match_the_schema_of_the_api(folder: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("failed", "status", "applied"),
+    [("", 0, ["plan", "work", "join"]), ("work", 0, ["plan", "work", "join"]), ("plan", 1, ["plan"])],
+)
+def test_the_script_for_kubernetes_waits_for_jobs_that_fail(
+    folder: Path, failed: str, status: int, applied: list[str]
+) -> None:
+    assert submit(*KUBERNETES, "--to", "jo b").exit_code == 0
+    (folder / "bin").mkdir()
+    (folder / "bin" / "kubectl").write_text(
+        '#!/bin/bash\necho "$*" >> calls\n'
+        'if [ "$1" = get ]; then\n'
+        "  if [ -e asked ]; then rm asked; else touch asked; exit; fi\n"  # no condition at first
+        f'  case "$2" in *-{failed or "none"}) echo "FailureTarget Failed" ;; *) echo "Suspended Complete" ;; esac\n'
+        "fi\n"
+    )
+    (folder / "bin" / "kubectl").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "POLL_SECONDS": "0"}
+    done = subprocess.run(
+        ["bash", folder / "jo b" / "submit.sh"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == status, done.stderr
+    assert ("Job my-squares" in done.stderr) == bool(failed)
+    calls = (folder / "calls").read_text().splitlines()
+    assert [Path(call).stem for call in calls if call.startswith("apply")] == applied
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         ((), "name the cluster"),

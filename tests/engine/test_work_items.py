@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from click.testing import CliRunner
 
 from eechips.cli import main
 from eechips.cli.command import FetchCommand
+from eechips.engine.work_items import run_in_turn
+from eechips.errors import RunLockedError
+from eechips.manifest.lock import lock_run
 from tests.docs.blocks import read_blocks
 from tests.support.engine_recipes import run_chips
 from tests.support.engine_service import Service
@@ -117,7 +121,8 @@ KILLED_ONCE = """
 import os, pathlib, signal, sqlite3, time
 
 def recorded():
-    with sqlite3.connect("ledger/manifest.sqlite") as ledger:
+    (path,) = pathlib.Path("ledger").glob("*/manifest.sqlite")
+    with sqlite3.connect(path) as ledger:
         return ledger.execute("SELECT count(*) FROM units WHERE state = 'done'").fetchone()[0]
 
 def get_result_or_die(index, number):
@@ -152,9 +157,72 @@ def test_a_killed_worker_with_a_ledger_fetches_the_rest(tmp_path: Path, service:
     ended = eechips(tmp_path, "join", "--units", "units.jsonl", "--out", "res", "--outcomes", "o.jsonl", "-q")
     assert ended.returncode == 0, ended.stderr
 
-    other = eechips(tmp_path, *words, "--part", "1/2")
-    assert other.returncode == 2
-    assert "ledger has the ledger of other units" in other.stderr
+    service.forget()
+    other = eechips(tmp_path, *words, "--part", "1/2")  # other units, in the same folder
+    assert other.returncode == 0, other.stderr
+    kept = [[(each["id"], each["sha256"]) for each in outcomes(ended)] for ended in (other, again)]
+    assert kept[0] == kept[1][::2]
+
+
+def test_a_new_plan_in_the_folder_of_an_old_one_mixes_no_results(tmp_path: Path, service: Service) -> None:
+    lines = plan(tmp_path, service)[:3]
+    words = ("work", "--units", "-", "--ledger", "ledger", "--outcomes", "o.jsonl", "-q", "--out")
+    assert eechips(tmp_path, *words, "old", given="\n".join(lines)).returncode == 0
+    old = (tmp_path / "o.jsonl").read_text()
+    (tmp_path / "squares.py").write_text(RECIPE.replace("24, 24)", "20, 20)"))
+    plan_words = ("plan", "run", "squares.py", "-p", "count=3", "--endpoint", service.url, "--to", "units.jsonl")
+    assert eechips(tmp_path, *plan_words).returncode == 0
+    new = eechips(tmp_path, *words, "new", given=(tmp_path / "units.jsonl").read_text())
+    assert new.returncode == 0, new.stderr
+    found = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [each["width"] for each in found] == [20, 20, 20]
+    assert not {each["id"] for each in found} & {json.loads(line)["id"] for line in old.splitlines()}
+    with (tmp_path / "o.jsonl").open("a") as file:
+        file.write(old)
+    join = ("join", "--units", "units.jsonl", "--outcomes", "o.jsonl", "-q", "--out", "new")
+    ended = eechips(tmp_path, *join)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_work_replaces_no_result_of_another_run(tmp_path: Path, service: Service) -> None:
+    (tmp_path / "squares.py").write_text(RECIPE)
+    words = ("run", "squares.py", "-p", "count=2", "--endpoint", service.url, "--out", "res", "-q", "--no-report")
+    assert eechips(tmp_path, *words).returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "res").rglob("*.png")}
+    (tmp_path / "squares.py").write_text(RECIPE.replace("24, 24)", "20, 20)"))
+    planned = eechips(tmp_path, "plan", "run", "squares.py", "-p", "count=2", "--endpoint", service.url)
+    (tmp_path / "o.jsonl").write_text("earlier\n")
+    work = ("work", "--units", "-", "--out", "res", "--outcomes", "o.jsonl", "-q")
+    ended = eechips(tmp_path, *work, given=planned.stdout)
+    assert ended.returncode == 2
+    assert "res holds another run" in ended.stderr
+    assert (tmp_path / "o.jsonl").read_text() == "earlier\n"
+    assert {path: path.read_bytes() for path in (tmp_path / "res").rglob("*.png")} == before
+    assert len(before) == 2
+
+
+def test_a_part_waits_until_the_worker_that_it_replaces_has_ended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now, holder = [0.0], ExitStack()
+
+    def start() -> str:
+        with lock_run(tmp_path):
+            return "started"
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds
+        if now[0] >= 30:
+            holder.close()
+
+    with holder:
+        holder.enter_context(lock_run(tmp_path))
+        assert run_in_turn(start, lambda: now[0], wait) == "started"
+    assert now[0] < 32
+    assert caplog.text.count("Waiting for it, five minutes at most") == 1
+    with lock_run(tmp_path), pytest.raises(RunLockedError, match=f"process {os.getpid()} is running"):
+        run_in_turn(start, lambda: now[0], wait)
+    assert now[0] > 300
 
 
 @pytest.mark.slow

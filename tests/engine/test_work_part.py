@@ -33,6 +33,7 @@ def test_parts_are_whole_together_and_of_equal_size(count: int, units: int, empt
         ("auto", slurm(12, 4, 0, 12, 4), (4, 4)),
         ("auto/8", slurm(7, 8, 0, 7), (8, 8)),
         ("auto/40", {"JOB_COMPLETION_INDEX": "2"}, (3, 40)),
+        ("auto", {"JOB_COMPLETION_INDEX": "2", **slurm(2, 8, 0, 7)}, (3, 8)),
         ("auto", {"AWS_BATCH_JOB_ARRAY_INDEX": "0", "AWS_BATCH_JOB_ARRAY_SIZE": "10"}, (1, 10)),
         ("auto", {"CLOUD_RUN_TASK_INDEX": "9", "CLOUD_RUN_TASK_COUNT": "10"}, (10, 10)),
     ],
@@ -47,7 +48,13 @@ def test_schedulers_tell_the_part(text: str, environment: dict[str, str], part: 
     [
         ("0/40", {}, "no part 0/40"),
         ("41/40", {}, "no part 41/40"),
+        ("0/0", {}, "no part 0/0: a plan has one part at least"),
         ("three", {}, "is no part"),
+        (
+            "auto",
+            {"JOB_COMPLETION_INDEX": "2", **slurm(3, 8, 0, 7)},
+            "SLURM_ARRAY_TASK_ID and JOB_COMPLETION_INDEX tell different parts",
+        ),
         ("auto", {}, "none of the variables SLURM_ARRAY_TASK_ID"),
         ("auto", {"JOB_COMPLETION_INDEX": "2"}, "give it, as in auto/40"),
         ("auto/9", slurm(0, 8, 0, 7), "has 8 tasks, not 9"),
