@@ -28,7 +28,7 @@ from eechips.catalogs.sorted_runs import SortedRun, write_sorted_run
 from eechips.errors import StorageError, UsageError
 from eechips.manifest.lock import LOCK_NAME, lock_run, remove_lock
 from eechips.removal import LockedFolder, remove_empty, remove_tree
-from eechips.storage import is_address, make_folder
+from eechips.storage import is_address, local_path, make_folder
 
 COLLECTION_NAME = "_collection.json"
 
@@ -160,7 +160,7 @@ def folder_of(out: str | Path) -> Path:
             f"a catalogue is written to a local folder, not to {out}: choose a folder, and copy the catalogue there"
             " afterwards (aws s3 sync, gcloud storage rsync); docs/how-to/catalog.md shows how"
         )
-    return Path(out)
+    return local_path(out)
 
 
 def put(

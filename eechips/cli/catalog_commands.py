@@ -10,7 +10,7 @@ import click
 
 from eechips.catalogs.options import CHANGES, ITEMS, LAYOUT, PLACE, REQUESTS, WORKERS, BuildOptions, IngestOptions
 from eechips.cli.command import VerbCommand
-from eechips.cli.parameters import HELP, config_options, debug_option, typed_options
+from eechips.cli.parameters import HELP, LocalPath, config_options, debug_option, typed_options
 from eechips.text import format_count
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def catalog_command() -> None:
 
 
 @catalog_command.command(_BUILD, cls=_CatalogCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @config_options(BuildOptions)
 @debug_option
 @click.pass_context
@@ -215,7 +215,7 @@ def new_command(place: str, ids: IO[str], collection: str | None) -> None:
 
 
 @catalog_command.command("repair", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="CATALOG")
+@click.argument("folder", type=LocalPath(), metavar="CATALOG")
 @debug_option
 def repair_command(folder: Path) -> None:
     """Complete an interrupted change of a catalogue, and its index of ids.

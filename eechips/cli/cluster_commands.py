@@ -8,13 +8,13 @@ import click
 
 from eechips.cli.cluster_scripts import VOLUME, ClusterJob, write_kubernetes, write_slurm
 from eechips.cli.command import VerbCommand
-from eechips.cli.parameters import HELP, debug_option
+from eechips.cli.parameters import HELP, LocalPath, debug_option
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
 
 
 @click.command("submit", cls=VerbCommand, context_settings=HELP)
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="JOB.toml")
+@click.argument("file", type=LocalPath(dir_okay=False, exists=True), metavar="JOB.toml")
 @click.option("--slurm", "scheduler", flag_value="slurm", help="Write scripts for SLURM: sbatch, a job array.")
 @click.option(
     "--kubernetes", "scheduler", flag_value="kubernetes", help="Write manifests for Kubernetes: indexed jobs."
@@ -25,7 +25,7 @@ from eechips.storage import write_file
 @click.option(
     "--to",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=LocalPath(file_okay=False),
     metavar="DIR",
     help="Folder of the scripts, the plan and the outcomes, shared by all nodes."
     " [default: outputs/<name of the file>-job]",

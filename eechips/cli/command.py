@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,14 @@ class VerbOption(click.Option):
         self.heading = heading
         self.is_advanced = is_advanced
         self.is_input = is_input
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Convert what is typed. The path of a file that the command reads may begin with ``~``."""
+        if self.is_input and isinstance(value, str):
+            value = os.path.expanduser(value)  # noqa: PTH111 - it may be no path
+        elif self.is_input and isinstance(value, (tuple, list)):
+            value = [os.path.expanduser(each) if isinstance(each, str) else each for each in value]  # noqa: PTH111
+        return super().type_cast_value(ctx, value)
 
     def get_help_extra(self, ctx: click.Context) -> Any:
         """Return the notes after the help, without the range of numbers."""

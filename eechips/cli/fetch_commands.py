@@ -13,7 +13,7 @@ import click
 
 from eechips.cli.command import SAVE, FetchCommand, VerbOption
 from eechips.cli.group import FAILURES
-from eechips.cli.parameters import HELP, Assignment, declared_options, meta_flag, typed_options
+from eechips.cli.parameters import HELP, Assignment, LocalPath, declared_options, meta_flag, typed_options
 from eechips.errors import UsageError
 
 if TYPE_CHECKING:
@@ -310,7 +310,7 @@ def _fetch_scenes(context: click.Context, /, **options: Any) -> None:
 def run_command() -> click.Command:
     """Make ``eechips run``."""
     own: list[click.Parameter] = [
-        click.Argument(["recipe"], type=click.Path(path_type=Path)),
+        click.Argument(["recipe"], type=LocalPath()),
         VerbOption(["-p", "parameters"], type=Assignment(), multiple=True, help="Value of a parameter of the recipe."),
         VerbOption(
             ["--max-memory"],
@@ -416,7 +416,7 @@ def run_parameters(*, without: Collection[str] = (), changes: Changes | None = N
     ]
     save = VerbOption(
         ["--save"],
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=LocalPath(dir_okay=False),
         metavar="FILE.toml",
         expose_value=False,
         callback=_note_save,

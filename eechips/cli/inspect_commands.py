@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from eechips.cli.command import VerbCommand
-from eechips.cli.parameters import HELP, debug_option
+from eechips.cli.parameters import HELP, LocalPath, debug_option
 from eechips.engine.progress import Progress
 from eechips.errors import UsageError
 from eechips.manifest.failures import Failure, group_failures, list_failures
@@ -29,7 +29,7 @@ _HEIGHT = 5  # rows of the chart
 
 
 @click.command("status", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @click.option("--watch", is_flag=True, help="Refresh every two seconds while the run is in progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch, one object per line.")
 @debug_option
@@ -176,7 +176,7 @@ _ID = 16  # digits of an id that are shown, as in names of files
 
 
 @click.command("failures", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="Only errors of this class. May be repeated.")
 @click.option(
     "--limit",
@@ -266,7 +266,7 @@ def _line(text: str) -> str:
 
 
 @click.command("verify", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @debug_option
 @click.pass_context
 def verify_command(ctx: click.Context, folder: Path) -> None:

@@ -14,7 +14,7 @@ import click
 
 from eechips.cli.command import VerbCommand
 from eechips.cli.group import OneSentence
-from eechips.cli.parameters import HELP, FunctionT, Names, debug_option
+from eechips.cli.parameters import HELP, FunctionT, LocalPath, Names, debug_option
 from eechips.cli.recording_commands import RecordingOptions, recording_options, serve_recording
 from eechips.emulator.server_options import OPTIONS, OptionError, configured
 
@@ -36,21 +36,21 @@ def _server_options(command: FunctionT) -> FunctionT:
 )
 @click.option(
     "--assets",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=LocalPath(file_okay=False, exists=True),
     multiple=True,
     metavar="DIR",
     help="Folder of assets to serve (eechips assets ingest). May be repeated.",
 )
 @click.option(
     "--catalog",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=LocalPath(file_okay=False, exists=True),
     multiple=True,
     metavar="DIR",
     help="Catalogue whose STAC collections to serve (eechips catalog, eechips catalog ingest). May be repeated.",
 )
 @click.option(
     "--catalog-files",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=LocalPath(file_okay=False, exists=True),
     multiple=True,
     metavar="DIR",
     help="Folder whose files catalogues may refer to, besides their own. May be repeated.",
@@ -169,8 +169,8 @@ def assets_command() -> None:
 
 
 @assets_command.command("ingest", cls=VerbCommand, context_settings=HELP)
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE|FOLDER|ITEM…")
-@click.option("--into", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder of assets.")
+@click.argument("files", nargs=-1, required=True, type=LocalPath(), metavar="FILE|FOLDER|ITEM…")
+@click.option("--into", required=True, type=LocalPath(), metavar="DIR", help="Folder of assets.")
 @click.option(
     "--id", "asset_id", required=True, help="Earth Engine id of the asset, or of the collection for several files."
 )
@@ -281,7 +281,7 @@ def ingest_command(
 
 
 @assets_command.command("ls", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @click.argument("asset_id", required=False, default="", metavar="[ID]")
 @debug_option
 def list_command(folder: Path, asset_id: str) -> None:

@@ -18,7 +18,7 @@ import click
 from eechips.cli.command import FetchCommand, VerbCommand, VerbOption
 from eechips.cli.finish import show_log
 from eechips.cli.group import FAILURES, INTERRUPTED, main
-from eechips.cli.parameters import HELP, config_options, debug_option, typed_options
+from eechips.cli.parameters import HELP, LocalPath, config_options, debug_option, typed_options
 from eechips.cli.service_queries import SERVICE_OPTIONS, no_queries, service_of_run, service_of_source, service_queries
 from eechips.engine.config import RunConfig
 from eechips.engine.progress import Progress
@@ -47,7 +47,7 @@ from eechips.manifest.run import Run, open_run
 from eechips.manifest.run_signature import is_own_lockfile
 from eechips.option_fields import takes
 from eechips.recipe import SupportsInteractiveRun
-from eechips.storage import is_address
+from eechips.storage import is_address, local_path
 from eechips.text import format_bytes, format_count
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ _LOCKFILE_NAME = "chips.lock"
 
 
 @click.command("lock", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     default=Path(_LOCKFILE_NAME),
     show_default=True,
     metavar="FILE",
@@ -114,12 +114,12 @@ def lock_command(folder: Path, out: Path, versions: bool, **options: Any) -> Non
 
 
 @click.command("rebuild", cls=VerbCommand, context_settings=HELP)
-@click.argument("lockfile", type=click.Path(path_type=Path), metavar="LOCKFILE")
+@click.argument("lockfile", type=LocalPath(), metavar="LOCKFILE")
 @click.argument("out", metavar="DIR")
 @click.option("--trust", is_flag=True, help="Execute the recipe in the lockfile even if somebody else wrote it.")
 @click.option(
     "--compare-with",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=LocalPath(file_okay=False, exists=True),
     metavar="DIR",
     help="Folder of the run that was locked, if you have it: shares of changed pixels are then exact.",
 )
@@ -375,7 +375,7 @@ def _make(
 def _folder(text: str) -> Path:
     if is_address(text):
         raise UsageError(f"a lockfile is rebuilt in a folder of this machine, not in {text}")
-    return Path(text)
+    return local_path(text)
 
 
 def _summary(found: Rebuild) -> list[str]:

@@ -17,7 +17,7 @@ import click
 from eechips.cli.command import VerbOption, option_names
 from eechips.errors import UsageError
 from eechips.option_fields import Option, options_of
-from eechips.storage import open_atomic
+from eechips.storage import local_path, open_atomic
 from eechips.suggestion import did_you_mean
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -28,7 +28,25 @@ CONFIGS = "configs"
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Settings of every command's context."""
 
-OUTPUT = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+
+class LocalPath(click.Path):
+    """A file or a folder of this machine; see :func:`eechips.storage.local_path`."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(path_type=Path, **attributes)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        if self.allow_dash and value == "-":
+            return super().convert(value, param, ctx)
+        try:
+            path = local_path(value)
+        except UsageError as error:
+            return self.fail(str(error), param, ctx)
+        return super().convert(str(path), param, ctx)
+
+
+OUTPUT = LocalPath(dir_okay=False, allow_dash=True)
 """A file for lines that other commands read; ``-`` for standard output. See :func:`open_output`."""
 
 
@@ -217,8 +235,8 @@ _TYPES: dict[str, Any] = {
     "transform": AffineTransform(),
     "count_or_auto": Slots(),
     "rate": Rate(),
-    "file": click.Path(path_type=Path, dir_okay=False),
-    "folder": click.Path(path_type=Path, file_okay=False),
+    "file": LocalPath(dir_okay=False),
+    "folder": LocalPath(file_okay=False),
 }
 
 

@@ -17,7 +17,7 @@ import click
 
 from eechips.cli.command import FetchCommand, VerbCommand
 from eechips.cli.group import FAILURES, main
-from eechips.cli.parameters import HELP, OUTPUT, command_words, debug_option, open_output
+from eechips.cli.parameters import HELP, OUTPUT, LocalPath, command_words, debug_option, open_output
 from eechips.engine.config import RunConfig
 from eechips.errors import MissingResultsError, UsageError
 from eechips.option_fields import options_of, takes
@@ -107,7 +107,7 @@ def plan_command(context: click.Context, verb: str, words: tuple[str, ...], emit
 )
 @click.option(
     "--ledger",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=LocalPath(file_okay=False),
     metavar="DIR",
     help="Keep the ledger of these units in a folder: the same command then resumes after a kill. All parts and plans"
     " may share the folder.",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eechips.cli.group import OneSentence
-from eechips.cli.parameters import FunctionT
+from eechips.cli.parameters import FunctionT, LocalPath
 from eechips.text import format_count, replace_control_characters
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class RecordingOptions:
 
 def recording_options(command: FunctionT) -> FunctionT:
     """Add the options of recordings."""
-    folder = click.Path(path_type=Path, file_okay=False)
-    existing = click.Path(path_type=Path, file_okay=False, exists=True)
+    folder = LocalPath(file_okay=False)
+    existing = LocalPath(file_okay=False, exists=True)
     for option in reversed(
         (
             click.option(

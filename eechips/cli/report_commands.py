@@ -7,15 +7,15 @@ from pathlib import Path
 import click
 
 from eechips.cli.command import VerbCommand
-from eechips.cli.parameters import HELP, debug_option
+from eechips.cli.parameters import HELP, LocalPath, debug_option
 from eechips.reports.limits import MOST_PANELS, MOST_THUMBNAILS, THUMBNAILS
 
 
 @click.command("report", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     metavar="FILE",
     help="Output file. [default: DIR/report.html, which links to the files of the run]",
 )
@@ -47,7 +47,7 @@ def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -
 
 
 @click.command("preview", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @click.option(
     "--by",
     default="stratum",
@@ -70,7 +70,7 @@ def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random selection.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     metavar="FILE",
     help="Output file, PNG or JPEG by its suffix. [default: DIR/preview.png]",
 )
@@ -106,7 +106,7 @@ def preview_command(folder: Path, by: str, rows: int, columns: int, edge: int, s
 
 
 @click.command("plot", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @click.option(
     "--region",
     "regions",
@@ -123,7 +123,7 @@ def preview_command(folder: Path, by: str, rows: int, columns: int, edge: int, s
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     metavar="FILE",
     help="Output file, PNG, PDF or SVG by its suffix. [default: DIR/plot.png, with the selection in its name]",
 )

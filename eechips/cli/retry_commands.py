@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from eechips.cli.command import IN_PYTHON, TYPED, VerbCommand
 from eechips.cli.group import main
-from eechips.cli.parameters import HELP, debug_option
+from eechips.cli.parameters import HELP, LocalPath, debug_option
 from eechips.engine.run_json import encode_info
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import has_excluded_units
@@ -32,7 +32,7 @@ from eechips.text import format_count
 
 
 @click.command("retry", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="Only errors of this class. May be repeated.")
 @click.option(
     "--unit",
@@ -232,7 +232,7 @@ _CONFIRMED = {
 
 
 @click.command("trust", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @debug_option
 def trust_command(folder: Path, yes: bool) -> None:

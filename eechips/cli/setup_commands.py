@@ -16,7 +16,7 @@ import click
 
 from eechips.cli.command import VerbCommand, option_names
 from eechips.cli.group import FAILURES
-from eechips.cli.parameters import HELP, debug_option, typed_options
+from eechips.cli.parameters import HELP, LocalPath, debug_option, typed_options
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
 from eechips.text import format_count
@@ -31,13 +31,13 @@ _INDENT = 22  # columns before the detail
 
 @click.command("doctor", cls=VerbCommand, context_settings=HELP)
 @click.option("--project", envvar="EECHIPS_PROJECT", show_envvar=True, help="As for a run.")
-@click.option("--credentials", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="As for a run.")
+@click.option("--credentials", type=LocalPath(dir_okay=False), metavar="FILE", help="As for a run.")
 @click.option("--endpoint", envvar="EECHIPS_ENDPOINT", show_envvar=True, metavar="URL", help="As for a run.")
 @click.option("--send-credentials", is_flag=True, help="As for a run.")
 @click.option("--local", is_flag=True, help="Check what a run with --local needs.")
 @click.option(
     "--local-assets",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=LocalPath(file_okay=False),
     metavar="DIR",
     help="With --local: serve this folder of assets, or catalogue, instead of the demo planet.",
 )
@@ -112,7 +112,7 @@ _PLACEHOLDER = "recipe.py"  # in the starters
 
 
 @click.command("init", cls=VerbCommand, context_settings=HELP)
-@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.argument("file", type=LocalPath(), required=False)
 @click.option(
     "--kind",
     type=click.Choice(list(KINDS)),

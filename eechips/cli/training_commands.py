@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eechips.cli.command import VerbCommand, option_names
-from eechips.cli.parameters import HELP, Names, config_options, debug_option, typed_options
+from eechips.cli.parameters import HELP, LocalPath, Names, config_options, debug_option, typed_options
 from eechips.errors import LeakageError, UsageError
 from eechips.text import format_bytes, format_count, format_distance
 from eechips.training.training_options import CheckOptions, PackOptions, SplitOptions, StatsOptions
@@ -26,7 +26,7 @@ _ALL = "all"
 
 
 @click.command("check", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @config_options(CheckOptions)
 @click.option("--strict", is_flag=True, help="Exit with status 1 if a file has a flag.")
 @click.option(
@@ -136,7 +136,7 @@ _STRATA = 30  # strata that are printed
 
 
 @click.command("split", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @config_options(SplitOptions)
 @click.option("--check", is_flag=True, help="Only check the distance between the existing splits.")
 @debug_option
@@ -246,7 +246,7 @@ def _split_notes(done: SplitResult) -> list[str]:
 
 
 @click.command("stats", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @config_options(StatsOptions)
 @debug_option
 def stats_command(folder: Path, **options: Any) -> None:
@@ -304,7 +304,7 @@ def _class_lines(layer: LayerStatistics, split: str) -> list[str]:
 
 
 @click.command("pack", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @config_options(PackOptions)
 @debug_option
 def pack_command(folder: Path, **options: Any) -> None:
@@ -347,7 +347,7 @@ def _pack_lines(index: PackIndex, path: Path) -> list[str]:
 
 
 @click.command("card", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
 @click.option("--title", metavar="TEXT", help="Title of the dataset. [default: the name of the folder]")
 @click.option("--creator", metavar="NAME", help="Creator of the dataset.")
 @click.option("--url", metavar="URL", help="URL of the published dataset.")

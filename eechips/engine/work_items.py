@@ -31,7 +31,7 @@ from eechips.manifest.run_signature import sign_job
 from eechips.manifest.unit_record import LISTS, RECORD_COLUMNS, WorkUnit
 from eechips.received_files import parse_json
 from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
-from eechips.storage import is_address
+from eechips.storage import is_address, local_path
 from eechips.temporary_files import temporary_folder
 
 T = TypeVar("T")
@@ -165,6 +165,7 @@ def fetch_items(
         EechipsError: as a run does; then the outcomes are unknown, and all items must be delivered again.
     """
     units = units_of_items(recipe, items)
+    place = place if is_address(place) else str(local_path(place))
     if not is_address(place) and (stored := read_info(Path(place))):
         check_same_place(stored, describe(recipe, config), place)
     kept = None if ledger_folder is None else ledger_folder / _ledger_name(units, place)

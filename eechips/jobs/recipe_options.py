@@ -17,7 +17,7 @@ from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.option_fields import takes as takes
 from eechips.recipe import Recipe
-from eechips.storage import NameTemplate, is_address
+from eechips.storage import NameTemplate, is_address, local_path
 from eechips.suggestion import did_you_mean
 from eechips.timestamps import parse_timestamp
 
@@ -57,14 +57,14 @@ def split_options(
     folder, ledger = rest.pop("out", None), rest.pop("ledger", None)
     if folder is not None and is_address(str(folder)):
         rest["results"] = str(folder).rstrip("/")
-        folder = ledger or Path("outputs") / slug(rest["results"])
+        folder = Path("outputs") / slug(rest["results"]) if ledger is None else ledger
     elif ledger is not None:
         raise UsageError("`ledger` is for results in an object store: `out` s3://bucket/folder")
     for name in _PATHS & rest.keys():
-        rest[name] = None if rest[name] is None else Path(rest[name])
+        rest[name] = None if rest[name] is None else local_path(rest[name])
     if rest.get("name"):
         NameTemplate(rest["name"])  # raises errors before the folder is made
-    return made, RunConfig(out=Path(folder) if folder else Path("outputs") / out(made), **rest)
+    return made, RunConfig(out=Path("outputs") / out(made) if folder is None else local_path(folder), **rest)
 
 
 def run_recipe(recipe: Recipe, config: RunConfig) -> Run | Estimate:

@@ -25,7 +25,7 @@ from eechips.manifest.received_run import check_paths, check_values, read_info
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
 from eechips.parallel_map import parallel_map
-from eechips.storage import LocalStore, ObjectStore, Store
+from eechips.storage import LocalStore, ObjectStore, Store, local_path
 from eechips.temporary_files import temporary_folder
 from eechips.text import format_bytes
 
@@ -362,7 +362,7 @@ def open_run(path: str | Path) -> Run:
         UsageError: if the folder holds no run, or its ledger has paths that lead out of it.
         StorageError: if the ledger or run.json is damaged.
     """
-    folder = Path(path)
+    folder = local_path(path)
     if not (folder / LEDGER_NAME).is_file():
         raise UsageError(f"{folder} holds no run: there is no {LEDGER_NAME}")
     found = Run(folder)

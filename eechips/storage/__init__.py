@@ -8,7 +8,7 @@ Endpoints and further settings come from the stores' usual variables and, except
 from eechips.storage.atomic_files import open_atomic, write_file
 from eechips.storage.local_store import LocalStore
 from eechips.storage.object_store import ObjectStore, is_address
-from eechips.storage.paths import is_inside, make_folder, resolve_inside
+from eechips.storage.paths import is_inside, local_path, make_folder, resolve_inside
 from eechips.storage.result_names import (
     ID_LENGTH,
     NameTemplate,
@@ -33,6 +33,7 @@ __all__ = [
     "fold_case",
     "is_address",
     "is_inside",
+    "local_path",
     "make_folder",
     "name_fields",
     "open_atomic",

@@ -39,6 +39,32 @@ def resolve_inside(path: str | Path, root: Path) -> Path:
     return path
 
 
+def local_path(path: str | Path) -> Path:
+    """Return the path of a file or folder that a user names.
+
+    ``~`` is the home folder. Libraries take relative paths such as ``a:b`` and ``~x`` for URLs and home folders of
+    others: these are made absolute.
+
+    Raises:
+        UsageError: if it is empty, or no text that all libraries can open.
+    """
+    text = os.path.expanduser(path)  # noqa: PTH111 - of an unknown user, it stays as it is
+    if not text:
+        raise UsageError("the path is empty: name a file or a folder")
+    try:
+        if "\0" in text:
+            raise UsageError(f"{text!r} is no path: it has a null character")
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{text!r} is no path that all libraries can open: it, or this locale, is not UTF-8. Rename it, or set"
+            " PYTHONUTF8=1"
+        ) from None
+    found = Path(text)
+    first = found.parts[0] if found.parts else ""
+    return found.absolute() if first.startswith("~") or ":" in first else found
+
+
 def make_folder(path: Path) -> bool:
     """Make the output folder.
 

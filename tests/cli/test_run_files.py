@@ -139,6 +139,7 @@ def test_values_that_the_command_refuses_one_by_one_are_listed_together_with_the
         (f"{SAMPLE}rate = nan", "rate must be above 0, not nan"),
         ('[sample]\ndataset = "NAIP"\ntotal = 1\nroi = [[1, 2], [3, 4]]', "roi must be a list of texts and numbers"),
         ('[check]\nfolder = ""', "folder must be a text that is not empty"),
+        (f'{SAMPLE}out = ""', "the path is empty"),
         ('[run]\nrecipe = "job.toml"', "job.toml is a run file, which has no units of its own"),
         ('[run]\nrecipe = ["recipe.py"]', "recipe must be a text that is not empty"),
     ],
@@ -431,6 +432,24 @@ def test_a_run_file_gives_the_files_of_its_commands_and_can_be_repeated(
     assert saved.exit_code == 0, saved.output
     assert load(Path("again.toml"))["sample"]["total"] == 3
     assert load(Path("again.toml"))["sample"]["out"] == "filed"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", ["~/chips", "./~", "s3:x", "GTIFF_DIR:1", "file:x"])
+def test_a_pipeline_has_an_output_folder_of_any_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_server: Server
+) -> None:
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    text = f'{SAMPLE}size = 16\nformat = "tif"\nout = "{name}"\n[check]\n[stats]\n[card]\n'
+    path = write(tmp_path / "job.toml", text)
+    words = ["run", str(path), "--endpoint", demo_server.url, "--project", "local", "--no-report"]
+    done = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    folder = Path(name.replace("~/", "home/"))
+    assert {"manifest.parquet", "quality.parquet", "stats.json", "README.md"} <= {p.name for p in folder.iterdir()}
+    assert CliRunner().invoke(main, ["verify", name], catch_exceptions=False).exit_code == 0
 
 
 MISTAKES = """

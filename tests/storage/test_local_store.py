@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 from eechips.errors import StorageError, UsageError
 from eechips.manifest.lock import lock_run
 from eechips.parallel_map import parallel_map
-from eechips.storage import LocalStore, NameTemplate, fold_case, make_folder, name_fields, safe_component, write_file
+from eechips.storage import (
+    LocalStore,
+    NameTemplate,
+    fold_case,
+    local_path,
+    make_folder,
+    name_fields,
+    open_atomic,
+    safe_component,
+    write_file,
+)
 from eechips.temporary_names import new_writer, temporary_name
 
 ID = "0123456789abcdef" * 4
@@ -218,3 +228,41 @@ def test_of_several_that_create_a_file_one_succeeds(tmp_path: Path) -> None:
     assert not store.create("a/b.json", b"later")
     assert store.read("a/b.json") == won[0]
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.json"]
+
+
+def test_paths_that_libraries_take_for_something_else_are_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert local_path("~/chips") == local_path(Path("~/chips")) == Path("/home/me/chips")
+    for name in ("./~", "./~x/y", "~nobody-of-this-name/x", "s3:x", "file:x", "memory:", "GTIFF_DIR:1/x"):
+        assert local_path(name) == tmp_path / name
+        assert local_path(local_path(name)) == tmp_path / name
+    for name in ("a", "a/b:c", ".", "../~", "/a:b", "$HOME"):
+        assert local_path(name) == Path(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("", "path is empty"), ("a\0b", "null character"), ("a\udcffb", "it, or this locale, is not UTF-8")],
+)
+def test_what_is_no_path_is_refused(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        local_path(name)
+
+
+def test_a_file_is_kept_if_nothing_was_written_before_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text("earlier\n")
+
+    def stop(_: int) -> None:
+        raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"), open_atomic(path, keeps=True):
+        stop(0)
+    assert path.read_text() == "earlier\n"
+    with pytest.raises(ValueError, match="stop"), open_atomic(path, keeps=True) as file:
+        stop(file.write("now\n"))
+    assert path.read_text() == "now\n"
+    assert [each.name for each in tmp_path.iterdir()] == ["lines.jsonl"]
