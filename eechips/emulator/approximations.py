@@ -51,6 +51,9 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "F test of the regression."
     ),
     "Sentinel2.CDI": "How `B8` becomes as coarse as the others: by the mean of its pixels.",
+    "TemporalSegmentation.C2c": (
+        "What masked values are: missing, as zeros. Everything else is as in the program that the reference names."
+    ),
     "TemporalSegmentation.Ccdc": (
         "The scaling of the lasso, the thresholds of Tmask, and short segments before the first and after the last "
         "stable model: variables have a variance of 1; the others are as in the programs of the authors and the USGS."

@@ -60,10 +60,20 @@ def two_sided(t: npt.ArrayLike, degrees: npt.ArrayLike) -> Floats:
     return regularized_beta(degrees / (degrees + t * t), degrees / 2.0, 0.5)
 
 
-def exceeding_f(f: npt.ArrayLike, above: npt.ArrayLike, below: npt.ArrayLike) -> Floats:
-    """Return the probability that an F statistic with degrees of freedom above and below is at least that large."""
-    f, above, below = (np.asarray(v, dtype=np.float64) for v in np.broadcast_arrays(f, above, below))
-    return regularized_beta(below / (below + above * np.maximum(f, 0.0)), below / 2.0, above / 2.0)
+def exceeding_f(f: float, above: int, below: int) -> float:
+    """Return the probability that an F statistic is at least that large.
+
+    Args:
+        f: the statistic.
+        above: degrees of freedom of the numerator, an even number: the incomplete beta function is a finite sum then.
+        below: degrees of freedom of the denominator.
+    """
+    x = below / (below + above * max(f, 0.0))
+    term = total = float(x ** (below / 2))
+    for j in range(1, above // 2):
+        term *= (below / 2 + j - 1) / j * (1 - x)
+        total += term
+    return min(total, 1.0)
 
 
 def chi_square_quantile(probability: float, degrees: int) -> float:

@@ -110,7 +110,7 @@ def segment(years: Floats, values: Floats, options: LandTrendrOptions) -> Segmen
     if best.p_value > options.p_value:
         best = _choose(_least_squares_models(x, y, vertices), options)
     if best.p_value > options.p_value:
-        mean = math.fsum(y) / len(y)
+        mean = sum(y) / len(y)
         return Segmentation((0, len(y) - 1), (mean, mean))
     return Segmentation(tuple(best.vertices), tuple(best.values))
 
@@ -188,7 +188,7 @@ def _deviation(x: list[float], y: list[float], start: int, end: int, options: La
     run, line = x[start : end + 1], y[start : end + 1]
     slope, offset = _regression(run, line)
     apart = [abs(offset + slope * a - b) for a, b in zip(run, line, strict=True)]
-    mean = math.fsum(d * d for d in apart) / len(apart)
+    mean = sum(d * d for d in apart) / len(apart)
     apart[0] = apart[-1] = 0.0
     if options.has_no_late_recovery and end == len(y) - 1 and not y[end] > y[end - 1]:
         apart[-2] = 0.0
@@ -198,9 +198,9 @@ def _deviation(x: list[float], y: list[float], start: int, end: int, options: La
 
 def _regression(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
     """Return slope and offset of the least squares."""
-    mean_x, mean_y = math.fsum(x) / len(x), math.fsum(y) / len(y)
-    square = math.fsum((a - mean_x) ** 2 for a in x)
-    slope = math.fsum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / square
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    square = sum((a - mean_x) ** 2 for a in x)
+    slope = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / square
     return slope, mean_y - slope * mean_x
 
 
@@ -243,7 +243,7 @@ def _p_value(y: Floats, fitted: Floats, used: int) -> float:
         return 0.0
     else:
         f = mean / (left / free)
-    return 1 - (1 - float(exceeding_f(f, used, free)))
+    return 1 - (1 - exceeding_f(f, used, free))
 
 
 def _anchored_models(x: list[float], y: list[float], vertices: list[int], recovery: float) -> list[_Model]:
@@ -278,7 +278,7 @@ def _without_least(x: list[float], y: list[float], vertices: list[int], values: 
         start, end = vertices[i - 1], vertices[i + 1]
         slope = (values[i + 1] - values[i - 1]) / (x[end] - x[start])
         apart = (values[i - 1] + slope * (x[j] - x[start]) - y[j] for j in range(start, end + 1))
-        squares.append(math.fsum(d * d for d in apart) / (x[end] - x[start]))
+        squares.append(sum(d * d for d in apart) / (x[end] - x[start]))
     weakest = 1 + squares.index(min(squares))
     return vertices[:weakest] + vertices[weakest + 1 :]
 
@@ -299,10 +299,10 @@ def _anchored_trace(x: list[float], y: list[float], vertices: list[int]) -> list
             slope, offset = _regression(run, line)
         else:
             offset = values[s]
-            products = math.fsum(a * (b - offset) for a, b in zip(run, line, strict=True))
-            slope = products / math.fsum(a * a for a in run)
-        straight = math.fsum((values[s] + direct * a - b) ** 2 for a, b in zip(run, line, strict=True))
-        regressed = math.fsum((offset + slope * a - b) ** 2 for a, b in zip(run, line, strict=True))
+            products = sum(a * (b - offset) for a, b in zip(run, line, strict=True))
+            slope = products / sum(a * a for a in run)
+        straight = sum((values[s] + direct * a - b) ** 2 for a, b in zip(run, line, strict=True))
+        regressed = sum((offset + slope * a - b) ** 2 for a, b in zip(run, line, strict=True))
         if regressed < straight:
             values[s], values[s + 1] = offset, offset + slope * run[-1]
     return values

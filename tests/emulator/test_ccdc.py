@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from eechips.emulator.ccdc import TERMS, CcdcOptions, find_segments
-from eechips.emulator.functions.ccdc_segments import fractional_years
 from eechips.emulator.harmonic_models import fit_lasso, harmonic_design
+from eechips.emulator.time_formats import fractional_years
 from tests.support.local_earth_engine import Server, initialize
 
 OPTIONS = CcdcOptions((0, 1), (), 6, 0.99, 1.33, 0, 0, 1.0)

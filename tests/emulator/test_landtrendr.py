@@ -146,8 +146,8 @@ class TestFits:
 def test_distributions_against_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
     for above, below in ((2, 20), (8, 12), (12, 5)):
-        f = np.array([0.1, 1, 3.3, 40])
-        np.testing.assert_allclose(exceeding_f(f, above, below), stats.f.sf(f, above, below), rtol=1e-10)
+        for f in (0.1, 1, 3.3, 40):
+            assert exceeding_f(f, above, below) == pytest.approx(stats.f.sf(f, above, below), rel=1e-10)
     for probability in (0.1, 0.5, 0.9, 0.99, 0.999, 1 - 1e-6):
         for degrees in (1, 2, 5, 7):
             expected = stats.chi2.ppf(probability, degrees)
@@ -241,6 +241,24 @@ class TestServed:
         found = step.add(1991).reduceRegion(ee.Reducer.toList(), ee.Geometry.Rectangle([0, 0, 5, 1]), crs="EPSG:4326",
                                             crsTransform=[1, 0, 0, 0, -1, 1]).getInfo()  # fmt: skip
         assert list(found.values()) == [[1997, 2000, 2003, 2006, 2009]]
+
+    def test_segments_are_sorted_as_scripts_do(self, ee: Any) -> None:
+        """As in LT-GEE: vertices by a mask of columns, segments between neighbours, the greatest rise first."""
+        values = cut(2003) + noise(7)
+        lt = self.segments(ee, self.collection(ee, values))
+        segments = lt.select("LandTrendr")
+        vertices = segments.arrayMask(segments.arraySlice(0, 3, 4))
+        left, right = vertices.arraySlice(1, 0, -1), vertices.arraySlice(1, 1, None)
+        rise = right.arraySlice(0, 2, 3).subtract(left.arraySlice(0, 2, 3))
+        table = ee.Image.cat(
+            left.arraySlice(0, 0, 1), right.arraySlice(0, 0, 1), rise, rise.divide(lt.select("rmse"))
+        ).toArray(0)
+        greatest = table.arraySort(rise.multiply(-1)).arraySlice(1, 0, 1)
+        flat = greatest.arrayProject([0]).arrayFlatten([["start", "end", "rise", "ratio"]])
+        found = self.at_point(ee, flat)
+        assert (found["start"], found["end"]) == (2002, 2003)
+        assert found["rise"] == pytest.approx(500, abs=40)
+        assert found["ratio"] == pytest.approx(found["rise"] / self.at_point(ee, lt)["rmse"])
 
     def test_errors(self, ee: Any) -> None:
         twice = self.collection(ee, [1, 2, 3], years=np.array([2000, 2000, 2001]))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import calendar
-from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,42 +13,10 @@ from eechips.emulator.functions.image_collections import composite, expected_of,
 from eechips.emulator.functions.registration import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.lazy_image import Image
-from eechips.emulator.pixels.pixel_series import PixelSeries, SeriesRaster
+from eechips.emulator.pixels.pixel_series import Arrays, PixelSeries, SeriesRaster
 from eechips.emulator.request_errors import InvalidError
+from eechips.emulator.time_formats import TimeFormat
 from eechips.emulator.values import Collection
-
-Floats = npt.NDArray[np.float64]
-
-_DAY = 86_400_000.0
-_YEAR = 365.25
-_EPOCH = 719_163
-"""Days from 0001-01-01, which is day 1, to 1970: https://github.com/parevalo/gee-ccdc-tools, ``dates.js``."""
-
-
-def _days(times: Floats) -> Floats:
-    return times / _DAY + _EPOCH
-
-
-def fractional_years(times: Floats) -> Floats:
-    """Return times in milliseconds as years and the part of the year that has passed."""
-    found = []
-    for time in times.tolist():
-        year = datetime.fromtimestamp(time / 1000, timezone.utc).year
-        start = datetime(year, 1, 1, tzinfo=timezone.utc).timestamp() * 1000
-        found.append(year + (time - start) / _DAY / (366 if calendar.isleap(year) else 365))
-    return np.array(found, dtype=np.float64)
-
-
-def _milliseconds(times: Floats) -> Floats:
-    return times
-
-
-_FORMATS: tuple[tuple[Callable[[Floats], Floats], float], ...] = (
-    (_days, _YEAR),
-    (fractional_years, 1.0),
-    (_milliseconds, _YEAR * _DAY),
-)
-"""For each ``dateFormat``: times from milliseconds, and the length of a year."""
 
 
 def _positions(wanted: Sequence[Any] | None, names: Sequence[str], argument: str) -> tuple[int, ...]:
@@ -93,8 +59,7 @@ def ccdc(
         raise InvalidError(f"minObservations must be positive; found {minObservations}.")
     if not 0 <= chiSquareProbability <= 1:
         raise InvalidError(f"chiSquareProbability must be from 0 to 1; found {chiSquareProbability:g}.")
-    if dateFormat not in range(len(_FORMATS)):
-        raise InvalidError(f"dateFormat must be 0, 1 or 2; found {dateFormat}.")
+    time_format = TimeFormat.of(dateFormat)
     if lambda_ < 0 or maxIterations < 0:
         raise InvalidError("lambda and maxIterations must not be negative.")
     first = typical_image(collection)
@@ -105,14 +70,20 @@ def ccdc(
     clouds = _positions(tmaskBands, names, "tmaskBands")
     if set(clouds) - set(detection):
         raise InvalidError("The tmaskBands must be included in the breakpointBands.")
-    convert, year = _FORMATS[dateFormat]
     options = CcdcOptions(
-        detection, clouds, minObservations, chiSquareProbability, minNumOfYearsScaler, lambda_, maxIterations, year
+        detection,
+        clouds,
+        minObservations,
+        chiSquareProbability,
+        minNumOfYearsScaler,
+        lambda_,
+        maxIterations,
+        time_format.year,
     )
 
-    def analyse(series: PixelSeries) -> list[npt.NDArray[Any]] | None:
+    def analyse(series: PixelSeries) -> Arrays | None:
         valid = series.valid.all(axis=0)
-        segments = find_segments(convert(series.times[valid]), series.values[:, valid].T, options)
+        segments = find_segments(time_format.convert(series.times[valid]), series.values[:, valid].T, options)
         if not segments:
             return None
         scalars = [[s.start, s.end, s.change, s.count, s.probability] for s in segments]

@@ -35,6 +35,15 @@ def members_of(collection: Collection) -> Members:
     return members
 
 
+def every_member_of(collection: Collection) -> Members:
+    """Return all images of a collection whatever the bounds, for series that have an element for each image."""
+
+    def members(bounds: Bounds | None) -> Iterator[Image]:
+        return iter(collection)
+
+    return members
+
+
 def _within(bounds: Bounds) -> Filter:
     box = shapely.box(*bounds)
 

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.functions.image_collections import composite, expected_of, typical_image
+from eechips.emulator.functions.image_collections import composite, every_member_of, expected_of, typical_image
 from eechips.emulator.functions.registration import function
 from eechips.emulator.landtrendr import LandTrendrOptions, fit_vertices, segment
-from eechips.emulator.model import Bounds, PixelType
-from eechips.emulator.pixels.composite import Members
+from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.lazy_image import Image
-from eechips.emulator.pixels.pixel_series import PixelSeries, SeriesRaster
+from eechips.emulator.pixels.pixel_series import Arrays, PixelSeries, SeriesRaster
 from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Collection
 
 Floats = npt.NDArray[np.float64]
-
-
-def _all_of(collection: Collection) -> Members:
-    """Return all images of a collection, wherever they lie: arrays have an element for each."""
-
-    def members(bounds: Bounds | None) -> Iterator[Image]:
-        return iter(collection)
-
-    return members
 
 
 def _years(times: Floats) -> Floats:
@@ -77,7 +65,7 @@ def land_trendr(
         bestModelProportion, minObservationsNeeded,
     )  # fmt: skip
 
-    def analyse(series: PixelSeries) -> list[npt.NDArray[Any]] | None:
+    def analyse(series: PixelSeries) -> Arrays | None:
         years, valid = _years(series.times), series.valid[0]
         count = int(valid.sum())
         if count < max(minObservationsNeeded, 2):
@@ -93,7 +81,7 @@ def land_trendr(
 
     names = ["LandTrendr", "rmse", *(f"{band.name}_fit" for band in first.bands[1:])]
     depths = [2, 0, *(1 for _ in first.bands[1:])]
-    raster = SeriesRaster(_all_of(timeSeries), expected_of(first), analyse, len(names))
+    raster = SeriesRaster(every_member_of(timeSeries), expected_of(first), analyse, len(names))
     return composite(raster, names, [PixelType("double", dimensions=depth) for depth in depths])
 
 
@@ -122,12 +110,12 @@ def land_trendr_fit(
     if first is None or not first.bands:
         return Image(())
 
-    def analyse(series: PixelSeries) -> list[npt.NDArray[Any]] | None:
+    def analyse(series: PixelSeries) -> Arrays | None:
         years = np.unique(np.asarray(series.others[0], dtype=np.float64).ravel())
         if not len(years) or series.valid.sum(axis=1).min() < max(minObservationsNeeded, 2):
             return None
         return [_fit(series, band, years, spikeThreshold) for band in range(len(series.values))]
 
     names = [f"{band.name}_fit" for band in first.bands]
-    raster = SeriesRaster(_all_of(timeSeries), expected_of(first), analyse, len(names), tuple(vertices.bands))
+    raster = SeriesRaster(every_member_of(timeSeries), expected_of(first), analyse, len(names), tuple(vertices.bands))
     return composite(raster, names, [PixelType("double", dimensions=1)] * len(names))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.functions.image_collections import composite, expected_of, typical_image
+from eechips.emulator.functions.image_collections import composite, every_member_of, expected_of, typical_image
 from eechips.emulator.functions.registration import function
 from eechips.emulator.harmonic_models import harmonic_design
-from eechips.emulator.model import Bounds, PixelType
+from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.lazy_image import Image
-from eechips.emulator.pixels.pixel_series import PixelSeries, SeriesRaster
+from eechips.emulator.pixels.pixel_series import Arrays, PixelSeries, SeriesRaster
 from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.structural_change import find_breakpoints
 from eechips.emulator.values import Collection
@@ -54,7 +53,7 @@ def structural_change_breakpoints(
     chosen = 0 if breakpointBand is None else names.index(breakpointBand)
     terms = 2 + 2 * seasonalModelOrder
 
-    def analyse(series: PixelSeries) -> list[npt.NDArray[Any]] | None:
+    def analyse(series: PixelSeries) -> Arrays | None:
         images = len(series.times)
         if images > _MOST_IMAGES:
             raise InvalidError(f"The collection must not have more than {_MOST_IMAGES} images; found {images}.")
@@ -81,11 +80,8 @@ def structural_change_breakpoints(
 
     outputs = [("tStart", 1), ("tEnd", 1), *((f"coefs_{name}", 2) for name in names)]
     outputs += [(f"rmse_{name}", 1) for name in names]
-
-    def members(bounds: Bounds | None) -> Iterator[Image]:
-        return iter(collection)  # whatever lies here: minSpacing is a part of all images
-
-    raster = SeriesRaster(members, expected_of(first), analyse, len(outputs))
+    # Of all images: minSpacing is a part of their number.
+    raster = SeriesRaster(every_member_of(collection), expected_of(first), analyse, len(outputs))
     types = [PixelType("double", dimensions=depth) for _, depth in outputs]
     return composite(raster, [name for name, _ in outputs], types)
 

@@ -40,8 +40,10 @@ class PixelSeries:
     others: tuple[Any, ...] = ()
 
 
-Analysis = Callable[[PixelSeries], "Sequence[npt.NDArray[Any]] | None"]
-"""From a series to an array for each output band; None for masked pixels."""
+Arrays = Sequence["npt.NDArray[Any] | None"]
+"""An array for each output band; None where it is masked."""
+Analysis = Callable[[PixelSeries], "Arrays | None"]
+"""From a series to its output; None if all bands are masked."""
 
 
 def times_of(images: Sequence[Image]) -> Floats:
@@ -88,8 +90,8 @@ class SeriesRaster:
         images, times = [images[i] for i in order], times[order]
         per_row = max(1, len(images) * len(self.expected.types) * grid.width * 16)
         rows = max(1, min(grid.height, _STACK // per_row))
-        results: list[Sequence[npt.NDArray[Any]] | None] = []
-        known: dict[bytes, Sequence[npt.NDArray[Any]] | None] = {}
+        results: list[Arrays | None] = []
+        known: dict[bytes, Arrays | None] = {}
         for row in range(0, grid.height, rows):
             part = grid.window(0, row, grid.width, min(rows, grid.height - row))
             results.extend(self._rows(images, times, part, render if rows >= grid.height else Render(), known))
@@ -101,8 +103,8 @@ class SeriesRaster:
         times: Floats,
         grid: PixelGrid,
         render: Render,
-        known: dict[bytes, Sequence[npt.NDArray[Any]] | None],
-    ) -> list[Sequence[npt.NDArray[Any]] | None]:
+        known: dict[bytes, Arrays | None],
+    ) -> list[Arrays | None]:
         names, size = list(self.expected.types), grid.width * grid.height
         values = np.zeros((size, len(names), len(images)))
         valid = np.zeros(values.shape, dtype=bool)
@@ -122,7 +124,7 @@ class SeriesRaster:
         for pixels in others:
             there &= pixels.valid.ravel()
         more = [p.values.reshape(size, *p.values.shape[2:]) for p in others]
-        found: list[Sequence[npt.NDArray[Any]] | None] = []
+        found: list[Arrays | None] = []
         for place in range(size):
             if not there[place]:
                 found.append(None)
