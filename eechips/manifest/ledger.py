@@ -79,6 +79,9 @@ _EXPORTS = (
     " requests INTEGER NOT NULL, seconds REAL NOT NULL, started TEXT NOT NULL, PRIMARY KEY (position, number))"
 )
 
+_MOMENT = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9]Z"
+"""Pattern of :func:`eechips.timestamps.utc_now`."""
+
 _SUMS = frozenset({"attempts", "requests", "eecu_seconds"})
 """Columns that add up over all runs."""
 _RECORDED = tuple(column for column in RECORD_COLUMNS if column != "eecu_seconds")
@@ -449,7 +452,7 @@ class Ledger:
             (
                 "exports",
                 "typeof(operation) != 'text' OR url NOT GLOB 'gs://?*/?*' OR typeof(requests) != 'integer'"
-                " OR typeof(seconds) != 'real' OR typeof(started) != 'text'",
+                f" OR typeof(seconds) != 'real' OR started NOT GLOB '{_MOMENT}'",
             ),
         ):
             if self._has_table(table):

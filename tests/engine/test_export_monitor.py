@@ -13,8 +13,9 @@ from eechips.client.export_tasks import ExportTask, TaskStatus
 from eechips.engine.export_monitor import EndedExports, ExportMonitor
 from eechips.engine.outcome import StartedExports
 from eechips.engine.run_log import RunLog
-from eechips.errors import PermanentError, TransientError
+from eechips.errors import PermanentError, StorageError, TransientError
 from eechips.manifest.ledger import Ledger
+from eechips.manifest.received_run import check_values
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from tests.support.local_earth_engine import wait_until
 
@@ -119,6 +120,17 @@ def test_the_next_run_takes_the_stored_tasks_and_those_of_recorded_units_are_for
         assert diverted == UNITS[1:]
         ready = wait(monitor).ready
         assert {unit.exported for unit in ready} <= {("gs://bucket/b.tif",), ("gs://bucket/c.tif",)}
+
+
+@pytest.mark.parametrize("started", ["2026-11-23T02:00:00.000Z", "\x1b[2J", "yesterday"])
+def test_received_ledgers_say_when_tasks_were_started_or_are_damaged(ledger: Ledger, started: str) -> None:
+    ledger.add_exports(0, [("a", "gs://bucket/a.tif")], 1, 2.0, started)
+    if started.startswith("20"):
+        check_values(ledger)
+        assert ledger.count_exports() == (1, started)
+    else:
+        with pytest.raises(StorageError, match="no run records"):
+            check_values(ledger)
 
 
 def test_states_that_do_not_come_are_requested_again_and_refusals_end_the_run(ledger: Ledger, log: RunLog) -> None:
