@@ -10,18 +10,15 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from eechips.client.chip_parameters import rendered
+from eechips.client.chip_parameters import placement, rendered
 from eechips.client.error_classification import internal_error
 from eechips.client.export_place import ExportPlace
 from eechips.client.exported_tables import exported_rows, selected_columns, table_obstacle
 from eechips.errors import PermanentError
 from eechips.formats import CHIP_FORMATS
 from eechips.recipe import Chip, Table
-
-if TYPE_CHECKING:
-    from eechips.geo.grid import Grid
 
 _IMAGE_SUFFIX, _TABLE_SUFFIX = ".tif", ".csv"
 
@@ -69,9 +66,8 @@ def export_obstacle(result: Chip | Table) -> str | None:
     """Return why an exported file would not be the same as a fetched one, a clause; None if it is the same."""
     if isinstance(result, Table):
         return table_obstacle(result)
-    if CHIP_FORMATS.get(result.format).request_format not in ("tif", "npy"):
-        return "Earth Engine exports no pictures"
-    return "the chip has no pixel grid" if result.grid is None else None
+    is_picture = CHIP_FORMATS.get(result.format).request_format not in ("tif", "npy")
+    return "Earth Engine exports no pictures" if is_picture else None
 
 
 def start_export(result: Chip | Table, place: ExportPlace, unit: str, key: str) -> ExportTask:
@@ -146,15 +142,19 @@ class _ExportRequest:
 def _image_request(chip: Chip) -> _ExportRequest:
     import ee
 
-    assert chip.grid is not None
     # The values of masked pixels in exported files are not documented. The mask is a band, as in other requests.
     image = rendered(_as_geotiff(chip)).unmask(0, False)
-    content = {
-        "expression": ee.serializer.encode(image, for_cloud_api=True),
-        "grid": chip.grid.to_pixel_grid(),
-        "maxPixels": {"value": str(chip.grid.width * chip.grid.height)},
-    }
-    options = {"fileFormat": "GEO_TIFF", "geoTiffOptions": {"tileDimensions": _file_size(chip.grid)}}
+    content: dict[str, Any] = {}
+    options: dict[str, Any] = {"fileFormat": "GEO_TIFF"}
+    if chip.grid is None:
+        image, _ = image.prepare_for_export(placement(chip))
+    else:
+        content["grid"] = chip.grid.to_pixel_grid()
+    if chip.size is not None:
+        width, height = chip.size
+        content["maxPixels"] = {"value": str(width * height)}
+        options["geoTiffOptions"] = {"tileDimensions": _file_size(width, height)}
+    content["expression"] = ee.serializer.encode(image, for_cloud_api=True)
     return _ExportRequest(content, options, _IMAGE_SUFFIX)
 
 
@@ -173,9 +173,9 @@ def _as_geotiff(chip: Chip) -> Chip:
     return replace(chip, format="tif", asset=None)
 
 
-def _file_size(grid: Grid) -> dict[str, int]:
-    """Return the size of a file that holds a grid as a whole."""
-    return {"width": -(-grid.width // _TILE) * _TILE, "height": -(-grid.height // _TILE) * _TILE}
+def _file_size(width: int, height: int) -> dict[str, int]:
+    """Return the size of a file that holds so many pixels as a whole."""
+    return {"width": -(-width // _TILE) * _TILE, "height": -(-height // _TILE) * _TILE}
 
 
 def _find_task(name: str) -> str | None:

@@ -295,13 +295,10 @@ from eechips import Chip, Grid, Table
 GRID = Grid("EPSG:32613", (10.0, 0.0, 500000.0, 0.0, -10.0, 4400000.0), 16, 16)
 
 def get_requests():
-    return ["region", "picture", "wrong", "good"]
+    return ["picture", "wrong", "good"]
 
 def get_result(index, unit):
     image = ee.Image("USGS/SRTMGL1_003").select("elevation")
-    if unit == "region":
-        region = ee.Geometry.Rectangle([-105.3, 40.0, -105.29, 40.01])
-        return Chip(image, region=region, dimensions=(16, 16), format="tif")
     if unit == "picture":
         return Chip(image, grid=GRID, visualization={"min": 0, "max": 4000})
     if unit == "wrong":  # refused for another reason
@@ -313,14 +310,44 @@ def get_result(index, unit):
 def test_units_that_cannot_be_exported_fail_as_before_and_say_why(service: ExportService, tmp_path: Path) -> None:
     (tmp_path / "recipe.py").write_text(RECIPE)
     # The picture by a thumbnail is no computation of pixels here.
-    service.plan_faults(service.time_out(3))
+    service.plan_faults(service.time_out(2))
     words = ["run", "recipe.py", "--out", "out", "--method", "pixels", "--processes", "1", "--in-flight", "1"]
     service.run(tmp_path, *words, *EXPORT, status=1)
     run = open_run(tmp_path / "out")
-    assert list(run.units["state"]) == ["failed_permanent", "failed_permanent", "failed_permanent", "done"]
-    errors = list(run.units["error"])
-    assert errors[0] == "Computation timed out. The unit is not exported: the chip has no pixel grid."
-    assert errors[1] == "Computation timed out. The unit is not exported: Earth Engine exports no pictures."
+    assert list(run.units["state"]) == ["failed_permanent", "failed_permanent", "done"]
+    error = "Computation timed out. The unit is not exported: Earth Engine exports no pictures."
+    assert run.units["error"].iloc[0] == error
+
+
+REGIONS = """
+import ee
+from eechips import Chip
+
+def get_requests():
+    return ["size", "scale", "crs", "array"]
+
+def get_result(index, unit):
+    image = ee.Image("USGS/SRTMGL1_003").select("elevation")
+    image = image.updateMask(image.mod(3))
+    region = ee.Geometry.Rectangle([-105.3, 40.0, -105.29, 40.01])
+    if unit == "size":
+        return Chip(image, region=region, dimensions=(30, 20), format="tif")
+    if unit == "crs":
+        return Chip(image, region=region, scale=40, crs="EPSG:32613", format="tif")
+    return Chip(image, region=region, scale=25, format="tif" if unit == "scale" else "npy")
+"""
+
+
+def test_chips_by_region_are_exported_alike(service: ExportService, tmp_path: Path) -> None:
+    (tmp_path / "recipe.py").write_text(REGIONS)
+    words = ["run", "recipe.py", "--out", "out", "--method", "pixels", "--processes", "2", "--in-flight", "2"]
+    service.run(tmp_path, *words)
+    wanted = checksums(tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / "interactive")
+    service.plan_faults(service.time_out(None))
+    service.run(tmp_path, *words, *EXPORT)
+    assert checksums(tmp_path / "out") == wanted
+    assert set(open_run(tmp_path / "out").units["method"]) == {"image:export"}
 
 
 @pytest.mark.parametrize(
