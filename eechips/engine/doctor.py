@@ -39,7 +39,7 @@ from eechips.redaction import redact
 from eechips.retry_after import parse_retry_after
 from eechips.storage import ObjectStore, is_address
 from eechips.temporary_names import new_writer
-from eechips.text import format_duration
+from eechips.text import format_count, format_duration
 from eechips.timestamps import parse_http_date
 from eechips.urls import is_loopback
 
@@ -402,7 +402,8 @@ def check_runs(config: RunConfig, endpoint: str, project: str | None) -> Finding
     if not runs:
         return Finding("runs", "ok", f"no other run uses the quota of {project} ({place})")
     each = "; ".join(f"{_plain(run.about)}: {run.slots} of {slots} slots" for run in runs)
-    return Finding("runs", "ok", f"{len(runs)} use the quota of {project} ({place}): {each}")
+    others = f"{format_count(len(runs), 'other run')} {'uses' if len(runs) == 1 else 'use'}"
+    return Finding("runs", "ok", f"{others} the quota of {project} ({place}): {each}")
 
 
 def _plain(text: str) -> str:

@@ -18,6 +18,7 @@ from eechips.lockfile.lockfile_format import (
     LockedFile,
     LockedInput,
     LockedUnit,
+    Lockfile,
     LockHeader,
     write_lockfile,
 )
@@ -106,7 +107,7 @@ def lock_run_results(
         fetched: the lockfile has no version of them.
 
     Raises:
-        UsageError: if the run is not finished, or nothing can make it again.
+        UsageError: if the run is not finished, or nothing can make it again, or there is another file of this name.
         StorageError: if a file is missing or has changed, or the lockfile cannot be written.
     """
     run = open_run(run.path) if run.results is None else run
@@ -139,6 +140,7 @@ def lock_run_results(
             left_out=totals.left_out,
             assembled=assembled,
         )
+        _check_replaced(path, header)
         paths: dict[tuple[str, str], str] = {}
         for each in found:
             paths.setdefault((each.locked.option, each.locked.path), str(each.path.absolute()))
@@ -149,6 +151,24 @@ def lock_run_results(
             lines = (asset.to_line() for asset in assets)
             write_lockfile(path, header, (each.data for each in found), lines, _lines(ledger, store, queries, tell))
     return header, replaced
+
+
+def _check_replaced(path: Path, header: LockHeader) -> None:
+    """Check that a file that the lockfile replaces is an earlier one of the same run.
+
+    Raises:
+        UsageError: if it is another file, or the lockfile of another run.
+    """
+    if not path.exists():
+        return
+    try:
+        with Lockfile(path) as earlier:
+            there = earlier.header
+    except (UsageError, StorageError):
+        raise UsageError(f"{path} is no lockfile and is not replaced: choose another `out`") from None
+    if (there.identity, there.started) != (header.identity, header.started):
+        when = f", of {there.started[:10]}" if there.started else ""
+        raise UsageError(f"{path} is the lockfile of another run ({there.recipe}{when}): choose another `out`")
 
 
 def _assets(ledger: Ledger, header: LockHeader, queries: ServiceQueries) -> tuple[list[LockedAsset], tuple[str, ...]]:

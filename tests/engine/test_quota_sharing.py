@@ -61,7 +61,7 @@ def test_doctor_lists_the_runs(service: Service, tmp_path: Path) -> None:
         assert session.sharing.learns
         assert session.sharing.message is None
         detail = finding()
-        assert detail.startswith("1 use the quota of fields")
+        assert detail.startswith("1 other run uses the quota of fields")
         assert ": eechips, process " in detail
         assert detail.endswith(": 40 of 40 slots")
     assert finding().startswith("no other run uses the quota of fields")

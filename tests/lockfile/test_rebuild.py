@@ -579,6 +579,24 @@ def test_a_lockfile_holds_no_project_credentials_or_folders(tmp_path: Path, stac
     assert header["options"] == {"dataset": STACK, "points": str(tmp_path / "plots.csv"), "size": 16}
 
 
+def test_a_lockfile_replaces_only_an_earlier_one_of_the_same_run(tmp_path: Path, stack_server: Server) -> None:
+    pd.DataFrame({"lon": [-104.995], "lat": [39.741]}).to_csv(tmp_path / "point.csv", index=False)
+    place = {"points": tmp_path / "point.csv", **options(stack_server)}
+    runs = [eechips.sample(STACK, size=size, out=tmp_path / str(size), **place) for size in (16, 24)]
+    lockfile = eechips.lock(runs[0], tmp_path / "a.lock")
+    before = lockfile.read_bytes()
+    assert eechips.lock(runs[0], lockfile).read_bytes() == before
+    with pytest.raises(UsageError, match=r"a\.lock is the lockfile of another run \(sample, of \d{4}-\d\d-\d\d\)"):
+        eechips.lock(runs[1], lockfile)
+    assert lockfile.read_bytes() == before
+    table = tmp_path / "plots.csv"
+    table.write_text("id,lon,lat\n")
+    done = call("lock", runs[1].path, "-o", table)
+    assert done.exit_code == 2
+    assert "plots.csv is no lockfile and is not replaced: choose another --out" in done.output
+    assert table.read_text() == "id,lon,lat\n"
+
+
 def test_a_folder_with_another_run_is_refused(tmp_path: Path, stack_server: Server) -> None:
     pd.DataFrame({"lon": [-104.995], "lat": [39.741]}).to_csv(tmp_path / "plots.csv", index=False)
     run = eechips.sample(STACK, points=tmp_path / "plots.csv", size=16, out=tmp_path / "run", **options(stack_server))
