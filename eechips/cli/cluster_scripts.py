@@ -95,7 +95,8 @@ class ClusterJob:
         """Return the commands of the join, and of what follows."""
         given = ("--units", self._file(_UNITS), "--out", self.out, "--outcomes", self._file(_OUTCOMES))
         return [
-            f"cat {shlex.quote(self.files)}/outcomes-*.jsonl > {shlex.quote(self._file(_OUTCOMES))}",
+            "shopt -s nullglob",  # killed tasks leave no outcomes
+            f"cat /dev/null {shlex.quote(self.files)}/outcomes-*.jsonl > {shlex.quote(self._file(_OUTCOMES))}",
             shlex.join(("eechips", "join", *given, "--missing", self._file(_MISSING))),
             *(shlex.join(("eechips", *words)) for words in self.after),
         ]
