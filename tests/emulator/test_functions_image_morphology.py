@@ -168,7 +168,7 @@ class TestReverseDistance:
 
 
 def reconstructed(values: Any, border: int | None) -> Any:
-    """Morphological reconstruction by erosion (Soille 1999, 6.3.3), by scipy's erosion until nothing changes."""
+    """Morphological reconstruction by erosion (Soille 1999), by scipy's erosion until nothing changes."""
     outer = (
         np.pad(values.astype(float), 1, mode="edge")
         if border is None

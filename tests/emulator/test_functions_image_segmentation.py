@@ -193,6 +193,20 @@ class TestKMeans:
         repeated = kmeans(image, 2, gridSize=32, uniqueLabels=False)
         assert set(np.unique(read_pixels(ee, repeated, 0, 0, 128, 128)["clusters"])) == {0, 1}
 
+    def test_only_cells_of_a_positive_size_replace_tiles(self, ee: Any) -> None:
+        """apidocs/ee-algorithms-image-segmentation-kmeans: "if greater than 0"."""
+        kmeans, image = ee.Algorithms.Image.Segmentation.KMeans, ee.Image("test/blobs")
+        whole = read_pixels(ee, kmeans(image, 4), 0, 0, 64, 64)
+        for size in (0, -5):
+            assert np.array_equal(read_pixels(ee, kmeans(image, 4, gridSize=size), 0, 0, 64, 64), whole)
+
+    def test_cells_of_few_pixels_have_a_cluster_for_each_value(self, ee: Any) -> None:
+        x = ee.Image.pixelCoordinates(ee.Projection("EPSG:32613", [10, 0, 499_200, 0, -10, 4_400_640])).select("x")
+        image = ee.Algorithms.Image.Segmentation.KMeans(x.mod(3).floor(), 8, gridSize=3, uniqueLabels=False)
+        found = read_pixels(ee, image, 0, 0, 12, 12)["clusters"]
+        lines = found.reshape(12, 4, 3)
+        assert all(len(set(line)) == 3 for line in lines.reshape(-1, 3).tolist())
+
     def test_tiles_with_an_overlap_know_what_is_beyond(self, ee: Any) -> None:
         """The clusters of a tile of one value depend on the values around it."""
         x = ee.Image.pixelCoordinates(ee.Projection("EPSG:32613", [10, 0, 499_200, 0, -10, 4_400_640])).select("x")

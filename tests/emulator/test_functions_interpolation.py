@@ -15,8 +15,8 @@ from tests.support.served_arrays import read_pixels
 SPHERE = Geod(a=6_378_137.0, b=6_378_137.0)
 DEGREE = math.radians(1) * 6_378_137.0
 
-# Isaaks and Srivastava 1989, "An introduction to applied geostatistics", table 12.1: x, y and V of seven samples of the
-# Walker Lake data. With the covariance 10 exp(-0.3 h), ordinary kriging estimates 592.7 ppm at (65, 137) (page 290).
+# Isaaks and Srivastava 1989, "An introduction to applied geostatistics", chapter 12: x, y and V of seven samples of the
+# Walker Lake data. With the covariance 10 exp(-0.3 h), ordinary kriging estimates 592.7 ppm at (65, 137).
 WALKER_LAKE = (
     (61, 139, 477), (63, 140, 696), (64, 129, 227), (68, 128, 646), (71, 140, 606), (73, 141, 791), (75, 128, 783),
 )  # fmt: skip
@@ -59,8 +59,8 @@ class TestKriging:
         expected, _ = kriged.execute("grid", 60.0 + 4 * np.arange(5), 142.0 - 4 * np.arange(5))
         assert np.allclose(found, expected, rtol=1e-5)
 
-    def test_gaussian_semivariograms_by_their_own_equations(self, demo_ee: Any) -> None:
-        """Isaaks and Srivastava, equation 12.14, solved for the weights, which the server does not compute."""
+    def test_gaussian_semivariograms_by_their_covariances(self, demo_ee: Any) -> None:
+        """The system of Isaaks and Srivastava, solved for the weights, which the server does not compute."""
         x, y, values = np.array(WALKER_LAKE, dtype=float).T
 
         def covariance(h: Any) -> Any:

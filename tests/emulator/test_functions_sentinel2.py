@@ -28,7 +28,7 @@ def ee(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server]) -
 
 
 def test_it_is_the_contrast_of_two_variances(ee: Any) -> None:
-    """Frantz et al. 2018, equations 3 to 5: variances of two ratios in windows of 7 by 7 pixels of 20 m."""
+    """Frantz et al. 2018: variances of two ratios in windows of 7 by 7 pixels of 20 m."""
     ndimage = pytest.importorskip("scipy.ndimage")
     image = ee.Image("test/fine").addBands(ee.Image("test/coarse"))
     index = ee.Algorithms.Sentinel2.CDI(image)

@@ -378,6 +378,47 @@ class TestPixels:
         found = scene.pixels(chi2.divide(2).gammainc(scene.ee.Number(2).divide(2)).addBands(chi2.rename("x")))
         assert np.allclose(found["elevation"], 1 - np.exp(-found["x"] / 2), atol=1e-6)
 
+    def test_superpixels_and_their_statistics(self, scene: Scene) -> None:
+        """Object-based analysis as it is much copied: seeds, SNIC, and statistics of the objects as features."""
+        ee = scene.ee
+        bands = ["B2", "B3", "B4", "B8"]
+        image = scene.sentinel().median().select(bands).divide(10_000).convolve(ee.Kernel.gaussian(3))
+        gradient = image.spectralErosion().spectralGradient("emd")
+        seeds = ee.Algorithms.Image.Segmentation.seedGrid(12)
+        snic = ee.Algorithms.Image.Segmentation.SNIC(
+            image=image, size=12, compactness=0.1, connectivity=8, neighborhoodSize=24, seeds=seeds
+        ).select([f"{band}_mean" for band in bands] + ["clusters"], [*bands, "clusters"])
+        clusters = snic.select("clusters")
+        deviation = image.addBands(clusters).reduceConnectedComponents(ee.Reducer.stdDev(), "clusters", 64)
+        area = ee.Image.pixelArea().addBands(clusters).reduceConnectedComponents(ee.Reducer.sum(), "clusters", 64)
+        found = scene.pixels(snic.addBands(deviation.select("B8")).addBands(area).addBands(gradient), 10)
+        objects = found["clusters"].ravel()
+        assert 2 <= len(np.unique(objects)) < 60
+        for name in ("B8", "B8_1", "area"):
+            values = found[name].ravel()
+            assert all(np.ptp(values[objects == number]) < 1e-6 * max(1, values.max()) for number in np.unique(objects))
+        assert (found["gradient"] >= 0).all()
+        vectors = clusters.reduceToVectors(geometry=scene.region, scale=10, geometryType="centroid")
+        assert vectors.size().getInfo() > 20
+
+    def test_shadows_of_terrain(self, scene: Scene) -> None:
+        """The mask of topographic corrections: by the sun of a scene, with the neighborhood that most scripts take."""
+        ee = scene.ee
+        image = scene.landsat("2019-01-01", "2019-02-15").first()
+        zenith = ee.Number(90).subtract(image.getNumber("SUN_ELEVATION"))
+        elevation = scene.elevation.resample("bilinear").multiply(3)
+        shadow = ee.Algorithms.HillShadow(elevation, image.get("SUN_AZIMUTH"), zenith, 100, True).focal_mode(3)
+        lit = scene.pixels(shadow.addBands(ee.Terrain.hillshade(elevation, image.get("SUN_AZIMUTH"), 30)))
+        assert set(np.unique(lit["shadow"])) <= {0, 1}
+        assert lit["shadow"].any()
+
+    def test_displaced_clouds(self, scene: Scene) -> None:
+        ee = scene.ee
+        image = ee.ImageCollection("COPERNICUS/S2_HARMONIZED").filterBounds(scene.point).first()
+        found = scene.pixels(ee.Algorithms.Sentinel2.CDI(image), 20)["cdi"]
+        assert (np.abs(found) <= 1).all()
+        assert found.std() > 0
+
 
 class TestTables:
     def test_random_points_split_by_a_random_column(self, scene: Scene) -> None:

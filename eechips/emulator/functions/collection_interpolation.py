@@ -168,7 +168,7 @@ def inverse_distance(
     """Return an estimate of a property from the points within ``range`` metres.
 
     The weight of a point is that of the modified method of Shepard, ``((range - d) / (range * d))²`` (Franke and
-    Nielson 1980, "Smooth interpolation of large sets of scattered data", eq. 5), on which the method rests that the
+    Nielson 1980, "Smooth interpolation of large sets of scattered data"), on which the method rests that the
     guide cites (https://developers.google.com/earth-engine/guides/interpolation). Google does not say how the mean
     and gamma enter: here the estimate's deviation from the mean is multiplied by ``(1 - d / range) ** gamma``, d being
     the distance to the nearest point. So it is the value at a point, and tends towards the mean away from points. The
@@ -210,7 +210,7 @@ _SHAPES: Mapping[str, Callable[[Floats], Floats]] = {
 def ordinary_kriging(far: Floats, apart: Floats, values: Floats, gamma: Callable[[Floats], Floats]) -> Floats:
     """Return the estimate of ordinary kriging at each place from the points within reach, NaN where there are none.
 
-    Isaaks and Srivastava (1989), equation 12.14: the weights, of sum 1, that minimize the variance of the error.
+    Isaaks and Srivastava (1989), chapter 12: the weights, of sum 1, that minimize the variance of the error.
     Places with the same points within reach share a system of equations.
 
     Args:

@@ -148,7 +148,7 @@ def spectral_gradient(image: Image, metric: str, kernel: Kernel | None, useCentr
     """Return the band "gradient": the distance between the dilation and the erosion.
 
     Plaza et al. (2002), "Spatial/spectral endmember extraction by multidimensional morphological operations", IEEE
-    TGRS 40, 2025-2041, equation 8: the morphological eccentricity index.
+    TGRS 40, 2025-2041: the morphological eccentricity index.
     """
     distance = spectral_metric(metric)
 

@@ -116,57 +116,53 @@ def superpixels(
         check_time: called from time to time.
     """
     height, width = valid.shape
-    bands = len(values)
-    pixels: list[tuple[float, ...]] = list(zip(*values.reshape(bands, -1).tolist(), strict=True))
+    bands, clusters = len(values), int(seeds.max(initial=-1)) + 1
     # A border of pixels that nothing joins: no position needs to be checked against the edges.
     stride = width + 2
-    joined = np.full((height + 2, stride), -2, dtype=np.int64)
-    joined[1:-1, 1:-1] = np.where(valid, -1, -2)
-    labels: list[int] = joined.ravel().tolist()
-    places = np.zeros((height + 2, stride), dtype=np.int64)
-    places[1:-1, 1:-1] = np.arange(height * width).reshape(height, width)
-    place: list[int] = places.ravel().tolist()
-    steps = [row * stride + column for row, column in neighbours]
-    starts = np.argwhere(seeds >= 0)
-    clusters = int(seeds.max(initial=-1)) + 1
+    padded = np.pad(values, ((0, 0), (1, 1), (1, 1))).reshape(bands, -1)
+    pixels: list[tuple[float, ...]] = list(zip(*padded.tolist(), strict=True))
+    columns, rows = (axis.ravel().tolist() for axis in np.meshgrid(np.arange(stride), np.arange(height + 2)))
+    # The least distance at which a pixel waits, -1 once it has joined.
+    waiting: list[float] = np.pad(np.where(valid, np.inf, -1.0), 1, constant_values=-1.0).ravel().tolist()
+    labels = [-1] * len(waiting)
     sums = [[0.0] * bands for _ in range(clusters)]
-    counts, rows, columns = [0] * clusters, [0.0] * clusters, [0.0] * clusters
-    best = [math.inf] * len(labels)
+    counts, down, across = [0] * clusters, [0] * clusters, [0] * clusters
+    steps = [row * stride + column for row, column in neighbours]
     order = count()
     queue: list[tuple[float, int, int, int]] = [
-        (-1.0, next(order), (row + 1) * stride + column + 1, int(seeds[row, column])) for row, column in starts.tolist()
+        (-1.0, next(order), (row + 1) * stride + column + 1, int(seeds[row, column]))
+        for row, column in np.argwhere(seeds >= 0).tolist()
     ]
-    done = 0
+    joined = 0
     while queue:
         _, _, at, cluster = heappop(queue)
-        if labels[at] != -1:
+        if waiting[at] < 0:
             continue
-        labels[at] = cluster
-        done += 1
-        if not done % _STRETCH:
+        waiting[at], labels[at] = -1.0, cluster
+        joined += 1
+        if not joined % _STRETCH:
             check_time()
-        here = place[at]
         size = counts[cluster] = counts[cluster] + 1
-        total = sums[cluster] = [a + b for a, b in zip(sums[cluster], pixels[here], strict=True)]
-        rows[cluster] += here // width
-        columns[cluster] += here % width
+        total = sums[cluster] = [a + b for a, b in zip(sums[cluster], pixels[at], strict=False)]
+        down[cluster] += rows[at]
+        across[cluster] += columns[at]
         mean = [value / size for value in total]
-        row, column = rows[cluster] / size, columns[cluster] / size
+        row, column = down[cluster] / size, across[cluster] / size
         for step in steps:
             beside = at + step
-            if labels[beside] != -1:
+            best = waiting[beside]
+            if best < 0:
                 continue
-            other = place[beside]
-            down, across = other // width - row, other % width - column
-            distance = weight * (down * down + across * across)
-            for a, b in zip(pixels[other], mean, strict=True):
+            # Products, for powers of floats take several times as long.
+            x, y = columns[beside] - column, rows[beside] - row
+            distance = weight * (x * x + y * y)
+            for a, b in zip(pixels[beside], mean, strict=False):
                 distance += (a - b) * (a - b)
             # A pixel that waits with a lesser distance is taken by that.
-            if distance < best[beside]:
-                best[beside] = distance
+            if distance < best:
+                waiting[beside] = distance
                 heappush(queue, (distance, next(order), beside, cluster))
-    found = np.array(labels, dtype=np.int64).reshape(height + 2, stride)[1:-1, 1:-1]
-    return np.maximum(found, -1)
+    return np.array(labels, dtype=np.int64).reshape(height + 2, stride)[1:-1, 1:-1]
 
 
 _BESIDE: Sequence[tuple[int, int]] = ((0, -1), (-1, 0), (0, 1), (1, 0))
@@ -251,6 +247,8 @@ def snic(
 
 
 _MOST_CLUSTERS = 1024
+_CELLS = 64
+"""Pixels along the edge of a square of small cells that are read together."""
 
 
 def _clustered(samples: Floats, clusters: int, iterations: int, *, converge: bool) -> Labels:
@@ -259,8 +257,10 @@ def _clustered(samples: Floats, clusters: int, iterations: int, *, converge: boo
     Raises:
         InvalidError: if ``converge`` is asked for and not reached.
     """
-    distinct = len(np.unique(samples, axis=0))
-    means = learner("cluster").KMeans(min(clusters, distinct), n_init=1, max_iter=iterations, tol=0.0, random_state=0)
+    values, which = np.unique(samples, axis=0, return_inverse=True)
+    if len(values) <= clusters:
+        return which.ravel().astype(np.int64)
+    means = learner("cluster").KMeans(clusters, n_init=1, max_iter=iterations, tol=0.0, random_state=0)
     labels: Labels = means.fit_predict(samples).astype(np.int64)
     if converge and means.n_iter_ >= iterations:
         centres = [samples[labels == cluster].mean(axis=0) for cluster in np.unique(labels)]
@@ -285,12 +285,13 @@ def k_means(
             raise InvalidError(f"The {name} must be positive; found {value}.")
     if numClusters > _MOST_CLUSTERS:
         raise LimitError("User memory limit exceeded.")
-    if gridSize is not None and gridSize > 0 and neighborhoodSize > 0:
+    cell = max(0, gridSize or 0)
+    if cell and neighborhoodSize > 0:
         raise InvalidError("The options gridSize and neighborhoodSize are mutually exclusive.")
-    if gridSize is not None and gridSize > _MOST_SIZE:
+    if cell > _MOST_SIZE:
         raise LimitError("User memory limit exceeded.")
-    cell = gridSize if gridSize else TILE
-    side, margin = cell * max(1, TILE // cell), _margin(neighborhoodSize)
+    cell = cell or TILE
+    side, margin = cell * max(1, _CELLS // cell), _margin(neighborhoodSize)
     # Numbers begin again after so many cells in a row: the greatest that fits 31 bits.
     span = math.isqrt((1 << 31) // numClusters)
 

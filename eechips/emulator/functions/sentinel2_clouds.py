@@ -42,9 +42,9 @@ def _variances(ratio: Floats, valid: npt.NDArray[np.bool_], shape: tuple[int, in
 def cloud_displacement_index(source: Image) -> Image:
     """Return the band "cdi": the cloud displacement index of an image of Sentinel-2's level 1C.
 
-    Frantz et al. (2018), "Improvement of the Fmask algorithm for Sentinel-2 images", RSE 215, 471-481, equations 3 to
-    5: ``(V7 - V8) / (V7 + V8)``, where V7 and V8 are the variances of B7 / B8A and B8 / B8A in windows of 7 by 7 pixels
-    of 20 m, B8 being the mean of its pixels. 0 where both are 0.
+    Frantz et al. (2018), "Improvement of the Fmask algorithm for Sentinel-2 images", RSE 215, 471-481:
+    ``(V7 - V8) / (V7 + V8)``, where V7 and V8 are the variances of B7 / B8A and B8 / B8A in windows of 7 by 7 pixels of
+    20 m, B8 being the mean of its pixels. 0 where both are 0.
     """
     named = {band.name: band for band in source.bands}
     missing = [name for name in ("B7", "B8", "B8A") if name not in named]
