@@ -11,7 +11,8 @@ import sys
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -159,7 +160,19 @@ def test_texts_that_look_like_placeholders_stay_as_they_are(text: str, start: St
 
 
 def test_ids_with_any_character_are_different_requests(start: Start, tmp_path: Path) -> None:
-    ids = ["%C3%A9t%C3%A9", "%E5%A4%8F", "a%3Fb", "a%3Fc", "a%23b", "a%23c", "a%25b", "a+b", "a%20b", "%F0%9F%8C%8D"]
+    ids = [
+        "%C3%A9t%C3%A9",
+        "%E5%A4%8F",
+        "a%3Fb",
+        "a%3Fc",
+        "a%23b",
+        "a%23c",
+        "a%25b",
+        "a%0Ab",
+        "a+b",
+        "a%20b",
+        "%F0%9F%8C%8D",
+    ]
 
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         return result(path.rpartition("/")[2])
@@ -169,6 +182,18 @@ def test_ids_with_any_character_are_different_requests(start: Start, tmp_path: P
             for each in ids:
                 found = requests.get(f"{url}/v1/projects/p/assets/{each}", timeout=60).json()
                 assert found == {"result": each}
+
+
+@pytest.mark.parametrize("path", ["a/../b", "a/./b", "../b", "%2E%2E/b", "a%2Fb", "a//b", "%7Ea", "a;b", "a:x/../b"])
+def test_paths_reach_the_service_as_the_client_sends_them(path: str, start: Start, tmp_path: Path) -> None:
+    """``requests`` would resolve dots: the service would respond to the request for another asset."""
+    target = f"/v1/projects/p/assets/{path}?filter=a%2Fb%7E"
+    with (
+        recording_of(start, lambda path, *_: result(path), tmp_path / "out") as server,
+        closing(HTTPConnection(urlsplit(server.url).netloc, timeout=60)) as connection,
+    ):
+        connection.request("GET", target)
+        assert json.load(connection.getresponse()) == {"result": target}
 
 
 def test_other_numbers_and_orders_of_arguments(start: Start, tmp_path: Path) -> None:
@@ -242,6 +267,25 @@ def test_the_nearest_request_is_found_among_those_that_were_recorded_meanwhile(s
             post(server.url, COMPUTE, sum_of("near", 1))
     assert 'it has left "far", right "away"; this request has left "near", right 2' in messages[0]
     assert "it has right 1; this request has right 2" in messages[1]
+
+
+@pytest.mark.parametrize("levels", [150, 250, 400, 900, 2000])
+def test_what_is_nested_too_deeply_is_forwarded_only(levels: int, start: Start, tmp_path: Path) -> None:
+    nested = "[" * levels + "]" * levels
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        return 200, JSON, b'{"result": ' + (nested.encode() if b"[" not in body else b"3") + b"}"
+
+    with recording_of(start, answer, tmp_path / "out") as server:
+        response = post(server.url, COMPUTE, sum_of(1, 2))
+        assert response.text.replace(" ", "") == f'{{"result":{nested}}}'
+        body = json.dumps(sum_of(1, "here")).replace('"here"', nested)
+        sent = requests.post(f"{server.url}/v1/{COMPUTE}", data=body, headers=HEADERS, timeout=60)
+        assert sent.json() == {"result": 3}
+        is_kept = counts(server.url)["kept"] == 2
+        assert is_kept == (levels == 150)
+    replayed = post(start(replay=str(tmp_path / "out")).url, COMPUTE, sum_of(1, 2))
+    assert (replayed.content == response.content) == is_kept
 
 
 def test_clients_that_leave_do_not_stop_the_recorder(start: Start, tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -12,16 +16,13 @@ from eechips.emulator.recording.recording_folder import RecordingFolder
 from eechips.emulator.recording.response_recorder import ResponseRecorder
 from eechips.emulator.recording.response_replayer import ResponseReplayer
 
+_Handler = Callable[[Request], Awaitable[Response]]
 _METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE"]
 
 
 def create_recorder_app(recorder: ResponseRecorder) -> Starlette:
     """Return the application that forwards requests and records their responses."""
-    routes = [
-        Route("/_recording", recorder.report, methods=["GET"]),
-        Route("/{path:path}", recorder.handle, methods=_METHODS),
-    ]
-    return Starlette(routes=routes, middleware=[Middleware(LocalOnly)])
+    return _create_app(recorder.report, recorder.handle)
 
 
 def create_replay_app(folder: RecordingFolder, local: ASGIApp | None = None) -> Starlette:
@@ -32,8 +33,12 @@ def create_replay_app(folder: RecordingFolder, local: ASGIApp | None = None) -> 
         local: the local Earth Engine, which evaluates requests that are not recorded; None refuses them.
     """
     replayer = ResponseReplayer(folder, local)
-    routes = [
-        Route("/_recording", replayer.report, methods=["GET"]),
-        Route("/{path:path}", replayer.handle, methods=_METHODS),
-    ]
-    return Starlette(routes=routes, middleware=[Middleware(LocalOnly)])
+    return _create_app(replayer.report, replayer.handle)
+
+
+def _create_app(report: _Handler, handle: _Handler) -> Starlette:
+    """Return an application that reports counts at one path, and handles all others."""
+    app = Starlette(routes=[Route("/_recording", report, methods=["GET"])], middleware=[Middleware(LocalOnly)])
+    # A pattern for all paths would not have those with line breaks.
+    app.router.default = Route("/", handle, methods=_METHODS).handle
+    return app

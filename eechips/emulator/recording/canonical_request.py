@@ -185,7 +185,9 @@ def find_operation(method: str, path: str) -> str | None:
         method: of HTTP.
         path: without the first slash and without version.
     """
-    return next((name for name, verb, form in _OPERATIONS if verb == method and re.fullmatch(form, path)), None)
+    return next(
+        (name for name, verb, form in _OPERATIONS if verb == method and re.fullmatch(form, path, re.DOTALL)), None
+    )
 
 
 def canonical_request(received: ReceivedRequest, placeholders: Placeholders) -> CanonicalRequest | None:
@@ -215,7 +217,7 @@ def canonical_request(received: ReceivedRequest, placeholders: Placeholders) -> 
     found = CanonicalRequest(operation, received.method, path, query, body)
     try:
         hash_request(found.to_json())
-    except UnicodeEncodeError:  # half of a surrogate pair, which no file can have
+    except (RecursionError, UnicodeEncodeError):  # half of a surrogate pair, which no file can have
         return None
     return found
 

@@ -73,6 +73,7 @@ class RecordingFolder:
 
         Raises:
             AssetWriteError: if it cannot be written.
+            RecordingError: if it is nested more deeply than is read.
         """
         name = f"{request.operation}/{request.key}.json"
         text = self._encode(request, response)
@@ -149,6 +150,8 @@ class RecordingFolder:
         asked = json.loads(json.dumps(request.to_json(), sort_keys=True))
         # Fields of the response stay in the service's order, which clients may use: that of columns, for example.
         content = {"request": asked, "response": response.to_json()}
+        if _is_nested_too_deeply(content):
+            raise RecordingError("The request or its response is nested too deeply.")
         return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
     def _status(self, text: bytes) -> int:
@@ -269,6 +272,13 @@ def _parse(data: bytes) -> Any:
         value = json.loads(data)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    if _is_nested_too_deeply(value):
+        raise ValueError("it is nested too deeply")
+    return value
+
+
+def _is_nested_too_deeply(value: Any) -> bool:
+    """Return whether JSON has too many levels. Functions that recurse into it would fail."""
     level = [value]
     for _ in range(_MOST_NESTED):
         level = [
@@ -278,8 +288,8 @@ def _parse(data: bytes) -> Any:
             if isinstance(each, (dict, list))
         ]
         if not level:
-            return value
-    raise ValueError("it is nested too deeply")
+            return False
+    return True
 
 
 def _put(place: Path, target: Path, content: bytes) -> None:

@@ -20,7 +20,7 @@ from eechips.emulator.recording.canonical_request import CanonicalRequest, Recei
 from eechips.emulator.recording.name_aliases import PAGE_PREFIX, NameAliases
 from eechips.emulator.recording.placeholders import SERVER, Placeholders, map_texts
 from eechips.emulator.recording.recorded_response import RecordedResponse
-from eechips.emulator.recording.recording_folder import RecordingFolder
+from eechips.emulator.recording.recording_folder import RecordingError, RecordingFolder
 from eechips.emulator.recording.recording_http import ORIGIN_HEADER, base_url, receive, send_recorded
 from eechips.emulator.recording.upstream import Upstream, UpstreamResponse
 from eechips.emulator.request_errors import EarthEngineError, NotFoundError
@@ -92,6 +92,9 @@ class ResponseRecorder:
             is_new = self._folder.keep(request, recorded)
         except AssetWriteError as error:
             raise NotKeptError(f"The response cannot be recorded: {error}") from error
+        except RecordingError:  # nested too deeply
+            self._counts["not_recorded"] += 1
+            return self._forward(response, "not-recorded", server)
         origin = "kept" if is_new else "known"
         self._counts[origin] += 1
         return send_recorded(recorded, placeholders, {ORIGIN_HEADER: origin, **_service_headers(response)})

@@ -75,10 +75,13 @@ class Upstream:
         """
         sent = {name: value for name, value in headers.items() if name.lower() not in _OF_CONNECTION}
         try:
-            response = self._session.request(
-                method, self.address + target, data=content or None, headers={**sent, "accept-encoding": "gzip"},
-                allow_redirects=False, stream=True, timeout=_SECONDS,
-            )  # fmt: skip
+            sent["accept-encoding"] = "gzip"
+            request = self._session.prepare_request(
+                requests.Request(method, self.address, data=content or None, headers=sent)
+            )
+            # As the client has sent it: requests would remove ".." from paths, and decode percent-encoded characters.
+            request.url = self.address + target
+            response = self._session.send(request, allow_redirects=False, stream=True, timeout=_SECONDS)
             with response:
                 received = _read(response.raw)
         except (requests.RequestException, urllib3.exceptions.HTTPError, zlib.error, OSError) as error:
