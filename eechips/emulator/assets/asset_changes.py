@@ -116,6 +116,15 @@ class AssetChanges:
             self._check_parent(index, asset_id, kind)
             self._check_quota(index, asset_id)
 
+    def check_room(self, asset_id: str) -> None:
+        """Check that an asset may be added, before its files are made.
+
+        Raises:
+            QuotaExceededError: if its project or user has no room for another asset.
+        """
+        with self._locked() as index:
+            self._check_quota(index, asset_id)
+
     def admit(self, index: StoreIndex, records: Sequence[AssetRecord]) -> None:
         """Check that assets may be added, whose files are in place. The caller holds the store's lock.
 

@@ -36,11 +36,14 @@ def check_free(asset: AssetDestination, context: Context) -> None:
 
     Raises:
         InvalidError: if its id is invalid, or it is there already and shall not be replaced.
+        FailedPreconditionError: if the folder has no room for another asset.
     """
     if not is_id(asset.id):
         raise InvalidError(f"Invalid asset name: '{asset.uri[:200]}'.")
     if not asset.overwrite and context.store.get(asset.id) is not None:
         raise InvalidError(f"Cannot overwrite asset '{asset.uri}'.")
+    with changing():
+        changes_of(writable_folder(context)).check_room(asset.id)
 
 
 def asset_task(asset: AssetDestination, properties: Mapping[str, Any], context: Context) -> IngestTask:
