@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.local_earth_engine import Server, hosting, initialize
+from tests.support.local_earth_engine import Host, Server, hosting, initialize
 from tests.support.suite_recording import SUITE_RECORDING, SuiteRecording, create_suite_recording
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-SERVER_FIXTURES = {"serve", "service", "shared_service"}
+SERVER_FIXTURES = {"host", "service", "shared_service"}
 PROCESS_MODULES = ("concurrent.futures.process", "http.server", "multiprocessing", "socketserver", "subprocess")
 
 
@@ -99,14 +99,31 @@ def imports_processes(module: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def serve(request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
-    """Start local Earth Engines by the arguments of ``python -m eechips.emulator``, one for each set of arguments.
+def host() -> Iterator[Host]:
+    """Run a process for local Earth Engines. Tests of processes start their own, by `start_server`."""
+    with hosting() as found:
+        yield found
 
-    All are in one process: tests of processes start their own, by `start_server`.
-    """
+
+@pytest.fixture(scope="session")
+def serve(request: pytest.FixtureRequest, host: Host) -> Callable[..., Server]:
+    """Start local Earth Engines by the arguments of ``python -m eechips.emulator``, one for each set of arguments."""
     recording: SuiteRecording | None = request.config.pluginmanager.get_plugin(SUITE_RECORDING)
-    with hosting() as start:
-        yield cache(start) if recording is None else recording.start_by(start)
+    return cache(host.start) if recording is None else recording.start_by(host.start)
+
+
+@pytest.fixture
+def serve_briefly(host: Host) -> Iterator[Callable[..., Server]]:
+    """Start local Earth Engines for one test, without recording them."""
+    started: list[Server] = []
+
+    def start(*arguments: str) -> Server:
+        started.append(host.start(*arguments))
+        return started[-1]
+
+    yield start
+    for server in started:
+        host.stop(server)  # again, perhaps: a test may have stopped it
 
 
 @pytest.fixture(scope="session")

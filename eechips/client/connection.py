@@ -194,13 +194,21 @@ def initialize_client(briefing: ClientInit) -> LazyTransport:
     return relay
 
 
+def skip_deprecated_assets() -> None:
+    """Have the client fetch no list of deprecated assets, from storage.googleapis.com, when it is initialised next.
+
+    It does not when it has one; this one has an entry that no asset matches.
+    """
+    import ee
+
+    ee.deprecation.deprecated_assets = {"": ee.deprecation.DeprecatedAsset("", None, None, None)}
+
+
 def _initialize(target: ServiceTarget, transport: Any, *, offline: bool) -> None:
     import ee
 
     if offline:
-        # The client would fetch a list of deprecated assets from storage.googleapis.com. It does not when it
-        # has one; this one has an entry that no asset matches.
-        ee.deprecation.deprecated_assets = {"": ee.deprecation.DeprecatedAsset("", None, None, None)}
+        skip_deprecated_assets()
     ee.data.setMaxRetries(0)
     # Credentials are the transport's business: it sends them to the endpoint alone.
     ee.Initialize(None, url=target.endpoint, project=target.project, http_transport=transport)

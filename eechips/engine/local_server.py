@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from eechips.client.connection import skip_deprecated_assets
 from eechips.errors import ConfigurationError
 from eechips.removal import LockedFolder, remove
 
@@ -72,6 +73,7 @@ class LocalServer:
         import ee
         from google.auth.credentials import AnonymousCredentials
 
+        skip_deprecated_assets()
         ee.Initialize(AnonymousCredentials(), url=self.url, project=PROJECT)  # type: ignore[no-untyped-call]
 
     def set_faults(self, faults: Sequence[Mapping[str, Any]] = (), *, seed: int = 0) -> None:

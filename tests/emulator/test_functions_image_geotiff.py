@@ -12,7 +12,7 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-from tests.support.local_earth_engine import Server, initialize, start_server, stop_server
+from tests.support.local_earth_engine import Host, Server, initialize
 
 VALUES = np.random.default_rng(8).integers(1, 2000, (2, 40, 50)).astype(np.uint16)
 CRS, ORIGIN = "EPSG:32613", (476_000.0, 4_430_000.0)
@@ -36,10 +36,10 @@ def buckets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(buckets: Path) -> Iterator[Server]:
-    running = start_server("--no-demo", "--buckets", str(buckets))
+def server(buckets: Path, host: Host) -> Iterator[Server]:
+    running = host.start("--no-demo", "--buckets", str(buckets))
     yield running
-    stop_server(running)
+    host.stop(running)
 
 
 @pytest.fixture

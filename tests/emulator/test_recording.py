@@ -116,7 +116,7 @@ def test_a_name_that_is_not_of_the_recording_has_expired(recording: tuple[Path, 
 def start() -> Iterator[Start]:
     """Start recorders and replays in one process, which is quicker than one each."""
     with hosting() as found:
-        yield found
+        yield found.start
 
 
 def test_only_final_responses_are_kept(start: Start, tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ def redraw(unit, number, least=0, raises=False):
 
 
 def fetch(folder: Path, service: Service, on_empty: str = "redraw", **options: Any) -> Run:
-    return run_script(folder, DRAWN, service.url, on_empty=on_empty, **{"method": "pixels", **options})
+    return run_script(
+        folder, DRAWN, service.url, on_empty=on_empty, **{"method": "pixels", "executor": "threads", **options}
+    )
 
 
 def files(found: Run) -> set[str]:
@@ -158,7 +160,7 @@ def test_a_failing_redraw_is_reported_and_fails_no_other_unit(service: Service, 
 
 def test_a_redraw_that_repeats_a_planned_unit_is_ignored(service: Service, tmp_path: Path) -> None:
     source = DRAWN.replace("""number"] + 100 * number, "draw": number}""", """number"] - 1, "draw": 0}""")
-    found = run_script(tmp_path, source, service.url, on_empty="redraw")
+    found = run_script(tmp_path, source, service.url, on_empty="redraw", executor="threads")
     assert found.counts == {"done": 5, "empty": 3}
 
 
@@ -190,20 +192,21 @@ ASKING = DRAWN.replace(
 
 
 def test_requests_of_a_redraw_are_retried_counted_and_classified(service: Service, tmp_path: Path) -> None:
+    options = {"on_empty": "redraw", "method": "pixels"}
     service.plan(None, "503", "429")
-    found = run_script(tmp_path / "a", ASKING, service.url, on_empty="redraw", method="pixels", retry_delay=0.1)
+    found = run_script(tmp_path / "a", ASKING, service.url, **options, retry_delay=0.1)
     assert found.counts == {"done": 8, "empty": 3}
     assert service.count("value") == 5
     service.plan(None, "403")
     with pytest.raises(ConfigurationError, match="not registered to use Earth Engine"):
-        run_script(tmp_path / "b", ASKING, service.url, on_empty="redraw", method="pixels")
+        run_script(tmp_path / "b", ASKING, service.url, **options, executor="threads")
     assert open_run(tmp_path / "b" / "out").counts == {"done": 5, "empty": 3}
-    again = run_script(tmp_path / "b", ASKING, service.url, on_empty="redraw", method="pixels")
+    again = run_script(tmp_path / "b", ASKING, service.url, **options, executor="threads")
     assert content(again) == content(found)
 
 
 def test_no_redraw_is_requested_after_the_budget(service: Service, tmp_path: Path) -> None:
-    options = {"on_empty": "redraw", "method": "pixels"}
+    options = {"on_empty": "redraw", "method": "pixels", "executor": "threads"}
     cut = run_script(tmp_path, ASKING, service.url, **options, max_requests=3 + 8)
     assert cut.interrupted
     assert len(service.requests) == 11

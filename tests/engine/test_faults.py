@@ -38,7 +38,7 @@ def test_a_bad_body_is_never_saved(service: Service, tmp_path: Path) -> None:
     service.forget()
     for number, fault in enumerate(FAULTS, start=1):
         service.plan(number, fault)
-    finished = run_chips(tmp_path, service.url)
+    finished = run_chips(tmp_path, service.url, processes=2)
     assert finished.counts == {"done": 12}
     assert hashes_of(finished) == clean
     assert finished.units["attempts"].tolist() == [2] * len(FAULTS) + [1] * 4
@@ -129,9 +129,10 @@ def test_a_recipe_that_always_raises_is_stopped_early(service: Service, tmp_path
     assert 20 <= stopped.counts["failed_permanent"] < 100  # those in 40 slots are finished
     assert "5ecre7" not in everything_written(stopped.path)
     mended = ODD.replace('raise KeyError("projects', 'return b"fine" or KeyError("projects')
-    assert run_script(tmp_path, mended, service.url, parameters={"what": "raises", "count": 500}).counts == {
-        "done": 500
-    }
+    finished = run_script(
+        tmp_path, mended, service.url, parameters={"what": "raises", "count": 500}, executor="threads"
+    )
+    assert finished.counts == {"done": 500}
 
 
 def test_a_unit_that_kills_its_workers_fails_alone(service: Service, tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_a_worker_that_hangs_is_replaced(service: Service, tmp_path: Path) -> No
 
 
 def test_two_units_of_one_name_do_not_overwrite_each_other(service: Service, tmp_path: Path) -> None:
-    finished = run_script(tmp_path, ODD, service.url, parameters={"what": "same name", "count": 4})
+    finished = run_script(tmp_path, ODD, service.url, parameters={"what": "same name", "count": 4}, executor="threads")
     assert finished.counts == {"done": 1, "failed_permanent": 3}
     assert "two units have the same name, same.csv" in finished.failures["error"].iloc[0]
     assert finished.verify() == []
@@ -167,7 +168,7 @@ def test_two_units_of_one_name_do_not_overwrite_each_other(service: Service, tmp
 
 
 def test_a_name_that_leaves_the_folder_is_refused(service: Service, tmp_path: Path) -> None:
-    finished = run_script(tmp_path, ODD, service.url, parameters={"what": "leaves", "count": 2})
+    finished = run_script(tmp_path, ODD, service.url, parameters={"what": "leaves", "count": 2}, executor="threads")
     assert finished.counts == {"failed_permanent": 2}
     assert "inside the output folder" in finished.failures["error"].iloc[0]
 

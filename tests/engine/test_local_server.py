@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,25 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))
     with pytest.raises(ConfigurationError, match=r"did not start: \S"), local_earth_engine(None, in_flight=8):
         pass
+
+
+def test_the_client_of_a_local_earth_engine_needs_no_other_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would fetch a list of deprecated assets from Google, whenever it is initialised."""
+    import ee
+
+    ee.Reset()
+    before = socket.getdefaulttimeout()
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere, local_earth_engine(demo=False) as server:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{elsewhere.getsockname()[1]}")
+        socket.setdefaulttimeout(10)  # nothing answers there
+        try:
+            server.initialize()
+        finally:
+            socket.setdefaulttimeout(before)
+        assert ee.Number(1).add(1).getInfo() == 2
+        elsewhere.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
 
 
 def test_exports_of_a_local_earth_engine_go_to_folders(tmp_path: Path) -> None:

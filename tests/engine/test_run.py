@@ -174,7 +174,7 @@ def test_files_of_every_kind_are_stored(service: Service, tmp_path: Path) -> Non
 
 
 def test_tables_follow_every_page(service: Service, tmp_path: Path) -> None:
-    finished = run_script(tmp_path, ODD, service.url, parameters={"what": "table", "count": 2})
+    finished = run_script(tmp_path, ODD, service.url, parameters={"what": "table", "count": 2}, executor="threads")
     assert finished.counts == {"done": 2}
     assert service.count("features") == 6
     frame = pd.read_csv(finished.path / finished.units["file"].iloc[1])
@@ -186,7 +186,7 @@ def test_tables_follow_every_page(service: Service, tmp_path: Path) -> None:
 
 def test_requests_of_the_recipe_itself_are_counted_and_repeated(service: Service, tmp_path: Path) -> None:
     service.plan(None, "503")
-    finished = run_script(tmp_path, ODD, service.url, parameters={"what": "asks", "count": 3})
+    finished = run_script(tmp_path, ODD, service.url, parameters={"what": "asks", "count": 3}, executor="threads")
     assert finished.counts == {"done": 3}
     assert service.count("value") == 4
     assert sorted(finished.units["requests"]) == [1, 1, 2]
@@ -246,7 +246,7 @@ def test_an_uninitialised_client_stays_uninitialised(service: Service, tmp_path:
 
 def test_a_run_starts_from_another_thread(service: Service, tmp_path: Path) -> None:
     found: list[Run] = []
-    thread = threading.Thread(target=lambda: found.append(run_chips(tmp_path, service.url)))
+    thread = threading.Thread(target=lambda: found.append(run_chips(tmp_path, service.url, processes=2)))
     thread.start()
     thread.join(60)
     assert found[0].counts == {"done": 12}

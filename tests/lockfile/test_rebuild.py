@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from eechips.emulator.assets import ingest
 from eechips.errors import EechipsError, StorageError, UsageError
 from eechips.lockfile.rebuild import Rebuild
 from eechips.manifest.run import Run
-from tests.support.local_earth_engine import Server, start_server, stop_server
+from tests.support.local_earth_engine import Host, Server
 from tests.support.scene_runs import catalogue
 from tests.support.scene_runs import fetch as fetch_scenes
 from tests.support.scene_runs import items as scene_items
@@ -48,8 +48,8 @@ class Source:
         pixels: of each image: (bands, rows, columns).
     """
 
-    def __init__(self, folder: Path, count: int) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, count: int, serve: Callable[..., Server]) -> None:
+        self._folder, self._serve = folder, serve
         random = np.random.default_rng(3)
         self.pixels = [random.integers(1, 200, (2, EDGE, EDGE)).astype(np.uint8) for _ in range(count)]
         for number in range(count):
@@ -57,9 +57,9 @@ class Source:
         self.start()
 
     def start(self) -> None:
-        """Serve the images."""
+        """Serve the images, at another port than before."""
         store = str(self._folder / "store")
-        self.server = start_server("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none")
+        self.server = self._serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none")
 
     def put(self, number: int) -> None:
         """Ingest an image, or replace it."""
@@ -96,17 +96,12 @@ class Source:
 
 
 @pytest.fixture
-def make_source(tmp_path: Path) -> Iterator[Callable[[int], Source]]:
-    made: list[Source] = []
-
+def make_source(tmp_path: Path, serve_briefly: Callable[..., Server]) -> Callable[[int], Source]:
     def make(count: int) -> Source:
         (tmp_path / "source").mkdir()
-        made.append(Source(tmp_path / "source", count))
-        return made[-1]
+        return Source(tmp_path / "source", count, serve_briefly)
 
-    yield make
-    for source in made:
-        stop_server(source.server)
+    return make
 
 
 def files_of(run: Run) -> dict[str, bytes]:
@@ -425,11 +420,11 @@ def test_units_that_this_version_requests_by_another_expression_are_counted(
     assert "1 unit: this version of eechips requests another expression" in done.stdout
 
 
-def test_images_that_are_gone_are_named(make_source: Callable[[int], Source], tmp_path: Path) -> None:
+def test_images_that_are_gone_are_named(make_source: Callable[[int], Source], host: Host, tmp_path: Path) -> None:
     source = make_source(2)
     run = source.sample(2, 16, tmp_path / "run")
     lockfile = eechips.lock(run, tmp_path / "a.lock")
-    stop_server(source.server)
+    host.stop(source.server)
     shutil.rmtree(source._folder / "store" / COLLECTION / "image_1")
     document = source._folder / "store" / COLLECTION / "collection.json"
     content = json.loads(document.read_text())
@@ -511,12 +506,12 @@ def test_replaced_images_of_a_recipe_are_named(
 
 
 def test_a_run_is_locked_with_another_endpoint_than_its_own(
-    make_source: Callable[[int], Source], tmp_path: Path
+    make_source: Callable[[int], Source], host: Host, tmp_path: Path
 ) -> None:
     source = make_source(1)
     run = source.sample(1, 16, tmp_path / "run")
-    stop_server(source.server)
-    source.start()  # at another port
+    host.stop(source.server)
+    source.start()
     with pytest.raises(EechipsError):
         eechips.lock(run, tmp_path / "a.lock")
     lockfile = eechips.lock(run, tmp_path / "a.lock", endpoint=source.server.url, project="local")

@@ -104,12 +104,13 @@ def script(folder: Path, source: str, **parameters: object) -> ScriptRecipe:
 
 
 def run_chips(folder: Path, url: str, *, parameters: dict[str, Any] | None = None, **options: Any) -> Run:
-    """Runs CHIPS against a service, with few workers and quick retries."""
-    return run_script(folder, CHIPS, url, parameters=parameters, **options)
+    """Runs CHIPS against a service, in threads unless the options name an executor or a number of processes."""
+    executor = {} if "processes" in options else {"executor": "threads"}
+    return run_script(folder, CHIPS, url, parameters=parameters, **{**executor, **options})
 
 
 def run_script(folder: Path, source: str, url: str, *, parameters: dict[str, Any] | None = None, **options: Any) -> Run:
-    """Runs a script against a service."""
+    """Runs a script against a service, with few workers and quick retries."""
     settings: dict[str, Any] = {"processes": 3, "rate": None, "retries": 4, "quiet": True, "method": "url"}
     settings["command"] = "eechips run …"
     config = RunConfig(out=folder / "out", endpoint=url, **{**settings, **options})

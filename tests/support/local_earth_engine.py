@@ -87,22 +87,36 @@ def stop_process(process: subprocess.Popen[str]) -> None:
         process.wait(20)
 
 
+class Host:
+    """A process that runs several local Earth Engines; see `server_host`. Started by :func:`hosting`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def start(self, *arguments: str, **recordings: str) -> Server:
+        """Start a local Earth Engine by the arguments of ``python -m eechips.emulator``.
+
+        Keyword arguments are `record` and `replay`, folders of recordings, and `upstream`; see `server_host`.
+        """
+        return Server(self._ask(arguments=add_workers(arguments), **recordings))
+
+    def stop(self, server: Server) -> None:
+        """Stop a server that has been started without recordings, if it is running, and wait for its end."""
+        self._ask(stop=server.url)
+
+    def _ask(self, **order: object) -> str:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return read_announcement(self._process)["url"]
+
+
 @contextmanager
-def hosting() -> Iterator[Callable[..., Server]]:
-    """Start local Earth Engines in one process, which is quicker than one each; give the function that does.
-
-    Its keyword arguments are `record` and `replay`, folders of recordings, and `upstream`; see `server_host`.
-    """
+def hosting() -> Iterator[Host]:
+    """Run a process for local Earth Engines, which is quicker than one each."""
     process = start_process("-c", "from tests.support.server_host import main; main()", folder=ROOT)
-    assert process.stdin is not None
-
-    def start(*arguments: str, **recordings: str) -> Server:
-        process.stdin.write(json.dumps({"arguments": add_workers(arguments), **recordings}) + "\n")
-        process.stdin.flush()
-        return Server(read_announcement(process)["url"])
-
     try:
-        yield start
+        yield Host(process)
     finally:
         stop_process(process)
 
@@ -136,11 +150,20 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def initialize(server: Server) -> Any:
-    """Initialize the real client for a server."""
+    """Initialize the real client for a server.
+
+    It keeps the list of algorithms, which takes most of the time, if it is connected to the same server already.
+    """
     import ee
     from google.auth.credentials import AnonymousCredentials
 
-    ee.Reset()
+    from eechips.client.connection import skip_deprecated_assets
+
+    if ee.data._get_state().cloud_api_base_url == server.url:
+        ee.data.reset()
+    else:
+        ee.Reset()
+    skip_deprecated_assets()
     ee.Initialize(AnonymousCredentials(), url=server.url, project="local")
     ee.data.setMaxRetries(0)
     return ee

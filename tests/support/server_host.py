@@ -32,10 +32,11 @@ def main() -> None:
 
     A line is a JSON object: ``arguments`` of a local Earth Engine; ``record`` with the folder of a recorder in front of
     it, or of ``upstream``, the URL of another service; or ``replay`` with the folder of a recording, which has no local
-    Earth Engine. All servers stop at the end of standard input.
+    Earth Engine. All servers stop at the end of standard input; one with ``arguments`` alone also by ``stop``, its URL.
     """
     end = threading.Event()
     servers: list[threading.Thread] = []
+    alone: dict[str, tuple[threading.Thread, threading.Event]] = {}
 
     def start(task: Callable[[_Announce], None]) -> str:
         urls: SimpleQueue[str | None] = SimpleQueue()
@@ -48,13 +49,22 @@ def main() -> None:
 
     for line in sys.stdin:
         asked = json.loads(line)
-        if "replay" in asked:
+        if "stop" in asked:
+            url = asked["stop"]
+            if url in alone:
+                server, its_end = alone.pop(url)
+                its_end.set()
+                server.join()
+        elif "replay" in asked:
             url = start(lambda announce, asked=asked: _replay(Path(asked["replay"]), announce, end))  # type: ignore[misc]
         else:
             url = asked.get("upstream")
             if url is None:
                 config = read_config(vars(create_parser().parse_args(asked["arguments"])))
-                url = start(lambda announce, config=config: serve(config, announce, end.wait))  # type: ignore[misc]
+                its_end = end if "record" in asked else threading.Event()
+                url = start(lambda announce, config=config, its_end=its_end: serve(config, announce, its_end.wait))  # type: ignore[misc]
+                if its_end is not end:
+                    alone[url] = (servers.pop(), its_end)
             if "record" in asked:
                 url = start(
                     lambda announce, asked=asked, url=url: _record(Path(asked["record"]), url, announce, end)  # type: ignore[misc]
@@ -62,7 +72,9 @@ def main() -> None:
         sys.stdout.write(json.dumps({"url": url}) + "\n")
         sys.stdout.flush()
     end.set()
-    for server in servers:
+    for _, its_end in alone.values():
+        its_end.set()
+    for server in (*servers, *(server for server, _ in alone.values())):
         server.join()
 
 

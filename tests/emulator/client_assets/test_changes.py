@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 import requests
 
 from tests.support.export_tasks import Folders
-from tests.support.local_earth_engine import Server, initialize, start_server, stop_server
+from tests.support.local_earth_engine import Server, initialize
 from tests.support.stack_store import CRS, SHAPE, STACK, TABLE, TRANSFORM, Stack
 
 # The client's old functions are the ones that scripts and its own command line call.
@@ -195,22 +196,20 @@ def test_assets_are_moved_with_all_below(ee: Any, stack: Stack, folders: Folders
         ee.data.renameAsset(f"{home}/new", f"{home}/new/below")
 
 
-def test_changes_survive_a_restart(ee: Any, server: Server, stack: Stack, folders: Folders, home: str) -> None:
+def test_changes_survive_a_restart(
+    ee: Any, stack: Stack, folders: Folders, home: str, serve_briefly: Callable[..., Server]
+) -> None:
     ee.data.createAsset({"type": "IMAGE_COLLECTION"}, f"{home}/images", {"a": 1})
     ee.data.copyAsset(f"{STACK}/image_0", f"{home}/images/i")
     ee.data.copyAsset(f"{STACK}/image_0", f"{home}/gone")
     ee.data.deleteAsset(f"{home}/gone")
     (folders.assets / ".index.sqlite").unlink()  # it is made from the documents again
-    other = start_server("--no-demo", "--assets", str(folders.assets))
-    try:
-        again = initialize(other)
-        assert names(again, home) == [f"{home}/images"]
-        assert again.data.getAsset(f"{home}/images")["properties"] == {"a": 1}
-        np.testing.assert_array_equal(red(again, f"{home}/images/i"), stack.pixels[0][0])
-        with pytest.raises(again.EEException, match="start it with --export-assets DIR"):
-            again.data.deleteAsset(f"{home}/images/i")
-    finally:
-        stop_server(other)
+    again = initialize(serve_briefly("--no-demo", "--assets", str(folders.assets)))
+    assert names(again, home) == [f"{home}/images"]
+    assert again.data.getAsset(f"{home}/images")["properties"] == {"a": 1}
+    np.testing.assert_array_equal(red(again, f"{home}/images/i"), stack.pixels[0][0])
+    with pytest.raises(again.EEException, match="start it with --export-assets DIR"):
+        again.data.deleteAsset(f"{home}/images/i")
 
 
 def test_two_clients_change_at_once(ee: Any, home: str) -> None:

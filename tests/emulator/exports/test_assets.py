@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import requests
 
 from tests.support.export_tasks import Folders, finished
-from tests.support.local_earth_engine import Server, initialize, start_server, stop_server
+from tests.support.local_earth_engine import Server, initialize
 from tests.support.stack_store import CRS, SHAPE, STACK, TABLE, TRANSFORM, Stack
 
 
@@ -122,14 +123,12 @@ def test_policies_that_are_not_supported_fail(ee: Any, asset: str) -> None:
     assert "is of no band of the image" in status["error_message"]
 
 
-def test_exported_assets_are_there_for_the_next_server(ee: Any, server: Server, folders: Folders, asset: str) -> None:
+def test_exported_assets_are_there_for_the_next_server(
+    ee: Any, folders: Folders, asset: str, serve_briefly: Callable[..., Server]
+) -> None:
     assert exported(ee, ee.Image(f"{STACK}/image_0"), asset)["state"] == "COMPLETED"
-    other = start_server("--no-demo", "--assets", str(folders.assets))
-    try:
-        assert initialize(other).Image(asset).bandNames().getInfo() == ["red", "nir"]
-    finally:
-        stop_server(other)
-        initialize(server)
+    other = serve_briefly("--no-demo", "--assets", str(folders.assets))
+    assert initialize(other).Image(asset).bandNames().getInfo() == ["red", "nir"]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

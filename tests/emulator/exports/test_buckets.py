@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from tests.support.local_earth_engine import Server, start_server, stop_server
+from tests.support.local_earth_engine import Server
 
 
 @pytest.fixture
@@ -24,10 +24,8 @@ def buckets(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(buckets: Path) -> Iterator[Server]:
-    found = start_server("--no-demo", "--buckets", str(buckets))
-    yield found
-    stop_server(found)
+def server(buckets: Path, serve_briefly: Callable[..., Server]) -> Server:
+    return serve_briefly("--no-demo", "--buckets", str(buckets))
 
 
 @pytest.fixture
