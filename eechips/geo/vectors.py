@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,9 @@ from eechips.geo.polygons import wrap_at_antimeridian
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_log = logging.getLogger(__name__)
+_LOST_INDEX = re.compile(r"Unable to open (\S+\.shx)")
 
 # Straight edges of another projection are curves in longitude and latitude: before it is reprojected, a geometry
 # gets a vertex at least every so many parts of its file's extent.
@@ -66,7 +71,14 @@ def read_vectors(path: Path, *, repairs: bool = False) -> Vectors:
     if repairs:
         geometries, repaired = repair(path, geometries, lambda index: _feature(index, attributes))
     _check(path, geometries, attributes)
-    return Vectors(path, _to_wgs84(path, geometries, crs), attributes.to_pandas(), repaired)
+    found = _to_wgs84(path, geometries, crs)
+    beyond = np.flatnonzero(np.abs(shapely.bounds(found)[:, (1, 3)]).max(axis=1) > 90.0)
+    if len(beyond):
+        raise RegionError(
+            f"{path}: {_feature(int(beyond[0]), attributes)} has latitudes beyond 90 degrees: are longitude and"
+            " latitude swapped?"
+        )
+    return Vectors(path, found, attributes.to_pandas(), repaired)
 
 
 def repair(
@@ -137,6 +149,10 @@ def _read(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
         OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError,
     ) as error:  # fmt: skip
         reason = (str(error).splitlines() or [repr(error)])[0]
+        if "not recognized as" in reason:
+            reason = "its content is that of no format that GDAL reads here"
+        elif (found := _LOST_INDEX.search(reason)) is not None:
+            reason = f"{found[1]} is missing: copy all files of the shapefile"
         raise RegionError(f"{path} cannot be read as a vector file: {reason}") from error
     if len(geometries) == 0:
         raise RegionError(f"{path} holds no features")
@@ -159,7 +175,10 @@ def _refuse_virtual(path: Path) -> None:
 def _read_gdal(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
     import pyogrio
 
-    meta, table = pyogrio.read_arrow(path)
+    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+    if len(layers) > 1:
+        _log.warning("%s has several layers, of which %s is read: %s", path, layers[0], ", ".join(layers))
+    meta, table = pyogrio.read_arrow(path, layer=layers[0] if layers else None)
     name = meta["geometry_name"] or "wkb_geometry"
     if name not in table.column_names:
         raise RegionError(f"{path} holds no geometries")
@@ -210,7 +229,8 @@ def _feature(index: int, attributes: pa.Table) -> str:
 
 def _to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str | None) -> npt.NDArray[np.object_]:
     if crs is None:
-        raise RegionError(f"{path} does not say what coordinate reference system it is in")
+        hint = f": {path.with_suffix('.prj').name} is missing" if path.suffix.lower() == ".shp" else ""
+        raise RegionError(f"{path} does not say what coordinate reference system it is in{hint}")
     try:
         source = CRS.from_user_input(crs)
     except CRSError as error:

@@ -107,22 +107,40 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
     no_geometry.write_text("a,b\n1,2\n")
     lost = write(tmp_path / "lost.shp", SQUARE)
     lost.with_suffix(".prj").unlink()
+    unindexed = write(tmp_path / "unindexed.shp", SQUARE)
+    unindexed.with_suffix(".shx").unlink()
+    swapped = write(tmp_path / "swapped.geojson", SQUARE, shapely.box(39.5, -105.5, 40.0, -105.0), id=["a", "b"])
     cases = {
         empty: "holds no features",
-        garbage: "cannot be read as a vector file",
+        garbage: "cannot be read as a vector file: its content is that of no format that GDAL reads here",
         nothing: "cannot be read as a vector file",
+        unindexed: r"unindexed\.shx is missing: copy all files of the shapefile",
+        swapped: r"feature 2 \(id=b\) has latitudes beyond 90 degrees: are longitude and latitude swapped\?",
         plain: "not GeoParquet",
         no_geometry: "holds no geometries",
         write(tmp_path / "bowtie.gpkg", SQUARE, BOWTIE): r"feature 2 is not a valid polygon \(Self-intersection",
         write(tmp_path / "line.gpkg", shapely.LineString([(0, 0), (1, 1)])): "feature 1 is a LineString, not a polygon",
         write(tmp_path / "none.gpkg", SQUARE, shapely.Polygon()): "feature 2 has no geometry",
-        lost: "does not say what coordinate reference system",
+        lost: r"does not say what coordinate reference system it is in: lost\.prj is missing",
     }
     for path, message in cases.items():
         with pytest.raises(RegionError, match=message) as caught:
             parse_region(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_a_file_with_several_layers_says_which_is_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    path = tmp_path / "layers.gpkg"
+    gpd.GeoDataFrame({"a": [1]}, geometry=[SQUARE], crs="EPSG:4326").to_file(path, layer="fields")
+    assert read_vectors(path).geometries[0].equals(SQUARE)
+    assert not caplog.messages
+    gpd.GeoDataFrame({"a": [2]}, geometry=[BOWTIE], crs="EPSG:4326").to_file(path, layer="roads")
+    assert read_vectors(path).geometries[0].equals(SQUARE)
+    assert caplog.messages == [f"{path} has several layers, of which fields is read: fields, roads"]
+    assert not recwarn.list
 
 
 def test_choices_name_similar_or_all_values() -> None:
