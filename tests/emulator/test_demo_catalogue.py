@@ -189,3 +189,22 @@ def test_counties_have_the_codes_of_their_states() -> None:
     for row in counties:
         assert row.properties["GEOID"] == row.properties["STATEFP"] + row.properties["COUNTYFP"]
         assert row.geometry.representative_point().within(states[row.properties["STATEFP"]].geometry.buffer(1e-6))
+
+
+def test_cloud_probabilities_are_of_the_same_images_and_clouds() -> None:
+    query = Query(bounds=PLACE, start=millis(2020, 6, 1), end=millis(2020, 7, 15))
+    named = {}
+    for collection in ("S2_SR_HARMONIZED", "S2_CLOUD_PROBABILITY"):
+        found = STORE.get(f"COPERNICUS/{collection}").images(query)  # type: ignore[union-attr]
+        named[collection] = {image.properties["system:index"]: image for image in found}
+    surface, clouds = named.values()
+    assert list(surface) == list(clouds)
+    cover = []
+    for index, image in surface.items():
+        fine = window_at(clouds[index], -105.05, 40.25, 256)
+        likely = read(clouds[index], ("probability",), fine)[0][0]
+        opaque = read(image, ("MSK_CLDPRB",), PixelWindow(fine.column // 2, fine.row // 2, 128, 128))[0][0]
+        assert 0 <= likely.min() <= likely.max() <= 100
+        cover.append(((likely > 40).mean(), (opaque > 15).mean()))
+    assert max(share for share, _ in cover) > 0.1
+    assert all(abs(share - other) < 0.1 for share, other in cover)

@@ -25,6 +25,7 @@ COLLECTIONS = (
     "COPERNICUS/S1_GRD",
     "COPERNICUS/S1_GRD_FLOAT",
     "COPERNICUS/S2",
+    "COPERNICUS/S2_CLOUD_PROBABILITY",
     "COPERNICUS/S2_HARMONIZED",
     "COPERNICUS/S2_SR",
     "COPERNICUS/S2_SR_HARMONIZED",
@@ -40,6 +41,7 @@ COLLECTIONS = (
     "LANDSAT/LC09/C02/T1",
     "LANDSAT/LC09/C02/T1_L2",
     "LANDSAT/LC09/C02/T1_TOA",
+    *(f"LANDSAT/{craft}/C02/{level}" for craft in ("LE07", "LT04", "LT05") for level in ("T1", "T1_L2", "T1_TOA")),
     "MODIS/006/MOD11A1",
     "MODIS/006/MOD11A2",
     "MODIS/006/MOD13A2",
@@ -71,6 +73,8 @@ TABLES = (
     "TIGER/2016/States",
     "TIGER/2018/Counties",
     "TIGER/2018/States",
+    "USDOS/LSIB/2017",
+    "USDOS/LSIB_SIMPLE/2017",
 )
 
 
@@ -103,6 +107,10 @@ def test_unknown_ids_are_not_found(name: str) -> None:
     assert STORE.get(name) is None
 
 
+def test_an_id_from_before_folders_is_found() -> None:
+    assert STORE.get("srtm90_v4") == STORE.get("CGIAR/SRTM90_V4")
+
+
 @pytest.mark.parametrize("name", COLLECTIONS)
 def test_images_say_what_they_are(name: str) -> None:
     year = YEARS.get(name, 2021)
@@ -124,6 +132,8 @@ def test_images_say_what_they_are(name: str) -> None:
 
 
 YEARS = {
+    **{f"LANDSAT/LT04/C02/{level}": 1990 for level in ("T1", "T1_L2", "T1_TOA")},
+    **{f"LANDSAT/LT05/C02/{level}": 2005 for level in ("T1", "T1_L2", "T1_TOA")},
     "COPERNICUS/DEM/GLO30": 2010,
     "COPERNICUS/DEM/GLO30_2024_1": 2010,
     "ESA/WorldCover/v100": 2020,
@@ -200,7 +210,7 @@ def test_continuing_collections_end_shortly_before_the_day(until: date) -> None:
         "MODIS/061/MCD12Q1": 800,
         "NOAA/VIIRS/DNB/MONTHLY_V1/VCMSLCFG": 62,
     }
-    ended = ("COPERNICUS/DEM/", "ESA/", "MODIS/006/", "USGS/")
+    ended = ("COPERNICUS/DEM/", "ESA/", "LANDSAT/LE07/", "LANDSAT/LT", "MODIS/006/", "USGS/")
     for name in COLLECTIONS:
         if name.startswith(ended):
             continue
@@ -346,14 +356,37 @@ def test_landsat_passes_on_the_published_days() -> None:
     assert STORE.get("LANDSAT/LC08/C02/T1_L2/LC08_044034_20140318") is not None
     assert STORE.get("LANDSAT/LC08/C02/T1_L2/LC08_041027_20150604") is not None
     assert STORE.get("LANDSAT/LC08/C02/T1_L2/LC08_044034_20140403") is not None
-    assert STORE.get("LANDSAT/LC08/C02/T1_L2/LC08_044034_20140319") is None
-    assert STORE.get("LANDSAT/LC09/C02/T1_L2/LC09_044034_20140326") is None
+    passes = STORE.get("LANDSAT/LC08/C02/T1_L2").images(Query(equals={"WRS_PATH": 44, "WRS_ROW": 34}))
+    assert [image.properties["system:index"] for image in islice(passes, 3, 5)] == [
+        "LC08_044034_20130518", "LC08_044034_20130603",
+    ]  # fmt: skip
+    assert STORE.get("LANDSAT/LC09/C02/T1_L2/LC09_044034_20140326") is None  # before its launch
+
+
+def test_sentinel_2_is_found_by_the_names_of_real_images() -> None:
+    """The images of geedim's tests, over South Africa."""
+    for name, day in (
+        ("S2_SR_HARMONIZED/20191229T081239_20191229T083040_T34HEJ", "2019-12-29"),
+        ("S2_HARMONIZED/20210216T081011_20210216T083703_T34HEJ", "2021-02-16"),
+    ):
+        image = STORE.get(f"COPERNICUS/{name}")
+        assert isinstance(image, ImageAsset)
+        assert image.properties["MGRS_TILE"] == "34HEJ"
+        moment = datetime.fromtimestamp(image.properties["system:time_start"] / 1000, tz=timezone.utc)
+        assert f"{moment:%Y-%m-%d}" == day
+        assert image.footprint.contains(shapely.Point(21.64, -33.45))
+    assert STORE.get("COPERNICUS/S2_SR_HARMONIZED/20191329T081239_20191229T083040_T34HEJ") is None
+    assert STORE.get("COPERNICUS/S2_SR_HARMONIZED/20101229T081239_20101229T083040_T34HEJ") is None
 
 
 @pytest.mark.parametrize(
     "name",
     [
         "LC08/C02/T1_L2/LC08_173083_20180217",  # of geedim's tests, in South Africa
+        "LC09/C02/T1_L2/LC09_043034_20211116",  # of Xee's, before the satellite had reached its orbit
+        "LT04/C02/T1_L2/LT04_173083_19880310",
+        "LT05/C02/T1_TOA/LT05_031034_20110619",
+        "LE07/C02/T1/LE07_173083_20220119",  # after it had left its orbit
         "LC09/C02/T1_L2/LC09_173083_20220308",
         "LC09/C02/T1_L2/LC09_173083_20221205",
         "LC09/C02/T1_L2/LC09_173083_20230106",

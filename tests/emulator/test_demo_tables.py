@@ -20,7 +20,7 @@ from eechips.emulator.model import FeatureRow, Query
 STORE = DemoStore(date(2025, 1, 1))
 COLORADO = shapely.box(-109.05, 37.0, -102.05, 41.0)
 LEVELS = tuple(f"FAO/GAUL/2015/level{n}" for n in range(3))
-TABLES = (*LEVELS, "RESOLVE/ECOREGIONS/2017", "TIGER/2018/States")
+TABLES = (*LEVELS, "RESOLVE/ECOREGIONS/2017", "TIGER/2018/States", "USDOS/LSIB_SIMPLE/2017")
 
 
 @cache
@@ -158,3 +158,26 @@ def test_places_come_back_from_the_bent_plane() -> None:
     ux, uy = land_character.unbend(bx[0], by[0])
     assert np.abs(ux - x).max() < 60.0
     assert np.abs(uy - y).max() < 60.0
+
+
+def test_countries_of_lsib_are_those_of_gaul_by_their_codes() -> None:
+    simple = {
+        row.properties["country_co"]: row for row in rows("USDOS/LSIB_SIMPLE/2017") if row.properties["country_co"]
+    }
+    assert len(simple) >= 120
+    for code, name, region, longitude, latitude in (
+        ("KE", "Kenya", "Africa", 37.9, 0.2), ("US", "United States", "North America", -98.6, 39.8),
+        ("BR", "Brazil", "South America", -51.9, -10.8), ("FR", "France", "Europe", 2.5, 46.6),
+    ):  # fmt: skip
+        row = simple[code]
+        assert (row.properties["country_na"], row.properties["wld_rgn"]) == (name, region)
+        assert row.geometry is not None
+        assert row.geometry.distance(shapely.Point(longitude, latitude)) < 1.0
+    assert len(rows("USDOS/LSIB/2017")) == len(rows("FAO/GAUL/2015/level0"))
+
+
+def test_areas_of_tiger_are_those_of_the_shapes() -> None:
+    geod = Geod(ellps="WGS84")
+    for row in rows("TIGER/2018/States")[:12]:
+        area, _ = geod.geometry_area_perimeter(row.geometry)
+        assert row.properties["ALAND"] == pytest.approx(abs(area), rel=0.01)

@@ -1,5 +1,7 @@
 """Draw countries, states and counties: FAO/GAUL/2015 levels 0 to 2, the same simplified to 500 m, TIGER's of two years.
 
+USDOS/LSIB_SIMPLE/2017 and USDOS/LSIB/2017 have the same countries.
+
 The conterminous states have the atlas's outlines, with rivers' and ridges' wiggles on every edge that is neither a
 meridian nor a parallel; their counties are cells of scattered seats. Elsewhere districts are such cells, put together
 to provinces and those to countries by the nearest place that the atlas names. Only Colorado is as the law has it; no
@@ -52,6 +54,44 @@ _POSTAL = (
     "Pennsylvania PA 42,Rhode Island RI 44,South Carolina SC 45,South Dakota SD 46,Tennessee TN 47,Texas TX 48,"
     "Utah UT 49,Vermont VT 50,Virginia VA 51,Washington WA 53,West Virginia WV 54,Wisconsin WI 55,Wyoming WY 56"
 )
+
+
+# FIPS 10-4 codes of countries by the regions of LSIB: https://en.wikipedia.org/wiki/List_of_FIPS_country_codes
+_REGIONS = {
+    "Africa": (
+        "Algeria AG,Angola AO,Benin BN,Botswana BC,Burkina Faso UV,Burundi BY,Cameroon CM,Chad CD,Egypt EG,Eritrea ER,"
+        "Ethiopia ET,Gabon GB,Ghana GH,Guinea GV,Kenya KE,Lesotho LT,Liberia LI,Libya LY,Madagascar MA,"
+        "Malawi MI,Mali ML,Mauritania MR,Morocco MO,Mozambique MZ,Namibia WA,Niger NG,Nigeria NI,Rwanda RW,"
+        "Senegal SG,Sierra Leone SL,Somalia SO,South Africa SF,South Sudan OD,Sudan SU,Tanzania TZ,Togo TO,"
+        "Tunisia TS,Uganda UG,Zambia ZA,Zimbabwe ZI"
+    ),
+    "Australia": "Australia AS",
+    "Caribbean": "Cuba CU,Dominican Republic DR,Haiti HA,Jamaica JM",
+    "Central America": "Belize BH,Costa Rica CS,El Salvador ES,Guatemala GT,Honduras HO,Nicaragua NU,Panama PM",
+    "Central Asia": "Kazakhstan KZ,Kyrgyzstan KG,Tajikistan TI,Turkmenistan TX,Uzbekistan UZ",
+    "E Asia": "China CH,Japan JA,Mongolia MG",
+    "Europe": (
+        "Albania AL,Austria AU,Belarus BO,Belgium BE,Bulgaria BU,Croatia HR,Denmark DA,Estonia EN,Finland FI,France FR,"
+        "Germany GM,Greece GR,Hungary HU,Iceland IC,Ireland EI,Italy IT,Latvia LG,Lithuania LH,Luxembourg LU,"
+        "Moldova MD,Netherlands NL,Norway NO,Poland PL,Portugal PO,Romania RO,Serbia RI,Slovakia LO,"
+        "Slovenia SI,Spain SP,Sweden SW,Switzerland SZ,Ukraine UP,United Kingdom UK"
+    ),
+    "N Asia": "Russia RS",
+    "North America": "Canada CA,Mexico MX,United States US",
+    "Oceania": "New Zealand NZ,Papua New Guinea PP",
+    "S Asia": "Afghanistan AF,Bangladesh BG,Bhutan BT,India IN,Nepal NP,Pakistan PK,Sri Lanka CE",
+    "SE Asia": "Cambodia CB,Indonesia ID,Malaysia MY,Philippines RP,Thailand TH,Vietnam VM",
+    "SW Asia": (
+        "Armenia AM,Azerbaijan AJ,Cyprus CY,Georgia GG,Iran IR,Iraq IZ,Israel IS,Jordan JO,Kuwait KU,Lebanon LE,"
+        "Oman MU,Qatar QA,Saudi Arabia SA,Syria SY,Turkey TU,Yemen YM"
+    ),
+    "South America": (
+        "Argentina AR,Bolivia BL,Brazil BR,Chile CI,Colombia CO,Ecuador EC,Guyana GY,Paraguay PA,Peru PE,Suriname NS,"
+        "Uruguay UY,Venezuela VE"
+    ),
+}
+
+_LSIB_NAMES = {USA: _ATLAS_USA, "Russian Federation": "Russia", "Myanmar": "Burma", "Lao PDR": "Laos"}
 
 
 @dataclass(frozen=True)
@@ -318,9 +358,16 @@ def tiger_states() -> demo_tables.Rows:
             "NAME": name,
             "STATEFP": code,
             "STUSPS": postal,
+            **_land_area(shapes[name]),
         }
         result.append(FeatureRow(demo_tables.index_of(len(result)), shapes[name], properties))
     return tuple(result)
+
+
+def _land_area(shape: shapely.Geometry) -> dict[str, int]:
+    """Return the columns of TIGER on areas, square metres: all is land. On a sphere with the area of the Earth."""
+    plane = shapely.transform(shape, lambda at: np.column_stack((np.radians(at[:, 0]), np.sin(np.radians(at[:, 1])))))
+    return {"ALAND": round(float(shapely.area(plane)) * 6_371_007.2**2), "AWATER": 0}
 
 
 @cache
@@ -343,6 +390,7 @@ def tiger_counties() -> demo_tables.Rows:
             "GEOID": f"{state}{number}",
             "INTPTLAT": f"{inside.y:+.7f}",
             "INTPTLON": f"{inside.x:+.7f}",
+            **_land_area(row.geometry),
             "LSAD": "06",
             "MTFCC": "G4020",
             "NAME": name,
@@ -351,6 +399,23 @@ def tiger_counties() -> demo_tables.Rows:
         }
         result.append(FeatureRow(demo_tables.index_of(len(result)), row.geometry, properties))
     return tuple(result)
+
+
+@cache
+def lsib(is_simple: bool) -> demo_tables.Rows:
+    """Return the countries as in LSIB. Codes and regions are those of the larger ones; others have none."""
+    known = {
+        entry.rpartition(" ")[0]: (entry.rpartition(" ")[2], region)
+        for region, entries in _REGIONS.items()
+        for entry in entries.split(",")
+    }
+    rows = []
+    for row in gaul(0):
+        name = _LSIB_NAMES.get(row.properties["ADM0_NAME"], row.properties["ADM0_NAME"])
+        code, region = known.get(name, ("", ""))
+        names = {"country_co": code, "country_na": name, "wld_rgn": region} if is_simple else {"COUNTRY_NA": name}
+        rows.append(FeatureRow(row.index, row.geometry, names))
+    return tuple(rows)
 
 
 def _columns(level: int) -> dict[str, str]:
@@ -368,21 +433,27 @@ def _columns(level: int) -> dict[str, str]:
 
 
 def gaul_tables() -> tuple[demo_tables.DemoTable, ...]:
-    """Return the six tables of GAUL, and TIGER's states and counties."""
+    """Return the six tables of GAUL, the countries of LSIB, and TIGER's states and counties."""
     result: list[demo_tables.DemoTable] = []
+    for name, is_simple, title in (
+        ("LSIB_SIMPLE", True, "LSIB 2017: Large Scale International Boundary Polygons, Simplified"),
+        ("LSIB", False, "LSIB 2017: Large Scale International Boundary Polygons, Detailed"),
+    ):
+        fields = ("country_co", "country_na", "wld_rgn") if is_simple else ("COUNTRY_NA",)
+        drawn: Callable[[], demo_tables.Rows] = partial(lsib, is_simple)
+        result.append(demo_tables.DemoTable(f"USDOS/{name}/2017", dict.fromkeys(fields, "String"), drawn, title))
     for folder, suffix in (("FAO/GAUL", ""), ("FAO/GAUL_SIMPLIFIED_500m", " 500m Simplified")):
         for level, what in enumerate(("Country Boundaries", "First-Level Units", "Second-Level Units")):
             draw: Callable[[], demo_tables.Rows] = partial(gaul, level)
             title = f"FAO GAUL{suffix}: Global Administrative Unit Layers 2015, {what}"
             result.append(demo_tables.DemoTable(f"{folder}/2015/level{level}", _columns(level), draw, title))
     names = ("FUNCSTAT", "GEOID", "INTPTLAT", "INTPTLON", "LSAD", "MTFCC", "NAME", "STATEFP", "STUSPS")
-    columns = dict.fromkeys(names, "String")
-    county = ("CLASSFP", "COUNTYFP", *names[:-1], "NAMELSAD")
+    areas = dict.fromkeys(("ALAND", "AWATER"), "Long")
+    columns = {**areas, **dict.fromkeys(names, "String")}
+    county = {**areas, **dict.fromkeys(("CLASSFP", "COUNTYFP", *names[:-1], "NAMELSAD"), "String")}
     for year in (2016, 2018):
         title = f"TIGER: US Census States {year}"
         result.append(demo_tables.DemoTable(f"TIGER/{year}/States", columns, tiger_states, title))
         title = f"TIGER: US Census Counties {year}"
-        result.append(
-            demo_tables.DemoTable(f"TIGER/{year}/Counties", dict.fromkeys(county, "String"), tiger_counties, title)
-        )
+        result.append(demo_tables.DemoTable(f"TIGER/{year}/Counties", county, tiger_counties, title))
     return tuple(result)

@@ -18,6 +18,7 @@ from eechips.emulator.demo import (
     hls,
     landsat,
     landsat_level1,
+    landsat_tm,
     modis,
     modis_landcover,
     night_lights,
@@ -45,6 +46,9 @@ class DemoCollection(CollectionAsset, Protocol):
 
 DemoAsset = DemoCollection | DemoTable | ImageAsset
 
+_OTHER_IDS = {"srtm90_v4": "CGIAR/SRTM90_V4"}
+"""Ids from before folders that Earth Engine still answers, and those of today."""
+
 
 @cache
 def catalogue(until: date) -> Mapping[str, DemoAsset]:
@@ -61,6 +65,7 @@ def catalogue(until: date) -> Mapping[str, DemoAsset]:
         *sentinel2.collections(until),
         *landsat.collections(until),
         *landsat_level1.collections(until),
+        *landsat_tm.collections(until),
         *hls.collections(until),
         *us_landcover.collections(until),
         *elevation.images(),
@@ -93,8 +98,8 @@ class DemoStore:
     def get(self, asset_id: str) -> Asset | None:
         """See ``AssetStore.get``."""
         known = catalogue(self.until)
-        if asset_id in known:
-            return cast("Asset", known[asset_id])
+        if (name := _OTHER_IDS.get(asset_id, asset_id)) in known:
+            return cast("Asset", known[name])
         parent, _, index = asset_id.rpartition("/")
         if parent in known:
             collection = known[parent]

@@ -1,5 +1,8 @@
 """LANDSAT/LC08/C02/T1_L2 and LANDSAT/LC09/C02/T1_L2: surface reflectance and temperature, scene by scene.
 
+Searches find scenes at intervals of 16 days. The name of a scene of any other day is answered as well: satellites left
+their usual orbit for months, and only their archive has the list.
+
 Bands, scales, offsets and bits: https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LC08_C02_T1_L2
 """
 
@@ -39,7 +42,6 @@ _REFLECTANCE = {
 }
 # Band and constant value of those that say little.
 _PLAIN = {
-    "SR_QA_AEROSOL": 96,
     "ST_ATRAN": 8600,
     "ST_CDIST": 1200,
     "ST_DRAD": 700,
@@ -68,6 +70,8 @@ BANDS = (
 _CLOUD = {"swir1": 0.42, "swir2": 0.34}
 # Values of QA_PIXEL in the format guide: clear land, water, snow, cloud, cloud shadow.
 _CLEAR, _WATER, _SNOW, _OPAQUE, _SHADOW = 21824, 21952, 30048, 22280, 23888
+# Values of SR_QA_AEROSOL, all interpolated: little, some, much aerosol. Clouds make much of it.
+_LITTLE, _SOME, _MUCH = 96, 160, 224
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,8 @@ class LandsatOverpass:
                 values[n] = self._warmth(ground, clouds)
             elif name == "QA_PIXEL":
                 values[n] = _quality(ground, clouds)
+            elif name == "SR_QA_AEROSOL":
+                values[n] = np.where(clouds.cloud > 0.3, _MUCH, np.where(clouds.cloud > 0.02, _SOME, _LITTLE))
             else:
                 values[n] = _PLAIN[name]
         return values, None
@@ -139,10 +145,10 @@ def _quality(ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArra
 
 @dataclass(frozen=True, slots=True)
 class Landsat(ImageSearch):
-    """A ``CollectionAsset``: one of the two satellites.
+    """A ``CollectionAsset``: one of the satellites.
 
     Attributes:
-        number: 8 or 9.
+        number: of the satellite.
         first: no image is older.
         shift: days by which it follows Landsat 8.
         until: the first day without an image.
@@ -154,9 +160,14 @@ class Landsat(ImageSearch):
     until: date
 
     @property
+    def prefix(self) -> str:
+        """What the names of its scenes begin with: sensor and satellite."""
+        return f"LC{self.number:02d}"
+
+    @property
     def id(self) -> str:
         """The full Earth Engine id."""
-        return f"LANDSAT/LC{self.number:02d}/C02/T1_L2"
+        return f"LANDSAT/{self.prefix}/C02/T1_L2"
 
     @property
     def title(self) -> str:
@@ -181,8 +192,8 @@ class Landsat(ImageSearch):
                     yield self.make_image(scene, when)
 
     def image(self, index: str) -> ImageAsset | None:
-        """Return the image of that ``system:index``, or None."""
-        match = re.fullmatch(rf"LC{self.number:02d}_(\d{{3}})(\d{{3}})_(\d{{8}})", index)
+        """Return the image of that ``system:index``, or None: of any day of the mission."""
+        match = re.fullmatch(rf"{self.prefix}_(\d{{3}})(\d{{3}})_(\d{{8}})", index)
         if match is None:
             return None
         scene = WrsScene(int(match[1]), int(match[2]))
@@ -190,7 +201,7 @@ class Landsat(ImageSearch):
             when = datetime.strptime(match[3], "%Y%m%d").date()
         except ValueError:
             return None
-        if not wrs.known(scene) or not self.first <= when < self.until or (when - self._phase(scene)).days % _CYCLE:
+        if not wrs.known(scene) or not self.first <= when < self.until:
             return None
         return self.make_image(scene, when)
 
@@ -221,12 +232,12 @@ class Landsat(ImageSearch):
             for dtype, smooth in (("uint16", True), ("uint16", False), ("uint8", False), ("int16", False))
         }
         moment = moment_of(scene, when)
-        index = f"LC{self.number:02d}_{scene.name}_{when:%Y%m%d}"
+        index = f"{self.prefix}_{scene.name}_{when:%Y%m%d}"
         azimuth, zenith = cloud_cover.sun(latitude, when)
         cloudy = round(
             cloud_cover.cover_percent(*cloud_cover.square(longitude, latitude, 180_000.0), when, overpass.share), 2
         )
-        product = f"LC{self.number:02d}_L2SP_{scene.name}_{when:%Y%m%d}_{when + timedelta(days=12):%Y%m%d}_02_T1"
+        product = f"{self.prefix}_L2SP_{scene.name}_{when:%Y%m%d}_{when + timedelta(days=12):%Y%m%d}_02_T1"
         properties: dict[str, Any] = {
             "system:index": index,
             "system:time_start": _milliseconds(moment),
@@ -239,7 +250,7 @@ class Landsat(ImageSearch):
             "IMAGE_QUALITY_OLI": 9,
             "L1_LANDSAT_PRODUCT_ID": product.replace("L2SP", "L1TP"),
             "LANDSAT_PRODUCT_ID": product,
-            "LANDSAT_SCENE_ID": f"LC{self.number}{scene.name}{when:%Y%j}LGN00",
+            "LANDSAT_SCENE_ID": f"{self.prefix[:2]}{self.number}{scene.name}{when:%Y%j}LGN00",
             "PROCESSING_LEVEL": "L2SP",
             "SCENE_CENTER_TIME": f"{moment:%H:%M:%S}.0000000Z",
             "SENSOR_ID": "OLI_TIRS",

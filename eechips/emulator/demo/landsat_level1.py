@@ -124,7 +124,7 @@ def _surface_band(name: str) -> str | None:
     return "ST_B10" if name in _THERMAL else "QA_PIXEL" if name == "QA_PIXEL" else None
 
 
-def _panchromatic(grid: PixelGrid) -> PixelGrid:
+def panchromatic(grid: PixelGrid) -> PixelGrid:
     """Return the grid of the band of 15 m: its corner pixels have the same centres as the corner pixels of 30 m."""
     edge = grid.transform.a / 2
     corner = (grid.transform.c + edge / 2, grid.transform.f - edge / 2)
@@ -155,7 +155,7 @@ class LandsatLevel1(Landsat):
     @property
     def id(self) -> str:
         """The full Earth Engine id."""
-        return f"LANDSAT/LC{self.number:02d}/C02/T1{'' if self.is_raw else '_TOA'}"
+        return f"LANDSAT/{self.prefix}/C02/T1{'' if self.is_raw else '_TOA'}"
 
     @property
     def title(self) -> str:
@@ -173,7 +173,7 @@ class LandsatLevel1(Landsat):
         bands = []
         for position, name in enumerate(BANDS):
             dtype, smooth = _stored(name, is_raw=self.is_raw)
-            own = _panchromatic(grid) if name == "B8" else grid
+            own = panchromatic(grid) if name == "B8" else grid
             source = sources.setdefault((dtype, smooth, own), PaintedSource(own, overpass, dtype, smooth, points))
             bands.append(BandInfo(name, PixelType.of(dtype), own, source, position))
         properties = {k: v for k, v in surface.properties.items() if k not in _SURFACE_ONLY}

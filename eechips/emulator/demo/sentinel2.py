@@ -6,6 +6,8 @@ same images as their harmonized versions, with 1000 added to the reflectances fr
 Bands, scales and properties: https://developers.google.com/earth-engine/datasets/catalog/COPERNICUS_S2_SR_HARMONIZED,
 https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_CLOUD_SCORE_PLUS_V1_S2_HARMONIZED,
 https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_DYNAMICWORLD_V1
+
+Searches find a pass every fifth day. Images of other moments are found by their names.
 """
 
 from __future__ import annotations
@@ -218,6 +220,24 @@ class CloudScore:
 
 
 @dataclass(frozen=True, slots=True)
+class CloudProbability:
+    """Band probability: 0 where there is no cloud, up to 100 under opaque ones."""
+
+    seen: Sentinel2Overpass
+
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
+        """See ``painted_source.PaintedScene``."""
+        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.share)
+        likely = np.float32(2.0) + np.float32(97.0) * np.sqrt(np.clip(clouds.cloud, 0.0, 1.0))
+        return np.stack([likely] * len(bands)), None
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """See ``painted_source.PaintedScene``."""
+        stored: npt.NDArray[np.uint8] = np.clip(np.rint(values), 0, 100).astype(np.uint8)
+        return stored
+
+
+@dataclass(frozen=True, slots=True)
 class DynamicWorld:
     """Probabilities of nine classes, and the label; masked under clouds and shadows."""
 
@@ -314,7 +334,7 @@ class Product(ImageSearch):
 
     id: str
     title: str
-    kind: Literal["reflectance", "score", "world"]
+    kind: Literal["reflectance", "score", "probability", "world"]
     until: date
     first: date = FIRST
     at_top: bool = False
@@ -346,21 +366,22 @@ class Product(ImageSearch):
                         yield image
 
     def image(self, index: str) -> ImageAsset | None:
-        """Return the image of that ``system:index``, or None."""
+        """Return the image of that ``system:index``, or None.
+
+        The name of an image of any moment of the mission is answered: only the archive has the list of them.
+        """
         match = _NAME.fullmatch(index)
         tile = mgrs.named(match[3]) if match else None
         if match is None or tile is None:
             return None
         try:
-            seen = datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc)
+            seen, made = (
+                datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc) for text in match.group(1, 2)
+            )
         except ValueError:
             return None
-        for days in (-1, 0, 1):
-            when = seen.date() + timedelta(days=days)
-            granule = pass_over(tile, when) if self.first <= when < self.until else None
-            if granule is not None and granule.index == index:
-                return self._image(granule)
-        return None
+        granule = Granule(seen, made, tile)
+        return self._image(granule) if self.first <= granule.when < self.until else None
 
     def _image(self, granule: Granule) -> ImageAsset | None:
         return _image(self, granule)
@@ -370,6 +391,7 @@ class Product(ImageSearch):
         make: Mapping[str, Callable[[Granule], tuple[tuple[BandInfo, ...], dict[str, Any]] | None]] = {
             "reflectance": self._reflectance,
             "score": _score,
+            "probability": _probability,
             "world": _world,
         }
         made = make[self.kind](granule)
@@ -478,6 +500,11 @@ def _score(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
     return bands, {"MGRS_TILE": granule.tile.name, "SOURCE_PRODUCT_ID": granule.index}
 
 
+def _probability(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
+    source = PaintedSource(granule.tile.grid(10), CloudProbability(granule.overpass), "uint8")
+    return (BandInfo("probability", PixelType("int", 0, 255), source.grid, source, 0),), {}
+
+
 def _world(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]] | None:
     """Return only made of images with at most 35 per cent of clouds."""
     if granule.cloudy > 35.0:
@@ -508,6 +535,7 @@ def collections(until: date) -> tuple[Product, ...]:
         Product("COPERNICUS/S2_HARMONIZED", f"Harmonized {top}", "reflectance", until, FIRST_TOP, at_top=True),
         Product("COPERNICUS/S2_SR", surface, "reflectance", until, is_harmonized=False),
         Product("COPERNICUS/S2_SR_HARMONIZED", f"Harmonized {surface}", "reflectance", until),
+        Product("COPERNICUS/S2_CLOUD_PROBABILITY", "Sentinel-2: Cloud Probability", "probability", until, FIRST_TOP),
         Product("GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", "Cloud Score+ S2_HARMONIZED V1", "score", until, FIRST_TOP),
         Product("GOOGLE/DYNAMICWORLD/V1", "Dynamic World V1", "world", until, FIRST_TOP),
     )
