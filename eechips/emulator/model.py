@@ -101,6 +101,8 @@ class ImageAsset:
             (milliseconds since 1970). ``system:footprint`` is left out: it is made from ``footprint``.
         footprint: outline in longitude and latitude.
         version: microseconds since 1970, as Earth Engine prints it.
+        is_composite: whether Earth Engine computes it on request: it then has no extent, no outline and no scale of
+            its own.
     """
 
     id: str
@@ -108,6 +110,7 @@ class ImageAsset:
     properties: Mapping[str, Any]
     footprint: BaseGeometry
     version: int = 0
+    is_composite: bool = False
 
 
 @dataclass(frozen=True, slots=True)

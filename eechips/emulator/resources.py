@@ -64,7 +64,8 @@ def asset_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
             found[name] = _stamp(asset.properties[key])
     if isinstance(asset, ImageAsset):
         found["updateTime"] = _stamp(asset.version / 1000)
-        found["geometry"] = geojson(Geometry(asset.footprint, geodesic=True))
+        if not asset.is_composite:
+            found["geometry"] = geojson(Geometry(asset.footprint, geodesic=True))
         found["bands"] = [_band(band_json(band)) for band in stored_image(asset).bands]
     return found
 
@@ -94,9 +95,10 @@ def _band(band: dict[str, Any]) -> dict[str, Any]:
     limits = {k: kind[k] for k in ("min", "max") if k in kind}
     if limits:
         data_type["range"] = limits
-    width, height = band["dimensions"]
     crs = {"crsCode": band["crs"]} if "crs" in band else {"crsWkt": band["crs_wkt"]}
-    grid = {**crs, "dimensions": {"width": width, "height": height}, "affineTransform": transform}
+    grid = {**crs, "affineTransform": transform}
+    if "dimensions" in band:
+        grid["dimensions"] = dict(zip(("width", "height"), band["dimensions"], strict=True))
     return {"id": band["id"], "dataType": data_type, "grid": grid}
 
 
@@ -123,7 +125,13 @@ def find_image(name: str, context: Context) -> Image:
 
 
 def list_assets(request: ServiceRequest, context: Context) -> ServiceResponse:
-    """``assets.listAssets`` and ``projects.listAssets``: the children of a folder, collection or project."""
+    """``assets.listAssets`` and ``projects.listAssets``: the children of a folder, collection or project.
+
+    Raises:
+        InvalidError: if the asset is of another type. Programs tell collections by it.
+    """
+    if not _PROJECT.fullmatch(request.name) and kind_of(_find(request.name, context)) in ("IMAGE", "TABLE"):
+        raise InvalidError(f"Asset '{request.name}' is neither a Folder nor an ImageCollection.")
     children = _images if _is_collection(request.name, context) else _folder
     return _listed("assets", children, request, context)
 

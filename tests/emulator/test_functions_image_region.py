@@ -303,11 +303,12 @@ class TestThroughTheGraph:
 class TestVectors:
     LABELS = np.array([[1, 1, 2, 2, 2], [1, 3, 3, 2, 1], [3, 3, 1, 1, 1], [4, 4, 4, 1, 4]], dtype=np.uint8)
 
-    def vectors(self, reducer: Ready | None = None, **more: Any) -> list[Feature]:
+    def vectors(self, reducer: Ready | None = None, *, is_single: bool = False, **more: Any) -> list[Feature]:
         grid = PixelGrid(UTM.crs, UTM.transform, 5, 4)
         extra = np.arange(20, dtype=np.int16).reshape(4, 5)
         image = asset(np.stack([self.LABELS.astype(np.int16), extra]), grid)
-        chosen = stored() if reducer is not None else invoke("Image.select", input=stored(), bandSelectors=[0])
+        one = reducer is None or is_single
+        chosen = invoke("Image.select", input=stored(), bandSelectors=[0]) if one else stored()
         given_reducer = {} if reducer is None else {"reducer": reducer}
         found: list[Feature] = list(
             evaluate(invoke("Image.reduceToVectors", image=chosen, **given_reducer, **more), image)
@@ -317,6 +318,8 @@ class TestVectors:
     def test_segments_and_counts(self) -> None:
         found = [(f.properties["label"], f.properties["count"]) for f in self.vectors()]
         assert found == [(1, 3), (2, 4), (3, 4), (1, 5), (4, 3), (4, 1)]
+        stated = self.vectors(invoke("Reducer.countEvery"), is_single=True)
+        assert [(f.properties["label"], f.properties["count"]) for f in stated] == found
         four = [(f.properties["label"], f.properties["count"]) for f in self.vectors(eightConnected=False)]
         assert sorted(four) == sorted([(1, 3), (2, 4), (3, 4), (1, 5), (4, 3), (4, 1)])
 

@@ -19,6 +19,7 @@ from eechips.emulator.model import FolderAsset, ImageAsset, PixelWindow, Query
 from eechips.emulator.pixels.pixel_grid import transformer
 from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.stubs.catalogue_bands import NameSource
+from eechips.emulator.stubs.known_datasets import KnownSource, entries
 from eechips.emulator.stubs.stub_bands import plan_band
 from eechips.emulator.stubs.stub_images import StubCollection
 from eechips.emulator.stubs.stub_store import StubStore, open_sources
@@ -94,10 +95,12 @@ def test_with_the_demo_planet_they_are_eight_hundred_datasets() -> None:
 
 
 def test_every_dataset_that_is_known_by_name_has_its_bands_and_pixels() -> None:
-    names = NameSource()
-    described = [dataset for dataset in map(names.find, RECORDS.ids()) if dataset is not None]
+    known = KnownSource()
+    described = [dataset for dataset in map(known.find, NameSource().ids()) if dataset is not None]
     assert len(described) >= 700
     for dataset in described:
+        if dataset.id in PAINTED:
+            continue
         image = image_of(RECORDS, dataset.id)
         stated = datasets.find_dataset(dataset.id)
         assert {band.name for band in image.bands} == {
@@ -107,6 +110,83 @@ def test_every_dataset_that_is_known_by_name_has_its_bands_and_pixels() -> None:
         limits = plan_band(dataset.bands[0], dataset.id)
         values = read(image, band.name, 4).astype(float)
         assert stated is not None or (limits.low <= values.min() <= values.max() <= limits.high), dataset.id
+
+
+def indexes(name: str, *times: tuple[int, int, int]) -> list[str]:
+    """Return the indexes of a collection's images between two days."""
+    collection = RECORDS.get(name)
+    assert isinstance(collection, StubCollection)
+    start, end = (millis(*time) for time in times)
+    return [image.properties["system:index"] for image in collection.images(Query(start=start, end=end))]
+
+
+def test_images_of_modis_are_counted_anew_each_year() -> None:
+    assert indexes("MODIS/061/MOD09A1", (2000, 2, 1), (2000, 3, 1)) == ["2000_02_18", "2000_02_26"]
+    assert indexes("MODIS/061/MOD09A1", (2019, 12, 20), (2020, 1, 20)) == [
+        "2019_12_27",
+        "2020_01_01",
+        "2020_01_09",
+        "2020_01_17",
+    ]
+    # Aqua's 16 days begin eight days after Terra's.
+    assert indexes("MODIS/061/MYD13Q1", (2019, 12, 1), (2020, 2, 1)) == [
+        "2019_12_11",
+        "2019_12_27",
+        "2020_01_09",
+        "2020_01_25",
+    ]
+    assert indexes("MODIS/061/MCD15A3H", (2020, 1, 1), (2020, 1, 10)) == ["2020_01_01", "2020_01_05", "2020_01_09"]
+    assert indexes("MODIS/061/MCD64A1", (2020, 1, 1), (2020, 4, 1)) == ["2020_01_01", "2020_02_01", "2020_03_01"]
+    assert len(indexes("MODIS/061/MOD09A1", (2001, 1, 1), (2024, 1, 1))) == 23 * 46
+
+
+def test_pentads_are_six_a_month() -> None:
+    found = indexes("UCSB-CHG/CHIRPS/PENTAD", (2020, 2, 1), (2020, 3, 5))
+    assert found == [f"202002{day:02d}" for day in range(1, 27, 5)] + ["20200301"]
+
+
+def test_images_have_the_names_of_their_datasets() -> None:
+    for name in (
+        "USGS/NLCD/NLCD2016", "IDAHO_EPSCOR/GRIDMET/20200704", "JRC/GSW1_4/MonthlyHistory/2015_03",
+        "NOAA/DMSP-OLS/NIGHTTIME_LIGHTS/F182012", "NASA/GPM_L3/IMERG_V06/20190101003000",
+        "CIESIN/GPWv411/GPW_Population_Density/gpw_v4_population_density_rev11_2015_30_sec",
+        "LANDSAT/COMPOSITES/C02/T1_L2_8DAY_NDVI/20211211", "LARSE/GEDI/GEDI02_A_002_MONTHLY/202112_018E_036S",
+    ):  # fmt: skip
+        image = RECORDS.get(name)
+        assert isinstance(image, ImageAsset), name
+        assert image.properties["system:index"] == name.rpartition("/")[2]
+    tile = RECORDS.get("LARSE/GEDI/GEDI02_A_002_MONTHLY/202112_018E_036S")
+    assert tile.properties["system:time_start"] == millis(2021, 12, 1)  # type: ignore[union-attr]
+    assert RECORDS.get("LARSE/GEDI/GEDI02_A_002_MONTHLY/201112_018E_036S") is None
+    assert RECORDS.get("IDAHO_EPSCOR/GRIDMET/nothing") is None
+
+
+def test_tables_have_the_columns_of_their_datasets() -> None:
+    basins = RECORDS.get("WWF/HydroSHEDS/v1/Basins/hybas_6")
+    assert isinstance(basins, DemoTable)
+    assert {"HYBAS_ID", "UP_AREA", "PFAF_ID"} <= set(basins.columns)
+    rows = list(basins.rows(Query()))
+    assert len(rows) > 100
+    assert isinstance(rows[0].properties["HYBAS_ID"], int)
+    plants = RECORDS.get("WRI/GPPD/power_plants")
+    assert isinstance(plants, DemoTable)
+    assert {row.geometry.geom_type for row in plants.rows(Query()) if row.geometry} == {"Point"}
+
+
+def test_every_fact_is_of_a_dataset() -> None:
+    ids = [*PAINTED, *KnownSource().ids()]
+    unused = [entry.patterns for entry in entries() if not any(entry.matches(each) for each in ids)]
+    assert unused == []
+
+
+def test_records_are_not_changed_by_facts() -> None:
+    for dataset in datasets.list_datasets():
+        found = KnownSource().find(dataset.id)
+        assert found is not None
+        assert [band.name for band in found.bands] == [band.name for band in dataset.bands]
+        assert [(band.scale, band.units) for band in found.bands] == [
+            (b.scale or 1.0, b.units or "") for b in dataset.bands
+        ]
 
 
 def test_a_collection_has_an_image_for_each_interval(described: StubStore) -> None:

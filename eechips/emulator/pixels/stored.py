@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.map_projection import Projection
+from eechips.emulator.map_projection import WGS84, Projection
 from eechips.emulator.model import BandInfo, ImageAsset, LazySequence, PixelWindow
 from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips.emulator.pixels.location import locate_once, parts_of
@@ -83,6 +83,9 @@ class Stored:
 
 def stored_image(asset: ImageAsset) -> Image:
     """Return the image of a stored asset; its bands are made when the asset's may be."""
+    if asset.is_composite:
+        unbounded = tuple(replace(band, projection=WGS84, extent=None, fixed=False) for band in _bands(asset))
+        return Image(unbounded, asset.properties, None, asset.id, asset.version)
     bands = _bands(asset) if isinstance(asset.bands, tuple) else LazySequence(lambda: _bands(asset))
     return Image(bands, asset.properties, Geometry(asset.footprint), asset.id, asset.version)
 

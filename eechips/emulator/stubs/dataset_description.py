@@ -31,10 +31,14 @@ class Column(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """Time from the start of an image to that of the next one: a number of units."""
+    """Time from the start of an image to that of the next one: a number of units.
+
+    Images of some days may be counted anew from the first day of each year or month, as those of MODIS are.
+    """
 
     number: int
     unit: TimeUnit
+    restart: Literal["year", "month"] | None = None
 
 
 # The interval in the id or title of a dataset.
@@ -42,8 +46,8 @@ _COUNTED = re.compile(r"(?<!\d)(\d{1,2})[- ]?(hour|day|month|year)", re.IGNORECA
 _NAMED: tuple[tuple[str, Interval], ...] = (
     (r"t3h\b", Interval(3, "hour")),
     (r"hourly", Interval(1, "hour")),
-    (r"pentad", Interval(5, "day")),
-    (r"dekad", Interval(10, "day")),
+    (r"pentad", Interval(5, "day", "month")),
+    (r"dekad", Interval(10, "day", "month")),
     (r"daily", Interval(1, "day")),
     (r"monthly", Interval(1, "month")),
     (r"yearly|annual", Interval(1, "year")),
@@ -106,6 +110,8 @@ class DatasetDescription:
         interval: of the images of a collection; None if it is not known.
         bounds: extent in degrees.
         is_point_table: whether the rows of the table are points.
+        index: ``system:index`` of an image, as of ``strftime``; None for one that follows the interval.
+        is_composite: see ``ImageAsset``.
     """
 
     id: str
@@ -118,3 +124,5 @@ class DatasetDescription:
     interval: Interval | None = None
     bounds: Bounds = GLOBE
     is_point_table: bool = False
+    index: str | None = None
+    is_composite: bool = False

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
 from typing import Any
@@ -38,6 +39,11 @@ _MINUTES: Mapping[str, int] = {"minute": 1, "hour": 60, "day": 1440}
 _FORMATS: Mapping[str, str] = {
     "minute": "%Y%m%dT%H%M", "hour": "%Y%m%dT%H", "day": "%Y%m%d", "month": "%Y%m", "year": "%Y",
 }  # fmt: skip
+_DATE = re.compile(
+    r"(?:(?<!\d)|(?<=F1\d))(?P<year>(?:19|20)\d\d)(?:[_-]?(?P<month>[01]\d)(?:[_-]?(?P<day>[0-3]\d))?)?(?!\d)"
+)
+"""A date in a name; that of a satellite of DMSP, such as F18, may precede it."""
+
 _YEAR = timedelta(days=366)
 _EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -130,6 +136,7 @@ class ImageMaker:
             properties=synthetic_label.marked(properties),
             footprint=self.footprint,
             version=synthetic_label.VERSION,
+            is_composite=self._dataset.is_composite,
         )
 
 
@@ -213,16 +220,39 @@ class StubCollection:
         return (self._image(number) for number in range(start, self.count()))
 
     def image(self, index: str) -> ImageAsset | None:
-        """Return the image of that ``system:index``, or None."""
+        """Return the image of that ``system:index``, or None.
+
+        An index of another form is answered if it names a date of the collection, as that of a tile does.
+        """
         try:
             time = datetime.strptime(index, self._format).replace(tzinfo=timezone.utc)
         except ValueError:
-            return None
+            return self._named_image(index)
         # An index may be rounded down: the image may begin within its minute, hour or day.
         number = self._number_at(max(time, self._start))
         for candidate in (number, number + 1):
             if 0 <= candidate < self.count() and self._index(candidate) == index:
                 return self._image(candidate)
+        return None
+
+    def _named_image(self, index: str) -> ImageAsset | None:
+        """Return an image of the first date that an index names, no coarser than the interval, if there is one."""
+        unit = self._interval.unit if self._interval is not None else "year"
+        needed = {"year": "year", "month": "month"}.get(unit, "day")
+        for match in _DATE.finditer(index):
+            if match[needed] is None:
+                continue
+            day = int(match["day"] or 1)
+            try:
+                time = datetime(int(match["year"]), int(match["month"] or 1), day, tzinfo=timezone.utc)
+            except ValueError:
+                continue
+            if match["day"] is None:
+                # The year of the first image may begin before it.
+                time = max(time, self._start) if time.year == self._start.year else time
+            if self._start <= time < self._end:
+                end = self._end if self._interval is None else self._time(self._number_at(time) + 1)
+                return self._maker.make(f"{self.id}/{index}", time, min(end, self._end))
         return None
 
     @cached_property
@@ -252,9 +282,29 @@ class StubCollection:
     @cached_property
     def _format(self) -> str:
         """Of ``system:index``: no finer than the interval."""
+        if self.dataset.index is not None:
+            return self.dataset.index
         if self._interval is None:
             return "%Y%m%d"
         return "%Y_%m_%d" if _SINUSOIDAL_IDS.match(self.id) else _FORMATS[self._interval.unit]
+
+    @cached_property
+    def _starts(self) -> tuple[datetime, ...]:
+        """The starts of images that are counted anew each year or month."""
+        assert self._interval is not None
+        count, _, restart = self._interval
+        is_yearly = restart == "year"
+        months = (1,) if is_yearly else range(1, 13)
+        # Images may be counted from another day than the first, as those of Aqua are.
+        first = self._start.timetuple().tm_yday - 1 if is_yearly else self._start.day - 1
+        found = []
+        for year in range(self._start.year, self._end.year + 1):
+            for month in months:
+                begin = datetime(year, month, 1, tzinfo=timezone.utc)
+                length = 365 if is_yearly else 30
+                days = range(first % count, length - (0 if is_yearly else count - 1), count)
+                found += [begin + timedelta(days=day) for day in days]
+        return tuple(start for start in found if self._start <= start < self._end)
 
     def _index(self, number: int) -> str:
         return self._time(number).strftime(self._format)
@@ -263,7 +313,9 @@ class StubCollection:
         """Return when an image begins: months and years begin on their first day, save in the first image."""
         if number <= 0 or self._interval is None:
             return self._start
-        count, unit = self._interval
+        count, unit, restart = self._interval
+        if restart is not None:
+            return self._starts[number] if number < len(self._starts) else self._end
         if unit in _MINUTES:
             return self._start + timedelta(minutes=number * count * _MINUTES[unit])
         months = number * count * (12 if unit == "year" else 1)
@@ -283,7 +335,9 @@ class StubCollection:
         """Return the number of the last image that begins at a time, not before the first one, or earlier."""
         if self._interval is None:
             return 0
-        count, unit = self._interval
+        count, unit, restart = self._interval
+        if restart is not None:
+            return bisect.bisect_right(self._starts, time) - 1
         if unit in _MINUTES:
             return (time - self._start) // timedelta(minutes=count * _MINUTES[unit])
         years = time.year - self._start.year
@@ -298,6 +352,4 @@ class StubCollection:
 def stub_image(dataset: DatasetDescription) -> ImageAsset:
     """Return the image that is described."""
     image = ImageMaker(dataset).make(dataset.id, dataset.start, dataset.end)
-    return ImageAsset(
-        image.id, image.bands, {"title": dataset.title, **image.properties}, image.footprint, image.version
-    )
+    return replace(image, properties={"title": dataset.title, **image.properties})

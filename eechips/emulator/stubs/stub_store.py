@@ -11,9 +11,8 @@ from typing import Any, Protocol
 from eechips.emulator.demo import synthetic_label
 from eechips.emulator.demo.demo_tables import DemoTable
 from eechips.emulator.model import Asset, FolderAsset, ImageAsset, Query
-from eechips.emulator.stubs.catalogue_bands import NameSource
 from eechips.emulator.stubs.dataset_description import DatasetDescription
-from eechips.emulator.stubs.record_descriptions import RecordSource
+from eechips.emulator.stubs.known_datasets import KnownSource
 from eechips.emulator.stubs.stac_descriptions import StacSource
 from eechips.emulator.stubs.stub_images import StubCollection, stub_image
 from eechips.emulator.stubs.stub_tables import stub_table
@@ -32,8 +31,8 @@ class DescriptionSource(Protocol):
 
 
 def open_sources(described: Path | None) -> tuple[DescriptionSource, ...]:
-    """Return the sources, the fullest first: STAC collections, if there is a folder of them; records; names."""
-    return (*(() if described is None else (StacSource(described),)), RecordSource(), NameSource())
+    """Return the sources, the fullest first: STAC collections, if there is a folder of them; what is known without."""
+    return (*(() if described is None else (StacSource(described),)), KnownSource())
 
 
 @dataclass(frozen=True, slots=True)
