@@ -8,6 +8,7 @@ pytest loads this module wherever eechips is installed, so it imports nothing el
 The server is a process of its own for each process of pytest-xdist. It serves the demo planet, the folder of assets of
 the ini option ``earth_engine_assets``, and what tests ingest. Tasks (``ee.batch.Export``) write to folders of the
 session; the ini options ``earth_engine_asset_bytes`` and ``earth_engine_asset_count`` limit exported assets.
+With the ini option ``earth_engine_datasets`` the server has stubs of other datasets as well.
 """
 
 from __future__ import annotations
@@ -119,9 +120,18 @@ class EarthEngineSession:
         assets: folder of assets that is copied for the session; None for none.
         asset_bytes: of the assets of a project that tests export; None for no limit.
         asset_count: number of these assets, likewise.
+        datasets: of which datasets stubs are served: "all", or a folder of STAC collections; None for none.
     """
 
-    def __init__(self, assets: Path | None, *, asset_bytes: int | None = None, asset_count: int | None = None) -> None:
+    def __init__(
+        self,
+        assets: Path | None,
+        *,
+        asset_bytes: int | None = None,
+        asset_count: int | None = None,
+        datasets: str | Path | None = None,
+    ) -> None:
+        self._datasets = datasets
         self._given, self._asset_bytes, self._asset_count = assets, asset_bytes, asset_count
         self._stack = ExitStack()
         self._running: EarthEngine | None = None
@@ -136,7 +146,7 @@ class EarthEngineSession:
             server = local_earth_engine(
                 folder / "assets", demo=True, in_flight=_IN_FLIGHT, workers=1, drive=folder / "drive",
                 buckets=folder / "buckets", export_assets=folder / "exported", asset_bytes=self._asset_bytes,
-                asset_count=self._asset_count,
+                asset_count=self._asset_count, demo_datasets=self._datasets,
             )  # fmt: skip
             self._running = EarthEngine(self._stack.enter_context(server), folder)
         return self._running
@@ -187,6 +197,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="connect ee to a local Earth Engine, for all tests; ee.Initialize and ee.Authenticate then do nothing",
     )
     parser.addini("earth_engine_assets", "folder of assets that the local Earth Engine serves", type="paths")
+    parser.addini(
+        "earth_engine_datasets",
+        'synthetic stubs that the local Earth Engine serves: "all", or a folder of STAC collections',
+        default="",
+    )
     parser.addini("earth_engine_asset_bytes", "most bytes of the assets of a project that tests export")
     parser.addini("earth_engine_asset_count", "most assets of a project that tests export")
 
@@ -202,6 +217,7 @@ def pytest_configure(config: pytest.Config) -> None:
         folders[0] if folders else None,
         asset_bytes=_limit(config, "earth_engine_asset_bytes"),
         asset_count=_limit(config, "earth_engine_asset_count"),
+        datasets=_datasets(config),
     )
     if config.getoption("earth_engine") and not _only_distributes(config):
         config.stash[_CONNECTION] = ExitStack()
@@ -242,6 +258,17 @@ def _limit(config: pytest.Config, name: str) -> int | None:
     if text and not (text.isdecimal() and int(text) > 0):
         raise pytest.UsageError(f"{name} is a number of at least 1, not {text}")
     return int(text) if text else None
+
+
+def _datasets(config: pytest.Config) -> str | Path | None:
+    """Return which stubs are served, as ``local_earth_engine`` takes it."""
+    named = str(config.getini("earth_engine_datasets"))
+    if named in ("", "all"):
+        return named or None
+    folder = (config.inipath.parent if config.inipath else config.rootpath) / named
+    if not folder.is_dir():
+        raise pytest.UsageError(f'earth_engine_datasets is neither "all" nor a folder: {folder}')
+    return folder
 
 
 def _only_distributes(config: pytest.Config) -> bool:

@@ -231,6 +231,18 @@ def test_exports(earth_engine):
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
+def test_stubs_of_datasets_are_served(tmp_path: Path) -> None:
+    text = """
+import ee
+
+def test_a_stub(earth_engine):
+    images = ee.ImageCollection("IDAHO_EPSCOR/GRIDMET").filterDate("2020-07-01", "2020-08-01")
+    assert images.size().getInfo() == 31
+"""
+    done = run_pytest(make_repository(tmp_path, test_stubs=text), ini='earth_engine_datasets = "all"')
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.slow
 def test_without_the_option_other_tests_see_nothing_of_it(tmp_path: Path) -> None:
     text = """
@@ -280,6 +292,7 @@ def test_it(earth_engine):
     [
         ('earth_engine_assets = ["nowhere"]', "there is no folder"),
         ('earth_engine_assets = ["a", "b"]', "names 2 folders; it takes one"),
+        ('earth_engine_datasets = "none"', 'neither "all" nor a folder'),
         ('earth_engine_asset_bytes = "1 GB"', "earth_engine_asset_bytes is a number of at least 1, not 1 GB"),
     ],
 )
