@@ -20,8 +20,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# Folder of the tests, and pattern of their files.
-SUITES: Mapping[str, tuple[str, str]] = {"geedim": ("tests", "test_*.py"), "xee": ("xee", "*_test.py")}
+# Folder of the tests, and patterns of their files.
+SUITES: Mapping[str, tuple[str, str]] = {
+    "geedim": ("tests", "test_*.py integration.py"),
+    "xee": ("xee", "*_test.py"),
+}
+# Tests that wait by themselves for more than twenty minutes, between retries that they cause.
+WAITING: Mapping[str, tuple[str, ...]] = {"xee": ("test__to_array__retries_on_error",)}
 # What a failure's text has, and what that means; the first that matches.
 REASONS: Sequence[tuple[str, str]] = (
     ("earthengine-stac.storage.googleapis.com", "needs Google's STAC catalogue on the web"),
@@ -30,19 +35,20 @@ REASONS: Sequence[tuple[str, str]] = (
 OTHER = "other"
 
 
-def run_suite(name: str, folder: Path) -> tuple[Counter[str], list[tuple[str, str, str]]]:
+def run_suite(suite: str, folder: Path) -> tuple[Counter[str], list[tuple[str, str, str]]]:
     """Run a suite; return counts of results, and name, reason and last line of each failure.
 
     Args:
-        name: one of ``SUITES``.
+        suite: one of ``SUITES``.
         folder: its repository.
     """
-    tests, pattern = SUITES[name]
+    tests, pattern = SUITES[suite]
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.xml")
         command = [
             sys.executable, "-m", "pytest", "--earth-engine", "-p", "no:cacheprovider", "-q", "--tb=short",
-            "-o", "addopts=", "-o", f"python_files={pattern}", f"--junit-xml={report}", tests,
+            "-o", "addopts=", "-o", f"python_files={pattern}", "-o", "earth_engine_datasets=all",
+            "-k", " and ".join(f"not {name}" for name in WAITING.get(suite, ())), f"--junit-xml={report}", tests,
         ]  # fmt: skip
         subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, check=False)
         cases = list(ElementTree.parse(report).iter("testcase"))
