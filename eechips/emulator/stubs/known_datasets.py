@@ -170,7 +170,7 @@ def tables() -> Mapping[str, DatasetDescription]:
             table,
             "table",
             columns=tuple(Column(*column) for column in each["columns"].items()),
-            bounds=tuple(each.get("bounds", GLOBE)),  # type: ignore[arg-type]
+            bounds=tuple(each.get("bounds", GLOBE)),
             is_point_table=each.get("points", False),
         )
         for each in _content()["table"]
