@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -28,6 +31,7 @@ _SELECTION = re.compile(r"(?P<asset>[\w./-]+/[\w./-]+):(?P<field>[^=:]+)=(?P<val
 _MOST_VERTICES = 200_000
 
 _log = logging.getLogger(__name__)
+_WIDE = 180.0  # degrees: wider regions may be meant to cross the antimeridian
 
 _FORMS = "a region is W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE"
 
@@ -165,7 +169,29 @@ def parse_region(text: str | Path, *, repairs: bool = False) -> Region:
     vectors = read_vectors(path, repairs=repairs)
     if vectors.repaired:
         _log.warning("%s", vectors.repaired)
+    warn_of_wide(vectors.geometries, range(1, len(vectors.geometries) + 1))
     return FileRegion(path, shapely.union_all(vectors.geometries), hash_file(path), is_repaired=bool(vectors.repaired))
+
+
+def warn_of_wide(geometries: npt.NDArray[np.object_] | None, names: Sequence[object]) -> None:
+    """Log regions wider than 180 degrees, which may be meant to cross the antimeridian.
+
+    Args:
+        geometries: polygons, shape (n,); None if the service has them.
+        names: of the regions.
+    """
+    if geometries is None:
+        return
+    parts, which = shapely.get_parts(geometries, return_index=True)
+    bounds = shapely.bounds(parts)
+    widths = bounds[:, 2] - bounds[:, 0]
+    for index in np.flatnonzero((widths > _WIDE) & (widths < 360.0))[:3]:
+        _log.warning(
+            "region %s is %.0f degrees wide: if it is meant to cross the antimeridian, cut it there, or write its "
+            "longitudes beyond 180",
+            names[which[index]],
+            widths[index],
+        )
 
 
 def parse_box(text: str) -> BoxRegion:

@@ -18,13 +18,12 @@ from eechips.errors import RegionError, UsageError
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
-from eechips.planning.regions import BoxRegion, fetch_fields
+from eechips.planning.regions import BoxRegion, fetch_fields, warn_of_wide
 from eechips.suggestion import describe_choices
 
 Floats = npt.NDArray[np.float64]
 
 _METRES = 111_320.0  # metres of a degree of latitude, or of the equator
-_WIDE = 180.0  # degrees: wider regions may be meant to cross the antimeridian
 _MARGIN = 100  # metres: error of boxes and areas from the server, which need not be exact
 
 _IDS_PER_REQUEST = 1000
@@ -114,7 +113,7 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
         keeps = shapely.intersects(shapes, box.polygon())
         found = Zones([region for region, keep in zip(parts, keeps, strict=True) if keep], shapes[keeps])
     _refuse_none(len(found), path, box)
-    _warn_of_wide(found)
+    warn_of_wide(found.geometries, found.ids)
     _log.info("%s in %s", _regions(len(found)), path)
     if id_field is None:
         there = f": {', '.join(fields[:_MOST_FIELDS])}" if fields else ""
@@ -188,20 +187,6 @@ def fetch_zone_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool
             bounds[number, 2:] = np.maximum(bounds[number, 2:], corners.max(axis=0))
             areas[number] += found["area"]
     return ZoneShapes((bounds[:, :2] + bounds[:, 2:]) / 2.0, bounds, areas, np.zeros(len(zones)))
-
-
-def _warn_of_wide(zones: Zones) -> None:
-    """Log regions wider than 180 degrees, which may be meant to cross the antimeridian."""
-    bounds = shapely.bounds(shapely.get_parts(zones.geometries))
-    widths = bounds[:, 2] - bounds[:, 0]
-    for index in np.flatnonzero((widths > _WIDE) & (widths < 360.0))[:3]:
-        _, which = shapely.get_parts(zones.geometries, return_index=True)
-        _log.warning(
-            "region %s is %.0f degrees wide: if it is meant to cross the antimeridian, cut it there, or write its "
-            "longitudes beyond 180",
-            zones.ids[which[index]],
-            widths[index],
-        )
 
 
 def _whole(ids: Sequence[Any]) -> list[Any]:

@@ -143,6 +143,15 @@ def test_a_file_with_several_layers_says_which_is_read(
     assert not recwarn.list
 
 
+def test_a_wide_region_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fiji = shapely.Polygon([(179, -17), (-179, -17), (-179, -16), (179, -16)])
+    parse_region(write(tmp_path / "fiji.geojson", SQUARE, fiji))
+    assert "region 2 is 358 degrees wide: if it is meant to cross the antimeridian" in caplog.text
+    caplog.clear()
+    parse_region(write(tmp_path / "world.geojson", shapely.box(-180, -80, 180, 80)))
+    assert not caplog.messages
+
+
 def test_choices_name_similar_or_all_values() -> None:
     there = ["ADM1_NAME", "ADM1_CODE", "STATUS"]
     assert describe_choices("adm1_nam", there).startswith("did you mean 'ADM1_NAME'")
