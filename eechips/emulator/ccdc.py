@@ -295,7 +295,7 @@ def _robust_residuals(design: Floats, values: Floats) -> Floats:
         found = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0]
         apart = values - design @ found
         scale = 4.685 * float(np.median(np.abs(apart))) / 0.6745
-        if scale <= 1e-12 * float(np.abs(values).max(initial=0.0)):
+        if not 1e-12 * float(np.abs(values).max(initial=0.0)) < scale < math.inf:
             break
         weights = np.clip(1 - (apart / scale) ** 2, 0, None) ** 2
     return np.asarray(apart)

@@ -127,7 +127,7 @@ def _despike(values: list[float], options: C2cOptions) -> None:
     for i in range(1, len(values) - 1):
         middle = (values[i - 1] + values[i + 1]) / 2
         height = abs(middle - values[i])
-        if height > options.spike and abs(values[i - 1] - values[i + 1]) / height < 1 - options.tolerance:
+        if height > max(options.spike, 0) and abs(values[i - 1] - values[i + 1]) / height < 1 - options.tolerance:
             values[i] = middle
 
 
@@ -150,7 +150,8 @@ def _deviation(dates: Sequence[float], values: Sequence[float], start: int, end:
     total = 0.0
     for i in range(start, end + 1):
         share = (dates[i] - dates[start]) / span
-        total += (values[i] - (values[start] * (1 - share) + values[end] * share)) ** 2
+        apart = values[i] - (values[start] * (1 - share) + values[end] * share)
+        total += apart * apart
     return math.sqrt(total / (end - start))
 
 

@@ -166,7 +166,8 @@ def _angle(x: list[float], y: list[float], before: int, at: int, after: int, spr
 def _candidates(x: list[float], y: list[float], options: LandTrendrOptions) -> list[int]:
     """Return the ends, and the greatest deviation from the line of the worst segment, again and again."""
     vertices = [0, len(y) - 1]
-    least = (_ROUNDING * (max(y) - min(y))) ** 2
+    rounding = _ROUNDING * (max(y) - min(y))
+    least = rounding * rounding
     most = min(options.segments + 1 + options.overshoot, len(y) - 2)
     pieces: dict[tuple[int, int], tuple[float, int]] = {}
     while len(vertices) < most and len(vertices) <= _MOST_SPLITS + 2:
@@ -301,11 +302,16 @@ def _anchored_trace(x: list[float], y: list[float], vertices: list[int]) -> list
             offset = values[s]
             products = sum(a * (b - offset) for a, b in zip(run, line, strict=True))
             slope = products / sum(a * a for a in run)
-        straight = sum((values[s] + direct * a - b) ** 2 for a, b in zip(run, line, strict=True))
-        regressed = sum((offset + slope * a - b) ** 2 for a, b in zip(run, line, strict=True))
+        straight = _squares(values[s], direct, run, line)
+        regressed = _squares(offset, slope, run, line)
         if regressed < straight:
             values[s], values[s + 1] = offset, offset + slope * run[-1]
     return values
+
+
+def _squares(offset: float, slope: float, x: Sequence[float], y: Sequence[float]) -> float:
+    """Return the sum of squared differences from a line; infinite where a power would overflow."""
+    return sum((apart := offset + slope * a - b) * apart for a, b in zip(x, y, strict=True))
 
 
 def _least_squares_models(x: list[float], y: list[float], vertices: list[int]) -> list[_Model]:

@@ -390,7 +390,7 @@ class TestRegressions:
         assert set(reduce_values(rows, r.ridge_regression(1, 1, 0.1)).values()) == {None}
 
     def test_ridge_regression_refuses_a_negative_penalty(self) -> None:
-        with pytest.raises(InvalidError, match=r"lambda must not be negative; found -1\."):
+        with pytest.raises(InvalidError, match=r"lambda must not be negative or infinite; found -1\."):
             reducer("ridgeRegression", numX=1, lambda_=-1)
 
     def test_correlations_against_pandas(self) -> None:

@@ -260,6 +260,22 @@ class TestServed:
         assert found["rise"] == pytest.approx(500, abs=40)
         assert found["ratio"] == pytest.approx(found["rise"] / self.at_point(ee, lt)["rmse"])
 
+    def test_huge_values_and_times_are_no_internal_errors(self, ee: Any) -> None:
+        """Their squares are infinite."""
+        values = np.where(YEARS < 2003, 1e200, -1e300) * (1 + YEARS % 3)
+        collection = self.collection(ee, values, -values)
+        segmentation = ee.Algorithms.TemporalSegmentation
+        for image in (
+            self.segments(ee, collection),
+            segmentation.Ccdc(collection, minObservations=2),
+            segmentation.C2c(collection),
+            segmentation.StructuralChangeBreakpoints(collection, "b0", 1),
+        ):
+            assert set(self.at_point(ee, image)) == set(image.bandNames().getInfo())
+        late = ee.ImageCollection([ee.Image(1).set("system:time_start", 1e300)])
+        with pytest.raises(ee.EEException, match="must be in the years 1 to 9999"):
+            self.at_point(ee, self.segments(ee, late))
+
     def test_errors(self, ee: Any) -> None:
         twice = self.collection(ee, [1, 2, 3], years=np.array([2000, 2000, 2001]))
         with pytest.raises(ee.EEException, match="one image for each year; found two of 2000"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,8 +61,8 @@ def ccdc(
     if not 0 <= chiSquareProbability <= 1:
         raise InvalidError(f"chiSquareProbability must be from 0 to 1; found {chiSquareProbability:g}.")
     time_format = TimeFormat.of(dateFormat)
-    if lambda_ < 0 or maxIterations < 0:
-        raise InvalidError("lambda and maxIterations must not be negative.")
+    if not 0 <= lambda_ < math.inf or maxIterations < 0:
+        raise InvalidError("lambda and maxIterations must not be negative, and lambda must be finite.")
     first = typical_image(collection)
     if first is None or not first.bands:
         return Image(())

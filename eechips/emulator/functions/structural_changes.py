@@ -61,7 +61,7 @@ def structural_change_breakpoints(
         years = series.times[valid] / _YEAR
         if len(years) < terms:
             return None
-        spacing = math.floor(minSpacing * images) if minSpacing < 1 else math.floor(minSpacing)
+        spacing = math.floor(minSpacing * images) if minSpacing < 1 else math.floor(min(minSpacing, images))
         design = harmonic_design(years, 2 * math.pi * years, seasonalModelOrder)
         values = series.values[:, valid].T
         ends = find_breakpoints(design, values[:, chosen], max(spacing, terms + 1), maxBreaks or None)

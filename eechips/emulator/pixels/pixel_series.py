@@ -19,6 +19,8 @@ Flags = npt.NDArray[np.bool_]
 
 _STACK = 256 << 20
 """Bytes of stacked values that are held at a time."""
+_EARLIEST, _LATEST = -62_135_596_800_000, 253_402_300_799_999
+"""Beginning of the year 1 and end of the year 9999, in milliseconds since 1970."""
 _MOST_KNOWN = 1 << 16
 """Results of equal series that are remembered."""
 
@@ -54,9 +56,11 @@ def times_of(images: Sequence[Image]) -> Floats:
     """
     found = [image.properties.get("system:time_start") for image in images]
     for image, time in zip(images, found, strict=True):
+        name = image.id or image.properties.get("system:index", "")
         if not isinstance(time, (int, float)):
-            name = image.id or image.properties.get("system:index", "")
             raise InvalidError(f"Image '{name}' of the collection has no property 'system:time_start'.")
+        if not _EARLIEST <= time <= _LATEST:
+            raise InvalidError(f"The 'system:time_start' of image '{name}' must be in the years 1 to 9999.")
     return np.array(found, dtype=np.float64)
 
 
@@ -132,7 +136,9 @@ class SeriesRaster:
             extra = tuple(part[place] for part in more)
             key = values[place].tobytes() + valid[place].tobytes() + b"".join(np.asarray(e).tobytes() for e in extra)
             if key not in known:
-                result = self.analysis(PixelSeries(times, values[place], valid[place], extra))
+                # Squares of huge values are infinite, as in Java.
+                with np.errstate(all="ignore"):
+                    result = self.analysis(PixelSeries(times, values[place], valid[place], extra))
                 if len(known) < _MOST_KNOWN:
                     known[key] = result
                 found.append(result)

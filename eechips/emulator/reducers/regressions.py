@@ -182,8 +182,8 @@ def ridge_regression(x: int, y: int, penalty: float) -> Reducer:
         penalty: of the squares of coefficients, from 0 on.
     """
     _check_sizes(x, y)
-    if not penalty >= 0:
-        raise InvalidError(f"lambda must not be negative; found {penalty:g}.")
+    if not 0 <= penalty < math.inf:
+        raise InvalidError(f"lambda must not be negative or infinite; found {penalty:g}.")
 
     def reduce(sample: ReducerSample) -> list[Output]:
         values, weights = _tuples(sample)
@@ -197,7 +197,9 @@ def ridge_regression(x: int, y: int, penalty: float) -> Reducer:
         scaled = off_x / np.where(valid[:, None], scale, 1.0)[:, None]
         turned = np.swapaxes(scaled, 1, 2)
         # Independent columns are needed only without a penalty.
-        system = np.where(valid[:, None, None], turned @ scaled + penalty * np.eye(x), np.eye(x))
+        system = turned @ scaled + penalty * np.eye(x)
+        valid &= np.isfinite(system).all(axis=(1, 2))
+        system = np.where(valid[:, None, None], system, np.eye(x))
         valid &= np.linalg.matrix_rank(system, hermitian=True) == x
         system = np.where(valid[:, None, None], system, np.eye(x))
         slopes = np.linalg.solve(system, turned @ off_y) / np.where(valid[:, None], scale, 1.0)[..., None]
