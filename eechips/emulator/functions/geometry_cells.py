@@ -43,9 +43,7 @@ def cell_corners(cell: int) -> list[tuple[float, float]]:
     face, lowest = cell >> 61, cell & -cell
     zeros = lowest.bit_length() - 1
     if not 0 < cell < 1 << 64 or face > 5 or zeros % 2 or zeros > 2 * _LEVELS:
-        raise InvalidError(
-            f"Invalid S2 cell id: {cell:#018x}." if 0 <= cell < 1 << 64 else f"Invalid S2 cell id: {cell}."
-        )
+        raise InvalidError(f"Invalid S2 cell id: {cell}.")
     level = _LEVELS - zeros // 2
     column, row, orientation = 0, 0, face & 1
     for depth in range(1, level + 1):
