@@ -134,16 +134,16 @@ def test_forked_processes_of_any_client_get_their_own_answers(server: Server) ->
 
 
 @pytest.mark.parametrize(
-    "host",
+    "name",
     [
         "evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example@localhost",
         "localhost@evil.example", "localhost/evil.example", "127.0.0.2", "0.0.0.0", "[::1].evil.example", "",
         "localhost:80:90", "localhost:x", "10.0.0.1", "localhost, evil.example", "\xe9vil",
     ],
 )  # fmt: skip
-def test_a_foreign_host_is_refused(server: Server, host: str) -> None:
-    assert ask(server, f"Host: {host}\r\n").status == 403
-    assert ask(server, f"Host: {host}\r\n{JSON}", "/_quota", b'{"rate": 1}', "POST").status == 403
+def test_a_foreign_host_is_refused(server: Server, name: str) -> None:
+    assert ask(server, f"Host: {name}\r\n").status == 403
+    assert ask(server, f"Host: {name}\r\n{JSON}", "/_quota", b'{"rate": 1}', "POST").status == 403
     assert requests.get(f"{server.url}/_quota", timeout=30).json()["rate"] is None
 
 
@@ -155,9 +155,9 @@ def test_two_hosts_are_refused_unless_both_are_local(server: Server) -> None:
     assert ask(server, "Host: localhost\r\nHost: evil.example\r\n").status in (400, 403)
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "localhost:8765", "LocalHost:80", "[::1]:8765"])
-def test_a_host_of_this_machine_is_answered(server: Server, host: str) -> None:
-    assert ask(server, f"Host: {host}\r\n").status == 200
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "localhost:8765", "LocalHost:80", "[::1]:8765"])
+def test_a_host_of_this_machine_is_answered(server: Server, name: str) -> None:
+    assert ask(server, f"Host: {name}\r\n").status == 200
 
 
 @pytest.mark.parametrize(

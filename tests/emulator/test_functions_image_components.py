@@ -68,7 +68,7 @@ class TestSpectra:
         expected = (p * np.log(p / q)).sum() + (q * np.log(q / p)).sum()
         assert self.distance("sid", [1, 2, 7], [4, 4, 2]) == pytest.approx(expected)
         with pytest.raises(InvalidError):
-            self.distance("emd", [1, 2], [3, 4])
+            self.distance("cosine", [1, 2], [3, 4])
 
     def test_unmix(self) -> None:
         ends = [[0.1, 0.4, 0.9], [0.8, 0.3, 0.05]]
