@@ -33,7 +33,7 @@ REGIONS = {
 POINTS = "name,lon,lat,day\na,-105.25,40.05,2024-06-03\nb,-105.24,40.05,2024-06-20\nc,-104.0,39.0,2024-06-09\n"
 DATES = ["--start", "2024-06-01", "--end", "2024-07-01"]
 LST = ["timeseries", "--dataset", "MODIS_LST", "--regions", "regions.geojson", "--id-field", "name", *DATES]
-SERVICE = ["--processes", "2", "--in-flight", "2", "--out", "out"]
+SERVICE = ["--executor", "threads", "--in-flight", "2", "--out", "out"]
 RUNS = {
     "a table of each region": [*LST, "--mask", "auto"],
     "several reducers": [*LST, "--reducer", "mean,max,count", "--format", "parquet"],
@@ -47,7 +47,7 @@ RUNS = {
     "points in a composite": ["points", "--dataset", "MODIS_LST", "--points", "points.csv", *DATES],
     "polygons": ["points", "--dataset", "SRTM", "--points", "regions.geojson", "--reducer", "mean,min"],
 }  # fmt: skip
-SERIES = [*RUNS["a table of each region"], *SERVICE]
+SERIES = [*RUNS["a table of each region"], "--processes", "2", "--in-flight", "2", "--out", "out"]
 
 
 @pytest.fixture(scope="module")
