@@ -189,8 +189,12 @@ def test_units_of_a_script_that_says_where_they_are_share_requests(server: Serve
     columns = ["state", "error_class", "error", "file", "sha256"]
     pd.testing.assert_frame_equal(shared.units[columns], alone.units[columns])
     assert shared.counts == {"done": 98, "failed_permanent": 2}
-    assert shared.units["shared_request"].notna().sum() == 88
-    assert shared.units["requests"].sum() < 30
+    corners = [[column, row] for row in range(0, 160, 16) for column in range(0, 160, 16)]
+    has_shared = shared.units["shared_request"].notna()
+    alone_always = {number for number, (x, y) in enumerate(corners) if x == 0 or (x, y) in ((32, 32), (48, 48))}
+    assert not alone_always & set(has_shared[has_shared].index)
+    assert has_shared.sum() > 50  # of 88: those that are planned when a worker asks for units
+    assert shared.units["requests"].sum() < 0.5 * alone.units["requests"].sum()
     with rasterio.open(shared.path / shared.units["file"][1]) as one:
         expected = np.arange(200 * 200, dtype=np.uint16).reshape(SHAPE)[:16, 16:32].astype(np.float32) / 3
         assert (one.read(1) == expected).all()
