@@ -99,7 +99,7 @@ class Map:
 
 
 def show(*things: Any) -> None:
-    """Print things as a notebook's ``display`` does: those of Earth Engine by their values."""
+    """Print things as ``display`` does in a notebook. Objects of Earth Engine are printed by their values."""
     import ee
 
     for thing in things:

@@ -24,9 +24,9 @@ from eechips.storage import LocalStore, ObjectStore, is_address
 from eechips.temporary_names import Writer, is_running, new_writer
 from eechips.user_cache import cache_folder
 
-FOLDER_TIMES = LeaseTimes(step=0.5, for_each=0.02, lease=15.0, hurry=0.25)
+FOLDER_TIMES = LeaseTimes(step=0.5, for_each=0.02, lease=15.0, short_step=0.25)
 """Of a folder, where a record takes a millisecond."""
-STORE_TIMES = LeaseTimes(step=1.0, for_each=0.1, lease=45.0, hurry=0.5)
+STORE_TIMES = LeaseTimes(step=1.0, for_each=0.1, lease=45.0, short_step=0.5)
 """Of an object store, where it takes some 50 ms, and money."""
 
 _NAME = "quota"

@@ -123,22 +123,22 @@ class LeaseTimes:
         step: seconds between two records of a run; twice as long while it is alone.
         for_each: further seconds between two records for each run that shares the quota.
         lease: seconds after which a run without a new record has lost its slots.
-        hurry: seconds between two records of a run while slots change hands, and nobody uses them.
+        short_step: seconds between two records of a run while slots move from one run to another.
     """
 
     step: float
     for_each: float
     lease: float
-    hurry: float
+    short_step: float
 
     def pause(self, others: int, *, is_changing: bool = False) -> float:
         """Return the seconds to the next record of a run.
 
         Args:
             others: runs that share the quota with it.
-            is_changing: whether slots change hands.
+            is_changing: whether slots move from one run to another.
         """
         if is_changing:
-            return self.hurry
+            return self.short_step
         wanted = self.step + self.for_each * others if others else 2.0 * self.step
         return min(wanted, max(self.step, self.lease / 6.0))

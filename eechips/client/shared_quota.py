@@ -44,7 +44,7 @@ _LINGER = 1 / 3
 _LONG_REQUEST = 3.0
 """Times the average, within which nearly all requests end. The slots of a killed run stay unused for so long."""
 _SETTLED = 1
-"""Slots of a run that may change hands without hurry."""
+"""Slots of a run that may move to other runs without shorter steps."""
 _EAGER = 4
 """Factor by which a run that uses all of its slots could use more."""
 

@@ -38,7 +38,7 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "Whether distances are squared (they are), and which of several power points a pixel belongs to: the nearest. "
         "Tiles have 256 pixels."
     ),
-    "Image.rsedTransform": "Names and types of bands: those of the input, as floats.",
+    "Image.rsedTransform": "Names and types of bands: the names of the input; floats.",
     "Image.spectralDilation": "Which of several spectra that are as far is taken: the pixel's own, then the first.",
     "Image.spectralDistance": "How `emd` weighs spectra: each has the sum 1, neighbouring bands have the distance 1.",
     "Image.spectralErosion": (

@@ -396,7 +396,7 @@ def test_runs_whose_shares_do_not_change_write_seldom(times: LeaseTimes) -> None
     assert all(later - earlier <= most for earlier, later in zip(before, after, strict=True))
 
 
-def test_a_run_alone_does_not_hurry_for_a_report_that_nobody_removes() -> None:
+def test_a_run_alone_takes_no_short_steps_for_a_report_that_nobody_removes() -> None:
     world = World()
     first = world.start()
     world.records.reports["7"] = replace(_report(first), run="7", count=5)

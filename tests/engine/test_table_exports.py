@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from eechips.manifest import open_run
-from tests.support.export_runs import MEMORY, PLACE, ExportService, export_service
+from tests.support.export_runs import EXPORT, MEMORY, ExportService, checksums, export_service
 from tests.support.local_earth_engine import wait_until
 
-EXPORT = ["--on-timeout", "export", "--export-to", PLACE]
 ROWS = "table:computeFeatures"
 REGIONS = {
     "type": "FeatureCollection",
@@ -67,12 +66,6 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "regions.geojson").write_text(json.dumps(REGIONS))
     (tmp_path / "points.csv").write_text(POINTS)
     return tmp_path
-
-
-def checksums(out: Path) -> dict[str, str]:
-    units = open_run(out).units
-    assert set(units["state"]) == {"done"}, units[["state", "error"]]
-    return dict(zip(units["id"], units["sha256"], strict=True))
 
 
 def interactive(service: ExportService, folder: Path, words: list[str]) -> tuple[dict[str, str], list[bytes]]:

@@ -18,7 +18,7 @@ from affine import Affine
 import eechips
 from eechips.errors import UsageError
 from eechips.manifest import open_run
-from tests.support.export_runs import MEMORY, PLACE, ExportService, export_service
+from tests.support.export_runs import EXPORT, MEMORY, PLACE, ExportService, checksums, export_service
 from tests.support.local_earth_engine import wait_until
 
 SAMPLE = [
@@ -26,7 +26,6 @@ SAMPLE = [
     "--end", "2024-07-01", "--bands", "B4,B8", "--size", "48", "--format", "tif", "--seed", "1", "--method", "pixels",
     "--no-share-requests", "--processes", "2", "--in-flight", "2", "--out", "out",
 ]  # fmt: skip
-EXPORT = ["--on-timeout", "export", "--export-to", PLACE]
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +46,6 @@ def hashes(module_service: ExportService, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("interactive")
     module_service.run(folder, *SAMPLE)
     return checksums(folder / "out")
-
-
-def checksums(out: Path) -> dict[str, str]:
-    units = open_run(out).units
-    assert set(units["state"]) == {"done"}, units[["state", "error"]]
-    return dict(zip(units["id"], units["sha256"], strict=True))
 
 
 def log(out: Path, event: str) -> list[dict[str, Any]]:
@@ -115,17 +108,22 @@ OTHERS = {
 }
 
 
+def check_exported_alike(service: ExportService, folder: Path, words: list[str]) -> None:
+    """Run a command by requests and by exports: all chips are exported, and the files are the same."""
+    service.run(folder, *words)
+    wanted = checksums(folder / "out")
+    (folder / "out").rename(folder / "interactive")
+    service.plan_faults(service.time_out(None))
+    service.run(folder, *words, *EXPORT)
+    assert checksums(folder / "out") == wanted
+    assert set(open_run(folder / "out").units["method"]) == {"image:export"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_commands_export_alike(service: ExportService, tmp_path: Path, name: str) -> None:
     words = [*OTHERS[name], "--method", "pixels", "--processes", "2", "--in-flight", "2", "--out", "out"]
-    service.run(tmp_path, *words)
-    wanted = checksums(tmp_path / "out")
-    (tmp_path / "out").rename(tmp_path / "interactive")
-    service.plan_faults(service.time_out(None))
-    service.run(tmp_path, *words, *EXPORT)
-    assert checksums(tmp_path / "out") == wanted
-    assert set(open_run(tmp_path / "out").units["method"]) == {"image:export"}
+    check_exported_alike(service, tmp_path, words)
 
 
 def test_chips_that_need_too_much_memory_are_divided_first_and_then_exported(
@@ -341,13 +339,7 @@ def get_result(index, unit):
 def test_chips_by_region_are_exported_alike(service: ExportService, tmp_path: Path) -> None:
     (tmp_path / "recipe.py").write_text(REGIONS)
     words = ["run", "recipe.py", "--out", "out", "--method", "pixels", "--processes", "2", "--in-flight", "2"]
-    service.run(tmp_path, *words)
-    wanted = checksums(tmp_path / "out")
-    (tmp_path / "out").rename(tmp_path / "interactive")
-    service.plan_faults(service.time_out(None))
-    service.run(tmp_path, *words, *EXPORT)
-    assert checksums(tmp_path / "out") == wanted
-    assert set(open_run(tmp_path / "out").units["method"]) == {"image:export"}
+    check_exported_alike(service, tmp_path, words)
 
 
 @pytest.mark.parametrize(

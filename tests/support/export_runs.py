@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+from eechips.manifest import open_run
 from tests.support.local_earth_engine import Server, start_server, stop_server
 
 BUCKET = "my-bucket"
 PLACE = f"gs://{BUCKET}/exported"
 TIMEOUT = "Computation timed out."
 MEMORY = "User memory limit exceeded."
+EXPORT = ["--on-timeout", "export", "--export-to", PLACE]
+"""Options of a run."""
 _FETCHING = ("sample", "images", "composites", "mosaic", "timeseries", "points", "run", "plan")
 
 
@@ -86,6 +89,13 @@ class ExportService:
         assert process.returncode == status, output
         assert "Traceback" not in output, output
         return output
+
+
+def checksums(out: Path) -> dict[str, str]:
+    """Return the checksums of the files of a run, all of whose units are done, by the id of their unit."""
+    units = open_run(out).units
+    assert set(units["state"]) == {"done"}, units[["state", "error"]]
+    return dict(zip(units["id"], units["sha256"], strict=True))
 
 
 @contextmanager

@@ -403,7 +403,7 @@ def tiger_counties() -> demo_tables.Rows:
 
 @cache
 def lsib(is_simple: bool) -> demo_tables.Rows:
-    """Return the countries as in LSIB. Codes and regions are those of the larger ones; others have none."""
+    """Return the countries as in LSIB. Only larger countries have a code and a region."""
     known = {
         entry.rpartition(" ")[0]: (entry.rpartition(" ")[2], region)
         for region, entries in _REGIONS.items()

@@ -47,7 +47,7 @@ class DemoCollection(CollectionAsset, Protocol):
 DemoAsset = DemoCollection | DemoTable | ImageAsset
 
 _OTHER_IDS = {"srtm90_v4": "CGIAR/SRTM90_V4"}
-"""Ids from before folders that Earth Engine still answers, and those of today."""
+"""Old ids without a folder, which Earth Engine still accepts, and the present id of each."""
 
 
 @cache

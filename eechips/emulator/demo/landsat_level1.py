@@ -7,7 +7,7 @@ light to that of the surface, most in the blue, and takes its share from what co
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -70,9 +70,7 @@ class Level1Overpass:
         """See ``painted_source.PaintedScene``: reflectances, kelvins and flags."""
         names = [BANDS[band] for band in bands]
         below = [_surface_band(name) for name in names]
-        wanted = sorted({name for name in below if name is not None}, key=landsat.BANDS.index)
-        painted = self.surface.paint(rect, [landsat.BANDS.index(name) for name in wanted])[0] if wanted else ()
-        known = dict(zip(wanted, painted, strict=True))
+        known = paint_surface(self.surface, rect, below)
         values = np.empty((len(bands), rect.height, rect.width), dtype=np.float32)
         for n, (name, source) in enumerate(zip(names, below, strict=True)):
             if source is None:
@@ -110,6 +108,24 @@ class Level1Overpass:
             else:
                 result[n] = np.rint(value)
         return result.astype(np.float32)
+
+
+def paint_surface(
+    surface: LandsatOverpass, rect: Rect, below: Iterable[str | None]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Paint the bands of the surface that other bands are computed from, each once.
+
+    Args:
+        surface: of the overpass.
+        rect: pixels to paint.
+        below: a band of the surface for each band; None for those that need none.
+
+    Returns:
+        Arrays of shape (height, width) by band of the surface.
+    """
+    wanted = sorted({name for name in below if name is not None}, key=landsat.BANDS.index)
+    painted = surface.paint(rect, [landsat.BANDS.index(name) for name in wanted])[0] if wanted else ()
+    return dict(zip(wanted, painted, strict=True))
 
 
 def _whole(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from eechips.emulator.demo import cloud_cover, landsat, synthetic_label, wrs
 from eechips.emulator.demo.landsat import Landsat, LandsatOverpass
-from eechips.emulator.demo.landsat_level1 import panchromatic
+from eechips.emulator.demo.landsat_level1 import paint_surface, panchromatic
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.painted_source import PaintedSource
 from eechips.emulator.demo.wrs import WrsScene
@@ -38,7 +38,7 @@ _ANGLES = ("SAA", "SZA", "VAA", "VZA")
 _VIEW_ZENITH = 300  # hundredths of a degree
 _OPACITY = 80  # thousandths
 _NO_CIRRUS = ~0xC000
-"""Bits of QA_PIXEL but those of cirrus, which these sensors cannot see."""
+"""Bits of QA_PIXEL without the bits of cirrus, which these sensors do not measure."""
 
 _MAXIMUM = 255.0
 _STEP = 0.9 / _MAXIMUM
@@ -100,9 +100,7 @@ class ThematicOverpass:
         """See ``painted_source.PaintedScene``: stored values of the surface; reflectances and kelvins above it."""
         names = [self.names[band] for band in bands]
         below = [_surface_band(name) for name in names]
-        wanted = sorted({name for name in below if name is not None}, key=landsat.BANDS.index)
-        painted = self.surface.paint(rect, [landsat.BANDS.index(name) for name in wanted])[0] if wanted else ()
-        known = dict(zip(wanted, painted, strict=True))
+        known = paint_surface(self.surface, rect, below)
         values = np.empty((len(bands), rect.height, rect.width), dtype=np.float32)
         for n, (name, source) in enumerate(zip(names, below, strict=True)):
             values[n] = self._constant(name) if source is None else self._value(name, known[source])
@@ -225,7 +223,7 @@ class ThematicLandsat(Landsat):
         return replace(modern, bands=tuple(bands), properties=synthetic_label.marked(properties))
 
     def _calibration(self) -> dict[str, float]:
-        """Return slopes and intercepts; those of radiance are usual ones."""
+        """Return slopes and intercepts. Radiance has usual values of Landsat."""
         if self.level == "surface":
             return {"TEMPERATURE_ADD_BAND_ST_B6": 149.0, "TEMPERATURE_MULT_BAND_ST_B6": 0.00341802}
         found: dict[str, float] = {}

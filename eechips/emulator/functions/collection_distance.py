@@ -78,7 +78,7 @@ class _Distance:
 
 
 def features_near(features: Collection, grid: PixelGrid, radius: float) -> Collection:
-    """Return the features that may lie within some metres of a grid; all where that cannot be told by bounds."""
+    """Return the features that may lie within some metres of a grid; all features if bounds do not tell."""
     bounds = lonlat_bounds(grid)
     if bounds is None:
         return features

@@ -64,7 +64,7 @@ class _Interpolated:
         collection: of points.
         name: of the property that is estimated.
         reach: metres.
-        reducer: makes one value of those of points in the same place.
+        reducer: combines the values of points in the same place.
         estimate: from distances and values.
     """
 
