@@ -14,6 +14,7 @@ from eechips.emulator.compute_cost import charge_call
 from eechips.emulator.context import Context
 from eechips.emulator.functions import load_functions
 from eechips.emulator.functions.registration import Implementation
+from eechips.emulator.geometry import check_operands
 from eechips.emulator.graph_nodes import (
     Node,
     child_nodes,
@@ -228,6 +229,7 @@ class Evaluator:
         arguments = self._arguments(signature, implementation, given, scope)
         charge_call(name)
         try:
+            check_operands(name, arguments.values())
             if implementation.with_context:
                 return implementation.call(self._context, **arguments)
             return implementation.call(**arguments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,31 @@ from eechips.emulator.planar_frame import frame_for, recast
 from eechips.emulator.request_errors import LimitError
 from eechips.emulator.shapes import gather, is_geographic, open_at_pole
 from eechips.emulator.shapes import leaves as leaves
-from eechips.emulator.values import WHOLE_EARTH, Collection, ErrorMargin, Geometry
+from eechips.emulator.values import WHOLE_EARTH, Collection, ErrorMargin, Feature, Geometry
 
-_MAX_EDGES = 2_000_000  # "Collection.geometry: Geometry has too many edges", as reported by users of large tables
+# "Geometry.simplify: Geometry has too many edges (9180789 > 2000000)."
+# https://github.com/Blue-Ventures-Conservation/GEM/issues/36
+# "Collection.geometry: Geometry has too many edges (2447944 > 2000000)", whatever the error margin: edges are counted
+# before anything else. https://github.com/openforis/pysepal/issues/996
+_MAX_EDGES = 2_000_000
+
+# Functions that return a geometry, or facts of it, as it is.
+_WITHOUT_OPERATION = frozenset(
+    {
+        "Geometry.coordinates",
+        "Geometry.edgesAreGeodesics",
+        "Geometry.geodesic",
+        "Geometry.geometries",
+        "Geometry.isUnbounded",
+        "Geometry.projection",
+        "Geometry.type",
+        "Feature.geometry",
+        "Feature.id",
+        "Feature.select",
+        "Feature.setGeometry",
+        "Feature.toArray",
+    }
+)
 
 
 def element_geometry(element: Any) -> Geometry | None:
@@ -40,20 +62,50 @@ def collection_geometry(collection: Collection) -> Geometry:
         LimitError: if that has more edges than Earth Engine allows.
     """
     found: list[Geometry] = []
-    edges = 0
     for element in collection:
         geometry = element_geometry(element)
         if geometry is None or geometry.shape.is_empty:
             continue
         if geometry.unbounded:
             return WHOLE_EARTH
-        edges += int(shapely.get_num_coordinates(geometry.shape))
-        if edges > _MAX_EDGES:
-            raise LimitError("Geometry has too many edges.")
         found.append(geometry)
+    check_edges(found)
     if not found:
         return Geometry(shapely.GeometryCollection())
     return merged(found)
+
+
+def check_edges(geometries: Sequence[Geometry]) -> None:
+    """Check that geometries, put together, have no more edges than Earth Engine takes.
+
+    Raises:
+        LimitError: if they have more.
+    """
+    shapes = [geometry.shape for geometry in geometries]
+    edges = int(shapely.get_num_coordinates(shapes).sum())
+    if edges > _MAX_EDGES:  # a ring has as many edges as vertices, the first of which is its last as well
+        rings = shapely.get_rings(shapely.get_parts([leaf for shape in shapes for leaf in leaves(shape)]))
+        edges -= len(rings)
+    if edges > _MAX_EDGES:
+        raise LimitError(f"Geometry has too many edges ({edges} > {_MAX_EDGES}).")
+
+
+def check_operands(name: str, values: Iterable[Any]) -> None:
+    """Check the arguments of a function of geometries or features: each may have so many edges.
+
+    Args:
+        name: of the function; others than these are not checked.
+        values: the arguments.
+
+    Raises:
+        LimitError: if one has more.
+    """
+    if not name.startswith(("Geometry.", "Feature.")) or name in _WITHOUT_OPERATION:
+        return
+    for value in values:
+        geometry = value.geometry if isinstance(value, Feature) else value
+        if isinstance(geometry, Geometry):
+            check_edges([geometry])
 
 
 def merged(geometries: Sequence[Geometry], tolerance: float = 1.0) -> Geometry:
@@ -93,9 +145,9 @@ def _coordinates(shape: BaseGeometry, wrap: bool) -> list[Any]:
     array = shapely.get_coordinates(shape)
     if wrap and shape.geom_type == "LinearRing":
         array = open_at_pole(array)
+    if wrap and np.abs(array[:, 0]).max() > 180.0:
+        array = np.column_stack([[wrapped_longitude(x) for x in array[:, 0].tolist()], array[:, 1]])
     points: list[list[float]] = array.tolist()
-    if wrap:
-        points = [[wrapped_longitude(x), y] for x, y in points]
     return points[0] if shape.geom_type == "Point" else points
 
 
@@ -143,7 +195,9 @@ def _geojson(geometry: Geometry) -> dict[str, Any]:
         parts = [Geometry(part, geometry.projection, geometry.geodesic) for part in geometry.shape.geoms]
         found["geometries"] = [_geojson(part) for part in parts]
     else:
-        found["coordinates"] = _whole(coordinates(geometry))
+        numbers = shapely.get_coordinates(geometry.shape)
+        is_plain = np.isfinite(numbers).all() and (numbers % 1.0 != 0.0).all()  # without whole numbers
+        found["coordinates"] = coordinates(geometry) if is_plain else _whole(coordinates(geometry))
     return found
 
 

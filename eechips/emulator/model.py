@@ -81,13 +81,23 @@ class RasterSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BandInfo:
-    """One band of a stored image: its name, type, grid and where its pixels are."""
+    """One band of a stored image: its name, type, grid and where its pixels are.
+
+    Attributes:
+        name: as ``bandNames`` gives it.
+        pixel_type: of its values.
+        grid: of full resolution.
+        source: of its pixels.
+        index: of the source's bands.
+        keeps_extent: whether the pixels of pyramid levels are stretched over the extent; see ``PixelGrid.level``.
+    """
 
     name: str
     pixel_type: PixelType
     grid: PixelGrid
     source: RasterSource
     index: int
+    keeps_extent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +154,9 @@ class Query:
         end: greatest ``system:time_start`` in milliseconds, exclusive, or None.
         equals: property values that must be equal, e.g. {"system:index": "m_3008501_…"}.
         ranges: what properties must lie within, e.g. {"CLOUD_COVER": Range(greatest=20)}.
+        indices: values of ``system:index``, one of which an element must have, or None.
+        having: names of bands that images have.
+        lacking: names of bands that images do not have.
     """
 
     bounds: Bounds | None = None
@@ -151,6 +164,9 @@ class Query:
     end: float | None = None
     equals: Mapping[str, Any] = field(default_factory=dict)
     ranges: Mapping[str, Range] = field(default_factory=dict)
+    indices: frozenset[str] | None = None
+    having: frozenset[str] = frozenset()
+    lacking: frozenset[str] = frozenset()
 
 
 class CollectionAsset(Protocol):

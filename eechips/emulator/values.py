@@ -179,7 +179,6 @@ class Collection:
         properties: of the collection itself.
         id: of a stored collection, else None.
         version: of a stored collection, else None.
-        parts: the merged collections.
     """
 
     def __init__(
@@ -195,7 +194,6 @@ class Collection:
         filters: Sequence[Filter] = (),
         reads: bool = True,
         count: Callable[[], int] | None = None,
-        parts: Sequence[Collection] = (),
     ) -> None:
         """Makes a collection.
 
@@ -210,7 +208,6 @@ class Collection:
             filters: what each must pass.
             reads: whether ``elements`` uses the query. If not, filtered copies share the cached elements.
             count: returns the number of elements without computing them; None where that is impossible.
-            parts: the merged collections; filtered copies keep them unfiltered.
         """
         self.element = element
         self.properties: Mapping[str, Value] = properties or {}
@@ -222,7 +219,6 @@ class Collection:
         self._filters = tuple(filters)
         self._reads = reads
         self._count = count
-        self.parts = tuple(parts)
         self._made: list[Any] = []
         self._rest: Iterator[Any] | None = None
         self._failure: EarthEngineError | None = None
@@ -236,6 +232,11 @@ class Collection:
     def is_stored(self) -> bool:
         """Return whether the elements come from a store unchanged, perhaps filtered."""
         return self._reads
+
+    @property
+    def is_listed_fast(self) -> bool:
+        """Return whether the first elements are found without a search through the whole store."""
+        return not self._reads or not self._filters or self._query.bounds is not None
 
     def count(self) -> int | None:
         """Return the number of elements, if that is known without making them."""
@@ -276,7 +277,6 @@ class Collection:
             query=condition.narrow(self._query),
             filters=(*self._filters, condition) if self._reads else (condition,),
             reads=self._reads,
-            parts=self.parts,
         )
 
     def derived(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from eechips.emulator.demo import DemoStore, mgrs, naip, wrs
-from eechips.emulator.model import FolderAsset, ImageAsset, Query
+from eechips.emulator.model import FolderAsset, ImageAsset, PixelType, Query
 from eechips.emulator.stores import StoreError, demo_end
 
 STORE = DemoStore(date(2025, 1, 1))
@@ -60,6 +60,7 @@ COLLECTIONS = (
     "USGS/NLCD_RELEASES/2019_REL/NLCD",
     "USGS/NLCD_RELEASES/2021_REL/NLCD",
 )
+OWN = ("EECHIPS/DEMO/MIXED",)  # which Earth Engine does not have
 IMAGES = ("CGIAR/SRTM90_V4", "JRC/GSW1_4/GlobalSurfaceWater", "NASA/NASADEM_HGT/001", "USGS/SRTMGL1_003")
 TABLES = (
     "FAO/GAUL/2015/level0",
@@ -95,7 +96,7 @@ def test_everything_is_reached_from_the_root() -> None:
                 folders.append(child)
             else:
                 seen.append(child)
-    assert sorted(seen) == sorted(COLLECTIONS + IMAGES + TABLES)
+    assert sorted(seen) == sorted(COLLECTIONS + OWN + IMAGES + TABLES)
     assert list(STORE.describe()["assets"]) == sorted(seen)
     assert STORE.describe()["synthetic"] is True
 
@@ -129,6 +130,22 @@ def test_images_say_what_they_are(name: str) -> None:
         assert len({band.name for band in image.bands}) == len(image.bands)
         assert image.version == STORE.describe()["version"]
     assert STORE.get(f"{name}/nothing_of_the_kind") is None
+
+
+def test_images_of_the_own_collection_differ_in_everything() -> None:
+    images = found("EECHIPS/DEMO/MIXED", Query(bounds=(-104.61, 40.39, -104.59, 40.41)))
+    assert [image.id for image in images] == sorted(image.id for image in images)
+    assert all(STORE.get(image.id) == image for image in images)
+    assert len({tuple(band.name for band in image.bands) for image in images}) == 4
+    assert {image.bands[0].pixel_type for image in images} == {
+        PixelType("int", 0, 255), PixelType("int", 0, 65535), PixelType("float"),
+    }  # fmt: skip
+    assert {(image.bands[0].grid.crs, image.bands[0].grid.transform.a) for image in images} == {
+        ("EPSG:32613", 10.0), ("EPSG:32612", 20.0),
+    }  # fmt: skip
+    assert [i.properties["system:index"] for i in images if "system:time_start" not in i.properties] == ["h_undated"]
+    assert [i.properties["system:index"] for i in images if i.is_composite] == ["i_no_outline"]
+    assert not found("EECHIPS/DEMO/MIXED", Query(bounds=(10.0, 40.0, 11.0, 41.0)))[1:]
 
 
 YEARS = {
@@ -254,6 +271,8 @@ def test_every_place_is_photographed_every_other_year(place: tuple[float, float]
     bounds = (place[0] - reach, place[1] - half, place[0] + reach, place[1] + half)
     for image in found("USDA/NAIP/DOQQ", Query(bounds=bounds)):
         year = int(image.properties["system:index"][-8:-4])
+        if year < 2010:
+            continue
         seen[year] = image.footprint if year not in seen else seen[year].union(image.footprint)
     even, odd = list(range(2010, 2025, 2)), list(range(2011, 2025, 2))
     # On a border both.
@@ -273,15 +292,40 @@ def test_quads_are_named_and_placed_as_in_reality() -> None:
         quarter = naip.Quarter(*key)
         assert quarter.bounds == bounds
         assert quarter.zone == zone
-    pattern = re.compile(r"m_\d{7}_(ne|nw|se|sw)_\d{2}_(1|060)_20\d{6}")
+    pattern = re.compile(r"[mn]_\d{7}_(ne|nw|se|sw)_\d{2}_(1|060)_20\d{6}")
     for image in found("USDA/NAIP/DOQQ", Query(bounds=(-105.1, 39.0, -105.0, 39.1))):
         grid = image.bands[0].grid
         assert pattern.fullmatch(image.properties["system:index"])
         assert grid.crs == "EPSG:26913"
-        assert [b.name for b in image.bands] == ["R", "G", "B", "N"]
+        layout = image.properties["system:index"][0]
+        assert [b.name for b in image.bands] == {"m": ["R", "G", "B", "N"], "n": ["R", "G", "B"]}[layout]
         size = 0.6 if "_060_" in image.id else 1.0
         assert grid.transform.a == -grid.transform.e == size
         assert (grid.transform.c / size) == pytest.approx(round(grid.transform.c / size), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("place", "films"),
+    [
+        # An id as published: n_4010064_se_14_2_20070725.
+        ((-100.45, 41.25), {2007: ("n", 2.0), 2008: ("m", 1.0), 2010: ("m", 1.0), 2018: ("m", 0.6)}),
+        ((-88.31, 40.01), {2003: ("n", 1.0), 2008: ("c", 1.0), 2011: ("m", 1.0), 2019: ("m", 0.6)}),
+    ],
+)
+def test_older_photographs_have_other_films_and_pixels(
+    place: tuple[float, float], films: dict[int, tuple[str, float]]
+) -> None:
+    seen = {}
+    photographs = found("USDA/NAIP/DOQQ", Query(bounds=(*place, *place), end=millis(2020, 1, 1)))
+    assert [image.id for image in photographs] == sorted(image.id for image in photographs)
+    for image in photographs:
+        index = str(image.properties["system:index"])
+        assert STORE.get(image.id) == image
+        assert {"n": "RGB", "c": "NRG", "m": "RGBN"}[index[0]] == "".join(band.name for band in image.bands)
+        seen[int(index[-8:-4])] = (index[0], image.bands[0].grid.transform.a)
+    assert {year: seen[year] for year in films} == films
+    without = found("USDA/NAIP/DOQQ", Query(bounds=(*place, *place), lacking=frozenset("N")))
+    assert {image.properties["system:index"][0] for image in without} == {"n"}
 
 
 def test_a_state_is_flown_on_one_day() -> None:

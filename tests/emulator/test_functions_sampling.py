@@ -217,7 +217,7 @@ class TestStratifiedSample:
         with pytest.raises(InvalidError, match="did not match any bands"):
             features("Image.stratifiedSample", numPoints=5, classBand="nothing", region=ALL)
         halves = asset(np.full((30, 40), 0.5, dtype=np.float32), GRID)
-        with pytest.raises(InvalidError, match="whole numbers"):
+        with pytest.raises(InvalidError, match="integer typed"):
             features("Image.stratifiedSample", halves, numPoints=5, region=ALL)
 
 

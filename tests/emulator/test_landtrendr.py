@@ -231,7 +231,7 @@ class TestServed:
         """The year of the cut depends on the longitude."""
         longitude = ee.Image.pixelLonLat().select(0)
         images = [
-            longitude.multiply(3).add(1995).lte(year).multiply(500).add(year % 7)
+            longitude.multiply(3).add(1995).lte(year).multiply(500).add(year % 7).toInt16()
             .set("system:time_start", ee.Date.fromYMD(int(year), 6, 1).millis())
             for year in range(1990, 2020)
         ]  # fmt: skip
@@ -281,7 +281,7 @@ class TestServed:
         with pytest.raises(ee.EEException, match="one image for each year; found two of 2000"):
             self.at_point(ee, self.segments(ee, twice))
         with pytest.raises(ee.EEException, match="has no property 'system:time_start'"):
-            self.at_point(ee, self.segments(ee, ee.ImageCollection([ee.Image(1), ee.Image(2)])))
+            self.at_point(ee, self.segments(ee, ee.ImageCollection([ee.Image(1), ee.Image(1)])))
         with pytest.raises(ee.EEException, match="maxSegments must be positive"):
             self.segments(ee, twice, maxSegments=0).getInfo()
         with pytest.raises(ee.EEException, match="spikeThreshold must be from 0 to 1"):

@@ -181,7 +181,7 @@ def test_an_error_is_kept_and_does_not_replace_a_result(start: Start, tmp_path: 
     assert statuses == [400, 200, 200]
 
 
-def test_credentials_pass_through_and_nothing_of_the_user_is_kept(
+def test_credentials_of_clients_are_not_forwarded_and_nothing_of_the_user_is_kept(
     start: Start, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     received = []
@@ -215,7 +215,7 @@ def test_credentials_pass_through_and_nothing_of_the_user_is_kept(
         )
         swapped = requests.get(f"{server.url}/v1/{created[0]}:getPixels".replace("thumbnails", "tables"), timeout=60)
         forgotten = requests.get(f"{server.url}/v1/{created[0][:-1]}x:getPixels", timeout=60)
-    assert [authorization for _, authorization in received] == [f"Bearer {TOKEN}"] * 3 + [None, f"Bearer {TOKEN}"]
+    assert [authorization for _, authorization in received] == [None] * 5
     assert f"key={KEY}" in received[0][0]
     # The client has a name of the recording, and the service gets its own: the newest.
     assert created[0] == created[1]
@@ -426,6 +426,8 @@ def serve(*arguments: str | Path) -> Result:
         (["--replay", "b", "--demo"], "--demo, --assets and --catalog are for"),
         (["--record", "a", "--upstream", "http://example.com"], "credentials are sent there"),
         (["--record", "a", "--upstream", "https://me:secret@example.com"], "credentials are sent there"),
+        (["--record", "a", "--upstream", "http://example.com", "--send-credentials"], "credentials are sent there"),
+        (["--send-credentials"], "--credentials and --send-credentials need --record"),
         (["--replay", "b"], "b is no recording"),
         (["--record", "b"], "b has other files (other.txt): choose an empty folder"),
     ],

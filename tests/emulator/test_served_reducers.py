@@ -165,7 +165,9 @@ def test_histograms_of_two_inputs_are_numpys(ee: Any) -> None:
     features = ee.FeatureCollection([ee.Feature(None, {"x": a, "y": b}) for a, b in zip(x, y, strict=True)])
     found = features.reduceColumns(reducer, ["x", "y"]).getInfo()
     assert found == {"histogram": counts.tolist(), "xAxis": lower[:-1].tolist(), "yAxis": left[:-1].tolist()}
-    images = ee.ImageCollection([ee.Image([a, b]) for a, b in zip(x[:40].tolist(), y[:40].tolist(), strict=True)])
+    images = ee.ImageCollection(
+        [ee.Image([a, b]).double() for a, b in zip(x[:40].tolist(), y[:40].tolist(), strict=True)]
+    )
     image = images.reduce(reducer)
     assert image.bandNames().getInfo() == ["histogram", "xAxis", "yAxis"]
     first = image.select("histogram").reduceRegion(ee.Reducer.first(), ee.Geometry.Point(0, 0), 1000).getInfo()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ import rasterio.shutil
 import shapely
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader, DatasetWriter, MemoryFile
 from rasterio.windows import Window
@@ -24,6 +24,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.assets.asset_errors import AssetWriteError
 from eechips.emulator.assets.footprint import outline
+from eechips.emulator.assets.pyramids import add_pyramid
 from eechips.emulator.assets.raster_files import IN_MEMORY_BYTES, BandSource, RasterFiles
 from eechips.emulator.assets.records import RasterBand, RasterFile
 from eechips.emulator.assets.remote import shown_name
@@ -128,18 +129,21 @@ def _draft(rasters: RasterFiles, group: Sequence[BandSource], place: Path) -> It
         "photometric": "MINISBLACK",
         "alpha": "NO",
         "bigtiff": "IF_SAFER",
+        "tiled": True,
     }
-    if dataset.width * dataset.height * len(group) * dtype.itemsize <= IN_MEMORY_BYTES:
-        with MemoryFile() as memory:
-            with memory.open(**profile) as draft:
-                _fill(rasters, group, draft)
-            _build_pyramid(memory.name, dataset, group[0].resampling)
-            yield memory.name
-    else:
-        with rasterio.open(place / "draft.tif", "w", tiled=True, **profile) as draft:
+    is_small = dataset.width * dataset.height * len(group) * dtype.itemsize <= IN_MEMORY_BYTES
+    with ExitStack() as files:
+        numbers = itertools.count()
+
+        def new_file() -> str:
+            if is_small:
+                return str(files.enter_context(MemoryFile()).name)
+            return str(place / f"draft-{next(numbers)}.tif")
+
+        path = new_file()
+        with rasterio.open(path, "w", **profile) as draft:
             _fill(rasters, group, draft)
-        _build_pyramid(str(place / "draft.tif"), dataset, group[0].resampling)
-        yield str(place / "draft.tif")
+        yield files.enter_context(add_pyramid(path, group[0].resampling, new_file))
 
 
 def _fill(rasters: RasterFiles, group: Sequence[BandSource], draft: DatasetWriter) -> None:
@@ -151,14 +155,6 @@ def _fill(rasters: RasterFiles, group: Sequence[BandSource], draft: DatasetWrite
     draft.descriptions = [source.name for source in group]
     draft.scales = [source.scale for source in group]
     draft.offsets = [source.offset for source in group]
-
-
-def _build_pyramid(path: str, dataset: DatasetReader, resampling: str) -> None:
-    """Add overviews to a GeoTIFF; their sizes are rounded up, where those of GDAL's COG driver are rounded down."""
-    factors = [2**level for level in range(1, _levels(dataset.width, dataset.height) + 1)]
-    if factors:
-        with rasterio.open(path, "r+") as draft:
-            draft.build_overviews(factors, Resampling[resampling])
 
 
 def _check(rasters: RasterFiles, group: Sequence[BandSource], made: Path) -> tuple[int, ...]:
@@ -203,14 +199,6 @@ def _windows(dataset: DatasetReader, group: Sequence[BandSource]) -> Iterator[Wi
 def _block(width: int, height: int) -> int:
     """Return the edge of a tile in pixels: GDAL wants multiples of 16, and warns below 128."""
     return min(_BLOCK, max(128, math.ceil(max(width, height) / 16) * 16))
-
-
-def _levels(width: int, height: int) -> int:
-    """Return the number of halvings until all is in one tile, as in Earth Engine's pyramids.
-
-    https://developers.google.com/earth-engine/guides/scale
-    """
-    return max(0, math.ceil(math.log2(max(width, height) / _BLOCK)))
 
 
 def _gdal_crs(crs: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import rasterio
@@ -66,7 +67,7 @@ def _file(rasters: RasterFiles, source: BandSource, root: Path, folder: str, dep
     place = _place(href, root)
     with reading(place), rasterio.Env(**ALONE):
         levels = FileSource.open(place, DatasetPool()).levels
-    return describe(dataset, source, href, levels)
+    return replace(describe(dataset, source, href, levels), keeps_extent=True)
 
 
 def _place(href: str, root: Path) -> str:

@@ -23,6 +23,7 @@ class RasterFile:
         height: rows.
         dtype: numpy name of the stored type.
         levels: decimation factors of the pyramid, the first is 1.
+        keeps_extent: whether the pixels of its levels are stretched over the extent, as in files that others made.
     """
 
     href: str
@@ -32,6 +33,7 @@ class RasterFile:
     height: int
     dtype: str
     levels: tuple[int, ...] = (1,)
+    keeps_extent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -291,6 +291,7 @@ def _read_rasters(document: Mapping[str, Any], root: Path, href: str) -> tuple[l
             height=int(height),
             dtype=np.dtype(described[0].get("data_type") or merged["data_type"]).name,
             levels=tuple(int(level) for level in asset.get("eechips:levels", (1,))),
+            keeps_extent=bool(asset.get("eechips:levels_keep_extent", False)),
         )
         for index, (band, names) in enumerate(zip(described, named, strict=True)):
             bands.append(
@@ -372,6 +373,7 @@ def _raster_asset(file: RasterFile, bands: Sequence[RasterBand], item_path: str)
             "proj:transform": list(file.transform),
             "bands": described,
             "eechips:levels": list(file.levels),
+            **({"eechips:levels_keep_extent": True} if file.keeps_extent else {}),
         },
     )
 

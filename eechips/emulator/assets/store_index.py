@@ -32,7 +32,7 @@ from eechips.emulator.model import Bounds, Query
 from eechips.emulator.pixels.file_source import HandlePool
 
 _FILE = ".index.sqlite"
-_FORMAT = "1"
+_FORMAT = "2"
 _BATCH = 500
 _BUSY_SECONDS = 30.0
 
@@ -492,7 +492,7 @@ def pack(record: AssetRecord) -> tuple[str, str]:
     """Return a record as two JSON texts: what images of a collection commonly share, and what is its own."""
     if isinstance(record, ImageRecord):
         shared: Any = [
-            [[file.crs, file.dtype, list(file.levels)] for file in record.files],
+            [[file.crs, file.dtype, list(file.levels), file.keeps_extent] for file in record.files],
             [[band.name, band.file, band.index] for band in record.bands],
         ]
         own: Any = [

@@ -21,7 +21,7 @@ from eechips.emulator.pixels.pixel_grid import PixelGrid
 
 # Files on web servers that a process keeps open.
 _OPEN_REMOTE = 64
-_Layout = tuple[tuple[tuple[str, PixelType, tuple[int, ...]], ...], tuple[tuple[str, int, int], ...]]
+_Layout = tuple[tuple[tuple[str, PixelType, tuple[int, ...], bool], ...], tuple[tuple[str, int, int], ...]]
 
 
 class StorePool(DatasetPool):
@@ -103,23 +103,31 @@ def load_image(row: IndexRow, files: StoreFiles) -> ImageAsset:
     shared, bands = _layout(row.layout)
     version, properties, places = json.loads(row.record)
     located = []
-    for (crs, pixel_type, levels), (href, a, b, c, d, e, f, width, height) in zip(shared, places, strict=True):
+    for (crs, pixel_type, levels, keeps_extent), (href, a, b, c, d, e, f, width, height) in zip(
+        shared, places, strict=True
+    ):
         grid = PixelGrid(crs, Affine(a, b, c, d, e, f), width, height)
-        located.append((pixel_type, grid, files.source(row.id, href, levels)))
+        located.append((pixel_type, grid, files.source(row.id, href, levels), keeps_extent))
     properties["system:index"] = row.id.rpartition("/")[2]
     return ImageAsset(
         id=row.id,
-        bands=tuple(BandInfo(name, *located[file], index) for name, file, index in bands),
+        bands=tuple(_band(name, *located[file], index) for name, file, index in bands),
         properties=properties,
         footprint=shapely.from_wkb(row.footprint),
         version=version,
     )
 
 
+def _band(
+    name: str, pixel_type: PixelType, grid: PixelGrid, source: RasterSource, keeps_extent: bool, index: int
+) -> BandInfo:
+    return BandInfo(name, pixel_type, grid, source, index, keeps_extent)
+
+
 @lru_cache(maxsize=1024)
 def _layout(text: str) -> _Layout:
     files, bands = json.loads(text)
     return (
-        tuple((crs, PixelType.of(dtype), tuple(levels)) for crs, dtype, levels in files),
+        tuple((crs, PixelType.of(dtype), tuple(levels), keeps_extent) for crs, dtype, levels, keeps_extent in files),
         tuple((name, file, index) for name, file, index in bands),
     )

@@ -105,6 +105,8 @@ def _mask(batch: pa.RecordBatch, query: Query, covering: str) -> pa.Array:
     mask: Any = pa.scalar(True)
     for name, value in query.equals.items():
         mask = pc.and_(mask, _equal(batch.column(name), value))
+    if query.indices is not None:
+        mask = pc.and_(mask, pc.is_in(batch.column(INDEX_COLUMN), pa.array(sorted(query.indices), pa.string())))
     if TIME_COLUMN in batch.schema.names:
         if query.start is not None:
             mask = pc.and_(mask, pc.greater_equal(batch.column(TIME_COLUMN), query.start))

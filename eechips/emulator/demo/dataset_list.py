@@ -22,6 +22,11 @@ _HEAD = (
     "bands, scales, grids and properties. Their values are **synthetic**: they are computed, not observed.",
     "`eechips datasets --local` prints this list.",
     "",
+    "Images of a collection differ as in the archives. NAIP before 2010 lacks near infrared or blue, and has pixels of",
+    "1 or 2 m. Sentinel-1 has VV, VV with VH, HH, or HH with HV, and the mode EW around the poles. Some images of",
+    "Sentinel-2 lack quality bands, and some are there twice. Landsat 7 has gaps after May 2003. Earth Engine does not",
+    "have `EECHIPS/DEMO/MIXED`: ten images that differ in bands, types, pixels, dates and outlines.",
+    "",
     "Collections without a last day end on the day on which the server starts. `EECHIPS_DEMO_UNTIL=2025-01-01` sets",
     "that day, for results that are the same on every day. To serve other datasets, convert their files with",
     "[`eechips assets ingest`](../explanation/local-earth-engine.md#assets), or serve",
@@ -67,7 +72,8 @@ def _entry(asset: DemoAsset, until: date) -> DatasetEntry:
     image = next(iter(asset.images(Query(bounds=(-105.1, 40.2, -105.0, 40.3)))))
     goes_on = (until - last).days < _RECENT_DAYS
     dates = f"{first} - " if goes_on else f"{first} - {last - timedelta(days=1)}"
-    return DatasetEntry(asset.id, "collection", dates.rstrip(), tuple(band.name for band in image.bands), title)
+    names = getattr(asset, "band_names", None) or tuple(band.name for band in image.bands)
+    return DatasetEntry(asset.id, "collection", dates.rstrip(), names, title)
 
 
 def page() -> str:

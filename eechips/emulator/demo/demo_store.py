@@ -19,6 +19,7 @@ from eechips.emulator.demo import (
     landsat,
     landsat_level1,
     landsat_tm,
+    mixed_images,
     modis,
     modis_landcover,
     night_lights,
@@ -77,6 +78,7 @@ def catalogue(until: date) -> Mapping[str, DemoAsset]:
         *copernicus_dem.collections(),
         surface_water.image(),
         era5.collection(until),
+        mixed_images.MixedImages(),
         ecoregions.table(),
         *boundaries.gaul_tables(),
     ]

@@ -2,7 +2,11 @@
 
 Bands, scales and bits: https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LT05_C02_T1_L2 and
 https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LE07_C02_T1_TOA. The land, its clouds and the
-values of flags are those of Landsat 8 on the same day. Landsat 7 has no gaps after May 2003.
+values of flags are those of Landsat 8 on the same day.
+
+The scan line corrector of Landsat 7 failed on 31 May 2003. From then on two scans leave a wedge between them, nothing
+in the middle of the swath and 14 pixels at its edges, so that some 22% of each scene are missing:
+https://www.usgs.gov/landsat-missions/landsat-7
 """
 
 from __future__ import annotations
@@ -16,7 +20,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.demo import cloud_cover, landsat, synthetic_label, wrs
+from eechips.emulator.demo import cloud_cover, landsat, mercator, synthetic_label, wrs
+from eechips.emulator.demo.land_character import wrapped
 from eechips.emulator.demo.landsat import Landsat, LandsatOverpass
 from eechips.emulator.demo.landsat_level1 import paint_surface, panchromatic
 from eechips.emulator.demo.mercator import Rect
@@ -39,6 +44,10 @@ _VIEW_ZENITH = 300  # hundredths of a degree
 _OPACITY = 80  # thousandths
 _NO_CIRRUS = ~0xC000
 """Bits of QA_PIXEL without the bits of cirrus, which these sensors do not measure."""
+
+_FAILURE = date(2003, 5, 31)
+_SCANS, _WIDEST, _HALF_SWATH = 960.0, 420.0, 92_500.0
+"""Metres of two scans along the track, of the gap between them at the edge of the swath, and of half the swath."""
 
 _MAXIMUM = 255.0
 _STEP = 0.9 / _MAXIMUM
@@ -76,6 +85,18 @@ def _surface_band(name: str) -> str | None:
     return _REFLECTIVE[int(name[1])][0] if name.startswith("B") else None
 
 
+def _is_scanned(scene: WrsScene, rect: Rect) -> npt.NDArray[np.bool_]:
+    """Return which cells of a rectangle do not lie in the gaps of a scene."""
+    longitude, latitude, lean = wrs.middle(scene)
+    middle_x, middle_y = mercator.x_of(longitude), mercator.y_of(latitude)
+    metres = mercator.EQUATOR_UNIT * float(mercator.cosine_of(middle_y))
+    east, south = wrapped(rect.x - middle_x)[None, :] * metres, (rect.y - middle_y)[:, None] * metres
+    sine, cosine = math.sin(math.radians(lean)), math.cos(math.radians(lean))
+    across, along = east * cosine + south * sine, south * cosine - east * sine
+    scanned: npt.NDArray[np.bool_] = np.mod(along, _SCANS) >= np.abs(across) * (_WIDEST / _HALF_SWATH)
+    return scanned
+
+
 @dataclass(frozen=True, slots=True)
 class ThematicOverpass:
     """Scene of a pass, at one level.
@@ -87,6 +108,7 @@ class ThematicOverpass:
         level: of processing.
         azimuth: of the sun, degrees.
         elevation: likewise.
+        gaps: the scene that has gaps between its scans; None for none.
     """
 
     surface: LandsatOverpass
@@ -95,8 +117,9 @@ class ThematicOverpass:
     level: Level
     azimuth: float
     elevation: float
+    gaps: WrsScene | None = None
 
-    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
         """See ``painted_source.PaintedScene``: stored values of the surface; reflectances and kelvins above it."""
         names = [self.names[band] for band in bands]
         below = [_surface_band(name) for name in names]
@@ -104,7 +127,9 @@ class ThematicOverpass:
         values = np.empty((len(bands), rect.height, rect.width), dtype=np.float32)
         for n, (name, source) in enumerate(zip(names, below, strict=True)):
             values[n] = self._constant(name) if source is None else self._value(name, known[source])
-        return values, None
+        if self.gaps is None:
+            return values, None
+        return values, np.broadcast_to(_is_scanned(self.gaps, rect), values.shape)
 
     def _value(self, name: str, below: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         """Return the value of a band over Landsat 8's."""
@@ -203,8 +228,9 @@ class ThematicLandsat(Landsat):
         grid, (_, points) = wrs.grid(scene), wrs.corners(scene)
         azimuth, zenith = cloud_cover.sun(wrs.middle(scene)[1], when)
         elevation = round(90.0 - zenith, 6)
+        gaps = scene if self.number == 7 and when > _FAILURE else None
         overpass = ThematicOverpass(
-            landsat.overpass_of(scene, when), self.number, self.names, self.level, azimuth, elevation
+            landsat.overpass_of(scene, when), self.number, self.names, self.level, azimuth, elevation, gaps
         )
         sources: dict[tuple[str, bool, PixelGrid], PaintedSource] = {}
         bands = []

@@ -4,6 +4,12 @@ Quads of 7.5 minutes are numbered 01 to 64 within each square degree, which is n
 each has four quarters of 3.75 minutes. Naming, collars of about 300 m, NAD83 / UTM grids and resolutions (1 m, 0.6 m
 from 2018) are those of the National Agriculture Imagery Program:
 https://developers.google.com/earth-engine/datasets/catalog/USDA_NAIP_DOQQ
+
+As that page says, ids that begin with ``n_`` have red, green and blue, with ``c_`` near infrared, red and green, with
+``m_`` all four; some older images have pixels of 2 m; states were flown once in the five years from 2003 on, and 2008
+was a transition. Nebraska in 2007 is such a year: n_4010064_se_14_2_20070725
+(https://github.com/OSGeo/gdal/blob/master/autotest/gdrivers/eedai.py). Which other states had which film, and when, is
+invented: red, green and blue in the first flight, and one of the three films in the second.
 """
 
 from __future__ import annotations
@@ -30,7 +36,16 @@ from eechips.emulator.pixels.pixel_grid import PixelGrid, transformer
 
 ID = "USDA/NAIP/DOQQ"
 FIRST_YEARS = (2010, 2011)
-"""Of the states that are flown in even and in odd years."""
+"""Of the states that are flown in even and in odd years; all have four bands from then on."""
+
+FIRST_CYCLE = 2003
+"""The first of five years in which every state was flown once."""
+
+COARSE = frozenset(("Montana", "Nebraska", "Nevada", "North Dakota", "South Dakota", "Wyoming"))
+"""States whose first flight has pixels of 2 m."""
+
+INFRARED = frozenset(("Illinois", "Indiana", "Ohio", "Washington"))
+"""States whose second flight has no blue."""
 
 EVEN_YEARS = frozenset(
     (
@@ -63,6 +78,9 @@ EVEN_YEARS = frozenset(
 """States that are flown in even years, all others in odd ones. Real flights have exceptions to it."""
 
 BANDS = ("R", "G", "B", "N")
+LAYOUTS: Mapping[str, tuple[str, ...]] = {"c": ("N", "R", "G"), "m": BANDS, "n": ("R", "G", "B")}
+"""Bands of an image by the first letter of its id, in the order of ids."""
+
 _SPECTRUM = ("red", "green", "blue", "nir")
 _QUARTERS = ("ne", "nw", "se", "sw")
 _QUARTER = 0.0625
@@ -70,11 +88,27 @@ _COLLAR = 300.0
 _REACH = 0.01
 """Degrees by which an image may reach beyond its quarter quad, at the most."""
 
-_NAME = re.compile(r"m_(\d{2})(\d{3})(\d{2})_(ne|nw|se|sw)_(\d{2})_(1|060)_(\d{4})(\d{2})(\d{2})")
+_SIZES = {"060": 0.6, "1": 1.0, "2": 2.0}
+"""Edges of a pixel in metres by their part of an id, in the order of ids."""
+
+_NAME = re.compile(r"[cmn]_(\d{2})(\d{3})(\d{2})_(ne|nw|se|sw)_(\d{2})_(060|1|2)_(\d{4})(\d{2})(\d{2})")
 
 # The film is more sensitive to dark than to bright: values grow with the square root of the reflectance.
 _FULL_SCALE = (0.38, 0.38, 0.38, 0.60)
 _CONTRAST = 1.10
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """What the flight of a state in a year brings.
+
+    Attributes:
+        layout: key of ``LAYOUTS``.
+        size: key of ``_SIZES``.
+    """
+
+    layout: str
+    size: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +174,13 @@ class Quarter:
 
 
 @lru_cache(maxsize=16384)
-def _grid(quarter: Quarter, fine: bool) -> tuple[PixelGrid, shapely.Polygon, Bounds]:
+def _grid(quarter: Quarter, size: float) -> tuple[PixelGrid, shapely.Polygon, Bounds]:
     """Return pixels of a quarter quad, their outline in degrees, and its bounds."""
     west, south, east, north = quarter.bounds
     middle = (west + east) / 2.0
     crs = f"EPSG:{26900 + quarter.zone}"
     forward, inverse = transformer("EPSG:4269", crs), transformer(crs, "EPSG:4269")
     x, y = forward.transform([west, middle, east, west, middle, east], [south, south, south, north, north, north])
-    size = 0.6 if fine else 1.0
     left, right = math.floor((min(x) - _COLLAR) / size), math.ceil((max(x) + _COLLAR) / size)
     bottom, top = math.floor((min(y) - _COLLAR) / size), math.ceil((max(y) + _COLLAR) / size)
     origin = (round(left * size, 1), round(top * size, 1))
@@ -163,9 +196,35 @@ def seasons(until: date) -> Mapping[int, tuple[int, ...]]:
     """Return years of the flights of each state, by its number, whose season is over before a date."""
     last = until.year if until > date(until.year, 9, 15) else until.year - 1
     return {
-        number: tuple(range(FIRST_YEARS[name not in EVEN_YEARS], last + 1, 2))
+        number: tuple(
+            year
+            for year in (*_early(number, name), *range(FIRST_YEARS[name not in EVEN_YEARS], last + 1, 2))
+            if year <= last
+        )
         for number, name in enumerate(state_outlines.states())
     }
+
+
+def _early(number: int, name: str) -> tuple[int, int]:
+    """Return the years of the first two flights of a state."""
+    first = 2007 if name == "Nebraska" else FIRST_CYCLE + number % 5
+    return first, FIRST_CYCLE + 5 + number % 2
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(state_outlines.states())
+
+
+@cache
+def film(state: int, year: int) -> Film:
+    """Return the film of a state's flight, by its number."""
+    name = _names()[state]
+    if year >= min(FIRST_YEARS):
+        return Film("m", "060" if year >= 2018 else "1")
+    if year == _early(state, name)[0]:
+        return Film("n", "2" if name in COARSE else "1")
+    return Film("c" if name in INFRARED else "nm"[state % 3 == 0], "1")
 
 
 @lru_cache(maxsize=1024)
@@ -215,16 +274,17 @@ def _flight(state: int, year: int) -> date:
 
 @lru_cache(maxsize=1024)
 def _image(quarter: Quarter, year: int, until: date) -> ImageAsset:
-    fine = year >= 2018
-    grid, footprint, _ = _grid(quarter, fine)
+    used = film(flights(quarter, until)[year], year)
+    names = LAYOUTS[used.layout]
+    grid, footprint, _ = _grid(quarter, _SIZES[used.size])
     month, day = flown(quarter, year, until)
-    index = f"m_{quarter.name}_{quarter.zone:02d}_{'060' if fine else '1'}_{year:04d}{month:02d}{day:02d}"
+    index = f"{used.layout}_{quarter.name}_{quarter.zone:02d}_{used.size}_{year:04d}{month:02d}{day:02d}"
     start = synthetic_label.millis(year, month, day)
     source = PaintedSource(grid, Photograph(date(year, month, day)), "uint8")
     kind = PixelType("int", 0, 255)
     return ImageAsset(
         id=f"{ID}/{index}",
-        bands=tuple(BandInfo(name, kind, grid, source, n) for n, name in enumerate(BANDS)),
+        bands=tuple(BandInfo(name, kind, grid, source, BANDS.index(name)) for name in names),
         properties=synthetic_label.marked(
             {"system:index": index, "system:time_start": start, "system:time_end": start + synthetic_label.DAY}
         ),
@@ -235,13 +295,18 @@ def _image(quarter: Quarter, year: int, until: date) -> ImageAsset:
 
 @dataclass(frozen=True, slots=True)
 class Naip:
-    """The collection: some 1.6 million images, created on request.
+    """The collection: some two million images, created on request.
 
     Attributes:
         until: the first day without an image.
     """
 
     until: date
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """The names of all bands; each image has some of them."""
+        return BANDS
 
     @property
     def id(self) -> str:
@@ -255,7 +320,7 @@ class Naip:
             {
                 "title": "NAIP: National Agriculture Imagery Program",
                 "date_range": [
-                    synthetic_label.millis(min(FIRST_YEARS), 6, 15),
+                    synthetic_label.millis(FIRST_CYCLE, 6, 15),
                     synthetic_label.millis(self.until.year, self.until.month, self.until.day),
                 ],
             }
@@ -269,17 +334,24 @@ class Naip:
             if image is not None and _matches(image, query) and _meets(image.footprint.bounds, query):
                 yield image
             return
-        known = {year for years in seasons(self.until).values() for year in years}
-        # In the order of ids, "060" comes before "1".
-        years = sorted((year for year in known if _possible(year, query)), key=lambda year: (year < 2018, year))
+        for layout, names in LAYOUTS.items():
+            if query.having <= set(names) and not query.lacking & set(names):
+                yield from self._of_layout(layout, query)
+
+    def _of_layout(self, layout: str, query: Query) -> Iterator[ImageAsset]:
+        """Yield the images whose ids begin with a letter."""
+        years = {
+            year
+            for state, flown_in in seasons(self.until).items()
+            for year in flown_in
+            if _possible(year, query) and film(state, year).layout == layout
+        }
         if not years:
             return
         for quarter in _quarters(query.bounds):
-            flown_in = flights(quarter, self.until)
-            for year in years:
-                if year not in flown_in:
-                    continue
-                if _meets(_grid(quarter, year >= 2018)[2], query):
+            films = {year: film(state, year) for year, state in flights(quarter, self.until).items() if year in years}
+            for year, used in sorted(films.items(), key=lambda item: (item[1].size, item[0])):
+                if used.layout == layout and _meets(_grid(quarter, _SIZES[used.size])[2], query):
                     image = _image(quarter, year, self.until)
                     if _matches(image, query):
                         yield image

@@ -1,8 +1,10 @@
 """COPERNICUS/S1_GRD and COPERNICUS/S1_GRD_FLOAT: radar backscatter of Sentinel-1A, in decibels and as power.
 
-All scenes are of the mode IW with VV and VH at 10 m. Bands, scales, properties and dates:
-https://developers.google.com/earth-engine/datasets/catalog/COPERNICUS_S1_GRD. The number of looks of the speckle:
-https://sentiwiki.copernicus.eu/web/s1-products
+Scenes differ in bands, as the catalog says: VV with VH, or VV alone, in the mode IW at 10 m; around the poles HH with
+HV, or HH alone, in the mode EW at 40 m, or in IW. Which passes have one band only is invented: around the poles every
+third, elsewhere every second until the end of 2015. Bands, scales, properties and dates:
+https://developers.google.com/earth-engine/datasets/catalog/COPERNICUS_S1_GRD. Modes, the letters of names and the
+number of looks of the speckle: https://sentiwiki.copernicus.eu/web/s1-products
 """
 
 from __future__ import annotations
@@ -33,21 +35,62 @@ LOOKS = 4.4
 """Equivalent number of looks of the speckle at full resolution."""
 
 _MIDDLE_ANGLE, _ANGLE_SPAN, _HALF_WIDTH = 38.3, 7.7, 125_000.0
-_POLARISATIONS = ("VV", "VH")
-_NAME = re.compile(r"S1A_IW_GRDH_1SDV_(\d{8}T\d{6})_\d{8}T\d{6}_(\d{6})_[0-9A-F]{6}_[0-9A-F]{4}")
+_LAST_SINGLE = date(2015, 12, 31)
+_HORIZONTAL = np.float32(0.8)
+"""Power in HH of that in VV; in HV it is that in VH."""
+
+_NAME = re.compile(r"S1A_(?:EW_GRDM|IW_GRDH)_1S[DS][HV]_(\d{8}T\d{6})_\d{8}T\d{6}_(\d{6})_[0-9A-F]{6}_[0-9A-F]{4}")
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """Kind of a scene.
+
+    Attributes:
+        mode: of the instrument: EW or IW.
+        bands: names, without that of the angle.
+        pixel: edge of a pixel in metres.
+    """
+
+    mode: str
+    bands: tuple[str, ...]
+    pixel: int
+
+    @property
+    def label(self) -> str:
+        """The beginning of names: mode, resolution and polarisation."""
+        resolution = "H" if self.mode == "IW" else "M"
+        return f"S1A_{self.mode}_GRD{resolution}_1S{'SD'[len(self.bands) - 1]}{self.bands[0][0]}"
+
+
+_WIDE_PAIR, _WIDE = Acquisition("EW", ("HH", "HV"), 40), Acquisition("EW", ("HH",), 40)
+_POLAR_PAIR = Acquisition("IW", ("HH", "HV"), 10)
+_PAIR, _SINGLE = Acquisition("IW", ("VV", "VH"), 10), Acquisition("IW", ("VV",), 10)
+_POLAR = (_WIDE_PAIR, _WIDE, _POLAR_PAIR)
+_USUAL = (_PAIR, _SINGLE)
+
+
+def acquisition(orbit: int, scene: Slice) -> Acquisition:
+    """Return the kind of a scene."""
+    if sentinel1_orbit.is_polar(scene):
+        return _POLAR[orbit % len(_POLAR)]
+    is_early = _moment(sentinel1_orbit.node_time(orbit)).date() <= _LAST_SINGLE
+    return _SINGLE if is_early and orbit % 2 else _PAIR
 
 
 @dataclass(frozen=True, slots=True)
 class RadarPass:
-    """Scene of a pass: power in VV and VH, without speckle.
+    """Scene of a pass: power in the co-polarised and the cross-polarised band, without speckle.
 
     Attributes:
         scene: where the satellite is.
         when: date at the place itself.
+        is_horizontal: in HH and HV, not in VV and VH.
     """
 
     scene: Slice
     when: date
+    is_horizontal: bool = False
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
@@ -57,6 +100,8 @@ class RadarPass:
         east, south = _look(heading)
         look = backscatter.Look(east, south, incidence(self.scene, rect))
         power = backscatter.backscatter(ground, self.when, north, look)
+        if self.is_horizontal:
+            power[0] *= _HORIZONTAL
         return power[list(bands)], None
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -159,6 +204,11 @@ class Sentinel1(ImageSearch):
     is_log: bool
 
     @property
+    def band_names(self) -> tuple[str, ...]:
+        """The names of all bands; each image has some of them."""
+        return ("HH", "HV", "VV", "VH", "angle")
+
+    @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
         return synthetic_label.marked({"title": self.title, "date_range": [self._first, self._end]})
@@ -178,14 +228,28 @@ class Sentinel1(ImageSearch):
         direction = query.equals.get("orbitProperties_pass")
         track = query.equals.get("relativeOrbitNumber_start")
         scenes = sentinel1_orbit.slices(query.bounds)
+        is_polar = {sentinel1_orbit.is_polar(scene) for found in scenes.values() for scene in found}
+        kinds = [*(_POLAR if True in is_polar else ()), *(_USUAL if False in is_polar else ())]
+        for kind in sorted(kinds, key=lambda kind: kind.label):
+            names = {*kind.bands, "angle"}
+            if not query.having <= names or query.lacking & names:
+                continue
+            for orbit, scene in self._passes(scenes, start, end, track):
+                if acquisition(orbit, scene) is kind and (direction is None or scene.direction == direction):
+                    yield self._image(orbit, scene)
+
+    def _passes(
+        self, scenes: Mapping[int, Sequence[Slice]], start: float, end: float, track: Any
+    ) -> Iterator[tuple[int, Slice]]:
+        """Yield orbit and slice of the scenes that are seen between two times, in milliseconds."""
         for orbit in range(sentinel1_orbit.orbit_at(start) - 1, sentinel1_orbit.orbit_at(max(start, end)) + 1):
             relative = sentinel1_orbit.relative_orbit(orbit)
             if track is not None and relative != track:
                 continue
             for scene in scenes.get(relative, ()):
                 seen = _seconds(sentinel1_orbit.start_time(orbit, scene.number))
-                if start <= seen < end and (direction is None or scene.direction == direction):
-                    yield self._image(orbit, scene)
+                if start <= seen < end:
+                    yield orbit, scene
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None."""
@@ -205,12 +269,12 @@ class Sentinel1(ImageSearch):
         start = sentinel1_orbit.start_time(orbit, scene.number)
         longitude = sentinel1_orbit.middle(scene)[0]
         when = (_moment(start) + timedelta(hours=longitude / 15.0)).date()
-        dtype = "float64" if self.is_log else "float32"
-        grid, (_, points) = sentinel1_orbit.grid(scene), sentinel1_orbit.corners(scene)
-        painted = PaintedSource(grid, RadarPass(scene, when), "float32", outline=points)
+        dtype, kind = "float64" if self.is_log else "float32", acquisition(orbit, scene)
+        grid, (_, points) = sentinel1_orbit.grid(scene, kind.pixel), sentinel1_orbit.corners(scene)
+        painted = PaintedSource(grid, RadarPass(scene, when, kind.bands[0] == "HH"), "float32", outline=points)
         source = DerivedSource(painted, Speckle(orbit * sentinel1_orbit.SLICES + scene.number, self.is_log), dtype)
         angle = PaintedSource(sentinel1_orbit.angle_grid(scene), IncidenceAngle(scene), "float32")
-        bands = [BandInfo(name, PixelType.of(dtype), grid, source, n) for n, name in enumerate(_POLARISATIONS)]
+        bands = [BandInfo(name, PixelType.of(dtype), grid, source, n) for n, name in enumerate(kind.bands)]
         bands.append(BandInfo("angle", PixelType("float"), angle.grid, angle, 0))
         return ImageAsset(
             id=f"{self.id}/{index}",
@@ -224,7 +288,7 @@ class Sentinel1(ImageSearch):
 def _properties(orbit: int, scene: Slice) -> dict[str, Any]:
     start, stop = (time(orbit, scene.number) for time in (sentinel1_orbit.start_time, sentinel1_orbit.stop_time))
     node = sentinel1_orbit.node_time(orbit)
-    heading = sentinel1_orbit.middle(scene)[2]
+    heading, kind = sentinel1_orbit.middle(scene)[2], acquisition(orbit, scene)
     facility = {"country": "Germany", "name": "eechips demo planet", "organisation": "ESA", "site": "DEMO"}
     properties: dict[str, Any] = {
         "system:time_start": _seconds(start),
@@ -233,8 +297,8 @@ def _properties(orbit: int, scene: Slice) -> dict[str, Any]:
         "familyName": "SENTINEL-1",
         "instrument": "Synthetic Aperture Radar",
         "instrumentConfigurationID": 7,
-        "instrumentMode": "IW",
-        "instrumentSwath": "IW",
+        "instrumentMode": kind.mode,
+        "instrumentSwath": kind.mode,
         "missionDataTakeID": _datatake(orbit),
         "nssdcIdentifier": "2014-016A",
         "orbitNumber_start": orbit,
@@ -251,15 +315,15 @@ def _properties(orbit: int, scene: Slice) -> dict[str, Any]:
         "productType": "GRD",
         "relativeOrbitNumber_start": scene.orbit,
         "relativeOrbitNumber_stop": scene.orbit,
-        "resolution": "H",
-        "resolution_meters": 10,
+        "resolution": "H" if kind.mode == "IW" else "M",
+        "resolution_meters": kind.pixel,
         "segmentStartTime": start,
         "sliceNumber": scene.number + 1,
         "sliceProductFlag": "true",
         "startTimeANX": float(start - node),
         "stopTimeANX": float(stop - node),
         "totalSlices": sentinel1_orbit.SLICES,
-        "transmitterReceiverPolarisation": list(_POLARISATIONS),
+        "transmitterReceiverPolarisation": list(kind.bands),
         "S1TBX_Calibration_Operator_version": "6.0.4",
         "S1TBX_SAR_Processing_version": "6.0.4",
         "SNAP_Graph_Processing_Framework_GPF_version": "6.0.4",
@@ -282,7 +346,8 @@ def _name(orbit: int, number: int) -> str:
     times = (_moment(time(orbit, number)) for time in (sentinel1_orbit.start_time, sentinel1_orbit.stop_time))
     start, stop = (f"{moment:%Y%m%dT%H%M%S}" for moment in times)
     unique = int(noise.hashed(orbit, number, 1022)[0]) & 0xFFFF
-    return f"S1A_IW_GRDH_1SDV_{start}_{stop}_{orbit:06d}_{_datatake(orbit):06X}_{unique:04X}"
+    label = acquisition(orbit, Slice(sentinel1_orbit.relative_orbit(orbit), number)).label
+    return f"{label}_{start}_{stop}_{orbit:06d}_{_datatake(orbit):06X}_{unique:04X}"
 
 
 def _moment(milliseconds: int) -> datetime:

@@ -43,7 +43,9 @@ _ASIDE = 5.0
 
 _HALF_WIDTH, _HALF_HEIGHT = 125_000.0, 86_500.0
 _NORTHERNMOST = 76.0
-_PIXEL, _ANGLE_PIXEL = 10, 20_000
+_ANGLE_PIXEL = 20_000
+_POLAR = 66.0
+"""Latitude from which on scenes are those of sea ice and ice sheets."""
 
 Pass = Literal["ASCENDING", "DESCENDING"]
 
@@ -154,9 +156,14 @@ def _grid(scene: Slice, pixel: int) -> PixelGrid:
 
 
 @lru_cache(maxsize=8192)
-def grid(scene: Slice) -> PixelGrid:
-    """Return pixels of 10 m around what is seen."""
-    return _grid(scene, _PIXEL)
+def grid(scene: Slice, pixel: int) -> PixelGrid:
+    """Return pixels around what is seen, whose edges have so many metres."""
+    return _grid(scene, pixel)
+
+
+def is_polar(scene: Slice) -> bool:
+    """Return whether a slice shows the surroundings of a pole."""
+    return abs(middle(scene)[1]) > _POLAR
 
 
 @lru_cache(maxsize=8192)

@@ -3,6 +3,11 @@
 COPERNICUS/S2_HARMONIZED has the reflectance at the top of the atmosphere. COPERNICUS/S2 and COPERNICUS/S2_SR have the
 same images as their harmonized versions, with 1000 added to the reflectances from 2022-01-25 on.
 
+Images differ as in the archive: some of the first years lack MSK_CLDPRB and MSK_SNWPRB
+(https://github.com/leftfield-geospatial/geedim/issues/16), some of the spring of 2024 lack QA10, QA20 and QA60
+(https://github.com/fmemuir/COASTGUARD/issues/13), and some passes of 2018 are there twice, as processed again. Which
+images these are is invented.
+
 Bands, scales and properties: https://developers.google.com/earth-engine/datasets/catalog/COPERNICUS_S2_SR_HARMONIZED,
 https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_CLOUD_SCORE_PLUS_V1_S2_HARMONIZED,
 https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_DYNAMICWORLD_V1
@@ -14,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import cache, lru_cache
 from typing import Any, Literal
@@ -79,6 +84,22 @@ FIRST_OFFSET = date(2022, 1, 25)
 """Processing baseline 04.00: from then on 1000 is added to what is not harmonized."""
 
 _OFFSET = 1000
+_BASELINES = (
+    (date(2022, 12, 6), "05.09"),
+    (FIRST_OFFSET, "04.00"),
+    (date(2021, 3, 30), "03.00"),
+    (date(2020, 2, 4), "02.14"),
+    (date(2018, 11, 6), "02.11"),
+    (date.min, "02.09"),
+)
+"""First day of processing baselines, the latest first: https://sentiwiki.copernicus.eu/web/s2-processing"""
+
+_TWICE = (date(2018, 1, 1), date(2019, 1, 1))
+# Bands that every second image lacks between two days.
+_ABSENT = (
+    (FIRST, date(2018, 12, 1), ("MSK_CLDPRB", "MSK_SNWPRB")),
+    (date(2024, 2, 28), date(2024, 6, 26), ("QA10", "QA20", "QA60")),
+)
 _CLOUD = {"swir1": 0.42, "swir2": 0.34}
 _BYTES = ("SCL", "TCI_R", "TCI_G", "TCI_B", "MSK_CLDPRB", "MSK_SNWPRB")
 DYNAMIC_WORLD = (
@@ -318,6 +339,19 @@ def pass_over(tile: MgrsTile, when: date) -> Granule | None:
     return Granule(seen, made, tile)
 
 
+def _versions(granule: Granule) -> tuple[Granule, ...]:
+    """Return a pass as it was processed: once, or once more three hours later."""
+    again = _TWICE[0] <= granule.when < _TWICE[1] and granule.when.toordinal() // _REPEAT % 7 == 0
+    return (granule, replace(granule, made=granule.made + timedelta(hours=3))) if again else (granule,)
+
+
+def _absent(granule: Granule) -> tuple[str, ...]:
+    """Return the names of bands that the image of a pass lacks."""
+    if granule.when.toordinal() // _REPEAT % 2:
+        return ()
+    return next((names for first, last, names in _ABSENT if first <= granule.when < last), ())
+
+
 @dataclass(frozen=True, slots=True)
 class Product(ImageSearch):
     """A ``CollectionAsset`` made of passes.
@@ -358,7 +392,7 @@ class Product(ImageSearch):
         for ordinal in range(first.toordinal(), last.toordinal()):
             when = date.fromordinal(ordinal)
             passes = [granule for tile in tiles if (granule := pass_over(tile, when)) is not None]
-            for granule in sorted(passes, key=lambda g: g.index):
+            for granule in sorted((each for found in passes for each in _versions(found)), key=lambda g: g.index):
                 start = _milliseconds(granule.seen)
                 if is_in_time(start, query):
                     image = self._image(granule)
@@ -446,7 +480,10 @@ def _milliseconds(when: datetime) -> int:
 def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
     bands = []
     sources: dict[tuple[int, str, bool], PaintedSource] = {}
+    absent = _absent(granule)
     for name, pixel, part in _TOP_BANDS if at_top else _BANDS:
+        if name in absent:
+            continue
         names = _on_grid(pixel, at_top)
         dtype = "uint8" if name in _BYTES else "uint32" if name == "QA20" else "uint16"
         key = (pixel, dtype, part is not None)
@@ -461,9 +498,10 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[tuple[Ban
     orbit = _orbit(granule.tile)
     letter = craft[-1]
     level = "1C" if at_top else "2A"
+    baseline = next(name for first, name in _BASELINES if granule.when >= first)
     product = (
-        f"S2{letter}_MSIL{level}_{granule.seen:%Y%m%dT%H%M%S}_N0509_R{orbit:03d}_T{granule.tile.name}_"
-        f"{granule.made:%Y%m%dT%H%M%S}"
+        f"S2{letter}_MSIL{level}_{granule.seen:%Y%m%dT%H%M%S}_N{baseline.replace('.', '')}_R{orbit:03d}_"
+        f"T{granule.tile.name}_{granule.made:%Y%m%dT%H%M%S}"
     )
     properties = {
         "CLOUDY_PIXEL_PERCENTAGE": cloudy,
@@ -472,14 +510,14 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[tuple[Ban
         "DATASTRIP_ID": (
             f"S2{letter}_OPER_MSI_L{level}_DS_DEMO_{granule.made:%Y%m%dT%H%M%S}_S{granule.seen:%Y%m%dT%H%M%S}"
         ),
-        "DATATAKE_IDENTIFIER": f"GS2{letter}_{granule.seen:%Y%m%dT%H%M%S}_{orbit:06d}_N05.09",
+        "DATATAKE_IDENTIFIER": f"GS2{letter}_{granule.seen:%Y%m%dT%H%M%S}_{orbit:06d}_N{baseline}",
         "GENERATION_TIME": _milliseconds(granule.made),
         "GRANULE_ID": f"L{level}_T{granule.tile.name}_A{orbit:06d}_{granule.seen:%Y%m%dT%H%M%S}",
         "MEAN_SOLAR_AZIMUTH_ANGLE": azimuth,
         "MEAN_SOLAR_ZENITH_ANGLE": zenith,
         "MGRS_TILE": granule.tile.name,
         "NODATA_PIXEL_PERCENTAGE": 0.0,
-        "PROCESSING_BASELINE": "05.09",
+        "PROCESSING_BASELINE": baseline,
         "PRODUCT_ID": product,
         "SENSING_ORBIT_DIRECTION": "DESCENDING",
         "SENSING_ORBIT_NUMBER": orbit,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from eechips.emulator.exports.patch_files import export_patches
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.messages import unwrapped_integer
 from eechips.emulator.pixels import encode as formats
-from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips.emulator.pixels.lazy_image import Image, Pixels
 from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.pixels.types import cast_values
 from eechips.emulator.rendering import image_of
@@ -44,10 +44,6 @@ _LARGEST_SIDE = 131_072
 _USUAL_FILE_BYTES = 1 << 31
 """The files that large exports are divided into. Coordinates in the names of published ones fit it: 23,296 for one
 band of four bytes, 10,496 for twenty bytes."""
-_TYPE_NAMES = {
-    "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32",
-    "int64": "Int64", "float32": "Float32", "float64": "Float64",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +77,6 @@ def export_image(
     return _geotiffs(image, grid, options.get("geoTiffOptions") or {}, context, job, report)
 
 
-def _common_type(bands: Sequence[ImageBand]) -> np.dtype[Any]:
-    """Return the type of all bands.
-
-    Raises:
-        InvalidError: if there are several: a GeoTIFF has one.
-    """
-    types = [formats.dtype_of(band.type) for band in bands]
-    other = next((kind for kind in types if kind != types[0]), None)
-    if other is not None:
-        raise InvalidError(
-            "Exported bands must have compatible data types; found inconsistent types: "
-            f"{_TYPE_NAMES[types[0].name]} and {_TYPE_NAMES[other.name]}."
-        )
-    return types[0]
-
-
 def _geotiffs(
     image: Image,
     grid: PixelGrid,
@@ -105,7 +85,7 @@ def _geotiffs(
     job: ExportJob,
     report: Callable[[float], None],
 ) -> list[ExportedFile]:
-    dtype = _common_type(image.bands)
+    dtype = formats.common_dtype(image.bands)
     windows = _file_windows(grid, options, dtype.itemsize * len(image.bands))
     count = sum(count_blocks(w.grid) for w in windows)
     writer = _GeoTiffWriter(image, dtype, options, context, Progress(count, report))
@@ -211,7 +191,9 @@ def _nodata(given: Mapping[str, Any] | None, dtype: np.dtype[Any]) -> float | in
     is_whole = dtype.kind in "iu"
     limits = np.iinfo(dtype) if is_whole else np.finfo(dtype)
     if (is_whole and not number.is_integer()) or not limits.min <= number <= limits.max:
-        raise InvalidError(f"The noData value {number:g} is not a value of the bands' type, {_TYPE_NAMES[dtype.name]}.")
+        raise InvalidError(
+            f"The noData value {number:g} is not a value of the bands' type, {formats.GDAL_NAMES[dtype.name]}."
+        )
     return int(number) if is_whole else number
 
 

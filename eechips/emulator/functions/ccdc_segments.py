@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.ccdc import CcdcOptions, find_segments
-from eechips.emulator.functions.image_collections import composite, expected_of, members_of, typical_image
+from eechips.emulator.functions.image_collections import composite, first_image, members_of
 from eechips.emulator.functions.registration import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.lazy_image import Image
@@ -63,7 +63,7 @@ def ccdc(
     time_format = TimeFormat.of(dateFormat)
     if not 0 <= lambda_ < math.inf or maxIterations < 0:
         raise InvalidError("lambda and maxIterations must not be negative, and lambda must be finite.")
-    first = typical_image(collection)
+    first = first_image(collection)
     if first is None or not first.bands:
         return Image(())
     names = [band.name for band in first.bands]
@@ -98,7 +98,7 @@ def ccdc(
     outputs = [("tStart", 1), ("tEnd", 1), ("tBreak", 1), ("numObs", 1), ("changeProb", 1)]
     for suffix, depth in (("coefs", 2), ("rmse", 1), ("magnitude", 1)):
         outputs += [(f"{name}_{suffix}", depth) for name in names]
-    raster = SeriesRaster(members_of(collection), expected_of(first), analyse, len(outputs))
+    raster = SeriesRaster(members_of(collection, first), first.band_names, analyse, len(outputs))
     types = [
         PixelType("int", 0, 2**31 - 1, 1) if name == "numObs" else PixelType("double", dimensions=depth)
         for name, depth in outputs

@@ -234,7 +234,7 @@ def merged(first: Collection, second: Collection) -> Collection:
         yield from _prefixed("2", second)
 
     if first.element == second.element:
-        return Collection(first.element, lambda _: elements(), reads=False, parts=(first, second))
+        return Collection(first.element, lambda _: elements(), reads=False)
     return Collection("Feature", lambda _: (outlined(element) for element in elements()))
 
 

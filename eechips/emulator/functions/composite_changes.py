@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.composite2change import C2cChange, C2cOptions, find_changes
-from eechips.emulator.functions.image_collections import composite, every_member_of, expected_of, typical_image
+from eechips.emulator.functions.image_collections import composite, every_member_of, first_image
 from eechips.emulator.functions.registration import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.lazy_image import Image
@@ -50,7 +50,7 @@ def c2c(
     time_format = TimeFormat.of(dateFormat)
     if maxSegments < 1:
         raise InvalidError(f"maxSegments must be positive; found {maxSegments}.")
-    first = typical_image(collection)
+    first = first_image(collection)
     if first is None or not first.bands:
         return Image(())
     count = len(first.bands)
@@ -78,7 +78,7 @@ def c2c(
         return found
 
     names = [f"{band.name}_{metric}" for band in first.bands for metric in metrics]
-    raster = SeriesRaster(every_member_of(collection), expected_of(first), analyse, len(names))
+    raster = SeriesRaster(every_member_of(collection, first), first.band_names, analyse, len(names))
     return composite(raster, names, [PixelType("double", dimensions=1)] * len(names))
 
 

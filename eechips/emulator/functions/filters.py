@@ -124,6 +124,18 @@ def _narrow_equal(left: Operand, right: Operand) -> Narrow:
     return narrow
 
 
+def _narrow_in_list(left: Operand, right: Operand) -> Narrow:
+    """Ask the store for some elements by their ``system:index`` only."""
+    if right.field != INDEX or not isinstance(left.value, list) or not all(isinstance(v, str) for v in left.value):
+        return lambda query: query
+    wanted = frozenset(left.value)
+
+    def narrow(query: Query) -> Query:
+        return replace(query, indices=wanted if query.indices is None else query.indices & wanted)
+
+    return narrow
+
+
 def _between(start: float | None, end: float | None) -> Narrow:
     """Ask the store for images from ``start`` to before ``end`` only."""
 
@@ -188,6 +200,25 @@ def _greater_than(left: Operand, right: Operand) -> FilterCondition:
     return comparison(left, right, _greater, narrow=_narrow_less(right, left), contrary=contrary)
 
 
+def _in_list(left: Operand, right: Operand) -> FilterCondition:
+    return comparison(left, right, _list_contains, narrow=_narrow_in_list(left, right))
+
+
+def _contains(left: Operand, right: Operand) -> FilterCondition:
+    """Return whether a list has an item; of the names of bands, the store is asked for such images only."""
+    name = right.value
+    if left.field != "system:band_names" or not isinstance(name, str):
+        return _in_list(left, right)
+
+    def having(query: Query) -> Query:
+        return replace(query, having=query.having | {name})
+
+    def lacking(query: Query) -> Query:
+        return replace(query, lacking=query.lacking | {name})
+
+    return comparison(left, right, _list_contains, narrow=having, contrary=lacking)
+
+
 def _tested(test: Test) -> Build:
     return lambda left, right: comparison(left, right, test)
 
@@ -230,8 +261,8 @@ BUILDERS: Mapping[str, Build] = {
     "Filter.stringStartsWith": _tested(_text(str.startswith)),
     "Filter.stringEndsWith": _tested(_text(str.endswith)),
     "Filter.stringContains": _tested(_text(lambda a, b: b in a)),
-    "Filter.listContains": _tested(_list_contains),
-    "Filter.inList": _tested(_list_contains),
+    "Filter.listContains": _contains,
+    "Filter.inList": _in_list,
     "Filter.hasType": _tested(_has_type),
     "Filter.dateRangeContains": _date_in_range,
 }

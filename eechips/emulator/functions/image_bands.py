@@ -67,6 +67,8 @@ def choose(image: Image, selectors: Sequence[Any]) -> list[ImageBand]:
                 continue
             pattern = compile_regex(selector)
             matching = [band for band in image.bands if pattern.fullmatch(band.name)]
+            if not image.bands:
+                raise InvalidError(f"Band pattern '{selector}' was applied to an Image with no bands.")
             if not matching:
                 raise InvalidError(
                     f"Band pattern '{selector}' did not match any bands. Available bands: [{', '.join(by_name)}]"
@@ -96,6 +98,19 @@ def unique_names(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
     return result
 
 
+def _checked(names: list[str]) -> list[str]:
+    """Return names of bands.
+
+    Raises:
+        InvalidError: if one begins with an underscore, a colon or a blank, as scripts report that work around it:
+            ``Image.rename: Invalid band name: '_label'``.
+    """
+    wrong = next((name for name in names if not name or name[0] in "_: "), None)
+    if wrong is not None:
+        raise InvalidError(f"Invalid band name: '{wrong[:100]}'")
+    return names
+
+
 @function("Image.select")
 def select(input: Image, bandSelectors: list[Any], newNames: list[str] | None) -> Image:
     """Return some of the bands, perhaps renamed."""
@@ -103,11 +118,9 @@ def select(input: Image, bandSelectors: list[Any], newNames: list[str] | None) -
     if newNames is None:
         names = unique_names([band.name for band in chosen])
     elif len(newNames) != len(chosen):
-        raise InvalidError(
-            f"Image.select: The number of names ({len(newNames)}) must match the number of bands ({len(chosen)})."
-        )
+        raise InvalidError(f"The number of names ({len(newNames)}) must match the number of bands ({len(chosen)}).")
     else:
-        names = newNames
+        names = _checked(newNames)
     return input.with_bands(
         [band if band.name == name else replace(band, name=name) for band, name in zip(chosen, names, strict=True)]
     )
@@ -117,8 +130,8 @@ def select(input: Image, bandSelectors: list[Any], newNames: list[str] | None) -
 def rename(input: Image, names: list[str]) -> Image:
     """Return all bands under new names."""
     if len(names) != len(input.bands):
-        raise InvalidError(f"The input image has {len(input.bands)} bands, but {len(names)} new names were given.")
-    if len(set(names)) != len(names):
+        raise InvalidError(f"The number of names ({len(names)}) must match the number of bands ({len(input.bands)}).")
+    if len(set(_checked(names))) != len(names):
         raise InvalidError("Band names must be unique.")
     return input.with_bands([replace(band, name=name) for band, name in zip(input.bands, names, strict=True)])
 

@@ -12,6 +12,7 @@ from eechips.emulator.functions.image_projection import target_projection
 from eechips.emulator.functions.registration import function
 from eechips.emulator.map_projection import WGS84, Projection, transform_points
 from eechips.emulator.ordering import plain
+from eechips.emulator.pixels.expected_bands import ExpectedBands
 from eechips.emulator.pixels.lazy_image import Image
 from eechips.emulator.region_pixels import covers, gather, region_on
 from eechips.emulator.request_errors import InvalidError
@@ -37,10 +38,11 @@ def get_region(
     """
     projection = target_projection(crs, crsTransform, scale)
     images: list[Image] = list(collection)
-    names = [band.name for band in images[0].bands] if images else []
+    if not images or not images[0].bands:
+        raise InvalidError("No bands in collection.")
+    names, expected = images[0].band_names, ExpectedBands.of(images[0])
     for image in images:
-        if [band.name for band in image.bands] != names:
-            raise InvalidError("All images in the collection must have the same number of bands with the same names.")
+        expected.check(image)
     area = region_on(geometry, projection)
     parts = [(cover.columns[cover.centre], cover.rows[cover.centre]) for _, _, _, cover in covers(context, area)]
     nothing = np.zeros(0, dtype=np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -17,31 +18,48 @@ from eechips.emulator.functions.image_bands import unique_names
 from eechips.emulator.functions.registration import Implementation, function
 from eechips.emulator.map_projection import WGS84
 from eechips.emulator.model import Bounds, PixelType, Query
-from eechips.emulator.pixels.composite import Expected, Members, MosaicRaster, Reduced, Reduction
+from eechips.emulator.pixels.composite import Members, MosaicRaster, Reduced, Reduction
+from eechips.emulator.pixels.expected_bands import ExpectedBands
 from eechips.emulator.pixels.lazy_image import Image, ImageBand
-from eechips.emulator.pixels.types import union_type, unlimited
 from eechips.emulator.reducers import Reducer, ReducerSample
+from eechips.emulator.request_errors import LimitError
 from eechips.emulator.values import Collection, Filter, Geometry
 
-_MOST_TYPES = 100  # images of a collection whose types are looked at; those of the others are checked as they are read
+_MOST_BANDS = 5_000  # https://developers.google.com/earth-engine/apidocs/ee-imagecollection-tobands
+_LOOKED_AT = 100  # images of a stored collection that are compared wherever they are
 
 
-def members_of(collection: Collection) -> Members:
-    """Return the images of a collection under some bounds; stored collections read only those."""
+def images_within(collection: Collection, bounds: Bounds | None) -> Collection:
+    """Return the images whose footprint meets bounds (None: all); stored collections read only those."""
+    return collection if bounds is None else collection.filtered(_within(bounds))
+
+
+def members_of(collection: Collection, first: Image) -> Members:
+    """Return the images of a collection under some bounds, which must be like the first of all.
+
+    All images of a made collection are compared with the first one, as ``mosaic`` of the service also refuses those
+    far from the pixels (github.com/forestdatapartnership/whisp/pull/248); of a stored one those under the bounds, and
+    the first hundred where they are found fast.
+    """
+    expected = ExpectedBands.of(first)
+
+    @cache
+    def check_others() -> None:
+        for image in islice(collection, _LOOKED_AT if collection.is_stored else None):
+            expected.check(image)
 
     def members(bounds: Bounds | None) -> Iterator[Image]:
-        return iter(collection if bounds is None else collection.filtered(_within(bounds)))
+        if collection.is_listed_fast:
+            check_others()
+        return map(expected.check, images_within(collection, bounds))
 
     return members
 
 
-def every_member_of(collection: Collection) -> Members:
+def every_member_of(collection: Collection, first: Image) -> Members:
     """Return all images of a collection whatever the bounds, for series that have an element for each image."""
-
-    def members(bounds: Bounds | None) -> Iterator[Image]:
-        return iter(collection)
-
-    return members
+    expected = ExpectedBands.of(first)
+    return lambda bounds: map(expected.check, collection)
 
 
 def _within(bounds: Bounds) -> Filter:
@@ -73,35 +91,6 @@ def first_image(collection: Collection) -> Image | None:
     return next(iter(collection), None)
 
 
-def typical_image(collection: Collection) -> Image | None:
-    """Return the first image of a collection, its bands of types that hold those of the other images; None if there is
-    none.
-
-    Stored collections have bands of one type. Of others, whose images are made one by one, a number is looked at; if
-    these differ and there are more, integers have the range of 32 or 64 bits, and floats none.
-    """
-    first = first_image(collection)
-    if first is None or collection.is_stored:
-        return first
-    types = {band.name: band.type for band in first.bands}
-    differing: set[str] = set()
-    parts = list(filter(None, map(typical_image, collection.parts)))
-    for position, image in enumerate(parts or islice(collection, 1, _MOST_TYPES + 1), 1):
-        for band in image.bands:
-            known = types.get(band.name)
-            if known is not None and known != band.type:
-                types[band.name] = union_type(known, band.type)
-                differing.add(band.name)
-        if position == _MOST_TYPES and not parts:
-            types.update((name, unlimited(types[name])) for name in differing)
-    return first.with_bands([replace(band, type=types[band.name]) for band in first.bands])
-
-
-def expected_of(typical: Image) -> Expected:
-    """Return the bands that all images of a collection must have, from its typical image."""
-    return Expected({band.name: band.type for band in typical.bands})
-
-
 def composite(raster: Any, names: Sequence[str], types: Sequence[PixelType]) -> Image:
     """Return an unbounded image in the default projection of composites."""
     return Image(
@@ -115,13 +104,11 @@ def composite(raster: Any, names: Sequence[str], types: Sequence[PixelType]) -> 
 @function("ImageCollection.mosaic")
 def mosaic(collection: Collection) -> Image:
     """Return the last image on top."""
-    first = typical_image(collection)
+    first = first_image(collection)
     if first is None:
         return Image(())
-    names = tuple(band.name for band in first.bands)
-    return composite(
-        MosaicRaster(members_of(collection), expected_of(first)), names, [band.type for band in first.bands]
-    )
+    names = [band.name for band in first.bands]
+    return composite(MosaicRaster(members_of(collection, first)), names, [band.type for band in first.bands])
 
 
 def reduction(reducer: Reducer) -> Reduction:
@@ -139,7 +126,7 @@ def reduction(reducer: Reducer) -> Reduction:
 
 def reduced(collection: Collection, reducer: Reducer, *, short: bool) -> Image:
     """Return the reduction of a collection at each pixel."""
-    first = typical_image(collection)
+    first = first_image(collection)
     if first is None or not first.bands:
         return Image(())
     bands = [band.name for band in first.bands]
@@ -147,8 +134,7 @@ def reduced(collection: Collection, reducer: Reducer, *, short: bool) -> Image:
     names = reducer.output_names(bands, short=short)
     kinds = [band.type for band in first.bands]
     types = [kind for group in groups for kind in reducer.band_types([kinds[i] for i in group])]
-    calls = tuple(tuple(bands[i] for i in group) for group in groups)
-    raster = Reduced(members_of(collection), calls, reduction(reducer), len(reducer.names), expected_of(first))
+    raster = Reduced(members_of(collection, first), tuple(map(tuple, groups)), reduction(reducer), len(reducer.names))
     return composite(raster, names, types)
 
 
@@ -187,6 +173,8 @@ def to_bands(context: Context, collection: Collection) -> Image:
     for position, image in enumerate(context.counted(collection)):
         index = image.properties.get("system:index", str(position))
         bands.extend(image.bands)
+        if len(bands) > _MOST_BANDS:
+            raise LimitError(f"The maximum number of bands is {_MOST_BANDS}.")
         names.extend(f"{index}_{band.name}" for band in image.bands)
     unique = unique_names(names)
     return Image(tuple(replace(band, name=name) for band, name in zip(bands, unique, strict=True)))

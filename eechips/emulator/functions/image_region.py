@@ -37,6 +37,23 @@ def lattice_of(
     return Lattice(projection, max_pixels, best_effort)
 
 
+def _aggregated_on(
+    image: Image, scale: float | None, crs: Projection | None, transform: list[float] | None, max_pixels: int,
+    *, best_effort: bool = False,
+) -> Lattice:  # fmt: skip
+    """Return the lattice of a reduction over regions.
+
+    Raises:
+        InvalidError: if none is requested, and the image has the default projection of composites and constants
+            (https://developers.google.com/earth-engine/guides/projections#the-default-projection).
+    """
+    if image.bands and not image.bands[0].fixed and crs is None and scale is None and transform is None:
+        raise InvalidError(
+            "The default WGS84 projection is invalid for aggregations. Specify a scale or crs & crs_transform."
+        )
+    return lattice_of(image, scale, crs, transform, max_pixels, best_effort=best_effort)
+
+
 def region_of(image: Image, geometry: Geometry | None) -> Geometry:
     """Return the region of an aggregation: as given, else the image's footprint.
 
@@ -45,7 +62,7 @@ def region_of(image: Image, geometry: Geometry | None) -> Geometry:
     """
     region = geometry if geometry is not None else image.footprint
     if region is None or region.unbounded:
-        raise InvalidError("The image is unbounded; specify a geometry.")
+        raise InvalidError("Provide 'geometry' parameter when aggregating over an unbounded image.")
     return region
 
 
@@ -62,9 +79,12 @@ def reduce_over_region(
     maxPixels: int,
     tileScale: float,
 ) -> Mapping[str, Value]:
-    """Return a reducer over all pixels of a region."""
-    lattice = lattice_of(image, scale, crs, crsTransform, maxPixels, best_effort=bestEffort)
-    return reduce_region(context, image, reducer, region_of(image, geometry), lattice)
+    """Return a reducer over all pixels of a region; nothing of an image without bands, as scripts rely on."""
+    if not image.bands:
+        return {}
+    region = region_of(image, geometry)
+    lattice = _aggregated_on(image, scale, crs, crsTransform, maxPixels, best_effort=bestEffort)
+    return reduce_region(context, image, reducer, region, lattice)
 
 
 @function("Image.reduceRegions")
@@ -80,7 +100,7 @@ def reduce_over_regions(
     maxPixelsPerRegion: int | None,
 ) -> Collection:
     """Return a reducer over each feature, its outputs added to the feature's properties."""
-    lattice = lattice_of(image, scale, crs, crsTransform, maxPixelsPerRegion or 2**53)
+    lattice = _aggregated_on(image, scale, crs, crsTransform, maxPixelsPerRegion or 2**53)
     bands = [band.name for band in image.bands]
     # With one band and one input the properties are named by the reducer's outputs alone.
     only = len(bands) == 1 and reducer.inputs == 1

@@ -185,7 +185,7 @@ def _fewest(picked: Picked, which: int, number: int, wanted: Mapping[int, int]) 
     """Return the pixels of each class with the least random numbers, in the order of class and number."""
     classes = picked.bands[which].values
     if classes.dtype.kind == "f" and len(classes) and not np.equal(classes, np.floor(classes)).all():
-        raise InvalidError("The class band must hold whole numbers.")
+        raise InvalidError("The class band must be integer typed.")
     order = np.lexsort((picked.rows, picked.columns, picked.words, classes))
     ordered = classes[order]
     starts = np.flatnonzero(np.r_[len(ordered) > 0, ordered[1:] != ordered[:-1]])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from eechips.emulator.element_properties import property_of
 from eechips.emulator.functions.image_bands import add_bands, choose
-from eechips.emulator.functions.image_collections import composite, expected_of, first_image, members_of, typical_image
+from eechips.emulator.functions.image_collections import composite, first_image, members_of
 from eechips.emulator.functions.image_math import cast_band
 from eechips.emulator.functions.image_region import common_type
 from eechips.emulator.functions.registration import function
@@ -33,7 +33,7 @@ Stack = npt.NDArray[Any]
 @function("ImageCollection.qualityMosaic")
 def quality_mosaic(collection: Collection, qualityBand: str) -> Image:
     """Return at each pixel all bands of the image whose quality band is greatest there, the first of several."""
-    first = typical_image(collection)
+    first = first_image(collection)
     if first is None:
         return Image(())
     names = [band.name for band in first.bands]
@@ -61,14 +61,14 @@ def quality_mosaic(collection: Collection, qualityBand: str) -> Image:
             result.append((chosen.astype(dtype, copy=False), masks))
         return result
 
-    raster = Reduced(members_of(collection), (tuple(names),), best, len(names), expected_of(first))
+    raster = Reduced(members_of(collection, first), (tuple(range(len(names))),), best, len(names))
     return composite(raster, names, [band.type for band in first.bands])
 
 
 def _stacked(
     collection: Collection,
-    typical: Image,
-    calls: Sequence[Sequence[ImageBand]],
+    first: Image,
+    calls: Sequence[Sequence[int]],
     like: Sequence[ImageBand],
     axis: int,
     stack: Callable[[Stack, Stack], tuple[Stack, Stack, Stack]],
@@ -77,8 +77,8 @@ def _stacked(
 
     Args:
         collection: the images.
-        typical: an image with the types that hold those of all.
-        calls: the bands that go into each array.
+        first: the first image.
+        calls: positions of the bands that go into each array.
         like: name and type of each result.
         axis: along which arrays may end earlier than others.
         stack: gives arrays of one shape, shape (height, width, …), how far they go along the axis, and the mask.
@@ -90,8 +90,7 @@ def _stacked(
         arrays, lengths, mask = stack(values, weights)
         return [(arrays, mask), (lengths, mask)]
 
-    bands = tuple(tuple(band.name for band in call) for call in calls)
-    reduced = Reduced(members_of(collection), bands, reduction, 2, expected_of(typical))
+    reduced = Reduced(members_of(collection, first), tuple(map(tuple, calls)), reduction, 2)
     long = [ImageBand("", b.type, WGS84, reduced, 2 * index, fixed=False) for index, b in enumerate(like)]
     ends = [replace(band, index=band.index + 1) for band in long]
 
@@ -115,7 +114,7 @@ def to_array_per_band(collection: Collection, axis: int, dropMasked: bool) -> Im
 
     Pixels are masked where any image is, or have the arrays of the valid images only (``dropMasked``).
     """
-    first = typical_image(collection)
+    first = first_image(collection)
     if first is None:
         return Image(())
     least = min((band.type.dimensions for band in first.bands), default=0)
@@ -137,13 +136,13 @@ def to_array_per_band(collection: Collection, axis: int, dropMasked: bool) -> Im
         return joined, counts * size, mask
 
     like = [replace(b, type=replace(b.type, dimensions=max(b.type.dimensions, axis + 1))) for b in first.bands]
-    return _stacked(collection, first, [[band] for band in first.bands], like, axis, stack)
+    return _stacked(collection, first, [[band] for band in range(len(like))], like, axis, stack)
 
 
 @function("ImageCollection.toArray")
 def to_array(collection: Collection) -> Image:
     """Return arrays of the images that are valid in all bands (axis 0) by bands (axis 1)."""
-    first = typical_image(collection)
+    first = first_image(collection)
     if first is None:
         return Image(())
     if not first.bands:
@@ -156,7 +155,8 @@ def to_array(collection: Collection) -> Image:
         return np.moveaxis(layers, 0, 2), counts, mask
 
     kind = replace(common_type([band.type for band in first.bands]), dimensions=2)
-    return _stacked(collection, first, [first.bands], [replace(first.bands[0], name="array", type=kind)], 0, stack)
+    like = replace(first.bands[0], name="array", type=kind)
+    return _stacked(collection, first, [range(len(first.bands))], [like], 0, stack)
 
 
 def _valid_first(layers: Stack, masks: Stack) -> tuple[Stack, Stack, Stack]:

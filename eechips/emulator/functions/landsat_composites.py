@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.functions.image_bands import unique_names
-from eechips.emulator.functions.image_collections import composite, first_image, members_of, reduction
+from eechips.emulator.functions.image_collections import composite, first_image, images_within, reduction
 from eechips.emulator.functions.landsat_calibration import is_calibrated, is_thermal, toa
 from eechips.emulator.functions.registration import function
 from eechips.emulator.model import Bounds, PixelType, Query
-from eechips.emulator.pixels.composite import Expected, Reduced
+from eechips.emulator.pixels.composite import Reduced
 from eechips.emulator.pixels.compute import PerPixel, all_of, both, mapped
+from eechips.emulator.pixels.expected_bands import ExpectedBands
 from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.types import BYTE, FLOAT
 from eechips.emulator.reducers import MIN
@@ -97,7 +98,7 @@ def _cover(image: Image) -> float:
 
 def _limited(collection: Collection, in_cell: int, in_total: int, bounds: Bounds | None) -> list[Image]:
     """Return the least cloudy images under some bounds, in their order in the collection."""
-    found = list(members_of(collection)(bounds))
+    found = list(images_within(collection, bounds))
     taken: Counter[tuple[object, object]] = Counter()
     kept: list[int] = []
     for position in sorted(range(len(found)), key=lambda position: _cover(found[position])):
@@ -170,26 +171,26 @@ def simple_composite(
     if scene is None:
         return Image(())
     sensor = scene.properties.get("SENSOR_ID")
-    names = [band.name for band in _scored(scene).bands[:-1]]
+    first = _scored(scene)
+    expected, names = ExpectedBands.of(first), first.band_names[:-1]
     known: dict[Bounds | None, list[Image]] = {}
 
     def scored(bounds: Bounds | None) -> list[Image]:
         if bounds not in known:
-            known[bounds] = [_scored(image) for image in _limited(collection, maxDepth, _ALL, bounds)]
+            known[bounds] = [expected.check(_scored(image)) for image in _limited(collection, maxDepth, _ALL, bounds)]
         return known[bounds]
 
     def scores(bounds: Bounds | None) -> Iterator[Image]:
         return (image.with_bands(image.bands[-1:]) for image in scored(bounds))
 
-    least = composite(Reduced(scores, ((_CLOUD,),), reduction(MIN), 1, Expected({_CLOUD: _SCORE})), [_CLOUD], [_SCORE])
+    least = composite(Reduced(scores, ((0,),), reduction(MIN), 1), [_CLOUD], [_SCORE])
 
     def clear(bounds: Bounds | None) -> Iterator[Image]:
         return (_clearest(least, cloudScoreRange, image) for image in scored(bounds))
 
-    types = dict.fromkeys(names, FLOAT)
-    calls = tuple((name,) for name in names)
-    raster = Reduced(clear, calls, reduction(percentiles([percentile])), 1, Expected(types))
-    found = composite(raster, names, list(types.values()))
+    calls = tuple((band,) for band in range(len(names)))
+    raster = Reduced(clear, calls, reduction(percentiles([percentile])), 1)
+    found = composite(raster, names, [FLOAT] * len(names))
     if asFloat:
         return found
     return found.with_bands([_as_bytes(band, is_temperature=is_thermal(band, sensor)) for band in found.bands])

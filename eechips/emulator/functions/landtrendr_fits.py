@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.functions.image_collections import composite, every_member_of, expected_of, typical_image
+from eechips.emulator.functions.image_collections import composite, every_member_of, first_image
 from eechips.emulator.functions.registration import function
 from eechips.emulator.landtrendr import LandTrendrOptions, fit_vertices, segment
 from eechips.emulator.model import PixelType
@@ -57,7 +57,7 @@ def land_trendr(
     for name, value in (("spikeThreshold", spikeThreshold), ("pvalThreshold", pvalThreshold)):
         _check_share(name, value)
     _check_share("bestModelProportion", bestModelProportion, 0, 2)
-    first = typical_image(timeSeries)
+    first = first_image(timeSeries)
     if first is None or not first.bands:
         return Image(())
     options = LandTrendrOptions(
@@ -81,7 +81,7 @@ def land_trendr(
 
     names = ["LandTrendr", "rmse", *(f"{band.name}_fit" for band in first.bands[1:])]
     depths = [2, 0, *(1 for _ in first.bands[1:])]
-    raster = SeriesRaster(every_member_of(timeSeries), expected_of(first), analyse, len(names))
+    raster = SeriesRaster(every_member_of(timeSeries, first), first.band_names, analyse, len(names))
     return composite(raster, names, [PixelType("double", dimensions=depth) for depth in depths])
 
 
@@ -106,7 +106,7 @@ def land_trendr_fit(
     _check_share("spikeThreshold", spikeThreshold)
     if len(vertices.bands) != 1 or not vertices.bands[0].type.dimensions:
         raise InvalidError("The vertices must be an image of one array band.")
-    first = typical_image(timeSeries)
+    first = first_image(timeSeries)
     if first is None or not first.bands:
         return Image(())
 
@@ -117,5 +117,7 @@ def land_trendr_fit(
         return [_fit(series, band, years, spikeThreshold) for band in range(len(series.values))]
 
     names = [f"{band.name}_fit" for band in first.bands]
-    raster = SeriesRaster(every_member_of(timeSeries), expected_of(first), analyse, len(names), tuple(vertices.bands))
+    raster = SeriesRaster(
+        every_member_of(timeSeries, first), first.band_names, analyse, len(names), tuple(vertices.bands)
+    )
     return composite(raster, names, [PixelType("double", dimensions=1)] * len(names))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.functions.image_collections import composite, every_member_of, expected_of, typical_image
+from eechips.emulator.functions.image_collections import composite, every_member_of, first_image
 from eechips.emulator.functions.registration import function
 from eechips.emulator.harmonic_models import harmonic_design
 from eechips.emulator.model import PixelType
@@ -36,7 +36,7 @@ def structural_change_breakpoints(
     fit, and a segment has more observations than its model has coefficients. The error is the root of the mean square.
     Pixels with fewer observations than coefficients are masked.
     """
-    first = typical_image(collection)
+    first = first_image(collection)
     if first is None or not first.bands:
         return Image(())
     names = [band.name for band in first.bands]
@@ -81,7 +81,7 @@ def structural_change_breakpoints(
     outputs = [("tStart", 1), ("tEnd", 1), *((f"coefs_{name}", 2) for name in names)]
     outputs += [(f"rmse_{name}", 1) for name in names]
     # Of all images: minSpacing is a part of their number.
-    raster = SeriesRaster(every_member_of(collection), expected_of(first), analyse, len(outputs))
+    raster = SeriesRaster(every_member_of(collection, first), first.band_names, analyse, len(outputs))
     types = [PixelType("double", dimensions=depth) for _, depth in outputs]
     return composite(raster, [name for name, _ in outputs], types)
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.model import Bounds, PixelType, PixelWindow
-from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels, Render
+from eechips.emulator.model import Bounds, PixelWindow
+from eechips.emulator.pixels.lazy_image import Image, Pixels, Render
 from eechips.emulator.pixels.pixel_grid import PixelGrid, apply, transformer
-from eechips.emulator.pixels.types import holds, type_text
 from eechips.emulator.request_errors import InvalidError
 
 Members = Callable[[Bounds | None], Iterator[Image]]
-"""The images whose footprint meets bounds (None: all), in order."""
+"""The images whose footprint meets bounds (None: all), in order, all with the bands of the first of the collection."""
 
 Reduction = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]]
 """From values and weights of shape (inputs, images, height, width) to values and masks, one pair per output."""
@@ -54,60 +53,18 @@ def images_under(members: Members, grid: PixelGrid, render: Render) -> list[Imag
     return images
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """Bands that all images of a collection must have, as found beforehand.
-
-    Attributes:
-        types: that hold all values of the bands, by name, in the order of the first image.
-    """
-
-    types: Mapping[str, PixelType]
-
-    def bands_of(self, image: Image) -> dict[str, ImageBand]:
-        """Return the bands of an image of the collection, by name.
-
-        Raises:
-            InvalidError: if it has other bands, or one whose values do not fit, as the service words it:
-                github.com/leftfield-geospatial/geedim/issues/16, github.com/forestdatapartnership/whisp/pull/248,
-                github.com/gee-community/geemap/issues/1058.
-        """
-        found = {band.name: band for band in image.bands}
-        if found.keys() != self.types.keys():
-            kinds = [f"{len(names)} bands ([{', '.join(names)}])" for names in (self.types, found)]
-            raise InvalidError(
-                "Expected a homogeneous image collection, but an image with incompatible bands was encountered: "
-                f"First image type: {kinds[0]}. Current image type: {kinds[1]}. "
-                "Some bands might require explicit casts."
-            )
-        for name, band in found.items():
-            if not holds(self.types[name], band.type):
-                raise InvalidError(
-                    "Expected a homogeneous image collection, but an image with an incompatible band was encountered. "
-                    f"Mismatched type for band '{name}':\nExpected type: {type_text(self.types[name])}.\n"
-                    f"Actual type: {type_text(band.type)}.\n"
-                    f"Image ID: {image.id or image.properties.get('system:index', '')}\n"
-                    "This band might require an explicit cast."
-                )
-        return found
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class MosaicRaster:
     """The last image that has a valid pixel there: ``ImageCollection.mosaic``."""
 
     members: Members
-    expected: Expected
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read from the top, until nothing is left to fill; of each image only where it has pixels."""
         done: list[Pixels | None] = [None] * len(bands)
-        names = tuple(self.expected.types)
-        images = images_under(self.members, grid, render)
-        all_bands = [self.expected.bands_of(image) for image in images]
-        for image, by_name in zip(reversed(images), reversed(all_bands), strict=True):
+        for image in reversed(images_under(self.members, grid, render)):
             lacking = [i for i in range(len(bands)) if not _full(done[i])]
-            chosen = [by_name[names[bands[i]]] for i in lacking]
+            chosen = [image.bands[bands[i]] for i in lacking]
             window = _part_under(image, grid)
             if window is None:
                 found = render.read(chosen, grid)
@@ -205,17 +162,15 @@ class Reduced:
 
     Attributes:
         members: the images.
-        inputs: names of the bands that go into each call of the reduction, one tuple a call.
+        inputs: positions of the bands that go into each call of the reduction, one tuple a call.
         reduction: gives ``outputs`` bands per call.
         outputs: bands per call.
-        expected: bands that all images must have.
     """
 
     members: Members
-    inputs: tuple[tuple[str, ...], ...]
+    inputs: tuple[tuple[int, ...], ...]
     reduction: Reduction
     outputs: int
-    expected: Expected
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Stack the inputs and reduces them, some rows at a time where the stack is large."""
@@ -225,13 +180,15 @@ class Reduced:
             found[call] = self._reduce(images, self.inputs[call], grid, render)
         return [found[b // self.outputs][b % self.outputs] for b in bands]
 
-    def _reduce(self, images: Sequence[Image], names: tuple[str, ...], grid: PixelGrid, render: Render) -> list[Pixels]:
-        per_row = max(1, len(images) * len(names) * grid.width * 16)
+    def _reduce(
+        self, images: Sequence[Image], chosen: tuple[int, ...], grid: PixelGrid, render: Render
+    ) -> list[Pixels]:
+        per_row = max(1, len(images) * len(chosen) * grid.width * 16)
         rows = max(1, min(grid.height, _STACK // per_row))
         if rows >= grid.height:
-            return self._reduce_rows(images, names, grid, render)
+            return self._reduce_rows(images, chosen, grid, render)
         parts = [
-            self._reduce_rows(images, names, grid.window(0, row, grid.width, min(rows, grid.height - row)), Render())
+            self._reduce_rows(images, chosen, grid.window(0, row, grid.width, min(rows, grid.height - row)), Render())
             for row in range(0, grid.height, rows)
         ]
         return [
@@ -240,20 +197,15 @@ class Reduced:
         ]
 
     def _reduce_rows(
-        self, images: Sequence[Image], names: tuple[str, ...], grid: PixelGrid, render: Render
+        self, images: Sequence[Image], chosen: tuple[int, ...], grid: PixelGrid, render: Render
     ) -> list[Pixels]:
-        layers: list[list[Pixels]] = []
-        for image in images:
-            by_name = self.expected.bands_of(image)
-            layers.append(render.read([by_name[name] for name in names], grid))
+        count = len(chosen)
+        layers = [render.read([image.bands[band] for band in chosen], grid) for image in images]
         if not layers:
-            values = np.zeros((len(names), 0, *grid.shape))
-            weights = np.zeros((len(names), 0, *grid.shape))
+            values = np.zeros((count, 0, *grid.shape))
+            weights = np.zeros((count, 0, *grid.shape))
         else:
             alike = _of_one_shape([pixels for layer in layers for pixels in layer])
-            count = len(names)
             values = np.stack([np.stack(alike[i::count]) for i in range(count)])
-            weights = np.stack([np.stack([layer[i].mask for layer in layers]) for i in range(len(names))]).astype(
-                np.float64
-            )
+            weights = np.stack([np.stack([layer[i].mask for layer in layers]) for i in range(count)]).astype(np.float64)
         return [Pixels(v, m) for v, m in self.reduction(values, weights)]

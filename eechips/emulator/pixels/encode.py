@@ -127,17 +127,38 @@ def geotiff(bands: Sequence[ImageBand], pixels: Sequence[Pixels], grid: PixelGri
     tests run against the service, found out (geedim/image.py, ``_nodata_vals``). 64-bit integers have none: there the
     masked pixels are zero.
     """
-    arrays = [cast_values(p.values, dtype_of(b.type)) for b, p in zip(bands, pixels, strict=True)]
-    common = np.result_type(*arrays)
+    common = common_dtype(bands)
     named = default_nodata(common)
     nodata = common.type(named or 0)
-    layers = [
-        np.where(p.valid, array, nodata).astype(common, copy=False) for array, p in zip(arrays, pixels, strict=True)
-    ]
+    layers = [np.where(p.valid, cast_values(p.values, common), nodata) for p in pixels]
     return _write(
         "GTiff", layers, [band.name for band in bands],
         crs=crs_wkt(grid.crs), transform=grid.transform, compress="lzw", nodata=named,
     )  # fmt: skip
+
+
+GDAL_NAMES = {
+    "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32",
+    "int64": "Int64", "float32": "Float32", "float64": "Float64",
+}  # fmt: skip
+"""GDAL's names of the types of GeoTIFFs."""
+
+
+def common_dtype(bands: Sequence[ImageBand]) -> np.dtype[Any]:
+    """Return the type of all bands of a GeoTIFF.
+
+    Raises:
+        InvalidError: if there are several, as exports are refused (github.com/gee-community/geemap/issues/87). Whether
+            the service also refuses downloads and ``computePixels`` is not known; here it does.
+    """
+    types = [dtype_of(band.type) for band in bands]
+    other = next((kind for kind in types if kind != types[0]), None)
+    if other is not None:
+        raise InvalidError(
+            "Exported bands must have compatible data types; found inconsistent types: "
+            f"{GDAL_NAMES[types[0].name]} and {GDAL_NAMES[other.name]}."
+        )
+    return types[0]
 
 
 def default_nodata(dtype: np.dtype[Any]) -> float | int | None:

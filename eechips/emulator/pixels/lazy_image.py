@@ -96,6 +96,11 @@ class Image:
     id: str | None = None
     version: int | None = None
 
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """Names of the bands, in order."""
+        return tuple(band.name for band in self.bands)
+
     def with_properties(self, properties: Mapping[str, Any]) -> Image:
         """Return a copy with other properties."""
         return replace(self, properties=properties)

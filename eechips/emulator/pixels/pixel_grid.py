@@ -113,15 +113,18 @@ class PixelGrid:
         moved = Affine(a, b, a * column + b * row + c, d, e, d * column + e * row + f)
         return PixelGrid(self.crs, moved, width, height)
 
-    def level(self, factor: int) -> PixelGrid:
-        """Return the grid of the pyramid level that is decimated by ``factor``.
+    def level(self, factor: int, *, keeps_extent: bool = True) -> PixelGrid:
+        """Return the grid of the pyramid level that is decimated by ``factor``. Sizes are rounded up.
 
-        Sizes are rounded up and the extent is kept, as GDAL does for overviews, so the pixel edge is
-        ``width / ceil(width / factor)`` of the original's, not always exactly ``factor``.
+        Args:
+            factor: of the level.
+            keeps_extent: whether the pixels are stretched so that the extent is kept, as in GDAL's overviews; else
+                each covers a block of factor x factor pixels, as in Earth Engine's pyramids
+                (https://developers.google.com/earth-engine/guides/scale), and those of the last column and row may
+                reach outside the extent.
         """
         if factor == 1:
             return self
         width, height = math.ceil(self.width / factor), math.ceil(self.height / factor)
-        return PixelGrid(
-            self.crs, self.transform @ Affine.scale(self.width / width, self.height / height), width, height
-        )
+        edges = (self.width / width, self.height / height) if keeps_extent else (factor, factor)
+        return PixelGrid(self.crs, self.transform @ Affine.scale(*edges), width, height)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.pixels.composite import Expected, Members, images_under
+from eechips.emulator.pixels.composite import Members, images_under
 from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.request_errors import InvalidError
@@ -70,14 +70,14 @@ class SeriesRaster:
 
     Attributes:
         members: the images.
-        expected: bands that all images must have.
+        names: of the bands of all images.
         analysis: called once for each pixel at which all of ``others`` are valid; equal series may share a call.
         outputs: number of output bands.
         others: further bands that the analysis needs.
     """
 
     members: Members
-    expected: Expected
+    names: tuple[str, ...]
     analysis: Analysis
     outputs: int
     others: tuple[ImageBand, ...] = ()
@@ -92,7 +92,7 @@ class SeriesRaster:
         times = times_of(images)
         order = np.argsort(times, kind="stable").tolist()
         images, times = [images[i] for i in order], times[order]
-        per_row = max(1, len(images) * len(self.expected.types) * grid.width * 16)
+        per_row = max(1, len(images) * len(self.names) * grid.width * 16)
         rows = max(1, min(grid.height, _STACK // per_row))
         results: list[Arrays | None] = []
         known: dict[bytes, Arrays | None] = {}
@@ -109,12 +109,11 @@ class SeriesRaster:
         render: Render,
         known: dict[bytes, Arrays | None],
     ) -> list[Arrays | None]:
-        names, size = list(self.expected.types), grid.width * grid.height
+        names, size = self.names, grid.width * grid.height
         values = np.zeros((size, len(names), len(images)))
         valid = np.zeros(values.shape, dtype=bool)
         for position, image in enumerate(images):
-            by_name = self.expected.bands_of(image)
-            for band, pixels in enumerate(render.read([by_name[name] for name in names], grid)):
+            for band, pixels in enumerate(render.read(image.bands, grid)):
                 flags = pixels.valid.ravel()
                 if pixels.values.ndim > 2 or pixels.values.dtype == object:
                     raise InvalidError(

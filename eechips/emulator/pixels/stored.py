@@ -64,7 +64,7 @@ class Stored:
             if candidate <= location.scale * _LEVEL_TOLERANCE:
                 level, factor = position, candidate
         if factor > 1:
-            native = native.level(factor)
+            native = native.level(factor, keeps_extent=infos[0].keeps_extent)
             location = locate_once(Projection(native.crs, native.transform), grid, render)
         indices = [info.index for info in infos]
         extent = PixelWindow(0, 0, native.width, native.height)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from eechips.emulator.elementwise import CASTS, wide
 from eechips.emulator.model import PixelType
+from eechips.emulator.number_format import java_text
 from eechips.emulator.request_errors import InvalidError
 
 Numbers = npt.NDArray[Any]
@@ -75,32 +76,41 @@ def union_type(first: PixelType, second: PixelType) -> PixelType:
     return ranged(kind, [value for pair in ends if pair is not None for value in pair] if None not in ends else ())
 
 
-def holds(kind: PixelType, other: PixelType) -> bool:
-    """Return whether a type holds all values of another."""
-    return kind == other or union_type(kind, other) == union_type(kind, kind)
-
-
-def unlimited(kind: PixelType) -> PixelType:
-    """Return a type with a range to spare: that of 32-bit integers, or of 64-bit ones beyond these; none of floats."""
-    if kind.precision != "int":
-        return replace(kind, minimum=None, maximum=None)
-    limits = np.iinfo(np.int32)
-    wide = PixelType("int", int(limits.min), int(limits.max), kind.dimensions)
-    return wide if holds(wide, kind) else _long_as(kind)
+def is_within(kind: PixelType, other: PixelType) -> bool:
+    """Return whether another type holds all values of a type: no float is an integer, no double a float."""
+    if kind == other:
+        return True
+    if kind.dimensions != other.dimensions or _ORDER.index(kind.precision) > _ORDER.index(other.precision):
+        return False
+    inner, outer = bounds_of(kind), bounds_of(other)
+    return outer is None or (inner is not None and outer[0] <= inner[0] and inner[1] <= outer[1])
 
 
 def type_text(kind: PixelType) -> str:
-    """Return a type as the service's messages have it: Short, Short<0, 255>, Float<-0.2, 1.6022125>."""
-    ends = "" if kind.minimum is None or kind.maximum is None else f"<{kind.minimum}, {kind.maximum}>"
+    """Return a type as the service's messages have it: MaskOnly, Short<0, 255>, Float<-0.2, 1.6022125>.
+
+    Integers have the name of the narrowest of Java's types that holds them, and no range where they fill it; a band
+    that is zero everywhere needs no bit. ``Float<-0.2, 1.6022125>`` was seen of 16 bits scaled by decimals, which are
+    doubles (github.com/gee-community/geemap/issues/1058). No message with "Double" is known: here a double without a
+    range, so that it differs from a float.
+    """
     dimensions = f" ({kind.dimensions} dimensions)" if kind.dimensions else ""
+    bounds = bounds_of(kind)
     if kind.precision != "int":
-        return kind.precision.capitalize() + ends + dimensions
-    low, high = bounds_of(kind) or (INT64.min, INT64.max)
-    for name, dtype in (("Byte", np.int8), ("Short", np.int16), ("Integer", np.int32), ("Long", np.int64)):
+        name = "Float" + _range_text(*map(float, bounds)) if bounds else kind.precision.capitalize()
+        return name + dimensions
+    low, high = bounds or (INT64.min, INT64.max)
+    if low == high == 0:
+        return "MaskOnly" + dimensions
+    for name, dtype in (("Byte", np.int8), ("Short", np.int16), ("Integer", np.int32)):
         limits = np.iinfo(dtype)
         if limits.min <= low and high <= limits.max:
-            return name + ("" if (low, high) == (limits.min, limits.max) else ends) + dimensions
-    return "Long" + ends + dimensions
+            return name + ("" if (low, high) == (limits.min, limits.max) else _range_text(low, high)) + dimensions
+    return "Long" + ("" if (low, high) == (INT64.min, INT64.max) else _range_text(low, high)) + dimensions
+
+
+def _range_text(low: float, high: float) -> str:
+    return f"<{java_text(low)}, {java_text(high)}>"
 
 
 def floating_type(*kinds: PixelType) -> PixelType:

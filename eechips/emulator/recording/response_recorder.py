@@ -28,6 +28,8 @@ from eechips.emulator.request_errors import EarthEngineError, NotFoundError
 _THREADS = 128  # requests in flight; the quota is the service's
 _FORWARDED = ("content-type", "content-disposition", "retry-after")
 _FORWARDED_PREFIX = "x-earth-engine-"
+_NO_PROJECT = "local"
+"""Project of runs of eechips with a server of this machine, unless the user names one."""
 # Responses of these statuses are not final: they say something of the credentials (401, 403, 407) or of the moment
 # (408, 409, 425, 429, 499) and not of the request. The client sends it again, or stops.
 _PARTIAL = 206
@@ -36,7 +38,7 @@ _NOT_FINAL = frozenset({401, 403, 407, 408, 409, 425, 429, 499})
 
 
 class NotKeptError(EarthEngineError):
-    """A response cannot be kept (HTTP 400: the client would repeat a 500)."""
+    """A request is not forwarded, or its response cannot be kept (HTTP 400: the client would repeat a 500)."""
 
     code = 400
     status = "FAILED_PRECONDITION"
@@ -55,6 +57,11 @@ class ResponseRecorder:
         self._aliases = NameAliases()
         self._threads = ThreadPoolExecutor(_THREADS)
         self._counts: Counter[str] = Counter()
+
+    @property
+    def is_authorized(self) -> bool:
+        """Return whether requests are forwarded with credentials of the recorder."""
+        return self._upstream.is_authorized
 
     def close(self) -> None:
         """Wait for requests in flight, and close the connections."""
@@ -77,6 +84,11 @@ class ResponseRecorder:
 
     def _exchange(self, received: ReceivedRequest, target: str, server: str) -> Response:
         """Forward a request, and keep its response if it is final. Runs in a thread."""
+        if self.is_authorized and received.project == _NO_PROJECT:
+            raise NotKeptError(
+                "The recorder forwards no request of the project 'local', which clients name if they have none: name"
+                " yours, with --project or EECHIPS_PROJECT."
+            )
         placeholders = received.create_placeholders(server, self._upstream.address)
         request = canonical_request(received, placeholders)
         if request is None:
@@ -84,6 +96,8 @@ class ResponseRecorder:
             response = self._send(received, target, received.query, received.content)
             return self._forward(response, "not-recorded", server)
         response = self._send_canonical(received, request, target)
+        if response.token:
+            placeholders = replace(placeholders, secrets=(*placeholders.secrets, response.token))
         recorded = self._to_recorded(response, request, placeholders)
         if recorded is None:
             self._counts["not_final"] += 1

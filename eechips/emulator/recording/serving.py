@@ -10,30 +10,35 @@ from eechips.emulator.faults import FaultPlan
 from eechips.emulator.quota import QuotaConfig
 from eechips.emulator.recording.applications import create_recorder_app, create_replay_app
 from eechips.emulator.recording.comparison import Comparison, compare_recording
-from eechips.emulator.recording.recording_folder import create_recording, open_recording
+from eechips.emulator.recording.recording_folder import RecordingFolder, open_recording
 from eechips.emulator.recording.response_recorder import ResponseRecorder
 from eechips.emulator.recording.upstream import Upstream
 from eechips.emulator.server import ServerConfig, listening, open_app, run
 
 
-def serve_recorder(folder: Path, upstream: Upstream, port: int, announce: Callable[[str], None]) -> None:
-    """Record until SIGINT or SIGTERM.
+def serve_recorder(
+    folder: RecordingFolder,
+    upstream: Upstream,
+    port: int,
+    announce: Callable[[str], None],
+    wait_for_end: Callable[[], object] | None = None,
+) -> None:
+    """Record until SIGINT, SIGTERM or the return of a function.
 
     Args:
-        folder: of the recording, which is made if it does not exist.
+        folder: of the recording.
         upstream: the service.
         port: 0 for any that is free.
         announce: called with the URL when the server is ready.
+        wait_for_end: see :func:`eechips.emulator.server.run`.
 
     Raises:
-        RecordingError: if the folder has other files.
-        AssetWriteError: if the folder cannot be written.
         OSError: if the port is taken.
     """
-    recorder = ResponseRecorder(upstream, create_recording(folder))
+    recorder = ResponseRecorder(upstream, folder)
     try:
         with listening(port) as listener:
-            run(create_recorder_app(recorder), listener, announce)
+            run(create_recorder_app(recorder), listener, announce, wait_for_end)
     finally:
         recorder.close()
 

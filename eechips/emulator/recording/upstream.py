@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
 from http.cookiejar import DefaultCookiePolicy
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
-from eechips.emulator.request_errors import InvalidError, UnavailableError
+from eechips.emulator.request_errors import EarthEngineError, InvalidError, UnavailableError
 
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
 """The endpoint for many small requests: https://developers.google.com/earth-engine/cloud/highvolume."""
@@ -20,11 +22,46 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SECONDS = (30.0, 600.0)  # to connect, and between two parts of a response
 _CONNECTIONS = 128
 _MOST_BYTES = 256 << 20
-# Of one connection (RFC 9110, section 7.6.1), or set anew for the next one.
-_OF_CONNECTION = frozenset(
-    {"accept-encoding", "connection", "content-length", "host", "keep-alive", "proxy-authorization",
-     "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "x-eechips-keep-alive"}
+# Of one connection (RFC 9110, section 7.6.1), or set anew for the next one; and what authorises a client here.
+_NOT_FORWARDED = frozenset(
+    {"accept-encoding", "authorization", "connection", "content-length", "cookie", "host", "keep-alive",
+     "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+     "x-eechips-keep-alive"}
 )  # fmt: skip
+
+
+class CredentialsError(EarthEngineError):
+    """The service gets no request, as the recorder's credentials do not work (HTTP 401)."""
+
+    code = 401
+    status = "UNAUTHENTICATED"
+
+
+class Authorization(Protocol):
+    """Credentials with which requests are sent. Threads share them."""
+
+    def authorize(self, headers: MutableMapping[str, str]) -> str:
+        """Add the authorization to the headers of a request.
+
+        Returns:
+            The token.
+
+        Raises:
+            CredentialsError: if the credentials do not work; says what to do.
+            UnavailableError: if there is no token at present.
+        """
+
+    def should_resend(self, token: str, status: int, resent: int) -> bool:
+        """Return whether a request is to be sent again because its token was refused.
+
+        Args:
+            token: that the request was sent with.
+            status: of the response.
+            resent: number of times that the request was sent again already.
+
+        Raises:
+            UnavailableError: if a token was refused that was accepted for other requests.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,33 +72,53 @@ class UpstreamResponse:
         status: of HTTP.
         headers: by lower-case names.
         content: the body.
+        token: with which the request was sent; empty for none.
     """
 
     status: int
     headers: Mapping[str, str]
     content: bytes
+    token: str = field(default="", repr=False)
+
+
+def check_address(address: str) -> str:
+    """Return the base URL of a service as it is used, without a slash at its end.
+
+    Raises:
+        ValueError: if credentials must not be sent there, or it has more than scheme, host and port.
+    """
+    parts = urlsplit(address)
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    if not is_safe or not parts.hostname or parts.username or parts.path.strip("/") or parts.query:
+        raise ValueError("it must be https://HOST, or http://127.0.0.1:PORT: credentials are sent there")
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 class Upstream:
-    """A service to which requests are forwarded as they are, with the client's credentials. Threads may share it.
+    """A service to which requests are forwarded as they are, but for the credentials. Threads may share it.
+
+    Those of a client are for this machine, and are not forwarded. The recorder's own ones are sent instead.
+
+    Attributes:
+        address: base URL of the service.
+        is_authorized: whether requests have the recorder's credentials.
 
     Args:
-        address: base URL: https, or http on this machine, since credentials are sent there.
+        address: base URL, see :func:`check_address`.
+        authorization: the recorder's credentials for this service; None to send none.
 
     Raises:
-        ValueError: if it is another URL.
+        ValueError: if it is no such URL.
     """
 
-    def __init__(self, address: str) -> None:
-        parts = urlsplit(address)
-        is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-        if not is_safe or not parts.hostname or parts.username or parts.path.strip("/") or parts.query:
-            raise ValueError("it must be https://HOST, or http://127.0.0.1:PORT: credentials are sent there")
-        self.address = f"{parts.scheme}://{parts.netloc}"
-        self._session = _open_session(self.address, is_local=parts.hostname in _LOOPBACK)
+    def __init__(self, address: str, authorization: Authorization | None = None) -> None:
+        self.address = check_address(address)
+        self._authorization = authorization
+        self.is_authorized = authorization is not None
+        self._session = _open_session(self.address, is_local=urlsplit(address).hostname in _LOOPBACK)
 
     def send(self, method: str, target: str, headers: Mapping[str, str], content: bytes) -> UpstreamResponse:
-        """Send a request once.
+        """Send a request once; send it again only if its token was refused.
 
         Args:
             method: of HTTP.
@@ -71,11 +128,29 @@ class Upstream:
 
         Raises:
             UnavailableError: if no whole response arrives. Its text has no URL, which may have a key.
-            InvalidError: if the response is larger than any of the service.
+            InvalidError: if the response is larger than any of the service, or the target could name another host.
+            CredentialsError: if the recorder's credentials do not work.
         """
-        sent = {name: value for name, value in headers.items() if name.lower() not in _OF_CONNECTION}
+        if not target.startswith("/"):  # after the address, "@host" and ".host" would be another host
+            raise InvalidError("The target of the request is no path.")
+        sent = {name: value for name, value in headers.items() if name.lower() not in _NOT_FORWARDED}
+        sent["accept-encoding"] = "gzip"
+        for resent in itertools.count():
+            token = "" if self._authorization is None else self._authorization.authorize(sent)
+            response = replace(self._exchange(method, target, sent, content), token=token)
+            if self._authorization is None or "/$discovery/" in target:  # which anybody may read
+                break
+            if not self._authorization.should_resend(token, response.status, resent):
+                break
+        return response
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def _exchange(self, method: str, target: str, sent: Mapping[str, str], content: bytes) -> UpstreamResponse:
+        """Send a request with its headers once; see :meth:`send` for errors."""
         try:
-            sent["accept-encoding"] = "gzip"
             request = self._session.prepare_request(
                 requests.Request(method, self.address, data=content or None, headers=sent)
             )
@@ -89,17 +164,14 @@ class Upstream:
         found = {name.lower(): value for name, value in response.headers.items()}
         return UpstreamResponse(response.status_code, found, received)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._session.close()
-
 
 def _open_session(address: str, *, is_local: bool) -> requests.Session:
     """Return a session that adds nothing to a request: no cookies, no headers, no passwords of ``.netrc``."""
     session = requests.Session()
+    settings = session.merge_environment_settings(address, {}, None, None, None)
+    session.verify = settings["verify"]
     if not is_local:
-        settings = session.merge_environment_settings(address, {}, None, None, None)
-        session.proxies, session.verify = settings["proxies"], settings["verify"]
+        session.proxies = settings["proxies"]
     session.trust_env = False
     session.headers.clear()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
