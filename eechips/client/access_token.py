@@ -19,6 +19,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from eechips.client.credentials import find_cure
 from eechips.client.error_classification import classify_exception, is_transient_status
 from eechips.client.shared_token import SharedToken, TokenState
 from eechips.errors import ConfigurationError, EechipsError, TransientError, UnreachableError
@@ -44,6 +45,8 @@ _NAP = 0.05
 _PASSING = re.compile(r"temporarily_unavailable|internal_failure|server_error", re.IGNORECASE)
 """Errors of OAuth that say so themselves: https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2.1."""
 _WRONG_CLOCK = re.compile(r"reasonable timeframe|iat and exp|token used too (?:early|late)", re.IGNORECASE)
+_OF_GCLOUD = re.compile(r" *Please run `gcloud[^`]*` to reauthenticate\.?", re.IGNORECASE)
+"""Advice of google.auth for credentials of gcloud, which it gives for those of the Earth Engine client as well."""
 _LONGEST = 600  # characters of a message
 
 
@@ -113,7 +116,7 @@ class Authorizer:
         headers.update({name: value for name, value in fields.items() if name.lower() != "x-goog-user-project"})
         return next(value for name, value in fields.items() if name.lower() == "authorization").partition(" ")[2]
 
-    def should_resend(self, token: str, status: int, resent: int) -> bool:
+    def should_resend(self, token: str, status: int, resent: int, *, is_public: bool = False) -> bool:
         """Return whether a request is to be sent again because its token was refused; the next one has another token.
 
         A token may have expired by the clock of the service, or may have been revoked. The second one is replaced only
@@ -123,19 +126,24 @@ class Authorizer:
             token: that the request was sent with.
             status: of the response.
             resent: number of times that the request was sent again already.
+            is_public: whether the service responds to anybody, so that its response shows nothing of the token.
 
         Raises:
             TransientError: if the last token was accepted for other requests.
         """
         if status != _UNAUTHENTICATED:
-            if status < 500 and status not in (408, 429):  # given only to requests whose token was accepted
+            if status < 500 and status not in (408, 429) and not is_public:  # the token was accepted
                 self._accepted = token
             return False
         if resent == 0 or (resent == 1 and token == self._adopted):
             self._refuse(token)
             return True
         if token == self._accepted:
-            raise TransientError("the credentials were refused, as they were not for other requests", status=status)
+            raise TransientError(
+                "the credentials were refused, as they were not for other requests; if that goes on,"
+                f" {find_cure(self._credentials)}",
+                status=status,
+            )
         return False
 
     def _refuse(self, token: str) -> None:
@@ -279,9 +287,11 @@ class Authorizer:
             )
         if status is None and self._had_token and not self._is_incapable:
             return TransientError(f"could not refresh the credentials: {text}")  # a file may be about to be replaced
-        if _WRONG_CLOCK.search(text):
-            return ConfigurationError(f"the credentials do not work ({text}): set the clock of this machine")
-        return classify_exception(error) or ConfigurationError(f"the credentials do not work ({text})")
+        known = classify_exception(error)
+        if known is not None and not isinstance(known, ConfigurationError):
+            return known
+        cure = "set the clock of this machine" if _WRONG_CLOCK.search(text) else find_cure(self._credentials)
+        return ConfigurationError(f"the credentials do not work ({text}). To resume: {cure}.")
 
     @property
     def _is_incapable(self) -> bool:
@@ -296,7 +306,8 @@ def _unreachable(text: str, seconds: float) -> UnreachableError:
 
 def _text(error: BaseException) -> str:
     first = error.args[0] if error.args else error
-    return " ".join(redact(str(first)).split())[:_LONGEST]
+    text = " ".join(redact(str(first)).split())[:_LONGEST]
+    return _OF_GCLOUD.sub("", text).rstrip(". ")
 
 
 def _request(session: requests.Session) -> Any:

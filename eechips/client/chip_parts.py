@@ -28,6 +28,7 @@ MAX_SPLITS = 6
 _MOST_BYTES = 1 << 31  # of a chip, uncompressed: every worker joins one in memory at the same time
 
 _PATIENCE = 16  # requests of a size that worked before a greater one is tried
+_ADVICE = "fewer bands or a coarser scale"
 _RGB = 3  # bands of what ``ee.Image.visualize`` makes
 
 
@@ -88,8 +89,8 @@ def check_memory(chip: Chip, whole: Window) -> None:
 
 def unsplittable_error(error: TooLargeError, what: str) -> TooLargeError:
     """Make the error of a request that cannot be split further; ``what`` names its size (``16x16 pixels are``)."""
-    advice = "ask for fewer bands or a coarser scale, or simplify what is computed"
-    return TooLargeError(f"{error} Even {what} too much: {advice}.", status=error.status)
+    batch = "" if error.batch == "never" else ", or a batch task (`on_timeout` export)"
+    return error.extended(f"Even {what} too much. What helps: {error.advice or _ADVICE}{batch}.")
 
 
 def fits(chip: Chip, window: Window, limits: PixelLimits, most_pixels: int | None) -> bool:

@@ -55,6 +55,9 @@ def _changes() -> Iterator[str]:
         yield "ee.Initialize takes no http_transport"
     if not callable(getattr(ee.data, "setMaxRetries", None)):
         yield "ee.data has no setMaxRetries"
+    # Tasks are listed up to the page that has those of the run.
+    if not callable(getattr(ee.data, "_get_cloud_projects", None)):
+        yield "ee.data has no _get_cloud_projects"
 
 
 def _takes(function: object, *arguments: object, **options: object) -> bool:

@@ -8,6 +8,8 @@ The algorithm is additive increase, multiplicative decrease (Chiu and Jain 1989)
 - The quota may change at any time. The limit is raised again after a wait, which doubles each time the raise is
   rejected.
 
+A run that does not know the limit begins low and grows fast until the first rejection (docs/decisions/0010).
+
 A service without a quota rejects nothing, however slow it becomes. Above the usual quota of a project, the limit
 therefore doubles only if the last doubling has increased the responses a second.
 """
@@ -16,10 +18,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-_TOLERATED = 0.3
+_TOLERATED = 0.25
 """Share of rejections at one limit up to which the limit stays. They are taken for accidents, or are caused by other
 users of the same quota: fewer requests would not help."""
-_DOUBTFUL = 0.29
+_DOUBTFUL = 0.24
 """Share that is assumed of a limit that has just been raised, so that its first rejection lowers it."""
 _HEAVY_SHARE = 0.5
 """Share of rejections above which the limit is far too high: it falls by a factor, not by one."""
@@ -31,6 +33,11 @@ _EPOCH = 0.5
 _SHORT_WAIT, _LONG_WAIT = 1.0, 8.0
 """Seconds until the limit is raised again after it was too high: the first wait, which doubles, and the longest, since
 the quota may have changed."""
+_CALM, _CALM_SECONDS = 120.0, 30.0
+"""Responses that have to come before the longest wait ends, so that raising costs a small quota no more than a large
+one, and the seconds after which it ends without them."""
+_REFUTED, _REFUTED_WITHIN = 2.0, 0.5
+"""Rejections that refute a raise, and the responses for each permit within which they have to come."""
 _PROBE = 0.5
 """Least growth of the limit, in permits a second."""
 _GROWTH = 1.35
@@ -42,9 +49,16 @@ _CERTAIN = 3.0
 _LONGEST_STEP = 0.25
 """Longest growth in seconds that one response causes: a pause is no evidence."""
 USUAL = 40.0
-"""Permits that every project has (https://developers.google.com/earth-engine/guides/usage, 2025-11), with which a run
-begins that does not know the quota. Fewer would leave slots unused for two responses; a project that has fewer rejects
-the rest once, and the limit falls to what it has accepted."""
+"""Permits that a project has by default (https://developers.google.com/earth-engine/guides/usage, 2025-11). An
+administrator can lower it, other programs may use a part of it, and no response tells it."""
+START = 5.0
+"""Permits with which a run begins that does not know the quota."""
+_RAMP_FACTOR, _RAMP_MOST = 2.5, 40.0
+"""Growth in permits a second until the first rejection: for each permit, and at most. The service rejects at once, so
+that silence for the time of a rejection (some 0.1 s) shows that the requests so far were accepted, long before they are
+finished: 40 permits are reached after 1.1 s, and a lower quota is exceeded by what is sent in that time."""
+_RAMP_BEYOND = 0.5
+"""Growth for each permit above the default, where most quotas end."""
 _WORTHWHILE = 1.3
 """Factor by which a doubling must increase the responses a second."""
 _WINDOW = 1.0
@@ -77,6 +91,9 @@ class Cell(IntEnum):
     RAISED = 13
     SIGNS = 14
     BOUND = 15
+    RAMPED_AT = 16
+    ANSWERS = 17
+    DOUBTS = 18
 
 
 class CongestionController:
@@ -96,8 +113,7 @@ class CongestionController:
             limit: permits to begin with.
             ceiling: permits at most.
             now: seconds, monotonic.
-            ramps: whether every response adds a permit until the first rejection, which doubles them in the time
-                that a response takes.
+            ramps: whether the limit is unknown: it grows fast until the first rejection.
             free: permits up to which the limit grows without a check that this raises the throughput; None for the
                 ceiling.
         """
@@ -107,7 +123,7 @@ class CongestionController:
         cells[Cell.SHARE] = 0.0
         cells[Cell.TOO_HIGH_AT] = cells[Cell.LOWERED_AT] = cells[Cell.GROWN_AT] = now
         cells[Cell.WAIT], cells[Cell.RAISED], cells[Cell.SIGNS] = _SHORT_WAIT, 0.0, 0.0
-        cells[Cell.RAMPING] = float(ramps)
+        cells[Cell.RAMPING], cells[Cell.RAMPED_AT] = float(ramps), -_EPOCH
         cells[Cell.RESTRICTED] = 0.0
         cells[Cell.FREE] = ceiling if free is None else min(free, ceiling)
         cells[Cell.WINDOW_AT] = cells[Cell.WINDOW_COUNT] = cells[Cell.PACE] = 0.0
@@ -166,17 +182,24 @@ class CongestionController:
         before = int(cells[Cell.LIMIT])
         self._restrict(restricted, now)
         cells[Cell.SHARE] *= 1.0 - 1.0 / _MEMORY
-        step = min(now - cells[Cell.GROWN_AT], _LONGEST_STEP)
-        cells[Cell.GROWN_AT] = now
+        cells[Cell.ANSWERS] += 1.0
         self._prove(now)
-        if in_flight >= before - 1:  # unused permits are no evidence for a higher limit
-            most = min(cells[Cell.FREE], cells[Cell.BOUND])
-            cells[Cell.LIMIT] = max(cells[Cell.LIMIT], min(self._grown(step, now), most))
+        self._grow(in_flight, now)
         if int(cells[Cell.LIMIT]) > before and not cells[Cell.RAMPING]:
             cells[Cell.SHARE] = max(cells[Cell.SHARE], _DOUBTFUL)
             if cells[Cell.RAISED]:  # the last raise was accepted
                 cells[Cell.WAIT] = _SHORT_WAIT
-            cells[Cell.RAISED] = 1.0
+            cells[Cell.RAISED], cells[Cell.ANSWERS], cells[Cell.DOUBTS] = 1.0, 0.0, 0.0
+
+    def waited(self, in_flight: int, now: float) -> None:
+        """Record that a request waits for a permit: while the limit is unknown, it grows if nothing was rejected.
+
+        Args:
+            in_flight: permits in use.
+            now: seconds, monotonic.
+        """
+        if self._cells[Cell.RAMPING]:
+            self._grow(in_flight, now)
 
     def rejected(self, in_flight: int, now: float, *, restricted: bool) -> None:
         """Record a rejection.
@@ -192,11 +215,21 @@ class CongestionController:
         cells[Cell.GROWN_AT] = now
         was_ramping = bool(cells[Cell.RAMPING])
         cells[Cell.RAMPING] = cells[Cell.WINDOW_AT] = 0.0
-        if not was_ramping and cells[Cell.SHARE] <= _TOLERATED:
+        if was_ramping:
+            cells[Cell.RAMPED_AT] = cells[Cell.LOWERED_AT] = now
+        if (
+            now < cells[Cell.RAMPED_AT] + _EPOCH
+        ):  # each was sent before the first rejection was known, and is one too many
+            cells[Cell.TOO_HIGH_AT], cells[Cell.ANSWERS] = now, 0.0
+            cells[Cell.LIMIT] = max(1.0, min(cells[Cell.LIMIT] - 1.0, float(in_flight)))
             return
-        cells[Cell.TOO_HIGH_AT], cells[Cell.RAISED] = now, 0.0
-        if not was_ramping:
-            cells[Cell.WAIT] = min(2.0 * cells[Cell.WAIT], _LONG_WAIT)
+        cells[Cell.DOUBTS] += 1.0
+        is_early = cells[Cell.RAISED] and cells[Cell.ANSWERS] <= _REFUTED_WITHIN * cells[Cell.LIMIT]
+        is_refuted = is_early and cells[Cell.DOUBTS] >= _REFUTED
+        if cells[Cell.SHARE] <= _TOLERATED and not is_refuted:
+            return
+        cells[Cell.TOO_HIGH_AT], cells[Cell.RAISED], cells[Cell.ANSWERS] = now, 0.0, 0.0
+        cells[Cell.WAIT] = min(2.0 * cells[Cell.WAIT], _LONG_WAIT)
         limit = cells[Cell.LIMIT]
         # The requests in flight were accepted. Those sent under the same limit are rejected as well, which is no
         # further evidence.
@@ -231,14 +264,27 @@ class CongestionController:
             cells[Cell.FREE] = cells[Cell.LIMIT] = max(1.0, free / 2.0)
             cells[Cell.WINDOW_AT], cells[Cell.PACE] = now + _HOLD, 0.0
 
+    def _grow(self, in_flight: int, now: float) -> None:
+        """Raise the limit, unless permits are unused: these are no evidence for a higher one."""
+        cells = self._cells
+        step = min(now - cells[Cell.GROWN_AT], _LONGEST_STEP)
+        cells[Cell.GROWN_AT] = now
+        if in_flight >= int(cells[Cell.LIMIT]) - 1:
+            most = min(cells[Cell.FREE], cells[Cell.BOUND])
+            cells[Cell.LIMIT] = max(cells[Cell.LIMIT], min(self._grown(step, now), most))
+
     def _grown(self, step: float, now: float) -> float:
         cells = self._cells
         limit = cells[Cell.LIMIT]
         if cells[Cell.RESTRICTED]:
             return limit + _PROBE * step
         if cells[Cell.RAMPING]:
-            return limit + 1.0
-        if cells[Cell.SHARE] > _DOUBTFUL or now < cells[Cell.TOO_HIGH_AT] + cells[Cell.WAIT]:
+            below = min(_RAMP_FACTOR * limit, _RAMP_MOST)
+            return limit + step * (below if limit < USUAL else _RAMP_BEYOND * limit)
+        calm = now - cells[Cell.TOO_HIGH_AT]
+        if cells[Cell.SHARE] > _DOUBTFUL or calm < cells[Cell.WAIT]:
+            return limit
+        if cells[Cell.WAIT] == _LONG_WAIT and cells[Cell.ANSWERS] < _CALM and calm < _CALM_SECONDS:
             return limit
         return float(max(limit * _GROWTH**step, limit + _PROBE * step))
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from eechips.client.compatibility import check_client
-from eechips.client.credentials import is_google
+from eechips.client.credentials import missing_project
 from eechips.client.discovery import ClientInit, Discovery, DiscoveryFile
 from eechips.client.error_classification import classify_exception
 from eechips.client.http_messages import Timeouts
@@ -24,8 +25,11 @@ from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, EechipsError, TransientError
 from eechips.redaction import redact
+from eechips.urls import is_google
 
 _CONNECT_POLICY = RetryPolicy(retries=3, delay=0.5, max_delay=4.0, total=20.0)
+_CHARGED_PROJECT = re.compile(r"(?:API has not been used in|required permission to use) project ([0-9]+)\b")
+_NO_QUOTA_PROJECT = "authenticating by using local Application Default Credentials"
 _CATALOG_TIMEOUT = 10.0  # seconds for the client's list of deprecated assets, which it fetches without a bound
 
 
@@ -242,7 +246,24 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
+def _is_of_no_project(text: str) -> bool:
+    """Return whether an error says that requests have no project, or one of Google's tools, without Earth Engine.
+
+    Conditions are those of ``ee.Initialize``, which hides the service's message then, unless it knows the algorithms.
+    """
+    import ee
+
+    found = _CHARGED_PROJECT.search(text)
+    number = "" if found is None else found[1]
+    is_of_client = ee.oauth.CLIENT_ID.startswith(f"{number}-")
+    return (
+        text == ee.NO_PROJECT_EXCEPTION or _NO_QUOTA_PROJECT in text or ee.oauth.is_sdk_project(number) or is_of_client
+    )
+
+
 def _refusal(target: ServiceTarget, error: Exception) -> EechipsError:
+    if _is_of_no_project(str(error)):
+        return missing_project(f"Earth Engine takes no requests for the project {target.project}")
     found = classify_exception(error)
     if isinstance(found, ConfigurationError):
         return found

@@ -34,6 +34,7 @@ class ConnectionPool:
     Looking up hooks, cookies and redirections takes half of the time that ``requests`` needs for a request, and
     eechips uses none of them. Connecting, verifying certificates and passing proxies are the same. Threads may share
     it. A forked process opens its own connections: two processes that share one would read each other's responses.
+    Responses that may belong to other requests are refused; see :mod:`eechips.client.response_framing`.
 
     Args:
         endpoint: base URL of the service.

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from eechips.client.credential_files import load_credentials, load_default_credentials
 from eechips.errors import ConfigurationError, UsageError
-from eechips.received_files import parse_json
 from eechips.redaction import redact
-from eechips.urls import is_loopback
-from eechips.warning_filters import ignore_warning
+from eechips.urls import is_google, is_loopback
 
 HIGH_VOLUME_ENDPOINT = "https://earthengine-highvolume.googleapis.com"
 """For many small automated requests: https://developers.google.com/earth-engine/guides/processing_environments."""
 
-_SCOPES = (
-    "https://www.googleapis.com/auth/earthengine",
-    "https://www.googleapis.com/auth/cloud-platform",
-)
-_WAYS_OUT = (
-    "authenticate once with `earthengine authenticate`, name a service account's key file (`credentials`),"
-    " or run without an account (`local`)"
-)
+PROJECT_VARIABLE = "EECHIPS_PROJECT"
+_GOOGLES_VARIABLE = "GOOGLE_CLOUD_PROJECT"
+_SIGN_IN = "sign in again with `earthengine authenticate --force`"
+_SIGN_IN_WITH_GCLOUD = "sign in again with `gcloud auth application-default login`"
+_SERVICE_ACCOUNTS = "https://console.cloud.google.com/iam-admin/serviceaccounts"
 
 
 def check_endpoint(url: str) -> str:
@@ -45,106 +40,127 @@ def check_endpoint(url: str) -> str:
     return url.rstrip("/")
 
 
-def is_google(url: str) -> bool:
-    """Return whether a URL is https at one of the hosts of Google's APIs."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    return parts.scheme == "https" and host.endswith(".googleapis.com") and parts.port in (None, 443)
-
-
 def find_credentials(endpoint: str, key_file: Path | None, *, send_anywhere: bool = False) -> Any:
     """Return the credentials for an endpoint, or None where none are to be sent.
 
-    Loopback gets none. Google's hosts over https get the key that the user names, else the client's stored
-    credentials, else the application-default ones. Other hosts get none, unless ``send_anywhere``.
+    Google's hosts over https get those that the user names, else the client's stored ones, else the application-default
+    ones. Other hosts, and servers of this machine, get none, unless ``send_anywhere``.
 
     Args:
         endpoint: base URL of the service.
-        key_file: a service account's key, JSON.
+        key_file: of credentials, as the user names it.
         send_anywhere: the user's consent to send credentials to a host that is not Google's.
 
     Raises:
         ConfigurationError: if there are none, or those there are do not work.
     """
-    if is_loopback(endpoint):
-        return None
     if not is_google(endpoint) and not send_anywhere:
-        if key_file is not None:
+        if key_file is not None and not is_loopback(endpoint):
             raise ConfigurationError(
                 f"refused to send credentials to {endpoint}: it is not https at *.googleapis.com;"
                 " `send_credentials` allows it"
             )
         return None
-    return _load_key(key_file) if key_file is not None else _load_stored()
+    return load_credentials(key_file) if key_file is not None else load_default_credentials()
 
 
-def project_of(credentials: Any) -> str | None:
-    """Return the project that credentials name, if any."""
-    for attribute in ("quota_project_id", "project_id"):
-        value = getattr(credentials, attribute, None)
-        if value:
-            return str(value)
-    return None
+def find_project(named: str | None, credentials: Any) -> str | None:
+    """Return the project whose quota is used; None if nothing names one.
 
+    ``EECHIPS_PROJECT`` comes before the project that is stored with the credentials, as by `earthengine set_project`,
+    and ``GOOGLE_CLOUD_PROJECT`` after it: the Earth Engine client does not read that variable, and others put it before
+    the project of a key (https://googleapis.dev/python/google-auth/latest/reference/google.auth.html#google.auth.default).
+    The last is the project of the OAuth client that a user has signed in with, as in ``ee.Initialize()``; those of
+    Google's own tools do not have Earth Engine enabled.
 
-def _load_key(path: Path) -> Any:
-    from google.auth.exceptions import GoogleAuthError
-    from google.oauth2 import service_account
-
-    try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the credentials {path}: {error.strerror or error}") from None
-    except ValueError:
-        raise ConfigurationError(f"{path} is not a service account's key: it is not JSON") from None
-    try:
-        make: Any = service_account.Credentials.from_service_account_info
-        return make(content, scopes=_SCOPES)
-    except (ValueError, TypeError, AttributeError, KeyError, GoogleAuthError):
-        # Their messages may quote the key.
-        if isinstance(content, dict) and content.get("type") == "authorized_user":
-            raise ConfigurationError(
-                f"{path} has the credentials of a user, not a service account's key: leave out `credentials`, and run"
-                " `earthengine authenticate`"
-            ) from None
-        raise ConfigurationError(
-            f"{path} is not a service account's key, or is incomplete: download one from"
-            " https://console.cloud.google.com/iam-admin/serviceaccounts"
-        ) from None
-
-
-def _load_stored() -> Any:
-    """Load the client's stored credentials, or the application-default ones.
-
-    Unlike those, credentials that need scopes get them: without, Google gives a service account no token
-    (https://google-auth.readthedocs.io/en/latest/reference/google.auth.html#google.auth.default). None are refreshed
-    here: a token endpoint that is away for a moment is waited for when the first request is sent.
+    Args:
+        named: by the user, for this run.
+        credentials: of google.auth, or None.
     """
-    import ee.oauth
-    import google.auth
-    from google.auth.credentials import with_scopes_if_required
-    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
-    from google.oauth2.credentials import Credentials
+    return (
+        named
+        or os.environ.get(PROJECT_VARIABLE)
+        or getattr(credentials, "quota_project_id", None)
+        or os.environ.get(_GOOGLES_VARIABLE)
+        or getattr(credentials, "project_id", None)
+        or _project_of_client(credentials)
+    )
 
-    stored: dict[str, Any] = {}
+
+def missing_project(what: str = "no Google Cloud project") -> ConfigurationError:
+    """Make the error of a run without a project that Earth Engine takes.
+
+    Args:
+        what: is the matter.
+    """
+    return ConfigurationError(
+        f"{what}: name one that is registered for Earth Engine (`project`, {PROJECT_VARIABLE}, or"
+        " `earthengine set_project ID`), or run without an account (`local`)"
+    )
+
+
+def describe_credentials(credentials: Any, endpoint: str) -> str:
+    """Return the kind of credentials and their owner, without secrets.
+
+    Args:
+        credentials: google.auth credentials, or None.
+        endpoint: that they are sent to.
+    """
+    if credentials is None:
+        reason = "it is this machine" if is_loopback(endpoint) else "it is not https at one of Google's hosts"
+        return f"none are sent to {endpoint}: {reason}"
+    account = getattr(credentials, "service_account_email", None)
+    if account:
+        kind = "the machine's service account" if account == "default" else f"service account {account}"
+        whose = getattr(credentials, "project_id", None)
+    elif getattr(credentials, "refresh_token", None):
+        user = getattr(credentials, "account", None)
+        origin = "stored by `earthengine authenticate`" if _is_stored(credentials) else "application-default"
+        kind = f"a user's, {origin}" + (f", {user}" if user else "")
+        whose = getattr(credentials, "quota_project_id", None)
+    else:
+        kind, whose = type(credentials).__module__.rpartition(".")[2].replace("_", " "), None
+    return kind + (f", of project {whose}" if whose else "")
+
+
+def find_cure(credentials: Any) -> str:
+    """Return what to do when Google issues no token for credentials, a clause.
+
+    Args:
+        credentials: of google.auth.
+    """
+    if getattr(credentials, "refresh_token", None):
+        return _SIGN_IN if _is_stored(credentials) or not _is_of_gcloud(credentials) else _SIGN_IN_WITH_GCLOUD
+    kind = type(credentials).__module__
+    if kind.startswith("google.auth.compute_engine"):
+        return "give the machine a service account that may use Earth Engine, with the scope cloud-platform"
+    if kind == "google.oauth2.service_account":
+        return f"make another key of the service account at {_SERVICE_ACCOUNTS}, and name its file (`credentials`)"
+    return "correct the file of the credentials, and what it names: source, pool, service account"
+
+
+def _is_stored(credentials: Any) -> bool:
+    """Return whether a user's credentials are those of the client's own file, and not application-default ones."""
+    import ee.oauth
+
     try:
-        with contextlib.suppress(OSError):
-            stored = ee.oauth.get_credentials_arguments()
-        make: Any = Credentials
-        # Their advice is wrong here: the project is named by each request.
-        ignore_warning(UserWarning, ".*(No project ID|quota project).*")
-        found = make(None, **stored) if stored.get("refresh_token") else google.auth.default()[0]
-        project = stored.get("quota_project_id") or ee.oauth.get_appdefault_project()
-        if project and project != found.quota_project_id and hasattr(found, "with_quota_project"):
-            found = found.with_quota_project(project)
-        add_scopes: Any = with_scopes_if_required
-        return add_scopes(found, _SCOPES)
-    except DefaultCredentialsError as error:
-        named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
-        if named:
-            text = redact(str(error)).splitlines()[0][:200]
-            raise ConfigurationError(f"GOOGLE_APPLICATION_CREDENTIALS ({named}) does not work: {text}") from None
-        raise ConfigurationError(f"no Earth Engine credentials found: {_WAYS_OUT}") from None
-    except (GoogleAuthError, ValueError, KeyError, TypeError, AttributeError) as error:
-        text = redact(str(error))[:200]
-        raise ConfigurationError(f"the stored credentials do not work ({text}): {_WAYS_OUT}") from None
+        stored = ee.oauth.get_credentials_arguments().get("refresh_token")
+    except (OSError, ValueError):
+        return False
+    return stored is not None and bool(stored == credentials.refresh_token)
+
+
+def _is_of_gcloud(credentials: Any) -> bool:
+    """Return whether a user has signed in with gcloud's OAuth client, or that of another tool of Google's."""
+    import ee.oauth
+
+    number = ee.oauth.project_number_from_credentials(credentials) or ""
+    return bool(ee.oauth.is_sdk_project(number))
+
+
+def _project_of_client(credentials: Any) -> str | None:
+    import ee.oauth
+
+    number = ee.oauth.project_number_from_credentials(credentials) or ""
+    is_own = getattr(credentials, "client_id", None) != ee.oauth.CLIENT_ID and not _is_of_gcloud(credentials)
+    return number if is_own and number.isdecimal() else None

@@ -69,14 +69,25 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
     if row.kind is ErrorAction.TRANSIENT:
         return TransientError(text, status=status, retry_after=retry_after)
     if row.kind in (ErrorAction.TOO_LARGE, ErrorAction.INDIVISIBLE):
-        return TooLargeError(text, status=status)
+        return TooLargeError(
+            _advised(text, row) if row.kind is ErrorAction.INDIVISIBLE else text,
+            status=status,
+            is_divisible=row.kind is ErrorAction.TOO_LARGE,
+            batch=row.batch,
+            repeats=row.repeats,
+            advice=row.cure,
+        )
     if row.kind is ErrorAction.UNAVAILABLE:
         return _unavailable(row, text)
     if row.kind is ErrorAction.CREDENTIALS:
         return ConfigurationError(f"Earth Engine refused the credentials ({text}). To resume: {row.cure}.")
     if row.kind is ErrorAction.CONFIGURATION:
         return ConfigurationError(f"{text} To resume: {row.cure}.")
-    return PermanentError(text, status=status)
+    return PermanentError(_advised(text, row), status=status, fault=row.name)
+
+
+def _advised(text: str, row: ServiceError) -> str:
+    return f"{text.rstrip('.')}. What helps: {row.cure}."
 
 
 def next_renewal(period: Period, now: datetime) -> datetime:
@@ -142,27 +153,6 @@ def _unavailable(row: ServiceError, text: str) -> ProjectUnavailableError:
 def is_transient_status(status: int) -> bool:
     """Return whether an HTTP status says that the same request may succeed later (RFC 9110, RFC 6585, RFC 8470)."""
     return status in (408, 425, 429) or status >= 500
-
-
-def can_split(error: TooLargeError) -> bool:
-    """Return whether a part of what was too large may be small enough."""
-    row = find_error(error.status or 400, ErrorBody(str(error)))
-    return row is None or row.kind is not ErrorAction.INDIVISIBLE
-
-
-def is_timeout(error: TooLargeError) -> bool:
-    """Return whether a computation took longer than a request may."""
-    return _row_name(error) == "time"
-
-
-def may_suit_batch(error: TooLargeError) -> bool:
-    """Return whether a computation lacked time or memory, of which a batch task has more."""
-    return _row_name(error) in ("time", "memory")
-
-
-def _row_name(error: TooLargeError) -> str:
-    row = find_error(error.status or 400, ErrorBody(str(error)))
-    return "" if row is None else row.name
 
 
 def classify_exception(error: BaseException) -> EechipsError | None:

@@ -7,16 +7,17 @@ A batch task has days where a request has five minutes, and more memory
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from eechips.client.chip_parameters import placement, rendered
-from eechips.client.error_classification import internal_error
+from eechips.client.error_classification import classify_response, internal_error
 from eechips.client.export_place import ExportPlace
 from eechips.client.exported_tables import exported_rows, selected_columns, table_obstacle
-from eechips.errors import PermanentError
+from eechips.errors import EechipsError, PermanentError
 from eechips.formats import CHIP_FORMATS
 from eechips.recipe import Chip, Table
 
@@ -24,9 +25,19 @@ _IMAGE_SUFFIX, _TABLE_SUFFIX = ".tif", ".csv"
 
 _TILE = 256
 """Edge of the tiles of exported files; sizes of files are multiples of it."""
+_PAGE = 500
+"""Tasks of a page of the list, as many as the client asks for."""
+_SPARED = 20
+"""Requests for single tasks that each page of the list has to be able to spare: a page is as long as 500 of their
+responses, and has the other tasks of the project as well. No filter of the list is documented
+(https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/list)."""
 _EXISTS = 409
 _GONE = 404
 _FAILED = ("FAILED", "CANCELLED")
+_STATUSES = {3: 400, 5: 404, 7: 403, 8: 429, 9: 400, 11: 400, 13: 500, 14: 503, 16: 401}
+"""HTTP statuses of codes (https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto). For other codes,
+such as that of a cancelled task, only the message counts."""
+_NO_STATUS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +59,12 @@ class TaskStatus:
 
     Attributes:
         is_done: it has ended.
-        error: why it has not succeeded; None if it has, or has not ended.
+        error: why it has not succeeded, classified; None if it has, or has not ended.
         eecu_seconds: compute of all attempts so far.
     """
 
     is_done: bool
-    error: str | None
+    error: EechipsError | None
     eecu_seconds: float
 
 
@@ -107,7 +118,7 @@ def start_export(result: Chip | Table, place: ExportPlace, unit: str, key: str) 
 
 
 def fetch_statuses(operations: Collection[str]) -> Mapping[str, TaskStatus]:
-    """Request the states of tasks: a page of the project's list has 500 of them.
+    """Request the states of tasks: of many by pages of the project's list, up to the last that pays, of others by name.
 
     Args:
         operations: names.
@@ -115,11 +126,17 @@ def fetch_statuses(operations: Collection[str]) -> Mapping[str, TaskStatus]:
     Raises:
         EechipsError: classified, if the service does not answer.
     """
-    import ee
-
+    found: dict[str, TaskStatus] = {}
+    left = set(operations)
     try:
-        listed = {each["name"]: each for each in ee.data.listOperations()}
-        return {name: _status(listed.get(name) or _get(name)) for name in operations}
+        pages = _list_pages(next(iter(left)).partition("/operations/")[0]) if left else iter(())
+        for number in itertools.count(1):
+            listed = next(pages, None) if len(left) >= _SPARED * number else None
+            if listed is None:
+                break
+            found |= {each["name"]: _status(each) for each in listed if each["name"] in left}
+            left -= found.keys()
+        return found | {name: _status(_get(name)) for name in left}
     except Exception as error:
         raise internal_error(error) from error
 
@@ -186,8 +203,24 @@ def _find_task(name: str) -> str | None:
     return next((str(each["name"]) for each in found), None)
 
 
+def _list_pages(project: str) -> Iterator[list[dict[str, Any]]]:
+    """Yield the pages of the list of a project's operations; each is one request. The client offers the whole only.
+
+    Args:
+        project: ``projects/…``.
+    """
+    import ee
+
+    operations = ee.data._get_cloud_projects().operations()
+    request = operations.list(name=project, pageSize=_PAGE)
+    while request is not None:
+        response = request.execute(num_retries=0)
+        yield response.get("operations", [])
+        request = operations.list_next(request, response)
+
+
 def _get(name: str) -> dict[str, Any] | None:
-    """Return an operation that was not in the list, in which new ones may appear late; None if there is none."""
+    """Request an operation; None if there is none."""
     import ee
 
     try:
@@ -202,13 +235,15 @@ def _get(name: str) -> dict[str, Any] | None:
 
 def _status(operation: Mapping[str, Any] | None) -> TaskStatus:
     if operation is None:
-        return TaskStatus(True, "Earth Engine does not know the task any longer", 0.0)
+        return TaskStatus(True, PermanentError("Earth Engine does not know the task any longer"), 0.0)
     metadata = operation.get("metadata", {})
     seconds = float(metadata.get("batchEecuUsageSeconds") or 0.0)
     is_done = bool(operation.get("done"))
     if not is_done:
         return TaskStatus(False, None, seconds)
     if "error" in operation or metadata.get("state") in _FAILED:
-        message = str((operation.get("error") or {}).get("message") or metadata.get("state") or "unknown")
-        return TaskStatus(True, message, seconds)
+        error = operation.get("error") or {}
+        message = str(error.get("message") or metadata.get("state") or "unknown")
+        status = _STATUSES.get(int(error.get("code") or 0), _NO_STATUS)
+        return TaskStatus(True, classify_response(status, message), seconds)
     return TaskStatus(True, None, seconds)

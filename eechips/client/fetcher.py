@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from eechips.client import retry
 from eechips.client.chip_parameters import Method, file_format, placement, rendered, request_format
 from eechips.client.chip_parts import (
     MAX_SPLITS,
@@ -25,7 +26,7 @@ from eechips.client.chip_parts import (
 )
 from eechips.client.chip_stack import ChipStack
 from eechips.client.connection import Connection
-from eechips.client.error_classification import can_split, is_timeout, raising_too_large
+from eechips.client.error_classification import raising_too_large
 from eechips.client.http_messages import HttpRequest
 from eechips.client.stored_pixels import StoredPixels
 from eechips.client.table_rows import RowFetcher
@@ -61,8 +62,8 @@ class Fetcher:
             turns them into requests.
         reads_assets: whether chips that show a stored image are read from it by ``getPixels`` where that gives the same
             file.
-        divides_timeouts: whether a chip or table whose computation takes too long is requested in parts. Each attempt
-            takes minutes.
+        divides_all: whether a chip or table is requested in parts also where a batch task may compute the whole
+            instead, as its computation takes too long. Each attempt takes minutes.
     """
 
     def __init__(
@@ -72,14 +73,14 @@ class Fetcher:
         recipe_code: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
         *,
         reads_assets: bool = False,
-        divides_timeouts: bool = True,
+        divides_all: bool = True,
     ) -> None:
         self._recipe_code = recipe_code
-        self._divides_timeouts = divides_timeouts
+        self._divides_all = divides_all
         self._transport = connection.transport
         self._method = method
         self._sizes = RequestSizes()
-        self._rows = RowFetcher(self._sizes, divides_timeouts=divides_timeouts)
+        self._rows = RowFetcher(self._sizes, divides_all=divides_all)
         self._stored = StoredPixels(connection.transport) if reads_assets else None
         # By URL, the size is part of the expression.
         self._requests = TemplateRequests(
@@ -113,6 +114,10 @@ class Fetcher:
             ee.EEException: if the service refuses the expression; see
                 :func:`eechips.client.error_classification.classify_exception`.
         """
+        with retry.splitting():
+            return self._chip(chip, accept, assemble)
+
+    def _chip(self, chip: Chip, accept: Callable[[Chip, bytes], T], assemble: Callable[[Sequence[Part[T]]], T]) -> T:
         limits, kind = PIXEL_LIMITS[self._method], size_class(chip)
         check_bands(chip, limits)
         most = self._sizes.most(kind)
@@ -151,7 +156,7 @@ class Fetcher:
             RequestError: classified.
             ee.EEException: if the service refuses the expression.
         """
-        with self._recipe_code():
+        with self._recipe_code(), retry.splitting():
             if isinstance(source, SplittableTable):
                 return self._rows.divisible(source)
             return self._rows.series(source) if isinstance(source, Series) else self._rows.table(source)
@@ -183,7 +188,7 @@ class Fetcher:
 
     def _is_divisible(self, error: TooLargeError) -> bool:
         """Return whether to request parts of a chip that was too large."""
-        return can_split(error) and (self._divides_timeouts or not is_timeout(error))
+        return error.is_divisible and (self._divides_all or error.batch != "first")
 
     def _fetch(self, chip: Chip, accept: Callable[[Chip, bytes], T]) -> T:
         """Fetch a chip in one request, or two by URL.

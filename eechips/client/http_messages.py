@@ -13,7 +13,9 @@ from eechips.retry_after import parse_retry_after
 
 MAX_BYTES = 128 << 20
 """Largest body, compressed and decompressed. The service computes at most 48 MiB of pixels for a request
-(https://developers.google.com/earth-engine/apidocs/ee-data-computepixels); no file of them is twice as large."""
+(https://developers.google.com/earth-engine/apidocs/ee-data-computepixels); no file of them is twice as large. Values
+have 100 MiB at most ("Computed value is too large", https://developers.google.com/earth-engine/guides/usage). A request
+for a plan whose response is larger is divided like one that the service refuses."""
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -48,6 +50,22 @@ class HttpRequest:
     url: str
     body: str | bytes | None
     headers: Mapping[str, str]
+
+    @classmethod
+    def from_client(cls, method: str, url: str, body: str | bytes | None, headers: Mapping[str, str]) -> HttpRequest:
+        """Return a request of the Earth Engine client as its own session sends it.
+
+        ``requests`` takes names that differ in case for one header, whose last value counts: the client's
+        ``X-Goog-Api-Client`` replaces that of googleapiclient. It also drops the question mark before an empty query.
+
+        Args:
+            method: of HTTP.
+            url: absolute.
+            body: of the request.
+            headers: may have a name twice, in different case.
+        """
+        names = {name.lower(): name for name in headers}
+        return cls(method, url.removesuffix("?"), body, {name: headers[name] for name in names.values()})
 
     @property
     def text(self) -> str:

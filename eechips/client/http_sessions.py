@@ -13,6 +13,7 @@ import requests.adapters
 import urllib3
 import urllib3.connection
 
+from eechips.client.response_framing import make_strict
 from eechips.client.throttle import QuotaClient
 from eechips.errors import PermanentError
 from eechips.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host
@@ -36,6 +37,10 @@ class Adapter(requests.adapters.HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Add the socket options to every connection."""
         super().init_poolmanager(*args, socket_options=_socket_options(), **kwargs)
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the pool of a host, whose connections refuse responses that may belong to other requests."""
+        return make_strict(super().get_connection_with_tls_context(*args, **kwargs))
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request by the original method, also after :func:`throttle_requests_library`."""
@@ -171,9 +176,10 @@ def open_session(endpoint: str, *, is_guarded: bool = False, is_public: bool = F
         is_public: whether it refuses those of private networks as well: for URLs that the public internet has named.
     """
     session = requests.Session()
+    settings = session.merge_environment_settings(endpoint, {}, None, None, None)
+    session.verify = settings["verify"]
     if not is_loopback(endpoint):
-        settings = session.merge_environment_settings(endpoint, {}, None, None, None)
-        session.proxies, session.verify = settings["proxies"], settings["verify"]
+        session.proxies = settings["proxies"]
     session.trust_env = False
     for scheme in ("https://", "http://"):
         session.mount(scheme, GuardedAdapter(is_public=is_public) if is_guarded or is_public else Adapter())

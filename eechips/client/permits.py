@@ -22,7 +22,7 @@ class QuotaLimits:
 
     Attributes:
         in_flight: permits at most; the learned limit stays below.
-        start: permits at the beginning; None to begin with the number that every project has.
+        start: permits at the beginning; None if no earlier run has learned it.
         is_known: whether the service is known to accept ``in_flight`` requests; otherwise it is only a bound.
         rate: requests a second, and sixty times as many a minute; None for no limit.
         requests: requests in all; None for no limit.

@@ -68,6 +68,7 @@ class TermRecord:
         leader: id of the run that leads.
         count: of the records of this term; a leader whose count changes is alive.
         limit: slots of all runs together.
+        is_learned: whether the service has shown that it accepts no more.
         grants: by the id of the run, in the order in which they came.
         is_over: whether the leader has left.
         seconds: that a request of the leader takes on average; 0 if that is not known.
@@ -78,6 +79,7 @@ class TermRecord:
     leader: str
     count: int
     limit: float
+    is_learned: bool = False
     grants: Mapping[str, Grant] = field(default_factory=dict)
     is_over: bool = False
     seconds: float = 0.0

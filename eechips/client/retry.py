@@ -2,20 +2,23 @@
 
 The ``retry`` package repeats. This module adds a bound on the total time, ``Retry-After``, jitter on the first wait,
 and waits that end when the run stops. Two failures do not use up attempts, as the request does not cause them: a full
-quota, and a network that is away.
+quota, and a network that is away. A request that is too large is sent again only where the load of the moment may be
+the cause, once for all its parts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TypeVar
 
 from eechips.client.error_classification import unavailable_until
-from eechips.errors import TransientError, UnreachableError
+from eechips.errors import TooLargeError, TransientError, UnreachableError
 from eechips.text import format_duration
 
 T = TypeVar("T")
@@ -60,6 +63,35 @@ _CROWDED_DELAY = 0.5
 """First wait in seconds after a 429. The throttle has already lowered its limit, so a longer one would only idle."""
 
 
+@dataclass(slots=True)
+class _SplitRepeats:
+    """Repeats of requests that were too large.
+
+    Attributes:
+        count: so far.
+    """
+
+    count: int = 0
+
+
+_SPLIT_REPEATS: ContextVar[_SplitRepeats | None] = ContextVar("split_repeats", default=None)
+"""Those of the surrounding :func:`splitting`; None outside of one."""
+
+
+@contextlib.contextmanager
+def splitting() -> Iterator[None]:
+    """Count the requests inside the block as parts of one, which share the repeats of what is too large.
+
+    Where the load of the moment is not the cause, the parts of a request are refused as well: a repeat of each would
+    double the requests of a split.
+    """
+    token = _SPLIT_REPEATS.set(_SplitRepeats())
+    try:
+        yield
+    finally:
+        _SPLIT_REPEATS.reset(token)
+
+
 def call(
     attempt: Callable[[], T],
     policy: RetryPolicy,
@@ -80,6 +112,7 @@ def call(
 
     Raises:
         TransientError: the last one, when the bounds are reached.
+        TooLargeError: if ``attempt`` raises it, and as many repeats as it is worth have been sent.
         ProjectUnavailableError: if the service asks to wait longer than the policy allows.
     """
     from retry.api import retry_call
@@ -121,6 +154,7 @@ class _RetryWaits:
         self._waited = 0.0
         self._delays = _delays(policy)
         self._rejections = 0
+        self._split_repeats = _SPLIT_REPEATS.get() or _SplitRepeats()
         self._away = 0.0
 
     def attempt(self, attempt: Callable[[], T]) -> T:
@@ -131,6 +165,12 @@ class _RetryWaits:
                 return attempt()
             except UnreachableError as error:
                 self._wait_for_service(error)
+            except TooLargeError as error:
+                most = min(error.repeats, self._policy.retries)
+                if self._split_repeats.count >= most or self._clock() >= self._end:
+                    raise
+                self._split_repeats.count += 1
+                self._pause(next(self._delays))
             except TransientError as error:
                 if self._clock() >= self._end:
                     raise _RetriesExhaustedError(error) from error

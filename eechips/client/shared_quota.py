@@ -278,9 +278,9 @@ class SharedQuota:
             for run, grant in before.grants.items()
             if run not in (self._run, before.leader)
         }
-        is_learned = before.limit >= 1.0
-        limit = before.limit if is_learned else float(self._first_limit)
-        term = TermRecord(latest + 1, self._run, 1, limit, kept, about=self._about)
+        limit = before.limit if before.limit >= 1.0 else float(self._first_limit)
+        is_learned = before.is_learned
+        term = TermRecord(latest + 1, self._run, 1, limit, is_learned, kept, about=self._about)
         if not self._records.create_term(term):
             return
         self._term, self._is_leader, self._lingering = term, True, []
@@ -357,7 +357,8 @@ class SharedQuota:
         self._prove()
         count = self._term.count + 1
         self._divide(count)
-        self._term = replace(self._term, count=count, limit=float(self._throttle.total_limit))
+        is_learned = not self._throttle.is_ramping
+        self._term = replace(self._term, count=count, limit=float(self._throttle.total_limit), is_learned=is_learned)
         self._write_term(is_over=False)
 
     def _write_term(self, *, is_over: bool) -> None:

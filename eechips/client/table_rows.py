@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.chip_parts import RequestSizes, unsplittable_error
-from eechips.client.error_classification import can_split, is_timeout, raising_too_large
+from eechips.client.error_classification import raising_too_large
 from eechips.errors import TooLargeError, ValidationError
 from eechips.recipe.row_sources import Series, SplittableTable
 
@@ -25,11 +25,11 @@ class RowFetcher:
 
     Args:
         sizes: that worked after larger pages and ranges were rejected.
-        divides_timeouts: whether a table whose computation takes too long is requested in parts.
+        divides_all: whether a table is requested in parts also where a batch task may compute the whole instead.
     """
 
-    def __init__(self, sizes: RequestSizes, *, divides_timeouts: bool = True) -> None:
-        self._sizes, self._divides_timeouts = sizes, divides_timeouts
+    def __init__(self, sizes: RequestSizes, *, divides_all: bool = True) -> None:
+        self._sizes, self._divides_all = sizes, divides_all
 
     def table(self, source: ee.FeatureCollection) -> list[dict[str, Any]]:
         """Return the rows of a collection, with shorter pages if those are too large.
@@ -108,7 +108,7 @@ class RowFetcher:
                 else:
                     rows = self._pages(part.source, PAGE_SIZE)[0]
             except TooLargeError as error:  # also of the request's body: half of the places are half of it
-                if not self._divides_timeouts and is_timeout(error):
+                if not self._divides_all and error.batch == "first":
                     raise
                 if part.size == 1:
                     raise unsplittable_error(error, "one place is") from None
@@ -125,7 +125,7 @@ class RowFetcher:
 
     def _is_divisible(self, error: TooLargeError) -> bool:
         """Return whether to request parts of a table that was too large."""
-        return can_split(error) and (self._divides_timeouts or not is_timeout(error))
+        return error.is_divisible and (self._divides_all or error.batch != "first")
 
     def _day(self, rows: ee.FeatureCollection, by_pages: bool) -> list[dict[str, Any]]:
         return self.table(rows) if by_pages else self._pages(rows, PAGE_SIZE)[0]

@@ -29,7 +29,7 @@ from multiprocessing.reduction import DupFd
 from typing import Any
 
 from eechips.client.anonymous_memory import allocate_anonymous_memory
-from eechips.client.congestion import USUAL, Cell, CongestionController
+from eechips.client.congestion import START, USUAL, Cell, CongestionController
 from eechips.client.permits import Permit, QuotaLimits, QuotaShare, QuotaUse, Stopped, UsageDelta
 from eechips.errors import ConfigurationError
 
@@ -139,7 +139,8 @@ class Throttle:
         self._is_shared = context is not None
         self._attach(_shared_file(8 * (_END + clients * _SEAT_SIZE)))
         self._check_locks()
-        start = limits.start if limits.start is not None else min(USUAL, limits.in_flight)
+        usual = USUAL if limits.is_known else START
+        start = limits.start if limits.start is not None else min(usual, limits.in_flight)
         free = None if limits.is_known else max(USUAL, start)
         self._controller.begin(start, limits.in_flight, clock(), ramps=limits.start is None, free=free)
         self._cells[_RATE] = limits.rate or 0.0
@@ -237,6 +238,13 @@ class Throttle:
         if not cells[_RESERVED]:
             return int(cells[Cell.LIMIT])
         return max(0, int(min(int(cells[Cell.LIMIT]) - cells[_RESERVED], cells[_OWN_MOST])))
+
+    @property
+    def expected_limit(self) -> int:
+        """Number of permits for which work should be ready: while the limit is unknown, the number that is usual."""
+        if not self.is_ramping or not self._cells[_LEARNS]:
+            return self.limit
+        return max(self.limit, int(min(USUAL - self._cells[_RESERVED], self._cells[Cell.CEILING])))
 
     @property
     def total_limit(self) -> int:
@@ -511,6 +519,8 @@ class Throttle:
             queued = 0 if is_next else self._count_waiting(_WAITING_NEXT, now)
             held = self._sum(_HELD)
             if held + queued >= self.limit:
+                self._note_waiting(now)
+            if held + queued >= self.limit:
                 cells[base + (_WAITING_NEXT if is_next else _WAITING)] += 1.0
                 cells[base + _SEEN] = now
                 return False, _NO_PERMIT
@@ -521,6 +531,11 @@ class Throttle:
             if wait > 0.0:
                 cells[base + _PACED] += 1.0
             return True, wait
+
+    def _note_waiting(self, now: float) -> None:
+        """Raise a limit that is unknown: requests wait, and none was rejected."""
+        if self._cells[_LEARNS]:
+            self._controller.waited(self._all_in_flight, now)
 
     def _reserve(self, now: float) -> float:
         """Take the next token; return the seconds until it is there."""

@@ -29,7 +29,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import QuotaClient
 from eechips.client.usage import Usage
-from eechips.errors import EechipsError, TransientError
+from eechips.errors import EechipsError, TooLargeError, TransientError
 from eechips.urls import origin
 
 if TYPE_CHECKING:
@@ -221,10 +221,11 @@ class Transport:
         """
         import httplib2
 
-        request = HttpRequest(method, uri, body, headers or {})
+        request = HttpRequest.from_client(method, uri, body, headers or {})
         document = self._document(uri)
         cache = RESPONSE_CACHE.get() if method == "POST" else None
         key = "" if cache is None else f"{uri}\n{request.text}"
+        too_large: list[HttpResponse] = []
         known = self._answer_locally(request, document)
         if known is None and cache is not None:
             known = cache.find(key)
@@ -235,7 +236,9 @@ class Transport:
         def attempt(number: int) -> HttpResponse:
             response = self._send(request, number)
             error = response.error
-            if isinstance(error, TransientError):
+            if isinstance(error, TooLargeError):
+                too_large.append(response)
+            if isinstance(error, (TransientError, TooLargeError)):
                 raise error
             if error is None:
                 response.refuse_page()
@@ -244,7 +247,12 @@ class Transport:
                     accept(response.body)
             return response
 
-        response = self._retry(self._numbered(attempt), self._policy)
+        try:
+            response = self._retry(self._numbered(attempt), self._policy)
+        except TooLargeError:
+            if not too_large:  # the response itself was
+                raise
+            response = too_large[-1]
         if document and response.status == 200:
             self._seen[document] = response.body
         if cache is not None and response.status == 200:
@@ -369,7 +377,8 @@ class Transport:
                     permit.is_unused = False
                 with self._usage.log(request.url, permit, number):
                     response = self._connections.exchange(replace(request, headers=headers), self.timeouts, permit)
-            if authorizer is None or not authorizer.should_resend(token, response.status, resent):
+            is_public = self._document(request.url) == "discovery"
+            if authorizer is None or not authorizer.should_resend(token, response.status, resent, is_public=is_public):
                 break
         return response.decoded()
 

@@ -127,6 +127,22 @@ def test_a_fresh_token_that_is_refused_ends_the_run(server: TokenServer) -> None
     assert server.requests["service"] == 2
 
 
+@pytest.mark.parametrize("is_public", [False, True])
+def test_a_refused_token_that_was_accepted_is_tried_again_and_the_advice_is_to_sign_in(
+    server: TokenServer, is_public: bool
+) -> None:
+    """That the public description of the API was sent with it shows nothing of a token."""
+    authorizer = Authorizer(server.user(), clock=lambda: server.clock())
+    assert authorizer.should_resend(authorizer.authorize({}), 401, 0)
+    token = authorizer.authorize({})
+    assert not authorizer.should_resend(token, 200, 0, is_public=is_public)
+    if is_public:
+        assert not authorizer.should_resend(token, 401, 1)
+        return
+    with pytest.raises(TransientError, match="if that goes on, sign in again with `earthengine authenticate --force`"):
+        authorizer.should_resend(token, 401, 1)
+
+
 def test_an_outage_of_the_token_endpoint_costs_no_attempt(server: TokenServer) -> None:
     asking = Clocked(server, server.user(), RetryPolicy(retries=0, delay=0.01, offline=3600.0))
     assert asking.ask() == 200

@@ -23,7 +23,7 @@ from eechips.client.chip_parts import (
     size_class,
     split_window,
 )
-from eechips.client.error_classification import can_split, classify_response
+from eechips.client.error_classification import classify_response
 from eechips.errors import TooLargeError
 from eechips.geo.grid import Grid, Window
 from eechips.recipe import Chip
@@ -193,7 +193,7 @@ def test_threads_share_sizes() -> None:
 def test_only_errors_of_size_are_split(message: str, divisible: bool) -> None:
     error = classify_response(400, message)
     assert isinstance(error, TooLargeError)
-    assert can_split(error) is divisible
+    assert error.is_divisible is divisible
 
 
 def test_a_grid_without_pixels_is_not_too_large() -> None:

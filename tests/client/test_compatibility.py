@@ -45,6 +45,7 @@ def test_the_installed_client_has_the_required_internals() -> None:
         ("ee.deprecation", "deprecated_assets", "ee.deprecation has no deprecated_assets"),
         ("ee.deprecation", "DeprecatedAsset", "DeprecatedAsset takes other arguments"),
         ("ee.data", "setMaxRetries", "ee.data has no setMaxRetries"),
+        ("ee.data", "_get_cloud_projects", "ee.data has no _get_cloud_projects"),
     ],
 )
 def test_a_changed_client_is_reported_and_not_used(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from eechips.client.congestion import Cell, CongestionController
+from eechips.client.congestion import START, USUAL, Cell, CongestionController
 
 
 @dataclass
@@ -48,6 +48,7 @@ class Simulation:
         self.controller = CongestionController(self.cells)
         self.controller.begin(self.start, self.ceiling, 0.0, ramps=self.ramps, free=self.free)
         self._number = itertools.count()
+        self._later(0.01, "wait")
 
     @property
     def limit(self) -> int:
@@ -77,10 +78,15 @@ class Simulation:
     def _later(self, seconds: float, kind: str) -> None:
         heapq.heappush(self._events, (self.now + seconds, next(self._number), kind))
 
+    def _wait(self) -> None:
+        """More requests wait than there are permits."""
+        self.controller.waited(self.held, self.now)
+        self._later(0.01, "wait")
+
     def _arrive(self) -> None:
         self.sent += 1
         if self.serving >= self.quota(self.now) or self._random.random() < self.accidents:
-            self._later(0.002, "reject")
+            self._later(self.transit / 2.0, "reject")
         else:
             self.serving += 1
             self._later(self.latency(self._random), "leave")
@@ -119,9 +125,28 @@ def test_any_quota_is_filled_at_the_price_of_few_rejections(
     assert share < (0.03 if quota in (10, 40) else 0.06)
 
 
+@pytest.mark.parametrize(
+    ("latency", "transit", "most"),
+    [(by_url, 0.01, 0.03), (by_pixels, 0.01, 0.03), (by_pixels, 0.05, 0.03), (by_pixels, 0.1, 0.04)],
+)
+@pytest.mark.parametrize("quota", [3, 5, 10, 20, 40, 100, 500])
+def test_a_first_run_learns_any_quota_within_a_second_and_few_of_its_requests_are_rejected(
+    latency: Callable[[random.Random], float], transit: float, most: float, quota: int
+) -> None:
+    """A rejection takes ``transit`` seconds, an accepted request about one."""
+    simulation = Simulation(lambda _: quota, latency, transit=transit, start=START, free=USUAL)
+    simulation.run(1.5)
+    assert simulation.limit >= 0.9 * min(quota, 40)
+    assert simulation.limit <= max(quota, 40) + 1
+    assert simulation.rejected <= 12  # of the 400 requests of a small run, 3%
+    while simulation.sent < 400:
+        simulation.run(simulation.now + 0.1)
+    assert simulation.rejected <= most * simulation.sent
+
+
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.1])
 def test_rejections_that_have_nothing_to_do_with_the_limit_do_not_lower_it(share: float) -> None:
-    simulation = Simulation(lambda _: 40, by_url, accidents=share)
+    simulation = Simulation(lambda _: 40, by_url, accidents=share, start=40.0, ramps=False)
     mean, _ = simulation.mean(20.0, 120.0)
     assert mean >= 0.85 * 40
 

@@ -9,9 +9,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from eechips.client.credentials import check_endpoint, find_credentials, is_google, project_of
+from eechips.client.credentials import check_endpoint, find_credentials, find_project
 from eechips.errors import ConfigurationError, UsageError
-from eechips.urls import is_loopback
+from eechips.urls import is_google, is_loopback
 
 GOOGLE = "https://earthengine-highvolume.googleapis.com"
 
@@ -64,12 +64,13 @@ def test_a_key_is_not_sent_elsewhere_unless_allowed(key_file: Path) -> None:
         with pytest.raises(ConfigurationError, match="refused to send credentials"):
             find_credentials(url, key_file)
     assert find_credentials("https://ee.example", key_file, send_anywhere=True) is not None
-    assert find_credentials("http://127.0.0.1:1", key_file, send_anywhere=True) is None
+    assert find_credentials("http://127.0.0.1:1", key_file) is None  # a local Earth Engine needs none
+    assert find_credentials("http://127.0.0.1:1", key_file, send_anywhere=True) is not None
 
 
 def test_the_key_of_a_service_account_is_read(key_file: Path) -> None:
     credentials = find_credentials(GOOGLE, key_file)
-    assert project_of(credentials) == "my-project"
+    assert find_project(None, credentials) == "my-project"
     assert "https://www.googleapis.com/auth/earthengine" in credentials.scopes
 
 
@@ -80,9 +81,14 @@ def test_bad_keys_are_refused_without_quoting_them(tmp_path: Path) -> None:
     path.write_text("not json")
     with pytest.raises(ConfigurationError, match="not JSON"):
         find_credentials(GOOGLE, path)
-    for content in ({"private_key": "5ecre7"}, [], {"type": "service_account", "private_key": "5ecre7"}):
+    for content, told in (
+        ({"private_key": "5ecre7"}, "names no type"),
+        ([], "no JSON object"),
+        ({"type": "service_account", "private_key": "5ecre7"}, "is incomplete or damaged"),
+        ({"type": "a key", "private_key": "5ecre7"}, "its type is a key"),
+    ):
         path.write_text(json.dumps(content))
-        with pytest.raises(ConfigurationError, match="not a service account's key") as caught:
+        with pytest.raises(ConfigurationError, match=told) as caught:
             find_credentials(GOOGLE, path)
         assert "5ecre7" not in str(caught.value)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -15,8 +17,10 @@ from eechips import Chip, Grid
 from eechips.client.export_place import ExportPlace
 from eechips.client.export_tasks import fetch_statuses, start_export
 from eechips.errors import PermanentError
+from tests.support.engine_service import ALGORITHMS, DISCOVERY
 from tests.support.export_runs import ExportService, export_service
-from tests.support.local_earth_engine import initialize, wait_until
+from tests.support.function_server import Answer, serve_function
+from tests.support.local_earth_engine import Server, initialize, wait_until
 
 PLACE = ExportPlace.parse("gs://my-bucket/folder/")
 UNIT = "0123456789abcdef" * 4
@@ -88,10 +92,54 @@ def test_an_exported_file_has_the_values_of_a_request_and_zeros_where_they_are_m
 def test_unknown_tasks_have_ended(ee: Any) -> None:
     status = fetch_statuses(["projects/local/operations/NONE"])["projects/local/operations/NONE"]
     assert status.is_done
-    assert status.error == "Earth Engine does not know the task any longer"
+    assert str(status.error) == "Earth Engine does not know the task any longer"
 
 
 def test_a_task_that_the_service_does_not_start_is_an_error_with_its_message(ee: Any) -> None:
     place = ExportPlace("my-bucket", "folder/.hidden")
     with pytest.raises(PermanentError, match="Invalid object name prefix"):
         start_export(masked_chip(ee), place, UNIT, "e")
+
+
+@pytest.mark.parametrize(
+    ("watched", "lists", "gets"),
+    [
+        (range(0), 0, 0),
+        (range(1190, 1200), 0, 10),  # few: each by its name, whatever else the project has
+        (range(1150, 1200), 1, 0),  # the newest: on the first page
+        (range(700, 800), 1, 0),
+        (range(600, 800), 2, 0),
+        (range(50), 2, 50),  # the oldest: a third page would be longer than it spares requests
+    ],
+)
+def test_tasks_are_listed_as_long_as_that_spares_requests(watched: range, lists: int, gets: int) -> None:
+    """Of a project with 1,200 tasks."""
+    asked: list[str] = []
+
+    def answer(path: str, _: Mapping[str, str], __: bytes) -> Answer:
+        parts = urlsplit(path)
+        if "$discovery" in path or parts.path.endswith("/algorithms"):
+            return 200, {"Content-Type": "application/json"}, DISCOVERY if "$discovery" in path else ALGORITHMS
+        asked.append(parts.path)
+        name = "projects/local/operations/{:04}"
+        if parts.path.endswith("/operations"):
+            query = parse_qs(parts.query)
+            newest = 1200 - int(query.get("pageToken", ["0"])[0])
+            assert query["pageSize"] == ["500"]
+            numbers = range(newest - 1, max(newest - 501, -1), -1)
+            page: dict[str, Any] = {"operations": [{"name": name.format(n), "done": n % 2 == 0} for n in numbers]}
+            if numbers[-1]:
+                page["nextPageToken"] = str(1200 - numbers[-1])
+        else:
+            number = int(parts.path.rpartition("/")[2])
+            page = {"name": name.format(number), "done": number % 2 == 0}
+        return 200, {"Content-Type": "application/json"}, json.dumps(page).encode()
+
+    with serve_function(answer) as url:
+        initialize(Server(url))
+        names = [f"projects/local/operations/{number:04}" for number in watched]
+        found = fetch_statuses(names)
+    assert sorted(found) == names
+    assert {name: status.is_done for name, status in found.items()} == {n: int(n[-4:]) % 2 == 0 for n in names}
+    counted = [path.endswith("/operations") for path in asked]
+    assert (counted.count(True), counted.count(False)) == (lists, gets)

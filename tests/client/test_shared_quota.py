@@ -123,7 +123,7 @@ class Run:
     @property
     def under_way(self) -> int:
         """Units under way, those that wait to be repeated included: some more than slots."""
-        return min(self.demand, math.ceil(1.3 * self.throttle.limit))
+        return min(self.demand, math.ceil(1.3 * self.throttle.expected_limit))
 
 
 class World:
@@ -228,6 +228,8 @@ class World:
         for run in alive:
             while run.throttle.in_flight < run.throttle.limit and len(run.active) + len(run.waiting) < run.under_way:
                 self._request(run)
+            if len(run.active) + len(run.waiting) < run.under_way:  # a thread waits for a permit
+                run.throttle._note_waiting(run.throttle._clock())
             self.busy += len(run.active) * STEP
         possible = sum(max(run.throttle.limit, run.throttle.in_flight) for run in alive)
         learned = max((run.quota.total for run in alive), default=0)

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from eechips.client.permits import QuotaLimits, Stopped
+from eechips.client.permits import Permit, QuotaLimits, Stopped
 from eechips.client.throttle import QuotaClient, Throttle
 
 METHODS = [m for m in ("forkserver", "spawn") if m in multiprocessing.get_all_start_methods()]
@@ -186,20 +186,27 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def test_the_limit_is_learned_from_rejections_and_answers() -> None:
-    context = multiprocessing.get_context(METHODS[0])
-    throttle = Throttle(context, QuotaLimits(in_flight=100), clients=2)
-    quota = throttle.client(1)
-    assert throttle.limit == 40, "what every project has"
+def test_the_limit_grows_while_requests_wait_and_nothing_is_rejected() -> None:
+    now = [0.0]
+    throttle = Throttle(None, QuotaLimits(in_flight=100, is_known=False), clients=1, clock=lambda: now[0])
+    quota = throttle.client(0)
+    assert throttle.limit == 5
+    assert throttle.expected_limit == 40, "workers are ready for what is usual"
     with contextlib.ExitStack() as stack:
-        permits = [stack.enter_context(quota.permit()) for _ in range(40)]
-        for permit in permits:
-            permit.status = 200
-    assert throttle.limit > 40  # every answer adds a slot, until the first rejection
-    before = throttle.limit
-    reject(quota)
-    assert throttle.limit == before - 1
-    assert throttle.rejected == 1
+        held = [stack.enter_context(quota.permit()) for _ in range(5)]
+        while throttle.limit < 20:  # no response has come yet
+            now[0] += 0.02
+            is_taken, _ = throttle._try_take(quota._base, is_next=False)
+            assert is_taken == (throttle.in_flight > len(held))
+            if is_taken:
+                held.append(permit := Permit())
+                stack.callback(throttle._give_back, quota._base, permit)
+        assert 0.4 < now[0] < 0.8
+        for permit in held[:2]:
+            permit.status = 429
+    assert throttle.rejected == 2
+    assert throttle.limit < 20
+    assert throttle.expected_limit == throttle.limit
 
 
 def test_the_ceiling_is_kept() -> None:

@@ -10,19 +10,22 @@ import socketserver
 import threading
 import tracemalloc
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import ee
 import pytest
+from google.auth.credentials import AnonymousCredentials
 
+from eechips.client.connection import skip_deprecated_assets
 from eechips.client.http_messages import Timeouts
 from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Throttle
 from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, PermanentError, TooLargeError, TransientError, ValidationError
-from tests.support.engine_service import Service, encode, serving
-from tests.support.function_server import serve_function
+from tests.support.engine_service import ALGORITHMS, DISCOVERY, Service, encode, serving
+from tests.support.function_server import Answer, serve_function
 
 PIXELS = encode("PNG", 1, 64, 64, None)
 
@@ -193,6 +196,38 @@ def test_credentials_go_to_the_endpoint_and_not_along_with_thumbnail_urls(servic
         assert service.headers[0]["authorization"] == "Bearer 5ecre7"
         assert "authorization" not in service.headers[1]
         assert "authorization" not in other.headers[0]
+
+
+def test_headers_and_paths_are_those_that_the_client_itself_sends() -> None:
+    """Its ``X-Goog-Api-Client`` replaces that of googleapiclient, and no path ends with a question mark."""
+    received: list[tuple[str, tuple[str, ...]]] = []
+
+    def answer(path: str, headers: Mapping[str, str], _: bytes) -> Answer:
+        received.append((path, tuple(f"{name.lower()}: {value}" for name, value in headers.items())))
+        if "$discovery" in path or "/algorithms" in path:
+            return 200, {"Content-Type": "application/json"}, DISCOVERY if "$discovery" in path else ALGORITHMS
+        return 200, {"Content-Type": "application/json"}, b'{"result": 1}'
+
+    def requested(own: Transport | None, url: str) -> list[tuple[str, tuple[str, ...]]]:
+        received.clear()
+        ee.Reset()
+        skip_deprecated_assets()
+        ee.Initialize(AnonymousCredentials() if own is None else None, url=url, project="p", http_transport=own)
+        ee.Number(1).add(1).getInfo()
+        ee.data.computePixels({"expression": ee.Image(1), "fileFormat": "PNG"})
+        return list(received)
+
+    throttle = Throttle(multiprocessing.get_context("spawn"), QuotaLimits(in_flight=4, start=4), clients=1)
+    with serve_function(answer) as url:
+        client = requested(None, url)
+        ours = requested(Transport(url, throttle.client(0), RetryPolicy(), Timeouts()), url)
+    ee.Reset()
+    assert [path for path, _ in ours] == [path for path, _ in client]
+    assert not any(path.endswith("?") for path, _ in ours)
+    of_google = [[[h for h in headers if h.startswith("x-goog-")] for _, headers in each] for each in (ours, client)]
+    assert of_google[0] == of_google[1]
+    assert of_google[0][-1][0].startswith("x-goog-api-client: ee-py/")
+    assert of_google[0][-1][1:] == ["x-goog-user-project: p"]
 
 
 def test_connections_are_reused(service: Service) -> None:

@@ -90,7 +90,7 @@ def _nested(ee: Any) -> Any:
 
 def _pixels(file_format: str) -> Callable[[Any], bytes]:
     def fetch(ee: Any) -> bytes:
-        image = ee.Terrain.slope(ee.Image(ELEVATION)).rename("slope").addBands(ee.Image(ELEVATION))
+        image = ee.Terrain.slope(ee.Image(ELEVATION)).rename("slope").addBands(ee.Image(ELEVATION)).toFloat()
         request = {"expression": image, "fileFormat": file_format, "grid": _grid()}
         return bytes(ee.data.computePixels(request))
 

@@ -19,9 +19,10 @@ Faults are planned per party, for the next requests (:meth:`plan`) or until furt
         server.outages["metadata"] = "404"
         transport = Transport(server.url, seat, policy, timeouts, credentials=server.user(), clock=server.clock)
 
-A fault is a status (``"503"``), a status and an OAuth error (``"400 invalid_grant"``), or one of ``"reset"`` (the
-connection is closed), ``"hold"`` (the same, once :attr:`released` is set), ``"html"`` (a captive portal's page under
-status 200), ``"truncated"`` (half of the answer), ``"empty"`` (JSON without a token).
+A fault is a status (``"503"``), a status and an OAuth error (``"400 invalid_grant"``) or a body
+(``'403 {"error": …}'``), or one of ``"reset"`` (the connection is closed), ``"hold"`` (the same, once :attr:`released`
+is set), ``"html"`` (a captive portal's page under status 200), ``"truncated"`` (half of the answer), ``"empty"`` (JSON
+without a token).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import json
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler
@@ -61,6 +62,8 @@ class TokenServer:
         outages: the fault of every request to a party, by party, as long as it stands there.
         held: requests that such faults have held.
         released: ends the faults that hold a request.
+        answer: makes the response to an authorized request, of its headers, where there is no :attr:`upstream`.
+        public: beginnings of paths of the service that need no token, and have no faults.
         skew: seconds by which the service's clock is ahead: so much earlier than was promised it refuses a token.
     """
 
@@ -75,6 +78,8 @@ class TokenServer:
         self.outages: dict[str, str] = {}
         self.held = 0
         self.released = threading.Event()
+        self.answer: Callable[[Mapping[str, str]], Any] = lambda _: {"result": 42}
+        self.public: tuple[str, ...] = ()
         self.skew = 0.0
         self._planned: dict[str, deque[str]] = defaultdict(deque)
         self._expiries: dict[str, float] = {}
@@ -253,6 +258,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/":  # the metadata server's ping
             self._answer(200, b"")
             return
+        if server.public and self.path.startswith(server.public):
+            self._answer(200, json.dumps(server.answer(dict(self.headers))).encode())
+            return
         fault = server._fault("service")
         with server.lock:
             server.headers.append({name.lower(): value for name, value in self.headers.items()} | {":path": self.path})
@@ -264,7 +272,7 @@ class _Handler(BaseHTTPRequestHandler):
                 server.refused += 1
             self._answer(401, _UNAUTHENTICATED)
         elif server.upstream is None:
-            self._answer(200, b'{"result": 42}')
+            self._answer(200, json.dumps(server.answer(dict(self.headers))).encode())
         else:
             self._forward(body)
 
@@ -299,6 +307,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault == "empty":
             self._answer(200, b"{}")
+        elif error.startswith("{"):
+            self._answer(int(status), error.encode())
         elif status == "401":
             self._answer(401, _UNAUTHENTICATED)
         else:

@@ -1,0 +1,61 @@
+"""List the errors of Earth Engine and of Google's API gateway that reach this client.
+
+The service sends the same status for different matters, so a row is found by the reason of ``google.rpc.ErrorInfo``
+(or of the older ``errors[]`` list) or by the message, and only then by the status. The first row that matches counts:
+see :func:`find_error`. What no row matches is unknown, and recorded as such.
+
+``docs/reference/errors.md`` lists the same rows for readers; a test compares the two. Messages that users have reported
+are in ``tests/client/service_messages.toml``, each with the row that it is to match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eechips.client.service_errors.access_errors import ACCESS_ERRORS
+from eechips.client.service_errors.data_errors import DATA_ERRORS
+from eechips.client.service_errors.error_row import (
+    ErrorAction,
+    ErrorBody,
+    Example,
+    Period,
+    QuotaWindow,
+    ServiceError,
+    matches,
+    quota_window,
+)
+from eechips.client.service_errors.quota_errors import QUOTA_ERRORS
+from eechips.client.service_errors.service_failures import BY_STATUS, SERVICE_FAILURES
+from eechips.client.service_errors.size_errors import SIZE_ERRORS
+
+__all__ = [
+    "SERVICE_ERRORS",
+    "ErrorAction",
+    "ErrorBody",
+    "Example",
+    "Period",
+    "QuotaWindow",
+    "ServiceError",
+    "find_error",
+    "quota_window",
+]
+
+SERVICE_ERRORS: tuple[ServiceError, ...] = (
+    *QUOTA_ERRORS,
+    *SIZE_ERRORS,
+    *SERVICE_FAILURES,
+    *ACCESS_ERRORS,
+    *DATA_ERRORS,
+    *BY_STATUS,
+)
+
+
+def find_error(code: int, body: ErrorBody, table: Sequence[ServiceError] = SERVICE_ERRORS) -> ServiceError | None:
+    """Return the first row that an answer matches; None if it is unknown.
+
+    Args:
+        code: HTTP status.
+        body: of the answer.
+        table: rows.
+    """
+    return next((row for row in table if matches(row, code, body)), None)

@@ -1,0 +1,148 @@
+"""Define a row of the table of the service's errors, and when an answer matches it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from eechips.errors import BatchUse
+
+Period = Literal["day", "month"]
+QuotaWindow = Literal["", "minute", "day", "month"]
+"""Over which a quota counts, if an error's details say it; ``minute`` for all that is shorter than a day."""
+
+
+class ErrorAction(Enum):
+    """Reaction to an error of the service."""
+
+    TRANSIENT = "send again"
+    TOO_LARGE = "split"
+    INDIVISIBLE = "fail the unit: a part is as large as the whole"
+    PERMANENT = "fail the unit"
+    UNAVAILABLE = "stop the run; resume later"
+    CONFIGURATION = "stop the run"
+    CREDENTIALS = "stop the run: the credentials are refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A real body of the error.
+
+    Attributes:
+        code: HTTP status.
+        status: word of ``google.rpc.Code``.
+        message: as the service writes it.
+        reason: of ``google.rpc.ErrorInfo``; empty where none is sent.
+        quota_limit: metadata of the ErrorInfo.
+        quota_unit: metadata of the ErrorInfo.
+    """
+
+    code: int
+    status: str
+    message: str
+    reason: str = ""
+    quota_limit: str = ""
+    quota_unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceError:
+    """One row.
+
+    Attributes:
+        name: of the row.
+        kind: what to do.
+        cause: what happened, a clause without a full stop.
+        cure: what the user can do, a clause without a full stop.
+        source: where it is documented.
+        example: of a body.
+        message: regular expression, searched in the message; empty for none.
+        reasons: of ErrorInfo, in capitals, or of ``errors[]``.
+        codes: HTTP statuses; empty for any. A row with neither message, reasons nor window is found by them alone.
+        window: of a quota that the details of the error name; such a row needs neither message nor reason.
+        period: after which the quota is renewed. Details that name another period rule the row out.
+        batch: when a batch task may compute what was too large.
+        repeats: times that a request which is to be split is sent again first.
+    """
+
+    name: str
+    kind: ErrorAction
+    cause: str
+    cure: str
+    source: str
+    example: Example
+    message: str = ""
+    reasons: tuple[str, ...] = ()
+    codes: tuple[int, ...] = ()
+    window: QuotaWindow = ""
+    period: Period | None = None
+    batch: BatchUse = "never"
+    repeats: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """Content of an error body.
+
+    Attributes:
+        message: the service's message.
+        reasons: of ``google.rpc.ErrorInfo`` and of ``errors[]``.
+        window: of the quota that the error's details name.
+        is_whole: False for a JSON object that was cut off or damaged on its way.
+    """
+
+    message: str
+    reasons: tuple[str, ...] = ()
+    window: QuotaWindow = ""
+    is_whole: bool = True
+
+
+def quota_window(unit: str, names: Sequence[str] = ()) -> QuotaWindow:
+    """Return over which a quota counts.
+
+    Args:
+        unit: ``quota_unit`` of an ErrorInfo, such as ``1/d/{project}`` or ``1/min/{project}/{user}``. The syntax is
+            that of ``google.api.QuotaLimit.unit``: quotas with other units are not renewed by time.
+        names: of the limit and its metric, such as ``ReadsPerDayPerProject`` or
+            ``earthengine.googleapis.com/daily_eecu_usage_time``.
+    """
+    found = re.search(r"/(s|min|h|d|mo)\b", unit)
+    if found is not None:
+        return _UNITS.get(found[1], "minute")
+    for name in names:
+        for window, pattern in _NAMED.items():
+            if re.search(pattern, name, re.IGNORECASE):
+                return window
+    return ""
+
+
+_UNITS: Mapping[str, QuotaWindow] = {"d": "day", "mo": "month"}
+_NAMED: Mapping[QuotaWindow, str] = {
+    "minute": r"per[_-]?(?:min|sec|hour|100s)|qpm|qps",
+    "day": r"per[_-]?day|daily|qpd",
+    "month": r"per[_-]?month|monthly",
+}
+
+
+def matches(row: ServiceError, code: int, body: ErrorBody) -> bool:
+    """Return whether an answer matches a row.
+
+    Args:
+        row: to compare.
+        code: HTTP status of the answer.
+        body: of the answer.
+    """
+    is_said = bool(row.message) and re.search(row.message, body.message, re.IGNORECASE | re.DOTALL) is not None
+    is_named = bool(set(row.reasons) & set(body.reasons))
+    if row.period and body.window not in ("", row.period):
+        return False  # of the words of a message, "per day" may be an advice
+    if row.kind is ErrorAction.CREDENTIALS:
+        return is_named or code in row.codes
+    if row.codes and code not in row.codes:
+        return is_named
+    if row.window:
+        return row.window == body.window
+    return is_said or is_named or not (row.message or row.reasons)

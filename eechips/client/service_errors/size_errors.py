@@ -1,0 +1,121 @@
+"""List the errors of requests that are too large, take too long, or need too much memory.
+
+The message about aggregations is sent for two matters. One request may hold too many of them, and is refused however
+often it is sent (https://developers.google.com/earth-engine/guides/debugging; sepal-contrib/se.plan#102,
+gee-community/geemap#1309), or the load of the moment is the cause, and it succeeds later, as scripts with many requests
+in flight report. So it is sent again once, and then split.
+"""
+
+from __future__ import annotations
+
+from eechips.client.service_errors.error_row import ErrorAction, Example, ServiceError
+
+_USAGE = "https://developers.google.com/earth-engine/guides/usage"
+_DEBUGGING = "https://developers.google.com/earth-engine/guides/debugging"
+_PIXELS = "https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels"
+_REDUCE = "https://developers.google.com/earth-engine/apidocs/ee-image-reduceregion"
+
+_SIMPLIFY = "fewer regions, bands or dates, smaller chips, a coarser scale"
+
+SIZE_ERRORS: tuple[ServiceError, ...] = (
+    ServiceError(
+        "concurrent aggregations",
+        ErrorAction.TOO_LARGE,
+        "too many aggregations ran at once, mostly those of one request",
+        _SIMPLIFY,
+        _DEBUGGING,
+        Example(429, "RESOURCE_EXHAUSTED", "Too many concurrent aggregations."),
+        message=r"too many concurrent aggregations",
+        batch="first",
+        repeats=1,
+    ),
+    ServiceError(
+        "payload",
+        ErrorAction.INDIVISIBLE,
+        "the expression is longer than a request may be",
+        "send less with each request, such as an asset's id instead of its geometry",
+        _USAGE,
+        Example(413, "INVALID_ARGUMENT", "Request payload size exceeds the limit: 10485760 bytes."),
+        message=r"request payload size exceeds",
+    ),
+    ServiceError(
+        "edges",
+        ErrorAction.INDIVISIBLE,
+        "the outline of the regions has more vertices than a geometry may",
+        "fewer regions at once, or simpler outlines",
+        "https://developers.google.com/earth-engine/docs/release-notes",
+        Example(400, "INVALID_ARGUMENT", "Collection.geometry: Geometry has too many edges (2447944 > 2000000)"),
+        message=r"geometry has too many edges",
+    ),
+    ServiceError(
+        "maxPixels",
+        ErrorAction.INDIVISIBLE,
+        "a reduction in the expression covers more pixels than it may",
+        "give it a coarser scale, maxPixels or bestEffort",
+        _REDUCE,
+        Example(
+            400,
+            "INVALID_ARGUMENT",
+            "Image.reduceRegion: Too many pixels in the region. Found 105000000, but maxPixels allows only 10000000.",
+        ),
+        message=r"too many pixels in the region|export too large: specified|too many input pixels per output pixel",
+    ),
+    ServiceError(
+        "size of an exported file",
+        ErrorAction.INDIVISIBLE,
+        "an exported file has more pixels than one may have",
+        "smaller chips, fewer bands or a coarser scale",
+        "https://github.com/mapbiomas-brazil/user-toolkit/issues/16",
+        Example(
+            400,
+            "INVALID_ARGUMENT",
+            "File dimensions are too large for the number of bands and data type: the total file size requested is"
+            " 34359738368 bytes before compression (2 bytes per pixel), but must be less than 17179869184 bytes.",
+        ),
+        message=r"file dimensions are too large",
+    ),
+    ServiceError(
+        "request size",
+        ErrorAction.TOO_LARGE,
+        "the pixels of a request are more than it may have",
+        "fewer bands or a coarser scale",
+        _PIXELS,
+        Example(
+            400,
+            "INVALID_ARGUMENT",
+            "Total request size (56623104 bytes) must be less than or equal to 50331648 bytes.",
+        ),
+        message=r"total request size \(.*\) must be less than or equal to|pixel grid dimensions \(.*\) must be less"
+        r"|output of image computation is too large|reprojection output too large|object too large \("
+        r"|response size exceeds limit|computed value is too large",
+    ),
+    ServiceError(
+        "memory",
+        ErrorAction.TOO_LARGE,
+        "a computation needs more memory than it may",
+        _SIMPLIFY,
+        _DEBUGGING,
+        Example(400, "INVALID_ARGUMENT", "User memory limit exceeded."),
+        message=r"user memory limit exceeded|\bout of memory",
+        batch="last",
+    ),
+    ServiceError(
+        "time",
+        ErrorAction.TOO_LARGE,
+        "a computation took longer than it may",
+        _SIMPLIFY,
+        _DEBUGGING,
+        Example(400, "INVALID_ARGUMENT", "Computation timed out."),
+        message=r"computation timed out",
+        batch="first",
+    ),
+    ServiceError(
+        "elements",
+        ErrorAction.TOO_LARGE,
+        "a collection has more elements than a request may ask for",
+        _SIMPLIFY,
+        _DEBUGGING,
+        Example(400, "INVALID_ARGUMENT", "Collection query aborted after accumulating over 5000 elements."),
+        message=r"collection query aborted after accumulating over|getregion: too many values",
+    ),
+)

@@ -1,0 +1,111 @@
+"""A response belongs to its request, or is refused, however it is framed."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import random
+import socket
+from collections.abc import Iterator, Mapping
+
+import pytest
+import urllib3
+from urllib3.util.wait import wait_for_read
+
+from eechips.client.http_messages import HttpRequest, Timeouts
+from eechips.client.permits import QuotaLimits
+from eechips.client.response_framing import make_strict
+from eechips.client.retry import RetryPolicy
+from eechips.client.throttle import Throttle
+from eechips.client.transport import Transport
+from eechips.errors import EechipsError
+from eechips.parallel_map import parallel_map
+from tests.support.framing_front import ILLEGAL, LEGAL, Answer, framing_front
+from tests.support.function_server import serve_function
+from tests.support.raw_server import raw_server
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[str]:
+    """A server whose responses repeat the body of the request, so that they show to which request they belong."""
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        return 200, {"Content-Type": "application/octet-stream"}, body * 40
+
+    with serve_function(answer) as url:
+        yield url
+
+
+def _transport(url: str, retries: int = 20) -> Transport:
+    throttle = Throttle(multiprocessing.get_context("spawn"), QuotaLimits(in_flight=8, start=8), clients=1)
+    policy = RetryPolicy(retries=retries, delay=0.001, max_delay=0.002)
+    return Transport(url, throttle.client(0), policy, Timeouts(connect=5, read=5, total=10))
+
+
+def _exchange(transport: Transport, url: str, number: int) -> bool:
+    """Return whether the response to a request is its own."""
+    body = b"request %d;" % number
+    return transport.post(HttpRequest("POST", f"{url}/{number}", body, {}), bytes) == body * 40
+
+
+def _foreign_responses(server: str, count: int, seed: int) -> int:
+    with framing_front(server, seed) as front, contextlib.closing(_transport(front.url)) as transport:
+        own = list(parallel_map(lambda number: _exchange(transport, front.url, number), range(count), 8))
+        assert front.exchanges > count
+        assert min(front.counts[name] for name in (*LEGAL, *ILLEGAL)) > 0
+        return own.count(False)
+
+
+def test_no_request_receives_the_response_to_another(echo: str) -> None:
+    assert _foreign_responses(echo, 600, seed=1) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 6))
+def test_no_request_among_thousands_receives_the_response_to_another(echo: str, seed: int) -> None:
+    assert _foreign_responses(echo, 2500, seed) == 0
+
+
+_OWN, _OTHER = Answer(200, {}, b"own" * 50), Answer(200, {}, b"other" * 50)
+
+
+@pytest.mark.parametrize("name", LEGAL)
+def test_a_legal_framing_is_read_at_once(name: str) -> None:
+    with raw_server() as server:
+        server.answers["/"] = lambda number, headers: LEGAL[name](_OWN, _OTHER, random.Random(number))[0]
+        with contextlib.closing(_transport(server.url, retries=0)) as transport:
+            assert transport.get(f"{server.url}/", bytes) == _OWN.body
+    assert len(server.asked["/"]) == 1
+
+
+@pytest.mark.parametrize("name", ILLEGAL)
+def test_an_illegal_framing_is_refused(name: str) -> None:
+    with raw_server() as server:
+        server.answers["/"] = lambda number, headers: ILLEGAL[name](_OWN, _OTHER, random.Random(number))[0]
+        with contextlib.closing(_transport(server.url, retries=0)) as transport, pytest.raises(EechipsError) as error:
+            transport.get(f"{server.url}/", bytes)
+    assert server.url not in str(error.value)
+
+
+def test_a_server_may_respond_before_it_has_the_body() -> None:
+    """With 429, for example: on a new connection, and on one that was used before."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = listener.getsockname()[1]
+        connection = make_strict(urllib3.HTTPConnectionPool("127.0.0.1", port)).ConnectionCls("127.0.0.1", port)
+        stack.callback(connection.close)
+        accepted: list[socket.socket] = []
+
+        def body() -> Iterator[bytes]:
+            if not accepted:
+                accepted.append(stack.enter_context(listener.accept()[0]))
+            accepted[0].recv(65536)
+            accepted[0].sendall(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n")
+            wait_for_read(connection.sock, timeout=5.0)
+            yield b"body"
+
+        for _ in range(2):
+            connection.request("POST", "/", body=body(), headers={"Content-Length": "4"})
+            response = connection.getresponse()
+            assert (response.status, response.data) == (429, b"")
+            assert accepted[0].recv(4) == b"body"
