@@ -22,7 +22,12 @@ def points(count):
 def naip(point):
     """The original script's mosaic."""
     region = ee.Geometry.Point(point).buffer(127).bounds()
-    found = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(region).sort("system:time_start")
+    found = (
+        ee.ImageCollection("USDA/NAIP/DOQQ")
+        .filterBounds(region)
+        .filterDate("2015-01-01", "2030-01-01")
+        .sort("system:time_start")
+    )
     return found.mosaic().select("R", "G", "B")
 
 

@@ -70,6 +70,7 @@ class Dataset:
         region: default region; None if the caller must name one.
         mask: name of the usual cloud mask; None if there is none.
         quality_bands: names of the bands that describe the quality of others.
+        varying_bands: names of the bands that some images of the collection lack.
         licence: terms of use in short; ``source`` has them in full.
         citation: citation that the producers ask for.
         checked: day on which the description was read, YYYY-MM-DD.
@@ -94,6 +95,7 @@ class Dataset:
     region: str | None = None
     mask: str | None = None
     quality_bands: tuple[str, ...] = ()
+    varying_bands: tuple[str, ...] = ()
     licence: str
     citation: str
     checked: str

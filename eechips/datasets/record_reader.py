@@ -93,12 +93,13 @@ def parse_record(text: str, origin: str) -> Dataset:
         region=table.text("region", None),
         mask=table.text("mask", None),
         quality_bands=table.names_of("quality_bands", names) if "quality_bands" in table.values else (),
+        varying_bands=table.names_of("varying_bands", names) if "varying_bands" in table.values else (),
         licence=table.text("licence"),
         citation=table.text("citation"),
         checked=table.date("checked"),
         page=table.text("page", None, (_PAGE, "a URL that starts with https://")),
     )
-    table.finish(("bands", "quality_bands", "quantization", "visualization"))
+    table.finish(("bands", "quality_bands", "quantization", "varying_bands", "visualization"))
     return found
 
 

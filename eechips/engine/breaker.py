@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from eechips.engine.outcome import Outcome
 from eechips.errors import (
     EechipsError,
     InternalError,
+    PermanentError,
     ProjectUnavailableError,
     RecipeError,
     TransientError,
@@ -20,13 +21,11 @@ from eechips.errors import (
 from eechips.manifest.unit_record import Record, State, WorkUnit
 
 ALIKE_LIMIT = 20
-"""Consecutive units with the same failure that stop the run."""
-MOST_ALIKE = 1000
-"""The same for failures in the recipe, if some of the first units that started have not ended: those that fail at once
-end before those that wait for the service."""
+"""Consecutive units with the same failure that stop the run. Units that fail in the recipe end before those that wait
+for the service, so that these first units count for each unit that started before them and has not ended."""
 REFUSED_LIMIT = 100
-"""The same for requests with status 400 once a unit has succeeded: units next to each other in the plan may lie where
-there are no data, for example."""
+"""The same for faults of data, and for unknown errors with status 400 once a unit has succeeded: units next to each
+other in the plan may lie where there are no data, for example."""
 PATIENCE = 1800.0
 """Seconds without a success after which transient failures stop the run. Each was retried for minutes already."""
 _MOST_REOPENED = 1000
@@ -37,9 +36,10 @@ _BAD_REQUEST = 400
 class Breaker:
     """Count consecutive failures.
 
-    A run is stopped if the first units all fail at the same place of the recipe, if the service refuses consecutive
-    units with the same unknown error, if the service fails for half an hour, or if consecutive units fail with
-    internal errors. Units that the service refused are reopened, so that the next run tries them again.
+    A run is stopped if the first units all fail at the same place of the recipe or by the same fault of their
+    requests, if the service refuses consecutive units with the same unknown error, if the service fails for half an
+    hour, or if consecutive units fail with internal errors. Units that the service refused are reopened, so that the
+    next run tries them again.
 
     Attributes:
         reopened: new records of units that failed with the error that stopped the run.
@@ -50,10 +50,7 @@ class Breaker:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._started = 0
-        self._awaited: set[int] = set()  # positions of the first units that started, until they end
-        self._recipe_failure: str | None = None
-        self._alike = 0  # units that failed with it, if all have
+        self._first = _FirstUnits()
         self._has_differed = False
         self._key: str | None = None
         self._streak = 0
@@ -66,10 +63,8 @@ class Breaker:
 
     def begin(self, task: WorkUnit) -> None:
         """Note units that start."""
-        if self._started < ALIKE_LIMIT:
-            first = task.units[: ALIKE_LIMIT - self._started]
-            self._awaited.update(unit.position for unit in first)
-            self._started += len(first)
+        if not self._has_differed:
+            self._first.begin(unit.position for unit in task.units)
 
     def note(self, task: WorkUnit, outcome: Outcome) -> EechipsError | None:
         """Count an outcome.
@@ -99,19 +94,23 @@ class Breaker:
             traceback=record.traceback or "",
         )
 
-    def _note_recipe(self, record: Record, recipe_failure: str | None) -> RecipeError | None:
+    def _note_recipe(self, record: Record, recipe_failure: str | None) -> RecipeError | PermanentError | None:
         if self._has_differed:
             return None
-        self._awaited.discard(record.position)
-        if recipe_failure is None or (self._alike and recipe_failure != self._recipe_failure):
-            self._has_differed = True
+        first = self._first
+        if recipe_failure is None or recipe_failure != (first.failure or recipe_failure):
+            self._has_differed, self._first = True, _FirstUnits()
             return None
-        self._recipe_failure = recipe_failure
-        self._alike += 1
-        limit = MOST_ALIKE if self._awaited else ALIKE_LIMIT
-        if self._alike < limit:
+        first.fail(record.position, recipe_failure)
+        is_data = record.error_class == PermanentError.__name__
+        if first.failed < (REFUSED_LIMIT if is_data else ALIKE_LIMIT) * max(1, first.overtaken):
             return None
-        message = f"the first {limit:,} units all failed alike: {record.error}"
+        message = f"the first {first.failed:,} units all failed alike: {record.error}"
+        if is_data:
+            return PermanentError(
+                f"{message} The run stops; its results are kept. To resume: correct the command or the recipe, or run"
+                " the same command again, which goes on with the other units."
+            )
         return RecipeError(message, traceback=record.traceback or "")
 
     def _note_service(
@@ -137,8 +136,11 @@ class Breaker:
             return None
         self._stopped_by = key
         self.reopened = [replace(each, state=State.FAILED_TRANSIENT) for of, each in self._refused if of == key]
+        what = "refuses every request"
+        if status == _BAD_REQUEST:  # which blames the request, not the project
+            what = "has an answer that eechips does not know, perhaps to a fault of the recipe or its data"
         return ProjectUnavailableError(
-            f"Earth Engine refuses every request (HTTP {status}: {record.error}): {self._streak:,} units in a row."
+            f"Earth Engine {what} (HTTP {status}: {record.error}): {self._streak:,} units in a row."
             " The run stops; its results are kept. To resume: find out what the message means, and run the same command"
             " again: it tries these units again."
         )
@@ -152,6 +154,43 @@ class Breaker:
             " are kept. To resume: run the same command again later; https://status.earthengine.app shows whether the"
             " service has trouble."
         )
+
+
+class _FirstUnits:
+    """The units that started first, while all that have ended have failed alike.
+
+    Attributes:
+        failure: of all units that have ended; None if none has.
+        failed: number of these.
+    """
+
+    def __init__(self) -> None:
+        self.failure: str | None = None
+        self.failed = 0
+        self._order: list[int] = []  # positions, as the units started
+        self._under_way: set[int] = set()
+        self._overtaken: set[int] = set()
+
+    def begin(self, positions: Iterable[int]) -> None:
+        """Note units that start; one that starts again keeps its rank."""
+        for position in positions:
+            if position not in self._under_way:
+                self._order.append(position)
+                self._under_way.add(position)
+
+    def fail(self, position: int, failure: str) -> None:
+        """Note a unit that has failed like those before it."""
+        self.failure = failure
+        self.failed += 1
+        self._under_way.discard(position)
+        self._overtaken.discard(position)
+        if self.failed <= len(self._order) and (added := self._order[self.failed - 1]) in self._under_way:
+            self._overtaken.add(added)
+
+    @property
+    def overtaken(self) -> int:
+        """The number of units that have not ended, among as many that started first as have failed."""
+        return len(self._overtaken)
 
 
 def service_failure_of(error: EechipsError) -> tuple[int, str] | None:

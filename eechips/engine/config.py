@@ -20,7 +20,7 @@ from eechips.option_fields import documented, option
 
 if TYPE_CHECKING:
     from eechips.client.chip_parameters import Method
-    from eechips.engine.costs import Forecast
+    from eechips.engine.costs import Estimate, Forecast
 
 OnEmpty = Literal["keep", "skip", "redraw"]
 ON_EMPTY: tuple[OnEmpty, ...] = ("keep", "skip", "redraw")
@@ -125,13 +125,14 @@ class RunConfig:
             "Google Cloud project whose Earth Engine quota is used.",
             SERVICE,
             metavar="ID",
+            default="that of the credentials",
             variable="EECHIPS_PROJECT",
         ),
     )
     credentials: Path | None = field(
         default=None,
         metadata=option(
-            "Key file of a service account.",
+            "File of credentials: the key of a service account, or any that GOOGLE_APPLICATION_CREDENTIALS may name.",
             SERVICE,
             metavar="FILE",
             kind="file",
@@ -220,6 +221,14 @@ class RunConfig:
         default=None,
         metadata=option(
             "With `estimate`: function that receives the forecast and returns whether to continue; None to stop.",
+            RUN,
+            is_listed=False,
+        ),
+    )
+    confirm_start: Callable[[Estimate], bool] | None = field(
+        default=None,
+        metadata=option(
+            "Function that receives the estimate of a new run and returns whether to begin; None to begin.",
             RUN,
             is_listed=False,
         ),
@@ -385,6 +394,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.local and self.endpoint is not None:
             raise UsageError("`local` starts a server of its own and excludes `endpoint`")
+        if self.local and self.send_credentials:
+            raise UsageError("`local` needs no credentials and excludes `send_credentials`")
         if self.local_assets is not None and not self.local:
             raise UsageError("`local_assets` needs `local`")
         if self.local_remote and self.local_assets is None:

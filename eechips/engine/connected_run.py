@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import logging
 import math
 import time
 from dataclasses import replace
@@ -16,6 +18,7 @@ from eechips.client.discovery import ClientInit, DiscoveryFile
 from eechips.client.throttle import Throttle
 from eechips.engine.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
 from eechips.engine.disk import check_disk
+from eechips.engine.estimate import estimate_planned, save_unit_compute
 from eechips.engine.executors import find_executor
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
 from eechips.engine.executors.processes import release_semaphores
@@ -29,6 +32,7 @@ from eechips.engine.run_exports import RunExports
 from eechips.engine.run_log import RunLog
 from eechips.engine.run_setup import RunSetup
 from eechips.engine.session import Session, connect
+from eechips.engine.tiers import describe_start
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, UsageError
 from eechips.manifest.reserved_names import FOREIGN_FILES, list_foreign_files
@@ -39,6 +43,7 @@ from eechips.temporary_files import scratch_folder
 from eechips.timestamps import utc_now
 
 SERVER_LOG_NAME = "local.log"
+_log = logging.getLogger(__name__)
 _TELLING_REQUESTS = 200
 """Requests after which the limit of a run indicates the project's quota."""
 
@@ -98,6 +103,7 @@ class ConnectedRun:
                 stack.enter_context(recipe.lifespan(self._make_context(session)))
             executor = stack.enter_context(self._make_executor(session, discovery, scratch))
             compute = self._monitor_compute(stack, session)
+            began = time.monotonic()
             planner = self._start_planner(stack, session.throttle, is_planned=is_planned)
             if is_planned:
                 recover(self._ledger, setup.store, session.throttle, self._log, setup.interrupt)
@@ -109,6 +115,8 @@ class ConnectedRun:
                 self._ledger.note(REQUEST_TRIAL, chosen)
                 session = replace(session, notes=(*session.notes, trial.text))
             self._check_disk()  # counts the units planned so far; a gradual plan is checked again when it is complete
+            if not self._begins(session, planner_seconds=time.monotonic() - began):
+                return False
             setup.sweep()
             exports = None
             if config.on_timeout == "export":
@@ -134,6 +142,8 @@ class ConnectedRun:
             is_settled = open_units.settle()
             self.is_paused = open_units.is_paused
             self._save_limit(session)
+            if compute is not None and not config.local:
+                save_unit_compute(recipe, self._ledger, session, compute.account.sample)
             return is_settled
 
         if not setup.is_interactive or not isinstance(recipe, SupportsInteractiveRun):
@@ -143,6 +153,23 @@ class ConnectedRun:
         except EechipsError:
             self._exports.export(finished=False)
             raise
+
+    def _begins(self, session: Session, planner_seconds: float) -> bool:
+        """Show what a new run will cost; return whether it begins."""
+        setup, config = self._setup, self._config
+        has_begun = self._ledger.totals().units > 0
+        if has_begun or config.estimate is not None or setup.is_part or setup.is_interactive:
+            return True
+        if not self._traits.needs_service:
+            return True
+        foreseen = estimate_planned(self._recipe, config, session, self._ledger, planner_seconds)
+        if foreseen is None:
+            return True
+        self._log.write("expected", **dataclasses.asdict(foreseen))
+        for line in describe_start(foreseen, config.tier, is_local=config.local):
+            _log.info("%s", line)
+        self.is_paused = config.confirm_start is not None and not config.confirm_start(foreseen)
+        return not self.is_paused
 
     def _monitor_compute(self, stack: contextlib.ExitStack, session: Session) -> ComputeMonitor | None:
         """Begin to keep account of the compute, of planning as well."""

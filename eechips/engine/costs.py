@@ -8,20 +8,47 @@ from eechips.engine.compute_sample import ComputeRange
 
 
 @dataclass(frozen=True, slots=True)
+class PlanningCost:
+    """What it costs to connect and to plan a run.
+
+    Attributes:
+        requests: of the whole plan, without repeats.
+        sent: those that were sent until now, by an estimate or a run.
+        seconds: of the whole plan, approximately; less for what the service has cached.
+        compute: of the whole plan; None if the service does not report it.
+    """
+
+    requests: int
+    sent: int
+    seconds: float
+    compute: ComputeRange | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """The requests and results of a run that has not started.
 
     Attributes:
         units: in the plan.
-        requests: minimum, without retries.
+        requests: for results, if no chips share one and none is repeated.
         bytes: of files, approximately; None if the recipe cannot tell before it runs.
-        seconds: approximately, limited by the quota; None if there is none.
+        seconds: approximately, limited by the quota, planning included; None if there is none.
+        least_requests: if all units do that can share a request.
+        most_requests: if each chip whose stored image was read has to be computed as well, as it may be masked.
+        planning: what it costs to plan; None if the recipe sends no requests to Earth Engine.
+        compute: of planning and results; None if that is unknown.
+        compute_source: where ``compute`` comes from, in words.
     """
 
     units: int
     requests: int
     bytes: int | None
     seconds: float | None
+    least_requests: int | None = None
+    most_requests: int | None = None
+    planning: PlanningCost | None = None
+    compute: ComputeRange | None = None
+    compute_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eechips.engine.estimate import chip_bytes, resized, size_of
+from eechips.engine.unit_costs import chip_bytes, resized, size_of
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
 from eechips.recipe import Chip, FrameStack, Recipe, SupportsSize, Unit, unit_value

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from eechips.client.access_token import Authorizer
 from eechips.client.connection import ServiceTarget
-from eechips.client.credentials import find_credentials
+from eechips.client.credentials import describe_credentials, find_credentials
 from eechips.client.error_classification import classify_exception, classify_response, parse_error
 from eechips.client.learned_limits import load_learned_limit
 from eechips.client.retry import RetryPolicy
@@ -61,7 +61,7 @@ _REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[.*\])?\s*(?:>=\s*([\d.]+))?[^;]*(?:;\
 _EXPRESSION = {"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}}
 
 _NO_ACCOUNT = "or run without an account, with `local`"
-_AUTHENTICATE = f"run `earthengine authenticate`, give a service account's key with `credentials`, {_NO_ACCOUNT}"
+_AUTHENTICATE = f"run `earthengine authenticate --force`, give a file of them with `credentials`, {_NO_ACCOUNT}"
 _NAME_A_PROJECT = (
     "register a project at https://code.earthengine.google.com/register and name it with `project` or"
     f" EECHIPS_PROJECT, {_NO_ACCOUNT}"
@@ -262,9 +262,9 @@ def check_account(config: RunConfig, endpoint: str) -> tuple[Finding, Finding, S
             project = Finding("project", "skipped", "not looked for: there are no credentials")
             return Finding("credentials", "failed", *_told(error, _AUTHENTICATE)), project, None
         project = Finding("project", "failed", str(missing).partition(":")[0], _NAME_A_PROJECT)
-        return Finding("credentials", "ok", describe(found, endpoint)), project, None
+        return Finding("credentials", "ok", describe_credentials(found, endpoint)), project, None
     return (
-        Finding("credentials", "ok", describe(target.credentials, endpoint)),
+        Finding("credentials", "ok", describe_credentials(target.credentials, endpoint)),
         Finding("project", "ok", target.project),
         target,
     )
@@ -287,29 +287,6 @@ def check_token(found: Finding, credentials: Any) -> Finding:
             return Finding(found.name, "failed", *_told(problem, _AUTHENTICATE))
         return Finding(found.name, "skipped", f"{found.detail}; not tried: {problem}", _CHECK_NETWORK)
     return found
-
-
-def describe(credentials: Any, endpoint: str) -> str:
-    """Return the kind of credentials and their owner, without secrets.
-
-    Args:
-        credentials: google.auth credentials, or None.
-        endpoint: that they are sent to.
-    """
-    if credentials is None:
-        reason = "it is this machine" if is_loopback(endpoint) else "it is not https at one of Google's hosts"
-        return f"none are sent to {endpoint}: {reason}"
-    account = getattr(credentials, "service_account_email", None)
-    if account:
-        kind = "the machine's service account" if account == "default" else f"service account {account}"
-        whose = getattr(credentials, "project_id", None)
-    elif getattr(credentials, "refresh_token", None):
-        user = getattr(credentials, "account", None)
-        kind = f"a user's, {_origin(credentials)}" + (f", {user}" if user else "")
-        whose = getattr(credentials, "quota_project_id", None)
-    else:
-        kind, whose = type(credentials).__module__.rpartition(".")[2].replace("_", " "), None
-    return kind + (f", of project {whose}" if whose else "")
 
 
 def ask(target: ServiceTarget, now: Callable[[], datetime] = _utc_now) -> list[Answer]:
@@ -485,18 +462,6 @@ def _offset(answer: Answer) -> float | None:
         return None
     half_a_second = timedelta(seconds=0.5)  # the header is cut to whole seconds
     return (answer.local - date.replace(tzinfo=timezone.utc) - half_a_second).total_seconds()  # it is always in UTC
-
-
-def _origin(credentials: Any) -> str:
-    """Return the source of a user's credentials: the client's own file, or the application-default ones."""
-    import ee.oauth
-
-    try:
-        stored = ee.oauth.get_credentials_arguments().get("refresh_token")
-    except (OSError, ValueError):
-        stored = None
-    is_stored = stored is not None and stored == credentials.refresh_token
-    return "stored by `earthengine authenticate`" if is_stored else "application-default"
 
 
 def _applies(marker: str | None, *, local: bool) -> bool:

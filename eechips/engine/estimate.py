@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
-from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
+from eechips.client.profile_requests import MOST_PROFILES, fetch_profiles
 from eechips.client.usage import RequestLog
-from eechips.engine.compute_sample import ComputeSample
+from eechips.engine.compute_sample import ComputeRange, ComputeSample
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Estimate, Forecast
+from eechips.engine.costs import Estimate, Forecast, PlanningCost
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
+from eechips.engine.recorded_compute import RecordedCompute, load_recorded_compute, save_recorded_compute
 from eechips.engine.replacement import MOST_REPLACEMENTS
-from eechips.engine.session import connect
-from eechips.formats import CHIP_FORMATS
-from eechips.manifest.ledger import Totals
+from eechips.engine.request_costs import MOST_UNITS
+from eechips.engine.session import Session, connect
+from eechips.engine.unit_costs import UnitCost, cost_of, count_pixels, describe_kind, resized, size_of, sized_result
+from eechips.engine.unit_neighbours import NeighbourCount
+from eechips.errors import EechipsError, RequestError
+from eechips.geo.grid import Grid
+from eechips.manifest.ledger import Ledger, Totals
 from eechips.recipe import (
-    Chip,
-    FrameStack,
     NoData,
+    PlanPreview,
     Recipe,
     SupportsEstimate,
     SupportsPreview,
-    SupportsSize,
-    Table,
     Unit,
+    request_window_of,
+    traits_of,
     unit_value,
 )
+from eechips.timestamps import utc_now
 
 _SAMPLE = 3
+_FACTOR = 2.0
+"""Factor by which the compute of the same requests may differ when they are sent again
+(https://developers.google.com/earth-engine/guides/computation_overview#stability_and_predictability). Assumed."""
 
-
-# Seconds that one request takes on the high-volume endpoint, by its kind; medians measured by users.
-_SECONDS = {"url": (0.15, 0.9), "pixels": (0.9,), "table": (1.5,)}
-
-
+_LOOKED_AT = 10_000
+"""Units of a plan in the ledger that are compared with each other."""
 USUAL_IN_FLIGHT = 40
 """Requests in flight that a project usually has (https://developers.google.com/earth-engine/guides/usage)."""
 
@@ -50,88 +57,275 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
         UsageError, ConfigurationError, RecipeError: as :func:`eechips.engine.run.run` does.
     """
     read_inputs(recipe)
-    with connect(config, recipe=recipe):
+    with connect(config, recipe=recipe) as session:
         if isinstance(recipe, SupportsEstimate):
             units = (_unit(planned.unit) for planned in units_of(recipe, name_template(recipe, config)))
             return cast("Estimate", recipe.estimate(units))
-        plan = _survey(recipe, config)
-        results = [sized_result(recipe, position, unit) for position, unit in enumerate(plan.first)]
-    costs = _costs(results, plan, config)
-    count = plan.units
-    requests = round(count * sum(len(cost.latencies) * share for cost, share in costs))
-    seconds = count * sum(sum(cost.latencies) * share for cost, share in costs)
-    sizes = [(cost.bytes, share) for cost, share in costs if cost.bytes is not None]
-    known = sum(share for _, share in sizes)
-    return Estimate(
-        units=count,
-        requests=requests,
-        bytes=round(count * sum(size * share for size, share in sizes) / known) if known else None,
-        seconds=_seconds(requests, seconds, config),
+        if config.profile_every:
+            session.connection.transport.unmetered.profiles = []
+        plan = _survey(recipe, config, session)
+        return _combine(recipe, config, session, plan)
+
+
+def estimate_planned(
+    recipe: Recipe, config: RunConfig, session: Session, ledger: Ledger, seconds: float
+) -> Estimate | None:
+    """Estimate the cost of a run whose first units, or all, are in the ledger. Send no request.
+
+    Args:
+        recipe: of the run.
+        config: of the run.
+        session: in which it was planned.
+        ledger: of the run.
+        seconds: that planning has taken so far.
+
+    Returns:
+        None for recipes of users, whose functions may send requests, and if no result can be described.
+    """
+    if not traits_of(recipe).is_builtin:
+        return None
+    planned = [_unit(text) for text in ledger.sample_units(_LOOKED_AT)]
+    first, sent = planned[:_SAMPLE], session.throttle.sent
+    plan = PlanSummary(
+        sum(ledger.counts().values()), first, Counter(map(size_of, planned)), PlanningCost(sent, sent, seconds)
     )
+    preview = recipe.preview_units(0) if isinstance(recipe, SupportsPreview) and ledger.is_partial else None
+    if preview is not None:
+        batches = math.ceil(len(preview.points) / preview.batch)
+        left = batches - math.ceil(plan.units / preview.batch)
+        plan.units = len(preview.points)
+        plan.planning = PlanningCost(sent + max(0, left), sent, seconds * batches / max(1, batches - left))
+    plan.windows = _list_windows(recipe, config, planned)
+    plan.neighbours = _count_neighbours(preview, plan.windows, plan.units)
+    try:
+        return _combine(recipe, config, session, plan)
+    except EechipsError:  # a unit without a result fails by itself
+        return None
 
 
-def sized_result(recipe: Recipe, position: int, unit: Unit) -> Any:
-    """Return the result of a unit, with the type of its pixels if the recipe knows it; see :class:`SupportsSize`."""
-    if isinstance(recipe, SupportsSize):
-        return recipe.sized_result(position, unit_value(unit))
-    return recipe.get_result(position, unit_value(unit))
+def save_unit_compute(recipe: Recipe, ledger: Ledger, session: Session, sample: ComputeSample) -> None:
+    """Save the measured compute of a run's units, for estimates of later runs of the kind; nothing if there is none."""
+    unit = ledger.first_unit
+    if not sample.units or unit is None or not traits_of(recipe).is_builtin:
+        return
+    with contextlib.suppress(EechipsError):  # a unit without a result
+        result = sized_result(recipe, unit.position, _unit(unit.unit))
+        endpoint = session.connection.target.endpoint
+        save_recorded_compute(endpoint, _kind(recipe, result), RecordedCompute(sample, count_pixels(result), utc_now()))
+
+
+def _kind(recipe: Recipe, result: Any) -> str:
+    """Return what the compute of a unit depends on, in words: command, datasets, and bands."""
+    return f"{recipe.name} {' '.join(recipe.datasets)} {describe_kind(result)}"
 
 
 @dataclass(slots=True)
-class _PlanSummary:
+class PlanSummary:
     """The metadata of a plan that an estimate needs.
 
     Attributes:
         units: number of units.
         first: the first units.
         sizes: width and height of the units' grids, and how many have these; of a preview, of the first units.
+        planning: what the plan costs.
+        windows: pixels of the first units, or of all, if they may share requests.
+        neighbours: units that are near enough to another one to share a request.
     """
 
     units: int
     first: list[Unit]
     sizes: Counter[tuple[int, int] | None]
+    planning: PlanningCost
+    windows: list[Grid] = field(default_factory=list)
+    neighbours: int = 0
 
 
-def _survey(recipe: Recipe, config: RunConfig) -> _PlanSummary:
+def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
+    began = _Mark.of(session)
     if isinstance(recipe, SupportsPreview):
         with planner_errors():
-            count, previewed = recipe.preview_units(_SAMPLE)
-        return _PlanSummary(count, list(previewed), Counter(map(size_of, previewed)))
-    plan = _PlanSummary(0, [], Counter())
+            preview = recipe.preview_units(_SAMPLE)
+            chosen = _Mark.of(session)
+            first = list(preview.units)
+        count, end = len(preview.points), _Mark.of(session)
+        planning = _extrapolate(session, (began, chosen, end), math.ceil(count / preview.batch), count / len(first))
+        windows = _list_windows(recipe, config, first)
+        neighbours = _count_neighbours(preview, windows, count)
+        return PlanSummary(count, first, Counter(map(size_of, first)), planning, windows, neighbours)
+    plan = PlanSummary(0, [], Counter(), PlanningCost(0, 0, 0.0))
     for planned in units_of(recipe, name_template(recipe, config)):
         unit = _unit(planned.unit)
         plan.units += 1
         plan.sizes[size_of(unit)] += 1
+        plan.windows += _list_windows(recipe, config, [unit])
         if len(plan.first) < _SAMPLE:
             plan.first.append(unit)
+    end = _Mark.of(session)
+    plan.planning = _extrapolate(session, (began, end, end), 1, 1.0)
+    plan.neighbours = _count_neighbours(None, plan.windows, plan.units)
     return plan
 
 
-def size_of(unit: Unit) -> tuple[int, int] | None:
-    """Return width and height of a unit's grid in pixels; None if it has none."""
-    grid = unit.get("grid")
-    return (grid["width"], grid["height"]) if isinstance(grid, Mapping) and {"width", "height"} <= grid.keys() else None
+def _list_windows(recipe: Recipe, config: RunConfig, units: Iterable[Unit]) -> list[Grid]:
+    """Return the pixels of units that may share requests."""
+    window_of = request_window_of(recipe)
+    if window_of is None or not config.share_requests or config.pixel_method == "url":
+        return []
+    windows = (window_of(unit_value(unit)) for unit in units)
+    return [window[1] for window in windows if window is not None]
 
 
-def resized(result: Any, size: tuple[int, int]) -> Any:
-    """Return a result of which every chip with a grid has another size."""
-    if isinstance(result, Mapping):
-        return {name: resized(each, size) for name, each in result.items()}
-    if isinstance(result, FrameStack):
-        return FrameStack(tuple(resized(chip, size) for chip in result.chips))
-    if isinstance(result, Chip) and result.grid is not None:
-        return replace(result, grid=replace(result.grid, width=size[0], height=size[1]))
-    return result
+def _count_neighbours(preview: PlanPreview | None, windows: Sequence[Grid], count: int) -> int:
+    """Count the units that may share requests: by the places of all, or by the pixels of some."""
+    found = NeighbourCount()
+    if not windows:
+        return 0
+    if preview is not None:
+        return found.add_points(preview.points, windows[0])
+    for window in windows:
+        found.add(window)
+    return round(found.count * count / len(windows))
 
 
-def _costs(results: Sequence[Any], plan: _PlanSummary, config: RunConfig) -> list[tuple[_Cost, float]]:
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What a session had sent at a moment.
+
+    Attributes:
+        sent: requests.
+        seconds: on the monotonic clock.
+        profiles: of requests.
+    """
+
+    sent: int
+    seconds: float
+    profiles: int
+
+    @classmethod
+    def of(cls, session: Session) -> _Mark:
+        """Return the present state."""
+        profiles = session.connection.transport.unmetered.profiles
+        return cls(session.throttle.sent, time.monotonic(), len(profiles or ()))
+
+
+def _extrapolate(session: Session, marks: tuple[_Mark, _Mark, _Mark], batches: int, most: float) -> PlanningCost:
+    """Return the cost of a plan, of which the first units were made.
+
+    Args:
+        session: in which it was made.
+        marks: before planning, when the places were chosen, and when the first units were made.
+        batches: times that the requests between the last two are sent.
+        most: times that they compute what they have computed, at most.
+    """
+    began, chosen, end = marks
+    return PlanningCost(
+        chosen.sent + (end.sent - chosen.sent) * batches,
+        end.sent,
+        chosen.seconds - began.seconds + (end.seconds - chosen.seconds) * batches,
+        _planning_compute(session, chosen.profiles, batches, max(most, batches)),
+    )
+
+
+def _planning_compute(session: Session, fixed: int, least: float, most: float) -> ComputeRange | None:
+    """Return the compute of the planner's requests; None if they were not profiled, or the service does not tell it.
+
+    Args:
+        session: in which they were sent.
+        fixed: number of the first requests, which are sent once.
+        least: times that the others are sent.
+        most: times that they compute what they have computed, at most.
+    """
+    transport = session.connection.transport
+    profiles = transport.unmetered.profiles
+    if profiles is None:
+        return None
+    seconds: list[float] = []
+    try:
+        for first in range(0, len(profiles), MOST_PROFILES):
+            seconds += fetch_profiles(transport, profiles[first : first + MOST_PROFILES])
+    except RequestError:
+        return None  # an estimate does without
+    once, repeated = sum(seconds[:fixed]), sum(seconds[fixed:])
+    low, high = once + repeated * least, once + repeated * most
+    return ComputeRange((low + high) / 2.0, low / _FACTOR, high * _FACTOR)
+
+
+def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSummary) -> Estimate:
+    """Return the estimate of a plan."""
+    results = [sized_result(recipe, position, unit) for position, unit in enumerate(plan.first)]
+    costs, count = _costs(results, plan, config), plan.units
+    requests = round(count * sum(cost.requests * share for cost, share in costs))
+    most = count * sum(cost.most * share for cost, share in costs)
+    # Chips of one unit may be bands of one request.
+    least = count * sum((min(1, cost.least) if plan.windows else cost.least) * share for cost, share in costs)
+    if count:  # neighbours share requests, up to a number in each
+        least -= least / count * (plan.neighbours - math.ceil(plan.neighbours / MOST_UNITS))
+    in_requests = count * sum(cost.seconds * share for cost, share in costs)
+    sizes = [(cost.bytes, share) for cost, share in costs if cost.bytes is not None]
+    known = sum(share for _, share in sizes)
+    slots = session.throttle.expected_limit if config.in_flight == "auto" else config.in_flight
+    rate = config.requests_per_second
+    longest = max((cost.seconds for cost, _ in costs), default=0.0)
+    seconds = max(requests / rate if rate else 0.0, in_requests / max(1, slots), longest)
+    compute, source = _compute(recipe, config, session, plan, results, costs)
+    return Estimate(
+        units=count,
+        requests=requests,
+        bytes=round(count * sum(size * share for size, share in sizes) / known) if known else None,
+        seconds=plan.planning.seconds + seconds,
+        least_requests=math.floor(least),
+        most_requests=math.ceil(most),
+        planning=plan.planning,
+        compute=compute,
+        compute_source=source,
+    )
+
+
+def _compute(
+    recipe: Recipe,
+    config: RunConfig,
+    session: Session,
+    plan: PlanSummary,
+    results: Sequence[Any],
+    costs: Sequence[tuple[UnitCost, float]],
+) -> tuple[ComputeRange | None, str]:
+    """Return the compute of a run, and where the figures come from."""
+    if config.local or not plan.units:
+        return None, ""
+    described = next((result for result in results if not isinstance(result, NoData)), NoData())
+    recorded = load_recorded_compute(session.connection.target.endpoint, _kind(recipe, described))
+    if recorded is not None and (found := recorded.estimate(plan.units, count_pixels(described))) is not None:
+        source = f"half to twice what {recorded.sample.units:,} like them took on {recorded.seen[:10]}"
+    else:
+        low, high = (plan.units * sum(each * share for each, share in ends) for ends in _ends(costs))
+        found = ComputeRange((low * high) ** 0.5, low, high)
+        source = "assumed, as no run of this kind was measured here: `estimate` measures the first units"
+    if plan.planning.compute is None:
+        return found, source
+    return _add(found, plan.planning.compute), source
+
+
+def _ends(costs: Sequence[tuple[UnitCost, float]]) -> Iterator[list[tuple[float, float]]]:
+    yield [(cost.low, share) for cost, share in costs]
+    yield [(cost.high, share) for cost, share in costs]
+
+
+def _add(first: ComputeRange, second: ComputeRange) -> ComputeRange:
+    low, high = (
+        (one if one is not None else first.seconds) + (other if other is not None else second.seconds)
+        for one, other in ((first.low, second.low), (first.high, second.high))
+    )
+    return ComputeRange(first.seconds + second.seconds, low, high)
+
+
+def _costs(results: Sequence[Any], plan: PlanSummary, config: RunConfig) -> list[tuple[UnitCost, float]]:
     """Return the cost of units, each with the share of all units that it holds for."""
     if None in plan.sizes or len(plan.sizes) == 1:
-        return [(_cost(result, config), 1 / len(results)) for result in results]
+        return [(cost_of(result, config), 1 / len(results)) for result in results]
     found = next((result for result in results if not isinstance(result, NoData)), NoData())
     total = sum(plan.sizes.values())
     return [
-        (_cost(resized(found, size), config), count / total) for size, count in plan.sizes.items() if size is not None
+        (cost_of(resized(found, size), config), count / total) for size, count in plan.sizes.items() if size is not None
     ]
 
 
@@ -202,58 +396,6 @@ def forecast_rest(
         slots=slots,
         compute=None if sample is None else sample.estimate(left),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Cost:
-    """The cost of a unit: seconds of each of its requests, and bytes of its file."""
-
-    latencies: tuple[float, ...]
-    bytes: float | None
-
-
-def _cost(result: Any, config: RunConfig) -> _Cost:
-    if isinstance(result, Chip):
-        parts = count_requests(result, PIXEL_LIMITS[config.pixel_method])
-        return _Cost(_SECONDS[config.pixel_method] * parts, chip_bytes(result))
-    if isinstance(result, FrameStack):
-        return _cost(dict(enumerate(result.chips)), config)
-    if isinstance(result, Table):
-        return _Cost(_SECONDS["table"], None)
-    if isinstance(result, Mapping):
-        costs = [_cost(each, config) for each in result.values()]
-        sizes = [cost.bytes for cost in costs if cost.bytes is not None]
-        return _Cost(
-            tuple(s for cost in costs for s in cost.latencies), sum(sizes) if len(sizes) == len(costs) else None
-        )
-    if result is None or isinstance(result, NoData):
-        return _Cost((), None if result is None else 0.0)
-    return _Cost((), float(getattr(result, "nbytes", len(result))))
-
-
-def chip_bytes(chip: Chip, dtype: str = "float32") -> float | None:
-    """Estimate the bytes of a chip's file; None if its size is unknown.
-
-    Args:
-        chip: to estimate.
-        dtype: of its pixels, if the chip has none.
-    """
-    import numpy as np
-
-    if chip.size is None:
-        return None
-    width, height = chip.size
-    bands = len(chip.bands) if chip.bands is not None else 3
-    item = 1 if chip.is_picture else np.dtype(chip.dtype or dtype).itemsize
-    return width * height * bands * item * CHIP_FORMATS.get(chip.format).compression
-
-
-def _seconds(requests: int, in_requests: float, config: RunConfig) -> float:
-    """Return the seconds of a run, which the rate or the number of slots bounds."""
-    rate = config.requests_per_second
-    by_rate = requests / rate if rate else 0.0
-    in_flight = USUAL_IN_FLIGHT if config.in_flight == "auto" else config.in_flight
-    return max(by_rate, in_requests / in_flight)
 
 
 def _unit(text: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.outcome import Finished, StartedExports
 from eechips.engine.outcome_records import failed
 from eechips.engine.run_log import RunLog
-from eechips.errors import EechipsError, PermanentError, TransientError, UsageError
+from eechips.errors import EechipsError, PermanentError, TooLargeError, TransientError, UsageError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import Record, WorkUnit
 from eechips.recipe import Recipe, SupportsInteractiveRun, traits_of
@@ -77,6 +77,18 @@ class EndedExports:
     ready: tuple[WorkUnit, ...] = ()
     failures: tuple[Finished, ...] = ()
     eecu_seconds: float = 0.0
+
+
+def _task_error(name: str, error: EechipsError) -> PermanentError:
+    """Return the error of the unit of a task that has failed.
+
+    It is permanent whatever the task's error: units that failed otherwise keep their tasks.
+    """
+    advice = f" What helps: {error.advice}." if isinstance(error, TooLargeError) and error.is_divisible else ""
+    return PermanentError(
+        f"the export task {name} failed: {str(error).rstrip('.')}.{advice} eechips retry starts another one",
+        fault=error.fault if isinstance(error, PermanentError) else "",
+    )
 
 
 class ExportMonitor:
@@ -182,9 +194,7 @@ class ExportMonitor:
         for pending in list(self._pending.values()):
             pending.statuses |= {t.operation: ended[t.operation] for t in pending.exports.tasks if t.operation in ended}
             errors = [
-                f"the export task {name} failed: {status.error.rstrip('.')}. eechips retry starts another one"
-                for name, status in pending.statuses.items()
-                if status.error is not None
+                _task_error(name, status.error) for name, status in pending.statuses.items() if status.error is not None
             ]
             if not errors and len(pending.statuses) < len({task.operation for task in pending.exports.tasks}):
                 continue
@@ -192,9 +202,9 @@ class ExportMonitor:
             del self._pending[unit.position]
             self._costs[unit.position] = pending.exports, spent
             seconds += spent
-            self._log.write("export ended", id=unit.id, errors=errors, eecu_seconds=spent)
+            self._log.write("export ended", id=unit.id, errors=[*map(str, errors)], eecu_seconds=spent)
             if errors:
-                failures.append(Finished(unit, failed(unit, PermanentError(errors[0]))))
+                failures.append(Finished(unit, failed(unit, errors[0])))
             else:
                 ready.append(replace(unit, exported=tuple(task.url for task in pending.exports.tasks)))
         return EndedExports(tuple(ready), tuple(failures), seconds)

@@ -55,7 +55,8 @@ class Outcome:
         record: for the ledger; None if the unit was abandoned because the run stops.
         staged: the file to commit, if there is one.
         fatal: an error that concerns every unit, so that the run must stop.
-        recipe_failure: place at which the recipe raised an exception; equal for failures of the same kind.
+        recipe_failure: place at which the recipe raised an exception, or the fault of its request; equal for failures
+            of the same kind.
         service_failure: HTTP status of a failure of the service that many units may share, and a key that is equal for
             failures of the same kind.
         request_logs: the requests that were sent, if they are logged.

@@ -16,6 +16,7 @@ from eechips.errors import (
     ConfigurationError,
     EechipsError,
     InternalError,
+    PermanentError,
     RecipeError,
     StorageError,
     TransientError,
@@ -159,6 +160,8 @@ def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) 
     if isinstance(found, (RecipeError, UsageError)):
         recipe_failure = _place(error.__cause__ or error)
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    if isinstance(found, PermanentError) and found.fault:
+        recipe_failure = found.fault
     if isinstance(found, (RecipeError, InternalError)) and found.traceback:
         trace = found.traceback
     if isinstance(found, (ConfigurationError, StorageError)):

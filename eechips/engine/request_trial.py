@@ -146,7 +146,7 @@ def _plans(recipe: Recipe, config: RunConfig, chips: Sequence[Chip]) -> Iterator
 def _chips(recipe: Recipe) -> Iterator[Chip]:
     """Yield the chips of the first units."""
     if isinstance(recipe, SupportsPreview):
-        units = recipe.preview_units(_UNITS)[1]
+        units = list(recipe.preview_units(_UNITS).units)
     else:
         units = list(islice(recipe.get_requests(), _UNITS))
     for position, unit in enumerate(units):

@@ -196,7 +196,7 @@ class Scheduler:
 
     def _scale(self) -> bool:
         """Adapt the workers to the slots; return whether more are being started."""
-        slots = math.ceil(_SPARE * self._executor.throttle.limit)
+        slots = math.ceil(_SPARE * self._executor.throttle.expected_limit)
         left = self._queue.count - self._queue.settled
         return self._executor.scale(slots, left, exclusive=self._recorder.is_exclusive)
 

@@ -13,7 +13,7 @@ from eechips.client import learned_limits
 from eechips.client.congestion import USUAL
 from eechips.client.connection import Connection, ServiceTarget, connect_to_nothing
 from eechips.client.connection import connect as connect_client
-from eechips.client.credentials import find_credentials, project_of
+from eechips.client.credentials import find_credentials, find_project, missing_project
 from eechips.client.current_transport import use_transport
 from eechips.client.permits import QuotaLimits, Stopped
 from eechips.client.shared_token import SharedToken
@@ -24,11 +24,10 @@ from eechips.engine.local_server import LocalServer, local_earth_engine
 from eechips.engine.plan import SPENT
 from eechips.engine.quota_sharing import QuotaSharing, share_quota
 from eechips.engine.workload_tag import workload_tag_of
-from eechips.errors import ConfigurationError, UsageError
+from eechips.errors import UsageError
 from eechips.recipe import Recipe, traits_of
 from eechips.urls import is_loopback
 
-_PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _log = logging.getLogger(__name__)
 _SYNTHETIC = "The demo planet is synthetic: it was computed, not observed."
 
@@ -137,12 +136,9 @@ def find_target(config: RunConfig, endpoint: str) -> ServiceTarget:
         ConfigurationError: if there are no credentials, or no project.
     """
     credentials = find_credentials(endpoint, config.credentials, send_anywhere=config.send_credentials)
-    project = config.project or os.environ.get(_PROJECT_VARIABLE) or project_of(credentials)
+    project = find_project(config.project, credentials)
     if not project and is_loopback(endpoint):
         project = "local"
     if not project:
-        raise ConfigurationError(
-            "no Google Cloud project: name one that is registered for Earth Engine as project or in "
-            f"{_PROJECT_VARIABLE}, or run without an account: local=True"
-        )
+        raise missing_project()
     return ServiceTarget(endpoint, project, credentials)

@@ -8,7 +8,8 @@ from typing import Literal
 
 from eechips.client.error_classification import next_renewal
 from eechips.engine.compute_sample import ComputeRange
-from eechips.text import format_compute
+from eechips.engine.costs import Estimate
+from eechips.text import format_bytes, format_compute, format_count, format_duration
 
 Tier = Literal["community", "contributor", "partner"]
 TIER_HOURS: Mapping[Tier, int] = {"community": 150, "contributor": 1_000, "partner": 100_000}
@@ -16,6 +17,10 @@ TIER_HOURS: Mapping[Tier, int] = {"community": 150, "contributor": 1_000, "partn
 
 The API does not name the tier of a project; its page in the Cloud Console does. Commercial projects have no such quota.
 """
+DEFAULT_TIER: Tier = "community"
+"""Tier of a project that has chosen none (same page)."""
+_MUCH = 0.1
+"""Share of the month from which on a run needs a confirmation."""
 TIERS: tuple[Tier, ...] = tuple(TIER_HOURS)
 
 
@@ -38,6 +43,74 @@ def describe_compute(compute: ComputeRange, tier: Tier | None) -> str:
         share = compute.seconds / 3600.0 / TIER_HOURS[tier]
         text += f", {_percent(share)} of a month of the {tier} tier"
     return text
+
+
+def is_much(compute: ComputeRange | None, tier: Tier | None) -> bool:
+    """Return whether a run may use more than a tenth of a month.
+
+    Args:
+        compute: of the run; None if it is unknown.
+        tier: of the project; None if it is unknown, which counts as the default.
+    """
+    return compute is not None and (compute.high or compute.seconds) > _MUCH * 3600.0 * TIER_HOURS[tier or DEFAULT_TIER]
+
+
+def describe_requests(foreseen: Estimate) -> str:
+    """Return the requests for results of a run as a number, or as a range with its reason."""
+    least = foreseen.requests if foreseen.least_requests is None else foreseen.least_requests
+    most = foreseen.requests if foreseen.most_requests is None else foreseen.most_requests
+    if least == most:
+        return f"{most:,}"
+    reasons = ["units that are near each other may share one"] if least < foreseen.requests else []
+    reasons += ["a chip that may be masked takes two"] if most > foreseen.requests else []
+    return f"{least:,} to {most:,}: {'; '.join(reasons)}"
+
+
+def describe_expected(foreseen: Estimate, tier: Tier | None) -> str:
+    """Return the range of the compute of a run, its share of the month, and where the figures come from.
+
+    Args:
+        foreseen: with a compute.
+        tier: of the project; None if it is unknown.
+    """
+    compute = foreseen.compute
+    assert compute is not None
+    low, high = (compute.seconds if end is None else end for end in (compute.low, compute.high))
+    hours = TIER_HOURS[tier or DEFAULT_TIER]
+    share = _percent(high / 3600.0 / hours)
+    month = f"a month of the {tier or DEFAULT_TIER} tier ({hours:,} EECU-hours{'' if tier else '; the default'})"
+    planning = "" if foreseen.planning is None or foreseen.planning.compute is not None else ", planning not included"
+    share = share if share.startswith("less") else f"at most {share}"
+    return f"{_describe_range(low, high)}, {share} of {month}; {foreseen.compute_source}{planning}"
+
+
+def describe_start(foreseen: Estimate, tier: Tier | None, *, is_local: bool) -> list[str]:
+    """Return what a run will cost as lines.
+
+    Args:
+        foreseen: of the run.
+        tier: of the project; None if it is unknown.
+        is_local: whether the local Earth Engine serves it: time depends on the machine, and compute costs nothing.
+    """
+    requests, _, reason = describe_requests(foreseen).partition(": ")
+    parts = [f"{requests} requests for {format_count(foreseen.units, 'unit')}{f' ({reason})' if reason else ''}"]
+    if foreseen.planning is not None:
+        parts.append(f"{foreseen.planning.requests:,} for planning")
+    if foreseen.bytes:
+        parts.append(f"about {format_bytes(foreseen.bytes)}")
+    if foreseen.seconds is not None and not is_local:
+        parts.append(f"about {format_duration(max(1.0, foreseen.seconds))}")
+    lines = [f"Expected: {', '.join(parts)}"]
+    if foreseen.compute is not None and not is_local:
+        lines.append(f"Expected compute: {describe_expected(foreseen, tier)}")
+    return lines
+
+
+def _describe_range(low: float, high: float) -> str:
+    """Return a range of compute with the unit of its upper end."""
+    first, last = format_compute(low), format_compute(high)
+    unit = last[last.rindex(" ") :]
+    return f"{first.removesuffix(unit)} to {last}"
 
 
 def describe_month(tier: Tier | None, now: datetime) -> str:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from eechips.client import retry
-from eechips.client.error_classification import may_suit_batch
 from eechips.client.export_place import ExportPlace
 from eechips.client.export_tasks import export_obstacle, start_export
 from eechips.client.exported_tables import read_rows
@@ -58,12 +57,12 @@ class UnitExports:
             TooLargeError: the error itself, if a task would not help.
             EechipsError: classified, if the service does not start a task.
         """
-        if not may_suit_batch(error):
+        if error.batch == "never":
             raise error
         fetched = list(_fetched_results(result))
         obstacle = next(filter(None, map(export_obstacle, fetched)), None if fetched else "only chips and tables are")
         if obstacle is not None:
-            raise TooLargeError(f"{error} The unit is not exported: {obstacle}.", status=error.status)
+            raise error.extended(f"The unit is not exported: {obstacle}.")
         key = f"{self._run} {task.id} {task.attempts}"
         with self._recipe_code():
             tasks = tuple(start_export(each, self._place, task.id, key) for each in fetched)

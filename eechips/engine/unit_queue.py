@@ -92,7 +92,7 @@ class UnitQueue:
         try:
             if self._joiner is not None:
                 left = self.count - self.settled - len(self.under_way)
-                return self._joiner.take(max(1, executor.throttle.limit), left)
+                return self._joiner.take(max(1, executor.throttle.expected_limit), left)
             return next(self._units)
         except StopIteration:
             self.is_exhausted = True

@@ -139,7 +139,7 @@ class Worker:
             spec.method,
             self._recipe_code,
             reads_assets=spec.reads_assets,
-            divides_timeouts=spec.export_to is None,
+            divides_all=spec.export_to is None,
         )
         self._exports = None if spec.export_to is None else UnitExports(spec, connection.transport, self._recipe_code)
         # Other recipes may send requests in get_result.

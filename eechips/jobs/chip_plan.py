@@ -24,7 +24,7 @@ from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.image_filters import PropertyFilter, resolve_conditions
 from eechips.planning.provenance import ChipFootprint, find_contributors
 from eechips.planning.strategies import SampleSite, Strategy
-from eechips.recipe import Unit
+from eechips.recipe import PlanPreview, Unit
 from eechips.timestamps import format_utc
 
 _BATCH = 500  # units whose provenance or frames are requested at a time
@@ -40,7 +40,7 @@ class SurveyedLayer:
         metadata: the dataset.
         bands: the stored bands that are needed; the first one gives the pixel grid.
         results: the bands of the chips: stored or computed.
-        tests: the user's conditions on images, resolved.
+        tests: the user's conditions on images, resolved, and those that images have the needed bands.
     """
 
     metadata: asset_metadata.AssetMetadata
@@ -88,7 +88,7 @@ class ChipPlan:
 
     def units(self, sites: Sequence[SampleSite]) -> Iterator[Unit]:
         """Make the units of places. The service is asked for the grids below them, 500 places a request."""
-        extra = self._sources() | self._tests()
+        extra = self._sources() | self._tests() | self._casts() | self._dtypes()
         units = (
             {"kind": "point", "coordinates": list(site.point), **site.fields, **place, **extra}
             for site, place in zip(sites, self._places(sites), strict=True)
@@ -98,14 +98,9 @@ class ChipPlan:
         else:
             yield from self._with_provenance(units) if self.sample.options.provenance else units
 
-    def preview(self, count: int) -> tuple[int, list[Unit]]:
-        """Return the number of units, and the first ``count`` of them; requests are sent for these only.
-
-        Raises:
-            RegionError: if no place is left.
-        """
-        sites = self.sites()
-        return len(sites), list(self.units(sites[:count]))
+    def preview(self, sites: Sequence[SampleSite], count: int) -> PlanPreview:
+        """Plan the first places only."""
+        return PlanPreview([site.point for site in sites], self.units(sites[:count]), _BATCH)
 
     def replacements(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
         """Make units that replace others; see :meth:`eechips.jobs.chips.ChipSample.redraw`."""
@@ -132,6 +127,24 @@ class ChipPlan:
             if surveyed.tests
         }
         return {"where": tests} if tests else {}
+
+    def _casts(self) -> dict[str, Any]:
+        """Return the bands of each layer whose types differ between images, for workers."""
+        casts = {layer.name: surveyed.metadata.casts for layer, surveyed in self._surveyed if surveyed.metadata.casts}
+        return {"casts": casts} if casts else {}
+
+    def _dtypes(self) -> dict[str, Any]:
+        """Return the type of a GeoTIFF by layer, where the bands differ: a file has one type.
+
+        The service refuses exports of several types (https://github.com/gee-community/geemap/issues/87).
+        """
+        dtypes = {
+            layer.name: asset_metadata.common_dtype(surveyed.results)
+            for layer, surveyed in self._surveyed
+            if not layer.common_dtype
+        }
+        differing = {name: dtype for name, dtype in dtypes.items() if dtype is not None}
+        return {"dtypes": differing} if differing and self.sample.style.format == "tif" else {}
 
     def _places(self, sites: Sequence[SampleSite]) -> Iterator[dict[str, Any]]:
         """Yield the part of each site's unit that describes its grid and image."""
@@ -260,22 +273,40 @@ def plan_chips(sample: ResolvedSample) -> ChipPlan:
     if sample.frames is not None and layers[0].metadata.kind == "image":
         raise UsageError(f"{layers[0].metadata.id} is one image: `frames` and `every` need a collection of images")
     alignment, band = sample.alignment.resolved(), layers[0].bands[0]
-    strategy = build_strategy(sample, region, _thumb_reach(sample, band), band.grid, alignment)
+    strategy = build_strategy(
+        sample, region, _thumb_reach(sample, band), _largest_grid(sample, layers[0], region, alignment), alignment
+    )
     return ChipPlan(sample, layers, alignment, strategy)
 
 
+def _largest_grid(
+    sample: ResolvedSample, first: SurveyedLayer, region: ee.Geometry | None, alignment: GridAlignment
+) -> Grid:
+    """Return the grid of the first dataset's image with the largest pixels, where the distance of chips needs it."""
+    metadata, band = first.metadata, first.bands[0]
+    is_given = sample.grid_mode == "thumb" or alignment.scale is not None or not alignment.is_native
+    if sample.options.min_distance != "chip" or metadata.kind == "image" or is_given:
+        return band.grid
+    images = asset_metadata.filter_images(metadata.id, metadata.kind, *sample.dates.of(sample.first), first.tests)
+    images = images if region is None else images.filterBounds(region)
+    return chip_grids.fetch_coarsest_grid(images, band.name, band.grid)
+
+
 def _survey(sample: ResolvedSample, layer: SampleLayer, region: ee.Geometry | None) -> SurveyedLayer:
-    """Describe a layer by its first image, and check that it has the bands that are needed."""
+    """Describe a layer by its first image that has the bands that are needed."""
     dates = sample.dates.of(layer)
     tests = _resolve(layer, region, *dates)
-    metadata = asset_metadata.fetch_metadata(layer.dataset_id, layer.known_kind, region, *dates, tests)
+    masks = [layer.mask, sample.frames.mask if sample.frames is not None and not layer.is_further else None]
+    stored = layer.selection.stored
+    needed = tuple(dict.fromkeys((*stored, *(band for mask in masks if mask for band in mask.quality_bands(stored)))))
+    metadata = asset_metadata.fetch_metadata(layer.dataset_id, layer.known_kind, region, *dates, tests, needed)
     results = layer.selection.find_bands(metadata)
     sample.style.check_found(results, layer.stretched)
     grid_band = layer.selection.grid_band(results[0].name)
     bands = metadata.select(dict.fromkeys((grid_band, *layer.selection.stored))) if layer.selection.names else results
     if layer.mask is not None:
         metadata.select(layer.mask.quality_bands([band.name for band in bands]))
-    return SurveyedLayer(metadata, bands, results, tests)
+    return SurveyedLayer(metadata, bands, results, (*tests, *metadata.tests))
 
 
 def _resolve(

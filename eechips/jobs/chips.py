@@ -25,7 +25,8 @@ from eechips.option_fields import chosen_options
 from eechips.planning.expressions import LayerImages, chip_image
 from eechips.planning.frame_images import missing_image, period_image, single_image
 from eechips.planning.image_reducers import reduced_dtype
-from eechips.recipe import Chip, Frame, FrameStack, NoData, Unit
+from eechips.planning.strategies import SampleSite
+from eechips.recipe import Chip, Frame, FrameStack, NoData, PlanPreview, Unit
 from eechips.storage import NameTemplate
 
 
@@ -50,6 +51,7 @@ class ChipSample:
     def __init__(self, **options: Any) -> None:
         self.sample: ResolvedSample = resolve_sample(SampleOptions(**options))
         self._plan: ChipPlan | None = None
+        self._sites: Sequence[SampleSite] | None = None
         self.identity = self.sample.identity
         self.parameters: Mapping[str, Any] = self.sample.parameters
         self.datasets = self.sample.datasets
@@ -94,15 +96,19 @@ class ChipSample:
             UsageError: if a dataset has no image for the region and the dates.
         """
         plan = self._make_plan()
-        return plan.units(plan.sites())
+        self._sites = plan.sites()
+        return plan.units(self._sites)
 
-    def preview_units(self, count: int) -> tuple[int, list[Unit]]:
-        """Return the number of units, and the first ``count`` of them; see :class:`eechips.recipe.SupportsPreview`.
+    def preview_units(self, count: int) -> PlanPreview:
+        """Choose the places, and plan the first units only; see :class:`eechips.recipe.SupportsPreview`.
 
         Raises:
             UnknownDatasetError, RegionError, UsageError: as :meth:`get_requests`.
         """
-        return self._make_plan().preview(count)
+        if self._plan is None or self._sites is None:
+            self._sites = self._make_plan().sites()
+        assert self._plan is not None
+        return self._plan.preview(self._sites, count)
 
     def redraw(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
         """Draw further points of the same strata, to replace points without data.
@@ -160,7 +166,12 @@ class ChipSample:
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers draw no points, and units contain their rows of a file of points.
-        return {**self.__dict__, "_plan": None, "sample": replace(self.sample, places=None, cells=None, away_from=None)}
+        return {
+            **self.__dict__,
+            "_plan": None,
+            "_sites": None,
+            "sample": replace(self.sample, places=None, cells=None, away_from=None),
+        }
 
     def _make_plan(self) -> ChipPlan:
         self._plan = plan_chips(self.sample)
@@ -258,7 +269,7 @@ class ChipSample:
     def _asset(self, layer: SampleLayer, unit: Unit, images: LayerImages) -> str | None:
         """Return the stored image whose pixels a chip shows unchanged where it is valid; None if there is none."""
         sample = self.sample
-        is_stored = layer.has_stored_pixels and images.has_stored_pixels and images.dtype is None
+        is_stored = layer.has_stored_pixels and images.has_stored_pixels
         if not (is_stored and layer == sample.first and sample.grid_mode == "native" and sample.alignment.is_stored):
             return None
         if images.kind == "image":

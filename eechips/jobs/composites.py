@@ -24,7 +24,7 @@ from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_op
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, inventory
 from eechips.planning.grid_alignment import cover_region
-from eechips.planning.image_filters import PropertyFilter
+from eechips.planning.image_filters import PropertyFilter, unit_tests
 from eechips.planning.image_reducers import QUALITY_PREFIX, check_reducer, is_fractional, make_reducer
 from eechips.planning.inventory import Scene
 from eechips.planning.periods import Step, parse_day, parse_step
@@ -125,8 +125,7 @@ class Composites(CompositesOptions, Imagery):
             return NoData()
         treatment = self.treatment(unit)
         grid = Grid.from_json(unit["grid"])
-        tests = tuple(map(PropertyFilter.from_json, unit.get("where", ())))
-        composite = _Composite(self.dataset_id, treatment, self.reducer, tests, grid)
+        composite = _Composite(self.dataset_id, treatment, self.reducer, unit_tests(unit), grid)
         return Chip(
             image=Template(_composite, (composite,), {"start": unit["start"], "end": unit["end"]}),
             grid=grid,

@@ -134,6 +134,16 @@ class MaskedRecipe(DatasetRecipe):
         """The cloud mask; None for none."""
         return parse_mask(self.mask, self.dataset_id)
 
+    @property
+    def needed_bands(self) -> tuple[str, ...]:
+        """The stored bands that an image must have to be used; empty for all of a dataset without a record."""
+        stored = self.selection.stored
+        return tuple(dict.fromkeys((*stored, *self.further_bands(stored)))) if stored else ()
+
+    def further_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
+        """Return the stored bands that the images need besides the selected bands."""
+        return self.cloud_mask.quality_bands(bands) if self.cloud_mask else ()
+
 
 class GridRecipe(MaskedRecipe):
     """Base of recipes whose pixels lie on a grid that the user may choose.

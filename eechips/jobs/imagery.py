@@ -41,8 +41,9 @@ class ImageSelection:
         grid_band: the stored band whose pixel grid the first one has.
         region: geometry on the server.
         polygon: the same region in longitude and latitude.
-        tests: the user's conditions, resolved.
+        tests: the user's conditions, resolved, and those that images have the needed bands.
         collection: images between the dates that meet the conditions, anywhere on the Earth.
+        casts: bands whose types differ between images, and the numpy names of the types that hold them all.
     """
 
     bands: tuple[asset_metadata.Band, ...]
@@ -51,12 +52,12 @@ class ImageSelection:
     polygon: BaseGeometry
     tests: tuple[PropertyFilter, ...]
     collection: ee.ImageCollection
+    casts: tuple[tuple[str, str], ...] = ()
 
     @property
     def dtype(self) -> str | None:
         """The smallest numpy type that holds all bands; None if all bands have the same type."""
-        types = {band.dtype for band in self.bands}
-        return None if len(types) == 1 else str(np.result_type(*types))
+        return asset_metadata.common_dtype(self.bands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,21 +223,24 @@ class Imagery(ImageryOptions, GridRecipe):
             UsageError: if the dataset is not a collection, or no image meets region, dates and conditions.
         """
         region = self.region.geometry()
-        about = asset_metadata.fetch_metadata(self.dataset_id, self.known_kind, region, self.start, self.end)
+        dates = self.start, self.end
+        about = asset_metadata.fetch_metadata(
+            self.dataset_id, self.known_kind, region, *dates, needed=self.needed_bands
+        )
         if about.kind != "collection":
             raise self.single_image()
         bands = self.selection.find_bands(about)
         self.style.check_found(bands, self.stretched)
         about.select(self.further_bands(self.selection.stored or [band.name for band in bands]))
-        collection = asset_metadata.filter_images(self.dataset_id, about.kind, self.start, self.end)
-        tests = resolve_conditions(self.conditions, collection.filterBounds(region))
+        collection = asset_metadata.filter_images(self.dataset_id, about.kind, *dates)
+        tests = (*resolve_conditions(self.conditions, collection.filterBounds(region)), *about.tests)
         for test in tests:
             collection = collection.filter(test.filter())
-        if tests and not collection.filterBounds(region).limit(1).size().getInfo():
+        if self.conditions and not collection.filterBounds(region).limit(1).size().getInfo():
             raise self.none_found()
         object.__setattr__(self, "_stored_dtype", str(np.result_type(*(band.dtype for band in bands))))
         grid_band = self.selection.grid_band(bands[0].name)
-        return ImageSelection(bands, grid_band, region, region_polygon(self.region), tests, collection)
+        return ImageSelection(bands, grid_band, region, region_polygon(self.region), tests, collection, about.casts)
 
     @abstractmethod
     def get_result(self, index: int, unit: Unit) -> Chip | NoData:
@@ -252,17 +256,13 @@ class Imagery(ImageryOptions, GridRecipe):
     def treatment(self, unit: Unit) -> ImageTreatment:
         """Return the processing of the images of a unit."""
         area = ClipArea.of(self.region) if self.clip else None
-        return ImageTreatment(self.selection.named(unit.get("bands", ())), self.cloud_mask, unit.get("dtype"), area)
-
-    def further_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
-        """Return the stored bands that the images need besides the selected bands."""
-        return self.cloud_mask.quality_bands(bands) if self.cloud_mask else ()
+        return ImageTreatment(self.selection.planned(unit), self.cloud_mask, unit.get("dtype"), area)
 
     def unit_fields(self, selection: ImageSelection) -> dict[str, Any]:
         """Return the part of each unit that describes the dataset, for workers."""
         names = {} if self.selection.names else {"bands": [band.name for band in selection.bands]}
         dtype = {"dtype": selection.dtype} if selection.dtype and self.format == "tif" else {}
-        return {**names, **dtype}
+        return {**names, **dtype, **({"casts": selection.casts} if selection.casts else {})}
 
     def single_image(self) -> UsageError:
         """Return the error for a dataset that is a single image."""

@@ -32,6 +32,7 @@ from eechips.jobs.mosaic_tiles import (
     clip_image,
     composed_image,
     filter_collection,
+    input_dtype,
     reduced_dtype,
     select_collection,
     stored_image,
@@ -166,12 +167,12 @@ class MosaicRecipe(MosaicOptions, GridRecipe):
         bands = self.selection.find_bands(about)
         grid_band = self.selection.grid_band(bands[0].name)
         polygon = None if self.region is None else join_at_antimeridian(region_polygon(self.region))
-        tests = self._settled()
+        tests = (*self._settled(), *(canonical_json(test.to_json()) for test in about.tests))
         native = self._native(about, replace(bands[0], name=grid_band), polygon, tests)
         base_grid, grid = self._place(about, native, polygon)
         dtype = self.dtype or reduced_dtype(self.reducer, about.kind, [band.dtype for band in bands])
         cog.check_nodata(self.nodata, dtype)
-        layout = MosaicLayout(grid, about.kind, tuple(band.name for band in bands), dtype, tests)
+        layout = MosaicLayout(grid, about.kind, tuple(band.name for band in bands), dtype, tests, about.casts)
         tiling = divide_grid(grid, base_grid, len(bands), dtype, self.window)
         self._announce(layout, tiling)
         if self.folder is not None:
@@ -237,7 +238,9 @@ class MosaicRecipe(MosaicOptions, GridRecipe):
     def _describe(self) -> asset_metadata.AssetMetadata:
         """Fetch the metadata of the dataset for the region and the dates."""
         region = None if self.region is None else self.region.geometry()
-        about = asset_metadata.fetch_metadata(self.dataset_id, self.known_kind, region, self.start, self.end)
+        about = asset_metadata.fetch_metadata(
+            self.dataset_id, self.known_kind, region, self.start, self.end, needed=self.needed_bands
+        )
         if about.kind == "collection":
             if region is None:
                 raise UsageError(f"{self.dataset_id} is a collection: give `roi`")
@@ -318,12 +321,19 @@ class MosaicRecipe(MosaicOptions, GridRecipe):
                 yield {**unit, "clip": _coordinates(shapely.intersection(clip, box), east)}
 
     def _image(self, layout: MosaicLayout, place: Grid) -> Template:
-        selection = self.selection.named(layout.bands)
+        selection = self.selection.planned({"bands": layout.bands, "casts": layout.casts})
         if layout.kind == "image":
             return stored_image(self.dataset_id, selection, layout.dtype, self.cloud_mask)
         dates = (self.start, self.end)
         composite = TileComposite(
-            self.dataset_id, *dates, layout.tests, self.cloud_mask, self.reducer, selection, layout.dtype
+            self.dataset_id,
+            *dates,
+            layout.tests,
+            self.cloud_mask,
+            self.reducer,
+            selection,
+            layout.dtype,
+            input_dtype(self.reducer, self.dtype),
         )
         return composed_image(composite, place)
 

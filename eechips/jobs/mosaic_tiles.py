@@ -13,13 +13,14 @@ from eechips.datasets import Kind
 from eechips.formats import cog
 from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata, tiling
-from eechips.planning.band_selection import BandSelection
+from eechips.planning.band_selection import TYPE_NAMES, BandSelection
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.image_filters import PropertyFilter
 from eechips.recipe.template import Template
 
-# Reducers that return fractions for integers.
+# Reducers that return fractions for integers, and those that return a value of one of the images.
 _FRACTIONAL = frozenset({"median", "mean", "stdDev"})
+_SELECTING = frozenset({"mosaic", "first", "min", "max", "mode"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class MosaicLayout:
         bands: names, in the order of the output.
         dtype: of all bands.
         tests: conditions on properties, as JSON.
+        casts: bands whose types differ between images, and the numpy names of the types that hold them all.
     """
 
     grid: Grid
@@ -39,17 +41,20 @@ class MosaicLayout:
     bands: tuple[str, ...]
     dtype: str
     tests: tuple[str, ...] = ()
+    casts: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> MosaicLayout:
         """Read the value of :meth:`to_json`."""
         bands, tests = tuple(value["bands"]), tuple(value["tests"])
-        return cls(Grid.from_json(value["grid"]), value["kind"], bands, value["dtype"], tests)
+        casts = tuple((name, dtype) for name, dtype in value.get("casts", ()))
+        return cls(Grid.from_json(value["grid"]), value["kind"], bands, value["dtype"], tests, casts)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON value for units; see :meth:`from_json`."""
         bands, tests = list(self.bands), list(self.tests)
-        return {"grid": self.grid.to_json(), "kind": self.kind, "bands": bands, "dtype": self.dtype, "tests": tests}
+        own = {"grid": self.grid.to_json(), "kind": self.kind, "bands": bands, "dtype": self.dtype, "tests": tests}
+        return own | ({"casts": [list(each) for each in self.casts]} if self.casts else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class TileComposite:
         reducer: one of :data:`eechips.jobs.imagery_options.MOSAIC_REDUCERS`.
         selection: the bands.
         dtype: of all bands.
+        input_dtype: that the bands of each image are converted to before they are combined; None to keep their own.
     """
 
     dataset: str
@@ -75,23 +81,26 @@ class TileComposite:
     reducer: str
     selection: BandSelection
     dtype: str
+    input_dtype: str | None = None
 
     def image(self, box: ee.Geometry) -> ee.Image:
         """Return the composite of the images that meet a box."""
         found = select_collection(self.dataset, self.start, self.end, self.tests).filterBounds(box)
         found = found.sort("system:time_start", self.reducer != "first").map(self._selected)
         # A composite of no images has no bands, and selecting them would be an error. An image with the bands and no
-        # valid pixel below the others makes such a window empty instead.
+        # valid pixel makes such a window empty instead. It comes last, since the service takes the types of the bands
+        # from the first image, and refuses others that do not fit into them.
         bands = self.selection.names
         nothing = ee.Image.constant([0] * len(bands)).rename(list(bands)).updateMask(0)
-        whole = ee.ImageCollection([nothing]).merge(found)
+        whole = found.merge(ee.ImageCollection([nothing]))
         if self.reducer in ("mosaic", "first"):
             return _cast(whole.mosaic(), bands, self.dtype)
         reducer = getattr(ee.Reducer, self.reducer)()
         return _cast(whole.reduce(reducer).rename(list(bands)), bands, self.dtype)
 
     def _selected(self, image: Any) -> Any:
-        return self.selection.select(ee.Image(image), self.mask)
+        selected = self.selection.select(ee.Image(image), self.mask)
+        return selected if self.input_dtype is None else _cast(selected, self.selection.names, self.input_dtype)
 
 
 def select_collection(dataset: str, start: str | None, end: str | None, tests: tuple[str, ...]) -> ee.ImageCollection:
@@ -138,8 +147,7 @@ def _composed(composite: TileComposite, box: Sequence[float]) -> ee.Image:
 
 def _cast(image: ee.Image, bands: tuple[str, ...], dtype: str) -> ee.Image:
     """Convert all bands of an image to one type, as GeoTIFF requires."""
-    name = {"float32": "float", "float64": "double"}.get(dtype, dtype)
-    cast: ee.Image = image.cast(dict.fromkeys(bands, name), list(bands))
+    cast: ee.Image = image.cast(dict.fromkeys(bands, TYPE_NAMES.get(dtype, dtype)), list(bands))
     return cast
 
 
@@ -153,6 +161,15 @@ def clip_image(image: ee.Image, place: Grid, polygons: Sequence[Any]) -> ee.Imag
     """
     clipped: ee.Image = image.clip(ee.Geometry.MultiPolygon(polygons, ee.Projection(place.crs), False))
     return clipped
+
+
+def input_dtype(reducer: str, dtype: str | None) -> str | None:
+    """Return the type that images are converted to before they are combined; None if they keep their own.
+
+    The service combines images of one type only, so the type that the user asks for is the one of the images, unless
+    that would round or clip what a reducer calculates with.
+    """
+    return dtype if dtype is not None and (dtype.startswith("float") or reducer in _SELECTING) else None
 
 
 def reduced_dtype(reducer: str, kind: Kind, dtypes: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from eechips.jobs.source_summary import day_of
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection
 from eechips.planning.cloud_masks import CloudMask
+from eechips.planning.image_filters import unit_tests
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics
 from eechips.recipe import Unit
@@ -123,7 +124,8 @@ class PointQuery:
             moments = self.unit["moments"][first:last]
             start = max(start or asset_metadata.FIRST_DAY, day_of(min(moments) - self.reach))
             end = min(end or asset_metadata.LAST_DAY, day_of(max(moments) + self.reach + _DAY))
-        images = asset_metadata.filter_images(self.dataset, "collection", start, end).filterBounds(places.geometry())
+        images = asset_metadata.filter_images(self.dataset, "collection", start, end, unit_tests(self.unit))
+        images = images.filterBounds(places.geometry())
         return self._composed(images, places) if mode == "composite" else Series(images, self._row(places))
 
     def _row(self, places: Any) -> Callable[[Any], Any]:

@@ -41,6 +41,7 @@ from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, point_cells
 from eechips.planning.cloud_masks import parse_mask
 from eechips.planning.date_matching import parse_window
+from eechips.planning.expressions import box_around_all
 from eechips.planning.places import Places, read_places
 from eechips.planning.point_cells import merge_duplicates
 from eechips.planning.projection import METRES_PER_DEGREE
@@ -217,6 +218,7 @@ class PointValues(PointsOptions, MaskedRecipe):
             "pixel": found.pixel,
             "is_tiled": found.is_tiled,
             "is_aligned": found.is_aligned,
+            **found.unit_fields,
         }
         for part in parts:
             own: Unit = {"rows": [_numbers(rows[alike[index]]) for index in part]}
@@ -238,7 +240,7 @@ class PointValues(PointsOptions, MaskedRecipe):
         question = PointQuery(
             unit=unit,
             dataset=self.dataset_id,
-            selection=self.selection.named(unit["bands"]),
+            selection=self.selection.planned(unit),
             start=self.start,
             end=self.end,
             composite=self.composite or COMPOSITES[0],
@@ -304,7 +306,10 @@ class PointValues(PointsOptions, MaskedRecipe):
                 day_of(float(np.nanmax(moments)) + self.reach + DAY),
             )
             days = max(self.start or around[0], around[0]), min(self.end or around[1], around[1])
-        about = asset_metadata.fetch_metadata(self.dataset_id, self.known_kind, start=days[0], end=days[1])
+        box = box_around_all(self.places.geometries[rows])
+        about = asset_metadata.fetch_metadata(
+            self.dataset_id, self.known_kind, start=days[0], end=days[1], needed=self.needed_bands, around=box
+        )
         mode: Mode = "each" if self.each_image else "paired" if self.date_field else "composite"
         if about.kind == "image":
             mode = "image"
@@ -312,13 +317,14 @@ class PointValues(PointsOptions, MaskedRecipe):
             for option, value in given.items():
                 if value:
                     raise UsageError(f"{self.dataset_id} is a single image: leave {option} out")
-        found = summarize_source(self.selection.find_bands(about), mode)
+        found = replace(summarize_source(self.selection.find_bands(about), mode), unit_fields=about.unit_fields)
         self._check_columns(found)
         if mode == "image":
             return found
         reach = self.reach if self.date_field is not None else 0.0
         grid_bands = [self.selection.grid_band(group[0]) for group in found.groups]
-        return count_images(found, self.dataset_id, grid_bands, self.places.geometries[rows], days, reach)
+        images = asset_metadata.filter_images(self.dataset_id, "collection", *days, about.tests)
+        return count_images(found, images, self.dataset_id, grid_bands, self.places.geometries[rows], days, reach)
 
     def _cells(
         self, shapes: npt.NDArray[np.object_], times: npt.NDArray[np.float64] | None, found: SourceSummary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,12 +125,12 @@ class ResolvedSample:
 
     def images(self, layer: SampleLayer, unit: Unit) -> LayerImages:
         """Return the images of a layer that the chip of a unit shows."""
-        if layer.known:
-            kind, selection = layer.known.kind, layer.selection
-        else:
+        source: Mapping[str, Any] = {}
+        if not layer.known:
             source = unit["source"][layer.name] if layer.name else unit["source"]
-            kind, selection = source["kind"], layer.selection.named(source["bands"])
-        dtype = layer.common_dtype if self.style.format == "tif" else None
+        kind = layer.known.kind if layer.known else source["kind"]
+        selection = layer.selection.planned({**source, "casts": unit.get("casts", {}).get(layer.name, ())})
+        dtype = unit.get("dtypes", {}).get(layer.name) or layer.common_dtype if self.style.format == "tif" else None
         types = tuple(unit["types"][layer.name]) if "types" in unit else ()
         tests = tuple(map(PropertyFilter.from_json, unit.get("where", {}).get(layer.name, ())))
         return LayerImages(layer.dataset_id, kind, *self.dates.of(layer), selection, layer.mask, dtype, types, tests)

@@ -24,6 +24,8 @@ from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.maps import MapBand, fetch_map, parse_map
 from eechips.planning.min_distance import MinDistance, PlaceTest, parse_distance
 from eechips.planning.region_overlaps import region_polygon
+from eechips.planning.regions import AssetRegion
+from eechips.planning.strata import fetch_strata
 from eechips.planning.strategies import (
     FixedStrategy,
     RandomStrategy,
@@ -89,7 +91,8 @@ class _StrategyBuilder:
         options, min_distance = self.sample.options, self._min_distance()
         assert self.region is not None
         name_field = "ECO_NAME" if options.ecoregions == ECOREGIONS else options.ecoregion_field
-        strata = samplers.fetch_strata(self.region, options.ecoregions, options.ecoregion_field, name_field)
+        outline = None if isinstance(self.sample.region, AssetRegion) else self._outline()
+        strata = fetch_strata(self.region, options.ecoregions, options.ecoregion_field, name_field, outline=outline)
         fields = {stratum.id: {"eco_id": stratum.id, "eco_name": stratum.name} for stratum in strata}
         pool = StrataPool(strata, options.seed, self._point_filter(), is_thinned=min_distance is not None)
         return RandomStrategy(StratifiedDraw(pool, list(fields), count, min_distance), fields, "eco_id")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import ee
@@ -14,6 +14,7 @@ import shapely
 
 from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata, inventory, point_cells
+from eechips.planning.expressions import box_around_all
 
 Mode = Literal["image", "each", "paired", "composite"]
 """The source of a row's values: a single image; each image; the image nearest to the row's date; a composite."""
@@ -43,6 +44,7 @@ class SourceSummary:
         ranges: first and last day (exclusive) of the images of each request; None for no bound.
         per_day: images a day at a place, if rows have dates.
         per_place: days in the interval around each date.
+        unit_fields: the part of each unit that says how images differ; see ``AssetMetadata.unit_fields``.
     """
 
     mode: Mode
@@ -57,6 +59,7 @@ class SourceSummary:
     ranges: tuple[tuple[str | None, str | None], ...] = ((None, None),)
     per_day: float = 0.0
     per_place: float = 0.0
+    unit_fields: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def cost(self) -> point_cells.Cost:
@@ -96,6 +99,7 @@ def summarize_source(bands: Sequence[asset_metadata.Band], mode: Mode) -> Source
 
 def count_images(
     found: SourceSummary,
+    images: ee.ImageCollection,
     dataset: str,
     grid_bands: Sequence[str],
     places: npt.NDArray[np.object_],
@@ -106,6 +110,7 @@ def count_images(
 
     Args:
         found: the summary so far.
+        images: of the collection, on these days and with the needed bands.
         dataset: id of the collection.
         grid_bands: for each group of bands the stored band whose pixel grid it has.
         places: geometries in longitude and latitude, shape (n,).
@@ -114,7 +119,6 @@ def count_images(
     """
     probes = places[np.unique(np.linspace(0, len(places) - 1, _PROBES).astype(int))]
     at = shapely.get_coordinates(shapely.centroid(probes)).tolist()
-    images = asset_metadata.filter_images(dataset, "collection", *days)
     nearby = images.filterBounds(ee.Geometry.MultiPoint(at))
     asked = [
         *(images.filterBounds(ee.Geometry.Point(xy)).size() for xy in at),
@@ -132,7 +136,7 @@ def count_images(
         found = replace(found, ranges=_ranges(found.images, earliest, latest, days))
     if union > _MOST_SCENES:
         return found
-    there = _around(images, places).limit(_MOST_SCENES + 1)
+    there = _near(images, places).limit(_MOST_SCENES + 1)
     scenes = [inventory.list_scenes(there, dataset, band) for band in grid_bands]
     is_aligned = all(len(each) <= _MOST_SCENES and share_pixels(scene.grid for scene in each) for each in scenes)
     return replace(found, is_aligned=is_aligned and all(scenes))
@@ -183,11 +187,7 @@ def _ranges(
     return tuple(zip([start, *edges], [*edges, end], strict=True))
 
 
-def _around(images: ee.ImageCollection, places: npt.NDArray[np.object_]) -> ee.ImageCollection:
+def _near(images: ee.ImageCollection, places: npt.NDArray[np.object_]) -> ee.ImageCollection:
     """Return the images that meet the box around all places."""
-    west, south, east, north = shapely.total_bounds(places)
-    if east - west > 180:  # perhaps places on both sides of the antimeridian; more images do no harm
-        return images
-    if west == east or south == north:
-        west, south, east, north = west - 1e-6, south - 1e-6, east + 1e-6, north + 1e-6
-    return images.filterBounds(ee.Geometry.Rectangle([west, south, east, north], None, False))
+    box = box_around_all(places)  # without one, more images do no harm
+    return images if box is None else images.filterBounds(box)

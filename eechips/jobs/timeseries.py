@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -38,6 +38,8 @@ from eechips.jobs.zonal_statistics import Elements, Reduction, composite_element
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, chip_grids
 from eechips.planning.asset_metadata import AssetMetadata
+from eechips.planning.expressions import box_around_all
+from eechips.planning.image_filters import PropertyFilter, unit_tests
 from eechips.planning.periods import Period, Step, parse_day, parse_step
 from eechips.planning.point_cells import TILE, Cost
 from eechips.planning.projection import nominal_scale
@@ -203,15 +205,25 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
             UnknownDatasetError: if the dataset or a band does not exist.
             RegionError: if the table of regions or its column does not exist, or there is no region.
         """
-        about = asset_metadata.fetch_metadata(self.dataset_id, self.known_kind, start=self.start, end=self.end)
+        zones = self._zones if self.is_file else None
+        around = None if zones is None or zones.geometries is None else box_around_all(zones.geometries)
+        about = asset_metadata.fetch_metadata(
+            self.dataset_id,
+            self.known_kind,
+            start=self.start,
+            end=self.end,
+            needed=self.needed_bands,
+            around=around,
+        )
         if about.kind != "collection":
             raise _single_image(self)
         bands = self.selection.find_bands(about)
         if "mean" in self.statistics.names:
             warn_of_partial_vector(self.known, self.selection)
         extra: dict[str, Any] = {} if self.selection.names else {"bands": [band.name for band in bands]}
-        about = AssetMetadata(about.id, about.kind, bands)
-        zones = self._zones if self.is_file else fetch_zones(self.regions, self.id_field, self.box)
+        extra |= about.unit_fields
+        about = replace(about, bands=bands)
+        zones = zones or fetch_zones(self.regions, self.id_field, self.box)
         shapes = self._shapes(zones) if self.output != "region" or self._has_base_grid else None
         base_grids = (
             self._base_grids(about, shapes) if shapes is not None and self._has_base_grid else [None] * len(zones)
@@ -242,12 +254,12 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
             scale=self.scale if "crs" not in unit else None,
             vector=self.vector,
         )
-        images = asset_metadata.filter_images(self.dataset_id, "collection", self.start, self.end)
+        images = self._images(unit_tests(unit))
         if "region" in unit:
             geometry = self._geometry(unit)
-            chosen = self._elements(images.filterBounds(geometry), bands)
+            chosen = self._elements(images.filterBounds(geometry), bands, unit)
             return reduce_region(chosen, reduction, unit["region"], geometry, self.table_format)
-        chosen = self._elements(images.filterBounds(planar_geometry(_around(*unit["bounds"]))), bands)
+        chosen = self._elements(images.filterBounds(planar_geometry(_around(*unit["bounds"]))), bands, unit)
         regions = [(region["region"], self._geometry(region)) for region in unit["regions"]]
         return reduce_regions(chosen, reduction, regions)
 
@@ -270,18 +282,22 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
         )
 
     def _bands(self, unit: Unit) -> tuple[str, ...]:
-        return self.selection.named(unit.get("bands", ())).names
+        return self.selection.planned(unit).names
+
+    def _images(self, tests: Sequence[PropertyFilter]) -> ee.ImageCollection:
+        """Return the images between the dates that meet conditions."""
+        return asset_metadata.filter_images(self.dataset_id, "collection", self.start, self.end, tests)
 
     @property
     def _has_base_grid(self) -> bool:
         """Return whether the plan fixes the pixel grid; otherwise each image is reduced on its own."""
         return self.step is not None or not self.placement.is_native
 
-    def _elements(self, images: ee.ImageCollection, bands: Sequence[str]) -> Elements:
+    def _elements(self, images: ee.ImageCollection, bands: Sequence[str], unit: Unit) -> Elements:
         """Return the elements that have a row each: the images, or the composites of periods."""
 
         def values(image: ee.Image) -> Any:
-            chosen: Any = self.selection.named(bands).select(image, self.cloud_mask)
+            chosen: Any = self.selection.planned(unit).select(image, self.cloud_mask)
             if self.multiply is not None:
                 chosen = chosen.multiply(self.multiply)
             return chosen if self.add is None else chosen.add(self.add)
@@ -308,7 +324,7 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
         places = [(float(x), float(y)) for x, y in shapes.points]
         if not placement.is_native:
             return [placement.base_grid(own, place) for place in places]
-        images = asset_metadata.filter_images(self.dataset_id, "collection", self.start, self.end)
+        images = self._images(about.tests)
         found = chip_grids.find_images(images, self.selection.grid_band(about.bands[0].name), places)
         return [
             placement.base_grid(own if source is None else source.grid, place)
@@ -316,9 +332,7 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
         ]
 
     def _batches(self, about: AssetMetadata, shapes: ZoneShapes, base_grids: Sequence[Grid | None]) -> Iterator[Any]:
-        imagery = measure_images(
-            asset_metadata.filter_images(self.dataset_id, "collection", self.start, self.end), shapes
-        )
+        imagery = measure_images(self._images(about.tests), shapes)
         rows = len(self.periods) if self.step is not None else imagery.images
         names = self.statistics.columns([band.name for band in about.bands])
         scale = self.scale or nominal_scale(base_grids[0] or about.bands[0].grid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ee
@@ -14,6 +14,7 @@ from eechips.datasets.spectral_indices import find_index
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
+from eechips.planning.band_presence import BandSurvey, has_bands, smallest_dtype, survey_bands, tell_left_out
 from eechips.planning.image_filters import PropertyFilter
 from eechips.planning.projection import nominal_scale
 from eechips.suggestion import describe_choices
@@ -23,8 +24,6 @@ FIRST_DAY = "1800-01-01"
 LAST_DAY = "2200-01-01"
 
 _SHOWN_BANDS = 12  # bands that a message names
-
-_WHOLE = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +48,22 @@ class AssetMetadata:
     Attributes:
         id: asset id of the dataset.
         kind: one image, or a collection.
-        bands: in order.
+        bands: in order; where no record describes the dataset, with types that hold the bands of all images.
+        tests: conditions that the images have the needed bands; empty if all have them.
+        casts: bands whose types differ between images, and the numpy names of the types that hold them all.
     """
 
     id: str
     kind: datasets.Kind
     bands: tuple[Band, ...]
+    tests: tuple[PropertyFilter, ...] = ()
+    casts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def unit_fields(self) -> dict[str, Any]:
+        """The part of each unit that says how images differ, for workers: ``where`` and ``casts``."""
+        where = {"where": [test.to_json() for test in self.tests]} if self.tests else {}
+        return {**where, **({"casts": [list(each) for each in self.casts]} if self.casts else {})}
 
     def select(self, names: Collection[str]) -> tuple[Band, ...]:
         """Return bands by name, in the order of the names.
@@ -142,8 +151,13 @@ def fetch_metadata(
     start: str | None = None,
     end: str | None = None,
     tests: Sequence[PropertyFilter] = (),
+    needed: Sequence[str] | None = None,
+    around: ee.Geometry | None = None,
 ) -> AssetMetadata:
     """Fetch the metadata of a dataset, from its first image over a region between two dates.
+
+    If images lack some of the needed bands, it is the first image that has them all, and a warning says how many are
+    left out. Which bands may be missing is said by the record of the dataset; without a record the images are surveyed.
 
     Args:
         asset_id: the dataset.
@@ -152,18 +166,23 @@ def fetch_metadata(
         start: first day, inclusive; None for no bound.
         end: last day, exclusive; None for no bound.
         tests: conditions on properties that the image meets.
+        needed: names of stored bands that the image has; empty for all bands of the first image; None if bands do not
+            matter.
+        around: where the image is looked for first, and images that are left out are counted, if it may be anywhere.
 
     Raises:
         UnknownDatasetError: if there is no such dataset.
-        UsageError: if no image meets the region, the dates and the conditions.
+        UsageError: if no image meets the region, the dates and the conditions, or none of them has the bands.
     """
     kind = kind or fetch_kind(asset_id)
     collection = filter_images(asset_id, kind, start, end, tests)
     if region is not None:
         collection = collection.filterBounds(region)
-    first = ee.Image(asset_id) if kind == "image" else collection.first()
+    there = collection if around is None else collection.filterBounds(around)
     try:
-        image = first.getInfo()
+        image, survey, varying = _find_image(asset_id, kind, there, needed)
+        if image is None and around is not None:
+            image, survey, varying = _find_image(asset_id, kind, collection, needed)
     except ee.EEException as error:
         if planning_requests.is_not_found(error):
             raise _unknown(asset_id, error) from error
@@ -172,8 +191,51 @@ def fetch_metadata(
         dates = f" between {start or 'the beginning'} and {end or 'today'}" if start or end else ""
         where = "" if region is None else " that meets the region"
         having = f" with {' and '.join(map(str, tests))}" if tests else ""
-        raise UsageError(f"{asset_id} has no image{having}{dates}{where}")
-    return AssetMetadata(asset_id, kind, tuple(_band(band) for band in image["bands"]))
+        lacking = f" and has {' and '.join(varying)}: {survey}" if survey.layouts else ""
+        raise UsageError(f"{asset_id} has no image{having}{dates}{where}{lacking}")
+    if varying:
+        tell_left_out(asset_id, there, varying, is_local=region is not None or around is not None)
+    bands = tuple(_band(band) for band in image["bands"])
+    held = tuple(replace(band, dtype=survey.dtype(band.name, band.dtype)) for band in bands)
+    casts = tuple((band.name, band.dtype) for band in held if not survey.has_one_type(band.name))
+    return AssetMetadata(asset_id, kind, held, has_bands(varying), casts)
+
+
+def _find_image(
+    asset_id: str, kind: datasets.Kind, collection: ee.ImageCollection, needed: Sequence[str] | None
+) -> tuple[dict[str, Any] | None, BandSurvey, tuple[str, ...]]:
+    """Return the first image that has the needed bands, the survey of the images, and the bands that some lack.
+
+    The image is None if there is none; the survey is empty if no image was looked at but the first.
+    """
+    if kind == "image":
+        return ee.Image(asset_id).getInfo(), BandSurvey(), ()
+    record = datasets.find_dataset(asset_id)
+    if needed is None or record is not None:
+        varying = () if record is None else tuple(name for name in needed or () if name in record.varying_bands)
+        image = _having(collection, varying).first().getInfo()
+        return image, survey_bands(collection)[1] if image is None and varying else BandSurvey(), varying
+    image, survey = survey_bands(collection, with_types=True)
+    if image is None:
+        return None, BandSurvey(), ()
+    varying = survey.varying(needed or [band["id"] for band in image["bands"]])
+    if varying:
+        image, having = survey_bands(_having(collection, varying), with_types=True)
+        survey = replace(survey, types=having.types)
+    return image, survey, varying
+
+
+def _having(collection: ee.ImageCollection, names: Sequence[str]) -> ee.ImageCollection:
+    """Return the images that have bands."""
+    for test in has_bands(names):
+        collection = collection.filter(test.filter())
+    return collection
+
+
+def common_dtype(bands: Sequence[Band]) -> str | None:
+    """Return the smallest numpy type that holds all bands; None if all bands have the same type."""
+    types = {band.dtype for band in bands}
+    return None if len(types) == 1 else str(np.result_type(*types))
 
 
 def band_scale(band: Band) -> float:
@@ -185,15 +247,6 @@ def _band(description: dict[str, Any]) -> Band:
     width, height = description.get("dimensions", (1, 1))
     a, b, c, d, e, f = description["crs_transform"]
     crs = description.get("crs") or description["crs_wkt"]
-    return Band(description["id"], _dtype(description["data_type"]), Grid(crs, (a, b, c, d, e, f), width, height))
-
-
-def _dtype(data_type: dict[str, Any]) -> str:
-    """Return the smallest numpy type for an ``ee.PixelType``, given as ``getInfo`` returns it."""
-    if data_type["precision"] == "double":
-        return "float64"
-    low, high = data_type.get("min"), data_type.get("max")
-    if data_type["precision"] == "float" or low is None or high is None:
-        return "float32"
-    holding = (name for name in _WHOLE if np.iinfo(name).min <= low and high <= np.iinfo(name).max)
-    return next(holding, "float64")
+    kind = description["data_type"]
+    dtype = smallest_dtype(kind["precision"], kind.get("min"), kind.get("max"))
+    return Band(description["id"], dtype, Grid(crs, (a, b, c, d, e, f), width, height))

@@ -23,6 +23,9 @@ from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.speckle import SpeckleFilter
 from eechips.suggestion import describe_choices
 
+TYPE_NAMES = {"float32": "float", "float64": "double"}
+"""Types of ``ee.Image.cast`` by numpy's names; whole types have the same names."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -120,17 +123,19 @@ class BandSelection:
         computed: those that are not stored under their names.
         quantization: as which integers the bands are returned; None for their own values.
         speckle: filter of stored bands of radar images; None for none.
+        casts: stored bands whose types differ between images, and the numpy names of the types that hold them all.
     """
 
     names: tuple[str, ...]
     computed: tuple[ComputedBand, ...] = ()
     quantization: Quantization | None = None
     speckle: SpeckleFilter | None = None
+    casts: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_stored(self) -> bool:
         """Return whether all bands are stored bands, under their own names and unchanged."""
-        return not self.computed and self.quantization is None and self.speckle is None
+        return not self.computed and self.quantization is None and self.speckle is None and not self.casts
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -163,9 +168,16 @@ class BandSelection:
         """Return the stored band whose pixel grid a band of the result has."""
         return next((each.reference for each in self.computed if each.name == name), name)
 
-    def named(self, names: Sequence[str]) -> BandSelection:
-        """Return the selection with other names, of a plan, if it has none itself."""
-        return self if self.names else replace(self, names=tuple(names))
+    def planned(self, unit: Mapping[str, Any], names: Sequence[str] | None = None) -> BandSelection:
+        """Return the selection with what a plan found out: the names, if it has none itself, and the casts.
+
+        Args:
+            unit: of the plan, or its part that describes the dataset.
+            names: of the bands; None for those of the unit.
+        """
+        found = self.names or tuple(unit.get("bands", ()) if names is None else names)
+        casts = tuple((name, dtype) for name, dtype in unit.get("casts", ()))
+        return replace(self, names=found, casts=casts)
 
     def _is_filtered(self, band: str) -> bool:
         """Return whether a stored band has other values, since its speckle is filtered."""
@@ -207,6 +219,9 @@ class BandSelection:
         further = [name for name in more if name not in self.names]
         needed = list(dict.fromkeys((*self.stored, *further)))
         stored: ee.Image = image.select(needed) if mask is None else mask.apply(image, needed)
+        types = {name: TYPE_NAMES.get(dtype, dtype) for name, dtype in self.casts if name in needed}
+        if types:
+            stored = stored.cast(types, needed)
         if self.speckle is not None:
             stored = self.speckle.apply(stored, needed).select(needed)
         if self.quantization is not None:

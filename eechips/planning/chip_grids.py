@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import ee
@@ -23,7 +24,18 @@ from eechips.planning.projection import nominal_scale, parse_crs, project, unpro
 POINTS_PER_REQUEST = 500
 """Points in one request."""
 
+_COMPARED = 1000  # images whose pixel sizes are compared
+_SCALE = "eechips_scale"  # a property that images have while their pixels are compared
+
 _IDS_PER_REQUEST = 2000  # the server opens no image for its id, and sends some 100 bytes
+
+# Images at a point that are sorted for the latest; of more, as Sentinel-2 has in a year, the latest dates come first.
+_SORTED = 100
+_LOOKED_AT = 16  # points whose images are counted
+_WIDENING = 4  # factor by which an interval of dates grows for points without an image in it
+_END_OF_TIME = 4_102_444_800_000  # 2100-01-01, in milliseconds since 1970
+
+_CURE = "`start` and `end` that are nearer to each other"
 
 _ZONE_MARGIN = 1.005
 """Factor that covers the distortion of UTM within its zones, and the difference of the sphere from the ellipsoid."""
@@ -57,6 +69,9 @@ def find_images(
 ) -> Iterator[PointImage | None]:
     """Find the latest image of a collection at each point, or the one nearest to a date; None if there is none.
 
+    For the latest image of a collection with many images at a point, the server looks at the latest dates first, and at
+    earlier ones only for points without an image there.
+
     Args:
         collection: filtered by date.
         band: name of the band whose grid is returned.
@@ -64,13 +79,12 @@ def find_images(
         moments: date and interval of each point; None for the latest image.
     """
 
-    latest = _latest(collection, is_paired=moments is not None)
-
     def describe(element: Any) -> ee.ComputedObject:
         image: Any = ee.Image(element)
         return ee.Dictionary({**_identity(image), "projection": image.select([band]).projection()})
 
-    for answer in _each(_rows(points, moments), lambda row: latest(row).map(describe)):
+    steps = [partial(_described, latest, describe) for latest in _searches(collection, points, moments)]
+    for answer in _each(_rows(points, moments), steps, bool):
         yield _source(answer[0]) if answer else None
 
 
@@ -87,9 +101,8 @@ def find_nearest(
     Yields:
         ``system:index``, and ``system:time_start`` in milliseconds since 1970.
     """
-    nearest = _latest(collection, is_paired=True)
-    found = _each(_rows(points, moments), lambda row: nearest(row).map(_pair), size=_IDS_PER_REQUEST)
-    for answer in found:
+    nearest = partial(_described, _latest(collection, is_paired=True), _pair)
+    for answer in _each(_rows(points, moments), [nearest], size=_IDS_PER_REQUEST):
         yield (answer[0][0], int(answer[0][1])) if answer else None
 
 
@@ -129,15 +142,16 @@ def buffer_bounds(
         collection: whose images are found in the same request; None for no image.
         moments: as for :func:`find_images`.
     """
-    latest = None if collection is None else _latest(collection, is_paired=moments is not None)
 
-    def describe(row: Any) -> Any:
+    def describe(latest: Callable[[Any], Any] | None, row: Any) -> Any:
         ring = ee.Geometry.Point(ee.List(row).slice(0, 2)).buffer(radius).bounds().coordinates()
         found = ee.List([]) if latest is None else latest(row).map(lambda element: _identity(ee.Image(element)))
         return ee.List([ring, found])
 
+    searches = [None] if collection is None else _searches(collection, points, moments)
     width, height = size
-    for (ring,), found in _each(_rows(points, moments), describe):
+    steps = [partial(describe, latest) for latest in searches]
+    for (ring,), found in _each(_rows(points, moments), steps, lambda answer: bool(answer[1])):
         xs, ys = zip(*ring, strict=True)
         west, south, east, north = min(xs), min(ys), max(xs), max(ys)
         if east - west > 180.0:  # over the antimeridian
@@ -168,18 +182,79 @@ def _latest(collection: ee.ImageCollection, *, is_paired: bool) -> Callable[[Any
     return find
 
 
+def _searches(
+    collection: ee.ImageCollection, points: Points, moments: Sequence[Moments] | None
+) -> list[Callable[[Any], Any]]:
+    """Return the functions of :func:`_latest` to try in turn, until a point has an image.
+
+    One request counts the images at some points. If a point has many, the functions see intervals of dates that end
+    with the latest image and widen, so that the first has some ``_SORTED`` images a point; the last sees all images.
+    """
+    whole = _latest(collection, is_paired=moments is not None)
+    if moments is not None or len(points) <= _LOOKED_AT:
+        return [whole]
+    chosen = np.unique(np.linspace(0, len(points) - 1, _LOOKED_AT).astype(int)).tolist()
+
+    def span(row: Any) -> Any:
+        there = collection.filterBounds(ee.Geometry.Point(ee.List(row)))
+        time = "system:time_start"
+        return ee.List([there.size(), there.aggregate_min(time), there.aggregate_max(time)])
+
+    def ask(some: Points) -> list[Any]:
+        answers: Any = ee.List([list(point) for point in some]).map(span).getInfo()
+        return list(answers)
+
+    asked = [points[index] for index in chosen]
+    answers = planning_requests.request_each(asked, ask, size=_LOOKED_AT, cure=_CURE)
+    spans = [each for each in answers if None not in each]
+    most, first, last = max(spans, default=(0, 0, 0))
+    if most <= _SORTED:
+        return [whole]
+    last, width = max(each[2] for each in spans), (last - first) * _SORTED / most
+    starts = []
+    while width > 0 and last - width > first:
+        starts.append(math.floor(last - width))
+        width *= _WIDENING
+    return [*(_latest(collection.filterDate(start, _END_OF_TIME), is_paired=False) for start in starts), whole]
+
+
+def _described(latest: Callable[[Any], Any], describe: Callable[[Any], Any], row: Any) -> Any:
+    return latest(row).map(describe)
+
+
 def _identity(image: Any) -> dict[str, Any]:
     return {"index": image.get("system:index"), "time": image.get("system:time_start")}
 
 
-def _each(rows: _Rows, function: Callable[[Any], Any], size: int = POINTS_PER_REQUEST) -> Iterator[Any]:
-    """Yield the server's result for each point; a request has some hundred points."""
+def _each(
+    rows: _Rows,
+    steps: Sequence[Callable[[Any], Any]],
+    is_found: Callable[[Any], bool] = bool,
+    *,
+    size: int = POINTS_PER_REQUEST,
+) -> Iterator[Any]:
+    """Yield the server's result for each point; a request has some hundred points.
+
+    Args:
+        rows: the points, with their dates if they have any.
+        steps: server-side functions of a row. Each is called for the points for which those before found nothing.
+        is_found: whether a result ends the search of its point.
+        size: points of a request, at most.
+    """
 
     def ask(some: _Rows) -> list[Any]:
-        answers: Any = ee.List([list(row) for row in some]).map(function).getInfo()
-        return list(answers)
+        answers: list[Any] = [None] * len(some)
+        left: Sequence[int] = range(len(some))
+        for function in steps:
+            received: Any = ee.List([list(some[index]) for index in left]).map(function).getInfo()
+            for index, answer in zip(left, received, strict=True):
+                answers[index] = answer
+            left = [index for index in left if not is_found(answers[index])]
+            if not left:
+                break
+        return answers
 
-    return planning_requests.request_each(rows, ask, size=size)
+    return planning_requests.request_each(rows, ask, size=size, cure=_CURE)
 
 
 def snap_chip(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
@@ -220,17 +295,37 @@ def align_chip(placement: GridAlignment, native: Grid, point: tuple[float, float
     return snap_chip(base_grid, point, size)
 
 
+def fetch_coarsest_grid(images: ee.ImageCollection, band: str, native: Grid) -> Grid:
+    """Return a pixel grid with pixels as large as the largest of some images. One request.
+
+    Args:
+        images: of which the first thousand are compared; they all have the band.
+        band: name of the band.
+        native: its grid in the first image.
+    """
+
+    def measured(image: Any) -> Any:
+        return image.set(_SCALE, image.select([band]).projection().nominalScale())
+
+    compared = images.limit(_COMPARED).map(measured)
+    answer: Any = ee.List([compared.aggregate_first(_SCALE), compared.aggregate_max(_SCALE)]).getInfo()
+    first, coarsest = answer
+    a, b, c, d, e, f = native.transform
+    factor = coarsest / first
+    return replace(native, transform=(a * factor, b * factor, c, d * factor, e * factor, f))
+
+
 def chip_reaches(
     placement: GridAlignment, native: Grid, points: npt.NDArray[np.float64], size: tuple[int, int]
 ) -> npt.NDArray[np.float64]:
     """Return the distance from each chip's place to its farthest corner, in metres on the sphere, shape (n,).
 
     Two chips do not overlap if the distance of their places exceeds the sum of their reaches. Images of a collection
-    may be on other pixel grids than the first one, such as other UTM zones; their pixels are assumed to be as large.
+    may be on other pixel grids, such as other UTM zones; their pixels are assumed to be no larger.
 
     Args:
         placement: of the chips, resolved.
-        native: the grid of the first image.
+        native: the grid of an image, with the largest pixels of all images.
         points: longitudes and latitudes in degrees, (n, 2).
         size: width and height of a chip in pixels.
     """

@@ -24,6 +24,8 @@ _MOST_COUNTED = 1000  # chips whose images are counted by one request
 _MOST_IMAGES = 1_000_000
 _MOST_PIXELS = 1_000_000_000
 
+_CURE = "`start` and `end` that are nearer to each other, or smaller chips (`size`)"
+
 
 @dataclass(frozen=True, slots=True)
 class ClearSource:
@@ -67,7 +69,9 @@ def fetch_candidates(
         count * grid.width * grid.height / _PIXELS
         for grid, count in zip(grids, _count_images(source, chips), strict=True)
     ]
-    return planning_requests.request_each(chips, partial(_ask, source), size=_MOST_CHIPS, costs=costs, noun="chips")
+    return planning_requests.request_each(
+        chips, partial(_ask, source), size=_MOST_CHIPS, costs=costs, noun="chips", cure=_CURE
+    )
 
 
 def _count_images(source: ClearSource, chips: Sequence[tuple[Grid, TimeWindow]]) -> list[int]:
@@ -77,9 +81,9 @@ def _count_images(source: ClearSource, chips: Sequence[tuple[Grid, TimeWindow]])
         counts: Any = ee.List(_rows(some)).map(lambda row: _images(source, row).size()).getInfo()
         return list(counts)
 
-    return (
-        [1] if len(chips) == 1 else list(planning_requests.request_each(chips, ask, size=_MOST_COUNTED, noun="chips"))
-    )
+    if len(chips) == 1:
+        return [1]
+    return list(planning_requests.request_each(chips, ask, size=_MOST_COUNTED, noun="chips", cure=_CURE))
 
 
 def _ask(source: ClearSource, chips: Sequence[tuple[Grid, TimeWindow]]) -> list[tuple[Candidate, ...]]:

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import ee
+import numpy as np
+import numpy.typing as npt
+import shapely
 
 from eechips.datasets import Kind
 from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata
-from eechips.planning.band_selection import BandSelection
+from eechips.planning.band_selection import TYPE_NAMES, BandSelection
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.date_matching import DateMatch
 from eechips.planning.image_filters import PropertyFilter
@@ -24,7 +27,6 @@ from eechips.recipe.template import Template
 
 _INSET = 0.25  # of a pixel: margin of the interior of a grid, which excludes neighbouring pixels
 _GAP = "eechips_gap"  # a property that images have while they are sorted
-_TYPE_NAMES = {"float32": "float", "float64": "double"}  # of `ee.Image.cast`; whole types have numpy's names
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class LayerImages:
         end: last day, exclusive; None for no bound.
         selection: the bands of the chips.
         mask: of clouds, applied to every image; None for none.
-        dtype: numpy name of the type of all bands, float32 or float64; None to keep their types.
+        dtype: numpy name of the type to which all bands are converted; None to keep their types.
         types: numpy names of the types of the bands, for an image without a valid pixel; empty if unknown.
         tests: conditions on properties that the images meet.
     """
@@ -60,8 +62,8 @@ class LayerImages:
 
     @property
     def has_stored_pixels(self) -> bool:
-        """Return whether the bands are stored bands of the dataset, neither computed nor masked."""
-        return self.mask is None and self.selection.is_stored
+        """Return whether the bands are stored bands of the dataset, neither computed, masked nor converted."""
+        return self.mask is None and self.dtype is None and self.selection.is_stored
 
     def mosaic(self, images: ee.ImageCollection, *others: ee.Image) -> ee.Image:
         """Return a mosaic of images, the last on top.
@@ -104,7 +106,7 @@ class LayerImages:
         names = list(self.bands)
         none: ee.Image = ee.Image.constant([0] * len(names)).rename(names).updateMask(0)
         if self.types:
-            types = [_TYPE_NAMES.get(dtype, dtype) for dtype in self.types]
+            types = [TYPE_NAMES.get(dtype, dtype) for dtype in self.types]
             none = none.cast(dict(zip(names, types, strict=True)), names)
         return self._cast(none)
 
@@ -112,7 +114,7 @@ class LayerImages:
         """Convert all bands to :attr:`dtype`."""
         if self.dtype is None:
             return image
-        cast: ee.Image = image.toFloat() if self.dtype == "float32" else image.toDouble()
+        cast: ee.Image = getattr(image, f"to{TYPE_NAMES.get(self.dtype, self.dtype).capitalize()}")()
         return cast
 
 
@@ -215,6 +217,17 @@ def chip_reach(grid: Grid) -> float:
 def box_around(coordinates: Sequence[float], reach: float) -> ee.Geometry:
     """Return a box around a place."""
     box: ee.Geometry = ee.Geometry.Point(list(coordinates)).buffer(reach).bounds()
+    return box
+
+
+def box_around_all(shapes: npt.NDArray[np.object_]) -> ee.Geometry | None:
+    """Return the box of longitudes and latitudes around geometries; None if they may cross 180 degrees."""
+    west, south, east, north = shapely.total_bounds(shapes).tolist()
+    if east - west > 180.0:
+        return None
+    if west == east or south == north:
+        west, south, east, north = west - 1e-6, south - 1e-6, east + 1e-6, north + 1e-6
+    box: ee.Geometry = ee.Geometry.Rectangle([west, south, east, north], None, False)
     return box
 
 

@@ -152,6 +152,11 @@ class PropertyFilter:
         return cls(name, sign, tuple(values))
 
 
+def unit_tests(unit: Mapping[str, Any]) -> tuple[PropertyFilter, ...]:
+    """Return the conditions on images that a unit of a plan has."""
+    return tuple(map(PropertyFilter.from_json, unit.get("where", ())))
+
+
 def parse_condition(text: str) -> PropertyCondition:
     """Parse a condition. No part of it is evaluated as code.
 

@@ -83,7 +83,8 @@ def fetch_first_scene(collection: ee.ImageCollection, dataset: str, band: str) -
 
 
 def _features(collection: ee.ImageCollection, describe: Any) -> Iterator[dict[str, Any]]:
-    return planning_requests.fetch_features(ee.FeatureCollection(collection.map(describe)), noun="images")
+    cure = "`start` and `end` that are nearer to each other, or a smaller region (`roi`)"
+    return planning_requests.fetch_features(ee.FeatureCollection(collection.map(describe)), noun="images", cure=cure)
 
 
 def _scene(about: dict[str, Any], dataset: str) -> Scene:

@@ -17,6 +17,8 @@ from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.geo.polygons import wrap_longitudes
 from eechips.planning import asset_metadata, planning_requests
+from eechips.planning.band_selection import TYPE_NAMES
+from eechips.planning.image_filters import PropertyFilter
 from eechips.planning.projection import project, unproject
 
 POINTS_PER_REQUEST = 2_000
@@ -70,6 +72,8 @@ class MapBand:
         dtype: numpy name of the type of its values.
         grid: native pixel grid of the first image in the region; its size is ignored.
         within: another map; pixels count only where it is valid and not zero. None for all pixels.
+        tests: conditions that images of a collection have the band; empty if all have it.
+        is_cast: whether the band's type differs between images, so that it is converted to ``dtype``.
     """
 
     name: MapName
@@ -77,13 +81,18 @@ class MapBand:
     dtype: str
     grid: Grid
     within: MapBand | None = None
+    tests: tuple[PropertyFilter, ...] = ()
+    is_cast: bool = False
 
     def image(self) -> ee.Image:
         """Return the band as an image."""
         if self.kind == "image":
             selected: ee.Image = ee.Image(self.name.id).select([self.name.band])
         else:
-            images = asset_metadata.filter_images(self.name.id, self.kind).select([self.name.band])
+            images = asset_metadata.filter_images(self.name.id, self.kind, tests=self.tests).select([self.name.band])
+            if self.is_cast:
+                kind = TYPE_NAMES.get(self.dtype, self.dtype)
+                images = images.map(lambda image: image.cast({self.name.band: kind}, [self.name.band]))
             selected = images.sort("system:time_start").mosaic()
         return selected if self.within is None else selected.updateMask(self.within.image().neq(0))
 
@@ -104,7 +113,8 @@ class MapBand:
 
     def values(self, points: Sequence[tuple[float, float]]) -> list[float | None]:
         """Return the values of the pixels under points; None where they are masked or the map has no pixel."""
-        return list(planning_requests.request_each(points, self._ask, size=POINTS_PER_REQUEST))
+        cure = f"a map that is simpler than {self.name}, or a smaller region (`roi`)"
+        return list(planning_requests.request_each(points, self._ask, size=POINTS_PER_REQUEST, cure=cure))
 
     def counts(self, points: Sequence[tuple[float, float]]) -> list[bool]:
         """Return for each point whether its pixel is valid and not zero."""
@@ -144,12 +154,14 @@ def fetch_map(option: str, name: MapName, region: ee.Geometry | None) -> MapBand
         UsageError: if it has several bands and none is named, or no image in the region.
     """
     known = datasets.find_dataset(name.id)
-    about = asset_metadata.fetch_metadata(name.id, known.kind if known else None, region)
+    needed = () if name.band is None else (name.band,)
+    about = asset_metadata.fetch_metadata(name.id, known.kind if known else None, region, needed=needed)
     if name.band is None and len(about.bands) > 1:
         there = ", ".join(band.name for band in about.bands[:12])
         raise UsageError(f"{option} {name.id}: say which band, as {name.id}:{about.bands[0].name}; there are {there}")
     band = about.select([name.band])[0] if name.band else about.bands[0]
-    return MapBand(MapName(about.id, band.name), about.kind, band.dtype, band.grid)
+    is_cast = band.name in dict(about.casts)
+    return MapBand(MapName(about.id, band.name), about.kind, band.dtype, band.grid, tests=about.tests, is_cast=is_cast)
 
 
 def is_class(value: float) -> bool:

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from eechips.client import retry
 from eechips.client.congestion import USUAL
-from eechips.errors import ResponseTimeoutError
+from eechips.client.error_classification import classify_exception, classify_response
+from eechips.errors import RequestError, ResponseTimeoutError, TooLargeError
 from eechips.parallel_map import parallel_map
 from eechips.text import format_duration
 
@@ -31,12 +33,15 @@ _log = logging.getLogger(__name__)
 _LOCAL_HINT = re.compile(r"(The demo planet|This local Earth Engine) .*", re.DOTALL)
 _NOT_FOUND = re.compile(r"\bnot found\b|\bdoes not exist\b", re.IGNORECASE)
 
-# Messages of the service for computations that exceed a limit; smaller computations may succeed.
-_TOO_LARGE = re.compile(r"memory limit exceeded|computation timed out|payload size exceeds|too large", re.IGNORECASE)
+# "Geometry.simplify: Geometry has too many edges (9180789 > 2000000)."
+# https://github.com/Blue-Ventures-Conservation/GEM/issues/36
+_MANY_EDGES = "has too many edges"
 
 # The service's own default; the reference does not name a greatest page.
 # https://developers.google.com/earth-engine/reference/rest/v1/projects.table/computeFeatures
 PAGE_SIZE = 1000
+
+_SHRINK = 8  # factor by which a page shrinks if it is too large: 1000, 125, 15, 1
 
 
 def fetch_features(
@@ -44,37 +49,69 @@ def fetch_features(
     page_size: int = PAGE_SIZE,
     *,
     noun: str = "features",
+    cure: str,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[dict[str, Any]]:
     """Yield all features of a computed collection as GeoJSON, page by page.
 
-    Slow listings log the count so far; the total is unknown before the last page.
+    If a page is too large for the service, or takes too long, the listing begins again with smaller pages, without the
+    features that it had: a page token is valid only with the page size that it was made for
+    (https://google.aip.dev/158: "all other parameters … must match"). Slow listings log the count so far; the total is
+    unknown before the last page.
 
     Args:
         collection: to compute; unlike with ``getInfo``, it may have more than 5,000 elements.
         page_size: features per request, at most.
-        noun: what the features are, for the log.
+        noun: what the features are, for the log and for errors.
+        cure: what the user can do if the service refuses even a page of one feature.
         clock: seconds, monotonic.
 
     Raises:
-        ee.EEException: if a request fails.
+        TooLargeError: if a page of one feature is too large.
+        ee.EEException: if a request fails for another reason.
+    """
+    import ee
+
+    noticed, count = clock(), 0
+    while True:
+        position = 0
+        try:
+            for found in compute_pages(collection, page_size):
+                if count and clock() - noticed >= _NOTICE_SECONDS:
+                    noticed = clock()
+                    _log.info("Planning: %s %s so far", f"{count:,}", noun)
+                fresh = found[max(count - position, 0) :]
+                position, count = position + len(found), count + len(fresh)
+                yield from fresh
+        except (ee.EEException, RequestError) as error:
+            if not is_too_large(error):
+                raise
+            if page_size == 1:
+                raise refusal(error, noun, cure) from error
+            page_size = max(page_size // _SHRINK, 1)
+        else:
+            return
+
+
+def compute_pages(collection: ee.FeatureCollection, page_size: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield the features of a computed collection as GeoJSON, a list for each page.
+
+    Args:
+        collection: to compute.
+        page_size: features per request, at most.
+
+    Raises:
+        ee.EEException, RequestError: if a request fails.
     """
     import ee
 
     parameters: dict[str, Any] = {"expression": collection, "pageSize": page_size}
-    noticed, count = clock(), 0
     while True:
         page = ee.data.computeFeatures(parameters)
-        found = page.get("features", ())
-        yield from found
-        token = page.get("nextPageToken")
-        if not token:
+        yield list(page.get("features", ()))
+        if not page.get("nextPageToken"):
             return
-        count += len(found)
-        if clock() - noticed >= _NOTICE_SECONDS:
-            noticed = clock()
-            _log.info("Planning: %s %s so far", f"{count:,}", noun)
-        parameters["pageToken"] = token
+        parameters["pageToken"] = page["nextPageToken"]
 
 
 def request_each(
@@ -84,6 +121,7 @@ def request_each(
     size: int,
     costs: Sequence[float] | None = None,
     noun: str = "points",
+    cure: str = "fewer of them",
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[R]:
     """Send requests for many items, several items a request, and several requests at once.
@@ -96,21 +134,28 @@ def request_each(
         ask: sends one request for some items and returns a result for each; called by several threads.
         size: items in one request, at most.
         costs: share of a request that each item takes; None if only their number counts.
-        noun: what the items are, for the log.
+        noun: what the items are, for the log and for errors.
+        cure: what the user can do if the service refuses even a request for one item.
         clock: seconds, monotonic.
 
     Yields:
         The results, in the order of the items. Only a few requests are sent before their results are consumed.
 
     Raises:
-        ee.EEException: if a request fails for another reason than its size, or is too large even for a single item.
+        TooLargeError: if a request is too large even for a single item.
+        ee.EEException: if a request fails for another reason.
     """
+
+    def answer(batch: Sequence[T]) -> list[R]:
+        with retry.splitting():
+            return _ask_in_parts(batch, ask, noun, cure)
+
     batches = list(_batches(items, size, costs))
     if len(batches) <= 1:
-        answered = iter([_ask_in_parts(batch, ask) for batch in batches])
+        answered = iter([answer(batch) for batch in batches])
     else:
         context = contextvars.copy_context()  # each thread gets a copy, with the planner's cached responses
-        answered = parallel_map(lambda batch: context.copy().run(_ask_in_parts, batch, ask), batches, PARALLEL_REQUESTS)
+        answered = parallel_map(lambda batch: context.copy().run(answer, batch), batches, PARALLEL_REQUESTS)
     began = noticed = clock()
     count = 0
     for answers in answered:
@@ -138,17 +183,32 @@ def _batches(items: Sequence[T], size: int, costs: Sequence[float] | None) -> It
         yield items[first:]
 
 
-def _ask_in_parts(items: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
+def _ask_in_parts(items: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]], noun: str, cure: str) -> list[R]:
     """Request some items; in halves if the request is too large for the service, or takes too long."""
     import ee
 
     try:
         return list(ask(items))
-    except (ee.EEException, ResponseTimeoutError) as error:
-        if len(items) == 1 or not (isinstance(error, ResponseTimeoutError) or is_too_large(error)):
+    except (ee.EEException, RequestError) as error:
+        if not is_too_large(error):
             raise
+        if len(items) == 1:
+            raise refusal(error, noun, cure) from error
     half = len(items) // 2
-    return [*_ask_in_parts(items[:half], ask), *_ask_in_parts(items[half:], ask)]
+    return [*_ask_in_parts(items[:half], ask, noun, cure), *_ask_in_parts(items[half:], ask, noun, cure)]
+
+
+def refusal(error: Exception, noun: str, cure: str) -> TooLargeError:
+    """Make the error of a planning request that cannot be divided further.
+
+    Args:
+        error: what the service says.
+        noun: what the request is about, in the plural.
+        cure: what the user can do, a clause.
+    """
+    status = getattr(classify_exception(error), "status", None)
+    said = " ".join(str(error).split())
+    return TooLargeError(f"{said} Even a request for one of the {noun} is too much. What helps: {cure}.", status=status)
 
 
 def is_not_found(error: ee.EEException) -> bool:
@@ -162,6 +222,12 @@ def local_hint(error: ee.EEException) -> str:
     return match[0] if match else ""
 
 
-def is_too_large(error: ee.EEException) -> bool:
-    """Return whether an error says that a request was too large."""
-    return bool(_TOO_LARGE.search(str(error)))
+def is_too_large(error: Exception) -> bool:
+    """Return whether an error says that a request was too large or took too long: a smaller one may succeed."""
+    found = classify_exception(error) or classify_response(400, str(error))
+    return isinstance(found, (TooLargeError, ResponseTimeoutError))
+
+
+def has_many_edges(error: Exception) -> bool:
+    """Return whether an error says that a geometry has more edges than the service takes, before any operation."""
+    return _MANY_EDGES in str(error)

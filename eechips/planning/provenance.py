@@ -61,7 +61,8 @@ def find_contributors(images: LayerImages, chips: Sequence[ChipFootprint]) -> It
     """
     size = max((chip.grid.width * chip.grid.height for chip in chips), default=1)
     step = max(1, min(_MOST_CHIPS, _PIXELS // size))
-    return planning_requests.request_each(chips, partial(_ask, images), size=step, noun="chips")
+    cure = "a run without `provenance`, or `start` and `end` that are nearer to each other"
+    return planning_requests.request_each(chips, partial(_ask, images), size=step, noun="chips", cure=cure)
 
 
 def _ask(images: LayerImages, chips: Sequence[ChipFootprint]) -> list[tuple[Contributor, ...]]:

@@ -20,7 +20,7 @@ LEAST = 16
 """Minimum regions of a batch. A request for fewer costs as much as one request for each region; in larger batches
 regions share the cost of an image (benchmarks/region_batches.py)."""
 
-_BYTES_PER_VERTEX, _BYTES_PER_REGION = 40, 200  # of a request's body
+_BYTES_PER_VERTEX, _BYTES_PER_REGION = 30, 200  # of a request's body
 _LOOKED_AT = 16  # regions whose images are counted
 _MARGIN = 1000  # metres: approximate extents of images are enough
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
+from eechips.geo.polygons import list_polygons
 from eechips.geo.vectors import read_vectors
 from eechips.hashes import hash_file
 from eechips.planning import planning_requests
@@ -27,8 +29,16 @@ _NUMBER = r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*"
 _BOX = re.compile(rf"{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
 _SELECTION = re.compile(r"(?P<asset>[\w./-]+/[\w./-]+):(?P<field>[^=:]+)=(?P<value>.+)")
 
-# A request may have 10,485,760 bytes (Earth Engine quotas); a vertex takes some 40 bytes of an expression.
-_MOST_VERTICES = 200_000
+# A request may have 10,485,760 bytes (https://developers.google.com/earth-engine/guides/usage), of which this many are
+# for a region; the rest is for the expression around it, such as 5,000 points. A vertex takes at most 30 bytes.
+_MOST_BYTES = 10_000_000
+_BYTES_PER_VERTEX = 30
+
+# 1e-7 degrees are 11 mm, a tenth of the margin within which Earth Engine compares geometries (0.1 m).
+_DIGITS = 7
+
+_METRES = 111_320.0  # metres of a degree of latitude, or of the equator
+_TOLERANCES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # metres that a message proposes
 
 _log = logging.getLogger(__name__)
 _WIDE = 180.0  # degrees: wider regions may be meant to cross the antimeridian
@@ -155,7 +165,7 @@ def parse_region(text: str | Path, *, repairs: bool = False) -> Region:
         repairs: repair invalid polygons of a file.
 
     Raises:
-        RegionError: if the text is not a region, or the file cannot be used.
+        RegionError: if the text is not a region, or the file cannot be used, or has more vertices than a request takes.
     """
     if isinstance(text, str):
         if _BOX.fullmatch(text):
@@ -170,7 +180,9 @@ def parse_region(text: str | Path, *, repairs: bool = False) -> Region:
     if vectors.repaired:
         _log.warning("%s", vectors.repaired)
     warn_of_wide(vectors.geometries, range(1, len(vectors.geometries) + 1))
-    return FileRegion(path, shapely.union_all(vectors.geometries), hash_file(path), is_repaired=bool(vectors.repaired))
+    union = shapely.union_all(vectors.geometries)
+    check_size(union, str(path))
+    return FileRegion(path, union, hash_file(path), is_repaired=bool(vectors.repaired))
 
 
 def warn_of_wide(geometries: npt.NDArray[np.object_] | None, names: Sequence[object]) -> None:
@@ -218,18 +230,63 @@ def parse_box(text: str) -> BoxRegion:
 def planar_geometry(polygon: BaseGeometry) -> ee.Geometry:
     """Return a polygon as a geometry of Earth Engine whose edges are straight in longitude and latitude, not geodesic.
 
+    Coordinates are rounded to 1e-7 degrees, 11 mm.
+
     Raises:
-        RegionError: if it has more vertices than fit into a request.
+        RegionError: if it has more bytes than fit into a request; see :func:`check_size`.
     """
     import ee
 
-    vertices = int(shapely.get_num_coordinates(polygon))
-    if vertices > _MOST_VERTICES:
-        raise RegionError(
-            f"the region has {vertices:,} vertices and a request carries {_MOST_VERTICES:,} at most: simplify it"
-        )
-    geometry: ee.Geometry = ee.Geometry(shapely.geometry.mapping(polygon), None, False)
+    from eechips.planning.constant_value import ConstantValue
+
+    check_size(polygon)
+    shape = _rounded(polygon)
+    constructor = ee.ApiFunction.lookup(f"GeometryConstructors.{shape.geom_type}")
+    coordinates = ConstantValue(shapely.geometry.mapping(shape)["coordinates"])
+    geometry: ee.Geometry = ee.Geometry(ee.ComputedObject(constructor, {"coordinates": coordinates, "geodesic": False}))
     return geometry
+
+
+def check_size(polygon: BaseGeometry, name: str = "the region") -> None:
+    """Check that a polygon fits into a request.
+
+    Args:
+        polygon: in longitude and latitude.
+        name: of the region, for the message.
+
+    Raises:
+        RegionError: if it does not; the message has the tolerance within which it can be simplified.
+    """
+    vertices = int(shapely.get_num_coordinates(polygon))
+    if vertices * _BYTES_PER_VERTEX <= _MOST_BYTES or (size := _count_bytes(polygon)) <= _MOST_BYTES:
+        return
+    cure = "divide it into several regions"
+    for tolerance in _TOLERANCES:
+        simpler = shapely.simplify(polygon, tolerance / _METRES)
+        if _count_bytes(simpler) <= _MOST_BYTES:
+            left = int(shapely.get_num_coordinates(simpler))
+            cure = f"simplify it within {tolerance:,} m, which leaves {left:,} vertices, or {cure}"
+            break
+    raise RegionError(
+        f"{name} has {vertices:,} vertices, {size / 1e6:.1f} MB in a request, and a request takes"
+        f" {_MOST_BYTES / 1e6:.0f} MB: {cure}"
+    )
+
+
+def _count_bytes(polygon: BaseGeometry) -> int:
+    """Return the bytes of a polygon in the body of a request."""
+    return len(json.dumps(shapely.geometry.mapping(_rounded(polygon))["coordinates"]))
+
+
+def _rounded(polygon: BaseGeometry) -> BaseGeometry:
+    """Return a polygon with rounded coordinates; unchanged if it is too small for that."""
+    rounded = shapely.transform(polygon, lambda points: np.round(points, _DIGITS))
+    if rounded.is_valid:
+        rounded = shapely.remove_repeated_points(rounded)
+    else:  # parts of it touch after rounding
+        rounded = shapely.set_precision(polygon, 10.0**-_DIGITS)
+    parts = list_polygons(polygon if rounded.is_empty else rounded)
+    return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
 
 
 def fetch_fields(asset: str) -> list[str]:

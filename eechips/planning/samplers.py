@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import ee
 import numpy as np
 import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.geo.polygons import EARTH_RADIUS, list_polygons, mean_width, spherical_area, wrap_at_antimeridian
-from eechips.planning import planning_requests
-from eechips.planning.regions import fetch_fields
-from eechips.suggestion import describe_choices
+from eechips.geo.polygons import EARTH_RADIUS, list_polygons, spherical_area, wrap_at_antimeridian
 
 DIGITS = 7
 """Decimals of a point's longitude and latitude: 1e-7 degrees is about a centimetre."""
 
 _CELL = (np.radians(10.0**-DIGITS) * EARTH_RADIUS) ** 2  # square metres in which all places round to one point
 
-# By default, Earth Engine compares geometries within 0.1 m (Filter.intersects, maxError): a stratum whose overlap
-# with the region is narrower, on average, only touches it.
-_LEAST_WIDTH = 0.1
-
-# Error margin in metres of intersections on the server.
-_MAX_ERROR = 1.0
-
 # Boxes are subdivided until the polygons fill this share of them, or there are so many that misses are cheaper.
 _FILL = 0.5
 _MOST_BOXES = 4096
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,53 +38,6 @@ class Stratum:
     id: int | float | str
     name: str
     geometry: BaseGeometry
-
-
-def fetch_strata(region: ee.Geometry, table: str, id_field: str, name_field: str) -> list[Stratum]:
-    """Fetch the features of a table that meet a region, clipped to it, as strata.
-
-    Features with the same id are one stratum, since RESOLVE splits its largest ecoregions. Strata that only touch the
-    region (whose overlap is narrower than 0.1 m on average) are dropped and logged.
-
-    Args:
-        region: to draw points in.
-        table: id of a table of polygons.
-        id_field: column that identifies strata.
-        name_field: column with their names; may be ``id_field``.
-
-    Returns:
-        Strata, sorted by id.
-
-    Raises:
-        RegionError: if the table or a field does not exist, or no feature meets the region.
-    """
-    fields = fetch_fields(table)
-    for field in (id_field, name_field):
-        if field not in fields:
-            raise RegionError(f"{table} has no field {field!r}; {describe_choices(field, fields)}")
-
-    def cut(feature: Any) -> Any:
-        return ee.Feature(feature).intersection(region, _MAX_ERROR)
-
-    inside = ee.FeatureCollection(table).filterBounds(region).map(cut)
-    inside = inside.select(list(dict.fromkeys([id_field, name_field])))
-    parts: dict[int | float | str, list[BaseGeometry]] = {}
-    names: dict[int | float | str, str] = {}
-    for feature in planning_requests.fetch_features(inside):
-        properties = feature["properties"]
-        if properties.get(id_field) is None or feature.get("geometry") is None:
-            continue
-        key = _whole(properties[id_field])
-        names.setdefault(key, str(properties.get(name_field, key)))
-        parts.setdefault(key, []).append(valid_polygons(shapely.geometry.shape(feature["geometry"])))
-    strata = [Stratum(key, names[key], shapely.union_all(parts[key])) for key in sorted(parts, key=_order)]
-    kept = [stratum for stratum in strata if mean_width(stratum.geometry) >= _LEAST_WIDTH]
-    for stratum in strata:
-        if stratum not in kept:
-            _log.warning("%s (%s) only touches the region: no points are drawn there", stratum.name, stratum.id)
-    if not kept:
-        raise RegionError(f"nothing of {table} lies in the region")
-    return kept
 
 
 def draw_points(geometry: BaseGeometry, count: int, seed: int, key: int | float | str) -> npt.NDArray[np.float64]:
@@ -139,7 +77,6 @@ class PointStream:
         self._uniforms = _Uniforms(seed, key)
         self._known: set[tuple[float, float]] = set()
         self._order: list[tuple[float, float]] = []
-        shapely.prepare(geometry)
 
     def points(self, start: int, stop: int) -> list[tuple[float, float]]:
         """Return the points from ``start`` to before ``stop``: longitudes and latitudes in degrees.
@@ -149,6 +86,7 @@ class PointStream:
         """
         if self._room < stop:
             raise RegionError(f"{self._key} is too small inside the region for {stop:,} different points")
+        shapely.prepare(self._geometry)
         while len(self._order) < stop:
             lon, lat = _candidates(self._boxes, self._uniforms, 4 * (stop - len(self._order)) + 64)
             inside = shapely.contains_xy(self._geometry, lon, lat)
@@ -156,6 +94,9 @@ class PointStream:
                 if point not in self._known:
                     self._known.add(point)
                     self._order.append(point)
+        shapely.destroy_prepared(
+            self._geometry
+        )  # whose index is several times larger: outlines have a million vertices
         return self._order[start:stop]
 
 
@@ -200,16 +141,18 @@ def _cover(geometry: BaseGeometry) -> npt.NDArray[np.float64]:
     whole: list[npt.NDArray[np.float64]] = []
     mixed = np.array([[-180.0, -90.0, 180.0, 90.0]])
     while len(mixed) and len(mixed) <= _MOST_BOXES // 4 and _box_area(np.vstack([*whole, mixed])) > wanted:
-        quarters = _quarter(mixed)
+        quarters = quarter(mixed)
         shapes = shapely.box(*quarters.T)
         meets = shapely.intersects(geometry, shapes)
         inside = shapely.contains_properly(geometry, shapes)
         whole.append(quarters[inside])
         mixed = quarters[meets & ~inside]
+    shapely.destroy_prepared(geometry)
     return np.vstack([*whole, mixed])
 
 
-def _quarter(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def quarter(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the quarters of boxes (n, 4: west, south, east, north): shape (4 n, 4)."""
     west, south, east, north = boxes.T
     middle, centre = (west + east) / 2, (south + north) / 2
     quarters = [
@@ -228,18 +171,9 @@ def _box_area(boxes: npt.NDArray[np.float64]) -> float:
 
 def valid_polygons(geometry: BaseGeometry) -> BaseGeometry:
     """Return the polygons of a geometry, made valid and wrapped to -180 to 180."""
-    valid = geometry if geometry.is_valid else shapely.make_valid(geometry)
-    return wrap_at_antimeridian(shapely.union_all(list_polygons(valid)))
-
-
-def _whole(value: float | str) -> int | float | str:
-    """Return an id that is a whole number as an integer, also if the table stores it as a float."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _order(key: int | float | str) -> tuple[bool, int | float | str]:
-    """Return a sort key: numbers first, by value, then text."""
-    return isinstance(key, str), key
+    if geometry.is_valid and geometry.geom_type in ("Polygon", "MultiPolygon"):
+        return wrap_at_antimeridian(geometry)
+    return wrap_at_antimeridian(shapely.union_all(list_polygons(shapely.make_valid(geometry))))
 
 
 def interleave(strata: Sequence[Stratum], count: int, seed: int) -> list[tuple[Stratum, tuple[float, float]]]:

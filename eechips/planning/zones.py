@@ -18,7 +18,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
-from eechips.planning.regions import BoxRegion, fetch_fields, warn_of_wide
+from eechips.planning.regions import BoxRegion, check_size, fetch_fields, warn_of_wide
 from eechips.suggestion import describe_choices
 
 Floats = npt.NDArray[np.float64]
@@ -27,6 +27,8 @@ _METRES = 111_320.0  # metres of a degree of latitude, or of the equator
 _MARGIN = 100  # metres: error of boxes and areas from the server, which need not be exact
 
 _IDS_PER_REQUEST = 1000
+
+_CURE = "a table with simpler outlines, or the regions as a file (`regions`)"
 
 _MOST_FIELDS = 12  # regions that a message names
 
@@ -80,7 +82,8 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
         repairs: repair invalid polygons.
 
     Raises:
-        RegionError: if the file or the column cannot be used, or there is no region.
+        RegionError: if the file or the column cannot be used, there is no region, or one has more vertices than a
+            request takes.
     """
     read = read_vectors(path, repairs=repairs)
     if read.repaired:
@@ -108,17 +111,19 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
         for indices in parts.values()
     ]
     shapes = np.array(geometries, dtype=object)
-    found = Zones(list(parts), shapes)
+    regions = list(parts)
     if box is not None:
         keeps = shapely.intersects(shapes, box.polygon())
-        found = Zones([region for region, keep in zip(parts, keeps, strict=True) if keep], shapes[keeps])
-    _refuse_none(len(found), path, box)
-    warn_of_wide(found.geometries, found.ids)
-    _log.info("%s in %s", _regions(len(found)), path)
+        regions, shapes = [region for region, keep in zip(regions, keeps, strict=True) if keep], shapes[keeps]
+    _refuse_none(len(regions), path, box)
+    for region, shape in zip(regions, shapes, strict=True):
+        check_size(shape, f"{path}: region {region}")
+    warn_of_wide(shapes, regions)
+    _log.info("%s in %s", _regions(len(regions)), path)
     if id_field is None:
         there = f": {', '.join(fields[:_MOST_FIELDS])}" if fields else ""
         _log.info("Regions are numbered from 1 in the file's order; `id_field` names a column with ids%s", there)
-    return found
+    return Zones(regions, shapes)
 
 
 def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) -> Zones:
@@ -177,7 +182,10 @@ def fetch_zone_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool
     index = {region: number for number, region in enumerate(zones.ids)}
     bounds = np.tile([np.inf, np.inf, -np.inf, -np.inf], (len(zones), 1))
     areas = np.zeros(len(zones))
-    pages = (planning_requests.fetch_features(ee.FeatureCollection(part.map(describe))) for part in tables or [table])
+    pages = (
+        planning_requests.fetch_features(ee.FeatureCollection(part.map(describe)), noun="regions", cure=_CURE)
+        for part in tables or [table]
+    )
     for feature in chain.from_iterable(pages):
         found = feature["properties"]
         number = index.get(found.get("id"))

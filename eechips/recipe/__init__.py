@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from eechips.recipe.code_errors import CodeErrors
 from eechips.recipe.protocol import (
+    PlanPreview,
     Recipe,
     RecipeTraits,
     Redraw,
@@ -51,6 +52,7 @@ __all__ = [
     "Frame",
     "FrameStack",
     "NoData",
+    "PlanPreview",
     "Recipe",
     "RecipeTraits",
     "Redraw",

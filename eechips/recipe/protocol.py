@@ -7,7 +7,7 @@ optional methods are the ``Supports…`` protocols. Nothing else of a recipe is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,18 +119,30 @@ class SupportsInputs(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class PlanPreview:
+    """Size of a plan that is not complete.
+
+    Attributes:
+        points: longitude and latitude of all units of the plan.
+        units: the first units; requests are sent while they are taken.
+        batch: units that are planned by the same requests, at most.
+    """
+
+    points: Sequence[tuple[float, float]]
+    units: Iterator[Unit]
+    batch: int
+
+
 @runtime_checkable
 class SupportsPreview(Protocol):
     """A recipe that knows the size of its plan before it sends requests for every unit."""
 
-    def preview_units(self, count: int) -> tuple[int, Sequence[Unit]]:
-        """Plan the first units only.
+    def preview_units(self, count: int) -> PlanPreview:
+        """Choose the units, and plan the first ones only; again the same units if they were chosen before.
 
         Args:
-            count: number of units.
-
-        Returns:
-            The number of units of the whole plan, and the first ``count`` of them.
+            count: number of units to plan.
         """
 
 

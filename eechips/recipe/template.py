@@ -35,7 +35,7 @@ class Template:
     Example:
         >>> def scene(corners):
         ...     box = ee.Geometry.Rectangle(corners, None, False)
-        ...     return ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(box).mosaic()
+        ...     return ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(box).filterDate("2015", "2030").mosaic()
         >>> def get_result(index, unit):
         ...     return Chip(Template(scene, values={"corners": unit["bounds"]}), grid=Grid.from_json(unit["grid"]))
     """

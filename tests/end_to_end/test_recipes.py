@@ -62,8 +62,8 @@ def test_naip_chips_equals_sample(demo_server: Server, tmp_path: Path) -> None:
         quiet=True,
         out=tmp_path / "verb",
     )
-    # The command also plans where the pixels lie, and names the latest image.
-    further = {"grid", "latest", "date"}
+    # The command also plans where the pixels lie, names the latest image, and says which bands images must have.
+    further = {"grid", "latest", "date", "where"}
     assert [{k: v for k, v in unit.items() if k not in further} for unit in verb.units["unit"]] == units
     first, second = (run.path / run.units["file"].iloc[0] for run in (made, verb))
     with Image.open(first) as left, Image.open(second) as right:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from eechips.client.error_classification import raising_recipe_errors
-from eechips.engine.breaker import ALIKE_LIMIT, MOST_ALIKE, PATIENCE, REFUSED_LIMIT, Breaker
+from eechips.client.error_classification import classify_response, raising_recipe_errors
+from eechips.engine.breaker import ALIKE_LIMIT, PATIENCE, REFUSED_LIMIT, Breaker
 from eechips.engine.outcome import Outcome
 from eechips.engine.outcome_records import failed
 from eechips.errors import (
@@ -137,29 +137,78 @@ def recipe_error() -> RecipeError:
         return error
 
 
-def test_units_that_raise_at_once_do_not_stop_a_run_whose_others_wait_for_the_service() -> None:
-    """Of 40 units every second one raises, and ends before any other."""
-    breaker = Breaker()
-    for position in range(40):
+@pytest.mark.parametrize(("slots", "share"), [(40, 2), (1000, 2), (40, 5), (1000, 5)])
+def test_units_that_raise_at_once_do_not_stop_a_run_whose_others_wait_for_the_service(slots: int, share: int) -> None:
+    """One unit of so many waits, the others raise and end at once, until all slots have units that wait."""
+    breaker, error = Breaker(), recipe_error()
+    for position in range(slots * share):
         breaker.begin(unit(position))
-    error = recipe_error()
-    assert all(failing(breaker, error, 1, position) is None for position in range(1, 40, 2))
+        if position % share:
+            assert failing(breaker, error, 1, position) is None
     succeed(breaker, 0)
-    assert failing(breaker, error, 2 * MOST_ALIKE, 100) is None
+    assert failing(breaker, error, 20 * slots, slots * share) is None
 
 
-def test_the_first_units_stop_the_run_when_the_last_of_them_has_failed() -> None:
-    breaker = Breaker()
+def test_the_first_units_stop_the_run_when_enough_have_failed() -> None:
+    """Units of 40 slots end in another order than they started."""
+    breaker, error = Breaker(), recipe_error()
     for position in range(60):
         breaker.begin(unit(position))
-    error = recipe_error()
-    assert failing(breaker, error, 50, 1) is None
-    assert type(failing(breaker, error, 1, 0)) is RecipeError
+    ends = [position ^ 3 for position in range(60)]
+    stops = [failing(breaker, error, 1, position) for position in ends]
+    assert [type(stop) for stop in stops[:20]] == [type(None)] * 19 + [RecipeError]
 
 
-def test_units_that_hang_do_not_keep_a_broken_recipe_running() -> None:
+@pytest.mark.parametrize(("slow", "most"), [(1, ALIKE_LIMIT), (3, 3 * ALIKE_LIMIT)])
+def test_slow_units_keep_a_broken_recipe_running_only_shortly(slow: int, most: int) -> None:
+    breaker, error = Breaker(), recipe_error()
+    for position in range(slow + most):
+        breaker.begin(unit(position))
+    assert failing(breaker, error, most - 1, slow) is None
+    stop = failing(breaker, error, 1, slow + most)
+    assert type(stop) is RecipeError
+    assert str(stop).startswith(f"the first {most} units all failed alike: ValueError: odd")
+
+
+def test_units_that_start_again_are_counted_once() -> None:
+    breaker, error = Breaker(), recipe_error()
+    for _ in range(3):
+        breaker.begin(unit(0))
+    assert failing(breaker, error, ALIKE_LIMIT - 1, 1) is None
+    assert type(failing(breaker, error, 1, ALIKE_LIMIT)) is RecipeError
+
+
+TYPES = (
+    "Expected a homogeneous image collection, but an image with an incompatible band was encountered. Mismatched type"
+    " for band 'Blue':\nExpected type: Short.\n  Actual type: Float<-0.2, 1.6022125>.\n     Image ID: {}"
+)
+
+
+def test_a_fault_of_the_data_that_all_units_share_stops_the_run_with_its_cure_and_blames_no_service() -> None:
     breaker = Breaker()
-    breaker.begin(unit(0))
-    error = recipe_error()
-    assert failing(breaker, error, MOST_ALIKE - 1, 1) is None
-    assert type(failing(breaker, error, 1, MOST_ALIKE)) is RecipeError
+    for position in range(REFUSED_LIMIT - 1):
+        assert failing(breaker, classify_response(400, TYPES.format(position)), 1, position) is None
+    stop = failing(breaker, classify_response(400, TYPES.format(7)), 1, 500)
+    assert type(stop) is PermanentError
+    assert str(stop).startswith("the first 100 units all failed alike: Expected a homogeneous image collection")
+    assert "What helps: in the recipe, cast each image" in str(stop)
+    assert "the same command again, which goes on with the other units" in str(stop)
+    assert "refuses" not in str(stop)
+    assert breaker.reopened == []
+
+
+def test_faults_of_the_data_stop_no_run_of_which_a_unit_was_done() -> None:
+    breaker = Breaker()
+    assert failing(breaker, classify_response(400, TYPES), 10) is None
+    succeed(breaker, 10)
+    assert failing(breaker, classify_response(400, TYPES), 10 * REFUSED_LIMIT, 11) is None
+
+
+def test_an_unknown_answer_to_a_request_blames_no_service_either() -> None:
+    stop = failing(Breaker(), UnknownServiceError("Odd.", status=400), ALIKE_LIMIT)
+    assert "an answer that eechips does not know, perhaps to a fault of the recipe or its data (HTTP 400: Odd.)" in str(
+        stop
+    )
+    assert "refuses every request (HTTP 403: No.)" in str(
+        failing(Breaker(), UnknownServiceError("No.", status=403), ALIKE_LIMIT)
+    )

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +13,7 @@ from eechips.engine.costs import Forecast
 from tests.cli.test_commands import eechips, one_sentence
 from tests.support.engine_recipes import CHIPS, run_chips
 from tests.support.engine_service import ALGORITHMS, DISCOVERY, Service
+from tests.support.terminal import answer_question
 
 FAST = ["--processes", "2", "--method", "pixels", "--rate", "none"]
 
@@ -26,27 +23,6 @@ def home(tmp_path: Path) -> Path:
     """A folder with a recipe of 40 chips."""
     (tmp_path / "recipe.py").write_text(CHIPS.replace("count=12", "count=40"))
     return tmp_path
-
-
-def answered(answer: str, *arguments: str, cwd: Path) -> str:
-    """Return the output of a command on a terminal where its question is answered."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "eechips", *arguments]
-    with subprocess.Popen(command, cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while piece := os.read(ours, 4096):
-                if b"Continue? [y/N]" in shown + piece and b"Continue? [y/N]" not in shown:
-                    os.write(ours, answer.encode())
-                shown += piece
-        except OSError:  # how Linux says that the other end is closed
-            pass
-        finally:
-            os.close(ours)
-    assert process.returncode == 0
-    assert shown.count(b"Continue? [y/N]") == 1
-    return shown.decode().replace("\r\n", "\n")
 
 
 def all_there(run: Run) -> bool:
@@ -187,8 +163,8 @@ def test_the_command_prints_an_estimate(service: Service, home: Path) -> None:
 @pytest.mark.slow
 def test_a_terminal_prompts_for_confirmation(service: Service, home: Path) -> None:
     command = ["run", "recipe.py", *FAST, "--endpoint", service.url, "--estimate", "10"]
-    text = answered("n\n", *command, cwd=home)
+    text = answer_question("n\n", *command, cwd=home)
     assert f"To resume: eechips {' '.join(command)} --yes" in text
     assert open_run(home / "outputs" / "recipe").counts == {"planned": 30, "done": 10}
-    assert "40 of 40 results" in answered("y\n", *command, cwd=home)
+    assert "40 of 40 results" in answer_question("y\n", *command, cwd=home)
     assert all_there(open_run(home / "outputs" / "recipe"))

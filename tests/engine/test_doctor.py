@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2 import credentials as user_credentials
 
+from eechips.client.credentials import describe_credentials
 from eechips.client.learned_limits import LearnedLimit, save_learned_limit
 from eechips.engine.config import RunConfig
-from eechips.engine.doctor import Finding, check_disk, check_packages, check_python, describe, examine
+from eechips.engine.doctor import Finding, check_disk, check_packages, check_python, examine
 from eechips.engine.tiers import describe_month
 from eechips.urls import is_loopback
 from eechips.user_cache import CACHE_VARIABLE
@@ -215,8 +216,8 @@ def test_a_service_account_is_described(
     google.refuse = True
     found = findings(tmp_path, google.url, credentials=key_file, send_credentials=True)
     assert states(found)["credentials"] == "failed"
-    assert found["credentials"].detail.startswith("the credentials do not work (")
-    assert "earthengine authenticate" in found["credentials"].advice
+    assert found["credentials"].detail == "the credentials do not work (invalid_grant: Invalid JWT Signature)."
+    assert found["credentials"].advice.startswith("make another key of the service account")
     assert len(google.seen) == 3
 
 
@@ -225,7 +226,7 @@ def test_users_are_described_without_their_secrets() -> None:
     user = user_credentials.Credentials(
         TOKEN, refresh_token=secret, client_id="id", client_secret="hush", quota_project_id="fields"
     )
-    text = describe(user, "https://earthengine-highvolume.googleapis.com")
+    text = describe_credentials(user, "https://earthengine-highvolume.googleapis.com")
     assert text == "a user's, application-default, of project fields"
 
 

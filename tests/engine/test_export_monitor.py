@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from eechips.client.error_classification import classify_response
 from eechips.client.export_tasks import ExportTask, TaskStatus
 from eechips.engine.export_monitor import EndedExports, ExportMonitor
 from eechips.engine.outcome import StartedExports
@@ -89,16 +90,38 @@ def test_a_unit_of_several_tasks_is_ready_when_the_last_has_ended(ledger: Ledger
         assert monitor.charge(Record(position=2, state=State.DONE)) == Record(position=2, state=State.DONE)
 
 
-def test_one_failed_task_fails_its_unit(ledger: Ledger, log: RunLog) -> None:
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("Cannot write.", "Cannot write."),
+        ("An internal error has occurred.", "An internal error has occurred."),
+        (
+            "Execution failed; out of memory.",
+            "Execution failed; out of memory. What helps: fewer regions, bands or dates, smaller chips, a coarser"
+            " scale.",
+        ),
+        (
+            "Exported bands must have compatible data types; found inconsistent types: Int16 and Byte.",
+            "Exported bands must have compatible data types; found inconsistent types: Int16 and Byte. What helps: in"
+            " the recipe, one type for all bands: toFloat(), or the chip's `dtype`.",
+        ),
+        (
+            "Unable to write to bucket demo_0001 (permission denied).",
+            "Unable to write to bucket demo_0001 (permission denied). To resume: give your account the role Storage"
+            " Object Admin for the bucket, or name another one (`export_to`).",
+        ),
+    ],
+)
+def test_one_failed_task_fails_its_unit_with_what_helps(ledger: Ledger, log: RunLog, message: str, error: str) -> None:
     tasks = Tasks()
-    tasks.states = {"b": TaskStatus(True, "Out of memory.", 1.0)}
+    tasks.states = {"b": TaskStatus(True, classify_response(400, message), 1.0)}
     with monitoring(ledger, log, tasks) as monitor:
         monitor.add(UNITS[0], started("a", "b"))
         (failure,) = wait(monitor).failures
         record = failure.outcome.record
         assert record is not None
         assert record.state is State.FAILED_PERMANENT
-        assert record.error == "the export task b failed: Out of memory. eechips retry starts another one"
+        assert record.error == f"the export task b failed: {error} eechips retry starts another one"
         assert not monitor.is_busy
 
 

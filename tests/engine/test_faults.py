@@ -122,7 +122,7 @@ def test_a_unit_that_raises_never_drops_others(service: Service, tmp_path: Path)
 
 
 def test_a_recipe_that_always_raises_is_stopped_early(service: Service, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="the first 20 units all failed alike") as caught:
+    with pytest.raises(RecipeError, match=r"the first \d+ units all failed alike") as caught:
         run_script(tmp_path, ODD, service.url, parameters={"what": "raises", "count": 1000})
     assert "raise KeyError" in caught.value.traceback
     stopped = open_run(tmp_path / "out")

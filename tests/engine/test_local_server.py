@@ -37,7 +37,7 @@ def get_requests(count=2):
 def get_result(index, unit, format="tif", dtype="", holes=True):
     image = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(
         ee.Geometry.Point([-105.0, 39.5]).buffer(100)
-    ).mosaic()
+    ).filterDate("2015-01-01", "2030-01-01").mosaic()
     if holes:
         image = image.updateMask(image.select("R").gt(100))
     grid = Grid("EPSG:32613", (1.0, 0.0, unit["x"], 0.0, -1.0, unit["y"]), SIZE, SIZE)

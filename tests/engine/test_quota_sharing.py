@@ -63,7 +63,7 @@ def test_doctor_lists_the_runs(service: Service, tmp_path: Path) -> None:
         detail = finding()
         assert detail.startswith("1 other run uses the quota of fields")
         assert ": eechips, process " in detail
-        assert detail.endswith(": 40 of 40 slots")
+        assert detail.endswith(": 5 of 5 slots")
     assert finding().startswith("no other run uses the quota of fields")
 
 
@@ -96,11 +96,11 @@ def test_a_run_that_was_killed_is_not_listed(service: Service, tmp_path: Path) -
     assert done.returncode == -9
     folder = QuotaFolder(quota, service.url, "fields")
     assert folder.find()[0] == [1]
-    assert list_sharing_runs(quota, service.url, "fields") == ([], 40)
+    assert list_sharing_runs(quota, service.url, "fields") == ([], 5)
     with connect(RunConfig(out=tmp_path, endpoint=service.url, project="fields", quota_folder=quota)) as session:
         assert session.sharing is not None
         assert session.sharing.learns  # at once, since the process is known to have ended
-        assert 1 <= session.throttle.limit <= 40  # for a while, as requests of the killed one may last
+        assert 1 <= session.throttle.limit <= 5  # for a while, as requests of the killed one may last
 
 
 def test_a_named_place_that_does_not_respond_stops_the_run(service: Service, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_without_the_default_folder_a_run_has_the_quota_for_itself(
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
     with connect(RunConfig(out=tmp_path, endpoint=service.url, project="fields")) as session:
         assert session.sharing is None
-        assert session.throttle.limit == 40
+        assert session.throttle.limit == 5
 
 
 def test_a_folder_that_vanishes_leaves_one_slot(tmp_path: Path) -> None:

@@ -299,7 +299,8 @@ def test_an_estimate_sends_no_pixel_request_and_writes_nothing(service: Service,
     config = RunConfig(out=tmp_path / "out", endpoint=service.url, method="url")
     found = estimate(script(tmp_path, CHIPS, count=1000), config)
     assert (found.units, found.requests) == (1000, 2000)
-    assert found.seconds == pytest.approx(26.25)
+    assert found.planning is not None
+    assert found.seconds == pytest.approx(26.25 + found.planning.seconds)
     assert found.bytes is not None
     assert set(service.kinds) == {"discovery", "algorithms"}
     assert not (tmp_path / "out").exists()

@@ -13,6 +13,7 @@ from affine import Affine
 
 import eechips
 from eechips.emulator.assets import ingest
+from eechips.errors import PermanentError
 from tests.support.coded_store import write
 from tests.support.local_earth_engine import Server
 from tests.support.refusing_proxy import refusing_proxy
@@ -143,7 +144,7 @@ def test_an_image_that_does_not_exist_costs_the_others_few_requests(server: Serv
 
 def test_an_image_that_does_not_exist_is_not_requested_in_halves(server: Server, tmp_path: Path) -> None:
     """What is wrong with the only image of a request concerns each of its windows."""
-    with refusing_proxy(server.url, lambda _: None) as proxy:
-        run = fetch(WINDOWS.replace(f'ee.Image("{SOIL}")', 'ee.Image("users/someone/none")'), proxy.url, tmp_path / "o")
-    assert set(run.units["error_class"]) == {"PermanentError"}
+    alike = pytest.raises(PermanentError, match=r"the first \d+ units all failed alike: Image.load")
+    with refusing_proxy(server.url, lambda _: None) as proxy, alike:
+        fetch(WINDOWS.replace(f'ee.Image("{SOIL}")', 'ee.Image("users/someone/none")'), proxy.url, tmp_path / "o")
     assert len(proxy.passed) <= 1 + SIDE * SIDE

@@ -294,7 +294,7 @@ def test_pixels_that_are_cut_out_are_those_of_windows_of_the_file(
                     values, transform = file.read(), file.transform
                 assert transform == source.window_transform(window)
                 assert ((file_mask(written.data) != 0) == (expected[0] != 0)).all()
-            assert (np.where(expected[0] != 0, values, 0) == expected).all()
+            assert (values == expected)[:, expected[0] != 0].all()
 
 
 def file_mask(data: bytes) -> Any:

@@ -115,7 +115,7 @@ def test_a_run_that_is_stopped_waits_for_the_same_tasks_again(
     service: ExportService, folder: Path, number: signal.Signals
 ) -> None:
     wanted, _ = interactive(service, folder, SERIES)
-    stall = {"type": "status", "on": "operations:list", "status": 503, "message": "Unavailable."}
+    stall = {"type": "status", "on": "operations:*", "status": 503, "message": "Unavailable."}
     service.plan_faults(service.time_out(None, on=ROWS), stall)
     tasks = service.count("table:export")
     process, out = service.start(folder, *SERIES, *EXPORT), folder / "out"

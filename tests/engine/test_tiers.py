@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from eechips.engine.compute_sample import ComputeRange
-from eechips.engine.tiers import Tier, describe_compute
+from eechips.engine.costs import Estimate, PlanningCost
+from eechips.engine.tiers import Tier, describe_compute, describe_start, is_much
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,38 @@ def test_compute_is_told_with_its_range_and_its_share_of_the_month(
     compute: ComputeRange, tier: Tier | None, text: str
 ) -> None:
     assert describe_compute(compute, tier) == text
+
+
+@pytest.mark.parametrize(
+    ("high", "tier", "expected"),
+    [(14.9, None, False), (15.1, None, True), (15.1, "contributor", False), (100.1, "contributor", True)],
+)
+def test_a_tenth_of_the_month_is_much(high: float, tier: Tier | None, expected: bool) -> None:
+    compute = ComputeRange(3600.0, 60.0, 3600.0 * high)
+    assert is_much(compute, tier) is expected
+    assert not is_much(None, tier)
+
+
+def test_what_a_run_will_cost_is_told_beside_the_month() -> None:
+    foreseen = Estimate(
+        units=238_000,
+        requests=238_000,
+        bytes=60_000_000_000,
+        seconds=5400.0,
+        least_requests=237_000,
+        most_requests=476_000,
+        planning=PlanningCost(480, 480, 60.0),
+        compute=ComputeRange(36_000.0, 7_200.0, 684_000.0),
+        compute_source="assumed",
+    )
+    requests, compute = describe_start(foreseen, None, is_local=False)
+    assert requests == (
+        "Expected: 237,000 to 476,000 requests for 238,000 units (units that are near each other may share one; a chip"
+        " that may be masked takes two), 480 for planning, about 60.0 GB, about 1.5 h"
+    )
+    assert compute == (
+        "Expected compute: 2 to 190 EECU-hours, at most 126.7% of a month of the community tier (150 EECU-hours; the"
+        " default); assumed, planning not included"
+    )
+    (alone,) = describe_start(foreseen, None, is_local=True)
+    assert "h" not in alone.partition("60.0 GB")[2]

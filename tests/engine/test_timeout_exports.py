@@ -136,13 +136,24 @@ def test_chips_that_need_too_much_memory_are_divided_first_and_then_exported(
     assert service.count("image:computePixels") - pixels > 6
 
 
+def test_chips_with_too_many_aggregations_are_exported_after_one_repeat(
+    service: ExportService, hashes: dict[str, str], tmp_path: Path
+) -> None:
+    service.plan_faults(service.time_out(None, "Too many concurrent aggregations."))
+    pixels = service.count("image:computePixels")
+    service.run(tmp_path, *SAMPLE, *EXPORT)
+    assert checksums(tmp_path / "out") == hashes
+    assert set(open_run(tmp_path / "out").units["method"]) == {"image:export"}
+    assert service.count("image:computePixels") - pixels == 2 * 6
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_stopped_waits_for_the_same_tasks_again(
     service: ExportService, hashes: dict[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:
     # The run cannot learn that its tasks have ended.
-    stall = {"type": "status", "on": "operations:list", "status": 503, "message": "Unavailable."}
+    stall = {"type": "status", "on": "operations:*", "status": 503, "message": "Unavailable."}
     service.plan_faults(service.time_out(4), stall)
     tasks = service.count("image:export")
     process = service.start(tmp_path, *SAMPLE, *EXPORT)
@@ -176,7 +187,7 @@ def test_a_run_that_is_stopped_waits_for_the_same_tasks_again(
 def test_a_task_that_was_started_but_not_stored_is_not_started_again(
     service: ExportService, hashes: dict[str, str], tmp_path: Path
 ) -> None:
-    stall = {"type": "status", "on": "operations:list", "status": 503, "message": "Unavailable."}
+    stall = {"type": "status", "on": "operations:*", "status": 503, "message": "Unavailable."}
     others = service.operations()
     service.plan_faults(service.time_out(2), stall)
     out = tmp_path / "out"
@@ -258,7 +269,7 @@ def test_files_that_are_gone_or_wrong_fail_their_units_and_are_exported_again(
     service: ExportService, hashes: dict[str, str], tmp_path: Path
 ) -> None:
     others = set(service.files)
-    stall = {"type": "status", "on": "operations:list", "status": 503, "message": "Unavailable."}
+    stall = {"type": "status", "on": "operations:*", "status": 503, "message": "Unavailable."}
     service.plan_faults(service.time_out(3), stall)
     tasks = service.count("image:export")
     out = tmp_path / "out"

@@ -24,14 +24,17 @@ from tests.support.local_earth_engine import Server
 YEARS = (2021, 2022)
 DATES = {"start": "2021-01-01", "end": "2023-01-01"}
 
-# Vertices every 20 m, so that edges are as straight in UTM as in degrees.
-SHAPES = shapely.segmentize(
-    [
-        shapely.box(-98.002, 37.999, -97.9995, 38.001),
-        shapely.Polygon([(-97.9990, 37.9990), (-97.9971, 37.9993), (-97.9974, 38.0014), (-97.9985, 38.0008)]),
-        shapely.box(-98.00001, 38.00001, -97.99999, 38.00002),  # a part of a pixel
-    ],
-    2e-4,
+# Vertices every 20 m, so that edges are as straight in UTM as in degrees; with the decimals that requests have.
+SHAPES = shapely.set_precision(
+    shapely.segmentize(
+        [
+            shapely.box(-98.002, 37.999, -97.9995, 38.001),
+            shapely.Polygon([(-97.9990, 37.9990), (-97.9971, 37.9993), (-97.9974, 38.0014), (-97.9985, 38.0008)]),
+            shapely.box(-98.00001, 38.00001, -97.99999, 38.00002),  # a part of a pixel
+        ],
+        2e-4,
+    ),
+    1e-7,
 )
 
 

@@ -101,7 +101,7 @@ def test_thumbnail_chips_depend_on_the_seed(demo_server: Server, demo_ee: Any, t
     region = demo_ee.Geometry.Point(unit["coordinates"]).buffer(127).bounds()
     images = demo_ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(region).sort("system:time_start")
     url = (
-        images.mosaic().select("R", "G", "B").getThumbURL({"region": region, "dimensions": "256x256", "format": "png"})
+        images.select("R", "G", "B").mosaic().getThumbURL({"region": region, "dimensions": "256x256", "format": "png"})
     )
     expected = requests.get(url, timeout=60).content
     assert (tmp_path / run.units["file"].iloc[0]).read_bytes() == expected
@@ -289,7 +289,8 @@ def test_unknown_datasets_and_bands_are_reported(
 def test_six_thousand_points_in_one_ecoregion_are_planned(real_server: Server) -> None:
     from eechips.datasets import ECOREGIONS
     from eechips.planning.regions import parse_region
-    from eechips.planning.samplers import fetch_strata, interleave
+    from eechips.planning.samplers import interleave
+    from eechips.planning.strata import fetch_strata
 
     initialize(real_server)
     strata = fetch_strata(parse_region("-106,37,-103,41").geometry(), ECOREGIONS, "ECO_ID", "ECO_NAME")

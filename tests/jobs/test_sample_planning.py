@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import ee
 import pytest
 
 import eechips
-from eechips.errors import ResponseTimeoutError, UnknownDatasetError
+from eechips.errors import ResponseTimeoutError, TooLargeError, UnknownDatasetError
 from eechips.planning.planning_requests import fetch_features, request_each
-from tests.support.local_earth_engine import Server
+from tests.support.local_earth_engine import Server, initialize
 
 
 def estimate(server: Server, out: Path, total: int) -> Any:
@@ -49,7 +49,12 @@ def test_several_planning_requests_are_in_flight_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [ee.EEException("User memory limit exceeded."), ResponseTimeoutError("time-out: ReadTimeoutError")]
+    "error",
+    [
+        ee.EEException("User memory limit exceeded."),
+        ResponseTimeoutError("time-out: ReadTimeoutError"),
+        TooLargeError("an answer of more than 128 MiB came back", status=200),
+    ],
 )
 def test_a_planning_request_that_is_too_large_is_sent_again_in_halves(error: Exception) -> None:
     sizes = []
@@ -85,6 +90,15 @@ def test_a_planning_request_has_items_up_to_its_size_and_cost(costs: list[float]
     assert [len(batch) for batch in sorted(batches, key=min)] == expected
 
 
+def test_a_planning_request_that_cannot_be_divided_says_what_helps() -> None:
+    def ask(items: Sequence[int]) -> list[int]:
+        raise ee.EEException("Computation timed out.")
+
+    message = r"Computation timed out\. Even a request for one of the chips is too much\. What helps: smaller chips\."
+    with pytest.raises(TooLargeError, match=message):
+        list(request_each(range(4), ask, size=4, noun="chips", cure="smaller chips"))
+
+
 def test_another_refusal_of_a_planning_request_is_raised() -> None:
     def ask(items: Sequence[int]) -> list[int]:
         raise ee.EEException("Image.load: Image asset 'a' not found.")
@@ -104,9 +118,25 @@ def test_a_long_list_logs_how_many_there_are_so_far(demo_ee: Any, caplog: pytest
     times = iter(range(0, 1000, 10))
     table = demo_ee.FeatureCollection([demo_ee.Feature(None, {"n": n}) for n in range(5)])
     with caplog.at_level("INFO", logger="eechips.planning.planning_requests"):
-        found = list(fetch_features(table, page_size=2, noun="images", clock=lambda: float(next(times))))
+        found = list(fetch_features(table, page_size=2, noun="images", cure="", clock=lambda: float(next(times))))
     assert [feature["properties"]["n"] for feature in found] == list(range(5))
     assert caplog.messages == ["Planning: 2 images so far", "Planning: 4 images so far"]
+
+
+def test_a_page_that_is_too_large_is_listed_again_in_smaller_pages(
+    demo_ee: Any, serve_briefly: Callable[..., Server]
+) -> None:
+    server = serve_briefly("--rate", "none", "--no-demo", "--response", "6000")
+    initialize(server)
+    texts = ee.FeatureCollection([ee.Feature(None, {"n": n, "text": "x" * 300}) for n in range(40)])
+    found = list(fetch_features(texts, noun="images", cure="fewer images"))
+    assert [feature["properties"]["n"] for feature in found] == list(range(40))
+    assert server.requests()["table:computeFeatures"] == 2 + 3  # of 1000, 125, and 15 features: 15, 15 and 10
+    large = ee.FeatureCollection([ee.Feature(None, {"text": "x" * 7000})])
+    with pytest.raises(
+        TooLargeError, match=r"Response size exceeds limit .* one of the images .* helps: fewer images\."
+    ):
+        list(fetch_features(large, noun="images", cure="fewer images"))
 
 
 def test_a_run_that_fails_before_it_has_a_plan_leaves_no_folder(demo_server: Server, tmp_path: Path) -> None:

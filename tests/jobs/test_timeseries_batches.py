@@ -357,6 +357,7 @@ def test_failed_regions_are_missing_and_reported(
 ) -> None:
     plan = tmp_path / "faults.json"
     fault = {"type": "status", "status": 400, "on": "table:computeFeatures", "times": 1}
+    fault["message"] = "Image.load: Image asset 'x' not found."  # neither repeated nor divided
     plan.write_text(json.dumps({"seed": 1, "faults": [fault]}))
     server = serve("--assets", str(real_store), "--no-demo", "--rate", "none", "--faults", str(plan))
     options = {"regions": str(fields), "output": "one", "batch": 6, **YEAR, "end": "2005-02-01", "quiet": False}

@@ -8,7 +8,8 @@ import pytest
 
 from eechips.errors import UnknownDatasetError
 from eechips.geo.grid import Grid
-from eechips.planning.asset_metadata import AssetMetadata, Band, _dtype
+from eechips.planning.asset_metadata import AssetMetadata, Band
+from eechips.planning.band_presence import smallest_dtype
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ from eechips.planning.asset_metadata import AssetMetadata, Band, _dtype
     ],
 )
 def test_the_smallest_type_that_holds_a_band(described: dict[str, Any], dtype: str) -> None:
-    assert _dtype(described) == dtype
+    assert smallest_dtype(described["precision"], described.get("min"), described.get("max")) == dtype
 
 
 @pytest.mark.parametrize(

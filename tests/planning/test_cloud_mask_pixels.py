@@ -14,7 +14,7 @@ from affine import Affine
 
 import eechips
 from eechips.emulator.assets import ingest
-from eechips.errors import UnknownDatasetError, UsageError
+from eechips.errors import UsageError
 from eechips.planning.cloud_masks import parse_mask
 from tests.support.local_earth_engine import Server, initialize
 
@@ -183,5 +183,5 @@ def test_datasets_without_masks_are_refused(server: Server, tmp_path: Path) -> N
     options: dict[str, Any] = {"endpoint": server.url, "quiet": True, "out": tmp_path, "roi": "-105,39.6,-104.9,39.8"}
     with pytest.raises(UsageError, match="no mask is known for USDA/NAIP/DOQQ"):
         eechips.images("NAIP", mask="auto", **options)
-    with pytest.raises(UnknownDatasetError, match="has no band 'MSK"):
+    with pytest.raises(UsageError, match="has no image that meets the region and has MSK_CLDPRB: 2 have B4"):
         eechips.images("S2", bands="MSK_CLDPRB", mask="auto", **options)

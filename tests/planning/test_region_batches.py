@@ -45,7 +45,7 @@ def test_there_are_enough_batches_for_every_slot() -> None:
 
 def test_large_geometries_and_long_answers_make_small_batches() -> None:
     sizes = [len(batch) for batch in divide_regions(squares(100, vertices=5000), CHEAP, EVERYWHERE, most=100)]
-    assert max(sizes) * 5000 * 40 <= point_cells.MOST_BYTES
+    assert max(sizes) * 5000 * 30 <= point_cells.MOST_BYTES
     cost = Cost(values=20_000.0, images=1.0, tile=256_000.0)
     sizes = [len(batch) for batch in divide_regions(squares(100), cost, EVERYWHERE, most=100)]
     assert max(sizes) * 20_000 <= point_cells.MOST_VALUES

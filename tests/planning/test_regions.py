@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
+import numpy as np
 import pytest
 import shapely
 
 from eechips.errors import RegionError
 from eechips.geo.vectors import read_vectors
-from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_box, parse_region
+from eechips.planning.regions import (
+    AssetRegion,
+    BoxRegion,
+    FileRegion,
+    check_size,
+    parse_box,
+    parse_region,
+    planar_geometry,
+)
 from eechips.suggestion import describe_choices
 
 SQUARE = shapely.box(-105.5, 39.5, -105.0, 40.0)
@@ -84,6 +95,56 @@ def test_files_are_reprojected(tmp_path: Path, crs: str, suffix: str) -> None:
     assert shapely.distance(shapely.points(SQUARE.exterior.coords[0]), polygon.exterior) < 1e-6
     oracle = frame.segmentize(100).to_crs("EPSG:4326").geometry[0]
     assert polygon.symmetric_difference(oracle).area < 1e-5 * SQUARE.area
+
+
+def coast(vertices: int) -> shapely.Polygon:
+    """A circle of a hundred kilometres whose radius varies by some metres."""
+    angles = np.linspace(0.0, 2.0 * np.pi, vertices, endpoint=False)
+    radius = 0.9 + 1e-4 * np.random.default_rng(1).uniform(-1.0, 1.0, vertices)
+    return shapely.Polygon(np.column_stack([-105.1 + radius * np.cos(angles), 40.0 + radius * np.sin(angles)]))
+
+
+def test_a_region_s_vertices_are_counted_in_bytes_of_a_request(demo_ee: Any, tmp_path: Path) -> None:
+    polygon = coast(20_000)
+    geometry = planar_geometry(polygon)
+    twice = demo_ee.List([geometry.area(1), demo_ee.Image(1).clip(geometry)])
+    body = json.dumps(demo_ee.serializer.encode(twice, for_cloud_api=True))
+    assert 24 < len(body) / 20_000 <= 30
+    assert json.loads(body)["values"]  # one constant, which both use
+    # The largest region that fits, and one that does not: the limit is 10,485,760 bytes.
+    check_size(coast(333_000))
+    with pytest.raises(
+        RegionError, match=r"has 400,001 vertices, 11\.\d MB in a request, and a request takes 10 MB"
+    ) as e:
+        check_size(coast(400_000))
+    tolerance, left = re.search(r"simplify it within (\d+) m, which leaves ([\d,]+) vertices", str(e.value)).groups()
+    simpler = shapely.simplify(coast(400_000), int(tolerance) / 111_320.0)
+    assert shapely.get_num_coordinates(simpler) == int(left.replace(",", ""))
+    check_size(simpler)
+
+
+def test_a_file_with_too_many_vertices_is_refused_before_any_request(tmp_path: Path) -> None:
+    path = write(tmp_path / "coast.parquet", coast(400_000))
+    with pytest.raises(RegionError, match=r"coast\.parquet has 400,001 vertices, .* simplify it within"):
+        parse_region(path)
+
+
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        coast(2_000),
+        shapely.box(0.0, 0.0, 1e-8, 1e-8),  # smaller than the rounding
+        # Touches itself where it is rounded.
+        shapely.Polygon([(0, 0), (1, 0), (1, 1), (0.5, 2e-8), (0, 1)]),
+        shapely.MultiPolygon([shapely.box(0, 0, 1, 1), shapely.box(2, 2, 3, 3)]),
+        shapely.box(0, 0, 10, 10) - shapely.box(4, 4, 6, 6),
+    ],
+)
+def test_rounding_moves_a_region_by_a_centimetre_at_most(demo_ee: Any, polygon: shapely.Geometry) -> None:
+    found = shapely.geometry.shape(planar_geometry(polygon).getInfo())
+    assert found.is_valid
+    assert shapely.hausdorff_distance(found, polygon) <= 1e-7
+    assert found.area == pytest.approx(polygon.area, rel=1e-6)
 
 
 def test_an_edited_file_is_another_region(tmp_path: Path) -> None:

@@ -1,0 +1,154 @@
+"""Estimate what a unit costs from its described result: requests, seconds, bytes and compute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
+from eechips.engine.config import RunConfig
+from eechips.formats import CHIP_FORMATS
+from eechips.recipe import Chip, FrameStack, NoData, Recipe, SupportsSize, Table, Unit, unit_value
+
+_SECONDS = {"url": (0.15, 0.9), "pixels": (0.9,), "table": (1.5,)}
+"""Seconds that the requests of a result take on the high-volume endpoint, by kind; medians measured by users."""
+_MEGAPIXEL = 1 << 20
+_ASSUMED = {"pixels": ((0.02, 0.2), (1.0, 30.0)), "table": ((0.05, 0.0), (30.0, 0.0))}
+"""EECU-seconds of a request, and for each megapixel of a chip, at least and at most, where nothing is measured.
+
+No measurement of single requests is published. A chip of 256x256 pixels takes the service about a second; the range is
+some hundredths of a core to three cores for that long. Composites of many images may take more.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitCost:
+    """Cost of a unit.
+
+    Attributes:
+        least: requests if all chips of the unit share one.
+        requests: without repeats; one for each chip, two by URL.
+        most: requests if all chips are computed after their stored image was read.
+        seconds: that the requests take one after the other.
+        bytes: of the files; None if that is unknown.
+        low: EECU-seconds at least, assumed.
+        high: EECU-seconds at most, assumed.
+    """
+
+    least: int = 0
+    requests: int = 0
+    most: int = 0
+    seconds: float = 0.0
+    bytes: float | None = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+
+def cost_of(result: Any, config: RunConfig) -> UnitCost:
+    """Estimate the cost of a result.
+
+    Args:
+        result: as a recipe describes it.
+        config: of the run.
+    """
+    if isinstance(result, Chip):
+        return _chip_cost(result, config)
+    if isinstance(result, FrameStack):
+        return _sum(cost_of(chip, config) for chip in result.chips)
+    if isinstance(result, Mapping):
+        return _sum(cost_of(each, config) for each in result.values())
+    if isinstance(result, Table):
+        (low, _), (high, _) = _ASSUMED["table"]
+        return UnitCost(1, 1, 1, sum(_SECONDS["table"]), None, low, high)
+    if result is None or isinstance(result, NoData):
+        return UnitCost(bytes=None if result is None else 0.0)
+    return UnitCost(bytes=float(getattr(result, "nbytes", len(result))))
+
+
+def _chip_cost(chip: Chip, config: RunConfig) -> UnitCost:
+    latencies = _SECONDS[config.pixel_method]
+    parts = count_requests(chip, PIXEL_LIMITS[config.pixel_method])
+    requests = parts * len(latencies)
+    megapixels = chip.size[0] * chip.size[1] / _MEGAPIXEL if chip.size is not None else 0.0
+    low, high = (parts * each + pixels * megapixels for each, pixels in _ASSUMED["pixels"])
+    is_read = config.reads_assets and chip.asset is not None and chip.grid is not None
+    return UnitCost(
+        requests, requests, 2 * requests if is_read else requests, parts * sum(latencies), chip_bytes(chip), low, high
+    )
+
+
+def _sum(costs: Iterable[UnitCost]) -> UnitCost:
+    found = list(costs)
+    sizes = [cost.bytes for cost in found if cost.bytes is not None]
+    return UnitCost(
+        sum(cost.least for cost in found),
+        sum(cost.requests for cost in found),
+        sum(cost.most for cost in found),
+        sum(cost.seconds for cost in found),
+        sum(sizes) if len(sizes) == len(found) else None,
+        sum(cost.low for cost in found),
+        sum(cost.high for cost in found),
+    )
+
+
+def chip_bytes(chip: Chip, dtype: str = "float32") -> float | None:
+    """Estimate the bytes of a chip's file; None if its size is unknown.
+
+    Args:
+        chip: to estimate.
+        dtype: of its pixels, if the chip has none.
+    """
+    import numpy as np
+
+    if chip.size is None:
+        return None
+    width, height = chip.size
+    bands = len(chip.bands) if chip.bands is not None else 3
+    item = 1 if chip.is_picture else np.dtype(chip.dtype or dtype).itemsize
+    return width * height * bands * item * CHIP_FORMATS.get(chip.format).compression
+
+
+def sized_result(recipe: Recipe, position: int, unit: Unit) -> Any:
+    """Return the result of a unit, with the type of its pixels if the recipe knows it; see :class:`SupportsSize`."""
+    if isinstance(recipe, SupportsSize):
+        return recipe.sized_result(position, unit_value(unit))
+    return recipe.get_result(position, unit_value(unit))
+
+
+def size_of(unit: Unit) -> tuple[int, int] | None:
+    """Return width and height of a unit's grid in pixels; None if it has none."""
+    grid = unit.get("grid")
+    return (grid["width"], grid["height"]) if isinstance(grid, Mapping) and {"width", "height"} <= grid.keys() else None
+
+
+def resized(result: Any, size: tuple[int, int]) -> Any:
+    """Return a result of which every chip with a grid has another size."""
+    if isinstance(result, Mapping):
+        return {name: resized(each, size) for name, each in result.items()}
+    if isinstance(result, FrameStack):
+        return FrameStack(tuple(resized(chip, size) for chip in result.chips))
+    if isinstance(result, Chip) and result.grid is not None:
+        return replace(result, grid=replace(result.grid, width=size[0], height=size[1]))
+    return result
+
+
+def describe_kind(result: Any) -> str:
+    """Describe what the compute of a result depends on besides its size: bands, number of chips, reading or not."""
+    if isinstance(result, FrameStack):
+        result = dict(enumerate(result.chips))
+    if isinstance(result, Mapping):
+        kinds = [describe_kind(each) for each in result.values()]
+        return " + ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    if isinstance(result, Chip):
+        return f"{'asset' if result.asset is not None else 'image'} {','.join(result.bands or ())}"
+    return type(result).__name__
+
+
+def count_pixels(result: Any) -> int:
+    """Count the pixels of all chips of a result; 0 if there are none, or their size is unknown."""
+    if isinstance(result, FrameStack):
+        result = dict(enumerate(result.chips))
+    if isinstance(result, Mapping):
+        return sum(map(count_pixels, result.values()))
+    return result.size[0] * result.size[1] if isinstance(result, Chip) and result.size is not None else 0

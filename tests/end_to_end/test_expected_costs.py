@@ -1,0 +1,147 @@
+"""What a dry run says that a run will cost, beside what the run then takes, as the server counts."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eechips
+from eechips.engine.costs import Estimate
+from tests.cli.test_commands import eechips as eechips_command
+from tests.support.local_earth_engine import Server
+from tests.support.terminal import answer_question
+
+DESCRIPTIONS = 2
+"""Requests for descriptions of the API when the client connects, which the server does not count."""
+_BOXES = ("-105.3,39.9,-105.2,40.0", "-105.5,39.7,-105.4,39.8")
+_SMALL = ("-105.25,39.95,-105.24,39.96", "-105.45,39.75,-105.44,39.76")
+_SUMMER = {"start": "2020-06-01", "end": "2020-08-01"}
+_CHIPS = {"size": 32, "format": "tif"}
+
+
+def _points(folder: Path, k: int) -> str:
+    path = folder / f"points{k}.csv"
+    path.write_text(f"lon,lat\n{-105.25 - 0.2 * k},39.95\n{-105.21 - 0.2 * k},39.92\n")
+    return str(path)
+
+
+def _regions(folder: Path, k: int) -> str:
+    west = -105.3 - 0.2 * k
+    ring = [[west, 39.9], [west + 0.05, 39.9], [west + 0.05, 39.95], [west, 39.95], [west, 39.9]]
+    feature = {"type": "Feature", "properties": {"name": "a"}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    path = folder / f"regions{k}.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    return str(path)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "ecoregions": lambda folder, k, **o: eechips.sample("NAIP", per_ecoregion=2, size=32, seed=k, **o),
+    "pixels": lambda folder, k, **o: eechips.sample("NAIP", per_ecoregion=2, seed=k, **_CHIPS, **o),
+    "scenes": lambda folder, k, **o: eechips.sample("S2", total=4, roi=_BOXES[k], **_CHIPS, **_SUMMER, **o),
+    "frames": lambda folder, k, **o: eechips.sample(
+        "MODIS_LST", total=3, roi=_BOXES[k], every="month", reducer="median", size=8, format="tif", **_SUMMER, **o
+    ),
+    "provenance": lambda folder, k, **o: eechips.sample(
+        "S2", total=3, roi=_BOXES[k], provenance=True, **_CHIPS, **_SUMMER, **o
+    ),
+    "thumbnails": lambda folder, k, **o: eechips.sample("NAIP", total=4, roi=_BOXES[k], size=32, method="url", **o),
+    "rows": lambda folder, k, **o: eechips.sample("DEM", spacing="4km", roi=_BOXES[k], **_CHIPS, **o),
+    "images": lambda folder, k, **o: eechips.images("S2", roi=_SMALL[k], start="2020-06-01", end="2020-07-01", **o),
+    "composites": lambda folder, k, **o: eechips.composites("S2", roi=_SMALL[k], every="month", **_SUMMER, **o),
+    "mosaic": lambda folder, k, **o: eechips.mosaic("DEM", roi=_BOXES[k], scale=90, **o),
+    "timeseries": lambda folder, k, **o: eechips.timeseries(
+        "MODIS_LST", regions=_regions(folder, k), start="2020-06-01", end="2020-07-01", **o
+    ),
+    "points": lambda folder, k, **o: eechips.points("DEM", _points(folder, k), **o),
+}
+_QUICK = ("rows", "mosaic", "timeseries")
+_EXACT = ("ecoregions", "thumbnails", "mosaic", "timeseries", "points")
+"""Commands whose chips cannot be masked, nor lie near each other: the number of requests is no range."""
+
+
+@pytest.mark.parametrize("name", [n if n in _QUICK else pytest.param(n, marks=pytest.mark.slow) for n in COMMANDS])
+def test_a_run_takes_what_its_dry_run_says(
+    name: str, demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "cache"))
+    options = {"endpoint": demo_server.url, "quiet": True, "executor": "threads"}
+
+    def call(out: str, k: int, **more: Any) -> tuple[Any, Counter[str]]:
+        before = Counter(demo_server.requests())
+        result = COMMANDS[name](tmp_path, k, out=tmp_path / out, **options, **more)
+        return result, Counter(demo_server.requests()) - before
+
+    call("elsewhere", 1, profile_every=1)  # measures what units of this kind compute
+    foreseen, dry = call("run", 0, dry_run=True, profile_every=1)
+    assert sum(dry.values()) == foreseen.planning.sent - DESCRIPTIONS + 1  # one for the profiles of the others
+    run, sent = call("run", 0, profile_every=0)
+    assert run.is_complete
+    results = sum(sent.values()) - (foreseen.planning.requests - DESCRIPTIONS)
+    assert foreseen.least_requests <= results <= foreseen.most_requests
+    if name in _EXACT:
+        assert foreseen.least_requests == foreseen.requests == foreseen.most_requests
+    profiled, _ = call("profiled", 0, profile_every=1)
+    used = profiled.info["compute"]["eecu_seconds"]
+    assert foreseen.compute.low <= used <= foreseen.compute.high
+    assert foreseen.compute.high <= 20 * foreseen.compute.low
+    assert "took on" in foreseen.compute_source
+    (told,) = [
+        event
+        for event in map(json.loads, (tmp_path / "run" / "run.log").read_text().splitlines())
+        if event["event"] == "expected"
+    ]
+    assert told["planning"]["requests"] == foreseen.planning.requests
+    assert (told["least_requests"], told["most_requests"]) == (foreseen.least_requests, foreseen.most_requests)
+
+
+def test_a_run_that_is_not_confirmed_asks_for_no_result(demo_server: Server, tmp_path: Path) -> None:
+    told: list[Estimate] = []
+
+    def begin(*, answer: bool) -> tuple[eechips.Run, int]:
+        def confirm(foreseen: Estimate) -> bool:
+            told.append(foreseen)
+            return answer
+
+        before = Counter(demo_server.requests())
+        run = eechips.mosaic(
+            "DEM", roi=_BOXES[0], scale=90, out=tmp_path / "run", endpoint=demo_server.url, executor="threads",
+            quiet=True, confirm_start=confirm,
+        )  # fmt: skip
+        return run, (Counter(demo_server.requests()) - before)["image:computePixels"]
+
+    run, sent = begin(answer=False)
+    assert (run.paused, run.interrupted, sent) == (True, False, 0)
+    run, sent = begin(answer=True)
+    assert (run.is_complete, sent) == (True, 1)
+    assert len(told) == 2
+    assert begin(answer=False)[0].is_complete  # nothing is left to confirm
+    assert len(told) == 2
+
+
+def test_a_person_is_asked_before_a_run_that_takes_a_tenth_of_the_month(
+    demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "cache"))
+    options = {"endpoint": demo_server.url, "executor": "threads"}
+    COMMANDS["mosaic"](tmp_path, 1, out=tmp_path / "elsewhere", quiet=True, profile_every=1, **options)
+    (file,) = (tmp_path / "cache" / "costs").iterdir()
+    recorded = json.loads(file.read_text())
+    recorded["sample"]["seconds"] = 20 * 3600.0
+    file.write_text(json.dumps(recorded))
+    words = ["mosaic", "--dataset", "DEM", f"--roi={_BOXES[0]}", "--scale", "90", "--executor", "threads"]
+    words += ["--endpoint", demo_server.url, "--out", "run"]
+    question = "This may take more than a tenth of the month's compute. Begin?"
+    shown = answer_question("n\n", *words, cwd=tmp_path, question=question)
+    assert (
+        "of a month of the community tier (150 EECU-hours; the default); half to twice what 1 like them took" in shown
+    )
+    assert "Stopped before the first unit. To resume: eechips mosaic" in shown
+    assert not list((tmp_path / "run").glob("*.tif"))
+    done = eechips_command(*words, cwd=tmp_path)  # nobody is there to be asked
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "run").glob("*.tif"))

@@ -1,0 +1,53 @@
+"""The latest image at each of many points, of collections with many images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eechips.planning.chip_grids import buffer_bounds, find_images
+from tests.support.local_earth_engine import Server
+
+DAY = 86_400_000
+MANY, FEW, TIMELESS, NOWHERE = (-105.0, 39.0), (-100.0, 39.0), (-95.0, 39.0), (-90.0, 39.0)
+POINTS = [(MANY[0] + n / 100, MANY[1]) for n in range(17)] + [FEW, TIMELESS, NOWHERE]
+
+
+def collection(ee: Any, count: int) -> Any:
+    """Images of ten days each at one place, few and older ones at a second, and one without a time at a third."""
+
+    def image(place: tuple[float, float]) -> Any:
+        return ee.Image.constant(1).rename("value").clip(ee.Geometry.Point(place).buffer(50_000).bounds())
+
+    def dated(place: tuple[float, float], start: int) -> Any:
+        return lambda n: image(place).set("system:time_start", ee.Number(n).multiply(10).add(start).multiply(DAY))
+
+    images = ee.List.sequence(0, count - 1).map(dated(MANY, 12_000))
+    images = images.cat(ee.List.sequence(0, 2).map(dated(FEW, 11_900))).add(image(TIMELESS))
+    return ee.ImageCollection(images)
+
+
+def asked(server: Server) -> int:
+    return server.requests().get("value:compute", 0)
+
+
+def test_the_latest_image_is_found_at_the_latest_dates_first(demo_ee: Any, demo_server: Server) -> None:
+    images = collection(demo_ee, 110)
+    before = asked(demo_server)
+    found = list(find_images(images, "value", POINTS))
+    # The counts; intervals of 100, 400 … images, for all points and for those without an image; all images.
+    assert asked(demo_server) - before == 3
+    assert [image and (image.index, image.time) for image in found] == [
+        *([("109", 13_090 * DAY)] * 17), ("112", 11_920 * DAY), ("113", None), None
+    ]  # fmt: skip
+    bounds = buffer_bounds(POINTS, 500.0, (64, 64), images)
+    assert [each.index for each in bounds] == [image and image.index for image in found]
+
+
+def test_a_collection_of_few_images_is_looked_through_at_once(demo_ee: Any, demo_server: Server) -> None:
+    images = collection(demo_ee, 20)
+    before = asked(demo_server)
+    found = list(find_images(images, "value", POINTS))
+    assert asked(demo_server) - before == 2
+    assert [image and image.index for image in found] == [*(["19"] * 17), "22", "23", None]
+    assert list(find_images(images, "value", POINTS[:16])) == found[:16]
+    assert asked(demo_server) - before == 3
