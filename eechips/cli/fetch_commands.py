@@ -410,7 +410,13 @@ def run_parameters(*, without: Collection[str] = (), changes: Changes | None = N
     from eechips.engine.config import RUN, LedgerOptions, RunConfig
 
     flags = [
-        meta_flag("yes", "-y", "--yes", help="With --estimate: continue without asking.", heading=RUN),
+        meta_flag(
+            "yes",
+            "-y",
+            "--yes",
+            help="Do not ask, with --estimate or before a run that may take a tenth of a month's compute.",
+            heading=RUN,
+        ),
         meta_flag("no report", "--no-report", help="Make no report.html at the end.", heading=RUN, is_advanced=True),
         meta_flag("debug", "--debug", help="Show the traceback of an error.", heading=RUN, is_advanced=True),
     ]

@@ -21,7 +21,7 @@ from eechips.engine.costs import Estimate, Forecast
 from eechips.engine.disk import free_bytes
 from eechips.engine.estimate import estimate
 from eechips.engine.run import run
-from eechips.engine.tiers import Tier, describe_compute
+from eechips.engine.tiers import Tier, describe_compute, describe_expected, describe_requests, is_much
 from eechips.errors import RecipeError, UsageError
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.failures import Failure, group_failures, list_failures
@@ -50,9 +50,11 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         context.meta[UNFINISHED] = "dry run"
         return
     typed = shlex.join(context.meta.get(TYPED) or ["eechips", *sys.argv[1:]])
-    done = run(recipe, dataclasses.replace(config, command=typed, confirm=partial(_confirm, tier=config.tier)))
+    confirm, confirm_start = partial(_confirm, tier=config.tier), partial(_confirm_start, tier=config.tier)
+    done = run(recipe, dataclasses.replace(config, command=typed, confirm=confirm, confirm_start=confirm_start))
     if done.paused:
-        click.echo(f"Stopped after the first units. To resume: {typed} --yes", err=True)
+        where = "after the first units" if config.estimate is not None else "before the first unit"
+        click.echo(f"Stopped {where}. To resume: {typed} --yes", err=True)
         context.meta[UNFINISHED] = "paused"
         return
     if done.interrupted:
@@ -125,9 +127,15 @@ def show_log(config: RunConfig) -> None:
 
 def _estimated(foreseen: Estimate, config: RunConfig) -> list[str]:
     size = "unknown" if foreseen.bytes is None else f"about {format_bytes(foreseen.bytes)}"
-    lines = [f"units     {foreseen.units:,}", f"requests  {foreseen.requests:,}", f"bytes     {size}"]
+    lines = [f"units     {foreseen.units:,}"]
+    if (planning := foreseen.planning) is not None:
+        sent = "all of them" if planning.sent >= planning.requests else f"{planning.sent:,} of them"
+        lines.append(f"planning  {format_count(planning.requests, 'request')}, {sent} sent by this dry run")
+    lines += [f"requests  {describe_requests(foreseen)}", f"bytes     {size}"]
     if foreseen.seconds is not None:
         lines.append(f"time      {_time(foreseen.seconds, foreseen, is_local=config.local)}")
+    if foreseen.compute is not None:
+        lines.append(f"compute   {option_names(describe_expected(foreseen, config.tier))}")
     place = config.results or str(config.out)
     if foreseen.bytes and not is_address(place) and foreseen.bytes > (free := free_bytes(Path(place))):
         lines.append(f"disk      {format_bytes(free)} free at {place}: not enough")
@@ -136,7 +144,10 @@ def _estimated(foreseen: Estimate, config: RunConfig) -> list[str]:
 
 def _time(seconds: float, foreseen: Estimate, *, is_local: bool) -> str:
     """Return the duration of a run: that of the computation, or that of the transfer if it is longer."""
-    service = f"{format_duration(seconds)} on Earth Engine" if foreseen.requests else format_duration(seconds)
+    duration = format_duration(seconds) if seconds >= 1.0 else "1 s"
+    service = f"{duration} on Earth Engine" if foreseen.requests else duration
+    if foreseen.planning is not None and foreseen.planning.seconds >= 1.0:
+        service += f", {format_duration(foreseen.planning.seconds)} of it for planning"
     transfer = 0.0 if foreseen.bytes is None or is_local else foreseen.bytes / _BYTES_PER_SECOND
     if transfer <= seconds:
         return f"about {service}"
@@ -149,10 +160,20 @@ def _confirm(foreseen: Forecast, tier: Tier | None) -> bool:
         click.echo(line)
     if click.get_current_context().meta.get("yes"):
         return True
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
+    return sys.stdin.isatty() and sys.stderr.isatty() and _ask()
+
+
+def _confirm_start(foreseen: Estimate, tier: Tier | None) -> bool:
+    """Ask whether to begin a run that may use much of the month's compute, if this is a terminal."""
+    if click.get_current_context().meta.get("yes") or not is_much(foreseen.compute, tier):
+        return True
+    question = "This may take more than a tenth of the month's compute. Begin?"
+    return not (sys.stdin.isatty() and sys.stderr.isatty()) or _ask(question)
+
+
+def _ask(question: str = "Continue?") -> bool:
     try:
-        return click.confirm("Continue?", default=False, err=True)
+        return click.confirm(question, default=False, err=True)
     except click.Abort:  # Ctrl-C means no
         click.echo(err=True)
         return False

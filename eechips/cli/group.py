@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from eechips.cli.command import format_commands, similar_names
-from eechips.errors import EechipsError, InternalError, RecipeError, RequestError, RunFileError
+from eechips.errors import EechipsError, InternalError, RecipeError, RequestError, RunFileError, TooLargeError
 
 # Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.
 VERBS = {
@@ -49,6 +49,7 @@ VERBS = {
     "Local Earth Engine": {
         "serve": "Start a local Earth Engine on this machine.",
         "assets": "Add rasters and tables to the local Earth Engine, and list them.",
+        "record-service": "Record how Earth Engine answers small questions, for an issue.",
     },
     "Queues of work": {
         "plan": "Write the units of a command as JSON lines, for a queue.",
@@ -78,6 +79,7 @@ _MODULES = {
     "cluster_commands": ("submit",),
     "dataset_commands": ("datasets",),
     "setup_commands": ("doctor", "init"),
+    "service_recording": ("record-service",),
 }
 """The modules of the commands. ``retry_commands.retry_command`` is the command, or a function that makes it."""
 
@@ -109,7 +111,7 @@ class Verbs(click.Group):
         module = next((module for module, names in _MODULES.items() if cmd_name in names), None)
         if module is None:
             return None
-        found = getattr(importlib.import_module(f"eechips.cli.{module}"), f"{cmd_name}_command")
+        found = getattr(importlib.import_module(f"eechips.cli.{module}"), f"{cmd_name.replace('-', '_')}_command")
         command: click.Command = found if isinstance(found, click.Command) else found()
         return command
 
@@ -155,7 +157,8 @@ def _sentence(error: EechipsError) -> str:
         return "\n  ".join([f"{error.args[0]}:", *error.mistakes])
     text = " ".join(str(error).split())  # Earth Engine breaks some of its messages into lines
     if isinstance(error, RequestError):  # failed requests of units are recorded: this one is the planner's
-        return f"Earth Engine rejected a planning request: {text}"
+        helps = f" What helps: {error.advice}." if isinstance(error, TooLargeError) and error.advice else ""
+        return f"Earth Engine rejected a planning request: {text}{helps}"
     return f"{text} (--debug shows the traceback)" if isinstance(error, (RecipeError, InternalError)) else text
 
 

@@ -72,6 +72,8 @@ def serve_command(
     allow_remote: bool,
     record: Path | None,
     upstream: str | None,
+    credentials: Path | None,
+    send_credentials: bool,
     replay: Path | None,
     fill: bool,
     compare: Path | None,
@@ -108,7 +110,9 @@ def serve_command(
 
             click.echo(summary(counted()), nl=False)
         else:
-            recording = RecordingOptions(record, upstream, replay, fill, compare, tolerance, as_json)
+            recording = RecordingOptions(
+                record, upstream, credentials, send_credentials, replay, fill, compare, tolerance, as_json
+            )
             recording.check(has_assets=bool(demo or assets or catalog or given["demo_datasets"]))
             is_demo = demo or not (assets or catalog)
             try:

@@ -59,7 +59,7 @@ _EXECUTE_CODE = frozenset({"run"})
 _LOCKED = frozenset({"sample", "images", "composites", "mosaic", "timeseries", "points", *_EXECUTE_CODE})
 """Commands that a lockfile may name."""
 _OF_RECIPE = {"path", "parameters"}
-_OF_LOCKFILE = ("out", "results", "name", "on_empty", "dry_run", "estimate", "confirm", "command")
+_OF_LOCKFILE = ("out", "results", "name", "on_empty", "dry_run", "estimate", "confirm", "confirm_start", "command")
 """Options of a run that a lockfile decides, or that have no meaning for one."""
 _NOT_OF_LOCK = {field.name for field in dataclasses.fields(RunConfig)} - {*SERVICE_OPTIONS, "quiet"}
 _SHOWN = 20  # files or assets that are printed; the tables have all
@@ -176,7 +176,7 @@ def lock(
         versions: ask the service for the versions of assets, and hash the expressions. The service is that of the
             run, unless the further arguments name another.
         project: Google Cloud project.
-        credentials: key file of a service account.
+        credentials: file of credentials, such as the key of a service account.
         endpoint: base URL of the service.
         send_credentials: send credentials to ``endpoint`` even if it is not https at a host of Google.
         local: start a local Earth Engine.

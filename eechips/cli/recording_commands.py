@@ -26,15 +26,19 @@ class RecordingOptions:
     Attributes:
         record: folder to record into, or None.
         upstream: URL of the service that is recorded; None for Earth Engine's high-volume endpoint.
-        replay: folder to respond from, or None.
+        credentials: file of credentials; None for those that runs find.
+        send_credentials: whether a service that is not Google's gets credentials.
+        replay: folder or archive to respond from, or None.
         fill: whether a replay evaluates requests that are not recorded.
-        compare: folder to compare, or None.
+        compare: folder or archive to compare, or None.
         tolerance: greatest relative difference of equal numbers; None for the default.
         as_json: whether a comparison is printed as JSON.
     """
 
     record: Path | None = None
     upstream: str | None = None
+    credentials: Path | None = None
+    send_credentials: bool = False
     replay: Path | None = None
     fill: bool = False
     compare: Path | None = None
@@ -59,6 +63,8 @@ class RecordingOptions:
             raise click.UsageError("--record, --replay and --compare exclude each other.")
         if self.upstream is not None and self.record is None:
             raise click.UsageError("--upstream needs --record.")
+        if (self.credentials is not None or self.send_credentials) and self.record is None:
+            raise click.UsageError("--credentials and --send-credentials need --record.")
         if self.fill and self.replay is None:
             raise click.UsageError("--fill needs --replay.")
         if (self.as_json or self.tolerance is not None) and self.compare is None:
@@ -70,12 +76,12 @@ class RecordingOptions:
 def recording_options(command: FunctionT) -> FunctionT:
     """Add the options of recordings."""
     folder = LocalPath(file_okay=False)
-    existing = LocalPath(file_okay=False, exists=True)
+    existing = LocalPath(exists=True)
     for option in reversed(
         (
             click.option(
                 "--record", type=folder, metavar="DIR",
-                help="Forward requests to Earth Engine with the client's credentials, and keep the responses.",
+                help="Forward requests to Earth Engine with your credentials, and keep the responses.",
             ),
             click.option(
                 "--upstream", metavar="URL",
@@ -83,12 +89,21 @@ def recording_options(command: FunctionT) -> FunctionT:
                 "high-volume endpoint]",
             ),
             click.option(
-                "--replay", type=existing, metavar="DIR",
+                "--credentials", type=LocalPath(dir_okay=False), metavar="FILE",
+                help="Of --record: file of credentials, as of a run. [default: those of earthengine authenticate, else "
+                "application-default ones]",
+            ),
+            click.option(
+                "--send-credentials", is_flag=True,
+                help="Of --record: send credentials to --upstream even if it is not https at a host of Google.",
+            ),
+            click.option(
+                "--replay", type=existing, metavar="DIR|ZIP",
                 help="Respond from a recording, without network. Other requests are refused.",
             ),
             click.option("--fill", is_flag=True, help="With --replay: evaluate the other requests locally."),
             click.option(
-                "--compare", type=existing, metavar="DIR",
+                "--compare", type=existing, metavar="DIR|ZIP",
                 help="Evaluate the requests of a recording locally, list where values differ, and exit.",
             ),
             click.option(
@@ -137,6 +152,25 @@ def _describe(found: Comparison) -> Iterator[str]:
         yield "\n" + "\n".join(map(replace_control_characters, lines))
 
 
+def _record(folder: Path, port: int, options: RecordingOptions, announce: Callable[[str], None]) -> None:
+    """Record until Ctrl-C; see :func:`serve_recording` for errors."""
+    from eechips.cli.recorder_credentials import open_upstream
+    from eechips.emulator.recording.recording_folder import create_recording
+    from eechips.emulator.recording.serving import serve_recorder
+    from eechips.emulator.recording.upstream import HIGH_VOLUME, check_address
+
+    address = check_address(options.upstream or HIGH_VOLUME)
+    recording = create_recording(folder)
+    upstream, credentials = open_upstream(address, options.credentials, send_anywhere=options.send_credentials)
+
+    def announce_recorder(url: str) -> None:
+        announce(url)
+        if credentials:
+            click.echo(f"Credentials of its requests: {credentials}")
+
+    serve_recorder(recording, upstream, port, announce_recorder)
+
+
 def serve_recording(options: RecordingOptions, config: ServerConfig, announce: Callable[[str], None]) -> None:
     """Record or replay until Ctrl-C, or compare.
 
@@ -147,22 +181,24 @@ def serve_recording(options: RecordingOptions, config: ServerConfig, announce: C
 
     Raises:
         click.UsageError: if the URL of the service cannot be used.
+        ConfigurationError: if there are no credentials for it, or those there are do not work.
         OneSentence: if a folder is not a recording, or cannot be written.
         StoreError, RegistrationError, OSError: as of :func:`eechips.emulator.server.serve`.
     """
     from eechips.emulator.assets.asset_errors import AssetWriteError
+    from eechips.emulator.recording.recording_archive import unpacked_recording
     from eechips.emulator.recording.recording_folder import RecordingError
-    from eechips.emulator.recording.serving import serve_recorder, serve_replay
-    from eechips.emulator.recording.upstream import HIGH_VOLUME, Upstream
+    from eechips.emulator.recording.serving import serve_replay
 
     try:
         if options.record is not None:
-            upstream = Upstream(options.upstream or HIGH_VOLUME)
-            serve_recorder(options.record, upstream, config.port, announce)
+            _record(options.record, config.port, options, announce)
         elif options.compare is not None:
-            _compare(options.compare, config, options)
+            with unpacked_recording(options.compare) as folder:
+                _compare(folder, config, options)
         elif options.replay is not None:
-            serve_replay(options.replay, config.port, announce, config if options.fill else None)
+            with unpacked_recording(options.replay) as folder:
+                serve_replay(folder, config.port, announce, config if options.fill else None)
     except ValueError as error:
         if options.record is None:
             raise

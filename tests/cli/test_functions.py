@@ -36,7 +36,8 @@ def get_requests(count=3):
 
 def get_result(index, point, edge=16):
     region = ee.Geometry.Point(point).buffer(edge / 2).bounds()
-    image = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(region).mosaic().select("R", "G", "B")
+    images = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(region).filterDate("2015", "2030")
+    image = images.mosaic().select("R", "G", "B")
     return Chip(image, region=region, dimensions=(edge, edge), format="png")
 """
 

@@ -103,7 +103,7 @@ def test_failures_are_listed_by_kind_and_one_by_one(project: Path) -> None:
     kinds, _, table = result.stdout.partition("\n\n")
     assert [line.split(maxsplit=1) for line in kinds.splitlines()] == [
         ["2", "RecipeError: ValueError: unit … is not to be had"],
-        ["1", "PermanentError: Image.load: Image asset 'x' not found."],
+        ["1", "PermanentError: Image.load: Image asset 'x' not found. What helps: correct its id, or have it shared."],
     ]
     header, *rows = table.splitlines()
     assert header.split() == ["ID", "NAME", "ATTEMPTS", "CLASS", "ERROR"]

@@ -30,7 +30,7 @@ def get_requests(count=24, seed=0, west=-105.3, south=39.6, east=-104.9, north=4
 def get_result(index, point, size=256, metres=1.0):
     """Once for each unit, in a worker: what to fetch. Requests, retries, checks and files are eechips' business."""
     region = ee.Geometry.Point(point["coordinates"]).buffer(size * metres / 2).bounds()
-    images = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(region).select("R", "G", "B")
-    latest_on_top = images.sort("system:time_start").mosaic()
+    images = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(region).filterDate("2015-01-01", "2030-01-01")
+    latest_on_top = images.select("R", "G", "B").sort("system:time_start").mosaic()
     # For data instead of pictures: format="tif" or "npy". For exact pixels: help(eechips.Grid).
     return Chip(latest_on_top, region=region, dimensions=(size, size), bands=("R", "G", "B"), format="png")

@@ -1,0 +1,252 @@
+"""Send the requests of probes by the real client, one at a time, and measure them.
+
+The client is initialised without credentials: it is connected to a recorder on this machine, which adds them. Requests
+are repeated only where the service asks for it, so that an answer is the service's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from eechips.client.compute_profiles import PROFILE_REQUEST_HEADER, PROFILE_RESPONSE_HEADER, parse_profile
+from eechips.client.connection import skip_deprecated_assets
+from eechips.client.http_sessions import open_session
+from eechips.errors import ConfigurationError, EechipsError
+from eechips.probes.probe import Probe, ProbeOutcome, ProbeResult
+from eechips.retry_after import parse_retry_after
+
+_SECONDS = (10.0, 150.0)  # to connect, and between two parts of a response
+_ATTEMPTS = 5
+_LONGEST_WAIT = 60.0
+_REPEATED = frozenset({429, 500, 502, 503, 504})
+_OF_CREDENTIALS = frozenset({401, 407})
+_LONGEST_MESSAGE = 4000  # characters; a message may repeat what it was sent
+
+
+@dataclass(frozen=True, slots=True)
+class SentRequest:
+    """A request and its response.
+
+    Attributes:
+        status: of the response; 0 without one.
+        message: of the error, or the reason why there is no response; empty for a result.
+        received: bytes of the response.
+        seconds: until the response was there.
+        profile: id of the profile of the computation; empty for none.
+    """
+
+    status: int
+    message: str
+    received: int
+    seconds: float
+    profile: str = ""
+
+
+class RefusedError(Exception):
+    """A request that a probe has sent itself was refused."""
+
+
+class ProbeClient:
+    """The real client, connected to a server on this machine. It asks one probe at a time, which may use threads.
+
+    Attributes:
+        ee: the module.
+        url: of the server.
+        project: of the requests.
+        folder: for results of commands.
+
+    Args:
+        url: of the server.
+        project: of the requests.
+        folder: for results of commands; it exists.
+
+    Raises:
+        ConfigurationError: if the service refuses the account or the project.
+    """
+
+    def __init__(self, url: str, project: str, folder: Path) -> None:
+        import ee
+        from googleapiclient.errors import Error as GoogleError
+
+        self.ee: Any = ee
+        self.url, self.project, self.folder = url, project, folder
+        self._session = open_session(url)
+        self._sent: list[SentRequest] = []
+        self._compute: list[float] = []  # of commands, which have clients of their own
+        self._is_profiled = True
+        ee.Reset()
+        skip_deprecated_assets()
+        ee.data.setMaxRetries(0)
+        try:
+            ee.Initialize(None, url=url, project=project, http_transport=self)
+        except (ee.EEException, GoogleError, requests.RequestException) as error:
+            reason = next((each.message for each in reversed(self._sent) if each.message), str(error))
+            raise ConfigurationError(f"the service refuses the account or the project {project}: {reason}") from None
+
+    def close(self) -> None:
+        """Close the connections, and leave the client uninitialised."""
+        self._session.close()
+        self.ee.Reset()
+
+    def request(
+        self,
+        uri: str,
+        method: str = "GET",
+        body: str | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        redirections: int | None = None,
+        connection_type: object = None,
+    ) -> tuple[Any, bytes]:
+        """Send a request of the client; the signature is that of ``httplib2.Http.request``."""
+        import httplib2
+
+        response = self._send(method, uri, body, dict(headers or {}))
+        found = {name.lower(): value for name, value in response.headers.items()}
+        return httplib2.Response({**found, "status": str(response.status_code)}), response.content
+
+    def get(self, url: str) -> bytes:
+        """Return the content of a URL that the service has named, such as that of a thumbnail.
+
+        Raises:
+            RefusedError: if it is an error.
+        """
+        return self._checked(self._send("GET", url, None, {}))
+
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a request as it is, and return the JSON of its response.
+
+        Args:
+            method: of HTTP.
+            path: below ``v1/``; ``{project}`` stands for the project.
+            body: JSON, or text that is sent as it is; None for none.
+
+        Raises:
+            RefusedError: if it is an error.
+        """
+        url = f"{self.url}/v1/{path.replace('{project}', self.project)}"
+        text = body if body is None or isinstance(body, str) else json.dumps(body)
+        headers = {"Content-Type": "application/json", "X-Goog-User-Project": self.project}
+        return json.loads(self._checked(self._send(method, url, text, headers)))
+
+    def count_compute(self, seconds: float) -> None:
+        """Add the EECU-seconds of a command, which sends its requests itself."""
+        self._compute.append(seconds)
+
+    def ask(self, probe: Probe) -> ProbeResult:
+        """Return the answer to a probe.
+
+        Raises:
+            ConfigurationError: if the service refuses the credentials.
+        """
+        self._sent.clear()
+        self._compute.clear()
+        started = time.monotonic()
+        answer = self._ask(probe)
+        seconds = time.monotonic() - started
+        last = self._sent[-1] if self._sent else SentRequest(0, "", 0, 0.0)
+        if last.status in _OF_CREDENTIALS:
+            raise ConfigurationError(f"the service refuses the credentials: {last.message}")
+        return replace(
+            answer,
+            status=last.status,
+            requests=len(self._sent),
+            received=sum(each.received for each in self._sent),
+            seconds=round(seconds, 3),
+            eecu_seconds=self._measure_compute(),
+        )
+
+    def profile(self, build: Any) -> str:
+        """Return the profile of a computation, as the service writes it.
+
+        Args:
+            build: returns an object; see :data:`eechips.probes.probe.Build`.
+        """
+        self._sent.clear()
+        build(self.ee).getInfo()
+        names = [each.profile for each in self._sent if each.profile]
+        with self._unprofiled():
+            return str(self._get_profiles(ids=names).getInfo())
+
+    def _ask(self, probe: Probe) -> ProbeResult:
+        """Ask; see :meth:`ask`. What measures the requests is added later."""
+        try:
+            return ProbeResult(ProbeOutcome.VALUE, value=_to_json(probe.ask(self)))
+        except (self.ee.EEException, RefusedError, EechipsError) as raised:
+            last = self._sent[-1] if self._sent else None
+            if last is not None and 400 <= last.status < 500 and last.status not in _REPEATED:
+                return ProbeResult(ProbeOutcome.ERROR, message=(last.message or str(raised))[:_LONGEST_MESSAGE])
+            # An error of eechips, in a command, is an answer: its requests are not seen here.
+            is_answer = isinstance(raised, EechipsError) and last is None
+            outcome = ProbeOutcome.ERROR if is_answer else ProbeOutcome.UNANSWERED
+            return ProbeResult(outcome, message=f"{type(raised).__name__}: {raised}"[:_LONGEST_MESSAGE])
+        except (requests.RequestException, OSError, ValueError, KeyError, TypeError) as raised:
+            return ProbeResult(ProbeOutcome.UNANSWERED, message=f"{type(raised).__name__}: {raised}"[:_LONGEST_MESSAGE])
+
+    def _measure_compute(self) -> float | None:
+        """Return the EECU-seconds of the requests so far; None if the service reports none."""
+        names = [each.profile for each in self._sent if each.profile]
+        found = list(self._compute)
+        if names:
+            with self._unprofiled(), contextlib.suppress(self.ee.EEException, ValueError):
+                listed = self.ee.List([self._get_profiles(ids=[name], maxEntries=1) for name in names]).getInfo()
+                found += map(parse_profile, listed)
+        return round(sum(found), 4) if found else None
+
+    def _get_profiles(self, **arguments: Any) -> Any:
+        # As ee.profilePrinting does: the function is hidden.
+        return self.ee.apifunction.ApiFunction.lookup("Profile.getProfiles").call(**arguments)
+
+    @contextlib.contextmanager
+    def _unprofiled(self) -> Iterator[None]:
+        self._is_profiled = False
+        try:
+            yield
+        finally:
+            self._is_profiled = True
+
+    def _send(self, method: str, url: str, body: str | bytes | None, headers: dict[str, str]) -> requests.Response:
+        """Send a request; repeat it where the service asks for it."""
+        if method == "POST" and self._is_profiled:
+            headers[PROFILE_REQUEST_HEADER] = "1"
+        data = body.encode() if isinstance(body, str) else body
+        for attempt in range(_ATTEMPTS):
+            started = time.monotonic()
+            response = self._session.request(method, url, data=data, headers=headers, timeout=_SECONDS)
+            self._sent.append(_measure(response, time.monotonic() - started))
+            if response.status_code not in _REPEATED or attempt == _ATTEMPTS - 1:
+                break
+            asked = parse_retry_after({name.lower(): value for name, value in response.headers.items()})
+            time.sleep(min(_LONGEST_WAIT, 2.0**attempt if asked is None else asked))
+        return response
+
+    def _checked(self, response: requests.Response) -> bytes:
+        if response.status_code >= 400:
+            raise RefusedError(self._sent[-1].message)
+        return response.content
+
+
+def _measure(response: requests.Response, seconds: float) -> SentRequest:
+    """Return the measures of a response."""
+    message = _read_message(response) if response.status_code >= 400 else ""
+    profile = response.headers.get(PROFILE_RESPONSE_HEADER, "")
+    return SentRequest(response.status_code, message, len(response.content), seconds, profile)
+
+
+def _read_message(response: requests.Response) -> str:
+    """Return the message of an error, or the beginning of a body of another form."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(response.json()["error"]["message"])
+    return f"HTTP {response.status_code}: {response.text[:200]}"
+
+
+def _to_json(value: Any) -> Any:
+    """Return a value as JSON has it: no tuples, names as texts."""
+    return json.loads(json.dumps(value))

@@ -1,0 +1,55 @@
+"""Ask all probes within a bound of compute; resume a run that was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from eechips.probes.probe import Probe, ProbeOutcome, ProbeResult
+from eechips.probes.probe_client import ProbeClient
+from eechips.probes.results_file import ServiceResults
+
+MOST_EECU_SECONDS = 360.0
+"""Bound of a recording: a tenth of an EECU-hour, 1/1,500 of the month of the smallest tier."""
+
+COMMAND_EECU_SECONDS = 36.0
+"""Bound of one command. No probe is asked of which so much is not left."""
+
+Report = Callable[[Probe, ProbeResult], None]
+
+
+def ask_probes(
+    client: ProbeClient,
+    probes: Sequence[Probe],
+    found: ServiceResults,
+    folder: Path,
+    hide: Callable[[str], str],
+    report: Report,
+) -> bool:
+    """Ask the probes that have no answer yet, and keep each answer as soon as it is there.
+
+    Args:
+        client: that sends the requests.
+        probes: in the order in which they are asked.
+        found: answers so far; new ones are added.
+        folder: of the recording.
+        hide: returns a text without what belongs to the user.
+        report: called with each new answer.
+
+    Returns:
+        Whether all were asked; False if the bound of compute was reached.
+
+    Raises:
+        ConfigurationError: if the service refuses the account or the project.
+    """
+    for probe in probes:
+        known = found.results.get(probe.name)
+        if known is not None and known.outcome is not ProbeOutcome.UNANSWERED:
+            continue
+        if found.eecu_seconds + COMMAND_EECU_SECONDS > MOST_EECU_SECONDS:
+            return False
+        answer = client.ask(probe)
+        found.results[probe.name] = answer
+        found.save(folder, hide)
+        report(probe, answer)
+    return True

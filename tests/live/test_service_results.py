@@ -1,0 +1,63 @@
+"""The real Earth Engine, as a recording of ``eechips record-service`` has it: the results are those that are expected.
+
+The recording is ``--replay FILE``, or a new one with ``--live``, or the one beside this file if there is one.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eechips.probes.all_probes import PROBES
+from eechips.probes.fact_table import judge_results
+from eechips.probes.probe import Probe, Verdict
+from eechips.probes.probe_client import ProbeClient
+from eechips.probes.results_file import ServiceResults
+from tests.support.service_results import COMMITTED, find_differences, list_replayed, read_archive, replayed
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def recording(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if given := request.config.getoption("--replay"):
+        return Path(given)
+    if not request.config.getoption("--live"):
+        return COMMITTED
+    out = tmp_path_factory.mktemp("live") / "service-recording"
+    command = [sys.executable, "-m", "eechips", "record-service", "--yes", "--out", str(out)]
+    subprocess.run(command, check=True)
+    return out.with_suffix(".zip")
+
+
+@pytest.fixture(scope="module")
+def results(recording: Path) -> ServiceResults:
+    return read_archive(recording)
+
+
+@pytest.fixture(scope="module")
+def client(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProbeClient]:
+    with replayed(recording, tmp_path_factory.mktemp("replayed")) as found:
+        yield found
+
+
+def named(probe: Probe) -> str:
+    return probe.name
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=named)
+def test_the_service_answers_as_expected(probe: Probe, results: ServiceResults) -> None:
+    if probe.name not in results.results:
+        pytest.skip("not recorded")
+    assert judge_results(results)[probe.name] is not Verdict.CONTRADICTED, results.results[probe.name]
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=named)
+def test_a_replay_answers_as_the_service(probe: Probe, results: ServiceResults, client: ProbeClient) -> None:
+    if probe not in list_replayed(results):
+        pytest.skip("not recorded")
+    assert find_differences(client, results, [probe]) == {}

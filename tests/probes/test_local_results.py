@@ -1,0 +1,59 @@
+"""The local Earth Engine answers the probes as the service is expected to, but for a list of exceptions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from eechips.probes.all_probes import list_groups, select_probes
+from eechips.probes.probe import ProbeOutcome, Verdict
+from eechips.probes.probe_client import ProbeClient
+from tests.support.local_earth_engine import Server
+
+KNOWN = frozenset(
+    {
+        "encodings/filter", "encodings/reducer", "files/png-of-float", "pyramids/odd-image",
+        "reductions/default-projection", "reductions/too-many-pixels", "refused/empty-value", "regions/contains",
+        "regions/metres-area", "values/bad-date", "values/bitwise-decimals", "values/gaussian", "values/given-index",
+        "values/object-type-byte",
+    }
+)  # fmt: skip
+"""Probes that the local Earth Engine answers otherwise. The list must shrink."""
+
+QUICK = ("requests", "refused", "bands", "encodings", "values", "types")
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        each if each in QUICK else pytest.param(each, marks=[pytest.mark.slow, pytest.mark.timeout(600)])
+        for each in list_groups()
+        if each != "exports"
+    ],
+)
+def test_the_local_earth_engine_answers_as_expected(group: str, demo_server: Server, tmp_path: Path) -> None:
+    client = ProbeClient(demo_server.url, "my-project", tmp_path)
+    try:
+        results = {each.name: (each, client.ask(each)) for each in select_probes((group,))}
+    finally:
+        client.close()
+    assert {name: result for name, (_, result) in results.items() if result.outcome is ProbeOutcome.UNANSWERED} == {}
+    assert [name for name, (_, result) in results.items() if result.status >= 500] == []
+    others = {name for name, (each, found) in results.items() if each.expected.judge(found) is Verdict.CONTRADICTED}
+    assert others - KNOWN == set()
+
+
+@pytest.mark.slow
+def test_the_exported_asset_is_deleted_again(serve_briefly: Callable[..., Server], tmp_path: Path) -> None:
+    assets = tmp_path / "assets"
+    assets.mkdir()
+    client = ProbeClient(serve_briefly("--export-assets", str(assets)).url, "my-project", tmp_path)
+    try:
+        (probe,) = select_probes(("exports",), has_consent=True)
+        result = client.ask(probe)
+    finally:
+        client.close()
+    assert result.value["states"][-1][0] == "SUCCEEDED"
+    assert [path for path in assets.rglob("*") if "eechips_probe" in path.name] == []
