@@ -9,27 +9,34 @@ from __future__ import annotations
 import os
 import re
 import sys
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
 _BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_SERVICE_RECORDING = FOLDER.parent / "tests" / "live" / "service-recording.zip"  # once there is one
 _MESSAGE_LENGTH = 110  # characters of an example that a table has room for
 
 
 def service_errors() -> str:
     """Return the table of the service's errors that eechips knows."""
-    from eechips.client.service_errors import SERVICE_ERRORS
+    from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction
 
     rows = []
     for row in SERVICE_ERRORS:
         example = row.example
-        message = example.message
+        message = " ".join(example.message.split())
         if len(message) > _MESSAGE_LENGTH:
             message = message[:_MESSAGE_LENGTH].rstrip() + "…"
         cure = row.cure.removeprefix("or ")
+        action = row.kind.value
+        if row.kind is ErrorAction.TOO_LARGE:
+            batch = "" if row.batch == "never" else ", or a batch task (`on_timeout` export)"
+            cure = f"where no part is small enough: {cure}{batch}"
+            action = "send again once, then split" if row.repeats else action
         status = f"{example.code} {example.status}".strip()
-        rows.append((row.name, status, message, row.kind.value, cure, f"[source]({row.source})"))
+        rows.append((row.name, status, message, action, cure, f"[source]({row.source})"))
     return _table(("name", "status", "message", "what eechips does", "what you can do", "documented"), rows)
 
 
@@ -64,6 +71,27 @@ def cloud_masks() -> str:
     return _table(("mask", "ids of datasets", "can remove", "removes by default"), rows)
 
 
+def service_facts() -> str:
+    """Return the table of the facts about the service, with what a recording says of them."""
+    from eechips.probes.fact_table import check_facts
+    from eechips.probes.results_file import RESULTS, read_results
+
+    found = None
+    if _SERVICE_RECORDING.exists():
+        with zipfile.ZipFile(_SERVICE_RECORDING) as archive:
+            found = read_results(archive.read(RESULTS).decode())
+    if found is None or not found.is_of_google:
+        found = None
+        said = "**No recording of the service was made yet: none of these facts is confirmed by one.**"
+    else:
+        said = f"Recorded on {found.date} at {found.service}, by eechips {found.eechips}."
+    rows = []
+    for each in check_facts(found):
+        source = f"[{each.fact.certainty}]({each.fact.source})" if each.fact.source else each.fact.certainty
+        rows.append((each.fact.statement, source, str(len(each.probes)), each.state))
+    return said + "\n\n" + _table(("fact", "known", "probes", "recording"), rows)
+
+
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
@@ -85,6 +113,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "service-errors": service_errors,
     "datasets": datasets,
     "cloud-masks": cloud_masks,
+    "service-facts": service_facts,
 }
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference/coverage.md": _coverage,
