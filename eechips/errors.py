@@ -31,6 +31,10 @@ Messages say what happened, to which unit, and what to do. They never carry cred
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
+
+BatchUse = Literal["never", "last", "first"]
+"""When a batch task computes what was too large for a request: never, after its parts, or instead of its parts."""
 
 
 class EechipsError(Exception):
@@ -138,11 +142,47 @@ class ResponseTimeoutError(TransientError):
 
 
 class TooLargeError(RequestError):
-    """The request exceeds a limit of the service. The unit is split; the same request is not repeated."""
+    """The request exceeds a limit of the service. The unit is split.
+
+    Attributes:
+        is_divisible: whether a part may be small enough.
+        batch: when a batch task may compute it.
+        repeats: times that the same request is worth sending again first, as the load of the moment may be the cause.
+        advice: what the user can do if no part is small enough, a clause.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        is_divisible: bool = True,
+        batch: BatchUse = "never",
+        repeats: int = 0,
+        advice: str = "",
+    ) -> None:
+        super().__init__(message, status=status)
+        self.is_divisible, self.batch, self.repeats, self.advice = is_divisible, batch, repeats, advice
+
+    def extended(self, text: str) -> TooLargeError:
+        """Return the same error with a sentence after its message."""
+        return TooLargeError(
+            f"{self} {text}", status=self.status, is_divisible=self.is_divisible, batch=self.batch,
+            repeats=self.repeats, advice=self.advice,
+        )  # fmt: skip
 
 
 class PermanentError(RequestError):
-    """The request will never succeed: the failure is recorded, and the run continues."""
+    """The request will never succeed: the failure is recorded, and the run continues.
+
+    Attributes:
+        fault: of the expression or its data, by the name of its row in the table of the service's errors; empty for
+            others. Many alike among the first units stop the run.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, fault: str = "") -> None:
+        super().__init__(message, status=status)
+        self.fault = fault
 
 
 class UnknownServiceError(PermanentError):

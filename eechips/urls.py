@@ -124,6 +124,13 @@ def is_loopback(address: str) -> bool:
     return urlsplit(address).hostname in ("127.0.0.1", "::1", "localhost")
 
 
+def is_google(url: str) -> bool:
+    """Return whether a URL is https at one of the hosts of Google's APIs."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return parts.scheme == "https" and host.endswith(".googleapis.com") and parts.port in (None, 443)
+
+
 def origin(address: str) -> tuple[str, str | None, int | None]:
     """Return scheme, host and port of a URL."""
     parts = urlsplit(address)

@@ -9,7 +9,8 @@ import ee
 
 from eechips import Chip
 from eechips.datasets import ECOREGIONS
-from eechips.planning.samplers import fetch_strata, interleave
+from eechips.planning.samplers import interleave
+from eechips.planning.strata import fetch_strata
 
 DATASETS = ["USDA/NAIP/DOQQ", "RESOLVE/ECOREGIONS/2017"]  # for licence and citation in run.json
 
@@ -28,6 +29,7 @@ def get_requests(state="Colorado", per_ecoregion=1000, seed=0):
 def get_result(index, point):
     """Return the chip to fetch; eechips sends requests, retries, checks and writes files. Called in a worker."""
     region = ee.Geometry.Point(point["coordinates"]).buffer(127).bounds()
-    images = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(region).select("R", "G", "B")
+    in_colour = ee.Filter.listContains("system:band_names", "B")  # photographs on infrared film have no blue band
+    images = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(region).filter(in_colour).select("R", "G", "B")
     latest_on_top = images.sort("system:time_start").mosaic()
     return Chip(latest_on_top, region=region, dimensions=(256, 256), bands=("R", "G", "B"), format="png")

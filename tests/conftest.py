@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.local_earth_engine import Host, Server, hosting, initialize
+from tests.support.service_results import COMMITTED, is_service_recording
 from tests.support.suite_recording import SUITE_RECORDING, SuiteRecording, create_suite_recording
 
 if TYPE_CHECKING:
@@ -30,17 +31,20 @@ PROCESS_MODULES = ("concurrent.futures.process", "http.server", "multiprocessing
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--live", action="store_true", help="also run the tests that need an Earth Engine account")
     parser.addoption("--record", type=Path, metavar="DIR", help="record what shared local Earth Engines respond")
-    parser.addoption("--replay", type=Path, metavar="DIR", help="run the tests of such a recording without the servers")
+    parser.addoption(
+        "--replay", type=Path, metavar="DIR|ZIP",
+        help="run the tests of such a recording without the servers, or those of one of eechips record-service",
+    )  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Remove the user's own settings: project, service and cache."""
     config.option.loadscopereorder = False  # pytest-xdist would start the files with the most tests first
-    if config.getoption("--record") or config.getoption("--replay"):
+    if (config.getoption("--record") or config.getoption("--replay")) and not replays_service(config):
         config.pluginmanager.register(create_suite_recording(config), SUITE_RECORDING)
     gc.disable()  # until the tests are collected: millions of objects, none of them garbage
     if not config.getoption("--live"):
-        for name in ("EECHIPS_PROJECT", "EECHIPS_ENDPOINT", "EECHIPS_CACHE"):
+        for name in ("EECHIPS_PROJECT", "EECHIPS_ENDPOINT", "EECHIPS_CACHE", "GOOGLE_CLOUD_PROJECT"):
             os.environ.pop(name, None)
     # Tests in the background (nohup) may ignore these signals, and the processes that they start would inherit that.
     defaults = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
@@ -71,11 +75,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         usual = 1.0 if "integration" in item.keywords else 0.0
         timeouts[item.path] = max(timeouts.get(item.path, 0.0), marked, usual)
     items.sort(key=lambda item: timeouts[item.path], reverse=True)
-    if config.getoption("--live"):
-        return
-    for item in items:
-        if "live" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="needs an Earth Engine account: --live"))
+    if replays_service(config):
+        others = [item for item in items if "live" not in item.keywords]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if "live" in item.keywords]
+    elif not config.getoption("--live") and not COMMITTED.exists():
+        for item in items:
+            if "live" in item.keywords:
+                reason = "no recording of the service: --live records one, --replay FILE names one"
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def replays_service(config: pytest.Config) -> bool:
+    """Return whether the recording that is replayed is one of the service."""
+    replay = config.getoption("--replay")
+    return replay is not None and is_service_recording(replay)
 
 
 def pytest_collection_finish() -> None:

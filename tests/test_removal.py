@@ -245,6 +245,7 @@ WRITTEN = {
     "formats/large_tables.py": "temporary name, of Results.make",
     "formats/cog.py": "scratch folder",
     "emulator/assets/cogs.py": "scratch folder",
+    "emulator/assets/pyramids.py": "scratch folder",
     "emulator/assets/image_manifest.py": "scratch folder of the task",
     "emulator/assets/linked_files.py": "scratch folder",
     "emulator/assets/table_manifest.py": "scratch folder of the task",
@@ -255,9 +256,11 @@ WRITTEN = {
     "emulator/exports/table_exports.py": "scratch folder of the task",
     "emulator/exports/tf_records.py": "scratch folder of the task",
     "emulator/exports/videos.py": "scratch folder of the task",
+    "emulator/recording/recording_archive.py": "scratch folder",
     "emulator/recording/recording_folder.py": "scratch folder",
     "emulator/function_coverage.py": "documentation of the developers",
     "cli/command.py": "text of the help, no file",
+    "probes/command_probes.py": "scratch folder",
     "pytest_plugin.py": "folder of the session",
 }
 REMOVING = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,20 +20,20 @@ from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
 from eechips.beam.fetched_unit import FetchedUnit, fetched_unit_of
+from eechips.client.credentials import find_project, missing_project
 from eechips.engine.beam_worker import BeamWorker
 from eechips.engine.config import RunConfig
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import name_template
 from eechips.engine.result_stores import ImmediateStore
 from eechips.engine.worker_spec import WorkerSpec
-from eechips.errors import ConfigurationError, RecipeError, UsageError
+from eechips.errors import RecipeError, UsageError
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, canonical_json, load_recipe, to_unit, unit_id
 from eechips.storage import ID_LENGTH, NameTemplate, ObjectStore, is_address
 from eechips.temporary_names import new_writer
 from eechips.urls import is_loopback
 
-_PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _USUAL_SLOTS = 40
 _NAMESPACE = "eechips"
 
@@ -270,9 +269,9 @@ def _template(recipe: Recipe, config: RunConfig) -> NameTemplate:
 
 
 def _project(config: RunConfig) -> str:
-    project = config.project or os.environ.get(_PROJECT_VARIABLE)
+    project = find_project(config.project, None)
     if not project and is_loopback(config.service):
         project = "local"
     if not project:
-        raise ConfigurationError(f"no Google Cloud project: give FetchUnits a project, or set {_PROJECT_VARIABLE}")
+        raise missing_project()
     return project

@@ -398,6 +398,12 @@ class Ledger:
         """Return the unit at a position of the plan."""
         return _planned(self._db.execute(f"SELECT {_PLANNED} FROM units WHERE position = ?", (position,)).fetchone())
 
+    @property
+    def first_unit(self) -> WorkUnit | None:
+        """The first unit of the plan that the ledger has; None if it has none. Parts of a plan begin anywhere."""
+        row = self._db.execute(f"SELECT {_PLANNED} FROM units ORDER BY position LIMIT 1").fetchone()
+        return None if row is None else _planned(row)
+
     def known(self, ids: Sequence[str]) -> set[str]:
         """Return the ids of a selection that belong to units. The first call creates an index."""
         wanted = {bytes.fromhex(identifier) for identifier in ids}

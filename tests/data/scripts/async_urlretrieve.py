@@ -15,7 +15,7 @@ failed = []
 
 def download(name, lon, lat, size=32):
     region = ee.Geometry.Rectangle([lon - 0.001, lat - 0.001, lon + 0.001, lat + 0.001])
-    image = ee.ImageCollection('USDA/NAIP/DOQQ').filterBounds(region).mosaic()
+    image = ee.ImageCollection('USDA/NAIP/DOQQ').filterBounds(region).filterDate('2015-01-01', '2030-01-01').mosaic()
     url = image.getThumbURL({'region': region, 'dimensions': size, 'bands': 'R,G,B', 'min': 0, 'max': 255})
     urlretrieve(url, os.path.join(OUT_DIR, name + '.jpg'))
     return name
