@@ -16,6 +16,7 @@ import re
 import socket
 import ssl
 from dataclasses import dataclass
+from email.errors import MultipartInvariantViolationDefect, StartBoundaryNotFoundDefect
 from typing import Any
 
 import urllib3
@@ -31,6 +32,8 @@ _TOO_MANY_REQUESTS = 429
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\r\n]*)?\r\n")  # RFC 9112, 7.1
 _INTERIM = re.compile(rb"HTTP/1\.[0-9] (1[0-9]{2})\b")
 _LENGTH = re.compile(r"[0-9]{1,18}")
+_DEFECTS_OF_BODIES = (StartBoundaryNotFoundDefect, MultipartInvariantViolationDefect)
+"""Defects of a message of several parts whose body is missing: headers are parsed without their body."""
 
 
 class FramingError(http.client.HTTPException):
@@ -85,7 +88,7 @@ class StrictResponse(http.client.HTTPResponse):
         finally:
             self.fp = connection
         headers = self.headers
-        if headers.defects or headers.get_payload():
+        if any(not isinstance(defect, _DEFECTS_OF_BODIES) for defect in headers.defects):
             raise self._host.refuse("headers that are no headers came back")
         lengths = set(headers.get_all("content-length", ()))
         codings = headers.get_all("transfer-encoding", ())

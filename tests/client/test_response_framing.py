@@ -87,6 +87,16 @@ def test_an_illegal_framing_is_refused(name: str) -> None:
     assert server.url not in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["multipart/byteranges; boundary=x", "multipart/mixed", "message/http"])
+def test_a_type_that_has_parts_is_no_defect_of_the_headers(kind: str) -> None:
+    with raw_server() as server:
+        answer = Answer(200, {"Content-Type": kind}, _OWN.body)
+        server.answers["/"] = lambda number, headers: answer.plain
+        with contextlib.closing(_transport(server.url, retries=0)) as transport:
+            assert transport.get(f"{server.url}/", bytes) == _OWN.body
+    assert len(server.asked["/"]) == 1
+
+
 def test_a_server_may_respond_before_it_has_the_body() -> None:
     """With 429, for example: on a new connection, and on one that was used before."""
     with contextlib.ExitStack() as stack:
