@@ -16,7 +16,7 @@ import re
 import socket
 import ssl
 from dataclasses import dataclass
-from email.errors import MultipartInvariantViolationDefect, StartBoundaryNotFoundDefect
+from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from typing import Any
 
 import urllib3
@@ -32,8 +32,8 @@ _TOO_MANY_REQUESTS = 429
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\r\n]*)?\r\n")  # RFC 9112, 7.1
 _INTERIM = re.compile(rb"HTTP/1\.[0-9] (1[0-9]{2})\b")
 _LENGTH = re.compile(r"[0-9]{1,18}")
-_DEFECTS_OF_BODIES = (StartBoundaryNotFoundDefect, MultipartInvariantViolationDefect)
-"""Defects of a message of several parts whose body is missing: headers are parsed without their body."""
+_DEFECTS_OF_HEADERS = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
+"""Other defects are those of a body of several parts, which is parsed as empty: headers come without it."""
 
 
 class FramingError(http.client.HTTPException):
@@ -88,7 +88,8 @@ class StrictResponse(http.client.HTTPResponse):
         finally:
             self.fp = connection
         headers = self.headers
-        if any(not isinstance(defect, _DEFECTS_OF_BODIES) for defect in headers.defects):
+        rest = headers.get_payload()  # the lines after one that is no header
+        if any(isinstance(defect, _DEFECTS_OF_HEADERS) for defect in headers.defects) or (rest and isinstance(rest, str)):
             raise self._host.refuse("headers that are no headers came back")
         lengths = set(headers.get_all("content-length", ()))
         codings = headers.get_all("transfer-encoding", ())
