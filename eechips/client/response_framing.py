@@ -88,8 +88,9 @@ class StrictResponse(http.client.HTTPResponse):
         finally:
             self.fp = connection
         headers = self.headers
+        is_defect = any(isinstance(defect, _DEFECTS_OF_HEADERS) for defect in headers.defects)
         rest = headers.get_payload()  # the lines after one that is no header
-        if any(isinstance(defect, _DEFECTS_OF_HEADERS) for defect in headers.defects) or (rest and isinstance(rest, str)):
+        if is_defect or (rest and isinstance(rest, str)):
             raise self._host.refuse("headers that are no headers came back")
         lengths = set(headers.get_all("content-length", ()))
         codings = headers.get_all("transfer-encoding", ())
