@@ -16,16 +16,17 @@ from typing import Any
 
 import requests
 
+from eechips.client import retry
 from eechips.client.compute_profiles import PROFILE_REQUEST_HEADER, PROFILE_RESPONSE_HEADER, parse_profile
 from eechips.client.connection import skip_deprecated_assets
 from eechips.client.http_sessions import open_session
-from eechips.errors import ConfigurationError, EechipsError
+from eechips.client.retry import RetryPolicy
+from eechips.errors import ConfigurationError, EechipsError, ProjectUnavailableError, TransientError
 from eechips.probes.probe import Probe, ProbeOutcome, ProbeResult
 from eechips.retry_after import parse_retry_after
 
 _SECONDS = (10.0, 150.0)  # to connect, and between two parts of a response
-_ATTEMPTS = 5
-_LONGEST_WAIT = 60.0
+_REPEATS = RetryPolicy(retries=4, delay=1.0, total=120.0, longest_wait=120.0)  # seconds
 _REPEATED = frozenset({429, 500, 502, 503, 504})
 _OF_CREDENTIALS = frozenset({401, 407})
 _LONGEST_MESSAGE = 4000  # characters; a message may repeat what it was sent
@@ -217,15 +218,21 @@ class ProbeClient:
         if method == "POST" and self._is_profiled:
             headers[PROFILE_REQUEST_HEADER] = "1"
         data = body.encode() if isinstance(body, str) else body
-        for attempt in range(_ATTEMPTS):
+        responses: list[requests.Response] = []
+
+        def attempt() -> None:
             started = time.monotonic()
             response = self._session.request(method, url, data=data, headers=headers, timeout=_SECONDS)
+            responses.append(response)
             self._sent.append(_measure(response, time.monotonic() - started))
-            if response.status_code not in _REPEATED or attempt == _ATTEMPTS - 1:
-                break
-            asked = parse_retry_after({name.lower(): value for name, value in response.headers.items()})
-            time.sleep(min(_LONGEST_WAIT, 2.0**attempt if asked is None else asked))
-        return response
+            if (status := response.status_code) in _REPEATED:
+                asked = parse_retry_after({name.lower(): value for name, value in response.headers.items()})
+                raise TransientError(self._sent[-1].message, status=status, retry_after=asked)
+
+        # The last response is the answer, whatever it is.
+        with contextlib.suppress(TransientError, ProjectUnavailableError):
+            retry.call(attempt, _REPEATS)
+        return responses[-1]
 
     def _checked(self, response: requests.Response) -> bytes:
         if response.status_code >= 400:
