@@ -13,7 +13,7 @@ from eechips.emulator.functions.lists import bounded
 from eechips.emulator.functions.registration import function
 from eechips.emulator.pixels.compute import constant_image
 from eechips.emulator.pixels.lazy_image import Image
-from eechips.emulator.regex import compile_regex
+from eechips.emulator.regex import compile_regex, matchable
 from eechips.emulator.request_errors import InvalidError, TypeMismatchError
 from eechips.emulator.type_conversion import promote, type_name
 from eechips.emulator.values import Array, Feature, Geometry, Value
@@ -165,7 +165,7 @@ def _selected(dictionary: Dictionary, selectors: list[str], ignore_missing: bool
 
 def _matching(dictionary: Dictionary, selector: str) -> set[str]:
     regex = compile_regex(selector)
-    return {key for key in dictionary if regex.fullmatch(key)}
+    return {key for key in dictionary if regex.fullmatch(matchable(key))}
 
 
 @function("Dictionary.select")

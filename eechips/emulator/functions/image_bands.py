@@ -19,7 +19,7 @@ from eechips.emulator.pixels.compute import Empty, constant_image
 from eechips.emulator.pixels.lazy_image import Image, ImageBand
 from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.pixels.types import named_type, union_type
-from eechips.emulator.regex import compile_regex
+from eechips.emulator.regex import compile_regex, matchable
 from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.type_conversion import promote, shown
 from eechips.emulator.values import Array, Date, ErrorMargin, Geometry, Value
@@ -66,7 +66,7 @@ def choose(image: Image, selectors: Sequence[Any]) -> list[ImageBand]:
                 chosen.append(by_name[selector])
                 continue
             pattern = compile_regex(selector)
-            matching = [band for band in image.bands if pattern.fullmatch(band.name)]
+            matching = [band for band in image.bands if pattern.fullmatch(matchable(band.name))]
             if not image.bands:
                 raise InvalidError(f"Band pattern '{selector}' was applied to an Image with no bands.")
             if not matching:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from eechips.emulator.functions.numbers import fitting
 from eechips.emulator.functions.registration import function
 from eechips.emulator.number_format import java_text
-from eechips.emulator.regex import Match, compile_regex
+from eechips.emulator.regex import compile_regex, matchable
 from eechips.emulator.request_errors import InvalidError, LimitError, TypeMismatchError
 from eechips.emulator.type_conversion import type_name
 from eechips.emulator.values import Value
@@ -124,15 +124,15 @@ def match(input: str, regex: str, flags: str) -> list[Value]:
     """Return the first match and its groups, or all matches with the flag "g"; an empty list where there is none."""
     compiled = compile_regex(regex, flags)
     if "g" in flags:
-        return [found.group(0) for found in compiled.finditer(input)]
-    found = compiled.search(input)
-    return [] if found is None else [found.group(number) for number in range(found.groups + 1)]
+        return [found.group(0) for found in compiled.finditer(matchable(input))]
+    found = compiled.search(matchable(input))
+    return [] if found is None else [found.group(), *found.groups()]
 
 
 _REFERENCE = re.compile(r"\\(.)|\$(?:(\d+)|\{([A-Za-z]\w*)\})?|\\", re.ASCII | re.DOTALL)
 
 
-def _replacement(template: str, groups: int) -> Callable[[Match], str]:
+def _replacement(template: str, groups: int) -> Callable[[Any], str]:
     """Return a template such as "$2-$1" filled from a match; a backslash makes the next character literal."""
     pieces: list[str | int] = []
     position = 0
@@ -164,17 +164,17 @@ def _replacement(template: str, groups: int) -> Callable[[Match], str]:
 def replace(input: str, regex: str, replacement: str, flags: str) -> str:
     """Return the string with the first match, or all with the flag "g", replaced; "$1" stands for the first group."""
     compiled = compile_regex(regex, flags)
-    matches = compiled.finditer(input) if "g" in flags else filter(None, [compiled.search(input)])
-    make_text: Callable[[Match], str] | None = None
+    matches = compiled.finditer(matchable(input)) if "g" in flags else filter(None, [compiled.search(matchable(input))])
+    make_text: Callable[[Any], str] | None = None
     pieces, position, size = [], 0, len(input)
     for found in matches:
-        make_text = make_text or _replacement(replacement, found.groups)
+        make_text = make_text or _replacement(replacement, compiled.groups)
         text = make_text(found)
         size += len(text)
         if size > MOST_CHARACTERS:
             raise LimitError("User memory limit exceeded.")
-        pieces += [input[position : found.start], text]
-        position = found.end
+        pieces += [input[position : found.start()], text]
+        position = found.end()
     return "".join([*pieces, input[position:]])
 
 
@@ -186,11 +186,11 @@ def split(string: str, regex: str, flags: str) -> list[str]:
     if regex == "":
         return [*string] or [""]
     pieces, position = [], 0
-    for found in compile_regex(regex, flags).finditer(string):
-        if found.end == 0:
+    for found in compile_regex(regex, flags).finditer(matchable(string)):
+        if found.end() == 0:
             continue  # Java: a match of nothing at the beginning splits nothing off
-        pieces.append(string[position : found.start])
-        position = found.end
+        pieces.append(string[position : found.start()])
+        position = found.end()
     if not pieces:
         return [string]
     pieces.append(string[position:])
