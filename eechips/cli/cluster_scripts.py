@@ -12,7 +12,7 @@ from typing import Any
 
 from eechips.errors import UsageError
 
-_UNITS, _OUTCOMES, _MISSING = "units.jsonl", "outcomes.jsonl", "missing.jsonl"
+_UNITS, _MISSING = "units.jsonl", "missing.jsonl"
 VOLUME = "/work"
 """Where pods see the persistent volume."""
 _WAIT_FOR_JOB = (
@@ -93,10 +93,8 @@ class ClusterJob:
 
     def join(self) -> list[str]:
         """Return the commands of the join, and of what follows."""
-        given = ("--units", self._file(_UNITS), "--out", self.out, "--outcomes", self._file(_OUTCOMES))
+        given = ("--units", self._file(_UNITS), "--out", self.out)
         return [
-            "shopt -s nullglob",  # killed tasks leave no outcomes
-            f"cat /dev/null {shlex.quote(self.files)}/outcomes-*.jsonl > {shlex.quote(self._file(_OUTCOMES))}",
             shlex.join(("eechips", "join", *given, "--missing", self._file(_MISSING))),
             *(shlex.join(("eechips", *words)) for words in self.after),
         ]

@@ -1,18 +1,15 @@
 """Join results that separate queue workers produced into one run.
 
-Workers of a queue do not know of each other. :func:`join_results` reads every file of every unit: each must decode, and
-match the SHA-256 that its worker reported, if the outcomes were kept. The ledger then equals that of a run on a single
-machine, and the recipe can assemble its results.
-
-The plan has the name of a unit, not the number of its files. Without outcomes, a unit must have exactly one file, under
-the planned name; anything else is an error.
+Workers of a queue do not know of each other. Their outcomes lie beside the results, and say which unit of which plan
+each file belongs to. :func:`join_results` reads every file of every unit: each must match the SHA-256 that its worker
+reported, and decode. A file without an outcome, and one of another plan, is no result, whatever its name. The ledger
+then equals that of a run on a single machine, and the recipe can assemble its results.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +20,11 @@ from typing import Any
 from eechips.client import retry
 from eechips.client.connection import NO_SERVICE
 from eechips.engine.config import RunConfig
-from eechips.engine.outcome_records import record_of, unit_failure
+from eechips.engine.outcome_records import unit_failure
 from eechips.engine.progress import Progress
+from eechips.engine.reported_outcomes import ReportedOutcome, read_outcomes
 from eechips.engine.result_assembly import assembler, keep_part
+from eechips.engine.result_owners import ResultOwners
 from eechips.engine.result_stores import store_of
 from eechips.engine.run_identity import check_same, describe
 from eechips.engine.run_json import encode_info, info_of
@@ -35,13 +34,13 @@ from eechips.formats import validate
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import lock_run
 from eechips.manifest.received_run import check_new, check_paths, check_values, read_info
-from eechips.manifest.reserved_names import GENERATED_FILES, result_name
+from eechips.manifest.reserved_names import GENERATED_FILES
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import is_own
-from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, Record, State, WorkUnit
+from eechips.manifest.unit_record import Record, WorkUnit
 from eechips.parallel_map import parallel_map
 from eechips.recipe import Recipe, traits_of
-from eechips.storage import ObjectStore, StagedFile, Store, make_folder, write_file
+from eechips.storage import ObjectStore, Store, make_folder, write_file
 from eechips.temporary_names import new_writer
 from eechips.timestamps import utc_now
 
@@ -56,7 +55,7 @@ class JoinResult:
     Attributes:
         total: units of the plan.
         missing: those without a result.
-        damaged: results that have changed, or do not decode: name and reason.
+        damaged: files that are not taken: name of the unit, and the sentence that says why.
         failed: errors that workers have reported of units without a result, by id.
     """
 
@@ -75,7 +74,8 @@ def join_results(
         recipe: that planned it.
         config: of the run that it becomes: its folder, and where the results are.
         items: of the whole plan.
-        outcomes: that workers have reported, if they were kept; of several of a unit, the last with a result counts.
+        outcomes: that workers have reported, in addition to those beside the results; of several of a unit, one whose
+            files are there counts.
 
     Returns:
         The missing results. If there are none, :func:`eechips.engine.run.run` can finish the run.
@@ -86,7 +86,8 @@ def join_results(
         ConfigurationError: if the store cannot be read.
     """
     plan = _whole(recipe, items)
-    reported, failed = _parse_outcomes(outcomes)
+    described = describe(recipe, config)
+    given = [ReportedOutcome.parse(outcome) for outcome in outcomes]
     make_folder(config.out)
     store = store_of(config)
     with contextlib.ExitStack() as stack:
@@ -98,7 +99,8 @@ def join_results(
             check_paths(ledger)
             if not is_own(read_info(config.out)):
                 check_values(ledger)
-        described = describe(recipe, config)
+        stored = read_outcomes(store, config.policy)
+        owners = ResultOwners(described, (*stored.outcomes, *given), stored.plans)
         is_planned = ledger.has_plan and check_same(ledger, described, config.out)
         if not is_planned:
             meta = {**described, "eechips": version("eechips"), "planned": utc_now()}
@@ -107,7 +109,7 @@ def join_results(
             raise RunMismatchError(f"{config.out} holds another plan, of the same command: choose another folder")
         if not (is_planned and (config.out / INFO_NAME).exists()):
             write_file(config.out / INFO_NAME, encode_info(info_of(recipe, config, described, NO_SERVICE, ())))
-        missing, damaged = _record_all(recipe, config, ledger, store, reported)
+        missing, damaged = _record_all(recipe, config, ledger, store, owners)
         store.sweep(new_writer(ledger.writer_name))  # files of workers that were killed; workers do not sweep
     by_position = {item.unit.position: item for item in plan}
     absent = {planned.id for planned in missing}
@@ -115,7 +117,7 @@ def join_results(
         total=len(plan),
         missing=tuple(by_position[planned.position] for planned in missing),
         damaged=tuple(damaged),
-        failed={identifier: error for identifier, error in failed.items() if identifier in absent},
+        failed={identifier: error for identifier, error in owners.failures().items() if identifier in absent},
     )
 
 
@@ -141,38 +143,6 @@ def _whole(recipe: Recipe, items: Iterable[WorkItem]) -> list[WorkItem]:
 
 
 @dataclass(frozen=True, slots=True)
-class _ReportedFile:
-    """A file that a worker has reported.
-
-    Attributes:
-        name: path below the output folder.
-        sha256: of its content, hexadecimal.
-        size: bytes.
-        layer: its name among the files of the unit; empty if it has none.
-        metadata: of the file, as JSON.
-    """
-
-    name: str
-    sha256: str
-    size: int
-    layer: str = ""
-    metadata: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _ReportedOutcome:
-    """The outcome of a unit with a result, as its worker reported it.
-
-    Attributes:
-        record: for the ledger; its position is not known yet.
-        files: every file, the first one first; empty if the result has none.
-    """
-
-    record: Record
-    files: tuple[_ReportedFile, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Found:
     """The record of a unit whose files are all present.
 
@@ -187,71 +157,29 @@ class _Found:
     layers: tuple[tuple[int, str, str, str], ...] = ()
 
 
-def _parse_outcomes(outcomes: Iterable[Mapping[str, Any]]) -> tuple[dict[str, _ReportedOutcome], dict[str, str]]:
-    """Return the outcomes of units with a result, and the errors of those without, by id."""
-    there: dict[str, _ReportedOutcome] = {}
-    failed: dict[str, str] = {}
-    for outcome in outcomes:
-        try:
-            identifier, state = str(outcome["id"]), State(outcome["state"])
-            if state.has_result:
-                there[identifier] = _outcome(outcome)
-            elif state.is_failure:
-                failed[identifier] = str(outcome.get("error", state.value))
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise UsageError(f"no outcome as `eechips work` writes it ({error!r}): {outcome!s:.120}") from None
-    return there, {identifier: error for identifier, error in failed.items() if identifier not in there}
-
-
-def _outcome(reported: Mapping[str, Any]) -> _ReportedOutcome:
-    values = {name: reported[name] for name in RECORD_COLUMNS if name in reported}
-    for name in LISTS:
-        if values.get(name) is not None:
-            values[name] = json.dumps(values[name])
-    record = Record(position=0, **{**values, "state": State(reported["state"])})
-    if record.file is None:
-        return _ReportedOutcome(record, ())
-    result_name(record.file)
-    if "files" not in reported:
-        return _ReportedOutcome(
-            record, (_ReportedFile(str(record.file), str(reported["sha256"]), int(reported["bytes"])),)
-        )
-    files = [
-        _ReportedFile(
-            name=str(each["file"]),
-            sha256=str(each["sha256"]),
-            size=int(each["bytes"]),
-            layer=str(each.get("layer") or ""),
-            metadata=json.dumps({name: each.get(name) for name in LAYER_COLUMNS}),
-        )
-        for each in reported["files"]
-    ]
-    for file in files:
-        result_name(file.name)
-    if record.file not in {file.name for file in files}:
-        raise ValueError(f"{record.file} is not among its files")
-    return _ReportedOutcome(record, tuple(files))
-
-
 def _record_all(
-    recipe: Recipe, config: RunConfig, ledger: Ledger, store: Store, reported: Mapping[str, _ReportedOutcome]
+    recipe: Recipe, config: RunConfig, ledger: Ledger, store: Store, owners: ResultOwners
 ) -> tuple[list[WorkUnit], list[tuple[str, str]]]:
     """Record results that are not recorded yet; return the units without one, and the damaged files."""
     planned = list(ledger.open_units())
-    files = _files(store, [task for task in planned if task.id not in reported])
-    shared = _shared(ledger, planned, reported)
+    files = _files(store, [task for task in planned if not owners.outcomes_of(task.id)])
+    shared = _shared(ledger, planned, owners)
     missing: list[WorkUnit] = []
     damaged: list[tuple[str, str]] = []
     batch: list[_Found] = []
 
     def look(task: WorkUnit) -> tuple[WorkUnit, _Found | str | None]:
-        outcome = reported.get(task.id)
-        if outcome is None:
-            return task, _look_planned(recipe, config, store, task, files.get(task.name, ()))
-        disputed = next((file.name for file in outcome.files if file.name in shared), None)
+        outcomes = owners.outcomes_of(task.id)
+        disputed = next((file.name for each in outcomes for file in each.files if file.name in shared), None)
         if disputed is not None:
             return task, _Found(_two_of_one_name(task, disputed))
-        return task, _look_reported(recipe, config, store, task, outcome)
+        refusal = _refuse_unreported(config, store, owners, task, files.get(task.name, ()))
+        for outcome in outcomes:
+            found = _look(recipe, config, store, owners, task, outcome)
+            if isinstance(found, _Found):
+                return task, found
+            refusal = refusal or found
+        return task, refusal
 
     def record() -> None:
         ledger.record(
@@ -277,15 +205,15 @@ def _record_all(
     return missing, damaged
 
 
-def _shared(ledger: Ledger, planned: Sequence[WorkUnit], reported: Mapping[str, _ReportedOutcome]) -> set[str]:
+def _shared(ledger: Ledger, planned: Sequence[WorkUnit], owners: ResultOwners) -> set[str]:
     """Return the names that several units gave to a file. A unit that an earlier join recorded with such a name fails
     now.
 
     Workers of a queue overwrite results of the same name, so the owner of the file is unknown.
     """
     open_ids = {task.id for task in planned}
-    outcomes = [(identifier, outcome) for identifier, outcome in reported.items() if identifier in open_ids]
-    counts = Counter(name for _, outcome in outcomes for name in {file.name for file in outcome.files})
+    named = ({file.name for each in owners.outcomes_of(unit) for file in each.files} for unit in open_ids)
+    counts = Counter(name for names in named for name in names)
     shared = {name for name, count in counts.items() if count > 1}
     for name in counts:
         owner = ledger.owner(name)
@@ -314,53 +242,32 @@ def _files(store: Store, planned: Sequence[WorkUnit]) -> dict[str, list[str]]:
     return found
 
 
-def _look_planned(
-    recipe: Recipe, config: RunConfig, store: Store, task: WorkUnit, files: Sequence[str]
-) -> _Found | str | None:
-    """Return the record of a unit without a known outcome; a text if its file is damaged, None if there is none.
-
-    Raises:
-        UsageError: if it has several files: only its worker knows which they are.
-    """
-    named = [file for file in files if file.rpartition(".")[0] == task.name]
-    # Files that GDAL leaves beside a raster (a.tif.aux.xml, a.tif.ovr) are no results.
-    layers = [file for file in files if file not in named and not any(file.startswith(f"{each}.") for each in named)]
-    if len(named) > 1 or layers:
-        raise UsageError(
-            f"unit {task.id[:16]} has several files, such as {', '.join([*named, *layers][:3])}: only its worker knows"
-            " all of them; pass what `eechips work` has written as `outcomes`"
-        )
-    if not named:
-        return None
-    (file,) = named
-    data = _read(config, store, file)
-    if data is None:
-        return None
-    try:
-        metadata = validate(data, file.rpartition(".")[2])
-    except ValidationError as error:
-        return f"{file} is damaged: {error}"
-    if isinstance(store, ObjectStore) and assembler(recipe) is not None:
-        keep_part(config.out, file, data)
-    return _Found(record_of(task, metadata, StagedFile(file, file, len(data), hashlib.sha256(data).hexdigest()), None))
+def _refuse_unreported(
+    config: RunConfig, store: Store, owners: ResultOwners, task: WorkUnit, files: Sequence[str]
+) -> str | None:
+    """Return why files with the name of a unit without an outcome are not its results; None if there are none."""
+    for file in files:
+        data = _read(config, store, file)
+        if data is not None:
+            return owners.refusal(task.id, file, hashlib.sha256(data).hexdigest())
+    return None
 
 
-def _look_reported(
-    recipe: Recipe, config: RunConfig, store: Store, task: WorkUnit, outcome: _ReportedOutcome
-) -> _Found | str | None:
-    """Return the record of a unit with a known outcome; a text if a file is damaged, None if one is missing."""
+def _look(
+    recipe: Recipe, config: RunConfig, store: Store, owners: ResultOwners, task: WorkUnit, outcome: ReportedOutcome
+) -> _Found | str:
+    """Return the record of a unit by one of its outcomes; a sentence if a file is not what its worker reported."""
     record = replace(outcome.record, position=task.position)
     for file in outcome.files:
         data = _read(config, store, file.name)
-        if data is None:
-            return None
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            return f"{file.name} is not what was made: its sha256 is another"
+        digest = None if data is None else hashlib.sha256(data).hexdigest()
+        if data is None or digest != file.sha256:
+            return owners.refusal(task.id, file.name, digest, file)
         try:
             if not traits_of(recipe).is_foreign:
                 validate(data, file.name.rpartition(".")[2])
         except ValidationError as error:
-            return f"{file.name} is damaged: {error}"
+            return f"{file.name} of unit {task.id[:16]} is damaged: {error}: fetch the unit again"
         if file.name == record.file and isinstance(store, ObjectStore) and assembler(recipe) is not None:
             keep_part(config.out, file.name, data)
     position = task.position

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,6 +14,9 @@ from eechips.manifest.ledger import Ledger
 from eechips.manifest.run import CHECKSUMS_ONLY
 from eechips.recipe import Recipe, canonical_json, traits_of
 from eechips.redaction import REDACTED, redact_json
+
+PLAN = "plan"
+"""Key of an outcome: the identity of the plan that the unit belongs to."""
 
 
 def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
@@ -28,6 +32,18 @@ def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
     }
 
 
+def plan_identity(described: Mapping[str, Any]) -> str:
+    """Return the identity of a plan: the SHA-256, hexadecimal, of what decides the bytes of all its results.
+
+    That is the identity of the recipe, which covers its code and parameters (data set, dates, bands, scale, format),
+    and the source of the data. The id of a unit covers the rest: its place and dates.
+
+    Args:
+        described: identifies the run; see :func:`describe`.
+    """
+    return hashlib.sha256(canonical_json([described["identity"], described["source"]]).encode()).hexdigest()
+
+
 def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> bool:
     """Compare the plan of a ledger with the one described.
 
@@ -38,12 +54,12 @@ def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> 
         RunMismatchError: if it is another that has results; the message shows the difference.
     """
     stored = ledger.meta()
-    differences = list(_differences({k: stored.get(k) for k in described}, described))
-    if not differences:
+    found = list(differences({k: stored.get(k) for k in described}, described))
+    if not found:
         return True
     if not any(state.has_result for state in ledger.counts()):
         return False
-    shown = "; ".join(differences[:8])
+    shown = "; ".join(found[:8])
     raise RunMismatchError(f"{folder} holds another run ({shown}): choose another output folder, or remove this one")
 
 
@@ -59,13 +75,19 @@ def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], pl
         RunMismatchError: if it is another one; the message shows the difference.
     """
     wanted = {name: described[name] for name in ("recipe", "identity", "parameters", "source")}
-    differences = list(_differences(stored, wanted))
-    if differences:
-        shown = "; ".join(differences[:8])
+    found = list(differences(stored, wanted))
+    if found:
+        shown = "; ".join(found[:8])
         raise RunMismatchError(f"{place} holds another run ({shown}): choose another place, or remove what is there")
 
 
-def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the differences of two runs, for messages.
+
+    Args:
+        stored: of the run that is there, as of :func:`describe`.
+        wanted: of the run of this command.
+    """
     for key, value in wanted.items():
         old = stored.get(key)
         if key == "parameters":

@@ -21,8 +21,10 @@ from typing import Any, TypeVar
 
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, read_inputs, units_of
+from eechips.engine.reported_outcomes import write_outcomes
+from eechips.engine.result_stores import place_store
 from eechips.engine.run import run
-from eechips.engine.run_identity import check_same_place, describe
+from eechips.engine.run_identity import PLAN, check_same_place, describe, plan_identity
 from eechips.engine.session import connect
 from eechips.errors import RunLockedError, RunMismatchError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -145,7 +147,7 @@ def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterato
 def fetch_items(
     recipe: Recipe, config: RunConfig, items: Sequence[WorkItem], place: str, ledger_folder: Path | None = None
 ) -> list[dict[str, Any]]:
-    """Fetch the units of items.
+    """Fetch the units of items, and write their outcomes beside the results.
 
     Args:
         recipe: that planned it.
@@ -156,8 +158,9 @@ def fetch_items(
             place fetches only those that are left. None for a temporary one.
 
     Returns:
-        The outcome of each unit, once each, in the order of the items: columns of the manifest, and for a unit of
-        several files ``files``, a list of all of them with the columns of ``layers.parquet``.
+        The outcome of each unit, once each, in the order of the items: columns of the manifest; ``plan``, the identity
+        of its plan; and for a unit of several files ``files``, a list of all of them with the columns of
+        ``layers.parquet``.
 
     Raises:
         RunMismatchError: if the place has the manifest of another run.
@@ -166,8 +169,9 @@ def fetch_items(
     """
     units = units_of_items(recipe, items)
     place = place if is_address(place) else str(local_path(place))
+    described = describe(recipe, config)
     if not is_address(place) and (stored := read_info(Path(place))):
-        check_same_place(stored, describe(recipe, config), place)
+        check_same_place(stored, described, place)
     kept = None if ledger_folder is None else ledger_folder / _ledger_name(units, place)
     with temporary_folder() if kept is None else contextlib.nullcontext(kept) as folder:
         done = run_in_turn(lambda: run(recipe, dataclasses.replace(config, out=folder, results=place), units=units))
@@ -176,9 +180,12 @@ def fetch_items(
             files: dict[str, list[dict[str, Any]]] = defaultdict(list)
             for _, identifier, *file in ledger.unit_files():
                 files[identifier].append(_file(file))
-    found = {row[0]: _outcome(dict(zip(_COLUMNS, row, strict=True)), files.get(row[0], [])) for row in rows}
+    plan = plan_identity(described)
+    found = {row[0]: _outcome(dict(zip(_COLUMNS, row, strict=True)), files.get(row[0], []), plan) for row in rows}
     asked = dict.fromkeys(item.unit.id for item in items)
-    return [*(found.pop(identifier) for identifier in asked if identifier in found), *found.values()]
+    outcomes = [*(found.pop(identifier) for identifier in asked if identifier in found), *found.values()]
+    write_outcomes(place_store(place), described, outcomes, config.policy)
+    return outcomes
 
 
 def _ledger_name(units: Sequence[WorkUnit], place: str) -> str:
@@ -219,9 +226,9 @@ def run_in_turn(
         sleep(_LOOK_AGAIN)
 
 
-def _outcome(record: dict[str, Any], files: list[dict[str, Any]]) -> dict[str, Any]:
+def _outcome(record: dict[str, Any], files: list[dict[str, Any]], plan: str) -> dict[str, Any]:
     values = {name: json.loads(value) if name in LISTS and value else value for name, value in record.items()}
-    return {**_without_none(values), **({"files": files} if files else {})}
+    return {**_without_none(values), PLAN: plan, **({"files": files} if files else {})}
 
 
 def _file(row: Sequence[Any]) -> dict[str, Any]:

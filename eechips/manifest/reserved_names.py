@@ -45,6 +45,9 @@ _FOLDERS = RESERVED - {"beam"}
 CALLS_FOLDER = ".calls"
 """In the folder of a script's run: pickled arguments and return values of its calls."""
 
+OUTCOMES_FOLDER = ".eechips-outcomes"
+"""Beside results of workers without a common ledger: their outcomes."""
+
 _MOST_BYTES = 255
 _PREFIXES = (CALLS_FOLDER, ".parts", ".eechips", SCRATCH_PREFIX)
 

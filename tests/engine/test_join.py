@@ -15,6 +15,8 @@ from click.testing import CliRunner, Result
 
 import eechips
 from eechips.cli import main
+from eechips.hashes import hash_file
+from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from tests.support.engine_service import Service
 from tests.support.object_server import missing_packages, serving_objects
 from tests.windows.test_results import RECIPE, check, write_scene
@@ -109,16 +111,22 @@ def test_damaged_and_foreign_results_count_as_missing(tmp_path: Path, scene: Pat
     done = join(lines, out, "--missing", again, "--outcomes", tmp_path / "outcomes.jsonl")
     assert done.exit_code == 1
     assert again.read_text().splitlines() == lines[:2]
-    assert done.stderr.count("its sha256 is another") == 2
-    done = join(lines[1:] + lines[:1], tmp_path / "out")
-    assert "is damaged: " in done.stderr  # without outcomes it is decoded, too
+    assert "its sha256 is another" in done.stderr
+    assert f"is the result of unit {outcomes[2]['id'][:16]}, not of unit {outcomes[1]['id'][:16]}" in done.stderr
+    outcomes[0] |= {"sha256": hash_file(first), "bytes": first.stat().st_size}  # of a worker whose disk is damaged
+    (tmp_path / "outcomes.jsonl").write_text(json.dumps(outcomes[0]))
+    shutil.rmtree(out / OUTCOMES_FOLDER)
+    done = join(lines, out, "--outcomes", tmp_path / "outcomes.jsonl")
+    assert "is damaged: " in done.stderr
 
 
 def test_a_window_at_another_place_is_refused(tmp_path: Path, scene: Path) -> None:
     lines, out = plan_of(scene), tmp_path / "out"
     outcomes = [json.loads(line) for line in make(lines, out)]
     shutil.copy(out / outcomes[2]["file"], out / outcomes[1]["file"])
-    done = join(lines, out)
+    outcomes[1] = {**outcomes[2], **{key: outcomes[1][key] for key in ("id", "name", "file")}}  # by a faulty recipe
+    (tmp_path / "outcomes.jsonl").write_text("\n".join(map(json.dumps, outcomes)))
+    done = join(lines, out, "--outcomes", tmp_path / "outcomes.jsonl")
     assert done.exit_code == 2
     assert "does not lie in its window" in done.stderr
     assert not (out / "ndvi.tif").exists()
@@ -247,17 +255,15 @@ def test_a_unit_one_of_whose_files_is_lost_or_damaged_is_missing(tmp_path: Path,
     damaged.write_bytes(damaged.read_bytes()[:-1])
     done = join(lines, out, "--outcomes", tmp_path / "outcomes.jsonl", "--missing", again)
     assert done.exit_code == 1
-    assert f"{damaged.relative_to(out)} is not what was made" in done.stderr
+    assert f"{damaged.relative_to(out)} is not what the worker of unit" in done.stderr
     assert again.read_text().splitlines() == lines[1:3]
 
 
-def test_units_of_several_files_are_refused_without_outcomes(tmp_path: Path, service: Service) -> None:
+def test_units_of_several_files_are_joined_by_the_outcomes_beside_them(tmp_path: Path, service: Service) -> None:
     lines, out = layered(tmp_path, service), tmp_path / "out"
     make(lines, out)
-    done = join(lines, out)
-    assert done.exit_code == 2
-    assert "has several files" in done.stderr
-    assert "--outcomes" in done.stderr
+    assert join(lines, out, "--processes", "2").exit_code == 0
+    assert len(eechips.open_run(out).layers) == 8
 
 
 def test_units_of_two_workers_with_one_name_have_failed(tmp_path: Path, service: Service) -> None:

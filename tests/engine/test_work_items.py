@@ -22,6 +22,7 @@ from eechips.cli.command import FetchCommand
 from eechips.engine.work_items import run_in_turn
 from eechips.errors import RunLockedError
 from eechips.manifest.lock import lock_run
+from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from tests.docs.blocks import read_blocks
 from tests.support.engine_recipes import run_chips
 from tests.support.engine_service import Service
@@ -85,9 +86,12 @@ def test_workers_share_a_plan(tmp_path: Path, service: Service) -> None:
         data = (tmp_path / "res" / each["file"]).read_bytes()
         assert hashlib.sha256(data).hexdigest() == each["sha256"]
         assert (each["state"], each["width"], each["height"]) == ("done", 24, 24)
-    assert sorted(path.name for path in (tmp_path / "res").rglob("*") if path.is_file()) == sorted(
-        Path(each["file"]).name for each in told
-    )  # nothing but results
+    assert {path.relative_to(tmp_path / "res").as_posix() for path in (tmp_path / "res").rglob("*.png")} == {
+        each["file"] for each in told
+    }
+    others = [path for path in (tmp_path / "res").rglob("*") if path.is_file() and path.suffix != ".png"]
+    assert {path.parent.name for path in others} == {OUTCOMES_FOLDER}  # nothing else but the outcomes of two workers
+    assert len(others) == 2
     reference = run_chips(tmp_path / "reference", service.url)
     assert set(reference.units["sha256"]) == {each["sha256"] for each in told}
 
