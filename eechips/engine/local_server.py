@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import selectors
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -26,6 +28,9 @@ _START_TIMEOUT = 60.0  # seconds; a cold start imports rasterio and reads the li
 _STOP_TIMEOUT = 10.0
 _CONTROL_TIMEOUT = 60.0
 _CATALOG_FILE = "_schema.json"
+_MOST_RESTARTS = 5
+"""A server that is killed more often has too little memory, or another process ends it on purpose."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,27 +51,76 @@ class ReceivedRequest:
 
 
 class LocalServer:
-    """A running local Earth Engine.
+    """A running local Earth Engine. If a signal kills it, it is started again, at the same address, some times.
+
+    Faults, quota and latency that were set are set again. Exports that were in progress are lost, and so are the
+    requests that it kept.
 
     Attributes:
         url: its address.
+
+    Args:
+        command: starts the server; its port is the last word.
+        errors: file of its standard error.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
-        self._process, self._errors = process, errors
-        self.url = str(_announcement(process, errors)["url"])
+    def __init__(self, command: Sequence[str], errors: IO[bytes]) -> None:
+        self._command, self._errors = list(command), errors
+        self._controls: dict[str, Any] = {}
+        self._restarts = 0
+        self._is_closing = False
+        self._turn = threading.Lock()
+        self._process = _start(self._command, errors)
+        try:
+            self.url = str(_announcement(self._process, errors)["url"])
+        except BaseException:
+            _stop(self._process)
+            raise
+        self._command[-1] = self.url.rpartition(":")[2]
+        self._watcher = threading.Thread(target=self._watch, daemon=True, name="eechips-local-server")
+        self._watcher.start()
 
     def check(self) -> None:
-        """Raise ConfigurationError if the server has ended."""
+        """Raise ConfigurationError if the server has ended and is not started again."""
         status = self._process.poll()
-        if status is None:
+        if status is None or self._watcher.is_alive():
             return
         if status < 0:
             raise ConfigurationError(
-                f"the local Earth Engine was killed by signal {-status}; the results so far are kept, and the same"
-                " command resumes the run"
+                f"the local Earth Engine was killed by signal {-status}, {self._restarts + 1} times in all; the results"
+                " so far are kept, and the same command resumes the run. What helps: more memory, or fewer requests at"
+                " a time (`in_flight`)"
             )
         raise ConfigurationError(f"the local Earth Engine has ended (status {status}): {last_error(self._errors)}")
+
+    def close(self) -> None:
+        """End the server."""
+        with self._turn:
+            self._is_closing = True
+        _stop(self._process)
+        self._watcher.join()
+
+    def _watch(self) -> None:
+        """Wait for the end of the server; start it again if a signal has killed it."""
+        while self._process.wait() < 0 and self._restarts < _MOST_RESTARTS:
+            with self._turn:
+                if self._is_closing:
+                    return
+                self._restarts += 1
+                if self._restarts == 1:
+                    _log.warning(
+                        "The local Earth Engine was killed by signal %s: it is started again, and the requests that it"
+                        " had are repeated.", -self._process.returncode,
+                    )  # fmt: skip
+                _stop(self._process)
+                self._process = _start(self._command, self._errors)
+                try:
+                    _announcement(self._process, self._errors)
+                    for path, body in self._controls.items():
+                        self._send(path, body)
+                except (ConfigurationError, OSError, ValueError) as error:  # check() reports the end of the process
+                    _log.warning("%s", error)
+                    self._process.kill()
 
     def initialize(self) -> None:
         """Initialise the client (``ee``) for this server. It needs no credentials."""
@@ -120,6 +174,12 @@ class LocalServer:
     def _control(self, path: str, body: Any = None) -> Any:
         """Send a request to the server's own controls, and return the JSON of its response."""
         self.check()
+        found = self._send(path, body)
+        if body is not None:
+            self._controls[path] = {**self._controls.get(path, {}), **body}
+        return found
+
+    def _send(self, path: str, body: Any) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/{path}", data, {"Content-Type": "application/json"})
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy does not reach this machine
@@ -175,7 +235,7 @@ def local_earth_engine(
         ...     server.initialize()
         ...     run = eechips.sample("NAIP", per_ecoregion=1, endpoint=server.url, project="local")
     """
-    command = [sys.executable, "-m", "eechips.emulator", "--exit-with-parent", "--port", "0", "--rate", "none"]
+    command = [sys.executable, "-m", "eechips.emulator", "--exit-with-parent", "--rate", "none"]
     command += ["--concurrency", str(in_flight)]
     command += [] if assets is None else [_option(Path(assets)), str(assets)]
     command += ["--demo" if demo or (demo is None and assets is None) else "--no-demo"]
@@ -187,22 +247,25 @@ def local_earth_engine(
     }  # fmt: skip
     for option, value in given.items():
         command += [] if value is None else [option, str(value)]
-    with log.open("w+b") if log is not None else tempfile.TemporaryFile() as errors:
-        # A separate session: Ctrl-C in the terminal does not reach the server, which requests in flight need.
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            bufsize=0,  # a selector does not see data that a buffer has read
-            start_new_session=True,
-        )
-        try:
-            yield LocalServer(process, errors)
-        finally:
-            _stop(process)
+    with (
+        log.open("w+b") if log is not None else tempfile.TemporaryFile() as errors,
+        contextlib.closing(LocalServer([*command, "--port", "0"], errors)) as server,
+    ):
+        yield server
     if log is not None and log.stat().st_size == 0:
         remove(log, LockedFolder(log.parent))
+
+
+def _start(command: Sequence[str], errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    # A separate session: Ctrl-C in the terminal does not reach the server, which requests in flight need.
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        bufsize=0,  # a selector does not see data that a buffer has read
+        start_new_session=True,
+    )
 
 
 def _option(assets: Path) -> str:

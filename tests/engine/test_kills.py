@@ -140,14 +140,34 @@ def test_the_local_earth_engine_survives_killed_processes(tmp_path: Path, victim
 
 
 @pytest.mark.slow
-def test_a_local_earth_engine_that_was_killed_ends_the_run_resumably(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["pixels", "url"])
+def test_a_local_earth_engine_that_was_killed_is_started_again(tmp_path: Path, method: str) -> None:
+    count = 400
+    process = start(tmp_path, "--local", "--method", method, count=count)
+    for least in (10, 150):
+        wait_until(lambda least=least: done(tmp_path) >= least and bool(kinds(process.pid)["server"]), process)  # type: ignore[misc]
+        kill(kinds(process.pid)["server"])
+    status, output = ended(process)
+    assert status == 0, output
+    assert output.count("killed by signal 9: it is started again") == 1
+    assert_whole(tmp_path, count)
+
+
+@pytest.mark.slow
+def test_a_local_earth_engine_that_is_killed_again_and_again_ends_the_run_resumably(tmp_path: Path) -> None:
     count = 400
     process = start(tmp_path, "--local", count=count)
     wait_until(lambda: done(tmp_path) >= 10, process)
-    kill(kinds(process.pid)["server"])
+    killed: set[int] = set()
+    while process.poll() is None:
+        fresh = [each for each in kinds(process.pid)["server"] if each not in killed]
+        if fresh:
+            kill(fresh)
+            killed.update(fresh)
+        time.sleep(0.01)
     status, output = ended(process)
     assert status == 2
-    assert "the local Earth Engine was killed by signal 9; the results so far are kept" in output
+    assert "the local Earth Engine was killed by signal 9, 6 times in all; the results so far are kept" in output
     assert open_run(tmp_path / "out").verify() == []
     assert ended(start(tmp_path, "--local", count=count))[0] == 0
     assert_whole(tmp_path, count)

@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import ee
 import numpy as np
 import pytest
 import rasterio
@@ -109,12 +110,31 @@ def test_the_server_ends_with_the_run() -> None:
     assert process.returncode is not None
 
 
-def test_a_server_that_ends_is_noticed() -> None:
-    with local_earth_engine(None, in_flight=8) as server:
+@pytest.mark.slow
+def test_a_server_that_is_killed_is_started_again_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    with local_earth_engine(demo=False, in_flight=8, workers=1) as server:
+        server.set_quota(rate=1000)
+        server.set_faults([{"type": "status", "on": "value:compute", "times": 1, "status": 503}])
+        killed, address = server._process, server.url
+        os.kill(killed.pid, 9)
+        wait_until(lambda: server._process is not killed and not server._turn.locked())
         server.check()
+        assert server.url == address
+        server.keep_requests()
+        server.initialize()
+        assert ee.Number(1).add(1).getInfo() == 2
+        assert [each.status for each in server.requests() if each.kind == "value:compute"] == [503, 200]
+    assert server._process.returncode == 0
+    assert caplog.text.count("killed by signal 9") == 1
+
+
+def test_a_server_that_ends_by_itself_is_noticed() -> None:
+    with local_earth_engine(demo=False, in_flight=8, workers=1) as server:
+        server.check()
+        server._command[-1] = "no port"
         os.kill(server._process.pid, 9)
-        server._process.wait()
-        with pytest.raises(ConfigurationError, match="was killed by signal 9"):
+        wait_until(lambda: not server._watcher.is_alive())
+        with pytest.raises(ConfigurationError, match=r"has ended \(status 2\): .*invalid int value"):
             server.check()
 
 
@@ -126,8 +146,6 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest
 
 def test_the_client_of_a_local_earth_engine_needs_no_other_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would fetch a list of deprecated assets from Google, whenever it is initialised."""
-    import ee
-
     ee.Reset()
     before = socket.getdefaulttimeout()
     with socket.create_server(("127.0.0.1", 0)) as elsewhere, local_earth_engine(demo=False) as server:
@@ -144,8 +162,6 @@ def test_the_client_of_a_local_earth_engine_needs_no_other_network(monkeypatch: 
 
 
 def test_exports_of_a_local_earth_engine_go_to_folders(tmp_path: Path) -> None:
-    import ee
-
     names = ("drive", "buckets", "export_assets")
     folders = {name: tmp_path / name for name in names}
     with local_earth_engine(demo=False, **folders, asset_count=2, asset_bytes=10**9) as server:
