@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from eechips.cli.queue_commands import plan as plan
     from eechips.cli.queue_commands import work as work
     from eechips.cli.retry_commands import retry as retry
+    from eechips.cli.verify_commands import verify as verify
     from eechips.engine.config import RunConfig as RunConfig
     from eechips.engine.doctor import doctor as doctor
     from eechips.engine.local_server import local_earth_engine as local_earth_engine
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from eechips.reports.figure import plot as plot
     from eechips.reports.inspection import failures as failures
     from eechips.reports.inspection import status as status
-    from eechips.reports.inspection import verify as verify
     from eechips.reports.page import report as report
     from eechips.scripts.pools import Pool as Pool
     from eechips.training.dataset_card import card as card
@@ -104,7 +104,7 @@ _MODULES = {
     "stats": "eechips.training.dataset_statistics",
     "status": "eechips.reports.inspection",
     "timeseries": "eechips.jobs.timeseries",
-    "verify": "eechips.reports.inspection",
+    "verify": "eechips.cli.verify_commands",
     "work": "eechips.cli.queue_commands",
 }
 

@@ -68,9 +68,10 @@ _NAMES = tuple(name for group in VERBS.values() for name in group)
 
 _MODULES = {
     "fetch_commands": ("sample", "images", "composites", "mosaic", "timeseries", "points", "scenes", "run"),
-    "inspect_commands": ("status", "failures", "verify"),
+    "inspect_commands": ("status", "failures"),
     "report_commands": ("report", "preview", "plot"),
     "retry_commands": ("retry", "trust"),
+    "verify_commands": ("verify",),
     "lock_commands": ("lock", "rebuild"),
     "training_commands": ("check", "split", "stats", "pack", "card"),
     "catalog_commands": ("catalog",),

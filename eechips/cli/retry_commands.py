@@ -23,6 +23,7 @@ from eechips.manifest.failures import reopen_failures
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.reserved_names import CALLS_FOLDER
 from eechips.manifest.run import INFO_NAME, Run, open_run
+from eechips.manifest.run_repair import awaits_assembly
 from eechips.manifest.run_signature import SIGNATURE, is_own, sealing_key
 from eechips.manifest.unit_record import State
 from eechips.redaction import REDACTED
@@ -62,7 +63,8 @@ def retry_command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], 
     run = open_run(folder)
     words, place = recorded_words(run), run.path.resolve()
     has_open = any(State(s).is_failure or State(s).is_open for s in run.counts)
-    if not classes and not ids and not has_open and not has_excluded_units(run.path):
+    has_open = has_open or has_excluded_units(run.path) or awaits_assembly(run.path)
+    if not classes and not ids and not has_open:
         click.echo("No failed units: nothing to retry.")
         return
     with _as_typed(words, run) as again:
@@ -108,7 +110,8 @@ def retry(run: str | Path | Run, *, classes: Sequence[str] = (), units: Sequence
 def _resume(again: click.Context, words: Sequence[str], reopening: contextlib.AbstractContextManager[int]) -> None:
     """Execute a command again, with the state of failed units reset."""
     with reopening as count:
-        click.echo(f"Retrying {format_count(count, 'failed unit')} with: {shlex.join(words)}", err=True)
+        what = f"Retrying {format_count(count, 'failed unit')}" if count else "Finishing the run"
+        click.echo(f"{what} with: {shlex.join(words)}", err=True)
         with again:
             again.command.invoke(again)
 

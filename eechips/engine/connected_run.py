@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from eechips.timestamps import utc_now
 
 SERVER_LOG_NAME = "local.log"
 _log = logging.getLogger(__name__)
+_BATCH = 500  # units per transaction
 _TELLING_REQUESTS = 200
 """Requests after which the limit of a run indicates the project's quota."""
 
@@ -106,6 +108,8 @@ class ConnectedRun:
             began = time.monotonic()
             planner = self._start_planner(stack, session.throttle, is_planned=is_planned)
             if is_planned:
+                if planner is None and self._ledger.is_partial and not setup.is_interactive:
+                    self._complete_plan()
                 recover(self._ledger, setup.store, session.throttle, self._log, setup.interrupt)
             elif planner is not None:
                 planner.begin()
@@ -268,7 +272,8 @@ class ConnectedRun:
 
         planner = Planner(self._recipe, self._ledger, template, self._config.out, meta, accept)
         stack.callback(end)
-        if self._config.estimate is not None:  # the forecast needs the whole plan
+        # The forecast needs the whole plan. Units in gaps come after others that are open.
+        if self._config.estimate is not None or (is_planned and self._ledger.has_gaps):
             planner.finish()
         return planner
 
@@ -292,6 +297,15 @@ class ConnectedRun:
         self._log.write("planned", units=total)
         if total == 0:
             raise UsageError("the plan is empty: get_requests gave no units")
+
+    def _complete_plan(self) -> None:
+        """Add the units of the plan that a ledger lacks that was damaged."""
+        read_inputs(self._recipe)
+        template = name_template(self._recipe, self._config)
+        units = iter(units_of(self._recipe, template) if self._setup.part is None else self._setup.part)
+        while batch := list(islice(units, _BATCH)):
+            self._ledger.add(self._ledger.unplanned(batch))
+        self._ledger.complete_plan()
 
     def _check_disk(self) -> None:
         # An estimate measures real sizes, and asks the user.

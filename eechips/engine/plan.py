@@ -245,7 +245,7 @@ class Planner:
                     self._ledger.begin_plan(self._meta)
                     self._meta = None
                 self._ledger.add(new)
-                self._stored = new[-1].position + 1
+                self._stored = max(self._stored, new[-1].position + 1)
         return self._stored - before
 
     def open_units(self) -> Iterator[WorkUnit | None]:
@@ -299,12 +299,11 @@ class Planner:
 
     def _unknown(self, units: Sequence[WorkUnit]) -> Sequence[WorkUnit]:
         """Return the units that the ledger lacks; note a failure if its others differ from these."""
-        known = [unit for unit in units if unit.position < self._known]
-        if known and self._ledger.ids(known[0].position, known[-1].position + 1) != [unit.id for unit in known]:
+        if not units or units[0].position >= self._known:
+            return units
+        try:
+            return self._ledger.unplanned(units)
+        except RunMismatchError as error:
             self.is_done = True
-            self.failure = RunMismatchError(
-                f"the plan of {self._path.parent} was interrupted, and its first units have changed since:"
-                " choose another output folder, or remove this one"
-            )
+            self.failure = error
             return ()
-        return units[len(known) :]

@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any
 
 from eechips.client import retry
+from eechips.client.connection import ServiceTarget
 from eechips.engine.compute_account import ComputeAccount
 from eechips.engine.request_trial import REQUEST_TRIAL
 from eechips.engine.result_assembly import assembly_of
 from eechips.engine.run_identity import check_same_place
 from eechips.engine.run_json import encode_info, info_of
 from eechips.engine.run_setup import RunSetup
-from eechips.engine.session import Session
+from eechips.engine.session import Session, notes_of
 from eechips.errors import StorageError, TransientError
 from eechips.manifest.export import (
     COPIED,
@@ -26,7 +27,7 @@ from eechips.manifest.export import (
     export_parquet,
 )
 from eechips.manifest.ledger import COMPUTE
-from eechips.manifest.run import INFO_NAME
+from eechips.manifest.run import ASSEMBLED, INFO_NAME
 from eechips.manifest.unit_record import State
 from eechips.received_files import parse_json
 from eechips.redaction import collect_secrets, redact
@@ -49,7 +50,7 @@ class RunExports:
     @property
     def is_complete(self) -> bool:
         """Return whether all manifests have been written, and copied to the results if necessary."""
-        is_written = (self._config.out / PARQUET_NAME).exists()
+        is_written = all((self._config.out / name).exists() for name in (PARQUET_NAME, INFO_NAME))
         return is_written and (self._remote is None or bool(self._ledger.meta().get(COPIED)))
 
     def describe(self, session: Session, trial: Mapping[str, Any] | None) -> None:
@@ -120,12 +121,18 @@ class RunExports:
             remote.remove(name)  # such as failures of units that have succeeded since
 
     def _finish_info(self) -> None:
-        path = self._config.out / INFO_NAME
-        info = json.loads(path.read_text()) if path.exists() else {}
+        path, config = self._config.out / INFO_NAME, self._config
+        if path.exists():
+            info = json.loads(path.read_text())
+        else:  # lost since the run was connected
+            target = ServiceTarget("" if config.local else config.service, config.project or "", None)
+            info = info_of(self._setup.recipe, config, self._setup.described, target, notes_of(config))
         counts = self._ledger.counts()
         assembly = assembly_of(self._setup.recipe)
         if assembly is not None:  # the assembly may be of another command than the results
             info |= {"command": command_of(self._setup), "assembly": assembly}
+        made = self._ledger.meta().get(ASSEMBLED)
+        info |= {ASSEMBLED: made} if made else {}
         units = {s.value: counts[s] for s in State if s in counts}
         self._write_info({**info, "finished": utc_now(), "units": units, "compute": self._compute})
 

@@ -12,8 +12,9 @@ from typing import Any
 from eechips import datasets
 from eechips.client.connection import ServiceTarget
 from eechips.engine.config import RunConfig
+from eechips.manifest.run import CHECKSUMS_ONLY, PLANS_GRADUALLY
 from eechips.manifest.run_signature import SIGNATURE, sign
-from eechips.recipe import Recipe, SupportsCall, traits_of
+from eechips.recipe import Recipe, SupportsCall, SupportsInteractiveRun, traits_of
 from eechips.redaction import collect_secrets, redact, redact_json
 from eechips.timestamps import utc_now
 
@@ -37,6 +38,8 @@ def info_of(
         "recipe": recipe.name,
         "identity": recipe.identity,
         "parameters": parameters,
+        **{name: described[name] for name in ("name", CHECKSUMS_ONLY) if name in described},
+        **({PLANS_GRADUALLY: True} if isinstance(recipe, SupportsInteractiveRun) else {}),
         "call": _call(recipe),
         "seed": parameters.get("seed"),
         "source": config.source if traits_of(recipe).needs_service else "",

@@ -100,9 +100,13 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
             connection = stack.enter_context(connect_client(target, throttle.client(0), config.policy, config.timeouts))
         except Stopped:  # nothing else stops a client that connects
             raise UsageError(SPENT) from None
-        notes = (_SYNTHETIC,) if config.local and config.local_assets is None else ()
         with use_transport(connection.transport):
-            yield Session(connection, throttle, notes, server, sharing)
+            yield Session(connection, throttle, notes_of(config), server, sharing)
+
+
+def notes_of(config: RunConfig) -> tuple[str, ...]:
+    """Return notes for users of the results of a run: that they are synthetic."""
+    return (_SYNTHETIC,) if config.local and config.local_assets is None else ()
 
 
 def _limits(config: RunConfig, target: ServiceTarget) -> QuotaLimits:

@@ -150,4 +150,9 @@ def _explained(error: sqlite3.Error, path: Path) -> StorageError:
         if "full" in str(error):
             return StorageError(f"the disk is full: could not write {path}")
         return StorageError(f"cannot use {path}: {error}")
-    return StorageError(f"{path} is damaged or no ledger: {error}")
+    return damaged(path, str(error))
+
+
+def damaged(path: Path, reason: str) -> StorageError:
+    """Make the error of a ledger that cannot be read."""
+    return StorageError(f"{path} is damaged or no ledger: {reason}. What helps: eechips verify {path.parent} --reopen")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import RunMismatchError, StorageError
-from eechips.manifest.database import connect
+from eechips.manifest.database import connect, damaged
 from eechips.manifest.unit_record import RECORD_COLUMNS, Record, State, WorkUnit
 
 LEDGER_NAME = "manifest.sqlite"
@@ -250,10 +250,36 @@ class Ledger:
         rows = [(key, json.dumps(value)) for key, value in meta.items()]
         self._db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
 
-    def ids(self, first: int, end: int) -> list[str]:
-        """Return the ids of the units between two positions, in order."""
-        query = "SELECT lower(hex(id)) FROM units WHERE position >= ? AND position < ? ORDER BY position"
-        return [identifier for (identifier,) in self._db.execute(query, (first, end))]
+    @property
+    def has_gaps(self) -> bool:
+        """Return whether positions before the last unit have none, as after a recovery of a damaged ledger."""
+        count = self._db.execute("SELECT count(*) FROM units").fetchone()[0]
+        return bool(count != self.end)
+
+    def unplanned(self, units: Sequence[WorkUnit]) -> list[WorkUnit]:
+        """Return those of some units of a plan, in its order, that the ledger lacks.
+
+        Raises:
+            RunMismatchError: if it has others in their place.
+        """
+        query = "SELECT position, lower(hex(id)) FROM units WHERE position >= ? AND position <= ?"
+        known = dict(self._db.execute(query, (units[0].position, units[-1].position)).fetchall()) if units else {}
+        if any(known.get(unit.position, unit.id) != unit.id for unit in units):
+            raise RunMismatchError(
+                f"the plan of {self.path.parent} was interrupted, and its first units have changed since:"
+                " choose another output folder, or remove this one"
+            )
+        return [unit for unit in units if unit.position not in known]
+
+    def check_integrity(self) -> None:
+        """Read every page of the database.
+
+        Raises:
+            StorageError: if one is damaged.
+        """
+        (found,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise damaged(self.path, " ".join(str(found).split()))
 
     def add(self, units: Iterable[WorkUnit]) -> None:
         """Add units to the end of the plan, all or none; they may replace others. A unit is replaced only once.

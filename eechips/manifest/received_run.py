@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from eechips.manifest.ledger import Ledger
 
 INFO_NAME = "run.json"
+_INFO_CURE = "move it away, and give the command of the run again, which writes it anew"
 _BRACKETS = 64  # in the JSON of a unit whose nesting is looked at
 
 _TEXTS = ("error_class", "error", "traceback", "file", "sha256", "dtype", "crs", "finished")
@@ -33,6 +34,7 @@ _INFO: Mapping[str, type | tuple[type, ...]] = {
     "directory": str,
     "recipe": str,
     "parameters": dict,
+    "name": str,
     "call": (dict, type(None)),
     "source": str,
     "results": (str, type(None)),
@@ -40,6 +42,7 @@ _INFO: Mapping[str, type | tuple[type, ...]] = {
     "project": (str, type(None)),
     "datasets": list,
     "notes": list,
+    "assembled": list,
     "versions": dict,
     "started": str,
     "finished": (str, type(None)),
@@ -60,8 +63,10 @@ def read_info(folder: Path) -> dict[str, Any]:
         info = read_json(path, folder)
     except FileNotFoundError:
         return {}
+    except StorageError as error:
+        raise StorageError(f"{error}. What helps: {_INFO_CURE}") from error
     if not isinstance(info, dict):
-        raise StorageError(f"{path} is damaged: it is not a JSON object")
+        raise StorageError(f"{path} is damaged: it is not a JSON object. What helps: {_INFO_CURE}")
     for key, kind in _INFO.items():
         if key in info and not isinstance(info[key], kind):
             raise StorageError(f"{path} is damaged: {key} is {json.dumps(info[key])[:60]}")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import inspect, validate
-from eechips.manifest.export import file_rows
+from eechips.manifest.database import damaged
+from eechips.manifest.export import PARQUET_NAME, file_rows
 from eechips.manifest.history import History, read_history
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import is_held
@@ -360,10 +361,12 @@ def open_run(path: str | Path) -> Run:
 
     Raises:
         UsageError: if the folder holds no run, or its ledger has paths that lead out of it.
-        StorageError: if the ledger or run.json is damaged.
+        StorageError: if the ledger or run.json is damaged, or a run has lost its ledger.
     """
     folder = local_path(path)
     if not (folder / LEDGER_NAME).is_file():
+        if (folder / PARQUET_NAME).is_file() and (folder / INFO_NAME).is_file():
+            raise damaged(folder / LEDGER_NAME, "the file is missing")
         raise UsageError(f"{folder} holds no run: there is no {LEDGER_NAME}")
     found = Run(folder)
     with found._ledger() as ledger:

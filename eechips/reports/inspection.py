@@ -1,4 +1,4 @@
-"""Inspect a run from Python: its progress, its failures, its files."""
+"""Inspect a run from Python: its progress, its failures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eechips.manifest.failures import list_failures
-from eechips.manifest.run import Problem, Run, Status, open_run
+from eechips.manifest.run import Run, Status, open_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,26 +55,6 @@ def failures(run: str | Path | Run, *, classes: Sequence[str] = ()) -> pd.DataFr
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
     frame["state"] = [failure.state.value for failure in found]
     return frame
-
-
-def verify(run: str | Path | Run) -> list[Problem]:
-    """Check that every file of a run is present, has the recorded sha256, and decodes.
-
-    Args:
-        run: the run, or its folder.
-
-    Returns:
-        Damaged and missing files with the reason, in the order of the plan; empty if all files are intact.
-
-    Raises:
-        UsageError: if the folder holds no run.
-        TransientError, StorageError: if the object store of the results cannot be read.
-
-    Example:
-        >>> eechips.verify("outputs/sample-naip")
-        []
-    """
-    return _opened(run).verify()
 
 
 def _opened(run: str | Path | Run) -> Run:

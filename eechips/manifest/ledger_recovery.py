@@ -1,0 +1,285 @@
+"""Make the ledger of a run again: from its manifest, or from what can be read of the damaged ledger.
+
+A finished run has everything in ``manifest.parquet``, ``layers.parquet`` and ``run.json``. Of an interrupted one the
+rows that SQLite can still read are kept; the next run of the command adds the units that are missing to the plan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import EechipsError, StorageError
+from eechips.manifest.database import Connection, connect
+from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.lock import lock_run
+from eechips.manifest.received_run import INFO_NAME, check_paths, check_values, read_info
+from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
+from eechips.received_files import open_parquet, parse_json
+from eechips.removal import LockedFolder, NamedPath, remove, replace, set_aside
+from eechips.temporary_names import new_writer, temporary_name
+
+_DESCRIPTION = (
+    "recipe", "identity", "parameters", "name", "source", "results", "checksums_only", "plans_gradually", "assembled",
+    "assembly",
+)  # fmt: skip
+"""Keys of run.json that the ledger has as well: which run it is of, and what was assembled of its results."""
+
+_UNIT = ("position", "id", "unit", "name", "replaces", *RECORD_COLUMNS)
+_FURTHER = ("position", "file", "bytes", "sha256")
+_LAYER = ("position", "file", "layer", "metadata")
+_OF_FRAMES = ("frame", "start", "end", "clear_fraction", "valid_fraction", "sources", "dates")
+_BLOCK = 512  # rows that are read at a time, until one cannot be read
+_MOST_EMPTY = 64  # blocks without a row after the last one
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveredLedger:
+    """A ledger that was made again.
+
+    Attributes:
+        source: name of the file from which it was made.
+        units: number of units that it has.
+        is_whole: whether it has the whole plan; if not, the command of the run adds the rest.
+        reopened: units that are fetched again, as it is unknown which files they have.
+        kept: the damaged ledger under its new name; None if there was none.
+    """
+
+    source: str
+    units: int
+    is_whole: bool
+    reopened: int
+    kept: Path | None
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Rows of the tables of a ledger, with ids as bytes and lists as JSON.
+
+    Attributes:
+        source: name of the file that they come from.
+        meta: what is known of the plan.
+        units: in the order of ``_UNIT``.
+        further: in the order of ``_FURTHER``.
+        layers: in the order of ``_LAYER``.
+        is_whole: whether no row is missing.
+    """
+
+    source: str
+    meta: dict[str, Any]
+    units: list[tuple[Any, ...]]
+    further: list[tuple[Any, ...]]
+    layers: list[tuple[Any, ...]]
+    is_whole: bool
+
+
+class _NewLedger(Ledger):
+    """The ledger method that a recovery needs."""
+
+    def __enter__(self) -> _NewLedger:
+        return self
+
+    def fill(self, rows: _Rows) -> int:
+        """Store rows; reopen the units of which files may be unknown, and return their number."""
+        self.begin_plan(rows.meta)
+        marks = ", ".join("?" * len(_UNIT))
+        with self._transaction():
+            self._db.executemany(f"INSERT INTO units ({', '.join(_UNIT)}) VALUES ({marks})", rows.units)
+        if rows.further or rows.layers:
+            self.record((), rows.further, [(p, f, layer, metadata) for p, f, layer, metadata in rows.layers])
+        reopened = self.reopen(_lacking_files(rows)) if not rows.is_whole else 0
+        if rows.is_whole:
+            self.complete_plan()
+        return reopened
+
+
+def recover_ledger(folder: Path) -> RecoveredLedger:
+    """Make the ledger of a run again; keep the damaged one under another name.
+
+    Args:
+        folder: folder of the run.
+
+    Raises:
+        UsageError: if a process is running in the folder, or what there is was not written by eechips.
+        StorageError: if nothing is left to make it of; the message says what to do.
+    """
+    path = folder / LEDGER_NAME
+    with lock_run(folder):
+        rows = _read_rows(folder)
+        temporary = folder / temporary_name(LEDGER_NAME, str(new_writer()))
+        try:
+            with _NewLedger(temporary) as ledger:
+                reopened = ledger.fill(rows)
+                check_paths(ledger)
+                check_values(ledger)
+            kept = set_aside(path) if path.is_file() else None
+            for suffix in ("-wal", "-shm", "-journal"):
+                remove(folder / f"{LEDGER_NAME}{suffix}", LockedFolder(folder))
+            replace(temporary, path)
+        except OSError as error:
+            raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+        finally:
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                remove(temporary.with_name(temporary.name + suffix), NamedPath())
+    return RecoveredLedger(rows.source, len(rows.units), rows.is_whole, reopened, kept)
+
+
+def _read_rows(folder: Path) -> _Rows:
+    """Read what is left of a ledger.
+
+    Raises:
+        StorageError: if that is nothing.
+    """
+    info = read_info(folder)
+    if "name" not in info:
+        raise StorageError(
+            f"the ledger of {folder} cannot be made again: {INFO_NAME} is missing, or does not say which run it is of."
+            " What helps: run the command again, in another folder"
+        )
+    meta = {name: info[name] for name in _DESCRIPTION if info.get(name) is not None}
+    reasons = []
+    readers = [_of_ledger, _of_manifest]
+    for read in reversed(readers) if info.get("finished") else readers:
+        try:
+            return read(folder, meta)
+        except StorageError as error:
+            reasons.append(str(error))
+    raise StorageError(
+        f"the ledger of {folder} cannot be made again: {'; '.join(reasons)}. What helps: run its command again, in"
+        f" another folder: {info.get('command') or 'it is in the program that made the run'}"
+    )
+
+
+def _of_manifest(folder: Path, meta: dict[str, Any]) -> _Rows:
+    """Read the manifest of a finished run."""
+    units = []
+    for row in _parquet_rows(folder / PARQUET_NAME, ("position", "id", "unit", "name", "replaces", *RECORD_COLUMNS)):
+        row["id"] = bytes.fromhex(row["id"])
+        units.append(tuple(_encoded(name, row[name]) for name in _UNIT))
+    further, layers = [], []
+    if (folder / LAYERS_NAME).exists():
+        first = {unit[0]: unit[_UNIT.index("file")] for unit in units}
+        names = ("position", "layer", "file", "bytes", "sha256", *LAYER_COLUMNS)
+        rows = _parquet_rows(folder / LAYERS_NAME, names)
+        for (position, file), frames in itertools.groupby(rows, key=lambda row: (row["position"], row["file"])):
+            each = list(frames)
+            layers.append((position, file, each[0]["layer"] or "", json.dumps(_metadata(each))))
+            if file != first.get(position):
+                further.append((position, file, each[0]["bytes"], each[0]["sha256"]))
+    return _Rows(PARQUET_NAME, meta, units, further, layers, is_whole=True)
+
+
+def _parquet_rows(path: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    with open_parquet(path) as file:
+        lacking = sorted(set(names) - set(file.schema_arrow.names))
+        if lacking:
+            raise StorageError(f"{path} is no manifest: it lacks {', '.join(lacking)}")
+        for batch in file.iter_batches(columns=list(names)):
+            yield from batch.to_pylist()
+
+
+def _metadata(frames: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the metadata of a file from its rows: one, or one for each of its frames."""
+    own = [{name: frame[name] for name in LAYER_COLUMNS if frame[name] is not None} for frame in frames]
+    if len(own) == 1:
+        return own[0]
+    shared = {name: value for name, value in own[0].items() if name not in _OF_FRAMES}
+    return {**shared, "frames": [{name: each[name] for name in _OF_FRAMES if name in each} for each in own]}
+
+
+def _encoded(name: str, value: Any) -> Any:
+    return json.dumps(value) if name in LISTS and value is not None else value
+
+
+def _of_ledger(folder: Path, meta: dict[str, Any]) -> _Rows:
+    """Read the rows of a damaged ledger that can be read."""
+    path = folder / LEDGER_NAME
+    if not path.is_file():
+        raise StorageError(f"{path} is missing")
+    with contextlib.closing(connect(path, readonly=True)) as database:
+        units, is_whole = _table(database, "units", _UNIT, "position")
+        further, has_further = _table(database, "further_files", _FURTHER, "rowid")
+        layers, has_layers = _table(database, "layers", _LAYER, "rowid")
+        try:
+            stored = {key: parse_json(value) for key, value in database.execute("SELECT key, value FROM meta")}
+        except (EechipsError, ValueError, TypeError):
+            stored = {"is_partial": True}
+    units = [unit for unit in units if _is_sound(unit)]
+    if not units:
+        raise StorageError(f"no unit can be read of {path}")
+    positions = {unit[0] for unit in units}
+    is_whole = is_whole and not stored.get("is_partial") and positions == set(range(len(units)))
+    whole = is_whole and has_further and has_layers
+    lost = () if whole else ("redrawn",)  # replacements may be among what cannot be read
+    kept = {key: value for key, value in stored.items() if isinstance(key, str) and key not in lost}
+    return _Rows(
+        LEDGER_NAME,
+        {**kept, **meta},
+        units,
+        [row for row in further if row[0] in positions],
+        [row for row in layers if row[0] in positions],
+        whole,
+    )
+
+
+def _is_sound(unit: Sequence[Any]) -> bool:
+    """Return whether a row has an id, a unit and a state."""
+    _, identifier, text, name, _, state, *_ = unit
+    try:
+        State(state)
+        return isinstance(parse_json(text), dict) and isinstance(name, str) and len(identifier) == 32
+    except (ValueError, TypeError):
+        return False
+
+
+def _table(database: Connection, table: str, columns: Sequence[str], key: str) -> tuple[list[tuple[Any, ...]], bool]:
+    """Read the rows of a table one by one where they cannot be read together; return whether all were read."""
+    query = f"SELECT {', '.join(columns)} FROM {table} NOT INDEXED WHERE {key} >= ? AND {key} < ? ORDER BY {key}"
+    found: list[tuple[Any, ...]] = []
+    is_whole, empty, first = True, 0, 0
+    while empty < _MOST_EMPTY:
+        rows, is_read = _block(database, query, first, first + _BLOCK)
+        found += rows
+        is_whole = is_whole and is_read
+        empty = 0 if rows else empty + 1
+        first += _BLOCK
+        if not found and not is_read and empty > 1:  # there is no such table, or no page of it
+            break
+    return found, is_whole or not _has(database, table)
+
+
+def _has(database: Connection, table: str) -> bool:
+    try:
+        query = "SELECT 1 FROM sqlite_master WHERE name = ?"
+        return database.execute(query, (table,)).fetchone() is not None
+    except StorageError:
+        return True
+
+
+def _block(database: Connection, query: str, first: int, end: int) -> tuple[list[tuple[Any, ...]], bool]:
+    try:
+        return database.execute(query, (first, end)).fetchall(), True
+    except StorageError:
+        if end - first == 1:
+            return [], False
+    middle = (first + end) // 2
+    (before, _), (after, _) = _block(database, query, first, middle), _block(database, query, middle, end)
+    return before + after, False
+
+
+def _lacking_files(rows: _Rows) -> Iterable[int]:
+    """Return the positions of units that may have more files than are known: those that have fewer than others."""
+    if not rows.layers and not rows.further:
+        return []
+    further, layers = (Counter(position for position, *_ in table) for table in (rows.further, rows.layers))
+    with_file = [unit[0] for unit in rows.units if unit[_UNIT.index("file")] is not None]
+    known = {each: min(1 + further[each], layers[each]) if rows.layers else 1 + further[each] for each in with_file}
+    most = max(known.values(), default=0)
+    return [position for position, count in known.items() if count < most]
