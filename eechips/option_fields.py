@@ -31,6 +31,15 @@ OptionKind = Literal[
     "folder",
 ]
 
+Decision = Literal["data", "input", "run", "code", "credentials", "network", "path"]
+"""What the value of an option decides. A stranger, such as the author of a line in a queue, may set ``data``, and
+``input`` unless its value is the path of a file; see :mod:`eechips.cli.untrusted_commands`.
+
+``data``: what is fetched: bands, dates, sizes, formats. ``input``: what is fetched, perhaps from a file. ``run``: how a
+run proceeds, and how much of the machine and the quota it uses. ``code``: what is executed. ``credentials``: which
+secrets are used, who receives them, and who pays. ``network``: which servers receive requests. ``path``: which files
+and folders are written or served."""
+
 _KEY = "option"  # key of a field's metadata
 _WIDTH = 112  # characters of a line of documentation
 _ARGUMENTS = re.compile(r"^( *)options: .*\n", re.MULTILINE)  # the line of a docstring that the fields replace
@@ -54,7 +63,7 @@ class Option:
         bare_value: value if the option is given without one; None if it requires a value.
         is_advanced: whether only ``--help-all`` lists it.
         is_listed: whether the command line has it.
-        is_input: whether the value may be the path of a file that the recipe reads.
+        decides: what the value decides. An option without it is refused in everything that comes from others.
         flags: further names on the command line, such as ``-q``.
         long_flag: the name on the command line, if it is not that of the field: ``--split`` of ``splits``.
         variable: environment variable that gives the value.
@@ -73,10 +82,15 @@ class Option:
     bare_value: str | None = None
     is_advanced: bool = False
     is_listed: bool = True
-    is_input: bool = False
+    decides: Decision | None = None
     flags: tuple[str, ...] = ()
     long_flag: str | None = None
     variable: str | None = None
+
+    @property
+    def is_input(self) -> bool:
+        """Whether the value may be the path of a file that the recipe reads."""
+        return self.decides == "input"
 
 
 def option(help: str, heading: str = "", **details: Any) -> Mapping[str, Option]:

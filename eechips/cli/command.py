@@ -13,6 +13,7 @@ from eechips.errors import EechipsError
 
 if TYPE_CHECKING:
     from eechips.engine.config import RunConfig
+    from eechips.option_fields import Decision
     from eechips.recipe import Recipe
 
     MakeRecipe = Callable[[dict[str, Any]], tuple[Recipe, RunConfig]]
@@ -46,16 +47,26 @@ class VerbOption(click.Option):
     Attributes:
         heading: of the section that lists it; empty for the section "Options".
         is_advanced: whether only ``--help-all`` lists it.
-        is_input: whether the value may be the path of a file that the command reads.
+        decides: see :class:`eechips.option_fields.Option`.
     """
 
     def __init__(
-        self, *args: Any, heading: str = "", is_advanced: bool = False, is_input: bool = False, **attrs: Any
+        self,
+        *args: Any,
+        heading: str = "",
+        is_advanced: bool = False,
+        decides: Decision | None = None,
+        **attrs: Any,
     ) -> None:
         super().__init__(*args, **attrs)
         self.heading = heading
         self.is_advanced = is_advanced
-        self.is_input = is_input
+        self.decides = decides
+
+    @property
+    def is_input(self) -> bool:
+        """Whether the value may be the path of a file that the command reads."""
+        return self.decides == "input"
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
         """Convert what is typed. The path of a file that the command reads may begin with ``~``."""

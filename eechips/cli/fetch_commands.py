@@ -276,6 +276,7 @@ def scenes_command() -> click.Command:
         ["--refresh"],
         is_flag=True,
         heading=SEARCH,
+        decides="network",
         help="Ask the catalogue again, and add new items to the existing run.",
     )
     parameters = [
@@ -311,16 +312,24 @@ def run_command() -> click.Command:
     """Make ``eechips run``."""
     own: list[click.Parameter] = [
         click.Argument(["recipe"], type=LocalPath()),
-        VerbOption(["-p", "parameters"], type=Assignment(), multiple=True, help="Value of a parameter of the recipe."),
+        VerbOption(
+            ["-p", "parameters"],
+            type=Assignment(),
+            multiple=True,
+            decides="code",
+            help="Value of a parameter of the recipe.",
+        ),
         VerbOption(
             ["--max-memory"],
             metavar="SIZE",
+            decides="code",
             help="Memory of a worker, Python included, as 256MB, for recipes that size their units by it. The same as"
             " -p max_memory=SIZE.",
         ),
         VerbOption(
             ["--check"],
             is_flag=True,
+            decides="run",
             help="Try three units of the plan, show their results, and estimate the run. The files are deleted, unless"
             " --out is given: then they are in DIR/check.",
         ),
@@ -330,6 +339,7 @@ def run_command() -> click.Command:
             is_eager=True,
             expose_value=False,
             callback=_print_schema,
+            decides="run",
             help="Print the JSON schema of run files, for an editor.",
         ),
     ]
@@ -426,6 +436,7 @@ def run_parameters(*, without: Collection[str] = (), changes: Changes | None = N
         metavar="FILE.toml",
         expose_value=False,
         callback=_note_save,
+        decides="path",
         heading=RUN,
         is_advanced=True,
         help="Write the options as a run file for eechips run, and fetch nothing.",

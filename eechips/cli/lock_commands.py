@@ -20,12 +20,12 @@ from eechips.cli.finish import show_log
 from eechips.cli.group import FAILURES, INTERRUPTED, main
 from eechips.cli.parameters import HELP, LocalPath, config_options, debug_option, typed_options
 from eechips.cli.service_queries import SERVICE_OPTIONS, no_queries, service_of_run, service_of_source, service_queries
+from eechips.cli.untrusted_commands import refused_values
 from eechips.engine.config import RunConfig
 from eechips.engine.progress import Progress
 from eechips.engine.run import run as run_recipe
 from eechips.engine.run_identity import describe
 from eechips.errors import EechipsError, UsageError
-from eechips.jobs.recipe_options import RUN_OPTIONS
 from eechips.lockfile.content_hashes import ContentChange
 from eechips.lockfile.lockfile_format import Lockfile, LockHeader
 from eechips.lockfile.rebuild import (
@@ -44,7 +44,6 @@ from eechips.lockfile.rebuild import (
 )
 from eechips.lockfile.run_locking import ServiceQueries, lock_run_results
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.run_signature import is_own_lockfile
 from eechips.option_fields import takes
 from eechips.recipe import SupportsInteractiveRun
 from eechips.storage import is_address, local_path
@@ -58,7 +57,8 @@ _log = logging.getLogger(__name__)
 _EXECUTE_CODE = frozenset({"run"})
 _LOCKED = frozenset({"sample", "images", "composites", "mosaic", "timeseries", "points", *_EXECUTE_CODE})
 """Commands that a lockfile may name."""
-_OF_RECIPE = {"path", "parameters"}
+_OF_RECIPE = frozenset({"path", "parameters"})
+"""Options of a lockfile of a recipe, which only its own user may set."""
 _OF_LOCKFILE = ("out", "results", "name", "on_empty", "dry_run", "estimate", "confirm", "confirm_start", "command")
 """Options of a run that a lockfile decides, or that have no meaning for one."""
 _NOT_OF_LOCK = {field.name for field in dataclasses.fields(RunConfig)} - {*SERVICE_OPTIONS, "quiet"}
@@ -260,7 +260,7 @@ def _lock(
             yield no_queries()
             return
         chosen = {name: value for name, value in options.items() if value and name in SERVICE_OPTIONS}
-        given = {**chosen, **service_of_run(run.info, header.source, chosen), "out": run.path, "executor": "threads"}
+        given = {**chosen, **service_of_run(run, header.source, chosen), "out": run.path, "executor": "threads"}
         recipe = None
         if header.command not in _EXECUTE_CODE:
             recipe, config = _make(_command(header, run.path), header, inputs, given, run.path)
@@ -292,7 +292,7 @@ def _rebuild(
     with Lockfile(path) as lockfile:
         header = lockfile.header
         command = _command(header, path)
-        if header.command in _EXECUTE_CODE and not trust and not is_own_lockfile(header.call, header.signature):
+        if header.command in _EXECUTE_CODE and not trust and not lockfile.is_own:
             names = ", ".join(each.name for each in header.inputs) or header.recipe
             raise UsageError(
                 f"{path} was written by somebody else, and its recipe executes code: read {names} in it, then give"
@@ -326,15 +326,17 @@ def _command(header: LockHeader, path: Path) -> FetchCommand:
     """Return the command of a lockfile.
 
     Raises:
-        UsageError: if there is none that a lockfile may name, or it names options of a run, such as an endpoint.
+        UsageError: if there is none that a lockfile may name, or it sets more than data, such as an endpoint. The
+            recipe and its parameters are for the caller to check.
     """
     command = main.get_command(click.Context(main), header.command) if header.command in _LOCKED else None
     if not isinstance(command, FetchCommand):
         raise UsageError(f"{path} cannot be used: it names the command {header.command!r:.60}")
-    allowed = _OF_RECIPE if header.command in _EXECUTE_CODE else {str(p.name) for p in command.params} - RUN_OPTIONS
-    wrong = sorted(set(header.options) - allowed)
-    if wrong:
-        raise UsageError(f"{path} cannot be used: eechips {header.command} has no option {wrong[0]!r:.60} there")
+    supplied = {(each.option, each.path) for each in header.inputs}
+    of_recipe = _OF_RECIPE if header.command in _EXECUTE_CODE else frozenset()
+    data = {name: value for name, value in header.options.items() if name not in of_recipe}
+    if refused := refused_values(command, data, supplied):
+        raise UsageError(f"{path} cannot be used: its options set more than data: {', '.join(refused)}"[:300])
     return command
 
 

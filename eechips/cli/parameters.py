@@ -190,13 +190,13 @@ def open_output(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
 
 
 def meta_flag(key: str, *names: str, help: str, **attributes: Any) -> VerbOption:
-    """Make a flag that is no parameter of the function: click's ``meta`` holds it under a key."""
+    """Make a flag of how a run proceeds that is no parameter of the function: ``meta`` of click holds it by a key."""
 
     def note(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         if value:
             ctx.meta[key] = True
 
-    return VerbOption([*names], is_flag=True, expose_value=False, callback=note, help=help, **attributes)
+    return VerbOption([*names], is_flag=True, expose_value=False, callback=note, help=help, decides="run", **attributes)
 
 
 def debug_option(function: FunctionT) -> FunctionT:
@@ -304,7 +304,7 @@ def _option(name: str, field: dataclasses.Field[Any], option: Option) -> VerbOpt
         help=text,
         heading=option.heading,
         is_advanced=option.is_advanced,
-        is_input=option.is_input,
+        decides=option.decides,
         required=is_required and option.default is None,
         **attributes,
     )

@@ -18,6 +18,7 @@ import click
 from eechips.cli.command import FetchCommand, VerbCommand
 from eechips.cli.group import FAILURES, main
 from eechips.cli.parameters import HELP, OUTPUT, LocalPath, command_words, debug_option, open_output
+from eechips.cli.untrusted_commands import check_planned, hash_files, parameter_names
 from eechips.engine.config import RunConfig
 from eechips.errors import MissingResultsError, UsageError
 from eechips.option_fields import options_of, takes
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from eechips.manifest.run import Run
     from eechips.recipe import Recipe
 
-_EXECUTE_CODE = frozenset({"run"})
-_OPTIONS = frozenset({"--endpoint", "--send-credentials", "--credentials", "--scheduler", "--export-to", "--"})
-"""``--`` starts options of Beam, which name files to execute."""
-
 _SOURCES = {"run": "recipe", "scenes": "stac"}
 """The first argument of functions that fetch, where it is no dataset."""
 
@@ -42,26 +39,10 @@ _trust_option = click.option(
 )
 
 
-def _check_job(words: Sequence[str], signature: str | None) -> None:
-    """Refuse a command of somebody else that executes code, or names an endpoint or credentials.
-
-    Args:
-        words: of the command, from the verb on.
-        signature: of the line that names it.
-
-    Raises:
-        UsageError: if the command is refused.
-    """
-    from eechips.manifest.run_signature import is_own_job
-
-    named = sorted({word.partition("=")[0] for word in words} & _OPTIONS)
-    if (words[0] not in _EXECUTE_CODE and not named) or is_own_job(words, signature):
-        return
-    what = f"names {named[0]}" if named else "executes code"
-    raise UsageError(
-        f"somebody else, or another machine, planned these units with a command that {what}: eechips"
-        f" {shlex.join(words)}. Give `trust` to execute it"
-    )
+def _by_command(items: Iterable[WorkItem]) -> Iterator[tuple[tuple[Any, ...], list[WorkItem]]]:
+    """Yield consecutive items of one command, which are all of this user or all of others."""
+    for key, group in itertools.groupby(items, key=lambda item: (item.job, item.files, item.is_own)):
+        yield key, list(group)
 
 
 @click.command("plan", cls=VerbCommand, context_settings={**HELP, "ignore_unknown_options": True})
@@ -84,13 +65,14 @@ def plan_command(context: click.Context, verb: str, words: tuple[str, ...], emit
     from eechips.engine.work_items import plan_items
 
     job = (verb, *words)
+    files = hash_files(context, job)
     recipe, config = recipe_of(context, job)
     if config.dry_run:
         finish(recipe, config)
         return
     show_log(config)
     with open_output(file) as lines:
-        for item in plan_items(recipe, config, job):
+        for item in plan_items(recipe, config, job, files):
             lines.write(item.to_json() + "\n")
 
 
@@ -131,8 +113,9 @@ def work_command(
     that are added here, such as --in-flight or --project, replace the plan's. The exit status is 1 if some units
     failed, and 2 if no work could be done: then deliver the units again.
 
-    Every line names the command that planned it. A command that executes code (eechips run), or names an endpoint or
-    credentials, must be your own: planned with the same cache folder. Give --trust if only you can write to the queue.
+    Every line names the command that planned it. One that sets more than data, such as a recipe, an endpoint, a project
+    or credentials, must be your own: planned with the same cache folder, and unchanged. Otherwise give these options
+    here, or --trust if only you can write to the queue.
 
     \b
     Examples:
@@ -148,14 +131,14 @@ def work_command(
     failed = False
     chosen = _choose_part(units, part)
     with open_output(outcomes, keeps=True) as lines:
-        for (job, signature), items in itertools.groupby(read_work_items(chosen), key=lambda t: (t.job, t.signature)):
+        for (job, _, is_own), items in _by_command(read_work_items(chosen)):
             if not trust:
-                _check_job(job, signature)
+                check_planned(context, items[0], parameter_names(context, job[0], words), is_own=is_own)
             try:
                 recipe, config = recipe_of(context, (*job, *words))
             except click.exceptions.Exit:  # by --help, with status 0
                 raise UsageError(f"eechips {shlex.join(job)} has no units: it fetches nothing") from None
-            for outcome in fetch_items(recipe, config, list(items), out, ledger):
+            for outcome in fetch_items(recipe, config, items, out, ledger):
                 failed = failed or State(outcome["state"]).is_failure
                 lines.write(json.dumps(outcome, ensure_ascii=False) + "\n")
             lines.flush()
@@ -213,7 +196,10 @@ def join_command(
     from eechips.cli.finish import finish, recipe_of, show_log
     from eechips.engine.join import join_results
 
-    items, job = _items_of_one_job(units, trust=trust)
+    items, job = _items_of_one_job(units)
+    if not trust:
+        is_own = all(item.is_own for item in items)
+        check_planned(context, items[0], parameter_names(context, job[0], words), is_own=is_own)
     made = (*job, "--out", out, *words)
     recipe, config = recipe_of(context, made)
     command = shlex.join(["eechips", *made])
@@ -230,19 +216,17 @@ def join_command(
     finish(recipe, config)
 
 
-def _items_of_one_job(lines: Iterable[str], *, trust: bool) -> tuple[list[WorkItem], tuple[str, ...]]:
+def _items_of_one_job(lines: Iterable[str]) -> tuple[list[WorkItem], tuple[str, ...]]:
     """Return the items of lines, and the words of the command that planned them all."""
     from eechips.engine.work_items import read_work_items
 
     items = list(read_work_items(lines))
-    jobs = {item.job for item in items}
+    jobs = {(item.job, item.files) for item in items}
     if len(jobs) != 1:
         raise UsageError(
             f"the lines come from {len(jobs)} commands: give all lines of one `eechips plan`, and no others"
         )
-    (job,) = jobs
-    if not trust:
-        _check_job(job, items[0].signature)
+    ((job, _),) = jobs
     return items, job
 
 
@@ -304,7 +288,8 @@ def plan(command: str, source: Any = None, **options: Any) -> Iterator[str]:
     job = (command, *command_words(fetching, typed), *positional)
     if _recipe_of_job(job)[0].identity != recipe.identity:
         raise UsageError(f"these options cannot be sent to workers, as they cannot be typed: eechips {shlex.join(job)}")
-    return (item.to_json() for item in plan_items(recipe, config, job))
+    files = hash_files(_root(), job)
+    return (item.to_json() for item in plan_items(recipe, config, job, files))
 
 
 @takes(RunConfig)
@@ -327,8 +312,8 @@ def work(
         out: results: a folder, or ``s3://bucket/folder``.
         part: one part of the lines, such as ``3/40``; ``auto`` is that of this task of an array of tasks.
         ledger: folder that keeps the ledgers of calls, so that the same call resumes after a kill.
-        trust: execute commands of others that execute code, or name an endpoint or credentials. For queues to which
-            only you can write.
+        trust: execute commands of others that set more than data, such as a recipe, an endpoint, a project or
+            credentials. For queues to which only you can write.
         options: fields of ``RunConfig``.
 
     Returns:
@@ -346,11 +331,11 @@ def work(
     outcomes: list[dict[str, Any]] = []
     place = None if ledger is None else Path(ledger)
     chosen = _choose_part(lines, part)
-    for (job, signature), items in itertools.groupby(read_work_items(chosen), key=lambda t: (t.job, t.signature)):
+    for (job, _, is_own), items in _by_command(read_work_items(chosen)):
         if not trust:
-            _check_job(job, signature)
+            check_planned(_root(), items[0], options, is_own=is_own)
         recipe, config = _recipe_of_job(job)
-        outcomes += fetch_items(recipe, _with_options(config, options), list(items), str(out), place)
+        outcomes += fetch_items(recipe, _with_options(config, options), items, str(out), place)
     return outcomes
 
 
@@ -387,7 +372,9 @@ def join(
     from eechips.engine.join import join_results
     from eechips.engine.run import run
 
-    items, job = _items_of_one_job(lines, trust=trust)
+    items, job = _items_of_one_job(lines)
+    if not trust:
+        check_planned(_root(), items[0], options, is_own=all(item.is_own for item in items))
     made = (*job, f"--out={out}") if "--" not in job else (job[0], f"--out={out}", *job[1:])
     recipe, config = _recipe_of_job(made)
     config = dataclasses.replace(_with_options(config, options), command=shlex.join(["eechips", *made]))
@@ -425,11 +412,15 @@ def _recipe_of_job(job: Sequence[str]) -> tuple[Recipe, RunConfig]:
     from eechips.cli.finish import recipe_of
 
     try:
-        return recipe_of(click.Context(main, info_name="eechips"), job)
+        return recipe_of(_root(), job)
     except click.exceptions.Exit:  # by --help, with status 0
         raise UsageError(f"eechips {shlex.join(job)} has no units: it fetches nothing") from None
     except click.ClickException as error:
         raise UsageError(f"eechips {shlex.join(job)}: {error.format_message()}") from error
+
+
+def _root() -> click.Context:
+    return click.Context(main, info_name="eechips")
 
 
 def _with_options(config: RunConfig, options: Mapping[str, Any]) -> RunConfig:

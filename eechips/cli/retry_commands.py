@@ -13,9 +13,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from eechips.cli.command import IN_PYTHON, TYPED, VerbCommand
+from eechips.cli.command import IN_PYTHON, TYPED, FetchCommand, VerbCommand
 from eechips.cli.group import main
 from eechips.cli.parameters import HELP, LocalPath, debug_option
+from eechips.cli.untrusted_commands import refused_words
 from eechips.engine.run_json import encode_info
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import has_excluded_units
@@ -24,12 +25,15 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.reserved_names import CALLS_FOLDER
 from eechips.manifest.run import INFO_NAME, Run, open_run
 from eechips.manifest.run_repair import awaits_assembly
-from eechips.manifest.run_signature import SIGNATURE, is_own, sealing_key
+from eechips.manifest.run_signature import FOLDER, is_own, sealing_key, signed_folder
 from eechips.manifest.unit_record import State
 from eechips.redaction import REDACTED
 from eechips.scripts.call_folder import seal_results
 from eechips.storage import write_file
 from eechips.text import format_count
+
+_REBUILD = "rebuild"
+"""The only command beside those that fetch that makes a run."""
 
 
 @click.command("retry", cls=VerbCommand, context_settings=HELP)
@@ -67,9 +71,9 @@ def retry_command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], 
     if not classes and not ids and not has_open:
         click.echo("No failed units: nothing to retry.")
         return
+    info, is_own_run = run.info, _is_own_run(run)  # before the working folder changes
     with _as_typed(words, run) as again:
-        is_own_command = is_own(run.info) and str(Path.cwd()) == run.info.get("directory")
-        if not is_own_command:
+        if not (is_own_run and str(Path.cwd()) == info.get("directory")):
             _ask(run, words, trust=trust)
             again.params["send_credentials"] = False
         _resume(again, words, reopen_failures(place, classes, ids))
@@ -107,6 +111,14 @@ def retry(run: str | Path | Run, *, classes: Sequence[str] = (), units: Sequence
     return open_run(folder)
 
 
+def _is_own_run(run: Run) -> bool:
+    """Say whether this user made a run, and its ledger is that of the same recipe: it is compared with the recipe."""
+    info = run.info
+    with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+        is_same = ledger.meta().get("identity") == info.get("identity")
+    return is_same and is_own(info, run.path)
+
+
 def _resume(again: click.Context, words: Sequence[str], reopening: contextlib.AbstractContextManager[int]) -> None:
     """Execute a command again, with the state of failed units reset."""
     with reopening as count:
@@ -128,11 +140,20 @@ def _ask(run: Run, words: Sequence[str], *, trust: bool) -> None:
         err=True,
     )
     click.echo(f"  {shlex.join(words)}", err=True)
+    if refused := _refused(words):
+        click.echo(f"It sets more than data: {', '.join(refused)}", err=True)
     if trust:
         return
     if sys.stdin.isatty() and sys.stderr.isatty() and click.confirm("Execute it?", default=False, err=True):
         return
     raise UsageError(f"the command of {run.path} was not executed: read it and its recipe, then give `trust`")
+
+
+def _refused(words: Sequence[str]) -> list[str]:
+    """Return the options of a recorded command that only its own user may set without being asked."""
+    if words[1] == _REBUILD:
+        return ["LOCKFILE"]
+    return refused_words(click.get_current_context(), words[1:])
 
 
 def recorded_words(run: Run) -> list[str]:
@@ -172,8 +193,8 @@ def _as_typed(words: Sequence[str], run: Run) -> Iterator[click.Context]:
     root = click.get_current_context().find_root()
     assert isinstance(root.command, click.Group)
     verb = root.command.get_command(root, words[1])
-    if verb is None:
-        raise UsageError(f"{run.path} was made by `eechips {words[1]}`, which this version does not have")
+    if verb is None or not (isinstance(verb, FetchCommand) or words[1] == _REBUILD):
+        raise UsageError(f"{run.path} was made by `eechips {words[1]}`, which makes no run in this version")
     option = "ledger" if info.get("results") else "out"  # names the folder of the run
     named = verb.make_context(words[1], list(words[2:]), parent=root, resilient_parsing=True).params.get(option)
     with _inside(_directory(info, named, place)):
@@ -251,7 +272,7 @@ def trust_command(folder: Path, yes: bool) -> None:
     """
     run = open_run(folder)
     info = run.info
-    if is_own(info):
+    if is_own(info, run.path):
         click.echo(f"{folder} is yours already")
         return
     if not info:
@@ -263,8 +284,8 @@ def trust_command(folder: Path, yes: bool) -> None:
     if (run.path / CALLS_FOLDER).exists():
         with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
             seal_results(run.path / CALLS_FOLDER, sealing_key(str(ledger.meta().get("identity"))))
-    signed = encode_info({name: value for name, value in info.items() if name != SIGNATURE})
+    signed = encode_info({**info, FOLDER: signed_folder(run.path)})
     write_file(run.path / INFO_NAME, signed)
-    if not is_own(run.info):
+    if not is_own(run.info, run.path):
         raise UsageError("your key cannot be stored: set EECHIPS_CACHE to a folder that only you can write to")
     click.echo(f"{folder} is trusted")

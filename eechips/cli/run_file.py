@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import re
 import shlex
 import sys
@@ -16,7 +17,11 @@ import click
 from eechips.cli.command import TYPED, UNFINISHED, FetchCommand
 from eechips.cli.finish import recipe_of
 from eechips.cli.parameters import CONFIGS, command_words
+from eechips.cli.untrusted_commands import refused_values
 from eechips.errors import EechipsError, RunFileError, UsageError
+from eechips.manifest.ledger import LEDGER_NAME
+from eechips.manifest.received_run import read_info
+from eechips.manifest.run_signature import is_own
 from eechips.option_fields import filled, options_of
 from eechips.suggestion import did_you_mean, nearest_name
 from eechips.text import format_count
@@ -59,7 +64,7 @@ def read_run_file(path: Path, root: click.Context, overrides: Mapping[str, Any] 
 
     Raises:
         RunFileError: if the file has mistakes; it lists all of them.
-        UsageError: if the file cannot be read.
+        UsageError: if the file cannot be read; or if it is another user's, and sets more than data.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a byte order mark
@@ -70,6 +75,11 @@ def read_run_file(path: Path, root: click.Context, overrides: Mapping[str, Any] 
     except ValueError as error:
         hint = ": two commands of a name are written [[sample]] and [[sample]]" if "twice" in str(error) else ""
         raise UsageError(f"{path} is not a run file: {error}{hint}") from error
+    if is_received(path) and (refused := _refused(tables, root)):
+        raise UsageError(
+            f"{path} was written by another user, or lies in the folder of another user's run, and sets more than data"
+            f" ({', '.join(refused)}): read it, then copy it to a file of yours in another folder"
+        )
     reader = _Reader(root, overrides or {})
     for name, content in tables.items():
         reader.read(name, content)
@@ -82,6 +92,41 @@ def read_run_file(path: Path, root: click.Context, overrides: Mapping[str, Any] 
         count = format_count(len(reader.problems), "mistake")
         raise RunFileError(f"{path} has {count}", reader.problems)
     return reader.steps
+
+
+def is_received(path: Path) -> bool:
+    """Say whether a file is another user's: by its owner, or as it lies in a run folder that another user has made.
+
+    The owner counts if this user is not the superuser, to whom folders of others are given, as in containers.
+    """
+    user = getattr(os, "geteuid", lambda: 0)()  # Windows has no such owner
+    if user and path.stat().st_uid not in (user, 0):
+        return True
+    return any((folder / LEDGER_NAME).exists() and not _is_own_run(folder) for folder in path.resolve().parents)
+
+
+def _is_own_run(folder: Path) -> bool:
+    try:
+        return is_own(read_info(folder), folder)
+    except EechipsError:  # run.json is damaged
+        return False
+
+
+def _refused(tables: Mapping[str, Any], root: click.Context) -> list[str]:
+    """Return what tables set that only this user's may: tables of other commands, and options that are no data."""
+    assert isinstance(root.command, click.Group)
+    found = []
+    for name, content in tables.items():
+        command = root.command.get_command(root, name)
+        if not isinstance(command, FetchCommand):
+            found.append(f"[{name}]")
+            continue
+        names = {key: parameter.name or key for key, parameter in keys_of(command).items()}
+        tables_of_name = content if isinstance(content, list) else [content]
+        for table in filter(_is_table, tables_of_name):  # others are mistakes
+            values = {names.get(key, key): value for key, value in table.items()}
+            found += [f"[{name}] {each}" for each in refused_values(command, values, ())]
+    return list(dict.fromkeys(found))
 
 
 class _Reader:

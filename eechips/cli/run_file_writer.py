@@ -15,8 +15,10 @@ from click.core import ParameterSource
 from eechips.cli.parameters import Assignment, typed_text
 from eechips.cli.retry_commands import recorded_words
 from eechips.cli.run_file import keys_of
+from eechips.cli.untrusted_commands import refused_words
 from eechips.errors import UsageError
 from eechips.manifest.run import open_run
+from eechips.manifest.run_signature import is_own
 from eechips.storage import write_file
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -60,7 +62,13 @@ def write_run_file(path: Path, context: click.Context) -> None:
 
 def _recorded(folder: Path, root: click.Context) -> click.Context:
     """Return the context of the command that made a run."""
-    verb, *words = recorded_words(open_run(folder))[1:]
+    run = open_run(folder)
+    verb, *words = recorded_words(run)[1:]
+    if not is_own(run.info, run.path) and (refused := refused_words(root, (verb, *words))):
+        raise UsageError(
+            f"{folder} was made by another user, or moved, and its command sets more than data ({', '.join(refused)}):"
+            f" read it in run.json, then: eechips trust {folder}"
+        )
     assert isinstance(root.command, click.Group)
     command = root.command.get_command(root, verb)
     if command is None:

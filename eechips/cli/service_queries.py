@@ -18,6 +18,7 @@ from eechips.manifest.run_signature import is_own
 from eechips.recipe import traits_of, unit_value
 
 if TYPE_CHECKING:
+    from eechips.manifest.run import Run
     from eechips.recipe import Recipe
 
 SERVICE_OPTIONS = (
@@ -62,18 +63,19 @@ def no_queries() -> ServiceQueries:
     return ServiceQueries(lambda _: {}, lambda *_: None)
 
 
-def service_of_run(info: Mapping[str, Any], source: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def service_of_run(run: Run, source: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of the service that a run has used, if the user names none.
 
     Args:
-        info: run.json; it is believed if this user wrote it.
+        run: the run; its run.json is believed if this user wrote it.
         source: of the run's data.
         options: of the user.
 
     Raises:
         UsageError: if only the user can name the service.
     """
-    if _is_named(options) or not is_own(info):
+    info = run.info
+    if _is_named(options) or not is_own(info, run.path):
         return service_of_source(source, options)
     found = {"project": info.get("project")} if info.get("project") and not options.get("project") else {}
     if source == _DEMO:

@@ -56,6 +56,7 @@ class LedgerOptions:
             kind="folder",
             default="outputs/<url>",
             is_advanced=True,
+            decides="path",
         ),
     )
 
@@ -75,6 +76,7 @@ class RunConfig:
             RESULTS,
             metavar="DIR|URL",
             default="outputs/<command>-<dataset>",
+            decides="path",
         )
     )
     results: str | None = None
@@ -85,6 +87,7 @@ class RunConfig:
             " {index}, {id}. {id} is the file's column if there is one of that name.",
             RESULTS,
             metavar="TEMPLATE",
+            decides="data",
         ),
     )
     on_empty: OnEmpty = field(
@@ -96,10 +99,12 @@ class RunConfig:
             " which has no mask.",
             RESULTS,
             choices=ON_EMPTY,
+            decides="data",
         ),
     )
     local: bool = field(
-        default=False, metadata=option("Start a local Earth Engine for this run; needs no account.", SERVICE)
+        default=False,
+        metadata=option("Start a local Earth Engine for this run; needs no account.", SERVICE, decides="network"),
     )
     local_assets: Path | None = field(
         default=None,
@@ -109,6 +114,7 @@ class RunConfig:
             metavar="DIR",
             kind="folder",
             is_advanced=True,
+            decides="path",
         ),
     )
     local_remote: bool = field(
@@ -117,6 +123,7 @@ class RunConfig:
             "With `local_assets`: also read files on web servers and, of catalogues, in object stores.",
             SERVICE,
             is_advanced=True,
+            decides="network",
         ),
     )
     project: str | None = field(
@@ -127,6 +134,7 @@ class RunConfig:
             metavar="ID",
             default="that of the credentials",
             variable="EECHIPS_PROJECT",
+            decides="credentials",
         ),
     )
     credentials: Path | None = field(
@@ -138,6 +146,7 @@ class RunConfig:
             kind="file",
             default="those of earthengine authenticate, else application-default ones",
             is_advanced=True,
+            decides="credentials",
         ),
     )
     endpoint: str | None = field(
@@ -149,12 +158,16 @@ class RunConfig:
             default="Earth Engine's high-volume endpoint",
             variable="EECHIPS_ENDPOINT",
             is_advanced=True,
+            decides="network",
         ),
     )
     send_credentials: bool = field(
         default=False,
         metadata=option(
-            "Send credentials to `endpoint` even if it is not https at a host of Google.", SERVICE, is_advanced=True
+            "Send credentials to `endpoint` even if it is not https at a host of Google.",
+            SERVICE,
+            is_advanced=True,
+            decides="credentials",
         ),
     )
     method: Literal["auto", "url", "pixels"] = field(
@@ -165,6 +178,7 @@ class RunConfig:
             SERVICE,
             choices=METHODS,
             is_advanced=True,
+            decides="data",
         ),
     )
     share_requests: bool = field(
@@ -174,6 +188,7 @@ class RunConfig:
             SERVICE,
             has_negation=True,
             is_advanced=True,
+            decides="run",
         ),
     )
     workload_tag: str | None = field(
@@ -185,6 +200,7 @@ class RunConfig:
             metavar="TAG",
             default="eechips-<command>-<hash of the parameters>",
             is_advanced=True,
+            decides="run",
         ),
     )
     profile_every: int = field(
@@ -196,6 +212,7 @@ class RunConfig:
             kind="integer",
             least=0,
             is_advanced=True,
+            decides="run",
         ),
     )
     tier: Tier | None = field(
@@ -207,15 +224,18 @@ class RunConfig:
             choices=TIERS,
             variable="EECHIPS_TIER",
             is_advanced=True,
+            decides="run",
         ),
     )
-    dry_run: bool = field(default=False, metadata=option("Plan and estimate only: request no pixels.", RUN))
+    dry_run: bool = field(
+        default=False, metadata=option("Plan and estimate only: request no pixels.", RUN, decides="run")
+    )
     estimate: int | None = field(
         default=None,
         metadata=option(
             "Fetch N results first, estimate the rest, and ask whether to continue.", RUN, metavar="N", kind="integer",
             least=1,
-        ),
+        decides="run",),
     )  # fmt: skip
     confirm: Callable[[Forecast], bool] | None = field(
         default=None,
@@ -223,6 +243,7 @@ class RunConfig:
             "With `estimate`: function that receives the forecast and returns whether to continue; None to stop.",
             RUN,
             is_listed=False,
+            decides="code",
         ),
     )
     confirm_start: Callable[[Estimate], bool] | None = field(
@@ -231,12 +252,17 @@ class RunConfig:
             "Function that receives the estimate of a new run and returns whether to begin; None to begin.",
             RUN,
             is_listed=False,
+            decides="code",
         ),
     )
-    quiet: bool = field(default=False, metadata=option("Show errors only, no progress.", RUN, flags=("-q",)))
+    quiet: bool = field(
+        default=False, metadata=option("Show errors only, no progress.", RUN, flags=("-q",), decides="run")
+    )
     verbose: bool = field(
         default=False,
-        metadata=option("Print a line for every retry and failure.", RUN, flags=("-v",), is_advanced=True),
+        metadata=option(
+            "Print a line for every retry and failure.", RUN, flags=("-v",), is_advanced=True, decides="run"
+        ),
     )
     executor: str = field(
         default="processes",
@@ -246,11 +272,14 @@ class RunConfig:
             WORKERS,
             choices=EXECUTORS.names,
             is_advanced=True,
+            decides="code",
         ),
     )
     processes: int = field(
         default=25,
-        metadata=option("Worker processes.", WORKERS, metavar="N", kind="integer", least=1, is_advanced=True),
+        metadata=option(
+            "Worker processes.", WORKERS, metavar="N", kind="integer", least=1, is_advanced=True, decides="run"
+        ),
     )
     scheduler: str | None = field(
         default=None,
@@ -260,6 +289,7 @@ class RunConfig:
             metavar="ADDRESS",
             default="a cluster on this machine",
             is_advanced=True,
+            decides="network",
         ),
     )
     pipeline_options: tuple[str, ...] = field(
@@ -269,6 +299,7 @@ class RunConfig:
             WORKERS,
             default="processes of this machine",
             is_listed=False,
+            decides="code",
         ),
     )
     in_flight: int | Literal["auto"] = field(
@@ -278,6 +309,7 @@ class RunConfig:
             LIMITS,
             kind="count_or_auto",
             is_advanced=True,
+            decides="run",
         ),
     )
     quota_folder: str | Path | None = field(
@@ -289,6 +321,7 @@ class RunConfig:
             default="runs of this user on this machine share it",
             variable="EECHIPS_QUOTA_FOLDER",
             is_advanced=True,
+            decides="path",
         ),
     )
     rate: float | Literal["auto"] | None = field(
@@ -298,6 +331,7 @@ class RunConfig:
             LIMITS,
             kind="rate",
             is_advanced=True,
+            decides="run",
         ),
     )
     max_requests: int | None = field(
@@ -309,14 +343,18 @@ class RunConfig:
             kind="integer",
             least=1,
             is_advanced=True,
+            decides="run",
         ),
     )
     max_bytes: int | None = field(
-        default=None, metadata=option("Stop after this many received bytes.", LIMITS, kind="bytes", is_advanced=True)
+        default=None,
+        metadata=option("Stop after this many received bytes.", LIMITS, kind="bytes", is_advanced=True, decides="run"),
     )
     max_minutes: float | None = field(
         default=None,
-        metadata=option("Start nothing new after N minutes.", LIMITS, metavar="N", kind="number", is_advanced=True),
+        metadata=option(
+            "Start nothing new after N minutes.", LIMITS, metavar="N", kind="number", is_advanced=True, decides="run"
+        ),
     )
     max_eecu_hours: float | None = field(
         default=None,
@@ -327,6 +365,7 @@ class RunConfig:
             metavar="N",
             kind="number",
             is_advanced=True,
+            decides="run",
         ),
     )
     retries: int = field(
@@ -338,16 +377,20 @@ class RunConfig:
             kind="integer",
             least=0,
             is_advanced=True,
+            decides="run",
         ),
     )
     retry_delay: float = field(
         default=1.0,
         metadata=option(
-            "Maximum seconds before the first repeat; each further one waits twice as long.", LIMITS, is_listed=False
+            "Maximum seconds before the first repeat; each further one waits twice as long.",
+            LIMITS,
+            is_listed=False,
+            decides="run",
         ),
     )
     connect_timeout: float = field(
-        default=10.0, metadata=option("Seconds to connect to the service.", LIMITS, is_listed=False)
+        default=10.0, metadata=option("Seconds to connect to the service.", LIMITS, is_listed=False, decides="run")
     )
     read_timeout: float = field(
         default=330.0,
@@ -357,6 +400,7 @@ class RunConfig:
             metavar="S",
             kind="number",
             is_advanced=True,
+            decides="run",
         ),
     )
     on_timeout: OnTimeout = field(
@@ -368,6 +412,7 @@ class RunConfig:
             LIMITS,
             choices=ON_TIMEOUT,
             is_advanced=True,
+            decides="run",
         ),
     )
     export_to: str | None = field(
@@ -377,6 +422,7 @@ class RunConfig:
             LIMITS,
             metavar="URL",
             is_advanced=True,
+            decides="network",
         ),
     )
     unit_timeout: float = field(
@@ -387,9 +433,12 @@ class RunConfig:
             metavar="S",
             kind="number",
             is_advanced=True,
+            decides="run",
         ),
     )
-    command: str = field(default="", metadata=option("The command as typed, for run.json.", RUN, is_listed=False))
+    command: str = field(
+        default="", metadata=option("The command as typed, for run.json.", RUN, is_listed=False, decides="run")
+    )
 
     def __post_init__(self) -> None:
         if self.local and self.endpoint is not None:

@@ -97,7 +97,7 @@ def join_results(
         ledger = stack.enter_context(Ledger(config.out / LEDGER_NAME))
         if ledger.has_plan:
             check_paths(ledger)
-            if not is_own(read_info(config.out)):
+            if not is_own(read_info(config.out), config.out):
                 check_values(ledger)
         stored = read_outcomes(store, config.policy)
         owners = ResultOwners(described, (*stored.outcomes, *given), stored.plans)

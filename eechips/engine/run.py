@@ -170,12 +170,12 @@ class _Run:
         folder = self._config.out
         if self._ledger.has_plan:
             check_paths(self._ledger)
-        if is_own(Run(folder).info):
+        if is_own(Run(folder).info, folder):
             return
         if self._setup.is_interactive and (folder / CALLS_FOLDER).exists():
             raise UsageError(
-                f"{folder} was made by another user, and resuming a script there may execute their code: choose"
-                f" another output folder, or trust it: eechips trust {folder}"
+                f"{folder} was made by another user, or moved, and resuming a script there may execute their code:"
+                f" choose another output folder, or trust it: eechips trust {folder}"
             )
         if self._ledger.has_plan:
             check_values(self._ledger)

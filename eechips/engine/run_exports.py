@@ -27,7 +27,9 @@ from eechips.manifest.export import (
     export_parquet,
 )
 from eechips.manifest.ledger import COMPUTE
+from eechips.manifest.received_run import read_info
 from eechips.manifest.run import ASSEMBLED, INFO_NAME
+from eechips.manifest.run_signature import SIGNATURE, is_own
 from eechips.manifest.unit_record import State
 from eechips.received_files import parse_json
 from eechips.redaction import collect_secrets, redact
@@ -70,7 +72,7 @@ class RunExports:
         export_failures(self._ledger, folder)
         if not finished:
             if (folder / INFO_NAME).exists():
-                self._write_info({**json.loads((folder / INFO_NAME).read_text()), "compute": self._compute})
+                self._complete_info({"compute": self._compute})
             return
         setup.store.flush()
         if setup.is_part:  # a part needs no manifest, and may have little memory
@@ -121,26 +123,35 @@ class RunExports:
             remote.remove(name)  # such as failures of units that have succeeded since
 
     def _finish_info(self) -> None:
-        path, config = self._config.out / INFO_NAME, self._config
-        if path.exists():
-            info = json.loads(path.read_text())
-        else:  # lost since the run was connected
+        config = self._config
+        if not (config.out / INFO_NAME).exists():  # lost since the run was connected
             target = ServiceTarget("" if config.local else config.service, config.project or "", None)
-            info = info_of(self._setup.recipe, config, self._setup.described, target, notes_of(config))
+            self._write_info(info_of(self._setup.recipe, config, self._setup.described, target, notes_of(config)))
         counts = self._ledger.counts()
         assembly = assembly_of(self._setup.recipe)
+        made: dict[str, Any] = {}
         if assembly is not None:  # the assembly may be of another command than the results
-            info |= {"command": command_of(self._setup), "assembly": assembly}
-        made = self._ledger.meta().get(ASSEMBLED)
-        info |= {ASSEMBLED: made} if made else {}
+            made = {"command": command_of(self._setup), "assembly": assembly}
+        assembled = self._ledger.meta().get(ASSEMBLED)
+        made |= {ASSEMBLED: assembled} if assembled else {}
         units = {s.value: counts[s] for s in State if s in counts}
-        self._write_info({**info, "finished": utc_now(), "units": units, "compute": self._compute})
+        self._complete_info({**made, "finished": utc_now(), "units": units, "compute": self._compute})
 
     @property
     def _compute(self) -> dict[str, Any] | None:
         """What the run has used so far; None if it is unknown."""
         stored = self._ledger.meta().get(COMPUTE) if self._ledger.has_plan else None
         return ComputeAccount.from_json(stored).summarize()
+
+    def _complete_info(self, values: Mapping[str, Any]) -> None:
+        """Write values into run.json. It stays unsigned if another user wrote it: its other values are not ours."""
+        folder = self._config.out
+        info = read_info(folder)
+        if info and not is_own(info, folder):
+            text = json.dumps({**info, **values, SIGNATURE: None}, indent=2)
+            write_file(folder / INFO_NAME, f"{text}\n".encode())
+        else:
+            self._write_info({**info, **values})
 
     def _write_info(self, info: Mapping[str, Any]) -> None:
         write_file(self._config.out / INFO_NAME, encode_info(info))

@@ -13,7 +13,7 @@ from eechips import datasets
 from eechips.client.connection import ServiceTarget
 from eechips.engine.config import RunConfig
 from eechips.manifest.run import CHECKSUMS_ONLY, PLANS_GRADUALLY
-from eechips.manifest.run_signature import SIGNATURE, sign
+from eechips.manifest.run_signature import FOLDER, SIGNATURE, sign_run, signed_folder
 from eechips.recipe import Recipe, SupportsCall, SupportsInteractiveRun, traits_of
 from eechips.redaction import collect_secrets, redact, redact_json
 from eechips.timestamps import utc_now
@@ -35,6 +35,7 @@ def info_of(
     return {
         "command": redact(config.command, collect_secrets(dict(recipe.parameters))),
         "directory": str(Path.cwd()),
+        FOLDER: signed_folder(config.out),
         "recipe": recipe.name,
         "identity": recipe.identity,
         "parameters": parameters,
@@ -57,8 +58,11 @@ def info_of(
 
 
 def encode_info(info: Mapping[str, Any]) -> bytes:
-    """Return the signed file. Bytes of a path that are not UTF-8 become JSON escapes, and are read as they were."""
-    signed = {**info, SIGNATURE: sign(info)}
+    """Return the signed file, valid in the folder of the run that it names.
+
+    Bytes of a path that are not UTF-8 become JSON escapes, and are read as they were.
+    """
+    signed = {**info, SIGNATURE: sign_run(info)}
     return (json.dumps(signed, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 

@@ -14,7 +14,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +29,7 @@ from eechips.engine.session import connect
 from eechips.errors import RunLockedError, RunMismatchError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.received_run import read_info
-from eechips.manifest.run_signature import sign_job
+from eechips.manifest.run_signature import is_signed, sign
 from eechips.manifest.unit_record import LISTS, RECORD_COLUMNS, WorkUnit
 from eechips.received_files import parse_json
 from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
@@ -53,27 +53,42 @@ class WorkItem:
         job: words of the command that planned it, from the verb on.
         identity: of the recipe.
         unit: the unit.
-        signature: of the job, by the user who planned it; see :mod:`eechips.manifest.run_signature`.
+        files: paths and SHA-256 of the files that the command reads, its recipe among them.
+        signature: of all these, by the user who planned it; see :mod:`eechips.manifest.run_signature`.
     """
 
     job: tuple[str, ...]
     identity: str
     unit: WorkUnit
+    files: tuple[tuple[str, str], ...] = ()
     signature: str | None = None
 
-    def to_json(self) -> str:
-        """Return the item as a line."""
+    @property
+    def is_own(self) -> bool:
+        """Whether this user has planned the unit with this command, and nothing of it has changed."""
+        return is_signed("unit", self._content, self.signature)
+
+    @property
+    def _content(self) -> dict[str, Any]:
         planned = self.unit
-        content = {
+        return {
             "id": planned.id,
             "name": planned.name,
             "unit": json.loads(planned.unit),
             "position": planned.position,
             "identity": self.identity,
             "job": list(self.job),
-            **({} if self.signature is None else {"signature": self.signature}),
+            "files": dict(self.files),
         }
-        return json.dumps(content, ensure_ascii=False)
+
+    def signed(self) -> WorkItem:
+        """Return the item with the signature of this user, who may have no place for a key."""
+        return dataclasses.replace(self, signature=sign("unit", self._content))
+
+    def to_json(self) -> str:
+        """Return the item as a line."""
+        signature = {} if self.signature is None else {"signature": self.signature}
+        return json.dumps({**self._content, **signature}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, line: str) -> WorkItem:
@@ -88,8 +103,10 @@ class WorkItem:
             if not job:
                 raise ValueError("job is empty")
             planned = WorkUnit(int(position), str(identifier), canonical_json(unit), str(name))
+            files = tuple(sorted((str(path), str(digest)) for path, digest in content.get("files", {}).items()))
             signature = content.get("signature")
-            return cls(tuple(map(str, job)), str(identity), planned, None if signature is None else str(signature))
+            signature = None if signature is None else str(signature)
+            return cls(tuple(map(str, job)), str(identity), planned, files, signature)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise UsageError(f"no unit as `eechips plan` writes it ({error!r}): {line:.120}") from None
 
@@ -123,13 +140,14 @@ def units_of_items(recipe: Recipe, items: Sequence[WorkItem]) -> list[WorkUnit]:
     return [by_position[position] for position in sorted(by_position)]
 
 
-def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterator[WorkItem]:
+def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str], files: Mapping[str, str]) -> Iterator[WorkItem]:
     """Plan, and yield the units as items.
 
     Args:
         recipe: what to plan.
         config: of the run.
         job: words of the command.
+        files: SHA-256 of the files that the command reads, by path.
 
     Raises:
         UsageError: if the recipe plans while it runs.
@@ -137,11 +155,11 @@ def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterato
     """
     if isinstance(recipe, SupportsInteractiveRun):
         raise UsageError(f"{recipe.name} plans while it runs: its units are unknown before")
-    signature = sign_job(job)
     read_inputs(recipe)
+    read = tuple(sorted(files.items()))
     with connect(config, recipe=recipe):
         for planned in units_of(recipe, name_template(recipe, config)):
-            yield WorkItem(tuple(job), recipe.identity, planned, signature)
+            yield WorkItem(tuple(job), recipe.identity, planned, read).signed()
 
 
 def fetch_items(

@@ -61,6 +61,7 @@ class ImageryOptions:
             "Format: values (tif, npy) or pictures (png, jpg). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF.",
             DATA,
             metavar="|".join(CHIP_FORMATS.names),
+            decides="data",
         ),
     )
     clip: bool = field(
@@ -69,6 +70,7 @@ class ImageryOptions:
             "Mask pixels outside the region; otherwise files show the whole window around it.",
             PLACES,
             has_negation=True,
+            decides="data",
         ),
     )
     min: float | None = field(default=None, metadata=LEAST_VALUE)
@@ -86,7 +88,7 @@ class ImagesOptions(ImageryOptions):
     """The options of ``eechips images``, unchecked."""
 
     limit: int | None = field(
-        default=None, metadata=option("Only the N earliest images.", DATA, metavar="N", kind="integer")
+        default=None, metadata=option("Only the N earliest images.", DATA, metavar="N", kind="integer", decides="data")
     )
 
 
@@ -101,6 +103,7 @@ class CompositesOptions(ImageryOptions):
             "Length of a period: a number of days, weeks, months, seasons or years, counted from `start`.",
             DATA,
             metavar="STEP",
+            decides="data",
         ),
     )
     reducer: str = field(
@@ -110,6 +113,7 @@ class CompositesOptions(ImageryOptions):
             " qualityMosaic:BAND, the image where that band is greatest.",
             DATA,
             metavar="NAME",
+            decides="data",
         ),
     )
 
@@ -132,6 +136,7 @@ class MosaicOptions:
             "How images of a collection become one. mosaic: the latest on top; first: the earliest.",
             DATA,
             choices=MOSAIC_REDUCERS,
+            decides="data",
         ),
     )
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
@@ -144,21 +149,34 @@ class MosaicOptions:
     transform: Transform | None = field(default=None, metadata=TRANSFORM)
     clip: bool = field(
         default=False,
-        metadata=option("Mask pixels outside the region; otherwise the mosaic is the window around it.", PLACES),
+        metadata=option(
+            "Mask pixels outside the region; otherwise the mosaic is the window around it.", PLACES, decides="data"
+        ),
     )
     dtype: str | None = field(
         default=None,
         metadata=option(
-            "Type of the pixels.", PIXELS, choices=DTYPES, default="the source's; float32 for means and medians"
+            "Type of the pixels.",
+            PIXELS,
+            choices=DTYPES,
+            default="the source's; float32 for means and medians",
+            decides="data",
         ),
     )
     nodata: float | None = field(
         default=None,
-        metadata=option("Value of pixels without data.", PIXELS, metavar="V", kind="number", default="a mask instead"),
+        metadata=option(
+            "Value of pixels without data.",
+            PIXELS,
+            metavar="V",
+            kind="number",
+            default="a mask instead",
+            decides="data",
+        ),
     )
     compress: str = field(
         default="deflate",
-        metadata=option("Compression of mosaic.tif.", PIXELS, choices=COMPRESSIONS, is_advanced=True),
+        metadata=option("Compression of mosaic.tif.", PIXELS, choices=COMPRESSIONS, is_advanced=True, decides="data"),
     )
     overview_resampling: str | None = field(
         default=None,
@@ -168,6 +186,7 @@ class MosaicOptions:
             choices=RESAMPLINGS,
             default="nearest for classes, otherwise average",
             is_advanced=True,
+            decides="data",
         ),
     )
     window: int | None = field(
@@ -179,5 +198,6 @@ class MosaicOptions:
             kind="integer",
             default="as the limits of requests allow",
             is_advanced=True,
+            decides="data",
         ),
     )

@@ -61,7 +61,7 @@ class SampleOptions:
             DATA,
             metavar="NAME",
             is_multiple=True,
-            is_input=True,
+            decides="input",
         )
     )
     per_ecoregion: int | None = field(
@@ -71,23 +71,32 @@ class SampleOptions:
             PLACES,
             metavar="N",
             kind="integer",
+            decides="data",
         ),
     )
     per_class: int | None = field(
         default=None,
         metadata=option(
-            "N random points in each class of a map. The map is `class_image`.", PLACES, metavar="N", kind="integer"
+            "N random points in each class of a map. The map is `class_image`.",
+            PLACES,
+            metavar="N",
+            kind="integer",
+            decides="data",
         ),
     )
     total: int | None = field(
         default=None,
         metadata=option(
-            "N random points in the region. They are uniform on the sphere.", PLACES, metavar="N", kind="integer"
+            "N random points in the region. They are uniform on the sphere.",
+            PLACES,
+            metavar="N",
+            kind="integer",
+            decides="data",
         ),
     )
     spacing: str | None = field(
         default=None,
-        metadata=option("Points on a regular grid, such as 10km apart.", PLACES, metavar="DISTANCE"),
+        metadata=option("Points on a regular grid, such as 10km apart.", PLACES, metavar="DISTANCE", decides="data"),
     )
     cells: str | Path | None = field(
         default=None,
@@ -95,7 +104,7 @@ class SampleOptions:
             "Centres of grid cells in the region: majortom:10km, h3:6, s2:13, mgrs:10km, or a vector file.",
             PLACES,
             metavar="GRID|FILE",
-            is_input=True,
+            decides="input",
         ),
     )
     cell_field: str | None = field(
@@ -106,6 +115,7 @@ class SampleOptions:
             metavar="FIELD",
             default="grid_code, grid_cell, cell, id or name",
             is_advanced=True,
+            decides="data",
         ),
     )
     points: str | Path | None = field(
@@ -114,7 +124,7 @@ class SampleOptions:
             "Points of a CSV file, GeoParquet or vector file; its columns are fields of `name`.",
             PLACES,
             metavar="FILE",
-            is_input=True,
+            decides="input",
         ),
     )
     roi: str | None = field(
@@ -122,7 +132,8 @@ class SampleOptions:
     )
     repair: bool = field(default=False, metadata=REPAIR)
     class_image: str | None = field(
-        default=None, metadata=option("Map of the classes: ESA/WorldCover/v200:Map.", PLACES, metavar="ID:BAND")
+        default=None,
+        metadata=option("Map of the classes: ESA/WorldCover/v200:Map.", PLACES, metavar="ID:BAND", decides="data"),
     )
     classes: Sequence[int] | str | None = field(
         default=None,
@@ -132,17 +143,28 @@ class SampleOptions:
             metavar="A,B,…",
             default="all classes in the region",
             is_advanced=True,
+            decides="data",
         ),
     )
     ecoregions: str = field(
         default=ECOREGIONS,
         metadata=option(
-            "Table whose features are the strata of `per_ecoregion`.", PLACES, metavar="ASSET", is_advanced=True
+            "Table whose features are the strata of `per_ecoregion`.",
+            PLACES,
+            metavar="ASSET",
+            is_advanced=True,
+            decides="data",
         ),
     )
     ecoregion_field: str = field(
         default="ECO_ID",
-        metadata=option("Column of `ecoregions` that identifies a stratum.", PLACES, metavar="FIELD", is_advanced=True),
+        metadata=option(
+            "Column of `ecoregions` that identifies a stratum.",
+            PLACES,
+            metavar="FIELD",
+            is_advanced=True,
+            decides="data",
+        ),
     )
     min_distance: str | None = field(
         default=None,
@@ -150,6 +172,7 @@ class SampleOptions:
             "Minimum distance between points, such as 500m. Nearer ones are left out. chip: chips never overlap.",
             PLACES,
             metavar="DISTANCE|chip",
+            decides="data",
         ),
     )
     away_from: str | Path | None = field(
@@ -159,14 +182,18 @@ class SampleOptions:
             " as well.",
             PLACES,
             metavar="FILE",
-            is_input=True,
+            decides="input",
             is_advanced=True,
         ),
     )
     mask_image: str | None = field(
         default=None,
         metadata=option(
-            "Only points where this band is valid and not zero.", PLACES, metavar="ID:BAND", is_advanced=True
+            "Only points where this band is valid and not zero.",
+            PLACES,
+            metavar="ID:BAND",
+            is_advanced=True,
+            decides="data",
         ),
     )
     lon_field: str | None = field(default=None, metadata=LON_FIELD)
@@ -178,6 +205,7 @@ class SampleOptions:
             PLACES,
             metavar="FIELD",
             is_advanced=True,
+            decides="data",
         ),
     )
     date_format: str | None = field(default=None, metadata=DATE_FORMAT)
@@ -188,12 +216,16 @@ class SampleOptions:
             PLACES,
             metavar="TIME",
             is_advanced=True,
+            decides="data",
         ),
     )
     size: int | tuple[int, int] = field(
         default=256,
         metadata=option(
-            "Size of a chip in pixels: an edge, or width and height (with `grid` native).", PIXELS, kind="size"
+            "Size of a chip in pixels: an edge, or width and height (with `grid` native).",
+            PIXELS,
+            kind="size",
+            decides="data",
         ),
     )
     scale: float | None = field(default=None, metadata=SCALE)
@@ -205,6 +237,7 @@ class SampleOptions:
             metavar="[NAME:]A,B,…",
             is_multiple=True,
             default="the dataset's",
+            decides="data",
         ),
     )
     index: Bands = field(
@@ -215,6 +248,7 @@ class SampleOptions:
             DATA,
             metavar="[NAME:]A,B,…",
             is_multiple=True,
+            decides="data",
         ),
     )
     expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
@@ -225,6 +259,7 @@ class SampleOptions:
             "Bands as the integers as which the dataset is published: EMBEDDINGS as int8. The record has the formula.",
             DATA,
             is_advanced=True,
+            decides="data",
         ),
     )
     start: str | None = field(default=None, metadata=START)
@@ -238,6 +273,7 @@ class SampleOptions:
             metavar="[NAME:]CONDITION",
             is_multiple=True,
             is_advanced=True,
+            decides="data",
         ),
     )
     speckle: str | None = field(
@@ -247,6 +283,7 @@ class SampleOptions:
             DATA,
             metavar="FILTER[:SIZE]",
             is_advanced=True,
+            decides="data",
         ),
     )
     mask: str = field(default="none", metadata=MASK)
@@ -257,6 +294,7 @@ class SampleOptions:
             TIME,
             metavar="N",
             kind="integer",
+            decides="data",
         ),
     )
     every: str | None = field(
@@ -266,6 +304,7 @@ class SampleOptions:
             " or all its images reduced by `reducer`.",
             TIME,
             metavar="STEP",
+            decides="data",
         ),
     )
     reducer: str | None = field(
@@ -277,6 +316,7 @@ class SampleOptions:
             metavar="NAME",
             default="none: the clearest image of each period",
             is_advanced=True,
+            decides="data",
         ),
     )
     min_clear: float | None = field(
@@ -286,6 +326,7 @@ class SampleOptions:
             TIME,
             metavar="SHARE",
             kind="number",
+            decides="data",
         ),
     )
     clear_by: str = field(
@@ -296,6 +337,7 @@ class SampleOptions:
             TIME,
             metavar="NAME[:CLASSES]",
             is_advanced=True,
+            decides="data",
         ),
     )
     choose: Choice | None = field(
@@ -307,6 +349,7 @@ class SampleOptions:
             metavar="|".join(CHOICES),
             default="clearest",
             is_advanced=True,
+            decides="data",
         ),
     )
     on_missing: OnMissing = field(
@@ -317,6 +360,7 @@ class SampleOptions:
             TIME,
             metavar="|".join(get_args(OnMissing)),
             is_advanced=True,
+            decides="data",
         ),
     )
     near: Sequence[str] | str | None = field(
@@ -328,6 +372,7 @@ class SampleOptions:
             metavar="NAME:TIME",
             is_multiple=True,
             is_advanced=True,
+            decides="data",
         ),
     )
     format: str | None = field(
@@ -338,6 +383,7 @@ class SampleOptions:
             DATA,
             metavar="|".join(CHIP_FORMATS.names),
             default="png for the red, green and blue of one dataset, else tif",
+            decides="data",
         ),
     )
     grid: GridMode | None = field(
@@ -349,6 +395,7 @@ class SampleOptions:
             metavar="native|thumb",
             default="native for tif and npy, thumb for png and jpg",
             is_advanced=True,
+            decides="data",
         ),
     )
     crs: str = field(default="native", metadata=CRS)
@@ -361,18 +408,27 @@ class SampleOptions:
             " image whose grid it has. Costs about as much as the chips.",
             DATA,
             is_advanced=True,
+            decides="data",
         ),
     )
     seed: int = field(
         default=0,
         metadata=option(
-            "Seed of the random points: the same seed draws the same points.", PLACES, kind="integer", is_advanced=True
+            "Seed of the random points: the same seed draws the same points.",
+            PLACES,
+            kind="integer",
+            is_advanced=True,
+            decides="data",
         ),
     )
     limit: int | None = field(
         default=None,
         metadata=option(
-            "Stop after N points in all. They are spread over the strata.", PLACES, metavar="N", kind="integer"
+            "Stop after N points in all. They are spread over the strata.",
+            PLACES,
+            metavar="N",
+            kind="integer",
+            decides="data",
         ),
     )
     min: float | None = field(default=None, metadata=LEAST_VALUE)

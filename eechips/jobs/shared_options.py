@@ -10,39 +10,44 @@ DATA, TIME, PLACES, PIXELS, TABLE = "Data", "Time", "Places", "Pixels", "Table"
 """Headings of the options in the help."""
 
 DATASET = option(
-    "Short name (`eechips datasets`) or Earth Engine id of the dataset.", DATA, metavar="NAME", is_input=True
+    "Short name (`eechips datasets`) or Earth Engine id of the dataset.", DATA, metavar="NAME", decides="input"
 )
 BANDS = option(
     "Bands, in order, by name or common name (red, nir, swir1).",
     DATA,
     kind="names",
     default="the dataset's; none with `index` or `expression`",
+    decides="data",
 )
 INDEX = option(
     "Spectral indices, after the bands: NDVI,EVI. Short names of the Awesome Spectral Indices; scale and offset are"
     " applied, since formulas need reflectance.",
     DATA,
     kind="names",
+    decides="data",
 )
 EXPRESSION = option(
     "Computed band: 'ndvi=(B8-B4)/(B8+B4)'. Formulas have names or common names of bands. May be repeated.",
     DATA,
     metavar="NAME=FORMULA",
     is_multiple=True,
+    decides="data",
 )
 SCALED = option(
     "Apply the dataset's scale and offset. Bands, and those in expressions, become reflectance, kelvin, … as float32;"
     " indices always have them applied.",
     DATA,
+    decides="data",
 )
-START = option("First day, YYYY-MM-DD.", DATA, metavar="DATE", default="the dataset's first")
-END = option("Day after the last, YYYY-MM-DD.", DATA, metavar="DATE", default="the dataset's last")
+START = option("First day, YYYY-MM-DD.", DATA, metavar="DATE", default="the dataset's first", decides="data")
+END = option("Day after the last, YYYY-MM-DD.", DATA, metavar="DATE", default="the dataset's last", decides="data")
 WHERE = option(
     "Only images whose properties meet the condition: 'CLOUD_COVER < 20', 'WRS_PATH in (33, 34)',"
     " 'SPACECRAFT_NAME = Sentinel-2A'. May be repeated; all conditions must hold.",
     DATA,
     metavar="CONDITION",
     is_multiple=True,
+    decides="data",
 )
 MASK = option(
     "Mask clouds in every image: auto (also without a value), the usual mask of the dataset, or a name. Names: scl,"
@@ -51,12 +56,13 @@ MASK = option(
     DATA,
     metavar="[NAME[:CLASSES]]",
     bare_value="auto",
+    decides="data",
 )
 REGION = option(
     "Region: W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE. A negative west needs =: --roi=-105.3,…",
     PLACES,
     metavar="REGION",
-    is_input=True,
+    decides="input",
 )
 
 
@@ -70,13 +76,16 @@ def optional_region(default: str) -> Mapping[str, Option]:
         "Region: W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE.",
         PLACES,
         metavar="REGION",
-        is_input=True,
+        decides="input",
         default=default,
     )
 
 
 REPAIR = option(
-    "Make invalid polygons of a vector file valid, with a note, instead of refusing them.", PLACES, is_advanced=True
+    "Make invalid polygons of a vector file valid, with a note, instead of refusing them.",
+    PLACES,
+    is_advanced=True,
+    decides="data",
 )
 LON_FIELD = option(
     "Column of the longitude, in degrees.",
@@ -84,9 +93,15 @@ LON_FIELD = option(
     metavar="FIELD",
     default="longitude, lon, long, lng or x",
     is_advanced=True,
+    decides="data",
 )
 LAT_FIELD = option(
-    "Column of the latitude, in degrees.", PLACES, metavar="FIELD", default="latitude, lat or y", is_advanced=True
+    "Column of the latitude, in degrees.",
+    PLACES,
+    metavar="FIELD",
+    default="latitude, lat or y",
+    is_advanced=True,
+    decides="data",
 )
 DATE_FORMAT = option(
     "Format of the dates of `date_field`, such as %d/%m/%Y for 31/12/2020.",
@@ -94,19 +109,24 @@ DATE_FORMAT = option(
     metavar="FORMAT",
     default="ISO 8601, YYYY-MM-DD",
     is_advanced=True,
+    decides="data",
 )
 CRS = option(
     "Coordinate reference system: native (that of the source), utm (the zone of the place), or a code.",
     PIXELS,
     metavar="native|utm|EPSG:N",
+    decides="data",
 )
-SCALE = option("Edge of a pixel in metres.", PIXELS, metavar="M", kind="number", default="the source's")
-ALIGN = option("Id of an image on whose pixel grid all results lie.", PIXELS, metavar="IMAGE", is_advanced=True)
+SCALE = option("Edge of a pixel in metres.", PIXELS, metavar="M", kind="number", default="the source's", decides="data")
+ALIGN = option(
+    "Id of an image on whose pixel grid all results lie.", PIXELS, metavar="IMAGE", is_advanced=True, decides="data"
+)
 TRANSFORM = option(
     "With `crs` EPSG:N: the grid itself; x = A*column + B*row + C, y = D*column + E*row + F.",
     PIXELS,
     kind="transform",
     is_advanced=True,
+    decides="data",
 )
 LEAST_VALUE = option(
     "Value that becomes black in a picture.",
@@ -115,6 +135,7 @@ LEAST_VALUE = option(
     kind="number",
     default="the dataset's",
     is_advanced=True,
+    decides="data",
 )
 GREATEST_VALUE = option(
     "Value that becomes white in a picture.",
@@ -123,10 +144,12 @@ GREATEST_VALUE = option(
     kind="number",
     default="the dataset's",
     is_advanced=True,
+    decides="data",
 )
 PALETTE = option(
     "Hexadecimal colours, from `min` to `max`, for a picture of one band: 000000,ffffff.",
     PIXELS,
     kind="names",
     is_advanced=True,
+    decides="data",
 )

@@ -47,7 +47,7 @@ class TimeSeriesOptions:
     dataset: str = field(metadata=DATASET)
     regions: str = field(
         metadata=option(
-            "Vector file of polygons, or id of a table on the server.", PLACES, metavar="FILE|ASSET", is_input=True
+            "Vector file of polygons, or id of a table on the server.", PLACES, metavar="FILE|ASSET", decides="input"
         )
     )
     id_field: str | None = field(
@@ -57,6 +57,7 @@ class TimeSeriesOptions:
             PLACES,
             metavar="FIELD",
             default="for a file, numbers from 1",
+            decides="data",
         ),
     )
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
@@ -69,6 +70,7 @@ class TimeSeriesOptions:
             f"Reducer of the pixels of a region, or several: {', '.join(REDUCERS)}, or a percentile p0 to p100.",
             DATA,
             kind="names",
+            decides="data",
         ),
     )
     every: str | None = field(
@@ -78,6 +80,7 @@ class TimeSeriesOptions:
             DATA,
             metavar="STEP",
             default="a row for each image",
+            decides="data",
         ),
     )
     composite: str = field(
@@ -87,13 +90,17 @@ class TimeSeriesOptions:
             " count, a percentile, or mosaic, the latest on top.",
             DATA,
             metavar="REDUCER",
+            decides="data",
         ),
     )
     mask: str = field(default="none", metadata=MASK)
     bbox: str | None = field(
         default=None,
         metadata=option(
-            "Only regions that meet this box. A west below 0 needs =: --bbox=-80,…", PLACES, metavar="W,S,E,N"
+            "Only regions that meet this box. A west below 0 needs =: --bbox=-80,…",
+            PLACES,
+            metavar="W,S,E,N",
+            decides="data",
         ),
     )
     repair: bool = field(default=False, metadata=REPAIR)
@@ -110,26 +117,36 @@ class TimeSeriesOptions:
             DATA,
             metavar="X",
             kind="number",
+            decides="data",
         ),
     )
-    add: float | None = field(default=None, metadata=option("Then add this number.", DATA, metavar="X", kind="number"))
+    add: float | None = field(
+        default=None, metadata=option("Then add this number.", DATA, metavar="X", kind="number", decides="data")
+    )
     output: Output = field(
         default="region",
         metadata=option(
             "A file for each region, one table of all regions (one), or such a table in a file for each year (year).",
             TABLE,
             choices=OUTPUTS,
+            decides="data",
         ),
     )
     batch: int | Literal["auto"] = field(
         default="auto",
         metadata=option(
-            "With one table: maximum number of regions per request.", TABLE, kind="count_or_auto", is_advanced=True
+            "With one table: maximum number of regions per request.",
+            TABLE,
+            kind="count_or_auto",
+            is_advanced=True,
+            decides="data",
         ),
     )
     format: TableFormat | None = field(
         default=None,
-        metadata=option("Format of the tables.", TABLE, choices=TABLE_FORMATS, default="csv; parquet for one table"),
+        metadata=option(
+            "Format of the tables.", TABLE, choices=TABLE_FORMATS, default="csv; parquet for one table", decides="data"
+        ),
     )
 
 
@@ -144,7 +161,7 @@ class PointsOptions:
             "CSV or Parquet file with longitude and latitude, or a vector file of points or polygons.",
             PLACES,
             metavar="FILE",
-            is_input=True,
+            decides="input",
         )
     )
     lon_field: str | None = field(default=None, metadata=LON_FIELD)
@@ -157,6 +174,7 @@ class PointsOptions:
             PLACES,
             metavar="FIELD",
             default="all columns",
+            decides="data",
         ),
     )
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
@@ -167,7 +185,9 @@ class PointsOptions:
     end: str | None = field(default=None, metadata=END)
     each_image: bool = field(
         default=False,
-        metadata=option("A row for every image that covers the place, with its id and date, in order of time.", DATA),
+        metadata=option(
+            "A row for every image that covers the place, with its id and date, in order of time.", DATA, decides="data"
+        ),
     )
     composite: str | None = field(
         default=None,
@@ -176,6 +196,7 @@ class PointsOptions:
             DATA,
             choices=COMPOSITES,
             default="latest",
+            decides="data",
         ),
     )
     date_field: str | None = field(
@@ -185,6 +206,7 @@ class PointsOptions:
             " near, the earlier.",
             DATA,
             metavar="FIELD",
+            decides="data",
         ),
     )
     date_format: str | None = field(default=None, metadata=DATE_FORMAT)
@@ -195,6 +217,7 @@ class PointsOptions:
             " time of day is noon UTC, and half a day is added.",
             DATA,
             metavar="TIME",
+            decides="data",
         ),
     )
     mask: str = field(default="none", metadata=MASK)
@@ -206,9 +229,12 @@ class PointsOptions:
             DATA,
             metavar="A,B,…",
             default="mean",
+            decides="data",
         ),
     )
-    prefix: str = field(default="", metadata=option("Prefix of the names of added columns.", TABLE, metavar="TEXT"))
+    prefix: str = field(
+        default="", metadata=option("Prefix of the names of added columns.", TABLE, metavar="TEXT", decides="data")
+    )
     format: TableFormat = field(
-        default="parquet", metadata=option("Format of the table.", TABLE, choices=TABLE_FORMATS)
+        default="parquet", metadata=option("Format of the table.", TABLE, choices=TABLE_FORMATS, decides="data")
     )

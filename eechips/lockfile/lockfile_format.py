@@ -22,6 +22,7 @@ from eechips.errors import StorageError, UsageError
 from eechips.hashes import hash_file
 from eechips.lockfile.content_hashes import ContentHashes, content_hashes_from_json
 from eechips.manifest.reserved_names import result_name
+from eechips.manifest.run_signature import is_signed, sign
 from eechips.manifest.unit_record import State
 from eechips.received_files import parse_json
 from eechips.recipe import canonical_json
@@ -250,7 +251,7 @@ class LockHeader:
         bytes: of all files.
         left_out: units of the run that failed or were dropped, and are not in the lockfile.
         assembled: files made of all results.
-        signature: of the command, its options and its files, by the user who wrote the lockfile; None without one.
+        signature: of :meth:`signed`, by the user who wrote the lockfile; None without one.
     """
 
     command: str
@@ -271,10 +272,9 @@ class LockHeader:
     assembled: tuple[LockedFile, ...] = ()
     signature: str | None = None
 
-    @property
-    def call(self) -> dict[str, Any]:
-        """What the signature covers."""
-        return {"command": self.command, "options": self.options, "inputs": [asdict(each) for each in self.inputs]}
+    def signed(self, lists: Mapping[str, str]) -> dict[str, Any]:
+        """Return what the signature covers: the header, with the SHA-256 of the lists of assets and units by name."""
+        return {**self.to_json(), "signature": None, "lists": dict(lists)}
 
     def to_json(self) -> dict[str, Any]:
         """Convert to a JSON value."""
@@ -349,6 +349,26 @@ class Lockfile:
     def sha256(self) -> str:
         """SHA-256 of the lockfile, hexadecimal."""
         return hash_file(self.path)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this user wrote the lockfile, and nothing in it has changed since.
+
+        Raises:
+            StorageError: if it is damaged.
+        """
+        lists = {name: self._hash(name) for name in (ASSETS_NAME, UNITS_NAME)}
+        return is_signed("lockfile", self.header.signed(lists), self.header.signature)
+
+    def _hash(self, name: str) -> str:
+        digest = hashlib.sha256()
+        with self._open(name) as file:
+            try:
+                while data := file.read(_SPARE):
+                    digest.update(data)
+            except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+                raise StorageError(f"{self.path} is damaged: {error}") from None
+        return digest.hexdigest()
 
     def read_input(self, locked: LockedInput) -> bytes:
         """Return the content of a file that the command reads.
@@ -460,11 +480,11 @@ class Lockfile:
 def write_lockfile(
     path: Path, header: LockHeader, inputs: Iterable[bytes], assets: Iterable[str], units: Iterable[str]
 ) -> None:
-    """Write a lockfile.
+    """Write a lockfile, signed by this user.
 
     Args:
         path: of the file; it is replaced.
-        header: what it says of the run.
+        header: what it says of the run; its signature is replaced.
         inputs: contents of the header's files.
         assets: lines of :meth:`LockedAsset.to_line`.
         units: lines of :meth:`LockedUnit.to_line`.
@@ -475,15 +495,21 @@ def write_lockfile(
     temporary = path.with_name(temporary_name(path.name, str(new_writer())))
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            text = json.dumps(header.to_json(), indent=1, ensure_ascii=False)
-            archive.writestr(_information(HEADER_NAME), f"{text}\n".encode())
             members = {_member(locked): data for locked, data in zip(header.inputs, inputs, strict=True)}
             for name, data in members.items():
                 archive.writestr(_information(name), data)
+            lists = {}
             for name, lines in ((ASSETS_NAME, assets), (UNITS_NAME, units)):
+                digest = hashlib.sha256()
                 with archive.open(_information(name), "w", force_zip64=True) as file:
                     for line in lines:
-                        file.write(f"{line}\n".encode())
+                        data = f"{line}\n".encode()
+                        digest.update(data)
+                        file.write(data)
+                lists[name] = digest.hexdigest()
+            signed = {**header.to_json(), "signature": sign("lockfile", header.signed(lists))}
+            text = json.dumps(signed, indent=1, ensure_ascii=False)
+            archive.writestr(_information(HEADER_NAME), f"{text}\n".encode())
         replace(temporary, path)
     except OSError as error:
         raise StorageError(f"could not write {path}: {error.strerror or error}") from error

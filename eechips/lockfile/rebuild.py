@@ -23,6 +23,7 @@ from eechips.manifest.received_run import check_new, check_paths
 from eechips.manifest.reserved_names import GENERATED_FILES
 from eechips.manifest.run import ASSEMBLED, Run
 from eechips.manifest.unit_record import State, WorkUnit
+from eechips.received_files import is_local_path
 from eechips.recipe.asset_version import AssetVersion
 from eechips.storage import LocalStore, Store, make_folder, safe_component, write_file
 from eechips.temporary_names import new_writer
@@ -211,7 +212,7 @@ def rebuilt_options(
         values = value if isinstance(value, list) else [value]
         found = [inputs.get((name, each), each) if isinstance(each, str) else each for each in values]
         for before in values:
-            if isinstance(before, str) and (name, before) not in inputs and _is_file(before):
+            if isinstance(before, str) and (name, before) not in inputs and is_local_path(before):
                 raise UsageError(
                     f"{place} cannot be used: its {name} {before!r} is the path of a file of this machine, which is not"
                     " in the lockfile. If it is the name of an asset, run the command in another folder"
@@ -219,14 +220,6 @@ def rebuilt_options(
         if name in options:
             options[name] = found if isinstance(value, list) else found[0]
     return options
-
-
-def _is_file(text: str) -> bool:
-    try:
-        path = Path(text).expanduser()
-        return path.exists() and not path.is_dir()
-    except (OSError, ValueError, RuntimeError):  # too long, a null, no home
-        return False
 
 
 def store_locked_plan(lockfile: Lockfile, folder: Path, described: Mapping[str, Any]) -> None:

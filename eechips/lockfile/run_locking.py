@@ -24,7 +24,7 @@ from eechips.lockfile.lockfile_format import (
 )
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import ASSEMBLED, PLANS_GRADUALLY, Run, open_run
-from eechips.manifest.run_signature import is_own, sign_lockfile
+from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import LISTS, State
 from eechips.parallel_map import parallel_map
 from eechips.recipe.asset_version import AssetVersion
@@ -147,7 +147,6 @@ def lock_run_results(
         with connect(header, paths) as queries:
             assets, replaced = _assets(ledger, header, queries)
             header = replace(header, assets=len(assets))
-            header = replace(header, signature=sign_lockfile(header.call))
             lines = (asset.to_line() for asset in assets)
             write_lockfile(path, header, (each.data for each in found), lines, _lines(ledger, store, queries, tell))
     return header, replaced
@@ -354,10 +353,10 @@ def _read_inputs(run: Run, info: Mapping[str, Any], values: list[tuple[str, str]
         for each in _with_companions(path):
             if not each.is_file():
                 continue
-            if not is_own(info):
+            if not is_own(info, run.path):
                 raise UsageError(
-                    f"{run.path} was made by another user, and its command reads {value}: to read that file and put it"
-                    f" into the lockfile: eechips trust {run.path}"
+                    f"{run.path} was made by another user, or moved, and its command reads {value}: to read that file"
+                    f" and put it into the lockfile: eechips trust {run.path}"
                 )
             if each.stat().st_size > LARGEST_INPUT:
                 raise UsageError(f"{each} is too large for a lockfile: {LARGEST_INPUT >> 20} MiB is the most")

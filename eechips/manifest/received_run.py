@@ -32,7 +32,9 @@ _LARGEST = 1 << 53
 _INFO: Mapping[str, type | tuple[type, ...]] = {
     "command": (str, type(None)),
     "directory": str,
+    "folder": str,
     "recipe": str,
+    "identity": str,
     "parameters": dict,
     "name": str,
     "call": (dict, type(None)),
@@ -92,7 +94,7 @@ def check_new(folder: Path, names: Iterable[str]) -> None:
         UsageError: if it has any; the message names them.
     """
     there = [name for name in names if os.path.lexists(folder / name) and not (folder / name).is_dir()]
-    if there and not is_own(read_info(folder)):
+    if there and not is_own(read_info(folder), folder):
         raise UsageError(
             f"{folder} has {', '.join(there)}, which no run of yours has written there and which this one would"
             " overwrite: choose another folder (`out`), or move the files away"

@@ -219,10 +219,10 @@ class Run:
         if address is None:
             return LocalStore(self.path)
         info = self.info
-        if address != self.results and not (is_own(info) and info.get("results") == address):
+        if address != self.results and not (is_own(info, self.path) and info.get("results") == address):
             raise UsageError(
-                f"{self.path} was made by another user, and names {address} for its results. To read and change"
-                f" them there with your credentials: eechips trust {self.path}"
+                f"{self.path} was made by another user, or moved, and names {address} for its results. To read and"
+                f" change them there with your credentials: eechips trust {self.path}"
             )
         return ObjectStore(address)
 
@@ -371,7 +371,7 @@ def open_run(path: str | Path) -> Run:
     found = Run(folder)
     with found._ledger() as ledger:
         check_paths(ledger)
-        if not is_own(found.info):
+        if not is_own(found.info, folder):
             check_values(ledger)
     return found
 

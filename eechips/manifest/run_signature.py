@@ -1,9 +1,17 @@
-"""Sign run.json, so that commands in it are executed only if this user has written them.
+"""Sign what decides what is executed and where it writes, so that only this user's commands may set more than data.
 
-A run folder may come from another user. Its run.json has a command that ``eechips retry`` executes, and the command
-names recipes, endpoints and projects. Its results may be at any address. So run.json carries an HMAC (RFC 2104) with a
-key that only this user can read. What the calls of a script leave for later is pickled, and unpickling executes code:
-each of these pickles is sealed with a key that is derived from the same one, see :func:`unseal`.
+A command reaches eechips in the run.json of a folder, in a line of a queue, or in a lockfile. Each of them may come
+from another user, and carries an HMAC (RFC 2104) with a key that only this user can read. It covers a kind and a JSON
+object in a canonical form, so that no signature is valid for another kind, another object or another order of words:
+
+- run.json: the command with its options, the recipe with its identity and parameters, the template of names, the
+  service, the working folder, and the folder of the run itself: a copy in another folder is another user's.
+- a line: the command with its options, the files that it reads by their SHA-256, the recipe's identity, and the unit
+  with its id, name and position.
+- a lockfile: its whole header, and the SHA-256 of its list of units.
+
+What the calls of a script leave for later is pickled, and unpickling executes code: each of these pickles is sealed
+with a key that is derived from the same one, see :func:`unseal`.
 """
 
 from __future__ import annotations
@@ -13,9 +21,9 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from eechips.errors import UsageError
 from eechips.removal import NamedPath, place_new, remove
@@ -26,78 +34,68 @@ from eechips.user_cache import cache_folder
 SIGNATURE = "signature"
 """The key of run.json for the signature."""
 
+FOLDER = "folder"
+"""The key of run.json for the folder of the run, absolute, where it was signed."""
+
+Kind = Literal["run", "unit", "lockfile"]
+
 _KEY_NAME = "run.key"
 _KEY_BYTES = 32
 _SEALED = b"eechips-sealed\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
-_SIGNED = ("command", "directory", "endpoint", "project", "results")
-_CALL = "call"  # signed where there is one: earlier versions recorded none
+_OF_RUN = (
+    "command", "directory", FOLDER, "recipe", "identity", "parameters", "call", "name", "source", "results",
+    "endpoint", "project",
+)  # fmt: skip
+"""The keys of run.json that the signature covers: all that a later command acts upon."""
 
 
-def sign(info: Mapping[str, Any]) -> str | None:
-    """Sign what ``eechips retry`` reads from run.json.
+def sign(kind: Kind, content: Mapping[str, Any]) -> str | None:
+    """Sign a JSON object.
+
+    Args:
+        kind: what it is: the signature of one kind is not valid for another.
+        content: the object.
+
+    Returns:
+        Hexadecimal digits; None if this user has no place for a key.
+    """
+    key = _key(create=True)
+    return None if key is None else _digest(key, kind, content)
+
+
+def is_signed(kind: Kind, content: Mapping[str, Any], signature: object) -> bool:
+    """Return whether this user has signed a JSON object.
+
+    Args:
+        kind: what it is.
+        content: the object, as it is now.
+        signature: that came with it.
+    """
+    key = _key(create=False)
+    if key is None or not isinstance(signature, str):
+        return False
+    return hmac.compare_digest(_digest(key, kind, content).encode(), signature.encode(errors="replace"))
+
+
+def sign_run(info: Mapping[str, Any]) -> str | None:
+    """Sign what later commands read from run.json; see :func:`sign`."""
+    return sign("run", _of_run(info))
+
+
+def is_own(info: Mapping[str, Any], folder: Path) -> bool:
+    """Return whether this user wrote what later commands act upon in a run.json, for the folder where it is.
 
     Args:
         info: the content of run.json.
-
-    Returns:
-        Hexadecimal digits; None if this user has no place for a key.
+        folder: folder of the run. If it was moved or copied since, the run counts as another user's.
     """
-    key = _key(create=True)
-    return None if key is None else _digest(key, info)
+    return info.get(FOLDER) == signed_folder(folder) and is_signed("run", _of_run(info), info.get(SIGNATURE))
 
 
-def is_own(info: Mapping[str, Any]) -> bool:
-    """Return whether this user wrote what others act upon in a run.json.
-
-    That is the command, its directory and options, the endpoint, the project and the address of the results.
-    """
-    key, signature = _key(create=False), info.get(SIGNATURE)
-    if key is None or not isinstance(signature, str):
-        return False
-    return hmac.compare_digest(_digest(key, info).encode(), signature.encode(errors="replace"))
-
-
-def sign_job(words: Sequence[str]) -> str | None:
-    """Sign the command of units that are sent to workers.
-
-    Args:
-        words: of the command, from the verb on.
-
-    Returns:
-        Hexadecimal digits; None if this user has no place for a key.
-    """
-    key = _key(create=True)
-    return None if key is None else _digest(key, _as_job(words))
-
-
-def is_own_job(words: Sequence[str], signature: str | None) -> bool:
-    """Return whether this user has planned units with a command."""
-    key = _key(create=False)
-    if key is None or signature is None:
-        return False
-    return hmac.compare_digest(_digest(key, _as_job(words)).encode(), signature.encode(errors="replace"))
-
-
-def sign_lockfile(call: Mapping[str, Any]) -> str | None:
-    """Sign the command, options and files of a lockfile.
-
-    Args:
-        call: JSON with the SHA-256 of every file that the command reads.
-
-    Returns:
-        Hexadecimal digits; None if this user has no place for a key.
-    """
-    key = _key(create=True)
-    return None if key is None else _digest(key, _as_lockfile(call))
-
-
-def is_own_lockfile(call: Mapping[str, Any], signature: str | None) -> bool:
-    """Return whether this user has written a lockfile with a command, options and files."""
-    key = _key(create=False)
-    if key is None or signature is None:
-        return False
-    return hmac.compare_digest(_digest(key, _as_lockfile(call)).encode(), signature.encode(errors="replace"))
+def signed_folder(folder: Path) -> str:
+    """Return the folder of a run as run.json records it."""
+    return str(folder.resolve())
 
 
 def sealing_key(identity: str) -> bytes:
@@ -149,18 +147,14 @@ def _seal_of(data: bytes, key: bytes, name: str) -> bytes:
     return hmac.new(key, len(name.encode()).to_bytes(8, "big") + name.encode() + data, hashlib.sha256).digest()
 
 
-def _as_lockfile(call: Mapping[str, Any]) -> dict[str, Any]:
-    return {"command": ["lockfile"], _CALL: call}  # a list, as no run.json has
+def _of_run(info: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: info.get(name) for name in _OF_RUN}
 
 
-def _as_job(words: Sequence[str]) -> dict[str, Any]:
-    return {"command": ["units", *words]}  # a list, as no run.json has
-
-
-def _digest(key: bytes, info: Mapping[str, Any]) -> str:
-    call = [info[_CALL]] if _CALL in info else []
-    signed = json.dumps([*(info.get(name) for name in _SIGNED), *call]).encode()
-    return hmac.new(key, signed, hashlib.sha256).hexdigest()
+def _digest(key: bytes, kind: Kind, content: Mapping[str, Any]) -> str:
+    """Return the HMAC of an object: keys sorted, all text as ASCII, so that equal objects have equal bytes."""
+    text = json.dumps({"kind": kind, "content": content}, sort_keys=True, separators=(",", ":"))
+    return hmac.new(key, text.encode("ascii"), hashlib.sha256).hexdigest()
 
 
 def _key(*, create: bool) -> bytes | None:

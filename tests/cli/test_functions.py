@@ -124,11 +124,11 @@ def test_unknown_options_and_lines_are_refused(lines: list[str], tmp_path: Path)
     with pytest.raises(UsageError, match="no unit as `eechips plan` writes it"):
         eechips.work(['{"id": 1}'], tmp_path / "out")
     forged = [json.dumps({**json.loads(line), "signature": None}) for line in lines]
-    with pytest.raises(UsageError, match=r"names --endpoint.*Give `trust` to execute it"):
+    with pytest.raises(UsageError, match=r"--endpoint.*Give `trust` to execute the command"):
         eechips.work(forged, tmp_path / "out")
     job = ["sample", "--dataset=NAIP", "--on-timeout=export", "--export-to=gs://bucket/a"]
     exporting = [json.dumps({**json.loads(line), "signature": None, "job": job}) for line in lines]
-    with pytest.raises(UsageError, match="names --export-to"):
+    with pytest.raises(UsageError, match=r"more than data \(--on-timeout, --export-to\)"):
         eechips.work(exporting, tmp_path / "out")
 
 

@@ -161,7 +161,7 @@ def test_incomplete_plans_are_refused(tmp_path: Path, scene: Path) -> None:
     shutil.copy(RECIPE, tmp_path / "recipe.py")
     of_recipe = plan_of(scene, tmp_path / "recipe.py")
     (tmp_path / "recipe.py").write_text(RECIPE.read_text() + "# another\n")
-    refused("was planned by another version of recipe", of_recipe)
+    refused("recipe.py is not the file with which these units were planned", of_recipe)
     write_scene(scene, WIDTH, HEIGHT - 1)
     refused("there are lines of two plans", [*lines, *plan_of(scene)])
     (tmp_path / "text").write_text("[1]\n")

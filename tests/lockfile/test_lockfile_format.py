@@ -248,7 +248,7 @@ def test_a_recipe_of_others_is_not_executed(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "cache"))
-    assert run_signature.sign_lockfile({}) is not None  # this user has a key
+    assert run_signature.sign("lockfile", {}) is not None  # this user has a key
     digest = hashlib.sha256(RECIPE).hexdigest()
     locked = {"option": "path", "path": "recipe.py", "name": "recipe.py", "sha256": digest}
     header = {"command": "run", "options": {"path": "recipe.py"}, "inputs": [locked], "source": "",

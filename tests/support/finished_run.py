@@ -18,6 +18,7 @@ from eechips.engine.run_json import encode_info
 from eechips.formats import FileMetadata, geotiff, npy, png, validate
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import INFO_NAME, Run
+from eechips.manifest.run_signature import FOLDER, signed_folder
 from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, Record, State, WorkUnit
 from eechips.recipe import canonical_json, unit_id
 from eechips.storage import write_file
@@ -65,7 +66,7 @@ def move_results(run: Run, address: str) -> None:
     """Have a run say that this user has sent its results to an address."""
     with Ledger(run.path / LEDGER_NAME) as ledger:
         ledger.note("results", address)
-    write_file(run.path / INFO_NAME, encode_info({**run.info, "results": address}))
+    write_file(run.path / INFO_NAME, encode_info({**run.info, FOLDER: signed_folder(run.path), "results": address}))
 
 
 def _written(

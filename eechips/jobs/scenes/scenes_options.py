@@ -24,25 +24,33 @@ class ScenesOptions:
             "STAC API, static catalogue, or STAC GeoParquet: a file, a pattern, or a folder.",
             SEARCH,
             metavar="URL|PATH",
+            decides="network",
         )
     )
     collection: str | Sequence[str] = field(
-        default=(), metadata=option("Ids of collections.", SEARCH, kind="names", default="all")
+        default=(), metadata=option("Ids of collections.", SEARCH, kind="names", default="all", decides="data")
     )
     roi: str | Path | None = field(
         default=None,
         metadata=option(
-            "Only items that intersect this box, or the polygons of a vector file.", SEARCH, metavar="W,S,E,N|FILE"
+            "Only items that intersect this box, or the polygons of a vector file.",
+            SEARCH,
+            metavar="W,S,E,N|FILE",
+            decides="input",
         ),
     )
     repair: bool = field(default=False, metadata=REPAIR)
     start: str | None = field(
         default=None,
-        metadata=option("First day or moment, ISO 8601.", SEARCH, metavar="DATE", default="the catalogue's first"),
+        metadata=option(
+            "First day or moment, ISO 8601.", SEARCH, metavar="DATE", default="the catalogue's first", decides="data"
+        ),
     )
     end: str | None = field(
         default=None,
-        metadata=option("Day or moment after the last.", SEARCH, metavar="DATE", default="the catalogue's last"),
+        metadata=option(
+            "Day or moment after the last.", SEARCH, metavar="DATE", default="the catalogue's last", decides="data"
+        ),
     )
     where: str | Sequence[str] = field(
         default=(),
@@ -51,16 +59,22 @@ class ScenesOptions:
             SEARCH,
             metavar="CONDITION",
             is_multiple=True,
+            decides="data",
         ),
     )
     assets: str | Sequence[str] | None = field(
         default=None,
         metadata=option(
-            "Keys of assets, or names of their bands.", SEARCH, kind="names", default="those with the role data"
+            "Keys of assets, or names of their bands.",
+            SEARCH,
+            kind="names",
+            default="those with the role data",
+            decides="data",
         ),
     )
     max_items: int | None = field(
-        default=None, metadata=option("Only the first N items.", SEARCH, metavar="N", kind="integer", least=1)
+        default=None,
+        metadata=option("Only the first N items.", SEARCH, metavar="N", kind="integer", least=1, decides="data"),
     )
     per_host: int = field(
         default=10,
@@ -71,10 +85,12 @@ class ScenesOptions:
             kind="integer",
             least=1,
             is_advanced=True,
+            decides="run",
         ),
     )
     max_rate: float | None = field(
-        default=None, metadata=option("Maximum bytes per second of all transfers together.", TRANSFER, kind="bytes")
+        default=None,
+        metadata=option("Maximum bytes per second of all transfers together.", TRANSFER, kind="bytes", decides="run"),
     )
     auth: AuthName = field(
         default="none",
@@ -83,12 +99,17 @@ class ScenesOptions:
             " fetched (oauth), or URLs signed by an endpoint (sas).",
             ACCESS,
             choices=AUTHS,
+            decides="credentials",
         ),
     )
     auth_host: str | Sequence[str] = field(
         default=(),
         metadata=option(
-            "Hosts that receive the secrets; *.example.com for a domain.", ACCESS, kind="names", is_advanced=True
+            "Hosts that receive the secrets; *.example.com for a domain.",
+            ACCESS,
+            kind="names",
+            is_advanced=True,
+            decides="credentials",
         ),
     )
     token_url: str | None = field(
@@ -98,6 +119,7 @@ class ScenesOptions:
             " ?href=.",
             ACCESS,
             metavar="URL",
+            decides="credentials",
         ),
     )
     secrets: str | Path | None = field(
@@ -108,10 +130,14 @@ class ScenesOptions:
             ACCESS,
             metavar="FILE",
             kind="file",
+            decides="credentials",
         ),
     )
     requester_pays: bool = field(
-        default=False, metadata=option("Let your AWS account pay for transfers from S3.", ACCESS, is_advanced=True)
+        default=False,
+        metadata=option(
+            "Let your AWS account pay for transfers from S3.", ACCESS, is_advanced=True, decides="credentials"
+        ),
     )
     keep_query: str | Sequence[str] = field(
         default=(),
@@ -121,6 +147,7 @@ class ScenesOptions:
             kind="names",
             default="none, as they may be secrets",
             is_advanced=True,
+            decides="credentials",
         ),
     )
     ingest: str | Path | None = field(
@@ -130,6 +157,7 @@ class ScenesOptions:
             INGESTION,
             metavar="DIR",
             kind="folder",
+            decides="path",
         ),
     )
     asset_id: str | None = field(
@@ -139,5 +167,6 @@ class ScenesOptions:
             INGESTION,
             metavar="ID",
             default="scenes/<collection>",
+            decides="data",
         ),
     )

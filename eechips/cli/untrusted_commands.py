@@ -1,0 +1,193 @@
+"""Decide what a command from elsewhere may set: data, and nothing else.
+
+A line of a queue, a run folder, a lockfile and a run file each name a command with its options. This user's own are
+signed (:mod:`eechips.manifest.run_signature`). A command of anyone else may set the options that decide data, and those
+that may be files if their value is none; see :data:`eechips.option_fields.Decision`. Every other option is refused, and
+so is one that does not declare what it decides.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eechips.cli.command import FetchCommand, VerbOption
+from eechips.errors import UsageError
+from eechips.hashes import hash_file
+from eechips.received_files import is_local_path
+
+if TYPE_CHECKING:
+    from eechips.engine.work_items import WorkItem
+
+_AFTER = "--"
+
+
+def check_planned(context: click.Context, item: WorkItem, own: Collection[str], *, is_own: bool) -> None:
+    """Refuse the command of an item that is not as this user has planned it, unless all that it sets is data.
+
+    Args:
+        context: context of ``eechips``, or of one of its commands.
+        item: the item, or one of several of the same command.
+        own: names of the options that this user gives instead of the command; ``out`` is always this user's.
+        is_own: whether this user has signed the item, and all others of the command.
+
+    Raises:
+        UsageError: if the command is refused.
+    """
+    if not is_own:
+        if refused := refused_words(context, item.job, {*own, "out"}):
+            raise UsageError(
+                "these units were not planned by you on this machine with this version, or were changed since, and"
+                f" their command sets more than data ({', '.join(refused)}): eechips {shlex.join(item.job)}. Options of"
+                " a run can be given here instead. Give `trust` to execute the command as it is"
+            )
+        return
+    planned = dict(item.files)
+    for path, digest in hash_files(context, item.job).items():
+        if planned.get(path) != digest:
+            raise UsageError(
+                f"{path} is not the file with which these units were planned: plan again. Give `trust` to execute"
+                f" eechips {shlex.join(item.job)} with the file as it is"
+            )
+
+
+def find_command(context: click.Context, verb: str) -> FetchCommand:
+    """Return a command that fetches; text from elsewhere may name no other.
+
+    Raises:
+        UsageError: if there is none of this name, or it fetches nothing.
+    """
+    root = context.find_root()
+    assert isinstance(root.command, click.Group)
+    command = root.command.get_command(root, verb)
+    if command is None:
+        raise UsageError(f"this version has no command `eechips {verb}`")
+    if not isinstance(command, FetchCommand):
+        raise UsageError(f"eechips {verb} has no units: it fetches nothing")
+    return command
+
+
+def refused_words(context: click.Context, words: Sequence[str], own: Collection[str] = ()) -> list[str]:
+    """Return the options of a command that only its own user may set.
+
+    Args:
+        context: context of ``eechips``, or of one of its commands.
+        words: words of the command, from its verb on.
+        own: names of parameters whose last value is this user's, typed after the words.
+
+    Returns:
+        The options as they are typed; none if all that the command sets is data.
+
+    Raises:
+        UsageError: if it is no command that fetches, or has no such option.
+    """
+    command = find_command(context, words[0])
+    values, parameters = _parse(command, words)
+    refused = [_label(each) for each in parameters if not _is_settable(each, values, own)]
+    return list(dict.fromkeys([*refused, *([f"arguments after {_AFTER}"] if _AFTER in words else [])]))
+
+
+def refused_values(
+    command: FetchCommand, values: Mapping[str, Any], supplied: Collection[tuple[str, str]]
+) -> list[str]:
+    """Return the options of a command that only its own user may set, of options by name.
+
+    Args:
+        command: the command.
+        values: JSON values of its parameters, by name.
+        supplied: names and values of the options whose files came with the command.
+
+    Returns:
+        The options as they are typed, and unknown ones by name; none if all that they set is data.
+    """
+    parameters = {str(each.name): each for each in command.params}
+    refused = []
+    for name, value in values.items():
+        parameter = parameters.get(name)
+        left = [text for text in _texts(value) if (name, text) not in supplied]
+        if parameter is None or not _is_settable(parameter, {name: left}, ()):
+            refused.append(name if parameter is None else _label(parameter))
+    return refused
+
+
+def hash_files(context: click.Context, words: Sequence[str]) -> dict[str, str]:
+    """Return the SHA-256 of the files that a command reads: its recipe, and those that its options name.
+
+    Args:
+        context: context of ``eechips``, or of one of its commands.
+        words: words of the command, from its verb on.
+
+    Returns:
+        Hexadecimal digits by path, as it is typed. Files that are not there are left out.
+
+    Raises:
+        UsageError: if it is no command that fetches, or has no such option.
+    """
+    command = find_command(context, words[0])
+    values, parameters = _parse(command, words)
+    read = [each for each in parameters if _reads_file(each)]
+    named = dict.fromkeys(text for each in read for text in _texts(values.get(each.name or "")))
+    return {text: hash_file(path) for text in named if (path := Path(text).expanduser()).is_file()}
+
+
+def parameter_names(context: click.Context, verb: str, words: Sequence[str]) -> frozenset[str]:
+    """Return the names of the parameters of a command that words set.
+
+    Args:
+        context: context of ``eechips``, or of one of its commands.
+        verb: name of the command.
+        words: options and arguments.
+
+    Raises:
+        UsageError: if it is no command that fetches, or has no such option.
+    """
+    return frozenset(str(each.name) for each in _parse(find_command(context, verb), (verb, *words))[1])
+
+
+def _parse(command: click.Command, words: Sequence[str]) -> tuple[Mapping[str, Any], list[click.Parameter]]:
+    """Return the values that words set, as text by parameter, and the parameters; nothing is converted or called.
+
+    Raises:
+        UsageError: if the command has no such option, or one lacks its value.
+    """
+    context = click.Context(command, info_name=words[0], **command.context_settings)
+    try:
+        values, _, order = command.make_parser(context).parse_args(list(words[1:]))
+    except click.UsageError as error:
+        raise UsageError(f"eechips {shlex.join(words)}: {error.format_message()}") from None
+    return values, [each for each in order if not _is_empty(each, values)]
+
+
+def _is_empty(parameter: click.Parameter, values: Mapping[str, Any]) -> bool:
+    """Say whether a parameter is an argument without a word: the parser lists all arguments."""
+    return isinstance(parameter, click.Argument) and not _texts(values.get(parameter.name or ""))
+
+
+def _is_settable(parameter: click.Parameter, values: Mapping[str, Any], own: Collection[str]) -> bool:
+    if parameter.name in own and not parameter.multiple:
+        return True
+    decides = parameter.decides if isinstance(parameter, VerbOption) else None
+    texts = _texts(values.get(parameter.name or ""))
+    return decides == "data" or (decides == "input" and not any(map(is_local_path, texts)))
+
+
+def _reads_file(parameter: click.Parameter) -> bool:
+    """Say whether a parameter may be a file that a recipe is made of, or reads."""
+    if isinstance(parameter, VerbOption):
+        return parameter.is_input
+    return isinstance(parameter, click.Argument) and isinstance(parameter.type, click.Path)
+
+
+def _label(parameter: click.Parameter) -> str:
+    if isinstance(parameter, click.Argument):
+        return parameter.human_readable_name if parameter.nargs == 1 else f"arguments after {_AFTER}"
+    return max(parameter.opts, key=len)
+
+
+def _texts(value: Any) -> list[str]:
+    values: Iterable[Any] = value if isinstance(value, (list, tuple)) else [value]
+    return [each for each in values if isinstance(each, str)]
