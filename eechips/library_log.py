@@ -1,13 +1,28 @@
-"""Redirect the log of a library while eechips uses it."""
+"""Redirect the log of a library while eechips uses it, and write records as safe lines."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
+from typing import Any
+
+from eechips.text import one_line, replace_control_characters
 
 DASK = ("distributed", "tornado", "asyncio", "bokeh")
 """Loggers of Dask and of packages that it uses."""
+
+
+class LineFormatter(logging.Formatter):
+    """Write the message of a record as one safe line; a traceback follows on lines of its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line without the traceback."""
+        return one_line(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Return the traceback."""
+        return replace_control_characters(super().formatException(ei))
 
 
 @contextlib.contextmanager

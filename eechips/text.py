@@ -1,12 +1,45 @@
-"""Parse and format quantities, and clean texts from other sources for display."""
+"""Parse and format quantities, and clean texts from other sources for display.
+
+Texts of services, runs and files that others made pass one of these functions before a person sees them:
+:func:`one_line` before a terminal or a log, :func:`format_json` where JSON is printed,
+:func:`escape_html` before HTML, and :func:`format_spreadsheet` in CSV files that are made for people.
+"""
 
 from __future__ import annotations
 
+import csv
+import html
+import io
+import json
 import re
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from eechips.errors import UsageError
 
-_CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f"
+_SEPARATORS = "\u2028\u2029"
+_DIRECTION = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+"""Characters that change the direction of writing: https://www.unicode.org/reports/tr9/."""
+_INVISIBLE = (
+    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0"
+    "\ufff0-\ufffb\ufffe\uffff\U000e0000-\U000e0fff"
+)
+"""Characters without a glyph, which make different texts look alike (Default_Ignorable_Code_Point in Unicode)."""
+_SURROGATES = "\ud800-\udfff"
+_UNSAFE = re.compile(
+    f"[{_CONTROL}{_SEPARATORS}{_DIRECTION}{_INVISIBLE}{_SURROGATES}]"
+    # Joiners belong to scripts from Arabic to Mongolian and to emoji, and are invisible elsewhere.
+    "|(?<![\u0600-\u1fff\u2190-\u2bff\ufe0f\U0001f000-\U0001faff])[\u200c\u200d]"
+)
+_ACCENTS = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
+_MOST_ACCENTS = re.compile(f"([{_ACCENTS}]{{3}})[{_ACCENTS}]+")
+"""More than three accents on a letter, which cover the lines above."""
+_BREAKS = re.compile("[\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]\\s*")
+_LONGEST = 10_000
+"""Characters of a line that are shown."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _DISTANCE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(m|km)\s*", re.IGNORECASE)
 _MOST_DIGITS = 18  # below 2**63
 
@@ -78,9 +111,59 @@ def parse_distance(option: str, text: str, *, may_be_zero: bool = False) -> floa
 
 
 def replace_control_characters(text: str) -> str:
-    """Replace unsafe characters of a text by U+FFFD.
+    """Replace unsafe characters of a text by U+FFFD. Line feeds and tabs are kept.
 
-    These are control characters, which move a terminal's cursor or set its title, characters that change the direction
-    of writing, and lone surrogates, which cannot be encoded. Line feeds and tabs are kept.
+    These are control characters, which move a terminal's cursor or set its title; separators of lines; characters that
+    change the direction of writing; characters that are not seen, where no script needs them; and lone surrogates,
+    which cannot be encoded. Of several accents on one letter, three are kept.
     """
-    return _CONTROL_CHARACTERS.sub("\ufffd", text)
+    if text.isascii() and text.isprintable():
+        return text
+    return _MOST_ACCENTS.sub(r"\1", _UNSAFE.sub("\ufffd", text))
+
+
+def escape_html(text: str) -> str:
+    """Return a text as HTML, without unsafe characters."""
+    return html.escape(replace_control_characters(text), quote=True)
+
+
+def one_line(text: str, longest: int = _LONGEST) -> str:
+    """Return a text as one safe line: line breaks become spaces, other unsafe characters U+FFFD.
+
+    Args:
+        text: any text.
+        longest: number of characters after which the rest is left out, and its length given.
+    """
+    line = _BREAKS.sub(" ", text[: 4 * longest]).replace("\t", " ")
+    left_out = max(0, len(text) - 4 * longest) + max(0, len(line) - longest)
+    line = replace_control_characters(line[:longest])
+    return f"{line}… ({left_out:,} more characters)" if left_out else line
+
+
+def format_json(value: Any, indent: int | None = None) -> str:
+    """Return JSON that can be shown: unsafe characters of its texts are written as escapes, so no value changes."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return text if text.isascii() and "\x7f" not in text else _MOST_ACCENTS.sub(_escaped, _UNSAFE.sub(_escaped, text))
+
+
+def format_spreadsheet(rows: Iterable[Sequence[Any]]) -> str:
+    """Return CSV for people, who may open it in a spreadsheet: no cell is a formula.
+
+    A text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return, and is no number, gets an apostrophe
+    in front, as https://owasp.org/www-community/attacks/CSV_Injection advises. Control characters become U+FFFD. Tables
+    for programs, such as time series, keep their texts as they are and are not written by this function.
+    """
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(map(_cell, row) for row in rows)
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    is_formula = value.lstrip(" ").startswith(_FORMULA) and not _NUMBER.fullmatch(value)
+    return replace_control_characters(f"'{value}" if is_formula else value)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1]

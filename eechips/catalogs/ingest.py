@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from eechips.errors import UsageError
 from eechips.option_fields import filled, takes
 from eechips.redaction import redact
 from eechips.removal import LockedFolder, remove, remove_tree
+from eechips.text import format_spreadsheet
 
 REPORT_NAME = "_ingest.json"
 """Report of the latest ingest, in the catalogue's folder."""
@@ -290,7 +291,6 @@ def _report(change: Change, work: _Work, lists: Sequence[str], who: WorkerPool) 
     stage(change, "report.staged", REPORT_NAME, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
     if work.counts.failures:
         with (change.scratch / "failures.staged").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(FAILURE_COLUMNS)
-            writer.writerows((f.place, f.address or "", f.kind, f.reason) for f in work.failures)
+            rows = ((f.place, f.address or "", f.kind, f.reason) for f in work.failures)
+            file.write(format_spreadsheet(chain([FAILURE_COLUMNS], rows)))
         change.move("failures.staged", FAILURES_NAME)

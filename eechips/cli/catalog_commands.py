@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import click
 from eechips.catalogs.options import CHANGES, ITEMS, LAYOUT, PLACE, REQUESTS, WORKERS, BuildOptions, IngestOptions
 from eechips.cli.command import VerbCommand
 from eechips.cli.parameters import HELP, LocalPath, config_options, debug_option, typed_options
+from eechips.cli.terminal import echo, echo_json, echo_lines
 from eechips.text import format_count
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def build_command(ctx: click.Context, /, folder: Path, **options: Any) -> None:
 
     built = catalog(folder, **typed_options(options))
     if built.without_place:
-        click.echo(f"{format_count(built.without_place, 'result')} without a location left out", err=True)
+        echo(f"{format_count(built.without_place, 'result')} without a location left out", err=True)
     _print_changes(built.outcome)
     _print_summary(built.catalog)
     if built.outcome.stopped:
@@ -123,13 +123,13 @@ def ingest_command(ctx: click.Context, /, lists: tuple[str, ...], **options: Any
     counts = ingested.counts
     addresses = f" ({counts.addresses:,} addresses)" if counts.addresses else ""
     helpers = "" if ingested.worker_pool.is_alone else f"; sorted by {ingested.worker_pool}"
-    click.echo(f"entries: {counts.entries:,}{addresses}; items: {counts.items:,}{helpers}")
+    echo(f"entries: {counts.entries:,}{addresses}; items: {counts.items:,}{helpers}")
     for name, kinds in (("failed", counts.failures), ("repaired", counts.mended)):
         if kinds:
             summary = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-            click.echo(f"{name}: {summary}", err=name == "failed")
+            echo(f"{name}: {summary}", err=name == "failed")
     if counts.failures:
-        click.echo(f"Failed entries are listed in {Path(options['out']) / FAILURES_NAME}", err=True)
+        echo(f"Failed entries are listed in {Path(options['out']) / FAILURES_NAME}", err=True)
     _print_changes(ingested.outcome)
     _print_summary(ingested.catalog)
     if counts.failures or ingested.outcome.stopped:
@@ -185,10 +185,10 @@ def partitions_command(
         bbox=point if bbox is None else bbox, start=start, end=end, collections=collections, missions=missions
     )
     if as_json:
-        click.echo(json.dumps([partition.to_json() for partition in found], indent=1, ensure_ascii=False))
+        echo_json([partition.to_json() for partition in found], indent=1)
         return
     for partition in found:
-        click.echo(catalog.address(partition))
+        echo(catalog.address(partition))
 
 
 @catalog_command.command("new", cls=VerbCommand, context_settings=HELP)
@@ -211,7 +211,7 @@ def new_command(place: str, ids: IO[str], collection: str | None) -> None:
 
     texts = [line for line in ids.read().split("\n") if line]
     is_there = open_catalog(place).contains(texts, collection=collection)
-    click.echo("".join(f"{text}\n" for text, there in zip(texts, is_there, strict=True) if not there), nl=False)
+    echo_lines(text for text, there in zip(texts, is_there, strict=True) if not there)
 
 
 @catalog_command.command("repair", cls=VerbCommand, context_settings=HELP)
@@ -233,20 +233,20 @@ def repair_command(folder: Path) -> None:
 
     repaired = repair(folder)
     if repaired.is_completed:
-        click.echo("Completed an interrupted change.")
+        echo("Completed an interrupted change.")
     if repaired.is_indexed:
-        click.echo("Completed the index of ids.")
+        echo("Completed the index of ids.")
     if not (repaired.is_completed or repaired.is_indexed):
-        click.echo("Nothing to repair.")
+        echo("Nothing to repair.")
     _print_summary(open_catalog(folder))
 
 
 def _print_summary(catalog: Catalog) -> None:
     """Print the size of a catalogue, with advice if its partitions are small."""
-    click.echo(catalog.summary)
+    echo_lines(catalog.summary.split("\n"))
     count = len(catalog.schema.partitions)
     if count > _MANY and len(catalog) < _FEW * count:
-        click.echo(
+        echo(
             f"Partitions have {len(catalog) / count:.0f} items on average: a new catalogue with a lower --resolution,"
             " or a"
             " longer --period, is faster to read",
@@ -264,19 +264,19 @@ def _print_changes(outcome: MergeResult) -> None:
     }
     summary = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none"
     changed = len(outcome.written) + len(outcome.removed)
-    click.echo(f"items: {summary}; partitions changed: {changed:,}")
+    echo(f"items: {summary}; partitions changed: {changed:,}")
     if outcome.mixed:
         from eechips.catalogs.merge_plan import describe_mixed
 
-        click.echo(f"mixed types: {describe_mixed(outcome.mixed)}; see --mixed", err=True)
+        echo(f"mixed types: {describe_mixed(outcome.mixed)}; see --mixed", err=True)
     for path, reason in sorted(outcome.stopped.items()):
-        click.echo(f"{path} cannot be read and is left unchanged: {reason}", err=True)
+        echo(f"{path} cannot be read and is left unchanged: {reason}", err=True)
     if outcome.blocked:
-        click.echo(
+        echo(
             f"{format_count(outcome.blocked, 'item')} could not be added: restore these files and repeat the command,"
             " or give"
             " --give-up-unreadable",
             err=True,
         )
     for path, reason in sorted(outcome.lost.items()):
-        click.echo(f"{path} could not be read and was removed: {reason}", err=True)
+        echo(f"{path} could not be read and was removed: {reason}", err=True)

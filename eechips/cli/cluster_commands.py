@@ -9,6 +9,7 @@ import click
 from eechips.cli.cluster_scripts import VOLUME, ClusterJob, write_kubernetes, write_slurm
 from eechips.cli.command import VerbCommand
 from eechips.cli.parameters import HELP, LocalPath, debug_option
+from eechips.cli.terminal import echo, echo_lines
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
 
@@ -89,8 +90,8 @@ def submit_command(
         raise StorageError(f"cannot use {place}: {error.strerror or error}") from error
     for name, text in scripts.items():
         write_file(place / name, text.encode())
-        click.echo(f"# {place / name}\n{text}")
-    click.echo(f"To submit: bash {place / 'submit.sh'}", err=True)
+        echo_lines([f"# {place / name}", *text.split("\n")])
+    echo(f"To submit: bash {place / 'submit.sh'}", err=True)
 
 
 def read_job(context: click.Context, file: Path, tasks: int, quota_folder: str, files: str) -> ClusterJob:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eechips.cli.terminal import echo_lines
 from eechips.errors import EechipsError
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def _help_all_option() -> click.Option:
     def show(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
         if value and not ctx.resilient_parsing:
             ctx.meta[HELP_ALL] = True
-            click.echo(ctx.get_help(), color=ctx.color)
+            echo_lines(ctx.get_help().split("\n"))
             ctx.exit()
 
     return click.Option(

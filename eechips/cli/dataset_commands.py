@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 import sys
@@ -16,6 +15,7 @@ import click
 from eechips.cli.command import VerbCommand
 from eechips.cli.group import OneSentence
 from eechips.cli.parameters import HELP, debug_option
+from eechips.cli.terminal import echo, echo_coloured, echo_json
 from eechips.datasets import (
     Dataset,
     DatasetBand,
@@ -28,7 +28,7 @@ from eechips.datasets import (
 from eechips.datasets.quality_bands import find_mask_sources
 from eechips.datasets.spectral_indices import list_supported
 from eechips.errors import UnknownDatasetError
-from eechips.text import format_count, replace_control_characters
+from eechips.text import format_count, one_line
 
 _SHOWN_BANDS = 4  # of a dataset, in the list
 _SHOWN_INDICES = 8  # of a dataset
@@ -71,7 +71,7 @@ def datasets_command(ctx: click.Context, search: str | None, as_json: bool, is_l
             " id works as well)"
         )
     if as_json:
-        click.echo(json.dumps([_details(dataset) for dataset in found], indent=2, ensure_ascii=False))
+        echo_json([_details(dataset) for dataset in found], indent=2)
         return
     rows = [("ALIAS", "ID", "BANDS", "SCALE", "DATES", "SYNONYMS", "LICENCE")]
     for dataset in found:
@@ -103,13 +103,13 @@ def show_command(name: str, as_json: bool) -> None:
             " other commands take it, and ask the server for its bands)"
         )
     if as_json:
-        click.echo(json.dumps(_details(dataset), indent=2, ensure_ascii=False))
+        echo_json(_details(dataset), indent=2)
         return
     is_terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if is_terminal else None
     has_colours = is_terminal and "NO_COLOR" not in os.environ
     for line in _sheet(dataset, width, has_colours):
-        click.echo(line)
+        echo_coloured(line)
 
 
 def _details(dataset: Dataset) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _details(dataset: Dataset) -> dict[str, Any]:
 
 def _sheet(dataset: Dataset, width: int | None, has_colours: bool) -> Iterator[str]:
     """Yield the lines that describe a dataset, wrapped to a width; None for lines of any length."""
-    yield from _wrapped(f"{dataset.alias}: {dataset.title}", "", width)
+    yield from _wrapped(one_line(f"{dataset.alias}: {dataset.title}"), "", width)
     yield ""
     facts = _facts(dataset)
     indent = max(map(len, facts)) + len(_GAP)
@@ -166,7 +166,7 @@ def _facts(dataset: Dataset) -> dict[str, str]:
         "citation": dataset.citation,
         "source": f"{dataset.source}, read on {dataset.checked}",
     }
-    return {name: replace_control_characters(text) for name, text in facts.items() if text}
+    return {name: one_line(text) for name, text in facts.items() if text}
 
 
 def _describe_quantization(given: Quantization | None) -> str:
@@ -207,7 +207,7 @@ def _class_lines(band: DatasetBand, width: int | None, has_colours: bool) -> Ite
         head = f"{_GAP}{value:>{digits}}{_GAP}"
         if band.colours:
             head += f"{colour:<6}{_GAP}"
-        lines = _wrapped(head + replace_control_characters(name), " " * len(head), width)
+        lines = _wrapped(head + one_line(name), " " * len(head), width)
         if has_colours and colour:
             red, green, blue = bytes.fromhex(colour)
             patch = click.style(colour, bg=(red, green, blue), fg="black" if red + green + blue > 380 else "white")
@@ -219,7 +219,7 @@ def _table(rows: Sequence[tuple[str, ...]], width: int | None) -> Iterator[str]:
     """Yield the lines of a table without its empty columns; the last one wraps, or has lines of its own."""
     used = [any(texts[1:]) for texts in zip(*rows, strict=True)]
     rows = [tuple(text for text, is_used in zip(row, used, strict=True) if is_used) for row in rows]
-    rows = [tuple(map(replace_control_characters, row)) for row in rows]
+    rows = [tuple(map(one_line, row)) for row in rows]
     widths = [max(map(len, texts)) for texts in zip(*rows, strict=True)]
     indent = len(_GAP) + sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
     is_narrow = width is not None and width - indent < _LEAST_TEXT and len(widths) > 1
@@ -252,7 +252,7 @@ def _list_local(as_json: bool) -> None:
         raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
     entries = dataset_list.entries()
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
+        echo_json([dataclasses.asdict(entry) for entry in entries], indent=2)
         return
     rows = [("ID", "KIND", "DATES", "BANDS OR COLUMNS")]
     rows += [(entry.id, entry.kind, entry.dates, ",".join(entry.names)) for entry in entries]
@@ -267,4 +267,4 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
         while len(widths) > 2 and sum(widths) + len(_GAP) * (len(widths) - 1) > columns:
             widths.pop()
     for row in rows:
-        click.echo(_GAP.join(text.ljust(width) for text, width in zip(row, widths, strict=False)).rstrip())
+        echo(_GAP.join(text.ljust(width) for text, width in zip(row, widths, strict=False)).rstrip())

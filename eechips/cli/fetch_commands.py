@@ -4,7 +4,6 @@ Each command is made when it is called: the modules of the recipes import numpy,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import click
 from eechips.cli.command import SAVE, FetchCommand, VerbOption
 from eechips.cli.group import FAILURES
 from eechips.cli.parameters import HELP, Assignment, LocalPath, declared_options, meta_flag, typed_options
+from eechips.cli.terminal import echo, echo_json
 from eechips.errors import UsageError
 
 if TYPE_CHECKING:
@@ -302,7 +302,7 @@ def _fetch_scenes(context: click.Context, /, **options: Any) -> None:
         refresh_scenes(recipe, config)
     elif not config.quiet and (answer := recipe.kept(config.out)) is not None:
         unread = f" {answer.unread:,} of its entries could not be read: see run.log." if answer.unread else ""
-        click.echo(f"The catalogue's answer is {answer.age} old; --refresh searches again.{unread}", err=True)
+        echo(f"The catalogue's answer is {answer.age} old; --refresh searches again.{unread}", err=True)
     finish(recipe, config)
     if recipe.refused:
         context.exit(FAILURES)
@@ -375,7 +375,7 @@ def _run_recipe(
         return
     found = checked(script_recipe, chosen)
     for line in found.lines:
-        click.echo(line)
+        echo(line)
     if found.failed:
         click.get_current_context().exit(FAILURES)
 
@@ -402,7 +402,7 @@ def _print_schema(context: click.Context, parameter: click.Parameter, value: boo
         return
     from eechips.cli.run_file_schema import run_file_schema
 
-    click.echo(json.dumps(run_file_schema(context.find_root()), indent=1, ensure_ascii=False))
+    echo_json(run_file_schema(context.find_root()), indent=1)
     context.exit()
 
 
@@ -458,7 +458,7 @@ def _note_save(context: click.Context, parameter: click.Parameter, value: Path |
         from eechips.cli.run_file_writer import write_run_file
 
         write_run_file(value, typed)
-        click.echo(f"Written: {value}. To run it: eechips run {value}")
+        echo(f"Written: {value}. To run it: eechips run {value}")
 
     context.meta[SAVE] = save
 

@@ -15,6 +15,7 @@ import click
 
 from eechips.cli.command import TYPED, UNFINISHED, FetchCommand, option_names
 from eechips.cli.group import FAILURES, INTERRUPTED
+from eechips.cli.terminal import ask, echo, echo_lines
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, Forecast
@@ -23,6 +24,7 @@ from eechips.engine.estimate import estimate
 from eechips.engine.run import run
 from eechips.engine.tiers import Tier, describe_compute, describe_expected, describe_requests, is_much
 from eechips.errors import RecipeError, UsageError
+from eechips.library_log import LineFormatter
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.failures import Failure, group_failures, list_failures
 from eechips.manifest.run import REPORT_NAME, Run
@@ -46,7 +48,7 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
     context = click.get_current_context()
     if config.dry_run:
         for line in _estimated(estimate(recipe, config), config):
-            click.echo(line)
+            echo(line)
         context.meta[UNFINISHED] = "dry run"
         return
     typed = shlex.join(context.meta.get(TYPED) or ["eechips", *sys.argv[1:]])
@@ -54,24 +56,24 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
     done = run(recipe, dataclasses.replace(config, command=typed, confirm=confirm, confirm_start=confirm_start))
     if done.paused:
         where = "after the first units" if config.estimate is not None else "before the first unit"
-        click.echo(f"Stopped {where}. To resume: {typed} --yes", err=True)
+        echo(f"Stopped {where}. To resume: {typed} --yes", err=True)
         context.meta[UNFINISHED] = "paused"
         return
     if done.interrupted:
         context.exit(INTERRUPTED)
     if not config.quiet:
-        click.echo(_summary(done))
+        echo_lines(_summary(done))
         if compute := done.info.get("compute"):
             used = ComputeRange(compute["eecu_seconds"], compute["low"], compute["high"])
-            click.echo(f"Compute: {describe_compute(used, config.tier)}", err=True)
+            echo(f"Compute: {describe_compute(used, config.tier)}", err=True)
         for path in done.assembled:
             if path.is_file():
-                click.echo(f"Made from all results: {path}")
+                echo(f"Made from all results: {path}")
     if not context.meta.get("no report"):
         _report(done, quiet=config.quiet)
     if not done.is_complete:
         for line in _failed(done):
-            click.echo(line, err=True)
+            echo(line, err=True)
         context.exit(FAILURES)
 
 
@@ -109,7 +111,7 @@ def recipe_of(context: click.Context, words: Sequence[str]) -> tuple[Recipe, Run
     return found
 
 
-class _OptionFormatter(logging.Formatter):
+class _OptionFormatter(LineFormatter):
     """Write the names of parameters, in backquotes, as the options that are typed for them."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -157,7 +159,7 @@ def _time(seconds: float, foreseen: Estimate, *, is_local: bool) -> str:
 def _confirm(foreseen: Forecast, tier: Tier | None) -> bool:
     """Show the forecast for the rest of a run; ask whether to continue, if this is a terminal."""
     for line in _expected(foreseen, tier):
-        click.echo(line)
+        echo(line)
     if click.get_current_context().meta.get("yes"):
         return True
     return sys.stdin.isatty() and sys.stderr.isatty() and _ask()
@@ -173,9 +175,9 @@ def _confirm_start(foreseen: Estimate, tier: Tier | None) -> bool:
 
 def _ask(question: str = "Continue?") -> bool:
     try:
-        return click.confirm(question, default=False, err=True)
+        return ask(question)
     except click.Abort:  # Ctrl-C means no
-        click.echo(err=True)
+        echo(err=True)
         return False
 
 
@@ -193,8 +195,8 @@ def _expected(foreseen: Forecast, tier: Tier | None) -> list[str]:
     ]
 
 
-def _summary(done: Run) -> str:
-    """Summarise the results of a run in one line."""
+def _summary(done: Run) -> list[str]:
+    """Summarise the results of a run in one line, and in another its files outside its folder."""
     status = done.status()
     empty = status.counts.get("empty", 0) - status.dropped
     whole = status.counts.get("done", 0) + empty
@@ -209,16 +211,19 @@ def _summary(done: Run) -> str:
     results = done.info.get("results")
     place = f"{results} (ledger in {done.path})" if results else str(done.path)
     count, folders = status.outside
-    outside = ""
+    outside = []
     if count:
-        outside = (
-            f"\n{format_count(count, 'file')} outside the run's folder, in {', '.join(folders[:_SHOWN])}"
+        outside.append(
+            f"{format_count(count, 'file')} outside the run's folder, in {', '.join(folders[:_SHOWN])}"
             f"{', …' if len(folders) > _SHOWN else ''}: not recorded and not verified. To record them,"
             f" run the script again with --out {shlex.quote(os.path.commonpath(folders))}, or let it write to relative"
             " paths."
         )
     size = format_bytes(status.bytes)
-    return f"{whole:,} of {wanted:,} results{blank}{rowless}{fileless}{dropped}{unwanted}, {size}, in {place}{outside}"
+    return [
+        f"{whole:,} of {wanted:,} results{blank}{rowless}{fileless}{dropped}{unwanted}, {size}, in {place}",
+        *outside,
+    ]
 
 
 def _report(done: Run, *, quiet: bool) -> None:
@@ -236,12 +241,12 @@ def _report(done: Run, *, quiet: bool) -> None:
     try:
         report(done, quiet=quiet)
     except KeyboardInterrupt:
-        click.echo(f"No report was made. To make it: eechips report {shlex.quote(str(done.path))}", err=True)
+        echo(f"No report was made. To make it: eechips report {shlex.quote(str(done.path))}", err=True)
     except Exception as error:  # noqa: BLE001 - whatever it is, the results are there
-        click.echo(f"No report was made: {type(error).__name__}: {error}", err=True)
+        echo(f"No report was made: {type(error).__name__}: {error}", err=True)
     else:
         if not quiet:
-            click.echo(f"Report: {page}", err=True)
+            echo(f"Report: {page}", err=True)
 
 
 def _failed(done: Run) -> list[str]:

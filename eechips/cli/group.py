@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import sys
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import IO, Any
 
 import click
 
 from eechips.cli.command import format_commands, similar_names
+from eechips.cli.terminal import echo_lines, show_exception
 from eechips.errors import EechipsError, InternalError, RecipeError, RequestError, RunFileError, TooLargeError
+from eechips.library_log import LineFormatter
 
 # Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.
 VERBS = {
@@ -95,9 +100,22 @@ WRONG = 2
 
 
 class OneSentence(click.ClickException):
-    """End the command with status 2 and one sentence on stderr."""
+    """End the command with status 2 and one sentence on stderr.
+
+    Args:
+        message: the sentence.
+        details: further lines, such as the mistakes of a run file.
+    """
 
     exit_code = WRONG
+
+    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
+        super().__init__("\n  ".join([message, *details]))
+        self._lines = (f"Error: {message}", *(f"  {line}" for line in details))
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the sentence and the details."""
+        echo_lines(self._lines, err=True)
 
 
 class Verbs(click.Group):
@@ -115,6 +133,24 @@ class Verbs(click.Group):
         found = getattr(importlib.import_module(f"eechips.cli.{module}"), f"{cmd_name.replace('-', '_')}_command")
         command: click.Command = found if isinstance(found, click.Command) else found()
         return command
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command of this process; errors and warnings that nothing else shows are cleaned like all texts."""
+        sys.excepthook = show_exception
+        if logging.lastResort is not None:
+            logging.lastResort.setFormatter(LineFormatter("%(message)s"))
+        return super().__call__(*args, **kwargs)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the words before the verb; print errors as one sentence."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise OneSentence(f"{error.format_message()} (see {info_name} --help)") from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -141,7 +177,7 @@ class Verbs(click.Group):
         except EechipsError as error:
             if ctx.meta.get("debug"):
                 raise
-            raise OneSentence(_sentence(error)) from error
+            raise OneSentence(*_sentence(error)) from error
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
@@ -153,14 +189,14 @@ class Verbs(click.Group):
             raise OneSentence(f"a bug in eechips, please report it: {fault} (--debug shows the traceback)") from error
 
 
-def _sentence(error: EechipsError) -> str:
+def _sentence(error: EechipsError) -> tuple[str, Sequence[str]]:
     if isinstance(error, RunFileError):  # a line for each
-        return "\n  ".join([f"{error.args[0]}:", *error.mistakes])
+        return f"{error.args[0]}:", error.mistakes
     text = " ".join(str(error).split())  # Earth Engine breaks some of its messages into lines
     if isinstance(error, RequestError):  # failed requests of units are recorded: this one is the planner's
         helps = f" What helps: {error.advice}." if isinstance(error, TooLargeError) and error.advice else ""
-        return f"Earth Engine rejected a planning request: {text}{helps}"
-    return f"{text} (--debug shows the traceback)" if isinstance(error, (RecipeError, InternalError)) else text
+        return f"Earth Engine rejected a planning request: {text}{helps}", ()
+    return f"{text} (--debug shows the traceback)" if isinstance(error, (RecipeError, InternalError)) else text, ()
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

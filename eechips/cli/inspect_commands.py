@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,11 @@ import click
 
 from eechips.cli.command import VerbCommand
 from eechips.cli.parameters import HELP, LocalPath, debug_option
+from eechips.cli.terminal import MARGIN, echo, echo_json, echo_lines, echo_spreadsheet, replace_lines
 from eechips.errors import UsageError
 from eechips.manifest.failures import Failure, group_failures, list_failures
 from eechips.manifest.run import Run, Status, open_run
-from eechips.text import format_bytes, format_count, format_duration
+from eechips.text import format_bytes, format_count, format_duration, one_line
 
 _INTERVAL = 2.0  # seconds between two refreshes
 _COST = 10.0  # a refresh may take a tenth of the time, so that it does not slow down the run
@@ -68,7 +67,7 @@ def _show_status(run: Run, shown: int, *, as_json: bool, watch: bool) -> tuple[i
     columns = shutil.get_terminal_size().columns
     if as_json:
         status = run.status()
-        click.echo(json.dumps(status.to_json(), indent=None if watch else 2, ensure_ascii=False))
+        echo_json(status.to_json(), indent=None if watch else 2)
         return 0, status.is_running
     status = run.status(intervals=width_for(columns))
     lines = _facts(run.path, status)
@@ -77,8 +76,7 @@ def _show_status(run: Run, shown: int, *, as_json: bool, watch: bool) -> tuple[i
         lines = [line[:columns] for line in lines]  # a wrapped line would not be replaced
     elif watch and status.is_running:
         lines.append("")
-    back = f"\x1b[{shown}F\x1b[J" if shown and sys.stdout.isatty() else ""
-    click.echo(back + "\n".join(lines))
+    replace_lines(lines, shown)
     return len(lines), status.is_running
 
 
@@ -206,25 +204,23 @@ def failures_command(
         raise UsageError("choose one of --json and --csv")
     failures = list_failures(open_run(folder).path, classes)
     if as_json:
-        click.echo(_json(failures, traceback=traceback))
+        echo_json(_json(failures, traceback=traceback), indent=2)
     elif as_csv:
-        click.echo(_csv(failures, traceback=traceback), nl=False)
+        echo_spreadsheet(_rows(failures, traceback=traceback))
     else:
         _show_failures(folder, failures, limit or len(failures), traceback=traceback)
 
 
-def _json(failures: Sequence[Failure], *, traceback: bool) -> str:
+def _json(failures: Sequence[Failure], *, traceback: bool) -> dict[str, Any]:
     kinds = [{"error_class": k.error_class, "error": k.error, "count": k.count} for k in group_failures(failures)]
     units = [{**_fields(f, traceback=traceback), "unit": json.loads(f.unit)} for f in failures]
-    return json.dumps({"total": len(failures), "kinds": kinds, "units": units}, indent=2, ensure_ascii=False)
+    return {"total": len(failures), "kinds": kinds, "units": units}
 
 
-def _csv(failures: Sequence[Failure], *, traceback: bool) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [*_COLUMNS, *(["traceback"] if traceback else [])], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_fields(failure, traceback=traceback) for failure in failures)
-    return buffer.getvalue()
+def _rows(failures: Sequence[Failure], *, traceback: bool) -> Iterator[Sequence[Any]]:
+    yield (*_COLUMNS, "traceback") if traceback else _COLUMNS
+    for failure in failures:
+        yield tuple(_fields(failure, traceback=traceback).values())
 
 
 def _fields(failure: Failure, *, traceback: bool) -> dict[str, Any]:
@@ -235,30 +231,26 @@ def _fields(failure: Failure, *, traceback: bool) -> dict[str, Any]:
 def _show_failures(folder: Path, failures: Sequence[Failure], limit: int, *, traceback: bool) -> None:
     """Print the kinds, then a table of units; on a terminal, rows are cut to its width."""
     if not failures:
-        click.echo("No failed units.")
+        echo("No failed units.")
         return
     for kind in group_failures(failures):
-        click.echo(f"{kind.count:>9,}  {kind.error_class}: {_line(kind.error)}")
-    click.echo()
+        echo(f"{kind.count:>9,}  {kind.error_class}: {kind.error}")
+    echo()
     shown = failures[:limit]
     rows = [("ID", "NAME", "ATTEMPTS", "CLASS", "ERROR")]
-    rows += [(f.id[:_ID], f.name, str(f.attempts), f.error_class, _line(f.error)) for f in shown]
+    rows += [(f.id[:_ID], one_line(f.name), str(f.attempts), f.error_class, one_line(f.error)) for f in shown]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    click.echo(_row(rows[0], widths, room))
+    echo(_row(rows[0], widths, room))
     for row, failure in zip(rows[1:], shown, strict=True):
-        click.echo(_row(row, widths, room))
+        echo(_row(row, widths, room))
         if traceback and failure.traceback:
-            click.echo("\n".join(f"    {line}" for line in failure.traceback.rstrip().splitlines()))
+            echo_lines(MARGIN + line for line in failure.traceback.rstrip().splitlines())
     if len(failures) > limit:
-        click.echo(f"… and {len(failures) - limit:,} more (--limit 0 shows all)")
-    click.echo(f"To retry: eechips retry {folder}", err=True)
+        echo(f"… and {len(failures) - limit:,} more (--limit 0 shows all)")
+    echo(f"To retry: eechips retry {folder}", err=True)
 
 
 def _row(row: Sequence[str], widths: Sequence[int], room: int | None) -> str:
     text = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
     return text if room is None or len(text) <= room else f"{text[: room - 1]}…"
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())

@@ -16,6 +16,7 @@ from eechips.cli.command import VerbCommand
 from eechips.cli.group import OneSentence
 from eechips.cli.parameters import HELP, FunctionT, LocalPath, Names, debug_option
 from eechips.cli.recording_commands import RecordingOptions, recording_options, serve_recording
+from eechips.cli.terminal import echo, echo_lines
 from eechips.emulator.server_options import OPTIONS, OptionError, configured
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def serve_command(
             from eechips.emulator.function_coverage import coverage as counted
             from eechips.emulator.function_coverage import summary
 
-            click.echo(summary(counted()), nl=False)
+            echo_lines(summary(counted()).rstrip("\n").split("\n"))
         else:
             recording = RecordingOptions(
                 record, upstream, credentials, send_credentials, replay, fill, compare, tolerance, as_json
@@ -144,12 +145,12 @@ def _serve(port: int, store: StoreConfig, given: dict[str, str | None], recordin
 
 
 def _announce(url: str) -> None:
-    click.echo(f"The local Earth Engine is at {url} (stop it with Ctrl-C)")
+    echo(f"The local Earth Engine is at {url} (stop it with Ctrl-C)")
 
 
 def _announce_with_page(url: str) -> None:
     _announce(url)
-    click.echo("The same address in a browser shows its assets, requests, tasks and a map")
+    echo("The same address in a browser shows its assets, requests, tasks and a map")
 
 
 def _page() -> dict[str, StaticFile]:
@@ -281,7 +282,7 @@ def ingest_command(
             remote=allow_remote,
         )
     for new in ids:
-        click.echo(new)
+        echo(new)
 
 
 @assets_command.command("ls", cls=VerbCommand, context_settings=HELP)
@@ -303,7 +304,7 @@ def list_command(folder: Path, asset_id: str) -> None:
         for asset in store.summaries(asset_id):
             dates = " - ".join(dict.fromkeys(map(_day, filter(None, (asset.time_start, asset.time_end)))))
             size = "" if asset.type == "IMAGE" else f"{asset.size:,}"
-            click.echo(f"{asset.type:<17}{size:>8}  {asset.id}  {dates}  {','.join(asset.names)}".rstrip())
+            echo(f"{asset.type:<17}{size:>8}  {asset.id}  {dates}  {','.join(asset.names)}".rstrip())
         store.close()
 
 

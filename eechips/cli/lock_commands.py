@@ -20,6 +20,7 @@ from eechips.cli.finish import show_log
 from eechips.cli.group import FAILURES, INTERRUPTED, main
 from eechips.cli.parameters import HELP, LocalPath, config_options, debug_option, typed_options
 from eechips.cli.service_queries import SERVICE_OPTIONS, no_queries, service_of_run, service_of_source, service_queries
+from eechips.cli.terminal import echo
 from eechips.cli.untrusted_commands import refused_values
 from eechips.engine.config import RunConfig
 from eechips.engine.progress import Progress
@@ -108,9 +109,9 @@ def lock_command(folder: Path, out: Path, versions: bool, **options: Any) -> Non
     left_out = f"; {format_count(header.left_out, 'unit')} without results left out" if header.left_out else ""
     size = f"{format_bytes(out.stat().st_size)} for {format_bytes(header.bytes)}"
     assets = f", {format_count(header.assets, 'asset')}" if header.assets else ""
-    click.echo(f"{out}: {units}{assets}, {format_count(header.files, 'file')}{left_out}, {size}")
+    echo(f"{out}: {units}{assets}, {format_count(header.files, 'file')}{left_out}, {size}")
     for line in _replaced_since(replaced):
-        click.echo(line, err=True)
+        echo(line, err=True)
 
 
 @click.command("rebuild", cls=VerbCommand, context_settings=HELP)
@@ -150,7 +151,7 @@ def rebuild_command(lockfile: Path, out: str, trust: bool, compare_with: Path | 
     if not found.is_finished:
         context.exit(INTERRUPTED)
     for line in _summary(found):
-        click.echo(line)
+        echo(line)
     if not found.is_same:
         context.exit(FAILURES)
 

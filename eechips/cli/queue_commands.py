@@ -18,6 +18,7 @@ import click
 from eechips.cli.command import FetchCommand, VerbCommand
 from eechips.cli.group import FAILURES, main
 from eechips.cli.parameters import HELP, OUTPUT, LocalPath, command_words, debug_option, open_output
+from eechips.cli.terminal import echo
 from eechips.cli.untrusted_commands import check_planned, hash_files, parameter_names
 from eechips.engine.config import RunConfig
 from eechips.errors import MissingResultsError, UsageError
@@ -211,7 +212,7 @@ def join_command(
             lines.writelines(f"{item.to_json()}\n" for item in found.missing)
     if found.missing:
         for line in _missing_lines(found, command):
-            click.echo(line, err=True)
+            echo(line, err=True)
         context.exit(FAILURES)
     finish(recipe, config)
 

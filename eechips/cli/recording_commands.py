@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ import click
 
 from eechips.cli.group import OneSentence
 from eechips.cli.parameters import FunctionT, LocalPath
-from eechips.text import format_count, replace_control_characters
+from eechips.cli.terminal import echo, echo_json, echo_lines
+from eechips.text import format_count
 
 if TYPE_CHECKING:
     from eechips.emulator.recording.comparison import Comparison
@@ -124,9 +124,9 @@ def _compare(folder: Path, config: ServerConfig, options: RecordingOptions) -> N
 
     found = compare_locally(folder, config, RELATIVE if options.tolerance is None else options.tolerance)
     if options.as_json:
-        click.echo(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
+        echo_json(found.to_json(), indent=1)
     else:
-        click.echo("\n".join(_describe(found)))
+        echo_lines(_describe(found))
     if found.differences:
         click.get_current_context().exit(1)
 
@@ -144,12 +144,12 @@ def _describe(found: Comparison) -> Iterator[str]:
     functions = [each for each in found.functions if each.different]
     if functions:
         width = max(len(each.function) for each in functions)
-        yield f"\n{'function':<{width}}  requests  different"
+        yield ""
+        yield f"{'function':<{width}}  requests  different"
         for each in functions:
-            yield f"{replace_control_characters(each.function):<{width}}  {each.requests:>8,}  {each.different:>9,}"
+            yield f"{each.function:<{width}}  {each.requests:>8,}  {each.different:>9,}"
     for one in found.differences:
-        lines = (one.path, f"  {one.where}", f"  recorded: {one.recorded}", f"  local:    {one.local}")
-        yield "\n" + "\n".join(map(replace_control_characters, lines))
+        yield from ("", one.path, f"  {one.where}", f"  recorded: {one.recorded}", f"  local:    {one.local}")
 
 
 def _record(folder: Path, port: int, options: RecordingOptions, announce: Callable[[str], None]) -> None:
@@ -166,7 +166,7 @@ def _record(folder: Path, port: int, options: RecordingOptions, announce: Callab
     def announce_recorder(url: str) -> None:
         announce(url)
         if credentials:
-            click.echo(f"Credentials of its requests: {credentials}")
+            echo(f"Credentials of its requests: {credentials}")
 
     serve_recorder(recording, upstream, port, announce_recorder)
 

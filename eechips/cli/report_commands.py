@@ -8,6 +8,7 @@ import click
 
 from eechips.cli.command import VerbCommand
 from eechips.cli.parameters import HELP, LocalPath, debug_option
+from eechips.cli.terminal import echo
 from eechips.reports.limits import MOST_PANELS, MOST_THUMBNAILS, THUMBNAILS
 
 
@@ -43,7 +44,7 @@ def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -
     """
     from eechips.reports.page import report
 
-    click.echo(report(folder, out=out, thumbnails=thumbnails, seed=seed))
+    echo(report(folder, out=out, thumbnails=thumbnails, seed=seed))
 
 
 @click.command("preview", cls=VerbCommand, context_settings=HELP)
@@ -94,15 +95,15 @@ def preview_command(folder: Path, by: str, rows: int, columns: int, edge: int, s
     run = open_run(folder)
     chosen = layout(run, by=by, rows=rows, columns=columns, seed=seed)
     path, painted = save(run, chosen, edge, out)
-    click.echo(path)
+    echo(path)
     for painting in painted:
         if painting.text:
-            click.echo(f"rendered: {painting.text}")
+            echo(f"rendered: {painting.text}")
         for code, name, colour in painting.classes:
-            click.echo(f"class {code}: {f'{name}, ' if name else ''}#{colour}")
+            echo(f"class {code}: {f'{name}, ' if name else ''}#{colour}")
     for number, row in enumerate(chosen, start=1):
         if row.name:
-            click.echo(f"row {number}: {row.caption}")
+            echo(f"row {number}: {row.caption}")
 
 
 @click.command("plot", cls=VerbCommand, context_settings=HELP)
@@ -146,12 +147,12 @@ def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...],
     path = out if out is not None else folder / _picture_name(regions, bands)
     is_there = path.exists()
     _, left_out = plot_regions(folder, regions=regions, bands=bands, out=path)
-    click.echo(path)
+    echo(path)
     if left_out and not regions:
         shown = f"The first {MOST_PANELS} regions are shown"
-        click.echo(f"{shown}; {left_out:,} more are left out: choose regions with --region.", err=True)
+        echo(f"{shown}; {left_out:,} more are left out: choose regions with --region.", err=True)
     if is_there:
-        click.echo(f"Replaced the earlier {path.name}.", err=True)
+        echo(f"Replaced the earlier {path.name}.", err=True)
 
 
 def _picture_name(regions: tuple[str, ...], bands: tuple[str, ...]) -> str:

@@ -16,6 +16,7 @@ from click.core import ParameterSource
 from eechips.cli.command import IN_PYTHON, TYPED, FetchCommand, VerbCommand
 from eechips.cli.group import main
 from eechips.cli.parameters import HELP, LocalPath, debug_option
+from eechips.cli.terminal import ask, echo, echo_quoted
 from eechips.cli.untrusted_commands import refused_words
 from eechips.engine.run_json import encode_info
 from eechips.errors import UsageError
@@ -69,7 +70,7 @@ def retry_command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], 
     has_open = any(State(s).is_failure or State(s).is_open for s in run.counts)
     has_open = has_open or has_excluded_units(run.path) or awaits_assembly(run.path)
     if not classes and not ids and not has_open:
-        click.echo("No failed units: nothing to retry.")
+        echo("No failed units: nothing to retry.")
         return
     info, is_own_run = run.info, _is_own_run(run)  # before the working folder changes
     with _as_typed(words, run) as again:
@@ -123,7 +124,7 @@ def _resume(again: click.Context, words: Sequence[str], reopening: contextlib.Ab
     """Execute a command again, with the state of failed units reset."""
     with reopening as count:
         what = f"Retrying {format_count(count, 'failed unit')}" if count else "Finishing the run"
-        click.echo(f"{what} with: {shlex.join(words)}", err=True)
+        echo(f"{what} with: {shlex.join(words)}", err=True)
         with again:
             again.command.invoke(again)
 
@@ -135,16 +136,16 @@ def _ask(run: Run, words: Sequence[str], *, trust: bool) -> None:
         UsageError: if it is not given.
     """
     endpoint = run.info.get("endpoint") or "no service"
-    click.echo(
+    echo(
         f"This run was made by somebody else, or in another place. Its command, for {endpoint}, in {Path.cwd()}:",
         err=True,
     )
-    click.echo(f"  {shlex.join(words)}", err=True)
+    echo_quoted(shlex.join(words), err=True)
     if refused := _refused(words):
-        click.echo(f"It sets more than data: {', '.join(refused)}", err=True)
+        echo(f"It sets more than data: {', '.join(refused)}", err=True)
     if trust:
         return
-    if sys.stdin.isatty() and sys.stderr.isatty() and click.confirm("Execute it?", default=False, err=True):
+    if sys.stdin.isatty() and sys.stderr.isatty() and ask("Execute it?"):
         return
     raise UsageError(f"the command of {run.path} was not executed: read it and its recipe, then give `trust`")
 
@@ -273,13 +274,14 @@ def trust_command(folder: Path, yes: bool) -> None:
     run = open_run(folder)
     info = run.info
     if is_own(info, run.path):
-        click.echo(f"{folder} is yours already")
+        echo(f"{folder} is yours already")
         return
     if not info:
         raise UsageError(f"{folder} has no {INFO_NAME}: there is nothing to trust")
     for name, title in _CONFIRMED.items():
-        click.echo(f"{title}: {info.get(name) or 'none'}", err=True)
-    if not yes and not (sys.stdin.isatty() and click.confirm("Trust it?", default=False, err=True)):
+        echo(f"{title}:", err=True)
+        echo_quoted(str(info.get(name) or "none"), err=True)
+    if not yes and not (sys.stdin.isatty() and ask("Trust it?")):
         raise UsageError(f"{folder} is not trusted: read the above, then give --yes")
     if (run.path / CALLS_FOLDER).exists():
         with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
@@ -288,4 +290,4 @@ def trust_command(folder: Path, yes: bool) -> None:
     write_file(run.path / INFO_NAME, signed)
     if not is_own(run.info, run.path):
         raise UsageError("your key cannot be stored: set EECHIPS_CACHE to a folder that only you can write to")
-    click.echo(f"{folder} is trusted")
+    echo(f"{folder} is trusted")

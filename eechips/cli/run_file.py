@@ -17,6 +17,7 @@ import click
 from eechips.cli.command import TYPED, UNFINISHED, FetchCommand
 from eechips.cli.finish import recipe_of
 from eechips.cli.parameters import CONFIGS, command_words
+from eechips.cli.terminal import echo
 from eechips.cli.untrusted_commands import refused_values
 from eechips.errors import EechipsError, RunFileError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME
@@ -330,10 +331,10 @@ def run_steps(steps: Sequence[RunStep], root: click.Context, *, quiet: bool) -> 
     for number, step in enumerate(steps, start=1):
         if unfinished == "dry run" and step.verb in FOLLOWING:
             if not quiet:
-                click.echo(f"[{number}/{len(steps)}] eechips {step.verb} is left out: there is no run yet", err=True)
+                echo(f"[{number}/{len(steps)}] eechips {step.verb} is left out: there is no run yet", err=True)
             continue
         if not quiet:
-            click.echo(f"[{number}/{len(steps)}] eechips {shlex.join((step.verb, *step.words))}", err=True)
+            echo(f"[{number}/{len(steps)}] eechips {shlex.join((step.verb, *step.words))}", err=True)
         command = root.command.get_command(root, step.verb)
         assert command is not None
         context = command.make_context(step.verb, list(step.words), parent=root)
@@ -343,7 +344,7 @@ def run_steps(steps: Sequence[RunStep], root: click.Context, *, quiet: bool) -> 
         unfinished = context.meta.pop(UNFINISHED, unfinished if step.verb in FOLLOWING else None)
         if unfinished == "paused":
             if left := [each.verb for each in steps[number:]]:
-                click.echo(f"Not run: {', '.join(left)}. To run all: repeat the run file with --yes", err=True)
+                echo(f"Not run: {', '.join(left)}. To run all: repeat the run file with --yes", err=True)
             return
 
 

@@ -18,6 +18,7 @@ import click
 from eechips.cli.command import VerbCommand
 from eechips.cli.group import FAILURES, INTERRUPTED, OneSentence
 from eechips.cli.parameters import HELP, LocalPath, Names, debug_option
+from eechips.cli.terminal import ask, echo, replace_line
 from eechips.client.credentials import HIGH_VOLUME_ENDPOINT
 from eechips.errors import UsageError
 from eechips.temporary_files import temporary_folder
@@ -103,13 +104,13 @@ def record_service_command(
     if not project:
         raise missing_project()
     host = urlsplit(endpoint).hostname or endpoint
-    click.echo(f"Asks {host} {format_count(len(probes), 'question')}, for the project {project}.")
-    click.echo(f"Credentials: {owner or 'none'}.")
-    click.echo("Subjects: functions, types, small files, regions, datasets, errors; each command on a few chips.")
-    click.echo(f"Takes some ten minutes, and at most {MOST_EECU_SECONDS / 3600:g} EECU-hours.")
-    click.echo("Exports an asset of one pixel to the project, and deletes it." if has_consent
+    echo(f"Asks {host} {format_count(len(probes), 'question')}, for the project {project}.")
+    echo(f"Credentials: {owner or 'none'}.")
+    echo("Subjects: functions, types, small files, regions, datasets, errors; each command on a few chips.")
+    echo(f"Takes some ten minutes, and at most {MOST_EECU_SECONDS / 3600:g} EECU-hours.")
+    echo("Exports an asset of one pixel to the project, and deletes it." if has_consent
                else "Writes nothing to the project.")  # fmt: skip
-    if not yes and not click.confirm(f"Write the answers to {out}, and start?", default=True):
+    if not yes and not ask(f"Write the answers to {out}, and start?", default=True):
         raise click.exceptions.Exit(FAILURES)
     known = [project, *(str(value) for name in _SECRETS if (value := getattr(found, name, None)))]
     try:
@@ -129,7 +130,7 @@ def _record(
     found = _open_results(recording.folder, host)
     left = sum(each.name not in found.results for each in probes)
     if left < len(probes):
-        click.echo(f"{len(probes) - left:,} of them are answered already.")
+        echo(f"{len(probes) - left:,} of them are answered already.")
     with _recorder(recording, upstream) as url, temporary_folder() as scratch:
         placeholders = Placeholders(project, (url,))
         client = ProbeClient(url, project, scratch)
@@ -139,7 +140,8 @@ def _record(
                 lambda text: placeholders.hide_in_error(text.replace(str(scratch), "{folder}")), _Progress(len(probes)),
             )  # fmt: skip
         except KeyboardInterrupt:
-            click.echo("\nStopped. The answers so far are kept: the same command resumes.", err=True)
+            echo(err=True)
+            echo("Stopped. The answers so far are kept: the same command resumes.", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
         finally:
             client.close()
@@ -206,9 +208,9 @@ class _Progress:
         self._done += 1
         group = probe.name.partition("/")[0]
         if sys.stderr.isatty():
-            click.echo(f"\r\x1b[K{self._done}/{self._count} {probe.name} {answer.seconds:.1f} s", nl=False, err=True)
+            replace_line(f"{self._done}/{self._count} {probe.name} {answer.seconds:.1f} s")
         elif group != self._group:
-            click.echo(f"{self._done}/{self._count} {group}", err=True)
+            echo(f"{self._done}/{self._count} {group}", err=True)
         self._group = group
 
 
@@ -219,20 +221,20 @@ def _conclude(found: ServiceResults, probes: list[Probe], *, is_whole: bool) -> 
 
     verdicts = judge_results(found)
     counts = Counter(verdicts.values())
-    click.echo(
+    echo(
         f"\n{format_count(len(found.results), 'answer')}: {counts[Verdict.CONFIRMED]:,} as expected, "
         f"{counts[Verdict.CONTRADICTED]:,} not, {counts[Verdict.ANSWERED]:,} to open questions, "
         f"{counts[Verdict.UNANSWERED]:,} without an answer."
     )
-    click.echo(f"Took {found.seconds / 60:.1f} minutes and {found.eecu_seconds:.1f} EECU-seconds.")
+    echo(f"Took {found.seconds / 60:.1f} minutes and {found.eecu_seconds:.1f} EECU-seconds.")
     if not is_whole:
         left = sum(each.name not in found.results for each in probes)
-        click.echo(f"The bound of compute is reached: {format_count(left, 'question')} were not asked.")
+        echo(f"The bound of compute is reached: {format_count(left, 'question')} were not asked.")
     others = [name for name, verdict in verdicts.items() if verdict is Verdict.CONTRADICTED]
     for name in others[:_SHOWN]:
-        click.echo(f"  not as expected: {name}")
+        echo(f"  not as expected: {name}")
     if len(others) > _SHOWN:
-        click.echo(f"  and {len(others) - _SHOWN} more")
+        echo(f"  and {len(others) - _SHOWN} more")
 
 
 def _pack(folder: Path, known: list[str]) -> None:
@@ -250,5 +252,5 @@ def _pack(folder: Path, known: list[str]) -> None:
         raise OneSentence(f"the recording is not packed, as it should not be published: {listed}. Remove these files")
     target = folder.with_name(f"{folder.name}.zip")
     size = pack_recording(folder, target)
-    click.echo(f"Written: {target} ({size / _MEGABYTE:.1f} MB), without credentials, names and e-mail addresses.")
-    click.echo("Attach it to an issue of eechips.")
+    echo(f"Written: {target} ({size / _MEGABYTE:.1f} MB), without credentials, names and e-mail addresses.")
+    echo("Attach it to an issue of eechips.")

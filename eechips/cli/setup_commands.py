@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 import shutil
 import textwrap
@@ -17,6 +16,7 @@ import click
 from eechips.cli.command import VerbCommand, option_names
 from eechips.cli.group import FAILURES
 from eechips.cli.parameters import HELP, LocalPath, debug_option, typed_options
+from eechips.cli.terminal import echo, echo_json, echo_lines
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
 from eechips.text import format_count
@@ -73,11 +73,11 @@ def doctor_command(as_json: bool, out: str, **options: Any) -> None:
             for found in findings
         ]
         document = {"ok": not would_fail, "findings": [dataclasses.asdict(finding) for finding in texts]}
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        echo_json(document, indent=2)
     else:
         for finding in findings:
-            click.echo("\n".join(_finding_lines(finding)))
-        click.echo(_conclusion(findings))
+            echo_lines(_finding_lines(finding))
+        echo(_conclusion(findings))
     if would_fail:
         click.get_current_context().exit(FAILURES)
 
@@ -151,9 +151,9 @@ def init_command(file: Path | None, kind: str, examples: bool, force: bool) -> N
         write_file(path, text.replace(_PLACEHOLDER, typed).encode())
     except OSError as error:
         raise StorageError(f"could not write {path}: {error.strerror or error}") from error
-    click.echo(f"Written: {path} ({KINDS[kind]})")
-    click.echo(f"Try it:  eechips run {typed} --local --check")
-    click.echo(f"Run it:  eechips run {typed} --local")
+    echo(f"Written: {path} ({KINDS[kind]})")
+    echo(f"Try it:  eechips run {typed} --local --check")
+    echo(f"Run it:  eechips run {typed} --local")
 
 
 def _write_examples(folder: Path, *, force: bool) -> None:
@@ -168,7 +168,7 @@ def _write_examples(folder: Path, *, force: bool) -> None:
             write_file(folder / each.name, each.read_bytes())
     except OSError as error:
         raise StorageError(f"could not write {folder}: {error.strerror or error}") from error
-    click.echo(f"Written: {format_count(len(found), 'file')} to {folder}")
+    echo(f"Written: {format_count(len(found), 'file')} to {folder}")
 
 
 def _examples() -> Traversable:

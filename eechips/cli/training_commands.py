@@ -12,6 +12,7 @@ import click
 
 from eechips.cli.command import VerbCommand, option_names
 from eechips.cli.parameters import HELP, LocalPath, Names, config_options, debug_option, typed_options
+from eechips.cli.terminal import echo
 from eechips.errors import LeakageError, UsageError
 from eechips.text import format_bytes, format_count, format_distance
 from eechips.training.training_options import CheckOptions, PackOptions, SplitOptions, StatsOptions
@@ -68,10 +69,10 @@ def check_command(
     chosen = _dropped_flags(dropped)
     found = check(folder, **typed_options(options))
     for line in _quality_lines(found):
-        click.echo(line)
+        echo(line)
     if chosen:
         for line in _drop(found, chosen):
-            click.echo(line)
+            echo(line)
     if strict and len(found.flagged):
         ctx.exit(1)
 
@@ -171,17 +172,17 @@ def split_command(ctx: click.Context, /, folder: Path, check: bool, **options: A
         else:
             done = split(folder, **chosen)
     except LeakageError as error:
-        click.echo(f"Leakage: {error}; {'the splits are too close' if check else 'nothing was written'}", err=True)
+        echo(f"Leakage: {error}; {'the splits are too close' if check else 'nothing was written'}", err=True)
         for first_split, second_split, first, second, metres in error.pairs:
             apart = "overlap" if metres == 0.0 else f"{metres:,.1f} m apart"
-            click.echo(f"  {first_split} {first[:16]}  {second_split} {second[:16]}  {apart}", err=True)
+            echo(f"  {first_split} {first[:16]}  {second_split} {second[:16]}  {apart}", err=True)
         if not check:
-            click.echo("Use larger blocks, or drop chips with --near drop", err=True)
+            echo("Use larger blocks, or drop chips with --near drop", err=True)
         ctx.exit(1)
     for line in [*_share_lines(done), *_stratum_lines(done), *_split_notes(done)]:
-        click.echo(line)
+        echo(line)
     if not check:
-        click.echo(f"Written: {folder / SPLITS_NAME}")
+        echo(f"Written: {folder / SPLITS_NAME}")
 
 
 def _share_lines(done: SplitResult) -> list[str]:
@@ -266,8 +267,8 @@ def stats_command(folder: Path, **options: Any) -> None:
     chosen = typed_options(options)
     found = stats(folder, **chosen)
     for line in _statistics_lines(found):
-        click.echo(line)
-    click.echo(f"Written: {chosen.get('out') or folder / STATS_NAME}")
+        echo(line)
+    echo(f"Written: {chosen.get('out') or folder / STATS_NAME}")
 
 
 _SHOWN = ("mean", "std", "min", "p2", "p50", "p98", "max")  # statistics that are printed
@@ -329,10 +330,10 @@ def pack_command(folder: Path, **options: Any) -> None:
     try:
         index = pack(folder, **chosen)
     except KeyboardInterrupt:
-        click.echo("Interrupted. To resume, repeat the command.", err=True)
+        echo("Interrupted. To resume, repeat the command.", err=True)
         raise
     for line in _pack_lines(index, pack_folder(open_run(folder), PackOptions(**chosen))):
-        click.echo(line)
+        echo(line)
 
 
 def _pack_lines(index: PackIndex, path: Path) -> list[str]:
@@ -373,4 +374,4 @@ def card_command(
     made = card(folder, title=title, creator=creator, url=url, version=version, overwrite=overwrite)
     for path in (made.readme, made.croissant, made.sheet):
         if path is not None:
-            click.echo(path)
+            echo(path)

@@ -9,6 +9,7 @@ import click
 
 from eechips.cli.command import VerbCommand
 from eechips.cli.parameters import HELP, LocalPath, debug_option
+from eechips.cli.terminal import echo
 from eechips.engine.progress import Progress
 from eechips.errors import StorageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -44,7 +45,7 @@ def verify_command(ctx: click.Context, folder: Path, reopen: bool) -> None:
     run, recovered = _open(folder, recovers=reopen)
     if recovered is not None:
         for line in _describe_recovery(run, recovered):
-            click.echo(line, err=True)
+            echo(line, err=True)
     files = run.file_count
     with Progress(files, 0, None, unit="files") as progress:
 
@@ -54,21 +55,21 @@ def verify_command(ctx: click.Context, folder: Path, reopen: bool) -> None:
 
         problems = _find_problems(run, tell)
     for problem in problems:
-        click.echo(f"{problem.file}: {problem.reason}")
+        echo(f"{problem.file}: {problem.reason}")
     wrong = sum(problem.id != MANIFEST for problem in problems)
     if wrong:
-        click.echo(f"{wrong:,} of {format_count(files, 'file')} missing, changed or damaged", err=True)
+        echo(f"{wrong:,} of {format_count(files, 'file')} missing, changed or damaged", err=True)
     else:
-        click.echo(f"{format_count(files, 'file')}: all present and intact")
+        echo(f"{format_count(files, 'file')}: all present and intact")
     if reopen:
         for line in _describe_repair(run, repair(run, problems)):
-            click.echo(line, err=True)
+            echo(line, err=True)
     elif problems:
         what, then = ("fetch them again", f", then eechips retry {folder}") if wrong else ("write it anew", "")
-        click.echo(f"To {what}: eechips verify {folder} --reopen{then}", err=True)
+        echo(f"To {what}: eechips verify {folder} --reopen{then}", err=True)
     left = sum(count for state, count in run.counts.items() if State(state).is_open)
     if left and not wrong:
-        click.echo(f"{format_count(left, 'unit')} not fetched yet: eechips retry {folder}", err=True)
+        echo(f"{format_count(left, 'unit')} not fetched yet: eechips retry {folder}", err=True)
     if problems or recovered is not None:
         ctx.exit(1)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import os
 import sys
 import time
 from collections.abc import Callable
 from typing import IO, Any
+
+from eechips.text import escape_html, one_line
 
 _LINE_SECONDS = 10.0
 _BAR_SECONDS = 0.25  # in a notebook every change is a message to the browser
@@ -122,7 +123,7 @@ class Progress:
         Args:
             text: such as an estimate of the whole; empty for none.
         """
-        self._note = f", {text}" if text else ""
+        self._note = f", {one_line(text)}" if text else ""
 
     @property
     def _pause(self) -> float:
@@ -132,6 +133,7 @@ class Progress:
         """Write a line above the bar, unless ``quiet``."""
         if self._quiet:
             return
+        text = one_line(text)
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
         else:
@@ -241,7 +243,7 @@ class _CellBar:
             text: a line.
         """
         bar = f'<progress value="{done}" max="{max(total, 1)}" style="width: 16em; vertical-align: middle"></progress>'
-        shown = {"text/plain": text, "text/html": f"{bar} <code>{html.escape(text)}</code>"}
+        shown = {"text/plain": text, "text/html": f"{bar} <code>{escape_html(text)}</code>"}
         if shown == self._shown:
             return
         self._shown = shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 from collections import Counter
@@ -27,6 +26,7 @@ from eechips.received_files import is_local_path
 from eechips.recipe.asset_version import AssetVersion
 from eechips.storage import LocalStore, Store, make_folder, safe_component, write_file
 from eechips.temporary_names import new_writer
+from eechips.text import format_spreadsheet
 
 REBUILD_NAME, REPLACED_NAME = "rebuild.csv", "rebuild-assets.csv"
 INPUTS_FOLDER = ".eechips-inputs"
@@ -461,11 +461,7 @@ def _number(value: float | None) -> str:
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_file(path, buffer.getvalue().encode())
+    write_file(path, format_spreadsheet([columns, *rows]).encode())
 
 
 def check_identity(header: LockHeader, identity: str, here: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -18,6 +16,7 @@ from eechips.received_files import open_parquet
 from eechips.removal import LockedFolder, NamedPath, remove, replace
 from eechips.storage import write_file
 from eechips.temporary_names import new_writer, temporary_name
+from eechips.text import format_spreadsheet
 
 PARQUET_NAME = "manifest.parquet"
 LAYERS_NAME = "layers.parquet"
@@ -141,7 +140,8 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
     """Write failures.csv if there are failures; remove an old one if there are none.
 
     Columns: position, id, state, error_class, error, traceback, attempts, and the texts and numbers of the units and
-    their properties. Geometries are in manifest.parquet.
+    their properties. Geometries are in manifest.parquet. No cell is a formula; see
+    :func:`eechips.text.format_spreadsheet`.
 
     Raises:
         StorageError: if it cannot be written.
@@ -151,14 +151,12 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
     if not rows:
         remove(path, LockedFolder(folder))
         return None
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     own = ValueColumns((row[2] for row in rows), _FAILURE_COLUMNS)
-    writer.writerow((*_FAILURE_COLUMNS, *own.names.values()))
+    table: list[Sequence[Any]] = [(*_FAILURE_COLUMNS, *own.names.values())]
     for row in rows:
         values = unit_values(json.loads(row[2]))
-        writer.writerow((*row[:2], *row[3:], *(values.get(name) for name in own.names)))
-    write_file(path, buffer.getvalue().encode())
+        table.append((*row[:2], *row[3:], *(values.get(name) for name in own.names)))
+    write_file(path, format_spreadsheet(table).encode())
     return path
 
 

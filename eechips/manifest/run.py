@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import html
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,7 @@ from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, S
 from eechips.parallel_map import parallel_map
 from eechips.storage import LocalStore, ObjectStore, Store, local_path
 from eechips.temporary_files import temporary_folder
-from eechips.text import format_bytes
+from eechips.text import escape_html, format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,7 +145,7 @@ class Run:
         from eechips.manifest.run_preview import CHIP_COUNT, render_preview
 
         if not self.counts:
-            return f"<div>{html.escape(repr(self))}</div>"
+            return f"<div>{escape_html(repr(self))}</div>"
         with self._local_files(CHIP_COUNT) as files:
             return render_preview(self._summary(), files, display_styles(self.info))
 
@@ -339,13 +338,13 @@ class Run:
         """Return the status of the run as HTML."""
         status = self.status(intervals=1)
         counts = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in status.counts.items())
-        text = f"<b>{html.escape(self.info.get('recipe') or 'run')}</b>: {counts or 'not planned yet'}"
-        text += f"; {format_bytes(status.bytes)} in <code>{html.escape(self.address or str(self.path))}</code>"
+        text = f"<b>{escape_html(self.info.get('recipe') or 'run')}</b>: {counts or 'not planned yet'}"
+        text += f"; {format_bytes(status.bytes)} in <code>{escape_html(self.address or str(self.path))}</code>"
         if self.interrupted:
             text += "; interrupted: run the cell again to resume"
         elif status.failures:
             text += "; what failed: <code>.failures</code>"
-        notes = [html.escape(note) for note in self.info.get("notes") or ()]
+        notes = [escape_html(note) for note in self.info.get("notes") or ()]
         return "<br>".join([text, *notes])
 
     def _ledger(self) -> Ledger:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Sequence
 from pathlib import Path
 
 from eechips.formats import chip_suffixes
 from eechips.manifest.display_styles import DisplayStyle
 from eechips.received_files import read_frame
+from eechips.text import escape_html, replace_control_characters
 
 CHIP_COUNT = 12
 """Chips of a preview: the first, the last, and some between them."""
@@ -39,9 +39,9 @@ def render_preview(summary: str, files: Sequence[Path], styles: Sequence[Display
             image = base64.b64encode(contact_sheet(pictures, styles)).decode()
             parts.append(f'<img alt="some of the results" src="data:image/png;base64,{image}">')
         except (OSError, ValueError) as error:  # the file has changed: the rest can still be shown
-            parts.append(f"<div>No picture: {html.escape(str(error))}</div>")
+            parts.append(f"<div>No picture: {escape_html(str(error))}</div>")
     if tables:
-        parts += [f"<div><code>{html.escape(tables[0].name)}</code></div>", _head(tables[0])]
+        parts += [f"<div><code>{escape_html(tables[0].name)}</code></div>", _head(tables[0])]
     return "\n".join(parts)
 
 
@@ -71,7 +71,7 @@ def contact_sheet(paths: Sequence[Path], styles: Sequence[DisplayStyle] = ()) ->
 def _head(path: Path) -> str:
     frame = read_frame(path, _suffix(path), rows=_ROWS)
     shown: str = frame.to_html(border=0, max_cols=12, index=False)
-    return shown
+    return replace_control_characters(shown)
 
 
 def _suffix(path: Path) -> str:

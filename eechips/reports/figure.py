@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from eechips.reports.limits import MOST_PANELS
 from eechips.reports.output_path import output_path
 from eechips.reports.region_series import Curves, read_curves
 from eechips.storage import write_file
+from eechips.text import one_line
+from eechips.warning_filters import ignore_warning
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +32,7 @@ _WIDTH, _LEAST_WIDTH = 12.6, 2.8  # of a figure and of a panel, in inches
 _DOTS_PER_INCH = 150
 _GAP = 3.0  # times the median step between dates: lines are interrupted in longer gaps
 _LONE = 4.0  # size of the dot of a value without neighbours, in points
+_MOST_TITLE, _MOST_NOTE = 120, 400  # characters
 _INK, _FAINT = "#333333", "#8a8a8a"
 _COLOURS = ("#1b6ca8", "#d1495b", "#3a8f5c", "#e0a030", "#7b5ea7", "#5f6b76", "#2aa9a1", "#a8572b")
 
@@ -83,7 +87,8 @@ def plot_regions(
     path = None if out is None else output_path(run, out, PLOT_NAME)
     bands = [bands] if isinstance(bands, str) else list(bands)
     curves = read_curves(run, regions, bands, most=MOST_PANELS)
-    figure = _draw(figure_class, curves, run.info)
+    with _plain_texts():
+        figure = _draw(figure_class, curves, run.info)
     if path is not None:
         save(figure, path)
     return figure, curves.total - len(curves.curves)
@@ -123,6 +128,16 @@ def _matplotlib() -> type[Figure]:
     return NotebookFigure
 
 
+@contextlib.contextmanager
+def _plain_texts() -> Iterator[None]:
+    """Draw names as they are: a dollar sign starts no formula. Letters that the font lacks are drawn as a box."""
+    import matplotlib
+
+    ignore_warning(UserWarning, r"Glyph \d+")
+    with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}):
+        yield
+
+
 def _draw(figure_class: type[Figure], curves: Curves, info: dict[str, Any]) -> Figure:
     count = len(curves.curves)
     across = 1 if count == 1 else 2 if count in (2, 4) else next(few for most, few in _ACROSS if count <= most)
@@ -136,11 +151,13 @@ def _draw(figure_class: type[Figure], curves: Curves, info: dict[str, Any]) -> F
     for panel, curve in zip(panels, curves.curves, strict=False):
         _style(panel)
         for column in curve.values.columns:
-            _line(panel, curve.values[column], colours[str(column)], str(column))
+            _line(panel, curve.values[column], colours[str(column)], one_line(str(column), _MOST_TITLE))
         if not curve.values.notna().to_numpy().any():
             panel.text(0.5, 0.5, "no data", transform=panel.transAxes, ha="center", va="center", color=_FAINT)
         if count > 1:
-            panel.set_title(f"{curves.id_column} {curve.region}", fontsize=8.5, color=_INK, loc="left", pad=3)
+            panel.set_title(
+                one_line(f"{curves.id_column} {curve.region}", _MOST_TITLE), fontsize=8.5, color=_INK, loc="left", pad=3
+            )
     _finish(figure, panels, curves, columns, info)
     return figure
 
@@ -193,8 +210,8 @@ def _finish(figure: Figure, panels: Any, curves: Curves, columns: Sequence[str],
     for index, panel in enumerate(panels[: len(curves.curves)]):
         if index + across >= len(curves.curves):  # no panel below: show the dates here
             panel.tick_params(labelbottom=True)
-    figure.suptitle(_title(curves, info), fontsize=10.5, color=_INK, x=0.01, ha="left")
-    figure.supylabel(_quantity(columns, info), fontsize=8.5, color=_INK)
+    figure.suptitle(one_line(_title(curves, info), _MOST_TITLE), fontsize=10.5, color=_INK, x=0.01, ha="left")
+    figure.supylabel(one_line(_quantity(columns, info), _MOST_TITLE), fontsize=8.5, color=_INK)
     if len(columns) > 1:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=min(len(columns), 4), fontsize=8, frameon=False)
@@ -202,7 +219,7 @@ def _finish(figure: Figure, panels: Any, curves: Curves, columns: Sequence[str],
     if curves.total > len(curves.curves) and len(curves.curves) > 1:
         notes.append(f"{len(curves.curves)} of {curves.total:,} regions.")
     if notes:
-        figure.supxlabel(" ".join(notes), fontsize=7, color=_FAINT, x=0.99, ha="right")
+        figure.supxlabel(one_line(" ".join(notes), _MOST_NOTE), fontsize=7, color=_FAINT, x=0.99, ha="right")
 
 
 def _title(curves: Curves, info: dict[str, Any]) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import re
 from typing import Any
 
+from eechips.text import escape_html
+
 _VOID = frozenset({"br", "img", "input", "link", "meta"})
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
-# Characters that HTML does not allow, and that browsers replace.
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 class Markup(str):
@@ -19,10 +18,10 @@ class Markup(str):
 
 
 def escape(value: Any) -> Markup:
-    """Escape a value for a page; markup stays unchanged."""
+    """Escape a value for a page, without unsafe characters; markup stays unchanged."""
     if isinstance(value, Markup):
         return value
-    return Markup(html.escape(_FORBIDDEN.sub("\ufffd", str(value)), quote=True))
+    return Markup(escape_html(str(value)))
 
 
 def element(name: str, /, *children: Any, **attributes: Any) -> Markup:

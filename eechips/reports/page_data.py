@@ -16,11 +16,12 @@ from eechips.reports.basemap import load_basemap, names_of
 from eechips.reports.region_rings import Ring
 from eechips.reports.thumbnails import Thumbnail, Thumbnails
 from eechips.reports.unit_columns import UnitColumn, UnitColumns
+from eechips.text import replace_control_characters
 
 _MICRO = 1e6  # coordinates are integers in millionths of a degree: 0.1 m
 _PRECISION = 1e-3  # precision of corners as a share of a typical outline's size
 _TYPES = {"u1": "Uint8", "u2": "Uint16", "u4": "Uint32", "i2": "Int16", "i4": "Int32", "f4": "Float32"}
-_ID = "\0"
+_UNIT_ID = "\0"
 _PLACE = "state or country"
 
 
@@ -64,7 +65,7 @@ def _picture(picture: Thumbnail, identifier: str) -> dict[str, Any]:
         "means": [None if np.isnan(mean) else round(mean, 4) for mean in picture.means],
     }
     if picture.layer:
-        found["file"] = picture.file.replace(identifier, _ID) if identifier else picture.file
+        found["file"] = picture.file.replace(identifier, _UNIT_ID) if identifier else picture.file
     if picture.frame is not None:
         found["frame"] = asdict(picture.frame)
     return found
@@ -79,9 +80,20 @@ def with_place(units: UnitColumns) -> list[UnitColumn]:
 
 
 def as_script(value: Any) -> str:
-    """Return JSON that is safe in a script element: it contains no end of the element and no start of a comment."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    """Return JSON that is safe in a script element: it contains no end of the element and no start of a comment.
+
+    Unsafe characters of texts are replaced; see :func:`eechips.text.replace_control_characters`.
+    """
+    text = json.dumps(_cleaned(value), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return _UNIT_ID.join(map(replace_control_characters, value.split(_UNIT_ID)))
+    if isinstance(value, Mapping):
+        return {_cleaned(name): _cleaned(each) for name, each in value.items()}
+    return [_cleaned(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _map(units: UnitColumns, centres: npt.NDArray[np.float64], roi: Sequence[Ring]) -> dict[str, Any]:
@@ -146,7 +158,7 @@ def _shapes(shapes: npt.NDArray[np.object_], centres: npt.NDArray[np.float64]) -
 def _files(units: UnitColumns) -> dict[str, Any]:
     """Encode paths; the unit's id is replaced by a character that no path has, so that most paths are equal."""
     patterns = [
-        None if file is None else file.replace(identifier, _ID) if identifier else file
+        None if file is None else file.replace(identifier, _UNIT_ID) if identifier else file
         for file, identifier in zip(units.files, units.ids, strict=True)
     ]
     return _coded(patterns)

@@ -8,7 +8,6 @@ where its file is, with its sha256, so that the files need not be listed one by 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.received_files import read_frame
 from eechips.storage import resolve_inside
+from eechips.text import format_json
 from eechips.training import quality_table, split_table
 from eechips.training.dataset_statistics import STATS_NAME
 from eechips.training.summary import Summary
@@ -153,7 +153,7 @@ def croissant(run: Run, summary: Summary, publication: Publication, description:
 
 def to_bytes(description: Mapping[str, Any]) -> bytes:
     """Return the JSON file of a description."""
-    return (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode()
+    return (format_json(description, 2) + "\n").encode()
 
 
 def _distribution(run: Run, summary: Summary) -> list[dict[str, Any]]:

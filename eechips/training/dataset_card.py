@@ -21,7 +21,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
 from eechips.storage import LocalStore, write_file
 from eechips.temporary_files import temporary_folder
-from eechips.text import format_bytes
+from eechips.text import format_bytes, one_line
 from eechips.training import split_table
 from eechips.training.croissant import CROISSANT_NAME, Publication, croissant, to_bytes
 from eechips.training.dataset_statistics import STATS_NAME
@@ -196,7 +196,10 @@ def _origin(summary: Summary) -> str:
         return "from the synthetic demo planet, not from the Earth"
     if str(summary.info.get("source") or "").startswith("local:"):
         return "by a local Earth Engine from local files"
-    host = urlsplit(str(summary.info.get("endpoint") or "")).hostname or ""
+    try:
+        host = urlsplit(str(summary.info.get("endpoint") or "")).hostname or ""
+    except ValueError:
+        return "by a service whose address is malformed"
     if host in _LOOPBACK:
         return "by a local Earth Engine, which may have served the synthetic demo planet"
     return "by Google Earth Engine" if host.endswith(".googleapis.com") else f"by the service at {_text(host)}"
@@ -509,23 +512,23 @@ def _plain(markdown: str) -> str:
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(one_line, line))} |" for line in lines)
 
 
 def _text(value: Any) -> str:
     """Return a value as text with the syntax of Markdown escaped: names come from others."""
-    flat = " ".join(str(value).split())
-    escaped = html.escape(flat, quote=False)
+    escaped = html.escape(" ".join(one_line(str(value)).split()), quote=False)
     return "".join(f"\\{c}" if c in "\\`*_[]|#~" else c for c in escaped)
 
 
 def _code(value: Any) -> str:
-    return f"`{' '.join(str(value).split()).replace('`', '').replace('|', '/')}`"
+    return f"`{' '.join(one_line(str(value)).split()).replace('`', '').replace('|', '/')}`"
 
 
 def _block(language: str, lines: Sequence[str]) -> str:
     """Return a block of code, between fences that are longer than any in it."""
     fence = "```"
+    lines = [one_line(line, longest=max(1, len(line))) for line in lines]
     while any(fence in line for line in lines):
         fence += "`"
     return "\n".join([fence + language, *lines, fence])

@@ -38,6 +38,7 @@ from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerH
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ClusterLostError, ConfigurationError
+from eechips.library_log import LineFormatter
 from eechips.manifest.unit_record import WorkUnit
 from eechips.redaction import collect_secrets
 from eechips.text import format_duration
@@ -493,7 +494,7 @@ def _is_private(address: str) -> bool:
 def _log_file(path: Path) -> logging.Handler:
     """Return a handler that writes to a file, which is created with the first message."""
     handler = logging.FileHandler(path, delay=True, encoding="utf-8")
-    handler.setFormatter(logging.Formatter(_LOG_FORMAT))
+    handler.setFormatter(LineFormatter(_LOG_FORMAT))
     return handler
 
 
@@ -528,7 +529,9 @@ def _logging_config(log: Path) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"plain": {"format": _LOG_FORMAT}},
+        "formatters": {
+            "plain": {"class": f"{LineFormatter.__module__}.{LineFormatter.__name__}", "format": _LOG_FORMAT}
+        },
         "handlers": {"file": {**handler, "encoding": "utf-8"}},
         "loggers": {name: {"level": "ERROR", "handlers": ["file"], "propagate": False} for name in library_log.DASK},
     }

@@ -1,0 +1,115 @@
+"""Print to the terminal: the only module that does.
+
+Names, messages and commands may come from services, from runs and from files that others made. What is printed here is
+one safe line each, so that no text moves the cursor, sets the window's title, turns the direction of writing or adds a
+line that looks like one of eechips.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any
+
+import click
+
+from eechips.text import format_json, format_spreadsheet, one_line
+
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
+MARGIN = "  | "
+"""What texts of somebody else, such as commands and tracebacks, have in front of each line."""
+
+
+def echo(line: object = "", *, err: bool = False) -> None:
+    """Print a line; line breaks in it become spaces.
+
+    Args:
+        line: text of the line.
+        err: print to standard error.
+    """
+    _write(one_line(str(line)), err=err)
+
+
+def echo_lines(lines: Iterable[str], *, err: bool = False) -> None:
+    """Print several lines."""
+    for line in lines:
+        echo(line, err=err)
+
+
+def echo_coloured(line: str) -> None:
+    """Print a line with colours, on a terminal.
+
+    Args:
+        line: text of the line; its texts of others have passed :func:`eechips.text.one_line` before.
+    """
+    parts, codes = _COLOUR.split(line), _COLOUR.findall(line)
+    _write("".join(one_line(part) + code for part, code in zip(parts, [*codes, ""], strict=True)), err=False)
+
+
+def echo_json(value: Any, *, indent: int | None = None) -> None:
+    """Print JSON: unsafe characters of its texts are escaped, so that programs read the same values."""
+    _write(format_json(value, indent), err=False)
+
+
+def echo_spreadsheet(rows: Iterable[Sequence[Any]]) -> None:
+    """Print rows as CSV without formulas; see :func:`eechips.text.format_spreadsheet`."""
+    click.echo(format_spreadsheet(rows), nl=False)
+
+
+def echo_quoted(text: str, *, err: bool = False) -> None:
+    """Print a text of somebody else whole, wrapped, with a mark before each line: no part looks like a line of ours.
+
+    Args:
+        text: the text, of any length.
+        err: print to standard error.
+    """
+    line = one_line(text, longest=max(1, len(text)))
+    room = max(20, shutil.get_terminal_size().columns - len(MARGIN) - 1)
+    room = room if line.isascii() else room // 2  # some letters are two columns wide
+    for start in range(0, max(1, len(line)), room):
+        echo(MARGIN + line[start : start + room], err=err)
+
+
+def replace_lines(lines: Sequence[str], shown: int) -> None:
+    """Print lines, on a terminal in place of the last ones.
+
+    Args:
+        lines: the new lines.
+        shown: number of the last lines on the terminal that they replace.
+    """
+    if shown and sys.stdout.isatty():
+        click.echo(f"\x1b[{shown}F\x1b[J", nl=False)
+    echo_lines(lines)
+
+
+def replace_line(line: str) -> None:
+    """Print a line to standard error, on a terminal in place of the present one; the cursor stays at its end."""
+    click.echo(f"\r\x1b[K{one_line(line)}", nl=False, err=True)
+
+
+def ask(question: str, *, default: bool = False) -> bool:
+    """Ask a question on standard error; Ctrl-C is passed on as :class:`click.Abort`.
+
+    Args:
+        question: text of the question.
+        default: the answer to the Enter key.
+    """
+    return click.confirm(one_line(question), default=default, err=True)
+
+
+def show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of an error, in place of :data:`sys.excepthook`."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    echo_lines(text.rstrip("\n").split("\n"), err=True)
+
+
+def _write(text: str, *, err: bool) -> None:
+    try:
+        click.echo(text, err=err)
+    except UnicodeEncodeError:  # a terminal without these letters
+        encoding = (sys.stderr if err else sys.stdout).encoding or "ascii"
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)

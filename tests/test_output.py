@@ -1,0 +1,106 @@
+"""Only few modules print, log or write HTML and CSV; each of them cleans its texts."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import eechips
+
+PACKAGE = Path(eechips.__file__).parent
+
+OUTPUT = {
+    "cli/terminal.py": "prints all that the command line prints",
+    "cli/finish.py": "logging.StreamHandler with a LineFormatter",
+    "cli/parameters.py": "gives standard output to commands that write JSON lines for programs",
+    "engine/progress.py": "shows the progress, in lines of its own",
+    "engine/executors/threads.py": "a traceback of eechips' own thread",
+    "engine/executors/dask.py": "logging.FileHandler with a LineFormatter",
+    "engine/worker_process.py": "a traceback of eechips' own thread",
+    "scripts/execution.py": "the log of a script, as it sets it up",
+    "emulator/evaluation.py": "a traceback in the log of the server",
+    "emulator/exports/task_queue.py": "a traceback in the log of the server",
+    "emulator/server.py": "the address of the server, as JSON",
+    "emulator/assets/__main__.py": "the error of a child process, as JSON",
+    "emulator/function_coverage.py": "a page of the documentation",
+    "emulator/demo/dataset_list.py": "a page of the documentation",
+    "text.py": "makes HTML and spreadsheets",
+    "training/dataset_card.py": "escapes HTML in Markdown",
+    "formats/csv.py": "tables for programs",
+}
+"""Modules that write texts for people, and why."""
+
+STARTERS = ("cli/starters/", "cli/examples/")
+FUNCTIONS = {
+    "print",
+    "html.escape",
+    "csv.writer",
+    "csv.DictWriter",
+    "logging.StreamHandler",
+    "logging.FileHandler",
+    "logging.basicConfig",
+    "traceback.print_exc",
+    "traceback.print_exception",
+    *(f"click.{name}" for name in ("echo", "secho", "confirm", "prompt", "echo_via_pager", "progressbar", "pause")),
+}
+STREAMS = ("sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__")
+WORDS = re.compile(
+    r"\bprint\(|\bclick\b|html\.escape|csv\.|logging\.\w*(?:Handler|Config)|print_exc|sys\.\w*std(?:out|err)"
+    r"|from (?:csv|html|logging|traceback) import"
+)
+"""One of them is in each module that writes: others need not be parsed."""
+HARMLESS = ("flush", "isatty", "encoding", "fileno")
+
+
+def dotted(node: ast.AST) -> str:
+    """Return a name with its dots; empty for other expressions."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def outputs(tree: ast.AST) -> list[str]:
+    """Calls that print, log to a stream, escape HTML or write CSV, and uses of the standard streams."""
+    nodes = list(ast.walk(tree))
+    asked = {id(n.value) for n in nodes if isinstance(n, ast.Attribute) and n.attr in HARMLESS}
+    found = []
+    for node in nodes:
+        if isinstance(node, ast.Call) and dotted(node.func) in FUNCTIONS:
+            found.append(dotted(node.func))
+        elif isinstance(node, ast.Attribute) and dotted(node) in STREAMS and id(node) not in asked:
+            found.append(dotted(node))
+        elif isinstance(node, ast.ImportFrom) and node.module in ("click", "html", "csv", "traceback", "logging"):
+            found += [f"{node.module}.{n.name}" for n in node.names if f"{node.module}.{n.name}" in FUNCTIONS]
+    return found
+
+
+def test_only_listed_modules_write_texts_for_people() -> None:
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).as_posix()
+        source = path.read_text(encoding="utf-8")
+        if not name.startswith(STARTERS) and WORDS.search(source) and (calls := outputs(ast.parse(source))):
+            found[name] = calls
+    assert {name: calls for name, calls in found.items() if name not in OUTPUT} == {}
+    assert set(OUTPUT) <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_found"),
+    [
+        ("print('a')", True),
+        ("click.echo(text, err=True)", True),
+        ("from click import echo", True),
+        ("sys.stderr.write(text)", True),
+        ("print_to(sys.stdout)", True),
+        ("sys.stdout.isatty()", False),
+        ("echo(text)", False),
+        ("csv.reader(file)", False),
+        ("csv.writer(file)", True),
+    ],
+)
+def test_outputs_are_found(code: str, is_found: bool) -> None:
+    assert bool(outputs(ast.parse(code))) == is_found

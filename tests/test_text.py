@@ -1,0 +1,73 @@
+"""Texts from outside reach no terminal, page or spreadsheet as they are."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eechips.text import escape_html, format_json, format_spreadsheet, one_line
+from tests.support.hostile_texts import HOSTILE_TEXTS, UNSAFE
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS)
+def test_hostile_text_is_one_safe_line(text: str) -> None:
+    line = one_line(text)
+    assert not UNSAFE.search(line)
+    assert len(line.splitlines()) == 1
+    assert len(line) < 10_050
+    assert not UNSAFE.search(escape_html(text))
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS)
+def test_json_keeps_the_value_and_shows_it_safely(text: str) -> None:
+    shown = format_json({"text": text}, 1)
+    assert json.loads(shown) == {"text": text}
+    assert not UNSAFE.search(shown)
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS)
+def test_no_cell_is_a_formula(text: str) -> None:
+    table = format_spreadsheet([("name", "value"), (text, -1.5)])
+    ((cell, number),) = list(csv.reader(io.StringIO(table, newline="")))[1:]
+    assert not cell.startswith(FORMULA)
+    assert number == "-1.5"
+
+
+@pytest.mark.parametrize("number", ["-1", "+2.5", "-1e-3", ".5", "1."])
+def test_numbers_in_texts_stay_numbers(number: str) -> None:
+    assert format_spreadsheet([(number, -7, None)]) == f"{number},-7,\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["Zürich", "東京", "می\u200cخواهم", "क्\u200dष", "👩\u200d💻", "❤️", "e\u0301\u0323", "a — b"]
+)
+def test_names_of_all_languages_stay(name: str) -> None:
+    assert one_line(name) == name
+    assert escape_html(name) == name
+
+
+@given(st.text())
+def test_any_text_is_one_line_that_can_be_encoded(text: str) -> None:
+    line = one_line(text)
+    line.encode()
+    assert not UNSAFE.search(line)
+    assert one_line(line) == line
+
+
+def test_the_rest_of_a_long_line_is_counted() -> None:
+    assert one_line("x" * 50, longest=10) == "xxxxxxxxxx… (40 more characters)"
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("letter", [" ", "\n", "\t", "\u0301", "\u200d", "\x1b", " \n"])
+def test_long_texts_take_linear_time(letter: str) -> None:
+    text = letter * 1_000_000
+    assert len(one_line(text)) < 20_000
+    assert len(escape_html(text)) <= 2_000_000
