@@ -89,7 +89,7 @@ def recipe_of(context: click.Context, words: Sequence[str]) -> tuple[Recipe, Run
     Raises:
         UsageError: if it is no command that fetches.
     """
-    root, taken = context.find_root(), []
+    root = context.find_root()
     assert isinstance(root.command, click.Group)
     verb = root.command.get_command(root, words[0])
     if verb is None:
@@ -99,16 +99,30 @@ def recipe_of(context: click.Context, words: Sequence[str]) -> tuple[Recipe, Run
     inner = verb.make_context(words[0], list(words[1:]), parent=root)
     if inner.params.get("check"):
         raise UsageError(f"eechips {words[0]} --check tries a few units on this machine only: leave --check out")
+    return receive(inner)
+
+
+def receive(inner: click.Context) -> tuple[Recipe, RunConfig]:
+    """Return the recipe and the config that a command would run.
+
+    Args:
+        inner: context of the command that fetches.
+
+    Raises:
+        UsageError: if it would run several recipes, as a run file does.
+    """
+    taken: list[tuple[Recipe, RunConfig]] = []
     before = dict(inner.meta)
     inner.meta[RECEIVER] = lambda recipe, config: taken.append((recipe, config))
     try:
         with inner:
-            verb.invoke(inner)
+            inner.command.invoke(inner)
     finally:
         inner.meta.clear()
         inner.meta.update(before)
-    (found,) = taken
-    return found
+    if len(taken) != 1:
+        raise UsageError(f"`{inner.command_path}` runs {len(taken)} recipes: name the run of one of them")
+    return taken[0]
 
 
 class _OptionFormatter(LineFormatter):

@@ -72,10 +72,10 @@ def retry_command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], 
     if not classes and not ids and not has_open:
         echo("No failed units: nothing to retry.")
         return
-    info, is_own_run = run.info, _is_own_run(run)  # before the working folder changes
-    with _as_typed(words, run) as again:
-        if not (is_own_run and str(Path.cwd()) == info.get("directory")):
-            _ask(run, words, trust=trust)
+    info, is_here = run.info, is_own_run(run)  # before the working folder changes
+    with as_recorded(words, run) as again:
+        if not (is_here and str(Path.cwd()) == info.get("directory")):
+            ask_permission(run, words, trust=trust)
             again.params["send_credentials"] = False
         _resume(again, words, reopen_failures(place, classes, ids))
 
@@ -112,7 +112,7 @@ def retry(run: str | Path | Run, *, classes: Sequence[str] = (), units: Sequence
     return open_run(folder)
 
 
-def _is_own_run(run: Run) -> bool:
+def is_own_run(run: Run) -> bool:
     """Say whether this user made a run, and its ledger is that of the same recipe: it is compared with the recipe."""
     info = run.info
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
@@ -129,7 +129,7 @@ def _resume(again: click.Context, words: Sequence[str], reopening: contextlib.Ab
             again.command.invoke(again)
 
 
-def _ask(run: Run, words: Sequence[str], *, trust: bool) -> None:
+def ask_permission(run: Run, words: Sequence[str], *, trust: bool) -> None:
     """Show a command that somebody else wrote, or that would be executed in another folder, and ask for permission.
 
     Raises:
@@ -180,7 +180,7 @@ def recorded_words(run: Run) -> list[str]:
 
 
 @contextlib.contextmanager
-def _as_typed(words: Sequence[str], run: Run) -> Iterator[click.Context]:
+def as_recorded(words: Sequence[str], run: Run) -> Iterator[click.Context]:
     """Parse a command as it was typed: in the same folder, with the same endpoint and project.
 
     These two may have come from the environment; run.json records them, but no credentials. Inside the block the

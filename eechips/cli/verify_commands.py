@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
-from eechips.cli.command import VerbCommand
+from eechips.cli.command import IN_PYTHON, VerbCommand
+from eechips.cli.group import main
 from eechips.cli.parameters import HELP, LocalPath, debug_option
 from eechips.cli.terminal import echo
 from eechips.engine.progress import Progress
 from eechips.errors import StorageError
+from eechips.manifest.audit import Audit, SampleSize, record_audit
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_recovery import RecoveredLedger, recover_ledger
 from eechips.manifest.run import Problem, Run, open_run
@@ -28,20 +30,37 @@ from eechips.text import format_count
     help="Have the next eechips retry fetch again what is missing, changed or damaged; make a damaged ledger or"
     " manifest again.",
 )
+@click.option(
+    "--refetch",
+    metavar="N|N%",
+    help="Fetch a random sample of the finished units again, so many or such a share, each request over a connection of"
+    " its own, and compare pixels and values.",
+)
+@click.option("--seed", type=click.IntRange(0), help="Seed of the sample. [default: another one each time]")
+@click.option(
+    "--trust", is_flag=True, help="With --refetch: execute the command of run.json even if another user wrote it."
+)
 @debug_option
 @click.pass_context
-def verify_command(ctx: click.Context, folder: Path, reopen: bool) -> None:
+def verify_command(
+    ctx: click.Context, folder: Path, reopen: bool, refetch: str | None, seed: int | None, trust: bool
+) -> None:
     """Check that every file of a run is present, has the recorded sha256, and decodes.
 
     Prints a line for each missing, changed or damaged file, and exits with status 1 if there is one. --reopen marks
     their units, so that eechips retry fetches exactly these, and replaces the files. A ledger that is damaged or
     missing is made again, of the manifest or of what can be read of it.
 
+    Checksums show that files are those that were received. That a file has the pixels of its own request, they cannot
+    show: --refetch audits it, and says how many units may be wrong, with a confidence of 95%. The report shows audits.
+
     \b
     Examples:
       eechips verify outputs/sample-naip
       eechips verify outputs/sample-naip --reopen; eechips retry outputs/sample-naip
+      eechips verify outputs/sample-naip --refetch 1%
     """
+    size = None if refetch is None else SampleSize.parse(refetch)
     run, recovered = _open(folder, recovers=reopen)
     if recovered is not None:
         for line in _describe_recovery(run, recovered):
@@ -61,6 +80,15 @@ def verify_command(ctx: click.Context, folder: Path, reopen: bool) -> None:
         echo(f"{wrong:,} of {format_count(files, 'file')} missing, changed or damaged", err=True)
     else:
         echo(f"{format_count(files, 'file')}: all present and intact")
+    if size is not None:
+        audit, different = _audit(run, size, seed, trust=trust)
+        for problem in different:
+            echo(f"{problem.file}: {problem.reason}")
+        problems += different
+        wrong += len(different)
+        echo(f"Audit: {audit.describe()} (seed {audit.seed})")
+        if audit.failed:
+            echo(f"{format_count(audit.failed, 'unit')} of the sample could not be fetched again", err=True)
     if reopen:
         for line in _describe_repair(run, repair(run, problems)):
             echo(line, err=True)
@@ -74,19 +102,30 @@ def verify_command(ctx: click.Context, folder: Path, reopen: bool) -> None:
         ctx.exit(1)
 
 
-def verify(run: str | Path | Run, *, reopen: bool = False) -> list[Problem]:
+def verify(
+    run: str | Path | Run,
+    *,
+    reopen: bool = False,
+    refetch: int | str | None = None,
+    seed: int | None = None,
+    trust: bool = False,
+) -> list[Problem]:
     """Check that every file of a run is present, has the recorded sha256, and decodes.
 
     Args:
         run: the run, or its folder.
         reopen: have :func:`eechips.retry` fetch again what is missing, changed or damaged, and nothing else; make a
             damaged ledger or manifest again.
+        refetch: fetch a random sample of the finished units again, so many (``60``) or such a share (``"1%"``), and
+            compare pixels and values; the result is the last of ``run.audits``.
+        seed: of the sample; None for another one each time.
+        trust: with ``refetch``, execute the command of run.json even if another user wrote it.
 
     Returns:
-        Damaged and missing files with the reason, in the order of the plan; empty if all files are intact.
+        Damaged, missing and differing files with the reason, in the order of the plan; empty if all files are intact.
 
     Raises:
-        UsageError: if the folder holds no run.
+        UsageError: if the folder holds no run, or no command can fetch its units again.
         TransientError, StorageError: if the object store of the results cannot be read; or the ledger is damaged, and
             is not to be made again, or cannot be.
 
@@ -96,6 +135,9 @@ def verify(run: str | Path | Run, *, reopen: bool = False) -> list[Problem]:
     """
     found = run if isinstance(run, Run) else _open(Path(run), recovers=reopen)[0]
     problems = _find_problems(found)
+    if refetch is not None:
+        with main.make_context("eechips", [], resilient_parsing=True, obj=IN_PYTHON):
+            problems += _audit(found, SampleSize.parse(refetch), seed, trust=trust)[1]
     if reopen:
         repair(found, problems)
     return problems
@@ -119,6 +161,14 @@ def _open(folder: Path, *, recovers: bool) -> tuple[Run, RecoveredLedger | None]
 
 def _find_problems(run: Run, tell: Callable[[], object] = lambda: None) -> list[Problem]:
     return run.verify(tell) + find_manifest_problems(run)
+
+
+def _audit(run: Run, size: SampleSize, seed: int | None, *, trust: bool) -> tuple[Audit, list[Problem]]:
+    from eechips.cli.refetch import refetch
+
+    audit, problems = refetch(run, size, seed, trust=trust)
+    record_audit(run.path, audit)
+    return audit, problems
 
 
 def _describe_recovery(run: Run, recovered: RecoveredLedger) -> list[str]:

@@ -43,6 +43,7 @@ class ServiceTarget:
         credentials: google.auth credentials, or None to send none.
         shared_token: the access token that the processes of a run share; None for one of each process.
         workload_tag: sent with each computation of the client; empty for none.
+        reuses_connections: send several requests over a connection, one after the other.
     """
 
     endpoint: str
@@ -50,6 +51,7 @@ class ServiceTarget:
     credentials: Any
     shared_token: SharedToken | None = None
     workload_tag: str = ""
+    reuses_connections: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, time
         timeouts,
         credentials=target.credentials,
         shared_token=target.shared_token,
+        reuses_connections=target.reuses_connections,
     )
     with _restored_client():
         try:
@@ -155,6 +158,7 @@ def connect_worker(
         timeouts,
         credentials=target.credentials,
         shared_token=target.shared_token,
+        reuses_connections=target.reuses_connections,
         discovery=relay.discovery,
     )
     relay.transport = transport

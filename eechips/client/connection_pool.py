@@ -38,10 +38,11 @@ class ConnectionPool:
 
     Args:
         endpoint: base URL of the service.
+        is_reused: whether a connection carries several requests, one after the other.
     """
 
-    def __init__(self, endpoint: str) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoint: str, *, is_reused: bool = True) -> None:
+        self._endpoint, self._is_reused = endpoint, is_reused
         self._open_all()
 
     def exchange(self, request: HttpRequest, timeouts: Timeouts, permit: Permit) -> HttpResponse:
@@ -116,6 +117,8 @@ class ConnectionPool:
         adapter = cast(requests.adapters.HTTPAdapter, session.get_adapter(origin))
         request = session.prepare_request(requests.Request("GET", origin))
         pool = adapter.get_connection_with_tls_context(request, session.verify, session.proxies, session.cert)
+        if not self._is_reused:
+            pool.ConnectionCls.framing.is_doubtful = True  # type: ignore[attr-defined]
         return cast(urllib3.HTTPConnectionPool, pool)
 
 

@@ -61,6 +61,7 @@ class Transport:
         credentials: google.auth credentials for the endpoint, or None.
         shared_token: the access token that the processes of a run share; None for one of its own.
         discovery: responses to the client's initialisation, if they are known already.
+        reuses_connections: send several requests over a connection, one after the other.
         clock: seconds, monotonic, by which tokens expire and retries end.
     """
 
@@ -74,9 +75,11 @@ class Transport:
         credentials: Any = None,
         shared_token: SharedToken | None = None,
         discovery: Discovery | None = None,
+        reuses_connections: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
+        self._reuses_connections = reuses_connections
         self._origin = origin(endpoint)
         self._quota = quota
         self.policy = policy
@@ -388,7 +391,7 @@ class Transport:
             if self._opened is None:
                 from eechips.client.connection_pool import ConnectionPool
 
-                self._opened = ConnectionPool(self.endpoint)
+                self._opened = ConnectionPool(self.endpoint, is_reused=self._reuses_connections)
             return self._opened
 
     def _answer_locally(self, request: HttpRequest, document: str) -> bytes | None:

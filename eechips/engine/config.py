@@ -425,6 +425,12 @@ class RunConfig:
             decides="network",
         ),
     )
+    reuses_connections: bool = field(
+        default=True,
+        metadata=option(
+            "Send several requests over a connection, one after the other.", LIMITS, is_listed=False, decides="run"
+        ),
+    )
     unit_timeout: float = field(
         default=1800.0,
         metadata=option(

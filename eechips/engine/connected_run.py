@@ -251,6 +251,7 @@ class ConnectedRun:
             shares_requests=self._requests.shares_requests,
             keeps_empty=config.on_empty == "keep",
             export_to=config.export_to,
+            reuses_connections=config.reuses_connections,
         )
 
     def _start_planner(self, stack: contextlib.ExitStack, throttle: Throttle, *, is_planned: bool) -> Planner | None:

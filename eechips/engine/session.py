@@ -145,4 +145,4 @@ def find_target(config: RunConfig, endpoint: str) -> ServiceTarget:
         project = "local"
     if not project:
         raise missing_project()
-    return ServiceTarget(endpoint, project, credentials)
+    return ServiceTarget(endpoint, project, credentials, reuses_connections=config.reuses_connections)

@@ -40,6 +40,7 @@ class WorkerSpec:
         shares_requests: fetch several chips in one request where possible.
         keeps_empty: write results without a valid pixel.
         export_to: place of chips that are exported because their request takes too long; None to export none.
+        reuses_connections: send several requests over a connection, one after the other.
         appends_id: append the unit's id to names that the recipe gives to results, where names of units are not
             compared with each other.
         version: of eechips, which must be the same on all machines.
@@ -63,6 +64,7 @@ class WorkerSpec:
     shares_requests: bool = True
     keeps_empty: bool = True
     export_to: str | None = None
+    reuses_connections: bool = True
     appends_id: bool = False
     version: str = field(default_factory=lambda: version("eechips"))
 
@@ -85,4 +87,10 @@ class WorkerSpec:
         if not self.endpoint:
             return NO_SERVICE
         credentials = find_credentials(self.endpoint, self.key_file, send_anywhere=self.send_credentials)
-        return ServiceTarget(self.endpoint, self.project, credentials, workload_tag=self.workload_tag)
+        return ServiceTarget(
+            self.endpoint,
+            self.project,
+            credentials,
+            workload_tag=self.workload_tag,
+            reuses_connections=self.reuses_connections,
+        )

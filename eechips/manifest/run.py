@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import inspect, validate
+from eechips.manifest.audit import Audit, read_audits
 from eechips.manifest.database import damaged
 from eechips.manifest.export import PARQUET_NAME, file_rows
 from eechips.manifest.history import History, read_history
@@ -224,6 +225,11 @@ class Run:
                 f" change them there with your credentials: eechips trust {self.path}"
             )
         return ObjectStore(address)
+
+    @property
+    def audits(self) -> list[Audit]:
+        """Random samples of the units that were fetched again and compared, the first one first."""
+        return read_audits(self.path)
 
     @property
     def file_count(self) -> int:

@@ -97,6 +97,7 @@ def render(data: ReportData) -> str:
     """Render the page."""
     builders = (
         report_sections.failures,
+        report_sections.audits,
         report_sections.selection,
         report_sections.unit_map,
         report_sections.assembled,

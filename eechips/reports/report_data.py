@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
+from eechips.manifest.audit import Audit
 from eechips.manifest.display_styles import display_styles
 from eechips.manifest.failures import Failure, list_failures
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -49,6 +50,7 @@ class ReportData:
         roi: rings of the requested region, if it is known locally.
         is_beside: whether the page is in the folder of the results, and links to their files.
         compute: EECU-seconds of the units whose requests were profiled.
+        audits: random samples that were fetched again and compared.
     """
 
     run: Run
@@ -65,6 +67,7 @@ class ReportData:
     roi: Sequence[Ring]
     is_beside: bool
     compute: npt.NDArray[np.float64]
+    audits: Sequence[Audit]
 
 
 def read_report_data(run: Run, *, thumbnails: int, most: int, seed: int, is_beside: bool, quiet: bool) -> ReportData:
@@ -105,6 +108,7 @@ def read_report_data(run: Run, *, thumbnails: int, most: int, seed: int, is_besi
         roi=region_rings(run.info),
         is_beside=is_beside and address is None,
         compute=_compute(run),
+        audits=run.audits,
     )
 
 

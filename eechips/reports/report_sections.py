@@ -367,6 +367,19 @@ def failures(data: ReportData) -> Markup | None:
     )
 
 
+def audits(data: ReportData) -> Markup | None:
+    """Build the list of audits: random samples that were fetched again and compared."""
+    if not data.audits:
+        return None
+    shown = []
+    for audit in reversed(data.audits):
+        lost = f"; {format_count(audit.failed, 'unit')} could not be fetched again" if audit.failed else ""
+        text = f"{audit.time[:19]}: {audit.describe()}{lost}."
+        shown.append(element("li", element("span", text, class_="bad" if audit.different else "good")))
+    note = "Random samples of the finished units, fetched again over new connections; pixels and values were compared."
+    return section("audits", "Audits", element("p", note, class_="note"), element("ul", *shown))
+
+
 def licences(data: ReportData) -> Markup | None:
     """Build the licences and citations of the datasets."""
     datasets = data.info.get("datasets") or []

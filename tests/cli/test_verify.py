@@ -173,10 +173,10 @@ def test_several_files_of_a_unit_are_in_the_ledger_again(tmp_path: Path) -> None
 
 def test_of_the_ledger_of_an_interrupted_run_is_kept_what_can_be_read(shared_service: Service, tmp_path: Path) -> None:
     """Units on damaged pages are planned and fetched again; the others are not."""
-    options = {"parameters": {"count": 150}}
-    run = run_chips(tmp_path, shared_service.url, **options, max_requests=180)
+    options = {"parameters": {"count": 60}}
+    run = run_chips(tmp_path, shared_service.url, **options, max_requests=80)
     done = run.counts["done"]
-    assert 0 < done < 150
+    assert 0 < done < 60
     before = open_run(run.path).units
     with Ledger(run.path / LEDGER_NAME) as ledger:
         root = ledger._db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'units'").fetchone()[0]
@@ -188,12 +188,12 @@ def test_of_the_ledger_of_an_interrupted_run_is_kept_what_can_be_read(shared_ser
         run_chips(tmp_path, shared_service.url, **options)
     eechips.verify(run.path, reopen=True)
     left = open_run(run.path).units
-    assert 0 < len(left) < 150
+    assert 0 < len(left) < 60
     pd.testing.assert_frame_equal(left, before.loc[left.index])
     shared_service.forget()
     finished = run_chips(tmp_path, shared_service.url, **options)
-    assert finished.counts == {"done": 150}
-    assert shared_service.count("create") == 150 - (left["state"] == "done").sum()
+    assert finished.counts == {"done": 60}
+    assert shared_service.count("create") == 60 - (left["state"] == "done").sum()
     assert finished.units["id"].tolist() == before["id"].tolist()
     assert eechips.verify(finished.path) == []
 
@@ -228,5 +228,74 @@ def test_a_run_json_that_is_lost_is_written_anew_by_the_same_command(project: Pa
     path.unlink()
     run_five(project, before["endpoint"])
     after = json.loads(path.read_text())
-    same = set(before) - {"started", "finished", "signature", "directory", "workload_tag", "request_trial", "compute"}
+    other = ("started", "finished", "signature", "directory", "workload_tag", "request_trial", "compute", "folder")
+    same = set(before) - set(other)
     assert {name: after.get(name) for name in same} == {name: before[name] for name in same}
+
+
+def test_an_audit_finds_a_file_with_the_pixels_of_another_unit(project: Path, shared_service: Service) -> None:
+    """The ledger has its checksum, as if it had come so: no checksum can tell."""
+    first, second, *_ = chips(project)
+    with Ledger(project / OUT / LEDGER_NAME) as ledger:
+        rows = dict(ledger._db.execute("SELECT file, sha256 FROM units").fetchall())
+        names = [path.relative_to(project / OUT).as_posix() for path in (first, second)]
+        for name, other in (names, reversed(names)):
+            ledger._db.execute("UPDATE units SET sha256 = ? WHERE file = ?", (rows[other], name))
+    one, other = first.read_bytes(), second.read_bytes()
+    first.write_bytes(other)
+    second.write_bytes(one)
+    (project / OUT / "manifest.parquet").unlink()
+    assert verify(project, "--reopen").stdout.splitlines()[-1] == "5 files: all present and intact"
+    found = verify(project, "--refetch", "100%", "--seed", "3", "--trust")
+    assert found.exit_code == 1, found.stderr
+    assert sorted(line.split(":")[0] for line in found.stdout.splitlines()[1:3]) == names
+    assert "% of its pixels differ from those fetched again" in found.stdout
+    assert "Audit: 2 of 5 units differ of 5: all were compared (seed 3)" in found.stdout
+    (audit,) = open_run(project / OUT).audits
+    assert (audit.population, audit.compared, audit.different, audit.failed, audit.seed) == (5, 5, 2, 0, 3)
+    assert verify(project, "--refetch", "100%", "--reopen", "--trust").exit_code == 1
+    assert typed("retry", OUT, cwd=project).exit_code == 0
+    assert (first.read_bytes(), second.read_bytes()) == (one, other)
+    clean = verify(project, "--refetch", "2", "--trust")
+    assert clean.exit_code == 0
+    assert re.search(r"Audit: no difference in 2 of 5: with 95% confidence at most 60% of the units", clean.stdout)
+    assert "no difference in 2 of 5" in eechips.report(project / OUT).read_text()
+    assert shared_service.count("create") == 5 + 5 + 2 + 2
+
+
+def test_each_request_of_an_audit_has_a_connection_of_its_own(project: Path, shared_service: Service) -> None:
+    shared_service.connections.clear()
+    assert verify(project, "--refetch", "5", "--trust").exit_code == 0
+    assert len(shared_service.connections) == len(shared_service.requests)
+
+
+def test_an_audit_is_of_the_recipe_that_made_the_run(project: Path) -> None:
+    path = project / "five.py"
+    path.write_text(path.read_text().replace("buffer(50)", "buffer(60)"))
+    found = verify(project, "--refetch", "5", "--trust")
+    assert found.exit_code == 2
+    assert "has changed since the run" in found.stderr
+    assert open_run(project / OUT).audits == []
+
+
+def test_the_command_of_another_user_is_not_executed_for_an_audit(project: Path) -> None:
+    path = project / OUT / "run.json"
+    path.write_text(path.read_text().replace('"command": "eechips run', '"command": "eechips run -p count=9'))
+    found = verify(project, "--refetch", "5")
+    assert found.exit_code == 2
+    assert "was not executed" in found.stderr
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "0%", "101%", "half", "1.5"])
+def test_the_size_of_an_audit_is_a_number_or_a_share(project: Path, size: str) -> None:
+    found = verify(project, f"--refetch={size}")
+    assert found.exit_code == 2
+    assert "give a number of units, such as 60, or a share, such as 1%" in found.stderr
+
+
+def test_an_audit_says_which_units_could_not_be_fetched_again(project: Path, shared_service: Service) -> None:
+    shared_service.plan(3, "400")
+    found = verify(project, "--refetch", "5", "--trust")
+    assert found.exit_code == 0
+    assert "no difference in 4 of 5" in found.stdout
+    assert "1 unit of the sample could not be fetched again" in found.stderr
