@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
@@ -14,9 +14,11 @@ from eechips.client.transport import Transport
 from eechips.engine.compute_account import ComputeAccount
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.profile_fetcher import ProfileFetcher
+from eechips.engine.run_feature import RunFeature, StopReason
 from eechips.engine.run_log import RunLog
 from eechips.manifest.ledger import COMPUTE, Ledger
 from eechips.manifest.unit_record import WorkUnit
+from eechips.text import format_compute
 
 SECONDS_AN_HOUR = 3600.0
 FINISH_SECONDS = 30.0
@@ -297,3 +299,56 @@ class ComputeMonitor:
     def _units_under_way(self) -> int:
         """Units that were submitted, or whose profiles are not known yet."""
         return sum(self._under_way.values()) + sum(task.units for task in self._tasks)
+
+
+class ComputeBudget(RunFeature):
+    """Keep account of a run's compute, and stop it before its budget is exceeded.
+
+    Args:
+        monitor: of the run.
+    """
+
+    def __init__(self, monitor: ComputeMonitor) -> None:
+        self._monitor = monitor
+
+    def stop_reason(self) -> StopReason | None:
+        """Return that the budget is spent, or that it cannot be kept."""
+        if not self._monitor.is_spent:
+            return None
+        return StopReason(
+            "compute budget exhausted",
+            "Stopping: the service reports no compute, so that `max_eecu_hours` cannot be kept."
+            if self._monitor.is_unanswered
+            else "Stopping: the limit of EECU-hours is reached.",
+        )
+
+    def room(self) -> float:
+        """Return for how many units the budget leaves room."""
+        if not self._monitor.may_start:
+            return 0
+        most = self._monitor.most_units
+        return math.inf if most is None else most
+
+    def prepare(self, task: WorkUnit) -> WorkUnit:
+        """Return a task, marked if it is to be profiled."""
+        return self._monitor.prepare(task)
+
+    def note(self, events: Sequence[Finished | Lost]) -> None:
+        """Note the profiles of tasks."""
+        self._monitor.note(events)
+
+    def watch(self) -> None:
+        """Record the profiles that have come, and show what the whole run will use."""
+        if self._monitor.advance():
+            total = self._monitor.account.total(self.run.count - self.run.settled)
+            if total is not None:
+                self.run.progress.note(f"about {format_compute(total.seconds)} in all")
+
+    @property
+    def is_expecting(self) -> bool:
+        """Whether units wait for profiles."""
+        return self._monitor.is_waiting and not self._monitor.may_start
+
+    def finish(self) -> None:
+        """Record the last profiles."""
+        self._monitor.finish()

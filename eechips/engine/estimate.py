@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from eechips.client.profile_requests import MOST_PROFILES, fetch_profiles
-from eechips.client.usage import RequestLog
 from eechips.engine.compute_sample import ComputeRange, ComputeSample
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, Forecast, PlanningCost
+from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
 from eechips.engine.recorded_compute import RecordedCompute, load_recorded_compute, save_recorded_compute
 from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.engine.request_costs import MOST_UNITS
+from eechips.engine.run_feature import RunFeature
 from eechips.engine.session import Session, connect
 from eechips.engine.unit_costs import UnitCost, cost_of, count_pixels, describe_kind, resized, size_of, sized_result
 from eechips.engine.unit_neighbours import NeighbourCount
@@ -329,7 +330,7 @@ def _costs(results: Sequence[Any], plan: PlanSummary, config: RunConfig) -> list
     ]
 
 
-class Meter:
+class Meter(RunFeature):
     """Measure the cost of units while they are fetched.
 
     Attributes:
@@ -349,10 +350,12 @@ class Meter:
         """Number of units."""
         return len(self._ends)
 
-    def note(self, request_logs: Iterable[RequestLog]) -> None:
-        """Count a unit that is finished."""
-        self._ends.append(self._clock())
-        self.request_seconds += sum(exchange.seconds for exchange in request_logs)
+    def note(self, events: Sequence[Finished | Lost]) -> None:
+        """Count the units that are finished."""
+        for outcome in (each.outcome for event in events if isinstance(event, Finished) for each in event.each()):
+            if outcome.record or outcome.failed_request or outcome.exports:
+                self._ends.append(self._clock())
+                self.request_seconds += sum(exchange.seconds for exchange in outcome.request_logs)
 
     def pace(self) -> float | None:
         """Return units per second, without the first and the last quarter, when not all slots are in use; None if

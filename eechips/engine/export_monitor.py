@@ -16,6 +16,7 @@ from eechips.client.permits import Stopped
 from eechips.engine.config import RunConfig
 from eechips.engine.outcome import Finished, StartedExports
 from eechips.engine.outcome_records import failed
+from eechips.engine.run_feature import RunFeature
 from eechips.engine.run_log import RunLog
 from eechips.errors import EechipsError, PermanentError, TooLargeError, TransientError, UsageError
 from eechips.manifest.ledger import Ledger
@@ -271,3 +272,61 @@ class ExportMonitor:
             self._ended |= done
             self._watched -= done.keys()
             self._last_change = self._clock()
+
+
+class ExportWaits(RunFeature):
+    """Wait for batch tasks while other units are fetched.
+
+    Args:
+        monitor: of the run's tasks.
+        note_compute: receives the compute of tasks that have ended, in EECU-seconds.
+    """
+
+    def __init__(self, monitor: ExportMonitor, note_compute: Callable[[float], None]) -> None:
+        self._monitor, self._note_compute = monitor, note_compute
+
+    def divert(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
+        """Yield the units of the plan but those whose tasks an earlier run has started."""
+        return self._monitor.divert(units, self.run.hold)
+
+    def advance(self, *, is_draining: bool) -> None:
+        """Submit the units whose exported files are ready, and record those whose export failed."""
+        if is_draining:
+            return
+        ended = self._monitor.advance()
+        for unit in ended.ready:
+            self.run.release(unit)
+        if ended.eecu_seconds:
+            self._note_compute(ended.eecu_seconds)
+        if ended.failures:
+            self.run.settle(ended.failures)
+
+    def claim(self, event: Finished) -> bool:
+        """Wait for the tasks that a worker has started."""
+        if event.outcome.exports is None:
+            return False
+        self.run.hold(event.task)
+        self._monitor.add(event.task, event.outcome.exports)
+        return True
+
+    def charge(self, record: Record) -> Record:
+        """Return the record with the cost of the unit's export."""
+        return self._monitor.charge(record)
+
+    def watch(self) -> None:
+        """Report that the run waits."""
+        if (text := self._monitor.message()) is not None:
+            self.run.progress.say(text)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether tasks have not ended."""
+        return self._monitor.is_busy
+
+    def finish(self) -> None:
+        """Show how many units wait for batch tasks at the end of the run, if there are any."""
+        if self._monitor.is_busy:
+            self.run.progress.say(
+                f"Batch tasks of Earth Engine continue, for {format_count(self._monitor.count, 'unit')}. The same"
+                " command fetches their files."
+            )

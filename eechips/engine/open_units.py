@@ -8,20 +8,24 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from eechips.engine.compute_monitor import ComputeMonitor
+from eechips.engine.compute_monitor import ComputeBudget, ComputeMonitor
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter, forecast_rest
 from eechips.engine.executors.executor import Executor
-from eechips.engine.export_monitor import ExportMonitor
-from eechips.engine.plan import Planner, name_template
+from eechips.engine.export_monitor import ExportMonitor, ExportWaits
+from eechips.engine.plan import GradualPlanning, Planner, name_template
 from eechips.engine.progress import Progress, how_to_resume
-from eechips.engine.replacement import Replacements, is_refilling
+from eechips.engine.quota_sharing import QuotaNotices
+from eechips.engine.replacement import EmptyUnitReplacement, Replacements, is_refilling
 from eechips.engine.run_context import SchedulerContext
+from eechips.engine.run_feature import RunFeature, RunFeatures
 from eechips.engine.run_log import RunLog
+from eechips.engine.run_monitor import RequestLogs, RunMonitor
 from eechips.engine.run_setup import RunSetup
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.session import Session
-from eechips.engine.slow_units import SlowUnits, advice_for
+from eechips.engine.slow_units import SlowUnitReports, SlowUnits, advice_for
+from eechips.engine.unit_joiner import RequestSharing
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, request_window_of, traits_of
 
@@ -127,17 +131,9 @@ class OpenUnits:
                 progress=progress,
                 log=self._parts.log,
                 interrupt=self._parts.setup.interrupt,
+                features=RunFeatures(tuple(self._features(planner, meter))),
                 check=self._parts.session.check,
                 deadline=self._parts.deadline,
-                replacements=replacements,
-                planner=planner,
-                meter=meter,
-                verbose=config.verbose,
-                sharing=self._parts.session.sharing,
-                joins=self._joins,
-                compute=self._parts.compute,
-                exports=self._parts.exports,
-                slow=SlowUnits(lambda: advice_for(self._recipe)) if traits_of(self._recipe).needs_service else None,
             )
             is_settled = Scheduler(context, some, count).run()
             self._left -= count
@@ -150,8 +146,31 @@ class OpenUnits:
                 )
         return is_settled
 
+    def _features(self, planner: Planner | None, meter: Meter | None) -> Iterator[RunFeature]:
+        """Yield what takes part in the run, in the order of the scheduler's calls."""
+        parts, config = self._parts, self._config
+        if planner is not None:
+            yield GradualPlanning(planner)
+        if self._replacements is not None:
+            yield EmptyUnitReplacement(self._replacements, planner)
+        if parts.compute is not None:
+            yield ComputeBudget(parts.compute)
+            if parts.exports is not None:
+                yield ExportWaits(parts.exports, parts.compute.note_exports)
+        if (window := self._request_window) is not None:
+            yield RequestSharing(window)
+        if meter is not None:
+            yield meter
+        if traits_of(self._recipe).needs_service:
+            yield SlowUnitReports(SlowUnits(lambda: advice_for(self._recipe)))
+        if parts.session.sharing is not None:
+            yield QuotaNotices(parts.session.sharing)
+        if config.verbose:
+            yield RequestLogs()
+        yield RunMonitor(parts.executor, verbose=config.verbose)
+
     @property
-    def _joins(self) -> RequestWindow | None:
+    def _request_window(self) -> RequestWindow | None:
         """The pixels of units, if these may share requests, and the executor can send several of them to a worker."""
         if not self._parts.shares_requests or self._parts.executor.is_detached:
             return None

@@ -16,6 +16,7 @@ from eechips.client.error_classification import classify_exception
 from eechips.client.permits import Stopped
 from eechips.client.response_cache import RESPONSE_CACHE, ResponseCache
 from eechips.engine.config import RunConfig
+from eechips.engine.run_feature import RunFeature
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, RunMismatchError, TransientError, UsageError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit
@@ -307,3 +308,37 @@ class Planner:
             self.is_done = True
             self.failure = error
             return ()
+
+
+class GradualPlanning(RunFeature):
+    """Add units to a run while they are planned.
+
+    Args:
+        planner: of the run.
+    """
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+
+    def advance(self, *, is_draining: bool) -> None:
+        """Note the units that were planned meanwhile."""
+        if self._planner.is_done:
+            return
+        if added := self._planner.advance():
+            self.run.grow(added)
+        if self._planner.failure is not None:
+            self.run.end_with(self._planner.failure)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether units are being planned."""
+        return not self._planner.is_done
+
+    @property
+    def is_expecting(self) -> bool:
+        """Whether workers wait for the plan."""
+        return not self._planner.is_done and not self.run.is_busy
+
+    def is_settled(self) -> bool:
+        """Return whether the plan is complete."""
+        return self._planner.is_whole

@@ -13,7 +13,9 @@ from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.result_stores import ImmediateStore
 from eechips.engine.run_context import SchedulerContext
+from eechips.engine.run_feature import RunFeatures
 from eechips.engine.run_log import RunLog
+from eechips.engine.run_monitor import RunMonitor
 from eechips.engine.scheduler import Scheduler
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
@@ -68,13 +70,15 @@ def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
             if open_units:
                 settled += len(open_units)
                 progress = Progress(len(open_units), 0, None, quiet=True)
+                replay = _Replay(throttle, found)
                 context = SchedulerContext(
                     ledger=ledger,
                     store=immediate,
-                    executor=_Replay(throttle, found),
+                    executor=replay,
                     progress=progress,
                     log=log,
                     interrupt=interrupt,
+                    features=RunFeatures((RunMonitor(replay),)),
                 )
                 Scheduler(context, iter(open_units), len(open_units)).run()
         queue.clear()

@@ -19,6 +19,7 @@ from eechips.client.shared_quota import SharedQuota
 from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
 from eechips.engine.executors import find_executor
+from eechips.engine.run_feature import RunFeature, report_notice
 from eechips.errors import ConfigurationError, EechipsError
 from eechips.redaction import redact
 from eechips.temporary_names import new_writer
@@ -221,3 +222,21 @@ def _join(
     if sharing.message is not None:
         _log.info("%s", sharing.message)
     return sharing
+
+
+class QuotaNotices(RunFeature):
+    """Report with whom a run shares its quota, whenever it changes.
+
+    Args:
+        sharing: of the run.
+    """
+
+    def __init__(self, sharing: QuotaSharing) -> None:
+        self._sharing = sharing
+        self._shown: str | None = None
+
+    def watch(self) -> None:
+        """Report a change."""
+        if self._sharing.message != self._shown:
+            self._shown = self._sharing.message
+            report_notice(self.run, self._shown)

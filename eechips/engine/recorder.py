@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from eechips.errors import EechipsError, UsageError, WorkerLostError
 from eechips.manifest.exclusions import COMMITTING
 from eechips.manifest.reserved_names import FOREIGN_FILES
 from eechips.manifest.run import PLANS_GRADUALLY
-from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.manifest.unit_record import Record, WorkUnit
 
 _MAX_LOSSES = 3
 """Workers that a unit may end until it fails."""
@@ -62,6 +61,7 @@ class Recorder:
     def __init__(self, context: SchedulerContext, queue: UnitQueue) -> None:
         self._context, self._queue = context, queue
         self._ledger, self._store, self._log = context.ledger, context.store, context.log
+        self._features = context.features
         self._breaker = Breaker(context.clock)
         self._mismatched: set[int] = set()  # positions of units under way whose results are to be discarded
         self._losses: Counter[int] = Counter()
@@ -99,12 +99,9 @@ class Recorder:
             if isinstance(event, Lost):
                 record, outcome = self._requeue(event), Outcome(event.task.position, None)
             else:
-                outcome = event.outcome
-                self._note_requests(event)
-                if outcome.exports is not None and self._context.exports is not None:
-                    self._queue.under_way.add(event.task.position)
-                    self._context.exports.add(event.task, outcome.exports)
+                if self._features.claim(event):
                     continue
+                outcome = event.outcome
                 self.is_exclusive = self.is_exclusive or outcome.is_exclusive
                 record = self._commit(event.task, outcome, batch)
                 stop = self._breaker.note(event.task, outcome)
@@ -112,7 +109,7 @@ class Recorder:
             if record is not None:
                 batch.add(record, outcome)
         for units in divided.values():
-            self._queue.divide(units)
+            self._queue.again.extend(self._features.divide(units) or map(fetched_alone, units))
         self._write(batch, self._breaker.reopened if failure is not None else ())
         return failure
 
@@ -121,7 +118,6 @@ class Recorder:
         again = {record.position: record for record in reopened}
         if not batch.records and not again:
             return
-        dropped = [each.position for each in batch.records if each.state is State.EMPTY and each.file is None]
         records = [again.pop(record.position, record) for record in batch.records]
         # The unit of an overwritten result may be among these, or in the ledger.
         records = [batch.revoked.pop(record.position, record) for record in records]
@@ -131,11 +127,8 @@ class Recorder:
             [row for row in batch.further if row[0] in kept],
             [row for row in batch.layers if row[0] in kept],
         )
-        if self._context.replacements is not None:
-            for position in dropped:
-                self._context.replacements.want(position)
-        for record in records:
-            self._report(record)
+        self._queue.settled += len(records)
+        self._features.settle(records)
 
     def _expected(self, events: Iterable[Finished | Lost]) -> Iterator[Finished | Lost]:
         """Yield the first event of each unit under way. Others are duplicates, of units that are settled or open
@@ -147,8 +140,6 @@ class Recorder:
             left = [unit for unit in event.task.units if unit.position in self._queue.under_way]
             for unit in left:
                 self._queue.under_way.remove(unit.position)
-                if self._context.slow is not None:
-                    self._context.slow.end(unit.position)
             if not left:
                 self._log.write("duplicate", id=event.task.id, kind=type(event).__name__.lower())
             elif len(left) == len(event.task.units):
@@ -161,9 +152,7 @@ class Recorder:
         record, staged = outcome.record, outcome.staged
         if record is None:
             return None
-        record = replace(record, attempts=record.attempts + self._losses[task.position])
-        if self._context.exports is not None:
-            record = self._context.exports.charge(record)
+        record = self._features.charge(replace(record, attempts=record.attempts + self._losses[task.position]))
         if staged is None:
             return record
         files = (staged, *outcome.further)
@@ -232,8 +221,7 @@ class Recorder:
         for mismatch in (mismatch for e in events if isinstance(e, Finished) for mismatch in e.outcome.mismatches):
             under_way = self._queue.under_way.intersection(mismatch.positions)
             settled = [position for position in mismatch.positions if position not in under_way]
-            # Replacements of empty units have been drawn already.
-            done = self._ledger.with_results(settled, or_empty=self._context.replacements is None)
+            done = self._ledger.with_results(settled, or_empty=not self._features.has_replaced)
             self._mismatched |= under_way
             self._ledger.reopen(done)
             self._queue.again.extend(map(self._ledger.unit, done))
@@ -272,28 +260,8 @@ class Recorder:
             return False
         failed = event.outcome.failed_request
         self._log.write("shared request failed", id=event.task.id, error=failed.error)
-        self._note_requests(event)
         if failed.is_divisible:
             divided[failed.first].append(event.task)
         else:
             self._queue.again.append(fetched_alone(event.task))
         return True
-
-    def _note_requests(self, event: Finished) -> None:
-        request_logs = event.outcome.request_logs
-        outcome = event.outcome
-        is_complete = any(each is not None for each in (outcome.record, outcome.failed_request, outcome.exports))
-        if self._context.meter is not None and is_complete:
-            self._context.meter.note(request_logs)
-        if self._context.verbose:
-            for each in request_logs:
-                self._log.write("request", id=event.task.id, **dataclasses.asdict(each))
-
-    def _report(self, record: Record) -> None:
-        self._queue.settled += 1
-        self._context.progress.settle(failed=record.state.is_failure)
-        if record.state.is_failure:
-            fields = {"position": record.position, "error_class": record.error_class, "error": record.error}
-            self._log.write("unit failed", **fields)
-            if self._context.verbose:
-                self._context.progress.say(f"unit {record.position}: {record.error_class}: {record.error}")

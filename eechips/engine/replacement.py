@@ -11,17 +11,20 @@ from queue import SimpleQueue
 from typing import Any
 
 from eechips.client.permits import Stopped
-from eechips.engine.plan import added_unit, service_error_of
+from eechips.engine.plan import Planner, added_unit, service_error_of
+from eechips.engine.run_feature import RunFeature
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, OPEN
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import Recipe, Redraw, SupportsReplacement, Unit, to_unit, traits_of, unit_id, unit_value
 from eechips.storage import NameTemplate
 
 MOST_REPLACEMENTS = 10
 """Most units that are drawn, one after the other, to replace one: a region may have no data at all."""
 _BATCH = 500  # units per draw
+_MOST_WAITING = 500
+"""Units that are held in memory before those that replace empty ones have to wait."""
 
 
 def is_refilling(recipe: Recipe, ledger: Ledger) -> bool:
@@ -180,3 +183,56 @@ class Replacements:
             added.append(added_unit(unit, identifier, self._template, position, wanted.empty))
         self._ledger.add(added)
         return added
+
+
+class EmptyUnitReplacement(RunFeature):
+    """Replace empty units while the others are fetched.
+
+    Args:
+        replacements: of the run.
+        planner: makes the rest of the plan; None if it is complete.
+    """
+
+    has_replaced = True
+
+    def __init__(self, replacements: Replacements, planner: Planner | None) -> None:
+        self._replacements, self._planner = replacements, planner
+
+    def advance(self, *, is_draining: bool) -> None:
+        """Request replacements, and submit those that are ready before the rest of the plan."""
+        is_planned = self._planner is None or self._planner.is_done  # its units have the first positions
+        asks = not is_draining and is_planned and self.run.waiting < _MOST_WAITING
+        added = self._replacements.advance(asks=asks)
+        if added:
+            self.run.add(added)
+            self.run.log.write("replaced", units=len(added))
+
+    def settle(self, records: Sequence[Record]) -> None:
+        """Note the units that were dropped."""
+        for record in records:
+            if record.state is State.EMPTY and record.file is None:
+                self._replacements.want(record.position)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether units are being drawn, or will be."""
+        return self._replacements.is_busy
+
+    @property
+    def is_engaged(self) -> bool:
+        """Whether units are being drawn."""
+        return self._replacements.is_asking
+
+    @property
+    def is_expecting(self) -> bool:
+        """Whether units are being drawn."""
+        return self._replacements.is_asking
+
+    def is_settled(self) -> bool:
+        """Return whether every empty unit has a replacement, as far as possible.
+
+        Raises:
+            EechipsError: of the recipe's draw, or of the service.
+        """
+        self._replacements.check()
+        return self._replacements.is_settled

@@ -5,25 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from eechips.client.http_messages import Timeouts
 from eechips.client.transport import Transport
-from eechips.engine.compute_monitor import ComputeMonitor
 from eechips.engine.config import RunConfig
-from eechips.engine.estimate import Meter
 from eechips.engine.executors.executor import Executor
-from eechips.engine.export_monitor import ExportMonitor
 from eechips.engine.interrupt import Interrupt
-from eechips.engine.plan import Planner
 from eechips.engine.progress import Progress
-from eechips.engine.quota_sharing import QuotaSharing
-from eechips.engine.replacement import Replacements
+from eechips.engine.run_feature import RunFeatures
 from eechips.engine.run_log import RunLog
-from eechips.engine.slow_units import SlowUnits
 from eechips.manifest.ledger import Ledger
-from eechips.recipe import RequestWindow
 from eechips.storage import Store
 
 
@@ -88,15 +81,7 @@ class SchedulerContext:
         interrupt: requests a stop.
         check: called at least twice a second; raises an error if the run cannot continue.
         deadline: no unit starts after this time, on the clock.
-        replacements: of empty units; None to keep these.
-        planner: makes the rest of the plan; None if it is complete.
-        meter: records the cost of every unit; None if it is not needed.
-        verbose: also show failures, and log requests.
-        slow: reports units that take long; None for no reports.
-        compute: keeps account of the compute; None if the recipe needs no service.
-        sharing: the part of the run in a shared quota; None if it has the quota for itself.
-        exports: waits for batch tasks; None if no chip is exported.
-        joins: recipe that tells which units may share requests; None if each is fetched alone.
+        features: what takes part in the run beside fetching its units.
         clock: seconds, monotonic.
     """
 
@@ -108,13 +93,5 @@ class SchedulerContext:
     interrupt: Interrupt
     check: Callable[[], None] = lambda: None
     deadline: float = math.inf
-    replacements: Replacements | None = None
-    planner: Planner | None = None
-    meter: Meter | None = None
-    verbose: bool = False
-    slow: SlowUnits | None = None
-    sharing: QuotaSharing | None = None
-    exports: ExportMonitor | None = None
-    joins: RequestWindow | None = None
-    compute: ComputeMonitor | None = None
+    features: RunFeatures = field(default_factory=RunFeatures)
     clock: Callable[[], float] = time.monotonic

@@ -2,74 +2,65 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from eechips.engine.executors.executor import Executor
-from eechips.engine.export_monitor import ExportMonitor
-from eechips.engine.progress import Progress
-from eechips.engine.quota_sharing import QuotaSharing
-from eechips.engine.run_log import RunLog
-from eechips.engine.slow_units import SlowUnits
+from eechips.engine.outcome import Finished, Lost
+from eechips.engine.run_feature import RunFeature, report_notice
+from eechips.manifest.unit_record import Record
 from eechips.text import format_duration
 
 _THROUGHPUT_SECONDS = 5.0  # between two events of the throughput in the log
 _WAIT_SECONDS = 600.0  # between two messages on a wait that the service asks for
 
 
-class RunMonitor:
-    """Report slots, throughput, pauses and slow units; each change of state once.
+class RunMonitor(RunFeature):
+    """Report settled and failed units, slots, throughput and pauses; each change of state once.
 
     Args:
         executor: of the run.
-        progress: shown to the user.
-        log: of the run.
-        slow: units that take long; None for no reports of these.
-        sharing: the part of the run in a shared quota; None if it has the quota for itself.
-        exports: of chips; None if none are exported.
+        verbose: show failures as well.
         clock: seconds, monotonic.
     """
 
     def __init__(
-        self,
-        executor: Executor[Any],
-        progress: Progress,
-        log: RunLog,
-        slow: SlowUnits | None,
-        sharing: QuotaSharing | None = None,
-        exports: ExportMonitor | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        self, executor: Executor[Any], *, verbose: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._executor, self._progress, self._log = executor, progress, log
-        self._slow, self._sharing, self._exports, self._clock = slow, sharing, exports, clock
+        self._executor, self._is_verbose, self._clock = executor, verbose, clock
         self._is_offline = self._is_restricted = False
         self._wait_reported: float | None = None
-        self._shown_notices: dict[str, str | None] = {}
+        self._shown_notice: str | None = None
         self._throughput_logged = clock()
 
-    def watch(self, settled: int) -> None:
-        """Report the changes since the previous call.
+    def settle(self, records: Sequence[Record]) -> None:
+        """Count settled units; log failures."""
+        for record in records:
+            self.run.progress.settle(failed=record.state.is_failure)
+            if record.state.is_failure:
+                fields = {"position": record.position, "error_class": record.error_class, "error": record.error}
+                self.run.log.write("unit failed", **fields)
+                if self._is_verbose:
+                    self.run.progress.say(f"unit {record.position}: {record.error_class}: {record.error}")
 
-        Args:
-            settled: units that are settled.
-        """
-        throttle = self._executor.throttle
-        self._progress.show(throttle.in_flight, throttle.limit)
+    def watch(self) -> None:
+        """Report the changes since the previous call."""
+        throttle = self.run.throttle
+        self.run.progress.show(throttle.in_flight, throttle.limit)
         self._watch_restriction(is_restricted=throttle.is_restricted)
         self._watch_network(is_offline=throttle.offline_since is not None)
-        self._watch_notice("executor", self._executor.notice)
-        self._watch_notice("quota", None if self._sharing is None else self._sharing.message)
+        if self._executor.notice != self._shown_notice:
+            self._shown_notice = self._executor.notice
+            report_notice(self.run, self._shown_notice)
         self._watch_wait(throttle.asked_left)
-        self._watch_slow()
-        if self._exports is not None and (text := self._exports.message()) is not None:
-            self._progress.say(text)
         if self._clock() - self._throughput_logged >= _THROUGHPUT_SECONDS:
             self._throughput_logged = self._clock()
-            self._log.write(
+            self.run.log.write(
                 "throughput",
-                settled=settled,
+                settled=self.run.settled,
                 in_flight=throttle.in_flight,
                 limit=throttle.limit,
                 sent=throttle.sent,
@@ -80,8 +71,8 @@ class RunMonitor:
         if is_restricted == self._is_restricted:
             return
         self._is_restricted = is_restricted
-        self._log.write("restricted" if is_restricted else "unrestricted")
-        self._progress.say(
+        self.run.log.write("restricted" if is_restricted else "unrestricted")
+        self.run.progress.say(
             "Earth Engine announces restricted mode: the project's compute of this month is used up, and fewer"
             " requests run at once."
             if is_restricted
@@ -92,20 +83,12 @@ class RunMonitor:
         if is_offline == self._is_offline:
             return
         self._is_offline = is_offline
-        self._log.write("offline" if is_offline else "online")
-        self._progress.say(
+        self.run.log.write("offline" if is_offline else "online")
+        self.run.progress.say(
             "No connection to the service: waiting for it. Nothing is lost; Ctrl-C stops."
             if is_offline
             else "The service is reachable again."
         )
-
-    def _watch_notice(self, source: str, notice: str | None) -> None:
-        if notice == self._shown_notices.get(source):
-            return
-        self._shown_notices[source] = notice
-        self._log.write("notice", text=notice)
-        if notice is not None:
-            self._progress.say(notice)
 
     def _watch_wait(self, left: float) -> None:
         """Report a long Retry-After: when it begins, every ten minutes, and when it ends."""
@@ -113,22 +96,23 @@ class RunMonitor:
         if left > 0.0 and (reported is None or now - reported >= _WAIT_SECONDS):
             until = datetime.now(timezone.utc) + timedelta(seconds=left)
             self._wait_reported = now
-            self._log.write("waiting", seconds=round(left))
-            self._progress.say(
+            self.run.log.write("waiting", seconds=round(left))
+            self.run.progress.say(
                 f"Earth Engine asks to wait: the run resumes in {format_duration(left)}, at {until:%H:%M} UTC."
                 " Nothing is lost; Ctrl-C stops."
             )
         elif left <= 0.0 and reported is not None:
             self._wait_reported = None
-            self._log.write("wait over")
-            self._progress.say("The wait that Earth Engine asked for is over: the run resumes.")
+            self.run.log.write("wait over")
+            self.run.progress.say("The wait that Earth Engine asked for is over: the run resumes.")
 
-    def _watch_slow(self) -> None:
-        """Report slow units, if no unit finishes."""
-        if self._slow is None:
-            return
-        if self._is_offline or self._wait_reported is not None:
-            self._slow.wait()
-        elif (text := self._slow.message()) is not None:
-            self._log.write("slow", text=text)
-            self._progress.say(text)
+
+class RequestLogs(RunFeature):
+    """Write every request of a verbose run to its log."""
+
+    def note(self, events: Sequence[Finished | Lost]) -> None:
+        """Write the requests of units."""
+        finished = (each for event in events if isinstance(event, Finished) for each in event.each())
+        for event in finished:
+            for request in event.outcome.request_logs:
+                self.run.log.write("request", id=event.task.id, **dataclasses.asdict(request))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from eechips.engine.outcome import Finished, Lost
+from eechips.engine.run_feature import RunFeature, each_unit
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, traits_of
 from eechips.text import format_duration
@@ -61,6 +63,37 @@ class SlowUnits:
             f" {format_duration(now - began)}, unit {position}: {shown}"
         )
         return f"{text}\n{self._advice()}" if is_first else text
+
+
+class SlowUnitReports(RunFeature):
+    """Tell the user of units that take long, while no unit finishes.
+
+    Args:
+        slow: units under way.
+    """
+
+    def __init__(self, slow: SlowUnits) -> None:
+        self._slow = slow
+
+    def prepare(self, task: WorkUnit) -> WorkUnit:
+        """Note when a task begins."""
+        for unit in task.units:
+            self._slow.begin(unit)
+        return task
+
+    def note(self, events: Sequence[Finished | Lost]) -> None:
+        """Note which units have ended."""
+        for unit in each_unit(events):
+            self._slow.end(unit.position)
+
+    def watch(self) -> None:
+        """Report, unless the service cannot be reached, or asks to wait."""
+        throttle = self.run.throttle
+        if throttle.offline_since is not None or throttle.asked_left > 0.0:
+            self._slow.wait()
+        elif (text := self._slow.message()) is not None:
+            self.run.log.write("slow", text=text)
+            self.run.progress.say(text)
 
 
 def advice_for(recipe: Recipe) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from eechips.client.shared_requests import MOST_WASTE
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.request_costs import MOST_UNITS, RequestCosts
+from eechips.engine.run_feature import RunFeature
 from eechips.geo.grid import Grid
 from eechips.geo.grid_groups import GroupLimits, group_grids, halve_grids
 from eechips.manifest.unit_record import WorkUnit
@@ -180,3 +181,36 @@ class UnitJoiner:
                 pixels = max(group.grid.width * group.grid.height, sum(each.pixels for each in members))
                 tasks.append(_Task(members, pixels))
         return sorted(tasks, key=lambda task: task.members[0].unit.position)
+
+
+class RequestSharing(RunFeature):
+    """Units that lie on the same pixels near each other share requests.
+
+    Args:
+        request_window: returns the pixels of a unit.
+    """
+
+    _joiner: UnitJoiner
+
+    def __init__(self, request_window: RequestWindow) -> None:
+        self._request_window = request_window
+
+    def divert(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
+        """Yield tasks of neighbouring units."""
+        self._joiner = UnitJoiner(self._request_window, units)
+        return self._tasks()
+
+    def note(self, events: Sequence[Finished | Lost]) -> None:
+        """Learn how large requests may be."""
+        self._joiner.note(events)
+
+    def divide(self, units: Sequence[WorkUnit]) -> Sequence[WorkUnit] | None:
+        """Return two tasks of the halves of a request."""
+        return self._joiner.divide(units) if len(units) > 1 else None
+
+    def _tasks(self) -> Iterator[WorkUnit | None]:
+        while True:
+            try:
+                yield self._joiner.take(max(1, self.run.throttle.expected_limit), self.run.left)
+            except StopIteration:
+                return

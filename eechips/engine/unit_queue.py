@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from eechips.engine.executors.executor import Executor
-from eechips.engine.unit_joiner import UnitJoiner
 from eechips.manifest.unit_record import WorkUnit
 
 _MAX_HELD = 5
@@ -19,6 +19,7 @@ class UnitQueue:
     """The units to settle: those of the plan, after those that are fetched again or replace others.
 
     Attributes:
+        units: of the plan; None while the next one is not planned yet.
         count: units to settle, so far.
         settled: those that are settled.
         again: units that come before the next one of the plan.
@@ -27,13 +28,11 @@ class UnitQueue:
         is_exhausted: no unit of the plan is left.
 
     Args:
-        units: of the plan; None while the next one is not planned yet.
         count: number of units, so far.
-        joiner: joins neighbours to one task; None to submit each unit alone.
     """
 
-    def __init__(self, units: Iterator[WorkUnit | None], count: int, joiner: UnitJoiner | None = None) -> None:
-        self._units, self._joiner = units, joiner
+    def __init__(self, count: int) -> None:
+        self.units: Iterator[WorkUnit | None] = iter(())
         self.count, self.settled = count, 0
         self.again: deque[WorkUnit] = deque()
         self.suspects: deque[WorkUnit] = deque()
@@ -45,12 +44,12 @@ class UnitQueue:
         """Return whether no unit is left to submit, as far as they are planned."""
         return (self.is_exhausted or self.settled == self.count) and not self.again and not self.suspects
 
-    def take(self, executor: Executor[Any], most: int | None = None) -> tuple[WorkUnit, bool] | None:
+    def take(self, executor: Executor[Any], most: float = math.inf) -> tuple[WorkUnit, bool] | None:
         """Take the next unit for which an executor has room.
 
         Args:
             executor: of the run.
-            most: units of a task; None for as many as were joined.
+            most: units of a task.
 
         Returns:
             The unit, and whether it gets a worker of its own; None if there is no room, or no unit at present.
@@ -66,23 +65,11 @@ class UnitQueue:
         self.under_way.update(unit.position for unit in task.units)
         return task, is_alone
 
-    def divide(self, units: Sequence[WorkUnit]) -> None:
-        """Have units whose shared request failed fetched again: in two requests, or alone if there is one."""
-        if self._joiner is not None and len(units) > 1:
-            self.again.extend(self._joiner.divide(units))
-        else:
-            self.again.extend(map(fetched_alone, units))
-
-    def add(self, units: list[WorkUnit]) -> None:
-        """Add units that replace others."""
-        self.again.extend(units)
-        self.count += len(units)
-
-    def _limit(self, task: WorkUnit, most: int | None) -> WorkUnit:
+    def _limit(self, task: WorkUnit, most: float) -> WorkUnit:
         """Return a task with the first units of another; the rest comes next."""
-        if most is None or len(task.units) <= most:
+        if len(task.units) <= most:
             return task
-        units = task.units
+        units, most = task.units, int(most)
         self.again.appendleft(replace(units[most], joined=units[most + 1 :]))
         return replace(units[0], joined=units[1:most])
 
@@ -90,10 +77,7 @@ class UnitQueue:
         if self.again:
             return self.again.popleft()
         try:
-            if self._joiner is not None:
-                left = self.count - self.settled - len(self.under_way)
-                return self._joiner.take(max(1, executor.throttle.expected_limit), left)
-            return next(self._units)
+            return next(self.units)
         except StopIteration:
             self.is_exhausted = True
             return None

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from eechips.client.usage import RequestLog
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter, forecast_rest
+from eechips.engine.outcome import Finished, Outcome
 from eechips.manifest.ledger import Totals
+from eechips.manifest.unit_record import Record, State, WorkUnit
 
 
 def config(**options: Any) -> RunConfig:
@@ -23,8 +25,10 @@ def metered(ends: list[float], seconds: float) -> Meter:
     """Units that ended at some moments, each after one request of so many seconds."""
     moments = iter(ends)
     meter = Meter(lambda: next(moments))
+    log = RequestLog("image:computePixels", 200, seconds, 100, 1, "2026-01-01T00:00:00.000Z")
+    unit, record = WorkUnit(0, "0" * 64, "0", "0"), Record(position=0, state=State.DONE, attempts=1, requests=1)
     for _ in ends:
-        meter.note([RequestLog("image:computePixels", 200, seconds, 100, 1, "2026-01-01T00:00:00.000Z")])
+        meter.note([Finished(unit, Outcome(0, record, request_logs=(log,)))])
     return meter
 
 

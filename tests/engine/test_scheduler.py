@@ -21,8 +21,11 @@ from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import FailedRequest, Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.run_context import SchedulerContext
+from eechips.engine.run_feature import RunFeatures
 from eechips.engine.run_log import RunLog
+from eechips.engine.run_monitor import RunMonitor
 from eechips.engine.scheduler import Scheduler
+from eechips.engine.unit_joiner import RequestSharing
 from eechips.geo.grid import Grid
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import Record, State, WorkUnit
@@ -134,6 +137,7 @@ def test_each_unit_is_recorded_once_despite_repeated_late_or_lost_reports(
         executor = Unreliable(
             Throttle(None, QuotaLimits(4, 4) if joins is None else QuotaLimits(1, 1), clients=1), store, data
         )
+        sharing = () if joins is None else (RequestSharing(joins.request_window),)
         context = SchedulerContext(
             ledger=ledger,
             store=store,
@@ -141,7 +145,7 @@ def test_each_unit_is_recorded_once_despite_repeated_late_or_lost_reports(
             progress=progress,
             log=log,
             interrupt=Interrupt(),
-            joins=None if joins is None else joins.request_window,
+            features=RunFeatures((*sharing, RunMonitor(executor))),
         )
         assert Scheduler(context, ledger.open_units(), count).run()
         counts = ledger.counts()

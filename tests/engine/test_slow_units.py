@@ -14,9 +14,10 @@ from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.run_context import SchedulerContext
+from eechips.engine.run_feature import RunFeatures
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.scheduler import Scheduler
-from eechips.engine.slow_units import SlowUnits, advice_for
+from eechips.engine.slow_units import SlowUnitReports, SlowUnits, advice_for
 from eechips.jobs.chips import ChipSample
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import Record, State, WorkUnit
@@ -151,7 +152,8 @@ def test_a_run_says_and_logs_what_takes_so_long(tmp_path: Path) -> None:
         executor = Slow(Throttle(None, QuotaLimits(4, 4), clients=1), now)
         context = SchedulerContext(
             ledger=ledger, store=LocalStore(tmp_path), executor=executor, progress=progress, log=log,
-            interrupt=Interrupt(), slow=SlowUnits(lambda: "Add .filterBounds(region).", clock), clock=clock,
+            interrupt=Interrupt(), clock=clock,
+            features=RunFeatures((SlowUnitReports(SlowUnits(lambda: "Add .filterBounds(region).", clock)),)),
         )  # fmt: skip
         assert Scheduler(context, ledger.open_units(), 1).run()
     assert shown.getvalue().count("No unit has finished for") == 1
