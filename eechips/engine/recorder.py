@@ -1,50 +1,22 @@
-"""Commit the files of units, and record their outcomes in the ledger."""
+"""Decide what becomes of the outcomes of units, and record them in the ledger."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from eechips.engine.breaker import Breaker
+from eechips.engine.committer import Batch, Committer
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.outcome_records import unit_failure
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.unit_queue import UnitQueue, fetched_alone
-from eechips.errors import EechipsError, UsageError, WorkerLostError
-from eechips.manifest.exclusions import COMMITTING
-from eechips.manifest.reserved_names import FOREIGN_FILES
-from eechips.manifest.run import PLANS_GRADUALLY
+from eechips.errors import EechipsError, WorkerLostError
 from eechips.manifest.unit_record import Record, WorkUnit
 
 _MAX_LOSSES = 3
 """Workers that a unit may end until it fails."""
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Records that are written in one transaction.
-
-    Attributes:
-        records: of the units.
-        further: position, path, size and SHA-256 of the files of a unit beyond the first.
-        layers: position, path, layer and metadata of the files of a unit with layers.
-        owners: position of the unit of each committed file.
-        revoked: new records of units whose file was overwritten by that of another unit, by position.
-    """
-
-    records: list[Record] = field(default_factory=list)
-    further: list[tuple[int, str, int, str]] = field(default_factory=list)
-    layers: list[tuple[int, str, str, str]] = field(default_factory=list)
-    owners: dict[str, int] = field(default_factory=dict)
-    revoked: dict[int, Record] = field(default_factory=dict)
-
-    def add(self, record: Record, outcome: Outcome) -> None:
-        """Add the record of a unit, and its files if they are committed."""
-        self.records.append(record)
-        if record.file is not None:
-            self.further += [(record.position, each.name, each.size, each.sha256) for each in outcome.further]
-            self.layers += [(record.position, *layer) for layer in outcome.layers]
 
 
 class Recorder:
@@ -60,15 +32,12 @@ class Recorder:
 
     def __init__(self, context: SchedulerContext, queue: UnitQueue) -> None:
         self._context, self._queue = context, queue
-        self._ledger, self._store, self._log = context.ledger, context.store, context.log
+        self._ledger, self._log = context.ledger, context.log
         self._features = context.features
         self._breaker = Breaker(context.clock)
         self._mismatched: set[int] = set()  # positions of units under way whose results are to be discarded
         self._losses: Counter[int] = Counter()
-        self._ambiguous_names: set[str] = set()
-        meta = context.ledger.meta() if context.ledger.has_plan else {}
-        self._foreign = frozenset(meta.get(FOREIGN_FILES, ()))
-        self._notes_files = bool(meta.get(PLANS_GRADUALLY))
+        self._committer = Committer(context.ledger, context.store)
         self.is_exclusive = False
 
     def begin(self, task: WorkUnit) -> None:
@@ -89,8 +58,8 @@ class Recorder:
         """
         events = [each for event in events for each in event.each()]
         self._reopen_mismatched(events)
-        self._note_files(events)
-        batch = _Batch()
+        self._committer.note_files(events)
+        batch = Batch()
         failure: EechipsError | None = None
         divided: dict[int, list[WorkUnit]] = defaultdict(list)
         for event in self._expected(events):
@@ -103,7 +72,7 @@ class Recorder:
                     continue
                 outcome = event.outcome
                 self.is_exclusive = self.is_exclusive or outcome.is_exclusive
-                record = self._commit(event.task, outcome, batch)
+                record = self._commit(event, batch)
                 stop = self._breaker.note(event.task, outcome)
                 failure = failure or outcome.fatal or stop
             if record is not None:
@@ -113,7 +82,7 @@ class Recorder:
         self._write(batch, self._breaker.reopened if failure is not None else ())
         return failure
 
-    def _write(self, batch: _Batch, reopened: Iterable[Record]) -> None:
+    def _write(self, batch: Batch, reopened: Iterable[Record]) -> None:
         """Record the units of a batch, and those that the breaker reopens; report them."""
         again = {record.position: record for record in reopened}
         if not batch.records and not again:
@@ -147,60 +116,13 @@ class Recorder:
             else:
                 yield replace(event, task=replace(left[0], joined=tuple(left[1:])))
 
-    def _commit(self, task: WorkUnit, outcome: Outcome, batch: _Batch) -> Record | None:
-        """Commit the files of a unit, unless another unit owns one of their names."""
-        record, staged = outcome.record, outcome.staged
+    def _commit(self, event: Finished, batch: Batch) -> Record | None:
+        """Commit the files of a unit; return its record, with what its lost workers and features cost."""
+        record = event.outcome.record
         if record is None:
             return None
-        record = self._features.charge(replace(record, attempts=record.attempts + self._losses[task.position]))
-        if staged is None:
-            return record
-        files = (staged, *outcome.further)
-        for each in files:
-            owner = batch.owners.get(each.name, self._ledger.owner(each.name))
-            if owner not in (None, task.position) or each.name in self._ambiguous_names:
-                error = UsageError(f"two units have the same name, {each.name}: results must be named apart")
-                if not self._store.is_overwritten:
-                    for unwanted in files:
-                        self._store.discard(unwanted)
-                elif owner not in (None, task.position):
-                    self._ambiguous_names.add(each.name)  # it is unknown which of the results was written last
-                    batch.revoked[owner] = unit_failure(self._ledger.unit(owner), error, 1, 0)
-                return unit_failure(task, error, record.attempts, record.requests)
-        for number, each in enumerate(files):
-            try:
-                self._check_foreign(each.name)
-                self._store.commit(each)
-            except UsageError as error:  # such as a folder of that name: an error of the unit, not of the disk
-                for unwanted in files[number:]:
-                    self._store.discard(unwanted)
-                return unit_failure(task, error, record.attempts, record.requests)
-            batch.owners[each.name] = task.position
-        return record
-
-    def _check_foreign(self, name: str) -> None:
-        """Raise an error if a file of this name existed before the run.
-
-        Raises:
-            UsageError: if it still exists.
-        """
-        if name in self._foreign and self._store.size(name) is not None:
-            raise UsageError(
-                f"{name} was in the output folder before the run and is not replaced: move it away and run eechips"
-                " retry, or choose another `out`"
-            )
-        if name in self._foreign:  # its owner has moved it away: from now on it is the run's
-            self._foreign -= {name}
-            self._ledger.note(FOREIGN_FILES, sorted(self._foreign))
-
-    def _note_files(self, events: Iterable[Finished | Lost]) -> None:
-        """Record the files that are about to be committed, as a script may look for them when it is run again."""
-        if not self._notes_files:
-            return
-        outcomes = [event.outcome for event in events if isinstance(event, Finished)]
-        files = [each for outcome in outcomes if outcome.staged for each in (outcome.staged, *outcome.further)]
-        if files:
-            self._ledger.note(COMMITTING, [(each.name, each.size, each.sha256) for each in files])
+        record = replace(record, attempts=record.attempts + self._losses[event.task.position])
+        return self._committer.commit(event.task, event.outcome, self._features.charge(record), batch)
 
     def _requeue(self, event: Lost) -> Record | None:
         """Requeue a unit whose worker ended, or a task of several. A unit that ended three workers fails."""
@@ -242,10 +164,7 @@ class Recorder:
         self._mismatched -= mismatched
         if isinstance(event, Lost) or event.outcome.record is None:
             return False
-        staged = event.outcome.staged
-        if staged is not None and not self._store.is_overwritten:
-            for each in (staged, *event.outcome.further):
-                self._store.discard(each)
+        self._committer.discard(event.outcome)
         self._queue.again.append(fetched_alone(event.task))
         return True
 

@@ -1,0 +1,129 @@
+"""Commit the files of units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from eechips.engine.outcome import Finished, Lost, Outcome
+from eechips.engine.outcome_records import unit_failure
+from eechips.errors import UsageError
+from eechips.manifest.exclusions import COMMITTING
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.reserved_names import FOREIGN_FILES
+from eechips.manifest.run import PLANS_GRADUALLY
+from eechips.manifest.unit_record import Record, WorkUnit
+from eechips.storage import StagedFile, Store
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records that are written in one transaction.
+
+    Attributes:
+        records: of the units.
+        further: position, path, size and SHA-256 of the files of a unit beyond the first.
+        layers: position, path, layer and metadata of the files of a unit with layers.
+        owners: position of the unit of each committed file.
+        revoked: new records of units whose file was overwritten by that of another unit, by position.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    further: list[tuple[int, str, int, str]] = field(default_factory=list)
+    layers: list[tuple[int, str, str, str]] = field(default_factory=list)
+    owners: dict[str, int] = field(default_factory=dict)
+    revoked: dict[int, Record] = field(default_factory=dict)
+
+    def add(self, record: Record, outcome: Outcome) -> None:
+        """Add the record of a unit, and its files if they are committed."""
+        self.records.append(record)
+        if record.file is not None:
+            self.further += [(record.position, each.name, each.size, each.sha256) for each in outcome.further]
+            self.layers += [(record.position, *layer) for layer in outcome.layers]
+
+
+class Committer:
+    """Commit files under their final names, each of which belongs to one unit.
+
+    Args:
+        ledger: of the run.
+        store: where results are committed.
+    """
+
+    def __init__(self, ledger: Ledger, store: Store) -> None:
+        self._ledger, self._store = ledger, store
+        self._ambiguous_names: set[str] = set()
+        meta = ledger.meta() if ledger.has_plan else {}
+        self._foreign = frozenset(meta.get(FOREIGN_FILES, ()))
+        self._notes_files = bool(meta.get(PLANS_GRADUALLY))
+
+    def commit(self, task: WorkUnit, outcome: Outcome, record: Record, batch: Batch) -> Record:
+        """Commit the files of a unit, unless another unit owns one of their names.
+
+        Args:
+            task: the unit.
+            outcome: of the unit.
+            record: of the unit if its files can be committed.
+            batch: receives the owner of each committed file.
+
+        Returns:
+            The record, or that of a failure.
+
+        Raises:
+            StorageError: if a file cannot be committed.
+        """
+        files = files_of(outcome)
+        for each in files:
+            owner = batch.owners.get(each.name, self._ledger.owner(each.name))
+            if owner not in (None, task.position) or each.name in self._ambiguous_names:
+                error = UsageError(f"two units have the same name, {each.name}: results must be named apart")
+                self.discard(outcome)
+                if self._store.is_overwritten and owner not in (None, task.position):
+                    self._ambiguous_names.add(each.name)  # it is unknown which of the results was written last
+                    batch.revoked[owner] = unit_failure(self._ledger.unit(owner), error, 1, 0)
+                return unit_failure(task, error, record.attempts, record.requests)
+        for number, each in enumerate(files):
+            try:
+                self._check_foreign(each.name)
+                self._store.commit(each)
+            except UsageError as error:  # such as a folder of that name: an error of the unit, not of the disk
+                for unwanted in files[number:]:
+                    self._store.discard(unwanted)
+                return unit_failure(task, error, record.attempts, record.requests)
+            batch.owners[each.name] = task.position
+        return record
+
+    def discard(self, outcome: Outcome) -> None:
+        """Remove the files of an outcome that is not recorded, unless they have taken the place of others already."""
+        if not self._store.is_overwritten:
+            for each in files_of(outcome):
+                self._store.discard(each)
+
+    def _check_foreign(self, name: str) -> None:
+        """Raise an error if a file of this name existed before the run.
+
+        Raises:
+            UsageError: if it still exists.
+        """
+        if name in self._foreign and self._store.size(name) is not None:
+            raise UsageError(
+                f"{name} was in the output folder before the run and is not replaced: move it away and run eechips"
+                " retry, or choose another `out`"
+            )
+        if name in self._foreign:  # its owner has moved it away: from now on it is the run's
+            self._foreign -= {name}
+            self._ledger.note(FOREIGN_FILES, sorted(self._foreign))
+
+    def note_files(self, events: Iterable[Finished | Lost]) -> None:
+        """Record the files that are about to be committed, as a script may look for them when it is run again."""
+        if not self._notes_files:
+            return
+        outcomes = [event.outcome for event in events if isinstance(event, Finished)]
+        files = [each for outcome in outcomes for each in files_of(outcome)]
+        if files:
+            self._ledger.note(COMMITTING, [(each.name, each.size, each.sha256) for each in files])
+
+
+def files_of(outcome: Outcome) -> tuple[StagedFile, ...]:
+    """Return the files of an outcome that are to be committed."""
+    return () if outcome.staged is None else (outcome.staged, *outcome.further)
