@@ -18,7 +18,7 @@ from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.quota_sharing import QuotaNotices
 from eechips.engine.replacement import EmptyUnitReplacement, Replacements, is_refilling
 from eechips.engine.run_context import SchedulerContext
-from eechips.engine.run_feature import RunFeature, RunFeatures
+from eechips.engine.run_feature import RUN_FEATURES, RunFeature, RunFeatures
 from eechips.engine.run_log import RunLog
 from eechips.engine.run_monitor import RequestLogs, RunMonitor
 from eechips.engine.run_setup import RunSetup
@@ -168,6 +168,9 @@ class OpenUnits:
         if config.verbose:
             yield RequestLogs()
         yield RunMonitor(parts.executor, verbose=config.verbose)
+        for name in RUN_FEATURES.names:
+            if (feature := RUN_FEATURES.get(name)(config)) is not None:
+                yield feature
 
     @property
     def _request_window(self) -> RequestWindow | None:

@@ -12,15 +12,17 @@ events of a run:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from eechips.client.throttle import Throttle
+from eechips.engine.config import RunConfig
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.progress import Progress
 from eechips.engine.run_log import RunLog
 from eechips.manifest.unit_record import Record, WorkUnit
+from eechips.registry import Registry
 
 
 class RunControl(Protocol):
@@ -176,6 +178,10 @@ class RunFeature:
 
     def finish(self) -> None:
         """End what the feature does."""
+
+
+RUN_FEATURES: Registry[Callable[[RunConfig], RunFeature | None]] = Registry("run feature", "eechips.run_features", {})
+"""Features of other packages by name: functions that return the feature of a run; None for none."""
 
 
 @dataclass(frozen=True, slots=True)

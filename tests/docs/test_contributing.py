@@ -16,7 +16,13 @@ from tests.docs.pages import DOCS, read_page, read_table, unquote
 ROOT = DOCS.parent
 _FILE = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 
-PAGES_WITH_PACKAGES = ["add-a-dataset", "add-a-format", "add-an-emulator-function", "add-an-executor"]
+PAGES_WITH_PACKAGES = [
+    "add-a-dataset",
+    "add-a-format",
+    "add-an-emulator-function",
+    "add-an-executor",
+    "add-a-run-feature",
+]
 
 
 def test_commands_are_those_of_the_task_runner() -> None:
