@@ -18,7 +18,7 @@ import click
 from eechips.cli.command import FetchCommand
 from eechips.cli.finish import receive, show_log
 from eechips.cli.group import main
-from eechips.cli.retry_commands import as_recorded, ask_permission, is_own_run, recorded_words
+from eechips.cli.retry_commands import as_recorded, ask_permission, is_own_run, is_same_recipe, recorded_words
 from eechips.cli.service_queries import service_of_run
 from eechips.engine.config import RunConfig
 from eechips.engine.executors import find_executor
@@ -112,11 +112,11 @@ def _recorded_recipe(run: Run, *, trust: bool) -> Iterator[tuple[Recipe, RunConf
             raise UsageError(f"the recipe of {run.path} cannot be made again: its call is not in run.json")
         yield command.make({**options, "out": run.path})
         return
-    words = recorded_words(run)
+    words, is_here = recorded_words(run), is_own_run(run)  # before the working folder changes
     with as_recorded(words, run) as again:
         if not isinstance(again.command, FetchCommand):
             raise UsageError(f"{run.path} was made by `eechips {words[1]}`: its units are not fetched one by one")
-        if not is_own_run(run):
+        if not (is_here and is_same_recipe(again, words, info)):
             ask_permission(run, words, trust=trust)
             again.params["send_credentials"] = False
         again.params["dry_run"] = False

@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from eechips.cli.command import IN_PYTHON, TYPED, FetchCommand, VerbCommand
+from eechips.cli.finish import recipe_of
 from eechips.cli.group import main
 from eechips.cli.parameters import HELP, LocalPath, debug_option
 from eechips.cli.terminal import ask, echo, echo_quoted
@@ -56,8 +57,9 @@ def retry_command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], 
     Like every resumed run, it also fetches planned units, those that failed for a transient reason, and replacements
     of dropped ones. A changed recipe is refused. The exit status is that of the run.
 
-    If you made the run and its folder has not moved, the command is executed at once. Otherwise it is shown, and
-    executed if you confirm it or give --trust; credentials are then sent to Google's own endpoints only.
+    If you made the run, and neither its folder has moved nor its recipe has changed, the command is executed at once.
+    Otherwise it is shown with the options that set more than data, and executed if you confirm it or give --trust;
+    credentials are then sent to Google's own endpoints only.
 
     \b
     Examples:
@@ -74,7 +76,7 @@ def retry_command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], 
         return
     info, is_here = run.info, is_own_run(run)  # before the working folder changes
     with as_recorded(words, run) as again:
-        if not (is_here and str(Path.cwd()) == info.get("directory")):
+        if not (is_here and str(Path.cwd()) == info.get("directory") and is_same_recipe(again, words, info)):
             ask_permission(run, words, trust=trust)
             again.params["send_credentials"] = False
         _resume(again, words, reopen_failures(place, classes, ids))
@@ -113,11 +115,19 @@ def retry(run: str | Path | Run, *, classes: Sequence[str] = (), units: Sequence
 
 
 def is_own_run(run: Run) -> bool:
-    """Say whether this user made a run, and its ledger is that of the same recipe: it is compared with the recipe."""
-    info = run.info
-    with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
-        is_same = ledger.meta().get("identity") == info.get("identity")
-    return is_same and is_own(info, run.path)
+    """Say whether this user made a run, in the folder where it is."""
+    return is_own(run.info, run.path)
+
+
+def is_same_recipe(again: click.Context, words: Sequence[str], info: Mapping[str, Any]) -> bool:
+    """Say whether the recipe of a command is still the one that its run.json names; it is not executed.
+
+    Args:
+        again: context of the command.
+        words: words of the command, with ``eechips``.
+        info: run.json.
+    """
+    return words[1] == _REBUILD or recipe_of(again, words[1:])[0].identity == info.get("identity")
 
 
 def _resume(again: click.Context, words: Sequence[str], reopening: contextlib.AbstractContextManager[int]) -> None:
@@ -137,7 +147,8 @@ def ask_permission(run: Run, words: Sequence[str], *, trust: bool) -> None:
     """
     endpoint = run.info.get("endpoint") or "no service"
     echo(
-        f"This run was made by somebody else, or in another place. Its command, for {endpoint}, in {Path.cwd()}:",
+        "This run was made by somebody else, or in another place, or its recipe has changed since. Its command, for"
+        f" {endpoint}, in {Path.cwd()}:",
         err=True,
     )
     echo_quoted(shlex.join(words), err=True)
