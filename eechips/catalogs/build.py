@@ -19,6 +19,7 @@ from eechips.catalogs.update import collection_path, folder_of, progress, update
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
 from eechips.option_fields import filled, takes
+from eechips.text import format_count
 from eechips.timestamps import parse_timestamp
 from eechips.training.samples import read_samples
 
@@ -115,14 +116,17 @@ def _batches(
         count += len(batch)
         advance(len(batch))
     if left.without_date:
-        total = count + left.without_date
+        total = format_count(count + left.without_date, "chip")
+        verb = "has" if left.without_date == 1 else "have"
         raise UsageError(
-            f"{left.without_date:,} of {total:,} chips have no date, which STAC requires: set `date`, such as"
+            f"{left.without_date:,} of {total} {verb} no date, which STAC requires: set `date`, such as"
             " 2021-01-01/2021-12-31"
         )
     if not count:
         there = (
-            f"none of {left.without_place:,} results has a location" if left.without_place else "there are no results"
+            f"none of {format_count(left.without_place, 'result')} has a location"
+            if left.without_place
+            else "there are no results"
         )
         raise UsageError(f"{run.path} has no chips for a catalogue: {there}")
 

@@ -20,7 +20,7 @@ from eechips.catalogs.schema import Partition, Schema
 from eechips.errors import RunLockedError, StorageError, UsageError
 from eechips.manifest.lock import is_held
 from eechips.storage import LocalStore, ObjectStore, is_address
-from eechips.text import format_bytes
+from eechips.text import format_bytes, format_count
 from eechips.timestamps import parse_timestamp
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Catalog:
         """Size and location for people."""
         size = format_bytes(sum(partition.bytes for partition in self.schema.partitions.values()))
         count = len(self.schema.partitions)
-        return f"{len(self):,} items in {count:,} partition{'' if count == 1 else 's'}, {size}, in {self._where}"
+        return f"{format_count(len(self), 'item')} in {format_count(count, 'partition')}, {size}, in {self._where}"
 
     @property
     def statistics(self) -> dict[str, Any]:

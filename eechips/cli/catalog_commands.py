@@ -121,7 +121,7 @@ def ingest_command(ctx: click.Context, /, lists: tuple[str, ...], **options: Any
 
     ingested = ingest(lists, **typed_options(options))
     counts = ingested.counts
-    addresses = f" ({counts.addresses:,} addresses)" if counts.addresses else ""
+    addresses = f" ({counts.addresses:,} address{'' if counts.addresses == 1 else 'es'})" if counts.addresses else ""
     helpers = "" if ingested.worker_pool.is_alone else f"; sorted by {ingested.worker_pool}"
     echo(f"entries: {counts.entries:,}{addresses}; items: {counts.items:,}{helpers}")
     for name, kinds in (("failed", counts.failures), ("repaired", counts.mended)):

@@ -11,6 +11,7 @@ import click
 
 from eechips.cli.terminal import echo_lines
 from eechips.errors import EechipsError
+from eechips.text import format_count
 
 if TYPE_CHECKING:
     from eechips.engine.config import RunConfig
@@ -119,7 +120,9 @@ class VerbCommand(click.Command):
                     formatter.write_dl(records)
         if left_out:
             formatter.write_paragraph()
-            formatter.write_text(f"{left_out} more options, and details of these: {ctx.command_path} --help-all")
+            formatter.write_text(
+                f"{format_count(left_out, 'more option')}, and details of these: {ctx.command_path} --help-all"
+            )
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors name options as they are typed.

@@ -199,12 +199,13 @@ def _expected(foreseen: Forecast, tier: Tier | None) -> list[str]:
     compute = f"{format_duration(foreseen.request_seconds)} of requests; the service reports no EECU"
     if foreseen.compute is not None:
         compute = describe_compute(foreseen.compute, tier)
+    requests = format_count(foreseen.slots, "request")
     return [
         f"tried     {format_count(foreseen.tried, 'unit')}",
         f"left      {format_count(foreseen.left, 'unit')}",
         f"requests  about {foreseen.requests:,}",
         f"bytes     about {format_bytes(foreseen.bytes)}",
-        f"time      about {format_duration(foreseen.seconds)}, with {foreseen.slots:,} requests in flight",
+        f"time      about {format_duration(foreseen.seconds)}, with {requests} in flight",
         f"compute   {compute}",
     ]
 
@@ -221,7 +222,7 @@ def _summary(done: Run) -> list[str]:
     fileless = f", {status.without_file:,} done without a file" if status.without_file else ""
     skipped = status.counts.get("skipped", 0)
     unwanted = f", {skipped:,} dropped" if skipped else ""
-    wanted = status.total - status.dropped - skipped - status.without_file
+    wanted = format_count(status.total - status.dropped - skipped - status.without_file, "result")
     results = done.info.get("results")
     place = f"{results} (ledger in {done.path})" if results else str(done.path)
     count, folders = status.outside
@@ -235,7 +236,7 @@ def _summary(done: Run) -> list[str]:
         )
     size = format_bytes(status.bytes)
     return [
-        f"{whole:,} of {wanted:,} results{blank}{rowless}{fileless}{dropped}{unwanted}, {size}, in {place}",
+        f"{whole:,} of {wanted}{blank}{rowless}{fileless}{dropped}{unwanted}, {size}, in {place}",
         *outside,
     ]
 

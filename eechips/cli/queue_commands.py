@@ -25,6 +25,7 @@ from eechips.errors import MissingResultsError, UsageError
 from eechips.option_fields import options_of, takes
 from eechips.received_files import parse_json
 from eechips.suggestion import did_you_mean
+from eechips.text import format_count
 
 if TYPE_CHECKING:
     from eechips.engine.join import JoinResult
@@ -240,9 +241,15 @@ def _outcome_lines(file: IO[str]) -> Iterator[Mapping[str, Any]]:
                 raise UsageError(f"line {number} of --outcomes is not JSON ({error}): {line:.120}") from None
 
 
+def _count_missing(found: JoinResult) -> str:
+    """Say how many results are missing."""
+    verb = "is" if len(found.missing) == 1 else "are"
+    return f"{len(found.missing):,} of {format_count(found.total, 'result')} {verb} missing; nothing was joined"
+
+
 def _missing_lines(found: JoinResult, command: str) -> Iterator[str]:
     """Describe missing results, and say what to do."""
-    yield f"{len(found.missing):,} of {found.total:,} results are missing; nothing was joined"
+    yield _count_missing(found)
     for _, reason in found.damaged[:_SHOWN]:
         yield f"  {reason}"
     for identifier, error in [*found.failed.items()][:_SHOWN]:
@@ -383,8 +390,7 @@ def join(
     if found.missing:
         reasons = [*(reason for _, reason in found.damaged), *found.failed.values()]
         raise MissingResultsError(
-            f"{len(found.missing):,} of {found.total:,} results are missing; nothing was joined"
-            + (f": {'; '.join(reasons[:_SHOWN])}" if reasons else ""),
+            _count_missing(found) + (f": {'; '.join(reasons[:_SHOWN])}" if reasons else ""),
             lines=tuple(item.to_json() for item in found.missing),
         )
     return run(recipe, config)

@@ -150,7 +150,10 @@ def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...],
     echo(path)
     if left_out and not regions:
         shown = f"The first {MOST_PANELS} regions are shown"
-        echo(f"{shown}; {left_out:,} more are left out: choose regions with --region.", err=True)
+        echo(
+            f"{shown}; {left_out:,} more {'is' if left_out == 1 else 'are'} left out: choose regions with --region.",
+            err=True,
+        )
     if is_there:
         echo(f"Replaced the earlier {path.name}.", err=True)
 

@@ -130,7 +130,7 @@ def _record(
     found = _open_results(recording.folder, host)
     left = sum(each.name not in found.results for each in probes)
     if left < len(probes):
-        echo(f"{len(probes) - left:,} of them are answered already.")
+        echo(f"{len(probes) - left:,} of them {'is' if len(probes) - left == 1 else 'are'} answered already.")
     with _recorder(recording, upstream) as url, temporary_folder() as scratch:
         placeholders = Placeholders(project, (url,))
         client = ProbeClient(url, project, scratch)
@@ -229,7 +229,8 @@ def _conclude(found: ServiceResults, probes: list[Probe], *, is_whole: bool) -> 
     echo(f"Took {found.seconds / 60:.1f} minutes and {found.eecu_seconds:.1f} EECU-seconds.")
     if not is_whole:
         left = sum(each.name not in found.results for each in probes)
-        echo(f"The bound of compute is reached: {format_count(left, 'question')} were not asked.")
+        verb = "was" if left == 1 else "were"
+        echo(f"The bound of compute is reached: {format_count(left, 'question')} {verb} not asked.")
     others = [name for name, verdict in verdicts.items() if verdict is Verdict.CONTRADICTED]
     for name in others[:_SHOWN]:
         echo(f"  not as expected: {name}")

@@ -213,7 +213,9 @@ def _stratum_lines(done: SplitResult) -> list[str]:
         row = "".join(f"{shares.loc[stratum, name]:>13.1%}" for name in names)
         lines.append(f"{str(stratum)[:31]:<32}{row}{int(counts.loc[stratum].sum()):>9,}")
     if len(away) > _STRATA:
-        lines.append(f"and {len(away) - _STRATA:,} strata that are closer to the ratios")
+        lines.append(
+            f"and {len(away) - _STRATA:,} more that {'is' if len(away) - _STRATA == 1 else 'are'} closer to the ratios"
+        )
     return [*lines, ""]
 
 

@@ -19,6 +19,7 @@ from eechips.errors import (
     UnknownServiceError,
 )
 from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.text import format_count
 
 ALIKE_LIMIT = 20
 """Consecutive units with the same failure that stop the run. Units that fail in the recipe end before those that wait
@@ -140,7 +141,7 @@ class Breaker:
         if status == _BAD_REQUEST:  # which blames the request, not the project
             what = "has an answer that eechips does not know, perhaps to a fault of the recipe or its data"
         return ProjectUnavailableError(
-            f"Earth Engine {what} (HTTP {status}: {record.error}): {self._streak:,} units in a row."
+            f"Earth Engine {what} (HTTP {status}: {record.error}): {format_count(self._streak, 'unit')} in a row."
             " The run stops; its results are kept. To resume: find out what the message means, and run the same command"
             " again: it tries these units again."
         )

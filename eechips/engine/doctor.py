@@ -363,7 +363,7 @@ def check_quota(endpoint: str, project: str | None) -> Finding:
     learned = load_learned_limit(endpoint, project) if project is not None else None
     if learned is None:
         return Finding("quota", "ok", "not measured yet: the first run measures it")
-    detail = f"{learned.in_flight} requests in flight, learned {learned.seen}"
+    detail = f"{format_count(learned.in_flight, 'request')} in flight, learned {learned.seen}"
     return Finding("quota", "ok", detail + (", in restricted mode" if learned.restricted else ""))
 
 
@@ -378,7 +378,7 @@ def check_runs(config: RunConfig, endpoint: str, project: str | None) -> Finding
         return Finding("runs", "failed", f"{place}: {redact(str(error))}", "choose another place with `quota_folder`")
     if not runs:
         return Finding("runs", "ok", f"no other run uses the quota of {project} ({place})")
-    each = "; ".join(f"{_plain(run.about)}: {run.slots} of {slots} slots" for run in runs)
+    each = "; ".join(f"{_plain(run.about)}: {run.slots} of {format_count(slots, 'slot')}" for run in runs)
     others = f"{format_count(len(runs), 'other run')} {'uses' if len(runs) == 1 else 'use'}"
     return Finding("runs", "ok", f"{others} the quota of {project} ({place}): {each}")
 

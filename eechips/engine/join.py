@@ -42,6 +42,7 @@ from eechips.parallel_map import parallel_map
 from eechips.recipe import Recipe, traits_of
 from eechips.storage import ObjectStore, Store, make_folder, write_file
 from eechips.temporary_names import new_writer
+from eechips.text import format_count
 from eechips.timestamps import utc_now
 
 _CONCURRENCY = 8  # concurrent reads
@@ -138,7 +139,9 @@ def _whole(recipe: Recipe, items: Iterable[WorkItem]) -> list[WorkItem]:
         raise UsageError("there is no line of a plan: give those that `eechips plan` has written, all of them")
     lost = next((number for number in range(len(found)) if number not in found), None)
     if lost is not None:
-        raise UsageError(f"the plan is not whole: its line {lost + 1:,} is not among the {len(found):,} that are given")
+        raise UsageError(
+            f"the plan is not whole: {format_count(len(found), 'line')} given, and line {lost + 1:,} is missing"
+        )
     return [found[position] for position in sorted(found)]
 
 

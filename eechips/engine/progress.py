@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
-from eechips.text import escape_html, one_line
+from eechips.text import escape_html, format_count, one_line
 
 _LINE_SECONDS = 10.0
 _BAR_SECONDS = 0.25  # in a notebook every change is a message to the browser
@@ -112,7 +112,8 @@ class Progress:
         if self._bar is not None:
             if self._limit is not None:
                 self._bar.set_postfix_str(
-                    f"{in_flight} of {limit} requests in flight, failed {self._failed}{self._note}", refresh=False
+                    f"{in_flight} of {format_count(limit, 'request')} in flight, failed {self._failed}{self._note}",
+                    refresh=False,
                 )
         elif not self._quiet and self._clock() - self._last_line >= self._pause:
             self._line(in_flight)
@@ -147,7 +148,9 @@ class Progress:
         left = max(0, self._total - self._settled) / rate if rate > 0 else None
         time_left = f", {_duration(left)} left" if left else ""
         slots = (
-            "" if self._limit is None else f", {in_flight} of {self._limit} requests in flight, failed {self._failed:,}"
+            ""
+            if self._limit is None
+            else f", {in_flight} of {format_count(self._limit, 'request')} in flight, failed {self._failed:,}"
         )
         text = f"{self._settled:,}/{self._total:,} {self._unit}, {rate:.1f}/s{slots}{self._note}{time_left}"
         if self._cell is not None:

@@ -14,6 +14,7 @@ from eechips.engine.run_context import SchedulerContext
 from eechips.engine.unit_queue import UnitQueue, fetched_alone
 from eechips.errors import EechipsError, WorkerLostError
 from eechips.manifest.unit_record import Record, WorkUnit
+from eechips.text import format_count
 
 _MAX_LOSSES = 3
 """Workers that a unit may end until it fails."""
@@ -150,10 +151,12 @@ class Recorder:
             self._queue.settled -= len(done)
             self._context.progress.reopen(len(done))
             self._log.write("reopened", template=mismatch.template, positions=[*done, *sorted(under_way)])
+            count = len(done) + len(under_way)
+            verb = "is" if count == 1 else "are"
             self._context.progress.say(
                 f"The function {mismatch.template} of a Template decides by its values, or depends on more than these:"
-                f" {len(done) + len(under_way):,} units whose requests may be wrong are fetched again. Give Chip the"
-                " image itself, or pass what it decides by in 'fixed'."
+                f" {format_count(count, 'unit')} whose requests may be wrong {verb} fetched again. Give"
+                " Chip the image itself, or pass what it decides by in 'fixed'."
             )
 
     def _is_discarded(self, event: Finished | Lost) -> bool:

@@ -10,7 +10,7 @@ from eechips.engine.outcome import Finished, Lost
 from eechips.engine.run_feature import RunFeature, each_unit
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, traits_of
-from eechips.text import format_duration
+from eechips.text import format_count, format_duration
 
 SILENCE = 60.0
 """Seconds without a finished unit until the first message; each further one waits twice as long."""
@@ -57,7 +57,7 @@ class SlowUnits:
         is_first, self._pause = self._pause == SILENCE, 2 * self._pause
         position, (began, unit) = min(self._began.items(), key=lambda item: item[1][0])
         shown = unit if len(unit) <= _LONGEST else f"{unit[: _LONGEST - 1]}…"
-        count = f"{len(self._began):,} units are" if len(self._began) > 1 else "1 unit is"
+        count = f"{format_count(len(self._began), 'unit')} {'is' if len(self._began) == 1 else 'are'}"
         text = (
             f"No unit has finished for {format_duration(now - self._quiet_since)}: {count} under way, the longest for"
             f" {format_duration(now - began)}, unit {position}: {shown}"

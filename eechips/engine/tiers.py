@@ -93,7 +93,8 @@ def describe_start(foreseen: Estimate, tier: Tier | None, *, is_local: bool) -> 
         is_local: whether the local Earth Engine serves it: time depends on the machine, and compute costs nothing.
     """
     requests, _, reason = describe_requests(foreseen).partition(": ")
-    parts = [f"{requests} requests for {format_count(foreseen.units, 'unit')}{f' ({reason})' if reason else ''}"]
+    noun = "request" if requests == "1" else "requests"
+    parts = [f"{requests} {noun} for {format_count(foreseen.units, 'unit')}{f' ({reason})' if reason else ''}"]
     if foreseen.planning is not None:
         parts.append(f"{foreseen.planning.requests:,} for planning")
     if foreseen.bytes:

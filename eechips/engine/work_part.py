@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from eechips.errors import UsageError
+from eechips.text import format_count
 
 _PART = re.compile(r"(\d{1,9})/(\d{1,9})")
 _AUTO = re.compile(r"auto(?:/(\d{1,9}))?")
@@ -70,7 +71,7 @@ class WorkPart:
         if count is None and given is None:
             raise UsageError(f"{_KUBERNETES} does not tell the number of tasks: give it, as in auto/40")
         if count is not None and given is not None and count != given:
-            raise UsageError(f"the array has {count} tasks, not {given}: give auto")
+            raise UsageError(f"the array has {format_count(count, 'task')}, not {given}: give auto")
         return cls(index + 1, int(count or given or 0))
 
     def choose(self, lines: Iterable[str]) -> Iterator[str]:
@@ -104,8 +105,8 @@ def _read_slurm(environment: Mapping[str, str]) -> tuple[int, int]:
     step = max(1, _number(environment, f"{_SLURM}STEP")) if f"{_SLURM}STEP" in environment else 1
     if (most - least) // step + 1 != count or (task - least) % step:
         raise UsageError(
-            f"the indexes of this job array have gaps ({count} tasks from {least} to {most}), so that the parts would"
-            " be others than those of the whole array: give the part, as in 3/40, or requeue the tasks"
+            f"the indexes of this job array have gaps ({format_count(count, 'task')} from {least} to {most}), so that"
+            " the parts would be others than those of the whole array: give the part, as in 3/40, or requeue the tasks"
         )
     return (task - least) // step, count
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from eechips.errors import ValidationError
+from eechips.text import format_count
 
 if TYPE_CHECKING:
     from eechips.geo.grid import Part, Window
@@ -63,7 +64,7 @@ class Expectation:
     def check_bands(self, count: int) -> None:
         """Raise ValidationError unless the number of bands is the requested one."""
         if self.bands is not None and count != len(self.bands):
-            raise ValidationError(f"the response has {count} bands instead of {len(self.bands)}")
+            raise ValidationError(f"the response has {format_count(count, 'band')} instead of {len(self.bands)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

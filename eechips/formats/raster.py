@@ -13,6 +13,7 @@ from eechips.errors import UsageError, ValidationError
 from eechips.formats.interface import MAX_DECODED_BYTES, Expectation, UncertainMaskError
 from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.grid import Part
+from eechips.text import format_count
 from eechips.warning_filters import ignore_warning
 
 _MAX_OFFSET = 1e-3  # of a pixel, between a requested corner and that of the response: allows rounding only
@@ -92,7 +93,7 @@ def check_size(source: Any, most: int = MAX_DECODED_BYTES) -> None:
     """
     depth = sum(np.dtype(name).itemsize for name in source.dtypes)
     if source.height * source.width * depth > most:
-        size = f"{source.width:,}x{source.height:,} pixels of {source.count} bands"
+        size = f"{source.width:,}x{source.height:,} pixels of {format_count(source.count, 'band')}"
         raise ValueError(f"it has {size}: more than {most >> 30} GiB")
 
 

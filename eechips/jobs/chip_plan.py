@@ -25,6 +25,7 @@ from eechips.planning.image_filters import PropertyFilter, resolve_conditions
 from eechips.planning.provenance import ChipFootprint, find_contributors
 from eechips.planning.strategies import SampleSite, Strategy
 from eechips.recipe import PlanPreview, Unit
+from eechips.text import format_count
 from eechips.timestamps import format_utc
 
 _BATCH = 500  # units whose provenance or frames are requested at a time
@@ -156,7 +157,7 @@ class ChipPlan:
             return
         collection = moments = None
         if metadata.kind != "image":
-            _log.info("Finding the image under each of %s points", f"{len(points):,}")
+            _log.info("Finding the image under each of %s", format_count(len(points), "point"))
             collection = asset_metadata.filter_images(
                 metadata.id, metadata.kind, sample.options.start, sample.options.end, self.layers[0].tests
             )
@@ -179,7 +180,7 @@ class ChipPlan:
         """Add ``provenance`` to units: of each layer, ids and dates of the images that the chip shows."""
         layers = self.sample.layers
         while batch := list(islice(units, _BATCH)):
-            _log.info("Finding the images that each of %s chips shows", f"{len(batch):,}")
+            _log.info("Finding the images of %s", format_count(len(batch), "chip"))
             found = [self._provenance(layer, batch) for layer in layers]
             for unit, *each in zip(batch, *found, strict=True):
                 by_layer = {layer.name: one for layer, one in zip(layers, each, strict=True)}
@@ -197,7 +198,7 @@ class ChipPlan:
             yield from ({**unit, "frames": frames, **types} for unit in units)
             return
         while batch := list(islice(units, _BATCH)):
-            _log.info("Choosing the frames of %s chips", f"{len(batch):,}")
+            _log.info("Choosing the frames of %s", format_count(len(batch), "chip"))
             chosen = self._choose(batch, settings)
             nearby = {name: self._nearby(name, reach, batch, chosen) for name, reach in settings.near.items()}
             for number, (unit, frames) in enumerate(zip(batch, chosen, strict=True)):

@@ -28,6 +28,7 @@ from eechips.planning.image_reducers import reduced_dtype
 from eechips.planning.strategies import SampleSite
 from eechips.recipe import Chip, Frame, FrameStack, NoData, PlanPreview, Unit
 from eechips.storage import NameTemplate
+from eechips.text import format_count
 
 
 class ChipSample:
@@ -184,9 +185,10 @@ class ChipSample:
             if settings.on_missing != "fail":
                 return NoData()
             found = sum("image" in frame for frame in frames)
+            verb = "has" if found == 1 else "have"
             raise PermanentError(
-                f"{found} of {settings.count} frames have an image that is clear enough: give a longer time or a lower"
-                " `min_clear`, or on_missing='fill' or 'skip'"
+                f"{found} of {format_count(settings.count, 'frame')} {verb} an image that is clear enough: give a"
+                " longer time or a lower `min_clear`, or on_missing='fill' or 'skip'"
             )
         grid = Grid.from_json(unit["grid"])
         chips: dict[str, Chip | FrameStack] = {}

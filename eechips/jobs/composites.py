@@ -31,6 +31,7 @@ from eechips.planning.periods import Step, parse_day, parse_step
 from eechips.planning.region_overlaps import region_centre
 from eechips.recipe import Chip, NoData, Unit
 from eechips.recipe.template import Template
+from eechips.text import format_count
 
 MOST_SOURCES = 100
 """Maximum images of a period that the manifest names; units have their total number."""
@@ -108,7 +109,7 @@ class Composites(CompositesOptions, Imagery):
         for unit, scenes in self._periods(dated):
             count, used = count + 1, used + bool(scenes)
             yield {**unit, **_sources(scenes), "grid": grid.to_json(), **extra}
-        _log.info("%s images in %s of %s periods", f"{len(dated):,}", f"{used:,}", f"{count:,}")
+        _log.info("%s in %s of %s", format_count(len(dated), "image"), f"{used:,}", format_count(count, "period"))
 
     def request_window(self, unit: Unit) -> tuple[Hashable, Grid] | None:
         """Return the pixels of a unit: composites on the same pixels are bands of one request.

@@ -23,6 +23,7 @@ from eechips.planning import inventory
 from eechips.planning.region_overlaps import Overlap
 from eechips.recipe import Chip, Unit
 from eechips.recipe.template import Template
+from eechips.text import format_count
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Images(ImagesOptions, Imagery):
                 break
         if count == 0:
             raise self.none_found()
-        _log.info("%s images of %s", f"{count:,}", self.dataset_id)
+        _log.info("%s of %s", format_count(count, "image"), self.dataset_id)
 
     def request_window(self, unit: Unit) -> tuple[Hashable, Grid] | None:
         """Return the pixels of a unit: images on the same pixels are bands of one request.

@@ -57,7 +57,7 @@ from eechips.planning.tiling import Tiling, divide_grid, project_region, wrap_lo
 from eechips.recipe import Chip, Unit, canonical_json, recipe_identity
 from eechips.recipe.template import Template
 from eechips.suggestion import describe_choices
-from eechips.text import format_bytes
+from eechips.text import format_bytes, format_count
 
 _LEAST_WINDOW = 16
 _CLOSE = Fraction(1, 1000)  # of a pixel: maximum shift of a corner by rounding
@@ -208,7 +208,7 @@ class MosaicRecipe(MosaicOptions, GridRecipe):
 
     def _assemble(self, results: Results) -> None:
         if results.failed:
-            results.say(f"No mosaic: {results.failed:,} of {len(results):,} windows failed")
+            results.say(f"No mosaic: {results.failed:,} of {format_count(len(results), 'window')} failed")
             return
         pieces = [MosaicPart.of(settled) for settled in results if settled.path is not None]
         if not pieces:

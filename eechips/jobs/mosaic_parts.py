@@ -20,7 +20,7 @@ from eechips.geo.grid import Window
 from eechips.hashes import hash_file
 from eechips.jobs.mosaic_tiles import MosaicLayout
 from eechips.recipe import canonical_json
-from eechips.text import format_bytes
+from eechips.text import format_bytes, format_count
 
 MOSAIC_NAME = "mosaic.tif"
 SMALL_DISK = "choose another folder, a smaller region, or a coarser scale"
@@ -101,7 +101,7 @@ def assemble_mosaic(
     with results.make(f"{name.removesuffix('.tif')}.windows.parquet") as path:
         _list(pieces, digests, path, name)
     what = f"{mosaic.grid.width:,}x{mosaic.grid.height:,} pixels, {', '.join(mosaic.bands[:8])} of {mosaic.dtype}"
-    results.say(f"{name}: {what}, {format_bytes(size)}, of {len(pieces):,} windows")
+    results.say(f"{name}: {what}, {format_bytes(size)}, of {format_count(len(pieces), 'window')}")
 
 
 def estimate_disk(layout: MosaicLayout, compress: str) -> int:

@@ -49,6 +49,7 @@ from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.recipe import Table, Unit, recipe_identity
 from eechips.storage import write_file
 from eechips.temporary_files import temporary_folder
+from eechips.text import format_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,9 +191,11 @@ class PointValues(PointsOptions, MaskedRecipe):
         if not len(rows):
             raise RegionError(f"no row of {self.points} has both a place and a date")
         if not has_place.all():
-            _log.warning("no values for %s without coordinates", _counted(int((~has_place).sum()), "row"))
+            _log.warning("no values for %s without coordinates", format_count(int((~has_place).sum()), "row"))
         if moments is not None and np.isnan(moments).any():
-            _log.warning("no values for %s without %s", _counted(int(np.isnan(moments).sum()), "row"), self.date_field)
+            _log.warning(
+                "no values for %s without %s", format_count(int(np.isnan(moments).sum()), "row"), self.date_field
+            )
         found = self._survey(rows, moments)
         if (self.composite == "mean") if self.is_points else ("mean" in self.statistics.names):
             warn_of_partial_vector(self.known, self.selection)
@@ -204,10 +207,10 @@ class PointValues(PointsOptions, MaskedRecipe):
         parts = list(self._cells(shapes[first], None if times is None else times[first], found))
         _log.info(
             "%s%s in %s; %s at each, about",
-            _counted(len(rows), self.places.kind[:-1]),
+            format_count(len(rows), self.places.kind[:-1]),
             f", {len(alike):,} of them different," if len(alike) < len(rows) else "",
-            _counted(len(parts), "cell"),
-            _counted(found.images, "image"),
+            format_count(len(parts), "cell"),
+            format_count(found.images, "image"),
         )
         shared: Unit = {
             "kind": "cell",
@@ -270,7 +273,9 @@ class PointValues(PointsOptions, MaskedRecipe):
             harvest.add(settled.unit["rows"], settled.path)
         name = f"points.{self.format}"
         if harvest.failed:
-            results.say(f"{_counted(harvest.failed, 'row')} of {self.points} left out of {name}: their cells failed")
+            results.say(
+                f"{format_count(harvest.failed, 'row')} of {self.points} left out of {name}: their cells failed"
+            )
         if harvest.has_values:
             with results.make(name) as path:
                 harvest.write(path)
@@ -472,7 +477,3 @@ def _bounds_area(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
 def _numbers(rows: npt.NDArray[np.int64]) -> Any:
     """Return one number for one row, a list for several."""
     return int(rows[0]) if len(rows) == 1 else rows.tolist()
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -31,7 +31,7 @@ from eechips.recipe import (
     unit_value,
 )
 from eechips.storage import write_file
-from eechips.text import format_bytes, format_duration
+from eechips.text import format_bytes, format_count, format_duration
 
 FOLDER = "check"
 """Folder of the kept files, below the run's folder."""
@@ -61,8 +61,8 @@ class CheckedUnit:
         """The result as text."""
         text = canonical_json(self.unit)
         text = text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}…"
-        record, requests = self.record, "request" if self.record.requests == 1 else "requests"
-        cost = f"{record.seconds or 0:.2f} s, {record.requests} {requests}"
+        record = self.record
+        cost = f"{record.seconds or 0:.2f} s, {format_count(record.requests, 'request')}"
         size = "" if record.bytes is None else f", {format_bytes(record.bytes)}"
         lines = [f"unit {record.position:,}  {text}", f"  {record.state.value.replace('_', ' ')}: {cost}{size}"]
         lines += [f"  file: {file}" for file in self.files]
@@ -79,7 +79,7 @@ class CheckedUnit:
         record = self.record
         bands = "" if record.bands is None else f": {', '.join(json.loads(record.bands))}"
         if record.rows is not None:
-            yield f"table: {record.rows:,} rows; columns{bands}"
+            yield f"table: {format_count(record.rows, 'row')}; columns{bands}"
         elif record.width is not None:
             yield f"pixels: {record.width}x{record.height} of {record.dtype}; bands{bands or ': no names'}"
         if record.valid_fraction is not None:
@@ -120,7 +120,7 @@ class RecipeCheck:
     def lines(self) -> list[str]:
         """The whole result as text."""
         whole = "" if self.is_whole else " so far (it plans as it goes)"
-        lines = [f"{self.name}: {self.units:,} units{whole}; tested: {len(self.tried)}"]
+        lines = [f"{self.name}: {format_count(self.units, 'unit')}{whole}; tested: {len(self.tried)}"]
         for tried in self.tried:
             lines += ["", *tried.lines]
         lines.append("")
@@ -133,8 +133,8 @@ class RecipeCheck:
 
 
 def _foreseen(forecast: Forecast) -> str:
-    time = f"{format_duration(forecast.seconds)} with {forecast.slots} requests at once"
-    return f"about {forecast.requests:,} requests, {format_bytes(forecast.bytes)}, {time}"
+    time = f"{format_duration(forecast.seconds)} with {format_count(forecast.slots, 'request')} at once"
+    return f"about {format_count(forecast.requests, 'request')}, {format_bytes(forecast.bytes)}, {time}"
 
 
 def _own_frames(traceback: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from eechips.engine.result_assembly import Results
 from eechips.formats import TableFormat
 from eechips.formats.large_tables import TableAppender, TableSpill
 from eechips.recipe import Unit
+from eechips.text import format_count
 
 MOST_ROWS = 1_000_000
 """Maximum rows sorted in memory at once: some 250 MB with ids as text."""
@@ -77,7 +78,7 @@ def merge_tables(results: Results, layout_for: Callable[[Unit], TableLayout], mo
         for number in range(count):
             files.write(_in_order(ranges.take(number)))
     if missing:
-        results.say(f"{missing:,} regions are missing in the table: their requests failed")
+        results.say(f"{format_count(missing, 'region')} missing in the table: requests failed")
 
 
 def _id_type(column: str, parts: Sequence[Path]) -> pa.DataType:

@@ -36,7 +36,7 @@ from eechips.planning.strategies import (
     sites_within,
 )
 from eechips.planning.stratified_draw import PointFilter, StrataPool, StratifiedDraw
-from eechips.text import format_extent
+from eechips.text import format_count, format_extent
 
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
@@ -196,7 +196,9 @@ def log_sites(sample: ResolvedSample, strategy: Strategy, sites: Sequence[Sample
     for key, name in zip(strategy.fields, names, strict=True):
         if key in missing:
             where = f"class {name}" if options.per_class else name
-            _log.warning("%s has only %s of %s points: %s", where, count - missing[key], count, _why(options))
+            _log.warning(
+                "%s has only %s of %s: %s", where, count - missing[key], format_count(count, "point"), _why(options)
+            )
 
 
 def _why(options: SampleOptions) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 
 from eechips.planning import planning_requests
 from eechips.planning.image_filters import PropertyFilter
+from eechips.text import format_count
 
 BAND_NAMES = "system:band_names"
 
@@ -126,7 +127,7 @@ def tell_left_out(dataset: str, images: ee.ImageCollection, names: Sequence[str]
     if count is None or count > _COUNTED:
         number = "images" if count is None else f"more than {_COUNTED:,} images"
     else:
-        number = f"{count:,} image{'' if count == 1 else 's'}"
+        number = format_count(count, "image")
     place = "there" if is_local else f"of the first {SURVEYED:,}"
     verbs = ("lacks", "is") if count == 1 else ("lack", "are")
     _log.warning("%s: %s %s %s %s and %s left out", dataset, number, place, verbs[0], _listed(names), verbs[1])

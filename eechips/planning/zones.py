@@ -20,6 +20,7 @@ from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
 from eechips.planning.regions import BoxRegion, check_size, fetch_fields, warn_of_wide
 from eechips.suggestion import describe_choices
+from eechips.text import format_count
 
 Floats = npt.NDArray[np.float64]
 
@@ -103,7 +104,7 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
         else:
             parts.setdefault(region, []).append(index)
     if nameless:
-        _log.warning("%s: %s without %s are left out", path, _regions(nameless), id_field)
+        _log.warning("%s: %s without %s are left out", path, format_count(nameless, "region"), id_field)
     geometries = [
         wrap_at_antimeridian(
             read.geometries[indices[0]] if len(indices) == 1 else shapely.union_all(read.geometries[indices])
@@ -119,7 +120,7 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     for region, shape in zip(regions, shapes, strict=True):
         check_size(shape, f"{path}: region {region}")
     warn_of_wide(shapes, regions)
-    _log.info("%s in %s", _regions(len(regions)), path)
+    _log.info("%s in %s", format_count(len(regions), "region"), path)
     if id_field is None:
         there = f": {', '.join(fields[:_MOST_FIELDS])}" if fields else ""
         _log.info("Regions are numbered from 1 in the file's order; `id_field` names a column with ids%s", there)
@@ -148,7 +149,7 @@ def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) 
         table = table.filterBounds(box.geometry())
     found = Zones(list(dict.fromkeys(table.aggregate_array(id_field).getInfo())))
     _refuse_none(len(found), asset, box)
-    _log.info("%s of %s", _regions(len(found)), asset)
+    _log.info("%s of %s", format_count(len(found), "region"), asset)
     return found
 
 
@@ -211,7 +212,3 @@ def _refuse_none(count: int, where: object, box: BoxRegion | None) -> None:
     if box is None:
         raise RegionError(f"there are no regions in {where}")
     raise RegionError(f"no region of {where} meets {box.west:g},{box.south:g},{box.east:g},{box.north:g}")
-
-
-def _regions(count: int) -> str:
-    return f"{count:,} region" if count == 1 else f"{count:,} regions"

@@ -42,7 +42,7 @@ def head(data: ReportData) -> Markup:
     results = status.counts.get("done", 0) + status.counts.get("empty", 0) - status.dropped
     failed = sum(count for state, count in status.counts.items() if state.startswith("failed"))
     cards: list[tuple[str, Any]] = [
-        ("results", join(f"{results:,}", element("small", f" of {status.total:,} units"))),
+        ("results", join(f"{results:,}", element("small", f" of {format_count(status.total, 'unit')}"))),
         ("failed", element("span", f"{failed:,}", class_="bad" if failed else "good")),
     ]
     if empty := status.counts.get("empty", 0):
@@ -232,11 +232,11 @@ def chips(data: ReportData) -> Markup | None:
         return None
     share = "" if len(pictures.of) == pictures.candidates else " selected at random, equally from each stratum"
     if len(data.units) < data.units.total:
-        share += f", of the {len(data.units):,} units on the map"
+        share += f", of the {format_count(len(data.units), 'unit')} on the map"
     lost = None
     if pictures.unreadable:
         name, reason = pictures.unreadable[0]
-        message = _cut(f"{len(pictures.unreadable):,} files cannot be read, such as {name}: {reason}")
+        message = _cut(f"{format_count(len(pictures.unreadable), 'file')} cannot be read, such as {name}: {reason}")
         lost = element("p", message, class_="notice")
     return section(
         "chips",
@@ -328,8 +328,8 @@ def rows(data: ReportData) -> Markup | None:
     table = data.head
     if table is None:
         return None
-    more = f", {table.left_out} more columns" if table.left_out else ""
-    caption = f"{table.name}: the first of {table.total:,} rows{more}"
+    more = f", {format_count(table.left_out, 'more column')}" if table.left_out else ""
+    caption = f"{table.name}: the first of {format_count(table.total, 'row')}{more}"
     return section("rows", "Table", _table(table.columns, table.rows, caption=caption))
 
 

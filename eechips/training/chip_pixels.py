@@ -12,6 +12,7 @@ import numpy.typing as npt
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS, MASK_BAND, chip_format_of, npy, png
 from eechips.formats.raster import decoding
+from eechips.text import format_count
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +90,7 @@ def decode_frames(data: bytes, suffix: str, count: int) -> list[ChipPixels]:
     """
     bands = decode_bands(data, suffix)
     if not bands or len(bands) % count:
-        raise UsageError(f"a file of {len(bands)} bands does not have {count} frames: it was changed")
+        raise UsageError(f"a file of {format_count(len(bands), 'band')} does not have {count} frames: it was changed")
     size = len(bands) // count
     return [_joined(bands[first : first + size]) for first in range(0, len(bands), size)]
 

@@ -23,6 +23,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State
 from eechips.storage import Store
+from eechips.text import format_count
 from eechips.training import quality_table, split_table
 from eechips.training.sample import ONLY, Sample, SampleFile, array_of, fields_of, label_of
 
@@ -112,7 +113,8 @@ class Samples(Sequence[Sample]):
         if missing:
             path = self.run.path
             raise UsageError(
-                f"{missing:,} of {len(found):,} samples came after the run was split: eechips split {path}"
+                f"{missing:,} of {format_count(len(found), 'sample')} came after the run was split:"
+                f" eechips split {path}"
             )
         return [name for name in found if name is not None]
 

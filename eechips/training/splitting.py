@@ -15,7 +15,7 @@ from eechips.errors import LeakageError, UsageError
 from eechips.manifest.export import annotate
 from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
-from eechips.text import format_distance, parse_distance
+from eechips.text import format_count, format_distance, parse_distance
 from eechips.training import quality_table, spatial_blocks, split_table
 from eechips.training.away_from import Paths, find_near, list_paths
 from eechips.training.leakage import FootprintMap, Leakage
@@ -267,7 +267,8 @@ def _blocks(samples: Samples, where: FootprintMap, options: SplitOptions) -> lis
         values = samples.field(by.removeprefix(COLUMN))
         missing = sum(value is None for value in values)
         if missing:
-            raise UsageError(f"by={by!r}: {missing:,} of {len(values):,} chips have no such field")
+            verb = "has" if missing == 1 else "have"
+            raise UsageError(f"by={by!r}: {missing:,} of {format_count(len(values), 'chip')} {verb} no such field")
         return [str(value) for value in values]
     has_place = where.has_place
     if by == "random":
@@ -334,15 +335,21 @@ def _steps(count: int, *, quiet: bool) -> Iterator[Callable[[], object]]:
         yield bar.update
 
 
+def _describe_nearness(count: int, metres: float) -> str:
+    """Return the predicate of a number of chips that are too near to others."""
+    ending = "s" if count == 1 else ""
+    return f"lie{ending} nearer than {format_distance(metres)} to" if metres else f"overlap{ending}"
+
+
 def _refuse(leakage: Leakage, metres: float, buffer: str | None) -> None:
     if buffer and leakage.unmeasured:
         raise UsageError(
             f"buffer: {leakage.unmeasured:,} results have no crs and transform, so that their location is unknown"
         )
     if leakage:
-        how = f"lie nearer than {format_distance(metres)} to" if metres else "overlap"
+        how = _describe_nearness(leakage.chips, metres)
         pairs = tuple((*leak.splits, leak.first, leak.second, leak.metres) for leak in leakage.nearest)
-        raise LeakageError(f"{leakage.chips:,} chips {how} chips of another split", pairs=pairs)
+        raise LeakageError(f"{format_count(leakage.chips, 'chip')} {how} chips of another split", pairs=pairs)
 
 
 def _refuse_near(near: npt.NDArray[np.bool_], placed: Sequence[str], ratios: Ratios, metres: float) -> None:
@@ -350,10 +357,8 @@ def _refuse_near(near: npt.NDArray[np.bool_], placed: Sequence[str], ratios: Rat
     found = [split for split, is_near in zip(placed, near, strict=True) if is_near]
     wrong = [split for split in found if split not in (NONE, ratios.training)]
     if wrong:
-        how = f"lie nearer than {format_distance(metres)} to" if metres else "overlap"
-        raise LeakageError(
-            f"{len(wrong):,} chips of {', '.join(sorted(set(wrong)))} {how} footprints of the other data set"
-        )
+        chips = f"{format_count(len(wrong), 'chip')} of {', '.join(sorted(set(wrong)))}"
+        raise LeakageError(f"{chips} {_describe_nearness(len(wrong), metres)} footprints of the other data set")
 
 
 def _refuse_empty(division: SplitResult) -> None:

@@ -15,6 +15,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid, Window
 from eechips.recipe import Unit
+from eechips.text import format_count
 from eechips.windows.raster import Pixels, Raster, read_window
 
 
@@ -117,7 +118,9 @@ def _part(raster: Raster, grid: Grid, bands: Sequence[int]) -> dict[str, Any] | 
     if not (-window.width < window.column < own.width and -window.height < window.row < own.height):
         return None
     if max(bands) > raster.bands:
-        raise UsageError(f"{raster.href} has no band {max(bands)}: it has {raster.bands} bands, numbered from 1")
+        raise UsageError(
+            f"{raster.href} has no band {max(bands)}: it has {format_count(raster.bands, 'band')}, numbered from 1"
+        )
     is_south_up = raster.grid.transform[4] > 0
     version = {} if raster.version is None else {"version": raster.version.to_json()}
     return {

@@ -12,12 +12,13 @@ from eechips.geo.grid import Grid, Window
 from eechips.hashes import hash_file
 from eechips.jobs.mosaic_parts import MosaicPart, assemble_mosaic
 from eechips.jobs.mosaic_tiles import MosaicLayout
+from eechips.text import format_count
 
 
 def join(results: Results, name: str, nodata: float | None, compress: str, resampling: str) -> None:
     """Implement :func:`eechips.windows.join_windows`."""
     if results.failed:
-        results.say(f"No {name}: {results.failed:,} of {len(results):,} windows failed")
+        results.say(f"No {name}: {results.failed:,} of {format_count(len(results), 'window')} failed")
         return
     pieces = [_piece(settled) for settled in results if settled.path is not None]
     if not pieces:

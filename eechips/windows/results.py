@@ -13,6 +13,7 @@ from eechips.errors import RecipeError, UsageError
 from eechips.formats import cog, geotiff
 from eechips.geo.grid import Grid
 from eechips.recipe import Unit
+from eechips.text import format_count
 from eechips.warning_filters import ignore_warning
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
         raise RecipeError(f"the result of a window has the dtype {data.dtype.name}; allowed are {known}, and bool")
     names = tuple(bands) or tuple(f"B{number}" for number in range(1, len(data) + 1))
     if len(names) != len(data):
-        raise RecipeError(f"the result of a window has {len(data)} bands, but {len(names)} names: {', '.join(names)}")
+        raise RecipeError(
+            f"the result of a window has {format_count(len(data), 'band')}, but {len(names)} names: {', '.join(names)}"
+        )
     absent = mask.any(axis=0)
     if data.dtype.kind in "fc":
         absent |= np.isnan(data).any(axis=0)

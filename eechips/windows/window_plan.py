@@ -10,7 +10,7 @@ from typing import Any
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, RequestError, TransientError, UsageError
 from eechips.recipe import Unit
-from eechips.text import format_bytes
+from eechips.text import format_bytes, format_count
 from eechips.windows.raster import Raster, describe
 from eechips.windows.window_size import MemoryBudget, min_window_pixels, parse_memory, tile
 
@@ -114,4 +114,4 @@ def _check_bands(raster: Raster, numbers: Sequence[int]) -> None:
     wrong = [number for number in numbers if not 1 <= number <= raster.bands]
     if wrong or not numbers:
         which = f"no band {wrong[0]}" if wrong else "several bands, but none was chosen"
-        raise UsageError(f"{raster.href} has {which}: it has {raster.bands} bands, numbered from 1")
+        raise UsageError(f"{raster.href} has {which}: it has {format_count(raster.bands, 'band')}, numbered from 1")

@@ -139,7 +139,7 @@ def test_chips_without_a_date_need_one(tmp_path: Path) -> None:
     write_run(tmp_path / "run", [chip(0), chip(1, dates=None)])
     result = cli(tmp_path / "run")
     assert result.exit_code == 2
-    assert "1 of 2 chips have no date, which STAC requires: set --date" in result.output
+    assert "1 of 2 chips has no date, which STAC requires: set --date" in result.output
     assert not (tmp_path / "run/catalog").exists()
     assert cli(tmp_path / "run", "--date", "2021-01-01/2021-12-31").exit_code == 0
     found = {v["properties"]["end_datetime"][:19] for v in eechips.open_catalog(tmp_path / "run/catalog").items()}
@@ -179,7 +179,7 @@ def test_results_that_lie_nowhere_are_left_out(tmp_path: Path) -> None:
     write_run(tmp_path / "tables", [chip(1, **table)])
     result = cli(tmp_path / "tables")
     assert result.exit_code == 2
-    assert "no chips for a catalogue: none of 1 results has a location" in result.output
+    assert "no chips for a catalogue: none of 1 result has a location" in result.output
     write_run(tmp_path / "none", [chip(1, file=None, state="failed_permanent")])
     assert "there are no results" in cli(tmp_path / "none").output
     assert not any((tmp_path / name / "catalog").exists() for name in ("none", "tables"))

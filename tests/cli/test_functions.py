@@ -73,7 +73,7 @@ def test_units_are_planned_fetched_and_joined_in_python(server: LocalServer, lin
 
 def test_lines_whose_results_are_missing_are_in_the_error(lines: list[str], tmp_path: Path) -> None:
     outcomes = eechips.work(lines[1:], tmp_path / "out", quiet=True)
-    with pytest.raises(MissingResultsError, match="1 of 4 results are missing; nothing was joined") as caught:
+    with pytest.raises(MissingResultsError, match="1 of 4 results is missing; nothing was joined") as caught:
         eechips.join(lines, tmp_path / "out", outcomes=outcomes, quiet=True)
     assert [json.loads(line)["id"] for line in caught.value.lines] == [json.loads(lines[0])["id"]]
     outcomes += eechips.work(caught.value.lines, tmp_path / "out", quiet=True)

@@ -63,3 +63,12 @@ def test_what_a_run_will_cost_is_told_beside_the_month() -> None:
     )
     (alone,) = describe_start(foreseen, None, is_local=True)
     assert "h" not in alone.partition("60.0 GB")[2]
+
+
+@pytest.mark.parametrize(
+    ("most", "text"),
+    [(1, "1 request for 1 unit"), (2, "1 to 2 requests for 1 unit (a chip that may be masked takes two)")],
+)
+def test_one_request_is_told_in_the_singular(most: int, text: str) -> None:
+    foreseen = Estimate(units=1, requests=1, bytes=0, seconds=None, most_requests=most)
+    assert describe_start(foreseen, None, is_local=True) == [f"Expected: {text}"]

@@ -295,7 +295,7 @@ def test_results_in_an_object_store_are_fetched_to_be_shown(tmp_path: Path) -> N
     finished_run.move_results(made, "memory://bucket/run")
     page = Page(eechips.report(made))
     assert sorted(page.data["pictures"]) == ["1", "2", "3", "4", "5"]
-    assert any("1 files cannot be read" in text for text in page.texts["p"])
+    assert any("1 file cannot be read" in text for text in page.texts["p"])
     assert page.data["beside"] is False
     assert eechips.preview(made, by="nothing", edge=8, out=tmp_path / "x.png", rows=1, columns=1).exists()
 

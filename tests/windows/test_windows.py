@@ -306,7 +306,7 @@ def test_nodata_is_a_value_of_the_type() -> None:
     [
         (np.zeros((3, 2), "uint8"), (), "2 rows and 3 columns"),
         (np.zeros((2, 3), "float16"), (), "dtype float16"),
-        (np.zeros((2, 3), "uint8"), ("a", "b"), "1 bands, but 2 names"),
+        (np.zeros((2, 3), "uint8"), ("a", "b"), "1 band, but 2 names"),
     ],
 )
 def test_invalid_windows_are_refused(pixels: Any, bands: tuple[str, ...], said: str) -> None:

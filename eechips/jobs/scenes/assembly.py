@@ -19,6 +19,7 @@ from eechips.jobs.scenes.download import partial_folder, remove_if_empty
 from eechips.manifest.unit_record import State
 from eechips.recipe import canonical_json, unit_id
 from eechips.storage import ID_LENGTH, safe_component
+from eechips.text import format_count
 
 _log = logging.getLogger(__name__)
 
@@ -90,18 +91,19 @@ def assemble_scenes(
                 ingested.append(asset)
                 log.write("scene", **fields, asset=asset)
     if put is not None:
-        results.say(f"{len(ingested):,} of {len(scenes):,} scenes are assets in {into}")
+        noun = "is an asset" if len(ingested) == 1 else "are assets"
+        results.say(f"{len(ingested):,} of {format_count(len(scenes), 'scene')} {noun} in {into}")
     if without:
         _log.warning("%s", _describe_without_image(without))
     if refused:
-        many = "1 scene" if len(refused) == 1 else f"{len(refused):,} scenes"
+        many = format_count(len(refused), "scene")
         _log.warning("%s could not become assets; the same command retries them. The first: %s", many, refused[0])
     return refused
 
 
 def _describe_without_image(without: Sequence[str]) -> str:
     """Describe scenes without an image, which these files belong to."""
-    many = "1 scene has" if len(without) == 1 else f"{len(without):,} scenes have"
+    many = f"{format_count(len(without), 'scene')} {'has' if len(without) == 1 else 'have'}"
     message = f"{many} neither GeoTIFF nor JPEG 2000 and did not become assets, such as {without[0]}"
     how = "`eechips assets ingest` accepts netCDF; unpack archives, and convert other formats (gdal_translate)"
     return f"{message}. {how}"

@@ -63,9 +63,9 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
             log.write("changed", **describe_unit(unit))
     message = f"{len(added):,} new"
     if further.amended:
-        message += f"; {len(further.amended):,} that have changed without a file are planned again"
+        message += f"; {len(further.amended):,} changed without a file, planned again"
     if further.changed:
-        message += f"; {len(further.changed):,} that have changed keep their file: use another folder for the new ones"
+        message += f"; {len(further.changed):,} changed, with the old file kept: use another folder for the new ones"
     _log.info("%s", message)
     return len(every)
 

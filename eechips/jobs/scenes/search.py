@@ -27,7 +27,7 @@ from eechips.parallel_map import parallel_map
 from eechips.received_files import parse_json
 from eechips.recipe import Unit
 from eechips.temporary_files import temporary_folder
-from eechips.text import format_bytes
+from eechips.text import format_bytes, format_count
 from eechips.urls import display_url, local_path
 
 _log = logging.getLogger(__name__)
@@ -137,12 +137,12 @@ class SceneSearch:
             raise UsageError(f"{display_url(self.search.stac)} has no matching items" + (f"; {lost}" if lost else ""))
         if without == count:
             raise UsageError(f"no item has the requested assets; available: {', '.join(available) or 'none'}")
-        lacking = f"; {without:,} more have none of the requested assets" if without else ""
+        lacking = f"; {without:,} more without the requested assets" if without else ""
         sizes = f", {format_bytes(size)}" if size else ""
-        many = "1 item" if count - without == 1 else f"{count - without:,} items"
+        many = format_count(count - without, "item")
         _log.info("%s of %s%s%s", many, display_url(self.search.stac), sizes, lacking)
         if unknown:
-            message = f"{unknown:,} checksums are malformed or of an unsupported algorithm"
+            message = f"{format_count(unknown, 'checksum')} malformed or of an unsupported algorithm"
             _log.warning("%s: their files are checked by size and content only", message)
         if lost:
             _log.warning("%s", lost)

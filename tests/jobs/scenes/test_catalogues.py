@@ -337,7 +337,7 @@ def test_a_refresh_adds_changes_of_the_catalogue(tmp_path: Path) -> None:
         assert server.requests.total() == 3  # nobody was asked
         done = CliRunner().invoke(main, words)
         assert done.exit_code == 0, done.output
-        assert "2 new; 1 that have changed keep their file" in done.output
+        assert "2 new; 1 changed, with the old file kept: use another folder" in done.output
         assert "5 of 5 results" in done.output
         assert server.requests == {f"s{number}.tif": 1 for number in range(5)}
         again = CliRunner().invoke(main, words)
@@ -374,7 +374,7 @@ def test_failed_units_are_replanned_from_the_current_catalogue(tmp_path: Path) -
         catalogue(tmp_path, [of(0, "s0"), of(1, "s1"), of(2, "s2")])
         done = CliRunner().invoke(main, [*words, "--refresh"])
         assert done.exit_code == 0, done.output
-        assert "0 new; 2 that have changed without a file are planned again" in done.output
+        assert "0 new; 2 changed without a file, planned again" in done.output
         assert server.requests == {"s0.tif": 1, "s1.tif": 4, "gone.tif": 1, "s2.tif": 1}
     run = eechips.open_run(out)
     assert list(run.units["file"]) == [f"scenes/s{number}/B04.tif" for number in range(3)]

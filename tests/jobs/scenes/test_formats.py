@@ -115,7 +115,7 @@ def test_a_scene_that_cannot_become_an_asset_fails_alone(tmp_path: Path) -> None
         stac = catalogue(tmp_path, found)
         status, output = command(stac, tmp_path)
     assert status == 1, output
-    assert "1 of 2 scenes are assets" in output
+    assert "1 of 2 scenes is an asset" in output
     assert "1 scene could not become assets" in output
     run = eechips.open_run(tmp_path / "out")
     assert (run.counts, (run.path / "manifest.parquet").exists()) == ({"done": 2}, True)
