@@ -157,7 +157,8 @@ class ChipPlan:
             return
         collection = moments = None
         if metadata.kind != "image":
-            _log.info("Finding the image under each of %s", format_count(len(points), "point"))
+            each = "" if len(points) == 1 else "each of "
+            _log.info("Finding the image under %s%s", each, format_count(len(points), "point"))
             collection = asset_metadata.filter_images(
                 metadata.id, metadata.kind, sample.options.start, sample.options.end, self.layers[0].tests
             )

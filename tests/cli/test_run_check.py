@@ -20,6 +20,7 @@ import eechips
 from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.jobs.recipe_check import spread
+from eechips.text import format_count
 from tests.support.local_earth_engine import Server
 
 RECIPE = """
@@ -130,7 +131,7 @@ def test_plans_of_few_units_are_checked_entirely(demo_server: Server, count: int
     found = eechips.run("recipe.py", count=count, endpoint=demo_server.url, rate=None, check=True)
     assert [each.unit["number"] for each in found.tried] == tried
     assert (found.units, found.failed, found.is_whole) == (count, 0, True)
-    assert repr(found).startswith(f"recipe: {count} units")
+    assert repr(found).startswith(f"recipe: {format_count(count, 'unit')};")
 
 
 @given(first=st.integers(0, 100), count=st.integers(0, 1000), wanted=st.integers(1, 5))
