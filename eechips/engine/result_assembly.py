@@ -18,6 +18,7 @@ from typing import Any
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.engine.progress import Progress
+from eechips.engine.recorded_files import RecordedFiles
 from eechips.errors import StorageError, UsageError
 from eechips.hashes import hash_file
 from eechips.manifest.ledger import Ledger
@@ -225,7 +226,7 @@ def _record(values: Sequence[Any]) -> Record:
     return Record(**{**given, "state": State(given["state"])})
 
 
-def is_assembled(recipe: Recipe, ledger: Ledger, store: Store) -> bool:
+def is_assembled(recipe: Recipe, ledger: Ledger, files: RecordedFiles) -> bool:
     """Return whether there is nothing to assemble, or all assembled files still exist."""
     if assembler(recipe) is None:
         return True
@@ -233,7 +234,7 @@ def is_assembled(recipe: Recipe, ledger: Ledger, store: Store) -> bool:
     made = meta.get(ASSEMBLED)
     if made is None or meta.get(ASSEMBLY) != assembly_of(recipe):
         return False
-    return all(store.size(found["file"]) == found["bytes"] for found in made)
+    return files.is_assembled(made)
 
 
 def assemble(recipe: Recipe, ledger: Ledger, folder: Path, store: Store, *, quiet: bool = False) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from eechips.engine.reported_outcomes import ReportedFile, ReportedOutcome
 from eechips.engine.run_identity import differences, plan_identity
+from eechips.manifest.ledger import RecordedResult
 
 _SHOWN = 3  # differences of two plans
 _DIGITS = 16  # of an id or a digest
@@ -24,6 +25,26 @@ class _Owner:
 
     unit: str
     plan: str
+
+
+def describe_change(result: RecordedResult, size: int | None, sha256: str | None) -> str:
+    """Return the sentence that says why a file is not the one that a run has recorded.
+
+    Args:
+        result: as recorded.
+        size: of the file, in bytes; None if there is none.
+        sha256: of its content, hexadecimal; None if it was not read.
+    """
+    short = result.unit[:_DIGITS]
+    if size is None:
+        return f"{result.name} of unit {short} is gone since this run wrote it: the unit is fetched again"
+    other = f"{size:,} bytes, not {result.size:,}"
+    if sha256 is not None:
+        other = f"sha256 {sha256[:_DIGITS]}, not {(result.sha256 or '')[:_DIGITS]}"
+    return (
+        f"{result.name} is not what this run wrote for unit {short} ({other}), so it was changed or belongs to another"
+        " run: the unit is fetched again, and the file replaced"
+    )
 
 
 class ResultOwners:

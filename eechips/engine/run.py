@@ -16,6 +16,7 @@ from eechips.engine.open_units import stop_message
 from eechips.engine.plan import ANSWERS_NAME
 from eechips.engine.progress import Progress
 from eechips.engine.queue_recovery import FILE_QUEUES
+from eechips.engine.recorded_files import RecordedFiles
 from eechips.engine.replacement import is_refilling, replacement_of
 from eechips.engine.result_assembly import assemble, is_assembled
 from eechips.engine.result_stores import store_of
@@ -125,6 +126,7 @@ class _Run:
     def __init__(self, setup: RunSetup) -> None:
         self._setup, self._exports = setup, RunExports(setup)
         self._recipe, self._config, self._ledger = setup.recipe, setup.config, setup.ledger
+        self._files = RecordedFiles(setup.ledger, setup.store, setup.config.policy, quiet=setup.config.quiet)
 
     def execute(self) -> Run:
         """Take the steps that are not done yet."""
@@ -138,7 +140,7 @@ class _Run:
             remove_excluded_files(ledger, setup.store)
             remove_uncommitted_files(ledger, setup.store)
         is_settled = is_planned and self._is_settled()
-        is_whole = is_settled and (setup.is_part or is_assembled(self._recipe, ledger, setup.store))
+        is_whole = is_settled and (setup.is_part or is_assembled(self._recipe, ledger, self._files))
         if is_whole and self._exports.is_complete:
             return Run(config.out, results=config.results)
         if not is_settled and config.export_to is not None:
@@ -156,6 +158,7 @@ class _Run:
                 if not is_whole and not setup.is_part:
                     self._assemble()
             self._exports.export(finished=is_settled)
+            self._files.note()
             log.write("finished" if is_settled else "interrupted", **{s.value: n for s, n in ledger.counts().items()})
         return Run(config.out, not is_settled and not is_paused, is_paused, config.results)
 
@@ -193,12 +196,10 @@ class _Run:
         return not is_open and not self._setup.is_interactive and not self._ledger.meta().get(FILE_QUEUES)
 
     def _reopen_missing(self) -> int:
-        """Reopen units whose file is missing or has another size; return the number of open units."""
-        recorded = {file.rpartition("/")[0] for _, file, _ in self._ledger.files()}
-        present = dict(self._setup.store.sizes(sorted(recorded)))
-        gone = [position for position, file, size in self._ledger.files() if present.get(file) != size]
-        if gone:
-            self._ledger.reopen(gone)
+        """Reopen units one of whose files is missing, or is not the recorded one; return the number of open units."""
+        foreign = self._files.find_foreign()
+        if foreign:
+            self._ledger.reopen(foreign)
         return self._ledger.count_open()
 
     @property

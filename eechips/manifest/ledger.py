@@ -109,6 +109,27 @@ class Totals:
     dropped: int
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedResult:
+    """A recorded file of a unit.
+
+    Attributes:
+        position: of the unit in the plan.
+        unit: its id.
+        name: path of the file below the output folder.
+        size: bytes.
+        sha256: of its content, hexadecimal.
+        finished: when the unit was finished, in seconds since 1970; None if that is unknown.
+    """
+
+    position: int
+    unit: str
+    name: str
+    size: int
+    sha256: str | None
+    finished: float | None
+
+
 class Ledger:
     """The ledger of one output folder. Use it in a ``with`` block.
 
@@ -452,6 +473,16 @@ class Ledger:
         if self._has_further:
             query += " UNION ALL SELECT position, file, bytes FROM further_files"
         yield from self._db.execute(f"{query} ORDER BY position")
+
+    def results(self) -> Iterator[RecordedResult]:
+        """Yield every recorded file."""
+        seconds = "(julianday(u.finished) - 2440587.5) * 86400.0"  # from 1970 on
+        query = f"SELECT u.position, lower(hex(u.id)), u.file, u.bytes, u.sha256, {seconds} FROM units AS u"
+        query += " WHERE u.file IS NOT NULL"
+        if self._has_further:
+            query += f" UNION ALL SELECT u.position, lower(hex(u.id)), f.file, f.bytes, f.sha256, {seconds}"
+            query += " FROM further_files AS f JOIN units AS u USING (position)"
+        yield from (RecordedResult(*row) for row in self._db.execute(f"{query} ORDER BY 1"))
 
     def sample_files(self, count: int) -> list[str]:
         """Return paths of at most so many files of units with data, spread over the plan."""

@@ -18,7 +18,7 @@ from eechips.storage.result_names import (
     safe_component,
     unit_fields,
 )
-from eechips.storage.store import RemoteStore, StagedFile, StagingArea, Store
+from eechips.storage.store import RemoteStore, StagedFile, StagingArea, Store, StoredFile
 
 __all__ = [
     "ID_LENGTH",
@@ -29,6 +29,7 @@ __all__ = [
     "StagedFile",
     "StagingArea",
     "Store",
+    "StoredFile",
     "check_name",
     "fold_case",
     "is_address",

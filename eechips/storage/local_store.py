@@ -16,7 +16,7 @@ from eechips.hashes import hash_file
 from eechips.removal import TemporaryName, remove, replace
 from eechips.storage.paths import is_inside, resolve_inside
 from eechips.storage.result_names import check_name
-from eechips.storage.store import StagedFile
+from eechips.storage.store import StagedFile, StoredFile
 from eechips.temporary_files import sweep_folder
 from eechips.temporary_names import Writer, new_writer, temporary_name
 
@@ -189,9 +189,14 @@ class LocalStore:
             remove(self.path(staged.temporary), TemporaryName())
 
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """Yield names and sizes in bytes of the files directly in folders, with one listing per folder.
+        """Yield names and sizes in bytes of the files directly in folders; see :meth:`files`."""
+        return ((file.name, file.size) for file in self.files(folders))
 
-        Files that other processes rename or remove meanwhile are omitted.
+    def files(self, folders: Iterable[str]) -> Iterator[StoredFile]:
+        """Yield the files directly in folders, with one listing per folder.
+
+        The time of a change is that of the inode (``st_ctime``), which a program cannot set as it can the time of the
+        content. Files that other processes rename or remove meanwhile are omitted.
         """
         for folder in folders:
             directory = self.root if folder in ("", ".") else self.path(f"{folder}/_").parent
@@ -201,11 +206,25 @@ class LocalStore:
             with os.scandir(directory) as entries:
                 for entry in entries:
                     try:
-                        size = entry.stat().st_size if entry.is_file() else None
+                        about = entry.stat() if entry.is_file() else None
                     except FileNotFoundError:
                         continue
-                    if size is not None:
-                        yield prefix + entry.name, size
+                    if about is not None:
+                        yield StoredFile(prefix + entry.name, about.st_size, about.st_ctime)
+
+    def now(self) -> float:
+        """Return the time by the clock of the file system, which may be that of a server, in seconds since 1970.
+
+        Raises:
+            StorageError: if nothing can be written there.
+        """
+        staged = self.stage(".clock", b"", str(new_writer()))
+        try:
+            return self.path(staged.temporary).stat().st_ctime
+        except OSError as error:
+            raise self._failed(self.root, error) from error
+        finally:
+            self.discard(staged)
 
     def sweep(self, asking: Writer, *, own: bool = False) -> int:
         """Remove abandoned temporary files and scratch folders; see :func:`eechips.temporary_files.sweep_folder`."""

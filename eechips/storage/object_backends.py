@@ -8,12 +8,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from eechips.errors import TransientError, UsageError
 from eechips.storage.s3_backend import BLOCK, Page, S3Backend
+from eechips.storage.store import StoredFile
+from eechips.timestamps import parse_timestamp
 
 
 class Backend(Protocol):
@@ -174,7 +177,16 @@ class FsspecBackend:
         """Yield all files at once: there are no pages."""
         root = prefix.rstrip("/")
         if self._files.exists(root) and size is None:
-            yield [(key, int(about["size"])) for key, about in self._files.find(root, detail=True).items()]
+            found = self._files.find(root, detail=True).items()
+            yield [StoredFile(key, int(about["size"]), _time_of(about)) for key, about in found]
+
+
+def _time_of(about: Mapping[str, Any]) -> float | None:
+    """Return the time of the last change of a file, in seconds since 1970; None if its file system does not say."""
+    found = about.get("mtime")
+    if isinstance(found, datetime):
+        return found.timestamp()
+    return float(found) if isinstance(found, (int, float)) else None
 
 
 def _callback(tell: Callable[[int], None]) -> Any:
@@ -195,7 +207,7 @@ def _create(files: Any, key: str, data: bytes) -> bool:
 _GCS_SINGLE_PUT = 50_000_000
 """Bytes up to which gcsfs uploads an object in one request and compares the md5 in the response."""
 _gcsfs_log = logging.getLogger("gcsfs")
-_GCS_FIELDS = "items(name,size),nextPageToken"
+_GCS_FIELDS = "items(name,size,updated),nextPageToken"
 
 
 class GcsBackend(FsspecBackend):
@@ -233,10 +245,18 @@ class GcsBackend(FsspecBackend):
             found = self._files.call(
                 "GET", "b/{}/o", bucket, prefix=start, fields=_GCS_FIELDS, json_out=True, **options
             )
-            yield [(f"{bucket}/{each['name']}", int(each["size"])) for each in found.get("items", ())]
+            yield [
+                StoredFile(f"{bucket}/{each['name']}", int(each["size"]), _seconds(each.get("updated")))
+                for each in found.get("items", ())
+            ]
             if not found.get("nextPageToken"):
                 return
             options["pageToken"] = found["nextPageToken"]
+
+
+def _seconds(text: str | None) -> float | None:
+    moment = None if text is None else parse_timestamp(text)
+    return None if moment is None else moment.timestamp()
 
 
 _CONCURRENCY = 2  # concurrent parts of an upload
@@ -284,5 +304,9 @@ async def _list_azure_page(
     async with files.service_client.get_container_client(container) as client:
         pages = client.list_blobs(name_starts_with=start, results_per_page=size).by_page(token)
         async for page in pages:
-            return [(f"{container}/{blob.name}", int(blob.size)) async for blob in page], pages.continuation_token
+            found = [
+                StoredFile(f"{container}/{blob.name}", int(blob.size), blob.last_modified.timestamp())
+                async for blob in page
+            ]
+            return found, pages.continuation_token
     return [], None

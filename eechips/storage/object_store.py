@@ -19,7 +19,7 @@ from typing import Any
 from eechips.errors import ConfigurationError, EechipsError, StorageError, TransientError, UsageError
 from eechips.storage.object_backends import Backend, open_backend
 from eechips.storage.result_names import check_name
-from eechips.storage.store import StagedFile
+from eechips.storage.store import StagedFile, StoredFile
 from eechips.storage.store_errors import translate_error
 from eechips.temporary_names import Writer, choose_abandoned, new_writer, temporary_name
 
@@ -148,7 +148,11 @@ class ObjectStore:
         return len(left)
 
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """Yield names and sizes in bytes of the objects in folders, and perhaps of others, page by page.
+        """Yield names and sizes in bytes of the objects in folders, and perhaps of others; see :meth:`files`."""
+        return ((file.name, file.size) for file in self.files(folders))
+
+    def files(self, folders: Iterable[str]) -> Iterator[StoredFile]:
+        """Yield the objects in folders, and perhaps others, page by page.
 
         One listing covers the common prefix of the folders.
 
@@ -162,7 +166,7 @@ class ObjectStore:
         prefix = f"{self._root}/{common}/" if common else f"{self._root}/"
         with self._listing():
             for page in self._backend.pages(prefix):
-                yield from ((key[len(self._root) + 1 :], size) for key, size in page)
+                yield from (StoredFile(each.name[len(self._root) + 1 :], each.size, each.changed) for each in page)
 
     def size(self, name: str) -> int | None:
         """Return the bytes of an object; None if it does not exist."""

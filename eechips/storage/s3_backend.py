@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import TransientError
+from eechips.storage.store import StoredFile
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-Page = list[tuple[str, int]]
-"""Keys (bucket included) and sizes in bytes of objects."""
+Page = list[StoredFile]
+"""Objects; their names are keys, bucket included."""
 
 BLOCK = 8 << 20
 """Bytes of a large object that are read at a time."""
@@ -139,7 +140,10 @@ class S3Backend:
         """Yield objects, 1,000 a page."""
         listed = self._obstore.list(self._store, _name(prefix), chunk_size=size or _PAGE)
         for page in listed:
-            yield [(f"{self._bucket}/{each['path']}", int(each["size"])) for each in page]
+            yield [
+                StoredFile(f"{self._bucket}/{each['path']}", int(each["size"]), each["last_modified"].timestamp())
+                for each in page
+            ]
 
     def _check_size(self, key: str, size: int) -> None:
         if self.size(key) != size:

@@ -37,6 +37,21 @@ class StagedFile:
         return type(self), tuple(getattr(self, name) for name in self.__slots__)
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that a store lists.
+
+    Attributes:
+        name: path below the root.
+        size: bytes.
+        changed: time of its last change by the clock of the store, in seconds since 1970; None if that is unknown.
+    """
+
+    name: str
+    size: int
+    changed: float | None
+
+
 class StagingArea(Protocol):
     """Place in which a worker stages results until the parent commits them. Picklable."""
 
@@ -68,6 +83,9 @@ class Store(StagingArea, Protocol):
 
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
         """Yield names and sizes in bytes of the results in folders, and perhaps of others."""
+
+    def files(self, folders: Iterable[str]) -> Iterator[StoredFile]:
+        """Yield the results in folders, and perhaps others."""
 
     def size(self, name: str) -> int | None:
         """Return the size of a result in bytes; None if it does not exist."""

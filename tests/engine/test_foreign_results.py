@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +15,10 @@ from click.testing import CliRunner, Result
 
 import eechips
 from eechips.cli import main
+from eechips.manifest.ledger import Ledger
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
+from eechips.manifest.unit_record import Record, State
+from eechips.storage import LocalStore
 from tests.support.engine_service import Service
 
 RECIPE = """
@@ -211,3 +216,144 @@ def test_damaged_outcomes_beside_results_are_named(place: Place) -> None:
     done = place.join(lines)
     assert done.exit_code == 2
     assert f"line 4 of {OUTCOMES_FOLDER}/{stored.name} is damaged" in done.stderr
+
+
+def another_run(*parameters: str, local: bool = True) -> Callable[[Place], None]:
+    """The folder holds the run of another plan."""
+
+    def make(place: Place) -> None:
+        shutil.rmtree(place.out)
+        assert place.run(*parameters, local=local).exit_code == 0
+
+    return make
+
+
+def swapped_results(place: Place) -> None:
+    swap(place.out / "chips/0.csv", place.out / "chips/1.csv")
+
+
+def copied_ledger(place: Place) -> None:
+    for path in place.out.glob("chips/*"):  # results of a run of another plan, with the ledger of this one
+        path.write_bytes(path.read_bytes().replace(b"2020", b"2021"))
+
+
+def lost_result(place: Place) -> None:
+    (place.out / "chips/1.csv").unlink()
+
+
+def lost_ledger(place: Place) -> None:
+    (place.out / "manifest.sqlite").unlink()
+
+
+def changed_result(place: Place) -> None:
+    change(place.out / "chips/1.csv")
+
+
+def shortened_result(place: Place) -> None:
+    (place.out / "chips/1.csv").write_bytes((place.out / "chips/1.csv").read_bytes()[:-3])
+
+
+def copied_with_its_time(place: Place) -> None:
+    """As by ``cp -p`` or rsync: the time of the content is earlier than the run."""
+    copy = place.folder / "copy"
+    copy.write_bytes((place.out / "chips/0.csv").read_bytes())
+    os.utime(copy, (0, 0))
+    shutil.copy2(copy, place.out / "chips/1.csv")
+
+
+def changed_by_a_worker(place: Place) -> None:
+    place.out.rename(place.folder / "before")
+    place.work(place.plan("year=2019"))
+    assert (place.out / "chips/1.csv").stat().st_size == (place.folder / "before/chips/1.csv").stat().st_size
+    for path in (place.folder / "before").iterdir():
+        if path.name != "chips":
+            path.rename(place.out / path.name)
+
+
+NOT_WRITTEN = "is not what this run wrote for unit"
+OTHER_RUNS: dict[str, tuple[Callable[[Place], None], str]] = {
+    "other dates": (another_run("year=2021"), 'holds another run (year: "2021" there, null here)'),
+    "other places": (another_run("places=4 5 6"), 'holds another run (places: "4 5 6" there, null here)'),
+    "other dataset": (another_run("dataset=S2"), 'holds another run (dataset: "S2" there, null here)'),
+    "other bands": (another_run("bands=N,R,G"), 'holds another run (bands: "N,R,G" there, null here)'),
+    "other scale": (another_run("scale=2.0"), "holds another run (scale: 2.0 there, null here)"),
+    "other options of the format": (another_run("quality=90"), "holds another run (quality: 90 there, null here)"),
+    "other source": (another_run(local=False), 'holds another run (source: "http://localhost:'),
+    "another unit's file": (swapped_results, NOT_WRITTEN),
+    "ledger of another run": (copied_ledger, NOT_WRITTEN),
+    "outcome without file": (lost_result, "is gone since this run wrote it: the unit is fetched again"),
+    "file without outcome": (lost_ledger, "was in the output folder before the run and is not replaced"),
+    "changed bytes of the same size": (changed_result, NOT_WRITTEN),
+    "other size": (shortened_result, NOT_WRITTEN),
+    "a copy with an earlier time": (copied_with_its_time, NOT_WRITTEN),
+    "results of a later plan": (changed_by_a_worker, NOT_WRITTEN),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_RUNS)
+def test_a_run_is_not_resumed_with_foreign_results(place: Place, kind: str) -> None:
+    make, said = OTHER_RUNS[kind]
+    assert place.run().exit_code == 0
+    wanted = {path.name: path.read_bytes() for path in place.out.glob("chips/*")}
+    make(place)
+    before = {path.name: path.read_bytes() for path in place.out.glob("chips/*")}
+    done = place.run()
+    after = {path.name: path.read_bytes() for path in place.out.glob("chips/*")}
+    if "holds another run" in said:
+        assert (done.exit_code, after) == (2, before)
+        assert said in done.stderr
+    elif kind == "file without outcome":
+        assert (done.exit_code, after) == (1, before)
+        assert said in (place.out / "failures.csv").read_text()
+    else:
+        assert (done.exit_code, after) == (0, wanted)
+        assert said in done.stderr
+        assert eechips.open_run(place.out).verify() == []
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_changed_result_is_fetched_again_in_each_format(place: Place, format: str) -> None:
+    assert place.run(f"format={format}").exit_code == 0
+    (path,) = place.out.glob("chips/1.*")
+    wanted = path.read_bytes()
+    change(path)
+    assert NOT_WRITTEN in place.run(f"format={format}").stderr
+    assert path.read_bytes() == wanted
+    assert NOT_WRITTEN not in place.run(f"format={format}").stderr
+
+
+def test_retry_looks_at_all_results(place: Place) -> None:
+    assert place.run().exit_code == 0
+    wanted = (place.out / "chips/1.csv").read_bytes()
+    with Ledger(place.out / "manifest.sqlite") as ledger:
+        ledger.record([Record(position=2, state=State.FAILED_PERMANENT, error="no")])
+    change(place.out / "chips/1.csv")
+    info = json.loads((place.out / "run.json").read_text())
+    info["command"] = shlex.join(map(str, ["eechips", *place.words(), "--out", place.out, "--no-report"]))
+    (place.out / "run.json").write_text(json.dumps(info))
+    done = place.told("retry", place.out, "--trust")
+    assert done.exit_code == 0, done.output
+    assert NOT_WRITTEN in done.stderr
+    assert (place.out / "chips/1.csv").read_bytes() == wanted
+
+
+def test_a_worker_that_resumes_looks_at_the_results_of_its_ledger(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines, words = place.plan(), ("work", "--units", "-", "--out", place.out, "--ledger", place.folder / "ledgers")
+    assert place.told(*words, given="\n".join(lines)).exit_code == 0
+    wanted = (place.out / "chips/1.csv").read_bytes()
+    place.work(place.plan("year=2021"))
+    done = place.told(*words, given="\n".join(lines))
+    assert done.exit_code == 0
+    assert NOT_WRITTEN in caplog.text
+    assert (place.out / "chips/1.csv").read_bytes() == wanted
+    assert place.join(lines).exit_code == 0
+
+
+def test_files_that_have_not_changed_are_not_read_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert place.run().exit_code == 0
+    read: list[str] = []
+    monkeypatch.setattr(LocalStore, "sha256", lambda self, name: read.append(name))
+    assert place.run().exit_code == 0
+    assert read == []

@@ -1,0 +1,119 @@
+"""Compare the files of a run with its ledger before the run continues.
+
+A file that another run, another program or a person has put in the place of a result is not taken for it. To read every
+file each time would take as long as for ``eechips verify``, so only those are read that have changed since the run has
+looked at them: since the end of the command before, or since their unit was finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from eechips.client import retry
+from eechips.client.retry import RetryPolicy
+from eechips.engine.progress import Progress
+from eechips.engine.result_owners import describe_change
+from eechips.manifest.ledger import Ledger, RecordedResult
+from eechips.parallel_map import parallel_map
+from eechips.storage import LocalStore, Store, StoredFile
+
+_COMPARED = "compared"
+"""In the ledger: when the recorded files were those of the run, in seconds since 1970, by the clock of the file system;
+for an object store, by that of this machine."""
+
+_SHOWN = 3  # files that are named
+_READERS = 8  # files that are read at once
+_log = logging.getLogger(__name__)
+
+
+class RecordedFiles:
+    """The files of a run.
+
+    Args:
+        ledger: of the run; has a plan.
+        store: of the results.
+        policy: of retries.
+        quiet: show no progress.
+    """
+
+    def __init__(self, ledger: Ledger, store: Store, policy: RetryPolicy, *, quiet: bool) -> None:
+        self._ledger, self._store, self._policy, self._quiet = ledger, store, policy, quiet
+
+    def find_foreign(self) -> list[int]:
+        """Return the positions of units one of whose files is gone or is not the one that was recorded, and say why.
+
+        Raises:
+            TransientError, StorageError, ConfigurationError: if the store cannot be read.
+        """
+        known = self._known
+        there = self._list(result.name for result in self._ledger.results())
+        found: dict[int, str] = {}
+        doubtful: list[RecordedResult] = []
+        for result in self._ledger.results():
+            file = there.get(result.name)
+            if file is None or file.size != result.size:
+                found[result.position] = describe_change(result, None if file is None else file.size, None)
+            elif file.changed is None or file.changed >= max(known, result.finished or -math.inf):
+                doubtful.append(result)
+        found |= dict(self._read(doubtful))
+        for reason in list(found.values())[:_SHOWN]:
+            _log.warning("%s", reason)
+        if len(found) > _SHOWN:
+            _log.warning("So it is with %s further results", f"{len(found) - _SHOWN:,}")
+        if doubtful:
+            self.note()
+        return list(found)
+
+    def is_assembled(self, made: Iterable[Mapping[str, Any]]) -> bool:
+        """Return whether assembled files are those that were recorded.
+
+        Args:
+            made: path, bytes and SHA-256 of each, as the ledger has them.
+        """
+        wanted = {str(each["file"]): each for each in made}
+        there = self._list(wanted)
+        known = self._known
+        for name, each in wanted.items():
+            file = there.get(name)
+            if file is None or file.size != each["bytes"]:
+                return False
+            if (file.changed is None or file.changed >= known) and self._digest(name) != each["sha256"]:
+                _log.warning("%s is not what this run assembled from all results: it is assembled again", name)
+                return False
+        return True
+
+    def note(self) -> None:
+        """Record that all recorded files are those of the run now."""
+        if self._ledger.has_plan:
+            self._ledger.note(_COMPARED, self._store.now() if isinstance(self._store, LocalStore) else time.time())
+
+    @property
+    def _known(self) -> float:
+        """The time up to which the files are known, in seconds since 1970."""
+        compared = self._ledger.meta().get(_COMPARED)
+        return float(compared) if isinstance(compared, (int, float)) else -math.inf
+
+    def _list(self, names: Iterable[str]) -> dict[str, StoredFile]:
+        """Return the files in the folders of some names, by name."""
+        folders = sorted({name.rpartition("/")[0] for name in names})
+        return {file.name: file for file in self._store.files(folders)}
+
+    def _read(self, doubtful: list[RecordedResult]) -> Iterator[tuple[int, str]]:
+        """Yield position and reason of results whose content is another."""
+        with Progress(len(doubtful), 0, None, quiet=self._quiet, unit="files compared") as progress:
+            for result, digest in parallel_map(lambda each: (each, self._digest(each.name)), doubtful, _READERS):
+                if digest != result.sha256:
+                    yield result.position, describe_change(result, result.size, digest)
+                progress.settle(failed=False)
+                progress.show(0, 0)
+
+    def _digest(self, name: str) -> str | None:
+        try:
+            return retry.call(partial(self._store.sha256, name), self._policy)
+        except FileNotFoundError:
+            return None
