@@ -1,11 +1,12 @@
 """Compute a digest of functions and their dependencies that is the same in every session.
 
-The digest covers the source of a function, and recursively the functions that it calls and the variables that it reads.
-Objects of installed packages are identified by their names.
+The digest covers the code of a function without comments, docstrings and layout, and recursively the functions that it
+calls and the variables that it reads. Objects of installed packages are identified by their names.
 """
 
 from __future__ import annotations
 
+import ast
 import dis
 import functools
 import hashlib
@@ -16,7 +17,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from eechips.recipe import canonical_json
+from eechips.recipe import canonical_json, hash_code
 
 _GLOBAL_OPERATIONS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _UNPICKLABLE = (pickle.PicklingError, TypeError, ValueError, AttributeError, RuntimeError, NotImplementedError)
@@ -30,7 +31,7 @@ _MADE_BY_PYTHON = frozenset(
 def fingerprint(functions: Iterable[Callable[..., Any]], parameters: Mapping[str, Any]) -> str:
     """Return the SHA-256, hexadecimal, of functions with all their references, and of parameters.
 
-    Functions are represented by their source, or without a source (as at Python's prompt) by their bytecode, which
+    Functions are represented by their code, or without a source (as at Python's prompt) by their bytecode, which
     differs between versions of Python.
 
     Args:
@@ -157,9 +158,13 @@ def _names(code: types.CodeType) -> Iterator[str]:
 
 def _source(function: types.FunctionType) -> Any:
     try:
-        return textwrap.dedent(inspect.getsource(function)).rstrip()
+        text = textwrap.dedent(inspect.getsource(function)).rstrip()
     except (OSError, TypeError):  # there is none
         return _bytecode(function.__code__)
+    try:
+        return hash_code(ast.parse(text))
+    except (SyntaxError, ValueError):  # a lambda whose lines are a part of a statement
+        return text
 
 
 def _bytecode(code: types.CodeType) -> Any:

@@ -8,6 +8,7 @@ with ``get_requests`` and ``get_result`` (or ``getRequests`` and ``getResult``) 
 from __future__ import annotations
 
 from eechips.recipe.code_errors import CodeErrors
+from eechips.recipe.code_form import hash_code
 from eechips.recipe.protocol import (
     PlanPreview,
     Recipe,
@@ -76,6 +77,7 @@ __all__ = [
     "Unit",
     "canonical_json",
     "convert_parameter",
+    "hash_code",
     "load_recipe",
     "parse_script",
     "recipe_identity",

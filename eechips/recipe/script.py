@@ -14,6 +14,7 @@ from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.received_files import parse_json
 from eechips.recipe.code_errors import CodeErrors
+from eechips.recipe.code_form import hash_code
 from eechips.recipe.protocol import Redraw, RequestWindow
 from eechips.recipe.results import Result
 from eechips.recipe.units import canonical_json
@@ -52,7 +53,7 @@ class ScriptRecipe:
         path: the file.
         name: its stem.
         parameters: values given on the command line, converted.
-        identity: SHA-256 of source and parameters.
+        identity: SHA-256 of the code, without comments, docstrings and layout, and of the parameters.
         datasets: the file's ``DATASETS``, a list of asset ids, if it has one.
         imports: packages that the file imports when it is executed.
         redraw: a :data:`Redraw` if the file defines ``redraw(unit, number)``, which returns one unit, or None.
@@ -81,7 +82,7 @@ class ScriptRecipe:
         self.datasets = _datasets(tree)
         self.imports = _imports(tree)
         self.needs_service = _needs_service(tree)
-        content = {"source": source, "parameters": self.parameters}
+        content = {"code": hash_code(tree), "parameters": self.parameters}
         self.identity = hashlib.sha256(canonical_json(content).encode()).hexdigest()
         self._namespace: dict[str, Any] | None = None
 

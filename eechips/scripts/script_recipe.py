@@ -21,7 +21,7 @@ from eechips.errors import ConfigurationError, EechipsError, RecipeError, Transi
 from eechips.manifest.reserved_names import CALLS_FOLDER
 from eechips.manifest.run import OUTSIDE_FILES
 from eechips.manifest.run_signature import sealing_key
-from eechips.recipe import canonical_json
+from eechips.recipe import canonical_json, hash_code
 from eechips.removal import LockedFolder, remove_tree
 from eechips.scripts import network_patches
 from eechips.scripts.call_folder import Call, CallFolder
@@ -41,7 +41,7 @@ class ScriptRecipe:
     Attributes:
         path: the file.
         name: its stem.
-        identity: SHA-256 of its text and its arguments.
+        identity: SHA-256 of its code, without comments, docstrings and layout, and of its arguments.
         parameters: the arguments.
         datasets: empty, since they are unknown.
         imports: packages that the file imports.
@@ -60,7 +60,7 @@ class ScriptRecipe:
         self._source: ScriptSource | None = source
         self._out, self._home, self._arguments = out, home, tuple(arguments)
         self.parameters: Mapping[str, Any] = {"arguments": list(arguments)}
-        content = {"source": source.text, "parameters": self.parameters}
+        content = {"code": hash_code(source.tree), "parameters": self.parameters}
         self.identity = hashlib.sha256(canonical_json(content).encode()).hexdigest()
         self._key = sealing_key(self.identity)
         self._observer: network_patches.RequestObserver | None = None

@@ -275,7 +275,7 @@ def test_failures_are_reported_and_other_units_are_fetched(tmp_path: Path, servi
 
 def test_another_version_of_the_recipe_is_refused(tmp_path: Path, service: Service) -> None:
     lines = plan(tmp_path, service)
-    (tmp_path / "squares.py").write_text(RECIPE + "\n# changed\n")
+    (tmp_path / "squares.py").write_text(RECIPE + "\nCHANGED = True\n")
     ended = eechips(tmp_path, "work", "--units", "-", "--out", "res", given="\n".join(lines))
     assert ended.returncode == 2
     assert "planned by another version of squares: plan again" in ended.stderr

@@ -153,11 +153,13 @@ def test_missing_parameters_of_a_script_are_named(tmp_path: Path) -> None:
     assert load_recipe(path, {"href": "a", "band": "1"}).get_requests() == [1]
 
 
-def test_identity_follows_source_and_parameters(script: Path) -> None:
+def test_identity_follows_code_and_parameters(script: Path) -> None:
     first = load_recipe(script)
     assert load_recipe(script).identity == first.identity
     assert load_recipe(script, {"count": "4"}).identity != first.identity
     script.write_text(script.read_text() + "\n# changed\n")
+    assert load_recipe(script).identity == first.identity
+    script.write_text(script.read_text() + "\nCHANGED = True\n")
     assert load_recipe(script).identity != first.identity
 
 
