@@ -17,6 +17,7 @@ from eechips.cli.command import VerbCommand
 from eechips.cli.parameters import HELP, LocalPath, debug_option
 from eechips.cli.terminal import MARGIN, echo, echo_json, echo_lines, echo_spreadsheet, replace_lines
 from eechips.errors import UsageError
+from eechips.manifest.code_changes import CODE_CHANGES, code_changes
 from eechips.manifest.failures import Failure, group_failures, list_failures
 from eechips.manifest.run import Run, Status, open_run
 from eechips.text import format_bytes, format_count, format_duration, one_line
@@ -67,10 +68,12 @@ def _show_status(run: Run, shown: int, *, as_json: bool, watch: bool) -> tuple[i
     columns = shutil.get_terminal_size().columns
     if as_json:
         status = run.status()
-        echo_json(status.to_json(), indent=None if watch else 2)
+        changes = [change.to_json() for change in code_changes(run.info)]
+        content = {**status.to_json(), **({CODE_CHANGES: changes} if changes else {})}
+        echo_json(content, indent=None if watch else 2)
         return 0, status.is_running
     status = run.status(intervals=width_for(columns))
-    lines = _facts(run.path, status)
+    lines = [*_facts(run.path, status), *(change.describe() for change in code_changes(run.info))]
     if sys.stdout.isatty():
         lines += _charts(status)
         lines = [line[:columns] for line in lines]  # a wrapped line would not be replaced

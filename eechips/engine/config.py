@@ -227,6 +227,16 @@ class RunConfig:
             decides="run",
         ),
     )
+    accept_changed_code: bool = field(
+        default=False,
+        metadata=option(
+            "Continue a run whose recipe or script has changed: units that are left are fetched with the changed code."
+            " run.json records the change.",
+            RUN,
+            is_advanced=True,
+            decides="code",
+        ),
+    )
     dry_run: bool = field(
         default=False, metadata=option("Plan and estimate only: request no pixels.", RUN, decides="run")
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from eechips.engine.changed_code import continue_plan
 from eechips.engine.config import RunConfig
 from eechips.engine.connected_run import SERVER_LOG_NAME, ConnectedRun
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
@@ -80,6 +81,7 @@ def run(
         try:
             with Ledger(config.out / LEDGER_NAME) as ledger:
                 try:
+                    recipe = continue_plan(recipe, config, ledger)
                     setup = RunSetup(
                         recipe=recipe,
                         config=config,
@@ -142,6 +144,7 @@ class _Run:
         is_settled = is_planned and self._is_settled()
         is_whole = is_settled and (setup.is_part or is_assembled(self._recipe, ledger, self._files))
         if is_whole and self._exports.is_complete:
+            self._exports.note_code_changes()
             return Run(config.out, results=config.results)
         if not is_settled and config.export_to is not None:
             ObjectStore(config.export_to).check()

@@ -17,6 +17,7 @@ from eechips.engine.run_json import encode_info, info_of
 from eechips.engine.run_setup import RunSetup
 from eechips.engine.session import Session, notes_of
 from eechips.errors import StorageError, TransientError
+from eechips.manifest.code_changes import CODE_CHANGES
 from eechips.manifest.export import (
     COPIED,
     FAILURES_NAME,
@@ -60,6 +61,12 @@ class RunExports:
         setup, target = self._setup, session.connection.target
         info = info_of(setup.recipe, setup.config, setup.described, target, session.notes)
         self._write_info({**info, REQUEST_TRIAL: trial})
+
+    def note_code_changes(self) -> None:
+        """Add changes of the recipe's code that run.json lacks, as they were accepted when no unit was left."""
+        info = json.loads((self._config.out / INFO_NAME).read_text())
+        if info.get(CODE_CHANGES) != self._ledger.meta().get(CODE_CHANGES):
+            self._write_info(info)
 
     def export(self, *, finished: bool) -> None:
         """Write the failures, and the manifest of a finished run.
@@ -154,6 +161,9 @@ class RunExports:
             self._write_info({**info, **values})
 
     def _write_info(self, info: Mapping[str, Any]) -> None:
+        changes = self._ledger.meta().get(CODE_CHANGES) if self._ledger.has_plan else None
+        if changes:
+            info = {**info, CODE_CHANGES: changes}
         write_file(self._config.out / INFO_NAME, encode_info(info))
 
 

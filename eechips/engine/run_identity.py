@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from eechips.engine.config import RunConfig
@@ -17,6 +17,9 @@ from eechips.redaction import REDACTED, redact_json
 
 PLAN = "plan"
 """Key of an outcome: the identity of the plan that the unit belongs to."""
+
+
+_CODE, _CHANGED = "the recipe's code", " has changed"
 
 
 def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
@@ -60,7 +63,15 @@ def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> 
     if not any(state.has_result for state in ledger.counts()):
         return False
     shown = "; ".join(found[:8])
-    raise RunMismatchError(f"{folder} holds another run ({shown}): choose another output folder, or remove this one")
+    accept = ", or give `accept_changed_code` to fetch what is left with the changed code" if _is_code(found) else ""
+    raise RunMismatchError(
+        f"{folder} holds another run ({shown}): choose another output folder, or remove this one{accept}"
+    )
+
+
+def _is_code(found: Sequence[str]) -> bool:
+    """Return whether code is all in which two runs differ."""
+    return len(found) == 1 and found[0].startswith(_CODE) and found[0].endswith(_CHANGED)
 
 
 def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], place: object) -> None:
@@ -98,7 +109,7 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterato
         elif key == "identity":
             if old != value and stored.get("parameters") == wanted["parameters"]:
                 has_secrets = REDACTED in json.dumps(wanted["parameters"])
-                yield f"the recipe's code{', or a secret among its parameters,' if has_secrets else ''} has changed"
+                yield f"{_CODE}{', or a secret among its parameters,' if has_secrets else ''}{_CHANGED}"
         elif old != value:
             yield f"{key}: {_short(old)} there, {_short(value)} here"
 

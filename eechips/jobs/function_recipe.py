@@ -91,6 +91,13 @@ class FunctionRecipe:
         """The function that assembles all results, if one was given."""
         return self._assembled if self._assemble is not None else None
 
+    def continuing(self, identity: str) -> FunctionRecipe:
+        """Return the recipe for a plan of another version; see :class:`eechips.recipe.SupportsCodeChanges`."""
+        again = self.__new__(type(self))
+        again.__dict__.update(self.__dict__)  # copy() would leave out what is not sent to workers
+        again.identity = identity
+        return again
+
     def get_requests(self) -> list[Any]:
         """Call the function with the parameters in its signature.
 

@@ -49,6 +49,7 @@ _INFO: Mapping[str, type | tuple[type, ...]] = {
     "started": str,
     "finished": (str, type(None)),
     "units": dict,
+    "code_changes": list,
 }
 """Types of the values of run.json."""
 

@@ -85,7 +85,7 @@ def _joined(values: Iterable[ast.expr]) -> list[ast.expr]:
     for each in values:
         last = found[-1] if found else None
         if isinstance(each, ast.Constant) and isinstance(last, ast.Constant):
-            found[-1] = ast.Constant(f"{last.value}{each.value}")
+            found[-1] = ast.Constant(str(last.value) + str(each.value))
         else:
             found.append(each)
     return [each for each in found if not (isinstance(each, ast.Constant) and each.value == "")]

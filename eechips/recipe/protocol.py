@@ -249,6 +249,22 @@ class SupportsWorkerStart(Protocol):
 
 
 @runtime_checkable
+class SupportsCodeChanges(Protocol):
+    """A recipe of a user, whose code may change between two commands of a run."""
+
+    @property
+    def identity(self) -> str:
+        """SHA-256, in hexadecimal, of everything that changes results."""
+
+    def continuing(self, identity: str) -> Recipe:
+        """Return this recipe for a plan that another version of its code has made.
+
+        Args:
+            identity: of the version that made the plan; the ids of its units follow from it.
+        """
+
+
+@runtime_checkable
 class SupportsInteractiveRun(Protocol):
     """A recipe that adds units to the plan while it runs, and waits for their results."""
 

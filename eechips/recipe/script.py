@@ -95,6 +95,13 @@ class ScriptRecipe:
         texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in self.parameters.items()}
         return "run", {"path": str(self.path), **({"parameters": texts} if texts else {})}
 
+    def continuing(self, identity: str) -> ScriptRecipe:
+        """Return the recipe for a plan of another version; see :class:`eechips.recipe.SupportsCodeChanges`."""
+        again = self.__new__(type(self))
+        again.__dict__.update(self.__dict__)  # copy() would leave out what is not sent to workers
+        again.identity = identity
+        return again
+
     def get_requests(self) -> list[Any]:
         """Call the script's ``get_requests`` with the parameters in its signature.
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips.manifest.code_changes import code_changes
 from eechips.manifest.failures import group_failures
 from eechips.reports.basemap import load_basemap
 from eechips.reports.markup import Markup, element, join
@@ -59,6 +60,7 @@ def head(data: ReportData) -> Markup:
         element("h1", title(data)),
         element("p", element("code", data.run.address or data.run.path), class_="note"),
         *(element("p", note, class_="notice") for note in data.info.get("notes") or ()),
+        *(element("p", change.describe(), class_="notice") for change in code_changes(data.info)),
         element(
             "dl", *(element("div", element("dt", name), element("dd", value)) for name, value in cards), class_="cards"
         ),

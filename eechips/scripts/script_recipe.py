@@ -69,6 +69,13 @@ class ScriptRecipe:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_source": None}
 
+    def continuing(self, identity: str) -> ScriptRecipe:
+        """Return the recipe for calls of another version; see :class:`eechips.recipe.SupportsCodeChanges`."""
+        again = self.__new__(type(self))
+        again.__dict__.update(self.__dict__)  # copy() would leave out what is not sent to workers
+        again.identity, again._key = identity, sealing_key(identity)
+        return again
+
     def get_requests(self) -> NoReturn:
         """Raise an error, since a script is planned while it runs.
 
