@@ -1,19 +1,17 @@
-"""Read vector files in longitude and latitude of WGS84: GeoParquet, and every format that GDAL reads."""
+"""Read vector files in longitude and latitude of WGS84: formats of GDAL, GeoParquet, and CSV with WKT."""
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 import shapely
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
@@ -21,20 +19,26 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
 from eechips.geo.polygons import wrap_at_antimeridian
+from eechips.geo.text_tables import TEXT_SUFFIXES, WKT_NAMES, find_wkt, parse_wkt, read_text_table
+from eechips.geo.vector_door import read_layer
+from eechips.geo.vector_formats import RefusedError, check_crs
+from eechips.temporary_files import temporary_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _log = logging.getLogger(__name__)
-_LOST_INDEX = re.compile(r"Unable to open (\S+\.shx)")
 
 # Straight edges of another projection are curves in longitude and latitude: before it is reprojected, a geometry
 # gets a vertex at least every so many parts of its file's extent.
 _PARTS = 200
-_HEAD = 1 << 16  # bytes in which GDAL's drivers look for their signature, and many more
 
 _SHOWN_COLUMNS = 3
+_MOST_CHANGE = 10.0  # factor beyond which a change of area is no figure: an outline that crosses itself
 
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+WGS84 = "EPSG:4326"
+"""Longitude and latitude of WGS84."""
 _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
 
@@ -55,30 +59,33 @@ class Vectors:
     repaired: str = ""
 
 
-def read_vectors(path: Path, *, repairs: bool = False) -> Vectors:
+def read_vectors(path: Path, *, repairs: bool = False, crs: str | None = None) -> Vectors:
     """Read the polygons of a vector file, and reproject them to EPSG:4326.
 
     Args:
-        path: GeoJSON, GeoPackage, Shapefile, FlatGeobuf, KML, GeoParquet, …; its first layer.
+        path: GeoJSON, GeoPackage, Shapefile, FlatGeobuf, KML, GeoParquet, …, its first layer; or CSV with WKT.
         repairs: repair invalid polygons, see :func:`repair`; otherwise they are errors.
+        crs: CRS of a file that does not say it.
 
     Raises:
         RegionError: if the file does not exist or cannot be read, has no features, or has no or an unknown CRS, or if a
             feature is not a valid polygon.
     """
-    geometries, attributes, crs = _read(path)
+    geometries, attributes, known_crs = _read(path, crs)
+    _check_kinds(path, geometries, attributes)
     repaired = ""
     if repairs:
         geometries, repaired = repair(path, geometries, lambda index: _feature(index, attributes))
-    _check(path, geometries, attributes)
-    found = _to_wgs84(path, geometries, crs)
+    _check_valid(path, geometries, attributes)
+    found = to_wgs84(path, geometries, known_crs)
     beyond = np.flatnonzero(np.abs(shapely.bounds(found)[:, (1, 3)]).max(axis=1) > 90.0)
     if len(beyond):
         raise RegionError(
             f"{path}: {_feature(int(beyond[0]), attributes)} has latitudes beyond 90 degrees: are longitude and"
             " latitude swapped?"
         )
-    return Vectors(path, found, attributes.to_pandas(), repaired)
+    own = [name for name in attributes.column_names if not _PANDAS_INDEX.fullmatch(name)]
+    return Vectors(path, found, attributes.select(own).to_pandas(), repaired)
 
 
 def repair(
@@ -109,18 +116,27 @@ def repair(
             raise RegionError(f"{path}: {name(int(index))} cannot be repaired: it has no area. Remove or redraw it")
         found[index] = shapely.union_all(areas)
     before, after = (float(np.abs(shapely.area(each[wrong])).sum()) for each in (geometries, found))
-    change = f"changed by {100 * (after / before - 1):+.2g}%" if before > 0 else "was 0 before"
+    change = _describe_change(before, after)
     names = "; ".join(name(int(index)) for index in wrong[:_SHOWN_COLUMNS])
     more = f"; and {len(wrong) - _SHOWN_COLUMNS:,} more" if len(wrong) > _SHOWN_COLUMNS else ""
     count = int(is_polygon.sum())
     return found, f"{path}: repaired {len(wrong):,} of {count:,} polygons, whose area {change}: {names}{more}"
 
 
-def read_features(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table]:
+def _describe_change(before: float, after: float) -> str:
+    """Describe what a repair did to the area of polygons."""
+    if before <= 0 or after / before > _MOST_CHANGE:
+        return "was counted as almost 0 before, because their outlines cross themselves"
+    percent = 100 * (after / before - 1)
+    return f"changed by {percent:+.2g}%" if abs(percent) >= 0.01 else "is unchanged"
+
+
+def read_features(path: Path, *, crs: str | None = None) -> tuple[npt.NDArray[np.object_], pa.Table]:
     """Read all features of a vector file, of any geometry type, and reproject them to EPSG:4326.
 
     Args:
         path: as for :func:`read_vectors`.
+        crs: CRS of a file that does not say it.
 
     Returns:
         Shapely geometries, None for features without one, and the other columns, with a row for each geometry.
@@ -128,97 +144,130 @@ def read_features(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table]:
     Raises:
         RegionError: if the file does not exist or cannot be read, has no features, or has no or an unknown CRS.
     """
-    geometries, attributes, crs = _read(path)
-    return _to_wgs84(path, geometries, crs), attributes
+    geometries, attributes, known_crs = _read(path, crs)
+    return to_wgs84(path, geometries, known_crs), attributes
 
 
-def _read(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
-    """Return the unprojected geometries in two dimensions, the other columns, and the CRS."""
-    if not path.is_file():
-        raise RegionError(f"there is no file {path}")
-    from pyogrio.errors import DataLayerError, DataSourceError
+def read_table(path: Path) -> tuple[npt.NDArray[np.object_] | None, pa.Table, str | None]:
+    """Read the rows of a file that may have geometries, or columns of coordinates.
 
-    _refuse_virtual(path)
-    try:
-        wkb, attributes, crs = _read_parquet(path) if path.suffix == ".parquet" else _read_gdal(path)
-        geometries = shapely.from_wkb(wkb)
-    except RegionError:
-        raise
-    except (
-        DataSourceError, DataLayerError, pa.ArrowException, shapely.errors.GEOSException,
-        OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError,
-    ) as error:  # fmt: skip
-        reason = (str(error).splitlines() or [repr(error)])[0]
-        if "not recognized as" in reason:
-            reason = "its content is that of no format that GDAL reads here"
-        elif (found := _LOST_INDEX.search(reason)) is not None:
-            reason = f"{found[1]} is missing: copy all files of the shapefile"
-        raise RegionError(f"{path} cannot be read as a vector file: {reason}") from error
-    if len(geometries) == 0:
-        raise RegionError(f"{path} holds no features")
-    return shapely.force_2d(geometries), attributes, crs
+    Args:
+        path: vector file, CSV or Parquet.
 
-
-def _refuse_virtual(path: Path) -> None:
-    """Reject a virtual data source, which may name any file and any URL.
+    Returns:
+        Shapely geometries in two dimensions, or None if the file has no column of geometries; the other columns; and
+        the CRS of the geometries, None if the file does not say it.
 
     Raises:
-        RegionError: if the file is one (https://gdal.org/drivers/vector/vrt.html).
+        RegionError: if the file does not exist, cannot be read, or is no file of places.
     """
-    with path.open("rb") as file:
-        if b"<OGRVRTDataSource" in file.read(_HEAD):
-            raise RegionError(
-                f"{path} is a virtual data source, which reads other files: convert it with ogr2ogr first"
-            )
+    if not path.is_file():
+        raise RegionError(f"there is no file {path}")
+    if path.suffix.lower() in TEXT_SUFFIXES:
+        texts = read_text_table(path)
+        name = find_wkt(texts)
+        if name is None:
+            return None, texts, None
+        geometries, srid = parse_wkt(path, texts, name)
+        return _flat(path, geometries), texts.drop_columns([name]), srid
+    try:
+        with temporary_folder() as folder:
+            layer = read_layer(path, folder, needs_geometry=False)
+    except RefusedError as error:
+        raise RegionError(f"{path} cannot be read as a vector file: {error}") from error
+    if len(layer.layers) > 1:
+        _log.warning("%s has several layers, of which %s is read: %s", path, layer.layers[0], ", ".join(layer.layers))
+    for note in layer.notes:
+        _log.warning("%s: %s", path, note)
+    if layer.geometry is None:
+        return None, layer.table, None
+    try:
+        geometries = shapely.from_wkb(layer.table.column(layer.geometry).to_numpy())
+    except (shapely.errors.GEOSException, TypeError) as error:
+        raise RegionError(f"{path} cannot be read as a vector file: {str(error).splitlines()[0]}") from error
+    return _flat(path, geometries), layer.table.drop_columns([layer.geometry]), layer.crs
 
 
-def _read_gdal(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
-    import pyogrio
+def _read(path: Path, crs: str | None) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
+    """Return the unprojected geometries in two dimensions, the other columns, and the CRS.
 
-    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-    if len(layers) > 1:
-        _log.warning("%s has several layers, of which %s is read: %s", path, layers[0], ", ".join(layers))
-    meta, table = pyogrio.read_arrow(path, layer=layers[0] if layers else None)
-    name = meta["geometry_name"] or "wkb_geometry"
-    if name not in table.column_names:
-        raise RegionError(f"{path} holds no geometries")
-    wkb = table.column(name).to_numpy()
-    return wkb, table.drop_columns([name]), meta["crs"]
-
-
-def _read_parquet(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
-    """Read GeoParquet (https://geoparquet.org/releases/v1.1.0/); the default CRS is OGC:CRS84."""
-    table = pq.read_table(path)
-    metadata = (table.schema.metadata or {}).get(b"geo")
-    if metadata is None:
-        raise RegionError(f"{path} is not GeoParquet: it has no 'geo' metadata")
-    geo = json.loads(metadata)
-    name = geo["primary_column"]
-    column = geo["columns"][name]
-    if column["encoding"] != "WKB":
-        raise RegionError(f"{path} encodes geometries as {column['encoding']}, only WKB can be read")
-    crs: Any = column.get("crs", "OGC:CRS84")
-    others = [other for other in table.column_names if other not in geo["columns"]]
-    return table.column(name).to_numpy(), table.select(others), json.dumps(crs) if isinstance(crs, dict) else crs
+    Raises:
+        RegionError: if the file has no geometries, no features, or says another CRS than the caller.
+    """
+    geometries, attributes, own_crs = read_table(path)
+    if geometries is None:
+        hint = f": a CSV file needs a column of WKT ({', '.join(WKT_NAMES)})" if _is_text(path) else ""
+        what = "holds no geometries" if _is_text(path) else "is not GeoParquet: it has no 'geo' metadata"
+        raise RegionError(f"{path} {what}{hint}")
+    if len(geometries) == 0:
+        raise RegionError(f"{path} holds no features")
+    return geometries, attributes, choose_crs(path, own_crs, crs)
 
 
-def _check(path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table) -> None:
-    """Check that all geometries are valid polygons that are not empty.
+def _is_text(path: Path) -> bool:
+    return path.suffix.lower() in TEXT_SUFFIXES
+
+
+def choose_crs(path: Path, own: str | None, given: str | None) -> str | None:
+    """Return the CRS of a file: its own, the one that the caller gives, or for WKT in a CSV longitude and latitude.
+
+    Raises:
+        RegionError: if the caller gives another than the file's own.
+    """
+    if own is not None:
+        if given is not None and not _parse_crs(path, own).equals(_parse_crs(path, given), ignore_axis_order=True):
+            raise RegionError(f"{path} says that it is in {_parse_crs(path, own).name}: leave `input_crs` out")
+        return own
+    if given is None and _is_text(path):
+        _log.warning(
+            "%s does not say its coordinate reference system: its WKT is read as longitude and latitude (%s);"
+            " `input_crs` names another",
+            path,
+            WGS84,
+        )
+        return WGS84
+    return given
+
+
+def _flat(path: Path, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """Return geometries in two dimensions.
+
+    Raises:
+        RegionError: if a coordinate is not a finite number; with its row.
+    """
+    flat: npt.NDArray[np.object_] = np.asarray(shapely.force_2d(geometries), dtype=object)
+    coordinates, rows = shapely.get_coordinates(flat, return_index=True)
+    wrong = np.flatnonzero(~np.isfinite(coordinates).all(axis=1))
+    if len(wrong):
+        raise RegionError(f"{path}: feature {int(rows[wrong[0]]) + 1:,} has a coordinate that is not a finite number")
+    return flat
+
+
+def _check_kinds(path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table) -> None:
+    """Check that all geometries are polygons that are not empty.
 
     Raises:
         RegionError: if one is not; the message has its number and its first attributes.
     """
-    for index, geometry in enumerate(geometries):
-        if geometry is None or geometry.is_empty:
-            raise RegionError(f"{path}: {_feature(index, attributes)} has no geometry")
-        if shapely.get_type_id(geometry) not in _POLYGONS:
-            raise RegionError(f"{path}: {_feature(index, attributes)} is a {geometry.geom_type}, not a polygon")
-        if not geometry.is_valid:
-            reason = shapely.is_valid_reason(geometry)
-            raise RegionError(
-                f"{path}: {_feature(index, attributes)} is not a valid polygon ({reason}): set `repair`, or"
-                " repair it, for example with ogr2ogr -makevalid"
-            )
+    for index in np.flatnonzero(shapely.is_missing(geometries) | shapely.is_empty(geometries))[:1]:
+        raise RegionError(f"{path}: {_feature(int(index), attributes)} has no geometry")
+    for index in np.flatnonzero(~np.isin(shapely.get_type_id(geometries), _POLYGONS))[:1]:
+        kind = geometries[index].geom_type
+        raise RegionError(f"{path}: {_feature(int(index), attributes)} is a {kind}, not a polygon")
+
+
+def _check_valid(path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table) -> None:
+    """Check that all polygons are valid.
+
+    Raises:
+        RegionError: if one is not; the message has its number and its first attributes.
+    """
+    for index in np.flatnonzero(~shapely.is_valid(geometries))[:1]:
+        reason = shapely.is_valid_reason(geometries[index])
+        raise RegionError(
+            f"{path}: {_feature(int(index), attributes)} is not a valid polygon ({reason}): set `repair`, or"
+            " repair it, for example with ogr2ogr -makevalid"
+        )
 
 
 def _feature(index: int, attributes: pa.Table) -> str:
@@ -227,14 +276,33 @@ def _feature(index: int, attributes: pa.Table) -> str:
     return f"feature {index + 1}" + (f" ({', '.join(values)})" if values else "")
 
 
-def _to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str | None) -> npt.NDArray[np.object_]:
-    if crs is None:
-        hint = f": {path.with_suffix('.prj').name} is missing" if path.suffix.lower() == ".shp" else ""
-        raise RegionError(f"{path} does not say what coordinate reference system it is in{hint}")
+def _parse_crs(path: Path, crs: str) -> CRS:
     try:
-        source = CRS.from_user_input(crs)
+        check_crs(crs)
+        return CRS.from_user_input(crs)
+    except RefusedError as error:
+        raise RegionError(f"{path}: {error}") from None
     except CRSError as error:
         raise RegionError(f"{path} is in a coordinate reference system that PROJ does not know") from error
+
+
+def to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str | None) -> npt.NDArray[np.object_]:
+    """Reproject geometries to EPSG:4326, x is longitude.
+
+    Args:
+        path: file, for messages.
+        geometries: shapely geometries, shape (n,); None for rows without one.
+        crs: CRS of the geometries; None if it is unknown, which is an error.
+
+    Raises:
+        RegionError: if the CRS is unknown, or does not cover the coordinates, or a polygon goes around a pole.
+    """
+    if crs is None:
+        hint = f": {path.with_suffix('.prj').name} is missing" if path.suffix.lower() == ".shp" else ""
+        raise RegionError(
+            f"{path} does not say what coordinate reference system it is in{hint}; say it with `input_crs`"
+        )
+    source = _parse_crs(path, crs)
     if source.is_geographic and source.equals(CRS("EPSG:4326"), ignore_axis_order=True):
         return geometries
     if not source.is_geographic:

@@ -152,7 +152,7 @@ class Imagery(ImageryOptions, GridRecipe):
     @cached_property
     def region(self) -> Region:
         """The region."""
-        return parse_region(self.roi, repairs=self.repair)
+        return parse_region(self.roi, repairs=self.repair, crs=self.input_crs)
 
     @cached_property
     def conditions(self) -> tuple[PropertyCondition, ...]:

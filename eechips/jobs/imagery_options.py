@@ -18,6 +18,7 @@ from eechips.jobs.shared_options import (
     EXPRESSION,
     GREATEST_VALUE,
     INDEX,
+    INPUT_CRS,
     LEAST_VALUE,
     MASK,
     PALETTE,
@@ -47,6 +48,7 @@ class ImageryOptions:
     dataset: str = field(metadata=DATASET)
     roi: str = field(metadata=REGION)
     repair: bool = field(default=False, metadata=REPAIR)
+    input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
     where: Sequence[str] | str = field(default=(), metadata=WHERE)
@@ -126,6 +128,7 @@ class MosaicOptions:
     dataset: str = field(metadata=DATASET)
     roi: str | None = field(default=None, metadata=optional_region("the whole of a single image"))
     repair: bool = field(default=False, metadata=REPAIR)
+    input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
     where: Sequence[str] = field(default=(), metadata=WHERE)

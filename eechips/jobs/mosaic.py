@@ -101,7 +101,7 @@ class MosaicRecipe(MosaicOptions, GridRecipe):
     @cached_property
     def region(self) -> Region | None:
         """The region; None for the whole of a single image."""
-        return None if self.roi is None else parse_region(self.roi, repairs=self.repair)
+        return None if self.roi is None else parse_region(self.roi, repairs=self.repair, crs=self.input_crs)
 
     @cached_property
     def conditions(self) -> tuple[PropertyCondition, ...]:

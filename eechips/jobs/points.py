@@ -97,7 +97,7 @@ class PointValues(PointsOptions, MaskedRecipe):
     @cached_property
     def places(self) -> Places:
         """The rows of the file, read on first use."""
-        found = read_places(Path(self.points), self.lon_field, self.lat_field, repairs=self.repair)
+        found = read_places(Path(self.points), self.lon_field, self.lat_field, repairs=self.repair, crs=self.input_crs)
         if not len(found.known):
             raise RegionError(f"no row of {self.points} has coordinates")
         if self.reducer is not None and found.kind == "points":
@@ -154,6 +154,7 @@ class PointValues(PointsOptions, MaskedRecipe):
             "reducer": self.reducer,
             **({"unit_vector": True} if vector_bands(self.known, self.selection) else {}),
             **({"repair": True} if self.repair else {}),
+            **({"input_crs": self.input_crs} if self.input_crs is not None else {}),
         }
 
     @property

@@ -120,7 +120,7 @@ class ResolvedSample:
         if self.places is not None:
             plan |= {"points": str(options.points), "points_sha256": self.places.sha256}
             columns = {"lon_field": options.lon_field, "lat_field": options.lat_field}
-            plan |= {name: value for name, value in columns.items() if value is not None}
+            plan |= {name: value for name, value in columns.items() if value is not None} | self.places.reading
         return {**self.results, **plan, **(self.region.parameters if self.region is not None else {})}
 
     def images(self, layer: SampleLayer, unit: Unit) -> LayerImages:
@@ -178,10 +178,17 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         raise UsageError("`frames` and `every` have one pixel grid for all frames: use grid='native'")
     check_layers(layers, style)
     places = None
+    how: dict[str, Any] = {"repairs": options.repair, "crs": options.input_crs}
     if options.points is not None:
-        places = read_places(Path(options.points), options.lon_field, options.lat_field)
+        places = read_places(
+            Path(options.points),
+            options.lon_field,
+            options.lat_field,
+            **how,
+            only="points",
+        )
         check_places(places, options.date_field, options.date_format)
-    cells = None if options.cells is None else parse_cells(options.cells, options.cell_field)
+    cells = None if options.cells is None else parse_cells(options.cells, options.cell_field, **how)
     return ResolvedSample(
         options=options,
         layers=layers,
@@ -195,7 +202,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         places=places,
         frames=frames,
         cells=cells,
-        away_from=None if options.away_from is None else read_places(Path(options.away_from)),
+        away_from=None if options.away_from is None else read_places(Path(options.away_from), **how),
     )
 
 
@@ -225,4 +232,4 @@ def _region(options: SampleOptions, first: SampleLayer, cells: PlaceCells | None
         roi = first.known.region if first.known else None
         if roi is None and options.total is None:
             raise UsageError(f"{first.dataset} has no default region: give `roi`")
-    return None if roi is None else parse_region(roi, repairs=options.repair)
+    return None if roi is None else parse_region(roi, repairs=options.repair, crs=options.input_crs)

@@ -17,6 +17,7 @@ from eechips.jobs.shared_options import (
     END,
     EXPRESSION,
     GREATEST_VALUE,
+    INPUT_CRS,
     LAT_FIELD,
     LEAST_VALUE,
     LON_FIELD,
@@ -131,6 +132,7 @@ class SampleOptions:
         default=None, metadata=optional_region("the dataset's (Colorado for NAIP); the world with `total`")
     )
     repair: bool = field(default=False, metadata=REPAIR)
+    input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     class_image: str | None = field(
         default=None,
         metadata=option("Map of the classes: ESA/WorldCover/v200:Map.", PLACES, metavar="ID:BAND", decides="data"),

@@ -88,10 +88,8 @@ def check_places(places: Places, date_field: str | None, date_format: str | None
         date_format: format of the dates; None for ISO 8601.
 
     Raises:
-        RegionError: if a row has none, or the file holds polygons.
+        RegionError: if a row has none.
     """
-    if places.kind != "points":
-        raise RegionError(f"{places.path} holds polygons: chips need points")
     without = sorted(set(range(len(places))) - set(places.known.tolist()))
     if without:
         more = f" and {len(without) - 1:,} more" if len(without) > 1 else ""

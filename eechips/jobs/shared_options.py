@@ -87,6 +87,13 @@ REPAIR = option(
     is_advanced=True,
     decides="data",
 )
+INPUT_CRS = option(
+    "Coordinate reference system of a file of places that does not say it: a CSV, or a Shapefile without .prj.",
+    PLACES,
+    metavar="EPSG:N",
+    default="the file's own; longitude and latitude for CSV",
+    is_advanced=True,
+)
 LON_FIELD = option(
     "Column of the longitude, in degrees.",
     PLACES,

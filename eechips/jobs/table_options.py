@@ -18,6 +18,7 @@ from eechips.jobs.shared_options import (
     END,
     EXPRESSION,
     INDEX,
+    INPUT_CRS,
     LAT_FIELD,
     LON_FIELD,
     MASK,
@@ -104,6 +105,7 @@ class TimeSeriesOptions:
         ),
     )
     repair: bool = field(default=False, metadata=REPAIR)
+    input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
     crs: str = field(default="native", metadata=CRS)
@@ -167,6 +169,7 @@ class PointsOptions:
     lon_field: str | None = field(default=None, metadata=LON_FIELD)
     lat_field: str | None = field(default=None, metadata=LAT_FIELD)
     repair: bool = field(default=False, metadata=REPAIR)
+    input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     id_field: str | None = field(
         default=None,
         metadata=option(

@@ -106,7 +106,7 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
     @cached_property
     def _zones(self) -> Zones:
         """The regions of the file."""
-        return read_zones(Path(self.regions), self.id_field, self.box, repairs=self.repair)
+        return read_zones(Path(self.regions), self.id_field, self.box, repairs=self.repair, crs=self.input_crs)
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers receive the regions in their units.
@@ -190,7 +190,8 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
     def parameters(self) -> Mapping[str, Any]:
         """All parameters as JSON."""
         where = {"regions": self.regions, "regions_sha256": self.sha256, "bbox": self.bbox}
-        return {**self.results, **where, "output": self.output, "batch": self.batch}
+        crs = {"input_crs": self.input_crs} if self.input_crs is not None else {}
+        return {**self.results, **where, **crs, "output": self.output, "batch": self.batch}
 
     def get_requests(self) -> Iterator[Unit]:
         """Plan the regions.

@@ -236,7 +236,7 @@ class FileGrid:
     def parameters(self) -> dict[str, Any]:
         """``{"cells": path, "cells_sha256": …}``."""
         column = {} if self.cell_field is None else {"cell_field": self.cell_field}
-        return {"cells": str(self.places.path), "cells_sha256": self.places.sha256, **column}
+        return {"cells": str(self.places.path), "cells_sha256": self.places.sha256, **column, **self.places.reading}
 
     def sites(self, region: BaseGeometry) -> list[SampleSite]:
         """Return the centroids of polygons that lie in a region, in the order of the file."""
@@ -257,12 +257,16 @@ class FileGrid:
         return found
 
 
-def parse_cells(text: str | Path, cell_field: str | None = None) -> PlaceCells:
+def parse_cells(
+    text: str | Path, cell_field: str | None = None, *, repairs: bool = False, crs: str | None = None
+) -> PlaceCells:
     """Parse the cells of a sample.
 
     Args:
         text: ``majortom:10km``, ``h3:6``, ``s2:13``, ``mgrs:10km``, or the path of a file of polygons.
         cell_field: column of the file that identifies its polygons; None for the first of ``CELL_FIELDS``.
+        repairs: repair invalid polygons of a file.
+        crs: CRS of a file that does not say it.
 
     Raises:
         UsageError: if the text is none of these, or a distance or resolution is out of range.
@@ -285,9 +289,7 @@ def parse_cells(text: str | Path, cell_field: str | None = None) -> PlaceCells:
         raise UsageError(
             f"`cells` {str(text)!r} is none of majortom:10km, h3:6, s2:13, mgrs:10km, or a file of polygons"
         )
-    places = read_places(path)
-    if places.kind != "polygons":
-        raise RegionError(f"{path} holds points: `cells` needs polygons; for points, use `points`")
+    places = read_places(path, repairs=repairs, crs=crs, only="polygons")
     if cell_field is None:
         there = {name.lower(): name for name in reversed(places.table.column_names)}
         cell_field = next((there[name] for name in CELL_FIELDS if name in there), None)

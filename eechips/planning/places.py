@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
 import logging
 import re
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,22 +14,24 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import shapely
 
 from eechips.errors import RegionError
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
-from eechips.geo.vectors import read_features, repair
+from eechips.geo.text_tables import DECIMAL_COMMA, TEXT_SUFFIXES
+from eechips.geo.vectors import WGS84, choose_crs, read_table, repair, to_wgs84
+from eechips.hashes import hash_file
 from eechips.suggestion import describe_choices
 
 Kind = Literal["points", "polygons"]
 
-_DELIMITERS = ",;\t|"
-_TEXTS = (".csv", ".tsv", ".txt")
-_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _DAY_FIRST = re.compile(r"\d{1,2}([/.-])\d{1,2}\1\d{4}")
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 _NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?$"
+_WANTED: Mapping[Kind, str] = {
+    "points": "chips need points; for polygons, use `cells`",
+    "polygons": "`cells` needs polygons; for points, use `points`",
+}
 _log = logging.getLogger(__name__)
 _SHOWN = 5  # rows that a message names
 
@@ -49,6 +47,7 @@ class Places:
         geometries: shapely geometries in EPSG:4326, shape (n,), longitudes within -180 to 180; None for a row without
             a geometry.
         table: columns of the file, with a row for each geometry; columns of a CSV file are unchanged text.
+        reading: options without which the geometries would differ, as JSON: ``repair``, ``input_crs``.
     """
 
     path: Path
@@ -56,6 +55,7 @@ class Places:
     kind: Kind
     geometries: npt.NDArray[np.object_]
     table: pa.Table
+    reading: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.geometries)
@@ -97,7 +97,7 @@ class Places:
 
         Integers of one form (``7``, not ``007`` or ``+7``) become int64, other numbers double, and empty cells null.
         """
-        if self.path.suffix.lower() not in _TEXTS:
+        if self.path.suffix.lower() not in TEXT_SUFFIXES:
             return self.table
         return pa.table({name: _typed(self.table.column(name)) for name in self.table.column_names})
 
@@ -130,42 +130,59 @@ class Places:
 
 
 def read_places(
-    path: Path, lon_field: str | None = None, lat_field: str | None = None, *, repairs: bool = False
+    path: Path,
+    lon_field: str | None = None,
+    lat_field: str | None = None,
+    *,
+    repairs: bool = False,
+    crs: str | None = None,
+    only: Kind | None = None,
 ) -> Places:
     """Read the places of a file.
 
     Args:
-        path: CSV (separated by comma, semicolon, tab or bar) or Parquet with columns of longitude and latitude in
-            degrees (WGS84); GeoParquet, or any vector file that GDAL reads, with any CRS.
+        path: CSV (separated by comma, semicolon, tab or bar) with a column of WKT; CSV or Parquet with columns of
+            longitude and latitude; GeoParquet, or another vector file, with any CRS.
         lon_field: column of the longitude; None for the first of ``LON_NAMES``.
         lat_field: column of the latitude; None for the first of ``LAT_NAMES``.
         repairs: repair invalid polygons.
+        crs: CRS of the coordinates if the file does not say it; None for longitude and latitude in degrees (WGS84).
+        only: the kind that is wanted; None for both.
 
     Raises:
-        RegionError: if the file cannot be read, has no rows, or mixes points and polygons, or if coordinates are not
-            numbers or out of range (the message has the row numbers, from 1). Rows without coordinates are allowed.
+        RegionError: if the file cannot be read, has no rows, is of another kind than wanted, or mixes points and
+            polygons, or if coordinates are not numbers or out of range (the message has the row numbers, from 1). Rows
+            without coordinates are allowed.
     """
-    if not path.is_file():
-        raise RegionError(f"there is no file {path}")
-    data = path.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    if path.suffix.lower() in _TEXTS:
-        table = _parse_text(path, data)
-    elif path.suffix.lower() == ".parquet" and not _is_geoparquet(path):
-        table = pq.read_table(path)
-    else:
-        for name in (lon_field, lat_field):
-            if name is not None:
-                raise RegionError(f"{path} has geometries: leave `lon_field` and `lat_field` out")
-        geometries, table = read_features(path)
-        kind = _kind(path, geometries)
-        if repairs:
-            geometries, note = repair(path, geometries, lambda index: f"row {index + 1:,}")
-            if note:
-                _log.warning("%s", note)
-        return Places(path, digest, kind, _checked(path, kind, geometries), table)
-    if len(table) == 0:
+    geometries, table, own_crs = read_table(path)
+    if len(table) == 0 and (geometries is None or not len(geometries)):
         raise RegionError(f"{path} holds no rows")
+    digest = hash_file(path)
+    reading: dict[str, Any] = {} if crs is None else {"input_crs": crs}
+    if geometries is None:
+        _check_kind(path, "points", only)
+        found = to_wgs84(path, _from_columns(path, table, lon_field, lat_field), crs or WGS84)
+        return Places(path, digest, "points", _checked(path, "points", found), table, reading)
+    for name in (lon_field, lat_field):
+        if name is not None:
+            raise RegionError(f"{path} has geometries: leave `lon_field` and `lat_field` out")
+    geometries = to_wgs84(path, geometries, choose_crs(path, own_crs, crs))
+    kind = _kind(path, geometries)
+    _check_kind(path, kind, only)
+    if repairs:
+        geometries, note = repair(path, geometries, lambda index: f"row {index + 1:,}")
+        if note:
+            _log.warning("%s", note)
+            reading["repair"] = True
+    return Places(path, digest, kind, _checked(path, kind, geometries), table, reading)
+
+
+def _from_columns(path: Path, table: pa.Table, lon_field: str | None, lat_field: str | None) -> npt.NDArray[np.object_]:
+    """Return points from columns of coordinates.
+
+    Raises:
+        RegionError: if a row has one coordinate without the other.
+    """
     lon, lat = (
         _coordinates(path, table, given, names, axis)
         for given, names, axis in ((lon_field, LON_NAMES, "longitude"), (lat_field, LAT_NAMES, "latitude"))
@@ -173,7 +190,7 @@ def read_places(
     half = np.flatnonzero(np.isnan(lon) != np.isnan(lat))
     if len(half):
         raise RegionError(f"{path}: {_rows(half)}: one coordinate without the other")
-    return Places(path, digest, "points", _checked(path, "points", points(lon, lat)), table)
+    return points(lon, lat)
 
 
 def points(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.object_]:
@@ -183,47 +200,12 @@ def points(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.ND
     return made
 
 
-def _parse_text(path: Path, data: bytes) -> pa.Table:
-    """Read the columns of a CSV file as text, so that values stay unchanged: ``007`` does not become 7."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RegionError(f"{path} is not UTF-8 text (byte {error.start})") from None
-    header = text.partition("\n")[0].rstrip("\r")
-    delimiter = max(_DELIMITERS, key=header.count)
-    try:
-        names = next(csv.reader([header], delimiter=delimiter), [])
-    except csv.Error as error:
-        raise RegionError(f"{path} cannot be read as CSV: line 1: {error}") from None
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise RegionError(f"{path} has more than one column {twice[0]!r}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows with more values than the header
-            frame = pd.read_csv(
-                io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, na_filter=False, index_col=False
-            )
-    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        commas = delimiter == "," and _DECIMAL_COMMA.search(text.partition("\n")[2].replace('"', ""))
-        hint = "; if its numbers have decimal commas, separate the columns by semicolons" if commas else ""
-        raise RegionError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}{hint}") from None
-    return pa.table({str(name): pa.array(frame[name].tolist(), pa.string()) for name in frame.columns})
-
-
 def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     texts = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column)
     for pattern, kind in ((_INTEGER, pa.int64()), (_NUMBER, pa.float64())):
         if texts.null_count < len(texts) and pc.all(pc.match_substring_regex(texts, pattern)).as_py():
             return texts.cast(kind)
     return texts
-
-
-def _is_geoparquet(path: Path) -> bool:
-    try:
-        return b"geo" in (pq.read_schema(path).metadata or {})
-    except (pa.ArrowInvalid, OSError) as error:
-        raise RegionError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
 
 
 def _coordinates(
@@ -251,7 +233,7 @@ def _coordinates(
     wrong = np.flatnonzero(~missing & ~np.isfinite(numbers))
     if len(wrong):
         value = values[wrong[0]]
-        hint = "; write a decimal point, not a comma" if _DECIMAL_COMMA.fullmatch(str(value)) else ""
+        hint = "; write a decimal point, not a comma" if DECIMAL_COMMA.fullmatch(str(value)) else ""
         raise RegionError(f"{path}: {_rows(wrong)}: {name} is not a number: {value!r}{hint}")
     return numbers
 
@@ -269,6 +251,11 @@ def _kind(path: Path, geometries: npt.NDArray[np.object_]) -> Kind:
         return "polygons"
     found = " and ".join(sorted(kind.lower() for kind in kinds)) or "no geometries"
     raise RegionError(f"{path} holds {found}: it must hold points only, or polygons only")
+
+
+def _check_kind(path: Path, kind: Kind, only: Kind | None) -> None:
+    if only is not None and kind != only:
+        raise RegionError(f"{path} holds {kind}: {_WANTED[only]}")
 
 
 def _checked(path: Path, kind: Kind, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:

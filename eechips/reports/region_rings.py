@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eechips.hashes import hash_file
+from eechips.manifest.run_region import find_region_file, read_region_file
 
 Ring = list[tuple[float, float]]
 """Longitudes and latitudes in degrees; the last place equals the first."""
@@ -15,12 +15,14 @@ _PRECISION = 1e-3  # precision of corners as a share of the region's extent
 _DIGITS = 6  # of degrees: 0.1 m
 
 
-def region_rings(info: Mapping[str, Any]) -> list[Ring]:
+def region_rings(folder: Path, info: Mapping[str, Any]) -> list[Ring]:
     """Return the rings of a run's region: outlines, and holes in them.
 
-    The result is empty for a table on the server, and for a file that was removed or changed after the run was planned.
+    The result is empty for a table on the server, for a file that was removed or changed after the run was planned, and
+    for another user's run whose file lies elsewhere.
 
     Args:
+        folder: folder of the run.
         info: run.json.
     """
     given = info.get("parameters") or {}
@@ -28,12 +30,7 @@ def region_rings(info: Mapping[str, Any]) -> list[Ring]:
         if (box := _box(given.get(name))) is not None:
             west, south, east, north = box
             return [[(west, south), (east, south), (east, north), (west, north), (west, south)]]
-    if not isinstance(given.get("roi"), str) or not given.get("roi_sha256"):
-        return []
-    path = Path(info.get("directory") or ".") / given["roi"]
-    if not path.is_file() or hash_file(path) != given["roi_sha256"]:
-        return []
-    return _rings(path)
+    return [] if find_region_file(folder, info) is None else _rings(folder, info)
 
 
 def _box(value: Any) -> tuple[float, float, float, float] | None:
@@ -52,13 +49,13 @@ def _box(value: Any) -> tuple[float, float, float, float] | None:
     return (west, south, east, north) if is_box else None
 
 
-def _rings(path: Path) -> list[Ring]:
+def _rings(folder: Path, info: Mapping[str, Any]) -> list[Ring]:
     """Return the rings of the union of a file's polygons."""
     import shapely
 
-    from eechips.geo.vectors import read_vectors  # imports pandas and GDAL, which most reports do not need
-
-    whole = shapely.union_all(read_vectors(path, repairs=True).geometries)
+    whole = read_region_file(folder, info)
+    if whole is None:
+        return []
     west, south, east, north = shapely.bounds(whole).tolist()
     simple = shapely.simplify(whole, _PRECISION * max(east - west, north - south))
     rings = shapely.get_rings(shapely.get_parts(simple))

@@ -105,7 +105,7 @@ def read_report_data(run: Run, *, thumbnails: int, most: int, seed: int, is_besi
         curves=curves,
         head=_head(run, tables) if has_tables else None,
         failures=list_failures(run.path),
-        roi=region_rings(run.info),
+        roi=region_rings(run.path, run.info),
         is_beside=is_beside and address is None,
         compute=_compute(run),
         audits=run.audits,

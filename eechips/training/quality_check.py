@@ -101,7 +101,7 @@ def check(run: Run | str | Path, **options: Any) -> QualityReport:
     chosen = filled(CheckOptions, options)
     samples = read_samples(run)
     info = samples.run.info
-    region = requested_region(chosen.roi, info)
+    region = requested_region(chosen.roi, samples.run.path, info)
     ignored = _ignored(chosen.ignore, samples)
     if not any(file.suffix in chip_suffixes() for sample in samples for file in sample.files):
         raise UsageError(f"{samples.run.path} has no chips to check")

@@ -263,11 +263,11 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
     far.to_parquet(tmp_path / "far.parquet")
     cases: list[tuple[type[Exception], str, str, dict[str, Any]]] = [
         (MissingCrsError, "no coordinate reference system", "nowhere.gpkg", {}),
-        (UnreadableFileError, "cannot be read as GeoParquet", "plain.parquet", {}),
-        (UnreadableFileError, "cannot be read as GeoParquet", "broken.parquet", {}),
+        (UnreadableFileError, "is not GeoParquet: it has no 'geo' metadata", "plain.parquet", {}),
+        (UnreadableFileError, "it is damaged", "broken.parquet", {}),
         (EmptyTableError, "no features", "empty.geojson", {}),
         (IngestError, "several layers: choose one of one, two", "two.gpkg", {}),
-        (UnreadableFileError, "no geometries", "table.csv", {}),
+        (UnreadableFileError, "neither a raster nor a vector file", "table.csv", {}),
         (IngestError, "is a vector file", "good.parquet", {"bands": ["a"]}),
         (IngestError, "does not cover", "far.parquet", {}),
     ]

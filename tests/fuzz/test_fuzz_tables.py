@@ -49,7 +49,7 @@ def changed(draw: random.Random, data: bytes) -> bytes:
 def test_a_changed_file_of_regions_raises_errors_of_eechips_alone(
     budget: Budget, originals: list[Path], tmp_path: Path
 ) -> None:
-    for draw in budget.draws():
+    for draw in budget.draws(least=8):  # each starts a process
         original = draw.choice(originals)
         path = tmp_path / f"{budget.last}{original.suffix}"
         path.write_bytes(changed(draw, original.read_bytes()))
@@ -71,6 +71,6 @@ def test_a_virtual_source_does_not_read_other_files(name: str, tmp_path: Path) -
     text = f'<OGRVRTDataSource><OGRVRTLayer name="canary">{source}</OGRVRTLayer></OGRVRTDataSource>'
     (tmp_path / name).write_text(text)
     with watch_folder(canary.parent) as outside:
-        with pytest.raises(RegionError, match="virtual data source"):
+        with pytest.raises(RegionError, match=r"virtual data source|its content is XML"):
             read_features(tmp_path / name)
         assert outside.touched() == []

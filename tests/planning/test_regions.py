@@ -173,7 +173,7 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
     swapped = write(tmp_path / "swapped.geojson", SQUARE, shapely.box(39.5, -105.5, 40.0, -105.0), id=["a", "b"])
     cases = {
         empty: "holds no features",
-        garbage: "cannot be read as a vector file: its content is that of no format that GDAL reads here",
+        garbage: "cannot be read as a vector file: its content is of no format that is read",
         nothing: "cannot be read as a vector file",
         unindexed: r"unindexed\.shx is missing: copy all files of the shapefile",
         swapped: r"feature 2 \(id=b\) has latitudes beyond 90 degrees: are longitude and latitude swapped\?",

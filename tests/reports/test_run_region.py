@@ -22,10 +22,10 @@ def info(folder: Path, name: str, **changed: Any) -> dict[str, Any]:
     return {"parameters": given, "directory": str(folder)}
 
 
-def drawn(found: dict[str, Any]) -> Any:
+def drawn(folder: Path, found: dict[str, Any]) -> Any:
     """Return the shape of rings, in which every second nested ring is a hole."""
     whole: Any = shapely.Polygon()
-    for ring in region_rings(found):
+    for ring in region_rings(folder, found):
         assert ring[0] == ring[-1]
         whole = shapely.symmetric_difference(whole, shapely.Polygon(ring))
     return whole
@@ -34,12 +34,12 @@ def drawn(found: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("name", ["roi", "bbox", "region"])
 @pytest.mark.parametrize("value", ["6.9,45.9,7.6,46.7", [6.9, 45.9, 7.6, 46.7]])
 def test_a_box_becomes_a_ring(name: str, value: Any) -> None:
-    (ring,) = region_rings({"parameters": {name: value}})
+    (ring,) = region_rings(Path(), {"parameters": {name: value}})
     assert ring == [(6.9, 45.9), (7.6, 45.9), (7.6, 46.7), (6.9, 46.7), (6.9, 45.9)]
 
 
 def test_a_box_across_the_antimeridian_continues_beyond_180() -> None:
-    (ring,) = region_rings({"parameters": {"roi": "178,-18,-179,-16"}})
+    (ring,) = region_rings(Path(), {"parameters": {"roi": "178,-18,-179,-16"}})
     assert shapely.Polygon(ring).bounds == (178, -18, 181, -16)
 
 
@@ -59,7 +59,7 @@ def test_a_box_across_the_antimeridian_continues_beyond_180() -> None:
     ],
 )
 def test_regions_that_are_not_local_have_no_ring(parameters: Any, tmp_path: Path) -> None:
-    assert region_rings({"parameters": parameters, "directory": str(tmp_path)}) == []
+    assert region_rings(tmp_path, {"parameters": parameters, "directory": str(tmp_path)}) == []
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_polygons_of_a_file_become_rings(tmp_path: Path, suffix: str, crs: str) 
     path = tmp_path / f"area.{suffix}"
     frame.to_parquet(path) if suffix == "parquet" else frame.to_file(path)
     truth = shapely.union_all(shapes)
-    found = drawn(info(tmp_path, path.name))
-    assert len(region_rings(info(tmp_path, path.name))) == 3
+    found = drawn(tmp_path, info(tmp_path, path.name))
+    assert len(region_rings(tmp_path, info(tmp_path, path.name))) == 3
     assert shapely.hausdorff_distance(found.boundary, truth.boundary, densify=0.01) < 0.004  # a thousandth of it, twice
 
 
@@ -85,11 +85,11 @@ def test_a_changed_file_has_no_region(tmp_path: Path) -> None:
     path = tmp_path / "area.geojson"
     gpd.GeoDataFrame(geometry=[shapely.box(7.0, 46.0, 7.5, 46.5)], crs="EPSG:4326").to_file(path)
     before = info(tmp_path, path.name)
-    assert region_rings(before)
+    assert region_rings(tmp_path, before)
     gpd.GeoDataFrame(geometry=[shapely.box(8.0, 46.0, 8.5, 46.5)], crs="EPSG:4326").to_file(path)
-    assert region_rings(before) == []
-    assert drawn(info(tmp_path, path.name)).bounds == (8.0, 46.0, 8.5, 46.5)
-    assert drawn({**info(tmp_path, path.name, roi=str(path)), "directory": "/elsewhere"}).area > 0
+    assert region_rings(tmp_path, before) == []
+    assert drawn(tmp_path, info(tmp_path, path.name)).bounds == (8.0, 46.0, 8.5, 46.5)
+    assert drawn(tmp_path, {**info(tmp_path, path.name, roi=str(path)), "directory": "/elsewhere"}).area > 0
 
 
 @given(st.integers(3, 400), st.floats(0.001, 20), st.integers(0, 10_000))
@@ -101,7 +101,7 @@ def test_a_shape_of_many_corners_keeps_its_shape_with_few(corners: int, size: fl
     shape = shapely.Polygon(np.column_stack([10 + radii * np.cos(angles), 20 + radii * np.sin(angles)]))
     with tempfile.TemporaryDirectory() as folder:
         gpd.GeoDataFrame(geometry=[shape], crs="EPSG:4326").to_file(Path(folder) / "area.geojson")
-        found = drawn(info(Path(folder), "area.geojson"))
+        found = drawn(Path(folder), info(Path(folder), "area.geojson"))
     west, south, east, north = shape.bounds
     assert (
         shapely.hausdorff_distance(found.boundary, shape.boundary) <= 1.01e-3 * max(east - west, north - south) + 2e-6

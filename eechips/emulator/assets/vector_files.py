@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import pyogrio
 import shapely
-from pyogrio.errors import DataSourceError
 from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
@@ -28,7 +27,9 @@ from eechips.emulator.assets.asset_errors import (
     UnreadableFileError,
 )
 from eechips.emulator.assets.raster_files import crs_name
-from eechips.emulator.assets.stored_tables import INDEX_COLUMN, PARQUET_SUFFIXES
+from eechips.emulator.assets.stored_tables import INDEX_COLUMN
+from eechips.emulator.assets.vector_door import read_layer
+from eechips.emulator.assets.vector_formats import RefusedError, identify
 from eechips.emulator.pixels.pixel_grid import transformer
 
 _EARTH = "EPSG:4326"
@@ -59,11 +60,12 @@ class Features:
 
 
 def is_vector(path: Path) -> bool:
-    """Return whether GDAL can list the layers of a file."""
+    """Return whether a file has the content of a vector format that is read."""
     try:
-        return len(pyogrio.list_layers(path)) > 0
-    except DataSourceError:
+        identify(path)
+    except (RefusedError, OSError):
         return False
+    return True
 
 
 def read_features(
@@ -72,7 +74,7 @@ def read_features(
     """Read a vector file.
 
     Args:
-        path: GeoPackage, GeoJSON, Shapefile, GeoParquet or whatever else GDAL reads.
+        path: see :func:`eechips.emulator.assets.vector_door.read_layer`.
         crs: in place of the file's own, or None.
         layer: of a file with several.
         encoding: of its texts, in place of the file's own.
@@ -83,9 +85,7 @@ def read_features(
         EmptyTableError: if it has no features.
         IngestError: if its layers or columns do not suit.
     """
-    table, geometry, own_crs = (
-        _read_parquet(path) if path.suffix.lower() in PARQUET_SUFFIXES else _read_layer(path, layer, encoding)
-    )
+    table, geometry, own_crs = _read(path, layer, encoding)
     if table.num_rows == 0:
         raise EmptyTableError(f"{path} has no features, so there is nothing to ingest.")
     wkt = crs or own_crs
@@ -142,34 +142,17 @@ def write_table(features: Features, target: Path) -> None:
     pq.write_table(table, target, compression="zstd", row_group_size=_GROUP_ROWS)
 
 
-def _read_layer(path: Path, layer: str | None, encoding: str | None) -> tuple[pa.Table, str, str | None]:
+def _read(path: Path, layer: str | None, encoding: str | None) -> tuple[pa.Table, str, str | None]:
+    """Return the columns of a layer, the name of that with geometries, and the file's CRS."""
     try:
-        layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
-        if layer is None and len(layers) > 1:
-            raise IngestError(f"{path} has several layers: choose one of {', '.join(layers)} with layer=….")
-        meta, table = pyogrio.read_arrow(path, layer=layer, encoding=encoding)
-    except DataSourceError as error:
+        with TemporaryDirectory(prefix="eechips-vectors-") as folder:
+            found = read_layer(path, Path(folder), layer=layer, encoding=encoding)
+    except RefusedError as error:
         raise UnreadableFileError(f"{path} cannot be read as a vector file: {error}") from error
-    geometry = meta["geometry_name"] or "wkb_geometry"
-    if geometry not in table.schema.names:
-        raise UnreadableFileError(f"{path} has no geometries, so it cannot become a table.")
-    return table, geometry, meta["crs"]
-
-
-def _read_parquet(path: Path) -> tuple[pa.Table, str, str | None]:
-    try:
-        table = pq.read_table(path)
-        geo = json.loads((table.schema.metadata or {})[b"geo"])
-        geometry = geo["primary_column"]
-        described = geo["columns"][geometry]
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise UnreadableFileError(f"{path} cannot be read as GeoParquet: {error!r}") from error
-    if described["encoding"] != "WKB":
-        raise UnreadableFileError(f"{path} has geometries as {described['encoding']}: write them as WKB.")
-    coverings = {corner[0] for corner in described.get("covering", {}).get("bbox", {}).values()}
-    # No "crs" means longitude and latitude, null means unknown: https://geoparquet.org/releases/v1.1.0/
-    crs = described.get("crs", _EARTH)
-    return table.drop_columns(sorted(coverings)), geometry, json.dumps(crs) if isinstance(crs, dict) else crs
+    if layer is None and len(found.layers) > 1:
+        raise IngestError(f"{path} has several layers: choose one of {', '.join(found.layers)} with layer=….")
+    assert found.geometry is not None
+    return found.table, found.geometry, found.crs
 
 
 def to_column(field: pa.Field, column: pa.ChunkedArray, path: Path) -> tuple[pa.ChunkedArray, str]:

@@ -126,7 +126,7 @@ class Scenes(ScenesOptions):
     def _region(self) -> BoxRegion | FileRegion | None:
         if self.roi is None:
             return None
-        region = parse_region(self.roi, repairs=self.repair)
+        region = parse_region(self.roi, repairs=self.repair, crs=self.input_crs)
         if isinstance(region, (BoxRegion, FileRegion)):
             return region
         assert isinstance(region, AssetRegion)

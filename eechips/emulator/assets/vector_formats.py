@@ -1,0 +1,280 @@
+"""Identify vector files from outside, and check what they may refer to, before GDAL opens them."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import shutil
+import sqlite3
+import stat
+import zipfile
+import zlib
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from xml.parsers import expat
+
+SIDECARS = (".shx", ".dbf", ".prj", ".cpg")
+"""Files that belong to a Shapefile."""
+
+_HEAD = 1 << 16  # bytes in which a format shows itself
+_COPY = 1 << 20
+_MOST_MEMBERS = 10_000
+MOST_CRS = 1 << 16
+"""Characters of a CRS."""
+
+_SUFFIXES: Mapping[str, str] = {
+    ".geojson": "JSON", ".json": "JSON", ".topojson": "JSON", ".geojsonl": "JSON", ".geojsons": "JSON",
+    ".ndjson": "JSON", ".gpkg": "GeoPackage", ".shp": "Shapefile", ".fgb": "FlatGeobuf", ".kml": "XML", ".kmz": "zip",
+    ".gml": "XML", ".gpx": "XML", ".xml": "XML", ".parquet": "Parquet", ".geoparquet": "Parquet", ".zip": "zip",
+}  # fmt: skip
+_ROOTS: Mapping[str, str] = {"kml": ".kml", "gpx": ".gpx"}
+READ = "GeoParquet, GeoPackage, GeoJSON, Shapefile, FlatGeobuf, KML, GPX, GML, or one of them in a zip archive"
+
+_LINKED_CRS = re.compile(rb'"crs"\s*:\s*\{')
+_VIRTUAL_TABLE = re.compile(r'create\s+virtual\s+table\b.*?\busing\s+["\'\[`]?(\w+)', re.IGNORECASE | re.DOTALL)
+_CRS_FILE = re.compile(
+    r"\+init\s*=(?!\s*epsg:\d+\b)|grids\s*=(?!\s*@?null\b)|PARAMETERFILE|\b(?:https?|ftp|file)://(?!www\.opengis\.net/)"
+    r"|PROJ4_GRIDS",
+    re.IGNORECASE,
+)
+"""Parts of a CRS that name a file or an address."""
+_SCHEMA = re.compile(r'"\$schema"\s*:\s*"https://proj\.org/schemas/[\w./-]*"')
+"""The schema of PROJJSON, which nothing opens."""
+
+
+class RefusedError(Exception):
+    """A file that is not read.
+
+    Attributes:
+        kind: ``unreadable``, ``layers`` (it has several, none was chosen) or ``empty`` (it holds no geometries).
+    """
+
+    def __init__(self, reason: str, kind: str = "unreadable") -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a file.
+
+    Attributes:
+        bytes: of the file, of its unpacked content, and of its features.
+        rows: features.
+        vertices: vertices of all geometries.
+        memory: bytes of the address space of the process.
+        seconds: time of the processor.
+    """
+
+    bytes: int = 2 << 30
+    rows: int = 10_000_000
+    vertices: int = 50_000_000
+    memory: int = 4 << 30
+    seconds: int = 600
+
+
+def identify(path: Path) -> str:
+    """Return the format of a file by its content: a value of ``_SUFFIXES``.
+
+    Raises:
+        RefusedError: if it has no known format, or the name of another format.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n\x1e")
+    found = None
+    if not head:
+        raise RefusedError("it is empty")
+    for signature, name in (
+        (b"PAR1", "Parquet"), (b"SQLite format 3\0", "GeoPackage"), (b"fgb\x03fgb", "FlatGeobuf"),
+        (b"\0\0\x27\x0a", "Shapefile"), (b"PK\3\4", "zip"), (b"PK\5\6", "zip"),
+    ):  # fmt: skip
+        found = name if head.startswith(signature) else found
+    if found is None and text[:1] in (b"{", b"["):
+        found = "JSON"
+    if found is None and text[:1] == b"<":
+        found = "XML"
+    if found is None:
+        raise RefusedError(f"its content is of no format that is read: {READ}")
+    named = _SUFFIXES.get(path.suffix.lower())
+    if named is not None and named != found:
+        raise RefusedError(f"it is named {path.suffix}, but its content is {found}")
+    return found
+
+
+def check_bytes(path: Path, limits: Limits) -> None:
+    """Reject what is not a regular file, or has too many bytes."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise RefusedError(f"{path.name} is not a regular file")
+    if path.stat().st_size > limits.bytes:
+        raise RefusedError(f"{path.name} has more than {quantity(limits.bytes)}: divide it")
+
+
+def quantity(count: int) -> str:
+    """Format a number of bytes."""
+    return f"{count >> 20:,} MiB"
+
+
+def unpack(path: Path, into: Path, limits: Limits) -> Path:
+    """Unpack the one vector file of an archive, with those that belong to it.
+
+    Raises:
+        RefusedError: if the archive holds none or several, a link, a path that leads out, or too much.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename: member for member in archive.infolist() if not member.is_dir()}
+            if len(members) > _MOST_MEMBERS:
+                raise RefusedError(f"the archive holds more than {_MOST_MEMBERS:,} files")
+            for name, member in members.items():
+                if stat.S_ISLNK(member.external_attr >> 16):
+                    raise RefusedError(f"the archive holds a symbolic link, {name[:80]!r}")
+                if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or "\0" in name:
+                    raise RefusedError(f"the archive holds a path that leads out of it, {name[:80]!r}")
+            shown = [name for name in members if not name.startswith("__MACOSX/") and "/." not in f"/{name}"]
+            data = [name for name in shown if Path(name).suffix.lower() in _SUFFIXES and not name.endswith(".xml")]
+            if path.suffix.lower() == ".kmz":
+                data = [name for name in data if name.lower().endswith(".kml")][:1]
+            if len(data) != 1:
+                there = ", ".join(sorted(data or shown)[:3])[:200] or "nothing"
+                what = f"{len(data)} vector files" if data else "no vector file"
+                cure = "unpack it, and name one of them" if data else f"it may hold {READ.rpartition(', or')[0]}"
+                raise RefusedError(f"the archive holds {what} ({there}): {cure}")
+            suffix = Path(data[0]).suffix
+            stem = data[0][: -len(suffix)]
+            wanted = [data[0]]
+            if suffix.lower() == ".shp":
+                wanted += [name for name in shown if name[: len(stem)] == stem
+                           and name[len(stem) :].lower() in SIDECARS]  # fmt: skip
+            folder = into / "unpacked"
+            folder.mkdir()
+            left = limits.bytes
+            for name in wanted:
+                ending = name[len(stem) :].lower()
+                left = _extract(archive, members[name], folder / f"layer{ending}", left)
+            return folder / f"layer{suffix.lower()}"
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, zlib.error) as error:
+        raise RefusedError(f"the archive cannot be unpacked: {first_line(error)}") from error
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left: int) -> int:
+    """Unpack a member; return how many bytes the others may have."""
+    with archive.open(member) as source, target.open("xb") as file:
+        while block := source.read(_COPY):
+            left -= len(block)
+            if left < 0:
+                raise RefusedError("the archive unpacks into more than is read: divide its content")
+            file.write(block)
+    return left
+
+
+def check_json(path: Path) -> None:
+    """Reject a CRS by a link, which GDAL would fetch, or ignore."""
+    before = b""
+    with path.open("rb") as file:
+        while block := file.read(_COPY):
+            window = before + block
+            for match in _LINKED_CRS.finditer(window):
+                if match.end() + 512 > len(window) and len(block) == _COPY:
+                    continue  # it is whole in the next window
+                if re.search(rb'"(?:link|url)"', window[match.end() : match.end() + 512].partition(b"}")[0]):
+                    raise RefusedError("its CRS is a link to another document")
+            before = window[-1024:]
+
+
+def check_xml(path: Path) -> str:
+    """Return the suffix of an XML format.
+
+    Raises:
+        RefusedError: if the root is that of none, or the document declares entities.
+    """
+    roots: list[str] = []
+    parser = expat.ParserCreate(namespace_separator=" ")
+
+    def refuse_entities(*_: object) -> None:
+        raise RefusedError("it has a document type declaration (<!DOCTYPE>), which may name other files")
+
+    def start(name: str, _: object) -> None:
+        if not roots:
+            roots.append(name)
+
+    parser.StartDoctypeDeclHandler = refuse_entities
+    parser.StartElementHandler = start
+    try:
+        with path.open("rb") as file:
+            while not roots and (block := file.read(_HEAD)):
+                parser.Parse(block)
+    except (expat.ExpatError, ValueError, LookupError) as error:
+        if not roots:
+            raise RefusedError(f"it is not XML: {first_line(error)}") from error
+    _, _, name = (roots or [""])[0].rpartition(" ")
+    if name.startswith("OGRVRT"):
+        raise RefusedError("it is a virtual data source, which reads other files: convert it with ogr2ogr first")
+    if name not in _ROOTS and not (name.endswith("FeatureCollection") and _is_gml(path)):
+        raise RefusedError(f"its content is of no format that is read, XML with the root <{name[:40]}>: {READ}")
+    return _ROOTS.get(name, ".gml")
+
+
+def _is_gml(path: Path) -> bool:
+    with path.open("rb") as file:
+        return b"opengis.net/gml" in file.read(_HEAD)
+
+
+def copy_log(source: Path, place: Path, limits: Limits) -> None:
+    """Copy a database whose last changes are in a file beside it; SQLite would write to both."""
+    journal, log = (Path(f"{source}-{name}") for name in ("journal", "wal"))
+    if journal.is_file() and journal.stat().st_size:
+        raise RefusedError(f"its last change was not completed ({journal.name}): close it in the other program")
+    if log.is_file() and log.stat().st_size:
+        for path, target in ((source, place), (log, Path(f"{place}-wal"))):
+            check_beside(path, source)
+            check_bytes(path, limits)
+            shutil.copyfile(path, target)
+
+
+def check_database(place: Path, is_immutable: bool) -> None:
+    """Reject a database whose tables compute something: layers and metadata must be tables.
+
+    Raises:
+        RefusedError: if a layer or a table of metadata is a view, or a virtual table is no spatial index.
+    """
+    address = f"{place.as_uri()}?{'mode=ro&immutable=1' if is_immutable else 'mode=rw'}"
+    try:
+        with closing(sqlite3.connect(address, uri=True)) as database:
+            database.execute("PRAGMA trusted_schema=OFF")
+            rows = database.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+            kinds = {str(name).lower(): str(kind) for kind, name, _ in rows if kind in ("table", "view")}
+            for _, name, sql in rows:
+                virtual = _VIRTUAL_TABLE.match(str(sql or "").strip())
+                if virtual and virtual[1].lower() != "rtree":
+                    raise RefusedError(f"its table {str(name)[:80]!r} is virtual ({virtual[1][:40]})")
+                if kinds.get(str(name).lower()) == "view" and str(name).lower().startswith(("gpkg_", "rtree_")):
+                    raise RefusedError(f"its metadata {str(name)[:80]!r} are a view")
+            if kinds.get("gpkg_contents") != "table":
+                raise RefusedError("it is a database, but no GeoPackage: convert it with ogr2ogr")
+            for (layer,) in database.execute("SELECT table_name FROM gpkg_contents").fetchall():
+                if kinds.get(str(layer).lower(), "table") != "table":
+                    raise RefusedError(f"its layer {str(layer)[:80]!r} is a view: store it as a table")
+            for text in database.execute("SELECT definition FROM gpkg_spatial_ref_sys").fetchall():
+                check_crs(str(text[0]))
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise RefusedError(f"the database is damaged: {first_line(error)}") from error
+
+
+def check_beside(path: Path, main: Path) -> None:
+    """Reject a link that leads out of the folder of the file to which it belongs."""
+    if path.resolve().parent not in (main.parent.resolve(), main.resolve().parent):
+        raise RefusedError(f"{path.name} is a symbolic link out of its folder")
+
+
+def check_crs(text: str) -> None:
+    """Reject a CRS that names a file or an address; PROJ would open it."""
+    if len(text) > MOST_CRS or _CRS_FILE.search(_SCHEMA.sub("", text)):
+        raise RefusedError("its coordinate reference system refers to another file")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of an error."""
+    return (str(error).splitlines() or [repr(error)])[0][:300]

@@ -1,0 +1,174 @@
+"""Read tables that are text: values separated by comma, semicolon, tab or bar, perhaps with geometries as WKT."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import logging
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import shapely
+
+from eechips.errors import RegionError
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+
+WKT_NAMES = ("wkt", "geometry", "geom", "the_geom", "wkt_geom", "wkt_geometry")
+"""Names of columns with geometries as WKT, in upper or lower case, in order of precedence."""
+
+_DELIMITERS = ",;\t|"
+_MOST_BYTES = 1 << 30
+_MOST_VALUES = 100_000_000
+_MOST_VERTICES = 50_000_000
+_MOST_NESTED = 32  # parentheses: a collection in a collection has about three each
+_SRID = re.compile(r"\s*SRID\s*=\s*(\d+)\s*;", re.IGNORECASE)
+_BYTE_ORDERS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+_log = logging.getLogger(__name__)
+
+
+def read_text_table(path: Path) -> pa.Table:
+    """Read the columns of a file as text, so that values stay unchanged: ``007`` does not become 7.
+
+    The text is UTF-8, UTF-16 with a byte order mark, or else Windows-1252, which is logged.
+
+    Args:
+        path: file with names of columns in its first line.
+
+    Raises:
+        RegionError: if the file has more than 1 GiB or 100 million values, rows with more values than names, names
+            twice, or bytes that are no text.
+    """
+    if path.stat().st_size > _MOST_BYTES:
+        raise RegionError(f"{path} has more than {_MOST_BYTES >> 20:,} MiB: divide it, or convert it to Parquet")
+    text = _decode(path, path.read_bytes())
+    header = text.partition("\n")[0].rstrip("\r")
+    delimiter = max(_DELIMITERS, key=header.count)
+    try:
+        names = next(csv.reader([header], delimiter=delimiter), [])
+    except csv.Error as error:
+        raise RegionError(f"{path} cannot be read as CSV: line 1: {error}") from None
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RegionError(f"{path} has more than one column {twice[0]!r}")
+    if text.count("\n") * len(names) > _MOST_VALUES:
+        raise RegionError(f"{path} has more than {_MOST_VALUES:,} values: divide it, or leave columns out")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows with more values than the header
+            frame = pd.read_csv(
+                io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, na_filter=False, index_col=False
+            )
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
+        commas = delimiter == "," and DECIMAL_COMMA.search(text.partition("\n")[2].replace('"', ""))
+        hint = "; if its numbers have decimal commas, separate the columns by semicolons" if commas else ""
+        raise RegionError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}{hint}") from None
+    return pa.table({str(name): pa.array(frame[name].tolist(), pa.string()) for name in frame.columns})
+
+
+def find_wkt(table: pa.Table) -> str | None:
+    """Return the name of the column of geometries as WKT; None if there is none."""
+    by_lower = {name.strip().lower(): name for name in reversed(table.column_names)}
+    return next((by_lower[name] for name in WKT_NAMES if name in by_lower), None)
+
+
+def parse_wkt(path: Path, table: pa.Table, name: str) -> tuple[npt.NDArray[np.object_], str | None]:
+    """Parse a column of geometries as WKT.
+
+    Args:
+        path: file, for messages.
+        table: columns of text.
+        name: name of the column.
+
+    Returns:
+        Shapely geometries, shape (n,), None for empty texts; and the CRS if all of them say it (``SRID=32632;POINT…``).
+
+    Raises:
+        RegionError: if a text is no WKT, or the geometries are nested too deep or have too many vertices; the message
+            has the row.
+    """
+    texts = table.column(name).to_pylist()
+    srids: set[str | None] = set()
+    geometries = np.full(len(texts), None, dtype=object)
+    vertices = 0
+    for index, text in enumerate(texts):
+        srid = _SRID.match(text)
+        plain = text[srid.end() if srid else 0 :].strip()
+        if not plain:
+            continue
+        srids.add(srid[1] if srid else None)
+        if _depth(plain) > _MOST_NESTED:
+            raise RegionError(f"{path}: row {index + 1:,}: {name} is nested too deep")
+        vertices += plain.count(",") + 1
+        if vertices > _MOST_VERTICES:
+            raise RegionError(f"{path} has more than {_MOST_VERTICES:,} vertices: divide it")
+        try:
+            geometries[index] = shapely.from_wkt(plain)
+        except shapely.errors.GEOSException as error:
+            reason = str(error).splitlines()[0][:100]
+            raise RegionError(f"{path}: row {index + 1:,}: {name} is not WKT: {plain[:40]!r} ({reason})") from None
+    if len(srids) > 1:
+        raise RegionError(f"{path}: {name} has geometries in several coordinate reference systems (SRID)")
+    known = srids.pop() if srids else None
+    return geometries, None if known is None else f"EPSG:{known}"
+
+
+def _depth(text: str) -> int:
+    """Return how deep the parentheses of a text are nested."""
+    codes = np.frombuffer(text.encode(), dtype=np.uint8)
+    steps = (codes == ord("(")).astype(np.int64) - (codes == ord(")"))
+    return int(np.cumsum(steps).max(initial=0))
+
+
+def _decode(path: Path, data: bytes) -> str:
+    """Decode a text.
+
+    Raises:
+        RegionError: if it has bytes that are no text in any of the encodings; with column and row.
+    """
+    for mark, codec in _BYTE_ORDERS.items():
+        if data.startswith(mark):
+            try:
+                return data.decode(codec)
+            except UnicodeDecodeError as error:
+                raise RegionError(f"{path} is damaged: byte {error.start:,} is not UTF-16 text") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        start = error.start
+    line = data.count(b"\n", 0, start) + 1
+    begin = data.rfind(b"\n", 0, start) + 1
+    shown = data[begin:].partition(b"\n")[0].rstrip(b"\r")
+    try:
+        text = data.removeprefix(codecs.BOM_UTF8).decode("cp1252")
+    except UnicodeDecodeError as error:
+        where = _locate(data, error.start)
+        raise RegionError(
+            f"{path}: {where}: byte 0x{data[error.start]:02X} is not text: save the file as UTF-8"
+        ) from None
+    _log.warning(
+        "%s is not UTF-8: it is read as Windows-1252, for example line %s as %r. If that is wrong, save it as UTF-8",
+        path,
+        f"{line:,}",
+        shown.decode("cp1252", errors="replace")[:80],
+    )
+    return text
+
+
+def _locate(data: bytes, position: int) -> str:
+    """Return row and column of a byte."""
+    header = data.partition(b"\n")[0].rstrip(b"\r").decode("latin-1")
+    delimiter = max(_DELIMITERS, key=header.count)
+    line = data.count(b"\n", 0, position)
+    before = data[data.rfind(b"\n", 0, position) + 1 : position].decode("latin-1")
+    names, index = header.split(delimiter), before.count(delimiter)
+    column = repr(names[index]) if index < len(names) else str(index + 1)
+    return f"row {line:,}, column {column}" if line else f"the name of column {index + 1}"

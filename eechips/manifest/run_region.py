@@ -1,0 +1,64 @@
+"""Read the region of a run: a box, or a vector file of the user who made the run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.errors import RegionError
+from eechips.hashes import hash_file
+from eechips.manifest.run_signature import is_own
+
+_log = logging.getLogger(__name__)
+
+
+def find_region_file(folder: Path, info: Mapping[str, Any]) -> Path | None:
+    """Return the vector file that a run's region was read from.
+
+    Files outside the folder are those of this user's own runs. The run.json of another user may name any file.
+
+    Args:
+        folder: folder of the run.
+        info: run.json.
+
+    Returns:
+        The file; None if there is none, if it has changed since, or if another user's run names one outside its folder.
+    """
+    given = info.get("parameters")
+    name, sha256 = (given.get("roi"), given.get("roi_sha256")) if isinstance(given, dict) else (None, None)
+    if not isinstance(name, str) or not isinstance(sha256, str) or "\0" in name:
+        return None
+    path = Path(str(info.get("directory") or ".")) / name
+    if not is_own(info):
+        path = folder / Path(name)
+        if not path.resolve().is_relative_to(folder.resolve()):
+            return None
+    try:
+        return path if path.is_file() and hash_file(path) == sha256 else None
+    except OSError:
+        return None
+
+
+def read_region_file(folder: Path, info: Mapping[str, Any]) -> BaseGeometry | None:
+    """Read the union of the polygons of :func:`find_region_file`.
+
+    Returns:
+        Polygons in longitude and latitude; None if there is no such file, or if it cannot be read, which is logged.
+    """
+    from eechips.geo.vectors import read_vectors  # imports pandas, which most reports do not need
+
+    path = find_region_file(folder, info)
+    if path is None:
+        return None
+    crs = info["parameters"].get("input_crs")
+    try:
+        found = read_vectors(path, repairs=True, crs=crs if isinstance(crs, str) else None)
+    except RegionError as error:
+        _log.warning("The region of the run is left out: %s", error)
+        return None
+    return shapely.union_all(found.geometries)
