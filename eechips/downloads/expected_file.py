@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import re
@@ -15,6 +16,7 @@ from eechips.errors import UsageError, ValidationError
 from eechips.formats import FileMetadata
 from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.crs import parse_crs
+from eechips.geo.raster_door import open_raster
 from eechips.text import parse_count
 from eechips.warning_filters import ignore_warning
 
@@ -297,33 +299,30 @@ def _header_of(path: Path) -> tuple[FileMetadata, str, bool]:
         ValidationError: if GDAL cannot open the file.
     """
     import_rasterio()
-    import rasterio
     from rasterio.enums import ColorInterp
     from rasterio.errors import RasterioIOError
-    from rasterio.io import DatasetReader
 
-    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+    with contextlib.ExitStack() as stack:
         try:
-            dataset = DatasetReader(str(path), driver=list(_READERS))  # rasterio.open takes one only
+            dataset = stack.enter_context(open_raster(path, _READERS))
         except RasterioIOError as error:
             raise ValidationError(f"GDAL cannot open the file: {str(error).replace(str(path), 'the file')}") from None
-        with dataset:
-            # Radar scenes have ground control points instead of a grid.
-            crs = dataset.crs or dataset.gcps[1]
-            metadata = FileMetadata(
-                width=dataset.width,
-                height=dataset.height,
-                bands=tuple(d or f"b{n}" for n, d in enumerate(dataset.descriptions, start=1)),
-                dtype=dataset.dtypes[0] if dataset.dtypes else None,
-                crs=None if crs is None else crs.to_string(),
-                transform=tuple(dataset.transform)[:6],
-            )
-            if dataset.driver == "GTiff":
-                check_end(path, "tif")
-            elif dataset.driver.startswith("JP2"):
-                check_end(path, "jp2")
-            has_alpha = dataset.count > 1 and dataset.colorinterp[-1] == ColorInterp.alpha
-            return metadata, str(dataset.driver), has_alpha
+        # Radar scenes have ground control points instead of a grid.
+        crs = dataset.crs or dataset.gcps[1]
+        metadata = FileMetadata(
+            width=dataset.width,
+            height=dataset.height,
+            bands=tuple(d or f"b{n}" for n, d in enumerate(dataset.descriptions, start=1)),
+            dtype=dataset.dtypes[0] if dataset.dtypes else None,
+            crs=None if crs is None else crs.to_string(),
+            transform=tuple(dataset.transform)[:6],
+        )
+        if dataset.driver == "GTiff":
+            check_end(path, "tif")
+        elif dataset.driver.startswith("JP2"):
+            check_end(path, "jp2")
+        has_alpha = dataset.count > 1 and dataset.colorinterp[-1] == ColorInterp.alpha
+        return metadata, str(dataset.driver), has_alpha
 
 
 def _check_kind(path: Path, expected: ExpectedFile) -> None:

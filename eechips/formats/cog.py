@@ -32,6 +32,7 @@ from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.formats.cog_options import DTYPES
 from eechips.formats.raster import check_crs, check_transform
 from eechips.geo.grid import Grid, Window
+from eechips.geo.raster_door import open_raster
 from eechips.temporary_files import scratch_folder
 
 GROWTH = 4 / 3
@@ -273,7 +274,7 @@ def _add(parent: ET.Element, tag: str, text: str | None = None, **attributes: st
 def _opened(path: Path) -> Iterator[Any]:
     """Open a GeoTIFF; convert errors inside the block to ValidationError."""
     try:
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE), rasterio.open(path, driver="GTiff") as source:
+        with open_raster(path, ("GTiff",), GDAL_CACHEMAX=_CACHE) as source:
             yield source
     except RasterioError as error:
         raise ValidationError(f"{path}: {str(error.__cause__ or error)[:200]}") from None

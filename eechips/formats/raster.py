@@ -13,6 +13,7 @@ from eechips.errors import UsageError, ValidationError
 from eechips.formats.interface import MAX_DECODED_BYTES, Expectation, UncertainMaskError
 from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.grid import Part
+from eechips.geo.raster_door import check_references
 from eechips.text import format_count
 from eechips.warning_filters import ignore_warning
 
@@ -38,6 +39,7 @@ def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
     ignore_warning(NotGeoreferencedWarning)
     try:
         with rasterio.Env(**options), MemoryFile(data) as memory, memory.open(driver=driver) as source:
+            check_references(source)
             check_size(source)
             yield source
     except (RasterioError, RasterioIOError, ValueError, MemoryError) as error:

@@ -307,7 +307,8 @@ def to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str | None) -
         return geometries
     if not source.is_geographic:
         west, south, east, north = shapely.total_bounds(geometries)
-        geometries = shapely.segmentize(geometries, max(east - west, north - south) / _PARTS)
+        if (extent := max(east - west, north - south)) > 0:  # no single point
+            geometries = shapely.segmentize(geometries, extent / _PARTS)
     transformer = Transformer.from_crs(source, "EPSG:4326", always_xy=True)
     moved = shapely.transform(geometries, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
     if not np.isfinite(shapely.get_coordinates(moved)).all():

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.formats import CHIP_FORMATS, MASK_BAND, sniff
 from eechips.formats.interface import MAX_DECODED_BYTES
 from eechips.formats.raster import check_size, encode_picture
+from eechips.geo.raster_door import open_raster
 from eechips.manifest.display_styles import DisplayStyle, choose_style
 from eechips.warning_filters import ignore_warning
 
@@ -324,8 +324,7 @@ def _raster(path: Path, edge: int, enlarges: bool, styles: Sequence[DisplayStyle
     known = CHIP_FORMATS.get(name) if name in CHIP_FORMATS else None
     if known is None or not known.gdal_driver:
         raise ValueError(f"{path} is not an image: its first bytes belong to no format that GDAL reads")
-    alone = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")
-    with alone, rasterio.open(path, driver=known.gdal_driver) as file:
+    with open_raster(path, (known.gdal_driver,)) as file:
         check_size(
             file, MAX_SHOWN_BYTES if file.driver == "GTiff" else MAX_DECODED_BYTES
         )  # a GeoTIFF is read in blocks

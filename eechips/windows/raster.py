@@ -24,6 +24,7 @@ from eechips.client.permits import Permit
 from eechips.client.retry import RetryPolicy
 from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
 from eechips.geo.grid import Grid, Window
+from eechips.geo.raster_door import check_references
 from eechips.recipe import Unit
 from eechips.warning_filters import ignore_warning
 from eechips.windows.gdal_errors import capture_warnings, classify_gdal, describe_missing
@@ -348,7 +349,9 @@ def _opened(opening: _Opening, content: bytes | None = None) -> Iterator[Any]:
         try:
             with contextlib.ExitStack() as stack:
                 if content is None:
-                    yield stack.enter_context(rasterio.open(opening.location.path))
+                    source = stack.enter_context(rasterio.open(opening.location.path))
+                    check_references(source)
+                    yield source
                 else:
                     memory = stack.enter_context(MemoryFile(content))
                     yield stack.enter_context(memory.open(driver="GTiff"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio.features
 import shapely
@@ -17,6 +18,9 @@ import eechips
 from eechips.cli import main
 from eechips.errors import RegionError
 from eechips.geo.vectors import read_vectors
+from eechips.jobs.resolved_sample import resolve_sample
+from eechips.jobs.sample_options import SampleOptions
+from eechips.planning.cell_grids import parse_cells
 from eechips.planning.places import read_places
 from eechips.planning.regions import parse_region
 from tests.support.local_earth_engine import Server
@@ -83,7 +87,10 @@ def test_repaired_polygons_are_reported_with_their_change_of_area(
     path = write(tmp_path / "bow.geojson", SQUARE, BOW)
     region = parse_region(path, repairs=True)
     assert region.parameters["repair"] is True
-    assert "repaired 1 of 2 polygons, whose area was 0 before: feature 2 (plot=B)" in caplog.text
+    assert (
+        "repaired 1 of 2 polygons, whose area was counted as almost 0 before, because their outlines cross themselves:"
+        " feature 2 (plot=B)"
+    ) in caplog.text
     found = read_vectors(path, repairs=True)
     expected = gpd.read_file(path).geometry.make_valid()
     assert all(shapely.equals(left, right) for left, right in zip(found.geometries, expected, strict=True))
@@ -94,7 +101,7 @@ def test_repaired_polygons_are_reported_with_their_change_of_area(
 
 def test_lines_of_a_repaired_polygon_are_left_out(tmp_path: Path) -> None:
     found = read_vectors(write(tmp_path / "spike.geojson", SPIKED), repairs=True)
-    assert "whose area changed by +0%" in found.repaired
+    assert "whose area is unchanged" in found.repaired
     assert [geometry.geom_type for geometry in found.geometries] == ["Polygon"]
 
 
@@ -108,6 +115,98 @@ def test_valid_polygons_are_unchanged(tmp_path: Path) -> None:
     path = write(tmp_path / "good.geojson", SQUARE)
     assert read_vectors(path, repairs=True).repaired == ""
     assert parse_region(path, repairs=True).parameters == parse_region(path).parameters
+
+
+def test_a_repair_that_multiplies_the_area_is_told_in_words(tmp_path: Path) -> None:
+    bow = [[-105.12, 39.9], [-105.11, 39.91], [-105.11, 39.9], [-105.12, 39.91000000001], [-105.12, 39.9]]
+    found = read_vectors(write(tmp_path / "bow.geojson", bow), repairs=True)
+    assert "e+" not in found.repaired
+    assert "almost 0 before, because their outlines cross themselves" in found.repaired
+
+
+@pytest.mark.parametrize("option", ["cells", "points", "away_from"])
+def test_a_sample_s_files_are_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "bow.geojson", SQUARE, BOW)
+    options: dict[str, Any] = {option: "bow.geojson"}
+    more: dict[str, Any] = {"min_distance": "500m", "total": 2} if "away" in option else {}
+    if "points" in option:  # their kind is told of before their validity
+        with pytest.raises(RegionError, match="holds polygons: chips need points; for polygons, use `cells`"):
+            resolve_sample(SampleOptions(dataset="NAIP", **options))
+        return
+    with pytest.raises(RegionError, match=r"row 2: the polygon is invalid: .*; repair it, or give `repair`"):
+        resolve_sample(SampleOptions(dataset="NAIP", **options, **more))
+    found = resolve_sample(SampleOptions(dataset="NAIP", **options, **more, repair=True))
+    places = found.away_from if "away" in option else found.cells.places  # type: ignore[union-attr]
+    assert places is not None
+    assert shapely.is_valid(places.geometries).all()
+    if "cells" in option:
+        assert found.parameters["repair"] is True
+
+
+def test_points_for_cells_are_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "plots.csv").write_text("name,wkt\na,POINT(8 47)\n")
+    with pytest.raises(RegionError, match="holds points: `cells` needs polygons; for points, use `points`"):
+        parse_cells(tmp_path / "plots.csv")
+
+
+WKT = "POLYGON((500000 4400000, 501000 4400000, 501000 4401000, 500000 4400000))"
+
+
+@pytest.mark.parametrize("column", ["WKT", "geometry", "the_geom"])
+def test_a_csv_with_wkt_is_in_longitude_and_latitude_unless_told(
+    column: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "fields.csv"
+    path.write_text(f'field,{column}\nnorth,"{shapely.Polygon(SQUARE).wkt}"\n')
+    found = read_vectors(path)
+    assert found.geometries[0].equals(shapely.Polygon(SQUARE))
+    assert found.attributes.to_dict("list") == {"field": ["north"]}
+    assert "its WKT is read as longitude and latitude (EPSG:4326); `input_crs` names another" in caplog.text
+    assert read_places(path).kind == "polygons"
+    caplog.clear()
+    path.write_text(f'field,{column}\nnorth,"{WKT}"\n')
+    assert shapely.total_bounds(read_vectors(path, crs="EPSG:32613").geometries) == pytest.approx(
+        [-105.0, 39.7499, -104.9883, 39.7589], abs=1e-3
+    )
+    assert not caplog.text
+    region = parse_region(path, crs="EPSG:32613")
+    assert region.parameters["input_crs"] == "EPSG:32613"
+    path.write_text(f'field,{column}\nnorth,"SRID=32613;{WKT}"\n')
+    assert read_places(path).geometries[0].centroid.x == pytest.approx(-104.99, abs=0.01)
+    with pytest.raises(RegionError, match="says that it is in WGS 84 / UTM zone 13N: leave `input_crs` out"):
+        read_vectors(path, crs="EPSG:32612")
+
+
+def test_columns_of_coordinates_may_be_projected(tmp_path: Path) -> None:
+    (tmp_path / "plots.csv").write_text("name,x,y\na,500000,4400000\nb,,\n")
+    found = read_places(tmp_path / "plots.csv", crs="EPSG:32613")
+    assert (found.geometries[0].x, found.geometries[0].y) == pytest.approx((-105.0, 39.7499), abs=1e-3)
+    assert found.geometries[1] is None
+    assert found.reading == {"input_crs": "EPSG:32613"}
+
+
+def test_a_shapefile_without_crs_takes_the_option(tmp_path: Path) -> None:
+    gpd.GeoDataFrame({"a": [1]}, geometry=[shapely.from_wkt(WKT)], crs="EPSG:32613").to_file(tmp_path / "a.shp")
+    expected = read_vectors(tmp_path / "a.shp").geometries
+    (tmp_path / "a.prj").unlink()
+    assert shapely.equals_exact(read_vectors(tmp_path / "a.shp", crs="EPSG:32613").geometries, expected, 1e-9).all()
+
+
+def test_a_table_of_a_latin_1_shapefile_is_read_by_others(
+    demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "Müllers Äcker"
+    gpd.GeoDataFrame({"name": [name]}, geometry=[shapely.Point(-105.1, 39.9)], crs="EPSG:4326").to_file(
+        "plots.shp", encoding="ISO-8859-1"
+    )
+    Path("plots.cpg").unlink()
+    usual: dict[str, Any] = {"endpoint": demo_server.url, "executor": "threads", "rate": None, "quiet": True}
+    for suffix in ("parquet", "csv"):
+        run = eechips.points("DEM", points="plots.shp", format=suffix, out=tmp_path / suffix, **usual)
+        table = pd.read_parquet(run.assembled[0]) if suffix == "parquet" else pd.read_csv(run.assembled[0])
+        assert table["name"].tolist() == [name]
 
 
 def test_every_verb_takes_the_repaired_polygons(demo_server: Server, tmp_path: Path) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,47 +16,16 @@ import shapely
 from eechips.errors import RegionError
 from eechips.geo import vectors
 from eechips.geo.vector_door import read_layer
-from eechips.geo.vector_formats import Limits
 from eechips.geo.vectors import read_features
-from tests.support.hostile_vectors import HOSTILE, SECRET, Place
-from tests.support.watched_folder import WatchedFolder, watch_folder
+from tests.support.hostile_vectors import HOSTILE, LIMITS, SECRET, Trap, set_trap
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads")
-
-LIMITS = Limits(bytes=8 << 20, rows=2000, vertices=20_000, memory=1 << 30, seconds=20)
-
-
-@dataclass
-class Trap:
-    """What nobody may touch: a folder outside, and a server.
-
-    Attributes:
-        place: where hostile files are made.
-        watched: the folder outside.
-        server: listens, and has accepted nobody.
-    """
-
-    place: Place
-    watched: WatchedFolder
-    server: socket.socket
-
-    def is_untouched(self) -> bool:
-        try:
-            self.server.accept()
-        except BlockingIOError:
-            return self.watched.touched() == []
-        return False
 
 
 @pytest.fixture
 def trap(tmp_path: Path) -> Iterator[Trap]:
-    folder, outside = tmp_path / "in", tmp_path / "outside"
-    folder.mkdir()
-    outside.mkdir()
-    (outside / "canary.geojson").write_text(f'{{"type": "Point", "coordinates": [1, 2], "name": "{SECRET}"}}')
-    with socket.create_server(("127.0.0.1", 0)) as server, watch_folder(outside) as watched:
-        server.setblocking(False)
-        yield Trap(Place(folder, outside, f"http://127.0.0.1:{server.getsockname()[1]}"), watched, server)
+    with set_trap(tmp_path) as found:
+        yield found
 
 
 def read_whole(path: Path) -> tuple[np.ndarray, pa.Table]:

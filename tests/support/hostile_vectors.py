@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sqlite3
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
+from eechips.geo.vector_formats import Limits
+from tests.support.watched_folder import WatchedFolder, watch_folder
+
 SECRET = "canary-5f3a"
 """Text of the file outside."""
+LIMITS = Limits(bytes=8 << 20, rows=2000, vertices=20_000, memory=1 << 30, seconds=20)
 SQUARE = shapely.box(-105.10, 39.90, -105.09, 39.91)
 NAMES = ["Müllers Äcker", "b"]
 
@@ -42,6 +47,41 @@ class Place:
     def canary(self) -> Path:
         """The file outside."""
         return self.outside / "canary.geojson"
+
+
+@dataclass(frozen=True)
+class Trap:
+    """What nobody may touch: a folder outside, and a server.
+
+    Attributes:
+        place: where hostile files are made.
+        watched: the folder outside.
+        server: listens, and has accepted nobody.
+    """
+
+    place: Place
+    watched: WatchedFolder
+    server: socket.socket
+
+    def is_untouched(self) -> bool:
+        """Return whether nobody has opened the file outside, or connected to the server."""
+        try:
+            self.server.accept()
+        except BlockingIOError:
+            return self.watched.touched() == []
+        return False
+
+
+@contextmanager
+def set_trap(root: Path) -> Iterator[Trap]:
+    """Make a folder for hostile files, and a trap beside it."""
+    folder, outside = root / "in", root / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    (outside / "canary.geojson").write_text(f'{{"type": "Point", "coordinates": [1, 2], "name": "{SECRET}"}}')
+    with socket.create_server(("127.0.0.1", 0)) as server, watch_folder(outside) as watched:
+        server.setblocking(False)
+        yield Trap(Place(folder, outside, f"http://127.0.0.1:{server.getsockname()[1]}"), watched, server)
 
 
 Make = Callable[[Place], Path]

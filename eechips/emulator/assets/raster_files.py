@@ -21,6 +21,7 @@ from rasterio.windows import Window
 
 from eechips.emulator.assets.asset_errors import IngestError, MissingCrsError, UnreadableFileError
 from eechips.emulator.assets.remote import reading, shown_name
+from eechips.emulator.pixels.file_source import check_references
 from eechips.emulator.pixels.pixel_grid import parse_crs
 from eechips.emulator.warning_filters import ignore
 
@@ -100,7 +101,9 @@ class RasterFiles:
             try:
                 ignore(NotGeoreferencedWarning)  # crs_of says what is wrong with such files
                 with reading(path):
-                    return rasterio.open(path, driver=driver)
+                    dataset = rasterio.open(path, driver=driver)
+                    check_references(dataset)
+                    return dataset
             except RasterioIOError as error:
                 problems.append(error)
         shown = shown_name(path)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import rasterio
 from rasterio.enums import MaskFlags
 from rasterio.env import ensure_env_with_credentials
+from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
 from eechips.emulator.model import PixelWindow
@@ -45,9 +46,24 @@ def open_file(path: str, **options: Any) -> DatasetReader:
         options: of GDAL's driver.
 
     Raises:
-        RasterioIOError: if it cannot be opened.
+        RasterioIOError: if it cannot be opened, or refers to another file.
     """
-    return DatasetReader(path, driver=list(DRIVERS), sharing=False, **options)
+    dataset = DatasetReader(path, driver=list(DRIVERS), sharing=False, **options)
+    check_references(dataset)
+    return dataset
+
+
+def check_references(dataset: DatasetReader) -> None:
+    """Reject a raster whose metadata name another file or address; GDAL would read its overviews from there.
+
+    A GeoTIFF may do so in a tag: ``OVERVIEW_FILE`` in the domain ``OVERVIEWS`` (GDAL's gcore/gdaldefaultoverviews.cpp).
+
+    Raises:
+        RasterioIOError: if it does; the dataset is closed.
+    """
+    if any(name.upper() == "OVERVIEW_FILE" for name in dataset.tags(ns="OVERVIEWS")):
+        dataset.close()
+        raise RasterioIOError("its metadata refer to another file for its overviews")
 
 
 class HandlePool(Generic[_KeyT, _HandleT]):
