@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from eechips.geo.vector_formats import RefusedError
+from eechips.geo.vector_formats import RefusedFileError
 
 _BLOCK = 1 << 20  # bytes that are read at once
 _CODE_PAGES = {0x01: "cp437", 0x02: "cp850", 0x03: "cp1252", 0x08: "cp865", 0x09: "cp437", 0x0A: "cp850", 0x0B: "cp437",
@@ -56,14 +56,14 @@ class Dbase:
             Name of the encoding for GDAL, and a note for the user if it was guessed.
 
         Raises:
-            RefusedError: if the encoding is unknown, or a text is not in it; with column and row.
+            RefusedFileError: if the encoding is unknown, or a text is not in it; with column and row.
         """
         texts = list(self._texts())
         with self.path.open("rb") as file:
             language = file.read(32)[29:30]
         codec = find_codec(declared) if declared else _CODE_PAGES.get(language[0] if language else 0)
         if declared and codec is None:
-            raise RefusedError(f"its texts are in {declared[:40]!r}, which is no known encoding")
+            raise RefusedFileError(f"its texts are in {declared[:40]!r}, which is no known encoding")
         if codec is None:
             codec = "utf-8" if all(is_text(raw, "utf-8") for _, _, raw in texts) else "cp1252"
         elif not declared and codec != "utf-8" and texts and all(is_text(raw, "utf-8") for _, _, raw in texts):
@@ -71,7 +71,7 @@ class Dbase:
         for row, column, raw in texts:
             if not is_text(raw, codec):
                 where = f"row {row}, column {column!r}" if row else "the name of a column"
-                raise RefusedError(f"{where} is not text in {codec}: {raw.rstrip()[:40]!r}")
+                raise RefusedFileError(f"{where} is not text in {codec}: {raw.rstrip()[:40]!r}")
         note = ""
         if texts and not declared and codec != "utf-8":
             shown = texts[0][2].decode(codec).strip()[:40]
@@ -83,11 +83,11 @@ class Dbase:
         with self.path.open("rb") as file:
             head = file.read(32)
             if len(head) < 32:
-                raise RefusedError(f"{self.path.name} is damaged: it has no header")
+                raise RefusedFileError(f"{self.path.name} is damaged: it has no header")
             start, width = int.from_bytes(head[8:10], "little"), int.from_bytes(head[10:12], "little")
             rows = int.from_bytes(head[4:8], "little")
             if start + rows * width > self.path.stat().st_size:
-                raise RefusedError(f"{self.path.name} is damaged: it claims to have {rows:,} rows of {width:,} bytes")
+                raise RefusedFileError(f"{self.path.name} is damaged: it claims to have {rows:,} rows")
             described = file.read(max(start - 32, 0))
             fields, offset = [], 1
             for at in range(0, len(described) - 31, 32):
@@ -101,7 +101,7 @@ class Dbase:
                     fields.append((raw.decode("latin-1"), offset, size))
                 offset += size
             if width < 1:
-                raise RefusedError(f"{self.path.name} is damaged: its rows have no bytes")
+                raise RefusedFileError(f"{self.path.name} is damaged: its rows have no bytes")
             file.seek(start)
             row = 0
             block = max(1, _BLOCK // width) * width

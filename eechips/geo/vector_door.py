@@ -21,7 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from eechips.geo import vector_reader
-from eechips.geo.vector_formats import Limits, RefusedError
+from eechips.geo.vector_formats import Limits, RefusedFileError
 
 _PROGRAM = (
     "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[2]); importlib.import_module(sys.argv[1]).main()"
@@ -97,7 +97,7 @@ def read_layer(
         limits: bounds; None for the usual ones.
 
     Raises:
-        RefusedError: if the file is damaged or of another format, exceeds a bound, or refers to something else.
+        RefusedFileError: if the file is damaged or of another format, exceeds a bound, or refers to something else.
     """
     bounds = limits or Limits()
     request = {
@@ -114,12 +114,12 @@ def read_layer(
             timeout=2 * bounds.seconds,
         )
     except subprocess.TimeoutExpired:
-        raise RefusedError(f"reading it takes more than {2 * bounds.seconds:,} s") from None
+        raise RefusedFileError(f"reading it takes more than {2 * bounds.seconds:,} s") from None
     if process.returncode:
-        raise RefusedError(_describe_end(process.returncode, process.stderr, bounds))
+        raise RefusedFileError(_describe_end(process.returncode, process.stderr, bounds))
     answer = json.loads(process.stdout)
     if "refused" in answer:
-        raise RefusedError(answer["reason"], answer["refused"])
+        raise RefusedFileError(answer["reason"], answer["refused"])
     with pa.OSFile(str(folder / vector_reader.FEATURES), "rb") as file:
         table = pa.ipc.open_stream(file).read_all()
     return VectorLayer(

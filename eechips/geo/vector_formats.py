@@ -44,7 +44,7 @@ _SCHEMA = re.compile(r'"\$schema"\s*:\s*"https://proj\.org/schemas/[\w./-]*"')
 """The schema of PROJJSON, which nothing opens."""
 
 
-class RefusedError(Exception):
+class RefusedFileError(Exception):
     """A file that is not read.
 
     Attributes:
@@ -79,14 +79,14 @@ def identify(path: Path) -> str:
     """Return the format of a file by its content: a value of ``_SUFFIXES``.
 
     Raises:
-        RefusedError: if it has no known format, or the name of another format.
+        RefusedFileError: if it has no known format, or the name of another format.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
     text = head.removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n\x1e")
     found = None
     if not head:
-        raise RefusedError("it is empty")
+        raise RefusedFileError("it is empty")
     for signature, name in (
         (b"PAR1", "Parquet"), (b"SQLite format 3\0", "GeoPackage"), (b"fgb\x03fgb", "FlatGeobuf"),
         (b"\0\0\x27\x0a", "Shapefile"), (b"PK\3\4", "zip"), (b"PK\5\6", "zip"),
@@ -97,19 +97,19 @@ def identify(path: Path) -> str:
     if found is None and text[:1] == b"<":
         found = "XML"
     if found is None:
-        raise RefusedError(f"its content is of no format that is read: {READ}")
+        raise RefusedFileError(f"its content is of no format that is read: {READ}")
     named = _SUFFIXES.get(path.suffix.lower())
     if named is not None and named != found:
-        raise RefusedError(f"it is named {path.suffix}, but its content is {found}")
+        raise RefusedFileError(f"it is named {path.suffix}, but its content is {found}")
     return found
 
 
 def check_bytes(path: Path, limits: Limits) -> None:
     """Reject what is not a regular file, or has too many bytes."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise RefusedError(f"{path.name} is not a regular file")
+        raise RefusedFileError(f"{path.name} is not a regular file")
     if path.stat().st_size > limits.bytes:
-        raise RefusedError(f"{path.name} has more than {quantity(limits.bytes)}: divide it")
+        raise RefusedFileError(f"{path.name} has more than {quantity(limits.bytes)}: divide it")
 
 
 def quantity(count: int) -> str:
@@ -121,18 +121,18 @@ def unpack(path: Path, into: Path, limits: Limits) -> Path:
     """Unpack the one vector file of an archive, with those that belong to it.
 
     Raises:
-        RefusedError: if the archive holds none or several, a link, a path that leads out, or too much.
+        RefusedFileError: if the archive holds none or several, a link, a path that leads out, or too much.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = {member.filename: member for member in archive.infolist() if not member.is_dir()}
             if len(members) > _MOST_MEMBERS:
-                raise RefusedError(f"the archive holds more than {_MOST_MEMBERS:,} files")
+                raise RefusedFileError(f"the archive holds more than {_MOST_MEMBERS:,} files")
             for name, member in members.items():
                 if stat.S_ISLNK(member.external_attr >> 16):
-                    raise RefusedError(f"the archive holds a symbolic link, {name[:80]!r}")
+                    raise RefusedFileError(f"the archive holds a symbolic link, {name[:80]!r}")
                 if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or "\0" in name:
-                    raise RefusedError(f"the archive holds a path that leads out of it, {name[:80]!r}")
+                    raise RefusedFileError(f"the archive holds a path that leads out of it, {name[:80]!r}")
             shown = [name for name in members if not name.startswith("__MACOSX/") and "/." not in f"/{name}"]
             data = [name for name in shown if Path(name).suffix.lower() in _SUFFIXES and not name.endswith(".xml")]
             if path.suffix.lower() == ".kmz":
@@ -141,7 +141,7 @@ def unpack(path: Path, into: Path, limits: Limits) -> Path:
                 there = ", ".join(sorted(data or shown)[:3])[:200] or "nothing"
                 what = f"{len(data)} vector files" if data else "no vector file"
                 cure = "unpack it, and name one of them" if data else f"it may hold {READ.rpartition(', or')[0]}"
-                raise RefusedError(f"the archive holds {what} ({there}): {cure}")
+                raise RefusedFileError(f"the archive holds {what} ({there}): {cure}")
             suffix = Path(data[0]).suffix
             stem = data[0][: -len(suffix)]
             wanted = [data[0]]
@@ -156,7 +156,7 @@ def unpack(path: Path, into: Path, limits: Limits) -> Path:
                 left = _extract(archive, members[name], folder / f"layer{ending}", left)
             return folder / f"layer{suffix.lower()}"
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, zlib.error) as error:
-        raise RefusedError(f"the archive cannot be unpacked: {first_line(error)}") from error
+        raise RefusedFileError(f"the archive cannot be unpacked: {first_line(error)}") from error
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left: int) -> int:
@@ -165,7 +165,7 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, le
         while block := source.read(_COPY):
             left -= len(block)
             if left < 0:
-                raise RefusedError("the archive unpacks into more than is read: divide its content")
+                raise RefusedFileError("the archive unpacks into more than is read: divide its content")
             file.write(block)
     return left
 
@@ -180,7 +180,7 @@ def check_json(path: Path) -> None:
                 if match.end() + 512 > len(window) and len(block) == _COPY:
                     continue  # it is whole in the next window
                 if re.search(rb'"(?:link|url)"', window[match.end() : match.end() + 512].partition(b"}")[0]):
-                    raise RefusedError("its CRS is a link to another document")
+                    raise RefusedFileError("its CRS is a link to another document")
             before = window[-1024:]
 
 
@@ -188,13 +188,13 @@ def check_xml(path: Path) -> str:
     """Return the suffix of an XML format.
 
     Raises:
-        RefusedError: if the root is that of none, or the document declares entities.
+        RefusedFileError: if the root is that of none, or the document declares entities.
     """
     roots: list[str] = []
     parser = expat.ParserCreate(namespace_separator=" ")
 
     def refuse_entities(*_: object) -> None:
-        raise RefusedError("it has a document type declaration (<!DOCTYPE>), which may name other files")
+        raise RefusedFileError("it has a document type declaration (<!DOCTYPE>), which may name other files")
 
     def start(name: str, _: object) -> None:
         if not roots:
@@ -208,12 +208,12 @@ def check_xml(path: Path) -> str:
                 parser.Parse(block)
     except (expat.ExpatError, ValueError, LookupError) as error:
         if not roots:
-            raise RefusedError(f"it is not XML: {first_line(error)}") from error
+            raise RefusedFileError(f"it is not XML: {first_line(error)}") from error
     _, _, name = (roots or [""])[0].rpartition(" ")
     if name.startswith("OGRVRT"):
-        raise RefusedError("it is a virtual data source, which reads other files: convert it with ogr2ogr first")
+        raise RefusedFileError("it is a virtual data source, which reads other files: convert it with ogr2ogr first")
     if name not in _ROOTS and not (name.endswith("FeatureCollection") and _is_gml(path)):
-        raise RefusedError(f"its content is of no format that is read, XML with the root <{name[:40]}>: {READ}")
+        raise RefusedFileError(f"its content is of no format that is read, XML with the root <{name[:40]}>: {READ}")
     return _ROOTS.get(name, ".gml")
 
 
@@ -226,7 +226,7 @@ def copy_log(source: Path, place: Path, limits: Limits) -> None:
     """Copy a database whose last changes are in a file beside it; SQLite would write to both."""
     journal, log = (Path(f"{source}-{name}") for name in ("journal", "wal"))
     if journal.is_file() and journal.stat().st_size:
-        raise RefusedError(f"its last change was not completed ({journal.name}): close it in the other program")
+        raise RefusedFileError(f"its last change was not completed ({journal.name}): close it in the other program")
     if log.is_file() and log.stat().st_size:
         for path, target in ((source, place), (log, Path(f"{place}-wal"))):
             check_beside(path, source)
@@ -238,7 +238,7 @@ def check_database(place: Path, is_immutable: bool) -> None:
     """Reject a database whose tables compute something: layers and metadata must be tables.
 
     Raises:
-        RefusedError: if a layer or a table of metadata is a view, or a virtual table is no spatial index.
+        RefusedFileError: if a layer or a table of metadata is a view, or a virtual table is no spatial index.
     """
     address = f"{place.as_uri()}?{'mode=ro&immutable=1' if is_immutable else 'mode=rw'}"
     try:
@@ -249,30 +249,30 @@ def check_database(place: Path, is_immutable: bool) -> None:
             for _, name, sql in rows:
                 virtual = _VIRTUAL_TABLE.match(str(sql or "").strip())
                 if virtual and virtual[1].lower() != "rtree":
-                    raise RefusedError(f"its table {str(name)[:80]!r} is virtual ({virtual[1][:40]})")
+                    raise RefusedFileError(f"its table {str(name)[:80]!r} is virtual ({virtual[1][:40]})")
                 if kinds.get(str(name).lower()) == "view" and str(name).lower().startswith(("gpkg_", "rtree_")):
-                    raise RefusedError(f"its metadata {str(name)[:80]!r} are a view")
+                    raise RefusedFileError(f"its metadata {str(name)[:80]!r} are a view")
             if kinds.get("gpkg_contents") != "table":
-                raise RefusedError("it is a database, but no GeoPackage: convert it with ogr2ogr")
+                raise RefusedFileError("it is a database, but no GeoPackage: convert it with ogr2ogr")
             for (layer,) in database.execute("SELECT table_name FROM gpkg_contents").fetchall():
                 if kinds.get(str(layer).lower(), "table") != "table":
-                    raise RefusedError(f"its layer {str(layer)[:80]!r} is a view: store it as a table")
+                    raise RefusedFileError(f"its layer {str(layer)[:80]!r} is a view: store it as a table")
             for text in database.execute("SELECT definition FROM gpkg_spatial_ref_sys").fetchall():
                 check_crs(str(text[0]))
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise RefusedError(f"the database is damaged: {first_line(error)}") from error
+        raise RefusedFileError(f"the database is damaged: {first_line(error)}") from error
 
 
 def check_beside(path: Path, main: Path) -> None:
     """Reject a link that leads out of the folder of the file to which it belongs."""
     if path.resolve().parent not in (main.parent.resolve(), main.resolve().parent):
-        raise RefusedError(f"{path.name} is a symbolic link out of its folder")
+        raise RefusedFileError(f"{path.name} is a symbolic link out of its folder")
 
 
 def check_crs(text: str) -> None:
     """Reject a CRS that names a file or an address; PROJ would open it."""
     if len(text) > MOST_CRS or _CRS_FILE.search(_SCHEMA.sub("", text)):
-        raise RefusedError("its coordinate reference system refers to another file")
+        raise RefusedFileError("its coordinate reference system refers to another file")
 
 
 def first_line(error: BaseException) -> str:

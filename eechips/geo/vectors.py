@@ -21,7 +21,7 @@ from eechips.errors import RegionError
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.text_tables import TEXT_SUFFIXES, WKT_NAMES, find_wkt, parse_wkt, read_text_table
 from eechips.geo.vector_door import read_layer
-from eechips.geo.vector_formats import RefusedError, check_crs
+from eechips.geo.vector_formats import RefusedFileError, check_crs
 from eechips.temporary_files import temporary_folder
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def read_table(path: Path) -> tuple[npt.NDArray[np.object_] | None, pa.Table, st
     try:
         with temporary_folder() as folder:
             layer = read_layer(path, folder, needs_geometry=False)
-    except RefusedError as error:
+    except RefusedFileError as error:
         raise RegionError(f"{path} cannot be read as a vector file: {error}") from error
     if len(layer.layers) > 1:
         _log.warning("%s has several layers, of which %s is read: %s", path, layer.layers[0], ", ".join(layer.layers))
@@ -280,7 +280,7 @@ def _parse_crs(path: Path, crs: str) -> CRS:
     try:
         check_crs(crs)
         return CRS.from_user_input(crs)
-    except RefusedError as error:
+    except RefusedFileError as error:
         raise RegionError(f"{path}: {error}") from None
     except CRSError as error:
         raise RegionError(f"{path} is in a coordinate reference system that PROJ does not know") from error

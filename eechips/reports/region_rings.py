@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eechips.manifest.run_region import find_region_file, read_region_file
+from eechips.manifest.region_file import find_region_file, read_region_file
 
 Ring = list[tuple[float, float]]
 """Longitudes and latitudes in degrees; the last place equals the first."""

@@ -12,7 +12,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.vectors import read_vectors
-from eechips.manifest.run_region import read_region_file
+from eechips.manifest.region_file import read_region_file
 
 
 def requested_region(roi: str | Path | None, folder: Path, info: Mapping[str, Any]) -> BaseGeometry | None:
@@ -25,7 +25,7 @@ def requested_region(roi: str | Path | None, folder: Path, info: Mapping[str, An
 
     Returns:
         Polygons in longitude and latitude; None if the run has no region, or one that only Earth Engine knows, or a
-        file that is not there any more, see :func:`eechips.manifest.run_region.find_region_file`.
+        file that is not there any more, see :func:`eechips.manifest.region_file.find_region_file`.
 
     Raises:
         RegionError: if ``roi`` is given and is neither.

@@ -24,11 +24,15 @@ SAME_CLASSES = {
 """Public classes that stand more than once, with the reason."""
 
 SAME_MODULES = {
+    "dbase_texts": "the local Earth Engine shares no code with the rest, so it has a copy",
     "parquet": "a format of tables; a format of packs",
     "raster": "of a format; of a window",
     "results": "of a recipe; of windows",
     "run": "the engine's function; a run as it is seen afterwards",
     "search": "of a STAC catalogue; its place in the recipe of scenes",
+    "vector_door": "the local Earth Engine shares no code with the rest, so it has a copy",
+    "vector_formats": "the local Earth Engine shares no code with the rest, so it has a copy",
+    "vector_reader": "the local Earth Engine shares no code with the rest, so it has a copy",
     "warning_filters": "the local Earth Engine shares no code with the rest, so it has a copy",
 }
 """Modules that stand more than once, with the reason."""

@@ -16,9 +16,9 @@ from eechips.cli import main
 from eechips.geo import vectors
 from eechips.geo.vector_door import read_layer
 from eechips.hashes import hash_file
+from eechips.manifest.region_file import find_region_file, read_region_file
 from eechips.manifest.run import INFO_NAME
-from eechips.manifest.run_region import find_region_file, read_region_file
-from eechips.manifest.run_signature import SIGNATURE, sign
+from eechips.manifest.run_signature import FOLDER, SIGNATURE, sign_run, signed_folder
 from tests.support.finished_run import pictures, write_run
 from tests.support.hostile_vectors import HOSTILE, LIMITS, SECRET, Trap, geojson, set_trap
 
@@ -145,11 +145,11 @@ def test_an_own_run_names_its_file_by_its_directory(tmp_path: Path) -> None:
     run.mkdir()
     path.write_text(geojson())
     info: dict[str, Any] = {
-        "command": "eechips sample", "directory": str(tmp_path),
+        "command": "eechips sample", "directory": str(tmp_path), FOLDER: signed_folder(run),
         "parameters": {"roi": "a.geojson", "roi_sha256": hash_file(path)},
     }  # fmt: skip
     assert find_region_file(run, info) is None
-    info[SIGNATURE] = sign(info)
+    info[SIGNATURE] = sign_run(info)
     assert find_region_file(run, info) == path
     region = read_region_file(run, info)
     assert region is not None

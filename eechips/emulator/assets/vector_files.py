@@ -29,7 +29,7 @@ from eechips.emulator.assets.asset_errors import (
 from eechips.emulator.assets.raster_files import crs_name
 from eechips.emulator.assets.stored_tables import INDEX_COLUMN
 from eechips.emulator.assets.vector_door import read_layer
-from eechips.emulator.assets.vector_formats import RefusedError, identify
+from eechips.emulator.assets.vector_formats import RefusedFileError, identify
 from eechips.emulator.pixels.pixel_grid import transformer
 
 _EARTH = "EPSG:4326"
@@ -63,7 +63,7 @@ def is_vector(path: Path) -> bool:
     """Return whether a file has the content of a vector format that is read."""
     try:
         identify(path)
-    except (RefusedError, OSError):
+    except (RefusedFileError, OSError):
         return False
     return True
 
@@ -147,7 +147,7 @@ def _read(path: Path, layer: str | None, encoding: str | None) -> tuple[pa.Table
     try:
         with TemporaryDirectory(prefix="eechips-vectors-") as folder:
             found = read_layer(path, Path(folder), layer=layer, encoding=encoding)
-    except RefusedError as error:
+    except RefusedFileError as error:
         raise UnreadableFileError(f"{path} cannot be read as a vector file: {error}") from error
     if layer is None and len(found.layers) > 1:
         raise IngestError(f"{path} has several layers: choose one of {', '.join(found.layers)} with layer=….")

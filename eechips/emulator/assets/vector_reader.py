@@ -24,7 +24,7 @@ from eechips.emulator.assets.vector_formats import (
     READ,
     SIDECARS,
     Limits,
-    RefusedError,
+    RefusedFileError,
     check_beside,
     check_bytes,
     check_crs,
@@ -74,7 +74,7 @@ def read(request: Request) -> dict[str, Any]:
         ``crs``, ``geometry`` (name of the column, or None), ``layers`` and ``notes`` for the user.
 
     Raises:
-        RefusedError: if the file is damaged, exceeds a bound, or refers to something else.
+        RefusedFileError: if the file is damaged, exceeds a bound, or refers to something else.
     """
     source = request.source
     check_bytes(source, request.limits)
@@ -83,7 +83,7 @@ def read(request: Request) -> dict[str, Any]:
         source = unpack(source, request.folder, request.limits)
         kind = identify(source)
         if kind == "zip":
-            raise RefusedError("it is a zip archive within a zip archive")
+            raise RefusedFileError("it is a zip archive within a zip archive")
     if kind == "Parquet":
         return _read_parquet(source, request)
     notes: list[str] = []
@@ -125,7 +125,7 @@ def _link_sidecars(source: Path, place: Path, request: Request, notes: list[str]
     there = {path.suffix.lower(): path for path in source.parent.iterdir()
              if path.stem == source.stem and path.suffix.lower() in SIDECARS}  # fmt: skip
     if ".shx" not in there:
-        raise RefusedError(f"{source.with_suffix('.shx').name} is missing: copy all files of the shapefile")
+        raise RefusedFileError(f"{source.with_suffix('.shx').name} is missing: copy all files of the shapefile")
     for suffix, path in there.items():
         check_beside(path, source)
         check_bytes(path, request.limits)
@@ -156,7 +156,7 @@ def _read_gdal(kind: str, place: Path, options: Mapping[str, str], request: Requ
         with pyogrio.open_arrow(place, layer=layer, use_pyarrow=True, batch_size=_BATCH, **options) as (meta, reader):
             geometry = meta["geometry_name"] or "wkb_geometry"
             if geometry not in reader.schema.names:
-                raise RefusedError("it holds no geometries", "empty")
+                raise RefusedFileError("it holds no geometries", "empty")
             crs = meta["crs"]
             check_crs(crs or "")
             _store(reader.schema, reader, geometry, request)
@@ -164,7 +164,7 @@ def _read_gdal(kind: str, place: Path, options: Mapping[str, str], request: Requ
         reason = first_line(error).replace(str(place), request.source.name).replace(str(request.folder), "")
         if "not recognized as" in reason:
             reason = f"its content is of no format that is read: {READ}"
-        raise RefusedError(reason) from error
+        raise RefusedFileError(reason) from error
     return {"crs": crs, "geometry": geometry, "layers": layers}
 
 
@@ -177,17 +177,17 @@ def _read_parquet(path: Path, request: Request) -> dict[str, Any]:
         with pq.ParquetFile(path) as file:
             rows, schema = file.metadata.num_rows, file.schema_arrow
             if rows > request.limits.rows:
-                raise RefusedError(f"it claims to have {rows:,} rows, and at most {request.limits.rows:,} are read")
+                raise RefusedFileError(f"it claims to have {rows:,} rows, and at most {request.limits.rows:,} are read")
             raw = (schema.metadata or {}).get(b"geo")
             if raw is None and request.needs_geometry:
-                raise RefusedError("it is not GeoParquet: it has no 'geo' metadata", "empty")
+                raise RefusedFileError("it is not GeoParquet: it has no 'geo' metadata", "empty")
             geometry, crs, others = (None, None, schema.names) if raw is None else _describe_geometry(raw, schema)
             names = others if geometry is None else [*others, geometry]
             plain = pa.schema([schema.field(name) for name in names])
             batches = file.iter_batches(batch_size=_BATCH, columns=names)
             _store(plain, (batch.select(names) for batch in batches), geometry, request)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RefusedError(f"it is damaged: {first_line(error)}") from error
+        raise RefusedFileError(f"it is damaged: {first_line(error)}") from error
     return {"crs": crs, "geometry": geometry, "layers": [], "notes": []}
 
 
@@ -198,16 +198,16 @@ def _describe_geometry(raw: bytes, schema: Any) -> tuple[str, str | None, list[s
     name = geo.get("primary_column") if isinstance(columns, dict) else None
     described = columns.get(name) if isinstance(columns, dict) and isinstance(name, str) else None
     if not isinstance(columns, dict) or not isinstance(name, str) or not isinstance(described, dict):
-        raise RefusedError("its 'geo' metadata describe no column of geometries")
+        raise RefusedFileError("its 'geo' metadata describe no column of geometries")
     if schema.names.count(name) != 1:
-        raise RefusedError(f"its 'geo' metadata name the column {name[:80]!r}, which it does not have")
+        raise RefusedFileError(f"its 'geo' metadata name the column {name[:80]!r}, which it does not have")
     if described.get("encoding") != "WKB":
-        raise RefusedError(f"it encodes geometries as {str(described.get('encoding'))[:40]}, only WKB can be read")
+        raise RefusedFileError(f"it encodes geometries as {str(described.get('encoding'))[:40]}, only WKB can be read")
     if str(schema.field(name).type) not in ("binary", "large_binary"):
-        raise RefusedError(f"its column {name[:80]!r} has the type {schema.field(name).type}, but WKB is binary")
+        raise RefusedFileError(f"its column {name[:80]!r} has the type {schema.field(name).type}, but WKB is binary")
     crs = described.get("crs", "OGC:CRS84")
     if crs is not None and not isinstance(crs, (str, dict)):
-        raise RefusedError("its 'geo' metadata have a CRS that is neither text nor PROJJSON")
+        raise RefusedFileError("its 'geo' metadata have a CRS that is neither text nor PROJJSON")
     text = json.dumps(crs) if isinstance(crs, dict) else crs
     check_crs(text or "")
     covering = described.get("covering")
@@ -235,9 +235,9 @@ def _store(schema: Any, batches: Any, geometry: str | None, request: Request) ->
             rows, size = rows + batch.num_rows, size + batch.nbytes
             for what, found, most in (("rows", rows, limits.rows), ("vertices", vertices, limits.vertices)):
                 if found > most:
-                    raise RefusedError(f"it has more than {most:,} {what}: divide it")
+                    raise RefusedFileError(f"it has more than {most:,} {what}: divide it")
             if size > limits.bytes:
-                raise RefusedError(f"its features have more than {quantity(limits.bytes)}: divide it")
+                raise RefusedFileError(f"its features have more than {quantity(limits.bytes)}: divide it")
             writer.write_batch(batch)
 
 
@@ -254,8 +254,8 @@ def _check_texts(batch: Any, before: int) -> None:
                 for row, raw in enumerate(column.view(pa.large_binary() if is_large else pa.binary()).to_pylist(), 1):
                     if raw is not None and not is_text(raw, "utf-8"):
                         where = f"row {before + row}, column {name!r}"
-                        raise RefusedError(f"{where} is not UTF-8 text: {raw[:40]!r}") from error
-            raise RefusedError(f"column {name!r} is damaged: {first_line(error)}") from error
+                        raise RefusedFileError(f"{where} is not UTF-8 text: {raw[:40]!r}") from error
+            raise RefusedFileError(f"column {name!r} is damaged: {first_line(error)}") from error
 
 
 def _check_depth(column: Any, before: int) -> None:
@@ -275,7 +275,7 @@ def _check_depth(column: Any, before: int) -> None:
     thread.start()
     thread.join()
     if errors:
-        raise RefusedError(f"a geometry of rows {before + 1} to {before + len(column)}: {first_line(errors[0])}")
+        raise RefusedFileError(f"a geometry of rows {before + 1} to {before + len(column)}: {first_line(errors[0])}")
 
 
 def _set_limits(limits: Limits) -> None:
@@ -301,7 +301,7 @@ def main() -> None:
     )
     try:
         answer = read(request)
-    except RefusedError as error:
+    except RefusedFileError as error:
         answer = {"refused": error.kind, "reason": str(error)}
     except MemoryError:
         answer = {"refused": "unreadable", "reason": f"it needs more than {quantity(limits.memory)} of memory"}

@@ -34,7 +34,7 @@ def find_region_file(folder: Path, info: Mapping[str, Any]) -> Path | None:
     if not isinstance(name, str) or not isinstance(sha256, str) or "\0" in name:
         return None
     path = Path(str(info.get("directory") or ".")) / name
-    if not is_own(info):
+    if not is_own(info, folder):
         path = folder / Path(name)
         if not path.resolve().is_relative_to(folder.resolve()):
             return None
