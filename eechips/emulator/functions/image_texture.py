@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -19,6 +19,7 @@ from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.values import Kernel
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 Offset = tuple[int, int]
 """Columns and rows."""
 
@@ -28,6 +29,7 @@ METRICS = (
 )  # fmt: skip
 _DEFAULT: tuple[Offset, ...] = ((-1, -1), (0, -1), (1, -1), (-1, 0))
 _MOST_SIZE = 64
+_MOST_BITS = 30
 
 
 def _offsets(kernel: Kernel | None) -> tuple[Offset, ...]:
@@ -96,75 +98,146 @@ def _measured(values: npt.NDArray[np.generic], offset: Offset, size: int, shape:
     rows = range(max(0, -y), side - max(0, y))
     columns = range(max(0, -x), side - max(0, x))
     cells = [(row, column) for row in rows for column in columns]
+    levels = _levels(values)
+    codes = _codes(levels)
     parts: list[list[Floats]] = []
-    for start, stop in row_blocks(shape[0], len(cells) * shape[1] * 16 * 8):
+    for start, stop in row_blocks(shape[0], len(cells) * shape[1] * 12 * 8):
         block = (stop - start, shape[1])
-        first = np.stack([shift(values, row + start, column, block) for row, column in cells]).astype(np.float64)
-        other = np.stack([shift(values, row + y + start, column + x, block) for row, column in cells]).astype(
-            np.float64
+        here = [(row + start, column) for row, column in cells]
+        there = [(row + y, column + x) for row, column in here]
+        first, other, codes_of_first, codes_of_other = (
+            np.stack([shift(layer, *place, block) for place in places])
+            for layer in (levels, codes)
+            for places in (here, there)
         )
-        found = _metrics(np.concatenate([first, other]), np.concatenate([other, first]))
+        low = float(values.min(initial=0))
+        found = {
+            **_metrics(first + low, other + low),
+            **_entropies(first, other, codes_of_first, codes_of_other),
+        }
         parts.append([found[name] for name in METRICS])
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
-def _metrics(a: Floats, b: Floats) -> Mapping[str, Floats]:
-    """Return metrics of pairs (Haralick et al. 1973, f1 to f14; Conners et al. 1984), shape (pairs, height, width)
-    each.
+def _levels(values: npt.NDArray[np.generic]) -> Integers:
+    """Return values as integers from 0, in the narrowest type that holds the sum of two."""
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    found = values.astype(np.int64) - low
+    return found.astype(np.int32) if (high - low).bit_length() < 30 else found
 
-    Sums over a matrix of shares are means over the pairs it counts.
+
+def _codes(levels: Integers) -> Integers:
+    """Return integers from 0, the same for equal ones, of which a pair fits into 62 bits."""
+    if int(levels.max(initial=0)).bit_length() <= _MOST_BITS:
+        return levels
+    return np.unique(levels, return_inverse=True)[1].reshape(levels.shape).astype(np.int64)
+
+
+def _metrics(a: Floats, b: Floats) -> Mapping[str, Floats]:
+    """Return metrics of pairs that need no matrix (Haralick et al. 1973; Conners et al. 1984).
+
+    Each has the shape (height, width).
+
+    Sums over a matrix of shares are means over the pairs it counts. It counts each pair in both orders: means over
+    sums and differences are those over one of them.
+
+    Args:
+        a: one value of each pair, shape (pairs, height, width).
+        b: the other.
     """
     total, apart = a + b, np.abs(a - b)
-    mean = a.mean(axis=0)
-    variance = ((a - mean) ** 2).mean(axis=0)
-    covariance = ((a - mean) * (b - mean)).mean(axis=0)
-    joint = _shares(a * _spread(b) + b)
-    entropy, single = -np.log(joint).mean(axis=0), -np.log(_shares(a)).mean(axis=0)
-    contrast = (apart**2).mean(axis=0)
     sums = total.mean(axis=0)
+    mean = sums / 2
+    a, b = a - mean, b - mean
+    variance = (a * a + b * b).mean(axis=0) / 2
+    covariance = (a * b).mean(axis=0)
+    squared = apart * apart
+    contrast = squared.mean(axis=0)
     flat = variance == 0
-    divided = np.where(single > 0, single, 1.0)
+    total -= sums
+    spread = total * total
+    diss = apart.mean(axis=0)
     return {
-        "asm": joint.mean(axis=0),
         "contrast": contrast,
         # A constant neighbourhood goes with itself.
         "corr": np.where(flat, 1.0, covariance / np.where(flat, 1.0, variance)),
         "var": variance,
-        "idm": (1.0 / (1.0 + apart**2)).mean(axis=0),
+        "idm": (1.0 / (1.0 + squared)).mean(axis=0),
         "savg": sums,
-        "svar": ((total - sums) ** 2).mean(axis=0),
-        "sent": -np.log(_shares(total)).mean(axis=0),
-        "ent": entropy,
-        "dvar": apart.var(axis=0),
-        "dent": -np.log(_shares(apart)).mean(axis=0),
-        # Matrices are symmetric: both marginal entropies are one, and HXY1 = HXY2 = twice that.
-        "imcorr1": np.where(single > 0, (entropy - 2 * single) / divided, 0.0),
-        "imcorr2": np.sqrt(np.maximum(0.0, 1 - np.exp(-2 * (2 * single - entropy)))),
+        "svar": spread.mean(axis=0),
+        "dvar": np.maximum(contrast - diss * diss, 0.0),
         "maxcorr": np.zeros(mean.shape),  # "not computed", in Earth Engine neither
-        "diss": apart.mean(axis=0),
+        "diss": diss,
         "inertia": contrast,
-        "shade": ((total - 2 * mean) ** 3).mean(axis=0),
-        "prom": ((total - 2 * mean) ** 4).mean(axis=0),
+        "shade": (spread * total).mean(axis=0),
+        "prom": (spread * spread).mean(axis=0),
     }
 
 
-def _spread(values: Floats) -> float:
-    """Return more than the difference of any two values, so that pairs get codes of their own."""
-    return float(2.0 ** np.ceil(np.log2(np.abs(values).max(initial=0.0) * 2 + 2)))
+def _entropies(levels: Integers, others: Integers, codes: Integers, other_codes: Integers) -> Mapping[str, Floats]:
+    """Return metrics of the shares in the matrix (Haralick et al. 1973, f1, f8, f9, f11 to f13), shape (height, width).
+
+    Args:
+        levels: one value of each pair, from 0, shape (pairs, height, width).
+        others: the other.
+        codes: numbers of the values, likewise.
+        other_codes: of the others.
+    """
+    count, height, width = levels.shape
+    bits = int(max(codes.max(initial=0), other_codes.max(initial=0))).bit_length()
+    low, high = np.minimum(codes, other_codes), np.maximum(codes, other_codes)
+    # A pair of two values stands in two cells of the matrix, one of equal values twice in one: the last bit tells.
+    if 2 * bits + 1 > 31:
+        low, high = low.astype(np.int64), high.astype(np.int64)
+    runs = _Runs.of(((low << bits | high) << 1) | (low == high))
+    share = runs.counts * (1 + (runs.values & 1)) / (2.0 * count)
+    asm = runs.sum(runs.counts * share) / count
+    entropy = -runs.sum(runs.counts * np.log(share)) / count
+    single = _Runs.of(np.concatenate([codes, other_codes])).entropy(2 * count)
+    divided = np.where(single > 0, single, 1.0)
+    found = {
+        "asm": asm,
+        "ent": entropy,
+        "sent": _Runs.of(levels + others).entropy(count),
+        "dent": _Runs.of(np.abs(levels - others)).entropy(count),
+        # Matrices are symmetric: both marginal entropies are one, and HXY1 = HXY2 = twice that.
+        "imcorr1": np.where(single > 0, (entropy - 2 * single) / divided, 0.0),
+        "imcorr2": np.sqrt(np.maximum(0.0, 1 - np.exp(-2 * (2 * single - entropy)))),
+    }
+    return {name: metric.reshape(height, width) for name, metric in found.items()}
 
 
-def _shares(codes: Floats) -> Floats:
-    """Return for each of the codes along the first axis the share of those that are equal to it."""
-    order = np.argsort(codes, axis=0, kind="stable")
-    ordered = np.take_along_axis(codes, order, axis=0)
-    count = len(codes)
-    position = np.arange(count, dtype=np.float64).reshape(-1, *[1] * (codes.ndim - 1))
-    fresh = np.ones(codes.shape, dtype=bool)
-    fresh[1:] = ordered[1:] != ordered[:-1]
-    first = np.maximum.accumulate(np.where(fresh, position, 0.0), axis=0)
-    last = np.ones(codes.shape, dtype=bool)
-    last[:-1] = fresh[1:]
-    end = np.minimum.accumulate(np.where(last, position, np.inf)[::-1], axis=0)[::-1]
-    shares = np.empty(codes.shape)
-    np.put_along_axis(shares, order, (end - first + 1) / count, axis=0)
-    return shares
+@dataclass(frozen=True, slots=True, eq=False)
+class _Runs:
+    """Equal numbers among those of each pixel.
+
+    Attributes:
+        values: the numbers, each once, pixel by pixel.
+        counts: how often the pixel has each.
+        first: position of the first of each pixel.
+    """
+
+    values: Integers
+    counts: Integers
+    first: Integers
+
+    @classmethod
+    def of(cls, numbers: Integers) -> _Runs:
+        """Count numbers of shape (count, height, width)."""
+        count = len(numbers)
+        ordered = np.sort(np.ascontiguousarray(np.moveaxis(numbers, 0, -1)).reshape(-1, count), axis=1)
+        fresh = np.ones(ordered.shape, dtype=bool)
+        np.not_equal(ordered[:, 1:], ordered[:, :-1], out=fresh[:, 1:])
+        starts = np.flatnonzero(fresh)
+        of_each = np.count_nonzero(fresh, axis=1)
+        return cls(ordered.ravel()[starts], np.diff(starts, append=ordered.size), np.cumsum(of_each) - of_each)
+
+    def sum(self, terms: Floats) -> Floats:
+        """Return the sum of terms, one for each number, over the numbers of each pixel."""
+        found: Floats = np.add.reduceat(terms, self.first)
+        return found
+
+    def entropy(self, total: int) -> Floats:
+        """Return the entropy of each pixel's numbers, of which there are so many."""
+        shares = self.counts / total
+        return -self.sum(shares * np.log(shares))
