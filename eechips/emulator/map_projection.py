@@ -18,6 +18,12 @@ from eechips.emulator.request_errors import InvalidError
 Coordinates = npt.NDArray[np.float64]
 """Array of shape (n, 2): x, y."""
 
+Mover = Callable[[Coordinates], Coordinates]
+"""Moves points of shape (n, 2)."""
+
+Midpoints = Callable[[Coordinates, Coordinates], Coordinates]
+"""Middles of edges between two arrays of points, each of shape (n, 2)."""
+
 # Halvings of an edge: it has then 4,096 pieces.
 _MAX_SPLITS = 12
 _IDENTITY = Affine.identity()
@@ -73,7 +79,8 @@ def _unit_vectors(points: Coordinates) -> npt.NDArray[np.float64]:
     return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
 
 
-def _straight_midpoints(a: Coordinates, b: Coordinates) -> Coordinates:
+def straight_midpoints(a: Coordinates, b: Coordinates) -> Coordinates:
+    """Return midpoints of straight lines between pairs of points, each of shape (n, 2)."""
     return (a + b) / 2.0
 
 
@@ -107,18 +114,25 @@ def transform_shape(
     def move(points: Coordinates) -> Coordinates:
         return transform_points(points, source, target)
 
-    midpoints = great_circle_midpoints if geodesic and parse_crs(source.crs).is_geographic else _straight_midpoints
+    midpoints = great_circle_midpoints if geodesic and parse_crs(source.crs).is_geographic else straight_midpoints
+    return move_shape(shape, move, midpoints, tolerance)
+
+
+def move_shape(shape: BaseGeometry, move: Mover, midpoints: Midpoints, tolerance: float) -> BaseGeometry:
+    """Move a shape, adding vertices where its edges would bend.
+
+    Args:
+        shape: of any type.
+        move: moves points of shape (n, 2).
+        midpoints: of edges, before they are moved.
+        tolerance: the greatest distance, after the move, between a true edge and the result's.
+    """
     if shape.geom_type in ("Point", "MultiPoint"):
         return shapely.transform(shape, move)
-    return _rebuild(shape, lambda ring: _densify(ring, move, midpoints, tolerance))
+    return rebuild_shape(shape, lambda line, _: _densify(line, move, midpoints, tolerance))
 
 
-def _densify(
-    points: Coordinates,
-    move: Callable[[Coordinates], Coordinates],
-    midpoints: Callable[[Coordinates, Coordinates], Coordinates],
-    tolerance: float,
-) -> Coordinates:
+def _densify(points: Coordinates, move: Mover, midpoints: Midpoints, tolerance: float) -> Coordinates:
     """Move a line, halving each edge until its moved middle lies within ``tolerance`` of the straight one."""
     moved = move(points)
     active = np.ones(len(points) - 1, dtype=bool)
@@ -141,13 +155,18 @@ def _densify(
     return moved
 
 
-def _rebuild(shape: BaseGeometry, move: Callable[[Coordinates], Coordinates]) -> BaseGeometry:
-    """Return a copy of a shape with each of its lines and rings replaced."""
-    if shape.geom_type in ("LineString", "LinearRing"):
-        return type(shape)(move(shapely.get_coordinates(shape)))
+def rebuild_shape(shape: BaseGeometry, change: Callable[[Coordinates, bool], Coordinates]) -> BaseGeometry:
+    """Return a copy of a shape with each of its points, lines and rings replaced.
+
+    Args:
+        shape: of any type.
+        change: called with the coordinates, and whether they are a ring of a polygon.
+    """
     if shape.geom_type == "Polygon":
-        rings = [move(shapely.get_coordinates(r)) for r in (shape.exterior, *shape.interiors)]
+        rings = [change(shapely.get_coordinates(r), True) for r in (shape.exterior, *shape.interiors)]
         return shapely.Polygon(rings[0], rings[1:])
     if shape.geom_type in ("Point", "MultiPoint"):
-        return shapely.transform(shape, move)
-    return type(shape)([_rebuild(part, move) for part in shape.geoms])
+        return shapely.transform(shape, lambda points: change(points, False))
+    if hasattr(shape, "geoms"):
+        return type(shape)([rebuild_shape(part, change) for part in shape.geoms])
+    return type(shape)(change(shapely.get_coordinates(shape), False))

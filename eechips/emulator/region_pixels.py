@@ -16,9 +16,10 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.context import Context
 from eechips.emulator.map_projection import Projection, transform_points
-from eechips.emulator.pixels.area_fractions import cell_areas, centres_inside, fractions
+from eechips.emulator.pixels.area_fractions import cell_areas, centres_within, fractions
 from eechips.emulator.pixels.lazy_image import ImageBand, Pixels, Render
 from eechips.emulator.pixels.pixel_grid import PixelGrid
+from eechips.emulator.planar_frame import projection_unit
 from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Geometry
 
@@ -54,6 +55,10 @@ _LEAST_COVER = 64
 
 # Pixels have whole numbers, and their centres halves, up to here.
 _FARTHEST = 2.0**51
+
+
+# Metres beyond which no map has a place: stereographic maps reach 1.4e11 m at 0.01 degrees from the opposite pole.
+_OFF_MAP = 1e11
 
 
 # What the call of a read costs, in pixels that could be read instead; and the most that one call may read.
@@ -150,7 +155,7 @@ class PixelRegion:
             return _few_cells(shape, column, row, grid)
         # Already in the block's own pixels: nothing is projected again.
         local = Geometry(shape, Projection(grid.crs, grid.transform))
-        fraction, centre = fractions(local, grid), centres_inside(local, grid)
+        fraction, centre = fractions(local, grid), centres_within(shape, grid)
         if shapely.get_dimensions(shape) < 2:
             centre = fraction > 0
         elif shape.geom_type == "GeometryCollection":
@@ -189,9 +194,10 @@ def region_on(geometry: Geometry, projection: Projection) -> PixelRegion:
     if shape.is_empty:
         return PixelRegion(shape, projection, 0, 0, 0, 0)
     left, top, right, bottom = shape.bounds
-    if not all(math.isfinite(v) for v in (left, top, right, bottom)):
+    reach = max(map(abs, (left, top, right, bottom)))
+    if not reach * projection_unit(projection) < _OFF_MAP:
         raise InvalidError("The region lies outside of what the projection can show.")
-    if max(map(abs, (left, top, right, bottom))) > _FARTHEST:
+    if reach > _FARTHEST:
         raise InvalidError("The pixels of the projection are too small for the region.")
     column, row = math.floor(left + 1e-9), math.floor(top + 1e-9)
     width = max(math.ceil(right - 1e-9), column + 1) - column

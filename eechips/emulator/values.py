@@ -11,8 +11,10 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.map_projection import WGS84, Projection, transform_shape
+from eechips.emulator.map_projection import WGS84, Projection
 from eechips.emulator.model import Bounds, Query
+from eechips.emulator.overlay import on_globe
+from eechips.emulator.projected_shapes import project_shape
 from eechips.emulator.request_errors import EarthEngineError
 
 Value = Any
@@ -87,15 +89,23 @@ class Geometry:
     unbounded: bool = False
 
     def within(self, target: Projection, tolerance: float) -> BaseGeometry:
-        """Return the shape in another projection's coordinates, exact to ``tolerance`` of its units."""
+        """Return the shape in another projection's coordinates, exact to ``tolerance`` of its units.
+
+        Where x starts again after a period, as longitudes do, it goes on beyond the map: east is never less than west.
+        """
         if self.projection == target and not self.geodesic:
             return self.shape
-        return transform_shape(self.shape, self.projection, target, geodesic=self.geodesic, tolerance=tolerance)
+        return project_shape(self.shape, self.projection, target, geodesic=self.geodesic, tolerance=tolerance)
 
     @property
     def lonlat(self) -> BaseGeometry:
         """The shape in longitude and latitude with planar edges, exact to about a metre."""
         return self.within(WGS84, 1e-5)
+
+    @property
+    def on_globe(self) -> BaseGeometry:
+        """The same within -180 to 180 degrees, cut at the antimeridian."""
+        return on_globe(self.lonlat)
 
     @property
     def bounds(self) -> Bounds:

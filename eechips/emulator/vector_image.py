@@ -16,10 +16,10 @@ from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.element_properties import Element, geometry_of, property_of
-from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import Bounds
 from eechips.emulator.ordering import plain
-from eechips.emulator.pixels.composite import lonlat_bounds
+from eechips.emulator.pixels.area_fractions import in_pixels
+from eechips.emulator.pixels.composite import globe_box, lonlat_bounds
 from eechips.emulator.pixels.lazy_image import Pixels, Render
 from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.reducers import Output, Reducer, ReducerSample, scattered
@@ -41,17 +41,17 @@ class _FeatureIndex:
     tree: shapely.STRtree
 
     def under(self, bounds: Bounds) -> list[Feature]:
-        found = np.sort(self.tree.query(shapely.box(*bounds)))
+        found = np.sort(self.tree.query(globe_box(bounds), predicate="intersects"))
         return [self.features[i] for i in found]
 
 
 def within_bounds(bounds: Bounds) -> Filter:
     """Return features whose geometry may meet bounds."""
-    box = shapely.box(*bounds)
+    box = globe_box(bounds)
 
     def matches(element: Element) -> bool:
         geometry = geometry_of(element)
-        return geometry is not None and (geometry.unbounded or bool(geometry.lonlat.intersects(box)))
+        return geometry is not None and (geometry.unbounded or bool(geometry.on_globe.intersects(box)))
 
     return Filter(matches, lambda query: query if query.bounds is not None else replace(query, bounds=bounds))
 
@@ -76,7 +76,7 @@ class Rasterized:
         features = [f for f in found if f.geometry is not None]
         if len(features) > _INDEXED:
             return None
-        shapes = [shapely.box(*f.geometry.lonlat.bounds) if f.geometry else None for f in features]
+        shapes = [shapely.box(*f.geometry.on_globe.bounds) if f.geometry else None for f in features]
         return _FeatureIndex(features, shapely.STRtree(shapes))
 
     def _features(self, grid: PixelGrid, render: Render) -> list[Feature]:
@@ -117,7 +117,7 @@ class Rasterized:
             values = [_number(property_of(feature, name), name) for name in self.properties]
             if feature.geometry is None or any(v is None for v in values):
                 continue
-            met = touched(feature.geometry.within(Projection(grid.crs, grid.transform), _EDGE_TOLERANCE), grid)
+            met = touched(in_pixels(feature.geometry, grid, _EDGE_TOLERANCE), grid)
             if len(met):
                 pixels.append(met)
                 owners.append(np.full(len(met), len(rows), dtype=np.intp))

@@ -18,7 +18,8 @@ from shapely.ops import substring
 from eechips.emulator.colors import parse_color, parse_opacity
 from eechips.emulator.element_properties import property_of
 from eechips.emulator.functions.registration import function
-from eechips.emulator.map_projection import WGS84, Projection
+from eechips.emulator.map_projection import WGS84
+from eechips.emulator.pixels.area_fractions import in_pixels
 from eechips.emulator.pixels.composite import lonlat_bounds
 from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips.emulator.pixels.pixel_grid import PixelGrid
@@ -166,7 +167,7 @@ def _strokes(
     geometry: Geometry, style: FeatureStyle, grid: PixelGrid
 ) -> Iterator[tuple[BaseGeometry, tuple[float, float, float, float]]]:
     """Yield what is painted for a geometry, in pixels, one over the other: fills, then lines."""
-    shape = geometry.within(Projection(grid.crs, grid.transform), _TOLERANCE)
+    shape = in_pixels(geometry, grid, _TOLERANCE)
     window = shapely.box(-_MOST_REACH, -_MOST_REACH, grid.width + _MOST_REACH, grid.height + _MOST_REACH)
     for leaf in leaves(shape):
         if leaf.is_empty:

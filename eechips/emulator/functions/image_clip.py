@@ -14,6 +14,7 @@ from eechips.emulator.model import PixelWindow
 from eechips.emulator.pixels.area_fractions import pixels_touched
 from eechips.emulator.pixels.compute import Clipped
 from eechips.emulator.pixels.lazy_image import Image, ImageBand
+from eechips.emulator.projected_shapes import columns_of_turn
 from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Collection, Feature, Geometry, Value
 
@@ -38,17 +39,20 @@ def clipped_footprint(image: Image, geometry: Geometry) -> Geometry:
     """Return the part of an image's footprint within a geometry."""
     if image.footprint is None or image.footprint.unbounded:
         return geometry
-    ours, theirs = image.footprint.lonlat, geometry.lonlat
+    ours, theirs = image.footprint.on_globe, geometry.on_globe
     if shapely.contains_properly(ours, theirs):
         return geometry
     return Geometry(ours.intersection(theirs))
 
 
 def _clip_extent(band: ImageBand, geometry: Geometry) -> PixelWindow:
-    column, row, width, height = pixels_touched(geometry, band.projection)
     extent = band.extent
+    column, row, width, height = pixels_touched(geometry, band.projection, extent)
     if extent is None:
         return PixelWindow(column, row, width, height)
+    turn = columns_of_turn(band.projection)
+    if turn is not None and extent.width >= math.floor(turn):  # it goes around the Earth
+        extent = replace(extent, column=column, width=width)
     left, top = max(column, extent.column), max(row, extent.row)
     right = min(column + width, extent.column + extent.width)
     bottom = min(row + height, extent.row + extent.height)
@@ -121,7 +125,7 @@ def _grid_footprint(image: Image, region: Geometry, band: ImageBand) -> Geometry
     assert band.extent is not None
     pixels = shapely.box(0, 0, band.extent.width, band.extent.height)
     whole = image.footprint
-    if whole is not None and not whole.unbounded and not shapely.contains_properly(whole.lonlat, region.lonlat):
+    if whole is not None and not whole.unbounded and not shapely.contains_properly(whole.on_globe, region.on_globe):
         pixels = pixels.intersection(whole.within(band.projection, 0.01))
     return Geometry(pixels, band.projection)
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import shapely
 
 from eechips.emulator import reducers
 from eechips.emulator.context import Context
@@ -18,7 +17,7 @@ from eechips.emulator.functions.image_bands import unique_names
 from eechips.emulator.functions.registration import Implementation, function
 from eechips.emulator.map_projection import WGS84
 from eechips.emulator.model import Bounds, PixelType, Query
-from eechips.emulator.pixels.composite import Members, MosaicRaster, Reduced, Reduction
+from eechips.emulator.pixels.composite import Members, MosaicRaster, Reduced, Reduction, globe_box
 from eechips.emulator.pixels.expected_bands import ExpectedBands
 from eechips.emulator.pixels.lazy_image import Image, ImageBand
 from eechips.emulator.reducers import Reducer, ReducerSample
@@ -63,11 +62,11 @@ def every_member_of(collection: Collection, first: Image) -> Members:
 
 
 def _within(bounds: Bounds) -> Filter:
-    box = shapely.box(*bounds)
+    box = globe_box(bounds)
 
     def matches(image: Image) -> bool:
         footprint: Geometry | None = image.footprint
-        return footprint is None or footprint.unbounded or bool(footprint.lonlat.intersects(box))
+        return footprint is None or footprint.unbounded or bool(footprint.on_globe.intersects(box))
 
     return Filter(matches, lambda query: narrowed(query, bounds))
 

@@ -44,8 +44,15 @@ def _coordinate(projection: Projection, grid: PixelGrid, axis: int) -> Pixels:
 
 @function("Image.pixelLonLat")
 def pixel_lonlat() -> Image:
-    """Return longitude and latitude of each pixel's centre, in degrees."""
-    return _generated(("longitude", "latitude"), DOUBLE, partial(_coordinate, WGS84))
+    """Return longitude and latitude of each pixel's centre, in degrees; longitudes within -180 to 180."""
+    return _generated(("longitude", "latitude"), DOUBLE, _degrees)
+
+
+def _degrees(grid: PixelGrid, axis: int) -> Pixels:
+    found = _coordinate(WGS84, grid, axis)
+    if axis or not np.abs(found.values).max(initial=0.0) > 180.0:
+        return found
+    return Pixels((found.values + 180.0) % 360.0 - 180.0, found.mask)
 
 
 @function("Image.pixelCoordinates")

@@ -131,7 +131,7 @@ def _widened(band: ImageBand, other: ImageBand) -> ImageBand:
 def _union(first: Geometry | None, second: Geometry | None) -> Geometry | None:
     if first is None or second is None or first.unbounded or second.unbounded:
         return second if first is not None and not first.unbounded else first
-    return Geometry(first.lonlat.union(second.lonlat))
+    return Geometry(first.on_globe.union(second.on_globe))
 
 
 def require_bands(image: Image) -> None:

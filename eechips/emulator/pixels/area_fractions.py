@@ -13,7 +13,9 @@ from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.map_projection import Projection
+from eechips.emulator.model import PixelWindow
 from eechips.emulator.pixels.pixel_grid import PixelGrid
+from eechips.emulator.projected_shapes import columns_of_turn, repeated
 from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Geometry
 
@@ -26,15 +28,22 @@ _AREA_TOLERANCE = 1e-5
 
 
 def in_pixels(geometry: Geometry, grid: PixelGrid, tolerance: float = _CENTRE_TOLERANCE) -> BaseGeometry:
-    """Return the geometry in the pixel coordinates (column, row) of a grid, exact to ``tolerance`` of a pixel."""
-    return geometry.within(Projection(grid.crs, grid.transform), tolerance)
+    """Return the geometry in the pixel coordinates (column, row) of a grid, exact to ``tolerance`` of a pixel.
+
+    Where longitudes start again, it is everywhere on the grid where it has a place.
+    """
+    return repeated(geometry.within(Projection(grid.crs, grid.transform), tolerance), grid)
 
 
 def centres_inside(geometry: Geometry, grid: PixelGrid) -> npt.NDArray[np.bool_]:
     """Return pixels whose centre lies in a geometry: shape (height, width)."""
     if geometry.unbounded:
         return np.ones(grid.shape, dtype=bool)
-    shape = in_pixels(geometry, grid, _CENTRE_TOLERANCE)
+    return centres_within(in_pixels(geometry, grid, _CENTRE_TOLERANCE), grid)
+
+
+def centres_within(shape: BaseGeometry, grid: PixelGrid) -> npt.NDArray[np.bool_]:
+    """Return pixels whose centre lies in a shape in the grid's pixel coordinates: shape (height, width)."""
     # Snap away rounding, so that a rectangle made from the grid's own corners covers all of it.
     box = shapely.box(0.25, 0.25, grid.width - 0.25, grid.height - 0.25)
     shapely.prepare(shape)
@@ -52,14 +61,26 @@ def _burn(shape: BaseGeometry, grid: PixelGrid, *, all_touched: bool) -> npt.NDA
     return burnt.astype(bool)
 
 
-def pixels_touched(geometry: Geometry, lattice: Projection) -> tuple[int, int, int, int]:
-    """Return the first column, first row, columns and rows of the lattice that a geometry's bounds touch."""
+def pixels_touched(
+    geometry: Geometry, lattice: Projection, near: PixelWindow | None = None
+) -> tuple[int, int, int, int]:
+    """Return the first column, first row, columns and rows of the lattice that a geometry's bounds touch.
+
+    Args:
+        geometry: bounded.
+        lattice: whose pixels.
+        near: where longitudes start again, take the turn that lies closest to these pixels.
+    """
     shape = geometry.within(lattice, _CENTRE_TOLERANCE)
     if shape.is_empty:
         return 0, 0, 0, 0
     left, top, right, bottom = shape.bounds
     if not all(map(math.isfinite, shape.bounds)):
         raise InvalidError("Unable to transform the geometry into the projection of the image.")
+    turn = columns_of_turn(lattice)
+    if near is not None and turn is not None:
+        step = turn * round((near.column + near.width / 2.0 - (left + right) / 2.0) / turn)
+        left, right = left + step, right + step
     column, row = math.floor(left + 1e-9), math.floor(top + 1e-9)
     return column, row, max(math.ceil(right - 1e-9), column + 1) - column, max(math.ceil(bottom - 1e-9), row + 1) - row
 
@@ -71,7 +92,7 @@ def fractions(geometry: Geometry, grid: PixelGrid) -> Coverage:
     """
     if geometry.unbounded:
         return np.ones(grid.shape)
-    shape = in_pixels(geometry, grid, _AREA_TOLERANCE)
+    shape = geometry.within(Projection(grid.crs, grid.transform), _AREA_TOLERANCE)
     polygons = [p for p in _parts(shape) if p.geom_type == "Polygon" and not p.is_empty]
     others = [p for p in _parts(shape) if p.geom_type != "Polygon" and not p.is_empty]
     result = np.zeros(grid.shape)
@@ -96,8 +117,8 @@ def _parts(shape: BaseGeometry) -> list[BaseGeometry]:
 
 def _areas(shape: BaseGeometry, grid: PixelGrid) -> Coverage:
     """Return areas of the intersections of unit cells with a polygon; only cells on the boundary are cut."""
-    if not shape.is_valid:
-        shape = shapely.make_valid(shape)
+    if not shape.is_valid:  # without the lines that a spike leaves
+        shape = shapely.union_all([p for p in _parts(shapely.make_valid(shape)) if p.geom_type == "Polygon"])
     shapely.prepare(shape)
     whole = shapely.box(0, 0, grid.width, grid.height)
     if shapely.contains_properly(shape, whole):

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.model import Bounds, PixelWindow
 from eechips.emulator.pixels.lazy_image import Image, Pixels, Render
 from eechips.emulator.pixels.pixel_grid import PixelGrid, apply, transformer
+from eechips.emulator.projection_seam import WHOLE, seam_of
 from eechips.emulator.request_errors import InvalidError
 
 Members = Callable[[Bounds | None], Iterator[Image]]
@@ -27,11 +30,31 @@ _FOOTPRINT_ERROR = 0.02  # degrees of latitude
 
 
 def lonlat_bounds(grid: PixelGrid) -> Bounds | None:
-    """Return west, south, east, north of a grid in degrees; None where that is not one plain rectangle."""
+    """Return west, south, east, north of a grid in degrees within -180 to 180; None where it has no place there.
+
+    West exceeds east across the antimeridian.
+    """
     west, south, east, north = transformer(grid.crs, "EPSG:4326").transform_bounds(*grid.bounds, densify_pts=21)
-    if not all(map(np.isfinite, (west, south, east, north))) or west > east:
+    if not all(map(np.isfinite, (west, south, east, north))):
         return None
-    return west, south, east, north
+    return _on_circle(west, south, east + 360.0 if east < west else east, north)
+
+
+def _on_circle(west: float, south: float, east: float, north: float) -> Bounds:
+    """Return bounds within -180 to 180; west exceeds east across the antimeridian."""
+    if east - west >= 360.0:
+        return -180.0, south, 180.0, north
+    turn = 360.0 * math.floor((west + 180.0) / 360.0)
+    west, east = west - turn, east - turn
+    return west, south, east - 360.0 if east > 180.0 else east, north
+
+
+def globe_box(bounds: Bounds) -> BaseGeometry:
+    """Return bounds as a rectangle within -180 to 180, or as two on both sides of the antimeridian."""
+    west, south, east, north = bounds
+    if west <= east:
+        return shapely.box(west, south, east, north)
+    return shapely.MultiPolygon([shapely.box(west, south, 180.0, north), shapely.box(-180.0, south, east, north)])
 
 
 def _reach(bounds: Bounds) -> Bounds:
@@ -42,13 +65,14 @@ def _reach(bounds: Bounds) -> Bounds:
     """
     west, south, east, north = bounds
     across = _FOOTPRINT_ERROR / max(math.cos(math.radians(max(abs(south), abs(north)))), 0.01)
-    return west - across, max(south - _FOOTPRINT_ERROR, -90.0), east + across, min(north + _FOOTPRINT_ERROR, 90.0)
+    low, high = max(south - _FOOTPRINT_ERROR, -90.0), min(north + _FOOTPRINT_ERROR, 90.0)
+    return west - across, low, east + across + (360.0 if east < west else 0.0), high
 
 
 def images_under(members: Members, grid: PixelGrid, render: Render) -> list[Image]:
     """Return the images that may have pixels on a grid, in order."""
     bounds: Bounds | None = render.note(("lonlat", grid), lambda: lonlat_bounds(grid))
-    bounds = None if bounds is None else _reach(bounds)
+    bounds = None if bounds is None else _on_circle(*_reach(bounds))
     images: list[Image] = render.note(("members", members, grid), lambda: list(members(bounds)))
     return images
 
@@ -85,6 +109,11 @@ def _part_under(image: Image, grid: PixelGrid) -> PixelWindow | None:
     if image.footprint is None or image.footprint.unbounded:
         return None
     west, south, east, north = _reach(image.footprint.bounds)
+    seam, reach = seam_of(grid.crs), grid.bounds
+    if east - west > WHOLE / 2.0:
+        return None
+    if seam is not None and not (seam.west < west and east < seam.west + WHOLE and seam.shows(reach[0], reach[2])):
+        return None
     bounds = transformer("EPSG:4326", grid.crs).transform_bounds(west, south, east, north, densify_pts=5)
     if not np.isfinite(bounds).all() or bounds[0] > bounds[2]:
         return None

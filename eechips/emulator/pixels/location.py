@@ -11,8 +11,10 @@ import numpy.typing as npt
 from affine import Affine
 
 from eechips.emulator.map_projection import Projection
+from eechips.emulator.model import PixelWindow
 from eechips.emulator.pixels.lazy_image import Render
 from eechips.emulator.pixels.pixel_grid import PixelGrid, parse_crs, transformer
+from eechips.emulator.projected_shapes import columns_of_turn
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
@@ -20,6 +22,8 @@ Indices = npt.NDArray[np.intp]
 # Coordinates between control points are interpolated where that is exact to this part of a source pixel.
 _TOLERANCE = 1e-4
 _SPACING = 32
+EDGE = 1e-6
+"""A centre that lies on an edge between two pixels, up to this, belongs to the later one, as in GDAL."""
 # Columns beyond which a window is looked at for a gap in its middle.
 _WIDE = 4096.0
 
@@ -171,6 +175,23 @@ def _bracket(knots: Floats, positions: Floats) -> tuple[Indices, Floats]:
     return index, np.divide(positions - knots[index], span, out=np.zeros(len(positions)), where=span > 0)
 
 
+def around_globe(location: Location, lattice: Projection, extent: PixelWindow) -> Location:
+    """Return a location with columns outside of an extent moved by whole turns, where longitudes start again.
+
+    So a raster is found whether its longitudes are -180 to 180, 0 to 360, or lie across 180.
+    """
+    turn = columns_of_turn(lattice)
+    if turn is None:
+        return location
+    columns, start, end = location.columns + EDGE, extent.column, extent.column + extent.width
+    outside = (columns < start) | (columns >= end)
+    if not outside.any():
+        return location
+    first = start - max(turn - extent.width, 0.0) / 2.0
+    moved = np.where(outside, first + (columns - first) % turn, columns) - EDGE
+    return Location(moved, location.rows, location.scale)
+
+
 def parts_of(location: Location) -> list[Location]:
     """Return a location in parts where it lies at both ends of a wide lattice, as on the antimeridian."""
     halves = _halves(location)
@@ -180,8 +201,12 @@ def parts_of(location: Location) -> list[Location]:
 def _halves(location: Location) -> tuple[Location, Location] | None:
     """Return a location in two where it lies at both ends of a wide lattice, as on the antimeridian; else None."""
     columns = location.columns
-    if columns.size < 2 or columns.shape[0] == 1:
+    if columns.size < 2:
         return None
+    if columns.shape[0] == 1:
+        steps = np.diff(columns[0])
+        if not (steps < 0.0).any() or not (steps > 0.0).any():  # it runs one way
+            return None
     low, high = np.nanmin(columns, initial=np.inf), np.nanmax(columns, initial=-np.inf)
     if not high - low > _WIDE:
         return None

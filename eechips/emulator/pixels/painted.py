@@ -13,9 +13,8 @@ from affine import Affine
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import Bounds
-from eechips.emulator.pixels.area_fractions import centres_inside
+from eechips.emulator.pixels.area_fractions import centres_inside, in_pixels
 from eechips.emulator.pixels.composite import lonlat_bounds
 from eechips.emulator.pixels.lazy_image import ImageBand, Mask, Pixels, Render
 from eechips.emulator.pixels.pixel_grid import PixelGrid
@@ -77,7 +76,7 @@ class Painted:
 
 
 def _in_pixels(geometry: Geometry, grid: PixelGrid) -> BaseGeometry:
-    return geometry.within(Projection(grid.crs, grid.transform), _TOLERANCE)
+    return in_pixels(geometry, grid, _TOLERANCE)
 
 
 def _filled(geometry: Geometry, grid: PixelGrid) -> npt.NDArray[np.bool_]:

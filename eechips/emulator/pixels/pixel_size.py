@@ -15,13 +15,20 @@ _CYLINDRICAL = "+proj=cea +ellps=WGS84 +units=m"
 _POLAR = {1: "+proj=laea +lat_0=90 +ellps=WGS84 +units=m", -1: "+proj=laea +lat_0=-90 +ellps=WGS84 +units=m"}
 _POLAR_FROM = 75.0
 _GIRDLE = 2 * np.pi * 6_378_137.0  # width of the cylindrical projection in metres
+# Pixels that a side of the map or a pole divides are measured at so many points along each edge, over so many pixels.
+_POINTS, _HAIR = 8, 0.001
+# Degrees of longitude near a pole beyond which the sides of a pixel show nothing of what lies between.
+_WIDE = 5.0
+_AT_POLE = 90.0 - 1e-6
 
 
 def pixel_areas(grid: PixelGrid) -> Floats:
     """Return square metres of each pixel: shape (height, width), NaN where a pixel has no place on Earth.
 
     Exact for grids along meridians and parallels; elsewhere the sides of a pixel are taken as straight in an
-    equal-area projection, which they are to about the square of the pixel's size over that of the Earth.
+    equal-area projection, which they are to about the square of the pixel's size over that of the Earth. A pixel that
+    reaches beyond the map counts as if all of it were like its part on the map: so the area of that part is its share
+    of the pixel times the pixel's area.
     """
     t = grid.transform
     if parse_crs(grid.crs).is_geographic and t.b == t.d == 0:
@@ -34,7 +41,42 @@ def pixel_areas(grid: PixelGrid) -> Floats:
         near = side * lat[:-1, :-1] > _POLAR_FROM
         if near.any():
             areas = np.where(near, _quadrilaterals(*_moved("EPSG:4326", crs, lon, lat)), areas)
-    return areas
+    return _with_divided(areas, grid, lon, lat)
+
+
+def _with_divided(areas: Floats, grid: PixelGrid, lon: Floats, lat: Floats) -> Floats:
+    """Return areas, with those of pixels that a side of the map or a pole divides measured within the pixel.
+
+    Args:
+        areas: shape (height, width), NaN where a corner has no place.
+        grid: whose pixels.
+        lon: longitudes of the corners, shape (height + 1, width + 1).
+        lat: their latitudes.
+    """
+    known = np.isfinite(lon)
+    some = known[1:, 1:] | known[1:, :-1] | known[:-1, 1:] | known[:-1, :-1]
+    divided = some & ~np.isfinite(areas)
+    polar = np.abs(np.where(known, lat, 0.0))
+    if (polar > _POLAR_FROM).any():
+        turns = np.abs(_step(np.diff(lon, axis=1), 360.0))
+        corners = np.stack([polar[1:, 1:], polar[1:, :-1], polar[:-1, 1:], polar[:-1, :-1]])
+        wide = np.fmax(turns[1:], turns[:-1]) > _WIDE
+        # Some projections take what lies beyond a pole to the pole.
+        divided |= some & ((wide & (corners.max(axis=0) > _POLAR_FROM)) | (corners.max(axis=0) > _AT_POLE))
+    if not divided.any():
+        return areas
+    rows, columns = np.nonzero(divided)
+    inside = (np.arange(_POINTS) + 0.5) / _POINTS
+    column = (columns[:, None, None] + inside[None, None, :] + np.zeros((1, _POINTS, 1))).reshape(len(rows), -1)
+    row = (rows[:, None, None] + inside[None, :, None] + np.zeros((1, 1, _POINTS))).reshape(len(rows), -1)
+    across, down = _ground_step(grid, column, row, _HAIR, 0.0), _ground_step(grid, column, row, 0.0, _HAIR)
+    spread = np.abs(across[0] * down[1] - across[1] * down[0]) / (2 * _HAIR) ** 2
+    there = np.isfinite(spread) & (np.abs(_lonlat(grid, column, row)[1]) < _AT_POLE)
+    count = there.sum(axis=1)
+    sums = np.where(there, spread, 0.0).sum(axis=1)
+    found = areas.copy()
+    found[rows, columns] = np.where(count > 0, sums / np.maximum(count, 1), np.nan)
+    return found
 
 
 def _moved(source: str, target: str, x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -112,14 +154,19 @@ def pixel_edges(grid: PixelGrid) -> tuple[Floats, Floats]:
 
 def _edge_lengths(grid: PixelGrid, columns: Floats, rows: Floats, right: float, down: float) -> Floats:
     """Return metres from half a step before to half a step behind some pixel coordinates."""
+    found: Floats = np.hypot(*_ground_step(grid, columns, rows, right, down))
+    return found
+
+
+def _ground_step(grid: PixelGrid, columns: Floats, rows: Floats, right: float, down: float) -> tuple[Floats, Floats]:
+    """Return metres east and north from half a step before to half a step behind some pixel coordinates."""
     lon, lat = (np.array(v) for v in _lonlat(grid, columns - right, rows - down))
     lon2, lat2 = (np.array(v) for v in _lonlat(grid, columns + right, rows + down))
     turn = lon2 - lon
     turn -= 360.0 * np.round(turn / 360.0)
     middle = np.radians((lat + lat2) / 2)
     along, across = _radii(middle)
-    found: Floats = np.hypot(across * np.cos(middle) * np.radians(turn), along * np.radians(lat2 - lat))
-    return found
+    return across * np.cos(middle) * np.radians(turn), along * np.radians(lat2 - lat)
 
 
 def _lonlat(grid: PixelGrid, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:

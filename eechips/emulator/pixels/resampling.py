@@ -13,13 +13,11 @@ import numpy.typing as npt
 
 from eechips.emulator.model import PixelWindow
 from eechips.emulator.pixels.lazy_image import Pixels
-from eechips.emulator.pixels.location import Floats, Indices, Location, parts_of
+from eechips.emulator.pixels.location import EDGE, Floats, Indices, Location, parts_of
 from eechips.emulator.request_errors import InvalidError, LimitError
 
 Method = Literal["nearest", "bilinear", "bicubic"]
 
-# A centre that lies on an edge between two pixels, up to rounding, belongs to the later one, as in GDAL.
-_EDGE = 1e-6
 # Source pixels of one band that a single read may touch.
 _MAX_WINDOW = 1 << 27
 # Single pixels are picked from windows that hold this many times as many as are wanted: at least the first number,
@@ -49,7 +47,7 @@ def _span(positions: Floats, margin: int) -> tuple[int, int]:
     finite = positions if np.isfinite(positions).all() else positions[np.isfinite(positions)]
     if not finite.size:
         return 0, 0
-    return math.floor(finite.min() + _EDGE) - margin, math.floor(finite.max() + _EDGE) + 1 + margin
+    return math.floor(finite.min() + EDGE) - margin, math.floor(finite.max() + EDGE) + 1 + margin
 
 
 MARGINS: dict[Method, int] = {"nearest": 0, "bilinear": 1, "bicubic": 2}
@@ -116,7 +114,7 @@ def _along(values: npt.NDArray[Any], index: Indices, axis: int) -> npt.NDArray[A
 
 def _indices(positions: Floats, start: int, size: int) -> tuple[Indices, npt.NDArray[np.bool_] | None]:
     """Return indices into a window, and which positions lie outside it (None: none do)."""
-    floored = np.floor(positions + _EDGE) - start
+    floored = np.floor(positions + EDGE) - start
     outside = ~((floored >= 0) & (floored < size))  # also true for NaN
     if outside.any():
         return np.where(outside, 0, floored).astype(np.intp), outside
@@ -292,7 +290,7 @@ class _Held:
 
 def _held(positions: Floats, start: int, size: int) -> _Held | None:
     """Return the indices of positions within an extent; None where none lies there, or some are not numbers."""
-    floored = positions + _EDGE
+    floored = positions + EDGE
     np.floor(floored, out=floored)
     low, high = float(floored.min()), float(floored.max())
     if not (math.isfinite(low) and math.isfinite(high) and low < start + size and high >= start):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from eechips.emulator.map_projection import WGS84, Projection
 from eechips.emulator.model import BandInfo, ImageAsset, LazySequence, PixelWindow
 from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels, Render
-from eechips.emulator.pixels.location import locate_once, parts_of
+from eechips.emulator.pixels.location import around_globe, locate_once, parts_of
 from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.pixels.resampling import MARGINS, Method, masked, merge, pick_lattice, resample, window_of
 from eechips.emulator.values import Geometry
@@ -68,6 +68,7 @@ class Stored:
             location = locate_once(Projection(native.crs, native.transform), grid, render)
         indices = [info.index for info in infos]
         extent = PixelWindow(0, 0, native.width, native.height)
+        location = around_globe(location, Projection(native.crs, native.transform), extent)
         if self.method == "nearest" and isinstance(source, PixelSource):
             picked = pick_lattice(lambda c, r: source.pick(indices, c, r, level), location, extent, grid.shape)
             if picked is not None:
