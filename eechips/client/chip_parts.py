@@ -9,12 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from eechips.client.chip_parameters import Method, request_format
 from eechips.errors import TooLargeError
 from eechips.formats import CHIP_FORMATS
 from eechips.geo.grid import Grid, Window
+from eechips.geo.grid_longitudes import antimeridian_columns, wrap_longitude
 
 if TYPE_CHECKING:
     from eechips.recipe import Chip
@@ -121,8 +123,23 @@ def count_requests(chip: Chip, limits: PixelLimits) -> int:
     """Count the requests for pixels that a chip takes by the documented limits; 1 if its size is unknown."""
     if chip.size is None:
         return 1
-    whole = Window(0, 0, *chip.size)
-    return sum(1 for _ in split_window(whole, lambda window: fits(chip, window, limits, None)))
+    windows = [Window(0, 0, *chip.size)] if chip.grid is None else earth_windows(chip.grid)
+    return sum(1 for whole in windows for _ in split_window(whole, lambda window: fits(chip, window, limits, None)))
+
+
+def earth_windows(grid: Grid) -> list[Window]:
+    """Return the parts of a grid on either side of the antimeridian; the whole of most grids.
+
+    The service has pixels in degrees from -180 to 180 only.
+    """
+    edges = (0, *antimeridian_columns(grid), grid.width)
+    return [Window(start, 0, end - start, grid.height) for start, end in pairwise(edges)]
+
+
+def lies_beyond(grid: Grid) -> bool:
+    """Return whether a part of a grid in degrees lies beyond -180 to 180, so that it is requested by itself."""
+    windows = earth_windows(grid)
+    return len(windows) > 1 or wrap_longitude(grid) != grid
 
 
 def part_request(chip: Chip, grid: Grid, window: Window) -> Chip:
@@ -134,11 +151,11 @@ def part_request(chip: Chip, grid: Grid, window: Window) -> Chip:
         chip: the whole.
         grid: its pixels.
         window: some of them. Its transform is computed from the whole's: parts lie where the whole has them, to the
-            rounding of one multiplication and one addition.
+            rounding of one multiplication and one addition; those in degrees beyond 180, 360 degrees west of there.
     """
     return replace(
         chip,
-        grid=grid.window(window.column, window.row, window.width, window.height),
+        grid=wrap_longitude(grid.window(window.column, window.row, window.width, window.height)),
         region=None,
         dimensions=None,
         scale=None,

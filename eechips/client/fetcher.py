@@ -18,7 +18,9 @@ from eechips.client.chip_parts import (
     RequestSizes,
     check_bands,
     check_memory,
+    earth_windows,
     fits,
+    lies_beyond,
     part_request,
     size_class,
     split_window,
@@ -95,8 +97,8 @@ class Fetcher:
     def chip(self, chip: Chip, accept: Callable[[Chip, bytes], T], assemble: Callable[[Sequence[Part[T]]], T]) -> T:
         """Fetch a chip, in parts if it is too large for one request.
 
-        A part is a chip with a grid of its own. A chip by region has the grid that the service reports, which takes one
-        more request.
+        A part is a chip with a grid of its own. A chip in degrees across the antimeridian is always in parts. A chip by
+        region has the grid that the service reports, which takes one more request.
 
         Args:
             chip: what to fetch.
@@ -122,7 +124,8 @@ class Fetcher:
         check_bands(chip, limits)
         most = self._sizes.most(kind)
         rejection: TooLargeError | None = None
-        if chip.size is None or fits(chip, Window(0, 0, *chip.size), limits, most):
+        is_beyond = chip.grid is not None and lies_beyond(chip.grid)
+        if not is_beyond and (chip.size is None or fits(chip, Window(0, 0, *chip.size), limits, most)):
             try:
                 return self._fetch(chip, accept)
             except TooLargeError as error:
@@ -132,7 +135,7 @@ class Fetcher:
         grid = chip.grid or self._locate(chip, rejection)
         whole = Window(0, 0, grid.width, grid.height)
         check_memory(chip, whole)
-        quarters = whole.split(MIN_SIDE)
+        quarters = earth_windows(grid) if is_beyond else whole.split(MIN_SIDE)
         if rejection is not None and len(quarters) == 1:
             raise unsplittable_error(rejection, f"{whole.width}x{whole.height} pixels are") from None
         windows = [

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from eechips.client.chip_parts import lies_beyond
 from eechips.client.error_classification import raising_recipe_errors
 from eechips.client.fetcher import Fetcher
 from eechips.client.stored_pixels import StoredChip
@@ -114,7 +115,8 @@ def fetch_shared(
         files[member.index] = encode(cut, expectation_of(chip))
     if doubtful:
         files |= fetch_shared(fetcher, shared.computed(doubtful), chips)[0]
-    return files, divided[0] if divided else None
+    is_too_large = divided and not (shared.chip.grid is not None and lies_beyond(shared.chip.grid))
+    return files, divided[0] if is_too_large else None
 
 
 def _decode(chips: Sequence[Chip], part: Chip, body: bytes) -> list[DecodedChip]:

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from affine import Affine
 
 from eechips.errors import ValidationError
 from eechips.formats.geotiff_writer import FileKind, writer_of
@@ -125,6 +126,8 @@ def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> En
             masks.append(Part(part.window, source.dataset_mask() != 0))
             if part is parts[0]:
                 crs, transform, names = source.crs, source.transform, source.descriptions
+    if expectation.transform is not None:  # parts in degrees beyond 180 lie 360 degrees west of their place
+        transform = Affine(*expectation.transform)
     whole, mask = paste_parts(pixels), paste_parts(masks)
     metadata = _metadata(whole, mask, names, crs, transform, expectation)
     return EncodedFile(encode(whole, mask, names, crs, transform), "tif", metadata)

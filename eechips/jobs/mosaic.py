@@ -23,6 +23,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.formats import cog
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
 from eechips.geo.grid import Grid
+from eechips.geo.grid_longitudes import wrap_longitude
 from eechips.jobs.dataset_recipe import GridRecipe, check_dataset
 from eechips.jobs.imagery_options import MOSAIC_REDUCERS, MosaicOptions
 from eechips.jobs.mosaic_parts import SMALL_DISK, MosaicPart, assemble_mosaic, estimate_disk
@@ -53,7 +54,7 @@ from eechips.planning.grid_alignment import cover_region, join_at_antimeridian
 from eechips.planning.image_filters import PropertyCondition, parse_condition, resolve_conditions
 from eechips.planning.region_overlaps import Overlap, grid_outline, region_centre, region_polygon
 from eechips.planning.regions import Region, parse_region
-from eechips.planning.tiling import Tiling, divide_grid, project_region, wrap_longitude
+from eechips.planning.tiling import Tiling, divide_grid, project_region
 from eechips.recipe import Chip, Unit, canonical_json, recipe_identity
 from eechips.recipe.template import Template
 from eechips.suggestion import describe_choices

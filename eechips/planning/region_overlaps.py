@@ -9,6 +9,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
 from eechips.geo.grid import Grid
+from eechips.geo.grid_longitudes import columns_around_earth
 from eechips.geo.polygons import list_polygons, wrap_at_antimeridian, wrap_longitudes
 from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at_antimeridian, pixel_span
 from eechips.planning.projection import unproject
@@ -81,6 +82,13 @@ def _trimmed(window: Grid, base_grid: Grid, image: Grid) -> Grid | None:
     firsts, ends = zip(*map(pixel_span, zip(low, high, strict=True)), strict=True)
     column, row = map(max, first, firsts)
     end_column, end_row = map(min, last, ends)
+    turn = columns_around_earth(image)
+    if turn is not None:
+        if ends[0] - firsts[0] >= turn:  # it goes around the Earth
+            column, end_column = first[0], last[0]
+        elif end_column <= column:
+            step = turn * round((firsts[0] + ends[0] - first[0] - last[0]) / 2 / turn)
+            column, end_column = max(first[0] + step, firsts[0]), min(last[0] + step, ends[0])
     if end_column <= column or end_row <= row:
         return None
     return base_grid.window(column, row, end_column - column, end_row - row)

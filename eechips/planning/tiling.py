@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.geo.grid import Grid, Window
+from eechips.geo.grid_longitudes import TURN, antimeridian_columns
 from eechips.planning.projection import parse_crs, project, unproject
 
 BLOCK = 256
@@ -35,7 +35,6 @@ _SMALL_BLOCKS = 2  # blocks a side of the smallest windows
 _SAMPLES = 17  # points along a side of a window that are converted to degrees
 _ROOM = 0.2  # margin as a share of height and width, which exceeds the curvature between those points
 _POLAR = 80.0  # degrees of latitude beyond which a pole may be within a window
-_ROUND = 360
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ def divide_grid(grid: Grid, base_grid: Grid, bands: int, dtype: npt.DTypeLike, e
         edge: maximum pixels a side of a window; None to choose.
     """
     first = [round(place) for place in base_grid.pixel(grid.transform[2], grid.transform[5])]
-    breaks = () if (column := _antimeridian(grid)) is None else (column,)
+    breaks = antimeridian_columns(grid)
     edges = (edge,) if edge is not None else edges_for(bands, dtype)
     for length in edges:
         columns = tuple(_cut(grid.width, first[0], length, breaks))
@@ -103,14 +102,6 @@ def edges_for(bands: int, dtype: npt.DTypeLike) -> tuple[int, ...]:
     while size(edge) > _MOST_BYTES and edge > _LEAST_EDGE:
         edge //= 2
     return (edge,)
-
-
-def wrap_longitude(grid: Grid) -> Grid:
-    """Move a window of degrees beyond the antimeridian 360 degrees west, where the service expects it."""
-    a, b, c, d, e, f = grid.transform
-    centre = grid.xy(grid.width / 2, grid.height / 2)[0]
-    turns = math.floor((centre + _ROUND / 2) / _ROUND) if parse_crs(grid.crs).is_geographic else 0
-    return Grid(grid.crs, (a, b, c - _ROUND * turns, d, e, f), grid.width, grid.height) if turns else grid
 
 
 def bounding_box(grid: Grid) -> tuple[float, float, float, float]:
@@ -149,20 +140,11 @@ def project_region(grid: Grid, region: BaseGeometry) -> BaseGeometry:
     is_geographic = parse_crs(grid.crs).is_geographic
 
     def to_grid(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        turns = np.floor((xy[:, 0] + 180.0) / _ROUND) * _ROUND
+        turns = np.floor((xy[:, 0] + 180.0) / TURN) * TURN
         found = project(grid.crs, np.column_stack([xy[:, 0] - turns, xy[:, 1]]))
         return found + np.column_stack([turns, np.zeros(len(turns))]) if is_geographic else found
 
     return shapely.make_valid(shapely.transform(fine, to_grid))
-
-
-def _antimeridian(grid: Grid) -> int | None:
-    """Return the first column of a grid in degrees whose centre is at 180 degrees or beyond; None if there is none."""
-    a, b, c, _, _, _ = grid.transform
-    if b != 0.0 or a <= 0.0 or not parse_crs(grid.crs).is_geographic:
-        return None
-    column = math.ceil((180 - Fraction(c)) / Fraction(a) - Fraction(1, 2))
-    return column if 0 < column < grid.width else None
 
 
 def _cut(length: int, first: int, edge: int, breaks: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
