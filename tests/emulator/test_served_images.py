@@ -14,7 +14,7 @@ import requests
 from affine import Affine
 from PIL import Image as Picture
 from rasterio.io import MemoryFile
-from rasterio.warp import Resampling, reproject
+from rasterio.warp import Resampling, reproject, transform_bounds
 
 from eechips.emulator.assets import ingest
 from tests.support.local_earth_engine import Server, initialize
@@ -86,6 +86,22 @@ def test_a_download_of_native_pixels_is_exact(images: Any) -> None:
         assert file.descriptions == ("B2", "B3", "B4", "B8")
         assert set(file.dtypes) == {"uint16"}
         assert np.array_equal(file.read(), REFLECTANCE[:, 217:287, 123:213])
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:32612"])
+def test_a_download_without_region_covers_the_image_and_no_more(images: Any, crs: str) -> None:
+    """The client gives an image in another crs pixels of one degree, by which its extent is not to be rounded."""
+    options = {"crs": crs, "scale": 100, "format": "GEO_TIFF"}
+    data = fetch(images.Image("test/scene").select("B8").getDownloadURL(options))
+    with MemoryFile(data) as memory, memory.open() as file:
+        extent = (TRANSFORM.c, TRANSFORM.f - 10 * SHAPE[0], TRANSFORM.c + 10 * SHAPE[1], TRANSFORM.f)
+        west, south, east, north = transform_bounds(CRS, crs, *extent)
+        column, row = file.res
+        assert west - 2 * column < file.bounds.left <= west + column
+        assert east - column <= file.bounds.right < east + 2 * column
+        assert south - 2 * row < file.bounds.bottom <= south + row
+        assert north - row <= file.bounds.top < north + 2 * row
+        assert (file.read(1) > 0).mean() > 0.8
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,10 @@ def as_geometry(value: Value) -> Geometry:
     raise InvalidError("Expected a Geometry, Feature or FeatureCollection.")
 
 
+_DEFAULT_TRANSFORM = Affine(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+"""Of the client's requests that have a crs and no transform."""
+
+
 @function("Image.clipToBoundsAndScale")
 def clip_to_bounds_and_scale(
     input: Image,
@@ -133,10 +137,15 @@ def _grid_footprint(image: Image, region: Geometry, band: ImageBand) -> Geometry
 def _own_bounds(band: ImageBand, image: Image) -> Geometry:
     """Return the extent of a band, on whose pixels it stays; an image of unbounded bands has that of its outline.
 
+    The client sets a default transform for a request that has a crs and no transform: pixels of one degree or metre
+    that "later operations can alter" (``Image._apply_crs_and_affine`` of earthengine-api 1.7.50). An extent in whole
+    degrees is not one that the request has asked for, so the outline counts.
+
     Raises:
         InvalidError: if there is neither.
     """
-    if band.extent is not None:
+    is_outlined = image.footprint is not None and not image.footprint.unbounded
+    if band.extent is not None and not (is_outlined and band.projection.transform == _DEFAULT_TRANSFORM):
         e = band.extent
         return Geometry(shapely.box(e.column, e.row, e.column + e.width, e.row + e.height), band.projection)
     if image.footprint is None or image.footprint.unbounded:
