@@ -399,8 +399,10 @@ def _size(height: int, width: int, edge: int, enlarges: bool) -> tuple[int, int]
 
 
 def _stretched(band: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.float64]:
-    values = np.nan_to_num(band.astype(np.float64))
+    """Stretch values to 0–255. They are halved: the range of a float chip may exceed the largest float64."""
+    low, high = low / 2.0, high / 2.0
     if high <= low:
         return np.full(band.shape, 127.0)
-    stretched: npt.NDArray[np.float64] = np.clip((values - low) * (255.0 / (high - low)), 0.0, 255.0)
+    values = np.clip(np.nan_to_num(band.astype(np.float64)) / 2.0, low, high)
+    stretched: npt.NDArray[np.float64] = (values - low) / (high - low) * 255.0
     return stretched

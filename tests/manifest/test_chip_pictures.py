@@ -93,6 +93,16 @@ def test_data_are_stretched_from_the_2nd_to_the_98th_percentile(dtype: str, suff
         assert np.abs(found[valid] - expected[valid]).max() <= 1
 
 
+@pytest.mark.parametrize("ends", [(-1.7e308, 1.7e308), (0.0, 5e-324), (0.0, 1e-310)])
+def test_chips_with_values_at_the_ends_of_float64_are_shown_without_a_warning(
+    ends: tuple[float, float], tmp_path: Path
+) -> None:
+    values = np.linspace(-1.0, 1.0, 64).reshape(8, 8) * 0.5 + 0.5
+    pixels = (ends[0] * (1 - values) + ends[1] * values)[None]
+    shown = render_picture(geotiff(tmp_path / "a.tif", pixels), 8)
+    assert np.all(np.diff(shown[0].astype(int).ravel()) >= 0)
+
+
 def test_chips_with_nan_are_shown(tmp_path: Path) -> None:
     pixels = np.full((1, 8, 8), np.nan, dtype="float32")
     assert render_picture(geotiff(tmp_path / "nan.tif", pixels), 8).shape == (3, 8, 8)
