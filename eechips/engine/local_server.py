@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from eechips.client.connection import skip_deprecated_assets
 from eechips.errors import ConfigurationError
-from eechips.removal import LockedFolder, remove
+from eechips.removal import LockedFolder, remove, remove_empty, remove_tree
 
 PROJECT = "local"
 """Project of the requests. Every project is served."""
@@ -31,6 +31,10 @@ _CATALOG_FILE = "_schema.json"
 _MOST_RESTARTS = 5
 """A server that is killed more often has too little memory, or another process ends it on purpose."""
 _log = logging.getLogger(__name__)
+EXPORTS_FOLDER = "exports"
+"""In the folder of a script's run: folders that stand for Google Drive, Cloud Storage and assets."""
+UNUSED_EXPORTS = f"{EXPORTS_FOLDER}/assets/catalog.json"
+"""The only visible file of an asset folder without assets. The server makes it when it starts."""
 
 
 @dataclass(frozen=True)
@@ -266,6 +270,40 @@ def _start(command: Sequence[str], errors: IO[bytes]) -> subprocess.Popen[bytes]
         bufsize=0,  # a selector does not see data that a buffer has read
         start_new_session=True,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFolders:
+    """Folders that exports write to.
+
+    Attributes:
+        drive: stands for Google Drive; None rejects such exports.
+        buckets: folder of folders that stand for buckets of Cloud Storage, likewise.
+        assets: folder of the assets that exports make, likewise.
+    """
+
+    drive: Path | None = None
+    buckets: Path | None = None
+    assets: Path | None = None
+
+    @classmethod
+    def of_run(cls, out: Path) -> ExportFolders:
+        """Return the folders in the folder of a run."""
+        folder = out.absolute() / EXPORTS_FOLDER
+        return cls(folder / "drive", folder / "buckets", folder / "assets")
+
+
+def remove_unused_exports(out: Path) -> None:
+    """Remove the folder of exported assets, which the server makes when it starts, if there are no assets.
+
+    Args:
+        out: the folder of the run, whose lock this process holds; the server has ended.
+    """
+    folder = out.absolute() / EXPORTS_FOLDER
+    assets = folder / "assets"
+    if assets.is_dir() and all(path.name.startswith((".", "catalog.json")) for path in assets.iterdir()):
+        remove_tree(assets, LockedFolder(out))
+        remove_empty(folder)
 
 
 def _option(assets: Path) -> str:

@@ -20,7 +20,7 @@ from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
 from eechips.engine.executors import find_executor
-from eechips.engine.local_server import LocalServer, local_earth_engine
+from eechips.engine.local_server import ExportFolders, LocalServer, local_earth_engine, remove_unused_exports
 from eechips.engine.plan import SPENT
 from eechips.engine.quota_sharing import QuotaSharing, share_quota
 from eechips.engine.workload_tag import workload_tag_of
@@ -83,10 +83,20 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         server: LocalServer | None = None
         if config.local:
             bearable = config.most_in_flight + config.processes
+            exports = ExportFolders()
+            if hasattr(recipe, "run_interactively"):  # a script, which may export
+                exports = ExportFolders.of_run(config.out)
+                stack.callback(remove_unused_exports, config.out)
             _log.info("Starting the local Earth Engine…")
             server = stack.enter_context(
                 local_earth_engine(
-                    config.local_assets, allow_remote=config.local_remote, in_flight=bearable, log=server_log
+                    config.local_assets,
+                    allow_remote=config.local_remote,
+                    in_flight=bearable,
+                    log=server_log,
+                    drive=exports.drive,
+                    buckets=exports.buckets,
+                    export_assets=exports.assets,
                 )
             )
         target = find_target(config, server.url if server is not None else config.service)

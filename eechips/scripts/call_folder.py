@@ -86,6 +86,7 @@ class CallResult:
         has_caught_failure: whether the unit has failed with an error that the call has caught.
         peculiar: relative paths of new files that are not regular files.
         caught: error of a request that the call has caught, if it has written no file.
+        tested: inputs whose existence it has tested, if it has written no file.
     """
 
     value: Any = None
@@ -96,12 +97,13 @@ class CallResult:
     has_caught_failure: bool = False
     peculiar: tuple[str, ...] = ()
     caught: str = ""
+    tested: tuple[str, ...] = ()
 
     @property
     def is_nothing(self) -> bool:
         """Return whether it records nothing but the end of the call."""
         says = self.changes or self.outside or self.appended or self.has_caught_failure or self.peculiar or self.caught
-        return self.value is None and self.error is None and not says
+        return self.value is None and self.error is None and not says and not self.tested
 
 
 class CallFolder:

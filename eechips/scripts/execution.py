@@ -38,6 +38,7 @@ class CallContext:
         inputs: files below ``home`` that the script names.
         folders: below ``out``, that the script has made.
         log_level: of the script's logging; None if it has not configured logging.
+        cwd: the script's working directory when it opened the pool: below ``out``, or absolute.
     """
 
     out: Path
@@ -47,6 +48,7 @@ class CallContext:
     inputs: tuple[str, ...]
     folders: tuple[str, ...]
     log_level: int | None = None
+    cwd: str = "."
 
 
 class CallExecutor:
@@ -88,7 +90,11 @@ class CallExecutor:
         self._sandbox.clear()
         self._observer.reset()
         try:
-            with keep_client(), self._sandbox.entered(), guard_retries(self._may_help):
+            with (
+                keep_client(),
+                self._sandbox.entered(self._place.cwd),
+                guard_retries(self._may_help, self._observer.pause),
+            ):
                 result = self._call(folder, position)
             files = self._files()
             if self._observer.is_stopped:
@@ -116,6 +122,7 @@ class CallExecutor:
             peculiar=tuple(self._sandbox.peculiar),
             has_caught_failure=failure is not None,
             caught=str(self._observer.failures[0]) if self._observer.failures and not files else "",
+            tested=() if files else tuple(self._sandbox.tested),
         )
         folder.keep(position, result, self._sandbox.folder, self._place.out)
         if failure is not None:

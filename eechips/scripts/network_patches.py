@@ -56,9 +56,26 @@ class RequestObserver:
         """Return whether a URL is Earth Engine's."""
         return origin(url) == self._origin
 
+    def pause(self, seconds: float) -> None:
+        """Wait, as the script's ``time.sleep``.
+
+        Raises:
+            Stopped: if the run is stopping.
+        """
+        try:
+            self._transport.pause(seconds)
+        except Stopped:
+            self.is_stopped = True
+            raise
+
     def request(self, uri: str, *args: Any, **options: Any) -> tuple[Any, bytes]:
-        """Send a request; arguments and result as of ``httplib2.Http.request``."""
+        """Send a request; arguments and result as of ``httplib2.Http.request``.
+
+        Raises:
+            Stopped: if the run is stopping: a call may have many requests, and is made again by the next run.
+        """
         self.failure = None
+        self.pause(0.0)
         try:
             response, body = self._transport.request(uri, *args, **options)
         except Stopped:

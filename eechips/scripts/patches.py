@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from eechips.scripts import pools
+from eechips.scripts.replaced_names import replace_names
 
 _POOLS: Mapping[str, Mapping[str, Any]] = {
     "multiprocessing": {"Pool": pools.Pool},
@@ -21,6 +22,7 @@ _POOLS: Mapping[str, Mapping[str, Any]] = {
         "as_completed": pools.as_completed,
         "wait": pools.wait,
     },
+    "concurrent.futures._base": {"as_completed": pools.as_completed, "wait": pools.wait},
     "concurrent.futures.process": {"ProcessPoolExecutor": pools.ProcessPoolExecutor},
     "concurrent.futures.thread": {"ThreadPoolExecutor": pools.ThreadPoolExecutor},
 }
@@ -56,10 +58,11 @@ def keep_client() -> Iterator[None]:
 
     kind = service_account.Credentials
     with (
-        _set(ee, Initialize=initialize, Authenticate=authenticate, Reset=initialize),
-        _set(ee, ServiceAccountCredentials=credentials),
-        _set(google.auth, default=default_credentials),
-        _set(kind, from_service_account_file=credentials),
+        replace_names(ee, Initialize=initialize, Authenticate=authenticate, Reset=initialize),
+        replace_names(ee, ServiceAccountCredentials=credentials),
+        replace_names(google.auth, default=default_credentials),
+        replace_names(google.auth._default, default=default_credentials),
+        replace_names(kind, from_service_account_file=credentials),
     ):
         yield
 
@@ -76,25 +79,7 @@ def replace_pools(host: pools.PoolHost) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(pools.use_host(host))
         for name, values in _POOLS.items():
-            stack.enter_context(_set(importlib.import_module(name), **values))
-        stack.enter_context(_set(context.BaseContext, Pool=pools.pool_of_context))
-        stack.enter_context(_set(sys.modules["multiprocessing"], set_start_method=initialize))
+            stack.enter_context(replace_names(importlib.import_module(name), **values))
+        stack.enter_context(replace_names(context.BaseContext, Pool=pools.pool_of_context))
+        stack.enter_context(replace_names(sys.modules["multiprocessing"], set_start_method=initialize))
         yield
-
-
-@contextlib.contextmanager
-def _set(thing: Any, **values: Any) -> Iterator[None]:
-    before = {name: vars(thing).get(name, _MISSING) for name in values}
-    for name, value in values.items():
-        setattr(thing, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is _MISSING:
-                delattr(thing, name)
-            else:
-                setattr(thing, name, value)
-
-
-_MISSING = object()

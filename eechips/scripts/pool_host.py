@@ -17,7 +17,7 @@ from eechips.manifest.unit_record import State, WorkUnit
 from eechips.recipe import canonical_json
 from eechips.scripts.call_folder import Call, CallFolder, CallResult, Program, apply
 from eechips.scripts.execution import CallContext
-from eechips.scripts.sandbox import subfolders
+from eechips.scripts.sandbox import Sandbox, subfolders
 from eechips.scripts.serialization import describe, function_name
 from eechips.storage import NameTemplate, write_file
 
@@ -49,15 +49,18 @@ class ScriptHost:
         identity: of the script.
         place: folders and settings of the calls; the folders that the script makes are added.
         key: signs arguments and results of calls.
+        sandbox: working folder of the script.
     """
 
-    def __init__(self, bench: RecipeContext, identity: str, place: CallContext, key: bytes) -> None:
+    def __init__(self, bench: RecipeContext, identity: str, place: CallContext, key: bytes, sandbox: Sandbox) -> None:
         self._bench, self._identity, self._place, self._key = bench, identity, place, key
+        self._sandbox = sandbox
         self._uses = 0
         self.calls = 0
         self._raised: list[BaseException] = []
         self._outside: set[str] = set()
         self._peculiar: set[str] = set()
+        self._tested: set[str] = set()
         self._without: dict[str, tuple[int, int]] = {}  # by function: calls without a file, and all
 
     def execute(
@@ -70,6 +73,12 @@ class ScriptHost:
             RunMismatchError: if the calls differ from those of the last run.
             ScriptStopped: if the user stops the run.
         """
+        with self._sandbox.suspended():
+            return self._execute(calls, initializer, initargs, shares)
+
+    def _execute(
+        self, calls: Sequence[Call], initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
+    ) -> list[CallResult]:
         first, number = self._find_use(calls)
         folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
         functions = tuple({id(call.function): call.function for call in calls}.values())
@@ -109,6 +118,11 @@ class ScriptHost:
         return sorted(self._outside)
 
     @property
+    def tested(self) -> list[str]:
+        """Inputs whose existence was tested by calls that wrote no file."""
+        return sorted(self._tested)
+
+    @property
     def lacks_files(self) -> bool:
         """Return whether a call failed because it did not find a file."""
         return any(map(lacks_file, self._raised))
@@ -130,6 +144,7 @@ class ScriptHost:
             self._place,
             folders=tuple(dict.fromkeys((*self._place.folders, *made))),
             log_level=root.level if root.handlers else None,
+            cwd=self._sandbox.cwd,
         )
 
     def _find_use(self, calls: Sequence[Call]) -> tuple[int, int]:
@@ -266,6 +281,7 @@ class ScriptHost:
             apply(result.changes, call.function)
         self._outside.update(result.outside)
         self._peculiar.update(result.peculiar)
+        self._tested.update(result.tested)
         return result
 
 
@@ -299,8 +315,11 @@ def lacks_file(error: BaseException) -> bool:
 
 def _of_peculiar(peculiar: Sequence[str]) -> Iterator[str]:
     if peculiar:
-        yield (f"Not recorded: they are not regular files (links to other folders, pipes, sockets): {_some(peculiar)}.")
+        yield (
+            f"Not recorded: they are not regular files (links to other folders, pipes, sockets): {some_of(peculiar)}."
+        )
 
 
-def _some(names: Sequence[str]) -> str:
+def some_of(names: Sequence[str]) -> str:
+    """Return the first of several names as text."""
     return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")

@@ -12,6 +12,7 @@ from typing import Any
 
 from eechips.client.error_classification import classify_exception, classify_response
 from eechips.errors import EechipsError, TransientError
+from eechips.scripts.replaced_names import replace_names, stand_in
 
 
 class RetryAborted(BaseException):
@@ -51,7 +52,9 @@ def is_transient(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def guard_retries(may_help: Callable[[BaseException], bool] = is_transient) -> Iterator[None]:
+def guard_retries(
+    may_help: Callable[[BaseException], bool] = is_transient, wait: Callable[[float], None] | None = None
+) -> Iterator[None]:
     """Stop retry handlers that sleep after a permanent error, inside the block.
 
     This affects the packages ``retry`` and ``backoff``, and loops of the script. The block raises the error itself.
@@ -59,18 +62,21 @@ def guard_retries(may_help: Callable[[BaseException], bool] = is_transient) -> I
 
     Args:
         may_help: returns whether a retry may succeed after an error.
+        wait: waits in place of ``time.sleep``, which it may use; None for ``time.sleep``.
     """
     original = time.sleep
 
     def sleep(seconds: float) -> None:
+        if _is_ours():
+            original(seconds)
+            return
         handled = sys.exc_info()[1]
-        if isinstance(handled, Exception) and not _is_ours() and not may_help(handled):
+        if isinstance(handled, Exception) and not may_help(handled):
             raise RetryAborted(handled)
-        original(seconds)
+        (wait or original)(seconds)
 
-    time.sleep = sleep  # type: ignore[assignment]
     try:
-        with _tenacity(may_help):
+        with replace_names(time, sleep=stand_in(time, "sleep", sleep)), _tenacity(may_help):
             yield
     except RetryAborted as hopeless:
         context = hopeless.error.__context__  # names the response of the service
@@ -78,17 +84,16 @@ def guard_retries(may_help: Callable[[BaseException], bool] = is_transient) -> I
             raise hopeless.error
         finally:
             hopeless.error.__context__ = context
-    finally:
-        time.sleep = original
 
 
 def _is_ours() -> bool:
-    """Return whether the transport of the run is waiting."""
+    """Return whether the client of the run is waiting."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        if frame.f_globals.get("__name__") == "eechips.client.retry":
+        name = str(frame.f_globals.get("__name__"))
+        if name.startswith("eechips.client."):
             return True
-        if frame.f_globals.get("__name__") == __name__:
+        if name == __name__:
             return False
         frame = frame.f_back
     return False

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import glob
-import io
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import Any
 
-from eechips.removal import NamedPath, remove_link, remove_tree
+from eechips.errors import UsageError
+from eechips.manifest.reserved_names import result_name
+from eechips.removal import NamedPath, remove_empty, remove_link, remove_tree
+from eechips.scripts.path_access import watch_paths
 
 _MOST_FOLDERS = 1000
 """Maximum folders made in advance below folders that the script names."""
@@ -22,12 +22,14 @@ _MOST_FOLDERS = 1000
 class Sandbox:
     """The working folder of a script, or of one of its calls.
 
-    Missing files that the script opens for reading are linked from other folders, in their order.
+    Missing files that the script opens for reading, tests for or lists are linked from other folders, in their order.
+    A folder of these that it enters is one of the same name in the working folder.
 
     Attributes:
         folder: the folder; made when it is entered.
         outside: files written by paths outside the folder since it was entered.
         appended: files opened for appending, by relative path.
+        tested: files of the sources whose existence was tested since it was entered, by relative path.
         peculiar: paths that :meth:`files` has omitted, since they are not regular files: pipes, sockets, links to
             other folders.
 
@@ -52,22 +54,47 @@ class Sandbox:
         self.folder, self._sources = folder, sources
         self._inputs, self._folders = tuple(inputs), tuple(folders)
         self.outside: dict[str, None] = {}
+        self.tested: dict[str, None] = {}
         self.appended: dict[str, None] = {}
         self.peculiar: list[str] = []
         self._links: dict[Path, tuple[int, int]] = {}
+        self._shown: set[str] = set()
+        self._made: list[Path] = []
+        self._suspensions = 0
+        self._busy = threading.local()
 
     @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
-        """Make the folder the working directory inside the block."""
+    def entered(self, at: str = ".") -> Iterator[None]:
+        """Make the folder the working directory inside the block.
+
+        Args:
+            at: a folder below it to begin in, or another folder, absolute.
+        """
         self._prepare()
-        self.outside, self.appended = {}, {}
+        self.outside, self.appended, self.tested = {}, {}, {}
         before = Path.cwd()
-        os.chdir(self.folder)
+        if not Path(at).is_absolute():
+            (self.folder / at).mkdir(parents=True, exist_ok=True)
+        os.chdir(self.folder / at)
         try:
-            with self._opening():
+            with watch_paths(self):
                 yield
         finally:
             os.chdir(before)
+
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Do not watch paths inside the block, in which the run works, not the script."""
+        self._suspensions += 1
+        try:
+            yield
+        finally:
+            self._suspensions -= 1
+
+    @property
+    def cwd(self) -> str:
+        """The working directory: below the folder, or absolute."""
+        return self._relative(".") or str(Path.cwd())
 
     def files(self) -> list[str]:
         """List the written files below the folder, sorted.
@@ -100,12 +127,19 @@ class Sandbox:
                         self._copy(path)
                     else:
                         remove_link(path)
-        self._links.clear()
+        for folder in reversed(self._made):
+            remove_empty(folder)
+        self._forget()
 
     def clear(self) -> None:
         """Remove the folder with its content: a scratch folder of this process."""
         remove_tree(self.folder, NamedPath())
+        self._forget()
+
+    def _forget(self) -> None:
         self._links.clear()
+        self._shown.clear()
+        self._made.clear()
 
     def _prepare(self) -> None:
         for name in ("", *self._folders):
@@ -117,15 +151,34 @@ class Sandbox:
         path = self.folder / name
         if self._is_own(path) and path.exists():  # perhaps of a run that was killed
             self._links.setdefault(path, _state(path))
-        if path.exists():
+        if path.exists() or name in self._shown:  # it was shown, and the script has removed it
             return
         for source in self._sources:
             if (source / name).is_file():
-                path.parent.mkdir(parents=True, exist_ok=True)
+                self._shown.add(name)
+                self._make(path.parent)
                 with contextlib.suppress(FileExistsError):  # a dangling link, or one of another thread
                     path.symlink_to(source / name)
                     self._links[path] = _state(path)
                 return
+
+    def _show_folder(self, name: str) -> None:
+        """Make a folder that a source has. Its content is shown when it is listed."""
+        self._shown.add(name)
+        self._make(self.folder / name)
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder, which is removed at the end if it is empty."""
+        self._made += reversed([each for each in (folder, *folder.parents) if not each.exists()])
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _sources_of(self, name: str) -> Iterator[Path]:
+        """Yield the sources in which a file or folder may be shown: not the run's own, and no source within another."""
+        for source in () if _is_of_run(name) else self._sources:
+            below = [other for other in (self.folder, *self._sources) if other != source and source in other.parents]
+            there = source / name
+            if source != self.folder and not any(other == there or other in there.parents for other in below):
+                yield source
 
     def _is_own(self, path: Path) -> bool:
         """Return whether a path is a link to an input."""
@@ -144,50 +197,89 @@ class Sandbox:
         remove_link(path)
         shutil.copyfile(target, path)
 
-    @contextlib.contextmanager
-    def _opening(self) -> Iterator[None]:
-        """Track the files that ``open`` opens inside the block, in this thread and threads that it starts."""
-        original = builtins.open
-        others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+    # What a script does with a path (:class:`eechips.scripts.path_access.PathWatcher`).
 
-        def opening(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
-            if isinstance(file, (str, PurePath)) and threading.get_ident() not in others:
-                self._note(str(file), mode)
-            return original(file, mode, *args, **options)
+    def opened(self, path: str, mode: str) -> str:
+        """Link an input before it is read, keep inputs unchanged when their names are written, and note the path."""
+        with self._watching() as is_watching:
+            if not is_watching:
+                return path
+            is_written = isinstance(mode, str) and bool(set(mode) & set("wax+"))
+            relative = self._relative(path)
+            if relative is None and not is_written:
+                return path if Path(path).exists() else self._beside(path)
+            if relative is None:
+                if not Path(path).is_relative_to("/dev"):
+                    self.outside[str(Path(path).absolute())] = None
+            elif not is_written:
+                self._link(relative)
+            else:
+                self._detach(relative, mode)
+                if "a" in mode:
+                    self.appended[relative] = None
+            return path
 
-        def moving(move: Callable[..., None]) -> Callable[..., None]:
-            def moved(source: Any, target: Any, *args: Any, **options: Any) -> None:
-                move(source, target, *args, **options)
-                if isinstance(target, (str, PurePath)) and threading.get_ident() not in others:
-                    self._note_moved(str(target))
+    def moved(self, path: str) -> None:
+        """Note a file that was moved out of the folder."""
+        with self._watching() as is_watching:
+            if is_watching and self._relative(path) is None:
+                self.outside[str(Path(path).absolute())] = None
 
-            return moved
+    def sought(self, path: str) -> str:
+        """Show a file or folder of the sources whose existence is tested."""
+        with self._watching() as is_watching:
+            relative = self._relative(path)
+            if not is_watching or relative is None:
+                return self._beside(path) if is_watching else path
+            sources = list(self._sources_of(relative))
+            if sources and relative not in self._shown and any((source / relative).is_dir() for source in sources):
+                self._show_folder(relative)
+            elif sources:
+                self._link(relative)
+                if relative in self._shown:
+                    self.tested[relative] = None
+            return path
 
-        moves = os.rename, os.replace
-        builtins.open = io.open = opening
-        os.rename, os.replace = moving(os.rename), moving(os.replace)
-        try:
-            yield
-        finally:
-            builtins.open = io.open = original
-            os.rename, os.replace = moves
+    def listed(self, path: str) -> str:
+        """Show all files and folders that a folder has in the sources."""
+        with self._watching() as is_watching:
+            relative = self._relative(path)
+            if not is_watching or relative is None:
+                return self._beside(path) if is_watching else path
+            for source in self._sources_of(relative):
+                if not (source / relative).is_dir():
+                    continue
+                with os.scandir(source / relative) as entries:
+                    found = sorted((Path(relative, entry.name).as_posix(), entry.is_dir()) for entry in entries)
+                for below, is_folder in found:
+                    if below not in self._shown and source in self._sources_of(below):
+                        (self._show_folder if is_folder else self._link)(below)
+            return path
 
-    def _note(self, name: str, mode: str) -> None:
-        is_written = isinstance(mode, str) and bool(set(mode) & set("wax+"))
-        relative = self._relative(name)
-        if relative is None:
-            if is_written and not Path(name).is_relative_to("/dev"):
-                self.outside[str(Path(name).absolute())] = None
-        elif not is_written:
-            self._link(relative)
-        else:
-            self._detach(relative, mode)
-            if "a" in mode:
-                self.appended[relative] = None
+    def is_hidden(self, path: str) -> bool:
+        """Return whether a path is that of a file of the run itself."""
+        with self._watching() as is_watching:
+            relative = self._relative(path)
+            return is_watching and relative is not None and _is_of_run(relative)
 
-    def _note_moved(self, name: str) -> None:
-        if self._relative(name) is None:
-            self.outside[str(Path(name).absolute())] = None
+    def entered_folder(self, path: str) -> str:
+        """Return the folder below this one that stands for a folder of a source: what is written there is a result."""
+        with self._watching() as is_watching:
+            relative = self._relative(path)
+            if not is_watching:
+                return path
+            if relative is not None:
+                if any((source / relative).is_dir() for source in self._sources_of(relative)):
+                    self._show_folder(relative)
+                return path
+            meant = [Path(os.path.normpath(Path(each).absolute())) for each in (path, self._beside(path))]
+            for source in self._sources:
+                for folder in meant:
+                    if folder.is_relative_to(source) and folder.is_dir():
+                        below = folder.relative_to(source)
+                        self._show_folder(below.as_posix())
+                        return str(self.folder / below)
+            return path
 
     def _detach(self, name: str, mode: str) -> None:
         """Remove or copy the link to an input before a file of its name is written, so that inputs stay unchanged."""
@@ -201,12 +293,40 @@ class Sandbox:
                 remove_link(path)
 
     def _relative(self, name: str) -> str | None:
-        """Return a path relative to the folder; None if it is outside."""
+        """Return a path relative to the folder, "." for itself; None if it is outside."""
         path = os.path.normpath(Path(name).absolute())
         for root in (str(self.folder), os.path.realpath(self.folder)):
+            if path == root:
+                return "."
             if path.startswith(root + os.sep):
                 return path[len(root) + 1 :]
         return None
+
+    def _beside(self, name: str) -> str:
+        """Return the path beside a source that a relative path out of the folder means; the path itself if none is."""
+        here = self._relative(".")
+        if here is not None and not Path(name).is_absolute():
+            found = (os.path.normpath(source / here / name) for source in self._sources)
+            return next(filter(os.path.lexists, found), name)
+        return name
+
+    @contextlib.contextmanager
+    def _watching(self) -> Iterator[bool]:
+        """Yield whether a path is the script's, and not one that this class uses meanwhile."""
+        is_busy = getattr(self._busy, "is_set", False)
+        self._busy.is_set = True
+        try:
+            yield not is_busy and not self._suspensions
+        finally:
+            self._busy.is_set = is_busy
+
+
+def _is_of_run(name: str) -> bool:
+    """Return whether a relative path is that of a file of the run itself."""
+    try:
+        return name != "." and not result_name(name)
+    except UsageError:
+        return True
 
 
 def _state(path: Path) -> tuple[int, int]:

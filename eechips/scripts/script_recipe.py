@@ -16,9 +16,10 @@ from typing import Any, NoReturn
 from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.error_classification import classify_exception
+from eechips.engine.local_server import EXPORTS_FOLDER, UNUSED_EXPORTS
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
-from eechips.manifest.reserved_names import CALLS_FOLDER
+from eechips.manifest.reserved_names import CALLS_FOLDER, list_foreign_files
 from eechips.manifest.run import OUTSIDE_FILES
 from eechips.manifest.run_signature import sealing_key
 from eechips.recipe import canonical_json, hash_code
@@ -27,9 +28,10 @@ from eechips.scripts import network_patches
 from eechips.scripts.call_folder import Call, CallFolder
 from eechips.scripts.execution import STAGING, CallContext, CallExecutor
 from eechips.scripts.patches import keep_client, replace_pools
-from eechips.scripts.pool_host import ScriptHost, ScriptStopped, lacks_file
+from eechips.scripts.pool_host import ScriptHost, ScriptStopped, lacks_file, some_of
 from eechips.scripts.retry_guard import guard_retries
 from eechips.scripts.sandbox import Sandbox, named_inputs
+from eechips.scripts.script_exports import await_tasks
 from eechips.scripts.script_source import ScriptSource, is_notebook
 
 _SEED = 0
@@ -100,11 +102,13 @@ class ScriptRecipe:
         inputs, folders = named_inputs((*self._source.texts, *self._arguments), self._home)
         imports = tuple(dict.fromkeys((str(self.path.parent), *sys.path)))
         place = CallContext(self._out, self._out / CALLS_FOLDER, self._home, imports, inputs, folders)
-        host = ScriptHost(context, self.identity, place, self._key)
         sandbox = Sandbox(self._out, (self._home,), inputs, folders)
+        host = ScriptHost(context, self.identity, place, self._key, sandbox)
         try:
             with keep_client(), replace_pools(host), sandbox.entered(), self._as_main() as main:
                 self._execute(main, host)
+                with sandbox.suspended():
+                    tasks = self._await_exports(context)
         except ScriptStopped as stop:
             if stop.error is not None:
                 raise stop.error from None
@@ -120,9 +124,39 @@ class ScriptRecipe:
             context.say(note)
         if host.lacks_files:
             context.say(f"Calls have not found files. {self._hint}")
-        if not host.calls:
-            context.say(f"{self.path.name} opened no pool: nothing is recorded of what it did.")
+        self._check_results(host, context, tasks + len(sandbox.outside))
         return True
+
+    def _await_exports(self, context: RecipeContext) -> int:
+        """Wait for the tasks that the script has started on a local Earth Engine, which ends with the run."""
+        config = context.config
+        return await_tasks(config.out / EXPORTS_FOLDER, quiet=config.quiet) if config.local else 0
+
+    def _check_results(self, host: ScriptHost, context: RecipeContext, tasks: int) -> None:
+        """Check whether the script has done anything.
+
+        Args:
+            host: of its pools.
+            context: of the run.
+            tasks: number of the export tasks that it has started, and of files that it has written elsewhere.
+
+        Raises:
+            RecipeError: if there are no results: it has used no pool, or its calls have left out what exists already.
+        """
+        if host.outside or tasks or set(list_foreign_files(self._out)) - {UNUSED_EXPORTS}:
+            if not host.calls:
+                context.say(f"{self.path.name} opened no pool: nothing is recorded of what it did.")
+            return
+        if host.calls and host.tested:
+            raise RecipeError(
+                f"{self.path} has written no file: its calls have found {some_of(host.tested)} in {self._home}. If it"
+                " leaves out what exists, run it in a folder without these files"
+            )
+        if not host.calls:
+            raise RecipeError(
+                f"{self.path} has no results: it has given no call to a pool and left no file in its working directory."
+                f" {self._hint}"
+            )
 
     def on_worker_start(self, connection: Connection, discovery: DiscoveryFile) -> None:
         """Connect a worker's copy of the recipe."""
@@ -176,8 +210,9 @@ class ScriptRecipe:
     def _hint(self) -> str:
         """Return the folders in which files are searched."""
         return (
-            f"The script's working directory is {self._out}; files of {self._home} are found there if Python opens them"
-            " or the script names them. To run it in the folder where the command is typed: --out ."
+            f"The script's working directory is {self._out}; files of {self._home} are found there if Python opens,"
+            " lists or tests for them, or the script names them. To run it in the folder where the command is typed:"
+            " --out ."
         )
 
     def _use_functions(self, main: ModuleType, host: ScriptHost, requests: str, result: str) -> None:

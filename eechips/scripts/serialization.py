@@ -18,6 +18,7 @@ from typing import Any
 
 from eechips.errors import RecipeError
 from eechips.recipe import canonical_json
+from eechips.scripts.replaced_names import look_up, replaced_name
 
 _MOST_TEXT = 2000
 """Maximum characters of a description in the ledger."""
@@ -56,6 +57,8 @@ def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None) -> 
         def reducer_override(self, thing: Any) -> Any:
             if isinstance(thing, PurePath) and str(thing) != (there := path(str(thing))):
                 return type(thing), (there,)
+            if (name := replaced_name(thing)) is not None:
+                return look_up, name
             if isinstance(thing, ee.ApiFunction):  # the worker's client has the same
                 return ee.ApiFunction.lookup, (thing.getSignature()["name"],)
             if isinstance(thing, (ee.ComputedObject, ee.Function)):

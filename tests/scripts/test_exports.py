@@ -1,0 +1,64 @@
+"""Batch tasks that a script starts on the local Earth Engine of its run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eechips import open_run
+from tests.scripts.test_old_scripts import ROOT
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+from multiprocessing import Pool
+import ee
+ee.Initialize(project="of-the-script")
+REGION = ee.Geometry.Rectangle([0, 0, 0.01, 0.01])
+
+def start(n):
+    ee.batch.Export.image.toDrive(ee.Image(n).toByte(), f"chip_{n}", folder="mine", region=REGION, scale=100).start()
+
+if __name__ == "__main__":
+    Pool(2).map(start, range(2))
+    table = ee.FeatureCollection([ee.Feature(ee.Geometry.Point(1, 2), {"a": 1})])
+    ee.batch.Export.table.toCloudStorage(table, "table", "my-bucket", "tables/one").start()
+    one = ee.Image(1).toByte()
+    ee.batch.Export.image.toAsset(one, "asset", "projects/p/assets/a", region=REGION, scale=100).start()
+"""
+
+
+def run_local(script: Path) -> subprocess.CompletedProcess[str]:
+    words = ["run", str(script), "--local", "--processes", "1", "--out", "run"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "eechips", *words]
+    return subprocess.run(command, cwd=script.parent, env=environment, capture_output=True, text=True, timeout=200)
+
+
+def test_exports_go_to_the_folder_of_a_local_run_and_are_awaited(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    ended = run_local(tmp_path / "script.py")
+    assert ended.returncode == 0, ended.stderr
+    assert "4 export tasks completed: run/exports" in ended.stderr
+    for name in ("drive/mine/chip_0.tif", "drive/mine/chip_1.tif", "buckets/my-bucket/tables/one.csv"):
+        assert (tmp_path / "run" / "exports" / name).stat().st_size > 0
+    assert (tmp_path / "run" / "exports" / "assets" / "projects" / "p" / "assets" / "a" / "item.json").exists()
+    assert open_run(tmp_path / "run").counts == {"done": 2}
+
+
+def test_an_export_that_fails_is_an_error_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "import ee\nee.Initialize()\nregion = ee.Geometry.Rectangle([0, 0, 0.01, 0.01])\n"
+        "for name, band in (('good', 0), ('bad', 'none')):\n"
+        "    image = ee.Image(1).toByte().select([band])\n"
+        "    ee.batch.Export.image.toDrive(image, name, region=region, scale=100).start()\n"
+    )
+    ended = run_local(tmp_path / "script.py")
+    assert ended.returncode == 2
+    assert "1 of 2 export tasks failed: bad (" in ended.stderr
+    assert (tmp_path / "run" / "exports" / "drive" / "good.tif").exists()
+    assert not (tmp_path / "run" / "exports" / "assets").exists()

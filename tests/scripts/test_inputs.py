@@ -1,0 +1,177 @@
+"""Inputs that a script lists or tests for, its working directory, and scripts without results."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from eechips import open_run
+from eechips.scripts.sandbox import Sandbox
+from tests.scripts.test_old_scripts import files, run
+from tests.support.local_earth_engine import Server
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder in which a command is typed, with inputs; another one is beside it."""
+    folder = tmp_path / "home"
+    (folder / "csvs" / "deep").mkdir(parents=True)
+    for name in ("csvs/a.csv", "csvs/b.csv", "csvs/deep/c.csv", "run.json"):
+        (folder / name).write_text(name)
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "d.csv").write_text("d")
+    return folder
+
+
+@pytest.fixture
+def sandbox(home: Path) -> Sandbox:
+    return Sandbox(home / "outputs" / "run", (home,))
+
+
+LOOKS = {
+    "exists": 'os.path.exists("csvs/a.csv")',
+    "exists of a folder": 'os.path.exists("csvs") and os.path.isdir("csvs")',
+    "isfile": 'os.path.isfile(os.path.abspath("csvs/a.csv"))',
+    "lexists": 'os.path.lexists("csvs/a.csv")',
+    "getsize": 'os.path.getsize("csvs/a.csv") == 10',
+    "stat": 'os.stat("csvs/a.csv").st_size == 10',
+    "access": 'os.access("csvs/a.csv", os.R_OK)',
+    "Path.exists": 'Path("csvs/deep/c.csv").exists() and Path("csvs").is_dir()',
+    "listdir": 'sorted(os.listdir("csvs")) == ["a.csv", "b.csv", "deep"]',
+    "scandir": 'sorted(e.name for e in os.scandir("csvs") if e.is_file()) == ["a.csv", "b.csv"]',
+    "walk": '[sorted(names) for _, _, names in os.walk("csvs")] == [["a.csv", "b.csv"], ["c.csv"]]',
+    "glob": 'sorted(glob.glob("csvs/*.csv")) == ["csvs/a.csv", "csvs/b.csv"]',
+    "glob of all": 'len(glob.glob("**/*.csv", recursive=True)) == 3',
+    "Path.glob": 'sorted(p.name for p in Path("csvs").glob("*.csv")) == ["a.csv", "b.csv"]',
+    "Path.rglob": 'len(list(Path().rglob("*.csv"))) == 3',
+    "Path.iterdir": 'len(list(Path("csvs").iterdir())) == 3',
+    "the folder itself": 'os.listdir() == ["csvs", "outputs"] or os.listdir() == ["outputs", "csvs"]',
+    "a copy": 'shutil.copy("csvs/a.csv", "copy.csv") and Path("copy.csv").read_text() == "csvs/a.csv"',
+    "a folder beside": 'os.listdir("../beside") == ["d.csv"] and Path("../beside/d.csv").read_text() == "d"',
+    "a test beside": 'os.path.exists("../beside/d.csv") and not os.path.exists("../beside/e.csv")',
+    "nothing": 'not os.path.exists("csvs/e.csv") and not glob.glob("none/*") and not os.access("e", os.R_OK)',
+    "chdir": 'os.chdir("csvs") or sorted(glob.glob("*.csv")) == ["a.csv", "b.csv"]',
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_an_input_is_seen_however_a_script_looks_for_it(look: str, home: Path, sandbox: Sandbox) -> None:
+    names = {"os": os, "Path": Path, "glob": __import__("glob"), "shutil": shutil}
+    with sandbox.entered():
+        assert eval(LOOKS[look], names)
+    sandbox.remove_links()
+    kept = [path for path in sandbox.folder.rglob("*") if path.name != "copy.csv"]
+    assert kept == []
+    assert (home / "csvs" / "a.csv").read_text() == "csvs/a.csv"
+
+
+def test_what_a_script_has_removed_is_not_shown_again(home: Path, sandbox: Sandbox) -> None:
+    with sandbox.entered():
+        assert Path("csvs/a.csv").exists()
+        Path("csvs/a.csv").unlink()
+        shutil.rmtree("csvs/deep")
+        assert not Path("csvs/a.csv").exists()
+        assert [path.name for path in Path("csvs").iterdir()] == ["b.csv"]
+        with pytest.raises(FileNotFoundError):
+            Path("csvs/a.csv").read_text()
+    assert (home / "csvs" / "a.csv").exists()
+    assert (home / "csvs" / "deep" / "c.csv").exists()
+
+
+def test_files_of_the_run_are_not_listed(home: Path, sandbox: Sandbox) -> None:
+    with sandbox.entered():
+        for name in ("run.json", "manifest.sqlite", ".eechips.lock", "own.json"):
+            (sandbox.folder / name).write_text("x")
+        assert [path.name for path in Path().glob("*.json")] == ["own.json"]
+        assert [path.name for path in Path().iterdir() if path.is_file()] == ["own.json"]
+    with sandbox.entered(), sandbox.suspended():
+        assert Path("manifest.sqlite") in Path().iterdir()
+
+
+def test_the_folder_of_the_command_is_entered_as_that_of_the_run(home: Path, sandbox: Sandbox) -> None:
+    with sandbox.entered():
+        os.chdir(home)
+        assert Path.cwd() == sandbox.folder
+        os.chdir(home / "csvs")
+        assert Path("a.csv").read_text() == "csvs/a.csv"
+        Path("new.csv").write_text("x")
+        assert sandbox.cwd == "csvs"
+        os.chdir(home.parent)
+        assert sandbox.cwd == str(home.parent)
+    assert (sandbox.folder / "csvs" / "new.csv").exists()
+    assert not (home / "csvs" / "new.csv").exists()
+
+
+LISTING = """
+import os
+from multiprocessing import Pool
+from pathlib import Path
+
+def work(name):
+    assert os.path.exists(f"{name}.csv"), os.getcwd()
+    assert {"a.csv", "b.csv", "deep"} <= set(os.listdir()), os.listdir()
+    with open(f"{name}.txt", "w") as file:
+        file.write(Path(f"{name}.csv").read_text())
+
+if __name__ == "__main__":
+    os.chdir("csvs")
+    Pool(2).map(work, sorted(path.stem for path in Path().glob("*.csv")))
+"""
+
+
+@pytest.mark.slow
+def test_calls_begin_in_the_folder_in_which_the_script_opened_the_pool(demo_server: Server, home: Path) -> None:
+    script = home / "script.py"
+    script.write_text(LISTING)
+    ended = run(script, demo_server, home)
+    assert ended.returncode == 0, ended.stderr
+    assert files(home / "run") == {"csvs/a.txt": b"csvs/a.csv", "csvs/b.txt": b"csvs/b.csv"}
+
+
+NOTHING = {
+    "lists nothing": 'from multiprocessing import Pool\nimport glob\nPool(2).map(print, glob.glob("none/*.csv"))\n',
+    "does nothing": "import ee\nee.Initialize()\nprint(ee.Number(1).getInfo())\n",
+    "leaves out": (
+        "import os\nfrom multiprocessing import Pool\n"
+        "def work(n):\n"
+        "    if not os.path.exists(f'csvs/{n}.csv'):\n        open(f'csvs/{n}.csv', 'w').write('x')\n"
+        "Pool(2).map(work, ['a', 'b'])\n"
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("lists nothing", "has no results: it has given no call to a pool"),
+        ("does nothing", "has no results: it has given no call to a pool"),
+        ("leaves out", "has written no file: its calls have found csvs/a.csv, csvs/b.csv in"),
+    ],
+)
+def test_a_script_without_results_is_not_a_success(name: str, said: str, demo_server: Server, home: Path) -> None:
+    script = home / "script.py"
+    script.write_text(NOTHING[name])
+    for _ in range(2):
+        ended: subprocess.CompletedProcess[str] = run(script, demo_server, home)
+        assert ended.returncode == 2, ended.stderr
+        assert said in ended.stderr
+
+
+@pytest.mark.slow
+def test_results_of_an_earlier_phase_are_listed_by_the_calls_of_the_next(demo_server: Server, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "import glob, os\nfrom multiprocessing import Pool\n"
+        "def first(n):\n    open(f'{n}.txt', 'w').write('x')\n"
+        "def second(n):\n"
+        "    found = sorted(glob.glob('*.txt'))\n"
+        "    open(f'all_{n}.csv', 'w').write(','.join(found) + str(os.path.exists('0.txt')))\n"
+        "with Pool(2) as pool:\n    pool.map(first, range(2))\n    pool.map(second, range(1))\n"
+    )
+    assert run(tmp_path / "script.py", demo_server, tmp_path).returncode == 0
+    assert (tmp_path / "run" / "all_0.csv").read_text() == "0.txt,1.txtTrue"
+    assert open_run(tmp_path / "run").counts == {"done": 3}

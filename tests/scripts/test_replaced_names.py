@@ -1,0 +1,140 @@
+"""Names that a script binds before or after they are replaced: they work, and reach the workers."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from eechips.scripts.call_folder import Call, CallResult
+from eechips.scripts.patches import keep_client, replace_pools
+from eechips.scripts.retry_guard import guard_retries
+from eechips.scripts.sandbox import Sandbox
+from eechips.scripts.serialization import deserialize, serialize
+from tests.scripts.test_old_scripts import files, run
+from tests.support.local_earth_engine import Server
+
+NAMES = (
+    "time.sleep", "builtins.open", "io.open", "os.rename", "os.replace", "os.stat", "os.lstat", "os.listdir",
+    "os.scandir", "os.access", "os.chdir", "os.path.exists", "os.path.isfile", "os.walk", "os.makedirs", "glob.glob",
+    "shutil.copy", "shutil.move", "pathlib.Path", "ee.Initialize", "ee.Authenticate", "ee.Image", "ee.Geometry",
+    "google.auth.default", "requests.get", "requests.Session", "urllib.request.urlretrieve", "urllib.request.urlopen",
+    "retry.retry", "tqdm.tqdm", "multiprocessing.pool.Pool", "multiprocessing.pool.ThreadPool",
+    "multiprocessing.dummy.Pool", "concurrent.futures.ProcessPoolExecutor",
+    "concurrent.futures.ThreadPoolExecutor", "concurrent.futures.as_completed", "concurrent.futures.wait",
+)  # fmt: skip
+
+
+class NoHost:
+    """A host of pools that are not used."""
+
+    def execute(
+        self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
+    ) -> list[CallResult]:
+        raise AssertionError(calls)
+
+
+@contextlib.contextmanager
+def replaced(folder: Path) -> Iterator[None]:
+    """All names are replaced, as while a script runs."""
+    with keep_client(), replace_pools(NoHost()), Sandbox(folder, ()).entered(), guard_retries():
+        yield
+
+
+def bound(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def uses(thing: Any) -> Callable[[], Any]:
+    """Return a function of a script whose global is the thing."""
+    main = ModuleType("__main__")
+    exec("def work():\n    return thing\n", main.__dict__)
+    main.__dict__["thing"] = thing
+    work: Callable[[], Any] = main.__dict__["work"]
+    return work
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("is_before", [True, False])
+def test_a_bound_name_reaches_a_worker_as_what_the_name_has_there(name: str, is_before: bool, tmp_path: Path) -> None:
+    thing = bound(name)
+    with replaced(tmp_path / "parent"):
+        data = serialize(uses(thing if is_before else bound(name)), "work")
+    with replaced(tmp_path / "worker"):
+        assert deserialize(data)() is bound(name)
+
+
+def test_a_name_that_was_bound_in_an_earlier_block_is_that_of_the_present_one(tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "a.txt").write_text("x")
+    with replaced(tmp_path / "first"):
+        listdir, opens, sleep = bound("os.listdir"), bound("io.open"), bound("time.sleep")
+    with replaced(tmp_path / "second"):
+        assert listdir() == ["a.txt"]
+        with opens("b.txt", "w") as file:
+            file.write("y")
+    assert sleep is not time.sleep
+    sleep(0)
+    assert sorted(listdir(tmp_path / "second")) == ["a.txt", "b.txt"]
+
+
+def test_every_replaced_name_is_the_original_afterwards(tmp_path: Path) -> None:
+    before = {name: bound(name) for name in NAMES}
+    with replaced(tmp_path):
+        pass
+    assert {name: bound(name) for name in NAMES} == before
+
+
+SCRIPT = """
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from glob import glob
+from multiprocessing.pool import ThreadPool
+from os import listdir, makedirs, rename
+from os.path import exists
+from shutil import move
+from time import sleep
+import multiprocessing as mp
+from ee import Initialize, Number
+from requests import get
+from retry import retry
+
+Initialize()
+opened = open
+
+@retry(tries=2)
+def work(n):
+    sleep(0.001)
+    assert callable(get)
+    makedirs("made", exist_ok=True)
+    with opened("part", "w") as file:
+        file.write(str(Number(n).getInfo()))
+    rename("part", f"made/{n}.part")
+    move(f"made/{n}.part", f"made/{n}.txt")
+    return exists(f"made/{n}.txt"), f"{n}.txt" in listdir("made"), f"made/{n}.txt" in glob("made/*")
+
+if __name__ == "__main__":
+    with mp.Pool(2) as pool:
+        assert pool.map(work, [0, 1]) == [(True, True, True)] * 2
+    assert ThreadPool(2).map(work, [2, 3]) == [(True, True, True)] * 2
+    for kind in (ProcessPoolExecutor, ThreadPoolExecutor):
+        with kind(2) as executor:
+            start = 4 if kind is ProcessPoolExecutor else 6
+            futures = [executor.submit(work, n) for n in range(start, start + 2)]
+            assert [future.result() for future in as_completed(futures)] == [(True, True, True)] * 2
+"""
+
+
+@pytest.mark.slow
+def test_a_script_of_bound_names_runs(demo_server: Server, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    ended: subprocess.CompletedProcess[str] = run(tmp_path / "script.py", demo_server, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert files(tmp_path / "run") == {f"made/{n}.txt": str(n).encode() for n in range(8)}
