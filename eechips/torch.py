@@ -122,7 +122,6 @@ class ChipDataset(Dataset[Any]):
         known = classes if classes is not None or label is None else values_of(every.field(label))
         self._items = _Items(_names(layers, every.arrays, label), label, _classes(known), dtype, fill, transform)
         self._targets = None if label is None else self._items.targets(self.samples.field(label))
-        self._store = self.samples.store
 
     @property
     def classes(self) -> tuple[Any, ...]:
@@ -146,12 +145,7 @@ class ChipDataset(Dataset[Any]):
     def __getitem__(self, number: int) -> Any:
         sample = self.samples[number]
         wanted = [file for file in sample.files if file.array in self._items.layers]
-        try:
-            pixels = {file.label: decode_file(self._store.read(file.name), file.suffix, file.frames) for file in wanted}
-        except FileNotFoundError as error:
-            raise UsageError(
-                f"a file of sample {sample.id} is missing: eechips verify lists what is wrong with the run"
-            ) from error
+        pixels = {file.label: decode_file(self.samples.read(file), file.suffix, file.frames) for file in wanted}
         grids = {file.array: (file.crs, file.transform) for file in wanted}
         frames = {
             file.label: (file.array, file.frame, frame_time({"dates": file.dates, "start": file.start}))

@@ -117,8 +117,11 @@ def test_a_chip_that_is_missing_is_named(tmp_path: Path) -> None:
     made = write_run(tmp_path, pictures(2))
     dataset = ChipDataset(made)
     (made.path / made.units["file"][1]).unlink()
-    with pytest.raises(UsageError, match=f"sample {dataset.samples[1].id} is missing: eechips verify"):
+    with pytest.raises(UsageError, match=f"{made.units['file'][1]} is missing: eechips verify"):
         [dataset[number] for number in range(2)]
+    (made.path / made.units["file"][1]).write_bytes((made.path / made.units["file"][0]).read_bytes())
+    with pytest.raises(UsageError, match="has changed since it was fetched"):
+        dataset[1]
 
 
 def test_types_and_masked_pixels(tmp_path: Path) -> None:

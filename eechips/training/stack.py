@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -147,7 +148,9 @@ def _chips(layers: Mapping[str, pd.DataFrame], *, masked: bool, lazy: bool) -> x
         (dtype,) = _same(rows[rows["valid_fraction"] != 0.0] if _has_frames(rows) else rows, ("dtype",), name)
         band = "band" if is_one else f"{name}_band"
         frames = _frames_of(rows, name) if _has_frames(rows) else 1
-        paths = rows["path"].tolist()
+        # With the checksum: another run's file may have the same name and size.
+        digests = rows["sha256"] if "sha256" in rows.columns else pd.Series("", index=rows.index)
+        paths = [f"{digest} {path}" for digest, path in zip(digests.fillna(""), rows["path"], strict=True)]
         if rows["path"].duplicated().any():  # each file has the frames of a sample
             paths, shape = paths[::frames], (len(paths) // frames, frames, *shape[1:])
         values = _values(paths, shape, np.dtype(dtype), masked=masked, lazy=lazy)
@@ -244,8 +247,9 @@ def _read(
 ) -> npt.NDArray[Any]:
     found = np.empty((len(paths), *shape), dtype=final)
     hidden = None if is_shown else True  # None: on terminals alone
-    for number, path in enumerate(tqdm(paths.tolist(), unit=" chips", delay=_PATIENCE, disable=hidden, leave=False)):
-        data, suffix = _content(path), path.rpartition(".")[2].lower()
+    for number, known in enumerate(tqdm(paths.tolist(), unit=" chips", delay=_PATIENCE, disable=hidden, leave=False)):
+        digest, _, path = known.partition(" ")
+        data, suffix = _content(path, digest), path.rpartition(".")[2].lower()
         chips = decode_frames(data, suffix, shape[0]) if len(shape) == 4 else [decode(data, suffix)]
         for pixels, room in zip(chips, found[number] if len(shape) == 4 else found[number : number + 1], strict=True):
             if pixels.values.shape != shape[-3:]:
@@ -257,14 +261,21 @@ def _read(
     return found
 
 
-def _content(path: str) -> bytes:
+def _content(path: str, digest: str) -> bytes:
     try:
         if is_address(path):
             root, _, name = path.rpartition("/")
-            return ObjectStore(root).read(name)
-        return Path(path).read_bytes()
+            data = ObjectStore(root).read(name)
+        else:
+            data = Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    if digest and hashlib.sha256(data).hexdigest() != digest:
+        raise UsageError(
+            f"{path} has changed since it was fetched: eechips verify lists such files. If it is a file of your own,"
+            " leave out the column sha256"
+        )
+    return data
 
 
 def _series(table: pd.DataFrame) -> xarray.Dataset:

@@ -471,6 +471,22 @@ def test_a_recipe_is_in_the_lockfile_and_is_executed_for_its_user(
     assert call("rebuild", "r.lock", "third", "--executor", "threads", "-q", "--trust").exit_code == 0
 
 
+def test_a_rebuild_takes_no_file_of_another_run_for_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.py").write_text(RECIPE)
+    words = ("--executor", "threads", "-q", "--no-report", "--name", "{n}")
+    assert call("run", "recipe.py", "--out", "run", *words).exit_code == 0
+    assert call("run", "recipe.py", "-p", "count=4", "--out", "other", *words).exit_code == 0
+    assert call("lock", "run", "-o", "r.lock", "-q").exit_code == 0
+    assert call("rebuild", "r.lock", "again", "--executor", "threads", "-q").exit_code == 0
+    shutil.copy2("other/1.csv", "again/1.csv")  # of the same name and size
+    done = call("rebuild", "r.lock", "again", "--executor", "threads", "-q")
+    assert done.exit_code == 0, done.output
+    assert "1.csv is not what this run wrote for unit" in done.stderr
+    assert "3 of 3 files are the same to the byte" in done.stdout
+    assert Path("again/1.csv").read_bytes() == Path("run/1.csv").read_bytes()
+
+
 SOURCES = f"""
 import ee
 from eechips import Chip, Grid
