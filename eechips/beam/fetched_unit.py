@@ -34,6 +34,7 @@ class FetchedUnit(NamedTuple):
         requests: sent for it, including retries.
         seconds: from the start of the unit to its file.
         finished: time, ISO 8601, UTC.
+        plan: identity of what the unit belongs to: SHA-256 of the recipe, with its code and parameters, and the source.
     """
 
     id: str
@@ -50,6 +51,7 @@ class FetchedUnit(NamedTuple):
     requests: int = 0
     seconds: float = 0.0
     finished: str = ""
+    plan: str = ""
 
 
 _FACTS = ("width", "height", "bands", "dtype", "crs", "transform", "valid_fraction", "rows", "sources", "dates")
@@ -57,19 +59,26 @@ _FACTS = ("width", "height", "bands", "dtype", "crs", "transform", "valid_fracti
 registry.register_coder(FetchedUnit, RowCoder)
 
 
-def fetched_unit_of(event: Finished | Lost, unit: Any, place: str) -> FetchedUnit:
+def fetched_unit_of(event: Finished | Lost, unit: Any, place: str, plan: str) -> FetchedUnit:
     """Return the element for an outcome.
 
     Args:
         event: of the unit; if it is finished, it has a record.
         unit: the input value.
         place: folder or address that names of files are below.
+        plan: identity of the plan.
     """
     value = json.dumps(unit, ensure_ascii=False)
     if isinstance(event, Lost):
         failed = State.FAILED_TRANSIENT.value
         return FetchedUnit(
-            event.task.id, value, failed, error_class=WorkerLostError.__name__, error=event.reason, finished=utc_now()
+            id=event.task.id,
+            unit=value,
+            state=failed,
+            error_class=WorkerLostError.__name__,
+            error=event.reason,
+            finished=utc_now(),
+            plan=plan,
         )
     record = event.outcome.record
     assert record is not None
@@ -91,4 +100,5 @@ def fetched_unit_of(event: Finished | Lost, unit: Any, place: str) -> FetchedUni
         requests=record.requests,
         seconds=record.seconds or 0.0,
         finished=record.finished or "",
+        plan=plan,
     )

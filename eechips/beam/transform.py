@@ -26,6 +26,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import name_template
 from eechips.engine.result_stores import ImmediateStore
+from eechips.engine.run_identity import describe, plan_identity
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import RecipeError, UsageError
 from eechips.manifest.unit_record import WorkUnit
@@ -115,6 +116,7 @@ class FetchUnits(PTransform[Any, Any]):
         self._slots, self._place = in_flight, str(out).rstrip("/")
         self._template = _template(self.recipe, config)
         per_second = config.requests_per_second
+        self._plan = plan_identity(describe(self.recipe, config))
         is_remote = is_address(str(out))
         if not is_remote:
             self._place = str(Path(out).absolute())
@@ -140,7 +142,7 @@ class FetchUnits(PTransform[Any, Any]):
     def expand(self, units: PCollection[Any]) -> PCollection[FetchedUnit]:
         """Key the units into partitions, and fetch them."""
         keyed = beam.Map(_partition_of, self.recipe.identity, self._slots).with_output_types(KV[int, str])
-        fetch = _FetchBundle(self._spec, self._rate, self._template, self._place)
+        fetch = _FetchBundle(self._spec, self._rate, self._template, self._place, self._plan)
         found: PCollection[FetchedUnit] = (
             units
             | "Partitions" >> keyed
@@ -171,13 +173,14 @@ class _FetchBundle(beam.DoFn):
         rate: requests per second for each slot; None for no limit.
         template: of names.
         place: folder or address of the results.
+        plan: identity of what the units belong to.
     """
 
-    def __init__(self, spec: WorkerSpec, rate: float | None, template: NameTemplate, place: str) -> None:
+    def __init__(self, spec: WorkerSpec, rate: float | None, template: NameTemplate, place: str, plan: str) -> None:
         # Pickled by value, since Beam would pickle a recipe of the main program by reference.
         self._make_worker = cloudpickle.dumps(functools.partial(BeamWorker, spec, rate))
         self._identity = spec.recipe.identity
-        self._names, self._place, self._shared = template, place, Shared()
+        self._names, self._place, self._plan, self._shared = template, place, plan, Shared()
 
     def setup(self) -> None:
         """Connect the worker of this process."""
@@ -226,7 +229,7 @@ class _FetchBundle(beam.DoFn):
                     " of this pipeline may be wrong. Give Chip the image itself, or pass what it decides by in"
                     " 'fixed', and fetch them again"
                 )
-            found = fetched_unit_of(event, self._values[event.task.id], self._place)
+            found = fetched_unit_of(event, self._values[event.task.id], self._place, self._plan)
             _count(found)
             for timestamp, window in self._places[found.id]:
                 yield WindowedValue(found, timestamp, (window,))

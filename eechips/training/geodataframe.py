@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -174,9 +175,12 @@ def _table(run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
 
     made = [path.relative_to(run.path).as_posix() for path in run.assembled]
     store: Store = LocalStore(run.path)
+    digests: dict[str, str] = {}
     if not made:
-        made, store = [file for file in run.units["file"] if not _is_missing(file)], run.store
-    parts = [_read(store, name) for name in made if _suffix(name) in _TABLES]
+        units = run.units
+        made, store = [file for file in units["file"] if not _is_missing(file)], run.store
+        digests = dict(zip(units["file"], units["sha256"], strict=True))
+    parts = [_read(store, name, digests.get(name)) for name in made if _suffix(name) in _TABLES]
     if not parts:
         raise UsageError(f"{run.path} has no tables among its results")
     table = pd.concat(parts, ignore_index=True)
@@ -201,11 +205,13 @@ def _with_points(table: pd.DataFrame, run: Run) -> pd.DataFrame | geopandas.GeoD
     return geopandas.GeoDataFrame(table, geometry=geopandas.points_from_xy(table[lon], table[lat], crs=_WGS84))
 
 
-def _read(store: Store, name: str) -> pd.DataFrame:
+def _read(store: Store, name: str, digest: str | None) -> pd.DataFrame:
     try:
         data = store.read(name)
     except FileNotFoundError as error:
         raise UsageError(f"{name} is missing: eechips verify lists missing and damaged files") from error
+    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+        raise UsageError(f"{name} has changed since it was fetched: eechips verify lists such files")
     return read_frame(data, _suffix(name), name=name)
 
 

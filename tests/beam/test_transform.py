@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from eechips.engine.config import RunConfig
+from eechips.engine.run_identity import describe, plan_identity
 from eechips.engine.work_items import plan_items
 from eechips.errors import ConfigurationError, UsageError
 from eechips.recipe import load_recipe
@@ -116,7 +117,8 @@ def test_a_collection_of_units_becomes_one_of_outcomes(service: Service, recipe:
     assert run.is_complete
     plan = load_recipe(recipe)
     config = RunConfig(out=tmp_path / "plan", endpoint=service.url)
-    planned = {item.unit.id: item.unit.name for item in plan_items(plan, config, ())}
+    planned = {item.unit.id: item.unit.name for item in plan_items(plan, config, (), {})}
+    assert {found.plan for found in told} == {plan_identity(describe(plan, config))}
     for found in told:
         if found.unit in ("1", "2", "3"):
             assert str(found.path).endswith(f"{planned[found.id]}.png")
@@ -178,7 +180,7 @@ def test_a_stream_is_answered_in_windows(service: Service, recipe: Path) -> None
     from eechips.beam.stream import FetchMessages
 
     service.plan(4, "400")
-    item = next(iter(plan_items(load_recipe(recipe), RunConfig(out=recipe.parent, endpoint=service.url), ("run",))))
+    item = next(iter(plan_items(load_recipe(recipe), RunConfig(out=recipe.parent, endpoint=service.url), ("run",), {})))
     stale = json.loads(item.to_json()) | {"identity": "0" * 64}
     stream = (
         Stream(coder=beam.coders.BytesCoder())

@@ -127,7 +127,7 @@ def by_object_store(folder: Path, service: Service) -> Run:
 def by_queue(folder: Path, service: Service) -> Run:
     """Workers that know nothing of each other have a part of the plan each, and one line is delivered twice."""
     made, settings = recipe(folder), config(folder, service, executor="threads", command="eechips run …")
-    items = list(plan_items(made, settings, ("run",)))
+    items = list(plan_items(made, settings, ("run",), {}))
     outcomes: list[Any] = []
     for part in (items[:4], items[4:10], items[9:]):
         told = fetch_items(made, dataclasses.replace(settings, out=folder / "none"), part, str(settings.out))

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,9 @@ from eechips.cli import main
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from eechips.manifest.unit_record import Record, State
-from eechips.storage import LocalStore
+from eechips.storage import LocalStore, ObjectStore
 from tests.support.engine_service import Service
+from tests.support.object_server import missing_packages, serving_objects
 
 RECIPE = """
 import json
@@ -357,3 +359,33 @@ def test_files_that_have_not_changed_are_not_read_again(place: Place, monkeypatc
     monkeypatch.setattr(LocalStore, "sha256", lambda self, name: read.append(name))
     assert place.run().exit_code == 0
     assert read == []
+
+
+@pytest.mark.slow
+def test_changed_objects_are_fetched_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    if reason := missing_packages("s3"):
+        pytest.skip(reason)
+    with serving_objects("bucket", "s3") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        words = [*place.words(), "--out", "s3://bucket/run", "--ledger", place.out, "--no-report"]
+        assert place.told(*words).exit_code == 0
+        store = ObjectStore("s3://bucket/run")
+        wanted = store.read("chips/1.csv")
+        with sqlite3.connect(place.out / "manifest.sqlite") as ledger:  # an hour ago: stores count whole seconds
+            ledger.execute("UPDATE units SET finished = strftime('%Y-%m-%dT%H:%M:%fZ', finished, '-1 hour')")
+            ledger.execute("UPDATE meta SET value = value - 3600 WHERE key = 'compared'")
+        store.stage("chips/1.csv", wanted.replace(b"2020", b"2021"), "x")
+        done = place.told(*words)
+        assert done.exit_code == 0, done.output
+        assert f"chips/1.csv {NOT_WRITTEN}" in done.stderr
+        assert done.stderr.count(NOT_WRITTEN) == 1
+        assert store.read("chips/1.csv") == wanted
+        place.told("work", "--units", "-", "--out", "s3://bucket/queue", given="\n".join(place.plan("year=2021")))
+        lines = place.plan()
+        queue = ("--out", "s3://bucket/queue", "--ledger", place.folder / "joined")
+        done = place.told("join", "--units", "-", *queue, given="\n".join(lines))
+        assert done.exit_code == 1
+        assert 'of another plan (year: "2021" there, null here), not to unit' in done.stderr
+        place.told("work", "--units", "-", "--out", "s3://bucket/queue", given="\n".join(lines))
+        assert place.told("join", "--units", "-", *queue, "--no-report", given="\n".join(lines)).exit_code == 0
