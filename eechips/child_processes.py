@@ -6,8 +6,9 @@ import contextlib
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
-from multiprocessing import connection, parent_process
+from multiprocessing import connection, parent_process, resource_tracker, synchronize, util
 from types import ModuleType
 
 
@@ -22,6 +23,18 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="eechips-watch-parent").start()
+
+
+def register_semaphores() -> None:
+    """Tell multiprocessing's resource tracker of all semaphores of this process, again if it knows them.
+
+    A tracker that was killed is started again without this knowledge, and would print a traceback for each semaphore
+    that is released.
+    """
+    warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly", UserWarning)
+    for finalizer in tuple(util._finalizer_registry.values()):  # type: ignore[attr-defined]
+        if finalizer._callback is synchronize.SemLock._cleanup:
+            resource_tracker.register(finalizer._args[0], "semaphore")
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -133,16 +134,24 @@ class HttpResponse:
             raise ValidationError("a web page came back: a proxy or a login page is in between", status=self.status)
 
     def refuse_fragment(self) -> None:
-        """Refuse truncated JSON, which no length reveals if the response has no Content-Length.
+        """Refuse JSON that is truncated, as a response without Content-Length may be, or whose numbers overflow.
 
         Raises:
-            ValidationError: if the body is announced as JSON and is not.
+            ValidationError: if the body is announced as JSON and is not, or a number in it is no finite double.
         """
         if self.headers.get("content-type", "").startswith("application/json"):
             try:
-                json.loads(self.body)
+                json.loads(self.body, parse_float=_finite)
+            except OverflowError as error:
+                raise ValidationError(str(error), status=self.status) from None
             except (ValueError, RecursionError):
                 raise ValidationError("truncated or damaged JSON", status=self.status) from None
+
+
+def _finite(text: str) -> float:
+    if math.isinf(found := float(text)):
+        raise OverflowError(f"the number {text[:40]} came back, which is beyond the range of doubles")
+    return found
 
 
 def too_large_error(status: int) -> TooLargeError:

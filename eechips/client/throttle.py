@@ -31,7 +31,7 @@ from typing import Any
 from eechips.client.anonymous_memory import allocate_anonymous_memory
 from eechips.client.congestion import START, USUAL, Cell, CongestionController
 from eechips.client.permits import Permit, QuotaLimits, QuotaShare, QuotaUse, Stopped, UsageDelta
-from eechips.errors import ConfigurationError
+from eechips.errors import ConfigurationError, StorageError
 
 # Cells of the shared page: doubles, all times on the monotonic clock, which processes of one machine share.
 # The controller's come first, then those of the run, then some for every client.
@@ -105,6 +105,23 @@ def _shared_file(size: int) -> int:
     return descriptor
 
 
+def _semaphore(context: BaseContext | None) -> Any:
+    """Return a semaphore of this process, or of all processes of a context.
+
+    Raises:
+        StorageError: if the system has no place for one; Linux keeps them in /dev/shm.
+    """
+    if context is None:
+        return threading.Semaphore(0)
+    try:
+        return context.Semaphore(0)
+    except OSError as error:
+        raise StorageError(
+            f"worker processes share memory in /dev/shm, which cannot be used ({error.strerror or error}): make it"
+            " writable, or run with executor='threads'"
+        ) from error
+
+
 class Throttle:
     """Issue permits and tokens for the requests of a run.
 
@@ -134,8 +151,8 @@ class Throttle:
     ) -> None:
         self._clients = clients
         self._clock, self._lease_clock = clock, lease_clock
-        self._wake = threading.Semaphore(0) if context is None else context.Semaphore(0)
-        self._wake_next = threading.Semaphore(0) if context is None else context.Semaphore(0)
+        self._wake = _semaphore(context)
+        self._wake_next = _semaphore(context)
         self._is_shared = context is not None
         self._attach(_shared_file(8 * (_END + clients * _SEAT_SIZE)))
         self._check_locks()

@@ -14,6 +14,10 @@ _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 """Begins a rollback journal, and ends one that names a super-journal: https://www.sqlite.org/fileformat.html#rollbackjournal."""
 
 
+_ERRORS = (sqlite3.Error, UnicodeError)
+"""What sqlite3 raises; UnicodeError if the message of an error quotes damaged bytes."""
+
+
 def connect(path: Path, *, readonly: bool) -> Connection:
     """Open the file of a ledger, possibly of another user.
 
@@ -34,7 +38,7 @@ def connect(path: Path, *, readonly: bool) -> Connection:
     address = f"{path.absolute().as_uri()}?mode={mode}"
     try:
         found: Connection = sqlite3.connect(address, uri=True, isolation_level=None, factory=Connection)
-    except sqlite3.Error as error:
+    except _ERRORS as error:
         raise _explained(error, path) from error
     found.path = path
     try:
@@ -78,7 +82,7 @@ class Cursor(sqlite3.Cursor):
 
     connection: Connection
 
-    def _failed(self, error: sqlite3.Error) -> StorageError:
+    def _failed(self, error: Exception) -> StorageError:
         self.close()  # a traceback keeps the cursor, and its statement would keep the file open
         return _explained(error, self.connection.path)
 
@@ -86,7 +90,7 @@ class Cursor(sqlite3.Cursor):
         """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
         try:
             super().execute(*arguments)
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._failed(error) from error
         return self
 
@@ -94,7 +98,7 @@ class Cursor(sqlite3.Cursor):
         """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
         try:
             super().executemany(statement, rows)
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._failed(error) from error
         return self
 
@@ -102,28 +106,28 @@ class Cursor(sqlite3.Cursor):
         """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
         try:
             return super().__next__()
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._failed(error) from error
 
     def fetchone(self) -> Any:
         """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
         try:
             return super().fetchone()
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._failed(error) from error
 
     def fetchmany(self, size: int | None = 1) -> list[Any]:
         """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
         try:
             return super().fetchmany(size)
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._failed(error) from error
 
     def fetchall(self) -> list[Any]:
         """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
         try:
             return super().fetchall()
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._failed(error) from error
 
 
@@ -145,12 +149,12 @@ class Connection(sqlite3.Connection):
         return self.cursor(Cursor).executemany(statement, rows)
 
 
-def _explained(error: sqlite3.Error, path: Path) -> StorageError:
+def _explained(error: Exception, path: Path) -> StorageError:
     if isinstance(error, sqlite3.OperationalError):
         if "full" in str(error):
             return StorageError(f"the disk is full: could not write {path}")
         return StorageError(f"cannot use {path}: {error}")
-    return damaged(path, str(error))
+    return damaged(path, "its bytes are no text" if isinstance(error, UnicodeError) else str(error))
 
 
 def damaged(path: Path, reason: str) -> StorageError:

@@ -19,6 +19,7 @@ _MAX_COMPONENT = 120  # bytes; file systems allow 255, and prefixes, suffixes an
 
 _WHOLE_INDEX = re.compile(r"0?[0-9]{0,2}[dx]?")  # format specifications that keep numbers apart
 
+_WIDE = re.compile(r"[0-9]{4}")  # a width or precision for which Python would make a text of gigabytes
 _DELIMITERS = tuple("_-=@(),")
 
 _GIVEN = ("id", "index", "kind")  # fields of a name that every unit has
@@ -85,6 +86,9 @@ class NameTemplate:
         fields = [f for part in self._parts for _, f, _, _ in part if f is not None]
         if any(not re.fullmatch(r"[\w .:-]+", f) for f in fields):
             raise UsageError(f"the name template '{text}' is malformed: fields are plain names, as in {{id}}")
+        wide = [spec for part in self._parts for _, _, spec, _ in part if _WIDE.search(spec or "")]
+        if wide:
+            raise UsageError(f"the name template '{text}' is malformed: '{wide[0]}' makes more than 999 characters")
         if text.startswith("/") or any(part.strip() in ("", ".", "..") for part in text.strip("/").split("/")):
             raise UsageError(f"the name template '{text}' must be a path below the output folder")
         self._fields = frozenset(fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import signal
@@ -10,11 +11,14 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext
+from multiprocessing.synchronize import Semaphore
 
 import pytest
 
 from eechips.client.permits import Permit, QuotaLimits, Stopped
 from eechips.client.throttle import QuotaClient, Throttle
+from eechips.errors import StorageError
 
 METHODS = [m for m in ("forkserver", "spawn") if m in multiprocessing.get_all_start_methods()]
 
@@ -320,3 +324,15 @@ def _next(throttle: Throttle, quota: int, pipe: Connection) -> None:
     pipe.send("waits")
     with throttle.client(quota).permit(is_next=True):
         pass
+
+
+class _WithoutSharedMemory(SpawnContext):
+    """Processes on a system whose /dev/shm is mounted read-only."""
+
+    def Semaphore(self, value: int = 1) -> Semaphore:  # noqa: N802 - multiprocessing's name
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_a_read_only_shared_memory_is_named_with_the_way_around() -> None:
+    with pytest.raises(StorageError, match=r"/dev/shm.*Read-only file system.*executor='threads'"):
+        Throttle(_WithoutSharedMemory(), QuotaLimits(in_flight=1, start=1), clients=1)

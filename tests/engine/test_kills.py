@@ -98,6 +98,17 @@ def test_a_run_survives_killed_processes(service: Service, tmp_path: Path, victi
 
 
 @pytest.mark.slow
+def test_a_run_on_dask_survives_its_resource_tracker(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.15
+    process = start(tmp_path, "--endpoint", service.url, "--in-flight", "8", "--executor", "dask", "--processes", "2")
+    wait_until(lambda: done(tmp_path) >= 4, process)
+    kill(kinds(process.pid)["resource tracker"])
+    status, output = ended(process)
+    assert status == 0, output
+    assert_whole(tmp_path)
+
+
+@pytest.mark.slow
 def test_workers_that_die_together_while_they_start_are_started_again(service: Service, tmp_path: Path) -> None:
     service.latency = 0.1
     process = start(tmp_path, "--endpoint", service.url, "--in-flight", "32", "--processes", "4")

@@ -276,3 +276,14 @@ def test_a_million_units_are_recorded(tmp_path: Path) -> None:
         assert next(ledger.open_units()).position == 0
     resumed = time.monotonic() - began
     assert (stored < 60, resumed < 5) == (True, True), (stored, resumed)
+
+
+def test_damaged_bytes_in_the_message_of_an_error_are_damage(tmp_path: Path) -> None:
+    with Ledger(tmp_path / LEDGER_NAME):
+        pass
+    content = (tmp_path / LEDGER_NAME).read_bytes()
+    assert b"CREATE TABLE units" in content
+    (tmp_path / LEDGER_NAME).write_bytes(content.replace(b"CREATE TABLE units", b"CREATE\xd4TABLE units"))
+    with pytest.raises(StorageError, match="damaged or no ledger") as told, Ledger(tmp_path / LEDGER_NAME) as ledger:
+        list(ledger.failures())
+    assert "--reopen" in str(told.value)

@@ -73,7 +73,10 @@ def test_names_cannot_leave_the_folder(name: str, tmp_path: Path) -> None:
         LocalStore(tmp_path).path(name)
 
 
-@pytest.mark.parametrize("text", ["{id", "/abs/{id}", "a//b", "../{id}", "{a[0]}", "{}", "a/./b", "{a!r}x{"])
+@pytest.mark.parametrize(
+    "text",
+    ["{id", "/abs/{id}", "a//b", "../{id}", "{a[0]}", "{}", "a/./b", "{a!r}x{", "{a!r:>99999999999}", "{id:1000}"],
+)
 def test_malformed_templates_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="name template"):
         NameTemplate(text)

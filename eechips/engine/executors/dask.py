@@ -30,6 +30,7 @@ import dask.config
 import distributed
 
 from eechips import library_log
+from eechips.child_processes import register_semaphores
 from eechips.client.discovery import Discovery
 from eechips.client.permits import QuotaShare, UsageDelta
 from eechips.client.throttle import Throttle
@@ -518,6 +519,7 @@ def _connect(scheduler: str | None, size: int, log: Path) -> Iterator[distribute
                 silence_logs=logging.ERROR,
             )
             stack.enter_context(cluster)
+            stack.callback(register_semaphores)  # before the cluster releases those of its workers
             yield stack.enter_context(distributed.Client(cluster, timeout=_CONNECT, set_as_default=False))
         else:
             yield stack.enter_context(distributed.Client(scheduler, timeout=_CONNECT, set_as_default=False))
