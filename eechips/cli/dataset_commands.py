@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import shutil
 import sys
 import textwrap
@@ -37,7 +38,34 @@ _LEAST_TEXT = 24  # columns for the last column of a table; below that it gets l
 _GAP = "  "
 
 
-@click.group("datasets", invoke_without_command=True, context_settings=HELP, subcommand_metavar="[COMMAND] [OPTIONS]")
+class _DatasetGroup(click.Group):
+    """Commands of datasets; the name of a dataset is none of them."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; say how to search for other words.
+
+        Raises:
+            UsageError: if there is none of this name.
+        """
+        name = args[0]
+        if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
+            raise click.UsageError(
+                f"there is no command {name!r}. To search: {ctx.command_path} --search {shlex.quote(name)};"
+                f" to show one: {ctx.command_path} show {shlex.quote(name)}",
+                ctx,
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    "datasets",
+    cls=_DatasetGroup,
+    invoke_without_command=True,
+    context_settings=HELP,
+    subcommand_metavar="[COMMAND] [OPTIONS]",
+)
 @click.option("--search", metavar="WORDS", help="Those with all words in their names, title, provider or bands.")
 @click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 @click.option("--local", "is_local", is_flag=True, help="Those that the demo planet of --local has, by any name.")

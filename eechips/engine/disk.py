@@ -48,8 +48,8 @@ def check_disk(recipe: Recipe, ledger: Ledger, store: Store) -> None:
     """
     if isinstance(store, LocalStore) and isinstance(recipe, SupportsSize):
         advice = (
-            "choose another output folder, fewer results, or a coarser scale. To measure the real size of some results"
-            " first: estimate=20"
+            "choose another output folder, fewer results, or a coarser scale. To measure the real size of 20 results"
+            " first, give `estimate` 20"
         )
         refuse_small_disk(store.root, left_bytes(recipe, ledger), advice)
 

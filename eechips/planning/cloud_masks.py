@@ -115,7 +115,8 @@ def parse_mask(text: str | None, dataset: str) -> CloudMask | None:
     source = _named(name, there)
     if source is None:
         raise UsageError(
-            f"mask={text!r}: {dataset} has no such mask; it has {_listed(there)}, and auto is {there[0].name}"
+            f"mask={text!r}: {dataset} has no such mask; it has {_listed(there)}, and auto is"
+            f" {there[0].name}{_masking(name, there)}"
         )
     if source.score is not None:
         return CloudMask(source, (), _threshold(text, detail) if colon else source.score.threshold)
@@ -146,6 +147,15 @@ def _named(name: str, there: Sequence[MaskSource]) -> MaskSource | None:
     """Return the mask of a name; the first one for ``auto``; None if there is none."""
     usual = there[:1] if name == "auto" else [source for source in there if source.name == name]
     return next(iter(usual), None)
+
+
+def _masking(name: str, there: Sequence[MaskSource]) -> str:
+    """Return how to mask a kind of pixels that was given as the name of a mask; empty if no mask knows it."""
+    for source in there:
+        if any(kind.name == name for kind in source.kinds):
+            kinds = ",".join(dict.fromkeys((*source.usual, name)))
+            return f". To mask {name}: mask='{source.name}:{kinds}'"
+    return ""
 
 
 def _threshold(text: str, detail: str) -> float:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
+import re
 import stat
 from pathlib import Path
 
 from eechips.errors import StorageError, UsageError
+
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+"""Beginning of a path of Windows: a drive, or a server."""
 
 
 def is_inside(path: str | Path, root: Path) -> bool:
@@ -60,6 +65,11 @@ def local_path(path: str | Path) -> Path:
             f"{text!r} is no path that all libraries can open: it, or this locale, is not UTF-8. Rename it, or set"
             " PYTHONUTF8=1"
         ) from None
+    if os.name != "nt" and _WINDOWS.match(text):
+        raise UsageError(
+            f"{text} is a path of Windows, and this is {platform.system()}: write it with slashes, without a drive, as"
+            " in /home/me/out; WSL has drive C: at /mnt/c"
+        )
     found = Path(text)
     first = found.parts[0] if found.parts else ""
     return found.absolute() if first.startswith("~") or ":" in first else found

@@ -164,3 +164,10 @@ def test_a_file_is_shown_and_its_mistakes_are_named(tmp_path: Path) -> None:
     wrong = eechips("show", str(tmp_path / "wrong.toml"))
     assert wrong.returncode == 2
     assert wrong.stderr == f"Error: {tmp_path}/wrong.toml: 'pixel_size' must be a number, not '30 m'\n"
+
+
+def test_the_name_of_a_dataset_is_no_command() -> None:
+    result = CliRunner().invoke(main, ["datasets", "SNOW"])
+    assert result.exit_code == 2
+    assert "To search: main datasets --search SNOW; to show one: main datasets show SNOW" in result.output
+    assert CliRunner().invoke(main, ["datasets", "show", "S2"]).exit_code == 0

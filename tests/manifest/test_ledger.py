@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import multiprocessing
 import sqlite3
@@ -281,9 +282,10 @@ def test_a_million_units_are_recorded(tmp_path: Path) -> None:
 def test_damaged_bytes_in_the_message_of_an_error_are_damage(tmp_path: Path) -> None:
     with Ledger(tmp_path / LEDGER_NAME):
         pass
-    content = (tmp_path / LEDGER_NAME).read_bytes()
-    assert b"CREATE TABLE units" in content
-    (tmp_path / LEDGER_NAME).write_bytes(content.replace(b"CREATE TABLE units", b"CREATE\xd4TABLE units"))
+    with contextlib.closing(sqlite3.connect(tmp_path / LEDGER_NAME)) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_master SET sql = CAST(x'435245415445d4' AS TEXT) WHERE name = 'units'")
+        db.commit()
     with pytest.raises(StorageError, match="damaged or no ledger") as told, Ledger(tmp_path / LEDGER_NAME) as ledger:
         list(ledger.failures())
     assert "--reopen" in str(told.value)

@@ -97,6 +97,11 @@ def test_equivalent_masks_have_the_same_text(dataset: str, text: str, whole: str
             r"no mask is known for USDA/NAIP/DOQQ; there are masks for Sentinel-2 \(scl,.*\(fmask\)",
         ),
         (S2, "qa_pixel", r"has no such mask; it has scl, cs_cdf, cs, qa60, and auto is scl"),
+        (
+            S2,
+            "snow",
+            r"has no such mask; it has .*, and auto is scl. To mask snow: mask='scl:[a-z,]*cloud,[a-z,]*snow'$",
+        ),
         (S2, "scl:clouds", r"scl knows defective, dark, .*, not 'clouds'"),
         (S2, "scl:", r"not ''"),
         (S2, "cs:2", r"a number from 0 to 1, as in cs:0\.6"),

@@ -269,3 +269,11 @@ def test_a_file_is_kept_if_nothing_was_written_before_an_error(tmp_path: Path) -
         stop(file.write("now\n"))
     assert path.read_text() == "now\n"
     assert [each.name for each in tmp_path.iterdir()] == ["lines.jsonl"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="they are paths there")
+@pytest.mark.parametrize("text", ["C:\\Users\\me\\out", "d:/out", "\\\\server\\share"])
+def test_paths_of_windows_make_no_folder(text: str) -> None:
+    with pytest.raises(UsageError, match=r"is a path of Windows, and this is .*/home/me/out"):
+        local_path(text)
+    assert local_path("a:b/c").name == "c"

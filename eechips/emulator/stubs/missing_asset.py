@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from eechips.emulator.stubs.stub_store import StubStore
 
 _NEAREST = 3
+_ADDRESS = "at an address for --endpoint, in place of --local"
 _OWN = "`eechips assets ingest` prepares files of your own"
 
 
@@ -32,10 +33,10 @@ def missing_asset_hint(asset_id: str, stubs: StubStore, *, is_served: bool) -> s
     has = ", ".join(each for each in near if each in painted)
     missing = f"The demo planet has no {asset_id}" + (f"; it has {has}" if has else "")
     if asset_id in described:
-        return f"{missing}; `eechips serve --demo-datasets all` serves a synthetic stub of it, and {_OWN}."
+        return f"{missing}; `eechips serve --demo-datasets all` serves a synthetic stub of it, {_ADDRESS}; {_OWN}."
     others = ", ".join(each for each in near if each not in painted)
     such = f" such as {others}" if others else ""
-    return f"{missing}; `eechips serve --demo-datasets all` adds stubs of more datasets{such}, and {_OWN}."
+    return f"{missing}; `eechips serve --demo-datasets all` adds stubs of more datasets{such}, {_ADDRESS}; {_OWN}."
 
 
 def _nearest(id: str, known: Iterable[str]) -> list[str]:
