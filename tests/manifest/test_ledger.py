@@ -15,6 +15,7 @@ import pytest
 
 from eechips.errors import RunLockedError, RunMismatchError, StorageError, UsageError
 from eechips.manifest import Record, State, open_run
+from eechips.manifest.database import connect
 from eechips.manifest.export import export_failures, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import lock_run
@@ -280,12 +281,12 @@ def test_a_million_units_are_recorded(tmp_path: Path) -> None:
 
 
 def test_damaged_bytes_in_the_message_of_an_error_are_damage(tmp_path: Path) -> None:
-    with Ledger(tmp_path / LEDGER_NAME):
-        pass
-    with contextlib.closing(sqlite3.connect(tmp_path / LEDGER_NAME)) as db:
+    path = tmp_path / LEDGER_NAME
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE units (position)")
         db.execute("PRAGMA writable_schema = ON")
-        db.execute("UPDATE sqlite_master SET sql = CAST(x'435245415445d4' AS TEXT) WHERE name = 'units'")
+        db.execute("UPDATE sqlite_master SET sql = CAST(x'4352454154452054ed4c45' AS TEXT)")
         db.commit()
-    with pytest.raises(StorageError, match="damaged or no ledger") as told, Ledger(tmp_path / LEDGER_NAME) as ledger:
-        list(ledger.failures())
-    assert "--reopen" in str(told.value)
+    with contextlib.closing(connect(path, readonly=True)) as db, pytest.raises(StorageError) as told:
+        db.execute("SELECT * FROM units")
+    assert "is damaged or no ledger: its bytes are no text. What helps: eechips verify" in str(told.value)
