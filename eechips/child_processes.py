@@ -33,7 +33,7 @@ def register_semaphores() -> None:
     """
     warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly", UserWarning)
     for finalizer in tuple(util._finalizer_registry.values()):  # type: ignore[attr-defined]
-        if finalizer._callback is synchronize.SemLock._cleanup:
+        if finalizer._callback is synchronize.SemLock._cleanup:  # type: ignore[attr-defined]
             resource_tracker.register(finalizer._args[0], "semaphore")
 
 
