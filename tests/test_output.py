@@ -21,6 +21,8 @@ OUTPUT = {
     "engine/executors/dask.py": "logging.FileHandler with a LineFormatter",
     "engine/worker_process.py": "a traceback of eechips' own thread",
     "scripts/execution.py": "the log of a script, as it sets it up",
+    "geo/vector_reader.py": "the answer of a child process, as JSON",
+    "emulator/assets/vector_reader.py": "the answer of a child process, as JSON",
     "emulator/evaluation.py": "a traceback in the log of the server",
     "emulator/exports/task_queue.py": "a traceback in the log of the server",
     "emulator/server.py": "the address of the server, as JSON",
