@@ -263,6 +263,7 @@ _CONFIRMED = {
     "call": "Options",
     "directory": "typed in",
     "endpoint": "Endpoint",
+    "project": "Project",
     "results": "Results",
 }
 

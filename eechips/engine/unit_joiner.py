@@ -11,6 +11,7 @@ from eechips.client.shared_requests import MOST_WASTE
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.request_costs import MOST_UNITS, RequestCosts
 from eechips.engine.run_feature import RunFeature
+from eechips.errors import EechipsError
 from eechips.geo.grid import Grid
 from eechips.geo.grid_groups import GroupLimits, group_grids, halve_grids
 from eechips.manifest.unit_record import WorkUnit
@@ -161,7 +162,12 @@ class UnitJoiner:
 
     def _place(self, unit: WorkUnit) -> _Placed:
         """Return a unit with its pixels, if it may share requests."""
-        place = self._request_window(unit_value(json.loads(unit.unit))) if not unit.attempts else None
+        try:
+            place = self._request_window(unit_value(json.loads(unit.unit))) if not unit.attempts else None
+        except EechipsError:
+            raise
+        except Exception:  # noqa: BLE001 - a unit of a queue may have any values: it fails by itself, in its worker
+            place = None
         return _Placed(unit) if place is None else _Placed(unit, *place)
 
     def _join(self, placed: Iterable[_Placed], most: int) -> list[_Task]:

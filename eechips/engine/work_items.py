@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,12 +34,14 @@ from eechips.manifest.run_signature import is_signed, sign
 from eechips.manifest.unit_record import LISTS, RECORD_COLUMNS, WorkUnit
 from eechips.received_files import parse_json
 from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
+from eechips.recipe.units import UNIT_KINDS
 from eechips.storage import is_address, local_path
 from eechips.temporary_files import temporary_folder
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+_ID = re.compile(r"[0-9a-f]+")
 _LONGEST_END = 300.0  # seconds; schedulers kill a cancelled task after 30 to 90
 _LOOK_AGAIN = 1.0  # seconds
 _REQUIRED = ("job", "identity", "position", "id", "unit", "name")
@@ -102,6 +105,8 @@ class WorkItem:
             job, identity, position, identifier, unit, name = (content[key] for key in _REQUIRED)
             if not job:
                 raise ValueError("job is empty")
+            if unit["kind"] not in UNIT_KINDS or not _ID.fullmatch(identifier):
+                raise ValueError("its unit has no kind and id")
             planned = WorkUnit(int(position), str(identifier), canonical_json(unit), str(name))
             files = tuple(sorted((str(path), str(digest)) for path, digest in content.get("files", {}).items()))
             signature = content.get("signature")

@@ -175,7 +175,9 @@ def test_a_queued_recipe_runs_for_its_planner_or_with_trust(folder: Path, monkey
     ],
 )
 def test_work_items_with_an_endpoint_or_credentials_are_refused(folder: Path, words: list[str]) -> None:
-    line = json.dumps({"job": words, "identity": "i", "position": 0, "id": "a" * 64, "unit": {}, "name": "n"})
+    line = json.dumps(
+        {"job": words, "identity": "i", "position": 0, "id": "a" * 64, "unit": {"kind": "call"}, "name": "n"}
+    )
     refused = call("work", "--units", "-", "--out", "res", given=line)
     assert refused.exit_code == 2
     assert "Give --trust" in refused.output or "it fetches nothing" in refused.output, refused.output

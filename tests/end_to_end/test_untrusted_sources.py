@@ -205,7 +205,13 @@ def test_the_world_notices_what_a_program_does(world: World) -> None:
 
 def line(*job: str, **changes: Any) -> str:
     """A line of a queue that nobody has signed."""
-    unit = {"position": 0, "id": "a" * 64, "unit": {"lon": 0.5, "lat": 0.5}, "name": "chips/a", "identity": "0" * 64}
+    unit = {
+        "position": 0,
+        "id": "a" * 64,
+        "unit": {"kind": "point", "coordinates": [0.5, 0.5]},
+        "name": "chips/a",
+        "identity": "0" * 64,
+    }
     return json.dumps({**unit, "job": list(job), **changes})
 
 
@@ -268,6 +274,19 @@ def test_a_line_sends_no_credentials_and_reaches_no_server(world: World) -> None
     deliver(world, MORE, *NAIP, "--roi", f"{world.listener.url}/region.geojson")
 
 
+ODD_UNITS: tuple[dict[str, Any], ...] = (
+    {"kind": "point"},
+    {"kind": "call"},
+    {"kind": "point", "grid": "../../outside/secret.csv", "coordinates": [[]], "latest": None},
+    {"kind": "tile", "grid": {"crs": "/etc/passwd", "transform": [0] * 6, "width": 1e308, "height": -1}},
+)
+
+
+def odd_line(planned: str, number: int, unit: dict[str, Any]) -> str:
+    odd = {"id": f"{number:064x}", "name": f"odd/{number}", "position": 100 + number, "unit": unit}
+    return json.dumps({**json.loads(planned), **odd})
+
+
 @cell(LINE, QUOTA, WRONG, can=True)
 @pytest.mark.slow
 def test_a_line_decides_which_data_a_worker_fetches(world: World, demo_server: Server) -> None:
@@ -280,6 +299,9 @@ def test_a_line_decides_which_data_a_worker_fetches(world: World, demo_server: S
     deliver(world, MORE, *NAIP, "--local")
     deliver(world, MORE, *NAIP, "--in-flight", "1000", "--rate", "none", "--processes", "1000")
     own = ["--endpoint", demo_server.url, "--project", "local", "--executor", "threads", "-q"]
+    hostile = [odd_line(lines[0], number, unit) for number, unit in enumerate(ODD_UNITS)]
+    status, said = world.eechips("work", "--units", "-", "--out", "odd", *own, given="\n".join([*hostile, lines[0]]))
+    assert (status, said.count('"state": "done"')) == (1, 1), said  # a line that is wrong fails by itself
     for command in ("work", "join"):
         status, said = world.eechips(command, "--units", "-", "--out", "out", *own, given="\n".join(lines))
         assert status == 0, said

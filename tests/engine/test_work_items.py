@@ -276,9 +276,14 @@ def test_failures_are_reported_and_other_units_are_fetched(tmp_path: Path, servi
 def test_another_version_of_the_recipe_is_refused(tmp_path: Path, service: Service) -> None:
     lines = plan(tmp_path, service)
     (tmp_path / "squares.py").write_text(RECIPE + "\nCHANGED = True\n")
-    ended = eechips(tmp_path, "work", "--units", "-", "--out", "res", given="\n".join(lines))
-    assert ended.returncode == 2
-    assert "planned by another version of squares: plan again" in ended.stderr
+    words = ("work", "--units", "-", "--out", "res")
+    for trust, reason in (
+        ((), "squares.py is not the file with which"),
+        (("--trust",), "planned by another version of"),
+    ):
+        ended = eechips(tmp_path, *words, *trust, given="\n".join(lines))
+        assert ended.returncode == 2
+        assert reason in ended.stderr
     assert not (tmp_path / "res").exists()
 
 
