@@ -21,6 +21,7 @@ from eechips.cli.terminal import ask, echo, echo_quoted
 from eechips.cli.untrusted_commands import refused_words
 from eechips.engine.run_json import encode_info
 from eechips.errors import UsageError
+from eechips.manifest.code_changes import code_changes
 from eechips.manifest.exclusions import has_excluded_units
 from eechips.manifest.failures import reopen_failures
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -120,14 +121,17 @@ def is_own_run(run: Run) -> bool:
 
 
 def is_same_recipe(again: click.Context, words: Sequence[str], info: Mapping[str, Any]) -> bool:
-    """Say whether the recipe of a command is still the one that its run.json names; it is not executed.
+    """Say whether the recipe of a command is still the one that its run.json names last; it is not executed.
 
     Args:
         again: context of the command.
         words: words of the command, with ``eechips``.
         info: run.json.
     """
-    return words[1] == _REBUILD or recipe_of(again, words[1:])[0].identity == info.get("identity")
+    if words[1] == _REBUILD:
+        return True
+    named = [str(info.get("identity")), *(change.after for change in code_changes(info))]
+    return recipe_of(again, words[1:])[0].identity == named[-1]
 
 
 def _resume(again: click.Context, words: Sequence[str], reopening: contextlib.AbstractContextManager[int]) -> None:

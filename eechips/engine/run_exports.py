@@ -66,7 +66,7 @@ class RunExports:
         """Add changes of the recipe's code that run.json lacks, as they were accepted when no unit was left."""
         info = json.loads((self._config.out / INFO_NAME).read_text())
         if info.get(CODE_CHANGES) != self._ledger.meta().get(CODE_CHANGES):
-            self._write_info(info)
+            self._complete_info({})
 
     def export(self, *, finished: bool) -> None:
         """Write the failures, and the manifest of a finished run.
@@ -155,16 +155,18 @@ class RunExports:
         folder = self._config.out
         info = read_info(folder)
         if info and not is_own(info, folder):
-            text = json.dumps({**info, **values, SIGNATURE: None}, indent=2)
+            text = json.dumps({**self._with_changes(info), **values, SIGNATURE: None}, indent=2)
             write_file(folder / INFO_NAME, f"{text}\n".encode())
         else:
             self._write_info({**info, **values})
 
     def _write_info(self, info: Mapping[str, Any]) -> None:
+        write_file(self._config.out / INFO_NAME, encode_info(self._with_changes(info)))
+
+    def _with_changes(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        """Return run.json with the changes of the recipe's code that the user has accepted."""
         changes = self._ledger.meta().get(CODE_CHANGES) if self._ledger.has_plan else None
-        if changes:
-            info = {**info, CODE_CHANGES: changes}
-        write_file(self._config.out / INFO_NAME, encode_info(info))
+        return {**info, **({CODE_CHANGES: changes} if changes else {})}
 
 
 def command_of(setup: RunSetup) -> str:

@@ -93,6 +93,7 @@ INPUT_CRS = option(
     metavar="EPSG:N",
     default="the file's own; longitude and latitude for CSV",
     is_advanced=True,
+    decides="input",
 )
 LON_FIELD = option(
     "Column of the longitude, in degrees.",

@@ -45,7 +45,7 @@ _SEALED = b"eechips-sealed\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _OF_RUN = (
     "command", "directory", FOLDER, "recipe", "identity", "parameters", "call", "name", "source", "results",
-    "endpoint", "project",
+    "endpoint", "project", "code_changes",
 )  # fmt: skip
 """The keys of run.json that the signature covers: all that a later command acts upon."""
 

@@ -382,6 +382,11 @@ def test_a_run_folder_sends_no_request(world: World, run: Path) -> None:
     edit(run, endpoint=world.listener.url, project="theirs", source=world.listener.url)
     for verb in READING:
         world.eechips(verb, run)
+    for roi in (str(world.outside.folder / "secret.geojson"), "../outside/secret.geojson", "wfs.geojson"):
+        edit(run, parameters={"roi": roi}, directory=str(world.at))
+        Path("wfs.geojson").write_text(f"<OGRWFSDataSource><URL>{world.listener.url}</URL></OGRWFSDataSource>")
+        for verb in ("report", "check", "card"):
+            world.eechips(verb, run)
     reopen(run)
     command = f"eechips sample --dataset NAIP --endpoint {world.listener.url} --send-credentials"
     edit(run, command=command, endpoint=world.listener.url)
@@ -653,6 +658,7 @@ def test_a_file_of_data_runs_nothing(world: World) -> None:
 
 
 VECTORS = {
+    "service.geojson": "<OGRWFSDataSource><URL>{url}/wfs</URL></OGRWFSDataSource>",
     "virtual.geojson": '<OGRVRTDataSource><OGRVRTLayer name="secret"><SrcDataSource>{outside}/secret.csv'
     "</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>",
     "nothing.gpkg": "{url}/region.gpkg",
@@ -665,8 +671,11 @@ def test_a_file_of_geodata_leads_to_no_other_file_or_server(world: World) -> Non
     for name, text in VECTORS.items():
         text = text.replace("{outside}", str(world.outside.folder)).replace("{url}", world.listener.url)
         Path(name).write_text(text)
-        status, said = world.eechips("sample", "--dataset", "NAIP", "--roi", name, *own)
-        assert status == 2, said
+        with zipfile.ZipFile(f"{name}.zip", "w") as archive:
+            archive.writestr(name.replace(".geojson", ".vrt"), text)
+        for place in (name, f"{name}.zip"):
+            status, said = world.eechips("sample", "--dataset", "NAIP", "--roi", place, *own)
+            assert status == 2, said
 
 
 @cell(DATA_FILE, QUOTA, WRONG, can=True)
