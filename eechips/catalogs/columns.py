@@ -38,6 +38,7 @@ from eechips.catalogs.column_types import (
 from eechips.catalogs.extents import Extent
 from eechips.catalogs.item_json import json_reader, json_writer, plain
 from eechips.errors import UsageError
+from eechips.geo.geometry_depth import is_too_deep
 
 TIMES = ("datetime", "start_datetime", "end_datetime", "created", "updated", "expires", "published", "unpublished")
 """Properties that are timestamps."""
@@ -409,7 +410,8 @@ def _geojson(column: pa.ChunkedArray) -> list[Any]:
     values = column.to_pylist()
     if values and isinstance(next((value for value in values if value is not None), b""), str):
         is_json = [value is not None and value.startswith("{") for value in values]
-        wkt = np.array([None if known else value for value, known in zip(values, is_json, strict=True)], dtype=object)
+        plain = [None if known else value for value, known in zip(values, is_json, strict=True)]
+        wkt = np.array([None if value is None or is_too_deep(value) else value for value in plain], dtype=object)
         texts = shapely.to_geojson(shapely.from_wkt(wkt, on_invalid="ignore"))
         return [
             _structure(value) if known else _loaded(value, text)
@@ -417,7 +419,8 @@ def _geojson(column: pa.ChunkedArray) -> list[Any]:
         ]
     if pa.types.is_nested(column.type):
         raise UsageError(f"the column geometry is {column.type}: stac-geoparquet needs WKB")
-    texts = shapely.to_geojson(shapely.from_wkb(np.array(values, dtype=object), on_invalid="ignore"))
+    wkb = np.array([None if value is None or is_too_deep(value) else value for value in values], dtype=object)
+    texts = shapely.to_geojson(shapely.from_wkb(wkb, on_invalid="ignore"))
     return [_loaded(value, text) for value, text in zip(values, texts, strict=True)]
 
 

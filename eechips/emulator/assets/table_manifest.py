@@ -34,6 +34,7 @@ from eechips.emulator.request_errors import InvalidError
 _SIDECARS = (".shx", ".dbf", ".prj", ".cpg", ".sbn", ".sbx", ".qix", ".fix", ".shp.xml")
 _MOST_UNPACKED = 10 << 30  # bytes of an archive's files
 _CHUNK = 1 << 20
+_MOST_NESTED = 100  # collections in a collection
 _LONGEST_FIELD = 1 << 28  # bytes of one cell of a CSV: geometries may be long
 _GEOMETRY = re.compile(r"\s*(\{|(MULTI)?(POINT|LINESTRING|POLYGON)|GEOMETRYCOLLECTION|LINEARRING)", re.IGNORECASE)
 _USUAL = {"xColumn": "longitude", "yColumn": "latitude"}
@@ -191,6 +192,8 @@ def _geometries(column: pa.ChunkedArray) -> npt.NDArray[np.object_] | None:
     first = next((text for text in texts if text is not None), "")
     if not _GEOMETRY.match(first):
         return None
+    if any(text is not None and text.upper().count("COLLECTION") > _MOST_NESTED for text in texts):
+        return None  # on which GEOS would recurse without end
     read = shapely.from_geojson if first.lstrip().startswith("{") else shapely.from_wkt
     found = np.asarray(read(texts, on_invalid="ignore"), dtype=object)
     is_known = all(shape is not None or text is None for shape, text in zip(found, texts, strict=True))
