@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.shapes import gather, leaves
+from eechips.emulator.shapes import gather, leaves, valid
 
 
 def kinds(shape: BaseGeometry) -> list[BaseGeometry]:
@@ -62,6 +62,7 @@ def on_globe(shape: BaseGeometry) -> BaseGeometry:
     west, _, east, _ = shape.bounds
     if west >= -180.0 and east <= 180.0:
         return shape
+    shape = valid(shape)
     turns = range(int(np.floor((west + 180.0) / 360.0)), int(np.ceil((east - 180.0) / 360.0)) + 1)
     pieces = []
     for turn in turns:

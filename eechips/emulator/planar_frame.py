@@ -19,6 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.emulator.map_projection import WGS84, Coordinates, Projection, transform_points
 from eechips.emulator.overlay import on_globe
 from eechips.emulator.pixels.pixel_grid import metres_per_unit
+from eechips.emulator.projected_shapes import meets_seam, project_shape
 from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.shapes import close_at_pole, is_geographic, leaves, open_at_pole, unwrapped, valid
 from eechips.emulator.values import ErrorMargin, Geometry
@@ -155,6 +156,11 @@ def _finite(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return points
 
 
+def _finite_shape(shape: BaseGeometry) -> BaseGeometry:
+    _finite(shapely.get_coordinates(shape))
+    return shape
+
+
 def rebuilt(shape: BaseGeometry, change: Callable[[Coordinates, bool], Coordinates | None]) -> BaseGeometry:
     """Return a shape with each of its lines and rings replaced.
 
@@ -274,6 +280,10 @@ def recast(geometry: Geometry, projection: Projection, geodesic: bool, tolerance
 
     if not has_edges(shape):
         return Geometry(rebuilt(shape, lambda point, _: _finite(move(point))), projection, geodesic)
+    if not is_geographic(projection) and meets_seam(shape, source, projection):
+        unit = tolerance / projection_unit(projection)
+        found = project_shape(shape, source, projection, geodesic=geometry.geodesic, tolerance=unit)
+        return Geometry(_finite_shape(found), projection, geodesic, geometry.unbounded)
     middle = great_circle_middle if geometry.geodesic else straight_middle
     longest = _longest(source)
     if is_geographic(projection):

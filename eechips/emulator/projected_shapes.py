@@ -78,6 +78,13 @@ def project_shape(
     return _lay(rebuild_shape(shape, line), target, seam, tolerance)
 
 
+def meets_seam(shape: BaseGeometry, source: Projection, target: Projection) -> bool:
+    """Return whether a shape in degrees meets the seam of a projection, or reaches beyond its map."""
+    if shape.is_empty or not parse_crs(source.crs).is_geographic:
+        return False
+    return _needs_care(shape, source, seam_of(target.crs))
+
+
 def _needs_care(shape: BaseGeometry, source: Projection, seam: Seam | None) -> bool:
     """Return whether a shape in degrees touches a seam, goes around a pole, or reaches where no map does."""
     west, south, east, north = shape.bounds
@@ -306,7 +313,7 @@ def placed(shape: BaseGeometry, west: float) -> BaseGeometry:
 
 def _around(parts: Sequence[BaseGeometry], west: float) -> BaseGeometry:
     """Return parts of which one goes around the Earth, within the turn after a longitude."""
-    return _joined([piece for part in parts for piece in _cut(part, west, WHOLE, 0.0)])
+    return _joined([piece for part in parts for sound in _sound(part) for piece in _cut(sound, west, WHOLE, 0.0)])
 
 
 def _joined(parts: Sequence[BaseGeometry]) -> BaseGeometry:

@@ -264,3 +264,29 @@ def test_longitudes_of_pixels_are_those_of_a_circle() -> None:
     for grid in GRIDS.values():
         longitude, _ = _lonlat(grid)
         assert ((longitude >= -180.0) & (longitude <= 180.0)).all()
+
+
+@pytest.mark.parametrize("name", ["beyond 180", "Mercator", "UTM"])
+@pytest.mark.parametrize("place", [179.9, -179.9, 180.0, 540.1])
+def test_distances_across_180_are_the_short_way(name: str, place: float) -> None:
+    point = invoke("GeometryConstructors.Point", coordinates=[place, 1.0])
+    features = invoke("Collection", features=[invoke("Feature", geometry=point, metadata={})])
+    grid = GRIDS[name]
+    found = _picture(invoke("Collection.distance", features=features, searchRadius=900_000), grid)
+    longitude, latitude = _lonlat(grid)
+    expected = ELLIPSOID.inv(longitude, latitude, np.full(grid.shape, place), np.ones(grid.shape))[2]
+    near = expected < 890_000
+    np.testing.assert_allclose(found[near], expected[near], rtol=1e-6)
+    assert np.isnan(found[expected > 910_000]).all()
+
+
+@pytest.mark.parametrize("crs", ["EPSG:6933", "EPSG:8857"])
+def test_a_region_that_is_transformed_keeps_its_area(crs: str) -> None:
+    """Both are equal-area projections, cylindrical and not."""
+    region = invoke("GeometryConstructors.BBox", west=170, south=-10, east=-170, north=10)
+    moved = invoke("Geometry.transform", geometry=region, proj=crs, maxError=1)
+    measured = invoke("Geometry.area", geometry=moved, proj=crs, maxError=1)
+    assert evaluate(measured) == pytest.approx(_band(170.0, -10.0, -170.0, 10.0), rel=1e-4)
+    assert evaluate(invoke("Geometry.area", geometry=moved, maxError=1)) == pytest.approx(
+        _band(170.0, -10.0, -170.0, 10.0), rel=1e-4
+    )

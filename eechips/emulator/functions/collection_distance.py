@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 from pyproj import Geod
-from shapely.affinity import scale
+from shapely.affinity import scale, translate
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.functions.registration import function
 from eechips.emulator.map_projection import WGS84
-from eechips.emulator.pixels.composite import lonlat_bounds
+from eechips.emulator.pixels.composite import lonlat_bounds, on_circle
 from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips.emulator.pixels.location import centres_of
 from eechips.emulator.pixels.pixel_grid import PixelGrid, transformer
@@ -53,7 +53,8 @@ class _Distance:
         t = grid.transform
         x, y = t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
         lon, lat = (np.asarray(v).ravel() for v in transformer(grid.crs, WGS84.crs).transform(x, y))
-        edges = list(self._edges(grid))
+        lon = (lon + 180.0) % 360.0 - 180.0
+        edges = list(self._edges(grid, self._turns(lon, lat)))
         distance = np.full(lon.size, np.inf)
         for some in _belts(lat) if edges else ():
             squeeze = math.cos(math.radians(float(lat[some].mean())))
@@ -67,14 +68,22 @@ class _Distance:
         close = (distance <= self.radius).reshape(grid.shape)
         return Pixels(np.where(close, distance.reshape(grid.shape), 0.0), close)
 
-    def _edges(self, grid: PixelGrid) -> Iterator[BaseGeometry]:
+    def _turns(self, lon: Floats, lat: Floats) -> Sequence[float]:
+        """Return degrees by which features are also looked for, as pixels are near those beyond 180 degrees."""
+        known = np.isfinite(lon) & np.isfinite(lat)
+        steepest = math.radians(min(float(np.abs(lat[known]).max(initial=0.0)), 89.9))
+        reach = self.radius / _DEGREE / math.cos(steepest)
+        return (-360.0, 0.0, 360.0) if np.abs(lon[known]).max(initial=0.0) + reach > 180.0 else (0.0,)
+
+    def _edges(self, grid: PixelGrid, turns: Sequence[float]) -> Iterator[BaseGeometry]:
         for element in features_near(self.collection, grid, self.radius):
             geometry = outlined(element).geometry
             if geometry is None or geometry.unbounded:
                 continue
-            for leaf in leaves(geometry.lonlat):
+            for leaf in leaves(geometry.on_globe):
                 if not leaf.is_empty:
-                    yield leaf.boundary if leaf.geom_type == "Polygon" else leaf
+                    edge = leaf.boundary if leaf.geom_type == "Polygon" else leaf
+                    yield from (translate(edge, turn) for turn in turns)
 
 
 def features_near(features: Collection, grid: PixelGrid, radius: float) -> Collection:
@@ -86,9 +95,8 @@ def features_near(features: Collection, grid: PixelGrid, radius: float) -> Colle
     up = radius / _DEGREE
     steepest = min(max(abs(south), abs(north)) + up, 89.9)
     side = up / math.cos(math.radians(steepest))
-    if west > east or east - west + 2 * side >= 360:
-        return features
-    return features.filtered(within_bounds((west - side, south - up, east + side, north + up)))
+    east += 360.0 if east < west else 0.0
+    return features.filtered(within_bounds(on_circle(west - side, south - up, east + side, north + up)))
 
 
 def _belts(lat: Floats) -> Iterator[npt.NDArray[np.intp]]:

@@ -37,11 +37,11 @@ def lonlat_bounds(grid: PixelGrid) -> Bounds | None:
     west, south, east, north = transformer(grid.crs, "EPSG:4326").transform_bounds(*grid.bounds, densify_pts=21)
     if not all(map(np.isfinite, (west, south, east, north))):
         return None
-    return _on_circle(west, south, east + 360.0 if east < west else east, north)
+    return on_circle(west, south, east + 360.0 if east < west else east, north)
 
 
-def _on_circle(west: float, south: float, east: float, north: float) -> Bounds:
-    """Return bounds within -180 to 180; west exceeds east across the antimeridian."""
+def on_circle(west: float, south: float, east: float, north: float) -> Bounds:
+    """Return bounds in degrees within -180 to 180, of which west is less than east; across 180 it exceeds it then."""
     if east - west >= 360.0:
         return -180.0, south, 180.0, north
     turn = 360.0 * math.floor((west + 180.0) / 360.0)
@@ -72,7 +72,7 @@ def _reach(bounds: Bounds) -> Bounds:
 def images_under(members: Members, grid: PixelGrid, render: Render) -> list[Image]:
     """Return the images that may have pixels on a grid, in order."""
     bounds: Bounds | None = render.note(("lonlat", grid), lambda: lonlat_bounds(grid))
-    bounds = None if bounds is None else _on_circle(*_reach(bounds))
+    bounds = None if bounds is None else on_circle(*_reach(bounds))
     images: list[Image] = render.note(("members", members, grid), lambda: list(members(bounds)))
     return images
 
