@@ -15,7 +15,7 @@ from eechips.emulator.context import Context
 from eechips.emulator.geometry import geojson
 from eechips.emulator.map_projection import WGS84, Projection
 from eechips.emulator.model import PixelType
-from eechips.emulator.number_format import json_number
+from eechips.emulator.number_format import java_text, json_number
 from eechips.emulator.pixels.lazy_image import Image, ImageBand
 from eechips.emulator.reducers import Reducer
 from eechips.emulator.request_errors import InvalidError, LimitError
@@ -100,7 +100,9 @@ class Encoder:
             return self._collection(value)
         if isinstance(value, Geometry):
             return self._geometry(value)
-        if isinstance(value, (Kernel, Classifier, Clusterer)):
+        if isinstance(value, Kernel):
+            return self.encode(_described(value))
+        if isinstance(value, (Classifier, Clusterer)):
             return self.encode(dict(value.description))
         if isinstance(value, Array):
             self._count(value.values.size * _NUMBER_BYTES)
@@ -245,3 +247,22 @@ def column_types(elements: list[Any]) -> Mapping[str, str]:
     if first is None:
         return {}
     return {k: type_name(v) for k, v in first.properties.items() if k != "system:index"} | {"system:index": "String"}
+
+
+def _described(kernel: Kernel) -> Mapping[str, Any]:
+    """Return a kernel with its focus and weights, unless these depend on the scale.
+
+    The service writes weights as a text with a line for each row, as recorded in December 2024
+    (https://github.com/aazuspan/eerepr, tests/data/test_regression_objects_kernel_.yml).
+    """
+    if "meters" in _units_of(kernel.description):
+        return kernel.description
+    made = kernel.weights(1.0)
+    rows = "".join(f"\n  [{', '.join(map(java_text, row))}]" for row in made.values.tolist())
+    return {**kernel.description, "center": [made.x, made.y], "weights": rows}
+
+
+def _units_of(description: Mapping[str, Any]) -> set[str]:
+    """Return the units of a kernel, and of those that it is made of."""
+    inner = [_units_of(value) for value in description.values() if isinstance(value, Mapping)]
+    return set().union(*inner, [str(description["units"])] if "units" in description else [])

@@ -231,3 +231,12 @@ def test_an_index_that_is_no_text_is_shown_as_what_it_is() -> None:
         "Feature", geometry=None, metadata={"system:index": invoke("Filter.equals", leftField="a", rightValue=1)}
     )
     assert encode(evaluate(feature))["id"] == {"type": "Filter"}
+
+
+def test_kernels_show_their_weights_row_by_row() -> None:
+    shown = encode(evaluate(invoke("Kernel.plus", radius=1, units="pixels", normalize=False, magnitude=0.00025)))
+    assert shown["center"] == [1, 1]
+    assert shown["weights"] == "\n  [0.0, 2.5E-4, 0.0]\n  [2.5E-4, 2.5E-4, 2.5E-4]\n  [0.0, 2.5E-4, 0.0]"
+    moved = invoke("Kernel.fixed", width=2, height=1, weights=[[1, 2]], x=0, y=0, normalize=False)
+    assert encode(evaluate(moved))["center"] == [0, 0]
+    assert "weights" not in encode(evaluate(invoke("Kernel.circle", radius=90, units="meters")))
