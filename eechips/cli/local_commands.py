@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,9 @@ from eechips.cli.parameters import HELP, FunctionT, LocalPath, Names, debug_opti
 from eechips.cli.recording_commands import RecordingOptions, recording_options, serve_recording
 from eechips.cli.terminal import echo, echo_lines
 from eechips.emulator.server_options import OPTIONS, OptionError, configured
+
+_MOST_LOOKED_AT = 100
+"""Images whose longitudes are looked at after an ingestion: those of one sort have the same."""
 
 if TYPE_CHECKING:
     from eechips.emulator.protocol.static_files import StaticFile
@@ -283,6 +286,27 @@ def ingest_command(
         )
     for new in ids:
         echo(new)
+    _note_longitudes(into, ids[:_MOST_LOOKED_AT])
+
+
+def _note_longitudes(folder: Path, ids: Sequence[str]) -> None:
+    """Say of the first image with longitudes beyond 180 degrees how these are read."""
+    from eechips.emulator.assets.folder_store import FolderStore
+    from eechips.emulator.assets.footprint import beyond_180
+    from eechips.emulator.model import ImageAsset
+
+    with contextlib.closing(FolderStore(folder)) as store:
+        for name in ids:
+            image = store.get(name)
+            reach = beyond_180(image.bands[0].grid) if isinstance(image, ImageAsset) and image.bands else None
+            if reach is not None:
+                echo(
+                    f"Note: longitudes of {name} are {reach[0]:g} to {reach[1]:g}. The local Earth Engine finds a"
+                    " pixel at 185 also at -175; Google does not document whether the service does. What helps: shift"
+                    " the raster to -180 to 180 before you upload it.",
+                    err=True,
+                )
+                return
 
 
 @assets_command.command("ls", cls=VerbCommand, context_settings=HELP)

@@ -11,6 +11,9 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "How trees are joined: by the most frequent value where all leaves are whole numbers, else by the mean. "
         "`REGRESSION` is the mean, `RAW` the value of each tree."
     ),
+    "Collection.distance": (
+        "The sphere on which distances are measured: here the ellipsoid, from which a sphere differs by some 0.2%."
+    ),
     "FMask.fillMinima": "How far minima are looked for: a tile and the neighborhood. Pixels touch at corners, too.",
     "FeatureCollection.inverseDistance": (
         "The weights, and the way to the mean: the modified method of Shepard, whose deviation from the mean decreases "
@@ -32,6 +35,10 @@ _APPROXIMATIONS: Mapping[str, str] = {
     "Image.Segmentation.seedGrid": (
         "Which pixel of a cell is the seed: the middle one. Cells are counted from the origin of the CRS."
     ),
+    "Image.cumulativeCost": (
+        "The sphere of geodetic distances (its radius is 6,378,137 m), and the ways between pixels: to their eight "
+        "neighbours, at the mean of both costs."
+    ),
     "Image.derivative": "The difference: half of that between the two neighbours.",
     "Image.displace": "What happens beyond `maxOffset`: pixels are masked.",
     "Image.medialAxis": (
@@ -45,11 +52,22 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "Whether a pixel is its own neighbour: it is, so that the image stays as it is without `useCentroid`."
     ),
     "Image.spectralGradient": "The name of the band: `gradient`.",
+    "Image.visualize": "How halves are rounded: up, so that the middle of the range is 128.",
     "Reducer.fixed2DHistogram": "The order of the axes: that of x is the first.",
+    "Reducer.kendallsCorrelation": (
+        "The p-value: that of the normal distribution, for both sides, without a correction for ties."
+    ),
+    "Reducer.percentile": (
+        "How the parts of pixels at the edge of a polygon weigh: results over polygons of few pixels were 2.5% apart."
+    ),
     "Reducer.ridgeRegression": (
         "Whether variables are scaled before the penalty: to a variance of 1, as in Smile. The p-value is that of the "
         "F test of the regression."
     ),
+    "Reducer.robustLinearRegression": (
+        "What `beta` is: the greatest residual of the tuples that count; without it Talwar's."
+    ),
+    "Reducer.sensSlope": "The offset: the median of what the slope leaves of y.",
     "Sentinel2.CDI": "How `B8` becomes as coarse as the others: by the mean of its pixels.",
     "TemporalSegmentation.C2c": (
         "What masked values are: missing, as zeros. Everything else is as in the program that the reference names."

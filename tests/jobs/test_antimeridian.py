@@ -15,8 +15,10 @@ import rasterio
 import rasterio.warp
 import shapely
 from affine import Affine
+from click.testing import CliRunner
 
 import eechips
+from eechips.cli import main
 from eechips.emulator.assets import ingest
 from tests.support import coded_store
 from tests.support.local_earth_engine import Server
@@ -154,3 +156,15 @@ def test_series_and_points_are_those_of_the_circle(server: Server, tmp_path: Pat
         )
         table = pd.read_parquet(run.assembled[0])
         assert table["value"].tolist() == _values(frame["lon"], frame["lat"]).tolist()
+
+
+@pytest.mark.parametrize(("world", "is_noted"), [("plain", False), ("shifted", True), ("narrow", True)])
+def test_an_ingestion_says_how_longitudes_beyond_180_are_read(tmp_path: Path, world: str, is_noted: bool) -> None:
+    west, width = WESTS[world]
+    path = tmp_path / "raster.tif"
+    coded_store.write(path, "EPSG:4326", Affine(1, 0, west, 0, -1, 90), np.ones((1, 180, width), dtype=np.uint8))
+    words = ["assets", "ingest", str(path), "--into", str(tmp_path / "store"), "--id", "users/me/raster"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert ("Note: longitudes of users/me/raster are" in done.output) == is_noted
+    assert ("shift the raster to -180 to 180" in done.output) == is_noted

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.pixels.pixel_grid import PixelGrid, metres_per_unit, transformer
+from eechips.emulator.pixels.pixel_grid import PixelGrid, metres_per_unit, parse_crs, transformer
 
 _SIDE = 32  # points along each side before simplification
 _EARTH = "EPSG:4326"
@@ -105,3 +105,16 @@ def _wrap(polygon: BaseGeometry) -> BaseGeometry:
         shifted = shapely.transform(polygon, lambda xy, t=turns: xy - [360.0 * t, 0.0])
         pieces.append(shapely.intersection(shifted, shapely.box(-180.0, -90.0, 180.0, 90.0)))
     return shapely.union_all([piece for piece in pieces if piece.area > 0])
+
+
+def beyond_180(grid: PixelGrid) -> tuple[float, float] | None:
+    """Return west and east of a grid in degrees that has whole pixels beyond -180 or 180; None for other grids.
+
+    No public source says whether Earth Engine finds such pixels at the longitudes of the other side. geemap shifts such
+    rasters to -180 before it makes an image of them: https://github.com/gee-community/geemap/issues/285.
+    """
+    if not parse_crs(grid.crs).is_geographic:
+        return None
+    west, _, east, _ = grid.bounds
+    edge = abs(grid.transform.a)
+    return (west, east) if west <= -180.0 - edge or east >= 180.0 + edge else None
