@@ -198,7 +198,7 @@ def test_arrays_of_files_with_several_frames_have_an_axis_of_time(
     assert eechips.stats(tmp_path / "pack").to_json() == eechips.stats(stacked).to_json()
     if to == "zarr":
         found = xarray.open_zarr(tmp_path / "pack" / "all.zarr")
-        assert found.S2.dims == ("sample", "time", "band", "y", "x")
+        assert found.S2.dims == ("sample", "time", "S2_band", "y", "x")
         assert found.S2_valid.dims == ("sample", "time", "y", "x")
 
 

@@ -15,6 +15,7 @@ import tarfile
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,9 @@ from eechips.manifest.lock import lock_run
 from eechips.manifest.run import Run
 from eechips.training import split_table
 from eechips.training.formats import PACK_FORMATS, tfrecord, webdataset
+from eechips.training.formats.zarr import dimensions
 from eechips.training.samples import read_samples
-from eechips.training.shard_index import FileContent, PackIndex, read_index, shard_sizes
+from eechips.training.shard_index import FileContent, PackIndex, PackLayer, read_index, shard_sizes
 from tests.support.finished_run import geotiff_of, layered, move_results, pictures, write_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of the readers that we compare with
@@ -129,6 +131,52 @@ def test_a_store_of_zarr_is_opened_by_its_consolidated_metadata(run: Run, tmp_pa
     plain = zarr.open_group(tmp_path / "train.zarr", mode="r", use_consolidated=False)
     for name in plain.array_keys():
         assert group[name].metadata == plain[name].metadata
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("zarr" not in DECODED, reason="zarr 3.1 needs Python 3.11")
+def test_xarray_opens_a_store_of_zarr_with_several_layers(run: Run, tmp_path: Path) -> None:
+    import xarray
+
+    eechips.pack(run, "zarr", out=tmp_path)
+    found = xarray.open_zarr(tmp_path / "train.zarr").load()
+    assert found.S2.dims == ("sample", "S2_band", "y", "x")
+    assert found.S2_valid.dims == found.DEM_valid.dims == ("sample", "y", "x")
+    assert {axis: found.sizes[axis] for axis in ("S2_band", "DEM_band", "cover_band")} == {
+        "S2_band": 4,
+        "DEM_band": 1,
+        "cover_band": 1,
+    }
+    samples = {sample.id: sample for sample in read_samples(run)}
+    assert found.sizes["sample"] == 12
+    for number, identifier in enumerate(found.id.values):
+        for file in samples[identifier].files:
+            values, valid = pixels_by_rasterio(run.path / file.name)
+            np.testing.assert_array_equal(found[file.layer][number], values)
+            np.testing.assert_array_equal(found[f"{file.layer}_valid"][number], valid)
+
+
+@pytest.mark.skipif("zarr" not in DECODED, reason="zarr 3.1 needs Python 3.11")
+def test_layers_of_different_sizes_have_dimensions_of_their_own_in_zarr(tmp_path: Path) -> None:
+    import xarray
+
+    fine, coarse = np.arange(2 * 4 * 4, dtype=np.uint16).reshape(2, 4, 4), np.arange(3 * 2, dtype=np.uint16)
+    files = {"fine": ("tif", geotiff_of(fine)), "coarse": ("tif", geotiff_of(coarse.reshape(1, 2, 3)))}
+    eechips.pack(write_run(tmp_path / "run", [({"kind": "point"}, files)]), "zarr", out=tmp_path / "pack")
+    found = xarray.open_zarr(tmp_path / "pack" / "all.zarr")
+    assert found.fine.dims == ("sample", "fine_band", "fine_y", "fine_x")
+    assert found.coarse.dims == ("sample", "coarse_band", "coarse_y", "coarse_x")
+    assert found.coarse_valid.dims == ("sample", "coarse_y", "coarse_x")
+    np.testing.assert_array_equal(found.coarse[0], coarse.reshape(1, 2, 3))
+
+
+def test_one_layer_in_zarr_has_the_dimension_band() -> None:
+    layer = PackLayer(("tif",), ("B1",), "uint16", (3, 1, 8, 8))
+    assert dimensions({"S2": layer}) == {"S2": ("time", "band", "y", "x")}
+    both = dimensions({"S2": layer, "S1": replace(layer, shape=(3, 2, 8, 8))})
+    assert both == {"S2": ("time", "S2_band", "y", "x"), "S1": ("time", "S1_band", "y", "x")}
+    apart = dimensions({"S2": layer, "S1": replace(layer, shape=(5, 2, 8, 8))})
+    assert apart == {"S2": ("S2_time", "S2_band", "y", "x"), "S1": ("S1_time", "S1_band", "y", "x")}
 
 
 def by_tfrecord(folder: Path, index: PackIndex) -> Iterator[dict[str, Any]]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from eechips.errors import UsageError
 from eechips.recipe.layer_names import MASK_SUFFIX
 from eechips.training.chip_pixels import ChipPixels
 from eechips.training.frame_stack import FramePixels, with_times
 from eechips.training.shard_index import FileContent, PackEntry, PackLayer, PackLayout
+
+_T = TypeVar("_T", int, str)
 
 ID, METADATA = "id", "metadata"
 
@@ -60,8 +62,8 @@ def entries_of(arrays: Mapping[str, Any], layers: Sequence[str]) -> Iterator[Pac
         yield PackEntry(str(identifier), str(text), pixels)
 
 
-def valid_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of the valid pixels of a sample: that of its values, without the bands."""
+def valid_shape(shape: tuple[_T, ...]) -> tuple[_T, ...]:
+    """Return the shape of the valid pixels of a sample, or its dimensions: those of its values, without the bands."""
     return (*shape[:-3], *shape[-2:])
 
 

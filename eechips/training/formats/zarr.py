@@ -2,7 +2,9 @@
 
 Arrays of ``<split>.zarr``: ``<layer>`` (samples, bands, rows, columns), ``<layer>_valid`` (samples, rows, columns), a
 chunk for each sample; ``id`` and ``metadata`` (JSON). Files with several frames have the axis ``time`` before the
-bands. A shard of samples is a file of each array
+bands. The dimensions of several layers are named so that xarray opens them together: see :func:`dimensions`.
+
+A shard of samples is a file of each array
 (https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html). What says that the arrays are
 there, ``zarr.json``, comes when all shards are: a pack that is not whole has no array with holes. That of the group has
 what those of its arrays say (consolidated metadata), so that a store is opened by one request.
@@ -87,15 +89,31 @@ def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
         zarr.consolidate_metadata(group.store)
 
 
+def dimensions(layout: PackLayout) -> dict[str, tuple[str, ...]]:
+    """Return the names of the dimensions of a sample in each layer: (band, y, x), or (time, band, y, x) of frames.
+
+    xarray opens a group only if each dimension has one length. The bands of several layers differ: their dimension is
+    ``<layer>_band``. Layers share ``time``, ``y`` and ``x`` if all have one length; otherwise those are
+    ``<layer>_time``, ``<layer>_y`` and ``<layer>_x``.
+    """
+    axes = {name: ("time", "band", "y", "x")[-len(layer.shape or ()) :] for name, layer in layout.items()}
+    lengths: dict[str, set[int]] = {}
+    for name, layer in layout.items():
+        for axis, length in zip(axes[name], layer.shape or (), strict=True):
+            lengths.setdefault(axis, set()).add(length)
+    own = {axis for axis, found in lengths.items() if len(found) > 1} | ({"band"} if len(layout) > 1 else set())
+    return {name: tuple(f"{name}_{axis}" if axis in own else axis for axis in each) for name, each in axes.items()}
+
+
 def _create(zarr: Any, folder: Path, shard: Shard, layout: PackLayout) -> Any:
     """Return the group of a shard's split, with all of its arrays, which are empty."""
     group = zarr.create_group(folder / f"{shard.group}{SUFFIX}", zarr_format=3)
+    named = dimensions(layout)
     for name, layer in layout.items():
         assert layer.shape is not None
-        time = ("time",) * (len(layer.shape) - 3)
         for array, shape, dtype, axes in (
-            (name, layer.shape, layer.dtype, ("sample", *time, "band", "y", "x")),
-            (name + MASK_SUFFIX, valid_shape(layer.shape), "bool", ("sample", *time, "y", "x")),
+            (name, layer.shape, layer.dtype, named[name]),
+            (name + MASK_SUFFIX, valid_shape(layer.shape), "bool", valid_shape(named[name])),
         ):
             group.create_array(
                 array,
@@ -103,7 +121,7 @@ def _create(zarr: Any, folder: Path, shard: Shard, layout: PackLayout) -> Any:
                 chunks=(1, *shape),
                 shards=(shard.stride, *shape),
                 dtype=dtype,
-                dimension_names=axes,
+                dimension_names=("sample", *axes),
                 attributes=attributes(layer) if array == name else {},
             )
     for name in (ID, METADATA):
