@@ -12,7 +12,7 @@ from eechips.training.chip_pixels import ChipPixels
 from eechips.training.frame_stack import FramePixels, with_times
 from eechips.training.shard_index import FileContent, PackEntry, PackLayer, PackLayout
 
-_T = TypeVar("_T", int, str)
+_T = TypeVar("_T")
 
 ID, METADATA = "id", "metadata"
 

@@ -25,7 +25,6 @@ import numpy.typing as npt
 from eechips.errors import UsageError
 from eechips.geo.crs import parse_crs
 from eechips.recipe.layer_names import MASK_SUFFIX
-from eechips.temporary_files import temporary_folder
 from eechips.timestamps import parse_timestamp
 from eechips.training.chip_pixels import ChipPixels
 from eechips.training.formats.zarr import import_zarr
@@ -74,15 +73,18 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
         UsageError: if a file has no pixels, layers of a sample lie on different grids, or zarr is missing.
     """
     zarr = import_zarr()
-    with temporary_folder() as scratch:
-        root = zarr.create_group(Path(scratch) / "store", zarr_format=2)
+    # In memory: thousands of small files on a disk cost more than all else. Chunks leave it after each sample.
+    members: dict[str, Any] = {}
+    with zipfile.ZipFile(folder / f"{shard.stem}{SUFFIX}", "w", zipfile.ZIP_STORED) as archive:
+        root = zarr.create_group(zarr.storage.MemoryStore(members), zarr_format=2)
         ids = []
         for entry in entries:
             ids.append(entry.id)
             _SampleWriter(root.create_group(entry.id)).write(entry)
+            _move(members, [name for name in members if not _is_metadata(name)], archive)
         root.attrs[_SAMPLES] = ids
         zarr.consolidate_metadata(root.store, zarr_format=2)
-        _zip(Path(scratch) / "store", folder / f"{shard.stem}{SUFFIX}")
+        _move(members, list(members), archive)
 
 
 def ids(folder: Path, shard: Shard) -> list[str]:
@@ -269,11 +271,15 @@ def _seconds(text: str | None) -> float:
     return float("nan") if moment is None else moment.timestamp()
 
 
-def _zip(store: Path, target: Path) -> None:
-    """Write the files of a store into a zip file; their chunks are compressed already."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted(path for path in store.rglob("*") if path.is_file()):
-            archive.writestr(zipfile.ZipInfo(path.relative_to(store).as_posix(), _EPOCH), path.read_bytes())
+def _is_metadata(name: str) -> bool:
+    """Return whether a member of a store describes arrays and groups; else it is a chunk."""
+    return name.rpartition("/")[2].startswith(".z")
+
+
+def _move(members: dict[str, Any], names: Sequence[str], archive: zipfile.ZipFile) -> None:
+    """Move members of a store into a zip file, in the order of their names; chunks are compressed already."""
+    for name in sorted(names):
+        archive.writestr(zipfile.ZipInfo(name, _EPOCH), members.pop(name).to_bytes())
 
 
 @contextlib.contextmanager
