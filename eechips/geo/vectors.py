@@ -59,19 +59,22 @@ class Vectors:
     repaired: str = ""
 
 
-def read_vectors(path: Path, *, repairs: bool = False, crs: str | None = None) -> Vectors:
+def read_vectors(
+    path: Path, *, repairs: bool = False, crs: str | None = None, crs_option: str | None = "input_crs"
+) -> Vectors:
     """Read the polygons of a vector file, and reproject them to EPSG:4326.
 
     Args:
         path: GeoJSON, GeoPackage, Shapefile, FlatGeobuf, KML, GeoParquet, …, its first layer; or CSV with WKT.
         repairs: repair invalid polygons, see :func:`repair`; otherwise they are errors.
         crs: CRS of a file that does not say it.
+        crs_option: option of the caller that gives ``crs``, for messages; None if there is none.
 
     Raises:
         RegionError: if the file does not exist or cannot be read, has no features, or has no or an unknown CRS, or if a
             feature is not a valid polygon.
     """
-    geometries, attributes, known_crs = _read(path, crs)
+    geometries, attributes, known_crs = _read(path, crs, crs_option)
     _check_kinds(path, geometries, attributes)
     repaired = ""
     if repairs:
@@ -131,12 +134,11 @@ def _describe_change(before: float, after: float) -> str:
     return f"changed by {percent:+.2g}%" if abs(percent) >= 0.01 else "is unchanged"
 
 
-def read_features(path: Path, *, crs: str | None = None) -> tuple[npt.NDArray[np.object_], pa.Table]:
+def read_features(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table]:
     """Read all features of a vector file, of any geometry type, and reproject them to EPSG:4326.
 
     Args:
         path: as for :func:`read_vectors`.
-        crs: CRS of a file that does not say it.
 
     Returns:
         Shapely geometries, None for features without one, and the other columns, with a row for each geometry.
@@ -144,7 +146,7 @@ def read_features(path: Path, *, crs: str | None = None) -> tuple[npt.NDArray[np
     Raises:
         RegionError: if the file does not exist or cannot be read, has no features, or has no or an unknown CRS.
     """
-    geometries, attributes, known_crs = _read(path, crs)
+    geometries, attributes, known_crs = _read(path, None, None)
     return to_wgs84(path, geometries, known_crs), attributes
 
 
@@ -188,7 +190,7 @@ def read_table(path: Path) -> tuple[npt.NDArray[np.object_] | None, pa.Table, st
     return _flat(path, geometries), layer.table.drop_columns([layer.geometry]), layer.crs
 
 
-def _read(path: Path, crs: str | None) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
+def _read(path: Path, crs: str | None, crs_option: str | None) -> tuple[npt.NDArray[np.object_], pa.Table, str]:
     """Return the unprojected geometries in two dimensions, the other columns, and the CRS.
 
     Raises:
@@ -201,32 +203,42 @@ def _read(path: Path, crs: str | None) -> tuple[npt.NDArray[np.object_], pa.Tabl
         raise RegionError(f"{path} {what}{hint}")
     if len(geometries) == 0:
         raise RegionError(f"{path} holds no features")
-    return geometries, attributes, choose_crs(path, own_crs, crs)
+    return geometries, attributes, choose_crs(path, own_crs, crs, crs_option)
 
 
 def _is_text(path: Path) -> bool:
     return path.suffix.lower() in TEXT_SUFFIXES
 
 
-def choose_crs(path: Path, own: str | None, given: str | None) -> str | None:
+def choose_crs(path: Path, own: str | None, given: str | None, option: str | None = "input_crs") -> str:
     """Return the CRS of a file: its own, the one that the caller gives, or for WKT in a CSV longitude and latitude.
 
+    Args:
+        path: file, for messages.
+        own: CRS that the file says.
+        given: CRS that the caller gives.
+        option: option of the caller for that, for messages; None if there is none.
+
     Raises:
-        RegionError: if the caller gives another than the file's own.
+        RegionError: if the caller gives another than the file's own, or if there is none.
     """
     if own is not None:
         if given is not None and not _parse_crs(path, own).equals(_parse_crs(path, given), ignore_axis_order=True):
-            raise RegionError(f"{path} says that it is in {_parse_crs(path, own).name}: leave `input_crs` out")
+            raise RegionError(f"{path} says that it is in {_parse_crs(path, own).name}: leave `{option}` out")
         return own
-    if given is None and _is_text(path):
+    if given is not None:
+        return given
+    if _is_text(path):
         _log.warning(
-            "%s does not say its coordinate reference system: its WKT is read as longitude and latitude (%s);"
-            " `input_crs` names another",
+            "%s does not say its coordinate reference system: its WKT is read as longitude and latitude (%s)%s",
             path,
             WGS84,
+            "" if option is None else f"; `{option}` names another",
         )
         return WGS84
-    return given
+    hint = f": {path.with_suffix('.prj').name} is missing" if path.suffix.lower() == ".shp" else ""
+    cure = "store it in the file, for example with ogr2ogr -a_srs" if option is None else f"say it with `{option}`"
+    raise RegionError(f"{path} does not say what coordinate reference system it is in{hint}; {cure}")
 
 
 def _flat(path: Path, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
@@ -286,22 +298,18 @@ def _parse_crs(path: Path, crs: str) -> CRS:
         raise RegionError(f"{path} is in a coordinate reference system that PROJ does not know") from error
 
 
-def to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str | None) -> npt.NDArray[np.object_]:
+def to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str) -> npt.NDArray[np.object_]:
     """Reproject geometries to EPSG:4326, x is longitude.
 
     Args:
         path: file, for messages.
         geometries: shapely geometries, shape (n,); None for rows without one.
-        crs: CRS of the geometries; None if it is unknown, which is an error.
+        crs: CRS of the geometries.
 
     Raises:
-        RegionError: if the CRS is unknown, or does not cover the coordinates, or a polygon goes around a pole.
+        RegionError: if PROJ does not know the CRS, if it does not cover the coordinates, or if a polygon goes around a
+            pole.
     """
-    if crs is None:
-        hint = f": {path.with_suffix('.prj').name} is missing" if path.suffix.lower() == ".shp" else ""
-        raise RegionError(
-            f"{path} does not say what coordinate reference system it is in{hint}; say it with `input_crs`"
-        )
     source = _parse_crs(path, crs)
     if source.is_geographic and source.equals(CRS("EPSG:4326"), ignore_axis_order=True):
         return geometries

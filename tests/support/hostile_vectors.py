@@ -484,7 +484,7 @@ HOSTILE: dict[str, tuple[Make, Expected]] = {
     "parquet cut": (text("a.parquet", b"PAR1" + b"\xff" * 100), "it is damaged"),
     # Shapefiles
     "shapefile without index": (shapefile(remove(".shx")), "a.shx is missing: copy all files"),
-    "shapefile without crs": (shapefile(remove(".prj")), "a.prj is missing; say it with `input_crs`"),
+    "shapefile without crs": (shapefile(remove(".prj")), "a.prj is missing; store it in the file"),
     "shapefile without table": (shapefile(remove(".dbf")), [""]),
     "shapefile whose crs names a file": (shapefile(put(".prj", GRIDS)), "refers to another file"),
     "shapefile whose table is a link": (shapefile(link_table), "a.dbf is a symbolic link out of its folder"),
