@@ -80,7 +80,7 @@ _IMAGES = """Fetch every image of a collection that intersects a region, one fil
 
     \b
     Examples:
-      eechips images --dataset S2 --roi=-105.3,39.9,-105.2,40.0 --start 2020-06-01 --end 2020-08-01 \\
+      eechips images --dataset S2 --roi=-105.3,39.9,-105.28,39.92 --start 2020-06-01 --end 2020-07-01 \\
           --where 'CLOUDY_PIXEL_PERCENTAGE < 20' --mask --bands B4,B3,B2,B8 --local
       eechips images --dataset L8 --roi park.gpkg --clip --mask qa_pixel:cloud,shadow,snow --crs utm
       eechips images --dataset NAIP --roi=-105.3,39.9,-105.29,39.91 --format png
@@ -93,7 +93,7 @@ _COMPOSITES = """Make one image per period, of all images of the period, between
 
     \b
     Examples:
-      eechips composites --dataset S2 --roi=-105.3,39.9,-105.2,40.0 --start 2020-05-01 --end 2020-09-01 \\
+      eechips composites --dataset S2 --roi=-105.3,39.9,-105.28,39.92 --start 2020-06-01 --end 2020-08-01 \\
           --every '1 month' --reducer median --mask --bands B4,B3,B2,B8 --local
       eechips composites --dataset MODIS_LST --roi alps.gpkg --start 2010-03-01 --every season --reducer mean
       eechips composites --dataset L8 --roi=5.9,45.8,6.1,46.0 --every year --reducer p25 --mask --crs utm --scale 30
@@ -125,7 +125,7 @@ _TIMESERIES = """Write a table of a dataset's values over time for each region.
     Examples:
       eechips timeseries --dataset MODIS/061/MOD11A2 --bands LST_Day_1km --reducer max \\
           --regions FAO/GAUL_SIMPLIFIED_500m/2015/level2 --id-field ADM2_CODE --bbox=-80,42,-78,44 \\
-          --multiply 0.02 --add -273.15 --local
+          --start 2019-06-01 --end 2019-07-01 --multiply 0.02 --add -273.15 --local
       eechips timeseries --dataset MOD13A2 --regions counties.gpkg --id-field geoid --reducer mean,p10,p90 \\
           --every "1 month" --start 2019-01-01 --end 2022-01-01 --output one
 """

@@ -179,7 +179,7 @@ def _style(panel: Axes) -> None:
 
 
 def _line(panel: Axes, values: pd.Series[Any], colour: str, label: str) -> None:
-    """Draw a line, interrupted at missing values and long gaps; values without neighbours are dots."""
+    """Draw a line, interrupted in long gaps; values without neighbours are dots."""
     broken = with_gaps(values)
     dates, numbers = broken.index.to_numpy(), broken.to_numpy(float)
     there = np.isfinite(numbers)
@@ -191,7 +191,11 @@ def _line(panel: Axes, values: pd.Series[Any], colour: str, label: str) -> None:
 
 
 def with_gaps(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Insert a missing value into every gap that is much longer than the median step between dates."""
+    """Leave out missing values; insert one into every gap that is much longer than the median step between dates.
+
+    A line thus joins the values on both sides of a cloudy date, and ends where many dates have none.
+    """
+    values = values.dropna()
     steps = np.diff(values.index.to_numpy())
     if len(steps) < 2:
         return values
