@@ -103,6 +103,13 @@ def test_python_files_that_a_page_shows_compile(page: Path) -> None:
             compile(block.text, str(block.title), "exec")
 
 
+@pytest.mark.parametrize("page", ALL)
+def test_a_page_that_runs_recipes_says_where_they_come_from(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    if any(re.search(r"(?<![\w/])recipes/", block.text) for block in read_blocks(text) if block.is_run):
+        assert "eechips init --examples" in text
+
+
 def test_every_command_stands_on_a_page_of_the_site() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "README.md")
     missing = [name for name in main.list_commands(click.Context(main)) if f"eechips {name}" not in text]
