@@ -148,6 +148,7 @@ class TooLargeError(RequestError):
         is_divisible: whether a part may be small enough.
         batch: when a batch task may compute it.
         repeats: times that the same request is worth sending again first, as the load of the moment may be the cause.
+        repeats_alone: times that it is if it cannot be divided.
         advice: what the user can do if no part is small enough, a clause.
     """
 
@@ -159,16 +160,18 @@ class TooLargeError(RequestError):
         is_divisible: bool = True,
         batch: BatchUse = "never",
         repeats: int = 0,
+        repeats_alone: int = 0,
         advice: str = "",
     ) -> None:
         super().__init__(message, status=status)
         self.is_divisible, self.batch, self.repeats, self.advice = is_divisible, batch, repeats, advice
+        self.repeats_alone = max(repeats, repeats_alone)
 
     def extended(self, text: str) -> TooLargeError:
         """Return the same error with a sentence after its message."""
         return TooLargeError(
             f"{self} {text}", status=self.status, is_divisible=self.is_divisible, batch=self.batch,
-            repeats=self.repeats, advice=self.advice,
+            repeats=self.repeats, repeats_alone=self.repeats_alone, advice=self.advice,
         )  # fmt: skip
 
 

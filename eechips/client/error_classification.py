@@ -75,6 +75,7 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
             is_divisible=row.kind is ErrorAction.TOO_LARGE,
             batch=row.batch,
             repeats=row.repeats,
+            repeats_alone=row.repeats_alone,
             advice=row.cure,
         )
     if row.kind is ErrorAction.UNAVAILABLE:

@@ -8,9 +8,9 @@ numbers, texts, lists and dictionaries.
 from __future__ import annotations
 
 import io
-import json
 from typing import TYPE_CHECKING, Any
 
+from eechips.client.http_messages import load_values
 from eechips.errors import ValidationError
 from eechips.recipe import Table
 from eechips.recipe.row_sources import Series, SplittableTable
@@ -105,9 +105,9 @@ def read_rows(data: bytes, table: Table) -> list[dict[str, Any]]:
 
 def _row(text: str, geometry: str) -> dict[str, Any]:
     try:
-        row = json.loads(text, parse_float=_number)
-        shape = json.loads(geometry) if geometry else None
-    except ValueError as error:
+        row = load_values(text, parse_float=_number)
+        shape = load_values(geometry) if geometry else None
+    except (ValueError, OverflowError) as error:
         raise ValidationError(f"a row is no JSON: {error}") from error
     if not isinstance(row, dict):
         raise ValidationError("a row is no JSON object")

@@ -127,7 +127,8 @@ class Fetcher:
         is_beyond = chip.grid is not None and lies_beyond(chip.grid)
         if not is_beyond and (chip.size is None or fits(chip, Window(0, 0, *chip.size), limits, most)):
             try:
-                return self._fetch(chip, accept)
+                with retry.alone(chip.size is not None and _is_smallest(Window(0, 0, *chip.size))):
+                    return self._fetch(chip, accept)
             except TooLargeError as error:
                 if not self._is_divisible(error):
                     raise
@@ -136,7 +137,7 @@ class Fetcher:
         whole = Window(0, 0, grid.width, grid.height)
         check_memory(chip, whole)
         quarters = earth_windows(grid) if is_beyond else whole.split(MIN_SIDE)
-        if rejection is not None and len(quarters) == 1:
+        if rejection is not None and chip.size is not None and len(quarters) == 1:
             raise unsplittable_error(rejection, f"{whole.width}x{whole.height} pixels are") from None
         windows = [
             part for quarter in quarters for part in split_window(quarter, lambda w: fits(chip, w, limits, most))
@@ -178,14 +179,14 @@ class Fetcher:
         while pending:
             window, cuts = pending.pop()
             try:
-                found.append(Part(window, self._fetch(part_request(chip, grid, window), accept)))
+                with retry.alone(cuts == MAX_SPLITS or _is_smallest(window)):
+                    found.append(Part(window, self._fetch(part_request(chip, grid, window), accept)))
             except TooLargeError as error:
                 if not self._is_divisible(error):
                     raise
-                quarters = window.split(MIN_SIDE)
-                if cuts == MAX_SPLITS or len(quarters) == 1:
+                if cuts == MAX_SPLITS or _is_smallest(window):
                     raise unsplittable_error(error, f"{window.width}x{window.height} pixels are") from None
-                pending.extend((quarter, cuts + 1) for quarter in reversed(quarters))
+                pending.extend((quarter, cuts + 1) for quarter in reversed(window.split(MIN_SIDE)))
                 rejected = True
         return sorted(found, key=lambda part: (part.window.row, part.window.column)), rejected
 
@@ -275,3 +276,8 @@ def _name(body: bytes) -> str:
         return str(json.loads(body)["name"])
     except (ValueError, KeyError, TypeError):
         raise ValidationError("no name of a thumbnail came back") from None
+
+
+def _is_smallest(window: Window) -> bool:
+    """Return whether a window is too small to be split."""
+    return len(window.split(MIN_SIDE)) == 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from eechips.client.error_classification import classify_response, parse_error
 from eechips.errors import EechipsError, TooLargeError, ValidationError
@@ -17,6 +19,9 @@ MAX_BYTES = 128 << 20
 (https://developers.google.com/earth-engine/apidocs/ee-data-computepixels); no file of them is twice as large. Values
 have 100 MiB at most ("Computed value is too large", https://developers.google.com/earth-engine/guides/usage). A request
 for a plan whose response is larger is divided like one that the service refuses."""
+_MOST_DIGITS = 308  # of the integer part of a double
+_LARGE = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{300}")
+"""What a number has that is too large for a double."""
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -102,8 +107,8 @@ class HttpResponse:
         No other format that eechips requests begins with the bytes of gzip.
 
         Raises:
-            ValidationError: if the stream is damaged or truncated.
-            TooLargeError: if it becomes larger than any response of the service.
+            ValidationError: if the stream is damaged or truncated, or becomes larger than any file of the service.
+            TooLargeError: if values become larger than any of the service.
         """
         if not self.body.startswith(_GZIP_MAGIC):
             return self
@@ -115,13 +120,22 @@ class HttpResponse:
                 pieces.append(member.decompress(rest, left + 1))
                 left -= len(pieces[-1])
                 if left < 0:
-                    raise too_large_error(self.status)
+                    raise self._unpacked_error()
                 if not member.eof:
                     raise ValidationError("truncated gzip")
                 rest = member.unused_data.lstrip(b"\0")
         except zlib.error as error:
             raise ValidationError(f"truncated or damaged gzip: {error}") from None
         return replace(self, body=b"".join(pieces))
+
+    def _unpacked_error(self) -> ValidationError | TooLargeError:
+        """Make the error of a body that is too large when it is decompressed.
+
+        Values may be: a request for fewer of them is smaller. A file of the service is not.
+        """
+        if self.status == 200 and self.headers.get("content-type", "").startswith("application/json"):
+            return too_large_error(self.status, repeats=1)
+        return ValidationError(f"gzip of more than {MAX_BYTES >> 20} MiB came back", status=self.status)
 
     def refuse_page(self) -> None:
         """Refuse a web page, which proxies and captive portals send with status 200.
@@ -136,24 +150,52 @@ class HttpResponse:
     def refuse_fragment(self) -> None:
         """Refuse JSON that is truncated, as a response without Content-Length may be, or whose numbers overflow.
 
+        NaN and infinite numbers are refused as well. The service's values are a ``google.protobuf.Value``, which has
+        none (https://protobuf.dev/reference/protobuf/google.protobuf/#value), but Python reads them, and a table would
+        have an empty cell.
+
         Raises:
             ValidationError: if the body is announced as JSON and is not, or a number in it is no finite double.
         """
         if self.headers.get("content-type", "").startswith("application/json"):
             try:
-                json.loads(self.body, parse_float=_finite)
+                load_values(self.body)
             except OverflowError as error:
                 raise ValidationError(str(error), status=self.status) from None
             except (ValueError, RecursionError):
                 raise ValidationError("truncated or damaged JSON", status=self.status) from None
 
 
-def _finite(text: str) -> float:
-    if math.isinf(found := float(text)):
-        raise OverflowError(f"the number {text[:40]} came back, which is beyond the range of doubles")
-    return found
-
-
-def too_large_error(status: int) -> TooLargeError:
+def too_large_error(status: int, *, repeats: int = 0) -> TooLargeError:
     """Make the error of a response whose body exceeds :data:`MAX_BYTES`."""
-    return TooLargeError(f"an answer of more than {MAX_BYTES >> 20} MiB came back", status=status)
+    return TooLargeError(f"an answer of more than {MAX_BYTES >> 20} MiB came back", status=status, repeats=repeats)
+
+
+def load_values(text: bytes | str, parse_float: Callable[[str], float] = float) -> Any:
+    """Parse JSON of the service, whose numbers are finite.
+
+    Args:
+        text: JSON.
+        parse_float: parses a number with a fraction or an exponent.
+
+    Raises:
+        ValueError: if it is malformed.
+        OverflowError: if it has NaN, Infinity, or a number that is too large for a double.
+    """
+
+    def refuse(name: str) -> Any:
+        raise OverflowError(f"{name} came back, which is no number of JSON")
+
+    def overflow(digits: str) -> Any:
+        raise OverflowError(f"the number {digits[:40]} came back, which is beyond the range of doubles")
+
+    def finite(digits: str) -> float:
+        return overflow(digits) if math.isinf(float(digits)) else parse_float(digits)
+
+    def finite_integer(digits: str) -> int:
+        return overflow(digits) if len(digits) > _MOST_DIGITS else int(digits)
+
+    data = text.encode() if isinstance(text, str) else text
+    if _LARGE.search(data) is None:  # a function for each number takes its time
+        return json.loads(data, parse_constant=refuse, parse_float=parse_float)
+    return json.loads(data, parse_constant=refuse, parse_float=finite, parse_int=finite_integer)

@@ -3,7 +3,7 @@
 The ``retry`` package repeats. This module adds a bound on the total time, ``Retry-After``, jitter on the first wait,
 and waits that end when the run stops. Two failures do not use up attempts, as the request does not cause them: a full
 quota, and a network that is away. A request that is too large is sent again only where the load of the moment may be
-the cause, once for all its parts.
+the cause, once for all its parts, and some times if it cannot be divided.
 """
 
 from __future__ import annotations
@@ -77,6 +77,9 @@ class _SplitRepeats:
 _SPLIT_REPEATS: ContextVar[_SplitRepeats | None] = ContextVar("split_repeats", default=None)
 """Those of the surrounding :func:`splitting`; None outside of one."""
 
+_IS_ALONE: ContextVar[bool] = ContextVar("is_alone", default=False)
+"""Whether the requests of this context cannot be divided."""
+
 
 @contextlib.contextmanager
 def splitting() -> Iterator[None]:
@@ -90,6 +93,20 @@ def splitting() -> Iterator[None]:
         yield
     finally:
         _SPLIT_REPEATS.reset(token)
+
+
+@contextlib.contextmanager
+def alone(is_alone: bool = True) -> Iterator[None]:
+    """Send the requests inside the block again more often if they are too large, as they cannot be divided.
+
+    Args:
+        is_alone: whether they cannot.
+    """
+    token = _IS_ALONE.set(is_alone)
+    try:
+        yield
+    finally:
+        _IS_ALONE.reset(token)
 
 
 def call(
@@ -166,7 +183,8 @@ class _RetryWaits:
             except UnreachableError as error:
                 self._wait_for_service(error)
             except TooLargeError as error:
-                most = min(error.repeats, self._policy.retries)
+                worth = error.repeats_alone if _IS_ALONE.get() else error.repeats
+                most = min(worth, self._policy.retries)
                 if self._split_repeats.count >= most or self._clock() >= self._end:
                     raise
                 self._split_repeats.count += 1

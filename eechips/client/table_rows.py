@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from eechips.client import retry
 from eechips.client.chip_parts import RequestSizes, unsplittable_error
 from eechips.client.error_classification import raising_too_large
 from eechips.errors import TooLargeError, ValidationError
@@ -45,7 +46,8 @@ class RowFetcher:
         size, rejected = min(PAGE_SIZE, self._sizes.most(_ROWS) or PAGE_SIZE), False
         while True:
             try:
-                found, pages = self._pages(source, size)
+                with retry.alone(size == 1):
+                    found, pages = self._pages(source, size)
             except TooLargeError as error:
                 if not self._is_divisible(error):
                     raise
@@ -103,10 +105,11 @@ class RowFetcher:
                 pending.extend(reversed(part.halves()))
                 continue
             try:
-                if isinstance(part.source, Series):
-                    rows = self.series(part.source, by_pages=False)
-                else:
-                    rows = self._pages(part.source, PAGE_SIZE)[0]
+                with retry.alone(part.size == 1):
+                    if isinstance(part.source, Series):
+                        rows = self.series(part.source, by_pages=False)
+                    else:
+                        rows = self._pages(part.source, PAGE_SIZE)[0]
             except TooLargeError as error:  # also of the request's body: half of the places are half of it
                 if not self._divides_all and error.batch == "first":
                     raise

@@ -473,3 +473,38 @@ def test_a_name_that_no_file_can_have_fails_its_unit_and_not_the_run(tmp_path: P
     assert units["error"][6].endswith("\ufffd\ufffd[2J")
     assert finished.verify() == []
     assert not list(finished.path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("method", ["url", "pixels"])
+def test_memory_of_a_chip_that_cannot_be_divided_is_a_matter_of_the_moment(
+    service: Service, tmp_path: Path, method: str
+) -> None:
+    """Under load the service refuses 16x16 pixels as well; they are asked for again, but not for ever."""
+    service.plan(2, "memory", "memory", "memory")
+    service.plan(3, *["memory"] * 20)
+    options = {"retry_delay": 0.01, "retries": 10, "method": method}
+    parameters = {"count": 4, "size": 16, "exact": "yes", "format": "tif"}
+    finished = run_chips(tmp_path, service.url, parameters=parameters, share_requests=False, **options)
+    assert finished.counts == {"done": 3, "failed_permanent": 1}
+    (failure,) = finished.failures.itertuples()
+    assert failure.error_class == "TooLargeError"
+    assert "Even 16x16 pixels are too much." in failure.error
+    kind = "pixels" if method == "url" else "compute"
+    assert service.count(kind) == 1 + 4 + (1 + 5) + 1
+
+
+def test_a_bomb_of_gzip_does_not_fail_a_chip(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eechips.client.http_messages.MAX_BYTES", 1 << 20)
+    service.plan(2, "gzip-bomb", "gzip-bomb")
+    finished = run_chips(tmp_path, service.url, parameters={"count": 3}, retry_delay=0.01)
+    assert finished.counts == {"done": 3}
+
+
+@pytest.mark.parametrize("number", ["NaN", "1e999"])
+def test_a_table_has_no_empty_cell_for_what_is_no_number(service: Service, tmp_path: Path, number: str) -> None:
+    service.plan(1, f"number-{number}")
+    finished = run_script(tmp_path, ODD, service.url, parameters={"what": "table", "count": 1}, retry_delay=0.01)
+    assert finished.counts == {"done": 1}
+    rows = (finished.path / finished.units["file"].iloc[0]).read_text().splitlines()
+    assert rows[3:5] == ["2,1.0,1", "3,,1"]
+    assert service.count("features") == 3 + 1

@@ -300,6 +300,13 @@ class _Handler(BaseHTTPRequestHandler):
             content = gzip.compress(content)[:-20]
             headers = {**headers, "Content-Encoding": "gzip"}
             sent = len(content)
+        elif fault == "gzip-bomb":
+            content = gzip.compress(bytes((1 << 20) + 1))
+            headers = {**headers, "Content-Encoding": "gzip"}
+            sent = len(content)
+        elif fault and fault.startswith("number-"):  # instead of the value of the third row
+            content = content.replace(b'"value": 1.0,', f'"value": {fault.removeprefix("number-")},'.encode(), 1)
+            sent = len(content)
         elif fault == "short":  # a shorter body, honestly announced
             content = content[: len(content) // 2]
             sent = len(content)

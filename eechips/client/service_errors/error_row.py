@@ -66,6 +66,7 @@ class ServiceError:
         period: after which the quota is renewed. Details that name another period rule the row out.
         batch: when a batch task may compute what was too large.
         repeats: times that a request which is to be split is sent again first.
+        repeats_alone: times that a request which cannot be split any more is sent again before it fails.
     """
 
     name: str
@@ -81,6 +82,7 @@ class ServiceError:
     period: Period | None = None
     batch: BatchUse = "never"
     repeats: int = 0
+    repeats_alone: int = 0
 
 
 @dataclass(frozen=True, slots=True)

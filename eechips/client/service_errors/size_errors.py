@@ -4,6 +4,9 @@ The message about aggregations is sent for two matters. One request may hold too
 often it is sent (https://developers.google.com/earth-engine/guides/debugging; sepal-contrib/se.plan#102,
 gee-community/geemap#1309), or the load of the moment is the cause, and it succeeds later, as scripts with many requests
 in flight report. So it is sent again once, and then split.
+
+A request that is too small to be split can hardly be too large for the memory of a worker of the service; then other
+requests on the same worker may be the cause, and it is sent again some times before it fails.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ _DEBUGGING = "https://developers.google.com/earth-engine/guides/debugging"
 _PIXELS = "https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels"
 _REDUCE = "https://developers.google.com/earth-engine/apidocs/ee-image-reduceregion"
 
+_OF_THE_MOMENT = 5
+"""Repeats of a request that cannot be split: with the usual waits, half a minute."""
 _SIMPLIFY = "fewer regions, bands or dates, smaller chips, a coarser scale"
 
 SIZE_ERRORS: tuple[ServiceError, ...] = (
@@ -28,6 +33,7 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
         message=r"too many concurrent aggregations",
         batch="first",
         repeats=1,
+        repeats_alone=_OF_THE_MOMENT,
     ),
     ServiceError(
         "payload",
@@ -98,6 +104,7 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
         Example(400, "INVALID_ARGUMENT", "User memory limit exceeded."),
         message=r"user memory limit exceeded|\bout of memory",
         batch="last",
+        repeats_alone=_OF_THE_MOMENT,
     ),
     ServiceError(
         "time",
