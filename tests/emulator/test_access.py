@@ -29,7 +29,7 @@ from eechips.emulator.exports.destinations import ExportConfig
 from eechips.emulator.exports.export_process import ExportStarter
 from eechips.emulator.exports.task_queue import TaskQueue
 from eechips.emulator.protocol.http import BoundedProtocol
-from eechips.emulator.protocol.request_body import BodyTimeoutError
+from eechips.emulator.protocol.request_body import BodyTimeoutError, read_body
 from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Quota, QuotaConfig
 from eechips.emulator.stores import StoreConfig
@@ -268,3 +268,29 @@ def test_a_body_that_does_not_arrive_ends_with_an_error() -> None:
     with pytest.raises(BodyTimeoutError, match=r"did not arrive within 0\.05 seconds"):
         asyncio.run(body())
     assert BodyTimeoutError("x").code == 408
+
+
+def test_a_body_that_makes_no_progress_ends_with_an_error() -> None:
+    async def body() -> None:
+        parts: list[Message] = [{"type": "http.request", "body": b"{", "more_body": True} for _ in range(3)]
+
+        async def receive() -> Message:
+            if not parts:
+                await asyncio.Event().wait()
+            return parts.pop()
+
+        await read_body(Request({"type": "http", "method": "POST"}, receive), 100, 60.0, 0.05)
+
+    with pytest.raises(BodyTimeoutError, match=r"made no progress for 0\.05 seconds"):
+        asyncio.run(body())
+
+
+def test_bodies_that_are_not_finished_hold_no_slot(server: Server) -> None:
+    head = b"POST /v1/projects/local/value:compute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+    most = requests.get(f"{server.url}/_quota", timeout=30).json()["concurrency"]
+    with contextlib.ExitStack() as stack:
+        for _ in range(most):
+            stack.enter_context(connected(server)).sendall(head)
+        body = {"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}
+        found = requests.post(f"{server.url}/v1/projects/local/value:compute", json=body, timeout=30)
+        assert (found.status_code, found.json()) == (200, {"result": 7})

@@ -26,7 +26,7 @@ from eechips.emulator.protocol import fields
 from eechips.emulator.protocol.fault_injection import alter_response, replace_response
 from eechips.emulator.protocol.http import http_response, json_response
 from eechips.emulator.protocol.request_body import read_body
-from eechips.emulator.quota import RESTRICTED, Latency, Quota, TooManyRequestsError
+from eechips.emulator.quota import RESTRICTED, Latency, Quota
 from eechips.emulator.request_errors import EarthEngineError, NotFoundError
 from eechips.emulator.request_log import LatestRequests, ObservedRequest, RequestLog
 
@@ -142,7 +142,9 @@ class Service:
             BodyTimeoutError: if it takes too long to arrive.
             ClientGoneError: if the client leaves before it has arrived.
         """
-        content = await read_body(request, self.payload, self.body_seconds)
+        content: bytes | None = getattr(request.state, "body", None)
+        if content is None:
+            content = await read_body(request, self.payload, self.body_seconds)
         if self.log.is_on:
             request.state.content = content
         return content
@@ -221,10 +223,15 @@ class Service:
         observed = self.latest.begin(kind, _resource_name(request) if "asset" in request.path_params else "")
         request.state.observed = observed
         try:
+            # A slot is for a request that is whole: clients that do not finish theirs would hold all slots.
+            request.state.body = await read_body(request, self.payload, self.body_seconds)
             self.quota.enter(kind)
-        except TooManyRequestsError as error:
+        except EarthEngineError as error:
             self.latest.end(observed)
             return self._count(kind, request, http_response(error_response(error)))
+        except BaseException:
+            self.latest.end(observed)
+            raise
         try:
             if self.latency is not None:
                 await asyncio.sleep(self.latency.draw(kind))
