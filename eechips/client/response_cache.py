@@ -1,48 +1,71 @@
-"""Cache responses while a plan is made, so that an interrupted plan resumes without repeating requests."""
+"""Cache responses while a plan is made, so that an interrupted plan resumes without repeating requests.
+
+Responses have an age. Lists of images grow, and tokens of pages expire: "a good rule of thumb" is three days after they
+were sent (https://google.aip.dev/158). Then a plan asks again; if the first units of the plan are others now, the
+planner says so.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
 import threading
+import time
 import zlib
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 
 from eechips.errors import StorageError
 
+LONGEST_AGE = 3 * 86400.0
+"""Seconds after which a response is not used any more."""
+
 
 class ResponseCache:
     """Cache of the responses to computations, in a SQLite file. Threads may share it.
 
+    A response that cannot be read is unknown.
+
     Args:
         path: of the file, which is created if it does not exist.
+        clock: seconds since 1970.
 
     Raises:
         StorageError: if it cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._path, self._clock = path, clock
         self._lock = threading.Lock()
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("CREATE TABLE IF NOT EXISTS answers (request BLOB PRIMARY KEY, body BLOB) WITHOUT ROWID")
         except sqlite3.Error as error:
+            raise StorageError(f"cannot use {path}: {error}") from error
+        try:
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS responses"
+                " (request BLOB PRIMARY KEY, body BLOB, received REAL) WITHOUT ROWID"
+            )
+        except sqlite3.Error as error:
+            self._db.close()
             raise StorageError(f"cannot use {path}: {error}") from error
         self._is_closed = False
 
     def find(self, request: str) -> bytes | None:
-        """Return the response to a request, by its URL and body; None if it is unknown."""
+        """Return the response to a request, by its URL and body; None if it is unknown or too old."""
         with self._lock:
             if self._is_closed:
                 return None
             try:
-                row = self._db.execute("SELECT body FROM answers WHERE request = ?", (_key(request),)).fetchone()
-                return None if row is None else zlib.decompress(row[0])
-            except (sqlite3.Error, zlib.error) as error:
-                raise StorageError(f"{self._path} is damaged ({error}): remove it") from error
+                query = "SELECT body, received FROM responses WHERE request = ?"
+                row = self._db.execute(query, (_key(request),)).fetchone()
+                if row is None or abs(self._clock() - row[1]) > LONGEST_AGE:  # the clock may have been wrong
+                    return None
+                return zlib.decompress(row[0])
+            except (sqlite3.Error, zlib.error, TypeError):
+                return None
 
     def keep(self, request: str, body: bytes) -> None:
         """Store the response to a request."""
@@ -50,10 +73,12 @@ class ResponseCache:
             if self._is_closed:
                 return
             try:
-                row = (_key(request), zlib.compress(body))
-                self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", row)
-            except sqlite3.Error as error:
+                row = (_key(request), zlib.compress(body), self._clock())
+                self._db.execute("INSERT OR REPLACE INTO responses VALUES (?, ?, ?)", row)
+            except sqlite3.OperationalError as error:  # a full disk, above all
                 raise StorageError(f"could not write {self._path}: {error}") from error
+            except sqlite3.DatabaseError:  # it is damaged: the plan does without
+                return
 
     def close(self) -> None:
         """Close the file; later look-ups find nothing."""

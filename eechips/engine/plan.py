@@ -17,7 +17,15 @@ from eechips.client.permits import Stopped
 from eechips.client.response_cache import RESPONSE_CACHE, ResponseCache
 from eechips.engine.config import RunConfig
 from eechips.engine.run_feature import RunFeature
-from eechips.errors import ConfigurationError, EechipsError, RecipeError, RunMismatchError, TransientError, UsageError
+from eechips.errors import (
+    ConfigurationError,
+    EechipsError,
+    RecipeError,
+    RunMismatchError,
+    StorageError,
+    TransientError,
+    UsageError,
+)
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, SupportsInputs, Unit, canonical_json, to_unit, traits_of, unit_id
@@ -194,7 +202,7 @@ class Planner:
         self._path = folder / ANSWERS_NAME
         self._known = 0 if meta is not None else ledger.end
         self._stored = self._known
-        self._answers = ResponseCache(self._path)
+        self._answers = self._open_answers()
         self._batches: SimpleQueue[Sequence[WorkUnit] | BaseException | None] = SimpleQueue()
         self.failure: Exception | None = None
         self._is_closed = False
@@ -266,8 +274,19 @@ class Planner:
         self._is_closed = True
         self._answers.close()
         if self.is_whole:
-            for suffix in ("", "-journal"):
-                remove(self._path.with_name(self._path.name + suffix), LockedFolder(self._path.parent))
+            self._remove_answers()
+
+    def _open_answers(self) -> ResponseCache:
+        """Open the cached responses; begin anew if they are damaged."""
+        try:
+            return ResponseCache(self._path)
+        except StorageError:
+            self._remove_answers()
+            return ResponseCache(self._path)
+
+    def _remove_answers(self) -> None:
+        for suffix in ("", "-journal"):
+            remove(self._path.with_name(self._path.name + suffix), LockedFolder(self._path.parent))
 
     def _plan(self) -> None:
         RESPONSE_CACHE.set(self._answers)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -163,3 +165,34 @@ def test_a_plan_that_differs_from_the_interrupted_one_is_refused(service: Servic
     with pytest.raises(RunMismatchError, match="its first units have changed since"):
         run_gradual(Gradual(COUNT, first=7), tmp_path / "out", service.url)
     assert run_gradual(Gradual(COUNT), tmp_path / "out", service.url).counts == {"done": COUNT}
+
+
+@pytest.mark.slow
+def test_responses_to_the_planner_are_asked_for_again_after_three_days_or_a_damage(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def before(number: int) -> None:
+        if number == 600:
+            raise LookupError("away")
+
+    out, answers = tmp_path / "out", tmp_path / "out" / "planning.sqlite"
+    counts = []
+    for damage in (lambda: None, lambda: age(answers), lambda: answers.write_bytes(b"no database")):
+        with contextlib.suppress(FileNotFoundError):
+            damage()
+        service.forget()
+        with pytest.raises(LookupError):
+            run_gradual(Gradual(700, before), out, service.url, executor="threads")
+        counts.append(service.count("value"))
+        service.forget()
+        with pytest.raises(LookupError):
+            run_gradual(Gradual(700, before), out, service.url, executor="threads")
+        assert service.count("value") == 0
+    assert counts == [7, 7, 7]
+    assert run_gradual(Gradual(700), out, service.url, executor="threads").counts == {"done": 700}
+
+
+def age(answers: Path) -> None:
+    """Makes the kept responses older than they may be."""
+    with contextlib.closing(sqlite3.connect(answers, isolation_level=None)) as database:
+        database.execute("UPDATE responses SET received = received - 3 * 86400 - 1")

@@ -1,0 +1,46 @@
+"""Responses that are kept while a plan is made."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from eechips.client.response_cache import LONGEST_AGE, ResponseCache
+
+
+class Clock:
+    """Seconds since 1970, which a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1e9
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_response_has_an_age(tmp_path: Path) -> None:
+    clock = Clock()
+    with contextlib.closing(ResponseCache(tmp_path / "planning.sqlite", clock)) as cache:
+        cache.keep("a request", b"its response")
+        clock.now += LONGEST_AGE
+        assert cache.find("a request") == b"its response"
+        clock.now += 1
+        assert cache.find("a request") is None
+        cache.keep("a request", b"another")
+        assert cache.find("a request") == b"another"
+        clock.now -= LONGEST_AGE + 1  # it was kept with a clock that was ahead
+        assert cache.find("a request") is None
+
+
+def test_a_response_that_is_damaged_is_unknown(tmp_path: Path) -> None:
+    end = 8192  # of the second page; the first one is needed to open the file
+    path = tmp_path / "planning.sqlite"
+    with contextlib.closing(ResponseCache(path)) as cache:
+        for number in range(50):
+            cache.keep(f"request {number}", b"response" * number)
+    data = path.read_bytes()
+    assert len(data) >= end
+    path.write_bytes(data[: end - 3000] + b"\xff" * 3000 + data[end:])
+    with contextlib.closing(ResponseCache(path)) as cache:
+        assert any(cache.find(f"request {number}") is None for number in range(50))
+        cache.keep("request 0", b"new")
