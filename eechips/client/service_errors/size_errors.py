@@ -5,8 +5,8 @@ often it is sent (https://developers.google.com/earth-engine/guides/debugging; s
 gee-community/geemap#1309), or the load of the moment is the cause, and it succeeds later, as scripts with many requests
 in flight report. So it is sent again once, and then split.
 
-A request that is too small to be split can hardly be too large for the memory of a worker of the service; then other
-requests on the same worker may be the cause, and it is sent again some times before it fails.
+A request that is too small to be split can hardly need too much memory; then other requests at the same time may be the
+cause, and it is sent again some times before it fails.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
         message=r"too many concurrent aggregations",
         batch="first",
         repeats=1,
-        repeats_alone=_OF_THE_MOMENT,
     ),
     ServiceError(
         "payload",
