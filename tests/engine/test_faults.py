@@ -438,7 +438,7 @@ def test_a_changed_script_is_another_run(service: Service, tmp_path: Path) -> No
     run_chips(tmp_path, service.url)
     script(tmp_path, CHIPS)
     with pytest.raises(Exception, match="the recipe's code has changed"):
-        run_script(tmp_path, CHIPS + "\n# changed\n", service.url)
+        run_script(tmp_path, CHIPS + "\nCHANGED = True\n", service.url)
 
 
 ODD_NAMES = """
