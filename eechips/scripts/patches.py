@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import multiprocessing.process
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from eechips.scripts import pools
@@ -83,3 +85,24 @@ def replace_pools(host: pools.PoolHost) -> Iterator[None]:
         stack.enter_context(replace_names(context.BaseContext, Pool=pools.pool_of_context))
         stack.enter_context(replace_names(sys.modules["multiprocessing"], set_start_method=initialize))
         yield
+
+
+@contextlib.contextmanager
+def await_threads() -> Iterator[None]:
+    """Wait at the end of the block for threads and processes that the script has started, as Python does at exit."""
+    started: list[Any] = []
+
+    def starting(start: Callable[[Any], None]) -> Callable[[Any], None]:
+        def started_by_script(self: Any) -> None:
+            start(self)
+            if not self.daemon and pools.is_of_script(sys._getframe(1)):
+                started.append(self)
+
+        return started_by_script
+
+    with contextlib.ExitStack() as stack:
+        for kind in (threading.Thread, multiprocessing.process.BaseProcess):
+            stack.enter_context(replace_names(kind, start=starting(kind.start)))
+        yield
+        for each in started:  # which may start others
+            each.join()

@@ -105,7 +105,7 @@ class _Hosted:
     _original: str
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
-        if _HOST.get() is None or not _is_of_script(sys._getframe(1)):
+        if _HOST.get() is None or not is_of_script(sys._getframe(1)):
             return _ORIGINALS[cls._original](*args, **options)
         return super().__new__(cls)
 
@@ -389,7 +389,7 @@ def pool_of_context(
     context: Any, processes: int | None = None, initializer: Any = None, initargs: Any = (), *args: Any
 ) -> Any:
     """Replace ``multiprocessing.get_context(...).Pool``."""
-    kind = Pool if _is_of_script(sys._getframe(1)) else _ORIGINALS["Pool"]
+    kind = Pool if is_of_script(sys._getframe(1)) else _ORIGINALS["Pool"]
     return kind(processes, initializer, initargs, *args)
 
 
@@ -401,7 +401,7 @@ def _forced(futures: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _is_of_script(frame: Any) -> bool:
+def is_of_script(frame: Any) -> bool:
     """Return whether a frame belongs to the script, not to an installed package or to Python."""
     code = frame.f_globals
     if code.get("__name__") == "__main__" or code.get("__name__") in _BY_PROXY:

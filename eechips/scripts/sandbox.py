@@ -209,6 +209,9 @@ class Sandbox:
             if relative is None and not is_written:
                 return path if Path(path).exists() else self._beside(path)
             if relative is None:
+                if not Path(path).parent.exists():
+                    folder = Path(self._beside(str(Path(path).parent)))
+                    path = str(folder / Path(path).name) if folder.is_dir() else path
                 if not Path(path).is_relative_to("/dev"):
                     self.outside[str(Path(path).absolute())] = None
             elif not is_written:

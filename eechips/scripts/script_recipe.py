@@ -27,7 +27,7 @@ from eechips.removal import LockedFolder, remove_tree
 from eechips.scripts import network_patches
 from eechips.scripts.call_folder import Call, CallFolder
 from eechips.scripts.execution import STAGING, CallContext, CallExecutor
-from eechips.scripts.patches import keep_client, replace_pools
+from eechips.scripts.patches import await_threads, keep_client, replace_pools
 from eechips.scripts.pool_host import ScriptHost, ScriptStopped, lacks_file, some_of
 from eechips.scripts.retry_guard import guard_retries
 from eechips.scripts.sandbox import Sandbox, named_inputs
@@ -106,7 +106,8 @@ class ScriptRecipe:
         host = ScriptHost(context, self.identity, place, self._key, sandbox)
         try:
             with keep_client(), replace_pools(host), sandbox.entered(), self._as_main() as main:
-                self._execute(main, host)
+                with await_threads():
+                    self._execute(main, host)
                 with sandbox.suspended():
                     tasks = self._await_exports(context)
         except ScriptStopped as stop:
@@ -155,7 +156,7 @@ class ScriptRecipe:
         if not host.calls:
             raise RecipeError(
                 f"{self.path} has no results: it has given no call to a pool and left no file in its working directory."
-                f" {self._hint}"
+                f" What it has printed, and files elsewhere, are not recorded. {self._hint}"
             )
 
     def on_worker_start(self, connection: Connection, discovery: DiscoveryFile) -> None:

@@ -69,6 +69,15 @@ def test_an_input_is_seen_however_a_script_looks_for_it(look: str, home: Path, s
     assert (home / "csvs" / "a.csv").read_text() == "csvs/a.csv"
 
 
+def test_a_file_is_written_beside_the_folder_of_the_command(home: Path, sandbox: Sandbox) -> None:
+    with sandbox.entered():
+        Path("../beside/new.csv").write_text("x")
+        with pytest.raises(FileNotFoundError):
+            Path("../none/new.csv").write_text("x")
+    assert (home.parent / "beside" / "new.csv").read_text() == "x"
+    assert str(home.parent / "beside" / "new.csv") in sandbox.outside
+
+
 def test_what_a_script_has_removed_is_not_shown_again(home: Path, sandbox: Sandbox) -> None:
     with sandbox.entered():
         assert Path("csvs/a.csv").exists()
@@ -175,3 +184,21 @@ def test_results_of_an_earlier_phase_are_listed_by_the_calls_of_the_next(demo_se
     assert run(tmp_path / "script.py", demo_server, tmp_path).returncode == 0
     assert (tmp_path / "run" / "all_0.csv").read_text() == "0.txt,1.txtTrue"
     assert open_run(tmp_path / "run").counts == {"done": 3}
+
+
+@pytest.mark.slow
+def test_threads_and_processes_that_a_script_does_not_join_finish_their_work(
+    demo_server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "script.py").write_text(
+        "import multiprocessing, threading, time\n"
+        "def late(name):\n    time.sleep(0.5)\n    open(name, 'w').write('x')\n"
+        "def later():\n    threading.Thread(target=late, args=('later.txt',)).start()\n"
+        "threading.Thread(target=late, args=('thread.txt',)).start()\n"
+        "threading.Thread(target=later).start()\n"
+        "multiprocessing.Process(target=late, args=('process.txt',)).start()\n"
+        "threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n"
+    )
+    ended = run(tmp_path / "script.py", demo_server, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert set(files(tmp_path / "run")) == {"later.txt", "process.txt", "thread.txt"}
