@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -73,6 +73,7 @@ class ReportedOutcome:
         """
         try:
             identifier, plan = str(reported["id"]), str(reported.get(PLAN) or "")
+            bytes.fromhex(identifier + plan)
             values = {name: reported[name] for name in RECORD_COLUMNS if name in reported}
             values |= {name: json.dumps(values[name]) for name in LISTS if values.get(name) is not None}
             record = Record(position=0, **{**values, "state": State(reported["state"])})
@@ -160,24 +161,24 @@ def read_outcomes(store: Store, policy: RetryPolicy) -> StoredOutcomes:
     plans: dict[str, Mapping[str, Any]] = {}
     for name, data in parallel_map(lambda name: (name, retry.call(partial(store.read, name), policy)), names, _READERS):
         for value in _lines(name, data):
-            if "id" in value:
-                outcomes.append(ReportedOutcome.parse(value))
+            if isinstance(value, ReportedOutcome):
+                outcomes.append(value)
             else:
                 plans[str(value.get(PLAN) or "")] = value
     return StoredOutcomes(tuple(outcomes), plans)
 
 
-def _lines(name: str, data: bytes) -> Iterator[Mapping[str, Any]]:
-    lines: Iterable[bytes] = data.split(b"\n")
-    for number, line in enumerate(lines, start=1):
+def _lines(name: str, data: bytes) -> Iterator[ReportedOutcome | Mapping[str, Any]]:
+    """Yield what a file describes: its plan, then its outcomes."""
+    for number, line in enumerate(data.split(b"\n"), start=1):
         if line.strip():
             try:
                 value = parse_json(line)
                 if not isinstance(value, dict):
                     raise ValueError("it is no object")
-            except ValueError as error:
+                yield ReportedOutcome.parse(value) if "id" in value else value
+            except (ValueError, UsageError) as error:
                 raise StorageError(
                     f"line {number} of {name} is damaged ({error}): remove the file, and fetch again the units that"
                     " `eechips join` then misses"
                 ) from None
-            yield value
