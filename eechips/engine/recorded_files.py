@@ -51,7 +51,7 @@ class RecordedFiles:
             TransientError, StorageError, ConfigurationError: if the store cannot be read.
         """
         known = self._known
-        there = self._list(result.name for result in self._ledger.results())
+        there = self._list(name for _, name, _ in self._ledger.files())
         found: dict[int, str] = {}
         doubtful: list[RecordedResult] = []
         for result in self._ledger.results():

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from eechips.errors import RunMismatchError, StorageError
 from eechips.manifest.database import connect, damaged
@@ -109,9 +109,8 @@ class Totals:
     dropped: int
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedResult:
-    """A recorded file of a unit.
+class RecordedResult(NamedTuple):
+    """A recorded file of a unit. A tuple, as there may be a million.
 
     Attributes:
         position: of the unit in the plan.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from eechips.temporary_names import Writer, temporary_name
 
@@ -37,9 +37,8 @@ class StagedFile:
         return type(self), tuple(getattr(self, name) for name in self.__slots__)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file that a store lists.
+class StoredFile(NamedTuple):
+    """A file that a store lists. A tuple, as there may be a million.
 
     Attributes:
         name: path below the root.
