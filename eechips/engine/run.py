@@ -134,7 +134,10 @@ class _Run:
         """Take the steps that are not done yet."""
         setup, config, ledger = self._setup, self._config, self._ledger
         if setup.remote_store is not None and setup.is_interactive:
-            raise UsageError(f"{self._recipe.name} writes its files itself and needs a folder as out")
+            raise UsageError(
+                f"{self._recipe.name} writes its files itself, to folders of this machine: name one as `out`, and copy"
+                " its files to the object store afterwards"
+            )
         self._check_received()
         is_planned = ledger.has_plan and check_same(ledger, setup.described, config.out)
         self._check_store(is_planned=is_planned)
