@@ -166,10 +166,10 @@ def ask_permission(run: Run, words: Sequence[str], *, trust: bool) -> None:
 
 
 def _refused(words: Sequence[str]) -> list[str]:
-    """Return the options of a recorded command that only its own user may set without being asked."""
+    """Return the options of a recorded command that only its own user may set; its folder is that of the run."""
     if words[1] == _REBUILD:
         return ["LOCKFILE"]
-    return refused_words(click.get_current_context(), words[1:])
+    return refused_words(click.get_current_context(), words[1:], ("out", "ledger"))
 
 
 def recorded_words(run: Run) -> list[str]:

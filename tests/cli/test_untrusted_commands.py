@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 
 from eechips.cli import main
 from eechips.cli.command import FetchCommand, VerbOption
+from eechips.cli.run_file import read_run_file
 from eechips.cli.untrusted_commands import hash_files, refused_values, refused_words
 from eechips.errors import UsageError
 
@@ -206,3 +208,23 @@ def test_a_line_is_the_same_in_another_order_of_its_keys(lines: list[dict[str, A
     status, said = work(*(dict(reversed(line.items())) for line in lines))
     assert status == 0, said
     assert Path("executed").exists()
+
+
+@pytest.mark.parametrize(("owner", "user", "is_refused"), [(1001, 1002, True), (1001, 1001, False), (0, 1002, False)])
+def test_a_run_file_of_another_owner_sets_data_only(
+    owner: int, user: int, is_refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "job.toml"
+    path.write_text('[sample]\ndataset = "NAIP"\ntotal = 1\nendpoint = "http://127.0.0.1:9"\n')
+    try:
+        os.chown(path, owner, -1)
+    except PermissionError:
+        pytest.skip("only the superuser gives files away")
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    if not is_refused:
+        assert [step.verb for step in read_run_file(path, ROOT)] == ["sample"]
+        return
+    with pytest.raises(UsageError, match=r"written by another user.*more than data \(\[sample\] --endpoint\)"):
+        read_run_file(path, ROOT)
+    path.write_text('[sample]\ndataset = "NAIP"\ntotal = 1\nroi = [-105, 39, -104, 40]\n')
+    assert [step.verb for step in read_run_file(path, ROOT)] == ["sample"]
