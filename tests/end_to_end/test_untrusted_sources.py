@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import threading
 import zipfile
@@ -272,6 +273,25 @@ def test_a_line_sends_no_credentials_and_reaches_no_server(world: World) -> None
     deliver(world, MORE, "scenes", "--stac", world.listener.url, "--auth", "bearer", "--auth-host", host)
     deliver(world, MORE, "scenes", "--stac", world.listener.url, "--auth", "sas", "--token-url", world.listener.url)
     deliver(world, MORE, *NAIP, "--roi", f"{world.listener.url}/region.geojson")
+
+
+@cell(LINE, CODE, SEND, REQUEST)
+@pytest.mark.slow
+def test_a_worker_process_refuses_what_its_user_may_type(world: World) -> None:
+    """The same words send the token if the user types them, and not if they stand in a line."""
+    item = {"type": "Feature", "stac_version": "1.0.0", "id": "a", "collection": "c", "links": [],
+            "bbox": [0, 0, 1, 1], "geometry": json.loads(SQUARE), "properties": {"datetime": "2020-01-01T00:00:00Z"},
+            "assets": {"data": {"href": f"{world.listener.url}/a.tif", "roles": ["data"]}}}  # fmt: skip
+    Path("items.json").write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
+    host = world.listener.url.removeprefix("http://").partition(":")[0]
+    words = ("scenes", "--stac", "items.json", "--auth", "bearer", "--auth-host", host)
+    command = (sys.executable, "-m", "eechips")
+    subprocess.run([*command, *words, "--out", "typed", "--retries", "0", "-q"], capture_output=True, check=False)
+    assert any(SECRET in each for each in world.seen())
+    for job in (words, ("run", "evil.py"), (*NAIP, "--endpoint", world.listener.url, "--send-credentials")):
+        worker = [*command, "work", "--units", "-", "--out", "out"]
+        ended = subprocess.run(worker, input=line(*job), capture_output=True, text=True, check=False)
+        assert (ended.returncode, MORE in ended.stderr) == (2, True), ended.stderr
 
 
 ODD_UNITS: tuple[dict[str, Any], ...] = (
