@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any, Protocol
 
-from eechips.scripts.replaced_names import replace_names, stand_in
+from eechips.scripts.replaced_names import present_function, replace_names, stand_in
 
 
 class PathWatcher(Protocol):
@@ -58,8 +58,10 @@ def watch_paths(watcher: PathWatcher) -> Iterator[None]:
     def as_given(path: Any, there: str) -> Any:
         return path if there == str(path) else there
 
-    original_open = builtins.open
-    originals = {name: getattr(os, name) for name in ("rename", "replace", "chdir", "listdir", "scandir", "access")}
+    original_open = present_function(builtins, "open")
+    originals = {
+        name: present_function(os, name) for name in ("rename", "replace", "chdir", "listdir", "scandir", "access")
+    }
 
     def opening(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
         there = as_given(file, watcher.opened(str(file), mode)) if is_watched(file) else file
@@ -74,7 +76,7 @@ def watch_paths(watcher: PathWatcher) -> Iterator[None]:
         return stand_in(os, name, moved)
 
     def seeking(name: str) -> Callable[..., Any]:
-        original = getattr(os, name)
+        original = present_function(os, name)
 
         def sought(path: Any, *args: Any, **options: Any) -> Any:
             try:
@@ -116,7 +118,7 @@ def watch_paths(watcher: PathWatcher) -> Iterator[None]:
         "chdir": stand_in(os, "chdir", chdir),
     }
     by_original = {id(getattr(os, name)): function for name, function in of_os.items()}
-    by_original[id(original_open)] = opens = stand_in(io, "open", opening)
+    by_original[id(builtins.open)] = opens = stand_in(io, "open", opening)
     with contextlib.ExitStack() as stack:
         stack.enter_context(replace_names(builtins, open=opens))
         stack.enter_context(replace_names(io, open=opens))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-_ORIGINAL = "_eechips_original"
+_ORIGINAL, _FUNCTION = "_eechips_original", "_eechips_function"
 _PACKAGE = __name__.rpartition(".")[0] + "."
 _MISSING = object()
 _PUBLIC = {"posix": "os", "nt": "os", "_io": "io"}
@@ -61,7 +61,18 @@ def stand_in(owner: ModuleType, name: str, function: Callable[..., Any]) -> Call
     replacement.__module__, replacement.__name__, replacement.__qualname__ = owner.__name__, name, name
     replacement.__doc__ = original.__doc__
     setattr(replacement, _ORIGINAL, _original(original))
+    setattr(replacement, _FUNCTION, function)
     return replacement
+
+
+def present_function(owner: ModuleType, name: str) -> Callable[..., Any]:
+    """Return what a name has, for a replacement that calls it.
+
+    Of a name that a block around this one has replaced, it is what that block calls: the replacement itself would call
+    the later one again.
+    """
+    present: Callable[..., Any] = getattr(owner, name)
+    return getattr(present, _FUNCTION, present)
 
 
 def replaced_name(thing: Any) -> tuple[str, str] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from eechips.client.error_classification import classify_exception, classify_response
 from eechips.errors import EechipsError, TransientError
-from eechips.scripts.replaced_names import replace_names, stand_in
+from eechips.scripts.replaced_names import present_function, replace_names, stand_in
 
 
 class RetryAborted(BaseException):
@@ -64,7 +64,7 @@ def guard_retries(
         may_help: returns whether a retry may succeed after an error.
         wait: waits in place of ``time.sleep``, which it may use; None for ``time.sleep``.
     """
-    original = time.sleep
+    original = present_function(time, "sleep")
 
     def sleep(seconds: float) -> None:
         if _is_ours():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -138,3 +139,19 @@ def test_a_script_of_bound_names_runs(demo_server: Server, tmp_path: Path) -> No
     ended: subprocess.CompletedProcess[str] = run(tmp_path / "script.py", demo_server, tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert files(tmp_path / "run") == {f"made/{n}.txt": str(n).encode() for n in range(8)}
+
+
+def test_a_name_may_be_replaced_again_inside_a_block(tmp_path: Path) -> None:
+    """As by units that are executed by threads of the process that runs the script."""
+    outer, inner = tmp_path / "outer", tmp_path / "inner"
+    outer.mkdir()
+    inner.mkdir()
+    (inner / "a.txt").write_text("a")
+    stat, listdir = os.stat, os.listdir
+    with replaced(outer), replaced(inner):
+        assert stat(inner / "a.txt").st_size == os.stat(inner / "a.txt").st_size == 1  # noqa: PTH116
+        assert listdir(inner) == os.listdir(inner) == ["a.txt"]  # noqa: PTH208
+        assert Path(inner, "a.txt").read_text() == "a"
+        assert not os.access(inner / "b.txt", os.R_OK)
+        time.sleep(0)
+    assert os.stat is stat
