@@ -109,7 +109,7 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredFile:
+class ShardFile:
     """A file of a pack.
 
     Attributes:
@@ -133,7 +133,7 @@ class StoredShard:
     """
 
     shard: Shard
-    files: tuple[StoredFile, ...]
+    files: tuple[ShardFile, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Convert to a JSON value."""
@@ -143,7 +143,7 @@ class StoredShard:
     def from_json(value: Mapping[str, Any]) -> StoredShard:
         """Read the value that :meth:`to_json` made."""
         own = dict(value)
-        files = tuple(StoredFile(**file) for file in own.pop("files"))
+        files = tuple(ShardFile(**file) for file in own.pop("files"))
         return StoredShard(Shard(**own), files)
 
 
@@ -179,7 +179,7 @@ class PackIndex:
     fields: Mapping[str, tuple[Any, ...]]
     run: Mapping[str, Any]
     shards: tuple[StoredShard, ...] = ()
-    files: tuple[StoredFile, ...] = ()
+    files: tuple[ShardFile, ...] = ()
 
     @property
     def splits(self) -> dict[str, int]:
@@ -230,7 +230,7 @@ def read_index(folder: str | Path) -> PackIndex:
         value["selected"] = tuple(value["selected"])
         value["fields"] = {name: tuple(values) for name, values in value["fields"].items()}
         value["shards"] = tuple(StoredShard.from_json(shard) for shard in value["shards"])
-        value["files"] = tuple(StoredFile(**file) for file in value["files"])
+        value["files"] = tuple(ShardFile(**file) for file in value["files"])
         return PackIndex(**value)
     except FileNotFoundError:
         raise UsageError(f"{folder} holds no complete pack: {INDEX_NAME} is missing (eechips pack writes it)") from None

@@ -29,7 +29,7 @@ from eechips.training.shard_index import (
     PackEntry,
     PackIndex,
     Shard,
-    StoredFile,
+    ShardFile,
     StoredShard,
     metadata_of,
     read_index,
@@ -140,7 +140,7 @@ class ShardWriter:
                 bar.update(stored.shard.count)
         return kept
 
-    def _is_there(self, files: Iterable[StoredFile]) -> bool:
+    def _is_there(self, files: Iterable[ShardFile]) -> bool:
         """Return whether files are unchanged since they were complete."""
         for file in files:
             path = self._folder / file.name
@@ -177,7 +177,7 @@ class ShardWriter:
             self._place(stored.files)
             return stored
 
-    def _finish(self) -> tuple[StoredFile, ...]:
+    def _finish(self) -> tuple[ShardFile, ...]:
         with self._scratching():
             self._module.finish(self._scratch, self._shards, self._index.layers)
             files = self._describe(is_closing=True)
@@ -185,7 +185,7 @@ class ShardWriter:
             self._place(files)
             return files
 
-    def _describe(self, *, is_closing: bool) -> tuple[StoredFile, ...]:
+    def _describe(self, *, is_closing: bool) -> tuple[ShardFile, ...]:
         """Sync the files of the scratch folder: those that list others, or the others."""
         paths = [path for path in self._scratch.rglob("*") if path.is_file()]
         chosen = sorted(path for path in paths if (path.name in self._module.CLOSING) == is_closing)
@@ -194,10 +194,10 @@ class ShardWriter:
             name = path.relative_to(self._scratch)
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-            stored.append(StoredFile(name.as_posix(), path.stat().st_size, hash_file(path)))
+            stored.append(ShardFile(name.as_posix(), path.stat().st_size, hash_file(path)))
         return tuple(stored)
 
-    def _check_free(self, files: Iterable[StoredFile]) -> None:
+    def _check_free(self, files: Iterable[ShardFile]) -> None:
         """Refuse to replace a file that does not belong to the pack.
 
         Raises:
@@ -212,7 +212,7 @@ class ShardWriter:
                     " another `out`"
                 )
 
-    def _place(self, files: Iterable[StoredFile]) -> None:
+    def _place(self, files: Iterable[ShardFile]) -> None:
         """Move files of the scratch folder to their names."""
         for file in files:
             target = self._folder / file.name
