@@ -95,6 +95,17 @@ class TimeSeriesOptions:
         ),
     )
     mask: str = field(default="none", metadata=MASK)
+    min_clear: float | None = field(
+        default=None,
+        metadata=option(
+            "Least share of a region's pixels with data, 0 to 1; with less, its values of that date are empty. The"
+            " column `valid_fraction` has the share.",
+            DATA,
+            metavar="SHARE",
+            kind="number",
+            decides="data",
+        ),
+    )
     bbox: str | None = field(
         default=None,
         metadata=option(

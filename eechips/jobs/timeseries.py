@@ -58,9 +58,10 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
     """The recipe of ``eechips timeseries``.
 
     Each region has a row for each image that meets it, by time, or for each period. The columns are the region's id,
-    ``date`` (YYYY-MM-DD; the first day of a period), one for each band, and ``count``, the number of reduced pixels
-    (``<band>_count`` with several bands). With several reducers the columns are ``<band>_<reducer>``. If all pixels are
-    masked, the value is missing.
+    ``date`` (YYYY-MM-DD; the first day of a period), one for each band, ``count``, the number of reduced pixels, and
+    ``valid_fraction``, the share of the region's pixels with data (``<band>_count`` and ``<band>_valid_fraction`` with
+    several bands). With several reducers the columns are ``<band>_<reducer>``. If all pixels are masked, or the valid
+    fraction is below ``min_clear``, the value is missing.
 
     If the bands are a unit vector by the record of the dataset (embeddings), means of all of them are divided by their
     length, so that they are unit vectors, too.
@@ -175,6 +176,7 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
             "multiply": self.multiply,
             "add": self.add,
             **({"unit_vector": True} if self.vector else {}),
+            "min_clear": self.min_clear,
             "format": self.table_format,
             # Units contain local geometries; regions on the server are identified by table and column.
             "regions": None if self.is_file else self.regions,
@@ -254,6 +256,7 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
             transform=tuple(unit["transform"]) if "transform" in unit else None,
             scale=self.scale if "crs" not in unit else None,
             vector=self.vector,
+            min_clear=self.min_clear or 0.0,
         )
         images = self._images(unit_tests(unit))
         if "region" in unit:
@@ -276,7 +279,7 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
         bands = self._bands(unit)
         return TableLayout(
             id_column=self.id_column,
-            values=self.statistics.columns(bands),
+            values=(*self.statistics.columns(bands), *self.statistics.valid_fractions(bands)),
             counts=self.statistics.counts(bands),
             format=self.table_format,
             by_year=self.output == "year",
@@ -335,7 +338,8 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
     def _batches(self, about: AssetMetadata, shapes: ZoneShapes, base_grids: Sequence[Grid | None]) -> Iterator[Any]:
         imagery = measure_images(self._images(about.tests), shapes)
         rows = len(self.periods) if self.step is not None else imagery.images
-        names = self.statistics.columns([band.name for band in about.bands])
+        bands = [band.name for band in about.bands]
+        names = (*self.statistics.columns(bands), *self.statistics.valid_fractions(bands))
         scale = self.scale or nominal_scale(base_grids[0] or about.bands[0].grid)
         cost = Cost(values=rows * (1 + len(names)), images=imagery.images, tile=TILE * scale)
         most = None if self.batch == "auto" else self.batch
@@ -417,8 +421,11 @@ def _check(recipe: TimeSeries) -> None:
     check_dates(recipe.start, recipe.end)
     _check_periods(recipe)
     check_bands(recipe.bands)
-    columns = recipe.statistics.columns(recipe.chosen_names or ())
-    if recipe.id_field in ("date", "count", *columns):
+    if recipe.min_clear is not None and not 0.0 <= recipe.min_clear <= 1.0:
+        raise UsageError(f"`min_clear` is a share from 0 to 1, not {recipe.min_clear:g}")
+    bands = recipe.chosen_names or ()
+    columns = (*recipe.statistics.columns(bands), *recipe.statistics.valid_fractions(bands))
+    if recipe.id_field in ("date", "count", "valid_fraction", *columns):
         raise UsageError(f"id_field={recipe.id_field!r} is also the name of another column of the table")
     if Path(recipe.regions).suffix and not recipe.is_file and "/" not in recipe.regions:
         raise RegionError(f"there is no file {recipe.regions}")

@@ -16,7 +16,7 @@ from eechips.formats.table import arrange_columns
 from eechips.geo.grid import Transform
 from eechips.jobs.unit_vectors import normalize
 from eechips.planning.periods import Period
-from eechips.planning.statistics import Statistics
+from eechips.planning.statistics import VALID_FRACTION, Statistics
 from eechips.recipe import Table
 from eechips.recipe.row_sources import Series, SplittableTable
 
@@ -38,6 +38,7 @@ class Reduction:
         transform: of the pixels, with ``crs``.
         scale: edge of the pixels in metres, without ``crs``; None for the images' own.
         vector: numeric columns that are together a mean vector, which is divided by its length.
+        min_clear: least valid fraction of a region, 0 to 1; with less, its values are missing.
     """
 
     bands: tuple[str, ...]
@@ -47,11 +48,33 @@ class Reduction:
     transform: Transform | None = None
     scale: float | None = None
     vector: tuple[str, ...] = ()
+    min_clear: float = 0.0
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the numeric columns."""
-        return self.statistics.columns(self.bands)
+        """Names of the numeric columns: of the statistics, and of the valid fraction of each band."""
+        return (*self.statistics.columns(self.bands), *self.statistics.valid_fractions(self.bands))
+
+    @property
+    def shares(self) -> tuple[str, ...]:
+        """Names of the bands of :meth:`validity`."""
+        return tuple(f"{band}_{VALID_FRACTION}" for band in self.bands)
+
+    def validity(self, values: ee.Image) -> Any:
+        """Return an image that is 1 where a band has data and 0 elsewhere, also beyond the footprint.
+
+        Its mean in a region is the valid fraction: each pixel has the weight of its part inside the region, so that
+        regions smaller than a pixel have one, too.
+        """
+        masks: Any = values.mask().gt(0).unmask(0, False)
+        return masks.rename(list(self.shares))
+
+    @property
+    def share_reducer(self) -> ee.Reducer:
+        """The reducer of :meth:`validity`."""
+        mean: Any = ee.Reducer.mean()
+        reducer: ee.Reducer = mean.setOutputs([VALID_FRACTION])
+        return reducer
 
     @property
     def pixels(self) -> dict[str, Any]:
@@ -60,8 +83,23 @@ class Reduction:
             return {"crs": self.crs, "crsTransform": list(self.transform or ())}
         return {"scale": self.scale}
 
-    def normalized(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
-        """Return the columns of a table with the mean vectors divided by their length."""
+    def finished(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+        """Return the columns of a table, vectors divided by their length, without values of too few valid pixels."""
+        return self._clear(self._normalized(columns))
+
+    def _clear(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+        if not self.min_clear:
+            return columns
+        found = dict(columns)
+        shares = self.statistics.valid_fractions(self.bands)
+        for share, names in zip(shares, self.statistics.values(self.bands).values(), strict=True):
+            is_clear = [fraction is not None and fraction >= self.min_clear for fraction in columns[share]]
+            for name in names:
+                cells = zip(columns[name], is_clear, strict=True)
+                found[name] = [value if is_kept else None for value, is_kept in cells]
+        return found
+
+    def _normalized(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         if not self.vector:
             return columns
         vectors = np.array([columns[name] for name in self.vector], dtype=np.float64).T
@@ -129,19 +167,21 @@ def reduce_region(
     """
     outputs = reduction.statistics.outputs(reduction.bands)
     reducer = reduction.statistics.reducer()
+    where: dict[str, Any] = {"geometry": geometry, "maxPixels": _MAX_PIXELS, **reduction.pixels}
 
     def row(element: Any) -> Any:
         image: Any = ee.Image(element)
-        found: Any = elements.values(image).reduceRegion(
-            reducer=reducer, geometry=geometry, maxPixels=_MAX_PIXELS, **reduction.pixels
-        )
-        values = {column: found.get(output) for column, output in zip(reduction.columns, outputs, strict=True)}
+        chosen: Any = elements.values(image)
+        shares = reduction.validity(chosen).reduceRegion(reducer=reduction.share_reducer, **where)
+        found: Any = chosen.reduceRegion(reducer=reducer, **where)
+        made = [found.get(output) for output in outputs] + [shares.get(name) for name in reduction.shares]
+        values = dict(zip(reduction.columns, made, strict=True))
         return ee.Feature(None, {reduction.id_column: region, "date": image.date().format("YYYY-MM-dd"), **values})
 
     columns = (reduction.id_column, "date", *reduction.columns)
 
     def unpack(rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
-        return reduction.normalized(dict(zip(*arrange_columns(rows, columns), strict=True)))
+        return reduction.finished(dict(zip(*arrange_columns(rows, columns), strict=True)))
 
     return Table(Series(elements.images, row), format=table_format, unpack=unpack)
 
@@ -158,6 +198,8 @@ def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[t
         regions: id and geometry of each region.
     """
     outputs = reduction.statistics.outputs(reduction.bands, of_collection=True)
+    # reduceRegions omits the name of a single band.
+    outputs = (*outputs, *(reduction.shares if len(reduction.bands) > 1 else (VALID_FRACTION,)))
     reducer = reduction.statistics.reducer()
 
     def some(first: int, end: int) -> SplittableTable:
@@ -167,7 +209,12 @@ def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[t
         def row(element: Any) -> Any:
             image: Any = ee.Image(element)
             there = collection if elements.is_everywhere else collection.filterBounds(image.geometry())
-            found: Any = elements.values(image).reduceRegions(collection=there, reducer=reducer, **reduction.pixels)
+            chosen: Any = elements.values(image)
+            found: Any = chosen.reduceRegions(collection=there, reducer=reducer, **reduction.pixels)
+            # The same features, with one more property each.
+            found = reduction.validity(chosen).reduceRegions(
+                collection=found, reducer=reduction.share_reducer, **reduction.pixels
+            )
 
             def cells(feature: Any) -> Any:
                 return [ee.Feature(feature).get(name) for name in ("number", *outputs)]
@@ -186,7 +233,7 @@ def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[t
         numbers, dates, *values = zip(*cells, strict=True) if cells else [()] * (2 + len(outputs))
         ids = [regions[number][0] for number in numbers]
         columns = dict(zip((reduction.id_column, "date", *reduction.columns), (ids, dates, *values), strict=True))
-        return reduction.normalized(columns)
+        return reduction.finished(columns)
 
     return Table(some(0, len(regions)), format="parquet", unpack=unpack)
 

@@ -17,6 +17,8 @@ REDUCERS = ("mean", "median", "min", "max", "sum", "stdDev", "variance", "mode",
 
 COUNT = "count"
 
+VALID_FRACTION = "valid_fraction"
+
 _PERCENTILE = re.compile(r"p(\d{1,2}|100)")
 
 
@@ -71,6 +73,22 @@ class Statistics:
     def counts(self, bands: Sequence[str]) -> frozenset[str]:
         """Return the columns with numbers of pixels."""
         return frozenset(column for column, _, output in self._cells(bands) if output == COUNT)
+
+    def valid_fractions(self, bands: Sequence[str]) -> tuple[str, ...]:
+        """Return for each band the name of the column with its valid fraction.
+
+        It has the prefix of the column of counts: ``valid_fraction``, or ``<band>_valid_fraction`` with several bands
+        or several reducers.
+        """
+        is_alone = len(self.names) == 1 and len(bands) == 1
+        return tuple(VALID_FRACTION if is_alone else f"{band}_{VALID_FRACTION}" for band in bands)
+
+    def values(self, bands: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Return for each band the columns with its values: all except the counts."""
+        cells = self._cells(bands)
+        return {
+            band: tuple(column for column, own, output in cells if own == band and output != COUNT) for band in bands
+        }
 
     def outputs(self, bands: Sequence[str], *, of_collection: bool = False) -> tuple[str, ...]:
         """Return for each column the name of its value in Earth Engine's output.

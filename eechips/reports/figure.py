@@ -51,7 +51,7 @@ def plot(
             values.
         regions: ids of regions, up to ``MOST_PANELS``; the first ones if
             empty; the figure says how many are left out.
-        bands: columns, or bands with all their columns; all except the counts if empty.
+        bands: columns, or bands with all their columns; all except counts and valid fractions if empty.
         out: output file, PNG, PDF or SVG by its suffix; None to write no file.
 
     Returns:

@@ -53,7 +53,7 @@ def read_curves(run: Run, regions: Sequence[Any] = (), bands: Sequence[str] = ()
     Args:
         run: the run, finished or in progress.
         regions: ids, as values or as text; empty for the first ones.
-        bands: names of columns, or of bands for all of their columns; empty for all except the counts.
+        bands: names of columns, or of bands for all of their columns; empty for all except counts and valid fractions.
         most: maximum regions if none are named.
 
     Raises:
@@ -178,7 +178,7 @@ def _curve(rows: pd.DataFrame, bands: Sequence[str]) -> pd.DataFrame:
     if bands:
         chosen = [column for band in bands for column in _columns_of(band, numbers)]
     else:
-        chosen = [column for column in numbers if column != "count" and not column.endswith("_count")] or numbers
+        chosen = [column for column in numbers if not _is_of_pixels(column)] or numbers
     values = rows[chosen].astype(float)
     values.index = pd.DatetimeIndex(pd.to_datetime(rows[_DATE]))
     found: pd.DataFrame = values.groupby(level=0).mean()
@@ -188,10 +188,15 @@ def _curve(rows: pd.DataFrame, bands: Sequence[str]) -> pd.DataFrame:
 def _columns_of(band: str, columns: list[str]) -> list[str]:
     if band in columns:
         return [band]
-    found = [column for column in columns if column.startswith(f"{band}_") and not column.endswith("_count")]
+    found = [column for column in columns if column.startswith(f"{band}_") and not _is_of_pixels(column)]
     if not found:
         raise UsageError(f"there is no column {band!r}; {_choices(band, columns)}")
     return found
+
+
+def _is_of_pixels(column: str) -> bool:
+    """Return whether a column says how many pixels have data, or which share of them."""
+    return column in ("count", "valid_fraction") or column.endswith(("_count", "_valid_fraction"))
 
 
 def _is_text(values: pd.Series[Any]) -> bool:

@@ -68,7 +68,7 @@ def projected(regions: Path, crs: Any) -> geopandas.GeoDataFrame:
 
 def test_811_dates_in_order_with_empty_cells_for_no_data(series: Callable[[str], Any], stack: Any) -> None:
     table = series("max")["ring"]
-    assert list(table.columns) == ["id", "date", "LST_Day_1km", "count"]
+    assert list(table.columns) == ["id", "date", "LST_Day_1km", "count", "valid_fraction"]
     assert len(table) == 811
     assert table["date"].is_monotonic_increasing
     assert (table["date"].iloc[0], table["date"].iloc[-1]) == ("2000-02-18", "2017-10-16")

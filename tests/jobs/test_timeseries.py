@@ -12,10 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import rasterio.warp
 import shapely
+from exactextract.raster import NumPyRasterSource
 
 import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
+from eechips.jobs.timeseries import TimeSeries
 from tests.cli.test_commands import eechips as command
 from tests.support.local_earth_engine import Server
 
@@ -83,7 +86,7 @@ def test_811_dates_equal_an_independent_computation(
         str(real_data / STACK), gpd.GeoDataFrame(geometry=fine), ["mean"], output="pandas"
     )
     expected_mean = found.to_numpy(float)[0] * 0.02 - 273.15
-    assert list(maximum.columns) == ["code", "date", "LST_Day_1km", "count"]
+    assert list(maximum.columns) == ["code", "date", "LST_Day_1km", "count", "valid_fraction"]
     assert maximum["date"].tolist() == mean["date"].tolist() == sorted(dates)
     assert len(maximum) == 811
     assert set(maximum["code"]) == {code}
@@ -98,6 +101,68 @@ def test_no_data_is_an_empty_cell(series: tuple[eechips.Run, eechips.Run]) -> No
     assert ",,0\n" in text.replace("\r", "")
     assert "-999" not in text
     assert "nan" not in text.lower()
+
+
+@pytest.mark.parametrize("output", [pytest.param("region", marks=pytest.mark.slow), "one"])
+def test_values_of_too_few_valid_pixels_are_empty(
+    real_server: Server, real_data: Path, districts: Path, tmp_path: Path, output: str
+) -> None:
+    """The valid fraction is that of exactextract, and what is left is what there is without ``min_clear``."""
+    winter = ("2004-12-01", "2005-03-01")
+    options = {"regions": str(districts), "id_field": "code", "output": output, "start": winter[0], "end": winter[1]}
+    options |= {"reducer": "mean,max", "format": "csv"}
+
+    def table(out: Path, **more: Any) -> pd.DataFrame:
+        run = timeseries(real_server, out, **options, **more)
+        paths = run.assembled or sorted((run.path / "series").glob("*.csv"))
+        return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+
+    before = real_server.requests().get("table:computeFeatures", 0)
+    whole = table(tmp_path / "whole")
+    clear = table(tmp_path / "clear", min_clear=0.8)
+    assert (
+        real_server.requests()["table:computeFeatures"] - before == {"region": 4, "one": 2}[output]
+    )  # one for each unit
+
+    with rasterio.open(real_data / STACK) as stack:
+        chosen = [n for n, text in enumerate(stack.descriptions) if winter[0] <= text[:10] < winter[1]]
+        valid = (stack.read_masks()[chosen] != 0).astype(float)
+        left, bottom, right, top = stack.bounds
+        rasters = [
+            NumPyRasterSource(layer, left, bottom, right, top, name=str(n), srs_wkt=stack.crs.to_wkt())
+            for n, layer in enumerate(valid)
+        ]
+        frame = gpd.GeoDataFrame(geometry=gpd.GeoSeries([BOX, HOLED], crs="EPSG:4326").to_crs(stack.crs))
+    truth = exactextract.exact_extract(rasters, frame, ["mean"], output="pandas").to_numpy(float).ravel()
+    np.testing.assert_allclose(whole["LST_Day_1km_valid_fraction"], truth, rtol=0, atol=1e-6)
+    assert whole["code"].tolist() == [7] * len(chosen) + [8] * len(chosen)
+    few = truth < 0.8
+    assert 0 < few.sum() < len(few)
+    assert whole["LST_Day_1km_mean"][few].notna().any(), "some values should be left out that there are otherwise"
+    values = ["LST_Day_1km_mean", "LST_Day_1km_max"]
+    assert clear[values][few].isna().all(axis=None)
+    pd.testing.assert_frame_equal(clear[values][~few], whole[values][~few], check_dtype=False)
+    pd.testing.assert_frame_equal(clear.drop(columns=values), whole.drop(columns=values))
+
+
+def test_a_region_that_an_image_covers_in_part_has_that_valid_fraction(
+    real_server: Server, real_data: Path, tmp_path: Path
+) -> None:
+    """Pixels beyond the footprint count as pixels without data."""
+    with rasterio.open(real_data / STACK) as stack:
+        west, _, _, north = rasterio.warp.transform_bounds(stack.crs, "EPSG:4326", *stack.bounds)
+    path = tmp_path / "edge.geojson"
+    area = shapely.segmentize(shapely.box(west - 0.3, north - 0.3, west + 0.3, north + 0.3), 0.01)
+    gpd.GeoDataFrame(geometry=[area], crs="EPSG:4326").to_file(path)
+    dates = {"start": "2005-07-01", "end": "2005-07-20"}
+    table = read(timeseries(real_server, tmp_path / "run", regions=str(path), **dates), 1)
+    assert ((table["valid_fraction"] > 0) & (table["valid_fraction"] < 0.5)).all()
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_beyond_0_and_1_is_refused(districts: Path, share: float) -> None:
+    with pytest.raises(UsageError, match="`min_clear` is a share from 0 to 1"):
+        TimeSeries(dataset="MODIS_LST", regions=str(districts), min_clear=share)
 
 
 def test_names_with_any_character_and_parquet(real_server: Server, tmp_path: Path, districts: Path) -> None:
@@ -134,6 +199,7 @@ def test_each_of_several_bands_has_a_count(demo_server: Server, tmp_path: Path) 
     table = read(timeseries(demo_server, tmp_path / "run", **options), 1)
     assert list(table.columns) == [
         "region", "date", "LST_Day_1km", "LST_Night_1km", "LST_Day_1km_count", "LST_Night_1km_count",
+        "LST_Day_1km_valid_fraction", "LST_Night_1km_valid_fraction",
     ]  # fmt: skip
     counted = read(timeseries(demo_server, tmp_path / "count", reducer="count", **options), 1)
     assert np.array_equal(counted["LST_Day_1km"], counted["LST_Day_1km_count"])

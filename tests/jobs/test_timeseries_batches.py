@@ -161,7 +161,9 @@ def test_several_reducers_equal_other_programs(one: eechips.Run, fields: Path, p
     rows, columns = np.indices(values.shape[1:]) + 0.5
     xs, ys = transform @ (columns, rows)
     found = table_of(one).set_index(["field", "date"])
-    assert list(found.columns) == [f"{BAND}_{name}" for name in ("mean", "max", "p90", "stdDev", "count")]
+    assert list(found.columns) == [
+        f"{BAND}_{name}" for name in ("mean", "max", "p90", "stdDev", "count", "valid_fraction")
+    ]
     for number, region in frame.iterrows():
         mine = found.loc[region["field"]]
         assert mine.index.tolist() == sorted(dates[layer] for layer in layers)
@@ -200,7 +202,7 @@ def test_every_month_has_a_row(real_server: Server, fields: Path, pixels: Any, t
     found = table_of(run) if output == "one" else by_region(run)
     months = ["2000-01-01", "2000-02-01", "2000-03-01", "2000-04-01", "2000-05-01", "2000-06-01"]
     assert found["date"].tolist() == months * COUNT
-    assert list(found.columns) == ["field", "date", BAND, "count"]
+    assert list(found.columns) == ["field", "date", BAND, "count", "valid_fraction"]
     frame = projected(fields, crs)
     cut = [date if date < "2000-06-20" else "" for date in dates]
     layers = [np.array([values[n] for n, date in enumerate(cut) if date.startswith(month[:7])]) for month in months[1:]]
@@ -227,7 +229,7 @@ def test_tables_are_split_by_years(real_server: Server, fields: Path, tmp_path: 
 def test_tables_above_memory_are_sorted_on_disk(one: eechips.Run, tmp_path: Path) -> None:
     layout = TableLayout(
         id_column="field",
-        values=tuple(f"{BAND}_{name}" for name in ("mean", "max", "p90", "stdDev", "count")),
+        values=tuple(f"{BAND}_{name}" for name in ("mean", "max", "p90", "stdDev", "count", "valid_fraction")),
         counts=frozenset({f"{BAND}_count"}),
         format="parquet",
     )

@@ -46,6 +46,14 @@ def test_outputs_are_named_by_band_and_reducer(
     assert statistics.outputs(bands, of_collection=True) == together
 
 
+def test_valid_fractions_have_the_prefix_of_counts() -> None:
+    assert parse_statistics("mean").valid_fractions(("B4",)) == ("valid_fraction",)
+    assert parse_statistics("mean,max").valid_fractions(("B4",)) == ("B4_valid_fraction",)
+    both = parse_statistics("mean,count")
+    assert both.valid_fractions(("B4", "B8")) == ("B4_valid_fraction", "B8_valid_fraction")
+    assert both.values(("B4", "B8")) == {"B4": ("B4_mean",), "B8": ("B8_mean",)}
+
+
 def test_counts_are_known() -> None:
     assert parse_statistics("mean,count").counts(("B4", "B8")) == {"B4_count", "B8_count"}
     assert parse_statistics("count").counts(("B4",)) == {"B4", "count"}
