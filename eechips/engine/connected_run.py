@@ -25,7 +25,7 @@ from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, Execut
 from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.export_monitor import ExportMonitor
 from eechips.engine.open_units import OpenUnits, RunParts
-from eechips.engine.plan import Planner, name_template, read_inputs, units_of
+from eechips.engine.plan import Planner, kept_answers, name_template, read_inputs, units_of
 from eechips.engine.queue_recovery import note_queue, recover
 from eechips.engine.request_trial import REQUEST_TRIAL, RequestTrial, configured_plan, try_plans
 from eechips.engine.run_context import RecipeContext, RunContext
@@ -291,7 +291,10 @@ class ConnectedRun:
         if setup.part is not None:
             ledger.store_plan(meta, setup.part)
         else:
-            ledger.store_plan(meta, units_of(self._recipe, name_template(self._recipe, self._config)))
+            # A recipe of the user may wait for an answer to change.
+            keeping = kept_answers(self._config.out) if self._traits.is_builtin else contextlib.nullcontext()
+            with keeping:
+                ledger.store_plan(meta, units_of(self._recipe, name_template(self._recipe, self._config)))
         if isinstance(setup.store, LocalStore) and not setup.store.is_overwritten and not setup.is_part:
             ledger.note(FOREIGN_FILES, list_foreign_files(setup.store.root))
         total = sum(ledger.counts().values())

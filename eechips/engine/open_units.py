@@ -189,6 +189,12 @@ class OpenUnits:
         )
 
 
-def stop_message(config: RunConfig) -> str:
-    """Return the message for a run that was stopped."""
-    return f"Stopped; completed results are kept. To resume: {config.command or how_to_resume()}"
+def stop_message(config: RunConfig, *, is_planned: bool = True) -> str:
+    """Return the message for a run that was stopped.
+
+    Args:
+        config: of the run.
+        is_planned: whether it has units, so that it may have results.
+    """
+    kept = "Stopped; completed results are kept" if is_planned else "Stopped while planning; there are no results yet"
+    return f"{kept}. To resume: {config.command or how_to_resume()}"

@@ -168,6 +168,39 @@ def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: in
     return WorkUnit(position, identifier, canonical_json(unit), name, replaces=replaces)
 
 
+@contextlib.contextmanager
+def kept_answers(folder: Path) -> Iterator[None]:
+    """Keep the responses to a planner in this block until it has ended without an error.
+
+    After an interruption, also by SIGKILL, the next planner in the folder receives them without a request.
+
+    Args:
+        folder: folder of the run.
+    """
+    path = folder / ANSWERS_NAME
+    with contextlib.closing(_open_answers(path)) as answers:
+        token = RESPONSE_CACHE.set(answers)
+        try:
+            yield
+        finally:
+            RESPONSE_CACHE.reset(token)
+    _remove_answers(path)
+
+
+def _open_answers(path: Path) -> ResponseCache:
+    """Open the cached responses; begin anew if they are damaged."""
+    try:
+        return ResponseCache(path)
+    except StorageError:
+        _remove_answers(path)
+        return ResponseCache(path)
+
+
+def _remove_answers(path: Path) -> None:
+    for suffix in ("", "-journal"):
+        remove(path.with_name(path.name + suffix), LockedFolder(path.parent))
+
+
 class Planner:
     """Have a recipe plan in a separate thread, and add its units to the ledger in their order.
 
@@ -202,7 +235,7 @@ class Planner:
         self._path = folder / ANSWERS_NAME
         self._known = 0 if meta is not None else ledger.end
         self._stored = self._known
-        self._answers = self._open_answers()
+        self._answers = _open_answers(self._path)
         self._batches: SimpleQueue[Sequence[WorkUnit] | BaseException | None] = SimpleQueue()
         self.failure: Exception | None = None
         self._is_closed = False
@@ -274,19 +307,7 @@ class Planner:
         self._is_closed = True
         self._answers.close()
         if self.is_whole:
-            self._remove_answers()
-
-    def _open_answers(self) -> ResponseCache:
-        """Open the cached responses; begin anew if they are damaged."""
-        try:
-            return ResponseCache(self._path)
-        except StorageError:
-            self._remove_answers()
-            return ResponseCache(self._path)
-
-    def _remove_answers(self) -> None:
-        for suffix in ("", "-journal"):
-            remove(self._path.with_name(self._path.name + suffix), LockedFolder(self._path.parent))
+            _remove_answers(self._path)
 
     def _plan(self) -> None:
         RESPONSE_CACHE.set(self._answers)

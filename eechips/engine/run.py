@@ -95,7 +95,7 @@ def run(
                     )
                     return _Run(setup).execute()
                 except KeyboardInterrupt:  # while planning or assembling, which the next run repeats
-                    Progress(0, 0, None, quiet=config.quiet).say(stop_message(config))
+                    Progress(0, 0, None, quiet=config.quiet).say(stop_message(config, is_planned=ledger.has_plan))
                     return Run(config.out, interrupted=True, results=config.results)
                 finally:
                     is_planned = ledger.has_plan

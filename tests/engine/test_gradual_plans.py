@@ -113,6 +113,30 @@ def test_a_killed_plan_resumes_without_repeating_requests(
     assert not (out / "planning.sqlite").exists()
 
 
+class Whole(Gradual):
+    """A recipe that is planned before its first unit is fetched, as most of eechips are."""
+
+    is_builtin = True
+    plans_gradually = False
+
+
+def test_a_whole_plan_that_was_stopped_resumes_without_repeating_requests(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(number: int) -> None:
+        if number == 500:
+            raise KeyboardInterrupt
+
+    stopped = run_gradual(Whole(600, stop), tmp_path / "out", service.url, executor="threads", quiet=False)
+    assert stopped.interrupted
+    assert "Stopped while planning; there are no results yet. To resume: eechips …" in capsys.readouterr().err
+    assert service.count("value") >= 5
+    finished = run_gradual(Whole(600), tmp_path / "out", service.url, executor="threads")
+    assert finished.counts == {"done": 600}
+    assert service.count("value") <= 7  # one may have been in flight
+    assert not (tmp_path / "out" / "planning.sqlite").exists()
+
+
 @pytest.mark.slow
 def test_a_plan_resumed_under_a_budget_is_the_same(
     service: Service, tmp_path: Path, expected: list[tuple[object, ...]]
