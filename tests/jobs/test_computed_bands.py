@@ -197,7 +197,7 @@ def test_a_series_of_an_index_is_the_mean_of_its_pixels(demo_server: Server, tmp
     series = {"regions": str(fields), "id_field": "name", "output": "one", "format": "csv"}
     found = eechips.timeseries("S2", out=tmp_path / "a", **options, **series)
     table = pd.read_csv(found.assembled[0], dtype={"name": str})
-    assert list(table.columns) == ["name", "date", "NDVI", "count"]
+    assert list(table.columns) == ["name", "date", "NDVI", "count", "valid_fraction"]
     images = eechips.images("S2", out=tmp_path / "images", **options, roi=ROI)
     expected = []
     for unit in images.units.dropna(subset=["file"]).to_dict("records"):
