@@ -45,6 +45,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import s3fs
 
 import eechips
+from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.temporary_names import new_writer, temporary_name
 from tests.support.object_server import ACCOUNT, serving_objects
@@ -355,7 +356,8 @@ def _compare(told: Story, kind: str, units: int, foreign: dict[str, bytes], plac
         elif place.content(name) != data:
             told.problems.append(f"{name}, somebody else's, was changed")
     own = {"run.json", "manifest.parquet", "layers.parquet", "manifest.sqlite", ".eechips.lock", "run.log"}
-    left = set(there) - wanted - set(foreign) - own
+    outcomes = {name for name in there if name.startswith(f"{OUTCOMES_FOLDER}/")}
+    left = set(there) - wanted - set(foreign) - own - outcomes
     if left:
         told.problems.append(f"{len(left)} files are left over, such as {min(left)}")
 
