@@ -6,6 +6,7 @@ into a file writes a whole image, not a truncated or compressed one.
 
 from __future__ import annotations
 
+import contextlib
 import email.message
 import io
 import urllib.error
@@ -20,6 +21,7 @@ from eechips.client.error_classification import classify_response, parse_error
 from eechips.client.permits import Stopped
 from eechips.errors import EechipsError
 from eechips.formats import inspect, sniff
+from eechips.scripts.replaced_names import replace_names
 from eechips.urls import origin
 
 if TYPE_CHECKING:
@@ -46,6 +48,17 @@ class RequestObserver:
         self.failures: list[EechipsError] = []
         self.has_answer = False
         self.is_stopped = False
+        self._patches = contextlib.ExitStack()
+        self._is_closed = False
+
+    def replace(self, owner: Any, name: str, value: Any) -> None:
+        """Replace an attribute until :meth:`close`."""
+        self._patches.enter_context(replace_names(owner, **{name: value}))
+
+    def close(self) -> None:
+        """Leave the libraries of this process alone again: threads have executed the calls, not processes."""
+        self._is_closed = True
+        self._patches.close()
 
     def reset(self) -> None:
         """Reset all attributes."""
@@ -54,7 +67,7 @@ class RequestObserver:
 
     def concerns(self, url: str) -> bool:
         """Return whether a URL is Earth Engine's."""
-        return origin(url) == self._origin
+        return not self._is_closed and origin(url) == self._origin
 
     def pause(self, seconds: float) -> None:
         """Wait, as the script's ``time.sleep``.
@@ -103,7 +116,7 @@ class RequestObserver:
 
 
 def attach(connection: Connection, discovery: DiscoveryFile) -> RequestObserver:
-    """Put an observer between this process's libraries and the service. For worker processes only.
+    """Put an observer between this process's libraries and the service, until it is closed.
 
     Args:
         connection: of the process.
@@ -114,8 +127,7 @@ def attach(connection: Connection, discovery: DiscoveryFile) -> RequestObserver:
     initialize_client(ClientInit(target.endpoint, target.project, discovery)).transport = observer  # type: ignore[assignment]
     _attach_requests(observer)
     _attach_urllib3(observer)
-    opener = urllib.request.build_opener(_handler(observer))
-    urllib.request.install_opener(opener)
+    observer.replace(urllib.request, "_opener", urllib.request.build_opener(_handler(observer)))
     return observer
 
 
@@ -136,7 +148,7 @@ def _attach_requests(observer: RequestObserver) -> None:
             response.content  # noqa: B018 - as requests does
         return response
 
-    requests.adapters.HTTPAdapter.send = send  # type: ignore[method-assign,assignment]
+    observer.replace(requests.adapters.HTTPAdapter, "send", send)
 
 
 def _attach_urllib3(observer: RequestObserver) -> None:
@@ -152,7 +164,7 @@ def _attach_urllib3(observer: RequestObserver) -> None:
             raw.read(cache_content=True)
         return raw
 
-    urllib3.PoolManager.urlopen = urlopen  # type: ignore[method-assign,assignment]
+    observer.replace(urllib3.PoolManager, "urlopen", urlopen)
 
 
 def _handler(observer: RequestObserver) -> urllib.request.BaseHandler:

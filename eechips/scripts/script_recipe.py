@@ -117,6 +117,8 @@ class ScriptRecipe:
         except KeyboardInterrupt:
             return False
         finally:
+            if self._observer is not None:
+                self._observer.close()
             sandbox.remove_links()
             remove_tree(self._out / CALLS_FOLDER / STAGING, LockedFolder(self._out))
         outside = sorted({str(Path(name).parent) for name in host.outside})

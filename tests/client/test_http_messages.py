@@ -19,7 +19,7 @@ def test_numbers_beyond_the_range_of_doubles_are_refused(number: str) -> None:
         answer(f'{{"result": [1.5, {number}]}}').refuse_fragment()
 
 
-@pytest.mark.parametrize("number", ["1e308", "-0.0", "1e-999", "NaN"])
+@pytest.mark.parametrize("number", ["1e308", "-0.0", "1e-999"])
 def test_other_numbers_pass(number: str) -> None:
     answer(f'{{"result": {number}}}').refuse_fragment()
 

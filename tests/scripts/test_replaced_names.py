@@ -7,13 +7,17 @@ import importlib
 import os
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import urllib3
+from requests.adapters import HTTPAdapter
 
+import eechips
 from eechips.scripts.call_folder import Call, CallResult
 from eechips.scripts.patches import keep_client, replace_pools
 from eechips.scripts.retry_guard import guard_retries
@@ -155,3 +159,22 @@ def test_a_name_may_be_replaced_again_inside_a_block(tmp_path: Path) -> None:
         assert not os.access(inner / "b.txt", os.R_OK)
         time.sleep(0)
     assert os.stat is stat
+
+
+def test_libraries_are_left_alone_after_calls_in_threads(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from multiprocessing import Pool\n\ndef work(n):\n    with open(f'{n}.txt', 'w') as file:\n"
+        "        file.write('x')\n\nif __name__ == '__main__':\n    with Pool(2) as pool:\n"
+        "        pool.map(work, [1, 2])\n"
+    )
+
+    def present() -> list[Any]:
+        return [urllib.request._opener, HTTPAdapter.send, urllib3.PoolManager.urlopen]  # type: ignore[attr-defined]
+
+    before = present()
+    run = eechips.run(
+        script, out=tmp_path / "out", endpoint=demo_server.url, project="my-project", executor="threads", quiet=True
+    )
+    assert run.counts == {"done": 2}
+    assert present() == before
