@@ -241,6 +241,7 @@ def test_profiles_are_fetched_again_while_the_run_stops(
     assert "profiles unknown" not in (stopped.path / "run.log").read_text()
 
 
+@pytest.mark.slow
 def test_profiles_that_do_not_come_are_in_the_log(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path
 ) -> None:

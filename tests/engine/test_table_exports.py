@@ -97,6 +97,7 @@ def test_tables_that_time_out_are_exported_and_have_the_same_bytes(
     assert set(run.units["requests"]) == {2}  # one that timed out, which is not divided, and one that started the task
 
 
+@pytest.mark.slow
 def test_tables_that_need_too_much_memory_are_divided_first_and_then_exported(
     service: ExportService, folder: Path
 ) -> None:

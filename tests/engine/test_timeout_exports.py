@@ -126,6 +126,7 @@ def test_other_commands_export_alike(service: ExportService, tmp_path: Path, nam
     check_exported_alike(service, tmp_path, words)
 
 
+@pytest.mark.slow
 def test_chips_that_need_too_much_memory_are_divided_first_and_then_exported(
     service: ExportService, hashes: dict[str, str], tmp_path: Path
 ) -> None:
