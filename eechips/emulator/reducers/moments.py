@@ -58,13 +58,42 @@ def _total(sums: _Sums) -> list[Output]:
     return [Output(sums.total, sums.any)]
 
 
-def _mean(sums: _Sums) -> list[Output]:
-    return [Output(_ratio(sums.total, sums.weight, sums.any), sums.any)]
+@dataclass(frozen=True, slots=True, eq=False)
+class _BoundedSums:
+    """Sums, and the least and greatest value over the first axis where weights are fractions; infinite elsewhere."""
+
+    sums: _Sums
+    least: Floats
+    greatest: Floats
+
+
+def _bounded_sums(sample: ReducerSample) -> _BoundedSums:
+    sums = _sums(sample)
+    values, weights = _weighted(sample.column(0))
+    if not (weights % 1.0).any():
+        return _BoundedSums(sums, np.full_like(sums.total, -np.inf), np.full_like(sums.total, np.inf))
+    least = np.where(weights > 0, values, np.inf).min(axis=0, initial=np.inf)
+    return _BoundedSums(sums, least, np.where(weights > 0, values, -np.inf).max(axis=0, initial=-np.inf))
+
+
+def _add_bounded_sums(parts: Sequence[_BoundedSums]) -> _BoundedSums:
+    return _BoundedSums(
+        _add_sums([p.sums for p in parts]),
+        np.min([p.least for p in parts], axis=0),
+        np.max([p.greatest for p in parts], axis=0),
+    )
+
+
+def _mean(bounded: _BoundedSums) -> list[Output]:
+    """Return means, not beyond the values: rounding of fractional weights would put that of a constant beside it."""
+    sums = bounded.sums
+    mean = _ratio(sums.total, sums.weight, sums.any)
+    return [Output(np.where(sums.any, np.clip(mean, bounded.least, bounded.greatest), mean), sums.any)]
 
 
 # Over a region, list or column without a value the sum is 0; a pixel without a value is masked.
 SUM = Reducer((OutputSpec("sum", empty=0),), (True,), _sums, _add_sums, _total, compact=True)
-MEAN = Reducer((OutputSpec("mean"),), (True,), _sums, _add_sums, _mean, compact=True)
+MEAN = Reducer((OutputSpec("mean"),), (True,), _bounded_sums, _add_bounded_sums, _mean, compact=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
