@@ -246,6 +246,8 @@ def test_an_interrupt_during_planning_stops_the_run(kernel: Kernel) -> None:
         def units():
             print("planning", flush=True)
             time.sleep(60)
+        def result(index, unit):
+            raise AssertionError(unit)
         run = eechips.run(units, result, out="outputs/planning", **options)
         print(run.interrupted, run.counts, run.is_complete)
         run
@@ -254,7 +256,7 @@ def test_an_interrupt_during_planning_stops_the_run(kernel: Kernel) -> None:
     )
     assert cell.raised is None
     assert cell.printed.splitlines()[1:] == [
-        "Stopped; completed results are kept. To resume: run the cell again",
+        "Stopped while planning; there are no results yet. To resume: run the cell again",
         "True {} False",
     ]
     assert cell.results[0]["text/plain"] == "<eechips run in outputs/planning: not planned yet>"
