@@ -92,7 +92,8 @@ def transform_points(points: Coordinates, source: Projection, target: Projection
     if source.crs != target.crs and parse_crs(source.crs) != parse_crs(target.crs):
         x, y = transformer(source.crs, target.crs).transform(x, y)
     if target.transform != _IDENTITY:
-        x, y = apply(~target.transform, x, y)
+        with np.errstate(invalid="ignore"):  # places that the map lacks are at infinity
+            x, y = apply(~target.transform, x, y)
     return np.column_stack([x, y])
 
 
