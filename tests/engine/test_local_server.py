@@ -112,6 +112,7 @@ def test_the_server_ends_with_the_run() -> None:
 
 @pytest.mark.slow
 def test_a_server_that_is_killed_is_started_again_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    ee.Reset()  # how often the client repeats requests is kept between connections
     with local_earth_engine(demo=False, in_flight=8, workers=1) as server:
         server.set_quota(rate=1000)
         server.set_faults([{"type": "status", "on": "value:compute", "times": 1, "status": 503}])
