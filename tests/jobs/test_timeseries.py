@@ -98,7 +98,7 @@ def test_811_dates_equal_an_independent_computation(
 
 def test_no_data_is_an_empty_cell(series: tuple[eechips.Run, eechips.Run]) -> None:
     text = next(series[0].path.rglob("7.csv")).read_text()
-    assert ",,0\n" in text.replace("\r", "")
+    assert ",,0,0.0\n" in text.replace("\r", "")
     assert "-999" not in text
     assert "nan" not in text.lower()
 

@@ -122,6 +122,7 @@ def canvas(browser: Any) -> Any:
 
 
 def requests(browser: Any) -> list[str]:
-    """Addresses that were asked for."""
+    """Addresses that were asked for, without those of the browser's own first page."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
+    asked = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
+    return [url for url in asked if not url.startswith("chrome://")]

@@ -164,7 +164,8 @@ def gaussian(radius: float, sigma: float, units: str, normalize: bool, magnitude
         _reach(pixels)
         reach = max(math.ceil(pixels - 1e-9) - 1, 0)
         x, y = _lattice(reach, reach)
-        values = np.exp(-(x**2 + y**2) / (2.0 * (sigma * unit(edge)) ** 2))
+        with np.errstate(over="ignore"):
+            values = np.exp(-(x**2 + y**2) / (2.0 * np.float64(sigma * unit(edge)) ** 2))
         return Weights(_scaled(values, normalize, magnitude), reach, reach)
 
     return _described(
