@@ -42,7 +42,10 @@ class _Sums:
 
 
 def _sums(sample: ReducerSample) -> _Sums:
-    values, weights = _weighted(sample.column(0))
+    return _sum_up(*_weighted(sample.column(0)))
+
+
+def _sum_up(values: Floats, weights: Floats) -> _Sums:
     return _Sums(weights.sum(axis=0), (values * weights).sum(axis=0), np.asarray((weights > 0).any(axis=0)))
 
 
@@ -68,9 +71,9 @@ class _BoundedSums:
 
 
 def _bounded_sums(sample: ReducerSample) -> _BoundedSums:
-    sums = _sums(sample)
     values, weights = _weighted(sample.column(0))
-    if not (weights % 1.0).any():
+    sums = _sum_up(values, weights)
+    if (weights == np.trunc(weights)).all():
         return _BoundedSums(sums, np.full_like(sums.total, -np.inf), np.full_like(sums.total, np.inf))
     least = np.where(weights > 0, values, np.inf).min(axis=0, initial=np.inf)
     return _BoundedSums(sums, least, np.where(weights > 0, values, -np.inf).max(axis=0, initial=-np.inf))
