@@ -47,6 +47,7 @@ def started(profile: Path) -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     driver.downloads = profile / "downloads"
+    driver.get("about:blank")  # leaves the browser's own first page, whose parts may be asked for late
     try:
         yield driver
     finally:
@@ -124,5 +125,6 @@ def canvas(browser: Any) -> Any:
 def requests(browser: Any) -> list[str]:
     """Addresses that were asked for, without those of the browser's own first page."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
-    return [url for url in asked if not url.startswith("chrome://")]
+    sent = [each["params"] for each in messages if each["method"] == "Network.requestWillBeSent"]
+    own = ("chrome://", "chrome-untrusted://")
+    return [each["request"]["url"] for each in sent if not each["documentURL"].startswith(own)]
