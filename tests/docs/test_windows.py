@@ -1,4 +1,4 @@
-"""The page on Windows lists the modules that use what only POSIX has."""
+"""The decision on Windows lists the modules that use what only POSIX has."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ def uses_posix(path: Path) -> bool:
 
 def test_modules_that_use_posix_are_listed() -> None:
     found = {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if uses_posix(path)}
-    listed = {unquote(row["module"]) for row in read_table(read_page("explanation/windows.md"), "module", "uses")}
+    listed = {unquote(row["module"]) for row in read_table(read_page("decisions/0013-posix-only.md"), "module", "uses")}
     guarded = {path for path in found if "hasattr(os" in (SOURCE / path).read_text(encoding="utf-8")}
     assert {path for path in found - guarded if not path.startswith("emulator/")} == listed
