@@ -18,11 +18,11 @@ from eechips.cli.group import FAILURES, INTERRUPTED
 from eechips.cli.terminal import ask, echo, echo_lines
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Estimate, Forecast
+from eechips.engine.costs import Estimate, Forecast, PlanningCost
 from eechips.engine.disk import free_bytes
 from eechips.engine.estimate import estimate
 from eechips.engine.run import run
-from eechips.engine.tiers import Tier, describe_compute, describe_expected, describe_requests, is_much
+from eechips.engine.tiers import Tier, describe_compute, describe_expected, describe_range, describe_requests, is_much
 from eechips.errors import RecipeError, UsageError
 from eechips.library_log import LineFormatter
 from eechips.manifest.export import PARQUET_NAME
@@ -142,12 +142,11 @@ def show_log(config: RunConfig) -> None:
 
 
 def _estimated(foreseen: Estimate, config: RunConfig) -> list[str]:
-    size = "unknown" if foreseen.bytes is None else f"about {format_bytes(foreseen.bytes)}"
     lines = [f"units     {foreseen.units:,}"]
     if (planning := foreseen.planning) is not None:
         sent = "all of them" if planning.sent >= planning.requests else f"{planning.sent:,} of them"
-        lines.append(f"planning  {format_count(planning.requests, 'request')}, {sent} sent by this dry run")
-    lines += [f"requests  {describe_requests(foreseen)}", f"bytes     {size}"]
+        lines.append(f"planning  {_planning(planning, foreseen.units)}; {sent} sent by this dry run")
+    lines += [f"requests  {describe_requests(foreseen)}", _bytes(foreseen)]
     if foreseen.seconds is not None:
         lines.append(f"time      {_time(foreseen.seconds, foreseen, is_local=config.local)}")
     if foreseen.compute is not None:
@@ -158,12 +157,33 @@ def _estimated(foreseen: Estimate, config: RunConfig) -> list[str]:
     return lines
 
 
+def _bytes(foreseen: Estimate | Forecast) -> str:
+    return f"bytes     {'unknown' if foreseen.bytes is None else f'about {format_bytes(foreseen.bytes)}'}"
+
+
+def _planning(planning: PlanningCost, units: int) -> str:
+    """Return requests and time of planning, as ranges where they are extrapolated from the first units."""
+    if planning.most_requests is None or planning.most_seconds is None:
+        return f"{format_count(planning.requests, 'request')}, {_span(planning.seconds, planning.seconds)}"
+    requests = f"{planning.requests:,} to {planning.most_requests:,} requests"
+    text = f"{requests}, {_span(planning.seconds, planning.most_seconds)}"
+    return f"{text}, extrapolated from the first {planning.tried:,} of {format_count(units, 'unit')}"
+
+
+def _span(least: float, most: float) -> str:
+    """Return a duration between two: 3 s to 5 min."""
+    first, last = (format_duration(max(1.0, seconds)) for seconds in (least, most))
+    return first if first == last else f"{first} to {last}"
+
+
 def _time(seconds: float, foreseen: Estimate, *, is_local: bool) -> str:
     """Return the duration of a run: that of the computation, or that of the transfer if it is longer."""
-    duration = format_duration(seconds) if seconds >= 1.0 else "1 s"
+    planning = foreseen.planning
+    more = 0.0 if planning is None or planning.most_seconds is None else planning.most_seconds - planning.seconds
+    duration = _span(seconds, seconds + more)
     service = f"{duration} on Earth Engine" if foreseen.requests else duration
-    if foreseen.planning is not None and foreseen.planning.seconds >= 1.0:
-        service += f", {format_duration(foreseen.planning.seconds)} of it for planning"
+    if planning is not None and (planning.seconds >= 1.0 or more >= 1.0):
+        service += f", {_span(planning.seconds, planning.seconds + more)} of it for planning"
     transfer = 0.0 if foreseen.bytes is None or is_local else foreseen.bytes / _BYTES_PER_SECOND
     if transfer <= seconds:
         return f"about {service}"
@@ -203,11 +223,26 @@ def _expected(foreseen: Forecast, tier: Tier | None) -> list[str]:
     return [
         f"tried     {format_count(foreseen.tried, 'unit')}",
         f"left      {format_count(foreseen.left, 'unit')}",
+        *_planned(foreseen),
         f"requests  about {foreseen.requests:,}",
-        f"bytes     about {format_bytes(foreseen.bytes)}",
+        _bytes(foreseen),
         f"time      about {format_duration(foreseen.seconds)}, with {requests} in flight",
         f"compute   {compute}",
     ]
+
+
+def _planned(foreseen: Forecast) -> list[str]:
+    """Say what planning the rest of a run costs, if it is not planned."""
+    if not foreseen.unplanned:
+        return []
+    if (planning := foreseen.planning) is None:
+        return [
+            f"planning  of {format_count(foreseen.unplanned, 'unit')}; its cost is unknown, as none was planned now"
+        ]
+    lines = [f"planning  {_planning(planning, foreseen.tried + foreseen.left)}"]
+    if (used := planning.compute) is not None and used.low is not None and used.high is not None:
+        lines.append(f"          {describe_range(used.low, used.high)}, apart from the figures below")
+    return lines
 
 
 def _summary(done: Run) -> list[str]:

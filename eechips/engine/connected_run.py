@@ -16,7 +16,6 @@ from typing import Any
 
 from eechips.client import learned_limits
 from eechips.client.discovery import ClientInit, DiscoveryFile
-from eechips.client.throttle import Throttle
 from eechips.engine.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
 from eechips.engine.disk import check_disk
 from eechips.engine.estimate import estimate_planned, save_unit_compute
@@ -26,6 +25,7 @@ from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.export_monitor import ExportMonitor
 from eechips.engine.open_units import OpenUnits, RunParts
 from eechips.engine.plan import Planner, kept_answers, name_template, read_inputs, units_of
+from eechips.engine.planning_cost import PartialPlan, plan_first_units
 from eechips.engine.queue_recovery import note_queue, recover
 from eechips.engine.request_trial import REQUEST_TRIAL, RequestTrial, configured_plan, try_plans
 from eechips.engine.run_context import RecipeContext, RunContext
@@ -38,7 +38,7 @@ from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, UsageError
 from eechips.manifest.reserved_names import FOREIGN_FILES, list_foreign_files
 from eechips.manifest.run import PLANS_GRADUALLY
-from eechips.recipe import SupportsInteractiveRun, SupportsLifespan, traits_of
+from eechips.recipe import SupportsInteractiveRun, SupportsLifespan, SupportsPreview, traits_of
 from eechips.storage import LocalStore
 from eechips.temporary_files import scratch_folder
 from eechips.timestamps import utc_now
@@ -106,15 +106,15 @@ class ConnectedRun:
             executor = stack.enter_context(self._make_executor(session, discovery, scratch))
             compute = self._monitor_compute(stack, session)
             began = time.monotonic()
-            planner = self._start_planner(stack, session.throttle, is_planned=is_planned)
+            planner, partial = self._make_planner(stack, session, is_planned=is_planned)
             if is_planned:
                 if planner is None and self._ledger.is_partial and not setup.is_interactive:
                     self._complete_plan()
                 recover(self._ledger, setup.store, session.throttle, self._log, setup.interrupt)
-            elif planner is not None:
-                planner.begin()
-            else:
+            elif planner is None:
                 self._plan()
+            elif partial is None:
+                planner.begin()
             if trial is not None:
                 self._ledger.note(REQUEST_TRIAL, chosen)
                 session = replace(session, notes=(*session.notes, trial.text))
@@ -125,21 +125,15 @@ class ConnectedRun:
             exports = None
             if config.on_timeout == "export":
                 exports = stack.enter_context(contextlib.closing(ExportMonitor(self._ledger, self._log)))
-            return self._settle_all(session, executor, planner, compute, exports)
+            deadline = time.monotonic() + 60.0 * (math.inf if config.max_minutes is None else config.max_minutes)
+            shares = self._requests.shares_requests
+            parts = RunParts(setup, session, executor, self._log, deadline, compute, shares, exports, partial)
+            return self._settle_all(parts, planner)
 
-    def _settle_all(
-        self,
-        session: Session,
-        executor: Executor[Any],
-        planner: Planner | None,
-        compute: ComputeMonitor | None,
-        exports: ExportMonitor | None,
-    ) -> bool:
+    def _settle_all(self, parts: RunParts, planner: Planner | None) -> bool:
         """Settle the open units, or those that the recipe adds while it runs."""
         setup, config, recipe = self._setup, self._config, self._recipe
-        deadline = time.monotonic() + 60.0 * (math.inf if config.max_minutes is None else config.max_minutes)
-        shares = self._requests.shares_requests
-        parts = RunParts(setup, session, executor, self._log, deadline, compute, shares, exports)
+        session, compute = parts.session, parts.compute
 
         def settle(first: int, end: int | None) -> bool:
             open_units = OpenUnits(parts, first, end, planner)
@@ -254,12 +248,18 @@ class ConnectedRun:
             reuses_connections=config.reuses_connections,
         )
 
-    def _start_planner(self, stack: contextlib.ExitStack, throttle: Throttle, *, is_planned: bool) -> Planner | None:
-        """Return the planner that works while units are fetched; None if the plan is complete, or is made first."""
+    def _make_planner(
+        self, stack: contextlib.ExitStack, session: Session, *, is_planned: bool
+    ) -> tuple[Planner | None, PartialPlan | None]:
+        """Return the planner that works while units are fetched; None if the plan is complete, or is made first.
+
+        For an estimate it has made the first units only, and starts when the user has confirmed the rest.
+        """
         is_gradual = self._traits.plans_gradually and not self._setup.is_part
         if not is_gradual or (is_planned and not self._ledger.is_partial):
-            return None
-        template = name_template(self._recipe, self._config)
+            return None, None
+        recipe, estimated = self._recipe, self._config.estimate
+        template = name_template(recipe, self._config)
         meta = None if is_planned else self._meta
 
         def accept() -> None:
@@ -268,15 +268,19 @@ class ConnectedRun:
 
         def end() -> None:
             if not planner.is_done:
-                throttle.stop()
+                session.throttle.stop()
             planner.close()
 
-        planner = Planner(self._recipe, self._ledger, template, self._config.out, meta, accept)
+        planner = Planner(recipe, self._ledger, template, self._config.out, meta, accept)
         stack.callback(end)
+        has_gaps = is_planned and self._ledger.has_gaps
+        if estimated is not None and not has_gaps and isinstance(recipe, SupportsPreview):
+            return planner, plan_first_units(planner, recipe, session, estimated)
+        planner.start()
         # The forecast needs the whole plan. Units in gaps come after others that are open.
-        if self._config.estimate is not None or (is_planned and self._ledger.has_gaps):
+        if estimated is not None or has_gaps:
             planner.finish()
-        return planner
+        return planner, None
 
     @property
     def _meta(self) -> dict[str, Any]:

@@ -12,16 +12,23 @@ class PlanningCost:
     """What it costs to connect and to plan a run.
 
     Attributes:
-        requests: of the whole plan, without repeats.
+        requests: of the whole plan, without repeats; at least, if it is extrapolated.
         sent: those that were sent until now, by an estimate or a run.
-        seconds: of the whole plan, approximately; less for what the service has cached.
+        seconds: of the whole plan, approximately; less for what the service has cached, and at least, if it is
+            extrapolated.
         compute: of the whole plan; None if the service does not report it.
+        most_requests: at most, if the plan is extrapolated from its first units; None if it is not.
+        most_seconds: likewise.
+        tried: number of these first units; 0 if all are planned.
     """
 
     requests: int
     sent: int
     seconds: float
     compute: ComputeRange | None = None
+    most_requests: int | None = None
+    most_seconds: float | None = None
+    tried: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +66,23 @@ class Forecast:
         tried: units that are finished.
         left: units that are left, including replacements of empty units at the rate so far.
         requests: HTTP requests, including retries.
-        bytes: of files.
+        bytes: of files; None if no unit that was tried has one.
         seconds: of time, with the learned slots and the allowed rate.
         request_seconds: total duration of the requests at the service.
         slots: requests in flight at once.
         compute: of the units that are left, by the profiles of those that were tried; None if none was profiled.
+        unplanned: units of ``left`` that are not planned yet.
+        planning: cost of planning these, apart from ``requests``, ``seconds`` and ``compute``; None if it is unknown,
+            as an earlier command has planned the first units, or if all units are planned.
     """
 
     tried: int
     left: int
     requests: int
-    bytes: int
+    bytes: int | None
     seconds: float
     request_seconds: float
     slots: int
     compute: ComputeRange | None = None
+    unplanned: int = 0
+    planning: PlanningCost | None = None

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from eechips.client.profile_requests import MOST_PROFILES, fetch_profiles
 from eechips.engine.compute_sample import ComputeRange, ComputeSample
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, Forecast, PlanningCost
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
+from eechips.engine.planning_cost import SessionMark, extrapolate_planning
 from eechips.engine.recorded_compute import RecordedCompute, load_recorded_compute, save_recorded_compute
 from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.engine.request_costs import MOST_UNITS
@@ -24,7 +24,7 @@ from eechips.engine.run_feature import RunFeature
 from eechips.engine.session import Session, connect
 from eechips.engine.unit_costs import UnitCost, cost_of, count_pixels, describe_kind, resized, size_of, sized_result
 from eechips.engine.unit_neighbours import NeighbourCount
-from eechips.errors import EechipsError, RequestError
+from eechips.errors import EechipsError
 from eechips.geo.grid import Grid
 from eechips.manifest.ledger import Ledger, Totals
 from eechips.recipe import (
@@ -41,10 +41,6 @@ from eechips.recipe import (
 from eechips.timestamps import utc_now
 
 _SAMPLE = 3
-_FACTOR = 2.0
-"""Factor by which the compute of the same requests may differ when they are sent again
-(https://developers.google.com/earth-engine/guides/computation_overview#stability_and_predictability). Assumed."""
-
 _LOOKED_AT = 10_000
 """Units of a plan in the ledger that are compared with each other."""
 USUAL_IN_FLIGHT = 40
@@ -142,14 +138,14 @@ class PlanSummary:
 
 
 def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
-    began = _Mark.of(session)
+    began = SessionMark.of(session).with_connection
     if isinstance(recipe, SupportsPreview):
         with planner_errors():
             preview = recipe.preview_units(_SAMPLE)
-            chosen = _Mark.of(session)
+            chosen = SessionMark.of(session)
             first = list(preview.units)
-        count, end = len(preview.points), _Mark.of(session)
-        planning = _extrapolate(session, (began, chosen, end), math.ceil(count / preview.batch), count / len(first))
+        count, marks = len(preview.points), (began, chosen, SessionMark.of(session))
+        planning = extrapolate_planning(session, marks, tried=len(first), count=count, batch=preview.batch)
         windows = _list_windows(recipe, config, first)
         neighbours = _count_neighbours(preview, windows, count)
         return PlanSummary(count, first, Counter(map(size_of, first)), planning, windows, neighbours)
@@ -161,8 +157,8 @@ def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
         plan.windows += _list_windows(recipe, config, [unit])
         if len(plan.first) < _SAMPLE:
             plan.first.append(unit)
-    end = _Mark.of(session)
-    plan.planning = _extrapolate(session, (began, end, end), 1, 1.0)
+    end = SessionMark.of(session)
+    plan.planning = extrapolate_planning(session, (began, end, end), tried=1, count=1, batch=1)
     plan.neighbours = _count_neighbours(None, plan.windows, plan.units)
     return plan
 
@@ -186,69 +182,6 @@ def _count_neighbours(preview: PlanPreview | None, windows: Sequence[Grid], coun
     for window in windows:
         found.add(window)
     return round(found.count * count / len(windows))
-
-
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """What a session had sent at a moment.
-
-    Attributes:
-        sent: requests.
-        seconds: on the monotonic clock.
-        profiles: of requests.
-    """
-
-    sent: int
-    seconds: float
-    profiles: int
-
-    @classmethod
-    def of(cls, session: Session) -> _Mark:
-        """Return the present state."""
-        profiles = session.connection.transport.unmetered.profiles
-        return cls(session.throttle.sent, time.monotonic(), len(profiles or ()))
-
-
-def _extrapolate(session: Session, marks: tuple[_Mark, _Mark, _Mark], batches: int, most: float) -> PlanningCost:
-    """Return the cost of a plan, of which the first units were made.
-
-    Args:
-        session: in which it was made.
-        marks: before planning, when the places were chosen, and when the first units were made.
-        batches: times that the requests between the last two are sent.
-        most: times that they compute what they have computed, at most.
-    """
-    began, chosen, end = marks
-    return PlanningCost(
-        chosen.sent + (end.sent - chosen.sent) * batches,
-        end.sent,
-        chosen.seconds - began.seconds + (end.seconds - chosen.seconds) * batches,
-        _planning_compute(session, chosen.profiles, batches, max(most, batches)),
-    )
-
-
-def _planning_compute(session: Session, fixed: int, least: float, most: float) -> ComputeRange | None:
-    """Return the compute of the planner's requests; None if they were not profiled, or the service does not tell it.
-
-    Args:
-        session: in which they were sent.
-        fixed: number of the first requests, which are sent once.
-        least: times that the others are sent.
-        most: times that they compute what they have computed, at most.
-    """
-    transport = session.connection.transport
-    profiles = transport.unmetered.profiles
-    if profiles is None:
-        return None
-    seconds: list[float] = []
-    try:
-        for first in range(0, len(profiles), MOST_PROFILES):
-            seconds += fetch_profiles(transport, profiles[first : first + MOST_PROFILES])
-    except RequestError:
-        return None  # an estimate does without
-    once, repeated = sum(seconds[:fixed]), sum(seconds[fixed:])
-    low, high = once + repeated * least, once + repeated * most
-    return ComputeRange((low + high) / 2.0, low / _FACTOR, high * _FACTOR)
 
 
 def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSummary) -> Estimate:
@@ -369,7 +302,14 @@ class Meter(RunFeature):
 
 
 def forecast_rest(
-    totals: Totals, left: int, meter: Meter, slots: int, config: RunConfig, sample: ComputeSample | None = None
+    totals: Totals,
+    left: int,
+    meter: Meter,
+    slots: int,
+    config: RunConfig,
+    sample: ComputeSample | None = None,
+    unplanned: int = 0,
+    planning: PlanningCost | None = None,
 ) -> Forecast:
     """Extrapolate the cost of the units that are left.
 
@@ -380,6 +320,8 @@ def forecast_rest(
         slots: concurrent requests, as learned so far.
         config: of the run.
         sample: the profiled units; None if there are none.
+        unplanned: units of these that are not planned yet.
+        planning: what it costs to plan them, if that is known.
     """
     if config.on_empty == "redraw":  # each draw is empty as often as those before
         found = max(totals.units - totals.dropped, totals.units / (MOST_REPLACEMENTS + 1))
@@ -393,11 +335,13 @@ def forecast_rest(
         tried=totals.units,
         left=left,
         requests=round(requests),
-        bytes=round(left * totals.bytes / totals.units),
+        bytes=round(left * totals.bytes / totals.units) if totals.bytes else None,
         seconds=max(left * each / slots, left / pace if pace else 0.0, requests / rate if rate else 0.0),
         request_seconds=left * each,
         slots=slots,
         compute=None if sample is None else sample.estimate(left),
+        unplanned=unplanned,
+        planning=planning,
     )
 
 

@@ -13,7 +13,8 @@ from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter, forecast_rest
 from eechips.engine.executors.executor import Executor
 from eechips.engine.export_monitor import ExportMonitor, ExportWaits
-from eechips.engine.plan import GradualPlanning, Planner, name_template
+from eechips.engine.plan import ANSWERS_NAME, GradualPlanning, Planner, name_template
+from eechips.engine.planning_cost import PartialPlan
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.quota_sharing import QuotaNotices
 from eechips.engine.replacement import EmptyUnitReplacement, Replacements, is_refilling
@@ -43,6 +44,7 @@ class RunParts:
         compute: keeps account of the compute; None if the recipe needs no service.
         shares_requests: fetch several chips in one request.
         exports: waits for batch tasks; None if no chip is exported.
+        partial: the plan of an estimate, of which only the first units are made; None if it is made at once.
     """
 
     setup: RunSetup
@@ -53,6 +55,7 @@ class RunParts:
     compute: ComputeMonitor | None = None
     shares_requests: bool = True
     exports: ExportMonitor | None = None
+    partial: PartialPlan | None = None
 
 
 class OpenUnits:
@@ -65,22 +68,35 @@ class OpenUnits:
         parts: of the run.
         first: position in the plan of the first unit to settle.
         end: position after the last; None for all.
-        planner: makes the rest of the plan meanwhile.
+        planner: makes the rest of the plan meanwhile; if it is not started, after the user has confirmed.
     """
 
     def __init__(self, parts: RunParts, first: int = 0, end: int | None = None, planner: Planner | None = None) -> None:
         self._parts, self._first, self._end, self._planner = parts, first, end, planner
         config, ledger, recipe = parts.setup.config, parts.setup.ledger, parts.setup.recipe
         self._config, self._ledger, self._recipe = config, ledger, recipe
-        self._units: Iterator[WorkUnit | None] = (
-            ledger.open_units(first, end) if planner is None else planner.open_units()
-        )
         self._left = self._count(is_open=True)
+        self._units: Iterator[WorkUnit | None] = ledger.open_units(first, end)
         self._replacements: Replacements | None = None
+        self.is_paused = False
+        if self._unplanned == 0:
+            self._begin()
+
+    @property
+    def _unplanned(self) -> int:
+        """Units that are planned only if the user confirms."""
+        is_waiting = self._planner is not None and not self._planner.is_started
+        return self._parts.partial.unplanned if self._parts.partial is not None and is_waiting else 0
+
+    def _begin(self) -> None:
+        """Begin with the rest of the plan, and with replacements, which come after it."""
+        config, ledger, recipe = self._config, self._ledger, self._recipe
+        if self._planner is not None:
+            self._planner.start()
+            self._units = self._planner.open_units()
         of_empty = config.on_empty == "redraw"
         if of_empty or is_refilling(recipe, ledger):
             self._replacements = Replacements(recipe, ledger, name_template(recipe, config), of_empty=of_empty)
-        self.is_paused = False
 
     def settle(self) -> bool:
         """Settle the units.
@@ -90,6 +106,8 @@ class OpenUnits:
         """
         if self._config.estimate is not None and not self._try_first(self._config.estimate):
             return False
+        if self._unplanned:
+            self._begin()
         is_planned = self._planner is None or self._planner.is_whole
         if not self._left and is_planned and (self._replacements is None or self._replacements.is_settled):
             return True
@@ -107,11 +125,12 @@ class OpenUnits:
             compute.every = self._config.profile_every
         if not is_settled:
             return False
-        if not self._left:
+        if not (left := self._left + self._unplanned):
             return True
-        totals, throttle = self._ledger.totals(), self._parts.session.throttle
+        totals, throttle, partial = self._ledger.totals(), self._parts.session.throttle, self._parts.partial
         sample = None if compute is None else compute.account.sample
-        forecast = forecast_rest(totals, self._left, meter, throttle.limit, self._config, sample)
+        planning = None if partial is None or not self._unplanned else partial.cost
+        forecast = forecast_rest(totals, left, meter, throttle.limit, self._config, sample, self._unplanned, planning)
         self._parts.log.write("estimated", **dataclasses.asdict(forecast))
         self.is_paused = self._config.confirm is None or not self._config.confirm(forecast)
         return not self.is_paused
@@ -119,7 +138,7 @@ class OpenUnits:
     def _schedule(self, count: int, meter: Meter | None) -> bool:
         """Settle the next units; return False if the run was stopped before."""
         config, throttle, replacements = self._config, self._parts.session.throttle, self._replacements
-        planner = None if self._planner is None or self._planner.is_whole else self._planner
+        planner = None if self._planner is None or self._unplanned or self._planner.is_whole else self._planner
         some: Iterator[WorkUnit | None] = self._units if planner is not None else islice(self._units, count)
         with Progress(self._total, self._total - self._left, throttle.limit, quiet=config.quiet) as progress:
             for note in self._parts.session.notes if not self._first else ():
@@ -196,5 +215,9 @@ def stop_message(config: RunConfig, *, is_planned: bool = True) -> str:
         config: of the run.
         is_planned: whether it has units, so that it may have results.
     """
-    kept = "Stopped; completed results are kept" if is_planned else "Stopped while planning; there are no results yet"
+    kept = "Stopped; completed results are kept"
+    if not is_planned:
+        kept = "Stopped while planning; there are no results yet"
+        if (config.out / ANSWERS_NAME).exists():
+            kept += ", and what the service has answered is kept"
     return f"{kept}. To resume: {config.command or how_to_resume()}"

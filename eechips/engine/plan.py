@@ -28,7 +28,17 @@ from eechips.errors import (
 )
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import Recipe, SupportsInputs, Unit, canonical_json, to_unit, traits_of, unit_id
+from eechips.recipe import (
+    PlanPreview,
+    Recipe,
+    SupportsInputs,
+    SupportsPreview,
+    Unit,
+    canonical_json,
+    to_unit,
+    traits_of,
+    unit_id,
+)
 from eechips.removal import LockedFolder, remove
 from eechips.storage import ID_LENGTH, NameTemplate, fold_case
 
@@ -189,6 +199,8 @@ def kept_answers(folder: Path) -> Iterator[None]:
 
 def _open_answers(path: Path) -> ResponseCache:
     """Open the cached responses; begin anew if they are damaged."""
+    if path.exists():
+        _log.info("Planning goes on: requests that were answered before are not sent again")
     try:
         return ResponseCache(path)
     except StorageError:
@@ -204,10 +216,14 @@ def _remove_answers(path: Path) -> None:
 class Planner:
     """Have a recipe plan in a separate thread, and add its units to the ledger in their order.
 
+    The thread starts with :meth:`start`, :meth:`begin` or :meth:`finish`. Before, :meth:`plan_first` plans a few units.
+
     After an interruption the recipe plans from the beginning. Responses to requests that it sent before come from a
     file, so that the plan is the same, and its first units are those of the ledger.
 
     Attributes:
+        stored: position after the last unit of the plan that is in the ledger.
+        is_started: whether the thread was started.
         is_done: whether the thread has ended and all that it has planned is in the ledger.
         is_whole: whether the plan is complete.
         failure: error of the recipe or the service; the ledger has the units so far.
@@ -233,13 +249,49 @@ class Planner:
         self._recipe, self._ledger, self._template, self._meta = recipe, ledger, template, meta
         self._accept = accept
         self._path = folder / ANSWERS_NAME
-        self._known = 0 if meta is not None else ledger.end
-        self._stored = self._known
+        self._known = self.stored = 0 if meta is not None else ledger.end
         self._answers = _open_answers(self._path)
         self._batches: SimpleQueue[Sequence[WorkUnit] | BaseException | None] = SimpleQueue()
         self.failure: Exception | None = None
         self._is_closed = False
-        self.is_done = self.is_whole = False
+        self.is_started = self.is_done = self.is_whole = False
+
+    def plan_first(self, recipe: SupportsPreview, count: int, note_chosen: Callable[[], None]) -> PlanPreview:
+        """Plan and store the first units only, in this thread; :meth:`start` plans the others.
+
+        Args:
+            recipe: of the run.
+            count: number of units; fewer are planned if the ledger has some of them.
+            note_chosen: called when the places are chosen, before the units are planned.
+
+        Returns:
+            The preview, with the points of all units; its units are consumed.
+
+        Raises:
+            ConfigurationError, RequestError, RecipeError, UsageError: see :func:`units_of`.
+            RunMismatchError: if the ledger has other units.
+        """
+        token = RESPONSE_CACHE.set(self._answers)
+        try:
+            with planner_errors():
+                preview = recipe.preview_units(max(count, 1))
+                note_chosen()
+                if self.stored < min(count, len(preview.points)):
+                    self._store(list(plan_units(preview.units, self._recipe.identity, self._template)))
+        finally:
+            RESPONSE_CACHE.reset(token)
+        if self.failure is not None:
+            raise self.failure
+        if self.stored >= len(preview.points):
+            self._complete()
+        self._known = self.stored
+        return preview
+
+    def start(self) -> None:
+        """Start the thread."""
+        if self.is_started or self.is_done:
+            return
+        self.is_started = True
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(self._plan,), daemon=True, name="eechips-plan").start()
 
@@ -249,11 +301,12 @@ class Planner:
         Raises:
             ConfigurationError, RequestError, RecipeError, UsageError: see :func:`units_of`.
         """
-        while not self._stored and not self.is_done:
+        self.start()
+        while not self.stored and not self.is_done:
             self.advance(waits=True)
         if self.failure is not None:
             raise self.failure
-        if not self._stored:
+        if not self.stored:
             raise UsageError("the plan is empty: get_requests gave no units" if self.is_whole else SPENT)
 
     def finish(self) -> None:
@@ -262,6 +315,7 @@ class Planner:
         Raises:
             ConfigurationError, RequestError, RecipeError, UsageError: see :meth:`begin`.
         """
+        self.start()
         while not self.is_done:
             self.advance(waits=True)
         self.begin()
@@ -275,29 +329,36 @@ class Planner:
         Returns:
             Their number, without those that the ledger had.
         """
-        before = self._stored
+        before = self.stored
         while not self.is_done and (waits or not self._batches.empty()):
             planned, waits = self._batches.get(), False
             if planned is None:
                 self._complete()
             elif isinstance(planned, BaseException):
                 self._note_failure(planned)
-            elif new := self._unknown(planned):
-                if self._meta is not None:
-                    self._ledger.begin_plan(self._meta)
-                    self._meta = None
-                self._ledger.add(new)
-                self._stored = max(self._stored, new[-1].position + 1)
-        return self._stored - before
+            else:
+                self._store(planned)
+        return self.stored - before
+
+    def _store(self, planned: Sequence[WorkUnit]) -> None:
+        """Add the units that the ledger lacks."""
+        new = self._unknown(planned)
+        if not new:
+            return
+        if self._meta is not None:
+            self._ledger.begin_plan(self._meta)
+            self._meta = None
+        self._ledger.add(new)
+        self.stored = max(self.stored, new[-1].position + 1)
 
     def open_units(self) -> Iterator[WorkUnit | None]:
         """Yield the units to fetch, in the order of the plan; None whenever more are planned but not ready."""
         position = 0
         while True:
-            end = self._stored
+            end = self.stored
             yield from self._ledger.open_units(position, end)
             position = end
-            if position == self._stored:  # else more units were stored meanwhile
+            if position == self.stored:  # else more units were stored meanwhile
                 if self.is_done:
                     return
                 yield None
@@ -323,7 +384,7 @@ class Planner:
 
     def _complete(self) -> None:
         self.is_done = self.is_whole = True
-        if not self._stored:
+        if not self.stored:
             return
         self._ledger.complete_plan()
         try:

@@ -81,7 +81,7 @@ def describe_expected(foreseen: Estimate, tier: Tier | None) -> str:
     month = f"a month of the {tier or DEFAULT_TIER} tier ({hours:,} EECU-hours{'' if tier else '; the default'})"
     planning = "" if foreseen.planning is None or foreseen.planning.compute is not None else ", planning not included"
     share = share if share.startswith("less") else f"at most {share}"
-    return f"{_describe_range(low, high)}, {share} of {month}; {foreseen.compute_source}{planning}"
+    return f"{describe_range(low, high)}, {share} of {month}; {foreseen.compute_source}{planning}"
 
 
 def describe_start(foreseen: Estimate, tier: Tier | None, *, is_local: bool) -> list[str]:
@@ -107,7 +107,7 @@ def describe_start(foreseen: Estimate, tier: Tier | None, *, is_local: bool) -> 
     return lines
 
 
-def _describe_range(low: float, high: float) -> str:
+def describe_range(low: float, high: float) -> str:
     """Return a range of compute with the unit of its upper end."""
     first, last = format_compute(low), format_compute(high)
     unit = last[last.rindex(" ") :]

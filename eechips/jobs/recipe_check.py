@@ -134,7 +134,8 @@ class RecipeCheck:
 
 def _foreseen(forecast: Forecast) -> str:
     time = f"{format_duration(forecast.seconds)} with {format_count(forecast.slots, 'request')} at once"
-    return f"about {format_count(forecast.requests, 'request')}, {format_bytes(forecast.bytes)}, {time}"
+    size = "" if forecast.bytes is None else f", {format_bytes(forecast.bytes)}"
+    return f"about {format_count(forecast.requests, 'request')}{size}, {time}"
 
 
 def _own_frames(traceback: str) -> Iterator[str]:

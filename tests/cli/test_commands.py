@@ -113,6 +113,19 @@ def test_dry_run_estimates_costs_and_fetches_no_pixel(demo_server: Server, tmp_p
     assert not list(tmp_path.rglob("*.png"))
 
 
+def test_an_estimate_says_what_planning_the_rest_costs(demo_server: Server, tmp_path: Path) -> None:
+    words = ["sample", "--dataset", "NAIP", "--total", "1200", "--roi", "-105.6,39.2,-104.7,40", "--size", "32"]
+    run = [*words, "--estimate", "2", "--out", "out", "--endpoint", demo_server.url]
+    paused = eechips(*run, cwd=tmp_path)
+    assert paused.returncode == 0, paused.stderr
+    found = dict(line.split(maxsplit=1) for line in paused.stdout.splitlines())
+    assert (found["tried"], found["left"]) == ("2 units", "1,198 units")
+    assert re.fullmatch(r"3 to 600 requests, .* extrapolated from the first 2 of 1,200 units", found["planning"])
+    assert f"To resume: eechips {' '.join(run)} --yes" in paused.stderr
+    again = eechips(*run, cwd=tmp_path)
+    assert "planning  of 1,198 units; its cost is unknown" in again.stdout
+
+
 @pytest.mark.slow
 def test_unknown_names_are_reported_in_one_sentence(demo_server: Server, tmp_path: Path) -> None:
     base = ["--endpoint", demo_server.url, "--out", "out"]

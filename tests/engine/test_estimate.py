@@ -59,6 +59,10 @@ def test_without_units_of_this_command_the_ledger_is_used() -> None:
     assert (found.request_seconds, found.seconds) == (200.0, 50.0)
 
 
+def test_bytes_are_unknown_if_no_unit_that_was_tried_has_a_file() -> None:
+    assert forecast_rest(Totals(5, 20, 0, 1.0, 0), 100, Meter(), 4, config()).bytes is None
+
+
 @given(units=st.integers(1, 10_000), share=st.floats(0, 1), left=st.integers(0, 100_000))
 def test_each_empty_unit_is_replaced_at_most_ten_times(units: int, share: float, left: int) -> None:
     totals = Totals(units, units, 0, 1.0, round(share * units))

@@ -11,16 +11,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import ee
 import pytest
 
+from eechips.engine.costs import Forecast
 from eechips.errors import RunMismatchError, StorageError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest import Run, open_run
 from eechips.planning.planning_requests import PARALLEL_REQUESTS
-from eechips.recipe import Chip
+from eechips.recipe import Chip, PlanPreview
 from eechips.recipe.template import Template
 from tests.support.engine_service import Service, serving
 from tests.support.gradual_recipe import SIZE, Gradual, run_gradual, wait_for
@@ -62,6 +65,51 @@ def test_the_first_results_arrive_before_the_plan_is_complete(
 
     finished = run_gradual(Gradual(COUNT, before), out, service.url)
     assert rows(finished) == expected
+
+
+class Previewed(Gradual):
+    """A recipe that knows the number of its units before it plans them."""
+
+    def preview_units(self, count: int) -> PlanPreview:
+        total = self.parameters["count"]
+        return PlanPreview([(0.0, 0.0)] * total, islice(self.get_requests(), min(count, total)), SIZE)
+
+
+def test_an_estimate_plans_what_its_units_need_and_the_run_goes_on(service: Service, tmp_path: Path) -> None:
+    seen: list[Forecast] = []
+    options = {"executor": "threads", "estimate": 10, "confirm": lambda forecast: bool(seen.append(forecast))}
+    for _ in range(2):  # the second has the units already
+        paused = run_gradual(Previewed(COUNT), tmp_path / "out", service.url, **options)
+        assert (paused.paused, paused.counts) == (True, {"done": 10})
+        assert (seen[-1].tried, seen[-1].left, seen[-1].unplanned) == (10, COUNT - 10, COUNT - 10)
+    assert service.count("value") <= PARALLEL_REQUESTS  # of 20: those that the recipe has in flight
+    planning = seen[0].planning
+    assert planning is not None
+    assert planning.tried == 10
+    assert planning.requests >= COUNT // SIZE
+    assert planning.most_requests == planning.sent * COUNT // 10
+    assert planning.most_seconds is not None
+    assert planning.most_seconds > planning.seconds
+    assert seen[1].planning is None  # nothing was planned, so nothing is known
+    finished = run_gradual(Previewed(COUNT), tmp_path / "out", service.url, executor="threads")
+    assert finished.counts == {"done": COUNT}
+    assert finished.is_complete
+    assert not (tmp_path / "out" / "planning.sqlite").exists()
+
+
+@pytest.mark.parametrize(("count", "estimated"), [(300, 10), (8, 10)])
+def test_a_confirmed_estimate_plans_the_rest(service: Service, tmp_path: Path, count: int, estimated: int) -> None:
+    options: dict[str, Any] = {"executor": "threads", "estimate": estimated, "confirm": lambda _: True}
+    finished = run_gradual(Previewed(count), tmp_path / "out", service.url, **options)
+    plain = run_gradual(Gradual(count), tmp_path / "plain", service.url, executor="threads")
+    assert rows(finished) == rows(plain)
+    assert finished.is_complete
+
+
+def test_an_estimate_of_a_plan_that_has_changed_is_refused(service: Service, tmp_path: Path) -> None:
+    run_gradual(Previewed(COUNT), tmp_path, service.url, executor="threads", estimate=3)
+    with pytest.raises(RunMismatchError, match="its first units have changed since"):
+        run_gradual(Previewed(COUNT, first=7), tmp_path, service.url, executor="threads", estimate=5)
 
 
 class Sized(Gradual):
@@ -121,7 +169,7 @@ class Whole(Gradual):
 
 
 def test_a_whole_plan_that_was_stopped_resumes_without_repeating_requests(
-    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     def stop(number: int) -> None:
         if number == 500:
@@ -129,9 +177,12 @@ def test_a_whole_plan_that_was_stopped_resumes_without_repeating_requests(
 
     stopped = run_gradual(Whole(600, stop), tmp_path / "out", service.url, executor="threads", quiet=False)
     assert stopped.interrupted
-    assert "Stopped while planning; there are no results yet. To resume: eechips …" in capsys.readouterr().err
+    message = "there are no results yet, and what the service has answered is kept. To resume: eechips …"
+    assert f"Stopped while planning; {message}" in capsys.readouterr().err
     assert service.count("value") >= 5
-    finished = run_gradual(Whole(600), tmp_path / "out", service.url, executor="threads")
+    with caplog.at_level("INFO", logger="eechips.engine.plan"):
+        finished = run_gradual(Whole(600), tmp_path / "out", service.url, executor="threads")
+    assert "Planning goes on: requests that were answered before are not sent again" in caplog.text
     assert finished.counts == {"done": 600}
     assert service.count("value") <= 7  # one may have been in flight
     assert not (tmp_path / "out" / "planning.sqlite").exists()

@@ -1,0 +1,141 @@
+"""Extrapolate what a plan costs from its first units."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+
+from eechips.client.profile_requests import MOST_PROFILES, fetch_profiles
+from eechips.engine.compute_sample import ComputeRange
+from eechips.engine.costs import PlanningCost
+from eechips.engine.plan import Planner
+from eechips.engine.session import Session
+from eechips.errors import RequestError
+from eechips.recipe import SupportsPreview
+
+_FACTOR = 2.0
+"""Factor by which the compute of the same requests may differ when they are sent again
+(https://developers.google.com/earth-engine/guides/computation_overview#stability_and_predictability). Assumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMark:
+    """What a session had sent at a moment.
+
+    Attributes:
+        sent: requests.
+        seconds: on the monotonic clock.
+        profiles: ids of the profiles of the planner's requests; None if they are not profiled.
+    """
+
+    sent: int
+    seconds: float
+    profiles: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, session: Session) -> SessionMark:
+        """Return the present state."""
+        profiles = session.connection.transport.unmetered.profiles
+        return cls(session.throttle.sent, time.monotonic(), None if profiles is None else tuple(profiles))
+
+    @property
+    def with_connection(self) -> SessionMark:
+        """The mark as if no request had been sent before, so that those of the connection count."""
+        return replace(self, sent=0)
+
+
+@dataclass(frozen=True, slots=True)
+class PartialPlan:
+    """A plan of which only the first units are made, for an estimate.
+
+    Attributes:
+        unplanned: units that are not planned yet.
+        cost: of the plan, by its first units; None if an earlier command has planned these.
+    """
+
+    unplanned: int
+    cost: PlanningCost | None
+
+
+def plan_first_units(planner: Planner, recipe: SupportsPreview, session: Session, count: int) -> PartialPlan:
+    """Have a planner make the first units of a plan only.
+
+    Args:
+        planner: not started.
+        recipe: of the run.
+        session: in which it plans.
+        count: number of these units.
+
+    Raises:
+        ConfigurationError, RequestError, RecipeError, UsageError, RunMismatchError: see :meth:`Planner.plan_first`.
+    """
+    marks: list[SessionMark] = []
+    before = planner.stored
+    preview = planner.plan_first(recipe, count, lambda: marks.append(SessionMark.of(session)))
+    total, tried = len(preview.points), planner.stored - before
+    cost = None
+    if tried:
+        (chosen,) = marks  # the places are known, and the responses that chose them are kept
+        ends = (chosen, chosen, SessionMark.of(session))
+        cost = extrapolate_planning(session, ends, tried=tried, count=total, batch=preview.batch)
+    return PartialPlan(max(0, total - planner.stored), cost)
+
+
+def extrapolate_planning(
+    session: Session, marks: tuple[SessionMark, SessionMark, SessionMark], *, tried: int, count: int, batch: int
+) -> PlanningCost:
+    """Return the cost of a plan of which the first units were made, or all.
+
+    It lies between that of requests which cost the same whether they are for few units or for many, and that of
+    requests which cost as much more as they have units.
+
+    Args:
+        session: in which it was made.
+        marks: before planning, when the places were chosen, and when the first units were made.
+        tried: number of the first units; at least one.
+        count: units of the plan.
+        batch: units that are planned by the same requests, at most.
+    """
+    began, chosen, end = marks
+    least = math.ceil(count / batch)
+    most = max(float(least), count / tried)
+    once, repeated = chosen.sent - began.sent, end.sent - chosen.sent
+    once_seconds, repeated_seconds = chosen.seconds - began.seconds, end.seconds - chosen.seconds
+    is_whole = tried >= count
+    return PlanningCost(
+        requests=once + repeated * least,
+        sent=once + repeated,
+        seconds=once_seconds + repeated_seconds * least,
+        compute=_planning_compute(session, marks, least, most),
+        most_requests=None if is_whole else once + math.ceil(repeated * most),
+        most_seconds=None if is_whole else once_seconds + repeated_seconds * most,
+        tried=0 if is_whole else tried,
+    )
+
+
+def _planning_compute(
+    session: Session, marks: tuple[SessionMark, SessionMark, SessionMark], least: float, most: float
+) -> ComputeRange | None:
+    """Return the compute of the planner's requests; None if they were not profiled, or the service does not tell it.
+
+    Args:
+        session: in which they were sent.
+        marks: see :func:`extrapolate_planning`.
+        least: times that the requests after the second mark are sent.
+        most: times that they compute what they have computed, at most.
+    """
+    began, chosen, end = (mark.profiles for mark in marks)
+    if began is None or chosen is None or end is None:
+        return None
+    profiles, fixed = end[len(began) :], len(chosen) - len(began)
+    transport = session.connection.transport
+    seconds: list[float] = []
+    try:
+        for first in range(0, len(profiles), MOST_PROFILES):
+            seconds += fetch_profiles(transport, profiles[first : first + MOST_PROFILES])
+    except RequestError:
+        return None  # an estimate does without
+    once, repeated = sum(seconds[:fixed]), sum(seconds[fixed:])
+    low, high = once + repeated * least, once + repeated * most
+    return ComputeRange((low + high) / 2.0, low / _FACTOR, high * _FACTOR)
