@@ -12,6 +12,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).parent
 _BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -92,6 +93,30 @@ def service_facts() -> str:
     return said + "\n\n" + _table(("fact", "known", "probes", "recording"), rows)
 
 
+def manifest_columns() -> str:
+    """Return the table of the columns of manifest.parquet."""
+    from eechips.manifest.unit_record import MANIFEST
+    from eechips.manifest.unit_values import GEOMETRY_COLUMN
+
+    return _columns({column: column.meaning for column in (*MANIFEST, GEOMETRY_COLUMN)})
+
+
+def layers_columns() -> str:
+    """Return the table of the columns of layers.parquet."""
+    from eechips.manifest.unit_record import LAYERS, MANIFEST, PLAN
+
+    shared = dict.fromkeys(MANIFEST, "As in the manifest, of this file.") | dict.fromkeys(PLAN, "As in the manifest.")
+    return _columns({column: shared.get(column, column.meaning) for column in LAYERS})
+
+
+def _columns(meanings: Mapping[Any, str]) -> str:
+    rows = [
+        (f"`{column.name}`", re.sub(r"list<\w+: (\w+)>", r"list<\1>", str(column.arrow)), meaning)
+        for column, meaning in meanings.items()
+    ]
+    return _table(("column", "dtype", "meaning"), rows)
+
+
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
@@ -114,6 +139,8 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "datasets": datasets,
     "cloud-masks": cloud_masks,
     "service-facts": service_facts,
+    "manifest-columns": manifest_columns,
+    "layers-columns": layers_columns,
 }
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference/coverage.md": _coverage,

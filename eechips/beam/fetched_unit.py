@@ -10,7 +10,7 @@ from apache_beam.coders.typecoders import registry
 
 from eechips.engine.outcome import Finished, Lost
 from eechips.errors import WorkerLostError
-from eechips.manifest.unit_record import LISTS, State
+from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State
 from eechips.timestamps import utc_now
 
 
@@ -26,8 +26,8 @@ class FetchedUnit(NamedTuple):
         path: of the file, or its address; None if there is none.
         bytes: its size.
         sha256: of its content, hexadecimal.
-        metadata: of the file, as JSON: width, height, bands, dtype, crs, transform, valid_fraction, rows, sources,
-        dates. layers: JSON list of files, for a unit that has several: path, bytes, sha256.
+        metadata: of the file, as JSON: :data:`~eechips.manifest.unit_record.FILE_COLUMNS`, without missing values.
+        layers: JSON list of files, for a unit that has several: path, bytes, sha256.
         error_class: name of the class in ``eechips.errors``, if it failed.
         error: message of the error, if it failed.
         attempts: number of tries.
@@ -53,8 +53,6 @@ class FetchedUnit(NamedTuple):
     finished: str = ""
     plan: str = ""
 
-
-_FACTS = ("width", "height", "bands", "dtype", "crs", "transform", "valid_fraction", "rows", "sources", "dates")
 
 registry.register_coder(FetchedUnit, RowCoder)
 
@@ -82,7 +80,7 @@ def fetched_unit_of(event: Finished | Lost, unit: Any, place: str, plan: str) ->
         )
     record = event.outcome.record
     assert record is not None
-    metadata = {name: getattr(record, name) for name in _FACTS if getattr(record, name) is not None}
+    metadata = {name: getattr(record, name) for name in FILE_COLUMNS if getattr(record, name) is not None}
     staged = () if event.outcome.staged is None else (event.outcome.staged, *event.outcome.further)
     layers = [{"path": f"{place}/{file.name}", "bytes": file.size, "sha256": file.sha256} for file in staged]
     return FetchedUnit(

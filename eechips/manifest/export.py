@@ -10,8 +10,16 @@ from typing import Any
 
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS
-from eechips.manifest.unit_values import GEO_METADATA, GEOMETRY, ValueColumns, unit_geometries, unit_values
+from eechips.manifest.run_columns import schema_of
+from eechips.manifest.unit_record import FAILURES, LAYER_COLUMNS, LAYERS, LISTS, MANIFEST
+from eechips.manifest.unit_values import (
+    GEO_METADATA,
+    GEOMETRY,
+    GEOMETRY_COLUMN,
+    ValueColumns,
+    unit_geometries,
+    unit_values,
+)
 from eechips.received_files import open_parquet
 from eechips.removal import LockedFolder, NamedPath, remove, replace
 from eechips.storage import write_file
@@ -25,9 +33,9 @@ FAILURES_NAME = "failures.csv"
 COPIED = "copied"
 """In the ledger: the manifest is beside the results, in their object store."""
 
-_COLUMNS = ("position", "lower(hex(id))", "unit", "name", "replaces", *RECORD_COLUMNS)
+_COLUMNS = tuple(column.selection for column in MANIFEST)
 _BATCH = 10_000  # rows that are written at a time
-_FAILURE_COLUMNS = ("position", "id", "state", "error_class", "error", "traceback", "attempts")
+_FAILURE_COLUMNS = tuple(column.name for column in FAILURES if column.name != "unit")
 _ADDED = ("split", "flags")
 """Columns that :func:`annotate` adds to the manifest of a finished run."""
 
@@ -35,15 +43,14 @@ _ADDED = ("split", "flags")
 def export_parquet(ledger: Ledger, folder: Path) -> Path:
     """Write manifest.parquet: one row per unit, in the order of the plan. It is GeoParquet.
 
-    Columns: position, id, unit (JSON), name, replaces (the position of the empty unit that it was drawn for), and
-    those of :class:`~eechips.manifest.unit_record.Record`; lists are lists. Then the texts and numbers of the units and
-    their properties, and ``geometry``: the outline of the pixels, or the unit's own geometry, in OGC:CRS84.
+    Columns: :data:`~eechips.manifest.unit_record.MANIFEST`; lists are lists. Then the texts and numbers of the units
+    and their properties, and ``geometry``: the outline of the pixels, or the unit's own geometry, in OGC:CRS84.
     Written in batches: memory does not grow with the plan.
 
     Raises:
         StorageError: if it cannot be written.
     """
-    schema = _schema(("position", "id", "unit", "name", "replaces", *RECORD_COLUMNS))
+    schema = schema_of(MANIFEST)
     units = (unit for rows in ledger.batches(("unit",)) for (unit,) in rows)
     own = ValueColumns(units, (*schema.names, GEOMETRY, *_ADDED))
     return _write(folder / PARQUET_NAME, _with_own(schema, own), _columns(ledger, schema, own))
@@ -52,11 +59,7 @@ def export_parquet(ledger: Ledger, folder: Path) -> Path:
 def export_layers(ledger: Ledger, folder: Path) -> Path | None:
     """Write layers.parquet, a row per file, if units have several files; remove an old one if they have one each.
 
-    A file with several frames has a row for each frame.
-
-    Columns: position and id of the unit, layer (null for files of a script), file, bytes, sha256, bands, dtype,
-    width, height, crs, transform, valid_fraction, rows, sources, dates; of frames also series, frame, start, end and
-    clear_fraction.
+    A file with several frames has a row for each frame. Columns: :data:`~eechips.manifest.unit_record.LAYERS`.
 
     Raises:
         StorageError: if it cannot be written.
@@ -65,8 +68,7 @@ def export_layers(ledger: Ledger, folder: Path) -> Path | None:
     if not ledger.has_layers:
         remove(path, LockedFolder(folder))
         return None
-    schema = _schema(("position", "id", "layer", "file", "bytes", "sha256", *LAYER_COLUMNS))
-    return _write(path, schema, _layers(ledger))
+    return _write(path, schema_of(LAYERS), _layers(ledger))
 
 
 def annotate(folder: Path, column: str, values: Mapping[str, str | Sequence[str]]) -> None:
@@ -139,8 +141,8 @@ def file_rows(row: Sequence[Any]) -> list[tuple[Any, ...]]:
 def export_failures(ledger: Ledger, folder: Path) -> Path | None:
     """Write failures.csv if there are failures; remove an old one if there are none.
 
-    Columns: position, id, state, error_class, error, traceback, attempts, and the texts and numbers of the units and
-    their properties. Geometries are in manifest.parquet. No cell is a formula; see
+    Columns: :data:`~eechips.manifest.unit_record.FAILURES`, with the texts and numbers of the units and their
+    properties instead of the unit as JSON. Geometries are in manifest.parquet. No cell is a formula; see
     :func:`eechips.text.format_spreadsheet`.
 
     Raises:
@@ -160,33 +162,10 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
     return path
 
 
-def _schema(names: Sequence[str]) -> Any:
-    import pyarrow as pa
-
-    text = {c: pa.string() for c in ("id", "unit", "name", "layer", "series", "start", "end", *RECORD_COLUMNS)}
-    counted = (
-        "position",
-        "replaces",
-        "attempts",
-        "requests",
-        "bytes",
-        "width",
-        "height",
-        "rows",
-        "frame",
-        "shared_request",
-    )
-    integers = {c: pa.int64() for c in counted}
-    floats = {c: pa.float64() for c in ("valid_fraction", "clear_fraction", "seconds", "eecu_seconds")}
-    lists = {c: pa.list_(pa.string()) for c in LISTS} | {"transform": pa.list_(pa.float64())}
-    types = {**text, **integers, **floats, **lists}
-    return pa.schema([(name, types[name]) for name in names])
-
-
 def _with_own(schema: Any, own: ValueColumns) -> Any:
     import pyarrow
 
-    fields = [*schema, *(pyarrow.field(*each) for each in own.fields()), pyarrow.field(GEOMETRY, pyarrow.binary())]
+    fields = [*schema, *(pyarrow.field(*each) for each in own.fields()), pyarrow.field(GEOMETRY, GEOMETRY_COLUMN.arrow)]
     return pyarrow.schema(fields, metadata=GEO_METADATA)
 
 

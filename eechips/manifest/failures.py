@@ -6,20 +6,19 @@ import contextlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from eechips.errors import EechipsError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import lock_run
-from eechips.manifest.unit_record import Record, State
+from eechips.manifest.unit_record import COLUMNS, Record, State
 
 _LEAST_ID = 4  # hexadecimal digits that a unit may be called by
 _VARIABLE = re.compile(
     r"(?P<kept>HTTP \d{3}\b)|'[^']*'|\"[^\"]*\"|\b[0-9a-f]{16,}\b|(?<![A-Za-z_])-?\d[\d.,:]*\d|(?<![A-Za-z_])-?\d"
 )
 """Quoted texts, ids and numbers, in which messages of one kind differ."""
-_COLUMNS = "position, lower(hex(id)), unit, name, state, error_class, error, traceback, attempts, seconds, finished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,8 @@ class _FailureLedger(Ledger):
 
     def failed(self) -> Iterator[Failure]:
         """Yield failed units in the order of the plan."""
-        query = f"SELECT {_COLUMNS} FROM units WHERE state LIKE 'failed%' ORDER BY position"
+        columns = ", ".join(COLUMNS[field.name].selection for field in fields(Failure))
+        query = f"SELECT {columns} FROM units WHERE state LIKE 'failed%' ORDER BY position"
         known: dict[str | None, str | None] = {}  # many failures share their texts: each is kept once
         for *identity, state, error_class, error, traceback, attempts, seconds, finished in self._db.execute(query):
             texts = (known.setdefault(text, text) for text in (error_class or "Error", error or "", traceback))

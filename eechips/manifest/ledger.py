@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from eechips.errors import RunMismatchError, StorageError
 from eechips.manifest.database import connect, damaged
-from eechips.manifest.unit_record import RECORD_COLUMNS, Record, State, WorkUnit
+from eechips.manifest.unit_record import FAILURES, MANIFEST, RECORD, RECORD_COLUMNS, Record, State, WorkUnit
 
 LEDGER_NAME = "manifest.sqlite"
 SCHEMA_VERSION = 4
@@ -31,23 +31,9 @@ _BATCH = 2000  # rows read at a time
 _IS_PARTIAL = "is_partial"  # in meta
 _PLANNED = "position, id, unit, name, attempts, replaces"
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE units (
-    position INTEGER PRIMARY KEY,
-    id BLOB NOT NULL,
-    unit TEXT NOT NULL,
-    name TEXT NOT NULL,
-    replaces INTEGER,
-    state TEXT NOT NULL DEFAULT 'planned',
-    attempts INTEGER NOT NULL DEFAULT 0,
-    requests INTEGER NOT NULL DEFAULT 0,
-    error_class TEXT, error TEXT, traceback TEXT,
-    file TEXT, bytes INTEGER, sha256 TEXT,
-    width INTEGER, height INTEGER, bands TEXT, dtype TEXT, crs TEXT, transform TEXT, valid_fraction REAL,
-    rows INTEGER, sources TEXT, dates TEXT, shared_request INTEGER, method TEXT,
-    seconds REAL, eecu_seconds REAL, finished TEXT
-);
+CREATE TABLE units ({", ".join(column.definition for column in MANIFEST)});
 """
 # Made after the plan is stored: that is faster than keeping them up to date row by row.
 _INDEXES = """
@@ -82,8 +68,7 @@ _EXPORTS = (
 _MOMENT = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9]Z"
 """Pattern of :func:`eechips.timestamps.utc_now`."""
 
-_SUMS = frozenset({"attempts", "requests", "eecu_seconds"})
-"""Columns that add up over all runs."""
+_SUMS = frozenset(column.name for column in RECORD if column.is_sum)
 _RECORDED = tuple(column for column in RECORD_COLUMNS if column != "eecu_seconds")
 """Columns that are stored with every outcome, the state first; profiles are mostly fetched later."""
 _recorded_values = attrgetter(*_RECORDED[1:])
@@ -185,7 +170,7 @@ class Ledger:
                 raise StorageError(f"{self.path} is no ledger of eechips: it has the {kind} {name!r}")
         if has_plan:
             columns = {row[1] for row in self._db.execute("PRAGMA table_info(units)")}
-            lacking = sorted({*_PLANNED.split(", "), *RECORD_COLUMNS} - columns)
+            lacking = sorted({column.name for column in MANIFEST} - columns)
             if lacking or ("table", "meta") not in {row[:2] for row in rows}:
                 raise StorageError(f"{self.path} is damaged: it lacks {', '.join(lacking) or 'the table meta'}")
 
@@ -692,11 +677,9 @@ class Ledger:
             yield rows
 
     def failures(self) -> Iterator[tuple[Any, ...]]:
-        """Yield position, id, unit, state, error class, error, traceback and attempts of failed units."""
-        yield from self._db.execute(
-            "SELECT position, lower(hex(id)), unit, state, error_class, error, traceback, attempts FROM units"
-            " WHERE state LIKE 'failed%' ORDER BY position"
-        )
+        """Yield the columns :data:`~eechips.manifest.unit_record.FAILURES` of failed units."""
+        columns = ", ".join(column.selection for column in FAILURES)
+        yield from self._db.execute(f"SELECT {columns} FROM units WHERE state LIKE 'failed%' ORDER BY position")
 
     def _script(self, statements: str) -> None:
         self._tables = None

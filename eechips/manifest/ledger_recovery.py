@@ -21,7 +21,8 @@ from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import lock_run
 from eechips.manifest.received_run import INFO_NAME, check_paths, check_values, read_info
-from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
+from eechips.manifest.run_columns import names_of
+from eechips.manifest.unit_record import FRAME, LAYER_COLUMNS, LAYERS, LISTS, MANIFEST, RECORD, State
 from eechips.received_files import open_parquet, parse_json
 from eechips.removal import LockedFolder, NamedPath, remove, replace, set_aside
 from eechips.temporary_names import new_writer, temporary_name
@@ -32,10 +33,10 @@ _DESCRIPTION = (
 )  # fmt: skip
 """Keys of run.json that the ledger has as well: which run it is of, and what was assembled of its results."""
 
-_UNIT = ("position", "id", "unit", "name", "replaces", *RECORD_COLUMNS)
+_UNIT = names_of(MANIFEST)
 _FURTHER = ("position", "file", "bytes", "sha256")
 _LAYER = ("position", "file", "layer", "metadata")
-_OF_FRAMES = ("frame", "start", "end", "clear_fraction", "valid_fraction", "sources", "dates")
+_OF_FRAMES = names_of(column for column in (*FRAME, *RECORD) if column.of_frame)
 _BLOCK = 512  # rows that are read at a time, until one cannot be read
 _MOST_EMPTY = 64  # blocks without a row after the last one
 
@@ -160,14 +161,13 @@ def _read_rows(folder: Path) -> _Rows:
 def _of_manifest(folder: Path, meta: dict[str, Any]) -> _Rows:
     """Read the manifest of a finished run."""
     units = []
-    for row in _parquet_rows(folder / PARQUET_NAME, ("position", "id", "unit", "name", "replaces", *RECORD_COLUMNS)):
+    for row in _parquet_rows(folder / PARQUET_NAME, _UNIT):
         row["id"] = bytes.fromhex(row["id"])
         units.append(tuple(_encoded(name, row[name]) for name in _UNIT))
     further, layers = [], []
     if (folder / LAYERS_NAME).exists():
         first = {unit[0]: unit[_UNIT.index("file")] for unit in units}
-        names = ("position", "layer", "file", "bytes", "sha256", *LAYER_COLUMNS)
-        rows = _parquet_rows(folder / LAYERS_NAME, names)
+        rows = _parquet_rows(folder / LAYERS_NAME, names_of(LAYERS))
         for (position, file), frames in itertools.groupby(rows, key=lambda row: (row["position"], row["file"])):
             each = list(frames)
             layers.append((position, file, each[0]["layer"] or "", json.dumps(_metadata(each))))

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import StorageError, UsageError
+from eechips.manifest.run_columns import Column
 from eechips.manifest.run_signature import is_own
-from eechips.manifest.unit_record import LISTS, State
+from eechips.manifest.unit_record import FILE, FRAME, MANIFEST, State
 from eechips.received_files import parse_json, read_json
 from eechips.storage import check_name
 
@@ -24,9 +25,6 @@ INFO_NAME = "run.json"
 _INFO_CURE = "move it away, and give the command of the run again, which writes it anew"
 _BRACKETS = 64  # in the JSON of a unit whose nesting is looked at
 
-_TEXTS = ("error_class", "error", "traceback", "file", "sha256", "dtype", "crs", "finished")
-_COUNTS = ("attempts", "requests", "bytes", "width", "height", "rows", "replaces")
-_NUMBERS = ("valid_fraction", "seconds", "eecu_seconds")
 _LARGEST = 1 << 53
 
 _INFO: Mapping[str, type | tuple[type, ...]] = {
@@ -162,23 +160,31 @@ def _wrong_columns() -> Iterator[str]:
     """Yield conditions of SQL for a row of units that no run has recorded."""
     yield "position < 0 OR typeof(id) != 'blob' OR length(id) != 32"
     yield "typeof(unit) != 'text' OR NOT json_valid(unit) OR json_type(unit) != 'object'"
-    yield "typeof(name) != 'text'"
     yield f"state IS NULL OR state NOT IN ({', '.join(repr(state.value) for state in State)})"
-    yield "attempts IS NULL OR requests IS NULL"
     yield "(file IS NOT NULL AND bytes IS NULL)"
-    yield from (f"typeof({name}) NOT IN ('null', 'text')" for name in _TEXTS)
-    yield from (f"typeof({name}) NOT IN ('null', 'integer') OR {name} NOT BETWEEN 0 AND {_LARGEST}" for name in _COUNTS)
-    yield from (f"typeof({name}) NOT IN ('null', 'real', 'integer') OR abs({name}) > 1e15" for name in _NUMBERS)
+    yield from (f"{column.name} IS NULL" for column in MANIFEST if not column.is_nullable)
+    yield from (_wrong_value(column) for column in MANIFEST if not column.is_digest)
     yield "(finished IS NOT NULL AND (finished NOT GLOB '[12][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T*'" + (
         " OR julianday(finished) IS NULL))"
     )
-    yield from (_wrong_list(name, name) for name in LISTS)
 
 
-def _wrong_list(name: str, value: str) -> str:
+def _wrong_value(column: Column) -> str:
+    """Return the condition for a value that is not of the type of its column."""
+    name = column.name
+    if column.element_type is not None:
+        return _wrong_list(column, name)
+    if column.value_type is int:
+        return f"typeof({name}) NOT IN ('null', 'integer') OR {name} NOT BETWEEN 0 AND {_LARGEST}"
+    if column.value_type is float:
+        return f"typeof({name}) NOT IN ('null', 'real', 'integer') OR abs({name}) > 1e15"
+    return f"typeof({name}) NOT IN ('null', 'text')"
+
+
+def _wrong_list(column: Column, value: str) -> str:
     """Return the condition for a value that is not a JSON list of texts, or of six numbers for a transform."""
-    kinds = "('integer', 'real')" if name == "transform" else "('text')"
-    count = f" OR json_array_length({value}) != 6" if name == "transform" else ""
+    kinds = "('integer', 'real')" if column.element_type is float else "('text')"
+    count = f" OR json_array_length({value}) != 6" if column.name == "transform" else ""
     odd = f"EXISTS (SELECT 1 FROM json_each({value}) WHERE type NOT IN {kinds})"
     return (
         f"({value} IS NOT NULL AND CASE WHEN typeof({value}) != 'text' OR NOT json_valid({value}) THEN 1"
@@ -188,27 +194,24 @@ def _wrong_list(name: str, value: str) -> str:
 
 def _invalid_metadata() -> str:
     """Return the condition for a row of layers whose metadata no run has recorded."""
-    lists = " OR ".join(_wrong_list(name, f"json_extract(metadata, '$.{name}')") for name in sorted(LISTS))
-    numbers = " OR ".join(
-        f"coalesce(json_type(metadata, '$.{name}'), 'null') NOT IN ('null', 'integer', 'real')"
-        for name in ("width", "height", "rows", "valid_fraction")
-    )
-    texts = " OR ".join(
-        f"coalesce(json_type(metadata, '$.{name}'), 'null') NOT IN ('null', 'text')" for name in ("dtype", "crs")
-    )
+    wrong = " OR ".join(_wrong_json(column, "metadata") for column in (*FILE, *FRAME))
     valid = "typeof(metadata) != 'text' OR NOT json_valid(metadata)"
     return (
-        f"CASE WHEN {valid} THEN 1 WHEN json_type(metadata) != 'object' THEN 1"
-        f" ELSE {lists} OR {numbers} OR {texts} OR {_invalid_frames()} END"
+        f"CASE WHEN {valid} THEN 1 WHEN json_type(metadata) != 'object' THEN 1 ELSE {wrong} OR {_invalid_frames()} END"
     )
 
 
 def _invalid_frames() -> str:
     """Return the condition for a list of frames, in the metadata of a file, that no run has recorded."""
-    numbers = dict.fromkeys(("clear_fraction", "valid_fraction"), "('null', 'integer', 'real')")
-    kinds = {"frame": "('integer')", **numbers, **dict.fromkeys(("start", "end"), "('null', 'text')")}
-    types = {name: f"coalesce(json_type(f.value, '$.{name}'), 'null')" for name in kinds}
-    wrong = " OR ".join(f"{types[name]} NOT IN {kind}" for name, kind in kinds.items())
-    lists = " OR ".join(_wrong_list(name, f"json_extract(f.value, '$.{name}')") for name in ("dates", "sources"))
-    each = f"CASE WHEN f.type != 'object' THEN 1 ELSE {wrong} OR {lists} END"
+    wrong = " OR ".join(_wrong_json(column, "f.value") for column in (*FILE, *FRAME) if column.of_frame)
+    unnumbered = "json_type(f.value, '$.frame') IS NOT 'integer'"
+    each = f"CASE WHEN f.type != 'object' THEN 1 ELSE {wrong} OR {unnumbered} END"
     return f"EXISTS (SELECT 1 FROM json_each(metadata, '$.frames') AS f WHERE {each})"
+
+
+def _wrong_json(column: Column, document: str) -> str:
+    """Return the condition for a value of a JSON object that is not of the type of its column."""
+    if column.element_type is not None:
+        return _wrong_list(column, f"json_extract({document}, '$.{column.name}')")
+    kinds = {int: "'integer'", float: "'integer', 'real'", str: "'text'"}[column.value_type]
+    return f"coalesce(json_type({document}, '$.{column.name}'), 'null') NOT IN ('null', {kinds})"

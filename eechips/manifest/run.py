@@ -23,8 +23,9 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import is_held
 from eechips.manifest.received_run import INFO_NAME as INFO_NAME
 from eechips.manifest.received_run import check_paths, check_values, read_info
+from eechips.manifest.run_columns import names_of
 from eechips.manifest.run_signature import is_own
-from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
+from eechips.manifest.unit_record import FAILURES, LAYERS, LISTS, MANIFEST, State
 from eechips.parallel_map import parallel_map
 from eechips.storage import LocalStore, ObjectStore, Store, local_path
 from eechips.temporary_files import temporary_folder
@@ -52,7 +53,6 @@ OUTSIDE_FILES = "outside"
 _READERS = 16  # files of an object store that are checked at once
 
 _JSON = LISTS | {"unit"}
-_FAILURE = ("position", "id", "unit", "state", "error_class", "error", "traceback", "attempts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,33 +173,27 @@ class Run:
     @property
     def units(self) -> pd.DataFrame:
         """Every unit, in the order of the plan; columns as in manifest.parquet, ``unit`` as a dict."""
-        columns = ("position", "lower(hex(id))", "unit", "name", "replaces", *RECORD_COLUMNS)
         with self._ledger() as ledger:
-            rows = [row for batch in ledger.batches(columns) for row in batch]
-        return _frame(("position", "id", "unit", "name", "replaces", *RECORD_COLUMNS), rows)
+            rows = [row for batch in ledger.batches([column.selection for column in MANIFEST]) for row in batch]
+        return _frame(names_of(MANIFEST), rows)
 
     @property
     def layers(self) -> pd.DataFrame:
         """Every file of units that have several, such as a sample of several datasets; empty for other runs.
 
-        A file with several frames has a row for each frame.
-
-        Columns: position and id of the unit, layer (None for files of a script), file, bytes, sha256, bands,
-        dtype, width, height, crs, transform, valid_fraction, rows, sources, dates, and the columns of frames; as in
-        layers.parquet.
+        A file with several frames has a row for each frame. The columns are those of layers.parquet.
         """
         import pandas as pd
 
         with self._ledger() as ledger:
             rows = [each for row in ledger.unit_files() for each in file_rows(row)]
-        names = ("position", "id", "layer", "file", "bytes", "sha256", *LAYER_COLUMNS)
-        return pd.DataFrame(rows, columns=list(names)).set_index(["position", "layer"])
+        return pd.DataFrame(rows, columns=list(names_of(LAYERS))).set_index(["position", "layer"])
 
     @property
     def failures(self) -> pd.DataFrame:
         """Units that were tried and have no result, with class and message of their error."""
         with self._ledger() as ledger:
-            return _frame(_FAILURE, list(ledger.failures()))
+            return _frame(names_of(FAILURES), list(ledger.failures()))
 
     @property
     def address(self) -> str | None:

@@ -1,10 +1,16 @@
-"""Define the states and the record of a unit in the ledger."""
+"""Define the states of a unit, and declare the columns of its row in the ledger and in the files that are exported.
+
+A new column is a field of :class:`Record` with its :class:`Column`; whoever fetches a result fills it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from operator import attrgetter
+from typing import Annotated, Any
+
+from eechips.manifest.run_columns import Column, columns_of, names_of
 
 
 class State(str, Enum):
@@ -41,24 +47,35 @@ class WorkUnit:
     """A unit that is to be fetched.
 
     Attributes:
-        position: its place in the plan, from 0; never its identity.
-        id: sha256, hexadecimal.
-        unit: canonical JSON.
-        name: path of its result below the output folder, without suffix.
         attempts: how often it was tried in earlier runs.
-        replaces: position of the empty unit that it was drawn for; None for one of the recipe's plan.
         joined: further units of the same task: neighbours that may be fetched in the same requests.
         is_profiled: whether the requests of the task are profiled.
         exported: addresses of the files that batch tasks have made of the unit's chips, in the order of these; empty if
             the chips are requested.
     """
 
-    position: int
-    id: str
-    unit: str
-    name: str
+    position: Annotated[
+        int,
+        Column("Place of the unit in the plan, from 0. It is no identity: it changes when the plan changes."),
+    ]
+    id: Annotated[
+        str,
+        Column(
+            "SHA-256, hexadecimal, of the unit's canonical JSON and the recipe's identity. Equal units of "
+            "equal recipes have equal ids in all runs.",
+            is_digest=True,
+        ),
+    ]
+    unit: Annotated[str, Column("The unit as canonical JSON (sorted keys, no spaces).")]
+    name: Annotated[str, Column("Path of the result below the output folder, without suffix.")]
     attempts: int = 0
-    replaces: int | None = None
+    replaces: Annotated[
+        int | None,
+        Column(
+            "With `--on-empty redraw`: position of the empty unit that this one replaces. Null for units "
+            "of the recipe's plan.",
+        ),
+    ] = None
     joined: tuple[WorkUnit, ...] = ()
     is_profiled: bool = False
     exported: tuple[str, ...] = ()
@@ -75,83 +92,171 @@ class WorkUnit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Outcome of a unit in the ledger; its fields are columns of manifest.parquet.
-
-    Attributes:
-        position: of the unit in the plan.
-        state: what became of it.
-        attempts: how often it was tried, in all runs: 1 if nothing went wrong.
-        requests: HTTP requests sent for it in all runs, repeats included. One that it shares with other units counts
-            for the first of them.
-        shared_request: position of the first unit of the request that it shares; None if it was fetched alone.
-        error_class: name of the class in :mod:`eechips.errors`.
-        error: what happened, without secrets.
-        traceback: of the recipe, for a RecipeError.
-        file: path below the output folder.
-        bytes: size of the file.
-        sha256: of the file, hexadecimal.
-        width: columns of pixels.
-        height: rows of pixels.
-        bands: JSON list of names (of columns, in a table).
-        dtype: numpy name of the pixels' type.
-        crs: code, or WKT.
-        transform: JSON list (a, b, c, d, e, f): pixel corners to coordinates.
-        valid_fraction: share of pixels that are not masked.
-        rows: of a table.
-        sources: JSON list of asset ids.
-        dates: JSON list of ISO 8601 dates.
-        method: kinds of the requests that succeeded, such as ``assets:getPixels``, or ``image:export`` for a batch
-            task; None for a failed unit.
-        seconds: from taking the unit up to having its file on the disk.
-        eecu_seconds: compute that the service reports for the unit's profiled requests, in all runs; None for units
-            that were not profiled. A request that several units share is divided among them by their pixels.
-        finished: ISO 8601, UTC.
-    """
+    """Outcome of a unit in the ledger: the columns of its row, beside those of the plan. Lists are JSON."""
 
     position: int
-    state: State
-    attempts: int = 1
-    requests: int = 0
-    error_class: str | None = None
-    error: str | None = None
-    traceback: str | None = None
-    file: str | None = None
-    bytes: int | None = None
-    sha256: str | None = None
-    width: int | None = None
-    height: int | None = None
-    bands: str | None = None
-    dtype: str | None = None
-    crs: str | None = None
-    transform: str | None = None
-    valid_fraction: float | None = None
-    rows: int | None = None
-    sources: str | None = None
-    dates: str | None = None
-    shared_request: int | None = None
-    method: str | None = None
-    seconds: float | None = None
-    eecu_seconds: float | None = None
-    finished: str | None = None
+    state: Annotated[
+        State,
+        Column(
+            "`planned`, `done`, `empty`, `failed_transient`, `failed_permanent` or `skipped`.",
+            initial=State.PLANNED.value,
+        ),
+    ]
+    attempts: Annotated[
+        int,
+        Column("Number of attempts in all commands of the run. 1 if nothing failed.", is_sum=True, initial=0),
+    ] = 1
+    requests: Annotated[
+        int,
+        Column("HTTP requests sent for it in all commands, repeats included.", is_sum=True, initial=0),
+    ] = 0
+    error_class: Annotated[
+        str | None,
+        Column("Name of the [error class](errors.md#classes). Null if the unit did not fail."),
+    ] = None
+    error: Annotated[str | None, Column("The message, without credentials.")] = None
+    traceback: Annotated[str | None, Column("Traceback of the recipe, for a `RecipeError`.")] = None
+    file: Annotated[
+        str | None,
+        Column("Path of the first file below the output folder, with `/` between folders."),
+    ] = None
+    bytes: Annotated[int | None, Column("Size of the file.")] = None
+    sha256: Annotated[str | None, Column("SHA-256 of the file, hexadecimal.")] = None
+    width: Annotated[int | None, Column("Columns of pixels.", layer_order=2)] = None
+    height: Annotated[int | None, Column("Rows of pixels.", layer_order=3)] = None
+    bands: Annotated[
+        str | None,
+        Column(
+            "Names of the bands, in a file with several frames of one frame; of a table, of its columns.",
+            element_type=str,
+            layer_order=0,
+        ),
+    ] = None
+    dtype: Annotated[str | None, Column("NumPy name of the pixels' type, such as `uint8`.", layer_order=1)] = None
+    crs: Annotated[
+        str | None,
+        Column("CRS as a code (`EPSG:32613`), or as WKT where there is no code.", layer_order=4),
+    ] = None
+    transform: Annotated[
+        str | None,
+        Column(
+            "`[a, b, c, d, e, f]` with x = a·column + b·row + c and y = d·column + e·row + f, for pixel "
+            "corners. The order is that of `affine.Affine` and of Earth Engine's `crs_transform`, not of "
+            "GDAL's geotransform.",
+            element_type=float,
+            layer_order=5,
+        ),
+    ] = None
+    valid_fraction: Annotated[
+        float | None,
+        Column(
+            "Fraction of pixels that are not masked, 0 to 1. JPEG has no mask: always 1.", layer_order=6, of_frame=True
+        ),
+    ] = None
+    rows: Annotated[int | None, Column("Rows of a table.", layer_order=7)] = None
+    sources: Annotated[
+        str | None,
+        Column(
+            "Asset ids of the images that the result shows, where they are known (`--provenance` makes them exact).",
+            element_type=str,
+            layer_order=8,
+            of_frame=True,
+        ),
+    ] = None
+    dates: Annotated[
+        str | None,
+        Column("Dates of these images, ISO 8601, UTC.", element_type=str, layer_order=9, of_frame=True),
+    ] = None
+    shared_request: Annotated[
+        int | None,
+        Column(
+            "Number of the [request](../explanation/quota.md#one-request-for-several-chips) that fetched "
+            "it together with its neighbours. `requests` counts it for one of them. Null if the unit was "
+            "fetched alone.",
+        ),
+    ] = None
+    method: Annotated[
+        str | None,
+        Column(
+            "Kinds of the requests that gave its result; null for a failed unit: `assets:getPixels`, "
+            "`image:computePixels`, `thumbnails, thumbnails:getPixels` (by URL), `value:compute`, …; "
+            "`image:export` or `table:export` for a chip or table that a [batch "
+            "task](../how-to/timeouts.md) has exported. Both of the first two mean that the chip [has "
+            "masked pixels](../explanation/quota.md#the-smallest-request).",
+        ),
+    ] = None
+    seconds: Annotated[float | None, Column("Time from the start of the unit until its file was on the disk.")] = None
+    eecu_seconds: Annotated[
+        float | None,
+        Column(
+            "[Compute](../explanation/quota.md#compute) that Earth Engine reports for the profiled "
+            "requests of the unit, in all commands, and for its [batch task](../how-to/timeouts.md). A "
+            "request that several units share is divided among them by pixels. Null if the unit was not "
+            "profiled.",
+            is_sum=True,
+        ),
+    ] = None
+    finished: Annotated[str | None, Column("Time of the last attempt, ISO 8601, UTC.")] = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _record, tuple(getattr(self, name) for name in self.__slots__)
 
 
-RECORD_COLUMNS = tuple(field.name for field in fields(Record) if field.name != "position")
+PLAN = columns_of(WorkUnit)
+"""Columns of a unit that is planned."""
 
+RECORD = columns_of(Record)
+"""Columns of its outcome."""
 
-FRAME_COLUMNS = ("series", "frame", "start", "end", "clear_fraction")
+FRAME = (
+    Column(
+        "Of a [frame](../how-to/time-series-of-chips.md): name of the dataset, empty if there is one "
+        "dataset. Null for other files.",
+        name="series",
+    ),
+    Column("Number of the frame, from 0.", name="frame", of_frame=True, value_type=int),
+    Column("With `--every`: first day of the frame's period, YYYY-MM-DD.", name="start", of_frame=True),
+    Column("Day after the last of the period.", name="end", of_frame=True),
+    Column(
+        "Fraction of the chip's pixels that the frame's image shows clear, 0 to 1.",
+        name="clear_fraction",
+        of_frame=True,
+        value_type=float,
+    ),
+)
 """Columns of a file that is one frame of a time series: see :class:`eechips.recipe.Frame`."""
 
-FILE_COLUMNS = ("bands", "dtype", "width", "height", "crs", "transform", "valid_fraction", "rows", "sources", "dates")
+FILE = tuple(sorted((each for each in RECORD if each.layer_order is not None), key=attrgetter("layer_order")))
 """Columns of a file, in the manifest and in ``layers.parquet``."""
 
-LAYER_COLUMNS = (*FILE_COLUMNS, *FRAME_COLUMNS)
-"""Columns of each file of a unit that has several."""
+MANIFEST = (*PLAN, *RECORD)
+"""Columns of a unit in the ledger and in ``manifest.parquet``, which adds those of the units' values."""
 
-LISTS = frozenset({"bands", "transform", "sources", "dates"})
-"""Columns that hold JSON lists."""
+_MANIFEST = {column.name: column for column in MANIFEST}
+LAYERS = (
+    *(_MANIFEST["position"], _MANIFEST["id"]),
+    Column("Name of the layer, such as `S2`. Null for files of a script, which have none.", name="layer"),
+    *(_MANIFEST["file"], _MANIFEST["bytes"], _MANIFEST["sha256"]),
+    *FILE,
+    *FRAME,
+)
+"""Columns of ``layers.parquet``."""
+
+COLUMNS = {column.name: column for column in (*MANIFEST, *LAYERS)}
+"""All columns by name."""
+
+FAILURES = tuple(
+    COLUMNS[name] for name in ("position", "id", "unit", "state", "error_class", "error", "traceback", "attempts")
+)
+"""Columns of :meth:`eechips.manifest.ledger.Ledger.failures`."""
+
+RECORD_COLUMNS, FILE_COLUMNS, FRAME_COLUMNS = names_of(RECORD), names_of(FILE), names_of(FRAME)
+
+LAYER_COLUMNS = (*FILE_COLUMNS, *FRAME_COLUMNS)
+"""Names of the metadata of each file of a unit that has several."""
+
+LISTS = frozenset(column.name for column in MANIFEST if column.element_type is not None)
+"""Names of columns that hold JSON lists."""
 
 
 def _record(*values: Any) -> Record:

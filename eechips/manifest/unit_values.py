@@ -8,10 +8,17 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
+from eechips.manifest.run_columns import Column
 
 _MOST_COLUMNS = 200  # of units' own; what more there is stands in the column ``unit``
 _LARGEST = 1 << 63
 GEOMETRY = "geometry"
+GEOMETRY_COLUMN = Column(
+    "WKB in OGC:CRS84 (longitude, latitude): the outline of the pixels if their grid is known, otherwise the unit's own"
+    " geometry.",
+    name=GEOMETRY,
+    value_type=bytes,
+)
 GEO_METADATA = {
     b"geo": json.dumps(
         {

@@ -17,6 +17,7 @@ from eechips.formats import media_type_of, picture_suffixes
 from eechips.hashes import hash_file
 from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.run import INFO_NAME, Run
+from eechips.manifest.unit_record import COLUMNS, FILE_COLUMNS
 from eechips.received_files import read_frame
 from eechips.storage import resolve_inside
 from eechips.text import format_json
@@ -75,28 +76,9 @@ _LICENCES = {
     "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
 }
 _MOST_FOLDERS = 50  # that are named
-_COLUMNS: Mapping[str, tuple[str, str, bool]] = {
-    "id": ("sc:Text", "Of the unit: sha256 of what it asks for, hexadecimal.", False),
-    "layer": ("sc:Text", "Which of the unit's files this is.", False),
-    "state": ("sc:Text", "done; empty: nothing but masked pixels; failed_…: there is no file.", False),
-    "file": ("sc:Text", "Path of the file.", False),
-    "sha256": ("sc:Text", "Of the file, hexadecimal.", False),
-    "bytes": ("sc:Integer", "Size of the file.", False),
-    "bands": ("sc:Text", "Names of the bands, or of a table's columns.", True),
-    "dtype": ("sc:Text", "Type of the pixels, as NumPy calls it.", False),
-    "width": ("sc:Integer", "Columns of pixels.", False),
-    "height": ("sc:Integer", "Rows of pixels.", False),
-    "crs": ("sc:Text", "Coordinate reference system: code, or WKT.", False),
-    "transform": (
-        "sc:Float",
-        "a, b, c, d, e, f: x = a * column + b * row + c, y = d * column + e * row + f, for pixel corners.",
-        True,
-    ),
-    "valid_fraction": ("sc:Float", "Share of pixels that are not masked, 0 to 1.", False),
-    "sources": ("sc:Text", "Ids of the assets that the pixels are from.", True),
-    "dates": ("sc:Text", "When these were taken, ISO 8601.", True),
-}
-"""Of the records of chips: type, meaning, and whether there are several."""
+_TYPES = {int: "sc:Integer", float: "sc:Float", str: "sc:Text"}
+_COLUMNS = ("id", "layer", "state", "file", "sha256", "bytes", *(name for name in FILE_COLUMNS if name != "rows"))
+"""Columns of the records of chips."""
 
 _UNIT_ONLY = frozenset({"state"})
 _LAYER_ONLY = frozenset({"layer"})
@@ -215,9 +197,16 @@ def _record_sets(run: Run, summary: Summary) -> list[dict[str, Any]]:
 def _records(name: str, table: str, left_out: Collection[str]) -> list[dict[str, Any]]:
     """Return the fields of a table of the manifest."""
     return [
-        _field(name, column, kind, text, _column(table, column), repeated=repeated)
-        for column, (kind, text, repeated) in _COLUMNS.items()
-        if column not in left_out
+        _field(
+            name,
+            column.name,
+            _TYPES[column.element_type or column.value_type],
+            column.plain_meaning,
+            _column(table, column.name),
+            repeated=column.element_type is not None,
+        )
+        for column in map(COLUMNS.__getitem__, _COLUMNS)
+        if column.name not in left_out
     ]
 
 

@@ -12,7 +12,7 @@ from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.unit_record import FRAME_COLUMNS
+from eechips.manifest.unit_record import FILE_COLUMNS, FRAME_COLUMNS
 from eechips.received_files import read_frame, translate_read_errors
 from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.training import quality_table, split_table
@@ -120,10 +120,7 @@ def _files(run: Run) -> geopandas.GeoDataFrame:
     return _with_outlines(frame.set_index(["position", "layer"]), grids)
 
 
-_FILE_COLUMNS = (
-    *("position", "layer", "id", "unit", "state", "file", "bytes", "sha256", "bands", "dtype", "width", "height"),
-    *("crs", "transform", "valid_fraction", "rows", "sources", "dates"),
-)
+_FILE_COLUMNS = ("position", "layer", "id", "unit", "state", "file", "bytes", "sha256", *FILE_COLUMNS)
 
 
 def _file_row(sample: Sample, file: SampleFile, columns: Sequence[str]) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eechips.formats import picture_suffixes
+from eechips.manifest.unit_record import COLUMNS
 from eechips.received_files import has_metadata
 from eechips.storage import LocalStore
 from eechips.training import split_table
@@ -68,11 +69,11 @@ def tables(samples: Samples) -> dict[str, bytes]:
     schema = pa.schema(
         [
             *((name, pa.string()) for name in files),
-            *((name, pa.string()) for name in ("id", "state", "stratum")),
-            ("valid_fraction", pa.float64()),
-            *((name, pa.list_(pa.string())) for name in ("sources", "dates", *times)),
-            ("crs", pa.string()),
-            ("transform", pa.list_(pa.float64())),
+            *((name, COLUMNS[name].arrow) for name in ("id", "state")),
+            ("stratum", pa.string()),
+            *((name, COLUMNS[name].arrow) for name in ("valid_fraction", "sources", "dates")),
+            *((name, pa.list_(pa.string())) for name in times),
+            *((name, COLUMNS[name].arrow) for name in ("crs", "transform")),
             *own.items(),
         ],
         {_MARK: b"card"},

@@ -31,7 +31,6 @@ _BATCH = 1000  # samples that are made at a time
 _UNITS = ("position", "lower(hex(id))", "unit", "state", "valid_fraction", "sources", "dates", "finished")
 _UNIT_NAMES = ("position", "id", *_UNITS[2:])
 _OWN = ("file", "bytes", "sha256")
-_FACTS = FILE_COLUMNS
 _FILE_NAMES = ("layer", *_OWN, "metadata")
 _WITHOUT: Mapping[str, Any] = {"bands": None, "transform": None, "sources": (), "dates": ()}
 
@@ -227,7 +226,7 @@ def _rows(ledger: Ledger) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...
     rows = ((row, row[2] or (ONLY if '"frames"' in row[-1] else None)) for row in ledger.unit_files())
     layers = _by_position((row[0], (layer, *row[3:])) for row, layer in rows if layer is not None)
     further = _by_position(_further(ledger))
-    for batch in ledger.batches((*_UNITS, *_OWN, *_FACTS)):
+    for batch in ledger.batches((*_UNITS, *_OWN, *FILE_COLUMNS)):
         for row in batch:
             unit, (file, size, digest, *metadata) = row[: len(_UNITS)], row[len(_UNITS) :]
             if file is None or not State(unit[3]).has_result:
@@ -265,7 +264,7 @@ def _further(ledger: Ledger) -> Iterator[tuple[int, tuple[Any, ...]]]:
 
 
 def _metadata(values: Sequence[Any]) -> str:
-    found = zip(_FACTS, values, strict=True)
+    found = zip(FILE_COLUMNS, values, strict=True)
     return json.dumps({name: json.loads(v) if name in LISTS and v else v for name, v in found if v is not None})
 
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
+from eechips.manifest.unit_record import COLUMNS
 from eechips.storage import ObjectStore, is_address
 from eechips.training.chip_pixels import decode, decode_frames
 from eechips.training.geodataframe import DATE, has_tables, load
@@ -28,26 +29,9 @@ ONLY = "chips"
 _PATIENCE = 2.0  # seconds without a bar
 _CHUNK = 16_000_000  # bytes that are read at a time
 _COEFFICIENTS = ("a", "b", "c", "d", "e", "f")
-_ABOUT_FILES = frozenset(
-    {
-        *(
-            "position",
-            "layer",
-            "id",
-            "path",
-            "unit",
-            "name",
-            "replaces",
-            "attempts",
-            "requests",
-            "error_class",
-            "error",
-        ),
-        *("traceback", "file", "bytes", "sha256", "width", "height", "bands", "dtype", "crs", "transform", "rows"),
-        *("sources", "dates", "seconds", "eecu_seconds", "finished", "flags", "geometry"),
-        *("series", "frame", "start", "end", "clear_fraction"),
-    }
-)
+_SHOWN = frozenset({"state", "valid_fraction"})
+_ABOUT_FILES = (COLUMNS.keys() - _SHOWN) | {"path", "flags", "geometry"}
+"""Columns that describe files or requests, and not samples."""
 
 
 def stack(

@@ -18,7 +18,7 @@ import xarray as xr
 import eechips
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.manifest.unit_record import COLUMNS, Record, State, WorkUnit
 from eechips.training import split_table
 from eechips.training.chip_pixels import decode
 from tests.support.finished_run import write_run
@@ -179,6 +179,12 @@ def test_chips_are_stacked_value_for_value(layered: eechips.Run, lazy: bool) -> 
             assert tuple(cube["transform"].sel(sample=row["id"]).values) == tuple(file.transform)[:6]
             assert str(cube["crs"].sel(sample=row["id"]).values) == file.crs.to_string()
     assert cube["class"].values.tolist() == eechips.load(layered)["class"].tolist()
+
+
+def test_only_what_describes_a_sample_is_beside_its_pixels(pictures: eechips.Run) -> None:
+    """How a file was requested describes no sample: ``method`` and ``shared_request`` stood there."""
+    beside = set(eechips.stack(eechips.load(pictures, rows="units"), lazy=False).coords)
+    assert beside & COLUMNS.keys() == {"crs", "transform", "state", "valid_fraction"}
 
 
 def test_rows_of_a_frame_are_stacked_in_their_order(layered: eechips.Run) -> None:
