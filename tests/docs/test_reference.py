@@ -114,11 +114,6 @@ def test_exit_statuses_are_those_of_the_command_line() -> None:
     assert [int(row["status"]) for row in table] == [0, 1, WRONG, INTERRUPTED]
 
 
-def test_every_public_name_is_on_the_page_of_python() -> None:
-    documented = re.findall(r"^::: eechips\.(\w+)$", read_page("reference/python.md"), re.MULTILINE)
-    assert sorted(documented) == sorted(set(eechips.__all__) - {"__version__"})
-
-
 def test_formats_are_those_that_can_be_written() -> None:
     text = read_page("reference/formats.md")
     for heading, known in (
