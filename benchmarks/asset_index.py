@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-from eechips.emulator.assets import FolderStore, stac
-from eechips.emulator.assets.publish import create
-from eechips.emulator.assets.records import ContainerRecord, ImageRecord, RasterBand, RasterFile
-from eechips.emulator.assets.store_files import locked, write_json
-from eechips.emulator.assets.store_index import StoreIndex, stamp_of
-from eechips.emulator.model import Query
+from eechips_local.assets import FolderStore, stac
+from eechips_local.assets.publish import create
+from eechips_local.assets.records import ContainerRecord, ImageRecord, RasterBand, RasterFile
+from eechips_local.assets.store_files import locked, write_json
+from eechips_local.assets.store_index import StoreIndex, stamp_of
+from eechips_local.evaluation.model import Query
 
 COLLECTION = "SCENES"
 DAY = 86_400_000

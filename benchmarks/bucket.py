@@ -5,7 +5,7 @@
 It knows what eechips asks for: PUT, GET (with Range), HEAD and DELETE of objects, and ListObjectsV2 page by page. A
 body with another sha256 than its ``x-amz-checksum-sha256`` says is refused. Signatures are not looked at. ``GET
 /_asked`` tells the requests so far by method, LIST for those that list; ``GET /_objects/…`` is not counted. A server
-that others wrote is moto (tests/support/object_server.py).
+that others wrote is moto (packages/eechips-local/local_tests/support/object_server.py).
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ from typing import Any
 
 from eechips.catalogs.layout import Layout, Period, choose_grid
 from eechips.catalogs.update import update
-from eechips.emulator.catalogs import CatalogStore
-from eechips.emulator.model import Query, Range
+from eechips_local.catalogs import CatalogStore
+from eechips_local.evaluation.model import Query, Range
 
 COLLECTION = "sentinel-2-l2a"
 BANDS = ("B02", "B03", "B04", "B08", "SCL", "visual")

@@ -27,7 +27,7 @@ import requests
 from affine import Affine
 from rasterio.windows import Window
 
-from eechips.emulator.assets import ingest
+from eechips_local.assets import ingest
 
 ID = "bench/chips/quad"
 EDGE, SIZE = 8192, 256
@@ -112,7 +112,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         served = make(Path(folder))
         server = subprocess.Popen(
-            [sys.executable, "-m", "eechips.emulator", "--exit-with-parent", "--no-demo", "--rate", "none",
+            [sys.executable, "-m", "eechips_local", "--exit-with-parent", "--no-demo", "--rate", "none",
              "--concurrency", "none", "--assets", str(Path(folder) / "assets")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip

@@ -47,12 +47,12 @@ from processes import command_line, descendants, fields
 import eechips
 from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction, ServiceError
 from eechips.manifest.reserved_names import RESERVED
+from local_tests.support.process_tree import kinds
+from local_tests.support.token_server import TokenServer, token_server
 from tests.support.dask_cluster import DaskCluster, dask_cluster
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service, serving
-from tests.support.process_tree import kinds
 from tests.support.proxy import tcp_proxy
-from tests.support.token_server import TokenServer, token_server
 
 KINDS = ("processes", "local", "dask", "beam")
 WAYS = ("key", "environment", "external", "metadata")

@@ -21,11 +21,11 @@ from harness import Command, serving
 from processes import adopt_orphans
 from rasterio.crs import CRS
 
-from eechips.emulator.assets import ingest
 from eechips.formats import geotiff
 from eechips.formats.cog import Mosaic, Tile
 from eechips.geo.grid import Grid
 from eechips.planning.tiling import divide_grid
+from eechips_local.assets import ingest
 
 BANDS = ("B2", "B3", "B4", "B8")
 EDGE = 1024

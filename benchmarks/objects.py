@@ -37,7 +37,7 @@ from points import points
 from processes import adopt_orphans, own_cpu_of
 
 import eechips
-from tests.support.object_server import ObjectServer, serving_objects
+from local_tests.support.object_server import ObjectServer, serving_objects
 
 _BUCKET = "bucket-of-chips"
 _OWNER_CHECKS = 2  # reads of run.json: before the first result and before the manifest, to see whose the place is

@@ -27,8 +27,8 @@ from harness import serving
 import eechips
 from eechips.client.connection_pool import ConnectionPool
 from eechips.datasets import ECOREGIONS
-from eechips.emulator.assets import ingest
 from eechips.jobs.chip_plan import ChipPlan
+from eechips_local.assets import ingest
 
 WORLD = "-180,-90,180,90"
 REFUSALS = (

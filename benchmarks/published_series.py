@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from eechips.emulator.composite2change import C2cChange, C2cOptions, find_changes
-from eechips.emulator.landtrendr import LandTrendrOptions, segment
+from eechips_local.algorithms.composite2change import C2cChange, C2cOptions, find_changes
+from eechips_local.algorithms.landtrendr import LandTrendrOptions, segment
 
 PLACES = ("forest_or", "arid_nv", "ag_ia")
 FIRST_YEAR = 1984

@@ -48,7 +48,7 @@ import eechips
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.temporary_names import new_writer, temporary_name
-from tests.support.object_server import ACCOUNT, serving_objects
+from local_tests.support.object_server import ACCOUNT, serving_objects
 
 STORES = ("folder", "file", "s3")
 ROOT = Path(__file__).resolve().parents[1]

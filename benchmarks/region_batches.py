@@ -29,7 +29,7 @@ import shapely
 from harness import serving
 
 import eechips
-from eechips.emulator.assets import ingest
+from eechips_local.assets import ingest
 
 LST = "MODIS/061/MOD11A2"
 BAND = "LST_Day_1km"

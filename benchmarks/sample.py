@@ -64,7 +64,7 @@ def role_of(pid: int, root: int) -> str:
     chain = [pid]
     while chain[-1] not in (root, 0):
         chain.append(parent(chain[-1]))
-    return "server" if any("-m eechips.emulator" in command_line(each) for each in chain) else "workers"
+    return "server" if any("-m eechips_local" in command_line(each) for each in chain) else "workers"
 
 
 def eechips(out: Path, per_ecoregion: int, method: str) -> tuple[float, Usage, int]:
@@ -85,7 +85,7 @@ def eechips(out: Path, per_ecoregion: int, method: str) -> tuple[float, Usage, i
 
 def rival(points: Path, out: Path) -> float:
     server = subprocess.Popen(
-        [sys.executable, "-m", "eechips.emulator", "--exit-with-parent", "--rate", "none", "--concurrency", "40"],
+        [sys.executable, "-m", "eechips_local", "--exit-with-parent", "--rate", "none", "--concurrency", "40"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert server.stdout is not None

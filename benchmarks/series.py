@@ -41,9 +41,9 @@ import shapely
 from google.auth.credentials import AnonymousCredentials
 from rasterio.windows import Window
 
-from eechips.emulator.assets import FolderStore, ingest
-from eechips.emulator.model import Query
 from eechips.jobs.timeseries import TimeSeries
+from eechips_local.assets import FolderStore, ingest
+from eechips_local.evaluation.model import Query
 
 LST = "MODIS/061/MOD11A2"
 BAND = "LST_Day_1km"
@@ -70,7 +70,7 @@ def regions(data: Path, count: int) -> geopandas.GeoDataFrame:
 @contextmanager
 def serving(store: Path) -> Iterator[None]:
     """A server of the store, and the client pointed at it."""
-    command = [sys.executable, "-m", "eechips.emulator", "--exit-with-parent", "--no-demo", "--rate", "none",
+    command = [sys.executable, "-m", "eechips_local", "--exit-with-parent", "--no-demo", "--rate", "none",
                "--concurrency", "none", "--assets", str(store)]  # fmt: skip
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None

@@ -4,7 +4,7 @@
 
 Where clients are measured, rendering must not be the bottleneck. Everything that goes over the wire is answered by the
 application of ``eechips serve``; only the processes that evaluate are replaced, by pictures of the size, format, bands
-and grid that a request names (see pictures.py). Options are those of ``python -m eechips.emulator`` that concern the
+and grid that a request names (see pictures.py). Options are those of ``python -m eechips_local`` that concern the
 quota; ``/_stats``, ``/_faults``, ``/_quota``, ``/_latency`` are the same. Beyond them, ``GET /_units`` says what was
 asked for each unit, a unit being the point whose coordinates come first in a request: time, kind, and what became of it
 (the fault that struck, or the status).
@@ -27,18 +27,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from eechips.emulator.compute_cost import GET_PROFILES, ComputeCost, profile_text
-from eechips.emulator.compute_quota import ComputeQuota
-from eechips.emulator.exports.export_process import ExportStarter
-from eechips.emulator.exports.task_queue import TaskQueue
-from eechips.emulator.faults import Fault, FaultPlan
-from eechips.emulator.messages import ServiceResponse
-from eechips.emulator.protocol.app import create_app
-from eechips.emulator.protocol.service import Service
-from eechips.emulator.quota import Quota
-from eechips.emulator.request_errors import InvalidError
-from eechips.emulator.server import ServerConfig, listening, run, wait_for_parent
-from eechips.emulator.server_options import OPTIONS, OptionError, configured
+from eechips_local.exports.export_process import ExportStarter
+from eechips_local.exports.task_queue import TaskQueue
+from eechips_local.protocol.app import create_app
+from eechips_local.protocol.faults import Fault, FaultPlan
+from eechips_local.protocol.messages import ServiceResponse
+from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.service import Service
+from eechips_local.quota.compute_cost import GET_PROFILES, ComputeCost, profile_text
+from eechips_local.quota.compute_quota import ComputeQuota
+from eechips_local.quota.quota import Quota
+from eechips_local.server import ServerConfig, listening, run, wait_for_parent
+from eechips_local.server_options import OPTIONS, OptionError, configured
 
 MISSING = "bench/missing"
 """An asset that is not there: whoever asks for it meets with a permanent failure."""

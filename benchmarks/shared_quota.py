@@ -95,7 +95,7 @@ def placed(kind: str, folder: Path) -> Iterator[Place]:
 
         yield Place(str(folder / "quota"), str(out), {}, FOLDER_TIMES.lease, FOLDER_TIMES.step, content)
         return
-    from tests.support.object_server import serving_objects
+    from local_tests.support.object_server import serving_objects
 
     with serving_objects("cluster") as objects:
         yield Place(

@@ -43,7 +43,7 @@ from harness import Command, Server, serving
 from processes import adopt_orphans
 from pyproj import Transformer
 
-from eechips.emulator.assets import ingest
+from eechips_local.assets import ingest
 
 MODELS = {
     "pixels": "*Pixels=1.05+4mp;0.1",

@@ -205,7 +205,7 @@ class Client:
 @contextmanager
 def serving(*arguments: str) -> Iterator[tuple[str, int]]:
     """A server; gives its URL and process id."""
-    command = [sys.executable, "-m", "eechips.emulator", "--exit-with-parent", *arguments]
+    command = [sys.executable, "-m", "eechips_local", "--exit-with-parent", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None
         assert server.stdout is not None
@@ -217,7 +217,7 @@ def serving(*arguments: str) -> Iterator[tuple[str, int]]:
 
 def prepare(data: Path, store: Path) -> list[str]:
     """Ingests real images and a series; returns the server's arguments."""
-    from eechips.emulator.assets import ingest
+    from eechips_local.assets import ingest
 
     for path in sorted((data / "naip").glob("m_4709963_se_14_1_*.tif")):
         ingest(path, store, f"soak/naip/{path.stem}", time_start=path.stem[-8:], bands=["R", "G", "B", "N"])

@@ -36,7 +36,7 @@ import rasterio
 from google.auth.credentials import AnonymousCredentials
 from pyproj import Transformer
 
-from eechips.emulator.assets import ingest
+from eechips_local.assets import ingest
 
 LST, BAND = "MODIS/061/MOD11A2", "LST_Day_1km"
 SRTM = "USGS/SRTMGL1_003"
@@ -52,7 +52,7 @@ def serving(*arguments: str) -> Iterator[str]:
     command = [
         sys.executable,
         "-m",
-        "eechips.emulator",
+        "eechips_local",
         "--exit-with-parent",
         "--rate",
         "none",

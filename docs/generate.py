@@ -123,13 +123,13 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _coverage() -> str:
-    from eechips.emulator import function_coverage
+    from eechips_local.evaluation import function_coverage
 
     return function_coverage.document(function_coverage.coverage())
 
 
 def _local_datasets() -> str:
-    from eechips.emulator.demo import dataset_list
+    from eechips_local.demo import dataset_list
 
     return dataset_list.page()
 

@@ -99,9 +99,9 @@ class EarthEngine:
             **options: of ``eechips assets ingest``: ``time_start``, ``bands``, ``properties``, ``crs``, ``nodata``.
 
         Raises:
-            eechips.emulator.assets.AssetError: if a file cannot be ingested, or the asset exists.
+            eechips_local.assets.AssetError: if a file cannot be ingested, or the asset exists.
         """
-        from eechips.emulator.assets import ingest
+        from eechips_local.assets import ingest
 
         ingest(files, self.assets, asset_id, **options)
 
@@ -179,7 +179,7 @@ class EarthEngineSession:
         if self._given is not None:
             shutil.copytree(self._given, folder)
             return
-        from eechips.emulator.assets.publish import create
+        from eechips_local.assets.publish import create
 
         create(folder)
 

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.local_earth_engine import Host, Server, hosting, initialize
+from local_tests.support.server_fixtures import (  # noqa: F401 - fixtures
+    demo_ee,
+    demo_server,
+    host,
+    real_data,
+    real_server,
+    real_store,
+    serve,
+    serve_briefly,
+    stack,
+    stack_server,
+)
+from local_tests.support.suite_recording import SUITE_RECORDING, create_suite_recording
 from tests.support.service_results import COMMITTED, is_service_recording
-from tests.support.suite_recording import SUITE_RECORDING, SuiteRecording, create_suite_recording
 
 if TYPE_CHECKING:
     from tests.support.engine_service import Service
-    from tests.support.stack_store import Stack
-
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 SERVER_FIXTURES = {"host", "service", "shared_service"}
 PROCESS_MODULES = ("concurrent.futures.process", "http.server", "multiprocessing", "socketserver", "subprocess")
@@ -108,92 +115,8 @@ def imports_processes(module: str) -> bool:
     """Return whether a module has a name of `PROCESS_MODULES`, or of a helper module that has one."""
     values = vars(sys.modules[module]).values()
     names = {str(getattr(value, "__module__", None) or getattr(value, "__name__", "")) for value in values} - {module}
-    helpers = {name for name in names if name.startswith("tests.")}
+    helpers = {name for name in names if name.startswith(("tests.", "local_tests."))}
     return any(name.startswith(PROCESS_MODULES) for name in names) or any(map(imports_processes, helpers))
-
-
-@pytest.fixture(scope="session")
-def host() -> Iterator[Host]:
-    """Run a process for local Earth Engines. Tests of processes start their own, by `start_server`."""
-    with hosting() as found:
-        yield found
-
-
-@pytest.fixture(scope="session")
-def serve(request: pytest.FixtureRequest, host: Host) -> Callable[..., Server]:
-    """Start local Earth Engines by the arguments of ``python -m eechips.emulator``, one for each set of arguments."""
-    recording: SuiteRecording | None = request.config.pluginmanager.get_plugin(SUITE_RECORDING)
-    return cache(host.start) if recording is None else recording.start_by(host.start)
-
-
-@pytest.fixture
-def serve_briefly(host: Host) -> Iterator[Callable[..., Server]]:
-    """Start local Earth Engines for one test, without recording them."""
-    started: list[Server] = []
-
-    def start(*arguments: str) -> Server:
-        started.append(host.start(*arguments))
-        return started[-1]
-
-    yield start
-    for server in started:
-        host.stop(server)  # again, perhaps: a test may have stopped it
-
-
-@pytest.fixture(scope="session")
-def demo_server(serve: Callable[..., Server]) -> Server:
-    """Serve the demo planet without a quota."""
-    return serve("--rate", "none", "--concurrency", "none")
-
-
-@pytest.fixture
-def demo_ee(demo_server: Server) -> Any:
-    """Return the real client, connected to the demo planet."""
-    return initialize(demo_server)
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """Return the folder of real imagery beside the project."""
-    if not (SHARED_DATA / "MANIFEST.csv").exists():
-        pytest.skip("no real data: ../shared/data is missing")
-    return SHARED_DATA
-
-
-@pytest.fixture(scope="session")
-def real_store(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an asset store of the real imagery, for reading; all processes of pytest-xdist share it."""
-    from tests.support.real_store import fill
-
-    own = tmp_path_factory.getbasetemp()
-    store = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "real-store"
-    with store.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # it takes ten seconds; the other processes wait
-        if not store.exists():
-            made = tmp_path_factory.mktemp("assets")
-            fill(made, real_data)
-            made.rename(store)
-    return store
-
-
-@pytest.fixture(scope="session")
-def real_server(real_store: Path, serve: Callable[..., Server]) -> Server:
-    """Serve the real data alone, without a quota."""
-    return serve("--assets", str(real_store), "--no-demo", "--rate", "none", "--concurrency", "none")
-
-
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    """Return a small asset store and the arrays in it."""
-    from tests.support import stack_store
-
-    return stack_store.fill(tmp_path_factory.mktemp("stack"))
-
-
-@pytest.fixture(scope="session")
-def stack_server(stack: Stack, serve: Callable[..., Server]) -> Server:
-    """Serve the small store alone, without a quota."""
-    return serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none")
 
 
 @pytest.fixture

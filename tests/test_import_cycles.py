@@ -6,13 +6,16 @@ import ast
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import eechips
+from tests.support.source_tree import EECHIPS, LOCAL
 
 
 def modules() -> dict[str, Path]:
-    """The files of eechips by the names of their modules."""
-    root = Path(eechips.__file__).parent
-    names = {path: ".".join(("eechips", *path.relative_to(root).with_suffix("").parts)) for path in root.rglob("*.py")}
+    """The files of both distributions by the names of their modules."""
+    names = {
+        path: ".".join(path.relative_to(root.parent).with_suffix("").parts)
+        for root in (EECHIPS, LOCAL)
+        for path in root.rglob("*.py")
+    }
     return {name.removesuffix(".__init__"): path for path, name in names.items()}
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
-import eechips
-
-PACKAGE = Path(eechips.__file__).parent
+from tests.support.source_tree import source_files
 
 OUTPUT = {
     "cli/terminal.py": "prints all that the command line prints",
@@ -22,13 +19,13 @@ OUTPUT = {
     "engine/worker_process.py": "a traceback of eechips' own thread",
     "scripts/execution.py": "the log of a script, as it sets it up",
     "geo/vector_reader.py": "the answer of a child process, as JSON",
-    "emulator/assets/vector_reader.py": "the answer of a child process, as JSON",
-    "emulator/evaluation.py": "a traceback in the log of the server",
-    "emulator/exports/task_queue.py": "a traceback in the log of the server",
-    "emulator/server.py": "the address of the server, as JSON",
-    "emulator/assets/__main__.py": "the error of a child process, as JSON",
-    "emulator/function_coverage.py": "a page of the documentation",
-    "emulator/demo/dataset_list.py": "a page of the documentation",
+    "eechips_local/assets/vector_reader.py": "the answer of a child process, as JSON",
+    "eechips_local/evaluation/evaluation.py": "a traceback in the log of the server",
+    "eechips_local/exports/task_queue.py": "a traceback in the log of the server",
+    "eechips_local/server.py": "the address of the server, as JSON",
+    "eechips_local/assets/__main__.py": "the error of a child process, as JSON",
+    "eechips_local/evaluation/function_coverage.py": "a page of the documentation",
+    "eechips_local/demo/dataset_list.py": "a page of the documentation",
     "text.py": "makes HTML and spreadsheets",
     "training/dataset_card.py": "escapes HTML in Markdown",
     "formats/csv.py": "tables for programs",
@@ -81,8 +78,7 @@ def outputs(tree: ast.AST) -> list[str]:
 
 def test_only_listed_modules_write_texts_for_people() -> None:
     found = {}
-    for path in PACKAGE.rglob("*.py"):
-        name = path.relative_to(PACKAGE).as_posix()
+    for name, path in source_files().items():
         source = path.read_text(encoding="utf-8")
         if not name.startswith(STARTERS) and WORDS.search(source) and (calls := outputs(ast.parse(source))):
             found[name] = calls

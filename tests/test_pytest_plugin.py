@@ -13,7 +13,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from eechips.emulator.assets import ingest
+from eechips_local.assets import ingest
 
 LIBRARY = '''
 """Statistics of fields."""

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
-import eechips
 from eechips.engine.queue_recovery import FILE_QUEUES, recover
 from eechips.errors import StorageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -35,8 +34,8 @@ from eechips.removal import (
 from eechips.storage import LocalStore
 from eechips.temporary_files import make_scratch, sweep_folder, temporary_folder
 from eechips.temporary_names import SCRATCH_PREFIX, Writer, new_writer, temporary_name
+from tests.support.source_tree import source_files
 
-PACKAGE = Path(eechips.__file__).parent
 ELSEWHERE = "0123456789ab"
 
 
@@ -209,8 +208,8 @@ def test_a_sweep_removes_what_dead_writers_have_left_and_nothing_else(
 # Where files are removed or replaced outside of eechips.removal, and why that is right.
 ALLOWED = {
     "removal.py": "the module itself",
-    "emulator/assets/store_files.py": "the same for the local Earth Engine, which shares no code with the rest",
-    "emulator/demo/drawing_cache.py": "a cache",
+    "eechips_local/assets/store_files.py": "the same for the local Earth Engine, which shares no code with the rest",
+    "eechips_local/demo/drawing_cache.py": "a cache",
     "storage/atomic_files.py": "temporary name; in place what is no regular file",
     "storage/object_backends.py": "the calls of a store, which only object_store.py makes",
     "storage/object_store.py": "objects: staged and abandoned ones by their names, results by their recorded content",
@@ -221,7 +220,7 @@ WRITTEN = {
     "storage/atomic_files.py": "temporary name; in place what is no regular file",
     "storage/local_store.py": "a second name, which the system gives only if it is free",
     "lockfile/lockfile_format.py": "a member of an archive under a temporary name",
-    "emulator/assets/store_files.py": "temporary name",
+    "eechips_local/assets/store_files.py": "temporary name",
     "catalogs/commit.py": "scratch folder",
     "catalogs/id_segments.py": "scratch folder",
     "catalogs/ingest.py": "scratch folder",
@@ -244,25 +243,25 @@ WRITTEN = {
     "scripts/sandbox.py": "links to inputs, or copies in their place, in the stage of a call",
     "formats/large_tables.py": "temporary name, of Results.make",
     "formats/cog.py": "scratch folder",
-    "emulator/assets/cogs.py": "scratch folder",
-    "emulator/assets/pyramids.py": "scratch folder",
-    "emulator/assets/image_manifest.py": "scratch folder of the task",
-    "emulator/assets/linked_files.py": "scratch folder",
-    "emulator/assets/table_manifest.py": "scratch folder of the task",
-    "emulator/assets/vector_formats.py": "scratch folder of the caller",
-    "emulator/assets/vector_reader.py": "scratch folder of the caller",
+    "eechips_local/assets/cogs.py": "scratch folder",
+    "eechips_local/assets/pyramids.py": "scratch folder",
+    "eechips_local/assets/image_manifest.py": "scratch folder of the task",
+    "eechips_local/assets/linked_files.py": "scratch folder",
+    "eechips_local/assets/table_manifest.py": "scratch folder of the task",
+    "eechips_local/assets/vector_formats.py": "scratch folder of the caller",
+    "eechips_local/assets/vector_reader.py": "scratch folder of the caller",
     "geo/vector_formats.py": "scratch folder of the caller",
     "geo/vector_reader.py": "scratch folder of the caller",
-    "emulator/demo/drawing_cache.py": "temporary name",
-    "emulator/exports/image_grids.py": "scratch folder of the task",
-    "emulator/exports/map_exports.py": "scratch folder of the task",
-    "emulator/exports/patch_files.py": "scratch folder of the task",
-    "emulator/exports/table_exports.py": "scratch folder of the task",
-    "emulator/exports/tf_records.py": "scratch folder of the task",
-    "emulator/exports/videos.py": "scratch folder of the task",
-    "emulator/recording/recording_archive.py": "scratch folder",
-    "emulator/recording/recording_folder.py": "scratch folder",
-    "emulator/function_coverage.py": "documentation of the developers",
+    "eechips_local/demo/drawing_cache.py": "temporary name",
+    "eechips_local/exports/image_grids.py": "scratch folder of the task",
+    "eechips_local/exports/map_exports.py": "scratch folder of the task",
+    "eechips_local/exports/patch_files.py": "scratch folder of the task",
+    "eechips_local/exports/table_exports.py": "scratch folder of the task",
+    "eechips_local/exports/tf_records.py": "scratch folder of the task",
+    "eechips_local/exports/videos.py": "scratch folder of the task",
+    "eechips_local/recording/recording_archive.py": "scratch folder",
+    "eechips_local/recording/recording_folder.py": "scratch folder",
+    "eechips_local/evaluation/function_coverage.py": "documentation of the developers",
     "cli/command.py": "text of the help, no file",
     "probes/command_probes.py": "scratch folder",
     "pytest_plugin.py": "folder of the session",
@@ -333,8 +332,8 @@ def writes(tree: ast.AST) -> list[str]:
 
 def test_only_one_module_removes_and_replaces_files() -> None:
     found: dict[str, list[str]] = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name, tree = path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_bytes())
+    for name, path in source_files().items():
+        tree = ast.parse(path.read_bytes())
         removed = [] if name in ALLOWED else removals(tree)
         written = [] if name in WRITTEN or name in ALLOWED else writes(tree)
         if removed or written:
@@ -344,7 +343,7 @@ def test_only_one_module_removes_and_replaces_files() -> None:
 
 @pytest.mark.parametrize("name", sorted(ALLOWED | WRITTEN))
 def test_every_exception_is_needed(name: str) -> None:
-    tree = ast.parse((PACKAGE / name).read_bytes())
+    tree = ast.parse(source_files()[name].read_bytes())
     assert removals(tree) + writes(tree)
 
 

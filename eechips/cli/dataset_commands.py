@@ -275,7 +275,7 @@ def _join_bands(bands: Sequence[str]) -> str:
 
 def _list_local(as_json: bool) -> None:
     try:
-        from eechips.emulator.demo import dataset_list
+        from eechips_local.demo import dataset_list
     except ModuleNotFoundError as error:
         raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
     entries = dataset_list.entries()

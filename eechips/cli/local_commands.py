@@ -17,14 +17,14 @@ from eechips.cli.group import OneSentence
 from eechips.cli.parameters import HELP, FunctionT, LocalPath, Names, debug_option
 from eechips.cli.recording_commands import RecordingOptions, recording_options, serve_recording
 from eechips.cli.terminal import echo, echo_lines
-from eechips.emulator.server_options import OPTIONS, OptionError, configured
+from eechips_local.server_options import OPTIONS, OptionError, configured
 
 _MOST_LOOKED_AT = 100
 """Images whose longitudes are looked at after an ingestion: those of one sort have the same."""
 
 if TYPE_CHECKING:
-    from eechips.emulator.protocol.static_files import StaticFile
-    from eechips.emulator.stores import StoreConfig
+    from eechips_local.protocol.static_files import StaticFile
+    from eechips_local.stores import StoreConfig
 
 
 def _server_options(command: FunctionT) -> FunctionT:
@@ -105,12 +105,12 @@ def serve_command(
       eechips serve --concurrency 10 --rate 20 --latency lognormal:0.9,0.5
       EECHIPS_ENDPOINT=http://127.0.0.1:9000 eechips sample --dataset NAIP --per-ecoregion 5
     """
-    from eechips.emulator.stores import StoreConfig, StoreError
+    from eechips_local.stores import StoreConfig, StoreError
 
     try:
         if coverage:
-            from eechips.emulator.function_coverage import coverage as counted
-            from eechips.emulator.function_coverage import summary
+            from eechips_local.evaluation.function_coverage import coverage as counted
+            from eechips_local.evaluation.function_coverage import summary
 
             echo_lines(summary(counted()).rstrip("\n").split("\n"))
         else:
@@ -129,9 +129,9 @@ def serve_command(
 
 
 def _serve(port: int, store: StoreConfig, given: dict[str, str | None], recording: RecordingOptions) -> None:
-    from eechips.emulator.functions.registration import RegistrationError
-    from eechips.emulator.server import ServerConfig, serve
-    from eechips.emulator.stores import StoreError
+    from eechips_local.functions.registration import RegistrationError
+    from eechips_local.server import ServerConfig, serve
+    from eechips_local.stores import StoreError
 
     try:
         config = configured(ServerConfig(port=port, store=store), given)
@@ -159,7 +159,7 @@ def _announce_with_page(url: str) -> None:
 def _page() -> dict[str, StaticFile]:
     """Return the files of the page, as the server sends them."""
     from eechips.dashboard.page_files import page_files
-    from eechips.emulator.protocol.static_files import StaticFile
+    from eechips_local.protocol.static_files import StaticFile
 
     return {path: StaticFile(file.media_type, file.load) for path, file in page_files().items()}
 
@@ -259,7 +259,7 @@ def ingest_command(
       eechips assets ingest ecoregions.gpkg --into my_assets --id RESOLVE/ECOREGIONS/2017
       eechips assets ingest collection.json --into my_assets --id COPERNICUS/S2_SR --by-reference --allow-remote
     """
-    from eechips.emulator.assets.asset_ingestion import ingest, parse_properties, parse_pyramiding
+    from eechips_local.assets.asset_ingestion import ingest, parse_properties, parse_pyramiding
 
     with _one_sentence():
         ids = ingest(
@@ -291,9 +291,9 @@ def ingest_command(
 
 def _note_longitudes(folder: Path, ids: Sequence[str]) -> None:
     """Say of the first image with longitudes beyond 180 degrees how these are read."""
-    from eechips.emulator.assets.folder_store import FolderStore
-    from eechips.emulator.assets.footprint import beyond_180
-    from eechips.emulator.model import ImageAsset
+    from eechips_local.assets.folder_store import FolderStore
+    from eechips_local.assets.footprint import beyond_180
+    from eechips_local.evaluation.model import ImageAsset
 
     with contextlib.closing(FolderStore(folder)) as store:
         for name in ids:
@@ -321,7 +321,7 @@ def list_command(folder: Path, asset_id: str) -> None:
       eechips assets ls my_assets
       eechips assets ls my_assets USDA/NAIP/DOQQ
     """
-    from eechips.emulator.assets.folder_store import FolderStore
+    from eechips_local.assets.folder_store import FolderStore
 
     with _one_sentence():
         store = FolderStore(folder)
@@ -335,7 +335,7 @@ def list_command(folder: Path, asset_id: str) -> None:
 @contextlib.contextmanager
 def _one_sentence() -> Iterator[None]:
     """Print errors of the asset store as one sentence, unless ``--debug`` is given."""
-    from eechips.emulator.assets.asset_errors import AssetError
+    from eechips_local.assets.asset_errors import AssetError
 
     try:
         yield

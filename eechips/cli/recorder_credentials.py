@@ -11,10 +11,10 @@ from pathlib import Path
 
 from eechips.client.access_token import Authorizer
 from eechips.client.credentials import describe_credentials, find_credentials
-from eechips.emulator.recording.upstream import CredentialsError, Upstream, check_address
-from eechips.emulator.request_errors import UnavailableError
 from eechips.errors import ConfigurationError, TransientError
 from eechips.urls import is_loopback
+from eechips_local.protocol.request_errors import UnavailableError
+from eechips_local.recording.upstream import CredentialsError, Upstream, check_address
 
 
 class RecorderCredentials:

@@ -15,8 +15,8 @@ from eechips.cli.terminal import echo, echo_json, echo_lines
 from eechips.text import format_count
 
 if TYPE_CHECKING:
-    from eechips.emulator.recording.comparison import Comparison
-    from eechips.emulator.server import ServerConfig
+    from eechips_local.recording.comparison import Comparison
+    from eechips_local.server import ServerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,8 @@ def recording_options(command: FunctionT) -> FunctionT:
 
 def _compare(folder: Path, config: ServerConfig, options: RecordingOptions) -> None:
     """Print a comparison; exit with status 1 if there are differences."""
-    from eechips.emulator.recording.response_difference import RELATIVE
-    from eechips.emulator.recording.serving import compare_locally
+    from eechips_local.recording.response_difference import RELATIVE
+    from eechips_local.recording.serving import compare_locally
 
     found = compare_locally(folder, config, RELATIVE if options.tolerance is None else options.tolerance)
     if options.as_json:
@@ -155,9 +155,9 @@ def _describe(found: Comparison) -> Iterator[str]:
 def _record(folder: Path, port: int, options: RecordingOptions, announce: Callable[[str], None]) -> None:
     """Record until Ctrl-C; see :func:`serve_recording` for errors."""
     from eechips.cli.recorder_credentials import open_upstream
-    from eechips.emulator.recording.recording_folder import create_recording
-    from eechips.emulator.recording.serving import serve_recorder
-    from eechips.emulator.recording.upstream import HIGH_VOLUME, check_address
+    from eechips_local.recording.recording_folder import create_recording
+    from eechips_local.recording.serving import serve_recorder
+    from eechips_local.recording.upstream import HIGH_VOLUME, check_address
 
     address = check_address(options.upstream or HIGH_VOLUME)
     recording = create_recording(folder)
@@ -183,12 +183,12 @@ def serve_recording(options: RecordingOptions, config: ServerConfig, announce: C
         click.UsageError: if the URL of the service cannot be used.
         ConfigurationError: if there are no credentials for it, or those there are do not work.
         OneSentence: if a folder is not a recording, or cannot be written.
-        StoreError, RegistrationError, OSError: as of :func:`eechips.emulator.server.serve`.
+        StoreError, RegistrationError, OSError: as of :func:`eechips_local.server.serve`.
     """
-    from eechips.emulator.assets.asset_errors import AssetWriteError
-    from eechips.emulator.recording.recording_archive import unpacked_recording
-    from eechips.emulator.recording.recording_folder import RecordingError
-    from eechips.emulator.recording.serving import serve_replay
+    from eechips_local.assets.asset_errors import AssetWriteError
+    from eechips_local.recording.recording_archive import unpacked_recording
+    from eechips_local.recording.recording_folder import RecordingError
+    from eechips_local.recording.serving import serve_replay
 
     try:
         if options.record is not None:

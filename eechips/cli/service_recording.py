@@ -25,10 +25,10 @@ from eechips.temporary_files import temporary_folder
 from eechips.text import format_count
 
 if TYPE_CHECKING:
-    from eechips.emulator.recording.recording_folder import RecordingFolder
-    from eechips.emulator.recording.upstream import Upstream
     from eechips.probes.probe import Probe, ProbeResult
     from eechips.probes.results_file import ServiceResults
+    from eechips_local.recording.recording_folder import RecordingFolder
+    from eechips_local.recording.upstream import Upstream
 
 _SECRETS = ("refresh_token", "client_secret", "token", "service_account_email", "signer_email", "account")
 _MEGABYTE = 1_000_000
@@ -84,8 +84,8 @@ def record_service_command(
     try:
         from eechips.cli.recorder_credentials import open_upstream
         from eechips.client.credentials import find_credentials, find_project, missing_project
-        from eechips.emulator.assets.asset_errors import AssetWriteError
-        from eechips.emulator.recording.recording_folder import RecordingError, create_recording
+        from eechips_local.assets.asset_errors import AssetWriteError
+        from eechips_local.recording.recording_folder import RecordingError, create_recording
     except ModuleNotFoundError as error:
         raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
     from eechips.probes.all_probes import list_groups, select_probes
@@ -123,9 +123,9 @@ def _record(
     recording: RecordingFolder, upstream: Upstream, project: str, host: str, probes: list[Probe], known: list[str]
 ) -> None:
     """Ask the probes through a recorder, and pack the recording."""
-    from eechips.emulator.recording.placeholders import Placeholders
     from eechips.probes.probe_client import ProbeClient
     from eechips.probes.probe_run import ask_probes
+    from eechips_local.recording.placeholders import Placeholders
 
     found = _open_results(recording.folder, host)
     left = sum(each.name not in found.results for each in probes)
@@ -170,7 +170,7 @@ def _open_results(folder: Path, host: str) -> ServiceResults:
 @contextmanager
 def _recorder(recording: RecordingFolder, upstream: Upstream) -> Iterator[str]:
     """Run a recorder in a thread for the duration of the block; give its URL."""
-    from eechips.emulator.recording.serving import serve_recorder
+    from eechips_local.recording.serving import serve_recorder
 
     ready: SimpleQueue[str | None] = SimpleQueue()
     end = threading.Event()
@@ -244,8 +244,8 @@ def _pack(folder: Path, known: list[str]) -> None:
     Raises:
         OneSentence: if it has some.
     """
-    from eechips.emulator.recording.recording_archive import pack_recording
-    from eechips.emulator.recording.secret_search import find_secrets
+    from eechips_local.recording.recording_archive import pack_recording
+    from eechips_local.recording.secret_search import find_secrets
 
     secrets = find_secrets(folder, [*known, str(Path.home())])
     if secrets:

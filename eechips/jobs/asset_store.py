@@ -38,7 +38,7 @@ def open_store(into: Path) -> Iterator[Put]:
     Yields:
         The function that adds a scene. It raises StorageError if the process has ended.
     """
-    command = [sys.executable, "-m", "eechips.emulator.assets", str(into)]
+    command = [sys.executable, "-m", "eechips_local.assets", str(into)]
     # A separate session receives no Ctrl-C of the terminal. The process ends with its input, so with this one.
     with (
         tempfile.TemporaryFile() as errors,

@@ -31,9 +31,9 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
 from eechips.storage import NameTemplate
 from eechips.temporary_names import new_writer
+from local_tests.support.object_server import missing_packages, serving_objects
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.support.engine_service import Service
-from tests.support.object_server import missing_packages, serving_objects
 
 if importlib.util.find_spec("apache_beam") is None:  # importing it would take seconds in every process
     pytest.skip("Apache Beam is not installed", allow_module_level=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from local_tests.support.process_tree import is_running, pipeline_kinds
 from tests.engine.test_kills import assert_whole, done, ended, kill, start, wait_until
 from tests.support.engine_service import Service
-from tests.support.process_tree import is_running, pipeline_kinds
 
 if importlib.util.find_spec("apache_beam") is None:  # importing it would take seconds in every process
     pytest.skip("Apache Beam is not installed", allow_module_level=True)

@@ -13,8 +13,8 @@ import rasterio
 from affine import Affine
 
 import eechips
-from eechips.emulator.assets import ingest
-from tests.support.local_earth_engine import Server
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes/sentinel2_evi.py"
 BOX = "-105.3,39.9,-105.29,39.91"

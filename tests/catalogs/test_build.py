@@ -25,8 +25,8 @@ import eechips
 from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.hashes import hash_file
+from local_tests.support.object_server import missing_packages, serving_objects
 from tests.support.catalog_items import write_run
-from tests.support.object_server import missing_packages, serving_objects
 
 UTM = {"crs": "EPSG:32613", "width": 64, "height": 32, "dtype": "uint16", "bands": ["B4", "B3"]}
 NAIP = {

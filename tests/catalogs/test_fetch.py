@@ -27,8 +27,8 @@ from eechips.catalogs.fetch import LARGEST, FetchConfig, FetchedItem, fetch
 from eechips.catalogs.ingest import ingest
 from eechips.cli import main
 from eechips.network import is_metadata_address
+from local_tests.support.loopback import QuietServer
 from tests.support.catalog_items import contents, item
-from tests.support.loopback import QuietServer
 
 QUICK = FetchConfig(retries=1, first_wait=0.01, timeout=5.0)
 

@@ -13,9 +13,9 @@ import pytest
 
 import eechips
 from eechips.catalogs.ingest import ingest
+from local_tests.support.object_server import missing_packages, serving_objects
 from tests.support.catalog_items import DAYS, contents, digests
 from tests.support.catalog_lists import HostLimiter, cli, failures, scene, write
-from tests.support.object_server import missing_packages, serving_objects
 
 
 @pytest.fixture

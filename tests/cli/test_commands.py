@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 
 from eechips.cli.setup_commands import doctor_command
 from eechips.engine.doctor import doctor
+from local_tests.support.local_earth_engine import Server
 from tests.cli.test_commands import eechips, one_sentence
 from tests.support.doctor_findings import NAMES
 from tests.support.engine_service import serving
-from tests.support.local_earth_engine import Server
 
 
 @pytest.mark.slow

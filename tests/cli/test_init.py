@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 import eechips
 from eechips.cli import main
 from eechips.cli.setup_commands import KINDS
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from eechips.jobs.sample_options import SampleOptions
 from eechips.planning.cell_grids import parse_cells
 from eechips.planning.places import read_places
 from eechips.planning.regions import parse_region
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 
 SQUARE = [[-105.1, 39.9], [-105.09, 39.9], [-105.09, 39.91], [-105.1, 39.91], [-105.1, 39.9]]
 BOW = [[-105.12, 39.9], [-105.11, 39.91], [-105.11, 39.9], [-105.12, 39.91], [-105.12, 39.9]]

@@ -21,7 +21,7 @@ from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.jobs.recipe_check import spread
 from eechips.text import format_count
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 
 RECIPE = """
 import numpy as np

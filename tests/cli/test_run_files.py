@@ -27,7 +27,7 @@ from eechips.cli.run_file_schema import run_file_schema
 from eechips.cli.run_file_writer import write_run_file
 from eechips.errors import RunFileError
 from eechips.manifest.run import Run, open_run
-from tests.conftest import Server
+from local_tests.support.local_earth_engine import Server
 from tests.docs.blocks import ROOT, list_commands, list_pages, name_page, prepare_folder, read_blocks, write_file
 
 REGION = "roi = [-105.1, 40.0, -104.9, 40.2]"

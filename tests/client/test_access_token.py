@@ -22,7 +22,7 @@ from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
 from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, TransientError, UnreachableError
-from tests.support.token_server import TokenServer, token_server
+from local_tests.support.token_server import TokenServer, token_server
 
 PATIENT = RetryPolicy(retries=3, delay=0.01, max_delay=0.02, offline=3600.0)
 

@@ -22,10 +22,10 @@ from eechips.client.transport import Transport
 from eechips.engine.config import RunConfig
 from eechips.engine.session import find_target
 from eechips.errors import ConfigurationError
+from local_tests.support.google_front import HIGH_VOLUME, SECURITY_TOKENS, TOKENS, GoogleFront, google_front
+from local_tests.support.local_earth_engine import Server, initialize
+from local_tests.support.token_server import TokenServer, token_server
 from tests.support.engine_service import DISCOVERY, serving
-from tests.support.google_front import HIGH_VOLUME, SECURITY_TOKENS, TOKENS, GoogleFront, google_front
-from tests.support.local_earth_engine import Server, initialize
-from tests.support.token_server import TokenServer, token_server
 
 REFRESH, CLIENT_SECRET, SUBJECT = "1//a-refresh-token-that-is-secret", "a-client-secret", "a-subject-token"
 GCLOUD_CLIENT = "764086051850-6qr4p6gpi6hn506pt8ejuq83di341hur.apps.googleusercontent.com"

@@ -17,10 +17,10 @@ from eechips import Chip, Grid
 from eechips.client.export_place import ExportPlace
 from eechips.client.export_tasks import fetch_statuses, start_export
 from eechips.errors import PermanentError
+from local_tests.support.function_server import Answer, serve_function
+from local_tests.support.local_earth_engine import Server, initialize, wait_until
 from tests.support.engine_service import ALGORITHMS, DISCOVERY
 from tests.support.export_runs import ExportService, export_service
-from tests.support.function_server import Answer, serve_function
-from tests.support.local_earth_engine import Server, initialize, wait_until
 
 PLACE = ExportPlace.parse("gs://my-bucket/folder/")
 UNIT = "0123456789abcdef" * 4

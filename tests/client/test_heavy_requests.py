@@ -21,8 +21,8 @@ from eechips.errors import TooLargeError
 from eechips.geo.grid import Grid
 from eechips.planning.planning_requests import request_each
 from eechips.recipe import Chip
-from tests.support.local_earth_engine import Server
-from tests.support.stack_store import CRS, STACK, Stack
+from local_tests.support.local_earth_engine import Server
+from local_tests.support.stack_store import CRS, STACK, Stack
 
 HEAVY = "Too many concurrent aggregations."
 GRID = Grid(CRS, (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_400_000.0), 128, 128)

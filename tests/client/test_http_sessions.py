@@ -16,7 +16,7 @@ from eechips.client.http_messages import HttpRequest, Timeouts
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import Permit, QuotaLimits
 from eechips.client.throttle import Throttle
-from tests.support.loopback import LoopbackServer
+from local_tests.support.loopback import LoopbackServer
 
 
 class Handler(BaseHTTPRequestHandler):

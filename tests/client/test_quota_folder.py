@@ -19,7 +19,7 @@ from eechips.client.shared_quota import SharedQuota
 from eechips.client.throttle import Throttle
 from eechips.errors import EechipsError
 from eechips.temporary_names import new_writer
-from tests.support.object_server import missing_packages, serving_objects
+from local_tests.support.object_server import missing_packages, serving_objects
 
 ENDPOINT, PROJECT = "https://earthengine-highvolume.googleapis.com", "fields"
 REPORT = RunReport("ab-1", 3, 7, 12, 5, 4, 9, 1000, 120, 2, False, 2.5, "eechips sample, process 1 on laptop")

@@ -27,7 +27,7 @@ from eechips.errors import (
     UnknownServiceError,
     ValidationError,
 )
-from tests.support.function_server import Answer, serve_function
+from local_tests.support.function_server import Answer, serve_function
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 CLASSES: Mapping[ErrorAction, type[EechipsError]] = {

@@ -25,8 +25,8 @@ from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction, ErrorBody
 from eechips.client.throttle import Throttle
 from eechips.client.transport import Transport
 from eechips.errors import EechipsError, PermanentError, TooLargeError, TransientError
+from local_tests.support.function_server import Answer, serve_function
 from tests.client.test_service_errors import CLASSES
-from tests.support.function_server import Answer, serve_function
 
 ROWS: Mapping[str, ServiceError] = {row.name: row for row in SERVICE_ERRORS}
 STATUSES = (400, 403, 429, 500)

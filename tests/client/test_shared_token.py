@@ -17,8 +17,8 @@ from eechips.client.access_token import Authorizer
 from eechips.client.shared_token import SharedToken, TokenState
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import ConfigurationError, UnreachableError
+from local_tests.support.token_server import TokenServer, token_server
 from tests.client.test_access_token import Clocked
-from tests.support.token_server import TokenServer, token_server
 
 SECRET = "ya29.secret"
 

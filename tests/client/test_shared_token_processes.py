@@ -31,11 +31,11 @@ from eechips.client.transport import Transport
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import EechipsError
 from eechips.manifest import open_run
+from local_tests.support.process_tree import kinds
+from local_tests.support.token_server import TokenServer, token_server
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service
-from tests.support.process_tree import kinds
 from tests.support.proxy import tcp_proxy
-from tests.support.token_server import TokenServer, token_server
 
 COUNT = 4
 IMPATIENT = RetryPolicy(retries=0)

@@ -28,8 +28,8 @@ from eechips.formats.raster import decoding
 from eechips.geo.grid import Grid
 from eechips.recipe import Chip, load_recipe
 from eechips.recipe.row_sources import Series
-from tests.support.local_earth_engine import Server
-from tests.support.stack_store import CRS, DATES, STACK, TRANSFORM, Stack
+from local_tests.support.local_earth_engine import Server
+from local_tests.support.stack_store import CRS, DATES, STACK, TRANSFORM, Stack
 
 BANDS = ("red", "nir")
 PICTURE = {"bands": ["red", "nir", "red"], "min": 0, "max": 10_000}

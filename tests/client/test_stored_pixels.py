@@ -12,9 +12,9 @@ import pytest
 from affine import Affine
 
 import eechips
-from eechips.emulator.assets import ingest
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server
 from tests.support.coded_store import write
-from tests.support.local_earth_engine import Server
 
 S2, SRTM = "COPERNICUS/S2_SR_HARMONIZED", "USGS/SRTMGL1_003"
 CRS, SHAPE = "EPSG:32613", (160, 160)

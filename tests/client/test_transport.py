@@ -24,8 +24,8 @@ from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Throttle
 from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, PermanentError, TooLargeError, TransientError, ValidationError
+from local_tests.support.function_server import Answer, serve_function
 from tests.support.engine_service import ALGORITHMS, DISCOVERY, Service, encode, serving
-from tests.support.function_server import Answer, serve_function
 
 PIXELS = encode("PNG", 1, 64, 64, None)
 

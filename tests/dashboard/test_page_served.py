@@ -9,8 +9,8 @@ import requests
 
 from eechips.dashboard.dataset_pictures import dataset_pictures
 from eechips.datasets import find_dataset
+from local_tests.support.local_earth_engine import Server
 from tests.dashboard.conftest import COLLECTION
-from tests.support.local_earth_engine import Server
 
 PATHS = ["/", "/_page/dashboard.css", "/_page/dashboard.js", "/_page/basemap.json", "/_page/datasets.json"]
 

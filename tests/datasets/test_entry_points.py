@@ -15,7 +15,7 @@ import rasterio
 from affine import Affine
 from pyproj import Transformer
 
-from eechips.emulator.assets import ingest
+from eechips_local.assets import ingest
 
 COLLECTION = "projects/fields/assets/harvest"
 CRS, EDGE, PIXEL = "EPSG:32613", 64, 10

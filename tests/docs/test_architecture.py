@@ -13,6 +13,7 @@ from tests.docs.pages import DOCS, read_page, read_section, read_table, unquote
 
 ROOT = DOCS.parent
 SOURCE = ROOT / "eechips"
+LOCAL = ROOT / "packages" / "eechips-local" / "eechips_local"
 PAGE = read_page("architecture.md")
 
 WALKS = ["## A unit, from `eechips sample` to its file", "## An expression, from POST to pixels"]
@@ -37,7 +38,7 @@ SAME_MODULES = {
 }
 """Modules that stand more than once, with the reason."""
 
-HALVES = (False, True)
+HALVES = (SOURCE, LOCAL)
 """The local Earth Engine shares no code with the rest: a class may stand once in each of the two."""
 
 
@@ -60,6 +61,11 @@ def test_layers_and_contracts_are_those_that_are_checked() -> None:
     assert re.findall(r"^- (.*)\.$", section, re.MULTILINE) == names
 
 
+def _source(name: str) -> Path:
+    """Return the path of a module of either distribution, as pages name it."""
+    return (LOCAL.parent if name.startswith("eechips_local/") else SOURCE) / name
+
+
 def _functions(path: Path) -> set[str]:
     found = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -80,7 +86,7 @@ def test_every_function_of_a_walk_exists_in_its_file(heading: str) -> None:
     assert [int(hop["hop"]) for hop in hops] == list(range(1, len(hops) + 1))
     assert re.findall(r"^(\d+) steps ", section, re.MULTILINE) == [str(len(steps))] * bool(steps)
     every = [*steps, *hops]
-    missing = [each for each in every if unquote(each["function"]) not in _functions(SOURCE / unquote(each["file"]))]
+    missing = [each for each in every if unquote(each["function"]) not in _functions(_source(unquote(each["file"])))]
     assert missing == []
 
 
@@ -100,7 +106,10 @@ def test_hops_and_files_of_a_walk_are_counted(heading: str) -> None:
 
 @pytest.mark.parametrize("folder", ["", "explanation", "decisions", "contributing"])
 def test_modules_that_pages_name_exist(folder: str) -> None:
-    modules = [path.relative_to(ROOT).as_posix() for path in (*SOURCE.rglob("*.py"), *ROOT.glob("[bdr]*/*.py"))]
+    modules = [
+        path.relative_to(ROOT).as_posix()
+        for path in (*SOURCE.rglob("*.py"), *LOCAL.rglob("*.py"), *ROOT.glob("[bdr]*/*.py"))
+    ]
     for page in (DOCS / folder).glob("*.md"):
         text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
         named = re.findall(r"`(?:python )?([\w/]+\.py)\b", text)
@@ -108,28 +117,27 @@ def test_modules_that_pages_name_exist(folder: str) -> None:
         assert missing == [], page.name
 
 
-def _sources(*, in_emulator: bool) -> list[Path]:
-    paths = sorted(path for path in SOURCE.rglob("*.py") if not path.stem.startswith("__"))
-    return [path for path in paths if (path.relative_to(SOURCE).parts[0] == "emulator") is in_emulator]
+def _sources(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*.py") if not path.stem.startswith("__"))
 
 
 def _repeated(names: dict[str, list[str]]) -> dict[str, list[str]]:
     return {name: places for name, places in names.items() if len(places) > 1}
 
 
-@pytest.mark.parametrize("in_emulator", HALVES)
-def test_names_of_public_classes_are_unique(in_emulator: bool) -> None:
+@pytest.mark.parametrize("root", HALVES, ids=lambda root: root.name)
+def test_names_of_public_classes_are_unique(root: Path) -> None:
     found = defaultdict(list)
-    for path in _sources(in_emulator=in_emulator):
+    for path in _sources(root):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                found[node.name].append(path.relative_to(SOURCE).as_posix())
+                found[node.name].append(path.relative_to(root).as_posix())
     assert {name: places for name, places in _repeated(found).items() if name not in SAME_CLASSES} == {}
 
 
 def test_each_module_is_listed_once() -> None:
     found = defaultdict(list)
-    for path in (*_sources(in_emulator=False), *_sources(in_emulator=True)):
-        found[path.stem].append(path.relative_to(SOURCE).as_posix())
+    for path in (*_sources(SOURCE), *_sources(LOCAL)):
+        found[path.stem].append(path.relative_to(ROOT).as_posix())
     assert sorted(_repeated(found)) == sorted(SAME_MODULES), _repeated(found)
     assert len(SAME_MODULES) < 15

@@ -32,7 +32,8 @@ UNCLEAN_HELP = frozenset[str]()
 UNCLEAN_PAGES: frozenset[str] = frozenset()
 """Pages that have such words. The list must shrink."""
 
-PACKAGES = sorted(path.parent.name for path in SOURCE.glob("*/__init__.py"))
+LOCAL = ROOT / "packages" / "eechips-local" / "eechips_local"
+PACKAGES = [*sorted(path.parent.name for path in SOURCE.glob("*/__init__.py")), LOCAL.name]
 
 
 def _pages() -> list[str]:
@@ -127,7 +128,7 @@ class _Module:
 
 @cache
 def _modules(package: str) -> tuple[_Module, ...]:
-    return tuple(map(_read_module, sorted((SOURCE / package).rglob("*.py"))))
+    return tuple(map(_read_module, sorted((LOCAL if package == LOCAL.name else SOURCE / package).rglob("*.py"))))
 
 
 def _read_module(path: Path) -> _Module:
@@ -174,7 +175,7 @@ def _words_of(name: str) -> set[str]:
 def test_modules_and_classes_are_named_by_the_terms(package: str) -> None:
     replaced = {word for word in TEXT_WORDS if " " not in word} | NAME_WORDS
     found = [
-        f"{module.path.relative_to(SOURCE)}: {name}"
+        f"{module.path.relative_to(ROOT)}: {name}"
         for module in _modules(package)
         for name in (module.path.stem, *module.classes)
         if _words_of(name) & replaced

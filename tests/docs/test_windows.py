@@ -30,4 +30,4 @@ def test_modules_that_use_posix_are_listed() -> None:
     found = {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if uses_posix(path)}
     listed = {unquote(row["module"]) for row in read_table(read_page("decisions/0013-posix-only.md"), "module", "uses")}
     guarded = {path for path in found if "hasattr(os" in (SOURCE / path).read_text(encoding="utf-8")}
-    assert {path for path in found - guarded if not path.startswith("emulator/")} == listed
+    assert found - guarded == listed

@@ -22,7 +22,7 @@ from eechips.downloads.signers import Signer, matches_host
 from eechips.errors import ConfigurationError, PermanentError, TransientError, UsageError
 from eechips.windows.locations import RasterLocation
 from eechips.windows.versions import read_version
-from tests.support.function_server import Answer, serve_function
+from local_tests.support.function_server import Answer, serve_function
 from tests.support.scene_servers import item
 
 

@@ -21,7 +21,7 @@ from eechips.downloads.document_reader import DocumentReader
 from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.search import items
 from eechips.planning.image_filters import parse_condition
-from tests.support.function_server import Answer, serve_function
+from local_tests.support.function_server import Answer, serve_function
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from eechips.downloads.document_reader import DocumentReader
 from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.search import items
 from eechips.errors import ConfigurationError
-from tests.support.function_server import serve_function
+from local_tests.support.function_server import serve_function
 from tests.support.scene_servers import item
 
 

@@ -17,7 +17,7 @@ import rasterio
 import requests
 from PIL import Image
 
-from tests.support.local_earth_engine import Server, ServerProcess, initialize, stop_server
+from local_tests.support.local_earth_engine import Server, ServerProcess, initialize, stop_server
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

@@ -12,8 +12,8 @@ import pytest
 
 import eechips
 from eechips.engine.costs import Estimate
+from local_tests.support.local_earth_engine import Server
 from tests.cli.test_commands import eechips as eechips_command
-from tests.support.local_earth_engine import Server
 from tests.support.terminal import answer_question
 
 DESCRIPTIONS = 2

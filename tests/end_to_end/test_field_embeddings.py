@@ -15,8 +15,8 @@ import pytest
 import rasterio
 import shapely
 
+from local_tests.support.local_earth_engine import Server
 from tests.support.embedding_images import BANDS
-from tests.support.local_earth_engine import Server
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "field_embeddings.py"
 

@@ -113,8 +113,8 @@ print(learned_limits.load_learned_limit("https://example.com", "p"))
 def test_an_asset_store_without_locks_is_refused(without_locks: dict[str, str], tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from eechips.emulator.assets.asset_errors import AssetWriteError
-from eechips.emulator.assets.publish import create
+from eechips_local.assets.asset_errors import AssetWriteError
+from eechips_local.assets.publish import create
 try:
     create(Path({str(tmp_path / "store")!r}))
 except AssetWriteError as error:

@@ -13,7 +13,7 @@ from PIL import Image
 import eechips
 from eechips.errors import RecipeError, UsageError
 from eechips.planning.projection import project
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 

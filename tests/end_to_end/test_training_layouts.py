@@ -14,10 +14,10 @@ import rasterio
 from affine import Affine
 
 import eechips
-from eechips.emulator.assets import ingest
+from eechips_local.assets import ingest
+from local_tests.support.demo_images import images
+from local_tests.support.local_earth_engine import Server
 from tests.support.coded_store import write
-from tests.support.demo_images import images
-from tests.support.local_earth_engine import Server
 
 Array = npt.NDArray[Any]
 

@@ -28,9 +28,9 @@ import eechips
 from eechips.cli import main
 from eechips.manifest.ledger import LEDGER_NAME
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
+from local_tests.support.local_earth_engine import Server
+from local_tests.support.loopback import QuietServer
 from tests.docs.pages import read_page, read_table
-from tests.support.local_earth_engine import Server
-from tests.support.loopback import QuietServer
 from tests.support.watched_folder import WatchedFolder, watch_folder
 
 pytestmark = [

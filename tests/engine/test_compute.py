@@ -22,8 +22,8 @@ from eechips.engine.workload_tag import check_workload_tag, workload_tag_of
 from eechips.errors import ProjectUnavailableError, UsageError
 from eechips.manifest.run import Run
 from eechips.recipe import load_recipe
+from local_tests.support.local_earth_engine import Server
 from tests.cli.test_commands import eechips as eechips_command
-from tests.support.local_earth_engine import Server
 
 NOVEMBER = datetime(2026, 11, 20, tzinfo=timezone.utc)
 DECEMBER = datetime(2026, 12, 1, 8, 0, tzinfo=timezone.utc)  # midnight Pacific time

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from eechips.manifest import open_run
+from local_tests.support.process_tree import named
 from tests.engine.test_kills import COUNT, assert_whole, done, ended, kill, start, wait_until
 from tests.support.dask_cluster import DaskCluster, dask_cluster
 from tests.support.engine_service import Service, serving
-from tests.support.process_tree import named
 from tests.support.proxy import tcp_proxy
 
 pytest.importorskip("distributed")

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from eechips.manifest import open_run
+from local_tests.support.token_server import TokenServer, token_server
 from tests.support.dask_cluster import dask_cluster
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service
 from tests.support.proxy import tcp_proxy
-from tests.support.token_server import TokenServer, token_server
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.slow

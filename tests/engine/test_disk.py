@@ -17,7 +17,7 @@ from eechips.errors import StorageError
 from eechips.geo.grid import Grid
 from eechips.jobs.images import Images
 from eechips.recipe import Chip
-from tests.support.local_earth_engine import Server, initialize
+from local_tests.support.local_earth_engine import Server, initialize
 
 ROI = "-105.101,39.9,-105.1,39.901"
 VERBS: dict[str, dict[str, Any]] = {

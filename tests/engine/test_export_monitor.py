@@ -18,7 +18,7 @@ from eechips.errors import PermanentError, StorageError, TransientError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.received_run import check_values
 from eechips.manifest.unit_record import Record, State, WorkUnit
-from tests.support.local_earth_engine import wait_until
+from local_tests.support.local_earth_engine import wait_until
 
 UNITS = [WorkUnit(position, f"{position:064x}", "{}", f"chips/{position}") for position in range(3)]
 RUNNING, DONE = TaskStatus(False, None, 0.5), TaskStatus(True, None, 2.0)

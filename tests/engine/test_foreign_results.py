@@ -20,8 +20,8 @@ from eechips.manifest.ledger import Ledger
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from eechips.manifest.unit_record import Record, State
 from eechips.storage import LocalStore, ObjectStore
+from local_tests.support.object_server import missing_packages, serving_objects
 from tests.support.engine_service import Service
-from tests.support.object_server import missing_packages, serving_objects
 
 RECIPE = """
 import json

@@ -11,9 +11,9 @@ import PIL.Image
 import pytest
 import rasterio
 
+from local_tests.support.local_earth_engine import Server
 from tests.support.engine_recipes import run_script
 from tests.support.framing_front import framing_front
-from tests.support.local_earth_engine import Server
 
 NUMBERS = """
 import ee

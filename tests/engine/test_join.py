@@ -17,8 +17,8 @@ import eechips
 from eechips.cli import main
 from eechips.hashes import hash_file
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
+from local_tests.support.object_server import missing_packages, serving_objects
 from tests.support.engine_service import Service
-from tests.support.object_server import missing_packages, serving_objects
 from tests.windows.test_results import RECIPE, check, write_scene
 
 WIDTH, HEIGHT = 300, 600

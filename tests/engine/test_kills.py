@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from eechips.manifest import open_run
+from local_tests.support.process_tree import children, is_running, kinds
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service
-from tests.support.process_tree import children, is_running, kinds
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
 

@@ -20,8 +20,8 @@ from eechips.engine.run import run
 from eechips.engine.session import connect
 from eechips.errors import ConfigurationError
 from eechips.manifest import Run
+from local_tests.support.local_earth_engine import wait_until
 from tests.support.engine_recipes import script
-from tests.support.local_earth_engine import wait_until
 
 RECIPE = """
 import ee

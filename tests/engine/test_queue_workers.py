@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.object_server import missing_packages
+from local_tests.support.object_server import missing_packages
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "queue_workers.py"
 

@@ -19,8 +19,8 @@ from eechips.engine.session import connect
 from eechips.errors import ConfigurationError
 from eechips.temporary_names import new_writer
 from eechips.user_cache import CACHE_VARIABLE
+from local_tests.support.object_server import missing_packages
 from tests.support.engine_service import Service
-from tests.support.object_server import missing_packages
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARK = ROOT / "benchmarks" / "shared_quota.py"

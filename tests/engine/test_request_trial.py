@@ -12,10 +12,10 @@ import pytest
 from affine import Affine
 
 import eechips
-from eechips.emulator.assets import ingest
 from eechips.engine.request_trial import PlanCost, RequestPlan, RequestTrial
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server
 from tests.support.coded_store import write
-from tests.support.local_earth_engine import Server
 
 L8 = "LANDSAT/LC08/C02/T1_L2"
 READ, COMPUTED = RequestPlan(True, True), RequestPlan(False, True)

@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 import eechips
 from eechips.client.fetcher import Fetcher
 from eechips.client.shared_requests import share_chips
-from eechips.emulator.assets import ingest
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import fetch_shared
 from eechips.engine.session import connect
 from eechips.geo.grid import Grid
 from eechips.recipe import Chip
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server
 from tests.support.coded_store import write
-from tests.support.local_earth_engine import Server
 
 L8, SOIL = "LANDSAT/LC08/C02/T1_L2", "users/someone/soil"
 CRS, TRANSFORM, SHAPE = "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), (200, 200)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from eechips.manifest import open_run
+from local_tests.support.local_earth_engine import wait_until
 from tests.support.export_runs import EXPORT, MEMORY, ExportService, checksums, export_service
-from tests.support.local_earth_engine import wait_until
 
 ROWS = "table:computeFeatures"
 REGIONS = {

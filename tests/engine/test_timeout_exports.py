@@ -18,8 +18,8 @@ from affine import Affine
 import eechips
 from eechips.errors import UsageError
 from eechips.manifest import open_run
+from local_tests.support.local_earth_engine import wait_until
 from tests.support.export_runs import EXPORT, MEMORY, PLACE, ExportService, checksums, export_service
-from tests.support.local_earth_engine import wait_until
 
 SAMPLE = [
     "sample", "--dataset", "S2", "--total", "6", "--roi=-105.3,40.0,-105.2,40.1", "--start", "2024-06-01",

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from eechips.formats.raster import decoding
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 
 MODULE = '''
 """WebP pictures, compressed without loss."""

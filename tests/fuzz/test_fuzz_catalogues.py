@@ -27,11 +27,11 @@ from click.testing import CliRunner
 import eechips
 from eechips.catalogs.catalog import open_catalog
 from eechips.cli import main
-from eechips.emulator.assets import AssetError, FolderStore
-from eechips.emulator.request_errors import EarthEngineError
 from eechips.errors import EechipsError
 from eechips.jobs.asset_store import open_store
 from eechips.planning.places import read_places
+from eechips_local.assets import AssetError, FolderStore
+from eechips_local.protocol.request_errors import EarthEngineError
 from tests.fuzz.budget import Budget
 from tests.fuzz.damage import change_some_bytes
 from tests.support.catalog_items import item, put

@@ -15,11 +15,11 @@ import pytest
 import requests
 
 from eechips.client.connection_pool import KEEP_ALIVE_HEADER
-from eechips.emulator.functions import load_functions
-from eechips.emulator.signatures import Argument, load_signatures
+from eechips_local.evaluation.signatures import Argument, load_signatures
+from eechips_local.functions import load_functions
+from local_tests.support.graphs import Ready, invoke
+from local_tests.support.local_earth_engine import ServerProcess, start_server, stop_server
 from tests.fuzz.budget import Budget
-from tests.support.graphs import Ready, invoke
-from tests.support.local_earth_engine import ServerProcess, start_server, stop_server
 
 Node = Mapping[str, Any]
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from random import Random
 
-from eechips.emulator.functions import load_functions
-from eechips.emulator.pixels.encode import filled
-from eechips.emulator.request_errors import EarthEngineError
-from eechips.emulator.signatures import load_signatures
+from eechips_local.evaluation.signatures import load_signatures
+from eechips_local.functions import load_functions
+from eechips_local.pixels.encode import filled
+from eechips_local.protocol.request_errors import EarthEngineError
+from local_tests.support.graphs import Ready, invoke
+from local_tests.support.images import ONE, constant, evaluate, read
 from tests.fuzz.budget import Budget
-from tests.support.graphs import Ready, invoke
-from tests.support.images import ONE, constant, evaluate, read
 
 CASTS = ("toUint8", "toInt8", "toUint16", "toInt16", "toUint32", "toInt32", "toInt64", "toFloat", "toDouble")
 VALUES = (0, 1, 2, 3, 7, 100, 127, 200, 255, -1, -5, -100, -128, 1.5, -2.5, 30000, 70000, 2e9)

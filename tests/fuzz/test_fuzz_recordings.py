@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eechips.emulator.recording.canonical_request import CanonicalRequest, hash_request
-from eechips.emulator.recording.recorded_response import RecordedResponse
-from eechips.emulator.recording.recording_folder import RecordingError, RecordingFolder, create_recording
-from eechips.emulator.recording.response_difference import RELATIVE, find_difference
+from eechips_local.recording.canonical_request import CanonicalRequest, hash_request
+from eechips_local.recording.recorded_response import RecordedResponse
+from eechips_local.recording.recording_folder import RecordingError, RecordingFolder, create_recording
+from eechips_local.recording.response_difference import RELATIVE, find_difference
 from tests.fuzz.budget import Budget
 from tests.fuzz.damage import change_some_bytes
 

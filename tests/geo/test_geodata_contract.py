@@ -5,36 +5,34 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-import eechips
+from tests.support.source_tree import EECHIPS, LOCAL, source_files
 
-PACKAGE = Path(eechips.__file__).parent
 DOORS = {
     "geo/vector_door.py", "geo/vector_reader.py", "geo/raster_door.py",
-    "emulator/assets/vector_door.py", "emulator/assets/vector_reader.py",
+    "eechips_local/assets/vector_door.py", "eechips_local/assets/vector_reader.py",
 }  # fmt: skip
 
 OTHERS = {
     # Files that this program has written
-    "emulator/assets/cogs.py": "the image that is being ingested, in a scratch folder",
-    "emulator/assets/pyramids.py": "levels of that image, in memory",
-    "emulator/assets/image_manifest.py": "a file that it writes for an ingestion",
-    "emulator/exports/image_files.py": "the export that it has just written",
-    "emulator/exports/image_grids.py": "the export that it writes",
-    "emulator/exports/table_exports.py": "the Shapefile that it writes",
-    "emulator/pixels/encode.py": "a response that it writes, in memory",
+    "eechips_local/assets/cogs.py": "the image that is being ingested, in a scratch folder",
+    "eechips_local/assets/pyramids.py": "levels of that image, in memory",
+    "eechips_local/assets/image_manifest.py": "a file that it writes for an ingestion",
+    "eechips_local/exports/image_files.py": "the export that it has just written",
+    "eechips_local/exports/image_grids.py": "the export that it writes",
+    "eechips_local/exports/table_exports.py": "the Shapefile that it writes",
+    "eechips_local/pixels/encode.py": "a response that it writes, in memory",
     "formats/geotiff_writer.py": "a GeoTIFF that it writes, in memory",
     "formats/cog.py": "the GeoTIFF of the run, converted by GDAL after the door has opened it",
     # Bytes of a response, with one driver, which cannot name a file beside them
-    "emulator/recording/response_difference.py": "responses, as GeoTIFF only",
+    "eechips_local/recording/response_difference.py": "responses, as GeoTIFF only",
     "formats/raster.py": "results, with the driver of their format only, checked for references",
     "probes/file_description.py": "responses of Earth Engine, as GeoTIFF only",
     # Doors of their own
-    "emulator/pixels/file_source.py": "the local Earth Engine's door for rasters: two drivers, checked for references",
-    "emulator/assets/raster_files.py": "rasters to ingest that the server's owner names, checked for references",
+    "eechips_local/pixels/file_source.py": "its door for rasters: two drivers, checked for references",
+    "eechips_local/assets/raster_files.py": "rasters to ingest that the server's owner names, checked for references",
     "windows/raster.py": "rasters at addresses that the user names, checked for references",
 }
 """Modules that open geodata without the doors, with the reason."""
@@ -75,8 +73,7 @@ def opening_calls(source: str) -> Iterator[str]:
 
 def test_geodata_is_opened_by_the_doors_alone() -> None:
     found = {
-        path.relative_to(PACKAGE).as_posix(): sorted(set(opening_calls(path.read_text(encoding="utf-8"))))
-        for path in PACKAGE.rglob("*.py")
+        name: sorted(set(opening_calls(path.read_text(encoding="utf-8")))) for name, path in source_files().items()
     }
     opening = {name: calls for name, calls in found.items() if calls and name not in DOORS}
     unknown = {name: calls for name, calls in opening.items() if name not in OTHERS}
@@ -104,6 +101,6 @@ def test_the_contract_sees_every_way_to_open(source: str) -> None:
 
 @pytest.mark.parametrize("name", ["vector_door", "vector_formats", "vector_reader", "dbase_texts"])
 def test_the_local_earth_engine_has_the_same_door(name: str) -> None:
-    own = (PACKAGE / "geo" / f"{name}.py").read_text(encoding="utf-8")
-    copy = (PACKAGE / "emulator" / "assets" / f"{name}.py").read_text(encoding="utf-8")
-    assert copy == own.replace("eechips.geo", "eechips.emulator.assets")
+    own = (EECHIPS / "geo" / f"{name}.py").read_text(encoding="utf-8")
+    copy = (LOCAL / "assets" / f"{name}.py").read_text(encoding="utf-8")
+    assert copy == own.replace("eechips.geo", "eechips_local.assets")

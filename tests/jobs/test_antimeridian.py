@@ -19,9 +19,9 @@ from click.testing import CliRunner
 
 import eechips
 from eechips.cli import main
-from eechips.emulator.assets import ingest
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server
 from tests.support import coded_store
-from tests.support.local_earth_engine import Server
 
 WORLD = "users/someone/worlds/{}"
 # Where the rasters begin: they go around the Earth, or lie across 180.

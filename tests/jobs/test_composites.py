@@ -15,7 +15,7 @@ import eechips
 from eechips.cli import main
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.jobs.composites import MOST_SOURCES, Composites
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 
 ROI = "-105.3,39.9,-105.29,39.91"
 SUMMER: dict[str, Any] = {"roi": ROI, "start": "2020-06-01", "end": "2020-08-01", "bands": "B4,B8", "mask": "scl"}

@@ -23,7 +23,7 @@ from eechips.jobs.mosaic import MosaicRecipe
 from eechips.jobs.points import PointValues
 from eechips.jobs.timeseries import TimeSeries
 from eechips.manifest.display_styles import display_styles
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 
 Array = npt.NDArray[Any]
 

@@ -18,8 +18,8 @@ import eechips
 from eechips.datasets import find_dataset
 from eechips.errors import UsageError
 from eechips.jobs.unit_vectors import normalize
+from local_tests.support.local_earth_engine import Server
 from tests.support.embedding_images import BANDS, FIELDS, embedding_pixels
-from tests.support.local_earth_engine import Server
 
 YEARS = (2021, 2022)
 DATES = {"start": "2021-01-01", "end": "2023-01-01"}

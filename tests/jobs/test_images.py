@@ -25,7 +25,7 @@ from eechips.geo.grid import Grid
 from eechips.jobs.composites import Composites
 from eechips.jobs.images import Images
 from eechips.recipe import Chip
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 
 ROI = "-105.3,39.9,-105.29,39.91"
 JUNE = {"roi": ROI, "start": "2020-06-01", "end": "2020-07-01"}

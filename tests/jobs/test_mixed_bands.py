@@ -20,7 +20,7 @@ from eechips.geo.grid import Grid
 from eechips.manifest.run import Run
 from eechips.planning import chip_grids
 from eechips.planning.band_presence import BandSurvey, survey_bands
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 
 # In Illinois: n_ of 2003, c_ of 2008, m_ from 2011 on.
 ROI = "-88.31,40.01,-88.305,40.014"

@@ -16,8 +16,8 @@ import shapely
 from affine import Affine
 
 import eechips
-from eechips.emulator.assets import ingest
-from tests.support.local_earth_engine import Server
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server
 
 TRANSFORM = Affine(10, 0, 500_000, 0, -10, 4_400_000)
 EDGE = 64

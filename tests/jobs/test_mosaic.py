@@ -29,10 +29,10 @@ from rio_cogeo import cog_validate
 
 import eechips
 from eechips.cli import main
-from eechips.emulator.assets import ingest
 from eechips.errors import EechipsError, RegionError, RunMismatchError, StorageError, UnknownDatasetError, UsageError
-from tests.support.local_earth_engine import Server
-from tests.support.stack_store import CRS, SHAPE, STACK, TRANSFORM, Stack
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server
+from local_tests.support.stack_store import CRS, SHAPE, STACK, TRANSFORM, Stack
 
 IMAGE = f"{STACK}/image_0"
 WHOLE = "-105.001,39.72,-104.96,39.751"  # holds all images

@@ -24,7 +24,7 @@ from PIL import Image
 
 import eechips
 from eechips.errors import RunMismatchError, UsageError
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 
 pytestmark = pytest.mark.slow
 

@@ -25,10 +25,10 @@ from pyproj import Transformer
 
 import eechips
 from eechips.cli.group import main
-from eechips.emulator.assets import ingest
 from eechips.errors import RegionError, UsageError
-from tests.support.local_earth_engine import Server
-from tests.support.stack_store import CRS, DATES, SHAPE, STACK, TRANSFORM, Stack
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server
+from local_tests.support.stack_store import CRS, DATES, SHAPE, STACK, TRANSFORM, Stack
 
 MOMENTS = pd.to_datetime(list(DATES), utc=True)
 

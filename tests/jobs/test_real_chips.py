@@ -11,8 +11,8 @@ from affine import Affine
 from rasterio.windows import Window
 
 import eechips
-from tests.support.local_earth_engine import Server
-from tests.support.real_store import NAIP
+from local_tests.support.local_earth_engine import Server
+from local_tests.support.real_store import NAIP
 
 # Inside the North Dakota quad, which images of ten years show.
 QUAD = "-99.175,47.010,-99.135,47.031"

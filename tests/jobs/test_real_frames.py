@@ -15,9 +15,9 @@ from affine import Affine
 from rasterio.io import DatasetReader
 
 import eechips
-from eechips.emulator.assets import ingest
 from eechips.geo.grid import Grid
-from tests.support.local_earth_engine import Server
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server
 
 Array = npt.NDArray[Any]
 

@@ -17,10 +17,10 @@ from rasterio.features import geometry_mask
 from rasterio.windows import Window
 
 import eechips
-from eechips.emulator.assets import ingest
 from eechips.errors import RegionError
-from tests.support.local_earth_engine import Server
-from tests.support.real_store import LST, NAIP
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server
+from local_tests.support.real_store import LST, NAIP
 
 pytestmark = pytest.mark.slow
 

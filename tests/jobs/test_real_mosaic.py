@@ -15,9 +15,9 @@ from rio_cogeo import cog_validate
 
 import eechips
 from eechips.client.chip_parts import PIXEL_LIMITS
-from eechips.emulator.assets import ingest
-from tests.support.local_earth_engine import Server
-from tests.support.real_store import NAIP
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server
+from local_tests.support.real_store import NAIP
 
 pytestmark = pytest.mark.slow
 

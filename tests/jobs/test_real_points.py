@@ -13,8 +13,8 @@ from pyproj import Transformer
 
 import eechips
 from eechips.manifest.run import Run
-from tests.support.local_earth_engine import Server
-from tests.support.real_store import LST
+from local_tests.support.local_earth_engine import Server
+from local_tests.support.real_store import LST
 
 STACK = "lst/MOD11A2.006_LST_Day_1km_buffalo_811dates_u16.tif"
 DATES = 811

@@ -17,8 +17,8 @@ from exactextract.raster import NumPyRasterSource
 from rasterio.features import rasterize
 
 import eechips
-from tests.support.local_earth_engine import Server
-from tests.support.real_store import LST
+from local_tests.support.local_earth_engine import Server
+from local_tests.support.real_store import LST
 
 NETCDF = "NETCDF:{}:LST_Day_1km"
 

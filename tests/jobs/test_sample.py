@@ -18,7 +18,7 @@ import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.chips import ChipSample
-from tests.support.local_earth_engine import Server, initialize
+from local_tests.support.local_earth_engine import Server, initialize
 
 # Inside the North Dakota quarter quad, so that chips of 64 pixels at 5 m do not leave it.
 QUAD = "-99.181,47.007,-99.128,47.033"

@@ -14,11 +14,11 @@ import rasterio
 from affine import Affine
 
 import eechips
-from eechips.emulator.assets import ingest
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server
 from tests.support.coded_store import write
-from tests.support.local_earth_engine import Server
 
 Array = npt.NDArray[Any]
 

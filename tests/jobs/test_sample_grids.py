@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 import eechips
-from eechips.emulator.assets import ingest
 from eechips.errors import EechipsError, RegionError
 from eechips.geo.grid import Grid
 from eechips.jobs.chips import ChipSample
-from tests.conftest import SHARED_DATA
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server, initialize
+from local_tests.support.server_fixtures import SHARED_DATA
 from tests.support import coded_store
 from tests.support.coded_store import EDGES, PLACES, ROOT, Raster
-from tests.support.local_earth_engine import Server, initialize
 
 # Real rasters in five coordinate systems, of one to seventy bands.
 REAL = (

@@ -13,12 +13,12 @@ import rasterio
 from affine import Affine
 
 import eechips
-from eechips.emulator.assets import ingest
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.chips import ChipSample
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server, initialize
 from tests.support.coded_store import write
-from tests.support.local_earth_engine import Server, initialize
 
 L8, L9, S2 = "LANDSAT/LC08/C02/T1_L2", "LANDSAT/LC09/C02/T1_L2", "COPERNICUS/S2_SR_HARMONIZED"
 CRS, TRANSFORM = "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000)

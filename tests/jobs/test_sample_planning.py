@@ -13,7 +13,7 @@ import pytest
 import eechips
 from eechips.errors import ResponseTimeoutError, TooLargeError, UnknownDatasetError
 from eechips.planning.planning_requests import fetch_features, request_each
-from tests.support.local_earth_engine import Server, initialize
+from local_tests.support.local_earth_engine import Server, initialize
 
 
 def estimate(server: Server, out: Path, total: int) -> Any:

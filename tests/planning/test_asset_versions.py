@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from eechips.emulator.assets import ingest
 from eechips.planning.asset_versions import fetch_versions
 from eechips.recipe.asset_version import AssetVersion
-from tests.support.ingested_rasters import noise, raster
-from tests.support.local_earth_engine import Server, initialize
+from eechips_local.assets import ingest
+from local_tests.support.ingested_rasters import noise, raster
+from local_tests.support.local_earth_engine import Server, initialize
 
 
 def test_versions_of_images_are_those_of_their_ingestion_and_missing_ones_are_left_out(

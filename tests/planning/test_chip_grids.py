@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eechips.planning.chip_grids import buffer_bounds, find_images
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 
 DAY = 86_400_000
 MANY, FEW, TIMELESS, NOWHERE = (-105.0, 39.0), (-100.0, 39.0), (-95.0, 39.0), (-90.0, 39.0)

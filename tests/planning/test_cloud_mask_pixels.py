@@ -13,10 +13,10 @@ import rasterio
 from affine import Affine
 
 import eechips
-from eechips.emulator.assets import ingest
 from eechips.errors import UsageError
 from eechips.planning.cloud_masks import parse_mask
-from tests.support.local_earth_engine import Server, initialize
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server, initialize
 
 pytestmark = pytest.mark.slow
 

@@ -16,13 +16,13 @@ from click.testing import CliRunner
 
 from eechips.cli import main
 from eechips.datasets import ECOREGIONS
-from eechips.emulator.assets import ingest
 from eechips.errors import RegionError, TooLargeError
 from eechips.planning.regions import parse_region
 from eechips.planning.samplers import Stratum, interleave
 from eechips.planning.strata import fetch_strata
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server, initialize
 from tests.support.ecoregion_outlines import write_outlines
-from tests.support.local_earth_engine import Server, initialize
 
 WEST = "-125,31,-102,49"
 COLORADO = "-109.06,36.99,-102.04,41.0"

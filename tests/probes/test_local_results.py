@@ -10,7 +10,7 @@ import pytest
 from eechips.probes.all_probes import list_groups, select_probes
 from eechips.probes.probe import ProbeOutcome, Verdict
 from eechips.probes.probe_client import ProbeClient
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 
 KNOWN = frozenset(
     {

@@ -19,10 +19,10 @@ from eechips.probes.all_probes import select_probes
 from eechips.probes.probe import ProbeOutcome
 from eechips.probes.probe_run import MOST_EECU_SECONDS
 from eechips.probes.results_file import RESULTS
-from tests.support.google_front import HIGH_VOLUME, TOKENS, GoogleFront, google_front
-from tests.support.local_earth_engine import Server, wait_until
+from local_tests.support.google_front import HIGH_VOLUME, TOKENS, GoogleFront, google_front
+from local_tests.support.local_earth_engine import Server, wait_until
+from local_tests.support.token_server import TokenServer, token_server
 from tests.support.service_results import find_differences, list_replayed, read_archive, replayed
-from tests.support.token_server import TokenServer, token_server
 
 PROJECT = "my-secret-project"
 REFRESH = "1//the-refresh-token-of-the-user"

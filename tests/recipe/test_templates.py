@@ -12,8 +12,8 @@ import rasterio
 
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
+from local_tests.support.local_earth_engine import Server
 from tests.support.engine_recipes import script
-from tests.support.local_earth_engine import Server
 
 RECIPE = """
 import math

@@ -22,8 +22,8 @@ import eechips
 from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.reports.figure import with_gaps
+from local_tests.support.local_earth_engine import Server
 from tests.support import finished_run
-from tests.support.local_earth_engine import Server
 
 BAND = "LST_Day_1km"
 NAMES = ["Boulder", "Åland/west", "7"]

@@ -24,8 +24,8 @@ from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import Record, State, WorkUnit
+from local_tests.support.local_earth_engine import Server
 from tests.support import finished_run
-from tests.support.local_earth_engine import Server
 
 HOSTILE = "</script><script>alert('x')</script><!--"
 ZONES = ["Alps & co", HOSTILE]

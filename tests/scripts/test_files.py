@@ -9,8 +9,8 @@ import pytest
 
 from eechips import open_run
 from eechips.scripts.sandbox import Sandbox
+from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import files, plain, run
-from tests.support.local_earth_engine import Server
 
 ABSOLUTE = """
 import os, pathlib, shutil

@@ -11,8 +11,8 @@ import pytest
 
 from eechips import open_run
 from eechips.scripts.sandbox import Sandbox
+from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import files, run
-from tests.support.local_earth_engine import Server
 
 
 @pytest.fixture

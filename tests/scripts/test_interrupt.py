@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from eechips.manifest.run import Run
+from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import command, run
-from tests.support.local_earth_engine import Server
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ import pytest
 
 from eechips import open_run
 from eechips.manifest.run import Run
-from tests.support.local_earth_engine import Server, start_server, stop_server
+from local_tests.support.local_earth_engine import Server, start_server, stop_server
 
 pytestmark = pytest.mark.slow
 

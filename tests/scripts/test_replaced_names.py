@@ -23,8 +23,8 @@ from eechips.scripts.patches import keep_client, replace_pools
 from eechips.scripts.retry_guard import guard_retries
 from eechips.scripts.sandbox import Sandbox
 from eechips.scripts.serialization import deserialize, serialize
+from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import files, run
-from tests.support.local_earth_engine import Server
 
 NAMES = (
     "time.sleep", "builtins.open", "io.open", "os.rename", "os.replace", "os.stat", "os.lstat", "os.listdir",

@@ -14,8 +14,8 @@ import pytest
 
 from eechips import open_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import command, run
-from tests.support.local_earth_engine import Server
 
 LISTS = """
 import os

@@ -17,8 +17,8 @@ import pytest
 
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import open_run
+from local_tests.support.object_server import ObjectServer, missing_packages, serving_objects
 from tests.support.engine_service import Service, serving
-from tests.support.object_server import ObjectServer, missing_packages, serving_objects
 
 ROOT = Path(__file__).resolve().parents[2]
 BUCKET = f"bucket-{uuid.uuid4().hex[:8]}"

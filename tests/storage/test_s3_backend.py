@@ -13,8 +13,8 @@ import pytest
 
 from eechips.errors import StorageError, TransientError
 from eechips.storage import ObjectStore
-from tests.support.loopback import LoopbackServer
-from tests.support.object_server import ACCOUNT, ObjectServer, missing_packages, serving_objects
+from local_tests.support.loopback import LoopbackServer
+from local_tests.support.object_server import ACCOUNT, ObjectServer, missing_packages, serving_objects
 
 PART = 5 << 20  # the least that S3 takes
 MEGABYTES = Random(0).randbytes(12_800_000)  # three parts

@@ -18,8 +18,8 @@ from eechips.errors import ConfigurationError, StorageError, UsageError
 from eechips.parallel_map import parallel_map
 from eechips.storage import ObjectStore, is_address
 from eechips.temporary_names import new_writer
-from tests.support.local_earth_engine import wait_until
-from tests.support.object_server import STORES, ObjectServer, missing_packages, serving_objects
+from local_tests.support.local_earth_engine import wait_until
+from local_tests.support.object_server import STORES, ObjectServer, missing_packages, serving_objects
 
 MEGABYTES = Random(0).randbytes(6_400_000)
 

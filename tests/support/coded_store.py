@@ -11,7 +11,7 @@ import numpy.typing as npt
 import rasterio
 from affine import Affine
 
-from eechips.emulator.assets import ingest
+from eechips_local.assets import ingest
 
 ROOT = "users/someone/coded"
 MAP = f"{ROOT}/classes"

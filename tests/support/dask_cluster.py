@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.support.process_tree import is_running, named
+from local_tests.support.process_tree import is_running, named
 
 _PATIENCE = 120.0  # seconds for a process to start or to end
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import rasterio
 from affine import Affine
 
-from eechips.emulator.demo import embedding
-from eechips.emulator.model import PixelWindow
-from eechips.emulator.pixels.pixel_grid import transformer
-from tests.support.demo_images import images
+from eechips_local.demo import embedding
+from eechips_local.evaluation.model import PixelWindow
+from eechips_local.pixels.pixel_grid import transformer
+from local_tests.support.demo_images import images
 
 FIELDS = (-98.0, 38.0)
 """A place among fields, longitude and latitude in degrees."""

@@ -25,8 +25,8 @@ import numpy as np
 import rasterio
 from rasterio.io import MemoryFile
 
-from eechips.emulator.protocol.discovery_document import described
-from tests.support.loopback import QuietServer
+from eechips_local.protocol.discovery_document import described
+from local_tests.support.loopback import QuietServer
 
 _CLIENT = Path(ee.__file__).parent / "tests"
 DISCOVERY = json.dumps(described("https://earthengine.googleapis.com/")).encode()

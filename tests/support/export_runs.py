@@ -14,7 +14,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from eechips.manifest import open_run
-from tests.support.local_earth_engine import Server, start_server, stop_server
+from local_tests.support.local_earth_engine import Server, start_server, stop_server
 
 BUCKET = "my-bucket"
 PLACE = f"gs://{BUCKET}/exported"

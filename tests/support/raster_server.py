@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import rasterio
 
-from tests.support.loopback import LoopbackServer
+from local_tests.support.loopback import LoopbackServer
 
 _CHUNK = 64 << 10
 _HEADER = 32 << 10  # bytes that come with the header

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.support.loopback import QuietServer
+from local_tests.support.loopback import QuietServer
 
 Refuse = Callable[[dict[str, Any]], int | None]
 """Return the HTTP status by which a request for a grid (a ``PixelGrid``) is refused; None to pass it on."""

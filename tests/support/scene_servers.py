@@ -34,7 +34,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import urlopen
 
-from tests.support.loopback import LoopbackServer
+from local_tests.support.loopback import LoopbackServer
 
 _CHUNK = 1 << 20
 _SIOCOUTQNSD = 0x894B  # linux/sockios.h

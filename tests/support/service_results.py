@@ -11,7 +11,7 @@ from eechips.probes.all_probes import PROBES
 from eechips.probes.probe import Probe, ProbeOutcome
 from eechips.probes.probe_client import ProbeClient
 from eechips.probes.results_file import RESULTS, ServiceResults, read_results
-from tests.support.command_server import serving_command
+from local_tests.support.command_server import serving_command
 
 PROJECT = "project-of-the-reader"
 COMMITTED = Path(__file__).resolve().parents[1] / "live" / "service-recording.zip"

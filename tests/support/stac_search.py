@@ -14,7 +14,7 @@ from eechips.downloads.criteria import Search
 from eechips.downloads.document_reader import DocumentReader
 from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.search import items
-from tests.support.function_server import Answer
+from local_tests.support.function_server import Answer
 from tests.support.scene_servers import item
 
 SOON = RetryPolicy(retries=4, delay=0.001, max_delay=0.002)

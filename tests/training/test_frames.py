@@ -21,7 +21,7 @@ from eechips.errors import StorageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.received_run import check_values
 from eechips.training.xarray_backend import RunBackend
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 
 OPTIONS: dict[str, Any] = {
     "dataset": ("S2", "L8"), "bands": ("S2:B4,B8", "L8:SR_B4,SR_B5"), "near": ("L8:8d",), "total": 3,

@@ -21,8 +21,8 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import COLUMNS, Record, State, WorkUnit
 from eechips.training import split_table
 from eechips.training.chip_pixels import decode
+from local_tests.support.local_earth_engine import Server
 from tests.support.finished_run import write_run
-from tests.support.local_earth_engine import Server
 
 BOX = "-105.30,39.90,-105.28,39.92"
 

@@ -16,8 +16,8 @@ import eechips
 from eechips.datasets import find_dataset
 from eechips.errors import RecipeError, UsageError
 from eechips.windows import describe, plan_chip, read_chip, window_file
+from local_tests.support.local_earth_engine import Server
 from tests.support.embedding_images import BANDS, FIELDS, EmbeddingPixels, embedding_pixels
-from tests.support.local_earth_engine import Server
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "embedding_cogs.py"
 CRS = "EPSG:32614"

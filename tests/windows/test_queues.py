@@ -23,8 +23,8 @@ import numpy as np
 import pytest
 import rasterio
 
+from local_tests.support.object_server import ObjectServer, missing_packages, serving_objects
 from tests.docs.blocks import read_blocks
-from tests.support.object_server import ObjectServer, missing_packages, serving_objects
 from tests.windows.test_results import RECIPE, ROOT, index_of, write_scene
 
 pytestmark = pytest.mark.slow

@@ -33,7 +33,7 @@ from eechips.client.transport import Transport
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import PermanentError, TransientError
 from eechips.windows import plan_windows, read_window
-from tests.support.object_server import missing_packages, serving_objects
+from local_tests.support.object_server import missing_packages, serving_objects
 from tests.support.raster_server import Bucket, serving_bucket
 from tests.windows.test_results import MEMORY, RECIPE, ROOT, check, compute, write_scene
 

@@ -17,7 +17,7 @@ import pytest
 
 from eechips.downloads.assets import make_unit
 from eechips.errors import UsageError
-from tests.support.function_server import Answer, serve_function
+from local_tests.support.function_server import Answer, serve_function
 from tests.support.scene_runs import TIFF, assert_same, catalogue, fetch, items, write
 from tests.support.scene_servers import Faults, FileServer, item
 

@@ -22,7 +22,7 @@ from eechips.catalogs.ingest import ingest
 from eechips.cli import main
 from eechips.downloads.authentication import Auth
 from eechips.errors import ConfigurationError, StorageError, UsageError
-from tests.support.function_server import Answer, serve_function
+from local_tests.support.function_server import Answer, serve_function
 from tests.support.scene_runs import TIFF, catalogue, write
 from tests.support.scene_servers import FileServer, item
 from tests.support.stac_search import MANY, as_json, feature, planned, search
@@ -384,7 +384,7 @@ def test_failed_units_are_replanned_from_the_current_catalogue(tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_catalogues_in_s3_are_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.support.object_server import missing_packages, serving_objects
+    from local_tests.support.object_server import missing_packages, serving_objects
 
     if (reason := missing_packages("s3")) is not None:
         pytest.skip(reason)

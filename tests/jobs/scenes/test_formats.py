@@ -17,8 +17,8 @@ from rasterio.warp import transform_bounds
 
 import eechips
 from eechips.cli import main
-from tests.support.function_server import serve_function
-from tests.support.local_earth_engine import Server
+from local_tests.support.function_server import serve_function
+from local_tests.support.local_earth_engine import Server
 from tests.support.scene_runs import TIFF, catalogue, chips_are_windows, write
 from tests.support.scene_servers import FileServer, item, multihash
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pystac
 import pytest
 
-from tests.support.function_server import Answer, serve_function
+from local_tests.support.function_server import Answer, serve_function
 from tests.support.scene_runs import TIFF, catalogue, fetch, steps
 from tests.support.scene_servers import item, multihash
 

@@ -24,7 +24,7 @@ from rasterio.warp import transform_bounds
 import eechips
 from eechips.cli import main
 from eechips.errors import ConfigurationError, UsageError
-from tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server
 from tests.support.scene_runs import EDGE, TIFF, assert_same, catalogue, chips_are_windows, fetch, items, steps, write
 from tests.support.scene_servers import Faults, FileServer, item, multihash, stac_api
 
@@ -316,7 +316,7 @@ def test_invalid_catalogues_are_refused(server: FileServer, tmp_path: Path) -> N
 def test_scenes_in_s3_are_fetched(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import boto3
 
-    from tests.support.object_server import missing_packages, serving_objects
+    from local_tests.support.object_server import missing_packages, serving_objects
 
     if (reason := missing_packages("s3")) is not None:
         pytest.skip(reason)

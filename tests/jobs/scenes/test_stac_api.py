@@ -20,7 +20,7 @@ import shapely
 from eechips.downloads.authentication import Auth
 from eechips.errors import ConfigurationError
 from eechips.planning.image_filters import parse_condition
-from tests.support.function_server import Answer, serve_function
+from local_tests.support.function_server import Answer, serve_function
 from tests.support.stac_search import MANY, as_json, feature, search
 
 pytest.importorskip("pystac_client")

@@ -1,4 +1,0 @@
-"""Lazy images: grids, sources of stored pixels, and rasters that compute pixels on any grid.
-
-Functions of Earth Engine do not belong here: those in ``eechips.emulator.functions`` combine these rasters.
-"""

@@ -1,0 +1,1 @@
+"""Fit models: time-series segmentation, classifiers, distributions, eigenvectors."""

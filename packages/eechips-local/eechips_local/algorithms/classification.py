@@ -1,0 +1,276 @@
+"""Classifiers and clusterers: their options, their training data, and the models of scikit-learn behind them.
+
+Earth Engine uses the models of Smile, LIBSVM and Weka. scikit-learn contains LIBSVM too. Its trees, forests and
+clusters use the same algorithms, but draw other random numbers: single predictions may differ, accuracies do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips_local.protocol.request_errors import InvalidError
+
+Floats = npt.NDArray[np.float64]
+
+MODES = ("CLASSIFICATION", "REGRESSION", "PROBABILITY", "MULTIPROBABILITY", "RAW", "RAW_REGRESSION")
+_OF_NUMBERS = ("REGRESSION", "RAW_REGRESSION")
+_OF_ARRAYS = ("MULTIPROBABILITY", "RAW", "RAW_REGRESSION")
+_CHUNK = 1 << 18
+"""Samples that are predicted together."""
+
+
+class Model(Protocol):
+    """What is fitted to training data."""
+
+    def predict(self, samples: Floats) -> npt.NDArray[Any]:
+        """Return a number for each sample of shape (samples, inputs), or an array of shape (samples, outputs)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingData:
+    """Samples with their classes.
+
+    Attributes:
+        samples: shape (samples, inputs).
+        labels: shape (samples,): whole numbers for classification.
+    """
+
+    samples: Floats
+    labels: Floats
+
+
+Fit = Callable[[TrainingData, str], Model]
+"""Fits a model to training data, for one of ``MODES``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classifier:
+    """An ``ee.Classifier``.
+
+    Attributes:
+        kind: name of its constructor, such as "smileCart".
+        options: arguments of the constructor.
+        fit: fits its model.
+        modes: output modes that it has.
+        mode: one of them.
+        schema: names of its inputs; None until it is trained.
+        training: what it is trained on. None until then, or if it needs no training.
+        values: what a classifier that needs no training can return, in ascending order.
+    """
+
+    kind: str
+    options: Mapping[str, Any]
+    fit: Fit
+    modes: tuple[str, ...]
+    mode: str = "CLASSIFICATION"
+    schema: tuple[str, ...] | None = None
+    training: TrainingData | None = None
+    values: tuple[float, ...] = (0, 1)
+    _models: dict[str, Model] = field(default_factory=dict, repr=False)
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """Kind and options, as ``getInfo`` shows them."""
+        return {"type": f"Classifier.{self.kind}", **{k: v for k, v in self.options.items() if v is not None}}
+
+    @property
+    def has_arrays(self) -> bool:
+        """Return whether the output is an array."""
+        return self.mode in _OF_ARRAYS or self.options.get("kNearest", 1) > 1
+
+    @property
+    def is_integer(self) -> bool:
+        """Return whether the output is a class."""
+        return self.mode == "CLASSIFICATION" and (self.training is not None or all(v == int(v) for v in self.values))
+
+    def with_mode(self, mode: str) -> Classifier:
+        """Return a copy with another output mode.
+
+        Raises:
+            InvalidError: if it does not have that mode.
+        """
+        if mode not in MODES:
+            raise InvalidError(f"Unknown output mode '{mode[:100]}'. Must be one of {', '.join(MODES)}.")
+        if mode not in self.modes:
+            raise InvalidError(f"The classifier {self.kind} does not have the output mode {mode}.")
+        return replace(self, mode=mode, _models={})
+
+    def trained(self, training: TrainingData, schema: Sequence[str]) -> Classifier:
+        """Return a copy with training data."""
+        return replace(self, training=training, schema=tuple(schema), _models={})
+
+    @property
+    def model(self) -> Model:
+        """The model of the mode, fitted when it is first used.
+
+        Raises:
+            InvalidError: if the classifier is not trained.
+        """
+        if self.schema is None:
+            raise InvalidError("The classifier must be trained before it is used.")
+        if self.mode not in self._models:
+            training = self.training or TrainingData(np.zeros((0, len(self.schema))), np.zeros(0))
+            self._models[self.mode] = self.fit(training, self.mode)
+        return self._models[self.mode]
+
+    def importances(self) -> Floats | None:
+        """Return the share of each input in the decrease of impurity; None of a model that does not know it."""
+        return getattr(self.model, "importances", None)
+
+    def classify(self, samples: Floats) -> npt.NDArray[Any]:
+        """Return the output for each sample: shape (samples,), or (samples, outputs) for arrays."""
+        return predict(self.model, samples)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clusterer:
+    """An ``ee.Clusterer``.
+
+    Attributes:
+        kind: name of its constructor, such as "wekaKMeans".
+        options: arguments of the constructor.
+        fit: fits its model to samples of shape (samples, inputs).
+        schema: names of its inputs; None until it is trained.
+        samples: what it is trained on.
+    """
+
+    kind: str
+    options: Mapping[str, Any]
+    fit: Callable[[Floats], Model]
+    schema: tuple[str, ...] | None = None
+    samples: Floats | None = None
+    _models: list[Model] = field(default_factory=list, repr=False)
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """Kind and options, as ``getInfo`` shows them."""
+        return {"type": f"Clusterer.{self.kind}", **{k: v for k, v in self.options.items() if v is not None}}
+
+    def trained(self, samples: Floats, schema: Sequence[str]) -> Clusterer:
+        """Return a copy with training data."""
+        return replace(self, samples=samples, schema=tuple(schema), _models=[])
+
+    def cluster(self, samples: Floats) -> npt.NDArray[Any]:
+        """Return the number of the cluster of each sample.
+
+        Raises:
+            InvalidError: if the clusterer is not trained.
+        """
+        if self.schema is None or self.samples is None:
+            raise InvalidError("The clusterer must be trained before it is used.")
+        if not self._models:
+            self._models.append(self.fit(self.samples))
+        return predict(self._models[0], samples)
+
+
+def predict(model: Model, samples: Floats) -> npt.NDArray[Any]:
+    """Return a model's output for samples, some at a time."""
+    parts = [model.predict(samples[start : start + _CHUNK]) for start in range(0, max(len(samples), 1), _CHUNK)]
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictor:
+    """A model that is a function.
+
+    Attributes:
+        function: predicts.
+        importances: share of each input in the decrease of impurity, of shape (inputs,); None where it is unknown.
+    """
+
+    function: Callable[[Floats], npt.NDArray[Any]]
+    importances: Floats | None = None
+
+    def predict(self, samples: Floats) -> npt.NDArray[Any]:
+        """Call the function."""
+        return self.function(samples)
+
+
+def learner(name: str) -> Any:
+    """Return a module of scikit-learn.
+
+    Raises:
+        InvalidError: if it is not installed.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(f"sklearn.{name}")
+    except ModuleNotFoundError:
+        raise InvalidError(
+            "Classifiers of the local Earth Engine need scikit-learn: pip install 'eechips[classifiers]'."
+        ) from None
+
+
+def is_of_numbers(mode: str) -> bool:
+    """Return whether a mode's model predicts numbers rather than classes."""
+    return mode in _OF_NUMBERS
+
+
+def fitted(estimator: Any, training: TrainingData, mode: str) -> Model:
+    """Return an estimator of scikit-learn, fitted, with the output of a mode.
+
+    ``PROBABILITY`` is that of the greater of two classes, as maps of a species' probability rely on, and the greatest
+    of several.
+
+    Raises:
+        InvalidError: if the training data do not suit.
+    """
+    labels = training.labels if is_of_numbers(mode) else classes_of(training.labels)
+    if not len(labels):
+        raise InvalidError("No valid training data were found.")
+    if len(np.unique(labels)) < 2 and not is_of_numbers(mode):
+        return Predictor(lambda samples: _alike(labels[0], mode, len(samples)))
+    try:
+        estimator.fit(training.samples, labels)
+    except ValueError as error:
+        raise InvalidError(f"The classifier cannot be trained: {error}") from error
+    return Predictor(_output(estimator, mode), getattr(estimator, "feature_importances_", None))
+
+
+def _output(estimator: Any, mode: str) -> Callable[[Floats], npt.NDArray[Any]]:
+    """Return the function of an estimator that gives the output of a mode."""
+    if mode == "PROBABILITY":
+        two = len(estimator.classes_) == 2
+        return lambda s: estimator.predict_proba(s)[:, 1] if two else estimator.predict_proba(s).max(axis=1)
+    if mode in ("RAW", "RAW_REGRESSION"):
+        return lambda samples: _votes(estimator, samples, mode)
+    found: Callable[[Floats], npt.NDArray[Any]] = (
+        estimator.predict_proba if mode == "MULTIPROBABILITY" else estimator.predict
+    )
+    return found
+
+
+def _alike(label: int, mode: str, count: int) -> npt.NDArray[Any]:
+    """Return the output of a mode for samples of which only one class is known."""
+    if mode == "PROBABILITY":
+        return np.ones(count)
+    if mode == "MULTIPROBABILITY":
+        return np.ones((count, 1))
+    return np.full(count, label) if mode == "CLASSIFICATION" else np.full((count, 1), label)
+
+
+def _votes(estimator: Any, samples: Floats, mode: str) -> npt.NDArray[Any]:
+    """Return what each tree of a forest predicts: shape (samples, trees)."""
+    votes = np.stack([tree.predict(samples) for tree in estimator.estimators_], axis=1)
+    return votes if mode == "RAW_REGRESSION" else estimator.classes_[votes.astype(np.intp)]
+
+
+def classes_of(labels: Floats) -> npt.NDArray[np.int64]:
+    """Return labels as classes.
+
+    Raises:
+        InvalidError: if one is not a whole number.
+    """
+    if not np.equal(labels, np.floor(labels)).all():
+        wrong = labels[~np.equal(labels, np.floor(labels))][0]
+        raise InvalidError(
+            f"Classes must be whole numbers; found {wrong:g}. Use the output mode REGRESSION for others."
+        )
+    return labels.astype(np.int64)

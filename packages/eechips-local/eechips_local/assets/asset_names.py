@@ -1,0 +1,158 @@
+"""Check asset ids, and turn them into file names and references between files."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from eechips_local.assets.asset_errors import InvalidAssetIdError, UnsafeHrefError
+
+_PLAIN = re.compile(rb"[A-Za-z0-9_-]")
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_/-]*")
+_ROOT = re.compile(r"projects/[^/]+/assets(?=/|$)|(?:users|projects)/[^/]+")
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_LONGEST_FILE_NAME = 255
+
+
+def check_id(asset_id: str) -> str:
+    """Return the id if it can be one.
+
+    Raises:
+        InvalidAssetIdError: if it is empty, absolute or has empty, ``.`` or ``..`` segments, a backslash or
+            control characters, or a segment too long for a file name.
+    """
+    problem = _problem(asset_id)
+    if problem:
+        raise InvalidAssetIdError(
+            f"{asset_id!r} cannot be an asset id: {problem}. Ids look like 'USDA/NAIP/DOQQ/m_3008501_ne_16_1_20110815'."
+        )
+    return asset_id
+
+
+def is_id(asset_id: str) -> bool:
+    """Return whether an id could name an asset."""
+    return _problem(asset_id) is None
+
+
+def split_id(asset_id: str) -> tuple[str, str]:
+    """Return the id of the parent ("" for the root), and the last segment."""
+    parent, _, name = asset_id.rpartition("/")
+    return parent, name
+
+
+def join_id(parent: str, name: str) -> str:
+    """Return the id of a child."""
+    return f"{parent}/{name}" if parent else name
+
+
+def ancestors(asset_id: str) -> list[str]:
+    """Return ids above an id, from the root ("") down."""
+    segments = asset_id.split("/")
+    return ["/".join(segments[:count]) for count in range(len(segments))]
+
+
+def root_of(asset_id: str) -> str | None:
+    """Return the top folder of an asset's project or user, to which quotas apply; None for a public asset."""
+    found = _ROOT.match(asset_id)
+    return found.group() if found else None
+
+
+def is_root(asset_id: str) -> bool:
+    """Return whether an id is the root of a store, or the top folder of a project or user."""
+    return asset_id in ("", root_of(asset_id))
+
+
+def folder_of(asset_id: str) -> str:
+    """Return the folder of an asset, relative to the store, with ``/`` between segments; "" for the root.
+
+    Bytes other than letters, digits, ``_`` and ``-`` become ``=`` and two hexadecimal digits, so that no
+    segment looks like a document of the store, a hidden file, or a URL escape.
+    """
+    if _PLAIN_ID.fullmatch(asset_id):
+        return asset_id
+    return "/".join(_file_name(segment) for segment in asset_id.split("/"))
+
+
+def resolve_href(root: Path, document: str, href: str) -> str:
+    """Return the path to which a reference leads.
+
+    Args:
+        root: the store's folder.
+        document: path of the file that holds the reference, relative to the root.
+        href: the reference.
+
+    Returns:
+        The path relative to the root, normalised.
+
+    Raises:
+        UnsafeHrefError: if it is remote or absolute, or leads outside the root, also by symbolic links.
+    """
+    if not href or _SCHEME.match(href) or href.startswith(("/", "\\", "~")) or "\\" in href or "\0" in href:
+        raise UnsafeHrefError(f"{document} refers to {href!r}: only relative paths inside the store are followed")
+    path = os.path.normpath(os.path.join(os.path.dirname(document), href))  # noqa: PTH118, PTH120 — of text
+    real_root = os.path.realpath(root)
+    real = os.path.realpath(os.path.join(real_root, path))  # noqa: PTH118
+    if path.startswith("..") or os.path.commonpath([real_root, real]) != real_root:
+        raise UnsafeHrefError(f"{document} refers to {href!r}, which lies outside the store {root}")
+    return path
+
+
+def is_remote(href: str) -> bool:
+    """Return whether a reference leads to a web server."""
+    return _WEB.match(href) is not None
+
+
+def check_url(url: str) -> str:
+    """Return the URL of a file on a web server if it can be one.
+
+    Raises:
+        UnsafeHrefError: if it names no host, or has a password, blanks, backslashes or control characters.
+    """
+    try:
+        parts = urlsplit(url)
+        good = is_remote(url) and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        good = False
+    odd = any(character.isspace() or unicodedata.category(character) in ("Cc", "Cs") for character in url)
+    if not good or odd or "\\" in url:
+        raise UnsafeHrefError(f"{shown_url(url)!r} is not the URL of a file: http(s)://host/path, without a password")
+    return url
+
+
+def shown_url(url: str) -> str:
+    """Return a URL as messages may show it: without its query, where signatures stand, and without a password."""
+    bare = re.split(r"[?#]", url, maxsplit=1)[0]
+    return re.sub(r"//[^/]*@", "//…@", bare)
+
+
+def resolve_source(root: Path, document: str, href: str) -> str:
+    """Return the address of a raster: a URL as it is, else a path as ``resolve_href`` gives it.
+
+    Raises:
+        UnsafeHrefError: if it is neither a proper URL nor a relative path inside the store.
+    """
+    return check_url(href) if is_remote(href) else resolve_href(root, document, href)
+
+
+def _file_name(segment: str) -> str:
+    return "".join(chr(byte) if _PLAIN.match(bytes([byte])) else f"={byte:02X}" for byte in segment.encode("utf-8"))
+
+
+def _problem(asset_id: str) -> str | None:
+    if not asset_id:
+        return "it is empty"
+    if "\\" in asset_id:
+        return "it has a backslash"
+    # Cc: control characters, Cs: lone surrogates, Zl and Zp: line and paragraph separators.
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in asset_id):
+        return "it has control characters"
+    for segment in asset_id.split("/"):
+        if segment in ("", ".", ".."):
+            return f"it has the segment {segment!r}"
+        if len(_file_name(segment)) > _LONGEST_FILE_NAME:
+            return f"the segment {segment[:20]!r}… is too long for a file name"
+    return None

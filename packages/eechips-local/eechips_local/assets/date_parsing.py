@@ -1,0 +1,127 @@
+"""Parse times as people and files write them, into milliseconds since 1970 UTC."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta, timezone
+
+from eechips_local.assets.asset_errors import IngestError
+
+Time = str | int | float | date | datetime
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_DAY = 86_400_000
+# 2000-02-18, 2000_02_18, 20000218, with or without a time of day and an offset.
+_ISO = re.compile(
+    r"(?P<y>\d{4})(?P<s>[-_/]?)(?P<m>\d{2})(?P=s)(?P<d>\d{2})"
+    r"(?:[T _](?P<H>\d{2}):?(?P<M>\d{2})(?::?(?P<S>\d{2})(?:\.(?P<f>\d{1,6})\d*)?)?)?"
+    r"(?P<z>Z|[+-]\d{2}:?\d{2})?"
+)
+# A date within a longer name: 20151128T002653, 2011-08-15, 2011.08.15, A2000049 and doy2000049 (day of the year).
+_WITHIN = re.compile(
+    r"(?<!\d)(?P<y>(?:19|20)\d{2})(?P<s>[-_.]?)(?P<m>\d{2})(?P=s)(?P<d>\d{2})(?:T(?P<t>\d{6}))?(?!\d)"
+    r"|(?:A|doy)(?P<year>(?:19|20)\d{2})(?P<day>\d{3})(?!\d)"
+)
+_UNITS = re.compile(r"\s*(?P<unit>[a-z]+)\s+since\s+(?P<since>.+?)\s*(?:UTC)?\s*", re.IGNORECASE)
+_UNIT_MILLISECONDS = {
+    **dict.fromkeys(("day", "days", "d"), _DAY),
+    **dict.fromkeys(("hour", "hours", "hr", "hrs", "h"), 3_600_000),
+    **dict.fromkeys(("minute", "minutes", "min", "mins"), 60_000),
+    **dict.fromkeys(("second", "seconds", "sec", "secs", "s"), 1000),
+}
+# Within a century of 2000 the Julian calendar's leap years are the Gregorian ones (AppEEARS files name it).
+_CALENDARS = ("standard", "gregorian", "proleptic_gregorian", "julian")
+
+
+def to_milliseconds(time: Time) -> int:
+    """Return a time in milliseconds since 1970.
+
+    Args:
+        time: ISO 8601 date or datetime, UTC where it has no offset; a date or datetime likewise; a number is
+            milliseconds already.
+
+    Raises:
+        IngestError: if it is none of these.
+    """
+    if isinstance(time, bool):
+        raise IngestError(f"{time!r} is not a time")
+    if isinstance(time, int | float):
+        return int(time)
+    if isinstance(time, datetime):
+        moment = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+    elif isinstance(time, date):
+        moment = datetime(time.year, time.month, time.day, tzinfo=timezone.utc)
+    else:
+        moment = _parse(time)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def date_within(name: str) -> int:
+    """Return the first date in a name, in milliseconds since 1970.
+
+    Args:
+        name: of a file or band: "m_3008501_ne_16_1_20110815", "S2A_20151128T002653_N0204",
+            "MOD11A2.A2000049.h12v04", "LST_Day_1km_doy2000049_aid0001".
+
+    Raises:
+        IngestError: if there is none.
+    """
+    for match in _WITHIN.finditer(name):
+        try:
+            if match["year"]:
+                day = date(int(match["year"]), 1, 1) + timedelta(days=int(match["day"]) - 1)
+                if day.year != int(match["year"]):
+                    continue
+                return to_milliseconds(day)
+            time = match["t"] or "000000"
+            return to_milliseconds(f"{match['y']}{match['m']}{match['d']}T{time}")
+        except (ValueError, IngestError):
+            continue  # digits that only look like a date
+    raise IngestError(f"{name!r} has no date in it, like 20110815, 2011-08-15 or A2011227")
+
+
+def names_of_dates(times: Sequence[int]) -> list[str]:
+    """Return names of images of a series: "2000_02_18", or "20000218T103000" if any has a time of day."""
+    pattern = "%Y_%m_%d" if all(time % _DAY == 0 for time in times) else "%Y%m%dT%H%M%S"
+    return [(_EPOCH + timedelta(milliseconds=time)).strftime(pattern) for time in times]
+
+
+def from_netcdf(value: str, units: str, calendar: str) -> int:
+    """Return a value of a NetCDF time axis, by the CF conventions.
+
+    Args:
+        value: the number, as text.
+        units: "days since 2000-01-01 00:00:00" and the like.
+        calendar: name of the calendar.
+
+    Raises:
+        IngestError: if units or calendar are not understood.
+    """
+    if calendar.lower() not in _CALENDARS:
+        raise IngestError(f"the calendar {calendar!r} of the time axis cannot be turned into dates")
+    match = _UNITS.fullmatch(units)
+    length = _UNIT_MILLISECONDS.get(match["unit"].lower()) if match else None
+    if match is None or length is None:
+        raise IngestError(
+            f"the units {units!r} of the time axis are not understood: give the dates themselves with dates=…"
+        )
+    return to_milliseconds(match["since"].strip()) + round(float(value) * length)
+
+
+def _parse(text: str) -> datetime:
+    match = _ISO.fullmatch(text.strip())
+    if match is None:
+        raise IngestError(f"{text!r} is not a date: write it like 2011-08-15 or 2011-08-15T17:30:00Z")
+    offset = match["z"]
+    zone = timezone.utc
+    if offset and offset != "Z":
+        minutes = int(offset[1:3]) * 60 + int(offset[-2:])
+        zone = timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
+    try:
+        return datetime(
+            int(match["y"]), int(match["m"]), int(match["d"]), int(match["H"] or 0), int(match["M"] or 0),
+            int(match["S"] or 0), int((match["f"] or "").ljust(6, "0")), zone,
+        )  # fmt: skip
+    except ValueError as error:
+        raise IngestError(f"{text!r} is not a date: {error}") from error

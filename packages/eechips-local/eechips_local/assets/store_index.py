@@ -1,0 +1,547 @@
+"""Index a store's STAC documents in a SQLite file with an R-tree.
+
+The documents are the truth, the index is made from them and can be deleted. It is fresh as long as the documents
+of the containers it knows have kept their modification time and size: to add, replace or remove an item
+also touches its container's document. So a query looks at one file per container above its asset, however many
+images that holds. A stale index is rebuilt beside the old one and renamed over it; ``ingest`` keeps it fresh
+by small transactions. Readers take no lock between two batches of rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import shapely
+
+from eechips_local.assets import stac
+from eechips_local.assets.asset_errors import AssetWriteError, InvalidStoreError
+from eechips_local.assets.asset_folder import ROOT_DOCUMENT
+from eechips_local.assets.asset_names import ancestors, join_id, resolve_href, split_id
+from eechips_local.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord
+from eechips_local.assets.store_files import commit, locked, private_folder, workspace
+from eechips_local.evaluation.model import Bounds, Query
+from eechips_local.pixels.file_source import HandlePool
+
+_FILE = ".index.sqlite"
+_FORMAT = "2"
+_BATCH = 500
+_BUSY_SECONDS = 30.0
+
+# The R-tree has longitude, latitude, time and container as dimensions, all 32-bit and rounded outwards:
+# it narrows, the exact columns decide.
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE container (
+    key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, parent INTEGER, kind TEXT NOT NULL,
+    href TEXT NOT NULL, stamp TEXT NOT NULL, properties TEXT NOT NULL
+);
+CREATE INDEX container_parent ON container (parent, id);
+CREATE TABLE layout (key INTEGER PRIMARY KEY, value TEXT NOT NULL UNIQUE);
+CREATE TABLE asset (
+    key INTEGER PRIMARY KEY, parent INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, time REAL,
+    layout INTEGER NOT NULL, record TEXT NOT NULL, footprint BLOB NOT NULL
+);
+CREATE UNIQUE INDEX asset_name ON asset (parent, name);
+CREATE INDEX asset_time ON asset (parent, time);
+CREATE VIRTUAL TABLE extent USING rtree (
+    key, west, east, south, north, begin, finish, first, last
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """An asset as the index has it.
+
+    Attributes:
+        id: the full Earth Engine id.
+        kind: "image" or "table".
+        layout: JSON of what images of a collection commonly share.
+        record: JSON of what is the asset's own.
+        footprint: WKB.
+    """
+
+    id: str
+    kind: str
+    layout: str
+    record: str
+    footprint: bytes
+
+
+class StoreIndex:
+    """The index of the store in a folder. Threads may share it; processes open their own.
+
+    Args:
+        root: the store's folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._path = root / _FILE
+        self._private: Path | None = None
+        self._making = threading.Lock()
+        self._connections: HandlePool[tuple[str, int], sqlite3.Connection] = HandlePool(
+            lambda key: _connect(key[0]), sqlite3.Connection.close, limit=16
+        )
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._connections.clear()
+
+    def container(self, asset_id: str) -> ContainerRecord | None:
+        """Return the folder or collection of an id, or None."""
+        with self._fresh(asset_id) as connection:
+            return _find_container(connection, asset_id)
+
+    def asset(self, asset_id: str) -> IndexRow | None:
+        """Return the image or table of an id, or None."""
+        parent, name = split_id(asset_id)
+        with self._fresh(asset_id) as connection:
+            found = connection.execute(
+                "SELECT a.kind, l.value, a.record, a.footprint FROM asset a JOIN layout l ON l.key = a.layout"
+                " WHERE a.parent = (SELECT key FROM container WHERE id = ?) AND a.name = ?",
+                (parent, name),
+            ).fetchone()
+        return None if found is None else IndexRow(asset_id, *found)
+
+    def stamp(self, asset_id: str) -> str:
+        """Return the versions of the documents of an asset's container, and of its own if it is one itself."""
+        with self._fresh(asset_id) as connection:
+            rows = connection.execute(
+                "SELECT href, stamp FROM container WHERE id IN (?, ?) ORDER BY id", (split_id(asset_id)[0], asset_id)
+            ).fetchall()
+        return json.dumps(rows)
+
+    def children(self, parent: str, *, images: bool = True) -> Iterator[str]:
+        """Yield ids directly under a container, in order; images may be left out."""
+        with self._fresh(parent) as connection:
+            key = _container_key(connection, parent)
+            if key is None:
+                return
+            below = connection.execute("SELECT id FROM container WHERE parent = ?", (key,)).fetchall()
+        folders = sorted((row[0] for row in below), reverse=True)
+        for name in self._names(key, images):
+            asset_id = join_id(parent, name)
+            while folders and folders[-1] < asset_id:
+                yield folders.pop()
+            yield asset_id
+        yield from reversed(folders)
+
+    def images(self, collection: str, query: Query) -> Iterator[IndexRow]:
+        """Yield images of a collection that may match, in the order of ids."""
+        with self._fresh(collection) as connection:
+            key = _container_key(connection, collection)
+        if key is None:
+            return
+        if "system:index" in query.equals:
+            row = self.asset(join_id(collection, str(query.equals["system:index"])))
+            if row is not None and row.kind == "image":
+                yield row
+        elif query.bounds is None and query.start is None and query.end is None:
+            yield from self._scan(collection, key)
+        else:
+            keys = self._select(key, query)
+            for start in range(0, len(keys), _BATCH):
+                yield from self._fetch(collection, key, keys[start : start + _BATCH])
+
+    def count(self, collection: str) -> tuple[int, float | None, float | None]:
+        """Return the number of images of a container, and their least and greatest ``system:time_start``."""
+        with self._fresh(collection) as connection:
+            found = connection.execute(
+                "SELECT count(*), min(time), max(time) FROM asset"
+                " WHERE parent = (SELECT key FROM container WHERE id = ?) AND kind = 'image'",
+                (collection,),
+            ).fetchone()
+        return int(found[0]), found[1], found[2]
+
+    def totals(self) -> dict[str, int]:
+        """Return the numbers of folders, collections, images and tables."""
+        with self._fresh("") as connection:
+            counts = dict(connection.execute("SELECT kind, count(*) FROM asset GROUP BY kind"))
+            counts.update(connection.execute("SELECT kind, count(*) FROM container WHERE id != '' GROUP BY kind"))
+        return {kind: int(counts.get(kind, 0)) for kind in ("folder", "collection", "image", "table")}
+
+    def tree(self, asset_id: str) -> tuple[list[ContainerRecord], list[IndexRow]]:
+        """Return a folder or collection with all containers below it, parents first, and their images and tables."""
+        with self._fresh(asset_id) as connection:
+            found = connection.execute(
+                "SELECT key, id, kind, href, stamp, properties FROM container"
+                " WHERE id = ? OR substr(id, 1, ?) = ? ORDER BY id",
+                (asset_id, len(asset_id) + 1, f"{asset_id}/"),
+            ).fetchall()
+            rows = [
+                IndexRow(join_id(parent, name), *rest)
+                for key, parent, *_ in found
+                for name, *rest in connection.execute(
+                    "SELECT a.name, a.kind, l.value, a.record, a.footprint FROM asset a"
+                    " JOIN layout l ON l.key = a.layout WHERE a.parent = ? ORDER BY a.name",
+                    (key,),
+                )
+            ]
+        containers = [
+            ContainerRecord(own, kind, href, stamp, json.loads(properties))
+            for _, own, kind, href, stamp, properties in found
+        ]
+        return sorted(containers, key=lambda container: container.id.count("/")), rows
+
+    def ensure(self) -> None:
+        """Rebuild the index if any container's document has changed. The caller holds the store's lock."""
+        if not self._is_fresh(None):
+            self._make()
+
+    def update(
+        self, containers: Sequence[ContainerRecord], records: Sequence[AssetRecord], removed: Sequence[str] = ()
+    ) -> None:
+        """Add, replace and remove containers and assets in one transaction. The caller holds the store's lock.
+
+        Args:
+            containers: that are new or changed.
+            records: assets, likewise.
+            removed: ids of containers and assets that are no longer there, children before parents.
+        """
+        with contextlib.closing(_connect(str(self._path), write=True)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                _write(connection, containers, records)
+                for asset_id in removed:
+                    _delete(connection, asset_id)
+                connection.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                raise AssetWriteError(f"Cannot write {self._path}: {error}.") from error
+
+    @contextlib.contextmanager
+    def _fresh(self, asset_id: str) -> Iterator[sqlite3.Connection]:
+        """Yield a connection to an index that is fresh for an asset and all containers above it."""
+        if not self._is_fresh(asset_id):
+            self._renew(asset_id)
+        with self._lease() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _lease(self) -> Iterator[sqlite3.Connection]:
+        path = self._private or self._path
+        # The inode tells a new index from the one it has been renamed over.
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):  # a link may lead out of the store, and a pipe has no end
+            raise InvalidStoreError(f"The index {path} is not a regular file: remove it, and it is rebuilt.")
+        try:
+            with self._connections.lease((str(path), found.st_ino)) as connection:
+                yield connection
+        except sqlite3.OperationalError:  # a full disk, a lock
+            raise
+        except sqlite3.DatabaseError as error:
+            raise InvalidStoreError(f"The index {path} is damaged ({error}): remove it, and it is rebuilt.") from error
+
+    def _renew(self, asset_id: str) -> None:
+        if not os.access(self._root, os.W_OK):
+            self._make_private(asset_id)
+            return
+        with locked(self._root):
+            if not self._is_fresh(asset_id):
+                self._make()
+
+    def _make_private(self, asset_id: str) -> None:
+        """Make an index for this process alone, where the store may be read but not written."""
+        with self._making:
+            if self._private is None:
+                self._private = private_folder(self) / _FILE
+            if not self._is_fresh(asset_id):
+                self._make()
+
+    def _is_fresh(self, asset_id: str | None) -> bool:
+        """Return whether the containers above an id, and one of that id itself, are as indexed; None asks for all."""
+        try:
+            with self._lease() as connection:
+                if connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone() != (_FORMAT,):
+                    return False
+                if asset_id is None:
+                    rows = connection.execute("SELECT href, stamp FROM container").fetchall()
+                else:
+                    ids = dict.fromkeys([*(ancestors(asset_id) if asset_id else [""]), asset_id])
+                    marks = ",".join("?" * len(ids))
+                    rows = connection.execute(
+                        f"SELECT href, stamp FROM container WHERE id IN ({marks})", list(ids)
+                    ).fetchall()
+        except (FileNotFoundError, sqlite3.DatabaseError, InvalidStoreError):
+            return False
+        return bool(rows) and all(
+            isinstance(href, str) and stamp_of(self._root / href) == stamp for href, stamp in rows
+        )
+
+    def _make(self) -> None:
+        target = self._private or self._path
+        with workspace(target.parent) as place:
+            path = place / _FILE
+            with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+                connection.execute("PRAGMA journal_mode = OFF")
+                connection.execute("PRAGMA synchronous = OFF")
+                connection.executescript(_SCHEMA)
+                connection.execute("INSERT INTO meta VALUES ('format', ?)", (_FORMAT,))
+                connection.execute("BEGIN")
+                for container, records in _walk(self._root):
+                    _write(connection, [container], records)
+                connection.execute("COMMIT")
+            commit(path, target)
+
+    def _all(self, statement: str, *parameters: Any) -> list[Any]:
+        with self._lease() as connection:
+            return connection.execute(statement, parameters).fetchall()
+
+    def _names(self, key: int, images: bool) -> Iterator[str]:
+        kinds = "" if images else " AND kind != 'image'"
+        last = ""
+        while True:
+            names = self._all(
+                f"SELECT name FROM asset WHERE parent = ? AND name > ?{kinds} ORDER BY name LIMIT ?", key, last, _BATCH
+            )
+            for (last,) in names:
+                yield last
+            if len(names) < _BATCH:
+                return
+
+    def _scan(self, collection: str, key: int) -> Iterator[IndexRow]:
+        last = ""
+        while True:
+            rows = self._all(
+                "SELECT a.name, a.kind, l.value, a.record, a.footprint FROM asset a JOIN layout l ON l.key = a.layout"
+                " WHERE a.parent = ? AND a.name > ? ORDER BY a.name LIMIT ?",
+                key,
+                last,
+                _BATCH,
+            )
+            for name, *rest in rows:
+                row = IndexRow(join_id(collection, name), *rest)
+                if row.kind == "image":
+                    yield row
+                last = name
+            if len(rows) < _BATCH:
+                return
+
+    def _select(self, key: int, query: Query) -> list[int]:
+        conditions = ["parent = ?", "kind = 'image'"]
+        parameters: list[float] = [key]
+        if query.start is not None:
+            conditions.append("time >= ?")
+            parameters.append(query.start)
+        if query.end is not None:
+            conditions.append("time < ?")
+            parameters.append(query.end)
+        if query.bounds is not None:
+            places, values = _places(key, query)
+            # The plus sign keeps SQLite from walking an index of a million rows beside the R-tree.
+            conditions = [f"key IN ({places})", *(f"+{condition}" for condition in conditions)]
+            parameters = [*values, *parameters]
+        rows = self._all(f"SELECT key FROM asset WHERE {' AND '.join(conditions)} ORDER BY name", *parameters)
+        return [row[0] for row in rows]
+
+    def _fetch(self, collection: str, parent: int, keys: Sequence[int]) -> Iterator[IndexRow]:
+        marks = ",".join("?" * len(keys))
+        found = {
+            row[0]: IndexRow(join_id(collection, row[1]), *row[2:])
+            for row in self._all(
+                "SELECT a.key, a.name, a.kind, l.value, a.record, a.footprint"
+                f" FROM asset a JOIN layout l ON l.key = a.layout WHERE a.parent = ? AND a.key IN ({marks})",
+                parent,
+                *keys,
+            )
+        }
+        # A row that has gone since the keys were selected was removed by its owner: there is nothing to show.
+        return (found[key] for key in keys if key in found)
+
+
+def stamp_of(path: Path) -> str:
+    """Return the version of a document, which changes when the document does; "" if it is missing."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return ""
+    return f"{status.st_mtime_ns}:{status.st_size}"
+
+
+def boxes(bounds: Bounds) -> list[Bounds]:
+    """Return bounds as boxes within longitudes -180 to 180; the meridian of 180 degrees belongs to both sides."""
+    west, south, east, north = bounds
+    if east - west >= 360:
+        return [(-180.0, south, 180.0, north)]
+    width = (east - west) % 360 if east < west else east - west
+    if not -180 <= west < 180:
+        west, east = (west + 180) % 360 - 180, (west + 180) % 360 - 180 + width
+    elif east < west:
+        east += 360
+    parts = [(west, south, min(east, 180.0), north)]
+    if east > 180:
+        parts.append((-180.0, south, east - 360, north))
+    if west == -180 and len(parts) == 1:
+        parts.append((180.0, south, 180.0, north))
+    elif east == 180:
+        parts.append((-180.0, south, -180.0, north))
+    return parts
+
+
+def _places(key: int, query: Query) -> tuple[str, list[float]]:
+    """Return a subquery for the keys of assets that meet a query's bounds and dates, and its parameters."""
+    assert query.bounds is not None
+    selects, values = [], []
+    for west, south, east, north in boxes(query.bounds):
+        conditions = ["last >= ?", "first <= ?", "east >= ?", "west <= ?", "north >= ?", "south <= ?"]
+        values += [key, key, west, east, south, north]
+        if query.start is not None:
+            conditions.append("finish >= ?")
+            values.append(query.start)
+        if query.end is not None:
+            conditions.append("begin <= ?")
+            values.append(query.end)
+        selects.append(f"SELECT key FROM extent WHERE {' AND '.join(conditions)}")
+    return " UNION ".join(selects), values
+
+
+def _connect(path: str, *, write: bool = False) -> sqlite3.Connection:
+    mode = "rw" if write else "ro"
+    return sqlite3.connect(
+        f"{Path(path).as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _container_key(connection: sqlite3.Connection, asset_id: str) -> int | None:
+    found = connection.execute("SELECT key FROM container WHERE id = ?", (asset_id,)).fetchone()
+    return None if found is None else int(found[0])
+
+
+def _find_container(connection: sqlite3.Connection, asset_id: str) -> ContainerRecord | None:
+    found = connection.execute(
+        "SELECT id, kind, href, stamp, properties FROM container WHERE id = ?", (asset_id,)
+    ).fetchone()
+    if found is None:
+        return None
+    own, kind, href, stamp, properties = found
+    return ContainerRecord(own, kind, href, stamp, json.loads(properties))
+
+
+def _write(
+    connection: sqlite3.Connection, containers: Iterable[ContainerRecord], records: Iterable[AssetRecord]
+) -> None:
+    for container in containers:
+        parent = _container_key(connection, split_id(container.id)[0]) if container.id else None
+        connection.execute(
+            "INSERT INTO container (id, parent, kind, href, stamp, properties) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, href = excluded.href, stamp = excluded.stamp,"
+            " properties = excluded.properties",
+            (container.id, parent, container.kind, container.href, container.stamp, _dump(container.properties)),
+        )
+    parents: dict[str, int] = {}
+    layouts: dict[str, int] = {}
+    for record in records:
+        parent_id, name = split_id(record.id)
+        if parent_id not in parents:
+            key = _container_key(connection, parent_id)
+            if key is None:
+                raise InvalidStoreError(f"{record.id} has no container {parent_id!r} in the index")
+            parents[parent_id] = key
+        layout, own = pack(record)
+        if layout not in layouts:
+            connection.execute("INSERT OR IGNORE INTO layout (value) VALUES (?)", (layout,))
+            layouts[layout] = connection.execute("SELECT key FROM layout WHERE value = ?", (layout,)).fetchone()[0]
+        _write_asset(connection, parents[parent_id], name, layouts[layout], own, record)
+
+
+def _write_asset(
+    connection: sqlite3.Connection, parent: int, name: str, layout: int, own: str, record: AssetRecord
+) -> None:
+    kind = "image" if isinstance(record, ImageRecord) else "table"
+    time = record.time_start
+    connection.execute(
+        "INSERT INTO asset (parent, name, kind, time, layout, record, footprint) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (parent, name) DO UPDATE SET kind = excluded.kind, time = excluded.time,"
+        " layout = excluded.layout, record = excluded.record, footprint = excluded.footprint",
+        (parent, name, kind, time, layout, own, shapely.to_wkb(record.footprint)),
+    )
+    (key,) = connection.execute("SELECT key FROM asset WHERE parent = ? AND name = ?", (parent, name)).fetchone()
+    west, south, east, north = record.footprint.bounds if not record.footprint.is_empty else (-180, -90, 180, 90)
+    moment = time or 0.0
+    connection.execute(
+        "INSERT OR REPLACE INTO extent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (key, west, east, south, north, moment, moment, parent, parent),
+    )
+
+
+def _delete(connection: sqlite3.Connection, asset_id: str) -> None:
+    parent, name = split_id(asset_id)
+    found = connection.execute(
+        "SELECT key FROM asset WHERE parent = (SELECT key FROM container WHERE id = ?) AND name = ?", (parent, name)
+    ).fetchone()
+    if found is not None:
+        connection.execute("DELETE FROM extent WHERE key = ?", found)
+        connection.execute("DELETE FROM asset WHERE key = ?", found)
+    connection.execute("DELETE FROM container WHERE id = ?", (asset_id,))
+
+
+def pack(record: AssetRecord) -> tuple[str, str]:
+    """Return a record as two JSON texts: what images of a collection commonly share, and what is its own."""
+    if isinstance(record, ImageRecord):
+        shared: Any = [
+            [[file.crs, file.dtype, list(file.levels), file.keeps_extent] for file in record.files],
+            [[band.name, band.file, band.index] for band in record.bands],
+        ]
+        own: Any = [
+            record.version,
+            dict(record.properties),
+            [[file.href, *file.transform, file.width, file.height] for file in record.files],
+        ]
+    else:
+        shared = dict(record.columns)
+        own = [record.version, dict(record.properties), record.href, record.rows]
+    return _dump(shared), _dump(own)
+
+
+def hrefs_of(row: IndexRow) -> list[str]:
+    """Return the files of an asset, relative to the store, and the URLs of those that are elsewhere."""
+    own = json.loads(row.record)
+    return [own[2]] if row.kind == "table" else [place[0] for place in own[2]]
+
+
+def _dump(value: Mapping[str, Any] | list[Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _walk(root: Path) -> Iterator[tuple[ContainerRecord, Iterator[AssetRecord]]]:
+    """Yield every container that the links lead to, parents first, with its images and tables."""
+    resolve_href(root, ROOT_DOCUMENT, ROOT_DOCUMENT)  # refused if it is a link out of the store
+    seen: set[str] = set()
+    waiting: list[tuple[str, str | None]] = [(ROOT_DOCUMENT, None)]
+    while waiting:
+        href, parent = waiting.pop()
+        if href in seen:
+            continue
+        seen.add(href)
+        stamp = stamp_of(root / href)
+        document = stac.read_document(root / href)
+        container_id = stac.container_id(document, parent)
+        if parent is not None and split_id(container_id)[0] != parent:
+            raise InvalidStoreError(f"{root / href} has the id {container_id}, which is not right under {parent!r}")
+        kind: ContainerKind = stac.container_kind(document)
+        record = ContainerRecord(container_id, kind, href, stamp, stac.container_properties(document))
+        yield record, _walk_items(root, href, document, container_id)
+        children = [(resolve_href(root, href, child), container_id) for child in stac.links(document, "child")]
+        waiting.extend(reversed(children))
+
+
+def _walk_items(root: Path, href: str, document: Mapping[str, Any], container_id: str) -> Iterator[AssetRecord]:
+    for link in stac.links(document, "item"):
+        path = resolve_href(root, href, link)
+        record = stac.read_item(stac.read_document(root / path), container_id, root, path)
+        if split_id(record.id)[0] != container_id:
+            raise InvalidStoreError(f"{root / path} has the id {record.id}, which is not right under {container_id!r}")
+        yield record

@@ -1,0 +1,101 @@
+"""Check what clients may change, for all methods that change assets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from eechips_local.evaluation.context import Context
+from eechips_local.protocol.request_errors import EarthEngineError, InvalidError, NotFoundError
+from eechips_local.stores import WritableFolder
+from eechips_local.values import list_filter
+
+if TYPE_CHECKING:
+    from eechips_local.assets.asset_changes import AssetChanges
+
+OPTION = "--export-assets"
+"""Option of a server with the folder whose assets may be changed."""
+TIMES = {"startTime": "system:time_start", "endTime": "system:time_end"}
+"""Properties that have times, by the fields of assets."""
+_OWN = ("system:index", "system:footprint", "system:id", "system:version", "system:asset_size")
+
+
+class FailedPreconditionError(EarthEngineError):
+    """What the server, or an asset, is now does not allow the method (HTTP 400)."""
+
+    code = 400
+    status = "FAILED_PRECONDITION"
+
+
+def writable_folder(context: Context) -> WritableFolder:
+    """Return the folder whose assets clients may change.
+
+    Raises:
+        FailedPreconditionError: if the server has none; names its option.
+    """
+    if context.writable is None:
+        raise FailedPreconditionError(
+            f"This local Earth Engine has no folder for assets of clients: start it with {OPTION} DIR."
+        )
+    return context.writable
+
+
+def changes_of(folder: WritableFolder) -> AssetChanges:
+    """Return what changes the assets of a folder."""
+    # Here, since a server without folders has no use for the libraries of assets.
+    from eechips_local.assets.asset_changes import AssetChanges
+
+    return AssetChanges(folder.path.absolute(), most_bytes=folder.most_bytes, most_assets=folder.most_assets)
+
+
+def check_vacant(id: str, context: Context) -> None:
+    """Check that no asset has an id, in no folder of the server.
+
+    Raises:
+        InvalidError: with Earth Engine's message, if one has.
+    """
+    if context.store.get(id) is not None:
+        raise InvalidError(f"Cannot overwrite asset '{id}'.")
+
+
+@contextmanager
+def changing() -> Iterator[None]:
+    """Turn errors of the folder of assets into the service's."""
+    # Here, since a server without folders has no use for the libraries of assets.
+    from eechips_local.assets import asset_errors
+
+    try:
+        yield
+    except asset_errors.UnknownAssetError as error:
+        raise NotFoundError(str(error)) from error
+    except (asset_errors.AssetChangeError, asset_errors.QuotaExceededError) as error:
+        raise FailedPreconditionError(str(error)) from error
+    except asset_errors.AssetError as error:
+        raise InvalidError(str(error)) from error
+
+
+def _moment(value: str | Mapping[str, Any]) -> int:
+    """Return milliseconds since 1970 of a checked time: RFC 3339, or seconds and nanoseconds.
+
+    Raises:
+        InvalidError: if it is none.
+    """
+    if isinstance(value, str):
+        return list_filter.moment(value)
+    return int(value.get("seconds") or 0) * 1000 + int(value.get("nanos") or 0) // 1_000_000
+
+
+def properties_of(asset: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the properties of an asset in a request, with its times, title and description.
+
+    Raises:
+        InvalidError: if one is Earth Engine's own.
+    """
+    given = dict(asset.get("properties") or {})
+    given.update({name: asset[name] for name in ("title", "description") if asset.get(name) is not None})
+    own = sorted(set(given) & set(_OWN))
+    if own:
+        raise InvalidError(f"The property {own[0]} is Earth Engine's own: leave it out.")
+    given.update({key: _moment(asset[name]) for name, key in TIMES.items() if asset.get(name) is not None})
+    return {name: value for name, value in given.items() if value is not None}

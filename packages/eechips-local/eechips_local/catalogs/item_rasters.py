@@ -1,0 +1,302 @@
+"""Read the bands of items: described by the items or, where those are incomplete, by the headers of their files."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from affine import Affine
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from eechips_local.assets.asset_errors import IngestError
+from eechips_local.assets.item_metadata import ItemMetadata, band_names
+from eechips_local.assets.item_metadata import rasters as rasters_of
+from eechips_local.assets.raster_files import crs_of
+from eechips_local.assets.remote import ALONE, is_remote_name, reading, shown_name, translated, url_of
+from eechips_local.assets.stored_images import StorePool
+from eechips_local.catalogs.allowed_files import AllowedFiles, Links
+from eechips_local.evaluation.model import BandInfo, PixelType, PixelWindow
+from eechips_local.pixels.file_source import DatasetPool, FileSource, open_file
+from eechips_local.pixels.pixel_grid import PixelGrid, apply
+from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
+from eechips_local.quota.read_counts import Reads
+from eechips_local.warning_filters import ignore
+
+_REMEMBERED = 4096  # headers
+_OPEN_FILES = 256
+_NEAR = 1e-3  # pixels by which a declared grid may be off: items round their numbers
+
+
+@dataclass(frozen=True, slots=True)
+class RasterHeader:
+    """Header of a raster file.
+
+    Attributes:
+        grid: of its pixels; None if it does not say where they lie.
+        width: columns.
+        height: rows.
+        names: descriptions of its bands, without an alpha band that masks the others; None for one without.
+        dtypes: their numpy types.
+        nodata: their nodata values, or None.
+        levels: decimation factors of its pyramid.
+    """
+
+    grid: PixelGrid | None
+    width: int
+    height: int
+    names: tuple[str | None, ...]
+    dtypes: tuple[str, ...]
+    nodata: tuple[float | None, ...]
+    levels: tuple[int, ...]
+
+
+class ItemRasters:
+    """The files of a catalogue's items. Threads may share it; headers are remembered, the last few thousand.
+
+    Args:
+        places: which files may be read.
+        reads: counts the headers that are.
+    """
+
+    def __init__(self, places: AllowedFiles, reads: Reads) -> None:
+        self._places = places
+        self._reads = reads
+        self._lock = threading.Lock()
+        self._headers: OrderedDict[str, RasterHeader] = OrderedDict()
+        self.pool: DatasetPool = StorePool(_OPEN_FILES)
+
+    def bands(self, asset_id: str, document: Mapping[str, Any], links: Links) -> tuple[BandInfo, ...]:
+        """Return the bands of an item.
+
+        Files are opened only if the item does not tell their bands, types or grid.
+
+        Args:
+            asset_id: of the image.
+            document: the item.
+            links: gives its links.
+
+        Raises:
+            InvalidError: if it has no raster, or one that may not be read or cannot be understood.
+            EarthEngineError: if a server does not answer.
+        """
+        found = rasters_of(document)
+        if not found:
+            there = ", ".join(
+                f"{key} ({asset.get('type') or asset.get('href')})" for key, asset in document["assets"].items()
+            )
+            raise InvalidError(
+                f"Image asset '{asset_id}' has no GeoTIFF or JPEG 2000 file with data among its assets: "
+                f"{there or 'there are none'}."
+            )
+        sources = [ItemRaster(asset_id, declared, links, self) for declared in found]
+        layouts = [source.layout() for source in sources]
+        try:
+            names = band_names([(declared.key, layout.names) for declared, layout in zip(found, layouts, strict=True)])
+        except ValueError as error:
+            raise InvalidError(f"Image asset '{asset_id}': {error}.") from error
+        return tuple(
+            BandInfo(name, PixelType.of(dtype), layout.grid, source, index)
+            for source, layout, own in zip(sources, layouts, names, strict=True)
+            for index, (name, dtype) in enumerate(zip(own, layout.dtypes, strict=True))
+        )
+
+    def place(self, asset_id: str, href: str, links: Links) -> str:
+        """See ``AllowedFiles.find``."""
+        return self._places.find(asset_id, href, links)
+
+    def header(self, place: str) -> RasterHeader:
+        """Return the header of a file.
+
+        Args:
+            place: GDAL's name of it.
+
+        Raises:
+            InvalidError: if it cannot be read.
+            EarthEngineError: if its server does not answer.
+        """
+        with self._lock:
+            if place in self._headers:
+                self._headers.move_to_end(place)
+                return self._headers[place]
+        found = self._read(place)
+        with self._lock:
+            self._headers[place] = found
+            while len(self._headers) > _REMEMBERED:
+                self._headers.popitem(last=False)
+        return found
+
+    def close(self) -> None:
+        """Close what is open; it can still be used."""
+        self.pool.clear()
+
+    def _read(self, place: str) -> RasterHeader:
+        self._reads.add(headers=1)
+        try:
+            ignore(NotGeoreferencedWarning)
+            with rasterio.Env(**ALONE), reading(place), open_file(place) as dataset:
+                if any(dtype.startswith("complex") for dtype in dataset.dtypes):
+                    raise InvalidError(f"{shown_name(place)} has complex numbers, which no image holds.")
+                alpha = dataset.count > 1 and dataset.colorinterp[-1] is ColorInterp.alpha
+                is_mask = alpha and MaskFlags.alpha in dataset.mask_flag_enums[0]
+                count = dataset.count - 1 if is_mask else dataset.count
+                return RasterHeader(
+                    grid=_grid_of(dataset),
+                    width=dataset.width,
+                    height=dataset.height,
+                    names=tuple(dataset.descriptions[:count]),
+                    dtypes=tuple(np.dtype(dtype).name for dtype in dataset.dtypes[:count]),
+                    nodata=tuple(dataset.nodatavals[:count]),
+                    levels=FileSource.open(place, self.pool).levels,
+                )
+        except RasterioError as error:
+            raise _said(error, place) from error
+
+
+@dataclass(frozen=True, slots=True)
+class BandLayout:
+    """Structure of an item's file.
+
+    Attributes:
+        names: of its bands, or None for one that has none.
+        dtypes: their numpy types.
+        grid: of its pixels.
+    """
+
+    names: tuple[str | None, ...]
+    dtypes: tuple[str, ...]
+    grid: PixelGrid
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemRaster:
+    """A ``RasterSource`` over a file of an item, which is opened when it has to be.
+
+    Attributes:
+        asset_id: of the image.
+        declared: what the item declares of the file.
+        links: gives the item's links.
+        rasters: opens files.
+    """
+
+    asset_id: str
+    declared: ItemMetadata
+    links: Links = field(repr=False)
+    rasters: ItemRasters = field(repr=False)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """See ``RasterSource``.
+
+        Raises:
+            InvalidError: if the file is not what the item tells.
+        """
+        return self._checked()[1].levels
+
+    def layout(self) -> BandLayout:
+        """Return the file's bands and grid, as the item tells or, where that is not enough, as the file itself says.
+
+        Raises:
+            InvalidError: if the file says too little, or has other bands than the item tells.
+        """
+        declared = self.declared
+        if declared.grid is not None and declared.dtypes is not None:
+            return BandLayout(declared.names, declared.dtypes, declared.grid)
+        place, header = self._checked()
+        grid = declared.grid or header.grid
+        if grid is None:
+            raise InvalidError(
+                f"Image asset '{self.asset_id}': neither the item nor {shown_name(place)} says where its pixels lie."
+            )
+        count = len(declared.names) or len(header.names)
+        names = declared.names or (header.names if _are_usable(header.names) else (None,) * count)
+        # A single band that the item does not name is known by its asset.
+        return BandLayout(names if declared.names or count > 1 else (None,), header.dtypes[:count], grid)
+
+    def read(
+        self, bands: Sequence[int], window: PixelWindow, level: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Read native pixels of one level; see ``RasterSource.read``.
+
+        Raises:
+            InvalidError: if the file cannot be read, or is not what the item tells.
+            EarthEngineError: if its server does not answer.
+        """
+        place, header = self._checked()
+        try:
+            with rasterio.Env(**ALONE), reading(place):
+                values, valid = FileSource(place, header.levels, self.rasters.pool).read(bands, window, level)
+        except RasterioError as error:
+            raise _said(error, place) from error
+        for position, band in enumerate(bands):
+            nodata = self.declared.nodata[band] if self.declared.nodata else None
+            if nodata is not None and header.nodata[band] is None:
+                valid[position] &= ~np.isnan(values[position]) if np.isnan(nodata) else values[position] != nodata
+        return values, valid
+
+    def _checked(self) -> tuple[str, RasterHeader]:
+        """Return GDAL's name of the file, and its header, which is as the item tells."""
+        place = self.rasters.place(self.asset_id, self.declared.href, self.links)
+        header = self.rasters.header(place)
+        problem = _difference(self.declared, header)
+        if problem is not None:
+            raise InvalidError(f"Image asset '{self.asset_id}': {shown_name(place)} {problem}.")
+        return place, header
+
+
+def _said(error: RasterioError, place: str) -> EarthEngineError:
+    """Return GDAL's error of a file as the service reports it."""
+    if is_remote_name(place):
+        return translated(error, url_of(place))
+    return InvalidError(f"{place} cannot be read: {error}")
+
+
+def _are_usable(names: Sequence[str | None]) -> bool:
+    return all(names) and len(set(names)) == len(names)
+
+
+def _grid_of(dataset: Any) -> PixelGrid | None:
+    if dataset.transform == Affine.identity() or dataset.crs is None:
+        return None
+    try:
+        return PixelGrid(crs_of(dataset, None), dataset.transform, dataset.width, dataset.height)
+    except IngestError:
+        return None
+
+
+def _difference(declared: ItemMetadata, header: RasterHeader) -> str | None:
+    """Return the difference between a file and its item, a sentence without its subject; None if there is none."""
+    if len(declared.names) > len(header.names):
+        return f"has {len(header.names)} bands, but the item declares {len(declared.names)}"
+    count = len(declared.dtypes or ())
+    if declared.dtypes is not None and declared.dtypes != header.dtypes[:count]:
+        return f"holds {', '.join(header.dtypes[:count])}, but the item declares {', '.join(declared.dtypes)}"
+    if declared.grid is None:
+        return None
+    if (declared.grid.width, declared.grid.height) != (header.width, header.height):
+        size = f"{declared.grid.width}x{declared.grid.height}"
+        return f"has {header.width}x{header.height} pixels, but the item declares {size}"
+    if header.grid is not None and not _are_alike(declared.grid, header.grid):
+        return f"is not where the item declares it: {_shown(header.grid)}, not {_shown(declared.grid)}"
+    return None
+
+
+def _are_alike(one: PixelGrid, other: PixelGrid) -> bool:
+    """Return whether the corners of two grids of one size are the same, to a thousandth of a pixel."""
+    if one.crs != other.crs and ":" in one.crs and ":" in other.crs:
+        return False
+    edge = min(abs(other.transform.a) + abs(other.transform.b), abs(other.transform.d) + abs(other.transform.e))
+    columns, rows = np.array([0.0, one.width, 0.0]), np.array([0.0, 0.0, one.height])
+    corners = zip(apply(one.transform, columns, rows), apply(other.transform, columns, rows), strict=True)
+    return all(bool((np.abs(a - b) <= _NEAR * edge).all()) for a, b in corners)
+
+
+def _shown(grid: PixelGrid) -> str:
+    crs = grid.crs if len(grid.crs) < 20 else "a CRS without a code"
+    return f"{crs} from {grid.transform.c:g}, {grid.transform.f:g}"

@@ -1,0 +1,150 @@
+"""Weather and seasons: temperatures, vigour of plants, snow, clouds.
+
+All of it is arithmetic on latitude, height, day of the year and noise, kept simple enough to come out the same
+everywhere.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from functools import lru_cache
+
+import numpy as np
+
+from eechips_local.demo import mercator, natural_cover, noise, terrain
+from eechips_local.demo.mercator import Floats, Rect
+from eechips_local.demo.terrain import Terrain
+
+LAPSE = 0.0062
+"""Kelvin lost per metre of height."""
+
+
+def season(day: float, peak: float = 203.0) -> float:
+    """Return a wave of a year: 1 on the peak day of the year, -1 half a year away."""
+    away = abs((day - peak) / 365.25 - round((day - peak) / 365.25)) * 2.0
+    return 1.0 - 2.0 * away * away * (3.0 - 2.0 * away)
+
+
+def day_of_year(when: date) -> int:
+    """Return 1 on the first of January."""
+    return (when - date(when.year, 1, 1)).days + 1
+
+
+_FEW = 4096
+"""Cells up to which many reliefs are kept; of larger ones, which take tens of megabytes, only a few."""
+
+
+def relief(rect: Rect) -> Terrain:
+    """Return the relief of a rectangle, kept for the next date of the same place."""
+    return _small(rect) if rect.width * rect.height <= _FEW else _large(rect)
+
+
+@lru_cache(maxsize=64)
+def _small(rect: Rect) -> Terrain:
+    return terrain.terrain(rect)
+
+
+@lru_cache(maxsize=3)
+def _large(rect: Rect) -> Terrain:
+    return terrain.terrain(rect)
+
+
+def latitude(rect: Rect) -> Floats:
+    """Return the latitude of the rows, shape (height, 1)."""
+    return mercator.latitude_of(rect.y)[:, None]
+
+
+def mean_temperature(land: Terrain, day: float) -> Floats:
+    """Return usual temperature of the air, kelvin, on a day of the year."""
+    north = latitude(land.rect)
+    away = np.abs(north)
+    wave = np.clip(north * (1.0 / 12.0), -1.0, 1.0) * season(day)
+    swing = 0.31 * away * np.clip(0.45 + land.character("coast") * (1.0 / 400_000.0), 0.45, 1.15)
+    result: Floats = 300.5 - 0.0082 * away * away + swing * wave - LAPSE * np.maximum(land.height, 0.0)
+    return result
+
+
+def weather(rect: Rect, when: date, spells: tuple[int, ...] = (21, 19)) -> Floats:
+    """Return the weather's deviation from usual, about ±1: noise of 2**k units that is new every day."""
+    number = when.toordinal()
+    waves = noise.gradient(rect.x[None, :], rect.y[:, None], [(k, 4096 + number * 4 + n) for n, k in enumerate(spells)])
+    total: Floats = waves[0] * 1.3
+    for wave in waves[1:]:
+        total = total + wave * 0.6
+    return total
+
+
+def growth(north: Floats, when: date) -> Floats:
+    """Return the greenness of plants at latitudes on a date: 1 in full summer, 0.04 when they are dormant."""
+    wave = season(day_of_year(when), 190.0) * np.clip(north / 15.0, -1.0, 1.0)
+    strength = np.minimum(1.0, np.abs(north) / 40.0)
+    return np.clip(1.0 - strength * (0.5 - 0.75 * wave) * 1.05, 0.04, 1.0)
+
+
+def season_of_growth(north: float, when: date) -> float:
+    """See :func:`growth`: of one latitude."""
+    return float(growth(np.asarray(north, dtype=np.float64), when))
+
+
+def snow_lines(north: Floats, when: date) -> Floats:
+    """Return metres from the treeline up to the snow line at latitudes; negative in winter. See ``snow_share``."""
+    wave = season(day_of_year(when), 212.0) * np.where(north >= 0.0, 1.0, -1.0)
+    return 330.0 + (wave - 1.0) * 620.0 * np.minimum(1.6, np.abs(north) / 39.0)
+
+
+def snow_line(when: date, north: float) -> float:
+    """See :func:`snow_lines`: of one latitude."""
+    return float(snow_lines(np.asarray(north, dtype=np.float64), when))
+
+
+def cloudiness(rect: Rect, when: date, share: float, seed: int, finest: int = 0) -> Floats:
+    """Return the cloudiness on a date: above zero in clouds, thick from about 0.25.
+
+    Args:
+        rect: where.
+        when: date.
+        share: rough share of the sky that is covered, 0 to 1.
+        seed: another sky.
+        finest: smallest octave.
+    """
+    ks = [k for k in (20, 18, 16, 14, 13, 12, 11, 10) if k >= finest and noise.fading(k, rect.pitch) > 0.0]
+    number = when.toordinal()
+    waves = noise.gradient(
+        rect.x[None, :], rect.y[:, None], [(k, 65536 + number * 64 + seed * 16 + k % 16) for k in ks]
+    )
+    total = np.zeros(waves.shape[1:])
+    for k, wave in zip(ks, waves, strict=True):
+        total = total + wave * noise.fading(k, rect.pitch) * _CLOUDS[k]
+    return total + (share - 0.5) * 1.3
+
+
+_CLOUDS = {20: 0.60, 18: 0.60, 16: 0.50, 14: 0.42, 13: 0.30, 12: 0.22, 11: 0.15, 10: 0.10}
+
+
+def rain(land: Terrain, when: date) -> Floats:
+    """Return the rain of a day, millimetres: it falls from the thickest clouds, more often where the land is green."""
+    cloud = cloudiness(land.rect, when, 0.5, 3, finest=16)
+    # The month is as wet as the monthly climate says.
+    month = weather(land.rect, when.replace(day=1), (20, 18))
+    lush = 0.9 * land.character("green") + 0.5 * land.character("forest")
+    wet = cloud - 0.10 - 0.36 * np.clip(1.05 - 1.35 * lush, 0.0, 1.0)
+    return np.maximum(0.0, wet) * np.clip(60.0 + 40.0 * month, 6.0, 140.0)
+
+
+def soil_moisture(land: Terrain, when: date) -> Floats:
+    """Return how wet the soil is after the rain of the last days, 0 to 1."""
+    water = np.zeros(land.height.shape)
+    for days_ago, left in enumerate((1.0, 0.65, 0.4, 0.25)):
+        water = water + rain(land, when - timedelta(days=days_ago)) * left
+    return water / (water + 12.0)
+
+
+def dryness(land: Terrain) -> Floats:
+    """Return 0 on wet, green land, 1 in deserts."""
+    green = land.character("green") * 0.9 + 0.5 * natural_cover.tree_density(land)
+    return np.clip(1.05 - 1.35 * green, 0.0, 1.0)
+
+
+def days(start: date, end: date, step: int) -> list[date]:
+    """Return dates from ``start`` to before ``end``."""
+    return [start + timedelta(days=n) for n in range(0, (end - start).days, step)]

@@ -1,0 +1,139 @@
+"""Serve the demo planet as a store of assets: procedural, identical on every machine, marked as synthetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from typing import Any, Protocol, cast
+
+from eechips_local.demo import (
+    boundaries,
+    chirps,
+    copernicus_dem,
+    ecoregions,
+    elevation,
+    era5,
+    hls,
+    landsat,
+    landsat_level1,
+    landsat_tm,
+    mixed_images,
+    modis,
+    modis_landcover,
+    night_lights,
+    sentinel1,
+    sentinel2,
+    surface_water,
+    synthetic_label,
+    us_landcover,
+    vegetation,
+    worldcover,
+)
+from eechips_local.demo.demo_tables import DemoTable
+from eechips_local.demo.embedding import Embeddings
+from eechips_local.demo.naip import Naip
+from eechips_local.evaluation.model import Asset, CollectionAsset, FolderAsset, ImageAsset, Query
+
+
+class DemoCollection(CollectionAsset, Protocol):
+    """A collection that finds an image by its index at once."""
+
+    def image(self, index: str) -> ImageAsset | None:
+        """Return the image of that ``system:index``, or None."""
+        ...
+
+
+DemoAsset = DemoCollection | DemoTable | ImageAsset
+
+_OTHER_IDS = {"srtm90_v4": "CGIAR/SRTM90_V4"}
+"""Old ids without a folder, which Earth Engine still accepts, and the present id of each."""
+
+
+@cache
+def catalogue(until: date) -> Mapping[str, DemoAsset]:
+    """Return everything on the demo planet by its Earth Engine id, in the order of ids.
+
+    Args:
+        until: the first day without an image.
+    """
+    assets: list[DemoAsset] = [
+        Naip(until),
+        *modis.collections(until),
+        *vegetation.collections(until),
+        *sentinel1.collections(until),
+        *sentinel2.collections(until),
+        *landsat.collections(until),
+        *landsat_level1.collections(until),
+        *landsat_tm.collections(until),
+        *hls.collections(until),
+        *us_landcover.collections(until),
+        *elevation.images(),
+        *worldcover.collections(),
+        Embeddings(until),
+        chirps.collection(until),
+        night_lights.collection(until),
+        modis_landcover.collection(until),
+        *copernicus_dem.collections(),
+        surface_water.image(),
+        era5.collection(until),
+        mixed_images.MixedImages(),
+        ecoregions.table(),
+        *boundaries.gaul_tables(),
+    ]
+    return {asset.id: asset for asset in sorted(assets, key=lambda asset: asset.id)}
+
+
+@dataclass(frozen=True, slots=True)
+class DemoStore:
+    """An ``AssetStore`` that holds the demo planet.
+
+    It has no state: stores are cheap to make and to pickle.
+
+    Attributes:
+        until: the first day without an image.
+    """
+
+    until: date
+
+    def get(self, asset_id: str) -> Asset | None:
+        """See ``AssetStore.get``."""
+        known = catalogue(self.until)
+        if (name := _OTHER_IDS.get(asset_id, asset_id)) in known:
+            return cast("Asset", known[name])
+        parent, _, index = asset_id.rpartition("/")
+        if parent in known:
+            collection = known[parent]
+            if not isinstance(collection, DemoTable | ImageAsset):
+                return collection.image(index)
+        if any(name.startswith(f"{asset_id}/") for name in known):
+            return FolderAsset(asset_id, synthetic_label.marked({}))
+        return None
+
+    def children(self, parent: str) -> Iterable[str]:
+        """See ``AssetStore.children``; the images of a collection are made one by one."""
+        known = catalogue(self.until)
+        if parent in known:
+            collection = known[parent]
+            if not isinstance(collection, DemoTable | ImageAsset):
+                yield from (image.id for image in collection.images(Query()))
+            return
+        prefix = f"{parent}/" if parent else ""
+        yield from dict.fromkeys(
+            prefix + name[len(prefix) :].partition("/")[0] for name in known if name.startswith(prefix)
+        )
+
+    def ids(self) -> frozenset[str]:
+        """Return the ids of all datasets."""
+        return frozenset(catalogue(self.until))
+
+    def describe(self) -> Mapping[str, Any]:
+        """See ``AssetStore.describe``."""
+        return {
+            "kind": "demo planet",
+            "synthetic": True,
+            "description": synthetic_label.NOTE,
+            "version": synthetic_label.VERSION,
+            "assets": list(catalogue(self.until)),
+        }

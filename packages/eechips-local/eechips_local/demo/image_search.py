@@ -1,0 +1,55 @@
+"""Search the images of a collection: one by its index, others by time and place."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import shapely
+
+from eechips_local.evaluation.model import Bounds, ImageAsset, Query
+
+_MARGIN = 1e-9  # degrees: boxes without an area meet nothing in older versions of GEOS
+
+
+class ImageSearch(ABC):
+    """A base of collections that find an image by its ``system:index``, and others by searching."""
+
+    __slots__ = ()
+
+    def images(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``CollectionAsset.images``."""
+        wanted = query.equals.get("system:index")
+        if wanted is None:
+            yield from self.search(query)
+            return
+        image = self.image(wanted) if isinstance(wanted, str) else None
+        if image is not None:
+            yield image
+
+    @abstractmethod
+    def image(self, index: str) -> ImageAsset | None:
+        """Return the image of that ``system:index``, or None."""
+
+    @abstractmethod
+    def search(self, query: Query) -> Iterator[ImageAsset]:
+        """Yield the images that may match a query without an index, in the order of their ids."""
+
+
+def is_in_time(start: int, query: Query) -> bool:
+    """Return whether a time, milliseconds since 1970, lies in the time of a query."""
+    return (query.start is None or start >= query.start) and (query.end is None or start < query.end)
+
+
+def query_boxes(bounds: Bounds) -> list[shapely.Polygon]:
+    """Return boxes that cover bounds in degrees, a little wider, also one turn further west and east.
+
+    Outlines that cross the antimeridian have longitudes beyond 180 degrees. If west exceeds east, so do the bounds.
+    """
+    west, south, east, north = bounds
+    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    return [
+        shapely.box(a + turn - _MARGIN, south - _MARGIN, b + turn + _MARGIN, north + _MARGIN)
+        for a, b in spans
+        for turn in (-360.0, 0.0, 360.0)
+    ]

@@ -1,0 +1,323 @@
+"""LANDSAT/LC08/C02/T1_L2 and LANDSAT/LC09/C02/T1_L2: surface reflectance and temperature, scene by scene.
+
+Searches find scenes at intervals of 16 days. The name of a scene of any other day is answered as well: satellites left
+their usual orbit for months, and only their archive has the list.
+
+Bands, scales, offsets and bits: https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LC08_C02_T1_L2
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips_local.demo import climate, cloud_cover, ground_cover, landcover, synthetic_label, upsampling, wrs
+from eechips_local.demo.image_search import ImageSearch, is_in_time
+from eechips_local.demo.mercator import Rect
+from eechips_local.demo.painted_source import PaintedSource
+from eechips_local.demo.wrs import WrsScene
+from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query
+
+_CYCLE = 16
+_KNOWN = datetime(2014, 3, 18, 18, 46, 32, tzinfo=timezone.utc)
+_KNOWN_PATH, _KNOWN_ROW = 44, 34
+"""Landsat 8 saw the middle of that scene at that moment (LC08_044034_20140318)."""
+_NEXT_PATH = 16
+"""Paths to the west that the following revolution sees: 233 revolutions in 16 days see 233 paths."""
+
+_REFLECTANCE = {
+    "SR_B1": "blue",
+    "SR_B2": "blue",
+    "SR_B3": "green",
+    "SR_B4": "red",
+    "SR_B5": "nir",
+    "SR_B6": "swir1",
+    "SR_B7": "swir2",
+}
+# Band and constant value of those that say little.
+_PLAIN = {
+    "ST_ATRAN": 8600,
+    "ST_CDIST": 1200,
+    "ST_DRAD": 700,
+    "ST_EMIS": 9780,
+    "ST_EMSD": 40,
+    "ST_QA": 180,
+    "ST_TRAD": 8800,
+    "ST_URAD": 1100,
+    "QA_RADSAT": 0,
+}
+BANDS = (
+    *_REFLECTANCE,
+    "SR_QA_AEROSOL",
+    "ST_B10",
+    "ST_ATRAN",
+    "ST_CDIST",
+    "ST_DRAD",
+    "ST_EMIS",
+    "ST_EMSD",
+    "ST_QA",
+    "ST_TRAD",
+    "ST_URAD",
+    "QA_PIXEL",
+    "QA_RADSAT",
+)
+_CLOUD = {"swir1": 0.42, "swir2": 0.34}
+# Values of QA_PIXEL in the format guide: clear land, water, snow, cloud, cloud shadow.
+_CLEAR, _WATER, _SNOW, _OPAQUE, _SHADOW = 21824, 21952, 30048, 22280, 23888
+# Values of SR_QA_AEROSOL, all interpolated: little, some, much aerosol. Clouds make much of it.
+_LITTLE, _SOME, _MUCH = 96, 160, 224
+
+
+@dataclass(frozen=True, slots=True)
+class LandsatOverpass:
+    """Scene of a pass: its date, the latitude of its middle, the rough share of clouds."""
+
+    when: date
+    north: float
+    share: float
+
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
+        """See ``painted_source.PaintedScene``."""
+        ground = ground_cover.ground(rect, self.when, climate.snow_line(self.when, self.north))
+        clouds = cloud_cover.sky(rect, self.when, self.share)
+        names = [BANDS[band] for band in bands]
+        wanted = sorted({_REFLECTANCE[name] for name in names if name in _REFLECTANCE})
+        vigour = climate.season_of_growth(self.north, self.when)
+        surface = dict(zip(wanted, ground.reflectance(wanted, vigour), strict=True)) if wanted else {}
+        values = np.empty((len(bands), rect.height, rect.width), dtype=np.float32)
+        for n, name in enumerate(names):
+            if name in _REFLECTANCE:
+                part = _REFLECTANCE[name]
+                dark = surface[part] * (np.float32(1.0) - np.float32(0.62) * clouds.shadow)
+                top = dark + (np.float32(_CLOUD.get(part, 0.68)) - dark) * clouds.cloud
+                values[n] = (top + np.float32(0.2)) * np.float32(1.0 / 2.75e-5)
+            elif name == "ST_B10":
+                values[n] = self._warmth(ground, clouds)
+            elif name == "QA_PIXEL":
+                values[n] = _quality(ground, clouds)
+            elif name == "SR_QA_AEROSOL":
+                values[n] = np.where(clouds.cloud > 0.3, _MUCH, np.where(clouds.cloud > 0.02, _SOME, _LITTLE))
+            else:
+                values[n] = _PLAIN[name]
+        return values, None
+
+    def _warmth(self, ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArray[np.float32]:
+        """Return the temperature of the surface in steps of 0.00341802 K above 149 K."""
+        land = ground.terrain
+        day = climate.day_of_year(self.when)
+        sun = 0.62 + 0.38 * climate.season(day) * (1.0 if self.north >= 0.0 else -1.0)
+        nodes = climate.mean_temperature(land, day) + 4.0 + (4.0 + 15.0 * climate.dryness(land)) * sun
+        nodes = nodes + 2.5 * climate.weather(land.rect, self.when)
+        kelvin = upsampling.Upsampler(ground.rect, land.rect)(nodes)
+        parts = landcover.shares(ground)
+        kelvin -= landcover.fraction(parts, "tree") * np.float32(4.0 * sun)
+        kelvin -= landcover.fraction(parts, "water") * np.float32(9.0 * sun)
+        kelvin += landcover.fraction(parts, "built") * np.float32(3.0 * sun)
+        kelvin -= clouds.cloud * np.float32(28.0)
+        return (kelvin - np.float32(149.0)) * np.float32(1.0 / 0.00341802)
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint16]:
+        """See ``painted_source.PaintedScene``; zero is left to mean nothing."""
+        result = np.clip(np.rint(values), 0, 65535)
+        for n, band in enumerate(bands):
+            if BANDS[band] in _REFLECTANCE or BANDS[band] == "ST_B10":
+                result[n] = np.maximum(result[n], 1)
+        stored: npt.NDArray[np.uint16] = result.astype(np.uint16)
+        return stored
+
+
+def _quality(ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArray[Any]:
+    parts = landcover.shares(ground)
+    best = landcover.dominant(parts, range(len(landcover.CLASSES)))
+    result = np.full(best.shape, float(_CLEAR))
+    result[best == landcover.CLASSES.index("water")] = _WATER
+    result[best == landcover.CLASSES.index("snow")] = _SNOW
+    result[clouds.shadow > 0.45] = _SHADOW
+    result[clouds.cloud > 0.2] = _OPAQUE
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Landsat(ImageSearch):
+    """A ``CollectionAsset``: one of the satellites.
+
+    Attributes:
+        number: of the satellite.
+        first: no image is older.
+        shift: days by which it follows Landsat 8.
+        until: the first day without an image.
+    """
+
+    number: int
+    first: date
+    shift: int
+    until: date
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its scenes begin with: sensor and satellite."""
+        return f"LC{self.number:02d}"
+
+    @property
+    def id(self) -> str:
+        """The full Earth Engine id."""
+        return f"LANDSAT/{self.prefix}/C02/T1_L2"
+
+    @property
+    def title(self) -> str:
+        """The title of the collection."""
+        return f"USGS Landsat {self.number} Level 2, Collection 2, Tier 1"
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the collection."""
+        start, end = (synthetic_label.millis(d.year, d.month, d.day) for d in (self.first, self.until))
+        return synthetic_label.marked({"title": self.title, "date_range": [start, end]})
+
+    def search(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``ImageSearch.search``."""
+        path, row = query.equals.get("WRS_PATH"), query.equals.get("WRS_ROW")
+        for scene in wrs.scenes(query.bounds):
+            if (path is not None and scene.path != path) or (row is not None and scene.row != row):
+                continue
+            for when in self.days(scene, query):
+                seen = _milliseconds(moment_of(scene, when))
+                if is_in_time(seen, query):
+                    yield self.make_image(scene, when)
+
+    def image(self, index: str) -> ImageAsset | None:
+        """Return the image of that ``system:index``, or None: of any day of the mission."""
+        match = re.fullmatch(rf"{self.prefix}_(\d{{3}})(\d{{3}})_(\d{{8}})", index)
+        if match is None:
+            return None
+        scene = WrsScene(int(match[1]), int(match[2]))
+        try:
+            when = datetime.strptime(match[3], "%Y%m%d").date()
+        except ValueError:
+            return None
+        if not wrs.known(scene) or not self.first <= when < self.until:
+            return None
+        return self.make_image(scene, when)
+
+    def _phase(self, scene: WrsScene) -> date:
+        return _first_pass(scene).date() + timedelta(days=self.shift)
+
+    def days(self, scene: WrsScene, query: Query) -> Iterator[date]:
+        """Yield the days of passes that may lie in the time of a query."""
+        first, last = self.first, self.until
+        # A pass may be up to a day off the day that it is named after.
+        if query.start is not None:
+            first = max(first, _day(query.start) - timedelta(days=1))
+        if query.end is not None:
+            last = min(last, _day(query.end) + timedelta(days=2))
+        phase = self._phase(scene)
+        when = phase + timedelta(days=-(-(first - phase).days // _CYCLE) * _CYCLE)
+        while when < last:
+            yield when
+            when += timedelta(days=_CYCLE)
+
+    def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
+        """Return the image of a scene on a day."""
+        longitude, latitude, _ = wrs.middle(scene)
+        grid, (_, points) = wrs.grid(scene), wrs.corners(scene)
+        overpass = overpass_of(scene, when)
+        sources = {
+            (dtype, smooth): PaintedSource(grid, overpass, dtype, smooth, points)
+            for dtype, smooth in (("uint16", True), ("uint16", False), ("uint8", False), ("int16", False))
+        }
+        moment = moment_of(scene, when)
+        index = f"{self.prefix}_{scene.name}_{when:%Y%m%d}"
+        azimuth, zenith = cloud_cover.sun(latitude, when)
+        cloudy = round(
+            cloud_cover.cover_percent(*cloud_cover.square(longitude, latitude, 180_000.0), when, overpass.share), 2
+        )
+        product = f"{self.prefix}_L2SP_{scene.name}_{when:%Y%m%d}_{when + timedelta(days=12):%Y%m%d}_02_T1"
+        properties: dict[str, Any] = {
+            "system:index": index,
+            "system:time_start": _milliseconds(moment),
+            "system:time_end": _milliseconds(moment),
+            "CLOUD_COVER": cloudy,
+            "CLOUD_COVER_LAND": cloudy,
+            "COLLECTION_CATEGORY": "T1",
+            "COLLECTION_NUMBER": 2,
+            "DATE_ACQUIRED": f"{when:%Y-%m-%d}",
+            "IMAGE_QUALITY_OLI": 9,
+            "L1_LANDSAT_PRODUCT_ID": product.replace("L2SP", "L1TP"),
+            "LANDSAT_PRODUCT_ID": product,
+            "LANDSAT_SCENE_ID": f"{self.prefix[:2]}{self.number}{scene.name}{when:%Y%j}LGN00",
+            "PROCESSING_LEVEL": "L2SP",
+            "SCENE_CENTER_TIME": f"{moment:%H:%M:%S}.0000000Z",
+            "SENSOR_ID": "OLI_TIRS",
+            "SPACECRAFT_ID": f"LANDSAT_{self.number}",
+            "SUN_AZIMUTH": azimuth,
+            "SUN_ELEVATION": round(90.0 - zenith, 6),
+            "TEMPERATURE_ADD_BAND_ST_B10": 149.0,
+            "TEMPERATURE_MULT_BAND_ST_B10": 0.00341802,
+            "UTM_ZONE": int(grid.crs[-2:]),
+            "WRS_PATH": scene.path,
+            "WRS_ROW": scene.row,
+            "WRS_TYPE": 2,
+        }
+        for band in range(1, 8):
+            properties[f"REFLECTANCE_ADD_BAND_{band}"] = -0.2
+            properties[f"REFLECTANCE_MULT_BAND_{band}"] = 2.75e-05
+        bands = tuple(
+            BandInfo(name, PixelType.of(_stored(name)[0]), grid, sources[_stored(name)], n)
+            for n, name in enumerate(BANDS)
+        )
+        return ImageAsset(
+            f"{self.id}/{index}", bands, synthetic_label.marked(properties), wrs.outline(scene), synthetic_label.VERSION
+        )
+
+
+def _stored(name: str) -> tuple[str, bool]:
+    """Return the dtype of a band, and whether it is read smoothly."""
+    if name in _REFLECTANCE or name == "ST_B10":
+        return "uint16", True
+    if name == "SR_QA_AEROSOL":
+        return "uint8", False
+    return ("uint16" if name.startswith("QA") else "int16"), False
+
+
+def overpass_of(scene: WrsScene, when: date) -> LandsatOverpass:
+    """Return what is seen of a scene on a day."""
+    latitude = wrs.middle(scene)[1]
+    share = cloud_cover.overcast(scene.path * 256 + scene.row, when, latitude)
+    return LandsatOverpass(when, round(latitude, 3), share)
+
+
+def _first_pass(scene: WrsScene) -> datetime:
+    """Return when Landsat 8 sees a scene in the sixteen days from ``_KNOWN`` on."""
+    whole = (scene.path - _KNOWN_PATH) * pow(_NEXT_PATH, -1, wrs.PATHS) % wrs.PATHS
+    revolutions = whole + (scene.row - _KNOWN_ROW) / wrs.ROWS
+    return _KNOWN + timedelta(days=revolutions * _CYCLE / wrs.PATHS)
+
+
+def moment_of(scene: WrsScene, when: date) -> datetime:
+    """Return when a scene is seen: ten past ten by the sun, as the day is reckoned in Greenwich."""
+    longitude = wrs.middle(scene)[0]
+    moment = _first_pass(scene)
+    seconds = int(36_600 - longitude * 240.0) % 86_400
+    # Near midnight in Greenwich, the sun's ten past ten may belong to the day before or after.
+    apart = seconds - (moment.hour * 3600 + moment.minute * 60 + moment.second)
+    seconds = 0 if apart > 43_200 else 86_399 if apart < -43_200 else seconds
+    return datetime(when.year, when.month, when.day, tzinfo=timezone.utc) + timedelta(seconds=seconds)
+
+
+def _milliseconds(when: datetime) -> int:
+    return int(when.timestamp()) * 1000
+
+
+def _day(milliseconds: float) -> date:
+    return synthetic_label.date_of(min(max(milliseconds, 0.0), 4.0e12)).date()
+
+
+def collections(until: date) -> tuple[Landsat, Landsat]:
+    """Return Landsat 8 and Landsat 9, up to a day."""
+    return Landsat(8, date(2013, 3, 18), 0, until), Landsat(9, date(2021, 10, 31), 8, until)

@@ -1,0 +1,223 @@
+"""Raw scenes and reflectance at the top of the atmosphere of Landsat 8 and 9 (LANDSAT/LC08/C02/T1, T1_TOA; LC09).
+
+Bands and metadata: https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LC08_C02_T1. The atmosphere adds
+light to that of the surface, most in the blue, and takes its share from what comes through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+
+from eechips_local.demo import cloud_cover, landsat, wrs
+from eechips_local.demo.landsat import Landsat, LandsatOverpass
+from eechips_local.demo.mercator import Rect
+from eechips_local.demo.painted_source import PaintedSource
+from eechips_local.demo.wrs import WrsScene
+from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType
+from eechips_local.pixels.pixel_grid import PixelGrid
+
+# Band of the surface, and the reflectance of the atmosphere above it.
+_REFLECTIVE: Mapping[str, tuple[str, float]] = {
+    "B1": ("SR_B1", 0.10),
+    "B2": ("SR_B2", 0.07),
+    "B3": ("SR_B3", 0.04),
+    "B4": ("SR_B4", 0.02),
+    "B5": ("SR_B5", 0.01),
+    "B6": ("SR_B6", 0.003),
+    "B7": ("SR_B7", 0.002),
+    "B8": ("SR_B4", 0.03),
+}
+_CIRRUS = 0.002
+"""Reflectance in the band that sees only high clouds, of which there are none."""
+# K1 and K2 of the thermal bands, and kelvins by which they are colder than the surface.
+_THERMAL: Mapping[str, tuple[float, float, float]] = {
+    "B10": (774.8853, 1321.0789, 1.0),
+    "B11": (480.8883, 1201.1442, 2.0),
+}
+_QUALITY = ("QA_PIXEL", "QA_RADSAT")
+_ANGLES = ("SAA", "SZA", "VAA", "VZA")
+BANDS = (*_REFLECTIVE, "B9", *_THERMAL, *_QUALITY, *_ANGLES)
+_SLOPE, _INTERCEPT = 2.0e-5, -0.1
+_THERMAL_SLOPE, _THERMAL_INTERCEPT = 3.342e-4, 0.1
+_VIEW_ZENITH = 300  # hundredths of a degree
+
+
+@dataclass(frozen=True, slots=True)
+class Level1Overpass:
+    """Scene of a pass above the atmosphere.
+
+    Attributes:
+        surface: the scene below it.
+        azimuth: of the sun, degrees.
+        elevation: likewise.
+        is_raw: whether numbers as sent to the ground are stored, not reflectances and kelvins.
+    """
+
+    surface: LandsatOverpass
+    azimuth: float
+    elevation: float
+    is_raw: bool
+
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
+        """See ``painted_source.PaintedScene``: reflectances, kelvins and flags."""
+        names = [BANDS[band] for band in bands]
+        below = [_surface_band(name) for name in names]
+        known = paint_surface(self.surface, rect, below)
+        values = np.empty((len(bands), rect.height, rect.width), dtype=np.float32)
+        for n, (name, source) in enumerate(zip(names, below, strict=True)):
+            if source is None:
+                values[n] = self._constant(name)
+            elif name in _REFLECTIVE:
+                haze = np.float32(_REFLECTIVE[name][1])
+                values[n] = (known[source] * np.float32(2.75e-5) - np.float32(0.2)) * (1 - haze) + haze
+            elif name in _THERMAL:
+                values[n] = known[source] * np.float32(0.00341802) + np.float32(149.0 - _THERMAL[name][2])
+            else:
+                values[n] = known[source]
+        return values, None
+
+    def _constant(self, name: str) -> float:
+        angles = {
+            "SAA": round(self.azimuth * 100), "SZA": round((90.0 - self.elevation) * 100), "VZA": _VIEW_ZENITH,
+            "B9": _CIRRUS,
+        }  # fmt: skip
+        return float(angles.get(name, 0))
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[Any]:
+        """See ``painted_source.PaintedScene``. Reflectances and kelvins are computed from the raw numbers."""
+        sine = math.sin(math.radians(self.elevation))
+        result = np.empty(values.shape, dtype=np.float64)
+        for n, band in enumerate(bands):
+            name, value = BANDS[band], np.asarray(values[n], dtype=np.float64)
+            if name in _THERMAL:
+                k1, k2, _ = _THERMAL[name]
+                stored = _whole((k1 / np.expm1(k2 / value) - _THERMAL_INTERCEPT) / _THERMAL_SLOPE)
+                kelvin = k2 / np.log1p(k1 / (stored * _THERMAL_SLOPE + _THERMAL_INTERCEPT))
+                result[n] = stored if self.is_raw else kelvin
+            elif name in _REFLECTIVE or name == "B9":
+                stored = _whole((value * sine - _INTERCEPT) / _SLOPE)
+                result[n] = stored if self.is_raw else stored * (_SLOPE / sine) + _INTERCEPT / sine
+            else:
+                result[n] = np.rint(value)
+        return result.astype(np.float32)
+
+
+def paint_surface(
+    surface: LandsatOverpass, rect: Rect, below: Iterable[str | None]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Paint the bands of the surface that other bands are computed from, each once.
+
+    Args:
+        surface: of the overpass.
+        rect: pixels to paint.
+        below: a band of the surface for each band; None for those that need none.
+
+    Returns:
+        Arrays of shape (height, width) by band of the surface.
+    """
+    wanted = sorted({name for name in below if name is not None}, key=landsat.BANDS.index)
+    painted = surface.paint(rect, [landsat.BANDS.index(name) for name in wanted])[0] if wanted else ()
+    return dict(zip(wanted, painted, strict=True))
+
+
+def _whole(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return numbers that 16 bits hold; zero is left to mean nothing."""
+    found: npt.NDArray[np.float64] = np.clip(np.rint(values), 1, 65_535)
+    return found
+
+
+def _surface_band(name: str) -> str | None:
+    if name in _REFLECTIVE:
+        return _REFLECTIVE[name][0]
+    return "ST_B10" if name in _THERMAL else "QA_PIXEL" if name == "QA_PIXEL" else None
+
+
+def panchromatic(grid: PixelGrid) -> PixelGrid:
+    """Return the grid of the band of 15 m: its corner pixels have the same centres as the corner pixels of 30 m."""
+    edge = grid.transform.a / 2
+    corner = (grid.transform.c + edge / 2, grid.transform.f - edge / 2)
+    return PixelGrid(
+        grid.crs, Affine(edge, 0.0, corner[0], 0.0, -edge, corner[1]), 2 * grid.width - 1, 2 * grid.height - 1
+    )
+
+
+def _stored(name: str, *, is_raw: bool) -> tuple[str, bool]:
+    """Return the dtype of a band, and whether it is read smoothly."""
+    if name in _ANGLES:
+        return "int16", False
+    if name in _QUALITY:
+        return "uint16", False
+    return ("uint16" if is_raw else "float32"), True
+
+
+@dataclass(frozen=True, slots=True)
+class LandsatLevel1(Landsat):
+    """A ``CollectionAsset``: one of the two satellites, before the atmosphere is corrected for.
+
+    Attributes:
+        is_raw: whether it is of raw scenes; else of reflectance.
+    """
+
+    is_raw: bool
+
+    @property
+    def id(self) -> str:
+        """The full Earth Engine id."""
+        return f"LANDSAT/{self.prefix}/C02/T1{'' if self.is_raw else '_TOA'}"
+
+    @property
+    def title(self) -> str:
+        """The title of the collection."""
+        return f"USGS Landsat {self.number} Collection 2 Tier 1 {'Raw Scenes' if self.is_raw else 'TOA Reflectance'}"
+
+    def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
+        """Return the image of a scene on a day."""
+        surface = Landsat.make_image(self, scene, when)
+        grid, (_, points) = wrs.grid(scene), wrs.corners(scene)
+        azimuth, zenith = cloud_cover.sun(wrs.middle(scene)[1], when)
+        elevation = round(90.0 - zenith, 6)
+        overpass = Level1Overpass(landsat.overpass_of(scene, when), azimuth, elevation, self.is_raw)
+        sources: dict[tuple[str, bool, PixelGrid], PaintedSource] = {}
+        bands = []
+        for position, name in enumerate(BANDS):
+            dtype, smooth = _stored(name, is_raw=self.is_raw)
+            own = panchromatic(grid) if name == "B8" else grid
+            source = sources.setdefault((dtype, smooth, own), PaintedSource(own, overpass, dtype, smooth, points))
+            bands.append(BandInfo(name, PixelType.of(dtype), own, source, position))
+        properties = {k: v for k, v in surface.properties.items() if k not in _SURFACE_ONLY}
+        product = str(properties["LANDSAT_PRODUCT_ID"]).replace("L2SP", "L1TP")
+        properties |= {"PROCESSING_LEVEL": "L1TP", "LANDSAT_PRODUCT_ID": product, **_calibration()}
+        return replace(surface, bands=tuple(bands), properties=properties)
+
+
+_SURFACE_ONLY = ("TEMPERATURE_ADD_BAND_ST_B10", "TEMPERATURE_MULT_BAND_ST_B10", "L1_LANDSAT_PRODUCT_ID")
+
+
+def _calibration() -> dict[str, float]:
+    """Return slopes, intercepts and thermal constants; those of radiance are the usual ones of Landsat 8."""
+    found: dict[str, float] = {}
+    for band in range(1, 10):
+        found |= {f"REFLECTANCE_MULT_BAND_{band}": _SLOPE, f"REFLECTANCE_ADD_BAND_{band}": _INTERCEPT}
+        found |= {f"RADIANCE_MULT_BAND_{band}": 0.01, f"RADIANCE_ADD_BAND_{band}": -50.0}
+    for name, (k1, k2, _) in _THERMAL.items():
+        number = name.removeprefix("B")
+        found |= {f"RADIANCE_MULT_BAND_{number}": _THERMAL_SLOPE, f"RADIANCE_ADD_BAND_{number}": _THERMAL_INTERCEPT}
+        found |= {f"K1_CONSTANT_BAND_{number}": k1, f"K2_CONSTANT_BAND_{number}": k2}
+    return found
+
+
+def collections(until: date) -> tuple[LandsatLevel1, ...]:
+    """Return raw scenes and reflectance of Landsat 8 and 9, up to a day."""
+    return tuple(
+        LandsatLevel1(each.number, each.first, each.shift, each.until, is_raw)
+        for each in landsat.collections(until)
+        for is_raw in (True, False)
+    )

@@ -1,0 +1,162 @@
+"""MODIS/061/MCD12Q1: land cover of each year in five classifications, 500 m.
+
+Bands, classes, colours and dates: https://developers.google.com/earth-engine/datasets/catalog/MODIS_061_MCD12Q1. The
+classes of the International Geosphere-Biosphere Programme (IGBP) follow from the shares of the ground by their
+definitions there; the other classifications follow from those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+
+from eechips_local.demo import climate, farmland, ground_cover, landcover, upsampling
+from eechips_local.demo.mercator import Rect
+from eechips_local.demo.painted_source import SINUSOIDAL
+from eechips_local.demo.series import GlobalSeries, underscored
+from eechips_local.pixels.pixel_grid import PixelGrid
+
+GRID = PixelGrid(SINUSOIDAL, Affine(463.312716528, 0.0, -20015109.354, 0.0, -463.312716528, 10007554.677), 86400, 43200)
+_FIRST_YEAR = 2001
+_SHELF = -60_000.0
+"""Units out at sea up to which there are tiles."""
+
+_CROWNS = 1.0 / 0.75
+"""A closed forest has crowns over three quarters of the ground."""
+
+IGBP = (
+    (1, "Evergreen Needleleaf Forests", "05450a"),
+    (2, "Evergreen Broadleaf Forests", "086a10"),
+    (3, "Deciduous Needleleaf Forests", "54a708"),
+    (4, "Deciduous Broadleaf Forests", "78d203"),
+    (5, "Mixed Forests", "009900"),
+    (6, "Closed Shrublands", "c6b044"),
+    (7, "Open Shrublands", "dcd159"),
+    (8, "Woody Savannas", "dade48"),
+    (9, "Savannas", "fbff13"),
+    (10, "Grasslands", "b6ff05"),
+    (11, "Permanent Wetlands", "27ff87"),
+    (12, "Croplands", "c24f44"),
+    (13, "Urban and Built-up Lands", "a5a5a5"),
+    (14, "Cropland/Natural Vegetation Mosaics", "ff6d4c"),
+    (15, "Permanent Snow and Ice", "69fff8"),
+    (16, "Barren", "f9ffa4"),
+    (17, "Water Bodies", "1c0dff"),
+)
+# Codes of the other classifications for each of the 17 classes of IGBP.
+_CODES = {
+    "LC_Type1": tuple(range(1, 18)),
+    "LC_Type2": (*range(1, 15), 15, 15, 0),
+    "LC_Type3": (7, 5, 8, 6, 6, 2, 2, 4, 4, 1, 1, 3, 10, 1, 9, 9, 0),
+    "LC_Type4": (1, 2, 3, 4, 4, 4, 4, 6, 6, 6, 6, 5, 8, 6, 7, 7, 0),
+    "LC_Type5": (1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 7, 9, 7, 10, 11, 0),
+    "LC_Prop1": (11, 12, 13, 14, 15, 41, 43, 21, 22, 31, 31, 31, 1, 32, 2, 1, 3),
+    "LC_Prop2": (10, 10, 10, 10, 10, 40, 40, 20, 20, 30, 30, 36, 9, 25, 2, 1, 3),
+    "LC_Prop3": (10, 10, 10, 10, 10, 40, 40, 20, 20, 30, 50, 30, 30, 30, 2, 1, 3),
+    "QC": (*(0,) * 16, 2),
+    "LW": (*(2,) * 16, 1),
+}
+BANDS = (
+    "LC_Type1",
+    "LC_Type2",
+    "LC_Type3",
+    "LC_Type4",
+    "LC_Type5",
+    "LC_Prop1_Assessment",
+    "LC_Prop2_Assessment",
+    "LC_Prop3_Assessment",
+    "LC_Prop1",
+    "LC_Prop2",
+    "LC_Prop3",
+    "QC",
+    "LW",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class YearlyLandCover:
+    """Land cover of the year that begins on a date."""
+
+    start: date
+
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """See ``painted_source.PaintedScene``."""
+        ground = ground_cover.ground(rect, self.start)
+        parts = landcover.shares(ground)
+        best = self._class(ground, parts)
+        sure = np.rint(55.0 + 44.0 * np.clip(parts.max(axis=0), 0.0, 1.0))
+        values = np.stack(
+            [
+                sure if BANDS[band].endswith("Assessment") else np.array((0, *_CODES[BANDS[band]]))[best]
+                for band in bands
+            ]
+        )
+        inland = upsampling.Upsampler(rect, ground.terrain.rect)(ground.terrain.character("coast"))
+        return values, np.broadcast_to(inland > np.float32(_SHELF), values.shape)
+
+    def _class(self, ground: ground_cover.Ground, parts: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        """Return classes of IGBP."""
+        part = {name: landcover.fraction(parts, name) for name in landcover.CLASSES}
+        up = upsampling.Upsampler(ground.rect, ground.terrain.rect)
+        built = np.maximum(part["built"], farmland.settlement(ground.rect))
+        trees = part["tree"] * np.float32(_CROWNS)
+        needle = up(ground.terrain.character("needle"))
+        tropical = np.abs(climate.latitude(ground.rect)) < 23.0
+        forest = np.select([needle > 0.6, needle > 0.4, tropical], [1, 5, 2], default=4)
+        return np.select(
+            [
+                part["water"] > 0.5,
+                part["snow"] > 0.6,
+                built > 0.3,
+                part["crop"] > 0.6,
+                trees > 0.6,
+                part["crop"] > 0.4,
+                trees > 0.3,
+                part["shrub"] > 0.6,
+                part["bare"] > 0.7,
+                trees > 0.1,
+                part["shrub"] > 0.25,
+            ],
+            [17, 15, 13, 12, forest, 14, 8, 6, 16, 9, 7],
+            default=10,
+        ).astype(np.int64)
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """See ``painted_source.PaintedScene``."""
+        return values.astype(np.uint8)
+
+
+@cache
+def _dates(until: date) -> tuple[tuple[date, date], ...]:
+    years = range(_FIRST_YEAR, until.year)
+    return tuple((date(year, 1, 1), date(year + 1, 1, 1)) for year in years)
+
+
+def _legend(start: date) -> Mapping[str, Any]:
+    return {
+        "LC_Type1_class_values": [value for value, _, _ in IGBP],
+        "LC_Type1_class_names": [name for _, name, _ in IGBP],
+        "LC_Type1_class_palette": [colour for _, _, colour in IGBP],
+    }
+
+
+def collection(until: date) -> GlobalSeries:
+    """Return the collection of whole years, up to a day."""
+    return GlobalSeries(
+        id="MODIS/061/MCD12Q1",
+        title="MCD12Q1.061 MODIS Land Cover Type Yearly Global 500m",
+        grid=GRID,
+        bands=tuple((name, "uint8") for name in BANDS),
+        dates=partial(_dates, until),
+        index=underscored,
+        scene=YearlyLandCover,
+        smooth=False,
+        extra=_legend,
+    )

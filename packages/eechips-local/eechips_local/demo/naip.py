@@ -1,0 +1,435 @@
+"""USDA/NAIP/DOQQ: aerial photographs of the conterminous United States, by quarter quadrangle.
+
+Quads of 7.5 minutes are numbered 01 to 64 within each square degree, which is named after its south-eastern corner;
+each has four quarters of 3.75 minutes. Naming, collars of about 300 m, NAD83 / UTM grids and resolutions (1 m, 0.6 m
+from 2018) are those of the National Agriculture Imagery Program:
+https://developers.google.com/earth-engine/datasets/catalog/USDA_NAIP_DOQQ
+
+As that page says, ids that begin with ``n_`` have red, green and blue, with ``c_`` near infrared, red and green, with
+``m_`` all four; some older images have pixels of 2 m; states were flown once in the five years from 2003 on, and 2008
+was a transition. Nebraska in 2007 is such a year: n_4010064_se_14_2_20070725
+(https://github.com/OSGeo/gdal/blob/master/autotest/gdrivers/eedai.py). Which other states had which film, and when, is
+invented: red, green and blue in the first flight, and one of the three films in the second.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+
+from eechips_local.demo import ground_cover, noise, state_outlines, synthetic_label
+from eechips_local.demo.demo_tables import meets
+from eechips_local.demo.mercator import Rect
+from eechips_local.demo.painted_source import PaintedSource
+from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, PixelType, Query
+from eechips_local.pixels.pixel_grid import PixelGrid, transformer
+
+ID = "USDA/NAIP/DOQQ"
+FIRST_YEARS = (2010, 2011)
+"""Of the states that are flown in even and in odd years; all have four bands from then on."""
+
+FIRST_CYCLE = 2003
+"""The first of five years in which every state was flown once."""
+
+COARSE = frozenset(("Montana", "Nebraska", "Nevada", "North Dakota", "South Dakota", "Wyoming"))
+"""States whose first flight has pixels of 2 m."""
+
+INFRARED = frozenset(("Illinois", "Indiana", "Ohio", "Washington"))
+"""States whose second flight has no blue."""
+
+EVEN_YEARS = frozenset(
+    (
+        "California",
+        "Connecticut",
+        "Indiana",
+        "Kentucky",
+        "Massachusetts",
+        "Michigan",
+        "Mississippi",
+        "Missouri",
+        "Nebraska",
+        "New Hampshire",
+        "New Mexico",
+        "North Carolina",
+        "North Dakota",
+        "Oregon",
+        "Rhode Island",
+        "South Dakota",
+        "Tennessee",
+        "Texas",
+        "Utah",
+        "Vermont",
+        "Virginia",
+        "West Virginia",
+        "Wisconsin",
+        "Wyoming",
+    )
+)
+"""States that are flown in even years, all others in odd ones. Real flights have exceptions to it."""
+
+BANDS = ("R", "G", "B", "N")
+LAYOUTS: Mapping[str, tuple[str, ...]] = {"c": ("N", "R", "G"), "m": BANDS, "n": ("R", "G", "B")}
+"""Bands of an image by the first letter of its id, in the order of ids."""
+
+_SPECTRUM = ("red", "green", "blue", "nir")
+_QUARTERS = ("ne", "nw", "se", "sw")
+_QUARTER = 0.0625
+_COLLAR = 300.0
+_REACH = 0.01
+"""Degrees by which an image may reach beyond its quarter quad, at the most."""
+
+_SIZES = {"060": 0.6, "1": 1.0, "2": 2.0}
+"""Edges of a pixel in metres by their part of an id, in the order of ids."""
+
+_NAME = re.compile(r"[cmn]_(\d{2})(\d{3})(\d{2})_(ne|nw|se|sw)_(\d{2})_(060|1|2)_(\d{4})(\d{2})(\d{2})")
+
+# The film is more sensitive to dark than to bright: values grow with the square root of the reflectance.
+_FULL_SCALE = (0.38, 0.38, 0.38, 0.60)
+_CONTRAST = 1.10
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """What the flight of a state in a year brings.
+
+    Attributes:
+        layout: key of ``LAYOUTS``.
+        size: key of ``_SIZES``.
+    """
+
+    layout: str
+    size: str
+
+
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """Scene of the day of a flight."""
+
+    when: date
+
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
+        """See ``painted_source.PaintedScene``."""
+        # Wet and dry years differ a little.
+        vigour = 0.82 + 0.30 * float(noise.random(self.when.year, 0, 601)[0])
+        seen = ground_cover.ground(rect, self.when).reflectance([_SPECTRUM[b] for b in bands], vigour)
+        for n, band in enumerate(bands):
+            # numpy clips several times as fast as it takes the maximum with a number.
+            np.clip(seen[n], np.float32(0.0), np.float32(np.inf), out=seen[n])
+            seen[n] *= np.float32(1.0 / _FULL_SCALE[band])
+            np.sqrt(seen[n], out=seen[n])
+            seen[n] *= np.float32(_CONTRAST * 255.0)
+            seen[n] -= np.float32((_CONTRAST - 1.0) * 255.0)
+        return seen, None
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """See ``painted_source.PaintedScene``."""
+        stored: npt.NDArray[np.uint8] = np.clip(np.rint(values), 1, 255).astype(np.uint8)
+        return stored
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Quarter:
+    """A quarter quad.
+
+    Attributes:
+        latitude: of the southern edge of the square degree.
+        longitude: degrees west of its eastern edge.
+        quad: 1 to 64, row by row from the north-west.
+        quarter: "ne", "nw", "se" or "sw".
+    """
+
+    latitude: int
+    longitude: int
+    quad: int
+    quarter: str
+
+    @property
+    def bounds(self) -> Bounds:
+        """Without collar."""
+        row, column = divmod(self.quad - 1, 8)
+        north = self.latitude + 1 - row * 0.125 - (_QUARTER if self.quarter[0] == "s" else 0.0)
+        west = -self.longitude - 1 + column * 0.125 + (_QUARTER if self.quarter[1] == "e" else 0.0)
+        return west, north - _QUARTER, west + _QUARTER, north
+
+    @property
+    def zone(self) -> int:
+        """UTM zone of its middle."""
+        west, _, east, _ = self.bounds
+        return math.floor(((west + east) / 2.0 + 180.0) / 6.0) + 1
+
+    @property
+    def name(self) -> str:
+        """As in the names of images: quad and quarter."""
+        return f"{self.latitude:02d}{self.longitude:03d}{self.quad:02d}_{self.quarter}"
+
+
+@lru_cache(maxsize=16384)
+def _grid(quarter: Quarter, size: float) -> tuple[PixelGrid, shapely.Polygon, Bounds]:
+    """Return pixels of a quarter quad, their outline in degrees, and its bounds."""
+    west, south, east, north = quarter.bounds
+    middle = (west + east) / 2.0
+    crs = f"EPSG:{26900 + quarter.zone}"
+    forward, inverse = transformer("EPSG:4269", crs), transformer(crs, "EPSG:4269")
+    x, y = forward.transform([west, middle, east, west, middle, east], [south, south, south, north, north, north])
+    left, right = math.floor((min(x) - _COLLAR) / size), math.ceil((max(x) + _COLLAR) / size)
+    bottom, top = math.floor((min(y) - _COLLAR) / size), math.ceil((max(y) + _COLLAR) / size)
+    origin = (round(left * size, 1), round(top * size, 1))
+    grid = PixelGrid(crs, Affine(size, 0.0, origin[0], 0.0, -size, origin[1]), right - left, top - bottom)
+    x0, y0, x1, y1 = grid.bounds
+    longitude, latitude = inverse.transform([x0, x1, x1, x0], [y0, y0, y1, y1])
+    outline = shapely.Polygon(zip(longitude, latitude, strict=True))
+    return grid, outline, outline.bounds
+
+
+@cache
+def seasons(until: date) -> Mapping[int, tuple[int, ...]]:
+    """Return years of the flights of each state, by its number, whose season is over before a date."""
+    last = until.year if until > date(until.year, 9, 15) else until.year - 1
+    return {
+        number: tuple(
+            year
+            for year in (*_early(number, name), *range(FIRST_YEARS[name not in EVEN_YEARS], last + 1, 2))
+            if year <= last
+        )
+        for number, name in enumerate(state_outlines.states())
+    }
+
+
+def _early(number: int, name: str) -> tuple[int, int]:
+    """Return the years of the first two flights of a state."""
+    first = 2007 if name == "Nebraska" else FIRST_CYCLE + number % 5
+    return first, FIRST_CYCLE + 5 + number % 2
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(state_outlines.states())
+
+
+@cache
+def film(state: int, year: int) -> Film:
+    """Return the film of a state's flight, by its number."""
+    name = _names()[state]
+    if year >= min(FIRST_YEARS):
+        return Film("m", "060" if year >= 2018 else "1")
+    if year == _early(state, name)[0]:
+        return Film("n", "2" if name in COARSE else "1")
+    return Film("c" if name in INFRARED else "nm"[state % 3 == 0], "1")
+
+
+@lru_cache(maxsize=1024)
+def _states(latitude: int, longitude: int) -> Mapping[tuple[int, str], tuple[int, ...]]:
+    """Return numbers of the states that each quarter quad of a square degree counts as, by quad and quarter.
+
+    Quads on a border are flown with both states; what lies outside of all of them belongs to that of the degree.
+    """
+    main = state_outlines.degrees()[(latitude, longitude)]
+    quarters = [Quarter(latitude, longitude, quad, name) for quad in range(1, 65) for name in _QUARTERS]
+    boxes = shapely.box(*np.array([quarter.bounds for quarter in quarters]).T)
+    touched: dict[int, list[int]] = {}
+    for box, state in zip(*_tree().query(boxes, predicate="dwithin", distance=_REACH), strict=True):
+        touched.setdefault(int(box), []).append(int(state))
+    return {
+        (quarter.quad, quarter.quarter): tuple(sorted(touched.get(n, [main]), key=lambda state: (state != main, state)))
+        for n, quarter in enumerate(quarters)
+    }
+
+
+@cache
+def _tree() -> shapely.STRtree:
+    return shapely.STRtree(list(state_outlines.states().values()))
+
+
+def flights(quarter: Quarter, until: date) -> Mapping[int, int]:
+    """Return the number of the state with which a quarter quad is flown, by year."""
+    return _flights(_states(quarter.latitude, quarter.longitude)[(quarter.quad, quarter.quarter)], until)
+
+
+@lru_cache(maxsize=1024)
+def _flights(states: tuple[int, ...], until: date) -> Mapping[int, int]:
+    known = seasons(until)
+    return {year: state for state in reversed(states) for year in known[state]}
+
+
+def flown(quarter: Quarter, year: int, until: date) -> tuple[int, int]:
+    """Return the month and day of the flight: one for each state and year, from mid June to mid September."""
+    flight = _flight(flights(quarter, until)[year], year)
+    return flight.month, flight.day
+
+
+@lru_cache(maxsize=1024)
+def _flight(state: int, year: int) -> date:
+    return date(year, 6, 15) + timedelta(days=int(noise.random(state, year, 611)[0] * 92.0))
+
+
+@lru_cache(maxsize=1024)
+def _image(quarter: Quarter, year: int, until: date) -> ImageAsset:
+    used = film(flights(quarter, until)[year], year)
+    names = LAYOUTS[used.layout]
+    grid, footprint, _ = _grid(quarter, _SIZES[used.size])
+    month, day = flown(quarter, year, until)
+    index = f"{used.layout}_{quarter.name}_{quarter.zone:02d}_{used.size}_{year:04d}{month:02d}{day:02d}"
+    start = synthetic_label.millis(year, month, day)
+    source = PaintedSource(grid, Photograph(date(year, month, day)), "uint8")
+    kind = PixelType("int", 0, 255)
+    return ImageAsset(
+        id=f"{ID}/{index}",
+        bands=tuple(BandInfo(name, kind, grid, source, BANDS.index(name)) for name in names),
+        properties=synthetic_label.marked(
+            {"system:index": index, "system:time_start": start, "system:time_end": start + synthetic_label.DAY}
+        ),
+        footprint=footprint,
+        version=synthetic_label.VERSION,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Naip:
+    """The collection: some two million images, created on request.
+
+    Attributes:
+        until: the first day without an image.
+    """
+
+    until: date
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """The names of all bands; each image has some of them."""
+        return BANDS
+
+    @property
+    def id(self) -> str:
+        """The full Earth Engine id."""
+        return ID
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the collection."""
+        return synthetic_label.marked(
+            {
+                "title": "NAIP: National Agriculture Imagery Program",
+                "date_range": [
+                    synthetic_label.millis(FIRST_CYCLE, 6, 15),
+                    synthetic_label.millis(self.until.year, self.until.month, self.until.day),
+                ],
+            }
+        )
+
+    def images(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``CollectionAsset.images``."""
+        wanted = query.equals.get("system:index")
+        if wanted is not None:
+            image = self.image(wanted) if isinstance(wanted, str) else None
+            if image is not None and _matches(image, query) and _meets(image.footprint.bounds, query):
+                yield image
+            return
+        for layout, names in LAYOUTS.items():
+            if query.having <= set(names) and not query.lacking & set(names):
+                yield from self._of_layout(layout, query)
+
+    def _of_layout(self, layout: str, query: Query) -> Iterator[ImageAsset]:
+        """Yield the images whose ids begin with a letter."""
+        years = {
+            year
+            for state, flown_in in seasons(self.until).items()
+            for year in flown_in
+            if _possible(year, query) and film(state, year).layout == layout
+        }
+        if not years:
+            return
+        for quarter in _quarters(query.bounds):
+            films = {year: film(state, year) for year, state in flights(quarter, self.until).items() if year in years}
+            for year, used in sorted(films.items(), key=lambda item: (item[1].size, item[0])):
+                if used.layout == layout and _meets(_grid(quarter, _SIZES[used.size])[2], query):
+                    image = _image(quarter, year, self.until)
+                    if _matches(image, query):
+                        yield image
+
+    def image(self, index: str) -> ImageAsset | None:
+        """Return the image of that ``system:index``, or None."""
+        match = _NAME.fullmatch(index)
+        if match is None:
+            return None
+        latitude, longitude, quad = (int(match[n]) for n in (1, 2, 3))
+        year = int(match[7])
+        if (latitude, longitude) not in state_outlines.degrees() or not 1 <= quad <= 64:
+            return None
+        quarter = Quarter(latitude, longitude, quad, match[4])
+        if year not in flights(quarter, self.until):
+            return None
+        image = _image(quarter, year, self.until)
+        return image if image.properties["system:index"] == index else None
+
+
+def _possible(year: int, query: Query) -> bool:
+    begins, ends = synthetic_label.millis(year, 6, 15), synthetic_label.millis(year, 9, 16)
+    return (query.start is None or query.start < ends) and (query.end is None or query.end > begins)
+
+
+def _matches(image: ImageAsset, query: Query) -> bool:
+    start = image.properties["system:time_start"]
+    if query.start is not None and start < query.start:
+        return False
+    if query.end is not None and start >= query.end:
+        return False
+    return not any(name in image.properties and image.properties[name] != value for name, value in query.equals.items())
+
+
+def _meets(bounds: Bounds, query: Query) -> bool:
+    return query.bounds is None or meets(bounds, query.bounds)
+
+
+@cache
+def _squares() -> Mapping[tuple[int, int], None]:
+    """Return the square degrees that have photographs, (latitude, degrees west), in their order."""
+    return dict.fromkeys(sorted(state_outlines.degrees()))
+
+
+def _near(bounds: Bounds | None) -> Iterable[tuple[int, int]]:
+    """Return square degrees that may meet bounds, in their order."""
+    known = _squares()
+    if bounds is None:
+        return known
+    west, south, east, north = bounds
+    if west > east:
+        boxes = {(j, i): (-i - 1.0, float(j), float(-i), j + 1.0) for j, i in known}
+        return [square for square, box in boxes.items() if meets(box, bounds)]
+    latitudes = range(max(0, math.ceil(south) - 1), min(90, math.floor(north)) + 1)
+    longitudes = range(max(0, math.ceil(-east) - 1), min(180, math.floor(-west)) + 1)
+    return [(j, i) for j in latitudes for i in longitudes if (j, i) in known]
+
+
+def _quarters(bounds: Bounds | None) -> Iterator[Quarter]:
+    """Yield quarter quads that may meet the bounds, in the order of their names."""
+    if bounds is not None:
+        bounds = (bounds[0] - _REACH, bounds[1] - _REACH, bounds[2] + _REACH, bounds[3] + _REACH)
+    for latitude, longitude in _near(bounds):
+        if bounds is None:
+            rows, columns = range(16), range(16)
+        else:
+            west, north = -longitude - 1.0, latitude + 1.0
+            rows = _span(north - bounds[3], north - bounds[1])
+            columns = range(16) if bounds[0] > bounds[2] else _span(bounds[0] - west, bounds[2] - west)
+        found = []
+        for row in rows:
+            for column in columns:
+                quad = (row // 2) * 8 + column // 2 + 1
+                found.append((quad, "ns"[row % 2] + "we"[column % 2]))
+        for quad, quarter in sorted(found):
+            yield Quarter(latitude, longitude, quad, quarter)
+
+
+def _span(first: float, last: float) -> range:
+    """Return rows or columns of quarter quads from ``first`` to ``last`` degrees within their square degree."""
+    return range(max(0, math.floor(first / _QUARTER)), min(15, math.floor(last / _QUARTER)) + 1)

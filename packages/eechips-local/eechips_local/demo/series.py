@@ -1,0 +1,101 @@
+"""Collections of global images, one for each of many dates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import shapely
+
+from eechips_local.demo import synthetic_label
+from eechips_local.demo.painted_source import PaintedScene, PaintedSource
+from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query
+from eechips_local.pixels.pixel_grid import PixelGrid
+
+GLOBE = shapely.box(-180.0, -90.0, 180.0, 90.0)
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalSeries:
+    """A ``CollectionAsset`` whose images cover the globe.
+
+    Attributes:
+        id: the full Earth Engine id.
+        title: as in the catalogue.
+        grid: of all images.
+        bands: name and dtype of each.
+        dates: of the images, ascending; ``system:index`` ascends with them. The last element ends the last image.
+        index: ``system:index`` of a date.
+        scene: what is seen on a date.
+        smooth: see ``PaintedSource``.
+        extra: more properties of an image.
+    """
+
+    id: str
+    title: str
+    grid: PixelGrid
+    bands: tuple[tuple[str, str], ...]
+    dates: Callable[[], Sequence[tuple[date, date]]]
+    index: Callable[[date], str]
+    scene: Callable[[date], PaintedScene]
+    smooth: bool = True
+    extra: Callable[[date], Mapping[str, Any]] | None = None
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the collection."""
+        dates = self.dates()
+        return synthetic_label.marked({"title": self.title, "date_range": [_start(dates[0][0]), _start(dates[-1][1])]})
+
+    def images(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``CollectionAsset.images``."""
+        wanted = query.equals.get("system:index")
+        for first, after in self.dates():
+            start = _start(first)
+            if query.start is not None and start < query.start:
+                continue
+            if query.end is not None and start >= query.end:
+                return
+            if wanted is None or wanted == self.index(first):
+                yield self._image(first, after)
+
+    def image(self, index: str) -> ImageAsset | None:
+        """Return the image of that ``system:index``, or None."""
+        return next(iter(self.images(Query(equals={"system:index": index}))), None)
+
+    def _image(self, first: date, after: date) -> ImageAsset:
+        scene = self.scene(first)
+        sources = {dtype: PaintedSource(self.grid, scene, dtype, self.smooth) for _, dtype in self.bands}
+        index = self.index(first)
+        properties = {
+            "system:index": index,
+            "system:time_start": _start(first),
+            "system:time_end": _start(after),
+            **(self.extra(first) if self.extra else {}),
+        }
+        return ImageAsset(
+            id=f"{self.id}/{index}",
+            bands=tuple(
+                BandInfo(name, PixelType.of(dtype), self.grid, sources[dtype], n)
+                for n, (name, dtype) in enumerate(self.bands)
+            ),
+            properties=synthetic_label.marked(properties),
+            footprint=GLOBE,
+            version=synthetic_label.VERSION,
+        )
+
+
+def _start(when: date) -> int:
+    return synthetic_label.millis(when.year, when.month, when.day)
+
+
+def underscored(when: date) -> str:
+    """Return a date as MODIS images are named: 2003_01_01."""
+    return f"{when.year:04d}_{when.month:02d}_{when.day:02d}"
+
+
+def until(start: date, step: int, end: date) -> date:
+    """Return the day after an image that starts on ``start``, at most ``end``."""
+    return min(start + timedelta(days=step), end)

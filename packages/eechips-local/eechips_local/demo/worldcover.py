@@ -1,0 +1,94 @@
+"""ESA/WorldCover/v100 and v200: land cover in 2020 and 2021 at 10 m.
+
+Grid and classes: https://developers.google.com/earth-engine/datasets/catalog/ESA_WorldCover_v200
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+
+from eechips_local.demo import ground_cover, landcover, upsampling
+from eechips_local.demo.mercator import Rect
+from eechips_local.demo.series import GlobalSeries
+from eechips_local.pixels.pixel_grid import PixelGrid
+
+_PIXEL = 1.0 / 12000.0
+GRID = PixelGrid("EPSG:4326", Affine(_PIXEL, 0.0, -180.0, 0.0, -_PIXEL, 84.0), 4_320_000, 1_728_000)
+CODES = {"tree": 10, "shrub": 20, "grass": 30, "crop": 40, "built": 50, "bare": 60, "snow": 70, "water": 80}
+_LEGEND = (
+    (10, "Tree cover", "006400"),
+    (20, "Shrubland", "ffbb22"),
+    (30, "Grassland", "ffff4c"),
+    (40, "Cropland", "f096ff"),
+    (50, "Built-up", "fa0000"),
+    (60, "Bare / sparse vegetation", "b4b4b4"),
+    (70, "Snow and ice", "f0f0f0"),
+    (80, "Permanent water bodies", "0064c8"),
+    (90, "Herbaceous wetland", "0096a0"),
+    (95, "Mangroves", "00cf75"),
+    (100, "Moss and lichen", "fae6a0"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LandCover:
+    """The map of the year that begins on a date."""
+
+    start: date
+
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """See ``painted_source.PaintedScene``."""
+        ground = ground_cover.ground(rect, self.start)
+        codes = landcover.dominant(landcover.shares(ground), (CODES[name] for name in landcover.CLASSES))
+        inland = upsampling.Upsampler(rect, ground.terrain.rect)(ground.terrain.character("coast")) > np.float32(
+            -12_000.0
+        )
+        shape = (len(bands), rect.height, rect.width)
+        return np.broadcast_to(codes, shape), np.broadcast_to(inland, shape)
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """See ``painted_source.PaintedScene``."""
+        return values.astype(np.uint8)
+
+
+def _dates(year: int) -> tuple[tuple[date, date], ...]:
+    return ((date(year, 1, 1), date(year + 1, 1, 1)),)
+
+
+def _index(start: date) -> str:
+    return str(start.year)
+
+
+def _legend(start: date) -> Mapping[str, Any]:
+    return {
+        "Map_class_values": [value for value, _, _ in _LEGEND],
+        "Map_class_names": [name for _, name, _ in _LEGEND],
+        "Map_class_palette": [colour for _, _, colour in _LEGEND],
+    }
+
+
+def collections() -> tuple[GlobalSeries, GlobalSeries]:
+    """Return two collections of one image each."""
+    return _collection("v100", 2020), _collection("v200", 2021)
+
+
+def _collection(version: str, year: int) -> GlobalSeries:
+    return GlobalSeries(
+        id=f"ESA/WorldCover/{version}",
+        title=f"ESA WorldCover 10m {version}",
+        grid=GRID,
+        bands=(("Map", "uint8"),),
+        dates=partial(_dates, year),
+        index=_index,
+        scene=LandCover,
+        smooth=False,
+        extra=_legend,
+    )

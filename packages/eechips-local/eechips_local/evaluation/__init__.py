@@ -1,0 +1,1 @@
+"""Evaluate expression graphs: values, functions by their signatures, workers."""

@@ -1,0 +1,124 @@
+"""Hold what one request's evaluation may use: the assets, the limits, the time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from eechips_local.protocol.request_errors import LimitError
+
+if TYPE_CHECKING:  # the server's own process knows the limits, and does without the libraries of pixels
+    from eechips_local.evaluation.model import AssetStore
+    from eechips_local.stores import StoreConfig, WritableFolder
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLimits:
+    """Limits of the service, with Earth Engine's values.
+
+    Attributes:
+        elements: of a collection that ``getInfo`` returns or that becomes a list.
+        payload: bytes of a request's body.
+        response: bytes of a value or table; "responses are limited to tens of megabytes of data" in
+            developers.google.com/earth-engine/guides/processing_environments, read 2026-11.
+        thumbnail_bytes: uncompressed bytes of a thumbnail or download, with a byte of mask for each value.
+        thumbnail_side: pixels on a side of those.
+        pixels_bytes: likewise of computePixels and getPixels.
+        pixels_side: pixels on a side of those.
+        bands: of computePixels and getPixels.
+        seconds: of one evaluation. Interactive computations end after about 5 minutes.
+        memory: bytes of pixels that one evaluation holds at once.
+        depth: nested function calls.
+
+    Sources: developers.google.com/earth-engine/guides/usage, /reference/rest/v1/projects.image/computePixels and
+    /apidocs/ee-image-getdownloadurl, read 2026-11.
+    """
+
+    elements: int = 5000
+    payload: int = 10_485_760
+    response: int = 67_108_864
+    thumbnail_bytes: int = 33_554_432
+    thumbnail_side: int = 10_000
+    pixels_bytes: int = 50_331_648
+    pixels_side: int = 32_768
+    bands: int = 1024
+    seconds: float = 300.0
+    memory: int = 2 << 30
+    depth: int = 500
+
+
+@dataclass(slots=True)
+class Context:
+    """State of one request's evaluation.
+
+    Attributes:
+        store: the assets.
+        limits: of the request.
+        config: which assets and files are served; None for those of the store alone.
+        clock: monotonic seconds.
+        hint: returns a sentence to add to the message about a missing asset.
+    """
+
+    store: AssetStore
+    limits: ServiceLimits = field(default_factory=ServiceLimits)
+    config: StoreConfig | None = None
+    clock: Callable[[], float] = time.monotonic
+    hint: Callable[[str], str] | None = None
+    _end: float = field(init=False)
+    _notes: dict[tuple[Any, ...], Any] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._end = self.clock() + self.limits.seconds
+
+    @property
+    def remote(self) -> bool:
+        """Whether files that are not on this machine may be read."""
+        return self.config is not None and self.config.remote
+
+    @property
+    def buckets(self) -> Path | None:
+        """The folder of folders that stand for buckets of Cloud Storage, or None."""
+        return None if self.config is None else self.config.buckets
+
+    @property
+    def writable(self) -> WritableFolder | None:
+        """The folder whose assets clients may change, or None."""
+        return None if self.config is None else self.config.writable
+
+    def missing(self, id: str, message: str) -> str:
+        """Return the service's message about a missing asset, with a hint at existing ones."""
+        return message if self.hint is None else f"{message} {self.hint(id)}"
+
+    def check_time(self) -> None:
+        """Check the time of the evaluation.
+
+        Raises:
+            LimitError: with Earth Engine's message, if the time is over.
+        """
+        if self.clock() > self._end:
+            raise LimitError("Computation timed out.")
+
+    def counted(self, values: Iterable[T], what: str = "Collection query") -> Iterator[T]:
+        """Yield values, and stop where a collection exceeds the limit of elements.
+
+        Raises:
+            LimitError: past the limit.
+        """
+        for count, value in enumerate(values, 1):
+            if count > self.limits.elements:
+                raise LimitError(f"{what} aborted after accumulating over {self.limits.elements} elements.")
+            if count % 64 == 0:
+                self.check_time()
+            yield value
+
+    def note(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """Cache what ``make`` gives under a key, for this evaluation."""
+        if key not in self._notes:
+            self._notes[key] = make()
+        found: T = self._notes[key]
+        return found

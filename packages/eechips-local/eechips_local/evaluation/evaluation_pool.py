@@ -1,0 +1,271 @@
+"""Evaluate requests in worker processes, so that the server responds meanwhile and all cores are used.
+
+The server reaches each worker through a pipe, and waits in a thread for its response. A worker that exceeds its time
+is killed and replaced; its request gets Earth Engine's time-out error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import multiprocessing
+import os
+import queue
+import resource
+import signal
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from eechips_local.evaluation.context import ServiceLimits
+from eechips_local.protocol.messages import ServiceResponse, WorkerRequest, error_response
+from eechips_local.protocol.request_errors import LimitError
+from eechips_local.quota.read_counts import KINDS
+from eechips_local.stores import StoreConfig
+
+# Seconds beyond its own limit after which a worker is considered hung.
+_GRACE = 2.0
+# Address space of a worker beyond the memory limit of an evaluation: code, libraries, caches of GDAL.
+_BASE_MEMORY = 4 << 30
+# Graphs are evaluated by recursion: allow for the deepest that the limits let through.
+_STACK = 512 << 20
+_RECURSION = 20_000
+# Memory of all workers together. A worker that holds more than its share after a request is replaced: allocators and
+# caches would otherwise grow for hours.
+_MOST_RESIDENT = 1280 << 20
+_STARTS = 3  # attempts to start a process
+_UNKNOWN_STATUS = 255  # that multiprocessing makes up for the processes of a fork server that has died
+_LEAST_SHARE = 320 << 20  # a worker needs that much to begin with
+
+
+# Settings of the processes that evaluate, which libraries read from the environment when they are loaded.
+_ENVIRONMENT = {
+    # Some libraries start threads for small matrices, which compete with other requests for the cores.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    # glibc returns the memory of an array to the system at once, and each array of a chip then costs page faults: a
+    # quarter of the processor time of a chip. https://man7.org/linux/man-pages/man3/mallopt.3.html
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),  # the most that glibc accepts
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+}
+
+
+def worker_context(store: StoreConfig) -> Any:
+    """Return the multiprocessing context: workers are forked from a process with everything loaded, where possible."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" in methods:
+        planet = ["eechips_local.demo.planet_preload"] if store.demo else []
+        context.set_forkserver_preload(["eechips_local.evaluation.preload", *planet])
+    return context
+
+
+@contextlib.contextmanager
+def _unheard(number: signal.Signals) -> Iterator[None]:
+    """Block a signal in processes that are started in the block: the server itself handles Ctrl-C.
+
+    Workers ignore it, but a Python process that is starting up would show a traceback.
+    """
+    # It is restarted when it dies, without consequences here.
+    warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly", UserWarning)
+    resource_tracker.ensure_running()  # it unblocks the signal when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start_process(context: Any, target: Callable[..., None], *arguments: Any) -> tuple[Connection, Any]:
+    """Start a process that calls a function with one end of a pipe; return the other end, and the process.
+
+    Args:
+        context: see ``worker_context``.
+        target: the function.
+        arguments: of the function, after the connection.
+
+    Raises:
+        OSError, EOFError: if the system does not start one.
+    """
+    for left in reversed(range(_STARTS)):
+        connection, other = context.Pipe()
+        process = context.Process(target=target, args=(other, *arguments), daemon=True)
+        try:
+            with _unheard(signal.SIGINT):
+                process.start()
+        except (EOFError, OSError):  # the fork server died meanwhile; the next start starts it again
+            connection.close()
+            if not left:
+                raise
+            continue
+        finally:
+            other.close()
+        return connection, process
+    raise AssertionError("a process is started, or an error raised")
+
+
+def run_in_worker(limits: ServiceLimits, function: Callable[..., None], *arguments: Any) -> None:
+    """Prepare a worker process, and call a function in a thread that has room for deep expressions."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    gc.freeze()  # exempt preloaded objects from collection, which would copy their pages
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory + _BASE_MEMORY, resource.RLIM_INFINITY))
+    sys.setrecursionlimit(_RECURSION)
+    threading.stack_size(_STACK)
+    thread = threading.Thread(target=function, args=arguments)
+    thread.start()
+    thread.join()
+
+
+def _main(connection: Connection, store: StoreConfig, limits: ServiceLimits) -> None:
+    """Run a worker: process requests until the pipe closes."""
+    run_in_worker(limits, _loop, connection, store, limits)
+
+
+def _loop(connection: Connection, store: StoreConfig, limits: ServiceLimits) -> None:
+    from eechips_local.evaluation.evaluation import RequestProcessor
+
+    processor = RequestProcessor(store, limits)
+    while True:
+        try:
+            request = connection.recv()
+        except (EOFError, ConnectionResetError):
+            return
+        with contextlib.suppress(BrokenPipeError):  # the server was killed: the next recv ends
+            connection.send((processor.process(request), _resident(), processor.take_reads()))
+
+
+def _resident() -> int:
+    """Return the bytes of memory that this process holds; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * resource.getpagesize()
+
+
+class _WorkerProcess:
+    """The server's handle of one worker process."""
+
+    def __init__(self, context: Any, store: StoreConfig, limits: ServiceLimits, most_resident: int) -> None:
+        self._most_resident = most_resident
+        self._arguments = (context, store, limits)
+        self._seconds = limits.seconds + _GRACE
+        self._lock = threading.Lock()
+        self._closed = False
+        self.reads: Counter[str] = Counter()
+        self._process: Any = None
+        self._connection: Connection
+
+    def start(self) -> None:
+        """Start a process if there is none. The first start takes a second or two, to load what all workers share.
+
+        Raises:
+            OSError, EOFError: if the system does not start one, or the worker was stopped.
+        """
+        with self._lock:
+            if self._closed:
+                raise ConnectionError("the workers were stopped")
+            if self._process is not None:
+                return
+            context, store, limits = self._arguments
+            self._connection, self._process = start_process(context, _main, store, limits)
+
+    def answer(self, request: WorkerRequest) -> ServiceResponse:
+        """Have the process run a request. It is replaced if it dies, hangs or has grown too large.
+
+        A process may die for reasons unrelated to the request, so the request is retried once.
+        """
+        for _ in range(2):
+            try:
+                self.start()
+                self._connection.send(request)
+                if not self._connection.poll(self._seconds):
+                    self._end()
+                    return error_response(LimitError("Computation timed out."))
+                found: tuple[ServiceResponse, int, Mapping[str, int]] = self._connection.recv()
+            except (EOFError, OSError):
+                self._end()
+                continue
+            response, resident, reads = found
+            self.reads.update(reads)
+            if resident > self._most_resident:
+                self._end()
+            return response
+        # The system killed both processes, most likely for their memory.
+        return error_response(LimitError("User memory limit exceeded."))
+
+    def _end(self) -> None:
+        with self._lock:
+            if self._process is not None:
+                kill_process(self._process)
+                self._connection.close()
+                self._process = None
+
+    def stop(self) -> None:
+        """End the process for good; who waits for it gets an error."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                kill_process(self._process)
+
+
+def kill_process(process: Any) -> None:
+    """Kill a process; ``Process.kill`` does nothing once the fork server, its parent, has died."""
+    process.kill()
+    if process.exitcode == _UNKNOWN_STATUS:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+
+class EvaluationPool:
+    """A fixed number of workers, and as many threads that wait for them.
+
+    Attributes:
+        threads: run :meth:`run`, so that the server responds meanwhile. Requests wait here in their order.
+    """
+
+    def __init__(self, count: int, store: StoreConfig, limits: ServiceLimits) -> None:
+        context = worker_context(store)
+        share = max(_LEAST_SHARE, _MOST_RESIDENT // count)
+        self.threads = ThreadPoolExecutor(count)
+        self._workers = [_WorkerProcess(context, store, limits, share) for _ in range(count)]
+        self._idle: queue.SimpleQueue[_WorkerProcess] = queue.SimpleQueue()
+        for worker in self._workers:
+            self.threads.submit(self._start, worker)
+
+    def _start(self, worker: _WorkerProcess) -> None:
+        """Start a worker with the server. If that fails, the worker's first request fails with the same error."""
+        with contextlib.suppress(OSError, EOFError):
+            worker.start()
+        self._idle.put(worker)
+
+    def run(self, request: WorkerRequest) -> ServiceResponse:
+        """Run a request in the next idle worker. Call it in ``threads``."""
+        worker = self._idle.get()
+        try:
+            return worker.answer(request)
+        finally:
+            self._idle.put(worker)
+
+    def reads(self) -> dict[str, int]:
+        """Return counts of reads of catalogues by all workers so far, by kind."""
+        return {kind: sum(worker.reads[kind] for worker in self._workers) for kind in KINDS}
+
+    def stop(self) -> None:
+        """End all workers. Requests that wait get an error."""
+        for worker in self._workers:
+            worker.stop()
+        self.threads.shutdown()

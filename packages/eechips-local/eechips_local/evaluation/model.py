@@ -1,0 +1,301 @@
+"""Define the interface of asset stores: images, collections, tables and the sources of their pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar, overload, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from shapely.geometry.base import BaseGeometry
+
+from eechips_local.pixels.pixel_grid import PixelGrid
+
+Bounds = tuple[float, float, float, float]
+"""West, south, east, north in degrees (EPSG:4326)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelType:
+    """The type of a band's values, as ``ee.PixelType``.
+
+    Attributes:
+        precision: "int", "float" (32 bits) or "double" (64 bits).
+        minimum: least value, None where the precision does not bound it.
+        maximum: greatest value, None likewise.
+        dimensions: number of array dimensions of each pixel; 0 for scalars.
+    """
+
+    precision: Literal["int", "float", "double"]
+    minimum: float | None = None
+    maximum: float | None = None
+    dimensions: int = 0
+
+    @classmethod
+    def of(cls, dtype: npt.DTypeLike) -> PixelType:
+        """Return the type that holds every value of a numpy dtype."""
+        dtype = np.dtype(dtype)
+        if dtype.kind == "b":
+            return cls("int", 0, 1)
+        if dtype.kind in "iu":
+            info = np.iinfo(dtype)
+            return cls("int", int(info.min), int(info.max))
+        return cls("float") if dtype.itemsize <= 4 else cls("double")
+
+
+@dataclass(frozen=True, slots=True)
+class PixelWindow:
+    """A rectangle of pixels of one pyramid level: first column, first row, columns, rows."""
+
+    column: int
+    row: int
+    width: int
+    height: int
+
+
+class RasterSource(Protocol):
+    """Stored pixels on one grid, for one or several bands. Picklable, or cheap to open again; safe in threads."""
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Decimation factors of the pyramid, ascending, the first is 1. Level sizes are ``PixelGrid.level``'s."""
+        ...
+
+    def read(
+        self, bands: Sequence[int], window: PixelWindow, level: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Read native pixels.
+
+        Args:
+            bands: indices from 0.
+            window: inside the level's extent.
+            level: position in ``levels`` (0 is full resolution).
+
+        Returns:
+            Values of shape (bands, height, width) in the stored dtype, and where they are valid (same shape).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BandInfo:
+    """One band of a stored image: its name, type, grid and where its pixels are.
+
+    Attributes:
+        name: as ``bandNames`` gives it.
+        pixel_type: of its values.
+        grid: of full resolution.
+        source: of its pixels.
+        index: of the source's bands.
+        keeps_extent: whether the pixels of pyramid levels are stretched over the extent; see ``PixelGrid.level``.
+    """
+
+    name: str
+    pixel_type: PixelType
+    grid: PixelGrid
+    source: RasterSource
+    index: int
+    keeps_extent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAsset:
+    """A stored image.
+
+    Attributes:
+        id: the full Earth Engine id ("USDA/NAIP/DOQQ/m_3008501_ne_16_1_20110815").
+        bands: in order; they may be made when they are first looked at.
+        properties: includes ``system:index`` and, where known, ``system:time_start`` and ``system:time_end``
+            (milliseconds since 1970). ``system:footprint`` is left out: it is made from ``footprint``.
+        footprint: outline in longitude and latitude.
+        version: microseconds since 1970, as Earth Engine prints it.
+        is_composite: whether Earth Engine computes it on request: it then has no extent, no outline and no scale of
+            its own.
+    """
+
+    id: str
+    bands: Sequence[BandInfo]
+    properties: Mapping[str, Any]
+    footprint: BaseGeometry
+    version: int = 0
+    is_composite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A range of numbers that a property must lie in, both ends included.
+
+    Attributes:
+        least: minus infinity for no bound.
+        greatest: infinity for no bound.
+        others: whether elements without a number there match as well.
+    """
+
+    least: float = -math.inf
+    greatest: float = math.inf
+    others: bool = False
+
+    def within(self, other: Range) -> Range:
+        """Return the intersection with another range."""
+        return Range(max(self.least, other.least), min(self.greatest, other.greatest), self.others and other.others)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Conditions by which a store narrows an image collection or a table before it reads anything.
+
+    A store may return more than matches, never less: the evaluator applies the exact filters again.
+
+    Attributes:
+        bounds: every image that meets these (west may exceed east across the antimeridian), or None.
+        start: least ``system:time_start`` in milliseconds, inclusive, or None.
+        end: greatest ``system:time_start`` in milliseconds, exclusive, or None.
+        equals: property values that must be equal, e.g. {"system:index": "m_3008501_…"}.
+        ranges: what properties must lie within, e.g. {"CLOUD_COVER": Range(greatest=20)}.
+        indices: values of ``system:index``, one of which an element must have, or None.
+        having: names of bands that images have.
+        lacking: names of bands that images do not have.
+    """
+
+    bounds: Bounds | None = None
+    start: float | None = None
+    end: float | None = None
+    equals: Mapping[str, Any] = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    indices: frozenset[str] | None = None
+    having: frozenset[str] = frozenset()
+    lacking: frozenset[str] = frozenset()
+
+
+class CollectionAsset(Protocol):
+    """A stored image collection."""
+
+    @property
+    def id(self) -> str:
+        """The full Earth Engine id."""
+        ...
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the collection itself."""
+        ...
+
+    def images(self, query: Query) -> Iterator[ImageAsset]:
+        """Return the images that may match, in the order of their ids."""
+        ...
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A stored image collection that knows its number of images without creating them."""
+
+    def count(self) -> int:
+        """Return the number of images."""
+        ...
+
+
+@runtime_checkable
+class Seekable(Protocol):
+    """A stored image collection that can start at any position without creating the images before."""
+
+    def images_from(self, start: int) -> Iterator[ImageAsset]:
+        """Return all images in the order of their ids, from a position on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRow:
+    """One row of a stored table: ``system:index``, geometry in longitude and latitude (or None), properties."""
+
+    index: str
+    geometry: BaseGeometry | None
+    properties: Mapping[str, Any]
+
+
+class TableAsset(Protocol):
+    """A stored feature collection."""
+
+    @property
+    def id(self) -> str:
+        """The full Earth Engine id."""
+        ...
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the table itself."""
+        ...
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Earth Engine type names of the columns ("String", "Float", "Long", "Geometry", …)."""
+        ...
+
+    def rows(self, query: Query) -> Iterator[FeatureRow]:
+        """Return the rows that may match, in stored order. ``Query.start`` and ``end`` bound ``system:time_start``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FolderAsset:
+    """A folder, which has children only."""
+
+    id: str
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+Asset = ImageAsset | CollectionAsset | TableAsset | FolderAsset
+
+
+class AssetStore(Protocol):
+    """A source of assets: a folder on disk, a catalogue, or the demo planet."""
+
+    def get(self, asset_id: str) -> Asset | None:
+        """Return the asset of that id, or None if there is none."""
+        ...
+
+    def children(self, parent: str) -> Iterable[str]:
+        """Return ids of the assets directly under a folder or collection; "" is the root."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return a few facts to show a person: what it is, where, how many assets."""
+        ...
+
+
+T = TypeVar("T")
+
+
+class LazySequence(Sequence[T]):
+    """A sequence whose items are created together on first use.
+
+    Args:
+        make: makes the items.
+    """
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], Sequence[T]]) -> None:
+        self._make = make
+        self._made: Sequence[T] | None = None
+
+    def _items(self) -> Sequence[T]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        return self._items()[index]
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items())
+
+    def __len__(self) -> int:
+        return len(self._items())

@@ -1,0 +1,201 @@
+"""Export tables: CSV, GeoJSON, KML, KMZ, Shapefile, TFRecord, or an asset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+
+from eechips_local.assets.writable_assets import changing
+from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.operations import TABLE_WRITERS, collection_of, elements
+from eechips_local.exports.asset_files import asset_task, check_free
+from eechips_local.exports.jobs import ExportedFile, ExportJob
+from eechips_local.exports.table_files import planar
+from eechips_local.exports.tf_records import RecordFiles, Values, as_numbers, example
+from eechips_local.protocol.messages import unwrapped_integer
+from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.values.value_json import Encoder
+from eechips_local.values.values import Array, Feature
+
+_INDEX, _GEO = "system:index", ".geo"
+_LONGEST_NAME = 10  # of a Shapefile's columns: https://developers.google.com/earth-engine/guides/exporting_tables
+_LONGEST_TEXT = 254  # of a Shapefile's values
+_MOST_VERTICES = 100_000  # of an asset's geometries, likewise
+_SINGLE = {"MultiPolygon": "Polygon", "MultiLineString": "LineString", "LinearRing": "LineString"}
+_WHOLE = 1 << 40
+
+
+def export_table(
+    body: Mapping[str, Any], context: Context, job: ExportJob, report: Callable[[float], None]
+) -> list[ExportedFile]:
+    """``table:export``."""
+    selectors = list(body.get("selectors") or ()) or None
+    features = _bounded(elements(collection_of(body, "Feature", context), context), body.get("maxVertices"))
+    if job.asset is not None:
+        return _ingest(features, selectors, context, job, report)
+    form = body["fileExportOptions"].get("fileFormat") or "CSV"
+    if form == "SHP":
+        return _shapefile(features, selectors, context, job)
+    if form == "TF_RECORD_TABLE":
+        return _records(features, selectors, context, job)
+    if form not in TABLE_WRITERS:
+        raise InvalidError(f"Unsupported file format: {form}.")
+    write, _, ending = TABLE_WRITERS[form]
+    (job.folder / "table").write_bytes(write(features, selectors, context))
+    return [ExportedFile("table", None, f".{ending}")]
+
+
+def _bounded(features: Iterator[Feature], given: Any) -> Iterator[Feature]:
+    """Yield features; raise where Earth Engine would cut the geometry of one into pieces."""
+    most = unwrapped_integer(given, 0)
+    for feature in features:
+        if most and feature.geometry is not None and shapely.get_num_coordinates(feature.geometry.shape) > most:
+            raise LimitError(
+                f"A geometry has more than {most} vertices (maxVertices); the local Earth Engine does not cut it."
+            )
+        yield feature
+
+
+def _names(features: Sequence[Feature], selectors: Sequence[str] | None) -> list[str]:
+    """Return the columns besides the geometry: the selected ones, or all properties but the index."""
+    if selectors is not None:
+        return [name for name in selectors if name != _GEO]
+    return sorted({name for feature in features for name in feature.properties if name != _INDEX})
+
+
+def _column(features: Sequence[Feature], name: str, context: Context) -> pa.Array:
+    """Return the values of a property as 64-bit integers, doubles or texts; lists and objects are JSON."""
+    encoder = Encoder(context)
+    values = [encoder.encode(feature.properties.get(name)) for feature in features]
+    known = [value for value in values if value is not None]
+    if known and all(isinstance(value, int) and abs(value) < 2**63 for value in known):
+        return pa.array([None if value is None else int(value) for value in values], pa.int64())
+    if known and all(isinstance(value, (int, float)) for value in known):
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    texts = [value if isinstance(value, str | None) else json.dumps(value) for value in values]
+    return pa.array(texts, pa.string())
+
+
+def _shapes(features: Sequence[Feature]) -> npt.NDArray[np.object_]:
+    found = np.empty(len(features), dtype=object)
+    for index, feature in enumerate(features):
+        geometry = planar(feature).geometry
+        found[index] = None if geometry is None else geometry.lonlat
+    return found
+
+
+def _shapefile(
+    features: Iterator[Feature], selectors: Sequence[str] | None, context: Context, job: ExportJob
+) -> list[ExportedFile]:
+    # Here, since it brings pandas along, which other formats have no use for.
+    import pyogrio
+    from pyogrio.errors import DataSourceError
+
+    rows = list(features)
+    shapes = _shapes(rows)
+    kinds = sorted({_SINGLE.get(shape.geom_type, shape.geom_type) for shape in shapes if shape is not None})
+    if len(kinds) != 1 or kinds == ["GeometryCollection"]:
+        raise InvalidError(f"A Shapefile has geometries of one type; found {', '.join(kinds) or 'none'}.")
+    names = _names(rows, selectors)
+    short = [name.replace(":", "_")[:_LONGEST_NAME] for name in names]
+    if len(set(short)) < len(short):
+        raise InvalidError(
+            f"Column names of a Shapefile have {_LONGEST_NAME} characters at most, and must differ then."
+        )
+    columns = [_column(rows, name, context) for name in names]
+    for name, column in zip(names, columns, strict=True):
+        if pa.types.is_string(column.type):
+            longest = max((len(text.encode("utf-8", "replace")) for text in column.to_pylist() if text), default=0)
+            if longest > _LONGEST_TEXT:
+                raise InvalidError(f"Texts in a Shapefile have {_LONGEST_TEXT} bytes at most; '{name}' has {longest}.")
+    table = pa.table([*columns, pa.array(shapely.to_wkb(shapes), pa.binary())], names=[*short, "geometry"])
+    try:
+        pyogrio.write_arrow(
+            table, job.folder / "table.shp", driver="ESRI Shapefile", geometry_name="geometry",
+            geometry_type=kinds[0], crs="EPSG:4326", encoding="UTF-8",
+        )  # fmt: skip
+    except DataSourceError as error:
+        raise InvalidError(f"The Shapefile cannot be written: {error}") from error
+    return [ExportedFile(path.name, None, path.suffix) for path in sorted(job.folder.glob("table.*"))]
+
+
+def _records(
+    features: Iterator[Feature], selectors: Sequence[str] | None, context: Context, job: ExportJob
+) -> list[ExportedFile]:
+    """Write one file, which is always compressed: https://developers.google.com/earth-engine/guides/tfrecord."""
+    encoder = Encoder(context)
+    with RecordFiles(job.folder, is_compressed=True, most_bytes=_WHOLE) as files:
+        for feature in features:
+            names = selectors or feature.properties
+            properties = {name: feature.properties.get(name) for name in names if name != _GEO}
+            files.write(example({k: _values(v, encoder) for k, v in properties.items() if v is not None}))
+    return [ExportedFile(files.names[0], None, ".tfrecord.gz")]
+
+
+def _values(value: Any, encoder: Encoder) -> Values:
+    """Return a property as the values of a feature: numbers, lists of them and arrays are floats, the rest is text."""
+    if isinstance(value, Array):
+        return as_numbers(value.values.reshape(-1))
+    if isinstance(value, (bool, int, float)):
+        return as_numbers([value])
+    if isinstance(value, list) and value and all(isinstance(item, (bool, int, float)) for item in value):
+        return as_numbers(value)
+    found = value if isinstance(value, str) else json.dumps(encoder.encode(value))
+    return found.encode("utf-8", "replace")
+
+
+def _ingest(
+    features: Iterator[Feature],
+    selectors: Sequence[str] | None,
+    context: Context,
+    job: ExportJob,
+    report: Callable[[float], None],
+) -> list[ExportedFile]:
+    # Here, since it brings pandas along, which other formats have no use for.
+    from eechips_local.assets.vector_files import read_features
+
+    assert job.asset is not None
+    check_free(job.asset, context)
+    rows = list(features)
+    shapes = _shapes(rows)
+    if rows and int(shapely.get_num_coordinates(shapes).max()) > _MOST_VERTICES:
+        raise LimitError(f"A geometry of the table has more than {_MOST_VERTICES} vertices.")
+    report(0.5)
+    path = _parquet(job.folder / "table.parquet", rows, shapes, selectors, context)
+    task = asset_task(job.asset, {}, context)
+    with changing():
+        task.run("table", {job.asset.id: partial(task.table, job.asset.id, partial(read_features, path), {})})
+    report(1.0)
+    return []
+
+
+def _parquet(
+    path: Path,
+    rows: Sequence[Feature],
+    shapes: npt.NDArray[np.object_],
+    selectors: Sequence[str] | None,
+    context: Context,
+) -> Path:
+    """Write GeoParquet (https://geoparquet.org/releases/v1.1.0), which keeps the types of columns."""
+    names = _names(rows, selectors)
+    geometry = "geometry"
+    while geometry in names:
+        geometry = f"_{geometry}"
+    arrays = [*(_column(rows, name, context) for name in names), pa.array(shapely.to_wkb(shapes), pa.binary())]
+    geo = {
+        "version": "1.1.0",
+        "primary_column": geometry,
+        "columns": {geometry: {"encoding": "WKB", "geometry_types": []}},
+    }
+    table = pa.table(arrays, names=[*names, geometry]).replace_schema_metadata({"geo": json.dumps(geo)})
+    pq.write_table(table, path)
+    return path

@@ -1,0 +1,106 @@
+"""``ee.Algorithms.TemporalSegmentation``: Continuous Change Detection and Classification."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips_local.algorithms.ccdc import CcdcOptions, find_segments
+from eechips_local.evaluation.model import PixelType
+from eechips_local.functions.image_collections import composite, first_image, members_of
+from eechips_local.functions.registration import function
+from eechips_local.pixels.lazy_image import Image
+from eechips_local.pixels.pixel_series import Arrays, PixelSeries, SeriesRaster
+from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.values.time_formats import TimeFormat
+from eechips_local.values.values import Collection
+
+
+def _positions(wanted: Sequence[Any] | None, names: Sequence[str], argument: str) -> tuple[int, ...]:
+    """Return positions of bands that are given by name or position.
+
+    Raises:
+        InvalidError: if there is no such band.
+    """
+    found = []
+    for band in wanted or ():
+        if isinstance(band, str) and band in names:
+            found.append(names.index(band))
+        elif (
+            isinstance(band, (int, float))
+            and not isinstance(band, bool)
+            and 0 <= band < len(names)
+            and band == int(band)
+        ):
+            found.append(int(band))
+        else:
+            raise InvalidError(
+                f"{argument}: the collection has no band '{str(band)[:100]}'; found {', '.join(names)[:500]}."
+            )
+    return tuple(dict.fromkeys(found))
+
+
+@function("TemporalSegmentation.Ccdc")
+def ccdc(
+    collection: Collection, breakpointBands: Sequence[Any] | None, tmaskBands: Sequence[Any] | None,
+    minObservations: int, chiSquareProbability: float, minNumOfYearsScaler: float, dateFormat: int, lambda_: float,
+    maxIterations: int,
+) -> Image:  # fmt: skip
+    """Return the segments of the series at each pixel, as arrays with an element or row for each segment.
+
+    https://developers.google.com/earth-engine/apidocs/ee-algorithms-temporalsegmentation-ccdc. The bands are those of
+    https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_GLOBAL_CCDC_V1. Pixels without a segment are
+    masked.
+    """
+    if minObservations < 1:
+        raise InvalidError(f"minObservations must be positive; found {minObservations}.")
+    if not 0 <= chiSquareProbability <= 1:
+        raise InvalidError(f"chiSquareProbability must be from 0 to 1; found {chiSquareProbability:g}.")
+    time_format = TimeFormat.of(dateFormat)
+    if not 0 <= lambda_ < math.inf or maxIterations < 0:
+        raise InvalidError("lambda and maxIterations must not be negative, and lambda must be finite.")
+    first = first_image(collection)
+    if first is None or not first.bands:
+        return Image(())
+    names = [band.name for band in first.bands]
+    detection = _positions(breakpointBands, names, "breakpointBands") or tuple(range(len(names)))
+    clouds = _positions(tmaskBands, names, "tmaskBands")
+    if set(clouds) - set(detection):
+        raise InvalidError("The tmaskBands must be included in the breakpointBands.")
+    options = CcdcOptions(
+        detection,
+        clouds,
+        minObservations,
+        chiSquareProbability,
+        minNumOfYearsScaler,
+        lambda_,
+        maxIterations,
+        time_format.year,
+    )
+
+    def analyse(series: PixelSeries) -> Arrays | None:
+        valid = series.valid.all(axis=0)
+        segments = find_segments(time_format.convert(series.times[valid]), series.values[:, valid].T, options)
+        if not segments:
+            return None
+        scalars = [[s.start, s.end, s.change, s.count, s.probability] for s in segments]
+        found: list[npt.NDArray[Any]] = [*np.array(scalars, dtype=np.float64).T]
+        found[3] = found[3].astype(np.int32)
+        found += [np.stack([s.coefficients[band] for s in segments]) for band in range(len(names))]
+        found += [np.array([s.rmse[band] for s in segments]) for band in range(len(names))]
+        found += [np.array([s.magnitude[band] for s in segments]) for band in range(len(names))]
+        return found
+
+    outputs = [("tStart", 1), ("tEnd", 1), ("tBreak", 1), ("numObs", 1), ("changeProb", 1)]
+    for suffix, depth in (("coefs", 2), ("rmse", 1), ("magnitude", 1)):
+        outputs += [(f"{name}_{suffix}", depth) for name in names]
+    raster = SeriesRaster(members_of(collection, first), first.band_names, analyse, len(outputs))
+    types = [
+        PixelType("int", 0, 2**31 - 1, 1) if name == "numObs" else PixelType("double", dimensions=depth)
+        for name, depth in outputs
+    ]
+    return composite(raster, [name for name, _ in outputs], types)

@@ -1,0 +1,257 @@
+"""``ee.Classifier``: training, output modes, and the classification of images and features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips_local.algorithms.classification import Classifier, Clusterer, Floats, TrainingData, classes_of
+from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.model import PixelType
+from eechips_local.functions.registration import function
+from eechips_local.pixels.compute import Joint, all_of
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.types import DOUBLE, ranged
+from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.values.element_properties import property_of
+from eechips_local.values.values import Collection, ConfusionMatrix, Feature, Value
+
+_ORDER = "band_order"
+"""Property of a sample of an image: the names of its bands."""
+_MOST_SAMPLES = 1_000_000
+_MOST_CLASSES = 1000
+_INT32 = np.iinfo(np.int32)
+
+
+def inputs_of(features: Collection, names: Sequence[str] | None) -> tuple[str, ...]:
+    """Return names of the inputs of training: as given, or the bands of a sample.
+
+    Raises:
+        InvalidError: if there are none.
+    """
+    found = names if names is not None else features.properties.get(_ORDER)
+    if not isinstance(found, Sequence) or not found:
+        raise InvalidError(f"The inputProperties are required: the collection has no property '{_ORDER}'.")
+    if len(set(found)) != len(found):
+        raise InvalidError(f"The inputProperties must differ: {', '.join(map(str, found))[:200]}.")
+    return tuple(found)
+
+
+def table_of(context: Context, features: Collection, names: Sequence[str]) -> Floats:
+    """Return numeric properties of features, shape (features, names).
+
+    Raises:
+        InvalidError: if a feature lacks one, or has no number there.
+        LimitError: if there are too many features.
+    """
+    rows: list[list[float]] = []
+    for count, feature in enumerate(features):
+        if count >= _MOST_SAMPLES:
+            raise LimitError("User memory limit exceeded.")
+        if count % 256 == 0:
+            context.check_time()
+        rows.append([_number(feature, name) for name in names])
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
+
+
+def _number(feature: Feature, name: str) -> float:
+    value = property_of(feature, name)
+    if isinstance(value, (bool, int, float)):
+        return float(value)
+    index = feature.properties.get("system:index", "")
+    if value is None:
+        raise InvalidError(f"Property '{name}' of feature '{index}' is missing.")
+    raise InvalidError(f"Property '{name}' of feature '{index}' is not a number.")
+
+
+def part_of(count: int, share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Return which of some samples are used, drawn at random.
+
+    Raises:
+        InvalidError: if the share is not within (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise InvalidError(f"The subsampling must be within (0, 1]; found {share:g}.")
+    if share == 1:
+        return np.ones(count, dtype=bool)
+    drawn: npt.NDArray[np.bool_] = np.random.default_rng(abs(seed)).random(count) < share
+    return drawn
+
+
+@function("Classifier.train")
+def train(
+    context: Context, classifier: Classifier, features: Collection, classProperty: str,
+    inputProperties: Sequence[str] | None, subsampling: float, subsamplingSeed: int,
+) -> Classifier:  # fmt: skip
+    """Return the classifier with training data; its model is fitted when it is used."""
+    names = inputs_of(features, inputProperties)
+    table = table_of(context, features, [*names, classProperty])
+    if not len(table):
+        raise InvalidError("No valid training data were found.")
+    table = table[part_of(len(table), subsampling, subsamplingSeed)]
+    return classifier.trained(TrainingData(table[:, :-1], table[:, -1]), names)
+
+
+@function("Classifier.setOutputMode")
+def set_output_mode(classifier: Classifier, mode: str) -> Classifier:
+    """Return the classifier with another output."""
+    return classifier.with_mode(mode)
+
+
+@function("Classifier.mode")
+def output_mode(classifier: Classifier) -> str:
+    """Return the output mode."""
+    return classifier.mode
+
+
+@function("Classifier.schema")
+def classifier_schema(classifier: Classifier) -> list[str] | None:
+    """Return the names of the inputs, null before the classifier is trained."""
+    return None if classifier.schema is None else list(classifier.schema)
+
+
+@function("Clusterer.schema")
+def clusterer_schema(clusterer: Clusterer) -> list[str] | None:
+    """Return the names of the inputs, null before the clusterer is trained."""
+    return None if clusterer.schema is None else list(clusterer.schema)
+
+
+@function("Classifier.confusionMatrix")
+def training_matrix(classifier: Classifier) -> ConfusionMatrix:
+    """Return counts of each class of the training data with each class that the classifier gives for them."""
+    training = classifier.training
+    if training is None:
+        raise InvalidError("The classifier must be trained before it is used.")
+    actual = classes_of(training.labels)
+    found = replace(classifier, mode="CLASSIFICATION", _models={}).classify(training.samples).astype(np.int64)
+    if min(actual.min(), found.min()) < 0:
+        raise InvalidError("Classes must not be negative.")
+    size = int(max(actual.max(), found.max())) + 1
+    if size > _MOST_CLASSES:
+        raise LimitError(f"Too many classes: {size}.")
+    counts = np.zeros((size, size), dtype=np.int64)
+    np.add.at(counts, (actual, found), 1)
+    return ConfusionMatrix(counts, tuple(range(size)))
+
+
+@function("Classifier.explain")
+def explain(classifier: Classifier) -> dict[str, Value]:
+    """Return options, classes and number of samples of a trained classifier, and what its model knows of itself.
+
+    Forests, trees and boosted trees have the importance of each input: its part of the decrease of impurity in
+    percent.
+    """
+    if classifier.training is None or classifier.schema is None:
+        raise InvalidError("The classifier must be trained before it is used.")
+    found: dict[str, Value] = {k: v for k, v in classifier.options.items() if v is not None}
+    found["classes"] = sorted({int(label) for label in classifier.training.labels})
+    found["numberOfTrainingSamples"] = len(classifier.training.samples)
+    importances = classifier.importances()
+    if importances is not None:
+        shares = (100 * importances).tolist()
+        found["importance"] = dict(zip(classifier.schema, shares, strict=True))
+    return found
+
+
+# Application
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Applied:
+    """What is done with the samples of an image or of a table.
+
+    Attributes:
+        schema: names of the inputs.
+        predict: called with samples of shape (samples, inputs).
+        name: of the output.
+        kind: type of the output.
+    """
+
+    schema: tuple[str, ...]
+    predict: Any
+    name: str
+    kind: PixelType
+
+
+def _classification(classifier: Classifier, name: str) -> _Applied:
+    if classifier.schema is None:
+        raise InvalidError("The classifier must be trained before it is used.")
+    labels = () if classifier.training is None else classifier.training.labels
+    kind = DOUBLE
+    if classifier.is_integer:
+        ends = [float(np.min(labels)), float(np.max(labels))] if len(labels) else [*classifier.values]
+        kind = ranged(PixelType("int"), ends)
+    if classifier.has_arrays:
+        kind = replace(kind, dimensions=1)
+    return _Applied(classifier.schema, classifier.classify, name, kind)
+
+
+def clustering(clusterer: Clusterer, name: str) -> _Applied:
+    """Return the application of a clusterer.
+
+    Raises:
+        InvalidError: if it is not trained.
+    """
+    if clusterer.schema is None:
+        raise InvalidError("The clusterer must be trained before it is used.")
+    return _Applied(clusterer.schema, clusterer.cluster, name, PixelType("int", int(_INT32.min), int(_INT32.max)))
+
+
+def applied_to_image(image: Image, applied: _Applied) -> Image:
+    """Return the output for each pixel that is valid in all inputs, as the only band.
+
+    Raises:
+        InvalidError: if a band is missing, or holds arrays.
+    """
+    known = {band.name: band for band in image.bands}
+    missing = [name for name in applied.schema if name not in known]
+    if missing:
+        raise InvalidError(f"Property '{missing[0]}' of the schema is not a band: [{', '.join(known)[:500]}].")
+    inputs = [known[name] for name in applied.schema]
+    if any(band.type.dimensions for band in inputs):
+        raise InvalidError("Array bands cannot be classified; only scalar bands are supported.")
+
+    def compute(pixels: Sequence[Pixels]) -> list[Pixels]:
+        mask: npt.NDArray[Any] = all_of(pixels)
+        valid: npt.NDArray[np.bool_] = np.greater(mask, 0)
+        samples = np.stack([p.values[valid] for p in pixels], axis=1).astype(np.float64)
+        finite: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(samples), axis=1)
+        found = applied.predict(np.where(finite[:, None], samples, 0.0))
+        values = np.zeros((*valid.shape, *found.shape[1:]), dtype=found.dtype)
+        values[valid] = found
+        inside = np.zeros(valid.shape, dtype=bool)
+        inside[valid] = finite
+        return [Pixels(values, np.where(inside, mask, 0).astype(mask.dtype))]
+
+    first = inputs[0]
+    band = ImageBand(applied.name, applied.kind, first.projection, Joint(inputs, compute), 0, first.extent, first.fixed)
+    return image.computed([band])
+
+
+def applied_to_features(context: Context, features: Collection, applied: _Applied) -> Collection:
+    """Return features with the output as a property."""
+
+    def elements() -> Iterator[Feature]:
+        originals: list[Feature] = list(features)
+        table = table_of(context, features, applied.schema)
+        outputs = applied.predict(table) if len(table) else []
+        for feature, output in zip(originals, outputs, strict=True):
+            yield feature.with_properties({**feature.properties, applied.name: output.tolist()})
+
+    return features.derived(elements)
+
+
+@function("Image.classify")
+def classify_image(image: Image, classifier: Classifier, outputName: str) -> Image:
+    """Return the classification of each pixel: https://developers.google.com/earth-engine/apidocs/ee-image-classify."""
+    return applied_to_image(image, _classification(classifier, outputName))
+
+
+@function("FeatureCollection.classify")
+def classify_features(context: Context, features: Collection, classifier: Classifier, outputName: str) -> Collection:
+    """Return features with the class of each as a property."""
+    return applied_to_features(context, features, _classification(classifier, outputName))

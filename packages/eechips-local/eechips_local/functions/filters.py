@@ -1,0 +1,431 @@
+"""``Filter.*``: comparisons, logic and calendar.
+
+A comparison fails where an operand is null; what "passes unless" (neq, gte, lte, disjoint) is the opposite of one that
+does not, and so passes there. The client itself sends neq, gte and lte as ``Filter.not`` of eq, lt and gt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from eechips_local.evaluation.model import Query, Range
+from eechips_local.evaluation.type_conversion import promote, type_name
+from eechips_local.functions.registration import Implementation, function
+from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.values.calendar import Fields, checked
+from eechips_local.values.element_properties import GEOMETRY_FIELDS, Element, geometry_of, is_system, property_of
+from eechips_local.values.filter_conditions import (
+    FilterCondition,
+    Operand,
+    comparison,
+    equal,
+    lookup_equal,
+    lookup_near,
+    ordered,
+)
+from eechips_local.values.ordering import plain
+from eechips_local.values.values import DateRange, Filter, Geometry, Value
+
+INDEX = "system:index"
+TIME_START = "system:time_start"
+
+Test = Callable[[Value, Value], bool]
+Narrow = Callable[[Query], Query]
+
+
+def operands(
+    leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value
+) -> tuple[Operand, Operand]:
+    """Return both sides of a comparison.
+
+    Raises:
+        InvalidError: unless each side is a field or a value, and one of them a field.
+    """
+    for side, name, value in (("left", leftField, leftValue), ("right", rightField, rightValue)):
+        if name is None and value is None:
+            raise InvalidError(f"One of '{side}Field' and '{side}Value' must be specified.")
+        if name is not None and value is not None:
+            raise InvalidError(f"Only one of '{side}Field' and '{side}Value' may be specified.")
+    if leftField is None and rightField is None:
+        raise InvalidError("One of 'leftField' and 'rightField' must be specified.")
+    return Operand(leftField, leftValue), Operand(rightField, rightValue)
+
+
+def opposite(condition: Filter) -> FilterCondition:
+    """Pass where another filter fails."""
+    pairs = condition.pairs
+
+    def fails(element: Element) -> bool:
+        return not condition.matches(element)
+
+    def unpaired(primary: Element, secondary: Element) -> bool:
+        return not (pairs(primary, secondary) if pairs is not None else condition.matches(primary))
+
+    if not isinstance(condition, FilterCondition):
+        return FilterCondition(matches=fails, pairs=unpaired)
+    return FilterCondition(matches=fails, narrow=condition.contrary, pairs=unpaired, contrary=condition.narrow)
+
+
+# Comparisons of values
+
+
+def _less(a: Value, b: Value) -> bool:
+    both = ordered(a, b)
+    return both is not None and bool(both[0] < both[1])
+
+
+def _greater(a: Value, b: Value) -> bool:
+    return _less(b, a)
+
+
+def _text(test: Callable[[str, str], bool]) -> Test:
+    return lambda a, b: isinstance(a, str) and isinstance(b, str) and test(a, b)
+
+
+def _list_contains(a: Value, b: Value) -> bool:
+    return isinstance(a, list) and any(equal(item, b) for item in a)
+
+
+# Subtypes by type: Earth Engine's names of a value's type and of those it is a kind of.
+_KINDS: Mapping[str, tuple[str, ...]] = {
+    "Integer": ("Integer", "Long", "Number"),
+    "Float": ("Float", "Double", "Number"),
+    "Boolean": ("Boolean", "Number"),
+    "Image": ("Image", "Element"),
+    "Feature": ("Feature", "Element"),
+    "ImageCollection": ("ImageCollection", "FeatureCollection", "Collection"),
+    "FeatureCollection": ("FeatureCollection", "Collection"),
+    "GeometryCollection": ("GeometryCollection", "MultiGeometry", "Geometry"),
+}
+
+
+def _has_type(a: Value, b: Value) -> bool:
+    if not isinstance(b, str):
+        return False
+    name = type_name(a)
+    kinds = _KINDS.get(name, (name, "Geometry") if isinstance(a, Geometry) else (name,))
+    return b in (*kinds, "Object")
+
+
+def _narrow_equal(left: Operand, right: Operand) -> Narrow:
+    """Ask the store for one value of a property only."""
+    if left.field is not None and right.field is not None:
+        return lambda query: query
+    name, value = (left.field, right.value) if right.field is None else (right.field, left.value)
+    simple = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    if name is None or not simple or (is_system(name) and name not in (INDEX, TIME_START)) or name in GEOMETRY_FIELDS:
+        return lambda query: query
+
+    def narrow(query: Query) -> Query:
+        return query if name in query.equals else replace(query, equals={**query.equals, name: value})
+
+    return narrow
+
+
+def _narrow_in_list(left: Operand, right: Operand) -> Narrow:
+    """Ask the store for some elements by their ``system:index`` only."""
+    if right.field != INDEX or not isinstance(left.value, list) or not all(isinstance(v, str) for v in left.value):
+        return lambda query: query
+    wanted = frozenset(left.value)
+
+    def narrow(query: Query) -> Query:
+        return replace(query, indices=wanted if query.indices is None else query.indices & wanted)
+
+    return narrow
+
+
+def _between(start: float | None, end: float | None) -> Narrow:
+    """Ask the store for images from ``start`` to before ``end`` only."""
+
+    def narrow(query: Query) -> Query:
+        starts = [s for s in (query.start, start) if s is not None]
+        ends = [e for e in (query.end, end) if e is not None]
+        return replace(query, start=max(starts, default=None), end=min(ends, default=None))
+
+    return narrow
+
+
+def _ranged(name: str, span: Range) -> Narrow:
+    """Ask the store for what has a property in a range."""
+    if (is_system(name) and name != TIME_START) or name in GEOMETRY_FIELDS:
+        return lambda query: query
+
+    def narrow(query: Query) -> Query:
+        known = query.ranges.get(name)
+        return replace(query, ranges={**query.ranges, name: span if known is None else known.within(span)})
+
+    return narrow
+
+
+def _span_less(left: Operand, right: Operand, *, opposite: bool) -> Narrow:
+    """Return the spans for left < right, or for what fails that: numbers that are not less, and other values."""
+    early, late = plain(left.value), plain(right.value)
+    if left.field is not None and right.field is None and _is_number(late):
+        return _ranged(left.field, Range(least=late, others=True) if opposite else Range(greatest=late))
+    if right.field is not None and left.field is None and _is_number(early):
+        return _ranged(right.field, Range(greatest=early, others=True) if opposite else Range(least=early))
+    return lambda query: query
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _narrow_less(left: Operand, right: Operand) -> Narrow:
+    """Return the narrower query of left < right."""
+    early, late = plain(left.value), plain(right.value)
+    if left.field == TIME_START and right.field is None and isinstance(late, (int, float)):
+        return _between(None, late)
+    if right.field == TIME_START and left.field is None and isinstance(early, (int, float)):
+        return _between(early, None)
+    return _span_less(left, right, opposite=False)
+
+
+Build = Callable[[Operand, Operand], FilterCondition]
+
+
+def _equals(left: Operand, right: Operand) -> FilterCondition:
+    return comparison(left, right, equal, narrow=_narrow_equal(left, right), lookup=lookup_equal(left, right))
+
+
+def _less_than(left: Operand, right: Operand) -> FilterCondition:
+    contrary = _span_less(left, right, opposite=True)
+    return comparison(left, right, _less, narrow=_narrow_less(left, right), contrary=contrary)
+
+
+def _greater_than(left: Operand, right: Operand) -> FilterCondition:
+    contrary = _span_less(right, left, opposite=True)
+    return comparison(left, right, _greater, narrow=_narrow_less(right, left), contrary=contrary)
+
+
+def _in_list(left: Operand, right: Operand) -> FilterCondition:
+    return comparison(left, right, _list_contains, narrow=_narrow_in_list(left, right))
+
+
+def _contains(left: Operand, right: Operand) -> FilterCondition:
+    """Return whether a list has an item; of the names of bands, the store is asked for such images only."""
+    name = right.value
+    if left.field != "system:band_names" or not isinstance(name, str):
+        return _in_list(left, right)
+
+    def having(query: Query) -> Query:
+        return replace(query, having=query.having | {name})
+
+    def lacking(query: Query) -> Query:
+        return replace(query, lacking=query.lacking | {name})
+
+    return comparison(left, right, _list_contains, narrow=having, contrary=lacking)
+
+
+def _tested(test: Test) -> Build:
+    return lambda left, right: comparison(left, right, test)
+
+
+def _unless(build: Build) -> Build:
+    return lambda left, right: opposite(build(left, right))
+
+
+def _date_in_range(left: Operand, right: Operand) -> FilterCondition:
+    def test(a: Value, b: Value) -> bool:
+        moment = plain(b)
+        if isinstance(moment, str):
+            moment = promote(moment, "Date", "rightValue").milliseconds
+        if not isinstance(moment, (int, float)):
+            return False
+        span: DateRange = promote(a, "DateRange", "leftValue")
+        return span.start <= moment < span.end
+
+    narrow: Narrow = lambda query: query  # noqa: E731 - the default, replaced below
+    if left.field is None:
+        span: DateRange = promote(left.value, "DateRange", "Filter.dateRangeContains, argument 'leftValue'")
+        if right.field == TIME_START:
+            narrow = _between(span.start, span.end)
+    return comparison(left, right, test, narrow=narrow)
+
+
+BUILDERS: Mapping[str, Build] = {
+    "Filter.eq": _equals,
+    "Filter.equals": _equals,
+    "Filter.neq": _unless(_equals),
+    "Filter.notEquals": _unless(_equals),
+    "Filter.lt": _less_than,
+    "Filter.lessThan": _less_than,
+    "Filter.gte": _unless(_less_than),
+    "Filter.greaterThanOrEquals": _unless(_less_than),
+    "Filter.gt": _greater_than,
+    "Filter.greaterThan": _greater_than,
+    "Filter.lte": _unless(_greater_than),
+    "Filter.lessThanOrEquals": _unless(_greater_than),
+    "Filter.stringStartsWith": _tested(_text(str.startswith)),
+    "Filter.stringEndsWith": _tested(_text(str.endswith)),
+    "Filter.stringContains": _tested(_text(lambda a, b: b in a)),
+    "Filter.listContains": _contains,
+    "Filter.inList": _in_list,
+    "Filter.hasType": _tested(_has_type),
+    "Filter.dateRangeContains": _date_in_range,
+}
+"""Comparisons that take two operands and nothing else."""
+
+
+def _comparing(build: Build) -> Implementation:
+    def call(leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value) -> FilterCondition:
+        return build(*operands(leftField, rightValue, rightField, leftValue))
+
+    return Implementation(call, with_context=False, lazy=frozenset())
+
+
+FUNCTIONS: Mapping[str, Implementation] = {name: _comparing(build) for name, build in BUILDERS.items()}
+"""The functions made of ``BUILDERS``."""
+
+
+@function("Filter.maxDifference")
+def max_difference(
+    difference: float, leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value
+) -> FilterCondition:
+    """Return a filter for numbers that differ by at most so much; the difference is the join's measure."""
+    left, right = operands(leftField, rightValue, rightField, leftValue)
+
+    def apart_by(a: Value, b: Value) -> float | None:
+        a, b = plain(a), plain(b)
+        return abs(a - b) if isinstance(a, (int, float)) and isinstance(b, (int, float)) else None
+
+    def test(a: Value, b: Value) -> bool:
+        found = apart_by(a, b)
+        return found is not None and found <= difference
+
+    def measure(primary: Element, secondary: Element) -> float:
+        return apart_by(left.of(primary), right.of(secondary)) or 0.0
+
+    return comparison(left, right, test, measure=measure, lookup=lookup_near(left, right, difference))
+
+
+# Logic
+
+
+def _pairs(condition: Filter, primary: Element, secondary: Element) -> bool:
+    return condition.matches(primary) if condition.pairs is None else condition.pairs(primary, secondary)
+
+
+def _first(filters: Sequence[Filter], attribute: str) -> Any:
+    return next((found for f in filters if (found := getattr(f, attribute, None)) is not None), None)
+
+
+@function("Filter.and")
+def and_(filters: list[Filter]) -> FilterCondition:
+    """Return a filter for elements that pass all of some filters."""
+
+    def narrow(query: Query) -> Query:
+        for condition in filters:
+            query = condition.narrow(query)
+        return query
+
+    return FilterCondition(
+        matches=lambda element: all(f.matches(element) for f in filters),
+        narrow=narrow,
+        pairs=lambda primary, secondary: all(_pairs(f, primary, secondary) for f in filters),
+        measure=_first(filters, "measure"),
+        lookup=_first(filters, "lookup"),
+    )
+
+
+@function("Filter.or")
+def or_(filters: list[Filter]) -> FilterCondition:
+    """Return a filter for elements that pass one of some filters."""
+    return FilterCondition(
+        matches=lambda element: any(f.matches(element) for f in filters),
+        pairs=lambda primary, secondary: any(_pairs(f, primary, secondary) for f in filters),
+        measure=_first(filters, "measure"),
+    )
+
+
+@function("Filter.not")
+def not_(filter: Filter) -> FilterCondition:
+    """Return a filter for elements that fail another filter."""
+    return opposite(filter)
+
+
+def of_one(matches: Callable[[Element], bool], narrow: Narrow | None = None) -> FilterCondition:
+    """Return a condition on one element; in a join, on the primary one."""
+    return FilterCondition(
+        matches=matches,
+        narrow=narrow or (lambda query: query),
+        pairs=lambda primary, secondary: matches(primary),
+    )
+
+
+@function("Filter.always")
+def always() -> FilterCondition:
+    """Return a filter that every element passes."""
+    return of_one(lambda element: True)
+
+
+@function("Filter.never")
+def never() -> FilterCondition:
+    """Return a filter that no element passes."""
+    return of_one(lambda element: False)
+
+
+@function("Filter.notNull")
+def not_null(properties: list[str]) -> FilterCondition:
+    """Return a filter for elements whose properties of these names all have a value."""
+    return of_one(lambda element: all(property_of(element, name) is not None for name in properties))
+
+
+@function("Filter.hasGeometry")
+def has_geometry() -> FilterCondition:
+    """Return a filter for elements that have a geometry."""
+    return of_one(lambda element: geometry_of(element) is not None)
+
+
+@function("Filter.rangeContains")
+def range_contains(field: str, minValue: Value, maxValue: Value) -> FilterCondition:
+    """Return a filter for a property between two values, inclusive."""
+
+    def matches(element: Element) -> bool:
+        value = property_of(element, field)
+        low, high = ordered(minValue, value), ordered(value, maxValue)
+        return low is not None and high is not None and bool(low[0] <= low[1] and high[0] <= high[1])
+
+    limits = plain(minValue), plain(maxValue)
+    return of_one(matches, _ranged(field, Range(*limits)) if all(map(_is_number, limits)) else None)
+
+
+# Calendar
+
+_CALENDAR: Mapping[str, Callable[[Fields], int]] = {
+    "year": lambda f: f.year,
+    "month": lambda f: f.month,
+    "hour": lambda f: f.hour,
+    "minute": lambda f: f.minute,
+    "day_of_year": lambda f: f.day_of_year,
+    "day_of_month": lambda f: f.day,
+    "day_of_week": lambda f: f.weekday,
+}
+
+
+@function("Filter.calendarRange")
+def calendar_range(start: int, end: int | None, field: str) -> FilterCondition:
+    """Return a filter for ``system:time_start`` in a range of a calendar field, inclusive, in UTC; it may wrap (12 to
+    2).
+    """
+    if field not in _CALENDAR:
+        raise InvalidError(f"Unknown calendar field '{field}'. Options are: {', '.join(_CALENDAR)}.")
+    last = start if end is None else end
+    shown = _CALENDAR[field]
+
+    def matches(element: Element) -> bool:
+        moment = plain(property_of(element, TIME_START))
+        if not isinstance(moment, (int, float)):
+            return False
+        value = shown(Fields.at(checked(moment)))
+        return start <= value <= last if start <= last else value >= start or value <= last
+
+    return of_one(matches)
+
+
+@function("Filter.dayOfYear")
+def day_of_year(start: int, end: int) -> FilterCondition:
+    """Return a filter for ``system:time_start`` in a range of days of the year, inclusive."""
+    return calendar_range(start, end, "day_of_year")

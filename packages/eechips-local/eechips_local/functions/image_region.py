@@ -1,0 +1,154 @@
+"""``Image.reduceRegion``, ``reduceRegions`` and ``reduce``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import tee
+
+import numpy as np
+
+from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.model import PixelType
+from eechips_local.functions.image_projection import projection_of, target_projection
+from eechips_local.functions.registration import function
+from eechips_local.geometry.map_projection import Projection
+from eechips_local.pixels.compute import PerPixel
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.region_pixels import Lattice
+from eechips_local.pixels.region_reduction import reduce_region, reduce_regions
+from eechips_local.pixels.types import union_type
+from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.reducers import Reducer, ReducerSample
+from eechips_local.values.element_properties import geometry_of
+from eechips_local.values.values import Collection, Feature, Geometry, Value
+
+
+def lattice_of(
+    image: Image, scale: float | None, crs: Projection | None, transform: list[float] | None, max_pixels: int,
+    *, best_effort: bool = False,
+) -> Lattice:  # fmt: skip
+    """Return the requested lattice of an aggregation, or that of the image's first band."""
+    if crs is None and image.bands:
+        projection = target_projection(image.bands[0].projection, transform, scale)
+    elif crs is None:
+        projection = projection_of(image)
+    else:
+        projection = target_projection(crs, transform, scale)
+    return Lattice(projection, max_pixels, best_effort)
+
+
+def _aggregated_on(
+    image: Image, scale: float | None, crs: Projection | None, transform: list[float] | None, max_pixels: int,
+    *, best_effort: bool = False,
+) -> Lattice:  # fmt: skip
+    """Return the lattice of a reduction over regions.
+
+    Raises:
+        InvalidError: if none is requested, and the image has the default projection of composites and constants
+            (https://developers.google.com/earth-engine/guides/projections#the-default-projection).
+    """
+    if image.bands and not image.bands[0].fixed and crs is None and scale is None and transform is None:
+        raise InvalidError(
+            "The default WGS84 projection is invalid for aggregations. Specify a scale or crs & crs_transform."
+        )
+    return lattice_of(image, scale, crs, transform, max_pixels, best_effort=best_effort)
+
+
+def region_of(image: Image, geometry: Geometry | None) -> Geometry:
+    """Return the region of an aggregation: as given, else the image's footprint.
+
+    Raises:
+        InvalidError: if neither is bounded.
+    """
+    region = geometry if geometry is not None else image.footprint
+    if region is None or region.unbounded:
+        raise InvalidError("Provide 'geometry' parameter when aggregating over an unbounded image.")
+    return region
+
+
+@function("Image.reduceRegion")
+def reduce_over_region(
+    context: Context,
+    image: Image,
+    reducer: Reducer,
+    geometry: Geometry | None,
+    scale: float | None,
+    crs: Projection | None,
+    crsTransform: list[float] | None,
+    bestEffort: bool,
+    maxPixels: int,
+    tileScale: float,
+) -> Mapping[str, Value]:
+    """Return a reducer over all pixels of a region; nothing of an image without bands, as scripts rely on."""
+    if not image.bands:
+        return {}
+    region = region_of(image, geometry)
+    lattice = _aggregated_on(image, scale, crs, crsTransform, maxPixels, best_effort=bestEffort)
+    return reduce_region(context, image, reducer, region, lattice)
+
+
+@function("Image.reduceRegions")
+def reduce_over_regions(
+    context: Context,
+    image: Image,
+    collection: Collection,
+    reducer: Reducer,
+    scale: float | None,
+    crs: Projection | None,
+    crsTransform: list[float] | None,
+    tileScale: float,
+    maxPixelsPerRegion: int | None,
+) -> Collection:
+    """Return a reducer over each feature, its outputs added to the feature's properties."""
+    lattice = _aggregated_on(image, scale, crs, crsTransform, maxPixelsPerRegion or 2**53)
+    bands = [band.name for band in image.bands]
+    # With one band and one input the properties are named by the reducer's outputs alone.
+    only = len(bands) == 1 and reducer.inputs == 1
+    names = list(reducer.names) if only else reducer.output_names(bands, short=True)
+
+    def elements() -> Iterator[Feature]:
+        features, again = tee(collection)
+        results = reduce_regions(context, image, reducer, (geometry_of(f) for f in again), lattice)
+        for feature, values in zip(features, results, strict=True):
+            found = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+            yield Feature(geometry_of(feature), {**feature.properties, **found})
+
+    return collection.derived(elements, "Feature")
+
+
+@function("Image.reduce")
+def reduce(image: Image, reducer: Reducer) -> Image:
+    """Return a reducer of one input over the bands of each pixel; bands are named by its outputs."""
+    if reducer.inputs != 1:
+        raise InvalidError(f"The reducer must have a single input; it has {reducer.inputs}.")
+    types = reducer.band_types([common_type([band.type for band in image.bands])]) if image.bands else []
+    if not image.bands:
+        return image
+
+    def outputs(pixels: Sequence[Pixels], which: int) -> Pixels:
+        values = np.stack([p.values for p in pixels])[None]
+        weights = np.stack([p.mask for p in pixels]).astype(np.float64)
+        found = reducer.apply(ReducerSample(values, weights, weights > 0, None, values.ndim - 1 - weights.ndim))[which]
+        return Pixels(found.values, found.valid)
+
+    def chosen(which: int) -> Callable[[Sequence[Pixels]], Pixels]:
+        return lambda pixels: outputs(pixels, which)
+
+    raster = PerPixel(
+        tuple(tuple(image.bands) for _ in reducer.names), tuple(chosen(i) for i in range(len(reducer.names)))
+    )
+    first = image.bands[0]
+    return image.computed(
+        [
+            ImageBand(name, kind, first.projection, raster, i, first.extent, first.fixed)
+            for i, (name, kind) in enumerate(zip(reducer.names, types, strict=True))
+        ]
+    )
+
+
+def common_type(types: Sequence[PixelType]) -> PixelType:
+    """Return the narrowest type that holds the values of several."""
+    found = types[0]
+    for kind in types[1:]:
+        found = union_type(found, kind)
+    return found

@@ -1,0 +1,157 @@
+"""``Image.reduceToVectors``: connected pixels of one value as features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+from rasterio.features import shapes
+from shapely.geometry.base import BaseGeometry
+
+from eechips_local.evaluation.context import Context
+from eechips_local.functions.image_components import CORNERS, SIDES, components
+from eechips_local.functions.image_region import lattice_of, region_of
+from eechips_local.functions.registration import function
+from eechips_local.geometry.map_projection import WGS84, Projection
+from eechips_local.geometry.planar_frame import recast
+from eechips_local.pixels.lazy_image import Image, Render
+from eechips_local.pixels.region_pixels import covers, region_within
+from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.reducers import COUNT_EVERY, Reducer, ReducerSample
+from eechips_local.values.values import Collection, Feature, Geometry, Value
+
+# Metres by which the outlines of pixels may be off in longitude and latitude.
+_TOLERANCE = 0.01
+# More outlines than this, at a kilobyte each, would not fit into the memory of a request.
+_MOST_SEGMENTS = 500_000
+# Pixels that are looked at together.
+_MOST_PIXELS = 1 << 26
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segment:
+    """Connected pixels of one label.
+
+    Attributes:
+        label: their value.
+        shape: their outline, in pixels.
+        pixels: flat indices, ascending.
+    """
+
+    label: int
+    shape: BaseGeometry
+    pixels: npt.NDArray[np.intp]
+
+
+def segments(labels: npt.NDArray[Any], valid: npt.NDArray[np.bool_], *, eight: bool) -> list[Segment]:
+    """Return connected pixels of equal labels, in the order of their first pixels, row by row.
+
+    Args:
+        labels: shape (height, width), of an integer dtype.
+        valid: which pixels count.
+        eight: whether pixels that share but a corner are connected.
+    """
+    if not valid.any():
+        return []
+    numbers = components(labels, valid, (*SIDES, *CORNERS) if eight else SIDES)
+    flat = numbers.ravel()
+    inside = np.flatnonzero(valid.ravel())
+    firsts, codes = np.unique(flat[inside], return_inverse=True)
+    if len(firsts) > _MOST_SEGMENTS:
+        raise LimitError("User memory limit exceeded.")
+    order = np.argsort(codes, kind="stable")
+    pieces = np.split(inside[order], np.cumsum(np.bincount(codes, minlength=len(firsts)))[:-1])
+    outlines = shapes(numbers.astype(np.int32), mask=valid, connectivity=8 if eight else 4, transform=Affine.identity())
+    found = {int(first): shapely.geometry.shape(outline) for outline, first in outlines}
+    return [
+        Segment(int(labels.ravel()[first]), found[int(first)], pixels)
+        for first, pixels in zip(firsts, pieces, strict=True)
+    ]
+
+
+def _inputs(reducer: Reducer, bands: int) -> list[tuple[int, ...]]:
+    if not bands or reducer.inputs not in (1, bands):
+        raise InvalidError(f"Need 1+{reducer.inputs} bands for the reducer, but the image has {1 + bands}.")
+    return [(index,) for index in range(bands)] if reducer.inputs == 1 else [tuple(range(bands))]
+
+
+@function("Image.reduceToVectors", "Image.reduceToVectorsStreaming")
+def reduce_to_vectors(
+    context: Context,
+    image: Image,
+    reducer: Reducer | None,
+    geometry: Geometry | None,
+    scale: float | None,
+    geometryType: str,
+    eightConnected: bool,
+    labelProperty: str | None,
+    crs: Projection | None,
+    crsTransform: list[float] | None,
+    bestEffort: bool,
+    maxPixels: int,
+    tileScale: float,
+    geometryInNativeProjection: bool,
+) -> Collection:
+    """Return a feature for each connected set of pixels with one value in the first band, with the other bands
+    reduced.
+    """
+    if geometryType not in ("polygon", "bb", "centroid"):
+        raise InvalidError(f"Unknown geometryType '{geometryType}'. Must be one of 'polygon', 'bb' and 'centroid'.")
+    if not image.bands:
+        raise InvalidError("The image has no bands.")
+    if image.bands[0].type.precision != "int":
+        raise InvalidError(f"The band '{image.bands[0].name}' must be of an integer type.")
+    names = [band.name for band in image.bands[1:]]
+    if reducer is COUNT_EVERY and not names:
+        reducer = None  # it has no inputs: the pixels themselves are counted
+    groups = _inputs(reducer, len(names)) if reducer is not None else []
+    lattice = lattice_of(image, scale, crs, crsTransform, maxPixels, best_effort=bestEffort)
+    region = region_within(context, region_of(image, geometry), lattice)
+    grid = region.grid
+    if grid.width * grid.height > _MOST_PIXELS:
+        raise LimitError("User memory limit exceeded.")
+    inside = np.zeros(grid.shape, dtype=bool)
+    for _, _, _, cover in covers(context, region):
+        inside[cover.rows[cover.centre] - region.row, cover.columns[cover.centre] - region.column] = True
+    pixels = Render(context.limits.memory).read(image.bands, grid)
+    if reducer is None:
+        labels = list(COUNT_EVERY.names)
+    else:
+        labels = list(reducer.names) if len(names) == 1 else reducer.output_names(names, short=True)
+
+    def reduced(segment: Segment) -> list[Value]:
+        if reducer is None:
+            return [len(segment.pixels)]
+        values = np.stack([p.values.reshape(-1)[segment.pixels] for p in pixels[1:]])
+        masks = np.stack([p.mask.reshape(-1)[segment.pixels] for p in pixels[1:]]).astype(np.float64)
+        whole = ReducerSample(values, masks, masks > 0)
+        return [v for group in groups for v in reducer.results(whole.select(group[0], group[-1] + 1))]
+
+    def elements() -> Iterator[Feature]:
+        found = segments(pixels[0].values, inside & pixels[0].valid, eight=eightConnected)
+        for index, segment in enumerate(found):
+            context.check_time()
+            results = dict(zip(labels, reduced(segment), strict=True))
+            properties = {name: value for name, value in results.items() if value is not None}
+            if labelProperty is not None:
+                properties[labelProperty] = segment.label
+            outline = _geometry(segment, grid.width, geometryType)
+            placed = Geometry(outline, Projection(grid.crs, grid.transform))
+            target = Projection(grid.crs) if geometryInNativeProjection else WGS84
+            yield Feature(recast(placed, target, False, _TOLERANCE), {**properties, "system:index": str(index)})
+
+    return Collection("Feature", lambda _: elements())
+
+
+def _geometry(segment: Segment, width: int, kind: str) -> BaseGeometry:
+    if kind == "bb":
+        return shapely.box(*segment.shape.bounds)
+    if kind == "centroid":
+        rows, columns = np.divmod(segment.pixels, width)
+        return shapely.Point(columns.mean() + 0.5, rows.mean() + 0.5)
+    return segment.shape

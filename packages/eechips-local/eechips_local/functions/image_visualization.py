@@ -1,0 +1,205 @@
+"""``Image.visualize``: bands to 8-bit red, green and blue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from eechips_local.functions.image_bands import choose, unique_names
+from eechips_local.functions.registration import function
+from eechips_local.pixels.compute import Joint, PerPixel, PixelFunction
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.types import BYTE, Numbers, dtype_of
+from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.values.colors import parse_color
+from eechips_local.values.randomness import random_words, uniform
+
+
+def _listed(value: Any) -> list[Any] | None:
+    """Return a list from a list, a single value, or text with commas."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _floats(value: Any, count: int, name: str) -> list[float] | None:
+    items = _listed(value)
+    if items is None:
+        return None
+    try:
+        numbers = [float(item) for item in items]
+    except (TypeError, ValueError):
+        raise InvalidError(f"'{name}' must be a number or a list of numbers.") from None
+    if len(numbers) == 1:
+        return numbers * count
+    if len(numbers) != count:
+        raise InvalidError(f"'{name}' has {len(numbers)} values for {count} bands.")
+    return numbers
+
+
+@function("Image.visualize")
+def visualize(
+    image: Image,
+    bands: Any,
+    gain: Any,
+    bias: Any,
+    min: Any,
+    max: Any,
+    gamma: Any,
+    opacity: float | None,
+    palette: Any,
+    forceRgbOutput: bool,
+) -> Image:
+    """Return an 8-bit image to look at, with the bands vis-red, vis-green and vis-blue, or vis-gray."""
+    chosen = _chosen(image, _listed(bands))
+    colors = _listed(palette)
+    if colors is not None and len(chosen) != 1:
+        raise InvalidError("Cannot provide a palette when visualizing more than one band.")
+    low, high = _stretch(chosen, gain, bias, min, max)
+    powers = _floats(gamma, len(chosen), "gamma") or [1.0] * len(chosen)
+    stretches = [_Stretch(a, b, g) for a, b, g in zip(low, high, powers, strict=True)]
+    levels: list[_Levels]
+    if colors:
+        table = np.array([parse_color(str(color)) for color in colors], dtype=np.float64)
+        levels = [_Palette(stretches[0], table[:, channel]) for channel in range(3)]
+    elif colors is not None:
+        raise InvalidError("The palette has no colors.")
+    elif len(chosen) == 1 and not forceRgbOutput:
+        levels = [_Gray(stretches[0])]
+    else:
+        levels = [_Gray(stretch) for stretch in (stretches * 3 if len(chosen) == 1 else stretches)]
+    inputs = chosen * 3 if len(chosen) < len(levels) else chosen
+    names = ["vis-gray"] if len(levels) == 1 else ["vis-red", "vis-green", "vis-blue"]
+    raster = PerPixel(tuple((band,) for band in inputs), tuple(_painter(level, opacity) for level in levels))
+    return image.computed(
+        [
+            replace(band, name=name, type=BYTE, raster=raster, index=i)
+            for i, (band, name) in enumerate(zip(inputs, names, strict=True))
+        ]
+    )
+
+
+def _chosen(image: Image, selectors: list[Any] | None) -> list[ImageBand]:
+    """Return the bands to show: the selected ones, else the first three, or the first where there are fewer."""
+    if selectors:
+        chosen = choose(image, selectors)
+        if len(chosen) not in (1, 3):
+            raise InvalidError(f"Must specify 1 or 3 bands to visualize; found {len(chosen)}.")
+    else:
+        chosen = list(image.bands[: 3 if len(image.bands) >= 3 else 1])
+    if not chosen:
+        raise InvalidError("The image has no bands.")
+    if any(band.type.dimensions for band in chosen):
+        raise InvalidError("Array images cannot be visualized.")
+    return chosen
+
+
+def _stretch(bands: Sequence[ImageBand], gain: Any, bias: Any, low: Any, high: Any) -> tuple[list[float], list[float]]:
+    count = len(bands)
+    if gain is not None or bias is not None:
+        if low is not None or high is not None:
+            raise InvalidError("Cannot specify both gain or bias and min or max.")
+        gains = _floats(gain, count, "gain") or [1.0] * count
+        offsets = _floats(bias, count, "bias") or [0.0] * count
+        if 0 in gains:
+            raise InvalidError("'gain' must not be zero.")
+        lows = [-b / g for g, b in zip(gains, offsets, strict=True)]
+        return lows, [255.0 / g + a for g, a in zip(gains, lows, strict=True)]
+    ends = [_default_ends(band) for band in bands]
+    lows = _floats(low, count, "min") or [a for a, _ in ends]
+    return lows, _floats(high, count, "max") or [b for _, b in ends]
+
+
+def _default_ends(band: ImageBand) -> tuple[float, float]:
+    """Return 0 to 1 for floats, all possible values of the type for integers (guides/image_visualization)."""
+    if band.type.precision != "int":
+        return 0.0, 1.0
+    limits = np.iinfo(dtype_of(band.type))
+    return float(limits.min), float(limits.max)
+
+
+@function("Image.randomVisualizer")
+def random_visualizer(image: Image) -> Image:
+    """Return red, green and blue at random for each value of the first band, then the bands of the image.
+
+    The same value has the same colour everywhere. The colours are not Earth Engine's.
+    """
+    if not image.bands:
+        raise InvalidError("The image has no bands.")
+    first = image.bands[0]
+    if first.type.dimensions:
+        raise InvalidError("Array images cannot be visualized.")
+
+    def paint(pixels: Sequence[Pixels]) -> list[Pixels]:
+        bits = pixels[0].values.astype(np.float64).view(np.int64)
+        return [
+            Pixels((uniform(random_words(channel, bits)) * 256).astype(np.uint8), pixels[0].mask)
+            for channel in range(3)
+        ]
+
+    raster = Joint((first,), paint)
+    names = unique_names(["viz-red", "viz-green", "viz-blue"], [band.name for band in image.bands])
+    colors = [replace(first, name=name, type=BYTE, raster=raster, index=i) for i, name in enumerate(names)]
+    return image.with_bands([*colors, *image.bands])
+
+
+class _Stretch:
+    """Values to the range from 0 to 1."""
+
+    def __init__(self, low: float, high: float, gamma: float) -> None:
+        if high == low:
+            raise InvalidError("'min' and 'max' must differ.")
+        if not gamma > 0:
+            raise InvalidError("'gamma' must be greater than zero.")
+        self.low, self.high, self.gamma = low, high, gamma
+
+    def __call__(self, values: Numbers) -> Numbers:
+        # fmin and fmax also take what is not a number, under the mask, to an end.
+        unit = np.fmin(np.fmax((values.astype(np.float64) - self.low) / (self.high - self.low), 0.0), 1.0)
+        stretched: Numbers = unit if self.gamma == 1 else unit ** (1 / self.gamma)
+        return stretched
+
+
+_Levels = Callable[[Numbers], Numbers]
+"""From values to bytes."""
+
+
+class _Gray:
+    """Levels of one channel."""
+
+    def __init__(self, stretch: _Stretch) -> None:
+        self.stretch = stretch
+
+    def __call__(self, values: Numbers) -> Numbers:
+        levels: Numbers = np.floor(self.stretch(values) * 255 + 0.5).astype(np.uint8)
+        return levels
+
+
+class _Palette:
+    """Levels of one channel of a palette, interpolated between its colours."""
+
+    def __init__(self, stretch: _Stretch, levels: Numbers) -> None:
+        self.stretch, self.levels = stretch, levels
+
+    def __call__(self, values: Numbers) -> Numbers:
+        position = self.stretch(values) * (len(self.levels) - 1)
+        found: Numbers = np.interp(position, np.arange(len(self.levels)), self.levels)
+        return np.floor(found + 0.5).astype(np.uint8)
+
+
+def _painter(levels: _Levels, opacity: float | None) -> PixelFunction:
+    """Return a pixel function; for bytes all levels are computed once and looked up."""
+    table = levels(np.arange(256, dtype=np.uint8))
+
+    def paint(pixels: Sequence[Pixels]) -> Pixels:
+        values, mask = pixels[0].values, pixels[0].mask
+        shown = table[values] if values.dtype == np.uint8 else levels(values)
+        faded = mask if opacity is None or opacity == 1 else mask.astype(np.float64) * opacity
+        return Pixels(shown, faded)
+
+    return paint

@@ -1,0 +1,205 @@
+"""``Join.*``: pairs of elements of two collections that match a condition.
+
+Guides: developers.google.com/earth-engine/guides/joins_intro and those after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cmp_to_key
+from typing import Any
+
+from eechips_local.evaluation.context import Context
+from eechips_local.functions.registration import function
+from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.values.element_properties import Element, property_of, with_properties
+from eechips_local.values.filter_conditions import FilterCondition
+from eechips_local.values.ordering import compare
+from eechips_local.values.values import Collection, Feature, Filter, Join
+
+INDEX = "system:index"
+
+Matches = Callable[[Element], Iterator[Element]]
+"""Gives the secondary elements that match a primary one, in their order."""
+
+
+def matcher(secondary: Collection, condition: Filter) -> Matches:
+    """Return a function that finds the matches of a primary element; the condition's lookup spares trying them all."""
+    elements: list[Element] = []
+    lookups: list[Callable[[Element], Any]] = []
+    pairs = condition.pairs
+
+    def prepare() -> None:
+        elements.extend(secondary)
+        build = condition.lookup if isinstance(condition, FilterCondition) else None
+        every = range(len(elements))
+        lookups.append(build(elements) if build is not None else lambda primary: every)
+
+    def matches(primary: Element) -> Iterator[Element]:
+        if not lookups:
+            prepare()
+        for position in lookups[0](primary):
+            other = elements[position]
+            if pairs(primary, other) if pairs is not None else condition.matches(primary):
+                yield other
+
+    return matches
+
+
+def _measure(condition: Filter, key: str | None) -> Callable[[Element, Element], float] | None:
+    """Return the measure of a condition, where it is to be saved.
+
+    Raises:
+        InvalidError: if the condition has none.
+    """
+    if key is None:
+        return None
+    measure = condition.measure if isinstance(condition, FilterCondition) else None
+    if measure is None:
+        raise InvalidError(
+            f"The join condition has no measure to save as '{key}'. Use Filter.withinDistance or Filter.maxDifference."
+        )
+    return measure
+
+
+def _measured(
+    primary: Element, match: Element, key: str | None, measure: Callable[[Element, Element], float] | None
+) -> Element:
+    if key is None or measure is None:
+        return match
+    return with_properties(match, {**match.properties, key: measure(primary, match)})
+
+
+def _ordered(matches: Sequence[Element], ordering: str | None, ascending: bool) -> list[Element]:
+    """Return matches in the order of a property; those without it come last."""
+    if ordering is None:
+        return list(matches)
+    having = [m for m in matches if property_of(m, ordering) is not None]
+    lacking = [m for m in matches if property_of(m, ordering) is None]
+    by_value = cmp_to_key(lambda a, b: compare(property_of(a, ordering), property_of(b, ordering)))
+    return sorted(having, key=by_value, reverse=not ascending) + lacking
+
+
+def _with(element: Element, key: str, value: Any) -> Element:
+    return with_properties(element, {**element.properties, key: value})
+
+
+@function("Join.apply")
+def apply(context: Context, join: Join, primary: Collection, secondary: Collection, condition: Filter) -> Collection:
+    """Return the join of two collections."""
+    joined = join.apply(primary, secondary, condition)
+
+    def elements() -> Iterator[Element]:
+        for element in joined:
+            context.check_time()
+            yield element
+
+    return joined.derived(elements)
+
+
+@function("Join.simple")
+def simple() -> Join:
+    """Return primary elements that have a match."""
+
+    def joined(primary: Collection, secondary: Collection, condition: Filter) -> Collection:
+        matches = matcher(secondary, condition)
+        return primary.derived(lambda: (e for e in primary if next(matches(e), None) is not None))
+
+    return Join(joined)
+
+
+@function("Join.inverted")
+def inverted() -> Join:
+    """Return primary elements that have no match."""
+
+    def joined(primary: Collection, secondary: Collection, condition: Filter) -> Collection:
+        matches = matcher(secondary, condition)
+        return primary.derived(lambda: (e for e in primary if next(matches(e), None) is None))
+
+    return Join(joined)
+
+
+@function("Join.inner")
+def inner(primaryKey: str, secondaryKey: str, measureKey: str | None) -> Join:
+    """Return features without geometry that hold a primary element and one of its matches, one for each pair."""
+
+    def joined(primary: Collection, secondary: Collection, condition: Filter) -> Collection:
+        measure = _measure(condition, measureKey)
+        matches = matcher(secondary, condition)
+
+        def elements() -> Iterator[Feature]:
+            for element in primary:
+                for match in matches(element):
+                    index = f"{element.properties.get(INDEX)}_{match.properties.get(INDEX)}"
+                    found = {INDEX: index, primaryKey: element, secondaryKey: match}
+                    if measure is not None and measureKey is not None:
+                        found[measureKey] = measure(element, match)
+                    yield Feature(None, found)
+
+        return Collection("Feature", lambda _: elements())
+
+    return Join(joined)
+
+
+@function("Join.saveAll")
+def save_all(matchesKey: str, ordering: str | None, ascending: bool, measureKey: str | None, outer: bool) -> Join:
+    """Return primary elements with the list of their matches."""
+
+    def joined(primary: Collection, secondary: Collection, condition: Filter) -> Collection:
+        measure = _measure(condition, measureKey)
+        matches = matcher(secondary, condition)
+
+        def elements() -> Iterator[Element]:
+            for element in primary:
+                found = _ordered(list(matches(element)), ordering, ascending)
+                if found or outer:
+                    yield _with(element, matchesKey, [_measured(element, m, measureKey, measure) for m in found])
+
+        return primary.derived(elements)
+
+    return Join(joined)
+
+
+@function("Join.saveFirst")
+def save_first(matchKey: str, ordering: str | None, ascending: bool, measureKey: str | None, outer: bool) -> Join:
+    """Return primary elements with their first match."""
+
+    def joined(primary: Collection, secondary: Collection, condition: Filter) -> Collection:
+        measure = _measure(condition, measureKey)
+        matches = matcher(secondary, condition)
+
+        def elements() -> Iterator[Element]:
+            for element in primary:
+                found = matches(element)
+                match = next(iter(found if ordering is None else _ordered(list(found), ordering, ascending)), None)
+                if match is not None:
+                    yield _with(element, matchKey, _measured(element, match, measureKey, measure))
+                elif outer:
+                    yield element
+
+        return primary.derived(elements)
+
+    return Join(joined)
+
+
+@function("Join.saveBest")
+def save_best(matchKey: str, measureKey: str, outer: bool) -> Join:
+    """Return primary elements with the match that has the least measure."""
+
+    def joined(primary: Collection, secondary: Collection, condition: Filter) -> Collection:
+        measure = _measure(condition, measureKey)
+        assert measure is not None
+        matches = matcher(secondary, condition)
+
+        def elements() -> Iterator[Element]:
+            for element in primary:
+                found = [(measure(element, match), match) for match in matches(element)]
+                if found:
+                    least, match = min(found, key=lambda pair: pair[0])
+                    yield _with(element, matchKey, _with(match, measureKey, least))
+                elif outer:
+                    yield element
+
+        return primary.derived(elements)
+
+    return Join(joined)

@@ -1,0 +1,1 @@
+"""Measure, combine and project geometries on the ellipsoid."""

@@ -1,0 +1,173 @@
+"""Define projections, and move geometries between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+from shapely.geometry.base import BaseGeometry
+
+from eechips_local.pixels.pixel_grid import apply, metres_per_unit, parse_crs, transformer
+from eechips_local.protocol.request_errors import InvalidError
+
+Coordinates = npt.NDArray[np.float64]
+"""Array of shape (n, 2): x, y."""
+
+Mover = Callable[[Coordinates], Coordinates]
+"""Moves points of shape (n, 2)."""
+
+Midpoints = Callable[[Coordinates, Coordinates], Coordinates]
+"""Middles of edges between two arrays of points, each of shape (n, 2)."""
+
+# Halvings of an edge: it has then 4,096 pieces.
+_MAX_SPLITS = 12
+_IDENTITY = Affine.identity()
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A CRS with an affine transform from (pixel) coordinates to the CRS's own."""
+
+    crs: str
+    transform: Affine = _IDENTITY
+
+    def __post_init__(self) -> None:
+        area = self.transform.determinant
+        if area == 0.0 or not math.isfinite(area):
+            raise InvalidError(f"The transform of a projection must be invertible: {list(self.transform)[:6]}.")
+
+    @property
+    def nominal_scale(self) -> float:
+        """Metres along the edge of a pixel at the projection's true scale."""
+        t = self.transform
+        return math.sqrt(abs(t.a * t.e - t.b * t.d)) * metres_per_unit(self.crs)
+
+    def at_scale(self, metres: float) -> Projection:
+        """This projection with its pixels scaled to an edge in metres; origin and axes stay.
+
+        "The projection is scaled by dividing the specified scale value by the nominal size of a meter":
+        https://developers.google.com/earth-engine/apidocs/ee-image-setdefaultprojection.
+        """
+        return Projection(self.crs, self.transform @ Affine.scale(metres / self.nominal_scale))
+
+
+WGS84 = Projection("EPSG:4326")
+"""Longitude and latitude in degrees; also the default projection of composites (pixels of one degree)."""
+
+
+def great_circle_midpoints(a: Coordinates, b: Coordinates) -> Coordinates:
+    """Return midpoints on the sphere of pairs of longitude/latitude points, each of shape (n, 2) in degrees."""
+    first, second = _unit_vectors(a), _unit_vectors(b)
+    middle = first + second
+    length = np.linalg.norm(middle, axis=1, keepdims=True)
+    length[length == 0.0] = 1.0
+    middle /= length
+    lon = np.degrees(np.arctan2(middle[:, 1], middle[:, 0]))
+    lat = np.degrees(np.arctan2(middle[:, 2], np.hypot(middle[:, 0], middle[:, 1])))
+    # Keep the turn of the first point, so that a ring does not jump by 360 degrees.
+    lon += 360.0 * np.round((a[:, 0] - lon) / 360.0)
+    return np.column_stack([lon, lat])
+
+
+def _unit_vectors(points: Coordinates) -> npt.NDArray[np.float64]:
+    lon, lat = np.radians(points[:, 0]), np.radians(points[:, 1])
+    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+
+
+def straight_midpoints(a: Coordinates, b: Coordinates) -> Coordinates:
+    """Return midpoints of straight lines between pairs of points, each of shape (n, 2)."""
+    return (a + b) / 2.0
+
+
+def transform_points(points: Coordinates, source: Projection, target: Projection) -> Coordinates:
+    """Move points of shape (n, 2) from one projection's coordinates to another's."""
+    x, y = points[:, 0], points[:, 1]
+    if source.transform != _IDENTITY:
+        x, y = apply(source.transform, x, y)
+    if source.crs != target.crs and parse_crs(source.crs) != parse_crs(target.crs):
+        x, y = transformer(source.crs, target.crs).transform(x, y)
+    if target.transform != _IDENTITY:
+        with np.errstate(invalid="ignore"):  # places that the map lacks are at infinity
+            x, y = apply(~target.transform, x, y)
+    return np.column_stack([x, y])
+
+
+def transform_shape(
+    shape: BaseGeometry, source: Projection, target: Projection, *, geodesic: bool, tolerance: float
+) -> BaseGeometry:
+    """Move a shape between projections, adding vertices where its edges would bend.
+
+    Args:
+        shape: in the coordinates of ``source``.
+        source: where it is.
+        target: where it goes.
+        geodesic: whether edges follow great circles; only for longitude and latitude.
+        tolerance: the greatest distance, in coordinates of ``target``, between a true edge and the result's.
+    """
+    if shape.is_empty:
+        return shape
+
+    def move(points: Coordinates) -> Coordinates:
+        return transform_points(points, source, target)
+
+    midpoints = great_circle_midpoints if geodesic and parse_crs(source.crs).is_geographic else straight_midpoints
+    return move_shape(shape, move, midpoints, tolerance)
+
+
+def move_shape(shape: BaseGeometry, move: Mover, midpoints: Midpoints, tolerance: float) -> BaseGeometry:
+    """Move a shape, adding vertices where its edges would bend.
+
+    Args:
+        shape: of any type.
+        move: moves points of shape (n, 2).
+        midpoints: of edges, before they are moved.
+        tolerance: the greatest distance, after the move, between a true edge and the result's.
+    """
+    if shape.geom_type in ("Point", "MultiPoint"):
+        return shapely.transform(shape, move)
+    return rebuild_shape(shape, lambda line, _: _densify(line, move, midpoints, tolerance))
+
+
+def _densify(points: Coordinates, move: Mover, midpoints: Midpoints, tolerance: float) -> Coordinates:
+    """Move a line, halving each edge until its moved middle lies within ``tolerance`` of the straight one."""
+    moved = move(points)
+    active = np.ones(len(points) - 1, dtype=bool)
+    for _ in range(_MAX_SPLITS):
+        index = np.flatnonzero(active)
+        if not len(index):
+            break
+        middle = midpoints(points[index], points[index + 1])
+        moved_middle = move(middle)
+        gap = np.linalg.norm(moved_middle - (moved[index] + moved[index + 1]) / 2.0, axis=1)
+        split = gap > tolerance
+        if not split.any():
+            break
+        at = index[split] + 1
+        points = np.insert(points, at, middle[split], axis=0)
+        moved = np.insert(moved, at, moved_middle[split], axis=0)
+        active = np.zeros(len(points) - 1, dtype=bool)
+        new = at + np.arange(len(at))
+        active[new - 1] = active[new] = True
+    return moved
+
+
+def rebuild_shape(shape: BaseGeometry, change: Callable[[Coordinates, bool], Coordinates]) -> BaseGeometry:
+    """Return a copy of a shape with each of its points, lines and rings replaced.
+
+    Args:
+        shape: of any type.
+        change: called with the coordinates, and whether they are a ring of a polygon.
+    """
+    if shape.geom_type == "Polygon":
+        rings = [change(shapely.get_coordinates(r), True) for r in (shape.exterior, *shape.interiors)]
+        return shapely.Polygon(rings[0], rings[1:])
+    if shape.geom_type in ("Point", "MultiPoint"):
+        return shapely.transform(shape, lambda points: change(points, False))
+    if hasattr(shape, "geoms"):
+        return type(shape)([rebuild_shape(part, change) for part in shape.geoms])
+    return type(shape)(change(shapely.get_coordinates(shape), False))

@@ -1,0 +1,369 @@
+"""Choose the planes of geometric operations, in which the edges of the operands are straight.
+
+A geodesic of the sphere is a straight line in the gnomonic projection, so set operations on geodesic polygons are
+exact there and keep their vertices. Planar geometries are worked on in their own projection. Latitudes are taken as
+spherical ones for the course of edges, as Earth Engine (S2) does; lengths and areas are the ellipsoid's (geodesy.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips_local.geometry.map_projection import WGS84, Coordinates, Projection, transform_points
+from eechips_local.geometry.overlay import on_globe
+from eechips_local.geometry.projected_shapes import meets_seam, project_shape
+from eechips_local.geometry.shapes import close_at_pole, is_geographic, leaves, open_at_pole, unwrapped, valid
+from eechips_local.pixels.pixel_grid import metres_per_unit
+from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.values.values import ErrorMargin, Geometry
+
+RADIUS = 6_371_010.0
+"""Metres: S2's mean radius of the Earth (S2Earth.kEarthRadiusMeters)."""
+
+DEFAULT_TOLERANCE = 0.1
+"""Metres by which bent edges may be off without an error margin."""
+
+_WIDEST = math.radians(75.0)  # beyond that the gnomonic plane stretches distances more than 15 times
+_MAX_SPLITS = 12  # at most 4096 pieces of an edge: 5 km of the longest one
+_FIRST_SPLIT = math.radians(5.0)  # a longer edge is halved unseen: its middle alone does not show an S-shaped bend
+
+Mover = Callable[[Coordinates], Coordinates]
+Middle = Callable[[Coordinates, Coordinates], Coordinates]
+
+
+def needs_margin() -> InvalidError:
+    """Return the error where planar edges would have to be bent without leave to approximate."""
+    return InvalidError("Unable to perform this geometry operation. Please specify a non-zero error margin.")
+
+
+def unit_vectors(points: Coordinates) -> npt.NDArray[np.float64]:
+    """Return vectors of shape (n, 3) of longitude/latitude points of shape (n, 2) in degrees."""
+    lon, lat = np.radians(points[:, 0]), np.radians(points[:, 1])
+    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+
+
+def lonlat_points(vectors: npt.NDArray[np.float64]) -> Coordinates:
+    """Return longitude and latitude in degrees, shape (n, 2), of vectors of any length."""
+    lon = np.degrees(np.arctan2(vectors[:, 1], vectors[:, 0]))
+    lat = np.degrees(np.arctan2(vectors[:, 2], np.hypot(vectors[:, 0], vectors[:, 1])))
+    return np.column_stack([lon, lat])
+
+
+def great_circle_middle(a: Coordinates, b: Coordinates) -> Coordinates:
+    """Return middles of the great circle arcs between longitude/latitude points, on the first ones' turn."""
+    middle = lonlat_points(unit_vectors(a) + unit_vectors(b))
+    middle[:, 0] += 360.0 * np.round(((a[:, 0] + b[:, 0]) / 2.0 - middle[:, 0]) / 360.0)
+    return middle
+
+
+def straight_middle(a: Coordinates, b: Coordinates) -> Coordinates:
+    """Return middles of straight lines between points of shape (n, 2)."""
+    return (a + b) / 2.0
+
+
+def _short_middle(a: Coordinates, b: Coordinates) -> Coordinates:
+    """Return middles of straight lines between longitude/latitude points, the short way round, on the first ones'
+    turn.
+    """
+    turns = 360.0 * np.round((b[:, 0] - a[:, 0]) / 360.0)
+    return np.column_stack([(a[:, 0] + b[:, 0] - turns) / 2.0, (a[:, 1] + b[:, 1]) / 2.0])
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Edges of a line, and the distance by which they may be moved.
+
+    Attributes:
+        middle: the middle of an edge, from its ends.
+        move: takes points to where the line goes.
+        straight: the middle of a straight edge there.
+        place: takes points there to coordinates in which distances are measured.
+        tolerance: greatest distance of a moved middle from a straight one.
+        longest: edges longer than this (before they are moved) are halved unseen: an S-shaped bend does not show in
+            the middle.
+    """
+
+    middle: Middle
+    move: Mover
+    straight: Middle
+    place: Mover
+    tolerance: float
+    longest: float
+
+
+def bend(line: Coordinates, course: Course) -> Coordinates:
+    """Return a line with vertices added until its edges, moved, lie within a tolerance of straight ones.
+
+    Args:
+        line: shape (n, 2).
+        course: how it runs.
+
+    Returns:
+        The line, not moved: shape (m, 2).
+
+    Raises:
+        InvalidError: if a projection does not reach that far.
+    """
+    moved = _finite(course.move(line))
+    active = np.arange(len(line) - 1)
+    for _ in range(_MAX_SPLITS):
+        if not len(active):
+            break
+        start, end = line[active], line[active + 1]
+        centre = course.middle(start, end)
+        there = _finite(course.move(centre))
+        straight = course.straight(moved[active], moved[active + 1])
+        gap = np.linalg.norm(course.place(there) - course.place(straight), axis=1)
+        split = (gap > course.tolerance) | (np.abs(end - start).max(axis=1) > course.longest)
+        at = active[split] + 1
+        line = np.insert(line, at, centre[split], axis=0)
+        moved = np.insert(moved, at, there[split], axis=0)
+        first = at - 1 + np.arange(len(at))
+        active = np.sort(np.concatenate([first, first + 1]))
+    return line
+
+
+def _as_is(points: Coordinates) -> Coordinates:
+    return points
+
+
+def _on_sphere(points: Coordinates) -> npt.NDArray[np.float64]:
+    """Return longitude/latitude points as vectors in metres: shape (n, 3)."""
+    vectors: npt.NDArray[np.float64] = RADIUS * unit_vectors(points)
+    return vectors
+
+
+def towards(flat: Mover, tolerance: float, longest: float = math.inf) -> Course:
+    """Return the course of great circle arcs that are taken to a plane in metres."""
+    return Course(great_circle_middle, flat, straight_middle, _as_is, tolerance, longest)
+
+
+def _finite(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the points, if they exist where they were moved to.
+
+    Raises:
+        InvalidError: if a projection does not reach that far.
+    """
+    if not np.isfinite(points).all():
+        raise InvalidError("Unable to transform the geometry into the requested projection.")
+    return points
+
+
+def _finite_shape(shape: BaseGeometry) -> BaseGeometry:
+    _finite(shapely.get_coordinates(shape))
+    return shape
+
+
+def rebuilt(shape: BaseGeometry, change: Callable[[Coordinates, bool], Coordinates | None]) -> BaseGeometry:
+    """Return a shape with each of its lines and rings replaced.
+
+    Args:
+        shape: of any type.
+        change: called with the coordinates and whether they are a ring of a polygon; None drops it.
+    """
+    if shape.is_empty:
+        return shape
+    if shape.geom_type == "Polygon":
+        rings = [change(shapely.get_coordinates(r), True) for r in (shape.exterior, *shape.interiors)]
+        if rings[0] is None:
+            return shapely.Polygon()
+        return shapely.Polygon(rings[0], [ring for ring in rings[1:] if ring is not None])
+    if hasattr(shape, "geoms"):
+        return type(shape)([rebuilt(part, change) for part in shape.geoms])
+    changed = change(shapely.get_coordinates(shape), False)
+    return type(shape)(changed[0] if shape.geom_type == "Point" else changed) if changed is not None else type(shape)()
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A plane to work in.
+
+    Attributes:
+        projection: of the results, and of the plane itself unless it is gnomonic.
+        centre: of the gnomonic plane (longitude, latitude), or None.
+        geodesic: whether results have geodesic edges.
+        tolerance: metres by which bent edges may be off.
+    """
+
+    projection: Projection
+    centre: tuple[float, float] | None
+    geodesic: bool
+    tolerance: float
+
+    def take(self, geometry: Geometry) -> BaseGeometry:
+        """Return a geometry's shape in this plane, with simple rings."""
+        shape = valid(self.lay(geometry))
+        return valid(on_globe(shape)) if self.centre is None and is_geographic(self.projection) else shape
+
+    def lay(self, geometry: Geometry) -> BaseGeometry:
+        """Return a geometry's shape in this plane, its rings as they are."""
+        if self.centre is None:
+            return recast(geometry, self.projection, False, self.tolerance).shape
+        round_edges = recast(geometry, WGS84, True, self.tolerance).shape
+        return rebuilt(round_edges, lambda line, ring: self._flat(open_at_pole(line) if ring else line))
+
+    def give(self, shape: BaseGeometry) -> Geometry:
+        """Return the geometry of a shape in this plane."""
+        if self.centre is None:
+            return Geometry(shape, self.projection, self.geodesic)
+        return Geometry(rebuilt(shape, self._round), self.projection, self.geodesic)
+
+    def _round(self, points: Coordinates, ring: bool) -> Coordinates:
+        assert self.centre is not None
+        axes = _axes(self.centre)
+        flat = points / RADIUS
+        vectors = axes[0] + flat[:, :1] * axes[1] + flat[:, 1:] * axes[2]
+        lonlat = lonlat_points(vectors)
+        lonlat[:, 0] += 360.0 * np.round((self.centre[0] - lonlat[:, 0]) / 360.0)
+        return close_at_pole(unwrapped(lonlat)) if ring else unwrapped(lonlat)
+
+    def _flat(self, points: Coordinates) -> Coordinates:
+        assert self.centre is not None
+        axes = _axes(self.centre)
+        vectors = unit_vectors(points)
+        depth = vectors @ axes[0]
+        plane: Coordinates = RADIUS * np.column_stack([vectors @ axes[1], vectors @ axes[2]]) / depth[:, None]
+        return plane
+
+
+def _axes(centre: tuple[float, float]) -> npt.NDArray[np.float64]:
+    """Return up, east and north at a point: shape (3, 3)."""
+    lon, lat = math.radians(centre[0]), math.radians(centre[1])
+    return np.array(
+        [
+            [math.cos(lat) * math.cos(lon), math.cos(lat) * math.sin(lon), math.sin(lat)],
+            [-math.sin(lon), math.cos(lon), 0.0],
+            [-math.sin(lat) * math.cos(lon), -math.sin(lat) * math.sin(lon), math.cos(lat)],
+        ]
+    )
+
+
+def projection_unit(projection: Projection) -> float:
+    """Return metres in one unit of a projection's coordinates (a pixel, if it has a transform)."""
+    return metres_per_unit(projection.crs) * (math.sqrt(abs(projection.transform.determinant)) or 1.0)
+
+
+def _longest(projection: Projection) -> float:
+    """Return the longest edge that is not halved unseen, in a projection's own units."""
+    return (
+        math.degrees(_FIRST_SPLIT) if is_geographic(projection) else RADIUS * _FIRST_SPLIT / projection_unit(projection)
+    )
+
+
+def has_edges(shape: BaseGeometry) -> bool:
+    """Return whether a shape has lines or polygons."""
+    return bool(shapely.get_dimensions(shape) > 0)
+
+
+def recast(geometry: Geometry, projection: Projection, geodesic: bool, tolerance: float) -> Geometry:
+    """Return a geometry in another projection, with other edges.
+
+    Args:
+        geometry: any.
+        projection: of the result.
+        geodesic: whether the result's edges are geodesics; only for longitude and latitude.
+        tolerance: metres by which edges may be off.
+    """
+    source, shape = geometry.projection, geometry.shape
+    if shape.is_empty or (source == projection and (geometry.geodesic == geodesic or not has_edges(shape))):
+        return Geometry(shape, projection, geodesic, geometry.unbounded)
+
+    def move(points: Coordinates) -> Coordinates:
+        return transform_points(points, source, projection)
+
+    if not has_edges(shape):
+        return Geometry(rebuilt(shape, lambda point, _: _finite(move(point))), projection, geodesic)
+    if not is_geographic(projection) and meets_seam(shape, source, projection):
+        unit = tolerance / projection_unit(projection)
+        found = project_shape(shape, source, projection, geodesic=geometry.geodesic, tolerance=unit)
+        return Geometry(_finite_shape(found), projection, geodesic, geometry.unbounded)
+    middle = great_circle_middle if geometry.geodesic else straight_middle
+    longest = _longest(source)
+    if is_geographic(projection):
+        short = straight_middle if is_geographic(source) else _short_middle
+        straight = great_circle_middle if geodesic else short
+        course = Course(middle, move, straight, _on_sphere, tolerance, longest)
+    else:
+        course = Course(middle, move, straight_middle, _as_is, tolerance / projection_unit(projection), longest)
+
+    def moved(line: Coordinates, ring: bool) -> Coordinates:
+        there = move(bend(line, course))
+        if is_geographic(source) or not is_geographic(projection):
+            return there
+        return close_at_pole(unwrapped(there)) if ring else unwrapped(there)
+
+    return Geometry(rebuilt(shape, moved), projection, geodesic, geometry.unbounded)
+
+
+def gnomonic(*geometries: Geometry, tolerance: float, geodesic: bool = True) -> Frame:
+    """Return the plane in which geodesics are straight, centred on geometries; longitude and latitude if they are too
+    wide.
+    """
+    points = np.concatenate(
+        [shapely.get_coordinates(recast(g, WGS84, True, 10_000.0).shape) for g in geometries] or [np.empty((0, 2))]
+    )
+    if not len(points):
+        return Frame(WGS84, (0.0, 0.0), geodesic, tolerance)
+    vectors = unit_vectors(points)
+    middle = vectors.min(axis=0) + vectors.max(axis=0)
+    norm = float(np.linalg.norm(middle))
+    if norm < 1e-9 or float((vectors @ (middle / norm)).min()) < math.cos(_WIDEST):
+        return Frame(WGS84, None, geodesic, tolerance)
+    lon, lat = lonlat_points(middle[None, :])[0]
+    turn = 360.0 * round((float(points[0, 0]) - lon) / 360.0)
+    return Frame(WGS84, (float(lon + turn), float(lat)), geodesic, tolerance)
+
+
+def tolerance_of(margin: ErrorMargin | None, projection: Projection, default: float = DEFAULT_TOLERANCE) -> float:
+    """Return metres that an error margin allows; ``default`` where it is absent or zero.
+
+    Earth Engine takes absolute values, and 2e7 metres or more as infinite (apidocs/ee-errormargin).
+    """
+    if margin is None or margin.value == 0.0:
+        return default
+    if margin.unit == "infinite":
+        return 2e7
+    value = abs(margin.value)
+    return value * projection.nominal_scale if margin.unit == "projected" else min(value, 2e7)
+
+
+def frame_for(
+    left: Geometry, *others: Geometry, margin: ErrorMargin | None = None, projection: Projection | None = None
+) -> Frame:
+    """Return the plane for an operation.
+
+    With a projection: that one. Else the left operand's own where its edges are planar, else the gnomonic plane
+    around all operands.
+
+    Raises:
+        InvalidError: if edges in a projected CRS would have to be bent, and no error margin allows it.
+    """
+    everything = (left, *others)
+    tolerance = tolerance_of(margin, projection or left.projection)
+    target = projection if projection is not None else left.projection
+    planar = projection is not None or (not left.geodesic and has_edges(left.shape))
+    exact = margin is None or (margin.value == 0.0 and margin.unit != "infinite")
+    if exact and any(_must_bend(g, target, planar) for g in everything):
+        raise needs_margin()
+    if planar:
+        return Frame(target, None, False, tolerance)
+    return gnomonic(*everything, tolerance=tolerance)
+
+
+def _must_bend(geometry: Geometry, target: Projection, planar: bool) -> bool:
+    """Return whether planar edges in a projected CRS must go elsewhere."""
+    if geometry.geodesic or is_geographic(geometry.projection) or not has_edges(geometry.shape):
+        return False
+    return not planar or geometry.projection != target
+
+
+def parts_of_dimension(shape: BaseGeometry, dimension: int) -> Sequence[BaseGeometry]:
+    """Return the points (0), lines (1) or polygons (2) of a shape."""
+    return [leaf for leaf in leaves(shape) if shapely.get_dimensions(leaf) == dimension]

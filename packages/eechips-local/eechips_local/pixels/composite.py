@@ -1,0 +1,240 @@
+"""Combine the images of a collection: mosaics and reductions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips_local.evaluation.model import Bounds, PixelWindow
+from eechips_local.geometry.projection_seam import WHOLE, seam_of
+from eechips_local.pixels.lazy_image import Image, Pixels, Render
+from eechips_local.pixels.pixel_grid import PixelGrid, apply, transformer
+from eechips_local.protocol.request_errors import InvalidError
+
+Members = Callable[[Bounds | None], Iterator[Image]]
+"""The images whose footprint meets bounds (None: all), in order, all with the bands of the first of the collection."""
+
+Reduction = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]]
+"""From values and weights of shape (inputs, images, height, width) to values and masks, one pair per output."""
+
+# Bytes of stacked values that a reduction holds at a time.
+_STACK = 256 << 20
+_FOOTPRINT_ERROR = 0.02  # degrees of latitude
+
+
+def lonlat_bounds(grid: PixelGrid) -> Bounds | None:
+    """Return west, south, east, north of a grid in degrees within -180 to 180; None where it has no place there.
+
+    West exceeds east across the antimeridian.
+    """
+    west, south, east, north = transformer(grid.crs, "EPSG:4326").transform_bounds(*grid.bounds, densify_pts=21)
+    if not all(map(np.isfinite, (west, south, east, north))):
+        return None
+    return on_circle(west, south, east + 360.0 if east < west else east, north)
+
+
+def on_circle(west: float, south: float, east: float, north: float) -> Bounds:
+    """Return bounds in degrees within -180 to 180, of which west is less than east; across 180 it exceeds it then."""
+    if east - west >= 360.0:
+        return -180.0, south, 180.0, north
+    turn = 360.0 * math.floor((west + 180.0) / 360.0)
+    west, east = west - turn, east - turn
+    return west, south, east - 360.0 if east > 180.0 else east, north
+
+
+def globe_box(bounds: Bounds) -> BaseGeometry:
+    """Return bounds as a rectangle within -180 to 180, or as two on both sides of the antimeridian."""
+    west, south, east, north = bounds
+    if west <= east:
+        return shapely.box(west, south, east, north)
+    return shapely.MultiPolygon([shapely.box(west, south, 180.0, north), shapely.box(-180.0, south, east, north)])
+
+
+def _reach(bounds: Bounds) -> Bounds:
+    """Return bounds in degrees, widened by the distance at which pixels may lie outside of their image's footprint.
+
+    The edges of a footprint and of its pixels are straight in different projections. For an image 185 km wide at 60
+    degrees of latitude, they are up to a kilometre apart.
+    """
+    west, south, east, north = bounds
+    across = _FOOTPRINT_ERROR / max(math.cos(math.radians(max(abs(south), abs(north)))), 0.01)
+    low, high = max(south - _FOOTPRINT_ERROR, -90.0), min(north + _FOOTPRINT_ERROR, 90.0)
+    return west - across, low, east + across + (360.0 if east < west else 0.0), high
+
+
+def images_under(members: Members, grid: PixelGrid, render: Render) -> list[Image]:
+    """Return the images that may have pixels on a grid, in order."""
+    bounds: Bounds | None = render.note(("lonlat", grid), lambda: lonlat_bounds(grid))
+    bounds = None if bounds is None else on_circle(*_reach(bounds))
+    images: list[Image] = render.note(("members", members, grid), lambda: list(members(bounds)))
+    return images
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MosaicRaster:
+    """The last image that has a valid pixel there: ``ImageCollection.mosaic``."""
+
+    members: Members
+
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
+        """Read from the top, until nothing is left to fill; of each image only where it has pixels."""
+        done: list[Pixels | None] = [None] * len(bands)
+        for image in reversed(images_under(self.members, grid, render)):
+            lacking = [i for i in range(len(bands)) if not _full(done[i])]
+            chosen = [image.bands[bands[i]] for i in lacking]
+            window = _part_under(image, grid)
+            if window is None:
+                found = render.read(chosen, grid)
+            else:
+                part = grid.window(window.column, window.row, window.width, window.height)
+                # A small part of a wide view is pasted at once, not remembered: there may be thousands of them.
+                found = [_pasted(p, window, grid) for p in Render(render.budget).read(chosen, part)]
+            for i, pixels in zip(lacking, found, strict=True):
+                done[i] = underlay(done[i], pixels)
+            if all(map(_full, done)):
+                break
+        empty = Pixels(np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=bool))
+        return [pixels or empty for pixels in done]
+
+
+def _part_under(image: Image, grid: PixelGrid) -> PixelWindow | None:
+    """Return the part of a grid that an image's footprint can reach, or None where that is most of it or unknown."""
+    if image.footprint is None or image.footprint.unbounded:
+        return None
+    west, south, east, north = _reach(image.footprint.bounds)
+    seam, reach = seam_of(grid.crs), grid.bounds
+    if east - west > WHOLE / 2.0:
+        return None
+    if seam is not None and not (seam.west < west and east < seam.west + WHOLE and seam.shows(reach[0], reach[2])):
+        return None
+    bounds = transformer("EPSG:4326", grid.crs).transform_bounds(west, south, east, north, densify_pts=5)
+    if not np.isfinite(bounds).all() or bounds[0] > bounds[2]:
+        return None
+    columns, rows = apply(~grid.transform, np.array(bounds)[[0, 2, 0, 2]], np.array(bounds)[[1, 1, 3, 3]])
+    left, right = max(0, math.floor(columns.min()) - 1), min(grid.width, math.ceil(columns.max()) + 1)
+    top, bottom = max(0, math.floor(rows.min()) - 1), min(grid.height, math.ceil(rows.max()) + 1)
+    width, height = max(right - left, 1), max(bottom - top, 1)
+    if width * height * 4 > grid.width * grid.height:
+        return None
+    return PixelWindow(min(left, grid.width - 1), min(top, grid.height - 1), width, height)
+
+
+def _pasted(pixels: Pixels, window: PixelWindow, grid: PixelGrid) -> Pixels:
+    """Return a part's pixels on the whole grid, masked elsewhere."""
+    values = np.zeros((*grid.shape, *pixels.values.shape[2:]), dtype=pixels.values.dtype)
+    mask = np.zeros(grid.shape, dtype=pixels.mask.dtype)
+    rows, columns = slice(window.row, window.row + window.height), slice(window.column, window.column + window.width)
+    values[rows, columns], mask[rows, columns] = pixels.values, pixels.mask
+    return Pixels(values, mask)
+
+
+def _full(pixels: Pixels | None) -> bool:
+    return pixels is not None and bool(pixels.valid.all())
+
+
+def underlay(top: Pixels | None, below: Pixels) -> Pixels:
+    """Put pixels under others (None: under nothing), where those are masked."""
+    if top is None:
+        return below
+    take = below.valid & ~top.valid
+    if not take.any():
+        return top
+    if not top.valid.any():
+        return below
+    if top.values.shape[2:] != below.values.shape[2:]:
+        raise _unlike(top.values.shape[2:], below.values.shape[2:])
+    dtype = np.result_type(top.values, below.values)
+    masks = np.result_type(top.mask, below.mask)
+    values = np.where(_fit(take, below.values), below.values, top.values).astype(dtype, copy=False)
+    return Pixels(values, np.where(take, below.mask, top.mask).astype(masks, copy=False))
+
+
+def _fit(mask: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Add axes to a mask, so that it goes with array pixels."""
+    return mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
+
+
+def _unlike(first: tuple[int, ...], second: tuple[int, ...]) -> InvalidError:
+    return InvalidError(f"Array shapes must match; found {list(first)} and {list(second)}.")
+
+
+def _of_one_shape(layers: Sequence[Pixels]) -> list[npt.NDArray[Any]]:
+    """Return the values of layers, whose arrays must have one shape; what is masked everywhere takes that of the
+    others.
+
+    Raises:
+        InvalidError: if they differ.
+    """
+    shape = layers[0].values.shape[2:]
+    if all(pixels.values.shape[2:] == shape for pixels in layers):
+        return [pixels.values for pixels in layers]
+    shapes = sorted({pixels.values.shape[2:] for pixels in layers if pixels.valid.any()})
+    if len(shapes) > 1:
+        raise _unlike(shapes[0], shapes[1])
+    shape = shapes[0] if shapes else shape
+    return [
+        p.values if p.values.shape[2:] == shape else np.zeros((*p.values.shape[:2], *shape), p.values.dtype)
+        for p in layers
+    ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reduced:
+    """A reduction over the images at each pixel: ``ImageCollection.reduce`` and its shorthands.
+
+    Attributes:
+        members: the images.
+        inputs: positions of the bands that go into each call of the reduction, one tuple a call.
+        reduction: gives ``outputs`` bands per call.
+        outputs: bands per call.
+    """
+
+    members: Members
+    inputs: tuple[tuple[int, ...], ...]
+    reduction: Reduction
+    outputs: int
+
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
+        """Stack the inputs and reduces them, some rows at a time where the stack is large."""
+        images = images_under(self.members, grid, render)
+        found: dict[int, list[Pixels]] = {}
+        for call in sorted({b // self.outputs for b in bands}):
+            found[call] = self._reduce(images, self.inputs[call], grid, render)
+        return [found[b // self.outputs][b % self.outputs] for b in bands]
+
+    def _reduce(
+        self, images: Sequence[Image], chosen: tuple[int, ...], grid: PixelGrid, render: Render
+    ) -> list[Pixels]:
+        per_row = max(1, len(images) * len(chosen) * grid.width * 16)
+        rows = max(1, min(grid.height, _STACK // per_row))
+        if rows >= grid.height:
+            return self._reduce_rows(images, chosen, grid, render)
+        parts = [
+            self._reduce_rows(images, chosen, grid.window(0, row, grid.width, min(rows, grid.height - row)), Render())
+            for row in range(0, grid.height, rows)
+        ]
+        return [
+            Pixels(np.concatenate([p.values for p in column]), np.concatenate([p.mask for p in column]))
+            for column in zip(*parts, strict=True)
+        ]
+
+    def _reduce_rows(
+        self, images: Sequence[Image], chosen: tuple[int, ...], grid: PixelGrid, render: Render
+    ) -> list[Pixels]:
+        count = len(chosen)
+        layers = [render.read([image.bands[band] for band in chosen], grid) for image in images]
+        if not layers:
+            values = np.zeros((count, 0, *grid.shape))
+            weights = np.zeros((count, 0, *grid.shape))
+        else:
+            alike = _of_one_shape([pixels for layer in layers for pixels in layer])
+            values = np.stack([np.stack(alike[i::count]) for i in range(count)])
+            weights = np.stack([np.stack([layer[i].mask for layer in layers]) for i in range(count)]).astype(np.float64)
+        return [Pixels(v, m) for v, m in self.reduction(values, weights)]

@@ -1,0 +1,166 @@
+"""Define lazy images: bands that compute their pixels on a requested grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips_local.evaluation.model import PixelType, PixelWindow
+from eechips_local.geometry.map_projection import Projection
+from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.protocol.request_errors import LimitError
+from eechips_local.quota.compute_cost import charge_pixels
+from eechips_local.values.values import Geometry
+
+Mask = npt.NDArray[Any]
+"""Validity of pixels: bool, or float from 0 (masked) to 1 where a mask is fractional. Shape (height, width)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """Pixels of one band on a grid.
+
+    Attributes:
+        values: shape (height, width), or (height, width, …) for array bands. Undefined where masked.
+        mask: shape (height, width).
+    """
+
+    values: npt.NDArray[Any]
+    mask: Mask
+
+    @property
+    def valid(self) -> npt.NDArray[np.bool_]:
+        """Pixels whose mask is not zero."""
+        return self.mask if self.mask.dtype == bool else self.mask > 0
+
+
+class LazyRaster(Protocol):
+    """One or several bands that compute their pixels on any grid."""
+
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
+        """Return the pixels of bands (indices from 0) on a grid."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageBand:
+    """A band of an image.
+
+    Attributes:
+        name: unique within the image.
+        type: of its values.
+        projection: default projection, used where a scale or grid is not given.
+        extent: pixels of that projection which hold data; None where the band is unbounded.
+        raster: computes its pixels.
+        index: which of the raster's bands it is.
+        fixed: False for constants and composites, whose projection is only the EPSG:4326 default.
+    """
+
+    name: str
+    type: PixelType
+    projection: Projection
+    raster: LazyRaster
+    index: int = 0
+    extent: PixelWindow | None = None
+    fixed: bool = True
+
+    @property
+    def grid(self) -> PixelGrid | None:
+        """The grid of ``extent``, or None where the band is unbounded."""
+        if self.extent is None:
+            return None
+        e = self.extent
+        whole = PixelGrid(self.projection.crs, self.projection.transform, 0, 0)
+        return whole.window(e.column, e.row, e.width, e.height)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """An image: bands and properties.
+
+    Attributes:
+        bands: in order; those of a stored image may be created on first use.
+        properties: user and system properties, without ``system:footprint``.
+        footprint: outline, or None where the image is unbounded.
+        id: of a stored image.
+        version: of a stored image.
+    """
+
+    bands: Sequence[ImageBand]
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    footprint: Geometry | None = None
+    id: str | None = None
+    version: int | None = None
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """Names of the bands, in order."""
+        return tuple(band.name for band in self.bands)
+
+    def with_properties(self, properties: Mapping[str, Any]) -> Image:
+        """Return a copy with other properties."""
+        return replace(self, properties=properties)
+
+    def with_bands(self, bands: Sequence[ImageBand]) -> Image:
+        """Return a copy with other bands; the properties and id stay."""
+        return replace(self, bands=tuple(bands))
+
+    def computed(self, bands: Sequence[ImageBand]) -> Image:
+        """Return the result of a computation on this image: only ``system:index`` and the footprint are kept."""
+        index = self.properties.get("system:index")
+        return Image(tuple(bands), {} if index is None else {"system:index": index}, self.footprint)
+
+
+class Render:
+    """One computation of pixels: caches what it reads and enforces the limits.
+
+    Common subexpressions are read once per grid. Not shared between requests or threads.
+
+    Attributes:
+        budget: bytes that may be held at once.
+        check_time: called before every read; raises where the request's time is over.
+    """
+
+    def __init__(self, budget: int = 2 << 30, check_time: Callable[[], None] = lambda: None) -> None:
+        self.budget = budget
+        self.check_time = check_time
+        self._cache: dict[tuple[int, int, PixelGrid], Pixels] = {}
+        self._alive: list[LazyRaster] = []  # keeps id() of cached rasters unique
+        self._notes: dict[tuple[Any, ...], Any] = {}
+        self._held = 0
+
+    def read(self, bands: Sequence[ImageBand], grid: PixelGrid) -> list[Pixels]:
+        """Read bands on a grid. Each raster is read once for all of its bands.
+
+        Raises:
+            LimitError: if that would hold more memory than allowed.
+        """
+        self.check_time()
+        wanted: dict[int, tuple[LazyRaster, list[int]]] = {}
+        for band in bands:
+            if (id(band.raster), band.index, grid) not in self._cache:
+                indices = wanted.setdefault(id(band.raster), (band.raster, []))[1]
+                if band.index not in indices:
+                    indices.append(band.index)
+        for key, (raster, indices) in wanted.items():
+            self._alive.append(raster)
+            charge_pixels(len(indices) * grid.width * grid.height)
+            for index, pixels in zip(indices, raster.read(indices, grid, self), strict=True):
+                self._hold(pixels)
+                self._cache[key, index, grid] = pixels
+        return [self._cache[id(band.raster), band.index, grid] for band in bands]
+
+    def note(self, key: tuple[Any, ...], make: Any) -> Any:
+        """Return ``make()``, cached under a key for this computation."""
+        if key not in self._notes:
+            self._notes[key] = make()
+        return self._notes[key]
+
+    def _hold(self, pixels: Pixels) -> None:
+        self._held += pixels.values.nbytes + pixels.mask.nbytes
+        if self._held > self.budget:
+            raise LimitError("User memory limit exceeded.")

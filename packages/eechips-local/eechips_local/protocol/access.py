@@ -1,0 +1,148 @@
+"""Check the source of requests and limit the life of connections, before any resource is involved."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from eechips_local.protocol.http import http_response
+from eechips_local.protocol.messages import error_response
+from eechips_local.protocol.request_errors import EarthEngineError
+
+# Names of the address that the server binds, which is loopback's (see server.HOST).
+_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+_ORIGIN = re.compile(rf"https?://{_HOST.pattern}", re.IGNORECASE)
+# Sent by eechips' own client, from which nothing is imported here.
+_KEEP_ALIVE = "x-eechips-keep-alive"
+
+
+class ForbiddenError(EarthEngineError):
+    """The request may come from a web page of another site (HTTP 403)."""
+
+    code = 403
+    status = "PERMISSION_DENIED"
+
+
+class MediaTypeError(EarthEngineError):
+    """The body is not declared as JSON (HTTP 415)."""
+
+    code = 415
+    status = "INVALID_ARGUMENT"
+
+
+class LocalOnly:
+    """Middleware that rejects requests from web pages of other sites.
+
+    A page whose name is made to resolve to 127.0.0.1 (DNS rebinding) sends its own name as ``Host``. A page of another
+    site that posts to the server sends its ``Origin``, which is ``null`` for a sandboxed frame.
+    https://developer.mozilla.org/en-US/docs/Web/HTTP/Headers/Origin
+
+    Args:
+        app: the application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Process a request, or reject it."""
+        if scope["type"] == "http":
+            try:
+                check_source(Headers(scope=scope))
+            except ForbiddenError as error:
+                await http_response(error_response(error))(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class ShortConnections:
+    """Middleware that closes a connection after its response, except for clients that ask to keep it open.
+
+    Processes that are forked from one with an open connection share that connection. Over TLS they get errors; over
+    plain HTTP they read each other's responses without any error. Only eechips' own client asks for connections to be
+    kept open: it opens new ones after a fork.
+
+    The rest of the request is read before the connection is closed. Otherwise the client gets a reset instead of the
+    response (RFC 9112, section 9.6).
+
+    Args:
+        app: the application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http" or _KEEP_ALIVE in Headers(scope=scope):
+            await self._app(scope, receive, send)
+            return
+        received = False
+
+        async def receive_noting_the_end() -> Message:
+            nonlocal received
+            message = await receive()
+            received = _is_last(message)
+            return message
+
+        async def send_and_close(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            elif not message.get("more_body", False) and not received:
+                await send({**message, "more_body": True})
+                while not _is_last(await receive()):
+                    pass
+                message = {"type": "http.response.body", "body": b""}
+            await send(message)
+
+        await self._app(scope, receive_noting_the_end, send_and_close)
+
+
+def _is_last(message: Message) -> bool:
+    return message["type"] == "http.disconnect" or not message.get("more_body", False)
+
+
+def check_source(headers: Headers) -> None:
+    """Check that a request names this machine, and comes from a program or a page of this machine.
+
+    Raises:
+        ForbiddenError: if not.
+    """
+    hosts = headers.getlist("host")
+    if not hosts:
+        raise ForbiddenError("The local Earth Engine answers no request without the header Host.")
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            raise ForbiddenError(
+                f"The local Earth Engine answers to 127.0.0.1 and localhost only, not to the host {host[:100]!r}."
+            )
+    for origin in headers.getlist("origin"):
+        if not _ORIGIN.fullmatch(origin):
+            raise ForbiddenError(f"The local Earth Engine does not answer pages of {origin[:100]!r}.")
+
+
+def check_own_page(headers: Headers) -> None:
+    """Check that a request does not come from a page of another origin, as far as its browser says.
+
+    A page of another origin cannot read a response, but it can send a request without the header Origin, as for an
+    image or a script. Browsers say where it comes from, and other programs send no such header.
+    https://developer.mozilla.org/en-US/docs/Web/HTTP/Headers/Sec-Fetch-Site
+
+    Raises:
+        ForbiddenError: if it does.
+    """
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise ForbiddenError("The local Earth Engine answers this request of its own page only.")
+
+
+def check_json(headers: Headers) -> None:
+    """Check that a request declares its body as JSON, which a page cannot send to another site without its consent.
+
+    Raises:
+        MediaTypeError: if not.
+    """
+    declared = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if declared != "application/json":
+        raise MediaTypeError("The content type of this request must be application/json.")

@@ -1,0 +1,96 @@
+"""Receive the bodies of requests: whole, of bounded size, in bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from starlette.requests import ClientDisconnect, Request
+
+from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
+
+BODY_SECONDS = 60.0
+"""Time for a body to arrive. Without a limit it would occupy memory."""
+STALL_SECONDS = 10.0
+"""Time without a further part of a body, from the headers or the last part on."""
+
+# A body that is too large is read up to here: a client that is still sending would not see the response.
+_MOST_DRAINED = 128 << 20
+
+
+class BodyTimeoutError(EarthEngineError):
+    """The body of a request does not arrive (HTTP 408)."""
+
+    code = 408
+    status = "DEADLINE_EXCEEDED"
+
+
+class ClientGoneError(EarthEngineError):
+    """The client has disconnected before its response (counted as HTTP 499, as nginx does)."""
+
+    code = 499
+    status = "CANCELLED"
+
+
+@dataclass(slots=True)
+class _Received:
+    """What has arrived of a body.
+
+    Attributes:
+        content: the bytes, without those beyond the limit.
+        size: their number, with those.
+        time: of the last part, by the clock of the loop.
+    """
+
+    time: float
+    content: bytearray = field(default_factory=bytearray)
+    size: int = 0
+
+
+async def read_body(request: Request, most: int, seconds: float = BODY_SECONDS, stall: float = STALL_SECONDS) -> bytes:
+    """Return a request's body.
+
+    Args:
+        request: of a client.
+        most: greatest size, in bytes.
+        seconds: time for it to arrive.
+        stall: time without a further part of it.
+
+    Raises:
+        InvalidError: if it is too large.
+        BodyTimeoutError: if it takes too long to arrive, or makes no progress.
+        ClientGoneError: if the client leaves before it has arrived.
+    """
+    loop = asyncio.get_running_loop()
+    received = _Received(loop.time())
+    end = received.time + seconds
+    reading = loop.create_task(_read(request, most, received))
+    try:
+        while (left := min(end, received.time + stall) - loop.time()) > 0 and not reading.done():
+            await asyncio.wait({reading}, timeout=left)
+        if not reading.done():
+            is_late = loop.time() >= end
+            raise BodyTimeoutError(
+                f"The body of the request did not arrive within {seconds:g} seconds."
+                if is_late
+                else f"The body of the request made no progress for {stall:g} seconds."
+            )
+        reading.result()
+    except ClientDisconnect:
+        raise ClientGoneError("The client closed the connection before the body of its request arrived.") from None
+    finally:
+        reading.cancel()
+    if received.size > most:
+        raise InvalidError(f"Request payload size exceeds the limit: {most} bytes.")
+    return bytes(received.content)
+
+
+async def _read(request: Request, most: int, received: _Received) -> None:
+    loop = asyncio.get_running_loop()
+    async for part in request.stream():
+        received.time = loop.time()
+        received.size += len(part)
+        if received.size <= most:
+            received.content += part
+        elif received.size > _MOST_DRAINED:
+            break

@@ -1,0 +1,277 @@
+"""Get, list and read stored assets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query, Seekable
+from eechips_local.geometry.geometry import geojson
+from eechips_local.pixels.lazy_image import Image
+from eechips_local.pixels.stored import stored_image
+from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, encode_json
+from eechips_local.protocol.pages import page, window
+from eechips_local.protocol.request_errors import InvalidError, LimitError, NotFoundError
+from eechips_local.stores import LEGACY, PUBLIC, asset_id, asset_name
+from eechips_local.values import list_filter
+from eechips_local.values.calendar import to_datetime
+from eechips_local.values.list_filter import ListFilter, Subject
+from eechips_local.values.value_json import Encoder, band_json
+from eechips_local.values.values import Feature, Geometry
+
+# Greatest pages: https://developers.google.com/earth-engine/reference/rest/v1/EarthEngineAssetView.
+_PAGES = {"FULL": 1000, "BASIC": 10_000}
+_PROJECT = re.compile(r"(projects/[^/]+)(/assets)?/?")
+
+
+def _find(name: str, context: Context) -> Asset:
+    found = asset_id(name)
+    asset = context.store.get(found) if found else None
+    if asset is None:
+        raise NotFoundError(context.missing(found, f"Asset '{name}' not found."))
+    return asset
+
+
+def _stamp(milliseconds: float) -> str:
+    moment = to_datetime(milliseconds)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def kind_of(asset: Asset) -> str:
+    """Return the type of an asset, as the REST API names it."""
+    if isinstance(asset, ImageAsset):
+        return "IMAGE"
+    if isinstance(asset, FolderAsset):
+        return "FOLDER"
+    return "IMAGE_COLLECTION" if hasattr(asset, "images") else "TABLE"
+
+
+def _basic(asset: Asset) -> dict[str, Any]:
+    return {"type": kind_of(asset), "name": asset_name(asset.id), "id": asset.id}
+
+
+def asset_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
+    """Return an EarthEngineAsset: https://developers.google.com/earth-engine/reference/rest/v1/projects.assets."""
+    found = _basic(asset)
+    properties = {k: v for k, v in asset.properties.items() if not k.startswith("system:")}
+    found["properties"] = encoder.encode(properties)
+    for name, key in (("startTime", "system:time_start"), ("endTime", "system:time_end")):
+        if isinstance(asset.properties.get(key), (int, float)):
+            found[name] = _stamp(asset.properties[key])
+    if isinstance(asset, ImageAsset):
+        found["updateTime"] = _stamp(asset.version / 1000)
+        if not asset.is_composite:
+            found["geometry"] = geojson(Geometry(asset.footprint, geodesic=True))
+        found["bands"] = [_band(band_json(band)) for band in stored_image(asset).bands]
+    return found
+
+
+def _listed_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
+    """Return an EarthEngineAsset in a listing: an image whose bands are unknown has none.
+
+    Bands may come from a file that may not be read. A request for that image fails; a listing contains all images.
+    """
+    try:
+        return asset_json(asset, encoder)
+    except LimitError:
+        raise
+    except InvalidError:
+        if not isinstance(asset, ImageAsset):
+            raise
+        return asset_json(replace(asset, bands=()), encoder)
+
+
+def _band(band: dict[str, Any]) -> dict[str, Any]:
+    """Return a band in the REST form of ImageBand."""
+    kind = band["data_type"]
+    transform = dict(
+        zip(("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY"), band["crs_transform"], strict=True)
+    )
+    data_type: dict[str, Any] = {"precision": kind["precision"].upper()}
+    limits = {k: kind[k] for k in ("min", "max") if k in kind}
+    if limits:
+        data_type["range"] = limits
+    crs = {"crsCode": band["crs"]} if "crs" in band else {"crsWkt": band["crs_wkt"]}
+    grid = {**crs, "affineTransform": transform}
+    if "dimensions" in band:
+        grid["dimensions"] = dict(zip(("width", "height"), band["dimensions"], strict=True))
+    return {"id": band["id"], "dataType": data_type, "grid": grid}
+
+
+def described(name: str, context: Context) -> dict[str, Any]:
+    """Return the EarthEngineAsset of a name.
+
+    Raises:
+        NotFoundError: if there is no asset of that name.
+    """
+    return asset_json(_find(name, context), Encoder(context))
+
+
+def find_image(name: str, context: Context) -> Image:
+    """Return the stored image of a name.
+
+    Raises:
+        NotFoundError: if there is no asset of that name.
+        InvalidError: if it is not an image.
+    """
+    asset = _find(name, context)
+    if not isinstance(asset, ImageAsset):
+        raise InvalidError(f"Asset '{name}' is not an Image.")
+    return stored_image(asset)
+
+
+def list_assets(request: ServiceRequest, context: Context) -> ServiceResponse:
+    """``assets.listAssets`` and ``projects.listAssets``: the children of a folder, collection or project.
+
+    Raises:
+        InvalidError: if the asset is of another type. Programs tell collections by it.
+    """
+    if not _PROJECT.fullmatch(request.name) and kind_of(_find(request.name, context)) in ("IMAGE", "TABLE"):
+        raise InvalidError(f"Asset '{request.name}' is neither a Folder nor an ImageCollection.")
+    children = _images if _is_collection(request.name, context) else _folder
+    return _listed("assets", children, request, context)
+
+
+def list_images(request: ServiceRequest, context: Context) -> ServiceResponse:
+    """``assets.listImages``: images of a collection, by time and region."""
+    if not _is_collection(request.name, context):
+        raise InvalidError(f"Asset '{request.name}' is not an ImageCollection.")
+    return _listed("images", _images, request, context)
+
+
+Children = Callable[[ServiceRequest, Context, int], Iterator[Asset]]
+"""Assets below one, from a position on."""
+
+
+def _listed(key: str, children: Children, request: ServiceRequest, context: Context) -> ServiceResponse:
+    view = request.query.get("view") or "FULL"
+    if view == "EARTH_ENGINE_ASSET_VIEW_UNSPECIFIED":
+        view = "FULL"
+    if view not in _PAGES:
+        raise InvalidError(
+            f"Invalid value at 'view' (type.googleapis.com/google.earthengine.v1.EarthEngineAssetView), {view[:50]!r}"
+        )
+    start, size = window(request.query, _PAGES[view], _PAGES[view])
+    assets, rest = page(children(request, context, start), start, size, is_begun=True)
+    encoder = Encoder(context)
+    shown = [_basic(a) if view == "BASIC" else _listed_json(a, encoder) for a in assets]
+    return encode_json({key: shown, **rest} if shown else {})
+
+
+def _is_collection(name: str, context: Context) -> bool:
+    """Return whether an asset is an image collection.
+
+    Raises:
+        NotFoundError: if it is neither there nor a project.
+    """
+    return not _PROJECT.fullmatch(name) and hasattr(_find(name, context), "images")
+
+
+def _folder(request: ServiceRequest, context: Context, start: int) -> Iterator[Asset]:
+    return islice(_all_in_folder(request, context), start, None)
+
+
+def _all_in_folder(request: ServiceRequest, context: Context) -> Iterator[Asset]:
+    project = _PROJECT.fullmatch(request.name)
+    if project is None:
+        parent = asset_id(request.name)
+    else:
+        # Public and legacy ids begin without the name of their project.
+        parent = {PUBLIC: "", LEGACY: "users"}.get(f"{project.group(1)}/assets/", f"{project.group(1)}/assets")
+    for child in context.store.children(parent):
+        context.check_time()
+        asset = context.store.get(child)
+        if asset is not None and (parent or not child.startswith(("projects", "users"))):
+            yield asset
+
+
+def _images(request: ServiceRequest, context: Context, start: int) -> Iterator[Asset]:
+    wanted = _filter(request.query)
+    asset: Any = _find(request.name, context)
+    if wanted.passes is list_filter.everything and isinstance(asset, Seekable):
+        return asset.images_from(start)
+    return islice(_passing(asset, wanted, context), start, None)
+
+
+def _passing(asset: Any, wanted: ListFilter, context: Context) -> Iterator[Asset]:
+    for image in asset.images(wanted.query):
+        context.check_time()
+        if wanted.passes(Subject(image.properties, image.footprint)):
+            yield image
+
+
+def _filter(query: Mapping[str, str]) -> ListFilter:
+    """Return the filter that the parameters of a listing request; listImages has others besides ``filter``."""
+    found = list_filter.parse(query.get("filter") or "")
+    if query.get("startTime"):
+        found = list_filter.both(found, list_filter.since(list_filter.moment(query["startTime"])))
+    if query.get("endTime"):
+        found = list_filter.both(found, list_filter.before(list_filter.moment(query["endTime"])))
+    if query.get("region"):
+        found = list_filter.both(found, list_filter.within(list_filter.region(query["region"])))
+    return found
+
+
+def list_features(request: ServiceRequest, context: Context) -> ServiceResponse:
+    """``assets.listFeatures``: a page of a stored table's features, by region and properties."""
+    asset: Any = _find(request.name, context)
+    if not hasattr(asset, "rows"):
+        raise InvalidError(f"Asset '{request.name}' is not a table.")
+    wanted = _filter(request.query)
+
+    def found() -> Iterator[Feature]:
+        for row in asset.rows(Query(bounds=wanted.query.bounds)):
+            context.check_time()
+            if wanted.passes(Subject(row.properties, row.geometry)):
+                geometry = None if row.geometry is None else Geometry(row.geometry)
+                yield Feature(geometry, {**row.properties, "system:index": row.index})
+
+    features, rest = page(found(), *window(request.query, _PAGES["FULL"], _PAGES["FULL"]))
+    encoder = Encoder(context)
+    return encode_json({"type": "FeatureCollection", "features": [encoder.feature(f) for f in features], **rest})
+
+
+def describe(request: ServiceRequest, context: Context) -> ServiceResponse:
+    """Return a description of the served assets, for people."""
+    return encode_json(dict(context.store.describe()))
+
+
+_MOST_LISTED = 20_000
+
+
+def list_store(request: ServiceRequest, context: Context) -> ServiceResponse:
+    """Return all assets but folders and the images of collections: id, name, type, title, dates, and whether they are
+    synthetic. Of a store with more than 20,000, the first ones.
+    """
+    found = list(islice(_below("", context), _MOST_LISTED + 1))
+    shown = [_summary(asset) for asset in found[:_MOST_LISTED]]
+    return encode_json({"assets": shown, "is_complete": len(found) <= _MOST_LISTED})
+
+
+def _below(parent: str, context: Context) -> Iterator[Asset]:
+    for child in context.store.children(parent):
+        context.check_time()
+        asset = context.store.get(child)
+        if isinstance(asset, FolderAsset):
+            yield from _below(child, context)
+        elif asset is not None:
+            yield asset
+
+
+def _summary(asset: Asset) -> dict[str, Any]:
+    properties = asset.properties
+    span = properties.get("date_range")
+    if not isinstance(span, Sequence) or len(span) != 2:
+        span = (properties.get("system:time_start"), properties.get("system:time_end"))
+    start, end = (moment if isinstance(moment, (int, float)) else None for moment in span)
+    return {
+        **_basic(asset),
+        "title": str(properties.get("title") or ""),
+        "start": start,
+        "end": end,
+        "is_synthetic": bool(properties.get("eechips:synthetic")),
+    }

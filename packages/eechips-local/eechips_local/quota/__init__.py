@@ -1,0 +1,1 @@
+"""Count requests and compute, and enforce a project's quota."""

@@ -1,0 +1,226 @@
+"""Serve on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from eechips_local.evaluation.context import ServiceLimits
+from eechips_local.evaluation.evaluation_pool import EvaluationPool
+from eechips_local.exports.destinations import ExportConfig
+from eechips_local.exports.export_process import ExportStarter
+from eechips_local.exports.task_queue import TaskQueue
+from eechips_local.functions import load_functions
+from eechips_local.functions.registration import has_packages
+from eechips_local.protocol.access import ShortConnections
+from eechips_local.protocol.app import create_app
+from eechips_local.protocol.faults import FaultPlan
+from eechips_local.protocol.http import BoundedProtocol
+from eechips_local.protocol.service import Service
+from eechips_local.protocol.static_files import StaticFile
+from eechips_local.quota.compute_quota import ComputeQuota
+from eechips_local.quota.quota import Latency, Quota, QuotaConfig
+from eechips_local.stores import StoreConfig, StoreError, check
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Configuration of the server.
+
+    Attributes:
+        port: 0 for any that is free.
+        store: the assets.
+        quota: requests in flight and a second.
+        limits: of each request.
+        exports: where exports go, and how many run.
+        latency: extra time before each response, or None.
+        faults: which faults to inject.
+        workers: processes that evaluate; None for one a core.
+        files: of the page for browsers, by their paths; none for no page.
+    """
+
+    port: int = 0
+    store: StoreConfig = field(default_factory=StoreConfig)
+    quota: QuotaConfig = field(default_factory=QuotaConfig)
+    limits: ServiceLimits = field(default_factory=ServiceLimits)
+    exports: ExportConfig = field(default_factory=ExportConfig)
+    latency: Latency | None = None
+    faults: FaultPlan = field(default_factory=FaultPlan)
+    workers: int | None = None
+    files: Mapping[str, StaticFile] = field(default_factory=dict)
+
+
+def announce_json(url: str) -> None:
+    """Print one line of JSON on standard output when the server is ready, for the parent program."""
+    sys.stdout.write(json.dumps({"url": url}) + "\n")
+    sys.stdout.flush()
+
+
+def wait_for_parent() -> None:
+    """Wait for the end of standard input, whose other end the parent closes when it ends."""
+    while sys.stdin.buffer.read(4096):
+        pass
+
+
+def serve(
+    config: ServerConfig,
+    announce: Callable[[str], None] = announce_json,
+    wait_for_end: Callable[[], object] | None = None,
+) -> None:
+    """Serve until SIGINT, SIGTERM or the return of a function.
+
+    Args:
+        config: how.
+        announce: called with the URL when the server is ready.
+        wait_for_end: see :func:`run`.
+
+    Raises:
+        StoreError: if the configuration of what to serve is invalid.
+        RegistrationError: if functions of other packages cannot be used.
+        OSError: if the port is taken.
+    """
+    with listening(config.port) as listener, open_app(config) as local:
+        run(local.app, listener, announce, wait_for_end, stop=local.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalApp:
+    """An application whose workers are running.
+
+    Attributes:
+        app: the application.
+        stop: ends its tasks; it may be called before the workers are stopped.
+    """
+
+    app: ASGIApp
+    stop: Callable[[], None]
+
+
+@contextmanager
+def open_app(config: ServerConfig) -> Iterator[LocalApp]:
+    """Start the workers of a server for the duration of the block; give its application.
+
+    Raises:
+        StoreError: if the configuration of what to serve is invalid.
+        RegistrationError: if functions of other packages cannot be used.
+    """
+    if config.exports.assets is not None:
+        _create_folder(config.exports.assets)
+    check(config.store)
+    if has_packages():  # else the server does without the libraries of pixels
+        load_functions()
+    workers = EvaluationPool(config.workers or os.cpu_count() or 1, config.store, config.limits)
+    try:
+        account = ComputeQuota()
+        tasks = TaskQueue(config.exports, ExportStarter(config.store, config.limits), account.charge)
+        try:
+            service = Service(
+                workers=workers,
+                quota=Quota(config.quota),
+                payload=config.limits.payload,
+                tasks=tasks,
+                latency=config.latency,
+                faults=config.faults,
+                account=account,
+            )
+            yield LocalApp(create_app(service, config.files), tasks.stop)
+        finally:
+            tasks.stop()
+    finally:
+        workers.stop()
+
+
+def _create_folder(folder: Path) -> None:
+    """Make the folder of exported assets if it is missing, and finish what a server was killed at."""
+    from eechips_local.assets.asset_changes import AssetChanges
+    from eechips_local.assets.asset_errors import AssetError
+    from eechips_local.assets.publish import create
+
+    try:
+        create(folder)
+        AssetChanges(folder).recover()
+    except AssetError as error:
+        raise StoreError(str(error)) from error
+
+
+@contextmanager
+def listening(port: int) -> Iterator[socket.socket]:
+    """Open a socket that listens on loopback. Port 0 takes any that is free.
+
+    Raises:
+        OSError: if the port is taken.
+    """
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(2048)
+        yield listener
+
+
+def run(
+    app: ASGIApp,
+    listener: socket.socket,
+    announce: Callable[[str], None] = announce_json,
+    wait_for_end: Callable[[], object] | None = None,
+    *,
+    stop: Callable[[], None] = lambda: None,
+) -> None:
+    """Process requests until SIGINT, SIGTERM or the return of a function.
+
+    Args:
+        app: the application.
+        listener: see :func:`listening`.
+        announce: called with the URL when the server is ready.
+        wait_for_end: called in a thread; the server stops when it returns. None for signals only.
+        stop: called at the end, before SIGTERM ends the process.
+    """
+    server = _Server(
+        uvicorn.Config(
+            ShortConnections(app), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=120,
+            timeout_graceful_shutdown=2, ws="none",
+            http=BoundedProtocol,
+        ),
+        lambda: announce(f"http://{HOST}:{listener.getsockname()[1]}"),
+        stop,
+    )  # fmt: skip
+    if wait_for_end is not None:
+        threading.Thread(target=_stop_after, args=(wait_for_end, server), daemon=True).start()
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        return  # uvicorn has stopped cleanly and raises the signal again
+
+
+class _Server(uvicorn.Server):
+    """Calls functions when it is ready, and when it stops."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._stop = stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        await asyncio.to_thread(self._stop)
+
+
+def _stop_after(wait_for_end: Callable[[], object], server: uvicorn.Server) -> None:
+    wait_for_end()
+    server.should_exit = True

@@ -1,0 +1,183 @@
+"""Complete records and the list of names by facts that were written by hand: ``known_datasets.toml``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta, timezone
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from eechips_local.stubs.catalogue_bands import NameSource
+from eechips_local.stubs.dataset_description import (
+    GLOBE,
+    BandClass,
+    BandDescription,
+    Column,
+    DatasetDescription,
+    Interval,
+)
+from eechips_local.stubs.record_descriptions import RecordSource
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_INTERVAL = re.compile(r"(\d+) (minute|hour|day|month|year)(?:/(year|month))?")
+_KEYS = (
+    "ids", "start", "end", "interval", "index", "pixel_size", "bounds", "composite", "dtype", "bands", "details",
+)  # fmt: skip
+# What records state, of datasets and of their bands.
+_RECORDED = ("start", "end", "pixel_size")
+_RECORDED_OF_BANDS = ("units", "scale", "offset")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSource:
+    """Datasets that have a record, or of which bands are known by name; with facts of them. It has no state."""
+
+    def ids(self) -> list[str]:
+        """Return the ids of all datasets, in order."""
+        return sorted({*RecordSource().ids(), *NameSource().ids(), *tables()})
+
+    def find(self, id: str) -> DatasetDescription | None:
+        """Return the description of a dataset, or None if there is neither a record nor a name of it."""
+        if id in tables():
+            return tables()[id]
+        recorded = RecordSource().find(id)
+        if recorded is not None:
+            return complete(recorded, is_recorded=True)
+        named = NameSource().find(id)
+        return None if named is None else complete(named)
+
+
+def complete(dataset: DatasetDescription, *, is_recorded: bool = False) -> DatasetDescription:
+    """Return a description with the facts of all entries that match its id.
+
+    Args:
+        dataset: what is known without them.
+        is_recorded: whether it is of a record: what that states stays, first of all bands, pixel sizes and dates.
+    """
+    for entry in entries():
+        if entry.matches(dataset.id):
+            dataset = entry.apply(dataset, is_recorded=is_recorded)
+    return dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Facts of some datasets.
+
+    Attributes:
+        patterns: of their ids.
+        facts: as in the file.
+    """
+
+    patterns: tuple[re.Pattern[str], ...]
+    facts: Mapping[str, Any]
+
+    def matches(self, id: str) -> bool:
+        """Return whether the facts are those of a dataset."""
+        return any(pattern.fullmatch(id) for pattern in self.patterns)
+
+    def apply(self, dataset: DatasetDescription, *, is_recorded: bool) -> DatasetDescription:
+        """Return a description with these facts in the place of others; see :func:`complete`."""
+        facts = {key: value for key, value in self.facts.items() if not is_recorded or key not in _RECORDED}
+        changes: dict[str, Any] = {}
+        if "start" in facts:
+            changes["start"] = _midnight(facts["start"])
+        if "end" in facts:
+            changes["end"] = _midnight(facts["end"]) + timedelta(days=1)
+        if "interval" in facts:
+            changes["interval"] = _interval(facts["interval"])
+        if "bounds" in facts:
+            west, south, east, north = facts["bounds"]
+            changes["bounds"] = (west, south, east, north)
+        if "index" in facts:
+            changes["index"] = facts["index"]
+        if "composite" in facts:
+            changes["is_composite"] = facts["composite"]
+        return replace(dataset, bands=self._bands(dataset.bands, facts, is_recorded=is_recorded), **changes)
+
+    def _bands(
+        self, bands: Sequence[BandDescription], facts: Mapping[str, Any], *, is_recorded: bool
+    ) -> tuple[BandDescription, ...]:
+        known = {band.name: band for band in bands}
+        if "bands" in facts and not is_recorded:
+            known = {each["name"]: known.get(each["name"], BandDescription(each["name"])) for each in facts["bands"]}
+        for each in (*facts.get("bands", ()), *facts.get("details", ())):
+            if each["name"] in known:
+                known[each["name"]] = _stated(known[each["name"]], each, is_recorded=is_recorded)
+        size, dtype = facts.get("pixel_size"), facts.get("dtype")
+        found: Iterable[BandDescription] = known.values()
+        if size is not None:
+            found = [replace(band, pixel_size=size) for band in found]
+        if dtype is not None:
+            found = [band if band.dtype or band.classes or band.bits else replace(band, dtype=dtype) for band in found]
+        return tuple(found)
+
+
+def _stated(band: BandDescription, stated: Mapping[str, Any], *, is_recorded: bool) -> BandDescription:
+    """Return a band with what is stated of it."""
+    changes = {key: value for key, value in stated.items() if key not in ("classes", "bits")}
+    if is_recorded:
+        changes = {key: value for key, value in changes.items() if key not in _RECORDED_OF_BANDS}
+    elif "classes" in stated:
+        changes["classes"] = tuple(
+            BandClass(each["value"], each["name"], each.get("colour", "")) for each in stated["classes"]
+        )
+        changes["bits"] = ()
+    if "bits" in stated:
+        changes["bits"] = tuple((first, count) for first, count in stated["bits"])
+    return replace(band, **changes)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
+
+
+def _interval(text: str) -> Interval:
+    match = _INTERVAL.fullmatch(text)
+    if match is None:
+        raise ValueError(f"known_datasets.toml: {text!r} is no interval")
+    return Interval(int(match[1]), match[2], match[3])  # type: ignore[arg-type]
+
+
+@cache
+def entries() -> tuple[Entry, ...]:
+    """Return all entries, in order.
+
+    Raises:
+        ValueError: if an entry has an unknown key.
+    """
+    found = _content()["entry"]
+    for each in found:
+        if unknown := sorted(set(each) - set(_KEYS)):
+            raise ValueError(f"known_datasets.toml: {each['ids'][0]} has the unknown key {unknown[0]!r}")
+    return tuple(Entry(tuple(re.compile(pattern) for pattern in each["ids"]), each) for each in found)
+
+
+@cache
+def tables() -> Mapping[str, DatasetDescription]:
+    """Return the descriptions of tables by their ids."""
+    return {
+        table: DatasetDescription(
+            table,
+            table,
+            "table",
+            columns=tuple(Column(*column) for column in each["columns"].items()),
+            bounds=tuple(each.get("bounds", GLOBE)),
+            is_point_table=each.get("points", False),
+        )
+        for each in _content()["table"]
+        for table in each["ids"]
+    }
+
+
+@cache
+def _content() -> dict[str, Any]:
+    return tomllib.loads((files("eechips_local.stubs") / "known_datasets.toml").read_text(encoding="utf-8"))

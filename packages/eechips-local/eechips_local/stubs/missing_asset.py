@@ -1,0 +1,45 @@
+"""Say which assets are most like one that does not exist, and how to serve it. Earth Engine itself gives no hint."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from eechips_local.stubs.stub_store import StubStore
+
+_NEAREST = 3
+_ADDRESS = "at an address for --endpoint, in place of --local"
+_OWN = "`eechips assets ingest` prepares files of your own"
+
+
+def missing_asset_hint(asset_id: str, stubs: StubStore, *, is_served: bool) -> str:
+    """Return the sentence that follows Earth Engine's own message about a missing asset.
+
+    Args:
+        asset_id: of the asset.
+        stubs: behind the demo planet.
+        is_served: whether the stubs are served; else the sentence says how to serve them.
+    """
+    painted, described = stubs.painted(), stubs.ids()
+    parent, _, index = asset_id.rpartition("/")
+    if parent in painted:
+        return f"The demo planet's {parent} has no {index!r}: its images are its own."
+    if is_served and parent in described:
+        return f"The stub of {parent} has no {index!r}: its images are its own."
+    near = _nearest(asset_id, [*painted, *described])
+    if is_served:
+        nearest = f"; the nearest ids are {', '.join(near)}" if near else ""
+        return f"Neither the demo planet nor --demo-datasets has {asset_id}{nearest}; {_OWN}."
+    has = ", ".join(each for each in near if each in painted)
+    missing = f"The demo planet has no {asset_id}" + (f"; it has {has}" if has else "")
+    if asset_id in described:
+        return f"{missing}; `eechips serve --demo-datasets all` serves a synthetic stub of it, {_ADDRESS}; {_OWN}."
+    others = ", ".join(each for each in near if each not in painted)
+    such = f" such as {others}" if others else ""
+    return f"{missing}; `eechips serve --demo-datasets all` adds stubs of more datasets{such}, {_ADDRESS}; {_OWN}."
+
+
+def _nearest(id: str, known: Iterable[str]) -> list[str]:
+    """Return the ids that are most like one, whatever the case of its letters."""
+    by_lower = {each.lower(): each for each in known}
+    return [by_lower[match] for match in difflib.get_close_matches(id.lower(), by_lower, _NEAREST, cutoff=0.6)]

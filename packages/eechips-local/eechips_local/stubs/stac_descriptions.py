@@ -1,0 +1,203 @@
+"""Read descriptions of datasets from STAC collections, in the form in which Earth Engine's catalogue is published.
+
+Fields, also those that begin with ``gee:``: https://developers.google.com/earth-engine/datasets/catalog and
+https://github.com/google/earthengine-catalog/tree/main/checker. A file is named by the id of its dataset, with
+underscores for slashes, so that it is found without reading the others.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from eechips_local.evaluation.model import Bounds
+from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.stubs.dataset_description import (
+    GLOBE,
+    BandClass,
+    BandDescription,
+    Column,
+    DatasetDescription,
+    Interval,
+    Kind,
+)
+
+_SUFFIX = ".json"
+_KINDS: Mapping[str, Kind] = {"image": "image", "image_collection": "collection", "table": "table"}
+_UNITS = ("minute", "hour", "day", "month", "year")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class StacSource:
+    """The datasets that STAC collections in a folder describe.
+
+    Attributes:
+        folder: searched with its subfolders, once in a process.
+    """
+
+    folder: Path
+
+    def ids(self) -> list[str]:
+        """Return the ids of all datasets, in order. Reads every file."""
+        return sorted(_ids(self.folder))
+
+    def find(self, id: str) -> DatasetDescription | None:
+        """Return the description of a dataset, or None if no file describes it.
+
+        Raises:
+            InvalidError: if its file is not a STAC collection.
+        """
+        path = _files(self.folder).get(id.replace("/", "_"))
+        if path is None:
+            return None
+        collection = _load(path)
+        if collection.get("id") != id:
+            return None
+        try:
+            return read_collection(collection)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise InvalidError(f"{path.name} of --demo-datasets does not describe a dataset: {error!r}.") from error
+
+
+@cache
+def _files(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder by their names without the suffix."""
+    return {path.stem: path for path in sorted(folder.rglob(f"*{_SUFFIX}")) if path.is_file()}
+
+
+@cache
+def _ids(folder: Path) -> frozenset[str]:
+    found = (_load(path) for path in _files(folder).values())
+    return frozenset(each["id"] for each in found if each.get("gee:type") in _KINDS and isinstance(each.get("id"), str))
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Return the JSON object of a file.
+
+    Raises:
+        InvalidError: if it is none.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidError(f"{path.name} of --demo-datasets cannot be read: {error}.") from error
+    if not isinstance(found, dict):
+        raise InvalidError(f"{path.name} of --demo-datasets is not a JSON object.")
+    return found
+
+
+def read_collection(collection: Mapping[str, Any]) -> DatasetDescription | None:
+    """Return the description of a STAC collection, or None if it is no image, image collection or table.
+
+    Raises:
+        KeyError: if a field is missing; TypeError, ValueError, IndexError or AttributeError if it has another form.
+    """
+    kind = _KINDS.get(collection.get("gee:type", ""))
+    if kind is None:
+        return None
+    summaries = collection.get("summaries", {})
+    start, end = _times(collection["extent"]["temporal"]["interval"])
+    size = _first(summaries.get("gsd"))
+    return DatasetDescription(
+        id=collection["id"],
+        title=collection.get("title", ""),
+        kind=kind,
+        bands=() if kind == "table" else tuple(_band(band, summaries, size) for band in summaries.get("eo:bands", ())),
+        columns=tuple(Column(each["name"], each["type"]) for each in summaries.get("gee:schema", ())),
+        start=start,
+        end=end,
+        interval=_interval(collection.get("gee:interval")),
+        bounds=_bounds(collection["extent"]["spatial"]["bbox"]),
+        is_point_table=_has_points(summaries.get("gee:visualizations", ())),
+    )
+
+
+def _first(value: Any) -> float | None:
+    """Return a number, or the first of a list of numbers."""
+    found = value[0] if isinstance(value, list) and value else value
+    return float(found) if isinstance(found, int | float) and found > 0 else None
+
+
+def _times(intervals: Iterable[Iterable[str | None]]) -> tuple[datetime | None, datetime | None]:
+    """Return the earliest start and the latest end; None where one is open."""
+    starts, ends = zip(*((_time(start), _time(end)) for start, end in intervals), strict=True)
+    known = [start for start in starts if start is not None]
+    closed = [end for end in ends if end is not None]
+    return min(known, default=None), max(closed) if len(closed) == len(ends) else None
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+
+
+def _interval(interval: Mapping[str, Any] | None) -> Interval | None:
+    if interval is None:
+        return None
+    unit, count = interval.get("unit"), interval.get("interval")
+    if unit == "week" and isinstance(count, int):
+        return Interval(7 * count, "day")
+    if unit not in _UNITS or not isinstance(count, int) or count < 1:
+        return None
+    return Interval(count, unit)
+
+
+def _bounds(boxes: Iterable[Sequence[float]]) -> Bounds:
+    """Return the bounds of all boxes, within the globe."""
+    boxes = list(boxes)
+    if any(len(box) != 4 or not all(math.isfinite(v) for v in box) for box in boxes):
+        return GLOBE
+    west, south, east, north = (f(box[n] for box in boxes) for n, f in enumerate((min, min, max, max)))
+    west, south, east, north = max(west, -180.0), max(south, -90.0), min(east, 180.0), min(north, 90.0)
+    return (west, south, east, north) if west < east and south < north else GLOBE
+
+
+def _band(band: Mapping[str, Any], summaries: Mapping[str, Any], size: float | None) -> BandDescription:
+    stated = summaries.get(band["name"])
+    least_and_greatest = stated if isinstance(stated, dict) else {}
+    mask = band.get("gee:bitmask", {})
+    return BandDescription(
+        name=band["name"],
+        description=band.get("description", ""),
+        units=band.get("gee:units", ""),
+        pixel_size=_first(band.get("gsd")) or size,
+        minimum=least_and_greatest.get("minimum"),
+        maximum=least_and_greatest.get("maximum"),
+        scale=float(band.get("gee:scale", 1.0)) or 1.0,
+        offset=float(band.get("gee:offset", 0.0)),
+        wavelength=_wavelength(band),
+        classes=tuple(
+            BandClass(int(each["value"]), str(each.get("description", "")), str(each.get("color", "")))
+            for each in band.get("gee:classes", ())
+        ),
+        bits=tuple((int(each["first_bit"]), int(each["bit_count"])) for each in mask.get("bitmask_parts", ())),
+    )
+
+
+def _wavelength(band: Mapping[str, Any]) -> float | None:
+    """Return the central wavelength in micrometres; None if the band has none."""
+    centre = band.get("center_wavelength")
+    if isinstance(centre, int | float):
+        return float(centre) / 1000.0 if centre > 100 else float(centre)
+    text = band.get("gee:wavelength")
+    if not isinstance(text, str):
+        return None
+    ends = [float(number) for number in _NUMBER.findall(text)[:2]]
+    if not ends:
+        return None
+    middle = sum(ends) / len(ends)
+    return middle / 1000.0 if "nm" in text or middle > 100 else middle
+
+
+def _has_points(visualizations: Iterable[Mapping[str, Any]]) -> bool:
+    return any("point_size" in each.get("table_visualization", {}) for each in visualizations)

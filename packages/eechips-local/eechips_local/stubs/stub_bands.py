@@ -1,0 +1,194 @@
+"""Decide the type, the range and the subject of the values that a stub's band shows."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from eechips_local.stubs.dataset_description import BandClass, BandDescription
+
+Subject = Literal[
+    "classes", "flags", "elevation", "temperature", "reflectance", "vegetation", "water", "settlement", "other"
+]
+
+LAND_CLASSES = ("water", "snow", "built", "crop", "tree", "shrub", "bare", "grass")
+"""What the land of the demo planet can be, in the order in which it is decided."""
+
+# What names of classes say of land.
+_LAND_WORDS: tuple[tuple[str, str], ...] = (
+    ("water", r"\bwater|ocean|\bsea\b|\blake|river|\bmarine"),
+    ("snow", r"\bsnow|\bice\b|glacier"),
+    ("built", r"built|urban|settlement|developed|impervious|artificial|residential|industrial|road"),
+    ("crop", r"\bcrop|agricult|farm|cultivat|arable|plantation|orchard|corn|wheat|rice|soy"),
+    ("tree", r"forest|\btree|needle|broadlea|conifer|woodland|mangrove"),
+    ("shrub", r"shrub|\bscrub|heath|chaparral"),
+    ("bare", r"\bbare|barren|\bsand|\brock|desert|sparse"),
+    ("grass", r"grass|herbaceous|pasture|savanna|meadow|steppe|tundra|wetland"),
+)
+_FEWEST = 3
+"""Kinds of land that the classes of a map of land cover name, at the least."""
+
+_SUBJECTS: tuple[tuple[Subject, str], ...] = (
+    ("water", r"precip|\brain|moisture|runoff|humid|snow water|evapo"),
+    ("settlement", r"populat|built|night|\bradiance|\burban|impervious|\bpeople"),
+    ("vegetation", r"ndvi|\bevi\b|\blai\b|fpar|fapar|\bgpp|\bnpp|vegetat|canop|\btree|forest|biomass|leaf|photosynth"),
+)
+_ELEVATION = re.compile(r"\belevation|\bdem\b|\bdsm\b|\bdtm\b|\baltitude|terrain height|surface height")
+_TEMPERATURE = re.compile(r"temperature|brightness temp")
+_CELSIUS = re.compile(r"°\s*c\b|deg.*\bc\b|celsius")
+_KELVIN = re.compile(r"^k$|kelvin")
+_THERMAL = 5.0
+"""Micrometres from which a band sees heat, not light."""
+
+# Usual values where nothing is stated, by units.
+_USUAL: tuple[tuple[str, tuple[float, float]], ...] = (
+    (r"%|percent", (0.0, 100.0)),
+    (r"^k$|kelvin", (250.0, 315.0)),
+    (r"°\s*c\b|deg.*\bc\b|celsius", (-20.0, 40.0)),
+    (r"deg|°", (0.0, 180.0)),
+    (r"^m/s|^m s|meters per second", (0.0, 12.0)),
+    (r"^m$|^meters?$", (0.0, 1000.0)),
+)
+_INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
+_EXACT = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class BandPlan:
+    """What a band of a stub shows.
+
+    Attributes:
+        name: of the band.
+        dtype: of the stored values.
+        low: least stored value.
+        high: greatest stored value.
+        subject: what the values follow.
+        seed: of the noise that tells bands apart.
+        scale: value = stored * ``scale`` + ``offset``.
+        offset: see ``scale``.
+        is_celsius: whether temperatures are in degrees Celsius, not kelvin.
+        wavelength: micrometres, of reflectances.
+        codes: stored values of classes or flags.
+        land: for each of ``LAND_CLASSES``, which of ``codes`` it has; empty if the classes do not name land.
+    """
+
+    name: str
+    dtype: str
+    low: float
+    high: float
+    subject: Subject
+    seed: int
+    scale: float = 1.0
+    offset: float = 0.0
+    is_celsius: bool = False
+    wavelength: float = 0.0
+    codes: tuple[int, ...] = ()
+    land: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether values between those of two cells mean anything."""
+        return not self.codes
+
+
+def plan_band(band: BandDescription, dataset: str) -> BandPlan:
+    """Return what a band of a dataset shows."""
+    seed = zlib.crc32(f"{dataset}/{band.name}".encode()) & 0xFFFFFF
+    if band.classes:
+        codes = tuple(sorted({each.value for each in band.classes}))
+        dtype = band.dtype or smallest_type(codes[0], codes[-1])
+        return BandPlan(band.name, dtype, codes[0], codes[-1], "classes", seed, codes=codes, land=_land(band.classes))
+    if band.bits:
+        total = max(first + count for first, count in band.bits)
+        # A clear pixel has no bit set; others have the first bit of one field.
+        codes = (0, *sorted({1 << first for first, _ in band.bits if first < 31}))
+        dtype = band.dtype or smallest_type(0, (1 << min(total, 31)) - 1)
+        return BandPlan(band.name, dtype, 0, codes[-1], "flags", seed, codes=codes)
+    low, high = _range(band)
+    subject = _subject(band, low, high)
+    return BandPlan(
+        band.name,
+        band.dtype or _dtype(band, low, high),
+        low,
+        high,
+        subject,
+        seed,
+        band.scale,
+        band.offset,
+        is_celsius=_CELSIUS.search(band.units.lower()) is not None,
+        wavelength=band.wavelength or 0.0,
+    )
+
+
+def smallest_type(low: float, high: float) -> str:
+    """Return the numpy name of the smallest integer type that holds two whole numbers."""
+    for name in _INTEGERS:
+        limits = np.iinfo(name)
+        if limits.min <= low and high <= limits.max:
+            return name
+    return "int64" if abs(low) < _EXACT and abs(high) < _EXACT else "float64"
+
+
+def _dtype(band: BandDescription, low: float, high: float) -> str:
+    """Return the type of continuous values: integers if they are scaled, else floating point."""
+    if band.scale != 1.0 and float(low).is_integer() and float(high).is_integer():
+        return smallest_type(low, high)
+    return "float32" if max(abs(low), abs(high)) < 1e30 else "float64"
+
+
+def _range(band: BandDescription) -> tuple[float, float]:
+    """Return the least and the greatest stored value: as stated, else as usual for the units."""
+    if band.minimum is not None and band.maximum is not None and band.minimum <= band.maximum:
+        return float(band.minimum), float(band.maximum)
+    units = band.units.lower()
+    low, high = next((usual for pattern, usual in _USUAL if re.search(pattern, units)), (0.0, 100.0))
+    if _is_reflectance(band):
+        low, high = 0.0, 0.7
+    elif not units and band.scale != 1.0:
+        low, high = 0.0, 1.0
+    ends = sorted(((low - band.offset) / band.scale, (high - band.offset) / band.scale))
+    if band.scale != 1.0:
+        ends = [float(round(end)) for end in ends]
+    if band.dtype is not None and band.dtype in _INTEGERS:
+        limits = np.iinfo(band.dtype)
+        ends = [float(min(max(end, limits.min), limits.max)) for end in ends]
+    return (ends[0], ends[1]) if ends[0] < ends[1] else (0.0, 1.0)
+
+
+def _subject(band: BandDescription, low: float, high: float) -> Subject:
+    words, units = f"{band.name} {band.description}".lower().replace("_", " "), band.units.lower()
+    least, greatest = sorted((low * band.scale + band.offset, high * band.scale + band.offset))
+    if (_KELVIN.search(units) and least <= 285.0 <= greatest) or (
+        _CELSIUS.search(units) and _TEMPERATURE.search(words) and least <= 12.0 <= greatest
+    ):
+        return "temperature"
+    if _ELEVATION.search(words) and units in ("m", "meters", "metres", "meter") and least <= 100.0 <= greatest:
+        return "elevation"
+    if _is_reflectance(band):
+        return "reflectance"
+    return next((subject for subject, pattern in _SUBJECTS if re.search(pattern, words)), "other")
+
+
+def _is_reflectance(band: BandDescription) -> bool:
+    return band.wavelength is not None and 0.0 < band.wavelength < _THERMAL and not _KELVIN.search(band.units.lower())
+
+
+def _land(classes: Sequence[BandClass]) -> tuple[tuple[int, ...], ...]:
+    """Return for each of ``LAND_CLASSES`` the values of the classes that name it; empty if few do."""
+    codes = sorted({each.value for each in classes})
+    found: dict[str, list[int]] = {}
+    for each in classes:
+        name = next((land for land, words in _LAND_WORDS if re.search(words, each.name.lower())), None)
+        if name is not None:
+            found.setdefault(name, []).append(each.value)
+    if len(found) < _FEWEST:
+        return ()
+    rest = tuple(value for values in found.values() for value in values) or tuple(codes)
+    # Grass stands for open land of other kinds, trees and crops for each other, before any class at all.
+    likely = {"shrub": "grass", "bare": "grass", "grass": "crop", "crop": "grass", "tree": "grass"}
+    return tuple(tuple(found.get(land) or found.get(likely.get(land, "")) or rest) for land in LAND_CLASSES)

@@ -1,0 +1,355 @@
+"""Make images and collections of images from the description of a dataset."""
+
+from __future__ import annotations
+
+import bisect
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta, timezone
+from functools import cached_property
+from typing import Any
+
+import shapely
+from affine import Affine
+
+from eechips_local.demo import synthetic_label
+from eechips_local.demo.image_search import query_boxes
+from eechips_local.demo.noise import hashed
+from eechips_local.demo.painted_source import SINUSOIDAL, PaintedSource
+from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, PixelType, Query
+from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.stubs.dataset_description import DatasetDescription, Interval
+from eechips_local.stubs.stub_bands import BandPlan, plan_band
+from eechips_local.stubs.stub_scene import StubScene
+
+_DEGREE = 6_378_137.0 * math.pi / 180.0
+"""Metres of a degree, as Earth Engine counts them."""
+
+_USUAL_SIZE = 1000.0
+"""Metres of a pixel whose size is not stated."""
+
+# Half the width and height of the sinusoidal grid of MODIS and VIIRS, metres, and the sizes of its pixels.
+_HALF = (20_015_109.354, 10_007_554.677)
+_TILED = (230.0, 1000.0)
+_SINUSOIDAL_IDS = re.compile(r"MODIS/(006|061)/M|NASA/VIIRS/00[12]/VNP")
+
+_MINUTES: Mapping[str, int] = {"minute": 1, "hour": 60, "day": 1440}
+_FORMATS: Mapping[str, str] = {
+    "minute": "%Y%m%dT%H%M", "hour": "%Y%m%dT%H", "day": "%Y%m%d", "month": "%Y%m", "year": "%Y",
+}  # fmt: skip
+_DATE = re.compile(
+    r"(?:(?<!\d)|(?<=F1\d))(?P<year>(?:19|20)\d\d)(?:[_-]?(?P<month>[01]\d)(?:[_-]?(?P<day>[0-3]\d))?)?(?!\d)"
+)
+"""A date in a name; that of a satellite of DMSP, such as F18, may precede it."""
+
+_YEAR = timedelta(days=366)
+_EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def pixel_grid(dataset: str, bounds: Bounds, size: float) -> PixelGrid:
+    """Return a grid of pixels over the extent of a dataset.
+
+    Args:
+        dataset: id. Those of MODIS and VIIRS that are tiled in the sinusoidal projection have it; others EPSG:4326.
+        bounds: of the dataset in degrees.
+        size: metres of a pixel.
+    """
+    if _SINUSOIDAL_IDS.match(dataset) and _TILED[0] < size <= _TILED[1]:
+        width, height = (2 * round(half / size) for half in _HALF)
+        edge = 2.0 * _HALF[0] / width
+        return PixelGrid(SINUSOIDAL, Affine(edge, 0.0, -_HALF[0], 0.0, -edge, _HALF[1]), width, height)
+    west, south, east, north = bounds
+    edge = size / _DEGREE
+    width, height = (max(1, math.ceil(length / edge - 1e-6)) for length in (east - west, north - south))
+    return PixelGrid("EPSG:4326", Affine(edge, 0.0, west, 0.0, -edge, north), width, height)
+
+
+class ImageMaker:
+    """Makes the images of a dataset.
+
+    Args:
+        dataset: of an image, or a collection of images.
+    """
+
+    def __init__(self, dataset: DatasetDescription) -> None:
+        self._dataset = dataset
+        self.footprint = shapely.box(*dataset.bounds)
+
+    @cached_property
+    def _groups(self) -> dict[tuple[str, bool, PixelGrid], tuple[BandPlan, ...]]:
+        """The bands that one source holds, by its stored type, whether it is smooth, and its grid."""
+        found: dict[tuple[str, bool, PixelGrid], list[BandPlan]] = {}
+        for plan, grid in self._plans:
+            found.setdefault((plan.dtype, plan.is_smooth, grid), []).append(plan)
+        return {key: tuple(plans) for key, plans in found.items()}
+
+    @cached_property
+    def _plans(self) -> tuple[tuple[BandPlan, PixelGrid], ...]:
+        dataset = self._dataset
+        sizes = {band.pixel_size or _USUAL_SIZE for band in dataset.bands}
+        grids = {size: pixel_grid(dataset.id, dataset.bounds, size) for size in sizes}
+        return tuple((plan_band(band, dataset.id), grids[band.pixel_size or _USUAL_SIZE]) for band in dataset.bands)
+
+    @cached_property
+    def _legends(self) -> dict[str, Any]:
+        """Values, names and colours of classes, as Earth Engine stores them on images."""
+        found: dict[str, Any] = {}
+        for band in self._dataset.bands:
+            if band.classes:
+                found[f"{band.name}_class_values"] = [each.value for each in band.classes]
+                found[f"{band.name}_class_names"] = [each.name for each in band.classes]
+                if all(each.colour for each in band.classes):
+                    found[f"{band.name}_class_palette"] = [each.colour for each in band.classes]
+        return found
+
+    def make(self, id: str, start: datetime | None, end: datetime | None) -> ImageAsset:
+        """Return an image.
+
+        Args:
+            id: of the image.
+            start: when it begins, UTC; None if it has no time.
+            end: when it ends.
+        """
+        when = (start or _EARLIEST).date()
+        sources = {
+            key: PaintedSource(key[2], StubScene(plans, when), key[0], key[1]) for key, plans in self._groups.items()
+        }
+        counts = dict.fromkeys(sources, 0)
+        bands = []
+        for plan, grid in self._plans:
+            key = (plan.dtype, plan.is_smooth, grid)
+            bands.append(BandInfo(plan.name, PixelType.of(plan.dtype), grid, sources[key], counts[key]))
+            counts[key] += 1
+        index = id.rpartition("/")[2]
+        times = {"system:time_start": start, "system:time_end": end}
+        properties = {
+            **property_values(self._dataset, index, start),
+            **self._legends,
+            "system:index": index,
+            **{name: millis(time) for name, time in times.items() if time is not None},
+        }
+        return ImageAsset(
+            id=id,
+            bands=tuple(bands),
+            properties=synthetic_label.marked(properties),
+            footprint=self.footprint,
+            version=synthetic_label.VERSION,
+            is_composite=self._dataset.is_composite,
+        )
+
+
+def property_values(dataset: DatasetDescription, index: str, start: datetime | None) -> dict[str, Any]:
+    """Return values of the stated properties of an image, or columns of a row, by their types.
+
+    Args:
+        dataset: of the dataset.
+        index: ``system:index`` of the image or row.
+        start: when it begins; the values of years, months and days follow it.
+    """
+    return {column.name: _value(column.name, column.type, index, start) for column in dataset.columns}
+
+
+def _value(name: str, type: str, index: str, start: datetime | None) -> Any:
+    word = int(hashed(len(index), sum(map(ord, index)), sum(map(ord, name)))[0])
+    kind, is_list = type.removesuffix("_LIST"), type.endswith("_LIST")
+    if kind == "DOUBLE":
+        value: Any = (word % 10_000) / 100.0
+    elif kind == "INT":
+        value = getattr(start, name.lower()) if start and name.lower() in ("year", "month", "day") else word % 100
+    elif kind == "DATETIME":
+        value = millis(start or _EARLIEST)
+    else:
+        value = f"synthetic {word % 10}"
+    return [value] * 3 if is_list else value
+
+
+def millis(time: datetime) -> int:
+    """Return milliseconds since 1970."""
+    return (time - _EARLIEST) // timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True)
+class StubCollection:
+    """A ``CollectionAsset`` of one image for each interval, over the extent of the dataset.
+
+    Attributes:
+        dataset: of the dataset.
+        until: the first day without an image.
+    """
+
+    dataset: DatasetDescription
+    until: date
+
+    @property
+    def id(self) -> str:
+        """See ``CollectionAsset.id``."""
+        return self.dataset.id
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """See ``CollectionAsset.properties``."""
+        return synthetic_label.marked(
+            {"title": self.dataset.title, "date_range": [millis(self._start), millis(self._end)]}
+        )
+
+    def count(self) -> int:
+        """See ``Counted.count``."""
+        return self._number_at(self._end - timedelta(milliseconds=1)) + 1
+
+    def images(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``CollectionAsset.images``."""
+        wanted = query.equals.get("system:index")
+        if wanted is not None:
+            found = self.image(wanted) if isinstance(wanted, str) else None
+            if found is not None:
+                yield found
+            return
+        if query.bounds is not None and not any(self._maker.footprint.intersects(b) for b in query_boxes(query.bounds)):
+            return
+        first = 0 if query.start is None else self._number_of(query.start)
+        for number in range(max(0, first), self.count()):
+            start = self._time(number)
+            if query.end is not None and millis(start) >= query.end:
+                return
+            yield self._image(number)
+
+    def images_from(self, start: int) -> Iterator[ImageAsset]:
+        """See ``Seekable.images_from``."""
+        return (self._image(number) for number in range(start, self.count()))
+
+    def image(self, index: str) -> ImageAsset | None:
+        """Return the image of that ``system:index``, or None.
+
+        An index of another form is answered if it names a date of the collection, as that of a tile does.
+        """
+        try:
+            time = datetime.strptime(index, self._format).replace(tzinfo=timezone.utc)
+        except ValueError:
+            return self._named_image(index)
+        # An index may be rounded down: the image may begin within its minute, hour or day.
+        number = self._number_at(max(time, self._start))
+        for candidate in (number, number + 1):
+            if 0 <= candidate < self.count() and self._index(candidate) == index:
+                return self._image(candidate)
+        return None
+
+    def _named_image(self, index: str) -> ImageAsset | None:
+        """Return an image of the first date that an index names, no coarser than the interval, if there is one."""
+        unit = self._interval.unit if self._interval is not None else "year"
+        needed = {"year": "year", "month": "month"}.get(unit, "day")
+        for match in _DATE.finditer(index):
+            if match[needed] is None:
+                continue
+            day = int(match["day"] or 1)
+            try:
+                time = datetime(int(match["year"]), int(match["month"] or 1), day, tzinfo=timezone.utc)
+            except ValueError:
+                continue
+            if match["day"] is None:
+                # The year of the first image may begin before it.
+                time = max(time, self._start) if time.year == self._start.year else time
+            if self._start <= time < self._end:
+                end = self._end if self._interval is None else self._time(self._number_at(time) + 1)
+                return self._maker.make(f"{self.id}/{index}", time, min(end, self._end))
+        return None
+
+    @cached_property
+    def _maker(self) -> ImageMaker:
+        return ImageMaker(self.dataset)
+
+    @cached_property
+    def _start(self) -> datetime:
+        return self.dataset.start or datetime(2000, 1, 1, tzinfo=timezone.utc)
+
+    @cached_property
+    def _end(self) -> datetime:
+        """The end of the last image: as stated, at most the day until which there are images."""
+        until = datetime(self.until.year, self.until.month, self.until.day, tzinfo=timezone.utc)
+        stated = self.dataset.end or until
+        # Also scenarios of the future have images; nothing ends before it begins.
+        return max(stated, self._start + timedelta(days=1))
+
+    @cached_property
+    def _interval(self) -> Interval | None:
+        """The interval of the images; None for one image of the whole time."""
+        stated = self.dataset.interval
+        if stated is None and self._end - self._start > _YEAR:
+            return Interval(1, "year")
+        return stated
+
+    @cached_property
+    def _format(self) -> str:
+        """Of ``system:index``: no finer than the interval."""
+        if self.dataset.index is not None:
+            return self.dataset.index
+        if self._interval is None:
+            return "%Y%m%d"
+        return "%Y_%m_%d" if _SINUSOIDAL_IDS.match(self.id) else _FORMATS[self._interval.unit]
+
+    @cached_property
+    def _starts(self) -> tuple[datetime, ...]:
+        """The starts of images that are counted anew each year or month."""
+        assert self._interval is not None
+        count, _, restart = self._interval
+        is_yearly = restart == "year"
+        months = (1,) if is_yearly else range(1, 13)
+        # Images may be counted from another day than the first, as those of Aqua are.
+        first = self._start.timetuple().tm_yday - 1 if is_yearly else self._start.day - 1
+        found = []
+        for year in range(self._start.year, self._end.year + 1):
+            for month in months:
+                begin = datetime(year, month, 1, tzinfo=timezone.utc)
+                length = 365 if is_yearly else 30
+                days = range(first % count, length - (0 if is_yearly else count - 1), count)
+                found += [begin + timedelta(days=day) for day in days]
+        return tuple(start for start in found if self._start <= start < self._end)
+
+    def _index(self, number: int) -> str:
+        return self._time(number).strftime(self._format)
+
+    def _time(self, number: int) -> datetime:
+        """Return when an image begins: months and years begin on their first day, save in the first image."""
+        if number <= 0 or self._interval is None:
+            return self._start
+        count, unit, restart = self._interval
+        if restart is not None:
+            return self._starts[number] if number < len(self._starts) else self._end
+        if unit in _MINUTES:
+            return self._start + timedelta(minutes=number * count * _MINUTES[unit])
+        months = number * count * (12 if unit == "year" else 1)
+        first = self._start.year * 12 + (0 if unit == "year" else self._start.month - 1) + months
+        return datetime(first // 12, first % 12 + 1, 1, tzinfo=timezone.utc)
+
+    def _number_of(self, moment: float) -> int:
+        """Return the number of the first image that begins at milliseconds since 1970 or later."""
+        if moment <= millis(self._start):
+            return 0
+        if moment >= millis(self._end):
+            return self.count()
+        number = self._number_at(_EARLIEST + timedelta(milliseconds=moment))
+        return number if millis(self._time(number)) >= moment else number + 1
+
+    def _number_at(self, time: datetime) -> int:
+        """Return the number of the last image that begins at a time, not before the first one, or earlier."""
+        if self._interval is None:
+            return 0
+        count, unit, restart = self._interval
+        if restart is not None:
+            return bisect.bisect_right(self._starts, time) - 1
+        if unit in _MINUTES:
+            return (time - self._start) // timedelta(minutes=count * _MINUTES[unit])
+        years = time.year - self._start.year
+        return years // count if unit == "year" else (years * 12 + time.month - self._start.month) // count
+
+    def _image(self, number: int) -> ImageAsset:
+        start = self._time(number)
+        end = self._end if self._interval is None else min(self._time(number + 1), self._end)
+        return self._maker.make(f"{self.id}/{self._index(number)}", start, end)
+
+
+def stub_image(dataset: DatasetDescription) -> ImageAsset:
+    """Return the image that is described."""
+    image = ImageMaker(dataset).make(dataset.id, dataset.start, dataset.end)
+    return replace(image, properties={"title": dataset.title, **image.properties})

@@ -1,0 +1,202 @@
+"""Paint the bands of a stub: values that follow from the land of the demo planet, within the stated ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips_local.demo import climate, farmland, natural_cover, noise, vegetation
+from eechips_local.demo.mercator import Floats, Rect
+from eechips_local.demo.terrain import nodes
+from eechips_local.demo.upsampling import Upsampler
+from eechips_local.stubs.stub_bands import LAND_CLASSES, BandPlan
+
+_MARGIN = 1.0 / 64.0
+"""Share of a range at both ends that no value has, so that rounding leaves none outside."""
+
+_STEPS = 65_536.0
+"""Shares of a range are rounded to this part, so that machines agree."""
+
+# Octaves of noise that tell bands apart: wavelength of 2**k units, and strength.
+_OCTAVES = ((20, 0.34), (17, 0.26), (14, 0.20), (11, 0.14), (9, 0.08))
+_KELVIN = 273.15
+_CLEAR = 0.8
+"""Share of the pixels, roughly, that have no flag."""
+
+
+@dataclass(frozen=True, slots=True)
+class StubScene:
+    """A scene of a stub on a date.
+
+    Attributes:
+        bands: all bands that one source holds: of one stored type, all smooth or none.
+        when: date.
+    """
+
+    bands: tuple[BandPlan, ...]
+    when: date
+
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
+        """See ``painted_source.PaintedScene``."""
+        at = nodes(rect)
+        land = _Land(at, self.when)
+        plans = [self.bands[band] for band in bands]
+        if not all(plan.is_smooth for plan in plans):
+            columns, rows = _holding(rect.column, rect.width, rect, at), _holding(rect.row, rect.height, rect, at)
+            place = np.ix_(rows - at.row, columns - at.column)
+            return np.stack([land.codes(plan)[place] for plan in plans]), None
+        up = Upsampler(rect, at)
+        return np.stack([up(land.shares(plan)) for plan in plans]), None
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[Any]:
+        """See ``painted_source.PaintedScene``: stored values of shares of the range, or codes as they are."""
+        plans = [self.bands[band] for band in bands]
+        if not all(plan.is_smooth for plan in plans):
+            return values
+        shares = np.rint(np.clip(values, _MARGIN, 1.0 - _MARGIN).astype(np.float64) * _STEPS) * (1.0 / _STEPS)
+        low = np.array([plan.low for plan in plans])[:, None, None]
+        high = np.array([plan.high for plan in plans])[:, None, None]
+        stored: Floats = low * (1.0 - shares) + high * shares
+        return np.rint(stored) if np.dtype(plans[0].dtype).kind in "iu" else stored
+
+
+def _holding(first: int, count: int, rect: Rect, at: Rect) -> npt.NDArray[np.int64]:
+    """Return the numbers of the nodes, which are larger cells, that hold consecutive cells."""
+    return np.arange(first, first + count) * rect.pitch // at.pitch
+
+
+class _Land:
+    """The land on the nodes of a rectangle on a date; each of its aspects is computed on first use.
+
+    Args:
+        rect: of pitch 16 or more.
+        when: date.
+    """
+
+    def __init__(self, rect: Rect, when: date) -> None:
+        self._rect = rect
+        self._when = when
+        self._relief = climate.relief(rect)
+
+    def shares(self, plan: BandPlan) -> Floats:
+        """Return how far values lie from the least to the greatest one: 0 to 1."""
+        physical = self._physical.get(plan.subject)
+        if physical is None:
+            return self._share_of[plan.subject](plan)
+        stored = (physical(plan) - plan.offset) * (1.0 / plan.scale)
+        return np.clip((stored - plan.low) / max(plan.high - plan.low, 1e-300), 0.0, 1.0)
+
+    def codes(self, plan: BandPlan) -> Floats:
+        """Return codes of classes or flags."""
+        codes = np.array(plan.codes, dtype=np.float64)
+        even = self._even(plan.seed)
+        if plan.subject == "flags":
+            lifted = np.clip((even - _CLEAR) / (1.0 - _CLEAR), 0.0, 1.0)
+            return codes[np.where(even < _CLEAR, 0, _index(lifted, len(codes)))]
+        if not plan.land:
+            return codes[_index(even, len(codes))]
+        result = np.zeros(even.shape)
+        for number, values in enumerate(plan.land):
+            choices = np.array(values, dtype=np.float64)[_index(even, len(values))]
+            result = np.where(self._kind == number, choices, result)
+        return result
+
+    @property
+    def _physical(self) -> Mapping[str, Callable[[BandPlan], Floats]]:
+        return {"temperature": self._temperature, "elevation": self._elevation, "reflectance": self._reflectance}
+
+    @property
+    def _share_of(self) -> Mapping[str, Callable[[BandPlan], Floats]]:
+        return {
+            "vegetation": lambda plan: np.clip(0.85 * self._green + 0.15 * self._even(plan.seed), 0.0, 1.0),
+            "water": lambda plan: np.clip(0.8 * self._wet + 0.2 * self._even(plan.seed), 0.0, 1.0),
+            "settlement": lambda plan: np.clip(0.9 * self._settled + 0.1 * self._even(plan.seed), 0.0, 1.0),
+            "other": lambda plan: np.clip(0.7 * self._even(plan.seed) + 0.3 * self._high, 0.0, 1.0),
+        }
+
+    def _temperature(self, plan: BandPlan) -> Floats:
+        usual = climate.mean_temperature(self._relief, climate.day_of_year(self._when))
+        kelvin = usual + 3.0 * climate.weather(self._rect, self._when) + (self._even(plan.seed) - 0.5) * 4.0
+        return kelvin - _KELVIN if plan.is_celsius else kelvin
+
+    def _elevation(self, plan: BandPlan) -> Floats:
+        return np.maximum(self._relief.height, 0.0)
+
+    def _reflectance(self, plan: BandPlan) -> Floats:
+        """Return reflectances as plants and soil have them, so that their indices follow the vegetation."""
+        index = np.clip(self._index, -0.2, 0.92)
+        red = 0.025 + 0.24 * (1.0 - index) * (1.0 - index)
+        size = plan.wavelength
+        if size < 0.5:
+            return red * 0.55
+        if size < 0.6:
+            return red * 0.8 + 0.01
+        if size < 0.69:
+            return red
+        if size < 1.3:
+            return red * (1.0 + index) / (1.0 - index)
+        return (0.36 - 0.22 * index) if size < 1.9 else (0.28 - 0.22 * index)
+
+    @cached_property
+    def _index(self) -> Floats:
+        """Vegetation index, -0.2 to 0.92."""
+        found, _ = vegetation.Indices(self._when).paint(self._rect, (0,))
+        result: Floats = found[0] * 1e-4
+        return result
+
+    @cached_property
+    def _green(self) -> Floats:
+        return np.clip((self._index + 0.1) * (1.0 / 1.0), 0.0, 1.0)
+
+    @cached_property
+    def _wet(self) -> Floats:
+        return climate.soil_moisture(self._relief, self._when)
+
+    @cached_property
+    def _settled(self) -> Floats:
+        return np.clip(farmland.settlement(self._rect) * 1.5, 0.0, 1.0)
+
+    @cached_property
+    def _high(self) -> Floats:
+        height = np.maximum(self._relief.height, 0.0)
+        return height / (height + 900.0)
+
+    @cached_property
+    def _kind(self) -> npt.NDArray[np.int64]:
+        """Index in ``LAND_CLASSES``."""
+        land = self._relief
+        lines = climate.snow_lines(climate.latitude(self._rect), self._when)
+        conditions = {
+            "water": (land.lake > 0.0) | (land.character("coast") <= 0.0),
+            "snow": natural_cover.snow_share(land, lines) > 0.7,
+            "built": farmland.settlement(self._rect) > 0.25,
+            "tree": natural_cover.tree_density(land) > 0.4,
+            "crop": (land.character("crop") > 0.35) & (land.slope < 0.12),
+            "shrub": land.character("shrub") > 0.3,
+            "bare": land.character("green") < 0.2,
+        }
+        numbers = [LAND_CLASSES.index(name) for name in conditions]
+        return np.select(list(conditions.values()), numbers, default=LAND_CLASSES.index("grass"))
+
+    def _even(self, seed: int) -> Floats:
+        """Return noise of a band, 0 to 1, spread about evenly; a part of it is new every day."""
+        rect = self._rect
+        octaves = [(k, seed + k) for k, _ in _OCTAVES]
+        waves = noise.gradient(rect.x[None, :], rect.y[:, None], octaves)
+        total = np.zeros(waves.shape[1:])
+        for wave, (k, strength) in zip(waves, _OCTAVES, strict=True):
+            total = total + wave * (strength * noise.fading(k, rect.pitch))
+        total = total + 0.05 * climate.weather(rect, self._when)
+        # Sums of waves are rarely far from zero: this spreads them.
+        return 0.5 + 0.5 * total / (np.abs(total) + 0.12)
+
+
+def _index(share: Floats, count: int) -> npt.NDArray[np.int64]:
+    """Return which of equal parts of 0 to 1 a number is in."""
+    return np.clip((share * count).astype(np.int64), 0, count - 1)

@@ -1,0 +1,96 @@
+"""Serve stubs as a store of assets, behind the demo planet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Protocol
+
+from eechips_local.demo import synthetic_label
+from eechips_local.demo.demo_tables import DemoTable
+from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query
+from eechips_local.stubs.dataset_description import DatasetDescription
+from eechips_local.stubs.known_datasets import KnownSource
+from eechips_local.stubs.stac_descriptions import StacSource
+from eechips_local.stubs.stub_images import StubCollection, stub_image
+from eechips_local.stubs.stub_tables import stub_table
+
+
+class DescriptionSource(Protocol):
+    """A source of descriptions of datasets."""
+
+    def ids(self) -> list[str]:
+        """Return the ids of all datasets, in order."""
+        ...
+
+    def find(self, id: str) -> DatasetDescription | None:
+        """Return the description of a dataset, or None if the source does not know it."""
+        ...
+
+
+def open_sources(described: Path | None) -> tuple[DescriptionSource, ...]:
+    """Return the sources, the fullest first: STAC collections, if there is a folder of them; what is known without."""
+    return (*(() if described is None else (StacSource(described),)), KnownSource())
+
+
+@dataclass(frozen=True, slots=True)
+class StubStore:
+    """An ``AssetStore`` of stubs. Nothing is read before an asset is asked for.
+
+    Attributes:
+        sources: of descriptions; the first that knows a dataset counts.
+        until: the first day without an image.
+        painted: the ids of the datasets that the demo planet paints itself, for which there are no stubs.
+    """
+
+    sources: tuple[DescriptionSource, ...]
+    until: date
+    painted: Callable[[], frozenset[str]]
+
+    def get(self, asset_id: str) -> Asset | None:
+        """See ``AssetStore.get``."""
+        found = self._find(asset_id)
+        if found is not None:
+            return _make(found, self.until)
+        parent, _, index = asset_id.rpartition("/")
+        dataset = self._find(parent) if parent else None
+        if dataset is not None and dataset.kind == "collection":
+            return StubCollection(dataset, self.until).image(index)
+        if any(True for _ in self._below(asset_id)):
+            return FolderAsset(asset_id, synthetic_label.marked({}))
+        return None
+
+    def children(self, parent: str) -> Iterable[str]:
+        """See ``AssetStore.children``; the images of a collection are made one by one."""
+        asset = self.get(parent) if parent else None
+        if isinstance(asset, StubCollection):
+            yield from (image.id for image in asset.images(Query()))
+        elif asset is None or isinstance(asset, FolderAsset):
+            start = len(parent) + 1 if parent else 0
+            below = (each[:start] + each[start:].partition("/")[0] for each in self._below(parent))
+            yield from dict.fromkeys(below)
+
+    def describe(self) -> Mapping[str, Any]:
+        """See ``AssetStore.describe``."""
+        return {"kind": "stubs", "synthetic": True, "description": synthetic_label.NOTE, "assets": self.ids()}
+
+    def ids(self) -> list[str]:
+        """Return the ids of all datasets that have a stub, in order."""
+        return sorted({each for source in self.sources for each in source.ids()} - self.painted())
+
+    def _below(self, folder: str) -> Iterator[str]:
+        prefix = f"{folder}/" if folder else ""
+        return (each for each in self.ids() if each.startswith(prefix))
+
+    def _find(self, id: str) -> DatasetDescription | None:
+        if id in self.painted():
+            return None
+        return next((found for found in (source.find(id) for source in self.sources) if found is not None), None)
+
+
+def _make(dataset: DatasetDescription, until: date) -> ImageAsset | StubCollection | DemoTable:
+    if dataset.kind == "table":
+        return stub_table(dataset)
+    return stub_image(dataset) if dataset.kind == "image" else StubCollection(dataset, until)

@@ -1,0 +1,1 @@
+"""Define the values of expressions, and convert, compare and format them."""

@@ -1,0 +1,289 @@
+"""Parse filters of listings: the part of https://google.aip.dev/160 that Earth Engine supports.
+
+Fields are ``startTime``, ``endTime`` and members of ``properties``; ``intersects("…")`` takes GeoJSON or WKT:
+https://developers.google.com/earth-engine/reference/rest/v1/projects.assets/listAssets.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+import numpy as np
+import shapely
+from shapely.geometry import shape as shape_of
+from shapely.geometry.base import BaseGeometry
+
+from eechips_local.evaluation.model import Query, Range
+from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.values.calendar import to_milliseconds
+
+_TOKEN = re.compile(
+    r"""\s*(?: (?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*') | (?P<sign>!=|<=|>=|[=<>():,])
+         | (?P<word>[^\s"'=<>!(),]+) )""",
+    re.VERBOSE,
+)
+_COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+_TIMES = ("startTime", "endTime")
+_DEEPEST = 50
+
+
+class Subject(NamedTuple):
+    """Image or feature to which a filter is applied.
+
+    Attributes:
+        properties: by name.
+        geometry: in longitude and latitude, or None.
+    """
+
+    properties: Mapping[str, Any]
+    geometry: BaseGeometry | None
+
+
+Predicate = Callable[[Subject], bool]
+
+
+@dataclass(frozen=True)
+class ListFilter:
+    """A filter.
+
+    Attributes:
+        query: to narrow what a store reads; it never excludes elements that pass.
+        passes: the exact test.
+    """
+
+    query: Query
+    passes: Predicate
+
+
+def everything(subject: Subject) -> bool:
+    """Pass all."""
+    return True
+
+
+def parse(text: str) -> ListFilter:
+    """Return a filter from its text; nothing at all passes everything.
+
+    Raises:
+        InvalidError: if it is malformed.
+    """
+    return _ListFilterParser(text).parse() if text.strip() else ListFilter(Query(), everything)
+
+
+def both(first: ListFilter, second: ListFilter) -> ListFilter:
+    """Return the filter that both filters together make."""
+    a, b = first.query, second.query
+    start = max((v for v in (a.start, b.start) if v is not None), default=None)
+    end = min((v for v in (a.end, b.end) if v is not None), default=None)
+    ranges = dict(a.ranges)
+    for name, span in b.ranges.items():
+        ranges[name] = span.within(ranges[name]) if name in ranges else span
+    query = Query(bounds=a.bounds or b.bounds, start=start, end=end, ranges=ranges)
+    return ListFilter(query, lambda subject: first.passes(subject) and second.passes(subject))
+
+
+def since(milliseconds: float) -> ListFilter:
+    """Pass what starts at or after a moment."""
+    return _time("startTime", ">=", milliseconds)
+
+
+def before(milliseconds: float) -> ListFilter:
+    """Pass what starts before a moment."""
+    return _time("startTime", "<", milliseconds)
+
+
+def within(region: BaseGeometry) -> ListFilter:
+    """Pass what meets a region."""
+    shapely.prepare(region)
+    west, south, east, north = region.bounds
+    return ListFilter(
+        Query(bounds=(west, south, east, north)),
+        lambda s: s.geometry is not None and bool(region.intersects(s.geometry)),
+    )
+
+
+def moment(text: str) -> int:
+    """Return milliseconds since 1970 of an RFC 3339 timestamp.
+
+    Raises:
+        InvalidError: if it is none.
+    """
+    # Python 3.10 reads fractions of three or six digits only.
+    padded = re.sub(r"\.(\d{1,6})\d*", lambda m: f".{m.group(1):0<6}", text.strip().replace("Z", "+00:00"))
+    try:
+        found = datetime.fromisoformat(padded)
+        return to_milliseconds(found if found.tzinfo else found.replace(tzinfo=timezone.utc))
+    except (ValueError, OverflowError) as error:
+        raise InvalidError(f"Invalid time: {text[:50]!r}.") from error
+
+
+def region(text: str) -> BaseGeometry:
+    """Return a geometry from GeoJSON, whose quotes may be single ones, or from WKT.
+
+    Raises:
+        InvalidError: if it is neither.
+    """
+    try:
+        if text.lstrip().startswith("{"):
+            found = shape_of(json.loads(text if '"' in text else text.replace("'", '"')))
+        else:
+            found = shapely.from_wkt(text)
+        good = not found.is_empty and bool(np.isfinite(shapely.get_coordinates(found)).all())
+    except (ValueError, KeyError, IndexError, AttributeError, TypeError, RecursionError, shapely.errors.ShapelyError):
+        good = False
+    if not good:
+        raise InvalidError("Invalid region: a GeoJSON or WKT geometry is expected.")
+    return found
+
+
+def _time(field: str, sign: str, bound: float) -> ListFilter:
+    compare = _COMPARISONS[sign]
+
+    def passes(subject: Subject) -> bool:
+        start = subject.properties.get("system:time_start")
+        value = start if field == "startTime" else subject.properties.get("system:time_end", start)
+        return isinstance(value, (int, float)) and compare(value, bound)
+
+    query = Query()
+    if field == "startTime" and sign in (">=", ">", "="):
+        query = replace(query, start=bound)
+    if sign in ("<", "<=", "="):  # what ends before a moment starts before it too
+        query = replace(query, end=bound if sign == "<" else math.nextafter(bound, math.inf))
+    return ListFilter(query, passes)
+
+
+def _property(name: str, sign: str, wanted: str | float) -> ListFilter:
+    compare = _COMPARISONS[sign]
+
+    def passes(subject: Subject) -> bool:
+        value = subject.properties.get(name)
+        if isinstance(value, bool):
+            value = str(value).lower()
+        if isinstance(value, (int, float)) and isinstance(wanted, str):
+            return sign == "!="
+        if isinstance(value, str):
+            return compare(value, str(wanted) if isinstance(wanted, str) else f"{wanted:g}")
+        return isinstance(value, (int, float)) and compare(value, wanted)
+
+    if isinstance(wanted, str) or sign == "!=":
+        return ListFilter(Query(), passes)
+    # Texts are compared with the number's own.
+    least, greatest = -math.inf if "<" in sign else wanted, math.inf if ">" in sign else wanted
+    return ListFilter(Query(ranges={name: Range(least, greatest, others=True)}), passes)
+
+
+class _ListFilterParser:
+    """Reads a filter's text. As AIP-160 has it, OR binds more strongly than AND."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens: list[tuple[str, str]] = []
+        position = 0
+        text = text.rstrip()
+        while position < len(text):
+            match = _TOKEN.match(text, position)
+            if match is None:
+                raise self._malformed(text[position : position + 20])
+            kind = str(match.lastgroup)
+            self._tokens.append((kind, match.group(kind)))
+            position = match.end()
+        self._position = 0
+        self._depth = 0
+
+    def parse(self) -> ListFilter:
+        found = self._conjunction()
+        if self._position < len(self._tokens):
+            raise self._malformed(self._tokens[self._position][1])
+        return found
+
+    @staticmethod
+    def _malformed(near: str) -> InvalidError:
+        return InvalidError(f"Invalid filter: cannot be understood near {near[:50]!r}.")
+
+    def _take(self) -> tuple[str, str]:
+        if self._position == len(self._tokens):
+            raise InvalidError("Invalid filter: it ends too early.")
+        self._position += 1
+        return self._tokens[self._position - 1]
+
+    def _next_is(self, word: str) -> bool:
+        if self._position < len(self._tokens) and self._tokens[self._position][1] == word:
+            self._position += 1
+            return True
+        return False
+
+    def _conjunction(self) -> ListFilter:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise InvalidError("Invalid filter: it is too deeply nested.")
+        found = self._disjunction()
+        while self._next_is("AND"):
+            found = both(found, self._disjunction())
+        self._depth -= 1
+        return found
+
+    def _disjunction(self) -> ListFilter:
+        parts = [self._term()]
+        while self._next_is("OR"):
+            parts.append(self._term())
+        if len(parts) == 1:
+            return parts[0]
+        return ListFilter(Query(), lambda subject: any(part.passes(subject) for part in parts))
+
+    def _term(self) -> ListFilter:
+        if self._next_is("NOT"):
+            inner = self._simple()
+            return ListFilter(Query(), lambda subject: not inner.passes(subject))
+        return self._simple()
+
+    def _simple(self) -> ListFilter:
+        if self._next_is("("):
+            found = self._conjunction()
+            if not self._next_is(")"):
+                raise InvalidError("Invalid filter: a parenthesis is not closed.")
+            return found
+        kind, name = self._take()
+        if kind != "word":
+            raise self._malformed(name)
+        if name == "intersects":
+            return within(region(self._argument()))
+        sign = self._take()[1]
+        if sign not in _COMPARISONS:
+            raise self._malformed(sign)
+        value = self._value()
+        if name in _TIMES:
+            return _time(name, sign, moment(str(value)))
+        if not name.startswith("properties."):
+            raise InvalidError(f"Invalid filter: unknown field '{name[:50]}'.")
+        return _property(name.removeprefix("properties."), sign, value)
+
+    def _argument(self) -> str:
+        if not self._next_is("("):
+            raise self._malformed("intersects")
+        kind, text = self._take()
+        if kind != "text" or not self._next_is(")"):
+            raise self._malformed("intersects")
+        return _unquoted(text)
+
+    def _value(self) -> str | float:
+        kind, text = self._take()
+        if kind == "text":
+            return _unquoted(text)
+        if kind != "word":
+            raise self._malformed(text)
+        try:
+            number = float(text)
+        except ValueError:
+            return text
+        return number if math.isfinite(number) else text
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1])

@@ -1,0 +1,53 @@
+"""Regular expressions in RE2's syntax, which is Earth Engine's, matched in time linear in the text.
+
+Python's own ``re`` backtracks: a request could keep it busy for years. The syntax is
+https://github.com/google/re2/wiki/Syntax.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from eechips_local.protocol.request_errors import InvalidError
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_MEMORY = 8 << 20  # bytes of a compiled expression; RE2's default
+
+
+@lru_cache(maxsize=256)
+def compile_regex(expression: str, flags: str = "") -> Any:
+    """Compile an expression.
+
+    Args:
+        expression: in RE2's syntax.
+        flags: "i" to ignore case, "g" has no meaning here and may be given.
+
+    Returns:
+        A pattern of the ``re2`` package, with the methods of one of ``re``.
+
+    Raises:
+        InvalidError: if the expression or the flags are malformed, or too large.
+    """
+    import re2
+
+    unknown = set(flags) - {"g", "i"}
+    if unknown:
+        raise InvalidError(f"Unrecognized regular expression flag: '{min(unknown)}'.")
+    options = re2.Options()
+    options.case_sensitive = "i" not in flags
+    options.max_mem = _MEMORY
+    options.log_errors = False
+    try:
+        return re2.compile(expression, options)
+    except UnicodeEncodeError:
+        raise InvalidError("error parsing regexp: invalid UTF-8") from None
+    except re2.error as error:
+        (reason,) = error.args
+        raise InvalidError(f"error parsing regexp: {bytes(reason).decode(errors='replace')}") from None
+
+
+def matchable(text: str) -> str:
+    """Return a text of the same length without lone surrogates, which have no UTF-8."""
+    return _SURROGATES.sub("\ufffd", text)

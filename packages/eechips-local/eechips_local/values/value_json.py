@@ -1,0 +1,268 @@
+"""Encode values as the JSON that ``getInfo`` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import shapely
+from affine import Affine
+
+from eechips_local.algorithms.classification import Classifier, Clusterer
+from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.type_conversion import type_name
+from eechips_local.geometry.geometry import geojson
+from eechips_local.geometry.map_projection import WGS84, Projection
+from eechips_local.pixels.lazy_image import Image, ImageBand
+from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.reducers import Reducer
+from eechips_local.values.number_format import java_text, json_number
+from eechips_local.values.values import (
+    Array,
+    Collection,
+    Date,
+    DateRange,
+    ErrorMargin,
+    Feature,
+    Filter,
+    Geometry,
+    Join,
+    Kernel,
+    Value,
+)
+
+Json = Any
+
+
+# What counts towards the size of a response, in bytes: about what it takes as text.
+_NUMBER_BYTES = 8
+_COORDINATE_BYTES = 40
+_BAND_BYTES = 200
+
+
+class Encoder:
+    """Turns the values of one response into JSON, and holds it to the size that responses may have.
+
+    Values that occur several times are converted once but count each time, so that a value which refers to itself
+    twice at each of forty levels is refused at once instead of filling the memory.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._size = 0
+        self._depth = 0
+        self._known: dict[int, tuple[Value, Json, int]] = {}  # holds the values, which keeps their id() unique
+
+    def encode(self, value: Value) -> Json:
+        """Return a value as JSON.
+
+        Raises:
+            InvalidError: for values that have no JSON form.
+            LimitError: for collections with more elements, or more bytes, than may be returned.
+        """
+        if value is None or isinstance(value, (bool, int, float)):
+            self._count(_NUMBER_BYTES)
+            return json_number(value) if isinstance(value, float) else value
+        if isinstance(value, str):
+            self._count(len(value) + 2 if value.isascii() else 6 * len(value))
+            return value
+        known = self._known.get(id(value))
+        if known is not None:
+            self._count(known[2])
+            return known[1]
+        before = self._size
+        self._depth += 1
+        found = self._compound(value)
+        self._depth -= 1
+        self._known[id(value)] = (value, found, self._size - before)
+        return found
+
+    def _count(self, size: int) -> None:
+        limit = self._context.limits.response
+        self._size += size
+        if self._size > limit:
+            raise LimitError(f"Response size exceeds limit of {limit} bytes.")
+
+    def _compound(self, value: Value) -> Json:
+        self._context.check_time()
+        if isinstance(value, list):
+            return [self.encode(item) for item in value]
+        if isinstance(value, Mapping):
+            return {key: self.encode(item) for key, item in value.items()}
+        if isinstance(value, Image):
+            return self._image(value)
+        if isinstance(value, Feature):
+            return self.feature(value)
+        if isinstance(value, Collection):
+            return self._collection(value)
+        if isinstance(value, Geometry):
+            return self._geometry(value)
+        if isinstance(value, Kernel):
+            return self.encode(_described(value))
+        if isinstance(value, (Classifier, Clusterer)):
+            return self.encode(dict(value.description))
+        if isinstance(value, Array):
+            self._count(value.values.size * _NUMBER_BYTES)
+            return _array(value.values.tolist())
+        for kind, convert in _SIMPLE.items():
+            if isinstance(value, kind):
+                return convert(value)
+        if isinstance(value, (np.generic, np.ndarray)):
+            return self.encode(value.tolist())
+        for kind, name in ((Filter, "Filter"), (Reducer, "Reducer"), (Join, "Join")):
+            if isinstance(value, kind):
+                return {"type": name}
+        raise InvalidError(f"A value of type {type_name(value)} cannot be returned to the client.")
+
+    def _geometry(self, geometry: Geometry) -> Json:
+        self._count(int(shapely.get_num_coordinates(geometry.shape)) * _COORDINATE_BYTES)
+        return geojson(geometry)
+
+    def _image(self, image: Image) -> Json:
+        self._count(_BAND_BYTES * len(image.bands))
+        found: dict[str, Json] = {"type": "Image", "bands": [band_json(band) for band in image.bands]}
+        facts, properties = self._properties(image)
+        found |= facts
+        if image.footprint is not None and not image.footprint.unbounded:
+            properties["system:footprint"] = self._footprint(image.footprint)
+        if properties:
+            found["properties"] = properties
+        return found
+
+    def _properties(self, element: Image | Collection) -> tuple[dict[str, Json], dict[str, Json]]:
+        """Return the version and id, which ``set`` may have replaced, and all other properties."""
+        properties = {key: self.encode(item) for key, item in element.properties.items()}
+        own = {"version": element.version, "id": element.id}
+        facts = {name: properties.pop(f"system:{name}", value) for name, value in own.items()}
+        return {name: value for name, value in facts.items() if value is not None}, properties
+
+    def _footprint(self, geometry: Geometry) -> Json:
+        if geometry.projection.crs != WGS84.crs:
+            return self._geometry(geometry)
+        shape = geometry.lonlat
+        if shape.geom_type == "Polygon" and not shape.interiors:
+            shape = shapely.LinearRing(shape.exterior)
+        return self._geometry(Geometry(shape, geodesic=True))
+
+    def feature(self, feature: Feature) -> Json:
+        """Return a feature; its id is ``system:index``."""
+        found: dict[str, Json] = {
+            "type": "Feature",
+            "geometry": None if feature.geometry is None else self._geometry(feature.geometry),
+        }
+        index = feature.properties.get("system:index")
+        if index is not None:
+            found["id"] = str(index) if isinstance(index, (str, bool, int, float)) else self.encode(index)
+        found["properties"] = {k: self.encode(v) for k, v in feature.properties.items() if k != "system:index"}
+        return found
+
+    def _collection(self, collection: Collection) -> Json:
+        """Return a collection. An image collection within another value has no ``features``.
+
+        geedim's tests, which run against the service, rely on it (tests/conftest.py, ``accessors_from_collections``).
+        """
+        limit = self._context.limits.elements
+        elements: list[Any] = []
+        is_listed = self._depth == 1 or collection.element != "Image"
+        for element in islice(iter(collection) if is_listed else iter(()), limit + 1):
+            self._context.check_time()
+            elements.append(element)
+        if len(elements) > limit:
+            raise LimitError(f"Collection query aborted after accumulating over {limit} elements.")
+        found: dict[str, Json] = {"type": f"{collection.element}Collection"}
+        if collection.element == "Image":
+            found["bands"] = []
+        facts, properties = self._properties(collection)
+        found |= facts
+        if collection.element == "Feature":
+            columns = collection.columns if collection.columns is not None else column_types(elements)
+            found["columns"] = dict(columns)
+        if properties:
+            found["properties"] = properties
+        if is_listed:
+            found["features"] = [self.encode(element) for element in elements]
+        if not all(isinstance(e, (Image, Feature, Collection)) for e in elements):
+            raise InvalidError("A collection may only hold images and features.")
+        return found
+
+
+def _pixel_type(kind: PixelType) -> Json:
+    found: dict[str, Json] = {"type": "PixelType", "precision": kind.precision}
+    if kind.minimum is not None:
+        found["min"] = json_number(float(kind.minimum))
+    if kind.maximum is not None:
+        found["max"] = json_number(float(kind.maximum))
+    if kind.dimensions:
+        found["dimensions"] = kind.dimensions
+    return found
+
+
+def transform_json(transform: Affine) -> list[Json]:
+    """Return xScale, xShearing, xTranslation, yShearing, yScale, yTranslation."""
+    return [json_number(float(v)) for v in transform[:6]]
+
+
+def _projection(value: Projection) -> Json:
+    crs = {"crs": value.crs} if ":" in value.crs and not value.crs.startswith(("PROJ", "GEOG")) else {"wkt": value.crs}
+    return {"type": "Projection", **crs, "transform": transform_json(value.transform)}
+
+
+_SIMPLE: Mapping[type, Any] = {
+    Date: lambda v: {"type": "Date", "value": json_number(float(v.milliseconds))},
+    DateRange: lambda v: {"type": "DateRange", "dates": [json_number(float(v.start)), json_number(float(v.end))]},
+    Projection: _projection,
+    PixelType: _pixel_type,
+    ErrorMargin: lambda v: {"type": "ErrorMargin", "unit": v.unit, "value": json_number(v.value)},
+}
+
+
+def _array(values: Json) -> Json:
+    if isinstance(values, list):
+        return [_array(v) for v in values]
+    return json_number(values) if isinstance(values, float) else values
+
+
+def band_json(band: ImageBand) -> Json:
+    """Return a band's description: id, data type, size where bounded, crs and transform."""
+    found: dict[str, Json] = {"id": band.name, "data_type": _pixel_type(band.type)}
+    if band.extent is not None:
+        found["dimensions"] = [band.extent.width, band.extent.height]
+        if (band.extent.column, band.extent.row) != (0, 0):
+            found["origin"] = [band.extent.column, band.extent.row]
+    projection = _projection(band.projection)
+    if "crs" in projection:
+        found["crs"] = projection["crs"]
+    else:
+        found["crs_wkt"] = projection["wkt"]
+    found["crs_transform"] = projection["transform"]
+    return found
+
+
+def column_types(elements: list[Any]) -> Mapping[str, str]:
+    """Return the type names of the properties of the first feature, as Earth Engine lists them."""
+    first = next((e for e in elements if isinstance(e, Feature)), None)
+    if first is None:
+        return {}
+    return {k: type_name(v) for k, v in first.properties.items() if k != "system:index"} | {"system:index": "String"}
+
+
+def _described(kernel: Kernel) -> Mapping[str, Any]:
+    """Return a kernel with its focus and weights, unless these depend on the scale.
+
+    The service writes weights as a text with a line for each row, as recorded in December 2024
+    (https://github.com/aazuspan/eerepr, tests/data/test_regression_objects_kernel_.yml).
+    """
+    if "meters" in _units_of(kernel.description):
+        return kernel.description
+    made = kernel.weights(1.0)
+    rows = "".join(f"\n  [{', '.join(map(java_text, row))}]" for row in made.values.tolist())
+    return {**kernel.description, "center": [made.x, made.y], "weights": rows}
+
+
+def _units_of(description: Mapping[str, Any]) -> set[str]:
+    """Return the units of a kernel, and of those that it is made of."""
+    inner = [_units_of(value) for value in description.values() if isinstance(value, Mapping)]
+    return set().union(*inner, [str(description["units"])] if "units" in description else [])

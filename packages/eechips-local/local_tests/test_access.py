@@ -1,0 +1,296 @@
+"""The local Earth Engine answers programs of this machine only, and shares no connection between processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPResponse
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from eechips.client.connection_pool import KEEP_ALIVE_HEADER
+from eechips_local.evaluation.context import ServiceLimits
+from eechips_local.evaluation.evaluation_pool import EvaluationPool
+from eechips_local.exports.destinations import ExportConfig
+from eechips_local.exports.export_process import ExportStarter
+from eechips_local.exports.task_queue import TaskQueue
+from eechips_local.protocol.http import BoundedProtocol
+from eechips_local.protocol.request_body import BodyTimeoutError, read_body
+from eechips_local.protocol.service import Service
+from eechips_local.quota.quota import Quota, QuotaConfig
+from eechips_local.stores import StoreConfig
+from local_tests.support.local_earth_engine import Server, start_server, stop_server, wait_until
+
+WHOLE = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+OWN = f"{KEEP_ALIVE_HEADER}: 1\r\n"
+JSON = "Content-Type: application/json\r\n"
+CONTROLS = [
+    ("_faults", {"faults": []}),
+    ("_quota", {"rate": None}),
+    ("_latency", {"latency": None}),
+    ("_requests", {"keep": 1}),
+]
+
+FORK_POOL = """
+import multiprocessing, sys
+import ee
+from google.auth.credentials import AnonymousCredentials
+
+ee.Initialize(AnonymousCredentials(), url=sys.argv[1], project="local")
+barrier = multiprocessing.get_context("fork").Barrier(4)
+
+def differences(worker):
+    barrier.wait()
+    numbers = range(worker * 1000, worker * 1000 + 40)
+    return [(n, got) for n in numbers if (got := ee.Number(n).multiply(10).getInfo()) != n * 10]
+
+assert ee.Number(1).getInfo() == 1  # from here on the client would have a connection open
+with multiprocessing.get_context("fork").Pool(4) as pool:
+    print(pool.map(differences, range(4), 1))
+"""
+
+
+@pytest.fixture(scope="module")
+def server(serve: Callable[..., Server]) -> Server:
+    return serve("--no-demo", "--rate", "none", "--minute", "none")
+
+
+@contextmanager
+def connected(server: Server) -> Iterator[socket.socket]:
+    parts = urlsplit(server.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
+        yield connection
+
+
+def answer(connection: socket.socket) -> HTTPResponse:
+    """The next answer; its body is still to be read."""
+    response = HTTPResponse(connection)
+    response.begin()
+    return response
+
+
+def ask(server: Server, headers: str, path: str = "/_stats", body: bytes = b"", method: str = "GET") -> HTTPResponse:
+    """Send a request with these headers as they are."""
+    with connected(server) as connection:
+        head = f"{method} {path} HTTP/1.1\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode("latin-1") + body)
+        response = answer(connection)
+        response.read()
+        return response
+
+
+def test_a_connection_is_closed_after_its_response(server: Server) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"GET /_stats HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n")
+        response = answer(connection)
+        assert json.loads(response.read())["requests"] is not None
+        assert response.getheader("connection") == "close"
+        assert connection.recv(1) == b""
+
+
+def test_a_connection_stays_open_for_a_client_that_asks_for_it(server: Server) -> None:
+    with connected(server) as connection:
+        for _ in range(3):
+            connection.sendall(f"GET /_stats HTTP/1.1\r\nHost: localhost\r\n{OWN}\r\n".encode())
+            response = answer(connection)
+            response.read()
+            assert (response.status, response.getheader("connection")) == (200, None)
+        connection.sendall(b"GET /_stats HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer(connection).read()
+        assert connection.recv(1) == b""
+
+
+def test_an_answer_that_comes_before_the_body_of_its_request_is_not_lost(server: Server) -> None:
+    body = b"x" * 3_000_000
+    with connected(server) as connection:
+        head = f"POST /_faults HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode())
+        response = answer(connection)
+        assert (response.status, response.getheader("connection")) == (415, "close")
+        assert json.loads(response.read())["error"]["code"] == 415
+        connection.sendall(body)
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork")
+def test_forked_processes_of_any_client_get_their_own_answers(server: Server) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORK_POOL, server.url]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (finished.stdout, finished.returncode) == ("[[], [], [], []]\n", 0), finished.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example@localhost",
+        "localhost@evil.example", "localhost/evil.example", "127.0.0.2", "0.0.0.0", "[::1].evil.example", "",
+        "localhost:80:90", "localhost:x", "10.0.0.1", "localhost, evil.example", "\xe9vil",
+    ],
+)  # fmt: skip
+def test_a_foreign_host_is_refused(server: Server, name: str) -> None:
+    assert ask(server, f"Host: {name}\r\n").status == 403
+    assert ask(server, f"Host: {name}\r\n{JSON}", "/_quota", b'{"rate": 1}', "POST").status == 403
+    assert requests.get(f"{server.url}/_quota", timeout=30).json()["rate"] is None
+
+
+def test_a_request_without_a_host_is_refused(server: Server) -> None:
+    assert ask(server, "").status == 403
+
+
+def test_two_hosts_are_refused_unless_both_are_local(server: Server) -> None:
+    assert ask(server, "Host: localhost\r\nHost: evil.example\r\n").status in (400, 403)
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "localhost:8765", "LocalHost:80", "[::1]:8765"])
+def test_a_host_of_this_machine_is_answered(server: Server, name: str) -> None:
+    assert ask(server, f"Host: {name}\r\n").status == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example", "http://evil.example:8888", "null", "http://localhost.evil.example", "file://", "",
+        "http://localhost@evil.example", "chrome-extension://localhost", "http://127.0.0.2",
+    ],
+)  # fmt: skip
+def test_a_page_of_another_site_is_refused(server: Server, origin: str) -> None:
+    for path, body in [("/v1/projects/local/value:compute", {}), *((f"/{name}", body) for name, body in CONTROLS)]:
+        content = json.dumps(body).encode()
+        assert ask(server, f"Host: localhost\r\nOrigin: {origin}\r\n{JSON}", path, content, "POST").status == 403
+    assert ask(server, f"Host: localhost\r\nOrigin: {origin}\r\n").status == 403
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:8888", "http://127.0.0.1", "https://localhost", "http://[::1]:1"])
+def test_a_page_of_this_machine_is_answered(server: Server, origin: str) -> None:
+    assert ask(server, f"Host: localhost\r\nOrigin: {origin}\r\n").status == 200
+
+
+@pytest.mark.parametrize(
+    "declared", ["text/plain", "text/plain;application/json", "application/x-www-form-urlencoded", ""]
+)
+@pytest.mark.parametrize(("name", "body"), CONTROLS)
+def test_control_requests_are_refused_unless_they_are_json(
+    server: Server, name: str, body: dict[str, object], declared: str
+) -> None:
+    headers = {"Content-Type": declared} if declared else {}
+    refused = requests.post(f"{server.url}/{name}", json.dumps(body), headers=headers, timeout=30)
+    assert (refused.status_code, refused.json()["error"]["status"]) == (415, "INVALID_ARGUMENT")
+    headers = {"Content-Type": "application/JSON; charset=utf-8"}
+    assert requests.post(f"{server.url}/{name}", json.dumps(body), headers=headers, timeout=30).status_code == 200
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_not_a_fault(capfd: pytest.CaptureFixture[str]) -> None:
+    running = start_server("--no-demo")
+    try:
+        head = b"POST /v1/projects/local/value:compute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+        with connected(running) as connection:
+            connection.sendall(head + b'{"expression": ')
+        wait_until(lambda: running.stats()["answers"].get("value:compute", {}).get("499") == 1)
+        assert running.stats()["in_flight"]["now"] == 0
+    finally:
+        stop_server(running)
+    assert capfd.readouterr().err == ""
+
+
+def test_headers_that_do_not_end_are_refused(server: Server) -> None:
+    for line in (b"X: a\r\n" * 10_000, b"a" * 60_000):
+        with connected(server) as connection:
+            connection.sendall(b"GET /_stats HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
+            with contextlib.suppress(ConnectionError):
+                for _ in range(1000):
+                    connection.sendall(line)
+                connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionError):
+                assert answer(connection).status == 400
+    assert ask(server, "Host: localhost\r\nX-Long: " + "a" * 500_000 + "\r\n").status == 200
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [[], [b"GET / HTTP/1.1\r\nHost: localhost\r\n"], [WHOLE, b"\r\n"], [WHOLE, b"GET / HTTP"], [WHOLE + b"GET / HTTP"]],
+    ids=["nothing", "half of the headers", "then an empty line", "then half of another", "and half of another"],
+)
+def test_a_connection_whose_headers_do_not_end_in_time_is_closed(parts: list[bytes]) -> None:
+    class Hasty(BoundedProtocol):
+        head_seconds = 0.05
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(b"answer")(scope, receive, send)
+
+    async def talk() -> bytes:
+        config = uvicorn.Config(app, http=Hasty, lifespan="off")
+        state, loop = ServerState(), asyncio.get_running_loop()
+        async with await loop.create_server(lambda: Hasty(config, state, {}), "127.0.0.1", 0) as listener:
+            reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+            found = b""
+            for part in parts:
+                writer.write(part)
+                if WHOLE in part:
+                    found += await reader.readuntil(b"answer")
+            found += await reader.read()  # until the server closes the connection
+            writer.close()
+            return found
+
+    found = asyncio.run(talk())
+    assert found.endswith(b"The headers of the request did not arrive within 0.05 seconds.")
+    assert b"HTTP/1.1 408 Request Timeout" in found
+
+
+def test_a_body_that_does_not_arrive_ends_with_an_error() -> None:
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def body() -> None:
+        workers = EvaluationPool(1, StoreConfig(demo=False), ServiceLimits())
+        try:
+            tasks = TaskQueue(ExportConfig(), ExportStarter(StoreConfig(demo=False), ServiceLimits()), lambda *_: None)
+            quota = Quota(QuotaConfig())
+            service = Service(workers=workers, quota=quota, payload=100, tasks=tasks, body_seconds=0.05)
+            await service.body(Request({"type": "http", "method": "POST"}, receive))
+        finally:
+            workers.stop()
+
+    with pytest.raises(BodyTimeoutError, match=r"did not arrive within 0\.05 seconds"):
+        asyncio.run(body())
+    assert BodyTimeoutError("x").code == 408
+
+
+def test_a_body_that_makes_no_progress_ends_with_an_error() -> None:
+    async def body() -> None:
+        parts: list[Message] = [{"type": "http.request", "body": b"{", "more_body": True} for _ in range(3)]
+
+        async def receive() -> Message:
+            if not parts:
+                await asyncio.Event().wait()
+            return parts.pop()
+
+        await read_body(Request({"type": "http", "method": "POST"}, receive), 100, 60.0, 0.05)
+
+    with pytest.raises(BodyTimeoutError, match=r"made no progress for 0\.05 seconds"):
+        asyncio.run(body())
+
+
+def test_bodies_that_are_not_finished_hold_no_slot(server: Server) -> None:
+    head = b"POST /v1/projects/local/value:compute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+    most = requests.get(f"{server.url}/_quota", timeout=30).json()["concurrency"]
+    with contextlib.ExitStack() as stack:
+        for _ in range(most):
+            stack.enter_context(connected(server)).sendall(head)
+        body = {"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}
+        found = requests.post(f"{server.url}/v1/projects/local/value:compute", json=body, timeout=30)
+        assert (found.status_code, found.json()) == (200, {"result": 7})

@@ -1,0 +1,75 @@
+"""Times as people and files write them, against pandas."""
+
+from __future__ import annotations
+
+import datetime
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eechips_local.assets import IngestError
+from eechips_local.assets.date_parsing import from_netcdf, names_of_dates, to_milliseconds
+
+MOMENTS = st.datetimes(datetime.datetime(1900, 1, 1), datetime.datetime(2200, 1, 1))
+
+
+@given(MOMENTS)
+def test_datetimes_are_utc(moment: datetime.datetime) -> None:
+    expected = int(pd.Timestamp(moment, tz="UTC").value // 1_000_000)
+    assert to_milliseconds(moment) == expected
+    assert to_milliseconds(moment.isoformat()) == expected
+    assert to_milliseconds(moment.isoformat() + "Z") == expected
+    assert to_milliseconds(moment.replace(tzinfo=datetime.timezone.utc).isoformat()) == expected
+
+
+@given(MOMENTS, st.integers(-14 * 60, 14 * 60))
+def test_utc_offsets_are_applied(moment: datetime.datetime, minutes: int) -> None:
+    there = moment.replace(tzinfo=datetime.timezone(datetime.timedelta(minutes=minutes)))
+    expected = int(pd.Timestamp(there).value // 1_000_000)
+    assert to_milliseconds(there) == expected
+    assert to_milliseconds(there.isoformat()) == expected
+
+
+@given(st.dates(datetime.date(1900, 1, 1), datetime.date(2200, 1, 1)))
+def test_dates_begin_their_day(day: datetime.date) -> None:
+    expected = int(pd.Timestamp(day, tz="UTC").value // 1_000_000)
+    for text in (day.isoformat(), day.strftime("%Y%m%d"), day.strftime("%Y_%m_%d"), day.strftime("%Y/%m/%d")):
+        assert to_milliseconds(text) == expected
+    assert to_milliseconds(day) == expected
+    assert names_of_dates([expected]) == [day.strftime("%Y_%m_%d")]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "2020", "2020-13-01", "2020-02-30", "01/02/2020", "2020-1-1", "yesterday", "2020-0101"]
+)
+def test_other_strings_are_no_dates(text: str) -> None:
+    with pytest.raises(IngestError, match="is not a date"):
+        to_milliseconds(text)
+
+
+def test_numbers_are_milliseconds() -> None:
+    assert to_milliseconds(1313366400000) == 1313366400000
+    with pytest.raises(IngestError):
+        to_milliseconds(True)
+
+
+@given(st.integers(0, 40_000), st.sampled_from(["days", "hours", "minutes", "seconds"]))
+def test_time_axes_of_netcdf_are_read(value: int, unit: str) -> None:
+    expected = pd.Timestamp("2000-01-01", tz="UTC") + pd.Timedelta(value, unit=unit)  # type: ignore[call-overload]
+    got = from_netcdf(str(value), f"{unit} since 2000-01-01 00:00:00", "standard")
+    assert got == int(expected.as_unit("ns").value // 1_000_000)
+
+
+def test_unknown_time_axes_are_refused() -> None:
+    assert from_netcdf("0.5", "Days since 1970-1-1".replace("-1-1", "-01-01"), "Gregorian") == 43_200_000
+    with pytest.raises(IngestError, match="calendar 'noleap'"):
+        from_netcdf("1", "days since 2000-01-01", "noleap")
+    with pytest.raises(IngestError, match="units 'months since"):
+        from_netcdf("1", "months since 2000-01-01", "standard")
+
+
+def test_names_have_a_time_of_day_if_one_of_them_does() -> None:
+    assert names_of_dates([0, 86_400_000]) == ["1970_01_01", "1970_01_02"]
+    assert names_of_dates([0, 3_600_000]) == ["19700101T000000", "19700101T010000"]

@@ -1,0 +1,84 @@
+"""What killed processes leave in a store of assets, and who removes it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eechips_local.assets import store_files
+from eechips_local.assets.store_files import StagedDocuments, locked, remove, workspace
+
+HOLDS = """
+import sys
+from pathlib import Path
+from eechips_local.assets.store_files import StagedDocuments, locked, workspace
+folder = Path(sys.argv[1])
+with workspace(folder) as place, locked(folder), StagedDocuments() as documents:
+    (place / "draft.tif").write_bytes(b"half")
+    documents.stage(folder / "item.json", {})
+    print(place, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _unswept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test begins like a new process, which has looked into no folder yet."""
+    monkeypatch.setattr(store_files, "_swept", set())
+
+
+def holder(folder: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A process that works in a folder until it is ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_a_workspace_stays_while_its_process_lives_and_goes_with_the_next_one_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, place = holder(tmp_path)
+    with workspace(tmp_path):
+        assert (place / "draft.tif").read_bytes() == b"half"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert place.is_dir()
+    (tmp_path / ".tmp-mine.txt").write_text("mine")
+    monkeypatch.setattr(store_files, "_swept", set())
+    with workspace(tmp_path) as own:
+        assert own.is_dir()
+        assert not place.exists()
+    assert not own.exists()
+
+
+def test_documents_that_a_killed_process_has_staged_go_when_the_next_one_stages(tmp_path: Path) -> None:
+    process, _ = holder(tmp_path)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert (tmp_path / ".tmp-item.json").exists()
+    with locked(tmp_path), StagedDocuments() as documents:
+        documents.stage(tmp_path / "other.json", {})
+        documents.commit()
+    assert not list(tmp_path.glob(".tmp-*.json"))
+    assert (tmp_path / "other.json").exists()
+
+
+def test_files_of_a_store_are_removed_by_the_holder_of_its_lock_alone(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "a.tif").touch()
+    (tmp_path / "mine.tif").touch()
+    with pytest.raises(RuntimeError):
+        remove(store, store / "a.tif")
+    with locked(store):
+        with pytest.raises(RuntimeError):
+            remove(store, store / ".." / "mine.tif")
+        remove(store, store / "a.tif")
+        remove(store, store / "a.tif")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.tif", "store"]

@@ -1,0 +1,470 @@
+"""Collections of the demo planet: what a query finds, in which order, and that nothing is lost."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import date, datetime, timezone
+from itertools import islice
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyproj import Transformer
+
+from eechips_local.demo import DemoStore, mgrs, naip, wrs
+from eechips_local.evaluation.model import FolderAsset, ImageAsset, PixelType, Query
+from eechips_local.stores import StoreError, demo_end
+
+STORE = DemoStore(date(2025, 1, 1))
+COLLECTIONS = (
+    "COPERNICUS/DEM/GLO30",
+    "COPERNICUS/DEM/GLO30_2024_1",
+    "COPERNICUS/S1_GRD",
+    "COPERNICUS/S1_GRD_FLOAT",
+    "COPERNICUS/S2",
+    "COPERNICUS/S2_CLOUD_PROBABILITY",
+    "COPERNICUS/S2_HARMONIZED",
+    "COPERNICUS/S2_SR",
+    "COPERNICUS/S2_SR_HARMONIZED",
+    "ECMWF/ERA5_LAND/MONTHLY_AGGR",
+    "ESA/WorldCover/v100",
+    "ESA/WorldCover/v200",
+    "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED",
+    "GOOGLE/DYNAMICWORLD/V1",
+    "GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL",
+    "LANDSAT/LC08/C02/T1",
+    "LANDSAT/LC08/C02/T1_L2",
+    "LANDSAT/LC08/C02/T1_TOA",
+    "LANDSAT/LC09/C02/T1",
+    "LANDSAT/LC09/C02/T1_L2",
+    "LANDSAT/LC09/C02/T1_TOA",
+    *(f"LANDSAT/{craft}/C02/{level}" for craft in ("LE07", "LT04", "LT05") for level in ("T1", "T1_L2", "T1_TOA")),
+    "MODIS/006/MOD11A1",
+    "MODIS/006/MOD11A2",
+    "MODIS/006/MOD13A2",
+    "MODIS/006/MOD13Q1",
+    "MODIS/061/MCD12Q1",
+    "MODIS/061/MOD11A1",
+    "MODIS/061/MOD11A2",
+    "MODIS/061/MOD13A2",
+    "MODIS/061/MOD13Q1",
+    "NASA/HLS/HLSL30/v002",
+    "NASA/HLS/HLSS30/v002",
+    "NOAA/VIIRS/DNB/MONTHLY_V1/VCMSLCFG",
+    "UCSB-CHG/CHIRPS/DAILY",
+    "USDA/NAIP/DOQQ",
+    "USDA/NASS/CDL",
+    "USGS/NLCD_RELEASES/2019_REL/NLCD",
+    "USGS/NLCD_RELEASES/2021_REL/NLCD",
+)
+OWN = ("EECHIPS/DEMO/MIXED",)  # which Earth Engine does not have
+IMAGES = ("CGIAR/SRTM90_V4", "JRC/GSW1_4/GlobalSurfaceWater", "NASA/NASADEM_HGT/001", "USGS/SRTMGL1_003")
+TABLES = (
+    "FAO/GAUL/2015/level0",
+    "FAO/GAUL/2015/level1",
+    "FAO/GAUL/2015/level2",
+    "FAO/GAUL_SIMPLIFIED_500m/2015/level0",
+    "FAO/GAUL_SIMPLIFIED_500m/2015/level1",
+    "FAO/GAUL_SIMPLIFIED_500m/2015/level2",
+    "RESOLVE/ECOREGIONS/2017",
+    "TIGER/2016/Counties",
+    "TIGER/2016/States",
+    "TIGER/2018/Counties",
+    "TIGER/2018/States",
+    "USDOS/LSIB/2017",
+    "USDOS/LSIB_SIMPLE/2017",
+)
+
+
+def millis(*when: int) -> float:
+    return datetime(*when, tzinfo=timezone.utc).timestamp() * 1000.0  # type: ignore[arg-type, misc]
+
+
+def found(collection: str, query: Query) -> list[ImageAsset]:
+    return list(STORE.get(collection).images(query))  # type: ignore[union-attr]
+
+
+def test_everything_is_reached_from_the_root() -> None:
+    seen: list[str] = []
+    folders = [""]
+    while folders:
+        for child in STORE.children(folders.pop()):
+            if isinstance(STORE.get(child), FolderAsset):
+                folders.append(child)
+            else:
+                seen.append(child)
+    assert sorted(seen) == sorted(COLLECTIONS + OWN + IMAGES + TABLES)
+    assert list(STORE.describe()["assets"]) == sorted(seen)
+    assert STORE.describe()["synthetic"] is True
+
+
+@pytest.mark.parametrize(
+    "name", ["", "USDA/NAIP/DOQ", "nothing/at/all", "USDA/NAIP/DOQQ/", "../x", "FAO/GAUL/2015/level1/x"]
+)
+def test_unknown_ids_are_not_found(name: str) -> None:
+    assert STORE.get(name) is None
+
+
+def test_an_id_from_before_folders_is_found() -> None:
+    assert STORE.get("srtm90_v4") == STORE.get("CGIAR/SRTM90_V4")
+
+
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_images_say_what_they_are(name: str) -> None:
+    year = YEARS.get(name, 2021)
+    query = Query(bounds=(-105.2, 39.4, -105.0, 39.6), start=millis(year, 1, 1), end=millis(year + 1, 1, 1))
+    seen = list(islice(STORE.get(name).images(query), 3))  # type: ignore[union-attr]
+    assert seen
+    for image in seen:
+        index = image.properties["system:index"]
+        assert image.id == f"{name}/{index}"
+        assert STORE.get(image.id) == image
+        assert image.properties["eechips:synthetic"] == 1
+        assert "not an observation" in image.properties["description"]
+        assert image.properties["system:time_start"] <= image.properties["system:time_end"]
+        assert image.footprint.is_valid
+        assert image.footprint.intersects(shapely.box(-105.2, 39.4, -105.0, 39.6))
+        assert len({band.name for band in image.bands}) == len(image.bands)
+        assert image.version == STORE.describe()["version"]
+    assert STORE.get(f"{name}/nothing_of_the_kind") is None
+
+
+def test_images_of_the_own_collection_differ_in_everything() -> None:
+    images = found("EECHIPS/DEMO/MIXED", Query(bounds=(-104.61, 40.39, -104.59, 40.41)))
+    assert [image.id for image in images] == sorted(image.id for image in images)
+    assert all(STORE.get(image.id) == image for image in images)
+    assert len({tuple(band.name for band in image.bands) for image in images}) == 4
+    assert {image.bands[0].pixel_type for image in images} == {
+        PixelType("int", 0, 255), PixelType("int", 0, 65535), PixelType("float"),
+    }  # fmt: skip
+    assert {(image.bands[0].grid.crs, image.bands[0].grid.transform.a) for image in images} == {
+        ("EPSG:32613", 10.0), ("EPSG:32612", 20.0),
+    }  # fmt: skip
+    assert [i.properties["system:index"] for i in images if "system:time_start" not in i.properties] == ["h_undated"]
+    assert [i.properties["system:index"] for i in images if i.is_composite] == ["i_no_outline"]
+    assert not found("EECHIPS/DEMO/MIXED", Query(bounds=(10.0, 40.0, 11.0, 41.0)))[1:]
+
+
+YEARS = {
+    **{f"LANDSAT/LT04/C02/{level}": 1990 for level in ("T1", "T1_L2", "T1_TOA")},
+    **{f"LANDSAT/LT05/C02/{level}": 2005 for level in ("T1", "T1_L2", "T1_TOA")},
+    "COPERNICUS/DEM/GLO30": 2010,
+    "COPERNICUS/DEM/GLO30_2024_1": 2010,
+    "ESA/WorldCover/v100": 2020,
+    "USGS/NLCD_RELEASES/2019_REL/NLCD": 2019,
+}
+SPAN = {
+    "USGS": 1500,
+    "LANDSAT": 120,
+    "COPERNICUS": 40,
+    "GOOGLE": 40,
+    "MODIS": 40,
+    "NASA": 40,
+    "NOAA": 100,
+    "UCSB-CHG": 40,
+    "ECMWF": 400,
+    "ESA": 800,
+    "USDA": 1500,
+}
+PLACE = (-109.0, 36.9, -107.2, 38.3)
+
+
+@pytest.mark.parametrize("name", COLLECTIONS)
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_queries_lose_nothing_that_matches(name: str, data: st.DataObject) -> None:
+    """Against all images of a larger area and time, each looked at by itself."""
+    days = SPAN[name.partition("/")[0]]
+    first = data.draw(st.integers(17_200, 19_000), label="first day") * 86_400_000.0
+    whole = found(name, Query(bounds=PLACE, start=first, end=first + days * 86_400_000.0))
+    assert [i.id for i in whole] == sorted(i.id for i in whole)
+    west, east = sorted(data.draw(st.tuples(st.floats(-109.0, -107.2), st.floats(-109.0, -107.2)), label="x"))
+    south, north = sorted(data.draw(st.tuples(st.floats(36.9, 38.3), st.floats(36.9, 38.3)), label="y"))
+    start = first + data.draw(st.integers(0, days * 24), label="hours") * 3_600_000.0
+    end = start + data.draw(st.integers(1, days * 24), label="length") * 3_600_000.0
+    end = min(end, first + days * 86_400_000.0)
+    narrowed = {i.id for i in found(name, Query(bounds=(west, south, east, north), start=start, end=end))}
+    box = shapely.box(west, south, east, north).buffer(1e-9)
+    expected = {i.id for i in whole if start <= i.properties["system:time_start"] < end and i.footprint.intersects(box)}
+    assert expected <= narrowed
+    # More than matches would only cost time, but for times there is no excuse.
+    assert narrowed <= {i.id for i in whole if start <= i.properties["system:time_start"] < end}
+
+
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_an_index_is_found_at_once(name: str) -> None:
+    year = YEARS.get(name, 2021)
+    query = Query(bounds=(-105.0, 39.5, -105.0, 39.5), start=millis(year, 1, 1), end=millis(year + 1, 1, 1))
+    image = found(name, query)[0]
+    begin = time.process_time()
+    again = found(name, Query(equals={"system:index": image.properties["system:index"]}))
+    assert [i.id for i in again] == [image.id]
+    assert time.process_time() - begin < 5.0
+    assert found(name, Query(equals={"system:index": "no such"})) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_collections_start_at_once(name: str) -> None:
+    begin = time.process_time()
+    firsts = list(islice(STORE.children(name), 3))
+    assert firsts == sorted(firsts)
+    assert all(child.startswith(f"{name}/") for child in firsts)
+    assert time.process_time() - begin < 20.0
+
+
+@pytest.mark.parametrize("until", [date(2025, 1, 1), date(2026, 11, 21), date(2031, 3, 1)])
+def test_continuing_collections_end_shortly_before_the_day(until: date) -> None:
+    store, end = DemoStore(until), millis(until.year, until.month, until.day)
+    longest = {
+        "USDA/NAIP/DOQQ": 820,
+        "USDA/NASS/CDL": 800,
+        "ECMWF/ERA5_LAND/MONTHLY_AGGR": 62,
+        "GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL": 800,
+        "MODIS/061/MCD12Q1": 800,
+        "NOAA/VIIRS/DNB/MONTHLY_V1/VCMSLCFG": 62,
+    }
+    ended = ("COPERNICUS/DEM/", "ESA/", "LANDSAT/LE07/", "LANDSAT/LT", "MODIS/006/", "USGS/")
+    for name in COLLECTIONS:
+        if name.startswith(ended):
+            continue
+        days = longest.get(name, 35)
+        query = Query(bounds=(-105.2, 39.4, -105.0, 39.6), start=end - days * 86_400_000.0)
+        dates = [image.properties["system:time_start"] for image in store.get(name).images(query)]  # type: ignore[union-attr]
+        assert dates, name
+        assert max(dates) < end, name
+
+
+def test_the_day_comes_from_the_environment_or_the_clock() -> None:
+    assert demo_end({"EECHIPS_DEMO_UNTIL": "2024-02-29"}) == date(2024, 2, 29)
+    before = datetime.now(timezone.utc).date()
+    assert before <= demo_end({}) <= datetime.now(timezone.utc).date()
+    with pytest.raises(StoreError, match="must be a date like 2025-01-31, not 'soon'"):
+        demo_end({"EECHIPS_DEMO_UNTIL": "soon"})
+
+
+CONUS_PLACES = st.tuples(st.floats(-123.5, -70.0), st.floats(26.0, 48.9))
+
+
+def american(longitude: float, latitude: float) -> bool:
+    return bool(
+        shapely.contains_xy(
+            next(r.geometry for r in STORE.get("FAO/GAUL/2015/level0").rows(Query(equals={"ADM0_CODE": 259}))),  # type: ignore[union-attr]
+            longitude,
+            latitude,
+        )
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(place=CONUS_PLACES, size=st.sampled_from([130.0]))
+def test_every_place_is_photographed_every_other_year(place: tuple[float, float], size: float) -> None:
+    """With valid pixels all around, so that a chip has no empty corner."""
+    if not american(*place):
+        return
+    half = size / 111_000.0
+    reach = half / np.cos(np.radians(place[1]))
+    seen: dict[int, shapely.Geometry] = {}
+    bounds = (place[0] - reach, place[1] - half, place[0] + reach, place[1] + half)
+    for image in found("USDA/NAIP/DOQQ", Query(bounds=bounds)):
+        year = int(image.properties["system:index"][-8:-4])
+        if year < 2010:
+            continue
+        seen[year] = image.footprint if year not in seen else seen[year].union(image.footprint)
+    even, odd = list(range(2010, 2025, 2)), list(range(2011, 2025, 2))
+    # On a border both.
+    assert sorted(seen) in (even, odd, sorted(even + odd))
+    # Footprints have straight sides in degrees, the sides of grids are curved by less than 0.00002 degrees.
+    assert all(shape.buffer(0.00002).contains(shapely.box(*bounds)) for shape in seen.values())
+
+
+def test_quads_are_named_and_placed_as_in_reality() -> None:
+    """As published: m_4709963_se_14_1_20090818, m_3008501_ne_16_1_20110815, m_3610332_se_13_060_20200903."""
+    published = {
+        (47, 99, 63, "se"): (14, (-99.1875, 47.0, -99.125, 47.0625)),
+        (30, 85, 1, "ne"): (16, (-85.9375, 30.9375, -85.875, 31.0)),
+        (36, 103, 32, "se"): (13, (-103.0625, 36.5, -103.0, 36.5625)),
+    }
+    for key, (zone, bounds) in published.items():
+        quarter = naip.Quarter(*key)
+        assert quarter.bounds == bounds
+        assert quarter.zone == zone
+    pattern = re.compile(r"[mn]_\d{7}_(ne|nw|se|sw)_\d{2}_(1|060)_20\d{6}")
+    for image in found("USDA/NAIP/DOQQ", Query(bounds=(-105.1, 39.0, -105.0, 39.1))):
+        grid = image.bands[0].grid
+        assert pattern.fullmatch(image.properties["system:index"])
+        assert grid.crs == "EPSG:26913"
+        layout = image.properties["system:index"][0]
+        assert [b.name for b in image.bands] == {"m": ["R", "G", "B", "N"], "n": ["R", "G", "B"]}[layout]
+        size = 0.6 if "_060_" in image.id else 1.0
+        assert grid.transform.a == -grid.transform.e == size
+        assert (grid.transform.c / size) == pytest.approx(round(grid.transform.c / size), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("place", "films"),
+    [
+        # An id as published: n_4010064_se_14_2_20070725.
+        ((-100.45, 41.25), {2007: ("n", 2.0), 2008: ("m", 1.0), 2010: ("m", 1.0), 2018: ("m", 0.6)}),
+        ((-88.31, 40.01), {2003: ("n", 1.0), 2008: ("c", 1.0), 2011: ("m", 1.0), 2019: ("m", 0.6)}),
+    ],
+)
+def test_older_photographs_have_other_films_and_pixels(
+    place: tuple[float, float], films: dict[int, tuple[str, float]]
+) -> None:
+    seen = {}
+    photographs = found("USDA/NAIP/DOQQ", Query(bounds=(*place, *place), end=millis(2020, 1, 1)))
+    assert [image.id for image in photographs] == sorted(image.id for image in photographs)
+    for image in photographs:
+        index = str(image.properties["system:index"])
+        assert STORE.get(image.id) == image
+        assert {"n": "RGB", "c": "NRG", "m": "RGBN"}[index[0]] == "".join(band.name for band in image.bands)
+        seen[int(index[-8:-4])] = (index[0], image.bands[0].grid.transform.a)
+    assert {year: seen[year] for year in films} == films
+    without = found("USDA/NAIP/DOQQ", Query(bounds=(*place, *place), lacking=frozenset("N")))
+    assert {image.properties["system:index"][0] for image in without} == {"n"}
+
+
+def test_a_state_is_flown_on_one_day() -> None:
+    photographs = found("USDA/NAIP/DOQQ", Query(bounds=(-106.5, 38.2, -105.6, 38.9), start=millis(2017, 1, 1)))
+    days = {i.properties["system:time_start"] for i in photographs}
+    assert len(days) == len((2017, 2019, 2021, 2023))
+
+
+def test_a_small_area_is_found_quickly() -> None:
+    query = Query(bounds=(-105.1, 39.0, -105.0, 39.1))
+    list(STORE.get("USDA/NAIP/DOQQ").images(query))  # type: ignore[union-attr]
+    seconds = []
+    for _ in range(5):
+        begin = time.process_time()
+        count = len(found("USDA/NAIP/DOQQ", query))
+        assert count >= 28
+        seconds.append(time.process_time() - begin)
+    assert min(seconds) / count < 0.001  # without what else the process was busy with
+
+
+@pytest.mark.parametrize(
+    ("name", "zone", "southern", "corner"),
+    [
+        # Upper left corners in product metadata of Sentinel-2.
+        ("13SDD", 13, False, (399960.0, 4400040.0)),
+        ("33UUU", 33, False, (300000.0 - 40.0 + 40.0 - 40.0, 5900040.0)),
+        ("31TCJ", 31, False, (299960.0 + 0.0, 4900040.0 - 0.0)),
+        ("56HLH", 56, True, (299960.0, 6300040.0)),
+    ],
+)
+def test_tiles_of_sentinel_2(name: str, zone: int, southern: bool, corner: tuple[float, float]) -> None:
+    tile = mgrs.named(name)
+    assert tile is not None
+    assert tile.name == name
+    assert (tile.zone, tile.southern) == (zone, southern)
+    assert tile.corner == corner
+    assert tile.grid(10).shape == (10980, 10980)
+    assert tile.grid(60).bounds == tile.grid(10).bounds
+
+
+@given(st.sampled_from(sorted({"13SDD", "31TCJ", "10TEM", "56HLH", "36MZE", "60VWL"})))
+def test_tile_names_are_read_back(name: str) -> None:
+    tile = mgrs.named(name)
+    assert tile is None or mgrs.named(tile.name) == tile
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(-124.0, -68.0), st.floats(26.0, 49.0))
+def test_land_is_seen_by_satellites(longitude: float, latitude: float) -> None:
+    if not american(longitude, latitude):
+        return
+    at = (longitude, latitude, longitude, latitude)
+    assert any(mgrs.outline(t).intersects(shapely.Point(longitude, latitude)) for t in mgrs.tiles(at))
+    assert any(wrs.outline(s).intersects(shapely.Point(longitude, latitude)) for s in wrs.scenes(at))
+
+
+@pytest.mark.parametrize(
+    ("path", "row", "longitude", "latitude"),
+    # Centres of scenes as published by the USGS, in whole degrees and halves.
+    [(44, 34, -122.2, 37.5), (1, 60, -64.6, 0.0), (233, 60, -63.0, 0.0), (41, 27, -114.4, 47.5)],
+)
+def test_scenes_of_landsat(path: int, row: int, longitude: float, latitude: float) -> None:
+    x, y, _ = wrs.middle(wrs.WrsScene(path, row))
+    assert x == pytest.approx(longitude, abs=0.6)
+    assert y == pytest.approx(latitude, abs=0.5)
+    grid = wrs.grid(wrs.WrsScene(path, row))
+    assert grid.transform.c % 30 == grid.transform.f % 30 == 15
+
+
+def test_landsat_passes_on_the_published_days() -> None:
+    """LC08_044034_20140318 and LC08_041027_20150604 exist, sixteen days apart from the next."""
+    assert STORE.get("LANDSAT/LC08/C02/T1_L2/LC08_044034_20140318") is not None
+    assert STORE.get("LANDSAT/LC08/C02/T1_L2/LC08_041027_20150604") is not None
+    assert STORE.get("LANDSAT/LC08/C02/T1_L2/LC08_044034_20140403") is not None
+    passes = STORE.get("LANDSAT/LC08/C02/T1_L2").images(Query(equals={"WRS_PATH": 44, "WRS_ROW": 34}))
+    assert [image.properties["system:index"] for image in islice(passes, 3, 5)] == [
+        "LC08_044034_20130518", "LC08_044034_20130603",
+    ]  # fmt: skip
+    assert STORE.get("LANDSAT/LC09/C02/T1_L2/LC09_044034_20140326") is None  # before its launch
+
+
+def test_sentinel_2_is_found_by_the_names_of_real_images() -> None:
+    """The images of geedim's tests, over South Africa."""
+    for name, day in (
+        ("S2_SR_HARMONIZED/20191229T081239_20191229T083040_T34HEJ", "2019-12-29"),
+        ("S2_HARMONIZED/20210216T081011_20210216T083703_T34HEJ", "2021-02-16"),
+    ):
+        image = STORE.get(f"COPERNICUS/{name}")
+        assert isinstance(image, ImageAsset)
+        assert image.properties["MGRS_TILE"] == "34HEJ"
+        moment = datetime.fromtimestamp(image.properties["system:time_start"] / 1000, tz=timezone.utc)
+        assert f"{moment:%Y-%m-%d}" == day
+        assert image.footprint.contains(shapely.Point(21.64, -33.45))
+    assert STORE.get("COPERNICUS/S2_SR_HARMONIZED/20191329T081239_20191229T083040_T34HEJ") is None
+    assert STORE.get("COPERNICUS/S2_SR_HARMONIZED/20101229T081239_20101229T083040_T34HEJ") is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LC08/C02/T1_L2/LC08_173083_20180217",  # of geedim's tests, in South Africa
+        "LC09/C02/T1_L2/LC09_043034_20211116",  # of Xee's, before the satellite had reached its orbit
+        "LT04/C02/T1_L2/LT04_173083_19880310",
+        "LT05/C02/T1_TOA/LT05_031034_20110619",
+        "LE07/C02/T1/LE07_173083_20220119",  # after it had left its orbit
+        "LC09/C02/T1_L2/LC09_173083_20220308",
+        "LC09/C02/T1_L2/LC09_173083_20221205",
+        "LC09/C02/T1_L2/LC09_173083_20230106",
+        "LC08/C02/T1_L2/LC08_090084_20160121",  # in Australia, minutes before midnight in Greenwich
+    ],
+)
+def test_landsat_s_days_are_the_real_ones_on_other_continents(name: str) -> None:
+    image = STORE.get(f"LANDSAT/{name}")
+    assert isinstance(image, ImageAsset)
+    assert image.properties["DATE_ACQUIRED"].replace("-", "") == name[-8:]
+    moment = datetime.fromtimestamp(image.properties["system:time_start"] / 1000, tz=timezone.utc)
+    assert f"{moment:%Y%m%d}" == name[-8:]
+
+
+def test_modis_grid_and_dates_are_those_of_the_catalogue() -> None:
+    composites = found("MODIS/061/MOD11A2", Query())
+    assert composites[0].properties["system:index"] == "2000_02_18"
+    assert STORE.get("MODIS/061/MOD11A2/2003_01_01") is not None
+    assert all(
+        i.properties["system:index"].endswith("_01_01") for i in composites if "_01_0" in i.id and "_01_09" not in i.id
+    )
+    grid = composites[0].bands[0].grid
+    assert grid.crs == "SR-ORG:6974"
+    assert grid.transform[:6] == (926.625433056, 0.0, -20015109.354, 0.0, -926.625433055, 10007554.677)
+    oracle = Transformer.from_crs("EPSG:4326", "+proj=sinu +R=6371007.181 +units=m", always_xy=True)
+    x, y = oracle.transform(-105.0, 39.5)
+    column, row = ~grid.transform * (x, y)
+    values, valid = composites[-20].bands[0].source.read([0], _around(column, row), 0)
+    assert valid.any()
+    celsius = values[valid] * 0.02 - 273.15
+    assert -40.0 < celsius.min() <= celsius.max() < 70.0
+
+
+def _around(column: float, row: float):  # type: ignore[no-untyped-def]
+    from eechips_local.evaluation.model import PixelWindow
+
+    return PixelWindow(int(column) - 5, int(row) - 5, 10, 10)

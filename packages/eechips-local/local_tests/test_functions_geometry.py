@@ -1,0 +1,678 @@
+"""Geometry.* and GeometryConstructors.*, against pyproj.Geod, shapely and what the guides say."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyproj import Geod, Transformer
+
+from eechips_local.geometry.geometry import collection_geometry, coordinates, geojson
+from eechips_local.geometry.map_projection import Projection
+from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
+from eechips_local.values.values import WHOLE_EARTH, Collection, Feature, Geometry
+from local_tests.support.graphs import Ready, call, evaluate, invoke
+
+GEOD = Geod(ellps="WGS84")
+
+
+def point(x: float, y: float, **more: Any) -> Ready:
+    return invoke("GeometryConstructors.Point", coordinates=[x, y], **more)
+
+
+def polygon(*ring: tuple[float, float], **more: Any) -> Ready:
+    return invoke("GeometryConstructors.Polygon", coordinates=[[list(p) for p in ring]], **more)
+
+
+def rectangle(west: float, south: float, east: float, north: float, **more: Any) -> Ready:
+    return polygon((west, south), (east, south), (east, north), (west, north), **more)
+
+
+def planar(west: float, south: float, east: float, north: float) -> Ready:
+    return rectangle(west, south, east, north, geodesic=False)
+
+
+def projection(crs: str) -> Ready:
+    return invoke("Projection", crs=crs)
+
+
+def op(name: str, **arguments: Any) -> Any:
+    return call(f"Geometry.{name}", **arguments)
+
+
+# Constructors
+
+
+def test_edges_are_geodesic_by_default_only_where_the_crs_is_geographic() -> None:
+    assert op("geodesic", geometry=rectangle(0, 0, 1, 1)) is True
+    assert op("geodesic", geometry=planar(0, 0, 1, 1)) is False
+    assert op("geodesic", geometry=rectangle(0, 0, 1, 1, crs=projection("EPSG:32631"))) is False
+    assert op("edgesAreGeodesics", geometry=call_bbox(0, 0, 1, 1)) is False
+
+
+def call_bbox(*edges: float) -> Ready:
+    return invoke("GeometryConstructors.BBox", **dict(zip(("west", "south", "east", "north"), edges, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "kind", "shown"),
+    [
+        ("Point", [1, 2], "Point", [1, 2]),
+        ("MultiPoint", [1, 2, 3, 4], "MultiPoint", [[1, 2], [3, 4]]),
+        ("MultiPoint", [[1, 2], [3, 4]], "MultiPoint", [[1, 2], [3, 4]]),
+        ("LineString", [1, 2, 3, 4], "LineString", [[1, 2], [3, 4]]),
+        ("LinearRing", [0, 0, 1, 0, 1, 1], "LinearRing", [[0, 0], [1, 0], [1, 1], [0, 0]]),
+        ("MultiLineString", [0, 0, 1, 0], "MultiLineString", [[[0, 0], [1, 0]]]),
+        ("MultiLineString", [[[0, 0], [1, 0]], [[5, 5], [6, 6]]], "MultiLineString", [[[0, 0], [1, 0]], [[5, 5], [6, 6]]]),  # noqa: E501
+        ("Polygon", [0, 0, 1, 0, 1, 1], "Polygon", [[[0, 0], [1, 0], [1, 1], [0, 0]]]),
+        ("Polygon", [[0, 0], [1, 0], [1, 1]], "Polygon", [[[0, 0], [1, 0], [1, 1], [0, 0]]]),
+        ("MultiPolygon", [[[[0, 0], [1, 0], [1, 1]]]], "MultiPolygon", [[[[0, 0], [1, 0], [1, 1], [0, 0]]]]),
+        ("Rectangle", [0, 0, 1, 2], "Polygon", [[[0, 2], [0, 0], [1, 0], [1, 2], [0, 2]]]),
+        ("Rectangle", [[0, 0], [1, 2]], "Polygon", [[[0, 2], [0, 0], [1, 0], [1, 2], [0, 2]]]),
+    ],
+)  # fmt: skip
+def test_constructors_take_the_forms_that_the_client_sends(name: str, given: Any, kind: str, shown: Any) -> None:
+    made = call(f"GeometryConstructors.{name}", coordinates=given)
+    assert geojson(made)["type"] == kind
+    assert coordinates(made) == shown
+
+
+def test_points_among_coordinates_are_geometries_too() -> None:
+    made = call("GeometryConstructors.LineString", coordinates=[point(0, 0), point(3, 4)])
+    assert coordinates(made) == [[0, 0], [3, 4]]
+    made = call("GeometryConstructors.Rectangle", coordinates=[point(0, 0), point(3, 4)])
+    assert shapely.box(0, 0, 3, 4).equals(made.shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("Point", [1]),
+        ("Point", [1, "x"]),
+        ("LineString", [[0, 0]]),
+        ("LinearRing", [[0, 0], [1, 1]]),
+        ("Polygon", [[[0, 0], [1, 1]]]),
+        ("Polygon", [[[0, 0], [1, 1], [2, "a"]]]),
+        ("Polygon", [0, 0, 1, 1, 2]),
+        ("Rectangle", [0, 0, 1]),
+    ],
+)
+def test_bad_coordinates_are_refused(name: str, given: Any) -> None:
+    with pytest.raises(InvalidError, match="GeometryConstructors"):
+        call(f"GeometryConstructors.{name}", coordinates=given)
+
+
+def test_bbox_wraps_at_the_antimeridian_and_covers_the_globe() -> None:
+    assert evaluate(call_bbox(170, -10, -170, 10)).shape.bounds == (170, -10, 190, 10)
+    assert evaluate(call_bbox(-300, -100, 500, 95)).shape.bounds == (-180, -90, 180, 90)
+    with pytest.raises(InvalidError, match="south must be at most"):
+        evaluate(call_bbox(0, 91, 1, 92))
+
+
+def test_geodesic_rings_take_the_short_way_across_the_antimeridian() -> None:
+    made = evaluate(polygon((170, 10), (-170, 10), (-170, 20), (170, 20)))
+    assert made.shape.bounds == (170, 10, 190, 20)
+    assert geojson(made)["coordinates"] == [[[170, 10], [-170, 10], [-170, 20], [170, 20], [170, 10]]]
+
+
+def test_a_ring_around_a_pole_contains_it() -> None:
+    cap = polygon((0, 80), (120, 80), (-120, 80))
+    assert op("contains", left=cap, right=point(77, 90)) is True
+    assert op("contains", left=cap, right=point(77, -90)) is False
+    assert coordinates(evaluate(cap)) == [[[0, 80], [120, 80], [-120, 80], [0, 80]]]
+    # Three meridians' worth of a great circle triangle: area by Geod, which knows rings around poles.
+    area, _ = GEOD.polygon_area_perimeter([0, 120, -120], [80, 80, 80])
+    assert op("area", geometry=cap) == pytest.approx(area, rel=1e-9)
+
+
+def test_left_inside_rule_of_the_guide() -> None:
+    # developers.google.com/earth-engine/guides/geometric_operations: false, then true.
+    ring = ((-35, -10), (-35, 10), (35, 10), (35, -10), (-35, -10))
+    inside = point(1.5, 1.5)
+    assert op("contains", left=polygon(*ring, evenOdd=False), right=inside) is False
+    assert op("contains", left=polygon(*ring), right=inside) is True
+
+
+def test_multi_geometry_takes_the_first_ones_projection() -> None:
+    made = call("GeometryConstructors.MultiGeometry", geometries=[point(1, 2), planar(0, 0, 1, 1)])
+    assert made.shape.geom_type == "GeometryCollection"
+    assert made.geodesic is True
+    assert geojson(made)["geometries"][0] == {"type": "Point", "coordinates": [1, 2]}
+
+
+# Measures
+
+
+small = st.tuples(st.floats(-179, 179), st.floats(-75, 75), st.floats(0.001, 3), st.floats(0.001, 3))
+
+
+@given(small)
+@settings(max_examples=60, deadline=None)
+def test_area_perimeter_and_length_are_the_ellipsoids(where: tuple[float, float, float, float]) -> None:
+    west, south, wide, high = where
+    box = (west, south, west + wide, south + high)
+    area, perimeter = GEOD.geometry_area_perimeter(shapely.box(*box))
+    assert op("area", geometry=rectangle(*box)) == pytest.approx(abs(area), rel=1e-9)
+    assert op("perimeter", geometry=rectangle(*box)) == pytest.approx(perimeter, rel=1e-9)
+    line = [[west, south], [west + wide, south + high], [west, south + high]]
+    expected = GEOD.geometry_length(shapely.LineString(line))
+    made = invoke("GeometryConstructors.LineString", coordinates=line)
+    assert op("length", geometry=made) == pytest.approx(expected, rel=1e-9)
+    assert op("area", geometry=made) == 0
+    assert op("length", geometry=rectangle(*box)) == 0
+
+
+def test_planar_rectangles_follow_parallels() -> None:
+    # Between parallels: 2 pi R² (sin b - sin a) of the authalic sphere; here by a very dense polygon.
+    xs = np.linspace(0, 60, 6001)
+    expected = abs(GEOD.polygon_area_perimeter([*xs, *xs[::-1]], [40] * 6001 + [50] * 6001)[0])
+    assert op("area", geometry=planar(0, 40, 60, 50)) == pytest.approx(expected, rel=1e-6)
+    bowed = op("area", geometry=rectangle(0, 40, 60, 50))
+    assert abs(bowed - expected) > 0.01 * expected
+
+
+def test_the_whole_globe_has_the_ellipsoids_area() -> None:
+    assert op("area", geometry=planar(-180, -90, 180, 90)) == pytest.approx(5.10065621724e14, rel=1e-6)
+
+
+def test_area_in_a_projection_is_planar_and_overlaps_count_twice() -> None:
+    utm = projection("EPSG:32631")
+    assert op("area", geometry=rectangle(5e5, 0, 5e5 + 30, 20, crs=utm), proj=utm) == pytest.approx(600)
+    both = invoke(
+        "GeometryConstructors.MultiPolygon", coordinates=[[[[0, 0], [1, 0], [1, 1], [0, 1]]]] * 2, geodesic=False
+    )
+    assert op("area", geometry=both, proj=projection("EPSG:4326")) == pytest.approx(2)
+
+
+def test_planar_edges_of_a_projected_crs_need_an_error_margin() -> None:
+    square = rectangle(5e5, 0, 5e5 + 30, 20, crs=projection("EPSG:32631"))
+    with pytest.raises(InvalidError, match="specify a non-zero error margin"):
+        op("area", geometry=square)
+    # The scale of UTM on its central meridian is 0.9996.
+    assert op("area", geometry=square, maxError=1) == pytest.approx(600 / 0.9996**2, rel=1e-5)
+
+
+@given(small)
+@settings(max_examples=40, deadline=None)
+def test_bounds_contain_and_touch(where: tuple[float, float, float, float]) -> None:
+    west, south, wide, high = where
+    ring = ((west, south), (west + wide, south + high / 3), (west + wide / 2, south + high))
+    made = op("bounds", geometry=polygon(*ring))
+    assert made.geodesic is False
+    w, s, e, n = made.shape.bounds
+    # Fine samples of the great circles lie inside, and reach the edges.
+    fine = np.array([p for a, b in zip(ring, (*ring[1:], ring[0]), strict=True) for p in _great_circle(a, b, 400)])
+    fine[:, 0] += 360.0 * np.round((west - fine[:, 0]) / 360.0)
+    assert w <= fine[:, 0].min() + 1e-9
+    assert s <= fine[:, 1].min() + 1e-9
+    assert e >= fine[:, 0].max() - 1e-9
+    assert n >= fine[:, 1].max() - 1e-9
+    assert n == pytest.approx(fine[:, 1].max(), abs=1e-4)
+    assert s == pytest.approx(fine[:, 1].min(), abs=1e-4)
+    assert coordinates(made)[0][0] == pytest.approx([w, s])
+
+
+def _great_circle(a: tuple[float, float], b: tuple[float, float], count: int) -> list[tuple[float, float]]:
+    sphere = Geod(a=1.0, f=0.0)
+    return [a, *sphere.npts(*a, *b, count), b]
+
+
+def test_bounds_of_a_geodesic_edge_rise_above_its_ends() -> None:
+    # Half way along the great circle between two points 70 degrees apart on the 60th parallel.
+    top = math.degrees(math.atan(math.tan(math.radians(60)) / math.cos(math.radians(35))))
+    made = op("bounds", geometry=polygon((-5, 40), (65, 40), (65, 60), (-5, 60)))
+    assert made.shape.bounds == pytest.approx((-5, 40, 65, top))
+
+
+def test_bounds_across_the_antimeridian_run_on() -> None:
+    made = op("bounds", geometry=polygon((170, 10), (-170, 10), (-170, 20), (170, 20)))
+    west, _, east, _ = made.shape.bounds
+    assert (west, east) == (170, 190)
+
+
+def test_bounds_in_a_projection() -> None:
+    made = op("bounds", geometry=point(3, 0), proj=projection("EPSG:32631"))
+    assert made.projection.crs == "EPSG:32631"
+    assert made.shape.bounds == pytest.approx((5e5, 0, 5e5, 0), abs=1e-6)
+
+
+def test_centroids() -> None:
+    assert coordinates(op("centroid", geometry=rectangle(10, -1, 12, 1))) == pytest.approx([11, 0], abs=1e-9)
+    # Only the parts of highest dimension count.
+    mixed = invoke("GeometryConstructors.MultiGeometry", geometries=[rectangle(0, 0, 0.01, 0.01), point(50, 50)])
+    assert coordinates(op("centroid", geometry=mixed)) == pytest.approx([0.005, 0.005], abs=1e-6)
+    made = op("centroid", geometry=rectangle(0, 0, 10, 20), proj=projection("EPSG:4326"))
+    assert coordinates(made) == pytest.approx([5, 10], abs=0.2)
+
+
+@given(small)
+@settings(max_examples=40, deadline=None)
+def test_centroids_of_small_and_large_polygons_agree(where: tuple[float, float, float, float]) -> None:
+    west, south, wide, high = where
+    tiny = shapely.box(west, south, west + wide / 1000, south + high / 1000)
+    found = shapely.Point(coordinates(op("centroid", geometry=rectangle(*tiny.bounds))))
+    assert GEOD.inv(found.x, found.y, tiny.centroid.x, tiny.centroid.y)[2] < 1.0
+    lon, lat = coordinates(op("centroid", geometry=rectangle(west, south, west + wide, south + high)))
+    lon += 360.0 * round((west - lon) / 360.0)
+    assert shapely.box(west, south, west + wide, south + high).buffer(0.1).contains(shapely.Point(lon, lat))
+
+
+# Buffers
+
+
+@given(st.floats(-179, 179), st.floats(-84, 84), st.floats(1, 50_000))
+@settings(max_examples=80, deadline=None)
+def test_bounds_of_a_points_buffer_lie_so_far_in_four_directions(lon: float, lat: float, radius: float) -> None:
+    made = op("bounds", geometry=invoke("Geometry.buffer", geometry=point(lon, lat), distance=radius))
+    west, south, east, north = made.shape.bounds
+    assert north == pytest.approx(GEOD.fwd(lon, lat, 0, radius)[1], abs=1e-9)
+    assert south == pytest.approx(GEOD.fwd(lon, lat, 180, radius)[1], abs=1e-9)
+    turn = 360.0 * round((lon - west) / 360.0)
+    for edge, azimuth in ((east + turn, 90), (west + turn, 270)):
+        x = GEOD.fwd(lon, lat, azimuth, radius)[0]
+        x += 360.0 * round((lon - x) / 360.0)
+        # A metre or two at 50 km near the pole: due east is not quite the easternmost point of a circle.
+        assert abs(edge - x) * 111_320 * math.cos(math.radians(lat)) <= 0.005 * radius
+
+
+def test_the_seed_recipes_chip() -> None:
+    made = op("bounds", geometry=invoke("Geometry.buffer", geometry=point(-104.5, 39.5), distance=127))
+    west, south, east, north = made.shape.bounds
+    assert GEOD.inv(west, 39.5, east, 39.5)[2] == pytest.approx(254, abs=0.001)
+    assert GEOD.inv(-104.5, south, -104.5, north)[2] == pytest.approx(254, abs=0.001)
+
+
+@given(st.floats(10, 1e6), st.floats(1e-3, 0.05))
+@settings(max_examples=30, deadline=None)
+def test_a_points_buffer_is_a_circle_within_the_margin(radius: float, share: float) -> None:
+    made = op("buffer", geometry=point(7, 50), distance=radius, maxError=radius * share)
+    corners = np.array(coordinates(made)[0])
+    far = GEOD.inv(np.full(len(corners), 7.0), np.full(len(corners), 50.0), corners[:, 0], corners[:, 1])[2]
+    assert far == pytest.approx(radius, rel=1e-9)
+    middle = (corners[:-1] + corners[1:]) / 2
+    if radius < 10_000:
+        near = GEOD.inv(np.full(len(middle), 7.0), np.full(len(middle), 50.0), middle[:, 0], middle[:, 1])[2]
+        assert (np.asarray(near) >= radius * (1 - share) - 1e-6).all()
+
+
+def test_a_buffer_around_a_pole_is_a_cap() -> None:
+    made = op("buffer", geometry=point(10, 89.9), distance=100_000)
+    assert op("area", geometry=ready(made)) == pytest.approx(math.pi * 1e10, rel=0.02)
+    assert made.shape.bounds[3] == 90
+
+
+def ready(geometry: Geometry) -> Ready:
+    """A geometry as a graph that makes it again."""
+    shown = geojson(geometry)
+    return invoke(f"GeometryConstructors.{shown['type']}", coordinates=shown["coordinates"], geodesic=geometry.geodesic)
+
+
+@pytest.mark.parametrize("metres", [100.0, 20_000.0, -3_000.0])
+def test_buffers_of_polygons_agree_with_a_metric_plane(metres: float) -> None:
+    square = shapely.box(2.9, 49.9, 3.1, 50.1)
+    laea = "+proj=aeqd +lat_0=50 +lon_0=3 +datum=WGS84"
+    there = Transformer.from_crs("EPSG:4326", laea, always_xy=True)
+    dense = shapely.segmentize(square, 0.001)
+    flat = shapely.transform(dense, lambda xy: np.column_stack(there.transform(xy[:, 0], xy[:, 1])))
+    expected = shapely.buffer(flat, metres, quad_segs=64)
+    made = op("buffer", geometry=planar(*square.bounds), distance=metres, maxError=1)
+    found = shapely.transform(made.shape, lambda xy: np.column_stack(there.transform(xy[:, 0], xy[:, 1])))
+    assert found.hausdorff_distance(expected) < max(2.0, abs(metres) * 1e-3)
+
+
+@pytest.mark.parametrize(("metres", "polygons"), [(1e6, 1), (-5e5, 1), (-5e6, 0)])
+def test_buffers_of_a_continent(metres: float, polygons: int) -> None:
+    continent = polygon((-5, 40), (65, 40), (65, 60), (-5, 60))
+    made = op("buffer", geometry=continent, distance=metres)
+    assert made.shape.is_valid
+    assert len(shapely.get_parts(made.shape)) == polygons
+    if not polygons:
+        assert (
+            geojson(made) == {"geodesic": True, "type": "GeometryCollection", "geometries": []} or made.shape.is_empty
+        )
+        return
+    corners = np.array(made.shape.exterior.coords)[::7]
+    edges = pairwise([(-5, 40), (65, 40), (65, 60), (-5, 60), (-5, 40)])
+    ring = np.array([p for a, b in edges for p in _great_circle(a, b, 60)])
+    for corner in corners:
+        far = GEOD.inv(np.full(len(ring), corner[0]), np.full(len(ring), corner[1]), ring[:, 0], ring[:, 1])[2]
+        assert min(far) == pytest.approx(abs(metres), rel=0.02)
+
+
+@given(st.floats(10, 1e5), st.floats(10, 1e5))
+@settings(max_examples=20, deadline=None)
+def test_buffer_area_grows_with_the_distance(a: float, b: float) -> None:
+    square = rectangle(20, 30, 20.5, 30.5)
+    areas = [op("area", geometry=invoke("Geometry.buffer", geometry=square, distance=d)) for d in sorted((a, b))]
+    assert areas[0] <= areas[1] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("metres", [1e7, 1.5e7, 1.99e7])
+def test_buffers_larger_than_a_hemisphere(metres: float) -> None:
+    made = op("buffer", geometry=point(20, 30), distance=metres)
+    for x, y in ((20, 30), (100, 10), (-160, -30), (-150, -29.9), (-120, -60), (0, 90), (10, -90)):
+        far = GEOD.inv(20, 30, x, y)[2]
+        if abs(far - metres) > 0.02 * metres:
+            assert made.shape.contains(
+                shapely.Point(x, y).buffer(1e-3).intersection(shapely.box(-180, -90, 180, 90))
+            ) is (far < metres)
+    everywhere = op("buffer", geometry=point(20, 30), distance=1e9)
+    assert everywhere.shape.area == 360 * 180
+
+
+def test_latitudes_beyond_a_pole_are_the_poles() -> None:
+    assert coordinates(evaluate(point(0, 95))) == [0, 90]
+    assert op("area", geometry=polygon((0, 91), (10, 95), (20, 80))) == pytest.approx(0, abs=1e12)
+
+
+def test_buffers_in_a_projection_are_planar() -> None:
+    utm = projection("EPSG:32631")
+    made = op("buffer", geometry=point(5e5, 1000, crs=utm), distance=100, proj=utm)
+    assert made.shape.bounds == pytest.approx((499_900, 900, 500_100, 1100))
+    assert made.shape.area == pytest.approx(math.pi * 1e4, rel=0.02)
+
+
+def test_a_shrunken_line_is_empty() -> None:
+    line = invoke("GeometryConstructors.LineString", coordinates=[[0, 0], [1, 1]])
+    assert op("buffer", geometry=line, distance=-10).shape.is_empty
+
+
+# Set operations and relations
+
+
+def test_set_operations_keep_the_left_operands_form() -> None:
+    for name in ("intersection", "union", "difference", "symmetricDifference"):
+        assert op(name, left=rectangle(0, 0, 2, 2), right=planar(1, 1, 3, 3)).geodesic is True
+        assert op(name, left=planar(0, 0, 2, 2), right=rectangle(1, 1, 3, 3)).geodesic is False
+        made = op(name, left=planar(0, 0, 2, 2), right=planar(1, 1, 3, 3), proj=projection("EPSG:3857"), maxError=1)
+        assert made.projection.crs == "EPSG:3857"
+
+
+def test_planar_set_operations_are_shapelys() -> None:
+    a, b = shapely.box(0, 0, 2, 2), shapely.box(1, 1, 3, 3)
+    for name, expected in (
+        ("intersection", a & b),
+        ("union", a | b),
+        ("difference", a - b),
+        ("symmetricDifference", a ^ b),
+    ):
+        made = op(name, left=planar(*a.bounds), right=planar(*b.bounds))
+        assert made.shape.normalize().equals_exact(expected.normalize(), 1e-12)
+
+
+@given(small, small)
+@settings(max_examples=30, deadline=None)
+def test_geodesic_intersection_is_symmetric_and_obeys_inclusion_and_exclusion(
+    first: tuple[float, float, float, float], second: tuple[float, float, float, float]
+) -> None:
+    west, south, wide, high = first
+    a = rectangle(west, south, west + wide, south + high)
+    x, y = west + wide * 0.3, south + high * 0.4
+    b = rectangle(x, y, x + second[2], y + second[3])
+    area = {
+        name: op("area", geometry=invoke(f"Geometry.{name}", left=left, right=right))
+        for name, left, right in (
+            ("intersection", a, b),
+            ("union", a, b),
+            ("difference", a, b),
+            ("symmetricDifference", b, a),
+        )
+    }
+    swapped = op("area", geometry=invoke("Geometry.intersection", left=b, right=a))
+    whole, other = op("area", geometry=a), op("area", geometry=b)
+    # New corners lie on great circles, which are metres off the ellipsoid's geodesics.
+    slack = 5.0 * (op("perimeter", geometry=a) + op("perimeter", geometry=b))
+    assert swapped == pytest.approx(area["intersection"], abs=1e-6 * (whole + other))
+    assert area["union"] + area["intersection"] == pytest.approx(whole + other, abs=slack)
+    assert area["difference"] + area["intersection"] == pytest.approx(whole, abs=slack)
+    assert area["symmetricDifference"] == pytest.approx(area["union"] - area["intersection"], abs=slack)
+
+
+def test_geodesic_edges_meet_where_great_circles_do() -> None:
+    # The great circle from (0, 50) to (60, 50) passes north of the parallel.
+    line = invoke("GeometryConstructors.LineString", coordinates=[[0, 50], [60, 50]])
+    meridian = invoke("GeometryConstructors.LineString", coordinates=[[30, 40], [30, 70]])
+    crossing = op("intersection", left=line, right=meridian)
+    top = math.degrees(math.atan(math.tan(math.radians(50)) / math.cos(math.radians(30))))
+    assert coordinates(crossing) == pytest.approx([30, top], abs=1e-9)
+
+
+def test_disjoint_geometries_have_an_empty_intersection() -> None:
+    made = op("intersection", left=rectangle(0, 0, 1, 1), right=rectangle(5, 5, 6, 6))
+    assert made.shape.is_empty
+    assert geojson(made)["type"] == "GeometryCollection"
+
+
+def test_relations() -> None:
+    big, small_one, apart = rectangle(0, 0, 4, 4), rectangle(1, 1, 2, 2), rectangle(9, 9, 10, 10)
+    assert op("contains", left=big, right=small_one) is True
+    assert op("containedIn", left=small_one, right=big) is True
+    assert op("contains", left=small_one, right=big) is False
+    assert op("intersects", left=big, right=small_one) is True
+    assert op("disjoint", left=big, right=apart) is True
+    assert op("contains", left=invoke("Geometry.bounds", geometry=big), right=big) is True
+
+
+def test_geometries_meet_across_the_antimeridian() -> None:
+    left = polygon((179, 0), (-179, 0), (-179, 2), (179, 2))
+    assert op("intersects", left=left, right=point(-179.5, 1)) is True
+    assert op("intersects", left=left, right=point(179.5, 1)) is True
+    assert op("intersects", left=left, right=point(178.5, 1)) is False
+    assert op("intersects", left=call_bbox(179, 0, -179, 2), right=call_bbox(-179.5, 1, -178, 3)) is True
+    assert op("intersects", left=call_bbox(179, 0, -179, 2), right=call_bbox(-178.5, 1, -178, 3)) is False
+
+
+@given(st.tuples(st.floats(-170, 170), st.floats(-80, 80)), st.tuples(st.floats(-170, 170), st.floats(-80, 80)))
+@settings(max_examples=60, deadline=None)
+def test_distance_of_points_is_the_geodesic(a: tuple[float, float], b: tuple[float, float]) -> None:
+    expected = GEOD.inv(*a, *b)[2]
+    assert op("distance", left=point(*a), right=point(*b)) == pytest.approx(expected, rel=1e-9, abs=1e-6)
+
+
+@given(st.tuples(st.floats(-30, 30), st.floats(-60, 60)), st.floats(0.5, 20))
+@settings(max_examples=30, deadline=None)
+def test_distance_to_a_polygon_is_that_to_its_nearest_point(where: tuple[float, float], wide: float) -> None:
+    lon, lat = where
+    corners = ((lon + 5, lat - 1), (lon + 5 + wide, lat), (lon + 6, lat + 3))
+    fine = np.array(
+        [p for a, b in zip(corners, (*corners[1:], corners[0]), strict=True) for p in _great_circle(a, b, 2000)]
+    )
+    expected = min(GEOD.inv(np.full(len(fine), lon), np.full(len(fine), lat), fine[:, 0], fine[:, 1])[2])
+    found = op("distance", left=point(lon, lat), right=polygon(*corners))
+    assert found == pytest.approx(expected, rel=2e-4)
+    assert op("withinDistance", left=point(lon, lat), right=polygon(*corners), distance=found + 1) is True
+    assert op("withinDistance", left=point(lon, lat), right=polygon(*corners), distance=found - 1) is False
+    near = op("closestPoint", left=point(lon, lat), right=polygon(*corners))
+    assert GEOD.inv(lon, lat, near.shape.x, near.shape.y)[2] == pytest.approx(found, rel=1e-9)
+
+
+def test_distance_is_zero_inside_and_planar_in_a_projection() -> None:
+    assert op("distance", left=point(1, 1), right=rectangle(0, 0, 2, 2)) == pytest.approx(0, abs=1e-3)
+    utm = projection("EPSG:32631")
+    assert op("distance", left=point(5e5, 0, crs=utm), right=point(5e5 + 3, 4, crs=utm), proj=utm) == pytest.approx(5)
+    pair = op("closestPoints", left=point(0, 0), right=rectangle(5, -1, 6, 1))
+    assert coordinates(pair["left"]) == pytest.approx([0, 0])
+    assert coordinates(pair["right"]) == pytest.approx([5, 0], abs=1e-3)
+
+
+def test_unbounded_geometries() -> None:
+    box = Geometry(shapely.box(0, 0, 1, 1))
+    from eechips_local.functions import geometries as geometric
+    from eechips_local.functions import geometry_operations as operations
+
+    assert operations.intersection(WHOLE_EARTH, box, None, None) is box
+    assert operations.union(box, WHOLE_EARTH, None, None).unbounded
+    assert geometric.contains(WHOLE_EARTH, box, None, None)
+    assert operations.difference(box, WHOLE_EARTH, None, None).shape.is_empty
+    assert geometric.is_unbounded(operations.bounds(WHOLE_EARTH, None, None))
+
+
+# Forms
+
+
+def test_transform_moves_coordinates_and_chooses_edges() -> None:
+    there = Transformer.from_crs("EPSG:4326", "EPSG:32633", always_xy=True)
+    made = op("transform", geometry=point(15, 50), proj=projection("EPSG:32633"))
+    assert coordinates(made) == pytest.approx(there.transform(15, 50))
+    assert made.geodesic is False
+    square = op("transform", geometry=rectangle(14, 50, 16, 51), proj=projection("EPSG:32633"), maxError=1)
+    # A geodesic edge is bowed in UTM: there are more corners, and they lie on the great circle.
+    corners = np.array(square.shape.exterior.coords)
+    assert len(corners) > 8
+    back = op("transform", geometry=_utm(square), proj=projection("EPSG:4326"), maxError=1)
+    assert back.geodesic is True
+    assert back.shape.hausdorff_distance(shapely.segmentize(evaluate(rectangle(14, 50, 16, 51)).shape, 0.01)) < 0.01
+
+
+def _utm(geometry: Geometry) -> Ready:
+    return invoke(
+        "GeometryConstructors.Polygon", coordinates=coordinates(geometry), crs=projection(geometry.projection.crs)
+    )
+
+
+def test_projected_shapes_run_on_across_the_antimeridian() -> None:
+    # Zone 1 begins at the antimeridian: half of this square lies east of it, half west.
+    east = Transformer.from_crs("EPSG:4326", "EPSG:32601", always_xy=True).transform(-180, 0)[0]
+    utm = rectangle(east - 50_000, 0, east + 50_000, 1e5, crs=projection("EPSG:32601"))
+    for geodesic in (True, False):
+        made = op("transform", geometry=utm, proj=projection("EPSG:4326"), maxError=1, geodesic=geodesic)
+        west, _, right, _ = made.shape.bounds
+        assert right - west == pytest.approx(0.9, abs=0.01)
+        assert op("area", geometry=ready(made), maxError=1) == pytest.approx(1e10, rel=0.01)
+
+
+def test_simplify_stays_within_the_margin() -> None:
+    circle = invoke("Geometry.buffer", geometry=point(3, 50), distance=1000, maxError=0.1)
+    fine, coarse = evaluate(circle), op("simplify", geometry=circle, maxError=20)
+    assert len(coordinates(coarse)[0]) < len(coordinates(fine)[0]) / 3
+    there = Transformer.from_crs("EPSG:4326", "EPSG:32631", always_xy=True)
+    flat = [shapely.transform(g.shape, lambda xy: np.column_stack(there.transform(*xy.T))) for g in (fine, coarse)]
+    assert flat[0].hausdorff_distance(flat[1]) < 20
+
+
+def test_hulls_and_dissolving() -> None:
+    points = invoke("GeometryConstructors.MultiPoint", coordinates=[[0, 0], [2, 0], [2, 2], [0, 2], [1, 1]])
+    assert len(coordinates(op("convexHull", geometry=points))[0]) == 5
+    line = invoke("GeometryConstructors.MultiPoint", coordinates=[[0, 0], [0, 1], [0, 2]])
+    assert op("type", geometry=invoke("Geometry.convexHull", geometry=line)) == "LineString"
+    assert op("type", geometry=invoke("Geometry.convexHull", geometry=point(1, 2))) == "Point"
+    both = invoke(
+        "GeometryConstructors.MultiPolygon",
+        coordinates=[[[[0, 0], [2, 0], [2, 2], [0, 2]]], [[[1, 1], [3, 1], [3, 3], [1, 3]]]],
+    )
+    assert op("type", geometry=invoke("Geometry.dissolve", geometry=both)) == "Polygon"
+    assert len(op("geometries", geometry=both)) == 2
+
+
+def test_cut_lines() -> None:
+    line = invoke("GeometryConstructors.LineString", coordinates=[[0, 0], [0, 0.01]])
+    made = op("cutLines", geometry=line, distances=[100, 400])
+    lengths = [GEOD.geometry_length(part) for part in made.shape.geoms]
+    whole = GEOD.geometry_length(shapely.LineString([(0, 0), (0, 0.01)]))
+    assert lengths == pytest.approx([100, 300, whole - 400], abs=1e-6)
+    assert op("cutLines", geometry=rectangle(0, 0, 1, 1), distances=[10]).shape.is_empty
+
+
+def test_covering_grid_covers() -> None:
+    region = rectangle(0.5, 0.5, 2.5, 1.5, geodesic=False)
+    cells = list(op("coveringGrid", geometry=region, proj=projection("EPSG:4326")))
+    assert [c.properties["system:index"] for c in cells] == ["0,0", "1,0", "2,0", "0,1", "1,1", "2,1"]
+    metres = list(op("coveringGrid", geometry=region, proj=projection("EPSG:3857"), scale=50_000))
+    union = shapely.union_all([c.geometry.shape for c in metres])
+    there = Transformer.from_crs("EPSG:4326", "EPSG:3857", always_xy=True)
+    assert union.covers(shapely.box(*there.transform(0.5, 0.5), *there.transform(2.5, 1.5)))
+    assert {round(c.geometry.shape.area) for c in metres} == {(50_000**2)}
+
+
+def test_geojson_says_what_is_not_the_default() -> None:
+    assert geojson(evaluate(rectangle(0, 0, 1, 1))).keys() == {"type", "coordinates"}
+    assert geojson(evaluate(planar(0, 0, 1, 1)))["geodesic"] is False
+    utm = geojson(evaluate(point(5e5, 0, crs=projection("EPSG:32631"))))
+    assert utm["crs"] == {"type": "name", "properties": {"name": "EPSG:32631"}}
+
+
+# Collections
+
+
+def _collection(*shapes: shapely.Geometry) -> Collection:
+    return Collection.of("Feature", [Feature(Geometry(shape), {}) for shape in shapes])
+
+
+def test_the_geometry_of_a_collection() -> None:
+    points = collection_geometry(_collection(shapely.Point(0, 0), shapely.Point(1, 1)))
+    assert geojson(points) == {"geodesic": False, "type": "MultiPoint", "coordinates": [[0, 0], [1, 1]]}
+    apart = collection_geometry(_collection(shapely.box(0, 0, 1, 1), shapely.box(5, 5, 6, 6)))
+    assert apart.shape.geom_type == "MultiPolygon"
+    overlapping = collection_geometry(_collection(shapely.box(0, 0, 2, 2), shapely.box(1, 1, 3, 3)))
+    assert overlapping.shape.area == pytest.approx(7)
+    mixed = collection_geometry(_collection(shapely.box(0, 0, 2, 2), shapely.Point(9, 9)))
+    assert mixed.shape.geom_type == "GeometryCollection"
+    assert collection_geometry(_collection()).shape.is_empty
+    assert collection_geometry(Collection.of("Feature", [Feature(None, {})])).shape.is_empty
+
+
+def test_the_geometry_of_a_collection_has_the_first_ones_projection() -> None:
+    utm = Geometry(shapely.box(5e5, 0, 5e5 + 100, 100), Projection("EPSG:32631"))
+    other = Geometry(shapely.box(3.1, 0, 3.2, 0.1))
+    made = collection_geometry(Collection.of("Feature", [Feature(utm, {}), Feature(other, {})]))
+    assert made.projection.crs == "EPSG:32631"
+
+
+# Hostile geometries
+
+corner = st.one_of(
+    st.tuples(st.sampled_from([-360, -180, -90, 0, 90, 179.999, 180, 360]), st.sampled_from([-100, -90, 0, 89.99, 90])),
+    st.tuples(st.floats(-180, 180), st.floats(-90, 90)),
+    st.tuples(st.floats(0, 1), st.floats(0, 1)),
+).map(list)
+rings = st.lists(corner, min_size=3, max_size=6)
+
+
+@st.composite
+def anything(draw: st.DrawFn) -> Ready:
+    kind, given = draw(
+        st.one_of(
+            st.tuples(st.just("Point"), corner),
+            st.tuples(st.just("MultiPoint"), st.lists(corner, max_size=4)),
+            st.tuples(st.just("LineString"), st.lists(corner, min_size=2, max_size=5)),
+            st.tuples(st.just("LinearRing"), rings),
+            st.tuples(st.just("Polygon"), st.lists(rings, min_size=1, max_size=2)),
+            st.tuples(
+                st.just("MultiPolygon"), st.lists(st.lists(rings, min_size=1, max_size=1), min_size=1, max_size=2)
+            ),
+        )
+    )
+    options: dict[str, Any] = {}
+    if kind not in ("Point", "MultiPoint"):
+        options["geodesic"] = draw(st.booleans())
+    if "Polygon" in kind:
+        options["evenOdd"] = draw(st.booleans())
+    return invoke(f"GeometryConstructors.{kind}", coordinates=given, **options)
+
+
+UNARY = ("area", "length", "perimeter", "bounds", "centroid", "convexHull", "dissolve", "buffer")
+BINARY = ("intersects", "contains", "closestPoints", "intersection", "union", "difference", "symmetricDifference")
+
+
+@given(anything(), anything(), st.sampled_from([*UNARY, *BINARY]), st.sampled_from([None, "EPSG:4326", "EPSG:3857"]))
+@settings(max_examples=80, deadline=None)
+def test_any_geometry_gets_an_answer_or_an_error_of_earth_engine(
+    first: Ready, second: Ready, name: str, crs: str | None
+) -> None:
+    arguments: dict[str, Any] = {"left": first, "right": second} if name in BINARY else {"geometry": first}
+    if name == "buffer":
+        arguments["distance"] = 127
+    if crs is not None:
+        arguments["proj"] = projection(crs)
+    try:
+        found = op(name, maxError=1000, **arguments)
+    except EarthEngineError as refused:
+        found = refused
+    if isinstance(found, Geometry):
+        assert np.isfinite(shapely.get_coordinates(found.shape)).all()

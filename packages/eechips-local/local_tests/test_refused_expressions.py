@@ -1,0 +1,129 @@
+"""Expressions that Earth Engine refuses, in its words, by the real client over HTTP.
+
+A number such as "code 57534891031" is a public script or note that quotes the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from local_tests.support.local_earth_engine import Server, initialize
+
+
+@pytest.fixture(scope="module")
+def ee(serve: Callable[..., Server]) -> Any:
+    return initialize(serve("--no-demo", "--rate", "none", "--concurrency", "none"))
+
+
+def none(ee: Any) -> Any:
+    """A collection of which nothing is left."""
+    return ee.ImageCollection([ee.Image(1)]).filter(ee.Filter.eq("year", 1900))
+
+
+def lacking(ee: Any) -> Any:
+    """A collection whose second image lacks a band."""
+    whole, part = ee.Image([1, 2]).rename("R", "N").toUint8(), ee.Image(3).rename("R").toUint8()
+    return ee.ImageCollection([whole, part.set("system:index", "n_1")])
+
+
+REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "code 57534891031": (
+        lambda ee: ee.Image([1, 2]).rename("DEM", "EDM").select("elevation"),
+        "Image.select: Band pattern 'elevation' did not match any bands. Available bands: [DEM, EDM]"),
+    "github.com/kaust-halo/geeet/issues/26": (
+        lambda ee: lacking(ee).filter(ee.Filter.eq("system:index", "n_1")).map(lambda i: i.select("N")).first(),
+        "Collection.first: Error in map(ID=n_1):\nImage.select: Band pattern 'N' did not match any bands. Available"
+        " bands: [R]"),
+    "developers.google.com/earth-engine/guides/debugging, code 71430585003": (
+        lambda ee: none(ee).median().select("B2"),
+        "Image.select: Band pattern 'B2' was applied to an Image with no bands."),
+    "code 17392254032": (
+        lambda ee: none(ee).median().gt(1),
+        "Image.gt: If one image has no bands, the other must also have no bands. Got 0 and 1."),
+    "code 70862344032": (
+        lambda ee: ee.Image(none(ee).first()).select("B2"),
+        "Image.select: Parameter 'input' is required and may not be null."),
+    "github.com/ageller/EarthEngineToGeoTIFF/issues/1": (
+        lambda ee: ee.Image(none(ee).first()).addBands(1), "Image.addBands: Parameter 'dstImg' is required"),
+    "github.com/google/earthengine-api/issues/159": (
+        lambda ee: ee.Image(1).addBands(none(ee)),
+        "Image.addBands, argument 'srcImg': Invalid type.\nExpected type: Image<unknown bands>.\nActual type:"
+        " ImageCollection."),
+    "code 27453715852": (
+        lambda ee: ee.Image([1, 2]).rename("a"),
+        "Image.rename: The number of names (1) must match the number of bands (2)."),
+    "code 60803222952": (lambda ee: ee.Image(1).rename("_label"), "Image.rename: Invalid band name: '_label'"),
+    "code 37792053663": (
+        lambda ee: ee.Image("users/a/none"),
+        "Image.load: Image asset 'users/a/none' not found (does not exist or caller does not have access)."),
+    "developers.google.com/earth-engine/guides/projections": (
+        lambda ee: ee.ImageCollection([ee.Image(1)]).mosaic().reduceRegion("mean", ee.Geometry.BBox(7, 46, 8, 47)),
+        "Image.reduceRegion: The default WGS84 projection is invalid for aggregations. Specify a scale or crs &"
+        " crs_transform."),
+    "developers.google.com/earth-engine/apidocs/ee-image-reduceregion, code 3553391632": (
+        lambda ee: ee.Image(1).reduceRegion("mean", None, 30),
+        "Image.reduceRegion: Provide 'geometry' parameter when aggregating over an unbounded image."),
+    "geetools, issue 73": (
+        lambda ee: ee.Image(1).reduceRegion("mean", ee.Geometry.BBox(0, 0, 10, 10), 30),
+        "Image.reduceRegion: Too many pixels in the region. Found "),
+    "code 24144442284": (
+        lambda ee: none(ee).getRegion(ee.Geometry.Point([7, 46]), 30),
+        "ImageCollection.getRegion: No bands in collection."),
+    "developers.google.com/earth-engine/apidocs/ee-imagecollection-getregion": (
+        lambda ee: ee.ImageCollection([ee.Image(1)]).getRegion(ee.Geometry.BBox(7, 46, 8, 47), 10),
+        "ImageCollection.getRegion: Too many values: "),
+    "developers.google.com/earth-engine/apidocs/ee-imagecollection-tobands": (
+        lambda ee: ee.ImageCollection(ee.List.repeat(ee.Image.constant([1] * 10), 501)).toBands(),
+        "ImageCollection.toBands: The maximum number of bands is 5000."),
+    "code 56155825210": (
+        lambda ee: ee.Image(1.5).stratifiedSample(1, "constant", ee.Geometry.BBox(7, 46, 8, 47), 1000),
+        "Image.stratifiedSample: The class band must be integer typed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_the_message_is_the_services(ee: Any, case: str) -> None:
+    make, message = REFUSED[case]
+    with pytest.raises(ee.EEException) as caught:
+        make(ee).getInfo()
+    assert str(caught.value).startswith(message)
+
+
+def test_what_lacks_a_band_is_refused_where_it_is_read(ee: Any) -> None:
+    images = lacking(ee)
+    assert images.size().getInfo() == 2
+    assert images.select(["N"]).first().bandNames().getInfo() == ["N"]
+    point = ee.Geometry.Point([7.0, 46.0])
+    with pytest.raises(ee.EEException, match=r"Error in map\(ID=n_1\):\nImage\.select: Band pattern 'N'"):
+        images.select(["N"]).mosaic().reduceRegion("first", point, 30).getInfo()
+    assert images.select(["R"]).mosaic().reduceRegion("first", point, 30).getInfo() == {"R": 3}
+
+
+def test_names_that_are_taken_are_numbered(ee: Any) -> None:
+    """developers.google.com/earth-engine/apidocs/ee-image-addbands."""
+    foo = ee.Image(1).rename("foo")
+    assert foo.addBands(foo).addBands(foo).bandNames().getInfo() == ["foo", "foo_1", "foo_2"]
+    assert foo.addBands(ee.Image(2).rename("foo"), None, True).bandNames().getInfo() == ["foo"]
+
+
+def test_an_image_without_bands_is_reduced_to_nothing(ee: Any) -> None:
+    """Code 68323301816: a month without images gives a dictionary without keys, and the series goes on."""
+    assert none(ee).mean().reduceRegion("mean", ee.Geometry.Point([7, 46]), 30).getInfo() == {}
+
+
+def test_files_of_several_types(ee: Any) -> None:
+    """GeoTIFFs are refused as exports are (github.com/gee-community/geemap/issues/87), arrays have a field each
+    (github.com/google/earthengine-api, python/ee/data.py).
+    """
+    image = ee.Image([1, 0.5]).rename("a", "b")
+    grid = {"dimensions": {"width": 2, "height": 2}, "crsCode": "EPSG:4326",
+            "affineTransform": {"scaleX": 1, "scaleY": -1, "translateX": 7, "translateY": 46}}  # fmt: skip
+    with pytest.raises(ee.EEException, match="found inconsistent types: Byte and Float64"):
+        ee.data.computePixels({"expression": image, "fileFormat": "GEO_TIFF", "grid": grid})
+    assert ee.data.computePixels({"expression": image.toFloat(), "fileFormat": "GEO_TIFF", "grid": grid})[:2] == b"II"
+    pixels = ee.data.computePixels({"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": grid})
+    assert pixels.dtype == np.dtype([("a", "u1"), ("b", "f8")])

@@ -1,0 +1,195 @@
+"""The datasets that public scripts use most, over HTTP: bands, stored types, and the number of images of a time.
+
+What is expected is stated in Earth Engine's catalogue, https://developers.google.com/earth-engine/datasets/catalog.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from local_tests.support.local_earth_engine import Server, initialize
+
+PLACE = (-105.0, 40.0)
+MARCH = ("2015-03-01", "2015-04-01")
+YEAR = ("2015-01-01", "2016-01-01")
+JULY = ("2020-07-01", "2020-08-01")
+OPTICAL = "SR_B1 SR_B2 SR_B3 SR_B4 SR_B5 SR_B7"
+MODIS_INDEXES = "NDVI EVI DetailedQA sur_refl_b01 sur_refl_b02 sur_refl_b03 sur_refl_b07 ViewZenith SolarZenith"
+ERA5 = (
+    "mean_2m_air_temperature minimum_2m_air_temperature maximum_2m_air_temperature dewpoint_2m_temperature "
+    "total_precipitation surface_pressure mean_sea_level_pressure u_component_of_wind_10m v_component_of_wind_10m"
+)
+LANDCOVER = {10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100}
+
+
+class Facts(NamedTuple):
+    """What the catalogue states: first bands, first type, fewest and most images of a time."""
+
+    id: str
+    bands: str
+    dtype: str
+    images: tuple[int, int] | None = None
+    span: tuple[str, str] = MARCH
+    classes: set[int] = set()  # noqa: RUF012
+
+
+USUAL = (
+    Facts("COPERNICUS/S2_SR_HARMONIZED", "B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B11 B12", "uint16", (5, 14), JULY),
+    Facts("COPERNICUS/S2_HARMONIZED", "B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B10 B11 B12", "uint16", (5, 14), JULY),
+    Facts("COPERNICUS/S2_CLOUD_PROBABILITY", "probability", "uint8", (5, 14), JULY),
+    Facts(
+        "GOOGLE/DYNAMICWORLD/V1",
+        "water trees grass flooded_vegetation crops shrub_and_scrub built bare",
+        "float32", (1, 14), JULY,
+    ),
+    Facts("COPERNICUS/S1_GRD", "VV VH angle", "float64", (2, 12)),
+    Facts(
+        "LANDSAT/LC09/C02/T1_L2",
+        f"{OPTICAL[:-6]} SR_B6 SR_B7 SR_QA_AEROSOL ST_B10",
+        "uint16", (2, 4), ("2023-03-01", "2023-04-01"),
+    ),
+    Facts("LANDSAT/LC08/C02/T1_L2", f"{OPTICAL[:-6]} SR_B6 SR_B7 SR_QA_AEROSOL ST_B10", "uint16", (2, 4)),
+    Facts("LANDSAT/LC08/C02/T1_TOA", "B1 B2 B3 B4 B5 B6 B7 B8 B9 B10 B11 QA_PIXEL", "float32", (2, 4)),
+    Facts("LANDSAT/LC08/C02/T1", "B1 B2 B3 B4 B5 B6 B7 B8 B9 B10 B11 QA_PIXEL", "uint16", (2, 4)),
+    Facts("LANDSAT/LE07/C02/T1_L2", f"{OPTICAL} SR_ATMOS_OPACITY SR_CLOUD_QA ST_B6", "uint16", (2, 4)),
+    Facts("LANDSAT/LE07/C02/T1_TOA", "B1 B2 B3 B4 B5 B6_VCID_1 B6_VCID_2 B7 B8 QA_PIXEL", "float32", (2, 4)),
+    Facts(
+        "LANDSAT/LT05/C02/T1_L2",
+        f"{OPTICAL} SR_ATMOS_OPACITY SR_CLOUD_QA ST_B6",
+        "uint16", (2, 4), ("2005-03-01", "2005-04-01"),
+    ),
+    Facts(
+        "LANDSAT/LT05/C02/T1_TOA",
+        "B1 B2 B3 B4 B5 B6 B7 QA_PIXEL",
+        "float32", (2, 4), ("2005-03-01", "2005-04-01"),
+    ),
+    Facts(
+        "LANDSAT/LT04/C02/T1_L2",
+        f"{OPTICAL} SR_ATMOS_OPACITY SR_CLOUD_QA ST_B6",
+        "uint16", (2, 4), ("1990-03-01", "1990-04-01"),
+    ),
+    Facts("MODIS/061/MOD13Q1", "NDVI EVI DetailedQA", "int16", (2, 2)),
+    Facts("MODIS/061/MOD13A1", MODIS_INDEXES, "int16", (2, 2)),
+    Facts("MODIS/061/MOD13A2", "NDVI EVI DetailedQA", "int16", (2, 2)),
+    Facts("MODIS/061/MYD13Q1", MODIS_INDEXES, "int16", (2, 2)),
+    Facts("MODIS/061/MOD09A1", "sur_refl_b01 sur_refl_b02 sur_refl_b03 sur_refl_b04", "int16", (4, 4)),
+    Facts("MODIS/061/MOD09GA", "num_observations_1km", "int8", (31, 31)),
+    Facts("MODIS/061/MOD11A1", "LST_Day_1km QC_Day Day_view_time", "uint16", (29, 31)),
+    Facts("MODIS/061/MOD11A2", "LST_Day_1km QC_Day Day_view_time", "uint16", (4, 4)),
+    Facts("MODIS/061/MYD11A1", "LST_Day_1km QC_Day Day_view_time", "uint16", (31, 31)),
+    Facts(
+        "MODIS/061/MCD43A4",
+        "Nadir_Reflectance_Band1 Nadir_Reflectance_Band2 Nadir_Reflectance_Band3",
+        "int16", (31, 31),
+    ),
+    Facts("MODIS/061/MCD64A1", "BurnDate Uncertainty QA FirstDay LastDay", "int16", (1, 1)),
+    Facts("MODIS/061/MOD15A2H", "Fpar_500m Lai_500m FparLai_QC FparExtra_QC", "uint8", (4, 4)),
+    Facts("MODIS/061/MCD15A3H", "Fpar Lai FparLai_QC FparExtra_QC", "uint8", (8, 8)),
+    Facts("MODIS/061/MOD16A2", "ET LE PET PLE ET_QC", "int16", (4, 4)),
+    Facts("MODIS/061/MOD17A2H", "Gpp PsnNet Psn_QC", "int16", (4, 4)),
+    Facts("MODIS/061/MCD12Q1", "LC_Type1 LC_Type2 LC_Type3", "uint8", (1, 1), YEAR),
+    Facts("MODIS/061/MOD10A1", "NDSI_Snow_Cover", "uint8", (31, 31)),
+    Facts("MODIS/061/MOD44B", "Percent_Tree_Cover Percent_NonTree_Vegetation", "uint8", (1, 1), YEAR),
+    Facts("ECMWF/ERA5_LAND/HOURLY", "dewpoint_temperature_2m temperature_2m skin_temperature", "float32", (744, 744)),
+    Facts(
+        "ECMWF/ERA5_LAND/DAILY_AGGR",
+        "dewpoint_temperature_2m temperature_2m skin_temperature",
+        "float32", (31, 31),
+    ),
+    Facts(
+        "ECMWF/ERA5_LAND/MONTHLY_AGGR",
+        "dewpoint_temperature_2m temperature_2m skin_temperature",
+        "float32", (1, 1),
+    ),
+    Facts("ECMWF/ERA5/DAILY", ERA5, "float32", (31, 31)),
+    Facts("ECMWF/ERA5/MONTHLY", ERA5, "float32", (1, 1)),
+    Facts("UCSB-CHG/CHIRPS/DAILY", "precipitation", "float32", (31, 31)),
+    Facts("UCSB-CHG/CHIRPS/PENTAD", "precipitation", "float32", (6, 6)),
+    Facts("NASA/GPM_L3/IMERG_V07", "", "float32", (1488, 1488)),
+    Facts(
+        "IDAHO_EPSCOR/GRIDMET",
+        "pr rmax rmin sph srad th tmmn tmmx vs erc eto bi fm100 fm1000 etr vpd",
+        "float32", (31, 31),
+    ),
+    Facts("IDAHO_EPSCOR/TERRACLIMATE", "aet def pdsi pet pr ro soil srad swe tmmn tmmx vap vpd vs", "int16", (1, 1)),
+    Facts("GRIDMET/DROUGHT", "pdsi z spi14d spi30d", "float32", (6, 7)),
+    Facts("OREGONSTATE/PRISM/AN81d", "ppt tmean tmin tmax tdmean vpdmin vpdmax", "float32", (31, 31)),
+    Facts("OREGONSTATE/PRISM/AN81m", "ppt tmean tmin tmax tdmean vpdmin vpdmax", "float32", (1, 1)),
+    Facts("NASA/ORNL/DAYMET_V4", "dayl prcp srad swe tmax tmin vp", "float32", (31, 31)),
+    Facts("NOAA/CDR/OISST/V2_1", "sst err anom ice", "int16", (31, 31)),
+    Facts("NOAA/VIIRS/DNB/MONTHLY_V1/VCMSLCFG", "avg_rad cf_cvg", "float32", (1, 1)),
+    Facts("NOAA/VIIRS/DNB/MONTHLY_V1/VCMCFG", "avg_rad cf_cvg", "float32", (1, 1)),
+    Facts(
+        "NOAA/DMSP-OLS/NIGHTTIME_LIGHTS",
+        "avg_vis stable_lights cf_cvg avg_lights_x_pct",
+        "uint8", (1, 1), ("2010-01-01", "2011-01-01"),
+    ),
+    Facts("CIESIN/GPWv411/GPW_Population_Density", "population_density", "float32", (1, 1), YEAR),
+    Facts("USGS/SRTMGL1_003", "elevation", "int16"),
+    Facts("CGIAR/SRTM90_V4", "elevation", "int16"),
+    Facts("NASA/NASADEM_HGT/001", "elevation num swb", "int16"),
+    Facts("COPERNICUS/DEM/GLO30", "DEM EDM FLM HEM WBM", "float32", (1, 4), ("2010-01-01", "2016-01-01")),
+    Facts(
+        "JRC/GSW1_4/GlobalSurfaceWater",
+        "occurrence change_abs change_norm seasonality recurrence transition max_extent",
+        "uint8",
+    ),
+    Facts("JRC/GSW1_4/MonthlyHistory", "water", "uint8", (1, 1), classes={0, 1, 2}),
+    Facts("JRC/GSW1_4/YearlyHistory", "waterClass", "uint8", (1, 1), YEAR, {0, 1, 2, 3}),
+    Facts("UMD/hansen/global_forest_change_2023_v1_11", "treecover2000 loss gain", "uint8"),
+    Facts("ESA/WorldCover/v200", "Map", "uint8", (1, 1), ("2021-01-01", "2022-01-01"), LANDCOVER),
+    Facts("ESA/WorldCover/v100", "Map", "uint8", (1, 1), ("2020-01-01", "2021-01-01"), LANDCOVER),
+    Facts("USGS/NLCD_RELEASES/2021_REL/NLCD", "landcover", "uint8", (1, 1), ("2021-01-01", "2022-01-01")),
+    Facts("USGS/NLCD", "landcover impervious percent_tree_cover", "uint8", (1, 1), ("2011-01-01", "2012-01-01")),
+    Facts("USDA/NASS/CDL", "cropland cultivated confidence", "uint8", (1, 1), YEAR),
+    Facts("USDA/NAIP/DOQQ", "R G B N", "uint8", (1, 12), YEAR),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stub_server(serve: Callable[..., Server]) -> Server:
+    return serve("--demo-datasets", "all", "--rate", "none", "--concurrency", "none")
+
+
+def test_they_are_sixty() -> None:
+    assert len({facts.id for facts in USUAL}) == len(USUAL) >= 60
+
+
+@pytest.mark.parametrize("facts", USUAL, ids=lambda facts: facts.id)
+def test_bands_types_and_images_are_those_of_the_catalogue(stub_server: Server, facts: Facts) -> None:
+    ee: Any = initialize(stub_server)
+    point = ee.Geometry.Point(PLACE)
+    if facts.images is None:
+        image, count = ee.Image(facts.id), ee.Number(0)
+    else:
+        images = ee.ImageCollection(facts.id).filterBounds(point).filterDate(*facts.span)
+        image, count = ee.Image(images.first()), images.size()
+    names, number = ee.List([image.bandNames(), count]).getInfo()
+    assert names[: len(facts.bands.split())] == facts.bands.split()
+    if facts.images is not None:
+        assert facts.images[0] <= number <= facts.images[1]
+    grid = {
+        "dimensions": {"width": 16, "height": 16}, "crsCode": "EPSG:4326",
+        "affineTransform": {"scaleX": 0.01, "scaleY": -0.01, "translateX": PLACE[0], "translateY": PLACE[1]},
+    }  # fmt: skip
+    content = ee.data.computePixels({"expression": image.select(names[0]), "fileFormat": "NPY", "grid": grid})
+    pixels = np.load(io.BytesIO(content))[names[0]]
+    assert pixels.shape == (16, 16)
+    assert pixels.dtype == np.dtype(facts.dtype)
+    if facts.classes:
+        assert set(np.unique(pixels).tolist()) <= facts.classes
+
+
+@pytest.mark.parametrize("name", ["WRI/GPPD/power_plants", "USGS/SRTMGL1_003", "FAO/GAUL/2015/level0"])
+def test_only_folders_and_collections_are_listed(stub_server: Server, name: str) -> None:
+    """Xee tells a collection from a table by it."""
+    ee: Any = initialize(stub_server)
+    parent = f"projects/earthengine-public/assets/{name}"
+    with pytest.raises(ee.EEException, match="neither a Folder nor an ImageCollection"):
+        ee.data.listAssets({"parent": parent})
+    assert ee.data.listAssets({"parent": parent.rpartition("/")[0], "pageSize": 3})["assets"]

@@ -1,0 +1,235 @@
+"""A recorder sends the credentials of its user to Google, over https, and nothing else of them anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+import requests
+from click.testing import CliRunner
+from google.auth.compute_engine import _metadata
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from eechips.cli import main
+from eechips.cli.recorder_credentials import open_upstream
+from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.recording.applications import create_recorder_app
+from eechips_local.recording.peer_user import OwnUserOnly
+from eechips_local.recording.recording_folder import create_recording
+from eechips_local.recording.response_recorder import ResponseRecorder
+from eechips_local.recording.upstream import HIGH_VOLUME as UPSTREAM
+from eechips_local.server import listening, run
+from local_tests.support.command_server import serving_command
+from local_tests.support.google_front import HIGH_VOLUME, TOKENS, GoogleFront, google_front
+from local_tests.support.local_earth_engine import Server, start_server, stop_server
+from local_tests.support.recorders import post, sum_of
+from local_tests.support.token_server import TokenServer, token_server
+
+REFRESH = "1//the-refresh-token-of-the-user"
+OF_THE_CLIENT = "ya29.of-the-client"
+
+
+@dataclass(frozen=True)
+class Google:
+    """Google's hosts, and the home of a user who has run `earthengine authenticate`."""
+
+    front: GoogleFront
+    server: TokenServer
+    home: Path
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Server]:
+    server = start_server("--rate", "none", "--concurrency", "none")
+    yield server
+    stop_server(server)
+
+
+@pytest.fixture
+def google(service: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
+    with (
+        token_server(upstream=service.url) as server,
+        google_front({HIGH_VOLUME: server.url, TOKENS: server.url}, tmp_path) as front,
+    ):
+        home = tmp_path / "home"
+        stored = home / ".config" / "earthengine" / "credentials"
+        stored.parent.mkdir(parents=True)
+        stored.write_text(json.dumps({"refresh_token": REFRESH, "project": "my-project"}), encoding="utf-8")
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.setenv("CLOUDSDK_CONFIG", str(home / "gcloud"))
+        monkeypatch.setenv("EECHIPS_CACHE", str(home / "cache"))
+        monkeypatch.setenv("EECHIPS_PROJECT", "my-project")
+        monkeypatch.setenv("NO_GCE_CHECK", "true")  # of processes; this one has read it
+        monkeypatch.setattr(_metadata, "_NO_GCE_CHECK", True)
+        for name, value in front.environment.items():
+            monkeypatch.setenv(name, value)
+        yield Google(front, server, home)
+
+
+@contextmanager
+def running(app: ASGIApp) -> Iterator[str]:
+    """Run an application in a thread, and yield its URL."""
+    urls: SimpleQueue[str] = SimpleQueue()
+    end = threading.Event()
+    with listening(0) as listener:
+        server = threading.Thread(target=run, args=(app, listener, urls.put, end.wait))
+        server.start()
+        try:
+            yield urls.get(timeout=60)
+        finally:
+            end.set()
+            server.join()
+
+
+@contextmanager
+def recording(folder: Path) -> Iterator[str]:
+    """Record Earth Engine as `eechips serve --record` does, in this process."""
+    upstream, described = open_upstream(UPSTREAM)
+    assert described == "a user's, stored by `earthengine authenticate`, of project my-project"
+    recorder = ResponseRecorder(upstream, create_recording(folder))
+    try:
+        with running(create_recorder_app(recorder)) as url:
+            yield url
+    finally:
+        recorder.close()
+
+
+def texts(folder: Path) -> bytes:
+    """Return the names and contents of all files of a folder."""
+    return b"\n".join(str(p).encode() + p.read_bytes() for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.mark.parametrize("is_recorded", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_the_requests_of_a_run_are_authorised_and_no_file_has_a_secret(
+    google: Google, tmp_path: Path, is_recorded: bool
+) -> None:
+    """Through a recorder, which is on this machine, the card's command itself finds no credentials."""
+    words = ["sample", "--dataset", "NAIP", "--per-ecoregion", "1", "--size", "16", "--limit", "2", "--seed", "1"]
+    command = [sys.executable, "-m", "eechips", *words, "--out", str(tmp_path / "run"), "--processes", "1", "--verbose"]
+    with serving_command("--record", tmp_path / "recording") if is_recorded else nullcontext() as recorder:
+        if recorder is not None:
+            command += ["--endpoint", recorder.url]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
+    sent = google.front.sent_to(HIGH_VOLUME)
+    tokens = {each.headers.get("authorization", "").removeprefix("Bearer ") for each in sent}
+    assert len(sent) > 5
+    assert len(tokens) == 1
+    assert "" not in tokens
+    assert google.server.refused == 0
+    assert {each.headers.get("x-goog-user-project", "my-project") for each in sent} == {"my-project"}
+    assert len(google.front.sent_to(TOKENS)) == 1
+    folders = (tmp_path / "recording", tmp_path / "run", google.home / "cache")
+    written = b"\n".join([*map(texts, folders), ended.stdout.encode(), ended.stderr.encode()])
+    for secret in (REFRESH, *tokens):
+        assert secret.encode() not in written
+
+
+def test_a_client_with_credentials_of_its_own_is_recorded_with_those_of_the_recorder(
+    google: Google, tmp_path: Path
+) -> None:
+    headers = {"Authorization": f"Bearer {OF_THE_CLIENT}", "Cookie": OF_THE_CLIENT, "Content-Type": "application/json"}
+    with recording(tmp_path / "recording") as url:
+        assert post(url, "projects/p/value:compute", sum_of(1, 2), headers=headers).json() == {"result": 3}
+    (sent,) = google.front.sent_to(HIGH_VOLUME)
+    assert sent.headers["authorization"].startswith("Bearer ya29.")
+    assert OF_THE_CLIENT not in str(sent)
+    assert OF_THE_CLIENT.encode() not in texts(tmp_path / "recording")
+
+
+@pytest.mark.parametrize("target", ["@evil.example/v1", ".evil.example/v1", ":9@evil.example/v1"])
+def test_no_target_of_a_request_leads_to_another_host(google: Google, target: str) -> None:
+    """The server in front refuses such requests as well; the token must not depend on it."""
+    upstream, _ = open_upstream(UPSTREAM)
+    with pytest.raises(InvalidError, match="is no path"):
+        upstream.send("GET", target, {}, b"")
+    upstream.close()
+    assert google.front.refused == []
+
+
+def test_a_client_without_a_project_is_told_to_name_one(google: Google, tmp_path: Path) -> None:
+    headers = {"X-Goog-User-Project": "local", "Content-Type": "application/json"}
+    with recording(tmp_path / "recording") as url:
+        found = post(url, "projects/local/value:compute", sum_of(1, 2), headers=headers)
+    assert found.status_code == 400
+    assert "name yours, with --project or EECHIPS_PROJECT" in found.json()["error"]["message"]
+    assert google.front.sent_to(HIGH_VOLUME) == []
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="this system does not tell users apart")
+@pytest.mark.parametrize(("user", "status"), [(os.getuid(), 200), (os.getuid() + 1, 403)])
+def test_other_users_of_the_machine_are_not_answered(user: int, status: int) -> None:
+    """To the recorder of another user, the socket of this process is a stranger's."""
+
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response("recorded")(scope, receive, send)
+
+    with running(OwnUserOnly(respond, frozenset((user,)))) as url:
+        assert requests.get(url, timeout=60).status_code == status
+
+
+def test_a_token_that_expires_while_recording_is_replaced(google: Google, tmp_path: Path) -> None:
+    with recording(tmp_path / "recording") as url:
+        assert post(url, "projects/p/value:compute", sum_of(1, 2)).json() == {"result": 3}
+        google.server.revoke()
+        assert post(url, "projects/p/value:compute", sum_of(2, 2)).json() == {"result": 4}
+        google.server.revoke()
+        google.server.outages["token"] = "400 invalid_grant"
+        found = post(url, "projects/p/value:compute", sum_of(3, 2))
+        report = requests.get(f"{url}/_recording", timeout=60).json()
+    assert found.status_code == 401
+    message = found.json()["error"]["message"]
+    assert message.startswith("The recorder sent no request: the credentials do not work (invalid_grant")
+    assert "earthengine authenticate" in message
+    assert report["kept"] == 2
+
+
+def test_a_response_that_repeats_the_token_of_the_recorder_is_kept_without_it(google: Google, tmp_path: Path) -> None:
+    google.server.upstream = None
+    google.server.answer = lambda headers: {"result": headers["authorization"]}
+    with recording(tmp_path / "recording") as url:
+        found = post(url, "projects/p/value:compute", sum_of(1, 2)).json()
+    assert found == {"result": "Bearer ***"}
+    assert b"ya29." not in texts(tmp_path / "recording")
+
+
+@pytest.mark.parametrize("options", [(), ("--send-credentials",)])
+def test_a_service_that_is_not_googles_gets_credentials_with_consent_only(
+    google: Google, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    upstream = google.server.url
+    with serving_command("--record", tmp_path / "recording", "--upstream", upstream, *options) as recorder:
+        found = post(recorder.url, "projects/p/value:compute", sum_of(1, 2))
+    assert found.status_code == (200 if options else 401)
+    assert len(google.front.sent_to(TOKENS)) == len(options)
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        (False, "no Earth Engine credentials found"),
+        (True, "the credentials do not work (invalid_grant"),
+    ],
+)
+def test_a_recorder_without_working_credentials_ends_with_one_sentence(
+    google: Google, tmp_path: Path, stored: bool, message: str
+) -> None:
+    if stored:
+        google.server.outages["token"] = "400 invalid_grant"
+    else:
+        (google.home / ".config" / "earthengine" / "credentials").unlink()
+    ended = CliRunner().invoke(main, ["serve", "--port", "0", "--record", str(tmp_path / "recording")])
+    assert ended.exit_code == 2
+    assert message in " ".join(ended.stderr.split())
+    assert "`earthengine authenticate" in ended.stderr
+    assert google.front.sent_to(HIGH_VOLUME) == []
