@@ -16,38 +16,64 @@ pytest.importorskip("hatchling")
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def build(target: str, folder: Path) -> Path:
+LOCAL = ROOT / "packages" / "eechips-local"
+
+
+def build(project: Path, target: str, folder: Path) -> Path:
     words = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(folder)]
-    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(words, cwd=project, check=True, capture_output=True)
     (path,) = folder.iterdir()
     return path
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build("wheel", tmp_path_factory.mktemp("wheel"))
+    return build(ROOT, "wheel", tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def local_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(LOCAL, "wheel", tmp_path_factory.mktemp("local-wheel"))
+
+
+def read_names(wheel: Path) -> tuple[set[str], str]:
+    """Return the names of the files of a wheel, and its metadata."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (metadata,) = (archive.read(name).decode() for name in names if name.endswith(".dist-info/METADATA"))
+    licences = {name.rpartition("/")[2] for name in names if ".dist-info/licenses/" in name}
+    assert licences == {"LICENSE", "NOTICE"}
+    assert "License-Expression: Apache-2.0" in metadata
+    return {name for name in names if ".dist-info/" not in name and "__pycache__" not in name}, metadata
+
+
+def tracked(project: Path, package: str) -> set[str]:
+    """Return the files of a package in git, relative to its project."""
+    words = ["git", "ls-files", package]
+    return set(subprocess.run(words, cwd=project, check=True, capture_output=True, text=True).stdout.split())
+
+
+@pytest.mark.slow
+def test_the_wheel_of_the_local_earth_engine_has_its_modules(local_wheel: Path) -> None:
+    names, metadata = read_names(local_wheel)
+    assert names == tracked(LOCAL, "eechips_local")
+    assert "Requires-Dist: eechips" not in metadata
 
 
 @pytest.mark.slow
 def test_a_wheel_has_all_modules_resources_and_licences(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-        (metadata,) = (archive.read(name).decode() for name in names if name.endswith(".dist-info/METADATA"))
-    listed = subprocess.run(["git", "ls-files", "eechips"], cwd=ROOT, check=True, capture_output=True, text=True)
+    names, _ = read_names(wheel)
     shipped = (path for path in (ROOT / "recipes").rglob("*") if path.suffix in (".py", ".csv"))
     recipes = {f"eechips/cli/examples/{path.relative_to(ROOT / 'recipes').as_posix()}" for path in shipped}
-    packaged = {name for name in names if ".dist-info/" not in name and "__pycache__" not in name}
-    assert packaged == {*listed.stdout.split(), *recipes}
-    assert "License-Expression: Apache-2.0" in metadata
-    licences = {name.rpartition("/")[2] for name in names if ".dist-info/licenses/" in name}
-    assert licences == {"LICENSE", "NOTICE"}
+    assert names == {*tracked(ROOT, "eechips"), *recipes}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_an_unpacked_wheel_works_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
+def test_unpacked_wheels_work_in_an_empty_folder(wheel: Path, local_wheel: Path, tmp_path: Path) -> None:
+    for path in (wheel, local_wheel):
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path / "site")
     bin_folder = tmp_path / "venv" / "bin"
     bin_folder.mkdir(parents=True)
     site = tmp_path / "site"
@@ -63,15 +89,21 @@ def test_an_unpacked_wheel_works_in_an_empty_folder(wheel: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_an_sdist_gives_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
-    (tmp_path / "sdist").mkdir()
-    with tarfile.open(build("sdist", tmp_path / "sdist")) as archive:
+@pytest.mark.parametrize(
+    ("project", "files"),
+    [
+        (ROOT, ("LICENSE", "NOTICE", "CHANGELOG.md", "tests/README.md", "docs/index.md", "mkdocs.yml")),
+        (LOCAL, ("LICENSE", "NOTICE", "README.md", "local_tests/conftest.py")),
+    ],
+    ids=["eechips", "eechips-local"],
+)
+def test_an_sdist_gives_the_same_wheel(project: Path, files: tuple[str, ...], tmp_path: Path) -> None:
+    for folder in ("wheel", "sdist", "again"):
+        (tmp_path / folder).mkdir()
+    with tarfile.open(build(project, "sdist", tmp_path / "sdist")) as archive:
         archive.extractall(tmp_path / "source", filter="data")
     (source,) = (tmp_path / "source").iterdir()
-    for name in ("LICENSE", "NOTICE", "CHANGELOG.md", "tests/README.md", "docs/index.md", "mkdocs.yml"):
+    for name in files:
         assert (source / name).is_file(), name
-    (tmp_path / "again").mkdir()
-    words = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "again")]
-    subprocess.run(words, cwd=source, check=True, capture_output=True)
-    (again,) = (tmp_path / "again").iterdir()
-    assert again.read_bytes() == wheel.read_bytes()
+    wheel = build(project, "wheel", tmp_path / "wheel")
+    assert build(source, "wheel", tmp_path / "again").read_bytes() == wheel.read_bytes()

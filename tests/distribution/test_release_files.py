@@ -48,6 +48,15 @@ def test_conda_has_the_version_and_dependencies_of_the_project() -> None:
     assert recipe["about"]["license_file"] == PROJECT["license-files"]
 
 
+def test_both_distributions_have_one_version() -> None:
+    local = tomllib.loads((ROOT / "packages" / "eechips-local" / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
+    assert local["version"] == PROJECT["version"]
+    assert PROJECT["optional-dependencies"]["local"] == [f"eechips-local=={PROJECT['version']}"]
+    assert local["requires-python"] == PROJECT["requires-python"]
+
+
 def test_the_citation_has_the_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == PROJECT["version"]

@@ -204,7 +204,7 @@ def learner(name: str) -> Any:
         return importlib.import_module(f"sklearn.{name}")
     except ModuleNotFoundError:
         raise InvalidError(
-            "Classifiers of the local Earth Engine need scikit-learn: pip install 'eechips[classifiers]'."
+            "Classifiers of the local Earth Engine need scikit-learn: pip install 'eechips-local[classifiers]'."
         ) from None
 
 

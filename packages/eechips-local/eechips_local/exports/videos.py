@@ -104,7 +104,7 @@ def _write_mp4(path: Path, frames: Iterator[Frame], width: int, height: int, pac
         import av
     except ModuleNotFoundError as error:
         raise InvalidError(
-            "Videos need PyAV where the local Earth Engine runs: pip install 'eechips[video]'"
+            "Videos need PyAV where the local Earth Engine runs: pip install 'eechips-local[video]'"
         ) from error
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(pace).limit_denominator(1000))

@@ -52,7 +52,7 @@ def _read(context: Context, url: str) -> bytes:
         with fsspec.open(url, "rb") if path is None else path.open("rb") as file:
             content: bytes = file.read(most + 1)
     except ImportError:
-        raise InvalidError("Files in Cloud Storage need gcsfs: pip install 'eechips[gcs]'.") from None
+        raise InvalidError("Files in Cloud Storage need gcsfs: pip install 'eechips-local[gcs]'.") from None
     except FileNotFoundError:
         raise not_found(url) from None
     except OSError as error:
