@@ -177,7 +177,7 @@ def start(server: Server, plan: Plan, folder: Path, *, troubled: bool) -> Comman
         sys.executable, "-m", "eechips", "run", HERE / "points.py", "--quiet",
         "-p", f"count={plan.units}", "-p", f"troubled={str(troubled).lower()}",
         "--endpoint", server.url, "--method", plan.method, "--out", folder / "out",
-        "--unit-timeout", f"{plan.unit_timeout:g}", "--read-timeout", "5", "--rate", "none",
+        "--unit-timeout", f"{plan.unit_timeout:g}", "--rate", "none",
     ]  # fmt: skip
     (folder / "tmp").mkdir(exist_ok=True)
     places = {"EECHIPS_CACHE": str(folder / "cache"), "TMPDIR": str(folder / "tmp")}

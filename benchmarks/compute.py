@@ -6,15 +6,16 @@ Three parts, all against servers of this machine, by the real client over HTTP:
 
 1. The demo planet: every unit of `eechips sample` profiled, with and without injected faults; the sum over the manifest
    and the planning, beside the server's account of the run's workload tag.
-2. The same with `--max-eecu-hours`, several budgets: what the server has charged when the run stops.
-3. A server with a ready picture: runs with `--profile-every 0`, 20 and 1 in turn, without a quota, and at a quota of
-   40 in flight that is filled (1.05 s a request): requests, seconds of slots, processor time of the run's processes,
-   and chips a second. The ratios are medians of pairs.
+2. The same with `--budget eecu-hours=N`, several budgets: what the server has charged when the run stops.
+3. A server with a ready picture: runs that profile no, one in 20 and every unit in turn, without a quota, and at a
+   quota of 40 in flight that is filled (1.05 s a request): requests, seconds of slots, processor time of the run's
+   processes, and chips a second. The ratios are medians of pairs.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import tempfile
@@ -44,6 +45,8 @@ def get_result(index, unit):
     image = ee.Image("x/y").add(unit["n"])
     return Chip(image, region=ee.Geometry.Rectangle(8, 46, 8.1, 46.1), dimensions=(256, 256), format="png")
 """
+
+_RUN = "import json, sys, eechips; eechips.run(sys.argv[1], **json.loads(sys.argv[2]))"
 
 
 def charged(server: Server, tag: str) -> float:
@@ -82,7 +85,7 @@ def limit(server: Server, folder: Path, chips: int) -> None:
     print("\n| budget, EECU-seconds | charged | difference | units | profiled |\n|---:|---:|---:|---:|---:|")
     for share in (0.1, 0.25, 0.5, 0.75):
         budget, tag = share * whole, f"budget-{share:g}".replace(".", "-")
-        run = sampled(server, folder / tag, chips, tag, max_eecu_hours=budget / 3600)
+        run = sampled(server, folder / tag, chips, tag, budget={"eecu_hours": budget / 3600})
         account, units = charged(server, tag), run.units
         done, profiled = (units["state"] == "done").sum(), units["eecu_seconds"].notna().sum()
         print(
@@ -106,9 +109,11 @@ def cost(folder: Path, many: int, paired: int, quota: bool) -> None:
             for every in profiled if number % 2 else profiled[::-1]:
                 before = look(server)
                 out = folder / f"cost-{in_flight}-{number}-{every}"
-                words = [sys.executable, "-m", "eechips", "run", recipe, "--endpoint", server.url, "--project", "local"]
-                words += ["--out", out, "--processes", "2", "--in-flight", in_flight, "--quiet", "--no-report"]
-                words += ["--profile-every", str(every), *([] if quota else ["--rate", "none"])]
+                options = {
+                    "out": str(out), "endpoint": server.url, "project": "local", "processes": 2, "quiet": True,
+                    "in_flight": int(in_flight), "profile_every": every, **({} if quota else {"rate": None}),
+                }  # fmt: skip
+                words = [sys.executable, "-c", _RUN, str(recipe), json.dumps(options)]
                 ended = Command(words, folder / "log").wait()
                 assert ended.status == 0, (folder / "log").read_text()[-2000:]
                 after = look(server)

@@ -57,7 +57,7 @@ def main() -> None:
             sys.executable, "-m", "eechips", "sample", "--dataset", "S2", "--bands", S2, "--dataset", "S1",
             "--bands", "S1:VV,VH", "--near", "S1:6d", "--every", "month", "--start", "2020-01-01",
             "--end", "2021-01-01", "--total", str(given.places), "--roi=-105.3,39.6,-104.7,40.2", "--size", "64",
-            "--endpoint", url, "--project", "local", "--out", str(out), "--quiet", "--profile-every", "0",
+            "--endpoint", url, "--project", "local", "--out", str(out), "--quiet",
         ]  # fmt: skip
         wanted = given.places * MONTHS * 2
         began, commands = time.perf_counter(), 0

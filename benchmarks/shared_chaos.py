@@ -174,7 +174,7 @@ def problems(scenario: str, seed: int, side: int, folder: Path) -> list[str]:
     with serving("emulator", *store, "--rate", "none") as server:
         calm = folder / "calm"
         alone = Command(
-            [*options, "--endpoint", server.url, "--out", str(calm), "--no-share-requests"], folder / "c.txt"
+            [*options, "--endpoint", server.url, "--out", str(calm), "--method", "pixels"], folder / "c.txt"
         )
         assert alone.wait(_PATIENCE).status == 0
     expected = digests(eechips.open_run(calm))

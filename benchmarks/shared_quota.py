@@ -155,7 +155,7 @@ def two(given: argparse.Namespace, folder: Path, report: Report) -> None:
             words: list[str | Path] = [
                 sys.executable, "-m", "eechips", "run", HERE / "points.py", "-p", "count=100000", "-p", "chip=constant",
                 "-p", f"edge={64}", "--endpoint", server.url, "--project", "bench", "--method", "pixels",
-                "--executor", "threads", "--out", folder / name, "--workload-tag", name, "--profile-every", "0",
+                "--executor", "threads", "--out", folder / name, "--workload-tag", name,
                 "--quota-folder", place.quota, "--quiet", *further,
             ]  # fmt: skip
             if given.apart:
@@ -230,7 +230,7 @@ def array(given: argparse.Namespace, folder: Path, report: Report) -> None:
         check(start(plan, folder, place.environment, "plan.log"), folder / "plan.log")
         work = [
             *common, "work", "--units", "units.jsonl", "--out", place.out, "--quota-folder", place.quota,
-            "--executor", "threads", "--profile-every", "0", "--quiet",
+            "--executor", "threads", "--quiet",
         ]  # fmt: skip
         with Watch(server) as watch:
             if given.scheduler == "slurm":

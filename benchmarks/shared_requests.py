@@ -1,4 +1,4 @@
-"""Adjoining chips in shared requests, beside the same run with `--no-share-requests`, in turns.
+"""Adjoining chips in shared requests, beside the same run with `--method pixels`, in turns.
 
     python benchmarks/shared_requests.py
     python benchmarks/shared_requests.py --models square,bands --rounds 1
@@ -190,7 +190,7 @@ def compare(name: str, model: str, given: argparse.Namespace, server: Sequence[s
         with tempfile.TemporaryDirectory() as scratch:
             for kind in ("shared", "alone") if number % 2 == 0 else ("alone", "shared"):
                 with serving("emulator", *server, "--latency", MODELS[model]) as running:
-                    more = [] if kind == "shared" else ["--no-share-requests"]
+                    more = [] if kind == "shared" else ["--method", "pixels"]
                     measured = sample(running, Path(scratch) / kind, [*options, *more])
                 found[kind].append(measured)
                 print(f"  {kind}: {measured.rate:.1f} chips/s {json.dumps(asdict(measured))}", flush=True)

@@ -33,7 +33,7 @@ def service_errors() -> str:
         cure = row.cure.removeprefix("or ")
         action = row.kind.value
         if row.kind is ErrorAction.TOO_LARGE:
-            batch = "" if row.batch == "never" else ", or a batch task (`on_timeout` export)"
+            batch = "" if row.batch == "never" else ", or a batch task (`export_to`)"
             cure = f"where no part is small enough: {cure}{batch}"
             action = "send again once, then split" if row.repeats else action
         status = f"{example.code} {example.status}".strip()

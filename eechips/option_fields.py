@@ -59,7 +59,6 @@ class Option:
         least: lower bound of an integer.
         most: upper bound of an integer.
         is_multiple: whether the option may be repeated.
-        has_negation: whether a flag has a second form, ``--no-name``.
         bare_value: value if the option is given without one; None if it requires a value.
         is_advanced: whether only ``--help-all`` lists it.
         is_listed: whether the command line has it.
@@ -78,7 +77,6 @@ class Option:
     least: int | None = None
     most: int | None = None
     is_multiple: bool = False
-    has_negation: bool = False
     bare_value: str | None = None
     is_advanced: bool = False
     is_listed: bool = True

@@ -38,16 +38,16 @@ def count_options(only: str | None) -> None:
     """
     names = {path: option_names(command) for path, command in commands(main)}
     if only is not None:
-        print("\n".join(names[only]))
+        click.echo("\n".join(names[only]))
         return
     carriers: dict[str, list[str]] = {}
     for path, options in names.items():
-        print(f"{len(options):4} {path}")
+        click.echo(f"{len(options):4} {path}")
         for option in options:
             carriers.setdefault(option, []).append(path)
-    print(f"\n{sum(map(len, names.values()))} options of {len(carriers)} names\n")
+    click.echo(f"\n{sum(map(len, names.values()))} options of {len(carriers)} names\n")
     for option, paths in sorted(carriers.items(), key=lambda item: (-len(item[1]), item[0])):
-        print(f"{len(paths):4} {option}: {', '.join(paths)}")
+        click.echo(f"{len(paths):4} {option}: {', '.join(paths)}")
 
 
 if __name__ == "__main__":

@@ -34,8 +34,8 @@ _NO_REDRAW: Changes = {
 """Changes of ``--on-empty`` for commands that draw no random points."""
 
 _NOT_FOR_SCENES = frozenset({
-    "local", "local_assets", "local_remote", "endpoint", "project", "credentials", "send_credentials", "ledger",
-    "executor", "scheduler", "processes", "method", "on_empty", "on_timeout", "export_to",
+    "local", "endpoint", "project", "credentials", "send_credentials", "ledger", "executor", "processes", "method",
+    "on_empty", "export_to",
 })  # fmt: skip
 """Options of a run that concern Earth Engine and its workers."""
 _SCENE_CHANGES: Changes = {
@@ -43,10 +43,6 @@ _SCENE_CHANGES: Changes = {
     "name": {"help": "Template of the files' names, as in '{item}/{asset}'."},
     "in_flight": {"help": "Maximum number of transfers at a time; auto: 10.", "is_advanced": False},
     "rate": {"help": "Maximum number of requests per second; auto: no limit."},
-    "read_timeout": {
-        "help": "Seconds of silence after which a request is given up and repeated.",
-        "default": "60",
-    },
     "unit_timeout": {
         "help": "Seconds that one file may take; the part that has arrived is kept.",
         "default": "86400",

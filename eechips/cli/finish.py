@@ -8,7 +8,6 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import click
@@ -22,7 +21,7 @@ from eechips.engine.costs import Estimate, Forecast, PlanningCost
 from eechips.engine.disk import free_bytes
 from eechips.engine.estimate import estimate
 from eechips.engine.run import run
-from eechips.engine.tiers import Tier, describe_compute, describe_expected, describe_range, describe_requests, is_much
+from eechips.engine.tiers import describe_compute, describe_expected, describe_range, describe_requests, is_much
 from eechips.errors import RecipeError, UsageError
 from eechips.library_log import LineFormatter
 from eechips.manifest.export import PARQUET_NAME
@@ -52,8 +51,7 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         context.meta[UNFINISHED] = "dry run"
         return
     typed = shlex.join(context.meta.get(TYPED) or ["eechips", *sys.argv[1:]])
-    confirm, confirm_start = partial(_confirm, tier=config.tier), partial(_confirm_start, tier=config.tier)
-    done = run(recipe, dataclasses.replace(config, command=typed, confirm=confirm, confirm_start=confirm_start))
+    done = run(recipe, dataclasses.replace(config, command=typed, confirm=_confirm, confirm_start=_confirm_start))
     if done.paused:
         where = "after the first units" if config.estimate is not None else "before the first unit"
         echo(f"Stopped {where}. To resume: {typed} --yes", err=True)
@@ -65,7 +63,7 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         echo_lines(_summary(done))
         if compute := done.info.get("compute"):
             used = ComputeRange(compute["eecu_seconds"], compute["low"], compute["high"])
-            echo(f"Compute: {describe_compute(used, config.tier)}", err=True)
+            echo(f"Compute: {describe_compute(used)}", err=True)
         for path in done.assembled:
             if path.is_file():
                 echo(f"Made from all results: {path}")
@@ -148,9 +146,9 @@ def _estimated(foreseen: Estimate, config: RunConfig) -> list[str]:
         lines.append(f"planning  {_planning(planning, foreseen.units)}; {sent} sent by this dry run")
     lines += [f"requests  {describe_requests(foreseen)}", _bytes(foreseen)]
     if foreseen.seconds is not None:
-        lines.append(f"time      {_time(foreseen.seconds, foreseen, is_local=config.local)}")
+        lines.append(f"time      {_time(foreseen.seconds, foreseen, is_local=config.is_local)}")
     if foreseen.compute is not None:
-        lines.append(f"compute   {option_names(describe_expected(foreseen, config.tier))}")
+        lines.append(f"compute   {option_names(describe_expected(foreseen))}")
     place = config.results or str(config.out)
     if foreseen.bytes and not is_address(place) and foreseen.bytes > (free := free_bytes(Path(place))):
         lines.append(f"disk      {format_bytes(free)} free at {place}: not enough")
@@ -190,18 +188,18 @@ def _time(seconds: float, foreseen: Estimate, *, is_local: bool) -> str:
     return f"about {format_duration(transfer)} for the transfer at 100 Mbit/s; {service}"
 
 
-def _confirm(foreseen: Forecast, tier: Tier | None) -> bool:
+def _confirm(foreseen: Forecast) -> bool:
     """Show the forecast for the rest of a run; ask whether to continue, if this is a terminal."""
-    for line in _expected(foreseen, tier):
+    for line in _expected(foreseen):
         echo(line)
     if click.get_current_context().meta.get("yes"):
         return True
     return sys.stdin.isatty() and sys.stderr.isatty() and _ask()
 
 
-def _confirm_start(foreseen: Estimate, tier: Tier | None) -> bool:
+def _confirm_start(foreseen: Estimate) -> bool:
     """Ask whether to begin a run that may use much of the month's compute, if this is a terminal."""
-    if click.get_current_context().meta.get("yes") or not is_much(foreseen.compute, tier):
+    if click.get_current_context().meta.get("yes") or not is_much(foreseen.compute):
         return True
     question = "This may take more than a tenth of the month's compute. Begin?"
     return not (sys.stdin.isatty() and sys.stderr.isatty()) or _ask(question)
@@ -215,10 +213,10 @@ def _ask(question: str = "Continue?") -> bool:
         return False
 
 
-def _expected(foreseen: Forecast, tier: Tier | None) -> list[str]:
+def _expected(foreseen: Forecast) -> list[str]:
     compute = f"{format_duration(foreseen.request_seconds)} of requests; the service reports no EECU"
     if foreseen.compute is not None:
-        compute = describe_compute(foreseen.compute, tier)
+        compute = describe_compute(foreseen.compute)
     requests = format_count(foreseen.slots, "request")
     return [
         f"tried     {format_count(foreseen.tried, 'unit')}",

@@ -143,7 +143,7 @@ def rebuild_command(lockfile: Path, out: str, trust: bool, compare_with: Path | 
       eechips rebuild chips.lock outputs/again
       eechips rebuild chips.lock outputs/again --project my-project
       eechips rebuild chips.lock outputs/again --compare-with outputs/sample-naip
-      eechips rebuild chips.lock outputs/again --local --local-assets my_assets
+      eechips rebuild chips.lock outputs/again --local my_assets
     """
     old = None if compare_with is None else open_run(compare_with)
     found = _rebuild(lockfile, _folder(out), trust=trust, old=old, options=typed_options(options), is_shown=True)
@@ -165,9 +165,7 @@ def lock(
     credentials: str | Path | None = None,
     endpoint: str | None = None,
     send_credentials: bool = False,
-    local: bool = False,
-    local_assets: str | Path | None = None,
-    local_remote: bool = False,
+    local: bool | str | Path = False,
 ) -> Path:
     """Write a lockfile: what a run needs to be fetched again elsewhere, and compared, without its files.
 
@@ -180,9 +178,7 @@ def lock(
         credentials: file of credentials, such as the key of a service account.
         endpoint: base URL of the service.
         send_credentials: send credentials to ``endpoint`` even if it is not https at a host of Google.
-        local: start a local Earth Engine.
-        local_assets: with ``local``, folder of assets to serve.
-        local_remote: with ``local_assets``, also read files on web servers.
+        local: start a local Earth Engine; a folder of assets to serve, or True for the demo planet.
 
     Returns:
         The path of the lockfile.
@@ -201,8 +197,6 @@ def lock(
         "endpoint": endpoint,
         "send_credentials": send_credentials,
         "local": local,
-        "local_assets": None if local_assets is None else Path(local_assets),
-        "local_remote": local_remote,
     }
     found = run if isinstance(run, Run) else open_run(run)
     _, replaced = _lock(found, Path(out), quiet=True, versions=versions, options=options)

@@ -283,9 +283,8 @@ def config_options(
 def _option(name: str, field: dataclasses.Field[Any], option: Option) -> VerbOption:
     flag = option.long_flag or f"--{name.replace('_', '-')}"
     attributes: dict[str, Any] = {}
-    if isinstance(field.default, bool):
-        attributes |= {"is_flag": True, "default": field.default if option.has_negation else False}
-        flag = f"{flag}/--no-{flag[2:]}" if option.has_negation else flag
+    if isinstance(field.default, bool) and option.bare_value is None:
+        attributes |= {"is_flag": True, "default": field.default}
     else:
         attributes |= {
             "type": _type(option),

@@ -21,7 +21,6 @@ from eechips.cli.group import main
 from eechips.cli.retry_commands import as_recorded, ask_permission, is_own_run, is_same_recipe, recorded_words
 from eechips.cli.service_queries import service_of_run
 from eechips.engine.config import RunConfig
-from eechips.engine.executors import find_executor
 from eechips.engine.run import run as run_recipe
 from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.lockfile.content_hashes import ContentChange, compare_contents
@@ -180,7 +179,7 @@ def _is_as_recorded(store: Store, file: _ResultFile) -> bool:
 
 def _audited(config: RunConfig, folder: Path, count: int) -> RunConfig:
     """Return the configuration of a run that fetches a sample into a temporary folder of this machine."""
-    is_elsewhere = find_executor(config.executor).is_remote
+    is_elsewhere = config.executor_class.is_remote
     return dataclasses.replace(
         config,
         out=folder,
@@ -190,13 +189,9 @@ def _audited(config: RunConfig, folder: Path, count: int) -> RunConfig:
         share_requests=False,
         reuses_connections=False,
         executor="processes" if is_elsewhere else config.executor,
-        scheduler=None,
         pipeline_options=(),
         processes=min(config.processes, count),
-        max_requests=None,
-        max_bytes=None,
-        max_minutes=None,
-        max_eecu_hours=None,
+        budget="",
         command="eechips verify --refetch",
     )
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 SERVICE_OPTIONS = (
     "local",
-    "local_assets",
-    "local_remote",
     "project",
     "credentials",
     "endpoint",
@@ -82,7 +80,7 @@ def service_of_run(run: Run, source: str, options: Mapping[str, Any]) -> dict[st
         return {**found, "local": True}
     if source.startswith(_LOCAL):
         folder = Path(source.removeprefix(_LOCAL))
-        return {**found, "local": True, "local_assets": folder} if folder.is_dir() else service_of_source(source, {})
+        return {**found, "local": folder} if folder.is_dir() else service_of_source(source, {})
     endpoint = info.get("endpoint")  # signed, as the source is not
     return {**found, "endpoint": endpoint} if endpoint else service_of_source(source, {})
 
@@ -99,8 +97,8 @@ def service_of_source(source: str, options: Mapping[str, Any]) -> dict[str, Any]
         return {"local": True}
     if source.startswith(_LOCAL):
         raise UsageError(
-            f"the results are of assets of a local Earth Engine ({source.removeprefix(_LOCAL):.200}): give `local` and"
-            " `local_assets`, or the `endpoint` that serves them"
+            f"the results are of assets of a local Earth Engine ({source.removeprefix(_LOCAL):.200}): give their"
+            " folder as `local`, or the `endpoint` that serves them"
         )
     raise UsageError(f"the results are of the service at {source:.200}: name it, or another, as `endpoint`")
 

@@ -17,6 +17,7 @@ from eechips.cli.command import VerbCommand, option_names
 from eechips.cli.group import FAILURES
 from eechips.cli.parameters import HELP, LocalPath, debug_option, typed_options
 from eechips.cli.terminal import echo, echo_json, echo_lines
+from eechips.engine.config import DEMO
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
 from eechips.text import format_count
@@ -34,13 +35,7 @@ _INDENT = 22  # columns before the detail
 @click.option("--credentials", type=LocalPath(dir_okay=False), metavar="FILE", help="As for a run.")
 @click.option("--endpoint", envvar="EECHIPS_ENDPOINT", show_envvar=True, metavar="URL", help="As for a run.")
 @click.option("--send-credentials", is_flag=True, help="As for a run.")
-@click.option("--local", is_flag=True, help="Check what a run with --local needs.")
-@click.option(
-    "--local-assets",
-    type=LocalPath(file_okay=False),
-    metavar="DIR",
-    help="With --local: serve this folder of assets, or catalogue, instead of the demo planet.",
-)
+@click.option("--local", is_flag=False, flag_value=DEMO, metavar="[DIR]", help="Check what a run with --local needs.")
 @click.option(
     "--out",
     default="outputs",

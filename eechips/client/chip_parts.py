@@ -91,7 +91,7 @@ def check_memory(chip: Chip, whole: Window) -> None:
 
 def unsplittable_error(error: TooLargeError, what: str) -> TooLargeError:
     """Make the error of a request that cannot be split further; ``what`` names its size (``16x16 pixels are``)."""
-    batch = "" if error.batch == "never" else ", or a batch task (`on_timeout` export)"
+    batch = "" if error.batch == "never" else ", or a batch task (`export_to`)"
     return error.extended(f"Even {what} too much. What helps: {error.advice or _ADVICE}{batch}.")
 
 

@@ -317,7 +317,7 @@ class ComputeBudget(RunFeature):
             return None
         return StopReason(
             "compute budget exhausted",
-            "Stopping: the service reports no compute, so that `max_eecu_hours` cannot be kept."
+            "Stopping: the service reports no compute, so that `budget` eecu-hours cannot be kept."
             if self._monitor.is_unanswered
             else "Stopping: the limit of EECU-hours is reached.",
         )

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from eechips.client.credentials import HIGH_VOLUME_ENDPOINT, check_endpoint
 from eechips.client.export_place import ExportPlace
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
 from eechips.engine.executors import EXECUTORS, find_executor
-from eechips.engine.tiers import TIERS, Tier
+from eechips.engine.run_budget import RunBudget
 from eechips.engine.workload_tag import check_workload_tag
 from eechips.errors import UsageError
 from eechips.option_fields import documented, option
+from eechips.storage import local_path
 
 if TYPE_CHECKING:
     from eechips.client.chip_parameters import Method
     from eechips.engine.costs import Estimate, Forecast
+    from eechips.engine.executors.executor import Executor
 
 OnEmpty = Literal["keep", "skip", "redraw"]
 ON_EMPTY: tuple[OnEmpty, ...] = ("keep", "skip", "redraw")
-OnTimeout = Literal["fail", "export"]
-ON_TIMEOUT: tuple[OnTimeout, ...] = ("fail", "export")
 METHODS = ("auto", "url", "pixels")
+
+DEMO = "demo"
+"""``local`` without a folder: the demo planet."""
 
 RESULTS, SERVICE, RUN, WORKERS, LIMITS = "Results", "Earth Engine", "Run", "Workers", "Limits and retries"
 """Headings of the options in the help."""
@@ -102,27 +105,14 @@ class RunConfig:
             decides="data",
         ),
     )
-    local: bool = field(
-        default=False,
-        metadata=option("Start a local Earth Engine for this run; needs no account.", SERVICE, decides="network"),
-    )
-    local_assets: Path | None = field(
-        default=None,
-        metadata=option(
-            "With `local`: folder of assets, or catalogue, to serve instead of the demo planet.",
-            SERVICE,
-            metavar="DIR",
-            kind="folder",
-            is_advanced=True,
-            decides="path",
-        ),
-    )
-    local_remote: bool = field(
+    local: bool | str | Path = field(
         default=False,
         metadata=option(
-            "With `local_assets`: also read files on web servers and, of catalogues, in object stores.",
+            "Start a local Earth Engine for this run; needs no account. Without a folder it serves the demo planet,"
+            " else the assets of the folder, or catalogue.",
             SERVICE,
-            is_advanced=True,
+            metavar="[DIR]",
+            bare_value=DEMO,
             decides="network",
         ),
     )
@@ -173,24 +163,16 @@ class RunConfig:
     method: Literal["auto", "url", "pixels"] = field(
         default="auto",
         metadata=option(
-            "How pixels are requested: url (two requests a chip) or pixels (one, computePixels). auto is pixels, and"
-            " getPixels for chips of a stored image where the files are the same.",
+            "How pixels are requested: url (two requests a chip) or pixels (one, computePixels). auto is pixels, but"
+            " getPixels for chips of a stored image, and one request for neighbouring chips of the same images, where"
+            " the files are the same.",
             SERVICE,
             choices=METHODS,
             is_advanced=True,
             decides="data",
         ),
     )
-    share_requests: bool = field(
-        default=True,
-        metadata=option(
-            "Fetch neighbouring chips of the same images in one request, and cut them apart; the files are the same.",
-            SERVICE,
-            has_negation=True,
-            is_advanced=True,
-            decides="run",
-        ),
-    )
+    share_requests: bool = True  # the files are the same either way: for comparisons
     workload_tag: str | None = field(
         default=None,
         metadata=option(
@@ -203,30 +185,7 @@ class RunConfig:
             decides="run",
         ),
     )
-    profile_every: int = field(
-        default=20,
-        metadata=option(
-            "Measure the compute of one unit in N, by Earth Engine's profiler; 0 for none, 1 for all.",
-            SERVICE,
-            metavar="N",
-            kind="integer",
-            least=0,
-            is_advanced=True,
-            decides="run",
-        ),
-    )
-    tier: Tier | None = field(
-        default=None,
-        metadata=option(
-            "Tier of the noncommercial project, for comparisons with its compute of a month: 150, 1,000 or 100,000"
-            " EECU-hours. The service does not name it.",
-            SERVICE,
-            choices=TIERS,
-            variable="EECHIPS_TIER",
-            is_advanced=True,
-            decides="run",
-        ),
-    )
+    profile_every: int = 20  # units of which one is profiled; 0 for none
     accept_changed_code: bool = field(
         default=False,
         metadata=option(
@@ -278,9 +237,10 @@ class RunConfig:
         default="processes",
         metadata=option(
             "What carries out the work: processes of this machine, threads of this process, a Dask cluster, or a Beam"
-            " pipeline, whose own options follow after --.",
+            " pipeline, whose own options follow after --. dask:ADDRESS is the cluster of a Dask scheduler; dask starts"
+            " one on this machine.",
             WORKERS,
-            choices=EXECUTORS.names,
+            metavar="|".join((*EXECUTORS.names, "dask:ADDRESS")),
             is_advanced=True,
             decides="code",
         ),
@@ -289,17 +249,6 @@ class RunConfig:
         default=25,
         metadata=option(
             "Worker processes.", WORKERS, metavar="N", kind="integer", least=1, is_advanced=True, decides="run"
-        ),
-    )
-    scheduler: str | None = field(
-        default=None,
-        metadata=option(
-            "Address of a Dask scheduler.",
-            WORKERS,
-            metavar="ADDRESS",
-            default="a cluster on this machine",
-            is_advanced=True,
-            decides="network",
         ),
     )
     pipeline_options: tuple[str, ...] = field(
@@ -344,36 +293,13 @@ class RunConfig:
             decides="run",
         ),
     )
-    max_requests: int | None = field(
-        default=None,
+    budget: str | Mapping[str, str | float] = field(
+        default="",
         metadata=option(
-            "Stop after N requests, planning included; the run can be resumed.",
+            "Stop when the run has used so much; it can be resumed: requests=1000, bytes=2GB, minutes=90, or"
+            " eecu-hours=5 of compute this month. Planning counts. Several are separated by commas.",
             LIMITS,
-            metavar="N",
-            kind="integer",
-            least=1,
-            is_advanced=True,
-            decides="run",
-        ),
-    )
-    max_bytes: int | None = field(
-        default=None,
-        metadata=option("Stop after this many received bytes.", LIMITS, kind="bytes", is_advanced=True, decides="run"),
-    )
-    max_minutes: float | None = field(
-        default=None,
-        metadata=option(
-            "Start nothing new after N minutes.", LIMITS, metavar="N", kind="number", is_advanced=True, decides="run"
-        ),
-    )
-    max_eecu_hours: float | None = field(
-        default=None,
-        metadata=option(
-            "Stop when the run has used about N EECU-hours of compute this month, planning included; the run can be"
-            " resumed, and has N again in the next month.",
-            LIMITS,
-            metavar="N",
-            kind="number",
+            metavar="NAME=N",
             is_advanced=True,
             decides="run",
         ),
@@ -402,33 +328,14 @@ class RunConfig:
     connect_timeout: float = field(
         default=10.0, metadata=option("Seconds to connect to the service.", LIMITS, is_listed=False, decides="run")
     )
-    read_timeout: float = field(
-        default=330.0,
-        metadata=option(
-            "Seconds of silence after which a request is given up and repeated.",
-            LIMITS,
-            metavar="S",
-            kind="number",
-            is_advanced=True,
-            decides="run",
-        ),
-    )
-    on_timeout: OnTimeout = field(
-        default="fail",
-        metadata=option(
-            "What to do with a chip or table whose computation takes longer than a request may, or more memory in its"
-            " smallest part. fail: request parts, and record a failure if the smallest takes too long. export: have a"
-            " batch task export it to `export_to`, and fetch the file; for tif, npy and tables.",
-            LIMITS,
-            choices=ON_TIMEOUT,
-            is_advanced=True,
-            decides="run",
-        ),
-    )
+    read_timeout: float = 330.0  # seconds of silence: more than the 5 minutes that Earth Engine computes
     export_to: str | None = field(
         default=None,
         metadata=option(
-            "With `on_timeout` export: place in Cloud Storage for exported files, such as gs://bucket/folder.",
+            "Place in Cloud Storage, such as gs://bucket/folder. A chip or table whose computation takes longer than a"
+            " request may, or more memory in its smallest part, is exported there by a batch task, and fetched. For"
+            " tif, npy and tables. Otherwise parts are requested, and a failure is recorded if the smallest takes too"
+            " long.",
             LIMITS,
             metavar="URL",
             is_advanced=True,
@@ -457,43 +364,36 @@ class RunConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.local and self.endpoint is not None:
+        if self.is_local and self.endpoint is not None:
             raise UsageError("`local` starts a server of its own and excludes `endpoint`")
-        if self.local and self.send_credentials:
+        if self.is_local and self.send_credentials:
             raise UsageError("`local` needs no credentials and excludes `send_credentials`")
-        if self.local_assets is not None and not self.local:
-            raise UsageError("`local_assets` needs `local`")
-        if self.local_remote and self.local_assets is None:
-            raise UsageError("`local_remote` needs `local_assets`: the demo planet has no files")
         if self.local_assets is not None and not self.local_assets.is_dir():
             raise UsageError(f"there is no folder of assets {self.local_assets}")
         if self.method not in ("auto", "url", "pixels"):
             raise UsageError(f"unknown method '{self.method}': auto, url or pixels")
-        if self.executor not in EXECUTORS:
-            names = EXECUTORS.names
+        name, colon, _ = self.executor.partition(":")
+        if name not in EXECUTORS or (colon and (name != "dask" or not self.scheduler)):
+            names = (*EXECUTORS.names, "dask:ADDRESS")
             raise UsageError(f"executor must be {', '.join(names[:-1])} or {names[-1]}, not {self.executor!r}")
-        if self.scheduler is not None and self.executor != "dask":
-            raise UsageError("scheduler is the address of a Dask scheduler and needs executor='dask'")
         self._check_pipeline()
         self._check_exports()
         if self.on_empty not in ON_EMPTY:
             raise UsageError(f"on_empty must be {', '.join(ON_EMPTY[:-1])} or {ON_EMPTY[-1]}, not {self.on_empty!r}")
-        if self.tier is not None and self.tier not in TIERS:
-            raise UsageError(f"tier must be {', '.join(TIERS[:-1])} or {TIERS[-1]}, not {self.tier!r}")
         if self.workload_tag is not None:
             check_workload_tag(self.workload_tag)
         if self.estimate is not None and self.estimate < 1:
             raise UsageError("estimate must be at least 1")
-        least = {"processes": 1, "in_flight": 1, "retries": 0, "max_requests": 1, "max_bytes": 1, "profile_every": 0}
+        RunBudget.parse(self.budget)
+        least = {"processes": 1, "in_flight": 1, "retries": 0, "profile_every": 0}
         for name, bound in least.items():
             value = getattr(self, name)
             if value not in (None, "auto") and value < bound:
                 raise UsageError(f"{name} must be at least {bound}")
         if isinstance(self.rate, (int, float)) and not self.rate > 0:
             raise UsageError(f"rate must be above 0, not {self.rate:g}")
-        for name in ("connect_timeout", "read_timeout", "unit_timeout", "retry_delay", "max_minutes", "max_eecu_hours"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
+        for name in ("connect_timeout", "read_timeout", "unit_timeout", "retry_delay"):
+            if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be above 0")
         if self.endpoint is not None:
             check_endpoint(self.endpoint)
@@ -505,24 +405,43 @@ class RunConfig:
             raise UsageError(f"options of Beam look like --runner=DirectRunner, not {self.pipeline_options[0]!r}")
 
     def _check_exports(self) -> None:
-        if self.on_timeout not in ON_TIMEOUT:
-            raise UsageError(f"on_timeout must be {' or '.join(ON_TIMEOUT)}, not {self.on_timeout!r}")
-        if self.on_timeout == "fail":
-            if self.export_to is not None:
-                raise UsageError("export_to needs on_timeout='export'")
-            return
         if self.export_to is None:
-            raise UsageError("on_timeout='export' needs a place in Cloud Storage: export_to='gs://bucket/folder'")
+            return
         ExportPlace.parse(self.export_to)
-        if self.local:
+        if self.is_local:
             raise UsageError(
                 "`local` has no buckets to export to: start eechips serve with --buckets, and name it as `endpoint`"
             )
-        if find_executor(self.executor).is_detached:
+        if self.executor_class.is_detached:
             raise UsageError(
-                f"on_timeout='export' is not for executor={self.executor!r}, whose workers cannot receive a unit again"
-                " when its export has ended: take processes, threads or dask"
+                f"`export_to` is not for executor={self.executor!r}, whose workers cannot receive a unit again when its"
+                " export has ended: take processes, threads or dask"
             )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a local Earth Engine is started for the run."""
+        return bool(self.local)
+
+    @property
+    def local_assets(self) -> Path | None:
+        """The folder of assets of the local Earth Engine; None for the demo planet."""
+        return None if isinstance(self.local, bool) or self.local == DEMO else local_path(self.local)
+
+    @property
+    def executor_class(self) -> type[Executor[Any]]:
+        """The class of the executor; a package that it needs may be missing."""
+        return find_executor(self.executor.partition(":")[0])
+
+    @property
+    def scheduler(self) -> str | None:
+        """The address of a Dask scheduler, if ``executor`` has one."""
+        return self.executor.partition(":")[2] or None
+
+    @property
+    def limits(self) -> RunBudget:
+        """``budget`` as numbers."""
+        return RunBudget.parse(self.budget)
 
     @property
     def service(self) -> str:
@@ -532,7 +451,7 @@ class RunConfig:
     @property
     def source(self) -> str:
         """The source of the data. Results of different sources never share a folder."""
-        if not self.local:
+        if not self.is_local:
             return self.service
         return f"local:{self.local_assets.resolve()}" if self.local_assets else "local:demo"
 
@@ -540,13 +459,18 @@ class RunConfig:
     def requests_per_second(self) -> float | None:
         """``rate`` as a number, or None for no limit."""
         if self.rate == "auto":
-            return None if self.local else SERVICE_RATE
+            return None if self.is_local else SERVICE_RATE
         return None if self.rate is None or math.isinf(self.rate) else self.rate
 
     @property
     def pixel_method(self) -> Method:
         """The pixel method: one request per chip, unless ``method`` is ``url``."""
         return "url" if self.method == "url" else "pixels"
+
+    @property
+    def shares_requests(self) -> bool:
+        """Whether neighbouring chips of the same images share a request."""
+        return self.share_requests and self.method == "auto"
 
     @property
     def reads_assets(self) -> bool:
@@ -557,7 +481,7 @@ class RunConfig:
     def most_in_flight(self) -> int:
         """Maximum number of requests in flight."""
         if self.in_flight == "auto":
-            return _LOCAL_IN_FLIGHT if self.local else _MOST_IN_FLIGHT
+            return _LOCAL_IN_FLIGHT if self.is_local else _MOST_IN_FLIGHT
         return self.in_flight
 
     @property
@@ -565,7 +489,7 @@ class RunConfig:
         """The retry policy of a request; the time of a unit bounds the total."""
         total = min(RetryPolicy().total, self.unit_timeout)
         longest = RetryPolicy().longest_wait
-        if find_executor(self.executor).is_remote:  # where a worker that waits looks like one that hangs
+        if self.executor_class.is_remote:  # where a worker that waits looks like one that hangs
             longest = min(longest, self.unit_timeout / 2)
         return RetryPolicy(
             retries=self.retries, delay=self.retry_delay, total=total, offline=_OFFLINE, longest_wait=longest

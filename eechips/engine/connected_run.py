@@ -19,7 +19,6 @@ from eechips.client.discovery import ClientInit, DiscoveryFile
 from eechips.engine.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
 from eechips.engine.disk import check_disk
 from eechips.engine.estimate import estimate_planned, save_unit_compute
-from eechips.engine.executors import find_executor
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
 from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.export_monitor import ExportMonitor
@@ -88,7 +87,7 @@ class ConnectedRun:
             # In the output folder, where the next run finds it if this one is killed.
             # Absolute: scripts change the working directory, and workers start later.
             scratch = stack.enter_context(scratch_folder(config.out.absolute(), setup.writer))
-            find_executor(config.executor).prepare(recipe, scratch)  # takes as long as connecting and planning
+            config.executor_class.prepare(recipe, scratch)  # takes as long as connecting and planning
             session = stack.enter_context(connect(config, config.out / SERVER_LOG_NAME, recipe=recipe))
             stack.callback(release_semaphores, session.throttle)
             target = session.connection.target
@@ -123,9 +122,10 @@ class ConnectedRun:
                 return False
             setup.sweep()
             exports = None
-            if config.on_timeout == "export":
+            if config.export_to is not None:
                 exports = stack.enter_context(contextlib.closing(ExportMonitor(self._ledger, self._log)))
-            deadline = time.monotonic() + 60.0 * (math.inf if config.max_minutes is None else config.max_minutes)
+            minutes = config.limits.minutes
+            deadline = time.monotonic() + 60.0 * (math.inf if minutes is None else minutes)
             shares = self._requests.shares_requests
             parts = RunParts(setup, session, executor, self._log, deadline, compute, shares, exports, partial)
             return self._settle_all(parts, planner)
@@ -140,7 +140,7 @@ class ConnectedRun:
             is_settled = open_units.settle()
             self.is_paused = open_units.is_paused
             self._save_limit(session)
-            if compute is not None and not config.local:
+            if compute is not None and not config.is_local:
                 save_unit_compute(recipe, self._ledger, session, compute.account.sample)
             return is_settled
 
@@ -164,7 +164,7 @@ class ConnectedRun:
         if foreseen is None:
             return True
         self._log.write("expected", **dataclasses.asdict(foreseen))
-        for line in describe_start(foreseen, config.tier, is_local=config.local):
+        for line in describe_start(foreseen, is_local=config.is_local):
             _log.info("%s", line)
         self.is_paused = config.confirm_start is not None and not config.confirm_start(foreseen)
         return not self.is_paused
@@ -174,14 +174,14 @@ class ConnectedRun:
         config = self._config
         if not self._traits.needs_service:
             return None
-        hours = config.max_eecu_hours
+        hours = config.limits.eecu_hours
         monitor = ComputeMonitor(
             self._ledger,
             session.connection.transport,
             self._log,
             every=config.profile_every,
             budget=None if hours is None else hours * SECONDS_AN_HOUR,
-            is_adaptive=not find_executor(config.executor).is_detached,
+            is_adaptive=not config.executor_class.is_detached,
             now=self._setup.now,
         )
         stack.callback(monitor.close)
@@ -208,7 +208,7 @@ class ConnectedRun:
     def _make_executor(self, session: Session, discovery: DiscoveryFile, scratch: Path) -> Executor[Any]:
         config = self._config
         enforces_timeout = isinstance(self._recipe, SupportsLifespan)
-        return find_executor(config.executor).create(
+        return config.executor_class.create(
             ExecutorContext(
                 spec=self._make_spec(session),
                 connection=session.connection,
@@ -326,7 +326,7 @@ class ConnectedRun:
         is_learned = (
             self._traits.needs_service
             and self._config.in_flight == "auto"
-            and not find_executor(self._config.executor).is_detached
+            and not self._config.executor_class.is_detached
             and (session.sharing is None or session.sharing.learns)
         )
         if is_learned and throttle.rejected and throttle.sent >= _TELLING_REQUESTS:

@@ -142,12 +142,12 @@ def examine(config: RunConfig, now: Callable[[], datetime] = _utc_now) -> list[F
         config: of the run.
         now: the present time, UTC.
     """
-    findings = [check_python(), check_packages(local=config.local), check_disk(config.out)]
+    findings = [check_python(), check_packages(local=config.is_local), check_disk(config.out)]
     if config.results is not None and is_address(config.results):
         findings.append(check_store(ObjectStore(config.results)))
     with contextlib.ExitStack() as stack:
         endpoint = config.service
-        if config.local:
+        if config.is_local:
             try:
                 endpoint = stack.enter_context(local_earth_engine(config.local_assets, in_flight=_REQUESTS)).url
             except ConfigurationError as error:
@@ -172,7 +172,7 @@ def _examine_service(config: RunConfig, endpoint: str, now: Callable[[], datetim
         check_mode(answers),
         check_quota(endpoint, target.project if target is not None else None),
         check_runs(config, endpoint, target.project if target is not None else None),
-        Finding("compute", "ok", describe_month(config.tier, now())),
+        Finding("compute", "ok", describe_month(now())),
     ]
 
 

@@ -166,7 +166,7 @@ def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
 def _list_windows(recipe: Recipe, config: RunConfig, units: Iterable[Unit]) -> list[Grid]:
     """Return the pixels of units that may share requests."""
     window_of = request_window_of(recipe)
-    if window_of is None or not config.share_requests or config.pixel_method == "url":
+    if window_of is None or not config.shares_requests or config.pixel_method == "url":
         return []
     windows = (window_of(unit_value(unit)) for unit in units)
     return [window[1] for window in windows if window is not None]
@@ -224,7 +224,7 @@ def _compute(
     costs: Sequence[tuple[UnitCost, float]],
 ) -> tuple[ComputeRange | None, str]:
     """Return the compute of a run, and where the figures come from."""
-    if config.local or not plan.units:
+    if config.is_local or not plan.units:
         return None, ""
     described = next((result for result in results if not isinstance(result, NoData)), NoData())
     recorded = load_recorded_compute(session.connection.target.endpoint, _kind(recipe, described))

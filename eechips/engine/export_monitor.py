@@ -38,7 +38,7 @@ def check_exports(recipe: Recipe, config: RunConfig) -> None:
     Raises:
         UsageError: if they may not.
     """
-    if config.on_timeout != "export":
+    if config.export_to is None:
         return
     traits = traits_of(recipe)
     obstacle = traits.export_obstacle
@@ -47,7 +47,7 @@ def check_exports(recipe: Recipe, config: RunConfig) -> None:
     if obstacle is None and not traits.needs_service:
         obstacle = "it sends no requests to Earth Engine"
     if obstacle is not None:
-        raise UsageError(f"on_timeout='export' is not for {recipe.name}: {obstacle}")
+        raise UsageError(f"`export_to` is not for {recipe.name}: {obstacle}")
 
 
 @dataclass(slots=True)

@@ -18,7 +18,6 @@ from eechips.client.quota_records import RunReport, TermRecord
 from eechips.client.shared_quota import SharedQuota
 from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
-from eechips.engine.executors import find_executor
 from eechips.engine.run_feature import RunFeature, report_notice
 from eechips.errors import ConfigurationError, EechipsError
 from eechips.redaction import redact
@@ -41,7 +40,7 @@ def quota_place(config: RunConfig, endpoint: str) -> str | Path | None:
         config: of the run.
         endpoint: base URL of the service.
     """
-    if config.local or find_executor(config.executor).is_detached:  # the slots of such workers cannot change
+    if config.is_local or config.executor_class.is_detached:  # the slots of such workers cannot change
         return None
     if (named := _named_place(config)) is not None:
         return named

@@ -108,7 +108,7 @@ def configured_plan(config: RunConfig, chosen: Mapping[str, Any] | None) -> Requ
         config: of the run.
         chosen: the JSON value of the trial; None if there was none.
     """
-    plan = RequestPlan(config.reads_assets, config.share_requests)
+    plan = RequestPlan(config.reads_assets, config.shares_requests)
     if chosen is None:
         return plan
     found = RequestPlan(**chosen["chosen"])
@@ -138,7 +138,7 @@ def try_plans(recipe: Recipe, config: RunConfig, session: Session) -> RequestTri
 def _plans(recipe: Recipe, config: RunConfig, chips: Sequence[Chip]) -> Iterator[RequestPlan]:
     """Yield the plans that differ for some chips, the configured one first."""
     reads = config.reads_assets and any(chip.asset is not None for chip in chips)
-    shares = config.share_requests and request_window_of(recipe) is not None and bool(share_chips(chips))
+    shares = config.shares_requests and request_window_of(recipe) is not None and bool(share_chips(chips))
     for choice in product((True, False) if reads else (False,), (True, False) if shares else (False,)):
         yield RequestPlan(*choice)
 

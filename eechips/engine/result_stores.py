@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from eechips.engine.config import RunConfig
-from eechips.engine.executors import find_executor
 from eechips.storage import LocalStore, ObjectStore, StagedFile, Store, is_address
 from eechips.temporary_names import new_writer
 
@@ -40,4 +39,4 @@ def store_of(config: RunConfig) -> Store:
     if config.results and is_address(config.results):
         return ObjectStore(config.results)
     folder = Path(config.results or config.out).absolute()
-    return ImmediateStore(folder) if find_executor(config.executor).is_detached else LocalStore(folder)
+    return ImmediateStore(folder) if config.executor_class.is_detached else LocalStore(folder)

@@ -132,7 +132,7 @@ class RunExports:
     def _finish_info(self) -> None:
         config = self._config
         if not (config.out / INFO_NAME).exists():  # lost since the run was connected
-            target = ServiceTarget("" if config.local else config.service, config.project or "", None)
+            target = ServiceTarget("" if config.is_local else config.service, config.project or "", None)
             self._write_info(info_of(self._setup.recipe, config, self._setup.described, target, notes_of(config)))
         counts = self._ledger.counts()
         assembly = assembly_of(self._setup.recipe)

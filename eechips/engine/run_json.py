@@ -48,7 +48,6 @@ def info_of(
         "endpoint": target.endpoint,
         "project": target.project,
         "workload_tag": target.workload_tag or None,
-        "tier": config.tier,
         "datasets": [_dataset(identifier) for identifier in recipe.datasets],
         "notes": list(notes),
         "versions": _versions(),

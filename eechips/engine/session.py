@@ -19,7 +19,6 @@ from eechips.client.permits import QuotaLimits, Stopped
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
-from eechips.engine.executors import find_executor
 from eechips.engine.local_server import ExportFolders, LocalServer, local_earth_engine, remove_unused_exports
 from eechips.engine.plan import SPENT
 from eechips.engine.quota_sharing import QuotaSharing, share_quota
@@ -72,7 +71,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         ConfigurationError: if credentials, project or endpoint do not work.
         UsageError: if the budget of requests is too small to connect.
     """
-    executor = find_executor(config.executor)
+    executor = config.executor_class
     if recipe is not None and not traits_of(recipe).needs_service:
         throttle = Throttle(executor.sharing_context(), _own_limits(recipe, config), clients=config.processes + 1)
         alone = connect_to_nothing(throttle.client(0), config.policy, config.timeouts)
@@ -81,7 +80,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         return
     with contextlib.ExitStack() as stack:
         server: LocalServer | None = None
-        if config.local:
+        if config.is_local:
             bearable = config.most_in_flight + config.processes
             exports = ExportFolders()
             if hasattr(recipe, "run_interactively"):  # a script, which may export
@@ -91,7 +90,6 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
             server = stack.enter_context(
                 local_earth_engine(
                     config.local_assets,
-                    allow_remote=config.local_remote,
                     in_flight=bearable,
                     log=server_log,
                     drive=exports.drive,
@@ -116,23 +114,23 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
 
 def notes_of(config: RunConfig) -> tuple[str, ...]:
     """Return notes for users of the results of a run: that they are synthetic."""
-    return (_SYNTHETIC,) if config.local and config.local_assets is None else ()
+    return (_SYNTHETIC,) if config.is_local and config.local_assets is None else ()
 
 
 def _limits(config: RunConfig, target: ServiceTarget) -> QuotaLimits:
     """Return the quota of a run; it starts with what the project's last run has learned."""
     known = learned_limits.load_learned_limit(target.endpoint, target.project) if config.in_flight == "auto" else None
-    if find_executor(config.executor).is_detached:  # the slots of such workers cannot grow
+    if config.executor_class.is_detached:  # the slots of such workers cannot grow
         slots = known.in_flight if known is not None else int(USUAL)
         slots = slots if config.in_flight == "auto" else config.in_flight
-        return QuotaLimits(slots, slots, rate=None, requests=config.max_requests, received=config.max_bytes)
+        return QuotaLimits(slots, slots, rate=None, requests=config.limits.requests, received=config.limits.bytes)
     return QuotaLimits(
         in_flight=config.most_in_flight,
         start=min(known.in_flight, config.most_in_flight) if known is not None else None,
-        is_known=config.in_flight != "auto" or config.local,
+        is_known=config.in_flight != "auto" or config.is_local,
         rate=config.requests_per_second,
-        requests=config.max_requests,
-        received=config.max_bytes,
+        requests=config.limits.requests,
+        received=config.limits.bytes,
     )
 
 
@@ -140,7 +138,9 @@ def _own_limits(recipe: Recipe, config: RunConfig) -> QuotaLimits:
     """Return the limits of a run whose recipe needs no service: there is no quota to learn."""
     wanted: int = config.in_flight if config.in_flight != "auto" else traits_of(recipe).slots or os.cpu_count() or 1
     rate = None if config.rate == "auto" else config.requests_per_second
-    return QuotaLimits(wanted, wanted, rate=rate, requests=config.max_requests, received=config.max_bytes, learns=False)
+    return QuotaLimits(
+        wanted, wanted, rate=rate, requests=config.limits.requests, received=config.limits.bytes, learns=False
+    )
 
 
 def find_target(config: RunConfig, endpoint: str) -> ServiceTarget:

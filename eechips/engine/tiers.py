@@ -4,33 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
 
 from eechips.client.error_classification import next_renewal
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.costs import Estimate
 from eechips.text import format_bytes, format_compute, format_count, format_duration
 
-Tier = Literal["community", "contributor", "partner"]
-TIER_HOURS: Mapping[Tier, int] = {"community": 150, "contributor": 1_000, "partner": 100_000}
+TIER_HOURS: Mapping[str, int] = {"community": 150, "contributor": 1_000, "partner": 100_000}
 """EECU-hours a month (https://developers.google.com/earth-engine/guides/noncommercial_tiers, read 2026-11).
 
 The API does not name the tier of a project; its page in the Cloud Console does. Commercial projects have no such quota.
 """
-DEFAULT_TIER: Tier = "community"
+DEFAULT_TIER = "community"
 """Tier of a project that has chosen none (same page)."""
 _MUCH = 0.1
 """Share of the month from which on a run needs a confirmation."""
-TIERS: tuple[Tier, ...] = tuple(TIER_HOURS)
 
 
-def describe_compute(compute: ComputeRange, tier: Tier | None) -> str:
-    """Return an estimated compute with its range, and its share of the month, as a text.
-
-    Args:
-        compute: of a run.
-        tier: of the project; None if it is unknown.
-    """
+def describe_compute(compute: ComputeRange) -> str:
+    """Return an estimated compute with its range as a text."""
     about = "" if compute.low == compute.high == compute.seconds else "about "
     text = about + format_compute(compute.seconds)
     if about and compute.low is not None and compute.high is not None:
@@ -39,20 +31,12 @@ def describe_compute(compute: ComputeRange, tier: Tier | None) -> str:
         if all(end.endswith(unit) for end in ends):
             ends = [end.removesuffix(unit) for end in ends]
         text += f" (95%: {ends[0]} to {ends[1]})"
-    if tier is not None:
-        share = compute.seconds / 3600.0 / TIER_HOURS[tier]
-        text += f", {_percent(share)} of a month of the {tier} tier"
     return text
 
 
-def is_much(compute: ComputeRange | None, tier: Tier | None) -> bool:
-    """Return whether a run may use more than a tenth of a month.
-
-    Args:
-        compute: of the run; None if it is unknown.
-        tier: of the project; None if it is unknown, which counts as the default.
-    """
-    return compute is not None and (compute.high or compute.seconds) > _MUCH * 3600.0 * TIER_HOURS[tier or DEFAULT_TIER]
+def is_much(compute: ComputeRange | None) -> bool:
+    """Return whether a run may use more than a tenth of a month of the default tier; not if that is unknown."""
+    return compute is not None and (compute.high or compute.seconds) > _MUCH * 3600.0 * TIER_HOURS[DEFAULT_TIER]
 
 
 def describe_requests(foreseen: Estimate) -> str:
@@ -66,30 +50,28 @@ def describe_requests(foreseen: Estimate) -> str:
     return f"{least:,} to {most:,}: {'; '.join(reasons)}"
 
 
-def describe_expected(foreseen: Estimate, tier: Tier | None) -> str:
+def describe_expected(foreseen: Estimate) -> str:
     """Return the range of the compute of a run, its share of the month, and where the figures come from.
 
     Args:
         foreseen: with a compute.
-        tier: of the project; None if it is unknown.
     """
     compute = foreseen.compute
     assert compute is not None
     low, high = (compute.seconds if end is None else end for end in (compute.low, compute.high))
-    hours = TIER_HOURS[tier or DEFAULT_TIER]
+    hours = TIER_HOURS[DEFAULT_TIER]
     share = _percent(high / 3600.0 / hours)
-    month = f"a month of the {tier or DEFAULT_TIER} tier ({hours:,} EECU-hours{'' if tier else '; the default'})"
+    month = f"a month of the {DEFAULT_TIER} tier ({hours:,} EECU-hours; the default)"
     planning = "" if foreseen.planning is None or foreseen.planning.compute is not None else ", planning not included"
     share = share if share.startswith("less") else f"at most {share}"
     return f"{describe_range(low, high)}, {share} of {month}; {foreseen.compute_source}{planning}"
 
 
-def describe_start(foreseen: Estimate, tier: Tier | None, *, is_local: bool) -> list[str]:
+def describe_start(foreseen: Estimate, *, is_local: bool) -> list[str]:
     """Return what a run will cost as lines.
 
     Args:
         foreseen: of the run.
-        tier: of the project; None if it is unknown.
         is_local: whether the local Earth Engine serves it: time depends on the machine, and compute costs nothing.
     """
     requests, _, reason = describe_requests(foreseen).partition(": ")
@@ -103,7 +85,7 @@ def describe_start(foreseen: Estimate, tier: Tier | None, *, is_local: bool) -> 
         parts.append(f"about {format_duration(max(1.0, foreseen.seconds))}")
     lines = [f"Expected: {', '.join(parts)}"]
     if foreseen.compute is not None and not is_local:
-        lines.append(f"Expected compute: {describe_expected(foreseen, tier)}")
+        lines.append(f"Expected compute: {describe_expected(foreseen)}")
     return lines
 
 
@@ -114,18 +96,15 @@ def describe_range(low: float, high: float) -> str:
     return f"{first.removesuffix(unit)} to {last}"
 
 
-def describe_month(tier: Tier | None, now: datetime) -> str:
+def describe_month(now: datetime) -> str:
     """Return the compute of a month, and when it is renewed, as a text.
 
     Args:
-        tier: of the project, as the user has named it: the service does not.
         now: the present time, UTC.
     """
     renewed = f"renewed on {next_renewal('month', now):%Y-%m-%d %H:%M} UTC"
-    if tier is None:
-        tiers = ", ".join(f"{hours:,} ({name})" for name, hours in TIER_HOURS.items())
-        return f"the service does not name the project's tier; EECU-hours a month: {tiers}; {renewed}"
-    return f"{TIER_HOURS[tier]:,} EECU-hours a month in the {tier} tier, {renewed}"
+    tiers = ", ".join(f"{hours:,} ({name})" for name, hours in TIER_HOURS.items())
+    return f"the service does not name the project's tier; EECU-hours a month: {tiers}; {renewed}"
 
 
 def _percent(share: float) -> str:

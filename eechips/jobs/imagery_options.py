@@ -71,7 +71,6 @@ class ImageryOptions:
         metadata=option(
             "Mask pixels outside the region; otherwise files show the whole window around it.",
             PLACES,
-            has_negation=True,
             decides="data",
         ),
     )

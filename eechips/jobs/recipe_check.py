@@ -273,7 +273,7 @@ class CheckedRecipe:
         """Return the concurrent requests; a local Earth Engine is limited by the cores of this machine."""
         config = self._config
         most = USUAL_IN_FLIGHT if config.in_flight == "auto" else config.in_flight
-        return min(most, os.cpu_count() or 1) if config.local else most
+        return min(most, os.cpu_count() or 1) if config.is_local else most
 
 
 def spread(first: int, end: int, count: int) -> list[int]:

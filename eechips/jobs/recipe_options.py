@@ -21,9 +21,6 @@ from eechips.storage import NameTemplate, is_address, local_path
 from eechips.suggestion import did_you_mean
 from eechips.timestamps import parse_timestamp
 
-_PATHS = frozenset({"credentials", "local_assets"})
-"""Options that are paths, and may be text in Python."""
-
 RecipeT = TypeVar("RecipeT")
 
 _FORMAT_SYNONYMS = {"tiff": "tif", "geotiff": "tif", "jpeg": "jpg"}
@@ -60,8 +57,8 @@ def split_options(
         folder = Path("outputs") / slug(rest["results"]) if ledger is None else ledger
     elif ledger is not None:
         raise UsageError("`ledger` is for results in an object store: `out` s3://bucket/folder")
-    for name in _PATHS & rest.keys():
-        rest[name] = None if rest[name] is None else local_path(rest[name])
+    if rest.get("credentials") is not None:
+        rest["credentials"] = local_path(rest["credentials"])
     if rest.get("name"):
         NameTemplate(rest["name"])  # raises errors before the folder is made
     return made, RunConfig(out=Path("outputs") / out(made) if folder is None else local_path(folder), **rest)

@@ -31,7 +31,7 @@ def _command(name: str, *arguments: Any, **options: Any) -> Callable[[ProbeClien
             run = commands[name](
                 *(each(client) if callable(each) else each for each in arguments), out=folder / "run",
                 endpoint=client.url, project=client.project, executor="threads", in_flight=4, rate=None, quiet=True,
-                profile_every=1, max_requests=_MOST_REQUESTS, max_eecu_hours=_MOST_EECU_HOURS, retries=2,
+                profile_every=1, retries=2, budget={"requests": _MOST_REQUESTS, "eecu_hours": _MOST_EECU_HOURS},
                 **{option: each(client) if callable(each) else each for option, each in options.items()},
             )  # fmt: skip
             compute = run.info.get("compute") or {}

@@ -133,7 +133,7 @@ class ScriptRecipe:
     def _await_exports(self, context: RecipeContext) -> int:
         """Wait for the tasks that the script has started on a local Earth Engine, which ends with the run."""
         config = context.config
-        return await_tasks(config.out / EXPORTS_FOLDER, quiet=config.quiet) if config.local else 0
+        return await_tasks(config.out / EXPORTS_FOLDER, quiet=config.quiet) if config.is_local else 0
 
     def _check_results(self, host: ScriptHost, context: RecipeContext, tasks: int) -> None:
         """Check whether the script has done anything.

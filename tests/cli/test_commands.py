@@ -194,7 +194,7 @@ def test_assets_are_ingested_listed_and_served(tmp_path: Path, real_data: Path) 
     assert "no asset" in one_sentence(eechips("assets", "ls", "store", "NO/SUCH", cwd=tmp_path))
     result = eechips(
         "sample", "--dataset", "NAIP", "--per-ecoregion", "1", "--size", "16", "--roi=-99.18,47.01,-99.13,47.03",
-        "--local", "--local-assets", "store", "--processes", "1", cwd=tmp_path,
+        "--local", "store", "--processes", "1", cwd=tmp_path,
     )  # fmt: skip
     # The folder has no ecoregions: the sentence says so.
     assert "there is no table 'RESOLVE/ECOREGIONS/2017'" in one_sentence(result)

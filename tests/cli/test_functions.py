@@ -126,9 +126,9 @@ def test_unknown_options_and_lines_are_refused(lines: list[str], tmp_path: Path)
     forged = [json.dumps({**json.loads(line), "signature": None}) for line in lines]
     with pytest.raises(UsageError, match=r"--endpoint.*Give `trust` to execute the command"):
         eechips.work(forged, tmp_path / "out")
-    job = ["sample", "--dataset=NAIP", "--on-timeout=export", "--export-to=gs://bucket/a"]
+    job = ["sample", "--dataset=NAIP", "--export-to=gs://bucket/a"]
     exporting = [json.dumps({**json.loads(line), "signature": None, "job": job}) for line in lines]
-    with pytest.raises(UsageError, match=r"more than data \(--on-timeout, --export-to\)"):
+    with pytest.raises(UsageError, match=r"more than data \(--export-to\)"):
         eechips.work(exporting, tmp_path / "out")
 
 

@@ -63,7 +63,7 @@ def refuse(*arguments: str) -> str:
         (["--roi", "nowhere.geojson"], "'nowhere.geojson' is no file"),
         (["--processes", "0"], "Invalid value for '--processes'"),
         (["--endpoint", "http://127.0.0.1:1"], "--local starts a server of its own and excludes --endpoint"),
-        (["--local-assets", "nowhere"], "there is no folder of assets nowhere"),
+        (["--local", "nowhere"], "there is no folder of assets nowhere"),
         (["--name", "../{id}"], "must be a path below the output folder"),
         (["--no-such-option"], "No such option"),
     ],
@@ -138,7 +138,7 @@ def test_tracebacks_are_shown_on_request() -> None:
 def test_local_overrules_an_endpoint_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EECHIPS_ENDPOINT", "http://127.0.0.1:1")
     assert refuse(*SAMPLE, "--format", "png", "--bands", "R,G").startswith("png takes 1 or 3 bands")
-    assert "cannot reach" not in refuse(*SAMPLE, "--local-assets", "nowhere")
+    assert "cannot reach" not in refuse(*SAMPLE, "--local", "nowhere")
 
 
 def test_a_dataset_that_is_neither_an_alias_nor_an_id() -> None:

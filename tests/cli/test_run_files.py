@@ -67,7 +67,7 @@ def test_all_mistakes_of_a_file_are_listed_at_once(tmp_path: Path) -> None:
         [sample]
         datset = "NAIP"
         total = "many"
-        local = "yes"
+        quiet = "yes"
         size = true
         [split]
         by = "blck"
@@ -86,7 +86,7 @@ def test_all_mistakes_of_a_file_are_listed_at_once(tmp_path: Path) -> None:
         "  [sampel]: a run file has no such table; did you mean 'sample'?",
         "  [sample] has no key 'datset'; did you mean 'dataset'?",
         "  [sample] total is wrong: 'many' is not a valid integer",
-        "  [sample] local must be true or false, not 'yes'",
+        "  [sample] quiet must be true or false, not 'yes'",
         "  [sample] size must not be true",
         "  [split] by must be blocks, h3, time, random or column:NAME, not 'blck'",
         "  [mosaic] in_flight is wrong: 'some' is not a number of requests, nor auto",

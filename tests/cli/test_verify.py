@@ -174,7 +174,7 @@ def test_several_files_of_a_unit_are_in_the_ledger_again(tmp_path: Path) -> None
 def test_of_the_ledger_of_an_interrupted_run_is_kept_what_can_be_read(shared_service: Service, tmp_path: Path) -> None:
     """Units on damaged pages are planned and fetched again; the others are not."""
     options = {"parameters": {"count": 60}}
-    run = run_chips(tmp_path, shared_service.url, **options, max_requests=80)
+    run = run_chips(tmp_path, shared_service.url, **options, budget={"requests": 80})
     done = run.counts["done"]
     assert 0 < done < 60
     before = open_run(run.path).units

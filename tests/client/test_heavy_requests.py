@@ -89,7 +89,7 @@ def test_a_chip_that_is_refused_at_any_size_says_what_helps(server: Server, stat
         fetch_result(fetcher, chip())
     assert received == {PIXELS: 1 + 4}  # 128 pixels twice, 64, 32 and 16
     assert str(refused.value).startswith(f"{HEAVY} Even 16x16 pixels are too much. What helps: ")
-    assert "or a batch task (`on_timeout` export)" in str(refused.value)
+    assert "or a batch task (`export_to`)" in str(refused.value)
 
 
 def test_a_heavy_table_is_fetched_in_shorter_pages_after_one_repeat(server: Server) -> None:

@@ -248,7 +248,7 @@ def test_a_line_reads_no_file(world: World) -> None:
         deliver(world, MORE, *NAIP, "--roi", path)
         deliver(world, MORE, "timeseries", "--dataset", "NAIP", "--regions", path)
     deliver(world, MORE, "sample", "--dataset", "NAIP", "--points", str(world.outside.folder / "secret.csv"))
-    deliver(world, MORE, *NAIP, "--local", "--local-assets", str(world.outside.folder))
+    deliver(world, MORE, *NAIP, "--local", str(world.outside.folder))
 
 
 @cell(LINE, WRITE)
@@ -268,8 +268,8 @@ def test_a_line_sends_no_credentials_and_reaches_no_server(world: World) -> None
     deliver(world, MORE, *NAIP, "--endpoint", world.listener.url, "--send-credentials")
     deliver(world, MORE, *NAIP, "--credentials", str(world.outside.folder / "key.json"))
     deliver(world, MORE, *NAIP, "--project", "theirs")
-    deliver(world, MORE, *NAIP, "--on-timeout", "export", "--export-to", "gs://theirs/x")
-    deliver(world, MORE, *NAIP, "--executor", "dask", "--scheduler", f"tcp://{host}")
+    deliver(world, MORE, *NAIP, "--export-to", "gs://theirs/x")
+    deliver(world, MORE, *NAIP, "--executor", f"dask:tcp://{host}")
     deliver(world, MORE, "scenes", "--stac", world.listener.url, "--auth", "bearer", "--auth-host", host)
     deliver(world, MORE, "scenes", "--stac", world.listener.url, "--auth", "sas", "--token-url", world.listener.url)
     deliver(world, MORE, *NAIP, "--roi", f"{world.listener.url}/region.geojson")
@@ -521,7 +521,7 @@ RUN_FILES: dict[str, tuple[str, ...]] = {
     READ: (
         '[sample]\ndataset = "NAIP"\nroi = "../outside/secret.geojson"',
         '[sample]\ndataset = "NAIP"\npoints = "{outside}/secret.csv"',
-        '[sample]\ndataset = "NAIP"\nlocal = true\nlocal_assets = "{outside}"',
+        '[sample]\ndataset = "NAIP"\nlocal = "{outside}"',
         '[check]\nfolder = "{outside}"',
     ),
     WRITE: (
@@ -666,7 +666,7 @@ title = "{title}"
 
 @cell(DATA_FILE, CODE, WRITE, SEND)
 def test_a_file_of_data_runs_nothing(world: World) -> None:
-    own = ("--dry-run", "--total", "1", "--endpoint", "http://127.0.0.1:9", "--project", "p", "--max-minutes", "0.01")
+    own = ("--dry-run", "--total", "1", "--endpoint", "http://127.0.0.1:9", "--project", "p", "--budget=minutes=0.01")
     for text in ("__import__('os').system('touch x')", "= broken", RECORD.format(title="${x}"), "\0", "[" * 100_000):
         Path("record.toml").write_text(text)
         status, _ = world.eechips("sample", "--dataset", "record.toml", *own)

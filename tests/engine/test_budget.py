@@ -35,14 +35,14 @@ def test_the_request_budget_is_kept_and_a_later_run_resumes(service: Service, ho
     """Retries count as well; the last run needs no limit."""
     service.plan(3, "503", "503")
     command = ["run", "recipe.py", *FAST, "--endpoint", service.url]
-    result = eechips(*command, "--max-requests", str(most), cwd=home)
+    result = eechips(*command, "--budget", f"requests={most}", cwd=home)
     assert 0 < len(service.requests) <= most
     if most < 3:  # the client's two documents are all that it may have
         assert "the budget of requests or bytes is spent before the first unit" in one_sentence(result)
     else:
         assert result.returncode == 130, result.stderr
         assert "Stopping: the limit of requests or bytes is reached." in result.stderr
-        assert f"To resume: eechips {' '.join(command)} --max-requests {most}" in result.stderr
+        assert f"To resume: eechips {' '.join(command)} --budget requests={most}" in result.stderr
         run = open_run(home / "outputs" / "recipe")
         assert 0 < run.counts["done"] < 40
         assert "failed" not in " ".join(run.counts)
@@ -56,7 +56,7 @@ def test_the_request_budget_is_kept_and_a_later_run_resumes(service: Service, ho
 def test_no_request_is_sent_after_the_byte_budget(service: Service, home: Path) -> None:
     command = ["run", "recipe.py", *FAST, "--in-flight", "2", "--endpoint", service.url]
     documents = 2 * len(DISCOVERY) + len(ALGORITHMS)
-    result = eechips(*command, "--max-bytes", str(documents + 1500), cwd=home)
+    result = eechips(*command, "--budget", f"bytes={documents + 1500}", cwd=home)
     assert result.returncode == 130, result.stderr
     assert "Stopping: the limit of requests or bytes is reached." in result.stderr
     run = open_run(home / "outputs" / "recipe")
@@ -71,7 +71,7 @@ def test_no_request_is_sent_after_the_byte_budget(service: Service, home: Path) 
 def test_no_unit_starts_after_the_time_budget(service: Service, home: Path) -> None:
     service.latency = 0.2
     command = ["run", "recipe.py", *FAST, "--in-flight", "2", "--endpoint", service.url]
-    result = eechips(*command, "--max-minutes", "0.02", cwd=home)
+    result = eechips(*command, "--budget", "minutes=0.02", cwd=home)
     assert result.returncode == 130, result.stderr
     assert "Stopping: the time limit is reached; finishing the requests in flight." in result.stderr
     run = open_run(home / "outputs" / "recipe")

@@ -134,7 +134,7 @@ def test_all_profiled_units_and_planning_equal_the_account_of_the_server(
 def test_requests_of_a_script_have_the_tag_and_profiles(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     command = ["run", "script.py", "--endpoint", demo_server.url, "--processes", "1", "--rate", "none"]
-    result = eechips_command(*command, "--profile-every", "1", "--workload-tag", "script", cwd=tmp_path)
+    result = eechips_command(*command, "--workload-tag", "script", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     found = demo_server.stats()["compute"]["workload_tags"]["script"]
     assert found["requests"] == 4, "two thumbnails and two values"
@@ -197,7 +197,9 @@ def test_a_budget_stops_the_run_and_the_next_month_resumes_it(
         doubt = (known["high"] - known["low"]) / 2  # 0 if all profiles came
         return pytest.approx(expected, abs=0.02 * expected + repeats * cost + doubt)
 
-    how = config(demo_server, tmp_path / "out", workload_tag="budget", max_eecu_hours=budget / 3600, profile_every=20)
+    how = config(
+        demo_server, tmp_path / "out", workload_tag="budget", profile_every=20, budget={"eecu_hours": budget / 3600}
+    )
     stopped = run(recipe(240), how, now=lambda: NOVEMBER)
     assert stopped.interrupted
     assert charged(demo_server, "budget") == near(budget, stopped), (stopped.counts, compute(stopped))
@@ -215,7 +217,12 @@ def test_a_budget_of_a_few_units_is_kept_too(demo_server: Server, recipe: Callab
     """What a unit costs is known before many are under way."""
     budget = 0.15  # EECU-seconds, of some four units
     how = config(
-        demo_server, tmp_path / "out", in_flight=16, workload_tag="few", max_eecu_hours=budget / 3600, profile_every=20
+        demo_server,
+        tmp_path / "out",
+        in_flight=16,
+        workload_tag="few",
+        profile_every=20,
+        budget={"eecu_hours": budget / 3600},
     )
     stopped = run(recipe(60), how, now=lambda: NOVEMBER)
     assert stopped.interrupted
@@ -230,7 +237,7 @@ def test_profiles_are_fetched_again_while_the_run_stops(
     """The throttle repeats no request of a run that stops; the compute of its last units is known all the same."""
     server = demo_server
     post(server, "/_faults", {"seed": 3, "faults": [{"type": "status", "on": "value:compute", "probability": 0.6}]})
-    how = config(server, tmp_path / "out", retry_delay=0.01, workload_tag="late", max_eecu_hours=1.5 / 3600)
+    how = config(server, tmp_path / "out", retry_delay=0.01, workload_tag="late", budget={"eecu_hours": 1.5 / 3600})
     stopped = run(recipe(240), how, now=lambda: NOVEMBER)
     post(server, "/_faults", {"faults": []})
     assert stopped.interrupted
@@ -281,7 +288,7 @@ def test_a_service_without_profiles_stops_a_run_with_a_budget(
     service: Any, tmp_path: Path, recipe: Callable[[int], Any]
 ) -> None:
     """A budget that nobody measures is none."""
-    how = config(service, tmp_path / "out", max_eecu_hours=1.0)
+    how = config(service, tmp_path / "out", budget={"eecu_hours": 1.0})
     stopped = run(recipe(60), how)
     assert stopped.interrupted
     assert 10 <= stopped.counts["done"] < 15

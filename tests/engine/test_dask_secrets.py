@@ -13,7 +13,7 @@ import pytest
 
 from eechips.manifest import open_run
 from local_tests.support.token_server import TokenServer, token_server
-from tests.support.dask_cluster import dask_cluster
+from tests.support.dask_cluster import DaskCluster, dask_cluster
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service
 from tests.support.proxy import tcp_proxy
@@ -58,6 +58,10 @@ def run(folder: Path, source: str, *options: str, **variables: str) -> subproces
     )
 
 
+def on(cluster: DaskCluster) -> list[str]:
+    return ["--executor", f"dask:{cluster.address}"]
+
+
 def environment(folder: Path) -> dict[str, str]:
     """Of a machine without any credentials."""
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("GOOGLE_", "EECHIPS_"))}
@@ -75,7 +79,7 @@ def test_workers_find_their_own_credentials(tokens: TokenServer, endpoint: str, 
         cluster.add_worker(scheduler)
         found = run(
             tmp_path, CHIPS, *options, "--endpoint", endpoint, "--send-credentials", "--project", "my-project",
-            "--scheduler", scheduler, **variables,
+            "--executor", f"dask:{scheduler}", **variables,
         )  # fmt: skip
     assert found.returncode == 0, found.stderr
     assert open_run(tmp_path / "out").counts == {"done": 4}
@@ -92,8 +96,8 @@ def test_a_worker_without_credentials_says_what_to_do(tokens: TokenServer, endpo
     key = tokens.key(tmp_path / "key.json")
     with dask_cluster(tmp_path / "cluster", 1, environment=environment(tmp_path)) as cluster:
         found = run(
-            tmp_path, CHIPS, "--endpoint", endpoint, "--send-credentials", "--project", "my-project", "--scheduler",
-            cluster.address, GOOGLE_APPLICATION_CREDENTIALS=str(key),
+            tmp_path, CHIPS, "--endpoint", endpoint, "--send-credentials", "--project", "my-project", "--executor",
+            f"dask:{cluster.address}", GOOGLE_APPLICATION_CREDENTIALS=str(key),
         )  # fmt: skip
     assert found.returncode == 2, found.stderr
     (last,) = [line for line in found.stderr.splitlines() if line.startswith("Error: ")]
@@ -105,9 +109,7 @@ def test_a_worker_without_credentials_says_what_to_do(tokens: TokenServer, endpo
 def test_secrets_of_a_recipe_are_not_sent_in_clear(service: Service, tmp_path: Path) -> None:
     elsewhere = ["--host", "127.0.0.2"]
     with dask_cluster(tmp_path / "cluster", 1, scheduler_options=elsewhere) as cluster:
-        found = run(
-            tmp_path, QUOTES, "-p", f"token={SECRET}", "--endpoint", service.url, "--scheduler", cluster.address
-        )
+        found = run(tmp_path, QUOTES, "-p", f"token={SECRET}", "--endpoint", service.url, *on(cluster))
     assert found.returncode == 2, found.stderr
     assert f"refused to send token of the recipe to {cluster.address}" in found.stderr
     assert SECRET not in found.stderr
@@ -135,11 +137,11 @@ def test_secrets_of_a_recipe_are_sent_by_tls(service: Service, tmp_path: Path) -
         assert cluster.address.startswith("tls://127.0.0.2:")
         cluster.add_worker()
         found = run(
-            tmp_path, QUOTES, "-p", f"token={SECRET}", "--endpoint", service.url, "--scheduler", cluster.address,
+            tmp_path, QUOTES, "-p", f"token={SECRET}", "--endpoint", service.url, *on(cluster),
             **variables,
         )  # fmt: skip
         assert found.returncode == 0, found.stderr
-        unprepared = run(tmp_path, QUOTES, "--out", "other", "--endpoint", service.url, "--scheduler", cluster.address)
+        unprepared = run(tmp_path, QUOTES, "--out", "other", "--endpoint", service.url, *on(cluster))
         assert unprepared.returncode == 2
         assert f"no Dask cluster at {cluster.address}" in unprepared.stderr
     run_ = open_run(tmp_path / "out")

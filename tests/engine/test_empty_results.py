@@ -207,12 +207,12 @@ def test_requests_of_a_redraw_are_retried_counted_and_classified(service: Servic
 
 def test_no_redraw_is_requested_after_the_budget(service: Service, tmp_path: Path) -> None:
     options = {"on_empty": "redraw", "method": "pixels", "executor": "threads"}
-    cut = run_script(tmp_path, ASKING, service.url, **options, max_requests=3 + 8)
+    cut = run_script(tmp_path, ASKING, service.url, **options, budget={"requests": 3 + 8})
     assert cut.interrupted
     assert len(service.requests) == 11
     while cut.interrupted:
         service.forget()
-        cut = run_script(tmp_path, ASKING, service.url, **options, max_requests=8)
+        cut = run_script(tmp_path, ASKING, service.url, **options, budget={"requests": 8})
         assert len(service.requests) <= 8
     assert cut.counts == {"done": 8, "empty": 3}
 

@@ -134,7 +134,7 @@ def test_the_death_of_a_cluster_worker_loses_nothing(service: Service, tmp_path:
         pids = client.run(os.getpid)
         killer = threading.Thread(target=kill_after, args=(service, 60, min(pids.values())))
         killer.start()
-        options = {"executor": "dask", "scheduler": cluster.scheduler_address, "in_flight": 8}
+        options = {"executor": f"dask:{cluster.scheduler_address}", "in_flight": 8}
         run = run_chips(tmp_path, service.url, parameters={"count": 300}, **options)
         killer.join(30)
     assert run.counts == {"done": 300}
@@ -189,7 +189,7 @@ def test_a_result_lost_with_its_worker_is_reported(service: Service, tmp_path: P
 def test_an_unreachable_scheduler_is_reported(service: Service, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     with pytest.raises(ConfigurationError, match=r"no Dask cluster at tcp://127\.0\.0\.1:1"):
-        run_chips(tmp_path, service.url, executor="dask", scheduler="tcp://127.0.0.1:1")
+        run_chips(tmp_path, service.url, executor="dask:tcp://127.0.0.1:1")
 
 
 @pytest.mark.slow

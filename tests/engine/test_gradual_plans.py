@@ -195,7 +195,7 @@ def test_a_plan_resumed_under_a_budget_is_the_same(
     complete = []
     for _ in range(10):  # no run may ask all the questions
         try:
-            complete.append(run_gradual(Gradual(COUNT), tmp_path, service.url, max_requests=9).is_complete)
+            complete.append(run_gradual(Gradual(COUNT), tmp_path, service.url, budget={"requests": 9}).is_complete)
         except UsageError:  # the first question was not among those that were answered
             complete.append(False)
     assert (complete[0], complete[-1]) == (False, True)

@@ -134,9 +134,13 @@ def test_a_stored_plan_and_its_comparison_show_no_secret(tmp_path: Path) -> None
         {"method": "magic"},
         {"endpoint": "ftp://x"},
         {"local": True, "endpoint": "http://127.0.0.1:1"},
-        {"local_assets": Path("/")},
-        {"local": True, "local_remote": True},
-        {"local": True, "local_assets": Path("/no/such/folder")},
+        {"executor": "dask:"},
+        {"executor": "threads:4"},
+        {"budget": "seconds=4"},
+        {"budget": "minutes=0"},
+        {"budget": {"requests": 1.5}},
+        {"budget": "requests=2MB"},
+        {"local": Path("/no/such/folder")},
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any]) -> None:

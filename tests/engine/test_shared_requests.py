@@ -228,7 +228,7 @@ def test_a_run_that_stops_and_resumes_has_each_file_once(server: Server, tmp_pat
     path = tmp_path / "soil.py"
     path.write_text(SCRIPT)
     values: dict[str, Any] = {"endpoint": server.url, "quiet": True, "executor": "threads", "rate": None}
-    stopped = eechips.run(path, out=tmp_path / "run", max_requests=8, in_flight=2, **values)
+    stopped = eechips.run(path, out=tmp_path / "run", budget={"requests": 8}, in_flight=2, **values)
     assert 0 < (stopped.units["state"] == "done").sum() < 98
     resumed = eechips.run(path, out=tmp_path / "run", in_flight=3, **values)
     whole = eechips.run(path, out=tmp_path / "whole", share_requests=False, **values)

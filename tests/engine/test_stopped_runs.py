@@ -78,7 +78,7 @@ def test_a_wait_beyond_the_time_of_the_run_stops_it_at_once(
     service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     service.plan(None, *["wait-3600"] * 500)
-    run = run_chips(tmp_path, service.url, processes=1, in_flight=4, max_minutes=50.0, quiet=False)
+    run = run_chips(tmp_path, service.url, processes=1, in_flight=4, budget={"minutes": 50.0}, quiet=False)
     assert run.interrupted
     assert run.counts == {"planned": 12}
     assert "longer than the time limit allows" in capsys.readouterr().err

@@ -149,7 +149,7 @@ def test_a_task_that_fails_and_a_file_that_is_not_whole_are_failures_of_their_un
     broken = service.buckets / "broken-bucket"
     broken.write_text("a file, in which no object can be written")
     service.plan_faults(service.time_out(None, on=ROWS))
-    words = [*SERIES, "--on-timeout", "export", "--export-to", "gs://broken-bucket/a"]
+    words = [*SERIES, "--export-to", "gs://broken-bucket/a"]
     service.run(folder, *words, status=1)
     run = open_run(folder / "out")
     assert run.counts == {"failed_permanent": 3}

@@ -6,38 +6,27 @@ import pytest
 
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.costs import Estimate, PlanningCost
-from eechips.engine.tiers import Tier, describe_compute, describe_start, is_much
+from eechips.engine.tiers import describe_compute, describe_start, is_much
 
 
 @pytest.mark.parametrize(
-    ("compute", "tier", "text"),
+    ("compute", "text"),
     [
-        (ComputeRange(8.951, 8.84, 9.06), None, "about 8.95 EECU-seconds (95%: 8.84 to 9.06)"),
-        (ComputeRange(360.0, 300.0, 420.0), None, "about 0.1 EECU-hours (95%: 300 EECU-seconds to 0.117 EECU-hours)"),
-        (ComputeRange(7200.0, 3600.0, 10800.0), None, "about 2 EECU-hours (95%: 1 to 3)"),
-        (ComputeRange(2.0, 2.0, 2.0), None, "2 EECU-seconds"),
-        (ComputeRange(2.0, None, None), None, "about 2 EECU-seconds"),
-        (
-            ComputeRange(54_000.0, 54_000.0, 54_000.0),
-            "community",
-            "15 EECU-hours, 10.0% of a month of the community tier",
-        ),
+        (ComputeRange(8.951, 8.84, 9.06), "about 8.95 EECU-seconds (95%: 8.84 to 9.06)"),
+        (ComputeRange(360.0, 300.0, 420.0), "about 0.1 EECU-hours (95%: 300 EECU-seconds to 0.117 EECU-hours)"),
+        (ComputeRange(7200.0, 3600.0, 10800.0), "about 2 EECU-hours (95%: 1 to 3)"),
+        (ComputeRange(2.0, 2.0, 2.0), "2 EECU-seconds"),
+        (ComputeRange(2.0, None, None), "about 2 EECU-seconds"),
     ],
 )
-def test_compute_is_told_with_its_range_and_its_share_of_the_month(
-    compute: ComputeRange, tier: Tier | None, text: str
-) -> None:
-    assert describe_compute(compute, tier) == text
+def test_compute_is_told_with_its_range(compute: ComputeRange, text: str) -> None:
+    assert describe_compute(compute) == text
 
 
-@pytest.mark.parametrize(
-    ("high", "tier", "expected"),
-    [(14.9, None, False), (15.1, None, True), (15.1, "contributor", False), (100.1, "contributor", True)],
-)
-def test_a_tenth_of_the_month_is_much(high: float, tier: Tier | None, expected: bool) -> None:
-    compute = ComputeRange(3600.0, 60.0, 3600.0 * high)
-    assert is_much(compute, tier) is expected
-    assert not is_much(None, tier)
+@pytest.mark.parametrize(("high", "expected"), [(14.9, False), (15.1, True)])
+def test_a_tenth_of_the_month_is_much(high: float, expected: bool) -> None:
+    assert is_much(ComputeRange(3600.0, 60.0, 3600.0 * high)) is expected
+    assert not is_much(None)
 
 
 def test_what_a_run_will_cost_is_told_beside_the_month() -> None:
@@ -52,7 +41,7 @@ def test_what_a_run_will_cost_is_told_beside_the_month() -> None:
         compute=ComputeRange(36_000.0, 7_200.0, 684_000.0),
         compute_source="assumed",
     )
-    requests, compute = describe_start(foreseen, None, is_local=False)
+    requests, compute = describe_start(foreseen, is_local=False)
     assert requests == (
         "Expected: 237,000 to 476,000 requests for 238,000 units (units that are near each other may share one; a chip"
         " that may be masked takes two), 480 for planning, about 60.0 GB, about 1.5 h"
@@ -61,7 +50,7 @@ def test_what_a_run_will_cost_is_told_beside_the_month() -> None:
         "Expected compute: 2 to 190 EECU-hours, at most 126.7% of a month of the community tier (150 EECU-hours; the"
         " default); assumed, planning not included"
     )
-    (alone,) = describe_start(foreseen, None, is_local=True)
+    (alone,) = describe_start(foreseen, is_local=True)
     assert "h" not in alone.partition("60.0 GB")[2]
 
 
@@ -71,4 +60,4 @@ def test_what_a_run_will_cost_is_told_beside_the_month() -> None:
 )
 def test_one_request_is_told_in_the_singular(most: int, text: str) -> None:
     foreseen = Estimate(units=1, requests=1, bytes=0, seconds=None, most_requests=most)
-    assert describe_start(foreseen, None, is_local=True) == [f"Expected: {text}"]
+    assert describe_start(foreseen, is_local=True) == [f"Expected: {text}"]

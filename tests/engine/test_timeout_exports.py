@@ -24,7 +24,7 @@ from tests.support.export_runs import EXPORT, MEMORY, PLACE, ExportService, chec
 SAMPLE = [
     "sample", "--dataset", "S2", "--total", "6", "--roi=-105.3,40.0,-105.2,40.1", "--start", "2024-06-01",
     "--end", "2024-07-01", "--bands", "B4,B8", "--size", "48", "--format", "tif", "--seed", "1", "--method", "pixels",
-    "--no-share-requests", "--processes", "2", "--in-flight", "2", "--out", "out",
+    "--processes", "2", "--in-flight", "2", "--out", "out",
 ]  # fmt: skip
 
 
@@ -74,13 +74,14 @@ def test_chips_that_time_out_are_exported_and_have_the_same_bytes(
     assert len(log(tmp_path / "out", "export started")) == 3
 
 
-def test_every_chip_of_a_shared_request_that_times_out_is_exported(
-    service: ExportService, hashes: dict[str, str], tmp_path: Path
-) -> None:
+def test_every_chip_of_a_shared_request_that_times_out_is_exported(service: ExportService, tmp_path: Path) -> None:
+    words = [*(word for word in SAMPLE if word not in ("--method", "pixels")), "--mask"]  # of computed images
+    service.run(tmp_path, *words)
+    expected = checksums(tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / "interactive")
     service.plan_faults(service.time_out(None))
-    words = [word for word in SAMPLE if word != "--no-share-requests"]
     service.run(tmp_path, *words, *EXPORT)
-    assert checksums(tmp_path / "out") == hashes
+    assert checksums(tmp_path / "out") == expected
     assert set(open_run(tmp_path / "out").units["method"]) == {"image:export"}
 
 
@@ -216,7 +217,7 @@ def test_a_task_that_fails_is_the_failure_of_its_unit_and_retry_starts_another(
     broken.write_text("a file, in which no object can be written")
     service.plan_faults(service.time_out(None))
     tasks = service.count("image:export")
-    words = [*SAMPLE, "--on-timeout", "export", "--export-to", "gs://broken-bucket"]
+    words = [*SAMPLE, "--export-to", "gs://broken-bucket"]
     service.run(tmp_path, *words, status=1)
     run = open_run(tmp_path / "out")
     assert run.counts == {"failed_permanent": 6}
@@ -357,15 +358,12 @@ def test_chips_by_region_are_exported_alike(service: ExportService, tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"on_timeout": "export"}, "needs a place in Cloud Storage"),
-        ({"on_timeout": "export", "export_to": "s3://bucket/a"}, "a place in Cloud Storage such as gs://bucket/folder"),
-        ({"on_timeout": "export", "export_to": "gs://b"}, "a place in Cloud Storage such as"),
-        ({"on_timeout": "export", "export_to": "gs://bucket/a/../b"}, "a place in Cloud Storage such as"),
-        ({"export_to": PLACE}, "export_to needs on_timeout='export'"),
-        ({"on_timeout": "wait"}, "on_timeout must be fail or export"),
-        ({"on_timeout": "export", "export_to": PLACE, "local": True}, "`local` has no buckets"),
-        ({"on_timeout": "export", "export_to": PLACE, "executor": "beam"}, "is not for executor='beam'"),
-        ({"on_timeout": "export", "export_to": PLACE, "format": "png"}, "is not for sample: Earth Engine exports no"),
+        ({"export_to": "s3://bucket/a"}, "a place in Cloud Storage such as gs://bucket/folder"),
+        ({"export_to": "gs://b"}, "a place in Cloud Storage such as"),
+        ({"export_to": "gs://bucket/a/../b"}, "a place in Cloud Storage such as"),
+        ({"export_to": PLACE, "local": True}, "`local` has no buckets"),
+        ({"export_to": PLACE, "executor": "beam"}, "is not for executor='beam'"),
+        ({"export_to": PLACE, "format": "png"}, "is not for sample: Earth Engine exports no"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_the_run(

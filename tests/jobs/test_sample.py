@@ -220,7 +220,12 @@ def test_points_without_an_image_are_drawn_again(real_server: Server, tmp_path: 
         assert unit["unit"] == sequence[number * 12 + place]
     for number in range(8):
         cut = sample(
-            real_server, tmp_path / "cut", **options, per_ecoregion=12, on_empty="redraw", max_requests=12 + 4 * number
+            real_server,
+            tmp_path / "cut",
+            **options,
+            per_ecoregion=12,
+            on_empty="redraw",
+            budget=f"requests={12 + 4 * number}",
         )
         if not cut.interrupted:
             break

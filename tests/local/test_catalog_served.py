@@ -569,8 +569,8 @@ def test_a_run_s_chips_are_a_collection(tmp_path: Path) -> None:
     )  # fmt: skip
     assert CliRunner().invoke(main, ["catalog", str(tmp_path / "chips")]).exit_code == 0
     taken = eechips.images(
-        "chips", roi="-105.3,39.9,-105.2,40.0", bands="B4,B8", local=True,
-        local_assets=tmp_path / "chips" / "catalog", quiet=True, out=tmp_path / "taken",
+        "chips", roi="-105.3,39.9,-105.2,40.0", bands="B4,B8",
+        local=tmp_path / "chips" / "catalog", quiet=True, out=tmp_path / "taken",
     )  # fmt: skip
     assert len(taken.units) == 4
     ours = {unit.id[:16]: unit.file for unit in run.units.itertuples()}
@@ -589,13 +589,14 @@ def test_runs_read_files_on_web_servers_where_they_may(web: Files, files: Path, 
     west, south, east, north = box()
     middle = ",".join(f"{number:.6f}" for number in ((west + east) / 2, (south + north) / 2))
     options: dict[str, Any] = {
-        "roi": f"{middle},{east:.6f},{north:.6f}", "local": True, "local_assets": tmp_path / "catalog", "quiet": True,
-        "processes": 1,
+        "roi": f"{middle},{east:.6f},{north:.6f}", "quiet": True, "processes": 1,
     }  # fmt: skip
-    refused = eechips.images("scenes", bands="red", out=tmp_path / "refused", **options)
+    refused = eechips.images("scenes", bands="red", out=tmp_path / "refused", local=tmp_path / "catalog", **options)
     assert list(refused.units.state) == ["failed_permanent"]
-    assert "a run with --local-remote" in refused.units.error.item()
-    taken = eechips.images("scenes", bands="red", out=tmp_path / "taken", local_remote=True, **options)
+    assert "eechips serve with --allow-remote" in refused.units.error.item()
+    with eechips.local_earth_engine(tmp_path / "catalog", allow_remote=True) as server:
+        options |= {"endpoint": server.url, "project": "local"}
+        taken = eechips.images("scenes", bands="red", out=tmp_path / "taken", **options)
     with rasterio.open(tmp_path / "taken" / taken.units.file.item()) as chip_, rasterio.open(files / "red.tif") as own:
         row, column = rasterio.transform.rowcol(own.transform, *(chip_.transform * (0.5, 0.5)))
         expected = own.read(window=Window(column, row, chip_.width, chip_.height), boundless=True)

@@ -198,7 +198,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "an endpoint": {"options": {"dataset": "NAIP", "total": 1, "endpoint": "http://127.0.0.1:1"}},
     "credentials": {"options": {"dataset": "NAIP", "total": 1, "credentials": "{file}"}},
     "a folder": {"options": {"dataset": "NAIP", "total": 1, "out": "/tmp/elsewhere"}},
-    "local assets": {"options": {"dataset": "NAIP", "total": 1, "local_assets": "/"}},
+    "local assets": {"options": {"dataset": "NAIP", "total": 1, "local": "/"}},
     "an unknown option": {"options": {"dataset": "NAIP", "totl": 1}},
     "values of no type": {"options": {"dataset": {"a": [1]}, "total": [[]], "size": "x"}},
     "scenes": {"command": "scenes", "options": {"stac": "{file}"}},

@@ -20,7 +20,7 @@ BUCKET = "my-bucket"
 PLACE = f"gs://{BUCKET}/exported"
 TIMEOUT = "Computation timed out."
 MEMORY = "User memory limit exceeded."
-EXPORT = ["--on-timeout", "export", "--export-to", PLACE]
+EXPORT = ["--export-to", PLACE]
 """Options of a run."""
 _FETCHING = ("sample", "images", "composites", "mosaic", "timeseries", "points", "run", "plan")
 

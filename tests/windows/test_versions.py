@@ -249,7 +249,8 @@ def test_bytes_that_gdal_reads_count(bucket: Bucket, tmp_path: Path) -> None:
             read_window(unit)
         assert usage.received == sum(end - first for _, first, end in bucket.ranges) > 100_000
     words = {"href": SCENE, "max_memory": MEMORY}
-    few = eechips.run(RECIPE, words, out=tmp_path / "out", executor="threads", quiet=True, max_bytes=usage.received + 1)
+    most = f"bytes={usage.received + 1}"
+    few = eechips.run(RECIPE, words, out=tmp_path / "out", executor="threads", quiet=True, budget=most)
     assert few.interrupted
     assert 0 < len(list((tmp_path / "out").rglob("*.tif"))) < len(few.units)
     check(eechips.run(RECIPE, words, out=tmp_path / "out", executor="threads", quiet=True), bucket.folder / "scene.tif")

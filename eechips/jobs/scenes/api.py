@@ -17,8 +17,7 @@ from eechips.manifest.run import Run
 
 _UNIT_TIMEOUT = 86400.0  # seconds: a large file may take a day
 _OF_EARTH_ENGINE = (
-    "local", "local_assets", "local_remote", "endpoint", "project", "credentials", "send_credentials", "scheduler",
-    "pipeline_options", "on_timeout", "export_to",
+    "local", "endpoint", "project", "credentials", "send_credentials", "pipeline_options", "export_to",
 )  # fmt: skip
 
 

@@ -27,6 +27,6 @@ def local_object(context: Context, uri: str) -> Path | None:
     if not context.remote:
         raise InvalidError(
             f"{uri[:200]} is not on this machine, and this server reads no remote files: start it with "
-            "--buckets DIR, where DIR/bucket/object stands for it, or with --allow-remote (a run: --local-remote)."
+            "--buckets DIR, where DIR/bucket/object stands for it, or with --allow-remote."
         )
     return None

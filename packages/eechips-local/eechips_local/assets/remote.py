@@ -143,7 +143,7 @@ class RefusedFile:
         """
         raise InvalidError(
             f"Image asset '{self.asset_id}' refers to {shown_url(self.url)}, and this server reads no remote files: "
-            "start it with --allow-remote, a run with --local-remote, or ingest the image as a copy."
+            "start eechips serve with --allow-remote, or ingest the image as a copy."
         )
 
 

@@ -1,0 +1,61 @@
+"""Bound what a run may use: requests, bytes, minutes, compute."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from eechips.errors import UsageError
+from eechips.suggestion import did_you_mean
+
+_FACTORS: Mapping[str, float] = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_AMOUNT = re.compile(r"\s*(\d+(?:\.\d*)?(?:E[+-]?\d+)?)\s*(?:([KMGT]?)B)?\s*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunBudget:
+    """What a run may use before it stops; it can be resumed. None is no bound.
+
+    Attributes:
+        requests: HTTP requests, planning included.
+        bytes: received bytes.
+        minutes: after which nothing new starts.
+        eecu_hours: compute of a month, planning included.
+    """
+
+    requests: int | None = None
+    bytes: int | None = None
+    minutes: float | None = None
+    eecu_hours: float | None = None
+
+    @classmethod
+    def parse(cls, value: str | Mapping[str, str | float]) -> RunBudget:
+        """Return the budget of a text such as ``minutes=90,bytes=2GB``, or of amounts by name.
+
+        Raises:
+            UsageError: if a name is unknown, or an amount is not above 0.
+        """
+        parts = [part.partition("=") for part in value.split(",") if part.strip()] if isinstance(value, str) else []
+        pairs = [(name, amount) for name, _, amount in parts] if isinstance(value, str) else list(value.items())
+        names = [field.name for field in fields(cls)]
+        found: dict[str, float] = {}
+        for key, text in pairs:
+            name = str(key).strip().replace("-", "_")
+            if name not in names:
+                raise UsageError(f"`budget` bounds {', '.join(names)}, not {key!r}{did_you_mean(name, names)}")
+            found[name] = _amount(name, text)
+        whole = {name: int(amount) for name, amount in found.items() if name in ("requests", "bytes")}
+        if any(whole[name] != found[name] for name in whole):
+            raise UsageError(f"`budget` counts whole requests and bytes, not {value!r}")
+        return cls(**{**found, **whole})  # type: ignore[arg-type]
+
+
+def _amount(name: str, text: str | float) -> float:
+    matched = _AMOUNT.fullmatch(str(text).upper())
+    if matched is None or (matched[2] is not None and name != "bytes"):
+        raise UsageError(f"`budget` {name}={text} is no amount, such as minutes=90 or bytes=2GB")
+    amount = float(matched[1]) * _FACTORS[matched[2] or ""]
+    if not amount > 0:
+        raise UsageError(f"`budget` {name} must be above 0, not {text}")
+    return amount
