@@ -1,6 +1,6 @@
 """Make the letters of captions in previews: DejaVu Sans, which matplotlib has, as grey pixels.
 
-python tools/caption_font.py eechips/reports/caption_font.json
+python tools/caption_font.py eechips/manifest/caption_font.json
 
 DejaVu Sans may be used and embedded freely (https://dejavu-fonts.github.io/License.html).
 """

@@ -54,12 +54,14 @@ def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -
     default="stratum",
     show_default=True,
     metavar="NAME",
-    help="Column of the units, such as eco_name: a row for each of its values. stratum: the strata of the run. nothing:"
-    " chips in no order.",
+    help="Column of the units, such as eco_name: a row for each of its values. stratum: the strata of the run, or the"
+    " places of a time series. nothing: chips in no order.",
 )
 @click.option("--rows", type=click.IntRange(1), default=12, show_default=True, help="Maximum number of rows.")
 @click.option(
-    "--columns", type=click.IntRange(1), default=8, show_default=True, help="Maximum number of chips in a row."
+    "--columns",
+    type=click.IntRange(1),
+    help="Maximum number of chips in a row. [default: 8; 24 frames of a time series]",
 )
 @click.option(
     "--edge",
@@ -76,12 +78,15 @@ def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -
     help="Output file, PNG or JPEG by its suffix. [default: DIR/preview.png]",
 )
 @debug_option
-def preview_command(folder: Path, by: str, rows: int, columns: int, edge: int, seed: int, out: Path | None) -> None:
+def preview_command(
+    folder: Path, by: str, rows: int, columns: int | None, edge: int, seed: int, out: Path | None
+) -> None:
     """Make a contact sheet of a run: a picture of some chips, a row for each stratum.
 
-    Prints the file name, how the chips are rendered, and the content of the rows. Datasets with a short name have
-    their usual bands, value range and colours; others are stretched from the 2nd to the 98th percentile of all chips.
-    Masked pixels are grey. Of several files of a place, the first is shown.
+    Of a time series, rows are places, by their names in your file or their coordinates, and columns are dates. Prints
+    the file name, how the chips are rendered, and the content of the rows. Datasets with a short name have their usual
+    bands, value range and colours; others are stretched from the 2nd to the 98th percentile of all chips. Masked pixels
+    are grey. Of several files of a place, the first is shown.
 
     \b
     Examples:

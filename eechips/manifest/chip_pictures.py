@@ -295,7 +295,15 @@ def _range(chips: Sequence[RenderedChip], band: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def render_chip(path: Path, edge: int, *, enlarges: bool = True, styles: Sequence[DisplayStyle] = ()) -> RenderedChip:
+def render_chip(
+    path: Path,
+    edge: int,
+    *,
+    enlarges: bool = True,
+    styles: Sequence[DisplayStyle] = (),
+    frame: int = 0,
+    bands: Sequence[str] = (),
+) -> RenderedChip:
     """Read the bands of a file that make its picture, at the size at which they fit into a square.
 
     PNG and JPEG of 8 bits are colours; GeoTIFF, NPY and the rest are data. Of large files only as many pixels are read
@@ -306,17 +314,21 @@ def render_chip(path: Path, edge: int, *, enlarges: bool = True, styles: Sequenc
         edge: of the square, in pixels.
         enlarges: whether files that are smaller than that are made larger.
         styles: of the datasets that the file may be of; see :func:`eechips.manifest.display_styles.choose_style`.
+        frame: number of the frame, of a file with several.
+        bands: names of the bands of a frame; empty for a file that is one.
 
     Raises:
         OSError: if the file cannot be read.
         ValueError: if it is no picture.
     """
     if path.suffix == ".npy":
-        return _array(path, edge, enlarges, styles)
-    return _raster(path, edge, enlarges, styles)
+        return _array(path, edge, enlarges, styles, frame)
+    return _raster(path, edge, enlarges, styles, frame, bands)
 
 
-def _raster(path: Path, edge: int, enlarges: bool, styles: Sequence[DisplayStyle]) -> RenderedChip:
+def _raster(
+    path: Path, edge: int, enlarges: bool, styles: Sequence[DisplayStyle], frame: int, frame_bands: Sequence[str]
+) -> RenderedChip:
     ignore_warning(NotGeoreferencedWarning)
     # The description of a virtual raster may name any file and any address; so may links beside the file.
     with path.open("rb") as start:
@@ -331,19 +343,29 @@ def _raster(path: Path, edge: int, enlarges: bool, styles: Sequence[DisplayStyle
         alpha = ColorInterp.alpha in file.colorinterp
         height, width = _size(file.height, file.width, edge, enlarges)
         is_data = not known.is_picture or file.dtypes[0] != "uint8"
-        names = [name or "" for name in file.descriptions[: file.count - alpha]]
+        names = list(frame_bands) or [name or "" for name in file.descriptions[: file.count - alpha]]
+        before = frame * len(frame_bands)
+        if before + len(names) > file.count:
+            raise ValueError(f"{path} has {file.count} bands, and no frame {frame} of {len(names)}")
         numbers, style = choose_style(names, styles) if is_data else ([0, 1, 2] if len(names) >= 3 else [0], None)
         # Codes of classes have no mean; and what has one, loses little.
         may_be_classes = is_data and len(numbers) == 1 and (style.classes if style else file.dtypes[0] == "uint8")
         resampling = Resampling.nearest if may_be_classes else Resampling.average
-        bands = [number + 1 for number in numbers]
+        bands = [before + number + 1 for number in numbers]
         values = file.read(bands, out_shape=(len(bands), height, width), resampling=resampling)
-        valid = file.dataset_mask(out_shape=(height, width)) != 0
+        if frame_bands:  # each has a mask of its own
+            valid = (file.read_masks(bands, out_shape=(len(bands), height, width)) != 0).all(axis=0)
+        else:
+            valid = file.dataset_mask(out_shape=(height, width)) != 0
         return _look(values, valid, is_data, [names[number] for number in numbers], style)
 
 
-def _array(path: Path, edge: int, enlarges: bool, styles: Sequence[DisplayStyle]) -> RenderedChip:
+def _array(path: Path, edge: int, enlarges: bool, styles: Sequence[DisplayStyle], frame: int) -> RenderedChip:
     array = np.load(path, allow_pickle=False, mmap_mode="r")
+    if array.dtype.names is not None and array.ndim == 3:
+        if frame >= len(array):
+            raise ValueError(f"{path} has {len(array)} frames, and no frame {frame}")
+        array = array[frame]
     mask: Any = None
     names: list[str] = []
     style: DisplayStyle | None = None

@@ -1,4 +1,4 @@
-"""Make a contact sheet of a run: a picture of some chips, a row for each stratum."""
+"""Make a contact sheet of a run: a picture of some chips, a row for each stratum or each place of a time series."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from eechips.errors import UsageError
 from eechips.formats.raster import encode_picture
-from eechips.manifest.chip_pictures import GAP, BandColours, arrange_sheet, describe_colours, encode_png, render_chip
+from eechips.manifest.captions import draw_caption
+from eechips.manifest.chip_pictures import (
+    GAP,
+    BandColours,
+    arrange_sheet,
+    describe_colours,
+    encode_png,
+)
 from eechips.manifest.display_styles import display_styles
+from eechips.manifest.frame_rows import FrameChip, draw_head, read_frame_rows, render_frame
 from eechips.manifest.run import Run, open_run
-from eechips.reports.captions import draw_caption
 from eechips.reports.output_path import output_path
 from eechips.reports.picture_file import PictureFile
 from eechips.reports.thumbnails import draw_units, is_picture, opened
@@ -24,6 +34,7 @@ MOST_CHIPS = 5000
 """Maximum chips of a sheet."""
 
 _COLUMNS = 8
+_MOST_FRAMES = 24
 _ROWS = 12
 _EDGE = 128
 _QUALITY = 85  # of JPEG
@@ -35,19 +46,28 @@ class SheetRow:
     """A row of a contact sheet.
 
     Attributes:
-        name: of the stratum; empty if the sheet has none.
-        files: of its chips, below the run's folder.
-        total: chips that the stratum has.
+        name: of the stratum, or of the place; empty if the sheet has none.
+        chips: with their dates, if they are frames of a time series.
+        total: chips that the stratum has; None for a time series.
     """
 
     name: str
-    files: tuple[str, ...]
-    total: int
+    chips: tuple[FrameChip, ...]
+    total: int | None = None
 
     @property
     def caption(self) -> str:
-        """The name, and how many of the stratum's chips are shown."""
-        return f"{self.name}, {len(self.files):,} of {self.total:,}" if self.name else ""
+        """The name, and how many of the stratum's chips are shown, or from when to when the frames are."""
+        if self.total is None:
+            ends = dict.fromkeys(chip.label for chip in (self.chips[0], self.chips[-1]) if chip.label)
+            return ": ".join([self.name, *([" to ".join(ends)] if ends else [])])
+        return f"{self.name}, {len(self.chips):,} of {self.total:,}" if self.name else ""
+
+    def head(self, edge: int) -> npt.NDArray[np.uint8]:
+        """Draw what stands above the row: grey values, (rows, columns)."""
+        if self.total is None:
+            return draw_head(self.name, [chip.label for chip in self.chips], edge)
+        return draw_caption(self.caption, len(self.chips) * (edge + GAP) - GAP)
 
 
 def preview(
@@ -55,7 +75,7 @@ def preview(
     *,
     by: str = _STRATUM,
     rows: int = _ROWS,
-    columns: int = _COLUMNS,
+    columns: int | None = None,
     edge: int = _EDGE,
     seed: int = 0,
     out: str | Path | None = None,
@@ -65,9 +85,10 @@ def preview(
     Args:
         run: the run, finished or in progress, or its folder.
         by: column of the units, such as ``eco_name`` or ``class``: a row for each of its values. ``stratum``: the
-            strata of the run, if any; ``nothing``: chips in no order.
+            strata of the run, if any, or of a time series the places, with a column for each date; ``nothing``: chips
+            in no order.
         rows: maximum number of rows.
-        columns: maximum number of chips in a row.
+        columns: maximum number of chips in a row; None for 8, and for 24 frames of a time series.
         edge: edge of a chip in the picture, in pixels.
         seed: seed of the random selection.
         out: output file; None for preview.png in the run's folder.
@@ -88,11 +109,15 @@ def preview(
 
 
 def layout(
-    run: Run, *, by: str = _STRATUM, rows: int = _ROWS, columns: int = _COLUMNS, seed: int = 0
+    run: Run, *, by: str = _STRATUM, rows: int = _ROWS, columns: int | None = None, seed: int = 0
 ) -> list[SheetRow]:
     """Choose the chips of a sheet; see :func:`preview`."""
+    most_frames = _MOST_FRAMES if columns is None else columns
+    columns = _COLUMNS if columns is None else columns
     if rows < 1 or columns < 1 or rows * columns > MOST_CHIPS:
         raise UsageError(f"a contact sheet has 1 to {MOST_CHIPS:,} chips, not {rows:,} rows of {columns:,}")
+    if by == _STRATUM and (series := read_frame_rows(run.path, rows=rows, columns=most_frames, seed=seed)):
+        return [SheetRow(row.name, row.chips) for row in series]
     units = read_units(run.path, seed=seed)
     shown = [number for number, file in enumerate(units.files) if file is not None and is_picture(file)]
     if not shown:
@@ -101,14 +126,14 @@ def layout(
     if column is None:
         chosen = sorted(draw_units(shown, [], rows * columns, seed))
         lines = [chosen[start : start + columns] for start in range(0, len(chosen), columns)]
-        return [SheetRow("", _files(units, line), len(shown)) for line in lines]
+        return [SheetRow("", _chips(units, line), len(shown)) for line in lines]
     members: dict[str, list[int]] = defaultdict(list)
     for number in shown:
         value = column.values[number]
         members["none" if value is None else str(value)].append(number)
     names = sorted(members, key=lambda name: (name == "none", name.zfill(12) if name.isdigit() else name))
     return [
-        SheetRow(name, _files(units, sorted(draw_units(members[name], [], columns, seed))), len(members[name]))
+        SheetRow(name, _chips(units, sorted(draw_units(members[name], [], columns, seed))), len(members[name]))
         for name in names[:rows]
     ]
 
@@ -129,10 +154,15 @@ def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) 
     with opened(run.store) as fetched:
         styles = display_styles(run.info)
         try:
-            looks = [[render_chip(file, edge, styles=styles) for file in fetched(row.files)] for row in rows]
-            width = max(len(row.files) for row in rows) * (edge + GAP) - GAP
-            captions = [draw_caption(row.caption, width) for row in rows] if any(row.name for row in rows) else []
-            picture = arrange_sheet(looks, edge, captions)
+            looks = [
+                [
+                    render_frame(chip, file, edge, styles)
+                    for chip, file in zip(row.chips, fetched([chip.file for chip in row.chips]), strict=True)
+                ]
+                for row in rows
+            ]
+            heads = [row.head(edge) for row in rows] if any(row.name for row in rows) else []
+            picture = arrange_sheet(looks, edge, heads)
         except (OSError, ValueError) as error:
             message = f"a chip of {run.path} is damaged ({error}): to list damaged files, eechips verify {run.path}"
             raise UsageError(message) from error
@@ -152,5 +182,5 @@ def _column(units: UnitColumns, by: str) -> UnitColumn | None:
     return column
 
 
-def _files(units: UnitColumns, numbers: Sequence[int]) -> tuple[str, ...]:
-    return tuple(file for number in numbers if (file := units.files[number]) is not None)
+def _chips(units: UnitColumns, numbers: Sequence[int]) -> tuple[FrameChip, ...]:
+    return tuple(FrameChip("", file) for number in numbers if (file := units.files[number]) is not None)

@@ -72,7 +72,7 @@ function makeThumbnail(i) {
     return isOne ? image : make("span", { class: "cell" }, image, make("span", { class: "cell-name" }, pictures.length === 1 ? own : captionOf(picture)));
   });
   const kind = isOne ? "thumbnail" : `thumbnail of-several of-${Math.min(pictures.length, 4)}`;
-  const button = make("button", { type: "button", class: kind, "data-unit": String(i), title: label(i), "aria-label": isOne ? null : label(i) }, ...images);
+  const button = make("button", { type: "button", class: kind, "data-unit": String(i), title: label(i), "aria-label": isOne ? null : label(i) }, ...(pictures.length > 1 ? [make("span", { class: "unit-name" }, nameOf(i) || idOf(i))] : []), ...images);
   button.addEventListener("click", () => openViewer(i));
   return button;
 }

@@ -35,6 +35,7 @@ _READ = (
 # Fields with the location or the id of a unit, which are not shown as columns.
 _PLACES = frozenset({"lon", "lat", "longitude", "latitude", "x", "y", "column", "row", "width", "height", "scale"})
 _NAMES = frozenset({"id", "index", "kind", "crs", "dtype", "mode", "date", "system:index"})
+_IMAGES = frozenset({"image", "latest"})
 _PATIENCE = 2.0  # seconds before a progress bar is shown
 _LENGTH = 200  # characters of a message
 
@@ -114,11 +115,16 @@ class UnitColumns:
 
     @property
     def stratum(self) -> UnitColumn | None:
-        """The best category to group units by: names before numbers, in the order of the units' own fields."""
+        """The best category to group units by: names before numbers, in the order of the units' own fields.
+
+        Which image a chip shows is none.
+        """
         sorting = [
             column
             for column in self.columns
-            if column.name in self.tallies and 2 * len(column.categories()) <= len(self.ids)
+            if column.name in self.tallies
+            and column.name not in _IMAGES
+            and 2 * len(column.categories()) <= len(self.ids)
         ]
         named = [column for column in sorting if any(isinstance(value, str) for value in column.values)]
         return next(iter(named or sorting), None)

@@ -207,6 +207,8 @@ def _origin(summary: Summary) -> str:
 
 def _picture(summary: Summary) -> str:
     name = f"a row for each {_label(summary.stratum)}" if summary.stratum else "some of the samples"
+    if summary.has_frames:
+        name = "a row for each place, a column for each date"
     return f"![{name}]({SHEET_NAME})"
 
 
@@ -385,9 +387,11 @@ def _making(run: Run, summary: Summary) -> str:
 
 
 def _sheet(samples: Samples, summary: Summary) -> bytes | None:
-    """Return a picture with a row for each stratum: its first samples; None if there is nothing to show."""
+    """Return a picture, a row for each stratum or each place of a time series; None if there is nothing to show."""
     from eechips.manifest.chip_pictures import encode_png, render_sheet
 
+    if summary.has_frames:
+        return _series_sheet(samples)
     chosen: dict[Any, list[str]] = {}
     rows = list(dict.fromkeys(stratum for stratum, _ in summary.strata))[:_SHEET_ROWS]
     wanted = _SHEET_COLUMNS if len(rows) > 1 else _SHEET_COLUMNS * _SHEET_ROWS
@@ -408,6 +412,19 @@ def _sheet(samples: Samples, summary: Summary) -> bytes | None:
                 [[paths[name] for name in row] for row in names], _SHEET_EDGE, display_styles(samples.run.info)
             )
         )
+
+
+def _series_sheet(samples: Samples) -> bytes | None:
+    """Return a picture with a row for each place, and a column for each date; None if no file is a picture."""
+    from eechips.manifest.chip_pictures import encode_png
+    from eechips.manifest.frame_rows import read_frame_rows, render_frames
+
+    rows = read_frame_rows(samples.run.path, rows=_SHEET_ROWS, columns=_SHEET_COLUMNS)
+    if not rows:
+        return None
+    names = dict.fromkeys(chip.file for row in rows for chip in row.chips)
+    with _at_hand(samples, list(names)) as paths, _readable(samples.run):
+        return encode_png(render_frames(rows, paths, _SHEET_EDGE, display_styles(samples.run.info)))
 
 
 @contextlib.contextmanager

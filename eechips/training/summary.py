@@ -102,6 +102,7 @@ class Summary:
         split_options: how the splits were made; None if they were not.
         checked: samples that were checked; None if none were.
         flags: samples by what is wrong with them.
+        has_frames: whether files are frames of time series.
     """
 
     info: Mapping[str, Any]
@@ -116,6 +117,7 @@ class Summary:
     split_options: Mapping[str, Any] | None
     checked: int | None
     flags: Mapping[str, int]
+    has_frames: bool = False
 
     @property
     def files(self) -> int:
@@ -148,13 +150,14 @@ def summarize(samples: Samples) -> Summary:
     strata: Counter[tuple[Any, str]] = Counter()
     flags: Counter[str] = Counter()
     names: Counter[str] = Counter()
-    first, last, checked = None, None, 0
+    first, last, checked, has_frames = None, None, 0, False
     sources, grids = _sources(run), []
     for sample in tqdm(samples, unit=" samples", delay=_PATIENCE, disable=None, leave=False):
         for file in sample.files:
             if file.layer not in layers:
                 layers[file.layer] = LayerSummary(file.layer, sources.get(file.layer))
             layers[file.layer].add(file)
+            has_frames = has_frames or file.series is not None
         grid = grid_of(sample.files[0])
         if grid is not None:
             grids.append(grid)
@@ -180,6 +183,7 @@ def summarize(samples: Samples) -> Summary:
         split_options=split_table.options(run.path) if (run.path / split_table.SPLITS_NAME).is_file() else None,
         checked=checked if (run.path / quality_table.QUALITY_NAME).is_file() else None,
         flags=dict(sorted(flags.items())),
+        has_frames=has_frames,
     )
 
 

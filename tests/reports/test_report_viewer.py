@@ -127,6 +127,7 @@ def test_frames_are_a_film_strip(page: Callable[..., Any], layered_run: eechips.
 
     browser = page(path=eechips.report(layered_run))
     assert browser.find_element("css selector", ".cell-name").text == "S2 2020-01-05"
+    assert [each.text for each in browser.find_elements("css selector", ".unit-name")] == ["site 0", "site 1", "site 2"]
     open_chip(browser, 1)
     assert title(browser).startswith("site 1")
     buttons = browser.find_elements("css selector", "#strip button")

@@ -262,3 +262,9 @@ def test_rows_of_a_table_are_places(tmp_path: Path) -> None:
 
 def test_categories_are_most_frequent_first() -> None:
     assert UnitColumn("x", "category", ["b", "a", "b", None, "c", "c"]).categories() == ["b", "c", "a"]
+
+
+def test_which_image_a_chip_shows_is_no_stratum(tmp_path: Path) -> None:
+    found = read_units(make(tmp_path, [{"kind": "point", "image": f"scene {i // 3}"} for i in range(6)]))
+    assert found.column("image").kind == "category"
+    assert found.stratum is None

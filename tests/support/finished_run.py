@@ -29,12 +29,19 @@ Files = Mapping[str, tuple[str, bytes]]
 TRANSFORM = (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_400_000.0)
 
 
-def write_run(folder: Path, units: Iterable[tuple[Mapping[str, Any], Files | None]], **info: Any) -> Run:
+def write_run(
+    folder: Path,
+    units: Iterable[tuple[Mapping[str, Any], Files | None]],
+    *,
+    frames: Mapping[str, Mapping[str, Any]] | None = None,
+    **info: Any,
+) -> Run:
     """A finished run.
 
     Args:
         folder: of the run.
         units: each with its files; None if it failed.
+        frames: what the ledger says beside of the files of a layer, of time series.
         **info: for run.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +61,10 @@ def write_run(folder: Path, units: Iterable[tuple[Mapping[str, Any], Files | Non
         further += [(position, f["file"], f["bytes"], f["sha256"]) for f, _ in own[1:]]
         if "" not in files:
             every = zip(own, files, strict=True)
-            layers += [(position, f["file"], layer, _json(metadata)) for (f, metadata), layer in every]
+            layers += [
+                (position, f["file"], layer, _json(metadata, (frames or {}).get(layer, {})))
+                for (f, metadata), layer in every
+            ]
     with Ledger(folder / LEDGER_NAME) as ledger:
         ledger.store_plan({}, planned)
         ledger.record(records, further, layers)
@@ -83,8 +93,8 @@ def _text(name: str, value: Any) -> Any:
     return json.dumps(value) if name in LISTS and value is not None else value
 
 
-def _json(metadata: FileMetadata) -> str:
-    return json.dumps({name: getattr(metadata, name, None) for name in LAYER_COLUMNS})
+def _json(metadata: FileMetadata, frame: Mapping[str, Any]) -> str:
+    return json.dumps({**{name: getattr(metadata, name, None) for name in LAYER_COLUMNS}, **frame})
 
 
 def geotiff_of(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None = None, *, column: int = 0) -> bytes:

@@ -51,7 +51,7 @@ def _width(line: str) -> int:
 @cache
 def _letters() -> dict[str, npt.NDArray[np.uint8]]:
     """Return the ink of each letter, 0 to 255: (rows, columns)."""
-    font = json.loads((files("eechips.reports") / "caption_font.json").read_text(encoding="utf-8"))
+    font = json.loads((files("eechips.manifest") / "caption_font.json").read_text(encoding="utf-8"))
     pixels = np.frombuffer(zlib.decompress(base64.b64decode(font["pixels"])), dtype=np.uint8)
     ends = np.cumsum(font["widths"])
     pictures = np.split(pixels.reshape(font["height"], -1), ends[:-1], axis=1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from eechips.reports.captions import draw_caption
+from eechips.manifest.captions import draw_caption
 
 
 @pytest.mark.parametrize("letter", list("AgjQ0éŁñβЖ"))
@@ -45,6 +45,6 @@ def test_composed_and_decomposed_letters_are_equal() -> None:
 
 
 def test_the_font_has_all_letters_of_ascii() -> None:
-    font = json.loads((files("eechips.reports") / "caption_font.json").read_text(encoding="utf-8"))
+    font = json.loads((files("eechips.manifest") / "caption_font.json").read_text(encoding="utf-8"))
     assert {chr(code) for code in range(0x20, 0x7F)} <= {*font["letters"]}
     assert len(font["letters"]) == len(font["widths"])

@@ -1,0 +1,200 @@
+"""List the frames of a run's time series for a contact sheet: a row for each place, a column for each date."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.formats import chip_suffixes
+from eechips.manifest.captions import draw_caption
+from eechips.manifest.chip_pictures import GAP, Picture, RenderedChip, arrange_sheet, render_chip
+from eechips.manifest.display_styles import DisplayStyle
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.storage import ID_LENGTH, unit_fields
+
+_DAY = 10  # characters of a date
+_NO_NAMES = frozenset(
+    {"kind", "id", "index", "image", "latest", "date", "label_date", "lon", "lat", "longitude", "latitude"}
+)
+"""Fields of a unit that do not name its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class FramePart:
+    """Where a frame is in a file with several.
+
+    Attributes:
+        number: of the frame, from 0.
+        bands: names of the bands of each frame.
+    """
+
+    number: int
+    bands: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameChip:
+    """A frame of a place.
+
+    Attributes:
+        label: its day, or the first day of its period; says if it has no data.
+        file: below the folder of results.
+        part: of the file; None if the file is the frame.
+    """
+
+    label: str
+    file: str
+    part: FramePart | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRow:
+    """The frames of a place, of one dataset.
+
+    Attributes:
+        place: its name in the user's file, or its coordinates.
+        series: name of the dataset; empty if there is one.
+        chips: the frames, in the order of time.
+    """
+
+    place: str
+    series: str
+    chips: tuple[FrameChip, ...]
+
+    @property
+    def name(self) -> str:
+        """Place and dataset."""
+        return f"{self.place}, {self.series}" if self.series else self.place
+
+
+def read_frame_rows(folder: Path, *, rows: int, columns: int, seed: int = 0) -> list[FrameRow]:
+    """Return rows of frames: of places at random, in the order of the plan; empty for a run without time series.
+
+    Args:
+        folder: of the run.
+        rows: maximum number of rows.
+        columns: maximum number of frames of a row, which are spread evenly over time.
+        seed: of the random selection.
+    """
+    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
+        found: dict[int, dict[str, list[FrameChip]]] = defaultdict(lambda: defaultdict(list))
+        for position, _, _, file, _, _, text in ledger.layers():
+            metadata = json.loads(text)
+            if isinstance(metadata.get("series"), str) and Path(file).suffix.lstrip(".").lower() in chip_suffixes():
+                found[position][metadata["series"]] += _chips(file, metadata)
+        if not found:
+            return []
+        each = max(1, max(map(len, found.values())))
+        chosen = _draw(sorted(found), max(1, rows // each), seed)
+        names = _names([(ledger.unit(position).id, ledger.unit(position).unit) for position in chosen])
+    return [
+        FrameRow(name, series, _spread(chips, columns))
+        for position, name in zip(chosen, names, strict=True)
+        for series, chips in found[position].items()
+    ][:rows]
+
+
+def draw_head(name: str, labels: Sequence[str], edge: int) -> npt.NDArray[np.uint8]:
+    """Draw what stands above a row: its name, and the label of each chip.
+
+    Args:
+        name: of the row.
+        labels: of its chips, from left to right.
+        edge: of a chip, in pixels.
+
+    Returns:
+        Grey values, (rows, columns).
+    """
+    days = [np.pad(draw_caption(label, edge), ((0, 0), (0, GAP)), constant_values=255) for label in labels]
+    line: npt.NDArray[np.uint8] = np.hstack(days)
+    return np.vstack([draw_caption(name, line.shape[1]), line])
+
+
+def render_frame(chip: FrameChip, file: Path, edge: int, styles: Sequence[DisplayStyle]) -> RenderedChip:
+    """Read the pixels of a frame; see :func:`eechips.manifest.chip_pictures.render_chip`.
+
+    Args:
+        chip: the frame.
+        file: its path.
+        edge: of the square into which it fits, in pixels.
+        styles: of the datasets that it may be of.
+
+    Raises:
+        OSError, ValueError: if the file cannot be read, or has no such frame.
+    """
+    if chip.part is None:
+        return render_chip(file, edge, styles=styles)
+    return render_chip(file, edge, styles=styles, frame=chip.part.number, bands=chip.part.bands)
+
+
+def render_frames(
+    rows: Sequence[FrameRow], paths: Mapping[str, Path], edge: int, styles: Sequence[DisplayStyle]
+) -> Picture:
+    """Return rows of frames below their names and dates; files with the same bands are stretched alike.
+
+    Args:
+        rows: to show.
+        paths: of the files.
+        edge: of a chip, in pixels.
+        styles: of the datasets that they may be of.
+
+    Raises:
+        OSError, ValueError: if a file cannot be read.
+    """
+    looks = [[render_frame(chip, paths[chip.file], edge, styles) for chip in row.chips] for row in rows]
+    return arrange_sheet(looks, edge, [draw_head(row.name, [chip.label for chip in row.chips], edge) for row in rows])
+
+
+def _chips(file: str, metadata: Mapping[str, Any]) -> list[FrameChip]:
+    """Return the frames of a file."""
+    if not metadata.get("frames"):
+        return [FrameChip(_label(metadata), file)]
+    bands = tuple(metadata.get("bands") or ())
+    return [FrameChip(_label(frame), file, FramePart(number, bands)) for number, frame in enumerate(metadata["frames"])]
+
+
+def _label(metadata: Mapping[str, Any]) -> str:
+    dates = metadata.get("dates") or []
+    day = str((dates[0] if len(dates) == 1 else metadata.get("start")) or "")[:_DAY]
+    return f"{day} no data".strip() if metadata.get("valid_fraction") == 0 else day
+
+
+def _draw(positions: Sequence[int], count: int, seed: int) -> list[int]:
+    if len(positions) <= count:
+        return list(positions)
+    return sorted(np.random.default_rng(seed).choice(positions, count, replace=False).tolist())
+
+
+def _spread(chips: Sequence[FrameChip], count: int) -> tuple[FrameChip, ...]:
+    numbers = np.unique(np.linspace(0, len(chips) - 1, min(len(chips), count)).round().astype(int))
+    return tuple(chips[number] for number in numbers)
+
+
+def _names(units: Iterable[tuple[str, str]]) -> list[str]:
+    """Return a name of each unit: the first of its fields that differs for all of them, or else where it is."""
+    ids, fields, places = [], [], []
+    for identifier, text in units:
+        unit = json.loads(text)
+        unit = unit if isinstance(unit, dict) else {}
+        found = unit_fields(unit)
+        ids.append(identifier[:ID_LENGTH])
+        fields.append({k: v for k, v in found.items() if k.lower() not in _NO_NAMES and not isinstance(v, float)})
+        places.append(_point(unit.get("coordinates")))
+    for name in fields[0] if fields else ():
+        values = [each.get(name) for each in fields]
+        if None not in values and len({*values}) == len(values):
+            return [str(value) for value in values]
+    return [place or identifier for identifier, place in zip(ids, places, strict=True)]
+
+
+def _point(place: Any) -> str:
+    """Return longitude and latitude as a text; empty for anything else."""
+    is_point = isinstance(place, list) and len(place) == 2 and all(isinstance(each, (int, float)) for each in place)
+    return ", ".join(f"{each:.4f}" for each in place) if is_point else ""
