@@ -240,7 +240,9 @@ class Unchecked(_Reader):
         self.words = [*command_words(command, options), *typed]
 
 
-@pytest.mark.parametrize("verb", FETCHING)
+@pytest.mark.parametrize(
+    "verb", [verb if verb in ("mosaic", "run") else pytest.param(verb, marks=pytest.mark.slow) for verb in FETCHING]
+)
 def test_every_option_is_the_same_in_a_run_file(verb: str, tmp_path: Path, root: click.Context) -> None:
     command = main.get_command(root, verb)
     assert command is not None

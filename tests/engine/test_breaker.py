@@ -137,7 +137,9 @@ def recipe_error() -> RecipeError:
         return error
 
 
-@pytest.mark.parametrize(("slots", "share"), [(40, 2), (1000, 2), (40, 5), (1000, 5)])
+@pytest.mark.parametrize(
+    ("slots", "share"), [(40, 2), (40, 5), *(pytest.param(1000, share, marks=pytest.mark.slow) for share in (2, 5))]
+)
 def test_units_that_raise_at_once_do_not_stop_a_run_whose_others_wait_for_the_service(slots: int, share: int) -> None:
     """One unit of so many waits, the others raise and end at once, until all slots have units that wait."""
     breaker, error = Breaker(), recipe_error()

@@ -24,7 +24,7 @@ from tests.support.export_runs import EXPORT, MEMORY, PLACE, ExportService, chec
 SAMPLE = [
     "sample", "--dataset", "S2", "--total", "6", "--roi=-105.3,40.0,-105.2,40.1", "--start", "2024-06-01",
     "--end", "2024-07-01", "--bands", "B4,B8", "--size", "48", "--format", "tif", "--seed", "1", "--method", "pixels",
-    "--processes", "2", "--in-flight", "2", "--out", "out",
+    "--executor", "threads", "--in-flight", "2", "--out", "out",
 ]  # fmt: skip
 
 
@@ -105,7 +105,7 @@ OTHERS = {
     "images": ["images", "--dataset", "S2", *AREA],
     "composites": ["composites", "--dataset", "S2", *AREA, "--every", "15 days", "--reducer", "median", "--mask"],
     "mosaic": ["mosaic", "--dataset", "S2", *AREA, "--reducer", "median"],
-    "frames": [*SAMPLE[: SAMPLE.index("--processes")], "--frames", "3", "--format", "tif-stack", "--total", "2"],
+    "frames": [*SAMPLE[: SAMPLE.index("--executor")], "--frames", "3", "--format", "tif-stack", "--total", "2"],
 }
 
 
@@ -123,7 +123,7 @@ def check_exported_alike(service: ExportService, folder: Path, words: list[str])
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_commands_export_alike(service: ExportService, tmp_path: Path, name: str) -> None:
-    words = [*OTHERS[name], "--method", "pixels", "--processes", "2", "--in-flight", "2", "--out", "out"]
+    words = [*OTHERS[name], "--method", "pixels", "--executor", "threads", "--in-flight", "2", "--out", "out"]
     check_exported_alike(service, tmp_path, words)
 
 
@@ -158,7 +158,7 @@ def test_a_run_that_is_stopped_waits_for_the_same_tasks_again(
     stall = {"type": "status", "on": "operations:*", "status": 503, "message": "Unavailable."}
     service.plan_faults(service.time_out(4), stall)
     tasks = service.count("image:export")
-    process = service.start(tmp_path, *SAMPLE, *EXPORT)
+    process = service.start(tmp_path, *SAMPLE, *EXPORT, "--executor", "processes")
     out = tmp_path / "out"
 
     def is_waiting() -> bool:
@@ -193,7 +193,7 @@ def test_a_task_that_was_started_but_not_stored_is_not_started_again(
     others = service.operations()
     service.plan_faults(service.time_out(2), stall)
     out = tmp_path / "out"
-    with service.start(tmp_path, *SAMPLE, *EXPORT) as process:
+    with service.start(tmp_path, *SAMPLE, *EXPORT, "--executor", "processes") as process:
         wait_until(lambda: process.poll() is not None or len(log(out, "export started")) == 2)
         assert process.poll() is None, process.communicate()
         process.kill()
@@ -232,7 +232,7 @@ def test_a_task_that_fails_is_the_failure_of_its_unit_and_retry_starts_another(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("executor", ["threads", "dask"])
+@pytest.mark.parametrize("executor", ["processes", "dask"])
 def test_other_executors_export_alike(
     service: ExportService, hashes: dict[str, str], tmp_path: Path, executor: str
 ) -> None:
@@ -275,7 +275,7 @@ def test_files_that_are_gone_or_wrong_fail_their_units_and_are_exported_again(
     service.plan_faults(service.time_out(3), stall)
     tasks = service.count("image:export")
     out = tmp_path / "out"
-    with service.start(tmp_path, *SAMPLE, *EXPORT) as process:
+    with service.start(tmp_path, *SAMPLE, *EXPORT, "--executor", "processes") as process:
         wait_until(lambda: len(set(service.files) - others) == 3 or process.poll() is not None)
         wait_until(lambda: len(log(out, "export started")) == 3 or process.poll() is not None)
         assert process.poll() is None, process.communicate()
@@ -322,7 +322,7 @@ def test_units_that_cannot_be_exported_fail_as_before_and_say_why(service: Expor
     (tmp_path / "recipe.py").write_text(RECIPE)
     # The picture by a thumbnail is no computation of pixels here.
     service.plan_faults(service.time_out(2))
-    words = ["run", "recipe.py", "--out", "out", "--method", "pixels", "--processes", "1", "--in-flight", "1"]
+    words = ["run", "recipe.py", "--out", "out", "--method", "pixels", "--executor", "threads", "--in-flight", "1"]
     service.run(tmp_path, *words, *EXPORT, status=1)
     run = open_run(tmp_path / "out")
     assert list(run.units["state"]) == ["failed_permanent", "failed_permanent", "done"]
@@ -351,7 +351,7 @@ def get_result(index, unit):
 
 def test_chips_by_region_are_exported_alike(service: ExportService, tmp_path: Path) -> None:
     (tmp_path / "recipe.py").write_text(REGIONS)
-    words = ["run", "recipe.py", "--out", "out", "--method", "pixels", "--processes", "2", "--in-flight", "2"]
+    words = ["run", "recipe.py", "--out", "out", "--method", "pixels", "--executor", "threads", "--in-flight", "2"]
     check_exported_alike(service, tmp_path, words)
 
 

@@ -43,6 +43,7 @@ OPENING = re.compile(
     r"|rasterio\.(open|shutil\.copy\w*|io\.\w+|vrt\.\w+)"
     r"|(rasterio\.)?(MemoryFile|DatasetReader|WarpedVRT)"
 )
+ROOTS = re.compile(r"\b(pyogrio|fiona|osgeo|ogr|gdal|geopandas|gpd|rasterio|MemoryFile|DatasetReader|WarpedVRT)\b")
 
 
 def dotted(node: ast.expr) -> str:
@@ -54,8 +55,9 @@ def dotted(node: ast.expr) -> str:
 
 def opening_calls(source: str) -> Iterator[str]:
     """Yield what a module calls or imports that opens geodata."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
+    if not ROOTS.search(source):  # parsing takes longer
+        return
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module:
             root = node.module.partition(".")[0]
             names = {alias.name for alias in node.names}

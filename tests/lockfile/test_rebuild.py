@@ -162,7 +162,7 @@ def check_changed(source: Source, before: Run, lockfile: Path, out: Path, change
 
 
 @pytest.mark.parametrize(
-    ("images", "per_image"), [(8, 5), pytest.param(40, 25, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    ("images", "per_image"), [(8, 2), pytest.param(40, 25, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 def test_chips_are_the_same_to_the_byte_and_changed_images_are_found(
     images: int, per_image: int, make_source: Callable[[int], Source], tmp_path: Path
@@ -203,7 +203,13 @@ def rebuilt(run: Run, folder: Path, server: Server, **more: Any) -> Rebuild:
 REGIONS = [-105.0, 39.745, -104.985, 39.75]
 
 
-@pytest.mark.parametrize("kind", ["images", "composites", "mosaic", "timeseries", "points", "frames", "pictures"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "images", "mosaic", "timeseries", "pictures",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("composites", "points", "frames")),
+    ],
+)  # fmt: skip
 def test_results_of_every_command_are_the_same_to_the_byte(kind: str, stack_server: Server, tmp_path: Path) -> None:
     import geopandas
     import shapely

@@ -6,13 +6,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import fsspec
+import pytest
+from click.testing import CliRunner
+
+from eechips.cli import main
+from eechips.engine import export_monitor
 from eechips.manifest import open_run
 from local_tests.support.local_earth_engine import Server, start_server, stop_server
 
@@ -68,27 +74,38 @@ class ExportService:
             return {each["name"] for each in json.load(response).get("operations", ())}
 
     def start(self, folder: Path, *words: str) -> subprocess.Popen[str]:
-        """Start a command in a folder."""
-        service = ["--endpoint", self.server.url, "--rate", "none"] if words[0] in _FETCHING else []
-        command = [sys.executable, "-m", "eechips", *words, *service]
+        """Start a command in a folder, as a process that can be stopped."""
+        command = [sys.executable, "-m", "eechips", *self._arguments(words)]
         return subprocess.Popen(
             command, cwd=folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
     def run(self, folder: Path, *words: str, status: int = 0) -> str:
-        """Run a command in a folder, and return its output.
+        """Run a command in a folder, in this process, and return its output.
+
+        States of tasks are requested soon: the tasks of the service take minutes, those here take none.
 
         Args:
             folder: where it runs.
             *words: of the command.
             status: its exit status.
         """
-        with self.start(folder, *words) as process:
-            output, _ = process.communicate()
-        assert process.returncode == status, output
-        assert "Traceback" not in output, output
-        return output
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setenv("STORAGE_EMULATOR_HOST", self.server.url)
+            patch.setattr(export_monitor, "_FIRST_WAIT", 0.05)
+            arguments = self._arguments(words)
+            patch.setattr("sys.argv", ["eechips", *arguments])  # which the run keeps for another command
+            done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == status, done.output
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        assert "Traceback" not in done.output, done.output
+        return done.output
+
+    def _arguments(self, words: Sequence[str]) -> list[str]:
+        service = ["--endpoint", self.server.url, "--rate", "none"] if words[0] in _FETCHING else []
+        return [*words, *service]
 
 
 def checksums(out: Path) -> dict[str, str]:
@@ -102,6 +119,7 @@ def checksums(out: Path) -> dict[str, str]:
 def export_service(folder: Path, *options: str) -> Iterator[ExportService]:
     """Serve the demo planet, with buckets in a folder, and with further options."""
     server = start_server("--rate", "none", "--concurrency", "none", "--buckets", str(folder), *options)
+    fsspec.get_filesystem_class("gs").clear_instance_cache()  # those of another server
     try:
         yield ExportService(server, folder)
     finally:

@@ -285,7 +285,7 @@ def _count(path: str) -> int:
         return len(ids(store, Query(bounds=(0, 0, 1, 1))))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_several_processes_read_a_lost_index(
     tmp_path: Path, planet: Callable[[list[ImageRecord]], FolderStore], method: str
 ) -> None:

@@ -75,7 +75,9 @@ class TestSuperpixels:
         assert given.bandNames().getInfo() == ["clusters", "B1_mean", "B2_mean"]
         assert given.select("clusters").bandTypes().getInfo()["clusters"]["precision"] == "int"
 
-    @pytest.mark.parametrize("compactness", [0.5, 20, 500])
+    @pytest.mark.parametrize(
+        "compactness", [pytest.param(0.5, marks=pytest.mark.slow), 20, pytest.param(500, marks=pytest.mark.slow)]
+    )
     def test_clusters_are_those_of_pysnic(self, ee: Any, compactness: float) -> None:
         """One tile without margins, and its own seeds."""
         algorithm = pytest.importorskip("pysnic.algorithms.snic")
@@ -103,7 +105,9 @@ class TestSuperpixels:
             means = np.bincount(numbers.ravel(), weights=values) / np.bincount(numbers.ravel())
             assert np.allclose(found[name], means[numbers].reshape(SIDE, SIDE), rtol=1e-5)
 
-    @pytest.mark.parametrize(("connectivity", "structure"), [(4, None), (8, np.ones((3, 3)))])
+    @pytest.mark.parametrize(
+        ("connectivity", "structure"), [(4, None), pytest.param(8, np.ones((3, 3)), marks=pytest.mark.slow)]
+    )
     def test_clusters_are_connected(self, ee: Any, connectivity: int, structure: Any) -> None:
         ndimage = pytest.importorskip("scipy.ndimage")
         snic = ee.Algorithms.Image.Segmentation.SNIC(ee.Image("test/noise"), 24, 0, connectivity, 0)
@@ -141,12 +145,18 @@ class TestSuperpixels:
         assert not mask[~inside].any()
         assert mask[inside].mean() > 0.99
 
-    def test_windows_and_tiles_agree(self, ee: Any) -> None:
+    def test_windows_across_an_edge_of_tiles_agree(self, ee: Any) -> None:
+        snic = ee.Algorithms.Image.Segmentation.SNIC(ee.Image("test/noise"), 12, 30)
+        whole = read_pixels(ee, snic, 200, 200, 88, 56)
+        assert np.array_equal(whole[10:50, 30:80], read_pixels(ee, snic, 230, 210, 50, 40))
+        across = whole["clusters"][:, 50:62]
+        assert set(np.unique(across[:, :6])) & set(np.unique(across[:, 6:])), "clusters end at the edge of a tile"
+
+    @pytest.mark.slow
+    def test_windows_across_a_corner_of_tiles_agree(self, ee: Any) -> None:
         snic = ee.Algorithms.Image.Segmentation.SNIC(ee.Image("test/noise"), 12, 30)
         whole = read_pixels(ee, snic, 0, 0, SIDE + 32, SIDE + 32)
         assert np.array_equal(whole[240:280, 230:280], read_pixels(ee, snic, 230, 240, 50, 40))
-        across = whole["clusters"][:, 250:262]
-        assert set(np.unique(across[:, :6])) & set(np.unique(across[:, 6:])), "clusters end at the edge of a tile"
 
     def test_what_cannot_be_is_refused(self, ee: Any) -> None:
         snic, image = ee.Algorithms.Image.Segmentation.SNIC, ee.Image("test/noise")

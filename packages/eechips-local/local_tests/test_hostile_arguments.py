@@ -132,4 +132,4 @@ def test_a_sample_of_all_calls(kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CLASSES)
 def test_all_calls(kind: str) -> None:
-    assert sum(check(name, 1) for name in load_functions() if name.split(".")[0] == kind) or kind
+    assert sum(check(name, 1) for name in load_functions() if name.split(".")[0] == kind)

@@ -74,7 +74,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda ee: none(ee).getRegion(ee.Geometry.Point([7, 46]), 30),
         "ImageCollection.getRegion: No bands in collection."),
     "developers.google.com/earth-engine/apidocs/ee-imagecollection-getregion": (
-        lambda ee: ee.ImageCollection([ee.Image(1)]).getRegion(ee.Geometry.BBox(7, 46, 8, 47), 10),
+        lambda ee: ee.ImageCollection([ee.Image(1)]).getRegion(ee.Geometry.BBox(7, 46, 8, 47), 60),
         "ImageCollection.getRegion: Too many values: "),
     "developers.google.com/earth-engine/apidocs/ee-imagecollection-tobands": (
         lambda ee: ee.ImageCollection(ee.List.repeat(ee.Image.constant([1] * 10), 501)).toBands(),

@@ -71,7 +71,15 @@ def test_opaque_tiles_are_jpeg_and_empty_ones_are_skipped(ee: Any, folders: Fold
     assert all(heads[tile] == b"\x89PN" for tile in every - written)
 
 
-@pytest.mark.parametrize(("scale", "zoom"), [(9.55, 14), (10.0, 14), (30.0, 12), (1e6, 0)])
+@pytest.mark.parametrize(
+    ("scale", "zoom"),
+    [
+        (9.55, 14),
+        pytest.param(10.0, 14, marks=pytest.mark.slow),
+        pytest.param(30.0, 12, marks=pytest.mark.slow),
+        (1e6, 0),
+    ],
+)
 def test_a_scale_stands_for_a_zoom(ee: Any, folders: Folders, name: str, scale: float, zoom: int) -> None:
     assert export(ee, picture(ee), name, scale=scale)["state"] == "COMPLETED"
     assert {int(tile.split("/")[0]) for tile in tiles(folders.buckets / "my-bucket" / name)} == set(range(zoom + 1))

@@ -250,7 +250,9 @@ def test_a_task_whose_process_dies_is_tried_again(server: ServerProcess, folders
     assert not list(folders.drive.glob(".tmp-*"))
 
 
-@pytest.mark.parametrize("end", ["exit", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize(
+    "end", ["exit", *(pytest.param(end, marks=pytest.mark.slow) for end in ("SIGTERM", "SIGKILL"))]
+)
 def test_no_process_outlives_the_server(stack: Stack, tmp_path: Path, end: str) -> None:
     server = start_server("--no-demo", "--assets", str(stack.path), "--drive", str(tmp_path))
     ee = initialize(server)
