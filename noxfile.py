@@ -23,8 +23,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run the tests that take minutes: kills, fuzzers, whole runs."""
-    session.run("python", "-m", "pytest", *PARALLEL, "-m", "slow", *session.posargs)
+    """Run the tests that take minutes: kills, fuzzers, whole runs; and properties with more examples."""
+    chosen = ("-m", "slow or hypothesis", *session.posargs)
+    session.run("python", "-m", "pytest", *PARALLEL, *chosen, env={"EECHIPS_EXAMPLES": "100"})
 
 
 @nox.session

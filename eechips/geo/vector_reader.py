@@ -144,12 +144,8 @@ def _link_sidecars(source: Path, place: Path, request: Request, notes: list[str]
 
 def _read_gdal(kind: str, place: Path, options: Mapping[str, str], request: Request) -> dict[str, Any]:
     """Read a layer with pyogrio."""
-    for name in (
-        "pandas",
-        "geopandas",
-        "pyproj",
-        "shapely",
-    ):  # pyogrio would import them, which takes longer than to read
+    # pyogrio would import them, which takes longer than to read.
+    for name in ("pandas", "geopandas", "pyproj", "shapely"):
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     import pyarrow as pa
     import pyogrio

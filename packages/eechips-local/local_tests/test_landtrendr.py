@@ -267,7 +267,7 @@ class TestServed:
         segmentation = ee.Algorithms.TemporalSegmentation
         for image in (
             self.segments(ee, collection),
-            segmentation.Ccdc(collection, minObservations=2),
+            segmentation.Ccdc(collection, minObservations=2, maxIterations=100),
             segmentation.C2c(collection),
             segmentation.StructuralChangeBreakpoints(collection, "b0", 1),
         ):

@@ -78,7 +78,6 @@ def _descend(scaled: Floats, centred: Floats, penalty: float, iterations: int) -
                 continue
             pull = product[j] - gram[j] @ found + gram[j, j] * found[j]
             found[j] = np.sign(pull) * np.maximum(np.abs(pull) - penalty, 0) / gram[j, j]
-        # Without NaN: coefficients of values whose squares are infinite never settle.
-        if np.fmax.reduce(np.abs(found - before), axis=None, initial=0.0) <= _CONVERGED * size:
+        if np.abs(found - before).max(initial=0.0) <= _CONVERGED * size:
             break
     return found
