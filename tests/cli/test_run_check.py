@@ -210,6 +210,7 @@ def test_scripts_with_a_pool_are_checked(demo_server: Server, folder: Path) -> N
     assert [name for name in left(folder) if not name.startswith("kept/check/")] == []
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_nothing(demo_server: Server, folder: Path) -> None:
     text = RECIPE.replace(
         "    if index == 0:", '    open("begun", "w").close()\n    __import__("time").sleep(60)\n    if index == 0:'

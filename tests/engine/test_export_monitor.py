@@ -11,6 +11,7 @@ import pytest
 
 from eechips.client.error_classification import classify_response
 from eechips.client.export_tasks import ExportTask, TaskStatus
+from eechips.engine import export_monitor
 from eechips.engine.export_monitor import EndedExports, ExportMonitor
 from eechips.engine.outcome import StartedExports
 from eechips.engine.run_log import RunLog
@@ -36,6 +37,12 @@ class Tasks:
             if isinstance(state, Exception):
                 raise state
         return {name: state for name, state in found.items() if isinstance(state, TaskStatus)}
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Request states soon: what is tested is what follows from them."""
+    monkeypatch.setattr(export_monitor, "_FIRST_WAIT", 0.02)
 
 
 @pytest.fixture

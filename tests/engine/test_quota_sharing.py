@@ -81,6 +81,7 @@ def test_a_second_run_waits_for_its_share_and_gets_it(service: Service, tmp_path
         assert sum(run.slots for run in runs) <= slots
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_is_not_listed(service: Service, tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"

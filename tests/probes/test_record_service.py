@@ -77,6 +77,7 @@ def check(google: Google, archive: Path, out: Path) -> None:
         assert find_differences(client, found, probes) == {}
 
 
+@pytest.mark.slow
 def test_a_recording_is_replayed_by_someone_with_only_the_file(google: Google, tmp_path: Path) -> None:
     out = tmp_path / "recording"
     done = google.run("--yes", "--groups", "requests,bands,assets", "--out", out)

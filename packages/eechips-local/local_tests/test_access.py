@@ -127,6 +127,7 @@ def test_an_answer_that_comes_before_the_body_of_its_request_is_not_lost(server:
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork")
+@pytest.mark.slow
 def test_forked_processes_of_any_client_get_their_own_answers(server: Server) -> None:
     command = [sys.executable, "-W", "ignore", "-c", FORK_POOL, server.url]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -170,6 +170,7 @@ def test_an_unwritable_folder_is_reported(tmp_path: Path) -> None:
         ingest(source, closed / "store", "a")
 
 
+@pytest.mark.slow
 def test_concurrent_ingestion_and_reading_agree(tmp_path: Path) -> None:
     root = tmp_path / "store"
     sources = [raster(tmp_path / f"{n}.tif", noise(1, 9, 9, seed=n)) for n in range(8)]

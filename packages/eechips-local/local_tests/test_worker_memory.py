@@ -20,6 +20,7 @@ GRID = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="page faults are counted in /proc; glibc is configured")
+@pytest.mark.slow
 def test_chips_reuse_memory() -> None:
     server = start_server("--rate", "none")
     ee = initialize(server)

@@ -220,10 +220,14 @@ class TaskQueue:
         return task
 
     def _find_request(self, project: str, request_id: str) -> ExportTask | None:
-        return next((task for task in self._of(project) if request_id and task.request_id == request_id), None)
+        if not request_id:
+            return None
+        return next((task for task in self._of(project) if task.request_id == request_id), None)
 
     def _forget(self) -> None:
         """Forget the oldest tasks that have ended, past a number."""
+        if len(self._tasks) <= _MOST_KEPT:
+            return
         done = [key for key, task in self._tasks.items() if task.is_done]
         for key in done[: max(0, len(done) - _MOST_KEPT)]:
             del self._tasks[key]

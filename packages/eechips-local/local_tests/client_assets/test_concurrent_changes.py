@@ -151,6 +151,7 @@ def test_of_two_ingestions_under_one_id_the_second_replaces_nothing(folder: Path
     assert ids(folder) == ["c", *OLD]
 
 
+@pytest.mark.slow
 def test_of_several_exports_at_once_one_makes_the_asset(
     serve: Callable[..., Server], stack: Stack, tmp_path: Path
 ) -> None:
