@@ -24,7 +24,7 @@ from eechips.engine.run_feature import RunFeature
 from eechips.engine.session import Session, connect
 from eechips.engine.unit_costs import UnitCost, cost_of, count_pixels, describe_kind, resized, size_of, sized_result
 from eechips.engine.unit_neighbours import NeighbourCount
-from eechips.errors import EechipsError
+from eechips.errors import EechipsError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.ledger import Ledger, Totals
 from eechips.recipe import (
@@ -32,6 +32,7 @@ from eechips.recipe import (
     PlanPreview,
     Recipe,
     SupportsEstimate,
+    SupportsInteractiveRun,
     SupportsPreview,
     Unit,
     request_window_of,
@@ -53,6 +54,11 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
     Raises:
         UsageError, ConfigurationError, RecipeError: as :func:`eechips.engine.run.run` does.
     """
+    if isinstance(recipe, SupportsInteractiveRun):
+        raise UsageError(
+            f"{recipe.name} is a script, whose units are unknown before it runs: "
+            "`check` makes three of its calls and estimates the rest"
+        )
     read_inputs(recipe)
     with connect(config, recipe=recipe) as session:
         if isinstance(recipe, SupportsEstimate):

@@ -210,6 +210,15 @@ def test_scripts_with_a_pool_are_checked(demo_server: Server, folder: Path) -> N
     assert [name for name in left(folder) if not name.startswith("kept/check/")] == []
 
 
+def test_a_dry_run_of_a_script_names_the_check(folder: Path) -> None:
+    """A script has no plan before it runs, so that nothing is started and no folder is made."""
+    (folder / "script.py").write_text(SCRIPT)
+    done = CliRunner().invoke(main, ["run", "script.py", "--local", "--dry-run", "--", "2"])
+    assert done.exit_code == 2
+    assert "script is a script, whose units are unknown before it runs: --check makes three" in done.output
+    assert not (folder / "outputs").exists()
+
+
 @pytest.mark.slow
 def test_an_interrupt_leaves_nothing(demo_server: Server, folder: Path) -> None:
     text = RECIPE.replace(
