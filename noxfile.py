@@ -12,6 +12,8 @@ nox.options.default_venv_backend = "none"
 nox.options.error_on_external_run = False
 nox.options.sessions = ["lint", "types", "imports", "docs", "tests"]
 
+FAST = "unit and not slow"
+NO_TESTS = 5  # https://docs.pytest.org/en/stable/reference/exit-codes.html
 PARALLEL = ("-n", "3", "--dist", "loadfile")
 
 
@@ -19,6 +21,21 @@ PARALLEL = ("-n", "3", "--dist", "loadfile")
 def tests(session: nox.Session) -> None:
     """Run the tests that take seconds; arguments after ``--`` are pytest's."""
     session.run("python", "-m", "pytest", *(session.posargs or PARALLEL))
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """Check what differs from main, or from ``-- BASE``, in about a minute: style, types, imports, and its tests."""
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("lint-imports", "--no-logo")
+    session.run("mypy")
+    found = session.run("python", "tools/changed_tests.py", *session.posargs, silent=True, log=False)
+    own, importing = (line.split() for line in str(found).split("\n")[:2])
+    if own:
+        session.run("python", "-m", "pytest", "-q", *PARALLEL, *own)
+    if importing:  # of these, the tests that start no server or process
+        session.run("python", "-m", "pytest", "-q", *PARALLEL, "-m", FAST, *importing, success_codes=[0, NO_TESTS])
 
 
 @nox.session
