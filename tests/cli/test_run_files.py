@@ -29,6 +29,7 @@ from eechips.errors import RunFileError
 from eechips.manifest.run import Run, open_run
 from local_tests.support.local_earth_engine import Server
 from tests.docs.blocks import ROOT, list_commands, list_pages, name_page, prepare_folder, read_blocks, write_file
+from tests.support.parameters import slow_except
 
 REGION = "roi = [-105.1, 40.0, -104.9, 40.2]"
 SAMPLE = f'[sample]\ndataset = "NAIP"\ntotal = 1\n{REGION}\n'
@@ -240,9 +241,7 @@ class Unchecked(_Reader):
         self.words = [*command_words(command, options), *typed]
 
 
-@pytest.mark.parametrize(
-    "verb", [verb if verb in ("mosaic", "run") else pytest.param(verb, marks=pytest.mark.slow) for verb in FETCHING]
-)
+@pytest.mark.parametrize("verb", slow_except(FETCHING, "mosaic", "run"))
 def test_every_option_is_the_same_in_a_run_file(verb: str, tmp_path: Path, root: click.Context) -> None:
     command = main.get_command(root, verb)
     assert command is not None
@@ -437,7 +436,7 @@ def test_a_run_file_gives_the_files_of_its_commands_and_can_be_repeated(
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("name", ["~/chips", "./~", "s3:x", "GTIFF_DIR:1", "file:x"])
+@pytest.mark.parametrize("name", slow_except(["~/chips", "./~", "s3:x", "GTIFF_DIR:1", "file:x"], "~/chips", "s3:x"))
 def test_a_pipeline_has_an_output_folder_of_any_name(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_server: Server
 ) -> None:

@@ -24,6 +24,7 @@ from eechips.manifest.run import Run
 from eechips.recipe import load_recipe
 from local_tests.support.local_earth_engine import Server
 from tests.cli.test_commands import eechips as eechips_command
+from tests.support.parameters import slow_except
 
 NOVEMBER = datetime(2026, 11, 20, tzinfo=timezone.utc)
 DECEMBER = datetime(2026, 12, 1, 8, 0, tzinfo=timezone.utc)  # midnight Pacific time
@@ -112,9 +113,7 @@ def test_the_first_column_of_a_profile_is_summed() -> None:
             parse_profile(wrong)
 
 
-@pytest.mark.parametrize(
-    "executor", ["threads", "processes", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dask", "beam"))]
-)
+@pytest.mark.parametrize("executor", slow_except(["threads", "processes", "dask", "beam"], "threads"))
 def test_all_profiled_units_and_planning_equal_the_account_of_the_server(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path, executor: str
 ) -> None:

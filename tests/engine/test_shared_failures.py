@@ -16,6 +16,7 @@ from eechips.errors import PermanentError
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from tests.support.coded_store import write
+from tests.support.parameters import slow_except
 from tests.support.refusing_proxy import refusing_proxy
 
 CRS, TRANSFORM, SIDE, CHIP = "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), 10, 16
@@ -119,7 +120,7 @@ def test_a_service_that_takes_only_small_requests_gets_them(server: Server, tmp_
     assert len(proxy.passed) + len(proxy.refused) <= 40  # 100 alone
 
 
-@pytest.mark.parametrize("file_format", ["tif", "npy"])
+@pytest.mark.parametrize("file_format", slow_except(["tif", "npy"], "tif"))
 def test_stored_pixels_in_doubt_are_computed_for_their_chips_only(
     server: Server, tmp_path: Path, file_format: str
 ) -> None:

@@ -28,6 +28,7 @@ from eechips.recipe import Chip
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from tests.support.coded_store import write
+from tests.support.parameters import slow_except
 
 L8, SOIL = "LANDSAT/LC08/C02/T1_L2", "users/someone/soil"
 CRS, TRANSFORM, SHAPE = "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), (200, 200)
@@ -77,13 +78,17 @@ def files(run: eechips.Run) -> dict[str, bytes]:
     "chosen",
     [
         {},
-        {"executor": "processes", "processes": 2},
-        {"method": "url"},
-        {"format": "npy"},
         {"index": "NDVI", "mask": "none"},
         {"dataset": [L8, SOIL], "bands": [f"{L8}:SR_B4", f"{SOIL}:clay"]},
-        {"every": "month", "reducer": "mosaic", "start": "2020-04-01", "end": "2020-06-01"},
         {"crs": "EPSG:32614", "scale": 30.0},
+        *slow_except(
+            [
+                {"executor": "processes", "processes": 2},
+                {"method": "url"},
+                {"format": "npy"},
+                {"every": "month", "reducer": "mosaic", "start": "2020-04-01", "end": "2020-06-01"},
+            ]
+        ),
     ],
 )
 def test_files_and_records_are_those_of_chips_alone(server: Server, tmp_path: Path, chosen: dict[str, Any]) -> None:
@@ -99,7 +104,7 @@ def test_files_and_records_are_those_of_chips_alone(server: Server, tmp_path: Pa
     assert (groups["requests"].apply(lambda each: (each > 0).sum()) == 1).all()
 
 
-@pytest.mark.parametrize("chosen", [{}, {"format": "npy"}, {"format": "tif-stack"}, {"method": "url"}])
+@pytest.mark.parametrize("chosen", [{}, {"format": "tif-stack"}, *slow_except([{"format": "npy"}, {"method": "url"}])])
 def test_frames_of_a_place_come_in_one_request(server: Server, tmp_path: Path, chosen: dict[str, Any]) -> None:
     """Eleven periods have an image in one only; the bands of all, and of a second dataset, are in a few requests."""
     values: dict[str, Any] = {"spacing": None, "total": 3, "min_distance": "1500m", "every": "month", "reducer": "max"}

@@ -29,6 +29,7 @@ from eechips.manifest.run import Run
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Host, Server
 from local_tests.support.stack_store import STACK
+from tests.support.parameters import slow_except
 from tests.support.scene_runs import catalogue
 from tests.support.scene_runs import fetch as fetch_scenes
 from tests.support.scene_runs import items as scene_items
@@ -205,10 +206,10 @@ REGIONS = [-105.0, 39.745, -104.985, 39.75]
 
 @pytest.mark.parametrize(
     "kind",
-    [
+    slow_except(
+        ["images", "composites", "mosaic", "timeseries", "points", "frames", "pictures"],
         "images", "mosaic", "timeseries", "pictures",
-        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("composites", "points", "frames")),
-    ],
+    ),
 )  # fmt: skip
 def test_results_of_every_command_are_the_same_to_the_byte(kind: str, stack_server: Server, tmp_path: Path) -> None:
     import geopandas
