@@ -4,7 +4,7 @@
 
 The image after is the first one from the date on whose relative orbit has an image before the date; the image before
 is the latest of these. The angle of view, and with it the shadows and the bright slopes of the terrain, are the same in
-both. `eechips sample --choose before-after` takes images of any orbit.
+both. `eechips sample --frames 2:before-after` takes images of any orbit.
 """
 
 import ee

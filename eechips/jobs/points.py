@@ -37,6 +37,7 @@ from eechips.jobs.recipe_options import (
 from eechips.jobs.source_summary import DAY, Mode, SourceSummary, count_images, day_of, summarize_source
 from eechips.jobs.table_options import COMPOSITES, PointsOptions
 from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
+from eechips.jobs.value_parts import DateColumn, PlaceColumns
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, point_cells
 from eechips.planning.cloud_masks import parse_mask
@@ -97,16 +98,22 @@ class PointValues(PointsOptions, MaskedRecipe):
     @cached_property
     def places(self) -> Places:
         """The rows of the file, read on first use."""
-        found = read_places(Path(self.points), self.lon_field, self.lat_field, repairs=self.repair, crs=self.input_crs)
+        columns = self.place_columns
+        found = read_places(Path(self.points), columns.lon, columns.lat, repairs=self.repair, crs=self.input_crs)
         if not len(found.known):
             raise RegionError(f"no row of {self.points} has coordinates")
         if self.reducer is not None and found.kind == "points":
             raise UsageError("`reducer` is for polygons: a point has the value of the pixel that it lies in")
         if self.id_field is not None:
             found.check_unique(self.id_field)
-        if self.date_field is not None:
-            found.check_field(self.date_field)
+        if (date := DateColumn.parse(self.date_field)) is not None:
+            found.check_field(date.name)
         return found
+
+    @property
+    def place_columns(self) -> PlaceColumns:
+        """The columns of the file."""
+        return PlaceColumns.parse(self.columns, ("lon", "lat"))
 
     @cached_property
     def sha256(self) -> str:
@@ -129,26 +136,27 @@ class PointValues(PointsOptions, MaskedRecipe):
 
         The moment of a date is noon; half a day is added, so that the interval has whole days.
         """
-        return parse_window(self.window or "").total_seconds() * 1000 + DAY / 2
+        return parse_window(self.near or "").total_seconds() * 1000 + DAY / 2
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """The parameters of the values as JSON."""
+        date = DateColumn.parse(self.date_field)
         return {
             "dataset": self.dataset_id,
             "points": self.points,
             "points_sha256": self.sha256,
-            "lon_field": self.lon_field,
-            "lat_field": self.lat_field,
+            "lon_field": self.place_columns.lon,
+            "lat_field": self.place_columns.lat,
             "bands": self.compared_bands(self.bands),
             **self.selection.parameters,
             "start": self.start,
             "end": self.end,
             "each_image": self.each_image,
             "composite": self.composite,
-            "date_field": self.date_field,
-            **({"date_format": self.date_format} if self.date_format is not None else {}),
-            "window": self.window,
+            "date_field": None if date is None else date.name,
+            **({"date_format": date.format} if date is not None and date.format is not None else {}),
+            "window": self.near,
             "mask": self.cloud_mask.text if self.cloud_mask else None,
             "scale": self.scale,
             "reducer": self.reducer,
@@ -295,11 +303,11 @@ class PointValues(PointsOptions, MaskedRecipe):
 
     def _moments(self) -> npt.NDArray[np.float64] | None:
         """Return the moment of each row's date, in milliseconds since 1970; None if rows have no dates."""
-        if self.date_field is None:
+        if (date := DateColumn.parse(self.date_field)) is None:
             return None
-        moments = self.places.moments(self.date_field, self.date_format)
+        moments = self.places.moments(date.name, date.format)
         if np.isnan(moments).all():
-            raise RegionError(f"no row of {self.points} has a date in {self.date_field}")
+            raise RegionError(f"no row of {self.points} has a date in {date.name}")
         # The moment of a date is noon, so that morning and evening of the day are equally near.
         return np.where(moments % DAY == 0, moments + DAY / 2, moments)
 
@@ -452,12 +460,11 @@ def _check(recipe: PointValues) -> None:
     ]  # fmt: skip
     if len(given) > 1:
         raise UsageError(f"{given[0]} and {given[1]} exclude each other")
-    if recipe.date_format is not None and recipe.date_field is None:
-        raise UsageError("date_format needs `date_field`")
-    if (recipe.window is None) != (recipe.date_field is None):
-        raise UsageError("`date_field` and `window` belong together: date_field='date', window='30d'")
-    if recipe.window is not None:
-        parse_window(recipe.window)
+    if (recipe.near is None) != (recipe.date_field is None):
+        raise UsageError("`date_field` and `near` belong together: date_field='date', near='30d'")
+    if recipe.near is not None:
+        parse_window(recipe.near)
+    recipe.place_columns  # noqa: B018 - parsed to be checked
     check_bands(recipe.bands)
     if recipe.bands is not None and len(set(recipe.bands)) < len(recipe.bands):
         raise UsageError(f"a band is asked for twice: {','.join(recipe.bands)}")

@@ -14,7 +14,8 @@ from eechips.jobs.render_style import RenderStyle
 from eechips.jobs.sample_frames import STACK_SUFFIX, FrameSettings, parse_frames
 from eechips.jobs.sample_layers import SampleDates, SampleLayer, parse_layers
 from eechips.jobs.sample_options import GridMode, SampleOptions
-from eechips.jobs.sample_validation import check_grid, check_layers, check_options, check_places, parse_classes
+from eechips.jobs.sample_validation import check_grid, check_layers, check_options, check_places
+from eechips.jobs.value_parts import PlaceColumns, TableColumn, divide_map
 from eechips.planning.cell_grids import PlaceCells, parse_cells
 from eechips.planning.expressions import LayerImages
 from eechips.planning.grid_alignment import GridAlignment
@@ -32,7 +33,9 @@ class ResolvedSample:
     Attributes:
         options: the options as the caller gave them.
         layers: the datasets; chips are on the pixel grid of the first one.
-        classes: the wanted classes of ``class_image``; None for all.
+        class_map: the map of ``class_image``; None for other strategies.
+        classes: its wanted classes; None for all.
+        columns: of a file of places.
         dates: the dates of the images.
         style: format and colours of the chips.
         alignment: the requested pixel grid.
@@ -47,7 +50,9 @@ class ResolvedSample:
 
     options: SampleOptions
     layers: tuple[SampleLayer, ...]
+    class_map: str | None
     classes: tuple[int, ...] | None
+    columns: PlaceColumns
     dates: SampleDates
     style: RenderStyle
     alignment: GridAlignment
@@ -65,13 +70,18 @@ class ResolvedSample:
         return self.layers[0]
 
     @property
+    def strata(self) -> TableColumn:
+        """The table of ``per_ecoregion``, and the column that identifies its features."""
+        return TableColumn.parse(self.options.ecoregions, "ECO_ID")
+
+    @property
     def datasets(self) -> tuple[str, ...]:
         """The ids of all assets that are read."""
         options = self.options
         masks = [layer.mask for layer in self.layers] + [self.frames.mask if self.frames else None]
         scores = [score for mask in masks if mask for score in mask.collections]
-        strata = [options.ecoregions] if options.per_ecoregion is not None else []
-        maps = [parse_map("", text).id for text in (options.class_image, options.mask_image) if text is not None]
+        strata = [self.strata.table] if options.per_ecoregion is not None else []
+        maps = [parse_map("", text).id for text in (self.class_map, options.mask_image) if text is not None]
         return tuple(dict.fromkeys([*(layer.source_name for layer in self.layers), *scores, *strata, *maps]))
 
     @property
@@ -105,12 +115,16 @@ class ResolvedSample:
         options = self.options
         plan: dict[str, Any] = {"seed": options.seed, "limit": options.limit}
         if options.per_ecoregion is not None:
-            plan |= {"per_ecoregion": options.per_ecoregion, "ecoregions": options.ecoregions}
-            plan["ecoregion_field"] = options.ecoregion_field
+            plan |= {"per_ecoregion": options.per_ecoregion, "ecoregions": self.strata.table}
+            plan["ecoregion_field"] = self.strata.field
         if options.provenance:
             plan["provenance"] = True
-        names = ("per_class", "total", "spacing", "class_image", "min_distance", "mask_image", "date_field")
-        plan |= {name: value for name in (*names, "date_format") if (value := getattr(options, name)) is not None}
+        names = ("per_class", "total", "spacing", "min_distance", "mask_image")
+        plan |= {name: value for name in names if (value := getattr(options, name)) is not None}
+        if self.class_map is not None:
+            plan["class_image"] = self.class_map
+        if (date := options.date) is not None:
+            plan |= {"date_field": date.name} | ({} if date.format is None else {"date_format": date.format})
         if self.classes is not None:
             plan["classes"] = list(self.classes)
         if self.cells is not None:
@@ -119,7 +133,7 @@ class ResolvedSample:
             plan |= {"away_from": str(options.away_from), "away_from_sha256": self.away_from.sha256}
         if self.places is not None:
             plan |= {"points": str(options.points), "points_sha256": self.places.sha256}
-            columns = {"lon_field": options.lon_field, "lat_field": options.lat_field}
+            columns = {"lon_field": self.columns.lon, "lat_field": self.columns.lat}
             plan |= {name: value for name, value in columns.items() if value is not None} | self.places.reading
         return {**self.results, **plan, **(self.region.parameters if self.region is not None else {})}
 
@@ -179,20 +193,18 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
     check_layers(layers, style)
     places = None
     how: dict[str, Any] = {"repairs": options.repair, "crs": options.input_crs}
+    columns = PlaceColumns.parse(options.columns, ("id",) if options.points is None else ("lon", "lat"))
     if options.points is not None:
-        places = read_places(
-            Path(options.points),
-            options.lon_field,
-            options.lat_field,
-            **how,
-            only="points",
-        )
-        check_places(places, options.date_field, options.date_format)
-    cells = None if options.cells is None else parse_cells(options.cells, options.cell_field, **how)
+        places = read_places(Path(options.points), columns.lon, columns.lat, **how, only="points")
+        check_places(places, options.date)
+    cells = None if options.cells is None else parse_cells(options.cells, columns.id, **how)
+    class_map, classes = (None, None) if options.class_image is None else divide_map(options.class_image)
     return ResolvedSample(
         options=options,
         layers=layers,
-        classes=None if options.classes is None else parse_classes(options.classes),
+        class_map=class_map,
+        classes=classes,
+        columns=columns,
         dates=SampleDates(options.start, options.end, options.window),
         style=style,
         alignment=alignment,

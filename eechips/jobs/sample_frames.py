@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
 from eechips.errors import UsageError
+from eechips.jobs.value_parts import divide_number
 from eechips.planning.cloud_masks import CloudMask, parse_mask
 from eechips.planning.date_matching import format_moment, parse_moment, parse_window
 from eechips.planning.frame_choice import (
@@ -102,19 +103,22 @@ def parse_frames(options: SampleOptions, layers: Sequence[SampleLayer]) -> Frame
         raise UsageError("`provenance` is for chips of one moment: the manifest has the image of every frame anyway")
     if not layers[0].is_dated or layers[0].known_kind == "image":
         raise UsageError(f"{layers[0].dataset} has one moment: `frames` and `every` need a collection of images")
-    min_clear = 0.0 if options.min_clear is None else options.min_clear
+    min_clear, clear_by = (0.0, None) if options.min_clear is None else divide_number("`min_clear`", options.min_clear)
     if not 0.0 <= min_clear <= 1.0:
         raise UsageError(f"`min_clear` is a share from 0 to 1, not {min_clear:g}")
     if options.on_missing not in get_args(OnMissing):
         raise UsageError(f"unknown on_missing {options.on_missing!r}; one of {', '.join(get_args(OnMissing))}")
-    periods, count = _times(options)
-    choice = _choice(options)
+    count, word = (0, None) if options.frames is None else divide_number("`frames`", options.frames)
+    if count != int(count):
+        raise UsageError(f"`frames` must be a whole number, not {options.frames}")
+    periods = _periods(options, int(count))
+    count, choice = len(periods) or int(count), _choice(options, int(count), word)
     shared: dict[str, Any] = {"count": count, "periods": periods, "choice": choice, "on_missing": options.on_missing}
     shared["is_stacked"] = is_stacked(options.format)
     if options.reducer is not None:
         return FrameSettings(**shared, reducer=_reducer(options))
-    near = _near(options.near, layers)
-    return FrameSettings(**shared, min_clear=min_clear, mask=_mask(options, layers[0]), near=near)
+    near = _near([text for text in options.nearness if ":" in text], layers)
+    return FrameSettings(**shared, min_clear=min_clear, mask=_mask(clear_by, layers[0]), near=near)
 
 
 def is_stacked(format_name: str | None) -> bool:
@@ -140,50 +144,45 @@ def window_fields(window: TimeWindow) -> dict[str, str]:
 
 def _check_unused(options: SampleOptions) -> None:
     """Check that no option of frames is given without frames."""
-    defaults = {"min_clear": None, "reducer": None, "near": None, "choose": None, "on_missing": "fill"}
-    for name, default in (*defaults.items(), ("clear_by", "auto")):
+    for name, default in {"min_clear": None, "reducer": None, "on_missing": "fill"}.items():
         if getattr(options, name) != default:
             raise UsageError(f"`{name}` is for several frames: give `frames` or `every`")
+    if named := [text for text in options.nearness if ":" in text]:
+        raise UsageError(f"near='{named[0]}' is for several frames: give `frames` or `every`")
     if is_stacked(options.format):
         raise UsageError(f"format={options.format!r} is for several frames: give `frames` or `every`")
 
 
-def _times(options: SampleOptions) -> tuple[tuple[TimeWindow, ...], int]:
-    """Return the intervals of the frames, if each has its own, and the number of frames."""
+def _periods(options: SampleOptions, count: int) -> tuple[TimeWindow, ...]:
+    """Return the intervals of the frames; none if ``count`` frames have one in common."""
     if options.date_field is None and (options.start is None or options.end is None):
-        raise UsageError("`frames` and `every` need `start` and `end`, or `date_field` with `window`")
+        raise UsageError("`frames` and `every` need `start` and `end`, or `date_field` with `near`")
     if options.every is not None:
         if options.date_field is not None:
             raise UsageError("`every` divides the time between `start` and `end`: with `date_field`, give `frames`")
         assert options.start is not None
         assert options.end is not None
         found = parse_step(options.every).periods(parse_day(options.start), parse_day(options.end))
-        periods = tuple(TimeWindow(_millis(each.start), _millis(each.end)) for each in found)
-        return periods, len(periods)
-    assert options.frames is not None
-    if options.frames < 1:
+        return tuple(TimeWindow(_millis(each.start), _millis(each.end)) for each in found)
+    if count < 1:
         raise UsageError(f"`frames` must be at least 1, not {options.frames}")
     if options.reducer is not None:
         raise UsageError("`reducer` reduces the images of a period: give `every`, not `frames`")
-    return (), options.frames
+    return ()
 
 
 def _millis(day: Any) -> int:
     return parse_moment(day.isoformat())
 
 
-def _choice(options: SampleOptions) -> Choice:
-    choice = options.choose
+def _choice(options: SampleOptions, count: int, word: str | None) -> Choice:
+    choice = next((each for each in CHOICES if each == (word or "clearest")), None)
     if choice is None:
-        return "clearest"
-    if choice not in CHOICES:
-        raise UsageError(f"unknown choose {choice!r}; one of {', '.join(CHOICES)}")
-    if options.every is not None:
-        raise UsageError("`choose` is for `frames`: with `every`, a frame is the clearest image of its period")
+        raise UsageError(f"frames='{options.frames}': the choice is one of {', '.join(CHOICES)}")
     if choice in ("nearest", "before-after") and options.date_field is None:
-        raise UsageError(f"choose='{choice}' needs the date of each place: `date_field`")
-    if choice == "before-after" and options.frames is not None and options.frames % 2:
-        raise UsageError(f"choose='before-after' needs an even number of frames, not {options.frames}")
+        raise UsageError(f"frames='{options.frames}' needs the date of each place: `date_field`")
+    if choice == "before-after" and count % 2:
+        raise UsageError(f"frames='{options.frames}' needs an even number of frames")
     return choice
 
 
@@ -193,26 +192,26 @@ def _reducer(options: SampleOptions) -> str:
     if options.reducer.startswith(QUALITY_PREFIX):
         raise UsageError(f"reducer={options.reducer!r} is for `eechips composites`; a frame without it is the clearest")
     for name in ("min_clear", "near"):
-        if getattr(options, name) is not None:
+        if getattr(options, name) not in (None, ()):
             raise UsageError(f"`{name}` chooses single images: it excludes `reducer`")
     return options.reducer
 
 
-def _mask(options: SampleOptions, first: SampleLayer) -> CloudMask | None:
+def _mask(name: str | None, first: SampleLayer) -> CloudMask | None:
     """Return the mask that tells clear pixels: the dataset's default, or the one that is named."""
-    if options.clear_by != "auto":
-        return parse_mask(options.clear_by, first.dataset_id)
+    if name is not None:
+        return parse_mask(name, first.dataset_id)
     try:
         return first.mask or parse_mask("auto", first.dataset_id)
     except UsageError:  # no mask is known for the dataset: valid pixels are clear
         return None
 
 
-def _near(given: Sequence[str] | str | None, layers: Sequence[SampleLayer]) -> dict[str, int]:
+def _near(given: Sequence[str], layers: Sequence[SampleLayer]) -> dict[str, int]:
     """Return the maximum time to the first dataset's image, by layer, in milliseconds."""
     names = {layer.name.lower(): layer.name for layer in layers[1:] if layer.is_dated and layer.known_kind != "image"}
     found: dict[str, int] = {}
-    for text in (given,) if isinstance(given, str) else given or ():
+    for text in given:
         name, _, time = text.rpartition(":")
         layer = names.get(name.strip().lower())
         if layer is None:

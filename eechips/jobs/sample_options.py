@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -13,14 +13,11 @@ from eechips.jobs.shared_options import (
     ALIGN,
     CRS,
     DATA,
-    DATE_FORMAT,
     END,
     EXPRESSION,
     GREATEST_VALUE,
     INPUT_CRS,
-    LAT_FIELD,
     LEAST_VALUE,
-    LON_FIELD,
     MASK,
     PALETTE,
     PIXELS,
@@ -33,8 +30,9 @@ from eechips.jobs.shared_options import (
     TRANSFORM,
     optional_region,
 )
+from eechips.jobs.value_parts import DateColumn
 from eechips.option_fields import documented, option
-from eechips.planning.frame_choice import CHOICES, Choice, OnMissing
+from eechips.planning.frame_choice import OnMissing
 from eechips.planning.image_reducers import REDUCERS
 
 if TYPE_CHECKING:
@@ -108,17 +106,6 @@ class SampleOptions:
             decides="input",
         ),
     )
-    cell_field: str | None = field(
-        default=None,
-        metadata=option(
-            "Column of a file of `cells` that identifies its polygons.",
-            PLACES,
-            metavar="FIELD",
-            default="grid_code, grid_cell, cell, id or name",
-            is_advanced=True,
-            decides="data",
-        ),
-    )
     points: str | Path | None = field(
         default=None,
         metadata=option(
@@ -133,37 +120,32 @@ class SampleOptions:
     )
     repair: bool = field(default=False, metadata=REPAIR)
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
+    columns: str | Mapping[str, str] = field(
+        default="",
+        metadata=option(
+            "Columns of a file of places with other names than usual: lon=X,lat=Y of `points`, id=CODE of `cells`.",
+            PLACES,
+            metavar="NAME=FIELD",
+            default="longitude, lon, long, lng or x; latitude, lat or y; grid_code, grid_cell, cell, id or name",
+            is_advanced=True,
+            decides="data",
+        ),
+    )
     class_image: str | None = field(
         default=None,
-        metadata=option("Map of the classes: ESA/WorldCover/v200:Map.", PLACES, metavar="ID:BAND", decides="data"),
-    )
-    classes: Sequence[int] | str | None = field(
-        default=None,
         metadata=option(
-            "Classes to sample, as 10,40,50.",
+            "Map of the classes: ESA/WorldCover/v200:Map, and which of them: ESA/WorldCover/v200:Map:10,40,50.",
             PLACES,
-            metavar="A,B,…",
-            default="all classes in the region",
-            is_advanced=True,
+            metavar="ID:BAND[:A,B,…]",
             decides="data",
         ),
     )
     ecoregions: str = field(
         default=ECOREGIONS,
         metadata=option(
-            "Table whose features are the strata of `per_ecoregion`.",
+            "Table whose features are the strata of `per_ecoregion`, and the column that identifies them.",
             PLACES,
-            metavar="ASSET",
-            is_advanced=True,
-            decides="data",
-        ),
-    )
-    ecoregion_field: str = field(
-        default="ECO_ID",
-        metadata=option(
-            "Column of `ecoregions` that identifies a stratum.",
-            PLACES,
-            metavar="FIELD",
+            metavar="ASSET[:FIELD]",
             is_advanced=True,
             decides="data",
         ),
@@ -198,25 +180,13 @@ class SampleOptions:
             decides="data",
         ),
     )
-    lon_field: str | None = field(default=None, metadata=LON_FIELD)
-    lat_field: str | None = field(default=None, metadata=LAT_FIELD)
     date_field: str | None = field(
         default=None,
         metadata=option(
-            "Column of `points` with dates: a chip shows the image nearest in time; of two equally near, the earlier.",
+            "Column of `points` with dates: a chip shows the image nearest in time; of two equally near, the earlier."
+            " Other dates than ISO 8601 need a format: surveyed:%d/%m/%Y.",
             PLACES,
-            metavar="FIELD",
-            is_advanced=True,
-            decides="data",
-        ),
-    )
-    date_format: str | None = field(default=None, metadata=DATE_FORMAT)
-    window: str | None = field(
-        default=None,
-        metadata=option(
-            "With `date_field`: maximum time between that date and the image, as 30d, 12h or 2w.",
-            PLACES,
-            metavar="TIME",
+            metavar="FIELD[:FORMAT]",
             is_advanced=True,
             decides="data",
         ),
@@ -289,13 +259,14 @@ class SampleOptions:
         ),
     )
     mask: str = field(default="none", metadata=MASK)
-    frames: int | None = field(
+    frames: int | str | None = field(
         default=None,
         metadata=option(
-            "Number of images of each place: the clearest. Each is a file; all are between `start` and `end`.",
+            "Number of images of each place: the clearest. Each is a file; all are between `start` and `end`. 4:spread"
+            " takes the clearest of each of as many intervals of equal length; 4:nearest those nearest to `date_field`;"
+            " 4:before-after the clearest half before `date_field`, and half from it on.",
             TIME,
-            metavar="N",
-            kind="integer",
+            metavar="N[:CHOICE]",
             decides="data",
         ),
     )
@@ -321,36 +292,14 @@ class SampleOptions:
             decides="data",
         ),
     )
-    min_clear: float | None = field(
+    min_clear: float | str | None = field(
         default=None,
         metadata=option(
-            "Least share of clear pixels in a frame, 0 to 1. They are counted in the chip, not in the scene.",
+            "Least share of clear pixels in a frame, 0 to 1. They are counted in the chip, not in the scene."
+            " 0.8:scl names what tells clear pixels, as for `mask`; otherwise it is `mask`, or the usual mask of the"
+            " dataset, or the pixels that are valid in the first band.",
             TIME,
-            metavar="SHARE",
-            kind="number",
-            decides="data",
-        ),
-    )
-    clear_by: str = field(
-        default="auto",
-        metadata=option(
-            "What tells clear pixels when frames are chosen: a name as for `mask`. auto is `mask`, or the usual mask of"
-            " the dataset, or the pixels that are valid in the first band.",
-            TIME,
-            metavar="NAME[:CLASSES]",
-            is_advanced=True,
-            decides="data",
-        ),
-    )
-    choose: Choice | None = field(
-        default=None,
-        metadata=option(
-            "How `frames` are chosen. clearest; spread: the clearest of each of as many intervals of equal length;"
-            " nearest to `date_field`; before-after: the clearest half before `date_field`, and half from it on.",
-            TIME,
-            metavar="|".join(CHOICES),
-            default="clearest",
-            is_advanced=True,
+            metavar="SHARE[:MASK]",
             decides="data",
         ),
     )
@@ -368,10 +317,10 @@ class SampleOptions:
     near: Sequence[str] | str | None = field(
         default=None,
         metadata=option(
-            "With several datasets: the frame of another one is its image nearest in time to the first one's, at most"
-            " this far, as S1:6d. May be repeated.",
+            "Maximum time between `date_field` and the image, as 30d, 12h or 2w. With frames of several datasets also"
+            " S1:6d, between the first one's image and that of S1. May be repeated.",
             TIME,
-            metavar="NAME:TIME",
+            metavar="[NAME:]TIME",
             is_multiple=True,
             is_advanced=True,
             decides="data",
@@ -436,3 +385,18 @@ class SampleOptions:
     min: float | None = field(default=None, metadata=LEAST_VALUE)
     max: float | None = field(default=None, metadata=GREATEST_VALUE)
     palette: Sequence[str] | str | None = field(default=None, metadata=PALETTE)
+
+    @property
+    def date(self) -> DateColumn | None:
+        """The column of dates."""
+        return DateColumn.parse(self.date_field)
+
+    @property
+    def nearness(self) -> tuple[str, ...]:
+        """``near`` as texts."""
+        return (self.near,) if isinstance(self.near, str) else tuple(self.near or ())
+
+    @property
+    def window(self) -> str | None:
+        """Maximum time between the date of a place and the image; None if it is not given."""
+        return next((text for text in self.nearness if ":" not in text), None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from eechips.errors import RegionError, UsageError
 from eechips.jobs.recipe_options import check_bands, check_dates
+from eechips.jobs.value_parts import divide_map
 from eechips.planning.date_matching import parse_window
 from eechips.planning.maps import parse_map
 from eechips.planning.min_distance import parse_distance
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from eechips.jobs.render_style import RenderStyle
     from eechips.jobs.sample_layers import SampleLayer
     from eechips.jobs.sample_options import SampleOptions
+    from eechips.jobs.value_parts import DateColumn
     from eechips.planning.grid_alignment import GridAlignment
     from eechips.planning.places import Places
 
@@ -29,13 +31,7 @@ REGULAR = ("spacing", "cells")
 # Options that belong to one strategy.
 _BELONGS = {
     "class_image": "per_class",
-    "classes": "per_class",
-    "cell_field": "cells",
-    "lon_field": "points",
-    "lat_field": "points",
     "date_field": "points",
-    "date_format": "points",
-    "window": "points",
 }
 
 # Further fields of units of a file of points.
@@ -64,28 +60,12 @@ def check_options(options: SampleOptions) -> None:
         raise UsageError("`quantized` and `reducer` exclude each other: quantized values cannot be averaged")
 
 
-def parse_classes(classes: Sequence[int] | str) -> tuple[int, ...]:
-    """Parse classes: ``10,40,50``, or a sequence of numbers.
-
-    Raises:
-        UsageError: if one is not a whole number, or is repeated.
-    """
-    try:
-        found = tuple(int(part) for part in (classes.split(",") if isinstance(classes, str) else classes))
-    except ValueError:
-        raise UsageError(f"`classes` must be whole numbers, as in 10,40,50, not {classes}") from None
-    if not found or len(set(found)) < len(found):
-        raise UsageError("`classes` must name at least one class, and none twice")
-    return found
-
-
-def check_places(places: Places, date_field: str | None, date_format: str | None) -> None:
+def check_places(places: Places, date: DateColumn | None) -> None:
     """Check that every row of a file of points has coordinates, and a date if dates are wanted.
 
     Args:
         places: the file.
-        date_field: column of the dates; None if dates are not wanted.
-        date_format: format of the dates; None for ISO 8601.
+        date: the column of the dates; None if dates are not wanted.
 
     Raises:
         RegionError: if a row has none.
@@ -94,11 +74,11 @@ def check_places(places: Places, date_field: str | None, date_format: str | None
     if without:
         more = f" and {len(without) - 1:,} more" if len(without) > 1 else ""
         raise RegionError(f"{places.path}: row {without[0] + 1:,}{more}: no coordinates, so no chip can be taken")
-    if date_field is not None:
-        moments = places.moments(date_field, date_format)
+    if date is not None:
+        moments = places.moments(date.name, date.format)
         missing = [number for number, moment in enumerate(moments.tolist(), start=1) if moment != moment]
         if missing:
-            raise RegionError(f"{places.path}: row {missing[0]:,}: no date in {date_field!r}")
+            raise RegionError(f"{places.path}: row {missing[0]:,}: no date in {date.name!r}")
 
 
 def check_name_fields(template: NameTemplate, places: Places) -> None:
@@ -171,12 +151,12 @@ def _check_strategy(options: SampleOptions) -> None:
             raise UsageError(f"{_option(name)} belongs to {_option(belongs)}, not to {_option(strategy)}")
     if strategy == "per_class" and options.class_image is None:
         raise UsageError("`per_class` needs the map of classes: `class_image`, as in ESA/WorldCover/v200:Map")
-    if options.date_format is not None and options.date_field is None:
-        raise UsageError("date_format needs `date_field`")
     if (options.date_field is None) != (options.window is None):
         raise UsageError(
-            "`date_field` and `window` belong together: the date, and the time within which an image must be"
+            "`date_field` and `near` belong together: the date, and the time within which an image must be, as in 30d"
         )
+    if options.columns and strategy not in ("points", "cells"):
+        raise UsageError(f"`columns` belongs to `points` and `cells`, not to {_option(strategy)}")
     if options.window is not None:
         parse_window(options.window)
     if options.spacing is not None:
@@ -189,7 +169,8 @@ def _check_strategy(options: SampleOptions) -> None:
         )
     if options.min_distance not in (None, "chip"):
         parse_distance("`min_distance`", options.min_distance)
-    for parameter, text in (("`class_image`", options.class_image), ("`mask_image`", options.mask_image)):
+    class_map = None if options.class_image is None else divide_map(options.class_image)[0]
+    for parameter, text in (("`class_image`", class_map), ("`mask_image`", options.mask_image)):
         if text is not None:
             parse_map(parameter, text)
 

@@ -82,7 +82,8 @@ class _StrategyBuilder:
         if sample.cells is not None:
             return FixedStrategy(sample.cells.sites(self._outline()), self._point_filter(), self._min_distance())
         assert sample.places is not None
-        sites = listed_sites(sample.places, options.date_field, options.date_format)
+        date = options.date
+        sites = listed_sites(sample.places, *((None, None) if date is None else (date.name, date.format)))
         if sample.region is not None:
             sites = sites_within(sites, self._outline())
         return FixedStrategy(sites, self._point_filter(), self._min_distance())
@@ -90,17 +91,18 @@ class _StrategyBuilder:
     def _per_ecoregion(self, count: int) -> RandomStrategy:
         options, min_distance = self.sample.options, self._min_distance()
         assert self.region is not None
-        name_field = "ECO_NAME" if options.ecoregions == ECOREGIONS else options.ecoregion_field
+        table, field = self.sample.strata.table, self.sample.strata.field
+        name_field = "ECO_NAME" if table == ECOREGIONS else field
         outline = None if isinstance(self.sample.region, AssetRegion) else self._outline()
-        strata = fetch_strata(self.region, options.ecoregions, options.ecoregion_field, name_field, outline=outline)
+        strata = fetch_strata(self.region, table, field, name_field, outline=outline)
         fields = {stratum.id: {"eco_id": stratum.id, "eco_name": stratum.name} for stratum in strata}
         pool = StrataPool(strata, options.seed, self._point_filter(), is_thinned=min_distance is not None)
         return RandomStrategy(StratifiedDraw(pool, list(fields), count, min_distance), fields, "eco_id")
 
     def _per_class(self, count: int) -> RandomStrategy:
         sample, options = self.sample, self.sample.options
-        assert options.class_image is not None
-        layer = fetch_map("`class_image`", parse_map("`class_image`", options.class_image), self.region)
+        assert sample.class_map is not None
+        layer = fetch_map("`class_image`", parse_map("`class_image`", sample.class_map), self.region)
         wanted = sample.classes
         pool = ClassPool(replace(layer, within=self._mask()), self._outline(), options.seed, wanted)
         classes = pool.find_classes(count)

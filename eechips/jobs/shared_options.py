@@ -95,30 +95,6 @@ INPUT_CRS = option(
     is_advanced=True,
     decides="input",
 )
-LON_FIELD = option(
-    "Column of the longitude, in degrees.",
-    PLACES,
-    metavar="FIELD",
-    default="longitude, lon, long, lng or x",
-    is_advanced=True,
-    decides="data",
-)
-LAT_FIELD = option(
-    "Column of the latitude, in degrees.",
-    PLACES,
-    metavar="FIELD",
-    default="latitude, lat or y",
-    is_advanced=True,
-    decides="data",
-)
-DATE_FORMAT = option(
-    "Format of the dates of `date_field`, such as %d/%m/%Y for 31/12/2020.",
-    PLACES,
-    metavar="FORMAT",
-    default="ISO 8601, YYYY-MM-DD",
-    is_advanced=True,
-    decides="data",
-)
 CRS = option(
     "Coordinate reference system: native (that of the source), utm (the zone of the place), or a code.",
     PIXELS,

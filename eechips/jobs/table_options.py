@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,13 +14,10 @@ from eechips.jobs.shared_options import (
     CRS,
     DATA,
     DATASET,
-    DATE_FORMAT,
     END,
     EXPRESSION,
     INDEX,
     INPUT_CRS,
-    LAT_FIELD,
-    LON_FIELD,
     MASK,
     PLACES,
     REPAIR,
@@ -177,8 +174,17 @@ class PointsOptions:
             decides="input",
         )
     )
-    lon_field: str | None = field(default=None, metadata=LON_FIELD)
-    lat_field: str | None = field(default=None, metadata=LAT_FIELD)
+    columns: str | Mapping[str, str] = field(
+        default="",
+        metadata=option(
+            "Columns of the coordinates in degrees, if they have other names than usual: lon=X,lat=Y.",
+            PLACES,
+            metavar="NAME=FIELD",
+            default="longitude, lon, long, lng or x; latitude, lat or y",
+            is_advanced=True,
+            decides="data",
+        ),
+    )
     repair: bool = field(default=False, metadata=REPAIR)
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     id_field: str | None = field(
@@ -217,14 +223,13 @@ class PointsOptions:
         default=None,
         metadata=option(
             "Column of dates: the values of the image nearest in time that has any there; of two equally"
-            " near, the earlier.",
+            " near, the earlier. Other dates than ISO 8601 need a format: observed:%d/%m/%Y.",
             DATA,
-            metavar="FIELD",
+            metavar="FIELD[:FORMAT]",
             decides="data",
         ),
     )
-    date_format: str | None = field(default=None, metadata=DATE_FORMAT)
-    window: str | None = field(
+    near: str | None = field(
         default=None,
         metadata=option(
             "With `date_field`: maximum time between that date and the image, as 30d, 12h or 2w. A date without a"

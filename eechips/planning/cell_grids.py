@@ -282,7 +282,7 @@ def parse_cells(
     parse = parsers.get(kind.lower())
     if parse is not None and colon and not Path(text).exists():
         if cell_field is not None:
-            raise UsageError("`cell_field` is for a file of `cells`")
+            raise UsageError("`columns` is for a file of `cells`")
         return parse(size)
     path = Path(text)
     if not path.is_file():

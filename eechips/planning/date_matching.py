@@ -40,7 +40,7 @@ def parse_window(text: str) -> dt.timedelta:
     except OverflowError:
         window = dt.timedelta()
     if not window:
-        raise UsageError(f"window={text!r} is not a time such as 30d, 12h or 2w")
+        raise UsageError(f"near={text!r} is not a time such as 30d, 12h or 2w")
     return window
 
 

@@ -165,7 +165,7 @@ def read_places(
         return Places(path, digest, "points", _checked(path, "points", found), table, reading)
     for name in (lon_field, lat_field):
         if name is not None:
-            raise RegionError(f"{path} has geometries: leave `lon_field` and `lat_field` out")
+            raise RegionError(f"{path} has geometries: leave `columns` out")
     geometries = to_wgs84(path, geometries, choose_crs(path, own_crs, crs))
     kind = _kind(path, geometries)
     _check_kind(path, kind, only)
@@ -219,8 +219,8 @@ def _coordinates(
     name = given or next((by_lower[name] for name in names if name in by_lower), None)
     if name is None:
         raise RegionError(
-            f"no {axis} column in {path} ({', '.join(there)}): name it with `{axis[:3]}_field`; projected coordinates"
-            " must be converted to longitude and latitude first"
+            f"no {axis} column in {path} ({', '.join(there)}): name it with columns='{axis[:3]}=NAME'; projected"
+            " coordinates must be converted to longitude and latitude first"
         )
     column = table.column(name)
     values = column.to_pandas()
@@ -294,7 +294,7 @@ def _no_date(field: str, text: str, date_format: str | None) -> str:
     if date_format is not None:
         return f"{field} is not a date with the format {date_format}: {text!r}"
     found = _DAY_FIRST.fullmatch(text)
-    hint = f"; give its format, as in date_format='%d{found[1]}%m{found[1]}%Y'" if found else ""
+    hint = f"; give its format, as in date_field='{field}:%d{found[1]}%m{found[1]}%Y'" if found else ""
     return f"{field} is not a date (YYYY-MM-DD): {text!r}{hint}"
 
 

@@ -45,7 +45,7 @@ def write(path: Path, *rings: list[list[float]]) -> Path:
 
 WRONG = {
     "sample --dataset NAIP --points none.csv": "there is no file none.csv",
-    "sample --dataset NAIP --points plots.csv --date-field day --window 3d": "no column 'day'",
+    "sample --dataset NAIP --points plots.csv --date-field day --near 3d": "no column 'day'",
     "sample --dataset NAIP --points plots.csv --name {specis}": "no column 'specis'; did you mean 'species'?",
     "sample --dataset NAIP --total 1 --roi bow.geojson": "feature 2 (plot=B) is not a valid polygon",
     "images --dataset S2 --roi bow.geojson": "feature 2 (plot=B) is not a valid polygon",
@@ -54,8 +54,8 @@ WRONG = {
     "points --dataset DEM --points none.csv": "there is no file none.csv",
     "points --dataset DEM --points bow.geojson": "row 2: the polygon is invalid",
     "points --dataset DEM --points plots.csv --id-field plot": "no column 'plot'",
-    "points --dataset DEM --points plots.csv --date-field species --window 3d": "species is not a date",
-    "points --dataset DEM --points plots.csv --date-field species --window 3d --dry-run": "species is not a date",
+    "points --dataset DEM --points plots.csv --date-field species --near 3d": "species is not a date",
+    "points --dataset DEM --points plots.csv --date-field species --near 3d --dry-run": "species is not a date",
     "timeseries --dataset MODIS_LST --regions none.gpkg": "there is no file none.gpkg",
     "timeseries --dataset MODIS_LST --regions bow.geojson": "feature 2 (plot=B) is not a valid polygon",
     "timeseries --dataset MODIS_LST --regions bow.geojson --dry-run": "feature 2 (plot=B) is not a valid polygon",

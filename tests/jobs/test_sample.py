@@ -268,7 +268,7 @@ def test_datasets_without_a_record_are_sampled(real_server: Server, tmp_path: Pa
         ({"dataset": "USDA/NAIP/DOQ"}, UnknownDatasetError, "did you mean USDA/NAIP/DOQQ"),
         ({"dataset": "RESOLVE/ECOREGIONS/2017"}, UnknownDatasetError, "is a table, not images"),
         ({"bands": ("R", "G", "Bleu")}, UnknownDatasetError, "has no band 'Bleu'; "),
-        ({"ecoregion_field": "ECO_IDX"}, RegionError, "did you mean 'ECO_ID'"),
+        ({"ecoregions": "RESOLVE/ECOREGIONS/2017:ECO_IDX"}, RegionError, "did you mean 'ECO_ID'"),
         ({"ecoregions": "RESOLVE/ECOREGIONS/2016"}, RegionError, "there is no table 'RESOLVE/ECOREGIONS/2016'"),
         ({"roi": "RESOLVE/ECOREGIONS/2017:ECO_NAMES=x"}, RegionError, "did you mean 'ECO_NAME'"),
         ({"roi": "RESOLVE/ECOREGIONS/2017:ECO_NAME=Madagascar mangrove"}, RegionError, "'Madagascar mangroves'"),

@@ -272,8 +272,8 @@ def test_frames_before_and_after_a_date_of_the_table(server: Server, tmp_path: P
     table = tmp_path / "events.csv"
     table.write_text("lon,lat,day\n-104.98,39.735,2020-02-01\n")
     run = sample(
-        server, tmp_path / "run", total=None, roi=None, points=table, date_field="day", window="40d",
-        frames=2, choose="before-after", start=None, end=None,
+        server, tmp_path / "run", total=None, roi=None, points=table, date_field="day", near="40d",
+        frames="2:before-after", start=None, end=None,
     )  # fmt: skip
     ((unit, _),) = frames_of(run)
     first, second = (frame["time"][:10] for frame in unit["frames"])
@@ -301,8 +301,8 @@ def test_the_choice_of_frames_costs_two_requests_for_many_chips(server: Server, 
         ({"every": "month", "reducer": "means"}, "did you mean"),
         ({"every": "month", "reducer": "mean", "min_clear": 0.5}, "excludes `reducer`"),
         ({"every": "fortnight"}, "is not a step of time"),
-        ({"frames": 2, "choose": "nearest"}, "date_field"),
-        ({"frames": 2, "choose": "best"}, "unknown choose"),
+        ({"frames": "2:nearest"}, "date_field"),
+        ({"frames": "2:best"}, "the choice is one of clearest"),
         ({"frames": 2, "on_missing": "ignore"}, "unknown on_missing"),
         ({"frames": 2, "on_missing": "redraw", "on_empty": "skip"}, "on_empty='skip' draws none"),
         ({"format": "tif-stack"}, "format='tif-stack' is for several frames"),

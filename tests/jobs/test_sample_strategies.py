@@ -146,7 +146,7 @@ def test_in_a_large_region_points_are_drawn_and_what_they_miss_is_searched(
 
 
 def test_points_of_a_class_are_uniform(server: Server) -> None:
-    units = plan(server, per_class=2000, class_image=f"{MAP}:value", classes="2")
+    units = plan(server, per_class=2000, class_image=f"{MAP}:value:2")
     columns, rows = pixels(units).T
     found, _, _ = np.histogram2d(columns, rows, bins=[np.linspace(160, 380, 6), np.linspace(10, 290, 6)])
     assert found.sum() > 1500
@@ -155,9 +155,7 @@ def test_points_of_a_class_are_uniform(server: Server) -> None:
 
 
 def test_classes_may_be_named_and_masked(server: Server) -> None:
-    units = plan(
-        server, per_class=4, class_image=f"{MAP}:value", classes="9,7", mask_image=f"{MASK}:value", min_distance="15m"
-    )
+    units = plan(server, per_class=4, class_image=f"{MAP}:value:9,7", mask_image=f"{MASK}:value", min_distance="15m")
     columns, rows = pixels(units).T
     values = classes()[rows, columns]
     assert set(values.tolist()) <= {7, 9}
@@ -171,13 +169,13 @@ def test_empty_units_of_a_class_are_drawn_again(server: Server, tmp_path: Path) 
     image = f"{ROOT}/albers"
     box = roi(1000, 900)
     run = sample(
-        server, tmp_path, dataset=image, per_class=5, class_image=f"{LARGE}:value", classes="1", roi=box,
+        server, tmp_path, dataset=image, per_class=5, class_image=f"{LARGE}:value:1", roi=box,
         on_empty="redraw", seed=2,
     )  # fmt: skip
     assert set(run.units["state"]) <= {"done", "empty"}
     replaced = run.units["replaces"].dropna()
     again = sample(
-        server, tmp_path, dataset=image, per_class=5, class_image=f"{LARGE}:value", classes="1", roi=box,
+        server, tmp_path, dataset=image, per_class=5, class_image=f"{LARGE}:value:1", roi=box,
         on_empty="redraw", seed=2,
     )  # fmt: skip
     assert again.units["id"].tolist() == run.units["id"].tolist()
@@ -296,13 +294,13 @@ def test_labels_are_paired_with_the_nearest_image(
     server: Server, tmp_path: Path, date: str, window: str, month: int | None, form: str
 ) -> None:
     path = write_plots(tmp_path, [{"date": date, **at(100, 100)}])
-    (unit,) = plan(server, dataset=YEARS, points=path, roi=None, date_field="date", window=window, grid="native")
+    (unit,) = plan(server, dataset=YEARS, points=path, roi=None, date_field="date", near=window, grid="native")
     assert ("image" in unit) == (month is not None)
     if month is not None:
         assert unit["date"].startswith(f"2020-{month:02}")
     if "T12" in date or month is None:
         run = sample(
-            server, tmp_path / "out", dataset=YEARS, points=path, roi=None, date_field="date", window=window, size=8,
+            server, tmp_path / "out", dataset=YEARS, points=path, roi=None, date_field="date", near=window, size=8,
             format=form,
         )  # fmt: skip
         (row,) = run.units.to_dict("records")
@@ -374,13 +372,13 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
         ({"total": 1, "spacing": "1km"}, UsageError, "exactly one of .*, not `total` and `spacing`"),
         ({"total": 0}, UsageError, "`total` must be at least 1"),
         ({"per_class": 3}, UsageError, "`class_image`, as in ESA"),
-        ({"total": 3, "classes": "1"}, UsageError, "`classes` belongs to `per_class`, not to `total`"),
+        ({"per_class": 3, "class_image": f"{MAP}:value:1,1"}, UsageError, "names a class twice"),
         (
-            {"per_class": 3, "class_image": MAP, "classes": "a"},
+            {"per_class": 3, "class_image": f"{MAP}:value:a"},
             UsageError,
-            "`classes` must be whole numbers, as in 10,40,50, not a",
+            "classes must be whole numbers, as in 10,40,50",
         ),
-        ({"total": 3, "window": "3d"}, UsageError, "`window` belongs to `points`"),
+        ({"total": 3, "near": "3d"}, UsageError, "`date_field` and `near` belong together"),
         ({"total": 3, "grid": "10km"}, UsageError, "for a place every 10km, use spacing='10km'"),
         ({"spacing": "1 mile"}, UsageError, "`spacing` '1 mile' is not a distance"),
         ({"spacing": "1km", "min_distance": "2km"}, UsageError, "`spacing` says how far apart they are"),
@@ -388,7 +386,7 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
         ({"total": 3, "away_from": "a.csv"}, UsageError, "`away_from` needs the distance to its places"),
         ({"total": 3, "away_from": "a.csv", "min_distance": "9m"}, RegionError, r"there is no file a\.csv"),
         ({"cells": "h3:99"}, UsageError, "the resolution must be 0 to 15"),
-        ({"total": 3, "cell_field": "id"}, UsageError, "`cell_field` belongs to `cells`, not to `total`"),
+        ({"total": 3, "columns": "id=code"}, UsageError, "`columns` belongs to `points` and `cells`, not to `total`"),
         ({"spacing": "1km", "on_empty": "redraw"}, UsageError, "`spacing` has none: use keep or skip"),
         ({"total": 3, "min_distance": "near"}, UsageError, "`min_distance` 'near' is not a distance"),
         ({"total": 3, "mask_image": f"{MASK}:vlaue"}, UnknownDatasetError, "did you mean 'value'"),
@@ -416,10 +414,10 @@ def test_invalid_strategies_are_refused(
 def test_files_of_points_that_cannot_be_used(server: Server, tmp_path: Path) -> None:
     path = write_plots(tmp_path, [{"date": "2020-01-01", **at(5, 5)}, {"date": "", **at(9, 9)}])
     with pytest.raises(RegionError, match="row 2: no date in 'date'"):
-        plan(server, points=path, roi=None, date_field="date", window="3d")
+        plan(server, points=path, roi=None, date_field="date", near="3d")
     with pytest.raises(RegionError, match="no column 'datum'"):
-        plan(server, points=path, roi=None, date_field="datum", window="3d")
-    with pytest.raises(UsageError, match="`date_field` and `window` belong together"):
+        plan(server, points=path, roi=None, date_field="datum", near="3d")
+    with pytest.raises(UsageError, match="`date_field` and `near` belong together"):
         plan(server, points=path, roi=None, date_field="date")
     with pytest.raises(RegionError, match="no place is left"):
         plan(server, points=path, roi="0,0,1,1")

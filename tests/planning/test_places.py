@@ -70,7 +70,7 @@ def test_longitudes_from_0_to_360(tmp_path: Path) -> None:
         ("lon,lat\n8,\n", "row 1: one coordinate without the other"),
         (
             "a,b\n1,2\n",
-            r"no longitude column in .* \(a, b\): name it with `lon_field`; projected coordinates must be converted",
+            r"no longitude column in .* \(a, b\): name it with columns=.lon=NAME.; projected coordinates",
         ),
         ("lon,b\n1,2\n", "no latitude column in"),
         ("lon,lat\n", "holds no rows"),
@@ -89,7 +89,7 @@ def test_dates_may_have_a_format(tmp_path: Path) -> None:
     found = places.moments("day", "%d/%m/%Y")
     assert found[0] == pd.Timestamp("2020-12-31", tz="UTC").timestamp() * 1000
     assert np.isnan(found[1])
-    with pytest.raises(RegionError, match=r"row 1: day is not a date .*'31/12/2020'; .*date_format='%d/%m/%Y'"):
+    with pytest.raises(RegionError, match=r"row 1: day is not a date .*'31/12/2020'; .*date_field='day:%d/%m/%Y'"):
         places.moments("day")
     with pytest.raises(RegionError, match="row 1: day is not a date with the format %Y/%m/%d: '31/12/2020'"):
         places.moments("day", "%Y/%m/%d")
@@ -122,7 +122,7 @@ def test_points_of_vector_files_are_reprojected(tmp_path: Path, name: str) -> No
     found = read_places(tmp_path / name)
     np.testing.assert_allclose(shapely.get_coordinates(found.geometries), [(8, 47), (9, 46)], atol=1e-9)
     assert found.table.column_names == ["id"]
-    with pytest.raises(RegionError, match="leave `lon_field` and `lat_field` out"):
+    with pytest.raises(RegionError, match="leave `columns` out"):
         read_places(tmp_path / name, lon_field="x")
 
 

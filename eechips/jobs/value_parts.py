@@ -1,0 +1,121 @@
+"""Divide values of options that have parts, such as ``surveyed:%d/%m/%Y``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from eechips.errors import UsageError
+from eechips.suggestion import describe_choices
+
+_CLASSES = re.compile(r"(?P<map>[^:/]+|[^:]+:[^:]+):(?P<classes>[^:]*)")  # ID:BAND:CLASSES, or NAME:CLASSES
+_NUMBERS = re.compile(r"-?\d+(\s*,\s*-?\d+)*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceColumns:
+    """Columns of a file of places; None where the usual names count.
+
+    Attributes:
+        lon: of the longitude.
+        lat: of the latitude.
+        id: that identifies a polygon.
+    """
+
+    lon: str | None = None
+    lat: str | None = None
+    id: str | None = None
+
+    @classmethod
+    def parse(cls, value: str | Mapping[str, str], names: Sequence[str] = ("lon", "lat", "id")) -> PlaceColumns:
+        """Return the columns of a text such as ``lon=LONG,lat=LAT``, or of columns by name.
+
+        Args:
+            value: of the option.
+            names: that the file may have.
+
+        Raises:
+            UsageError: if a name is another, or has no column.
+        """
+        if isinstance(value, str):
+            pairs = [part.partition("=")[::2] for part in value.split(",") if part.strip()]
+        else:
+            pairs = list(value.items())
+        found = {name.strip(): column.strip() for name, column in pairs}
+        for name, column in found.items():
+            if name not in names or not column:
+                raise UsageError(f"`columns` {name}={column}: write NAME=COLUMN; {describe_choices(name, [*names])}")
+        return cls(**found)
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """A column of a table on the server.
+
+    Attributes:
+        table: id of the asset.
+        field: name of the column.
+    """
+
+    table: str
+    field: str
+
+    @classmethod
+    def parse(cls, text: str, usual: str) -> TableColumn:
+        """Return the column of ``ASSET:FIELD``, or the usual one of ``ASSET``."""
+        table, _, field = text.partition(":")
+        return cls(table, field or usual)
+
+
+@dataclass(frozen=True, slots=True)
+class DateColumn:
+    """A column of dates.
+
+    Attributes:
+        name: of the column.
+        format: of its dates, as ``%d/%m/%Y``; None for ISO 8601.
+    """
+
+    name: str
+    format: str | None = None
+
+    @classmethod
+    def parse(cls, text: str | None) -> DateColumn | None:
+        """Return the column of ``FIELD`` or ``FIELD:FORMAT``; None if there is none."""
+        if text is None:
+            return None
+        name, _, date_format = text.partition(":%")
+        return cls(name, f"%{date_format}" if date_format else None)
+
+
+def divide_map(text: str) -> tuple[str, tuple[int, ...] | None]:
+    """Return the map of ``ID:BAND`` or ``ID:BAND:CLASSES``, and its classes; None for all.
+
+    A short name, such as WORLDCOVER, may be followed by classes without a band.
+
+    Raises:
+        UsageError: if a class is no whole number, or is named twice.
+    """
+    found = _CLASSES.fullmatch(text)
+    if found is None or (":" not in found["map"] and not _NUMBERS.fullmatch(found["classes"])):
+        return text, None
+    if not _NUMBERS.fullmatch(found["classes"]):
+        raise UsageError(f"`class_image` {text!r}: classes must be whole numbers, as in 10,40,50")
+    classes = tuple(map(int, found["classes"].split(",")))
+    if len(set(classes)) < len(classes):
+        raise UsageError(f"`class_image` {text!r} names a class twice")
+    return found["map"], classes
+
+
+def divide_number(option: str, value: float | str) -> tuple[float, str | None]:
+    """Return the number of ``N`` or ``N:WORD``, and the word.
+
+    Raises:
+        UsageError: if it begins with no number.
+    """
+    number, _, word = str(value).partition(":")
+    try:
+        return float(number), word or None
+    except ValueError:
+        raise UsageError(f"{option} must begin with a number, not {value!r}") from None
