@@ -7,11 +7,13 @@ https://sentiwiki.copernicus.eu/web/s2-products
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import compress
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 from affine import Affine
 
@@ -107,16 +109,24 @@ def _likely(zone: int, southern: bool, rows: range) -> list[MgrsTile]:
 @lru_cache(maxsize=65536)
 def _used(tile: MgrsTile) -> bool:
     """Return whether a tile has land and a part of its zone."""
-    if not _SOUTH - 1 < middle(tile)[1] < _NORTH + 1:
-        return False
-    west, _, east, _ = outline(tile).bounds
-    meridian = tile.zone * 6.0 - 183.0
-    if east < meridian - 3.0 or west > meridian + 3.0:
-        return False
-    x, y = tile.corner
+    return bool(_are_used([tile])[0])
+
+
+def _are_used(found: Sequence[MgrsTile]) -> npt.NDArray[np.bool_]:
+    """Return which tiles of one half of a zone have land and a part of the zone."""
+    project, meridian = to_degrees(found[0].crs), found[0].zone * 6.0 - 183.0
+    x, y = np.array([tile.corner for tile in found], dtype=np.float64).T[:, :, None]
+    middle_longitude, middle_latitude = project(x + EDGE / 2, y - EDGE / 2)
+    good = (middle_latitude > _SOUTH - 1) & (middle_latitude < _NORTH + 1)
+    longitude, _ = project(x + np.array([0, EDGE, EDGE, 0]), y - np.array([0, 0, EDGE, EDGE]))
+    longitude -= np.round((longitude - middle_longitude) / 360.0) * 360.0
+    good &= longitude.max(axis=1, keepdims=True) >= meridian - 3.0
+    good &= longitude.min(axis=1, keepdims=True) <= meridian + 3.0
     i, j = np.meshgrid(np.linspace(0.0, EDGE, 5), np.linspace(0.0, EDGE, 5))
-    longitude, latitude = to_degrees(tile.crs)(x + i.ravel(), y - j.ravel())
-    return bool((tessellation.inland(mercator.x_of(longitude), mercator.y_of(latitude)) > -8_000.0).any())
+    longitude, latitude = project(x + i.ravel(), y - j.ravel())
+    inland = tessellation.inland(mercator.x_of(longitude), mercator.y_of(latitude)) > -8_000.0
+    used: npt.NDArray[np.bool_] = good[:, 0] & inland.any(axis=1)
+    return used
 
 
 def tiles(bounds: Bounds | None) -> Iterator[MgrsTile]:
@@ -149,7 +159,17 @@ def tiles(bounds: Bounds | None) -> Iterator[MgrsTile]:
 @cache
 def _everything() -> tuple[MgrsTile, ...]:
     """Return all tiles with land: some 19,000."""
-    return tuple(tiles((-180.0, float(_SOUTH), 180.0, float(_NORTH))))
+    found: list[MgrsTile] = []
+    for zone in range(1, 61):
+        for southern, low, high in ((False, 0.0, _NORTH + _REACH), (True, _SOUTH - _REACH, 0.0)):
+            likely = _likely(zone, southern, _rows(zone, southern, low, high))
+            found += compress(likely, _are_used(likely)) if likely else ()
+    return tuple(tile for tile in found if _SOUTH < middle(tile)[1] < _NORTH or _is_within(outline(tile).bounds))
+
+
+def _is_within(box: Bounds) -> bool:
+    """Return whether a box meets the latitudes that are seen."""
+    return box[3] >= _SOUTH and box[1] <= _NORTH
 
 
 def _rows(zone: int, southern: bool, south: float, north: float) -> range:
