@@ -178,7 +178,7 @@ def test_file_columns_are_no_properties(store: CatalogStore) -> None:
 def test_a_query_reads_the_partitions_that_can_match(store: CatalogStore) -> None:
     own = collection(store)
     store.reads.take()
-    assert own.count() == COUNT
+    assert own.count(Query()) == COUNT
     assert store.reads.take() == {}
     partitions = store.describe()["partitions"]
     box, month = (-110.0, 45.0, -106.0, 47.0), (1_580_515_200_000, 1_583_020_800_000)
@@ -316,13 +316,13 @@ def test_catalogues_by_mission_are_read(tmp_path: Path) -> None:
     put(tmp_path / "c", values, layout=Layout(choose_grid("h3", 1, None, None), by="mission"))
     own = collection(CatalogStore(tmp_path / "c"))
     assert [image.id for image in own.images(Query(equals={"platform": "p1"}))] == [f"test/i{n}" for n in (1, 3, 5, 7)]
-    assert own.count() == 8
+    assert own.count(Query()) == 8
 
 
 def test_stores_are_serialised_by_path(store: CatalogStore) -> None:
     other = pickle.loads(pickle.dumps(store))
     assert other.path == store.path
-    assert collection(other).count() == COUNT
+    assert collection(other).count(Query()) == COUNT
 
 
 def test_a_folder_without_a_catalogue_is_refused(tmp_path: Path) -> None:
@@ -348,12 +348,12 @@ def changing(tmp_path: Path) -> Path:
 def test_responses_follow_changes_of_the_catalogue(changing: Path) -> None:
     store = CatalogStore(changing)
     own = collection(store)
-    assert own.count() == 20
+    assert own.count(Query()) == 20
     before = list(own.images(Query(bounds=(0.0, 0.0, 30.0, 1.0))))
     moved = item("i3", (100.0, 0.0, 101.0, 1.0), number=33, updated="2022-01-01T00:00:00Z")
     changed = item("i4", (4.0, 0.0, 4.5, 1.0), number=44, updated="2022-01-01T00:00:00Z")
     put(changing, [moved, changed, item("i9a", (9.0, 0.0, 9.1, 1.0), number=99)])
-    assert own.count() == 21
+    assert own.count(Query()) == 21
     images = {image.id.removeprefix("test/"): image for image in own.images(Query(bounds=(0.0, 0.0, 30.0, 1.0)))}
     assert sorted(images) == sorted({f"i{n}" for n in range(20)} - {"i3"} | {"i9a"})
     assert images["i4"].properties["number"] == 44
@@ -444,7 +444,7 @@ def test_requests_wait_for_a_commit(changing: Path) -> None:
 
     def ask() -> None:
         asked.set()
-        counts.append(collection(patient).count())
+        counts.append(collection(patient).count(Query()))
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
@@ -453,7 +453,7 @@ def test_requests_wait_for_a_commit(changing: Path) -> None:
     assert repair(changing).is_completed
     asking.join()
     assert counts == [20]
-    assert collection(hasty).count() == 20
+    assert collection(hasty).count(Query()) == 20
 
 
 def test_a_change_that_never_ends_is_waited_for_once(changing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -470,20 +470,20 @@ def test_a_change_that_never_ends_is_waited_for_once(changing: Path, monkeypatch
     assert waited[0] > 0
     assert waited == waited[:1] * 3
     (changing / schemas.PENDING).unlink()
-    assert collection(store).count() == 20
+    assert collection(store).count(Query()) == 20
 
 
 def test_a_request_sees_one_version(changing: Path) -> None:
     store = CatalogStore(changing)
     store.begin()
     own = collection(store)
-    assert own.count() == 20
+    assert own.count(Query()) == 20
     put(changing, [item("new", (0.1, 0.0, 0.2, 1.0))])
     for ask in (own.count, lambda: list(own.images(Query())), lambda: store.get("test/new")):
         with pytest.raises(ChangingError):
             ask()
     store.begin()
-    assert own.count() == 21
+    assert own.count(Query()) == 21
 
 
 @pytest.mark.parametrize("changes", [0, 3, 100])

@@ -197,7 +197,7 @@ def test_a_collection_has_an_image_for_each_interval(described: StubStore) -> No
     assert [image.properties["system:index"] for image in rain.images(Query())] == [
         f"{start:%Y%m%d}" for start in starts if start < UNTIL
     ]
-    assert rain.count() == len(list(rain.images(Query())))
+    assert rain.count(Query()) == len(list(rain.images(Query())))
     june = rain.images(Query(start=millis(2020, 6, 1), end=millis(2020, 6, 25)))
     assert [image.id for image in june] == ["ACME/RAIN/20200607", "ACME/RAIN/20200615", "ACME/RAIN/20200623"]
     assert next(rain.images_from(1)).id == "ACME/RAIN/20180109"

@@ -56,8 +56,10 @@ class CatalogCollection:
         """Return all images in the order of their ids, from a position on; those before it are not read."""
         return (self._image(row) for row in self._catalog.walk(self._id, start))
 
-    def count(self) -> int:
-        """Return the number of images. No partition is opened."""
+    def count(self, query: Query) -> int | None:
+        """See ``Counted.count``. No partition is opened."""
+        if query != Query():
+            return None
         partitions = self._catalog.schema().collections.get(self._id)
         return 0 if partitions is None else len(partitions)
 

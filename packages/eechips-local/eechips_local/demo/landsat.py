@@ -191,6 +191,16 @@ class Landsat(ImageSearch):
                 if is_in_time(seen, query):
                     yield self.make_image(scene, when)
 
+    def count(self, query: Query) -> int | None:
+        """See ``Counted.count``."""
+        if query != Query(start=query.start, end=query.end):
+            return None
+        return sum(
+            is_in_time(_milliseconds(moment_of(scene, when)), query)
+            for scene in wrs.scenes(None)
+            for when in self.days(scene, query)
+        )
+
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None: of any day of the mission."""
         match = re.fullmatch(rf"{self.prefix}_(\d{{3}})(\d{{3}})_(\d{{8}})", index)

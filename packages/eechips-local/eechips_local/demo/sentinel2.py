@@ -18,7 +18,8 @@ Searches find a pass every fifth day. Images of other moments are found by their
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import cache, lru_cache
@@ -322,19 +323,52 @@ def _number(tile: MgrsTile) -> int:
     return (tile.zone * 2 + tile.southern) * 1024 + tile.column * 128 + tile.row
 
 
+_ORBITS = 143
+
+
 def _orbit(tile: MgrsTile) -> int:
     """Return relative orbit, 1 to 143: strips of 360/143 degrees."""
-    return int((mgrs.middle(tile)[0] + 180.0) * (143.0 / 360.0)) % 143 + 1
+    return int((mgrs.middle(tile)[0] + 180.0) * (_ORBITS / 360.0)) % _ORBITS + 1
+
+
+def _by_orbit(tiles: Iterable[MgrsTile]) -> Mapping[int, Sequence[MgrsTile]]:
+    found: dict[int, list[MgrsTile]] = {}
+    for tile in tiles:
+        found.setdefault(_orbit(tile), []).append(tile)
+    return found
+
+
+@cache
+def _all_by_orbit() -> Mapping[int, Sequence[MgrsTile]]:
+    return _by_orbit(mgrs.tiles(None))
+
+
+def _passes(orbit: int, first: date, last: date) -> Iterator[datetime]:
+    """Yield when an orbit is flown from a day on, before another one: every fifth day."""
+    strip = (orbit - 0.5) * (360.0 / _ORBITS) - 180.0
+    start = first.toordinal()
+    for ordinal in range(start + (3 * orbit - start) % _REPEAT, last.toordinal(), _REPEAT):
+        when = date.fromordinal(ordinal)
+        midnight = datetime(when.year, when.month, when.day, tzinfo=timezone.utc)
+        # Half past ten by the sun; all tiles of an orbit share the second at which the datatake starts.
+        yield midnight + timedelta(seconds=int(37_800 - strip * 240.0))
+
+
+def _by_day(orbit: int, tiles: Sequence[MgrsTile]) -> list[tuple[MgrsTile, int]]:
+    """Return one of the tiles for each day, at the place itself, on which a pass of an orbit is; and their number."""
+    seen = next(_passes(orbit, FIRST, FIRST + timedelta(days=_REPEAT)))
+    days = {tile: Granule(seen, seen, tile).when for tile in tiles}
+    tile_of = {day: tile for tile, day in days.items()}
+    return [(tile_of[day], number) for day, number in Counter(days.values()).items()]
 
 
 def pass_over(tile: MgrsTile, when: date) -> Granule | None:
     """Return the pass over a tile on a day, if there is one: every fifth day."""
-    if (when.toordinal() - 3 * _orbit(tile)) % _REPEAT:
-        return None
-    strip = (_orbit(tile) - 0.5) * (360.0 / 143.0) - 180.0
-    midnight = datetime(when.year, when.month, when.day, tzinfo=timezone.utc)
-    # Half past ten by the sun; all tiles of an orbit share the second at which the datatake starts.
-    seen = midnight + timedelta(seconds=int(37_800 - strip * 240.0))
+    seen = next(_passes(_orbit(tile), when, when + timedelta(days=1)), None)
+    return None if seen is None else _granule(tile, seen, when)
+
+
+def _granule(tile: MgrsTile, seen: datetime, when: date) -> Granule:
     made = seen + timedelta(seconds=600 + int(noise.random(_number(tile), when.toordinal(), 1011)[0] * 900.0))
     return Granule(seen, made, tile)
 
@@ -382,22 +416,42 @@ class Product(ImageSearch):
 
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""
+        tiles = self._tiles(query)
+        first, last = days_of(query, self.first, self.until)
+        for ordinal in range(first.toordinal(), last.toordinal()):
+            when, after = date.fromordinal(ordinal), date.fromordinal(ordinal + 1)
+            passes = [
+                _granule(tile, seen, when)
+                for orbit, below in tiles.items()
+                for seen in _passes(orbit, when, after)
+                if is_in_time(_milliseconds(seen), query)
+                for tile in below
+            ]
+            for granule in sorted((each for found in passes for each in _versions(found)), key=lambda g: g.index):
+                image = self._image(granule)
+                if image is not None:
+                    yield image
+
+    def _tiles(self, query: Query) -> Mapping[int, Sequence[MgrsTile]]:
+        """Return the tiles of a query by the orbits that pass over them."""
         name = query.equals.get("MGRS_TILE")
         if isinstance(name, str):
             only = mgrs.named(name)
-            tiles = [only] if only is not None else []
-        else:
-            tiles = list(mgrs.tiles(query.bounds))
+            return _by_orbit([only] if only is not None else [])
+        return _all_by_orbit() if query.bounds is None else _by_orbit(mgrs.tiles(query.bounds))
+
+    def count(self, query: Query) -> int | None:
+        """See ``Counted.count``. Which images Dynamic World has depends on the clouds."""
+        if self.kind == "world" or query != Query(start=query.start, end=query.end):
+            return None
         first, last = days_of(query, self.first, self.until)
-        for ordinal in range(first.toordinal(), last.toordinal()):
-            when = date.fromordinal(ordinal)
-            passes = [granule for tile in tiles if (granule := pass_over(tile, when)) is not None]
-            for granule in sorted((each for found in passes for each in _versions(found)), key=lambda g: g.index):
-                start = _milliseconds(granule.seen)
-                if is_in_time(start, query):
-                    image = self._image(granule)
-                    if image is not None:
-                        yield image
+        return sum(
+            len(_versions(Granule(seen, seen, tile))) * number
+            for orbit, tiles in _all_by_orbit().items()
+            for tile, number in _by_day(orbit, tiles)
+            for seen in _passes(orbit, first, last)
+            if is_in_time(_milliseconds(seen), query)
+        )
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None.

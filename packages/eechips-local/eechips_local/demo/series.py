@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import shapely
 
 from eechips_local.demo import synthetic_label
 from eechips_local.demo.painted_source import PaintedScene, PaintedSource
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query
+from eechips_local.evaluation.model import BandInfo, ImageAsset, LazySequence, PixelType, Query
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 GLOBE = shapely.box(-180.0, -90.0, 180.0, 90.0)
@@ -52,22 +54,26 @@ class GlobalSeries:
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """See ``CollectionAsset.images``."""
         wanted = query.equals.get("system:index")
-        for first, after in self.dates():
-            start = _start(first)
-            if query.start is not None and start < query.start:
-                continue
-            if query.end is not None and start >= query.end:
-                return
+        for first, after in self._within(query):
             if wanted is None or wanted == self.index(first):
                 yield self._image(first, after)
+
+    def count(self, query: Query) -> int | None:
+        """See ``Counted.count``."""
+        return len(self._within(query)) if query == Query(start=query.start, end=query.end) else None
+
+    def _within(self, query: Query) -> Sequence[tuple[date, date]]:
+        """Return the dates in the time of a query."""
+        dates = self.dates()
+        begin = 0 if query.start is None else bisect_left(dates, query.start, key=_start_of)
+        end = len(dates) if query.end is None else bisect_left(dates, query.end, key=_start_of)
+        return dates[begin:end]
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None."""
         return next(iter(self.images(Query(equals={"system:index": index}))), None)
 
     def _image(self, first: date, after: date) -> ImageAsset:
-        scene = self.scene(first)
-        sources = {dtype: PaintedSource(self.grid, scene, dtype, self.smooth) for _, dtype in self.bands}
         index = self.index(first)
         properties = {
             "system:index": index,
@@ -77,14 +83,23 @@ class GlobalSeries:
         }
         return ImageAsset(
             id=f"{self.id}/{index}",
-            bands=tuple(
-                BandInfo(name, PixelType.of(dtype), self.grid, sources[dtype], n)
-                for n, (name, dtype) in enumerate(self.bands)
-            ),
+            bands=LazySequence(partial(self._bands, first)),
             properties=synthetic_label.marked(properties),
             footprint=GLOBE,
             version=synthetic_label.VERSION,
         )
+
+    def _bands(self, first: date) -> tuple[BandInfo, ...]:
+        scene = self.scene(first)
+        sources = {dtype: PaintedSource(self.grid, scene, dtype, self.smooth) for _, dtype in self.bands}
+        return tuple(
+            BandInfo(name, PixelType.of(dtype), self.grid, sources[dtype], n)
+            for n, (name, dtype) in enumerate(self.bands)
+        )
+
+
+def _start_of(dates: tuple[date, date]) -> int:
+    return _start(dates[0])
 
 
 def _start(when: date) -> int:

@@ -20,6 +20,7 @@ from eechips_local.evaluation.graph_nodes import (
     invalid_graph,
     open_node,
 )
+from eechips_local.evaluation.kept_properties import BodyTracer, Metadata, Origin
 from eechips_local.evaluation.missing_functions import refusal
 from eechips_local.evaluation.signatures import FunctionSignature, load_signatures
 from eechips_local.evaluation.type_conversion import promote
@@ -49,11 +50,23 @@ class _NamedCallable(Protocol):
 class _Closure:
     """A function of the graph, with the scope of its definition."""
 
-    __slots__ = ("_call", "names")
+    __slots__ = ("_body", "_call", "_metadata", "_values", "names")
 
-    def __init__(self, names: list[str], call: Callable[[Mapping[str, Value]], Value]) -> None:
+    def __init__(
+        self, names: list[str], body: str, values: Mapping[str, Any], call: Callable[[Mapping[str, Value]], Value]
+    ) -> None:
         self.names = names
+        self._body = body
+        self._values = values
         self._call = call
+        self._metadata: Metadata | None = None
+
+    def keeps(self, name: str) -> bool:
+        """Return whether results have the property of that name of the first argument, ".geo" for the geometry."""
+        if self._metadata is None:
+            tracer = BodyTracer(self._values, self.names[0] if self.names else "")
+            self._metadata = tracer.trace({"valueReference": self._body})
+        return self._metadata(name) is Origin.KEPT
 
     def __call__(self, *values: Value) -> Value:
         """Call the function with values in the order of its arguments. Surplus values are dropped."""
@@ -254,7 +267,7 @@ class Evaluator:
             finally:
                 self._depth -= 1
 
-        return _Closure(definition.get("argumentNames") or [], call)
+        return _Closure(definition.get("argumentNames") or [], body, self._values, call)
 
     def _arguments(
         self, signature: FunctionSignature, implementation: Implementation, given: Mapping[str, Any], scope: _Scope

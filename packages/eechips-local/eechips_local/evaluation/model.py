@@ -189,10 +189,10 @@ class CollectionAsset(Protocol):
 
 @runtime_checkable
 class Counted(Protocol):
-    """A stored image collection that knows its number of images without creating them."""
+    """A stored image collection that knows numbers of images without creating them."""
 
-    def count(self) -> int:
-        """Return the number of images."""
+    def count(self, query: Query) -> int | None:
+        """Return the number of images that begin in the time of a query; None if it asks for anything else, too."""
         ...
 
 
@@ -299,3 +299,9 @@ class LazySequence(Sequence[T]):
 
     def __len__(self) -> int:
         return len(self._items())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from sys import maxsize
 from typing import Any, Literal
 
 from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.kept_properties import TracedFunction
 from eechips_local.evaluation.model import Counted, FolderAsset, ImageAsset, Query
 from eechips_local.functions.filter_expression import expression
+from eechips_local.functions.filters import INDEX
 from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.stored import stored_image
 from eechips_local.pixels.vector_image import outlined
 from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.values.collection_order import sorted_by
 from eechips_local.values.element_properties import property_of, with_properties
-from eechips_local.values.ordering import compare_key, distinct_key
-from eechips_local.values.values import Collection, Feature, Filter, Geometry, Value
+from eechips_local.values.ordering import distinct_key
+from eechips_local.values.values import Collection, Feature, Filter, Geometry, Part, Value
 
 
 def _missing(context: Context, what: str, id: str) -> InvalidError:
@@ -105,23 +109,35 @@ def mapped(
 ) -> Collection:
     """Return a function of each element."""
 
-    def elements() -> Iterator[Any]:
-        for element in collection:
-            context.check_time()
-            result = _of_element(baseAlgorithm, element)
-            if isinstance(result, Geometry):
-                result = Feature(result, {})
-            if result is None and dropNulls:
-                continue
-            # Collections may be elements too, for flatten().
-            if not isinstance(result, (Image, Feature, Collection)):
-                raise InvalidError("Collection.map: A mapped algorithm must return a Feature or Image.")
-            index = element.properties.get("system:index")
-            if index is not None and result.properties.get("system:index") != index:
-                result = with_properties(result, {**result.properties, "system:index": index})
-            yield result
+    known: dict[int, tuple[Any, Any]] = {}  # with the element, so that its id stays its own
 
-    return _retyped(collection, elements)
+    def apply(element: Any) -> Any:
+        result = _of_element(baseAlgorithm, element)
+        if isinstance(result, Geometry):
+            result = Feature(result, {})
+        if result is None and dropNulls:
+            return None
+        # Collections may be elements too, for flatten().
+        if not isinstance(result, (Image, Feature, Collection)):
+            raise InvalidError("Collection.map: A mapped algorithm must return a Feature or Image.")
+        index = element.properties.get(INDEX)
+        if index is not None and result.properties.get(INDEX) != index:
+            result = with_properties(result, {**result.properties, INDEX: index})
+        return result
+
+    def transform(elements: Iterable[Any]) -> Iterator[Any]:
+        for element in elements:
+            context.check_time()
+            if id(element) not in known:
+                known[id(element)] = element, apply(element)
+            result = known[id(element)][1]
+            if result is not None:
+                yield result
+
+    def keeps(name: str) -> bool:
+        return name == INDEX or (isinstance(baseAlgorithm, TracedFunction) and baseAlgorithm.keeps(name))
+
+    return _retyped(collection, transform, keeps)
 
 
 def _of_element(function: Callable[..., Value], element: Any) -> Value:
@@ -135,19 +151,24 @@ def _of_element(function: Callable[..., Value], element: Any) -> Value:
         raise InvalidError(f"Error in map(ID={index}):\n{error}") from error
 
 
-def _retyped(collection: Collection, elements: Callable[[], Iterator[Any]]) -> Collection:
-    """Return a derived collection whose kind is that of its first element."""
-    derived = collection.derived(elements)
+def _retyped(
+    collection: Collection, transform: Callable[[Iterable[Any]], Iterator[Any]], keeps: Callable[[str], bool]
+) -> Collection:
+    """Return the results for a collection's elements; their kind is that of the first one.
+
+    If the first one fails, so do all filters and orders of the results: they are not passed to the elements.
+    """
+    derived = collection.transformed(transform, keeps)
     try:
         first = next(iter(derived), None)
     except InvalidError:
-        return collection.derived(elements)  # raised when the elements are read
+        return collection.derived(lambda: transform(collection))  # raised when the elements are read
     if first is None:
         return derived
     kind: Literal["Image", "Feature"] = "Image" if isinstance(first, Image) else "Feature"
     if kind == collection.element:
         return derived
-    return Collection(kind, lambda _: iter(derived), properties=collection.properties, reads=False)
+    return Collection(kind, lambda _: iter(derived), properties=collection.properties, is_stored=False)
 
 
 @function("Collection.iterate")
@@ -163,26 +184,12 @@ def iterate(context: Context, collection: Collection, function: Callable[..., Va
 @function("Collection.limit")
 def limit(collection: Collection, limit: int | None, key: str | None, ascending: bool) -> Collection:
     """Return the first elements, perhaps in the order of a property."""
-    ordered = collection if key is None else sort(collection, key, ascending)
+    ordered = collection if key is None else sorted_by(collection, key, ascending)
     if limit is None:
         return ordered
     if limit < 0:
         raise InvalidError(f"Limit must be non-negative; found {limit}.")
     return ordered.derived(lambda: islice(iter(ordered), min(limit, maxsize)))
-
-
-def sort(collection: Collection, key: str, ascending: bool) -> Collection:
-    """Return the elements in the order of a property; those without it come last."""
-
-    def elements() -> Iterator[Any]:
-        found = list(collection)
-        having = [e for e in found if property_of(e, key) is not None]
-        lacking = [e for e in found if property_of(e, key) is None]
-        # Equal elements keep their order in both directions.
-        yield from sorted(having, key=lambda e: compare_key(property_of(e, key)), reverse=not ascending)
-        yield from lacking
-
-    return collection.derived(elements)
 
 
 @function("Collection.first")
@@ -218,24 +225,28 @@ def to_list(context: Context, collection: Collection, count: int, offset: int) -
     return list(context.counted(islice(timed(), min(offset, maxsize), min(offset + count, maxsize))))
 
 
-def _prefixed(prefix: str, collection: Collection) -> Iterator[Any]:
-    for position, element in enumerate(collection):
-        index = element.properties.get("system:index", position)
-        yield element.with_properties({**element.properties, "system:index": f"{prefix}_{index}"})
+def _prefixed(prefix: str, elements: Iterable[Any]) -> Iterator[Any]:
+    for position, element in enumerate(elements):
+        index = element.properties.get(INDEX, position)
+        yield element.with_properties({**element.properties, INDEX: f"{prefix}_{index}"})
+
+
+def _keeps_all_but_index(name: str) -> bool:
+    return name != INDEX
 
 
 def merged(first: Collection, second: Collection) -> Collection:
     """Return both collections' elements, their indices prefixed with 1_ and 2_; images among features are their
     outlines.
     """
-
-    def elements() -> Iterator[Any]:
-        yield from _prefixed("1", first)
-        yield from _prefixed("2", second)
-
+    parts = [
+        Part(source, partial(_prefixed, prefix), _keeps_all_but_index, is_counted=True)
+        for prefix, source in (("1", first), ("2", second))
+    ]
     if first.element == second.element:
-        return Collection(first.element, lambda _: elements(), reads=False)
-    return Collection("Feature", lambda _: (outlined(element) for element in elements()))
+        return Collection.of_parts(first.element, parts)
+    mixed = Collection.of_parts("Feature", parts)
+    return Collection("Feature", lambda _: map(outlined, mixed))
 
 
 @function("Collection.merge")
@@ -258,7 +269,7 @@ def flatten(collection: Collection) -> Collection:
         for outer_position, outer in enumerate(collection):
             if not isinstance(outer, Collection):
                 raise InvalidError("Collection.flatten: The collection must contain collections.")
-            outer_index = outer.properties.get("system:index", outer_position)
+            outer_index = outer.properties.get(INDEX, outer_position)
             yield from _prefixed(str(outer_index), outer)
 
     return Collection("Feature", lambda _: elements())

@@ -26,6 +26,7 @@ from eechips_local.values.filter_conditions import (
     apart,
     as_geometry,
     extent,
+    fields_of,
     grown,
     lookup_spatial,
 )
@@ -165,6 +166,7 @@ def within_distance(
         matches=lambda element: pairs(element, element),
         narrow=_narrow_bounds(left, right, max(distance, 0.0) + tolerance_of(maxError, WGS84)),
         pairs=pairs,
+        fields=fields_of(left, right),
         measure=measure,
         lookup=lookup_spatial(left, right, max(distance, 0.0)),
     )
@@ -184,4 +186,4 @@ def area(
         geometry = operand.geometry(element)
         return geometry is not None and min <= geometric.area(geometry, maxError, None) <= max
 
-    return of_one(matches)
+    return of_one(matches, [geometrySelector or ".geo"])

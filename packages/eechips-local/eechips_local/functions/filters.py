@@ -6,7 +6,7 @@ does not, and so passes there. The client itself sends neq, gte and lte as ``Fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from eechips_local.values.filter_conditions import (
     Operand,
     comparison,
     equal,
+    fields_of,
     lookup_equal,
     lookup_near,
     ordered,
@@ -63,9 +64,10 @@ def opposite(condition: Filter) -> FilterCondition:
     def unpaired(primary: Element, secondary: Element) -> bool:
         return not (pairs(primary, secondary) if pairs is not None else condition.matches(primary))
 
+    other = FilterCondition(matches=fails, pairs=unpaired, fields=condition.fields)
     if not isinstance(condition, FilterCondition):
-        return FilterCondition(matches=fails, pairs=unpaired)
-    return FilterCondition(matches=fails, narrow=condition.contrary, pairs=unpaired, contrary=condition.narrow)
+        return other
+    return replace(other, narrow=condition.contrary, contrary=condition.narrow)
 
 
 # Comparisons of values
@@ -237,12 +239,11 @@ def _date_in_range(left: Operand, right: Operand) -> FilterCondition:
         span: DateRange = promote(a, "DateRange", "leftValue")
         return span.start <= moment < span.end
 
-    narrow: Narrow = lambda query: query  # noqa: E731 - the default, replaced below
     if left.field is None:
         span: DateRange = promote(left.value, "DateRange", "Filter.dateRangeContains, argument 'leftValue'")
         if right.field == TIME_START:
-            narrow = _between(span.start, span.end)
-    return comparison(left, right, test, narrow=narrow)
+            return comparison(left, right, test, narrow=_between(span.start, span.end), is_exact=True)
+    return comparison(left, right, test)
 
 
 BUILDERS: Mapping[str, Build] = {
@@ -312,6 +313,11 @@ def _first(filters: Sequence[Filter], attribute: str) -> Any:
     return next((found for f in filters if (found := getattr(f, attribute, None)) is not None), None)
 
 
+def _fields(filters: Sequence[Filter]) -> frozenset[str] | None:
+    fields = [condition.fields for condition in filters]
+    return None if None in fields else frozenset(name for names in fields if names is not None for name in names)
+
+
 @function("Filter.and")
 def and_(filters: list[Filter]) -> FilterCondition:
     """Return a filter for elements that pass all of some filters."""
@@ -325,6 +331,8 @@ def and_(filters: list[Filter]) -> FilterCondition:
         matches=lambda element: all(f.matches(element) for f in filters),
         narrow=narrow,
         pairs=lambda primary, secondary: all(_pairs(f, primary, secondary) for f in filters),
+        fields=_fields(filters),
+        is_exact=all(f.is_exact for f in filters),
         measure=_first(filters, "measure"),
         lookup=_first(filters, "lookup"),
     )
@@ -336,6 +344,7 @@ def or_(filters: list[Filter]) -> FilterCondition:
     return FilterCondition(
         matches=lambda element: any(f.matches(element) for f in filters),
         pairs=lambda primary, secondary: any(_pairs(f, primary, secondary) for f in filters),
+        fields=_fields(filters),
         measure=_first(filters, "measure"),
     )
 
@@ -346,12 +355,15 @@ def not_(filter: Filter) -> FilterCondition:
     return opposite(filter)
 
 
-def of_one(matches: Callable[[Element], bool], narrow: Narrow | None = None) -> FilterCondition:
-    """Return a condition on one element; in a join, on the primary one."""
+def of_one(
+    matches: Callable[[Element], bool], fields: Iterable[str] = (), narrow: Narrow | None = None
+) -> FilterCondition:
+    """Return a condition on some properties of one element; in a join, on the primary one."""
     return FilterCondition(
         matches=matches,
         narrow=narrow or (lambda query: query),
         pairs=lambda primary, secondary: matches(primary),
+        fields=fields_of(*map(Operand, fields)),
     )
 
 
@@ -370,13 +382,13 @@ def never() -> FilterCondition:
 @function("Filter.notNull")
 def not_null(properties: list[str]) -> FilterCondition:
     """Return a filter for elements whose properties of these names all have a value."""
-    return of_one(lambda element: all(property_of(element, name) is not None for name in properties))
+    return of_one(lambda element: all(property_of(element, name) is not None for name in properties), properties)
 
 
 @function("Filter.hasGeometry")
 def has_geometry() -> FilterCondition:
     """Return a filter for elements that have a geometry."""
-    return of_one(lambda element: geometry_of(element) is not None)
+    return of_one(lambda element: geometry_of(element) is not None, GEOMETRY_FIELDS)
 
 
 @function("Filter.rangeContains")
@@ -389,7 +401,7 @@ def range_contains(field: str, minValue: Value, maxValue: Value) -> FilterCondit
         return low is not None and high is not None and bool(low[0] <= low[1] and high[0] <= high[1])
 
     limits = plain(minValue), plain(maxValue)
-    return of_one(matches, _ranged(field, Range(*limits)) if all(map(_is_number, limits)) else None)
+    return of_one(matches, [field], _ranged(field, Range(*limits)) if all(map(_is_number, limits)) else None)
 
 
 # Calendar
@@ -422,7 +434,7 @@ def calendar_range(start: int, end: int | None, field: str) -> FilterCondition:
         value = shown(Fields.at(checked(moment)))
         return start <= value <= last if start <= last else value >= start or value <= last
 
-    return of_one(matches)
+    return of_one(matches, [TIME_START])
 
 
 @function("Filter.dayOfYear")

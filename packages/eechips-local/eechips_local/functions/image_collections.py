@@ -22,6 +22,7 @@ from eechips_local.pixels.expected_bands import ExpectedBands
 from eechips_local.pixels.lazy_image import Image, ImageBand
 from eechips_local.protocol.request_errors import LimitError
 from eechips_local.reducers import Reducer, ReducerSample
+from eechips_local.values.element_properties import GEOMETRY
 from eechips_local.values.values import Collection, Filter, Geometry
 
 _MOST_BANDS = 5_000  # https://developers.google.com/earth-engine/apidocs/ee-imagecollection-tobands
@@ -68,7 +69,7 @@ def _within(bounds: Bounds) -> Filter:
         footprint: Geometry | None = image.footprint
         return footprint is None or footprint.unbounded or bool(footprint.on_globe.intersects(box))
 
-    return Filter(matches, lambda query: narrowed(query, bounds))
+    return Filter(matches, lambda query: narrowed(query, bounds), fields=frozenset({GEOMETRY}))
 
 
 def narrowed(query: Query, bounds: Bounds) -> Query:

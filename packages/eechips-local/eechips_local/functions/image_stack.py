@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -186,8 +186,8 @@ def cast(collection: Collection, bandTypes: Mapping[str, Value], bandOrder: list
     if sorted(bandOrder) != sorted(types):
         raise InvalidError("The bandOrder must list the keys of bandTypes.")
 
-    def elements() -> Iterator[Image]:
-        for image in collection:
+    def casted(images: Iterable[Image]) -> Iterator[Image]:
+        for image in images:
             bands = {band.name: band for band in image.bands}
             unknown = [name for name in bands if name not in types]
             if unknown:
@@ -199,21 +199,21 @@ def cast(collection: Collection, bandTypes: Mapping[str, Value], bandOrder: list
                 ]
             )
 
-    return collection.derived(elements)
+    return collection.transformed(casted, lambda name: True)
 
 
 @function("ImageCollection.combine")
 def combine(primary: Collection, secondary: Collection, overwrite: bool) -> Collection:
     """Return the images of the first collection with the bands of those of the second that have the same index."""
 
-    def elements() -> Iterator[Image]:
+    def combined(images: Iterable[Image]) -> Iterator[Image]:
         others = {image.properties.get("system:index"): image for image in reversed(list(secondary))}
-        for image in primary:
+        for image in images:
             other = others.get(image.properties.get("system:index"))
             if other is not None:
                 yield add_bands(image, other, None, overwrite)
 
-    return primary.derived(elements)
+    return primary.transformed(combined, lambda name: True)
 
 
 @function("Image.linkCollection")
@@ -261,5 +261,6 @@ def _matching(collection: Collection, name: str, value: Value) -> Image | None:
     same = Filter(
         lambda image: distinct_key(property_of(image, name)) == key,
         lambda query: replace(query, equals={**query.equals, name: value}),
+        fields=frozenset({name}),
     )
     return first_image(collection.filtered(same))

@@ -5,16 +5,15 @@ Guides: developers.google.com/earth-engine/guides/joins_intro and those after it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cmp_to_key
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from eechips_local.evaluation.context import Context
 from eechips_local.functions.registration import function
 from eechips_local.protocol.request_errors import InvalidError
-from eechips_local.values.element_properties import Element, property_of, with_properties
+from eechips_local.values.collection_order import in_order
+from eechips_local.values.element_properties import Element, with_properties
 from eechips_local.values.filter_conditions import FilterCondition
-from eechips_local.values.ordering import compare
 from eechips_local.values.values import Collection, Feature, Filter, Join
 
 INDEX = "system:index"
@@ -70,14 +69,8 @@ def _measured(
     return with_properties(match, {**match.properties, key: measure(primary, match)})
 
 
-def _ordered(matches: Sequence[Element], ordering: str | None, ascending: bool) -> list[Element]:
-    """Return matches in the order of a property; those without it come last."""
-    if ordering is None:
-        return list(matches)
-    having = [m for m in matches if property_of(m, ordering) is not None]
-    lacking = [m for m in matches if property_of(m, ordering) is None]
-    by_value = cmp_to_key(lambda a, b: compare(property_of(a, ordering), property_of(b, ordering)))
-    return sorted(having, key=by_value, reverse=not ascending) + lacking
+def _ordered(matches: Iterable[Element], ordering: str | None, ascending: bool) -> list[Element]:
+    return list(matches) if ordering is None else in_order(matches, ordering, ascending)
 
 
 def _with(element: Element, key: str, value: Any) -> Element:
@@ -87,14 +80,13 @@ def _with(element: Element, key: str, value: Any) -> Element:
 @function("Join.apply")
 def apply(context: Context, join: Join, primary: Collection, secondary: Collection, condition: Filter) -> Collection:
     """Return the join of two collections."""
-    joined = join.apply(primary, secondary, condition)
 
-    def elements() -> Iterator[Element]:
-        for element in joined:
+    def timed(elements: Iterable[Element]) -> Iterator[Element]:
+        for element in elements:
             context.check_time()
             yield element
 
-    return joined.derived(elements)
+    return join.apply(primary, secondary, condition).transformed(timed, lambda name: True)
 
 
 @function("Join.simple")
@@ -103,7 +95,11 @@ def simple() -> Join:
 
     def joined(primary: Collection, secondary: Collection, condition: Filter) -> Collection:
         matches = matcher(secondary, condition)
-        return primary.derived(lambda: (e for e in primary if next(matches(e), None) is not None))
+
+        def matched(elements: Iterable[Element]) -> Iterator[Element]:
+            return (e for e in elements if next(matches(e), None) is not None)
+
+        return primary.transformed(matched, lambda name: True)
 
     return Join(joined)
 
@@ -114,7 +110,11 @@ def inverted() -> Join:
 
     def joined(primary: Collection, secondary: Collection, condition: Filter) -> Collection:
         matches = matcher(secondary, condition)
-        return primary.derived(lambda: (e for e in primary if next(matches(e), None) is None))
+
+        def unmatched(elements: Iterable[Element]) -> Iterator[Element]:
+            return (e for e in elements if next(matches(e), None) is None)
+
+        return primary.transformed(unmatched, lambda name: True)
 
     return Join(joined)
 
@@ -149,13 +149,13 @@ def save_all(matchesKey: str, ordering: str | None, ascending: bool, measureKey:
         measure = _measure(condition, measureKey)
         matches = matcher(secondary, condition)
 
-        def elements() -> Iterator[Element]:
-            for element in primary:
-                found = _ordered(list(matches(element)), ordering, ascending)
+        def saved(elements: Iterable[Element]) -> Iterator[Element]:
+            for element in elements:
+                found = _ordered(matches(element), ordering, ascending)
                 if found or outer:
                     yield _with(element, matchesKey, [_measured(element, m, measureKey, measure) for m in found])
 
-        return primary.derived(elements)
+        return primary.transformed(saved, lambda name: name != matchesKey)
 
     return Join(joined)
 
@@ -168,16 +168,16 @@ def save_first(matchKey: str, ordering: str | None, ascending: bool, measureKey:
         measure = _measure(condition, measureKey)
         matches = matcher(secondary, condition)
 
-        def elements() -> Iterator[Element]:
-            for element in primary:
+        def saved(elements: Iterable[Element]) -> Iterator[Element]:
+            for element in elements:
                 found = matches(element)
-                match = next(iter(found if ordering is None else _ordered(list(found), ordering, ascending)), None)
+                match = next(iter(found if ordering is None else _ordered(found, ordering, ascending)), None)
                 if match is not None:
                     yield _with(element, matchKey, _measured(element, match, measureKey, measure))
                 elif outer:
                     yield element
 
-        return primary.derived(elements)
+        return primary.transformed(saved, lambda name: name != matchKey)
 
     return Join(joined)
 
@@ -191,8 +191,8 @@ def save_best(matchKey: str, measureKey: str, outer: bool) -> Join:
         assert measure is not None
         matches = matcher(secondary, condition)
 
-        def elements() -> Iterator[Element]:
-            for element in primary:
+        def saved(elements: Iterable[Element]) -> Iterator[Element]:
+            for element in elements:
                 found = [(measure(element, match), match) for match in matches(element)]
                 if found:
                     least, match = min(found, key=lambda pair: pair[0])
@@ -200,6 +200,6 @@ def save_best(matchKey: str, measureKey: str, outer: bool) -> Join:
                 elif outer:
                     yield element
 
-        return primary.derived(elements)
+        return primary.transformed(saved, lambda name: name != matchKey)
 
     return Join(joined)

@@ -122,7 +122,14 @@ def path_row_limit(collection: Collection, maxScenesPerPathRow: int, maxScenesTo
     def elements(query: Query) -> Iterator[Image]:
         return iter(_limited(collection, maxScenesPerPathRow, maxScenesTotal, query.bounds))
 
-    return Collection("Image", elements, properties=collection.properties, id=collection.id, version=collection.version)
+    return Collection(
+        "Image",
+        elements,
+        properties=collection.properties,
+        id=collection.id,
+        version=collection.version,
+        is_searchable=False,
+    )
 
 
 def _scored(scene: Image) -> Image:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import shapely
@@ -18,7 +18,7 @@ from eechips_local.demo import synthetic_label
 from eechips_local.demo.image_search import query_boxes
 from eechips_local.demo.noise import hashed
 from eechips_local.demo.painted_source import SINUSOIDAL, PaintedSource
-from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, PixelType, Query
+from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, LazySequence, PixelType, Query
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.stubs.dataset_description import DatasetDescription, Interval
 from eechips_local.stubs.stub_bands import BandPlan, plan_band
@@ -113,15 +113,6 @@ class ImageMaker:
             end: when it ends.
         """
         when = (start or _EARLIEST).date()
-        sources = {
-            key: PaintedSource(key[2], StubScene(plans, when), key[0], key[1]) for key, plans in self._groups.items()
-        }
-        counts = dict.fromkeys(sources, 0)
-        bands = []
-        for plan, grid in self._plans:
-            key = (plan.dtype, plan.is_smooth, grid)
-            bands.append(BandInfo(plan.name, PixelType.of(plan.dtype), grid, sources[key], counts[key]))
-            counts[key] += 1
         index = id.rpartition("/")[2]
         times = {"system:time_start": start, "system:time_end": end}
         properties = {
@@ -132,12 +123,24 @@ class ImageMaker:
         }
         return ImageAsset(
             id=id,
-            bands=tuple(bands),
+            bands=LazySequence(partial(self._bands, when)),
             properties=synthetic_label.marked(properties),
             footprint=self.footprint,
             version=synthetic_label.VERSION,
             is_composite=self._dataset.is_composite,
         )
+
+    def _bands(self, when: date) -> tuple[BandInfo, ...]:
+        sources = {
+            key: PaintedSource(key[2], StubScene(plans, when), key[0], key[1]) for key, plans in self._groups.items()
+        }
+        counts = dict.fromkeys(sources, 0)
+        bands = []
+        for plan, grid in self._plans:
+            key = (plan.dtype, plan.is_smooth, grid)
+            bands.append(BandInfo(plan.name, PixelType.of(plan.dtype), grid, sources[key], counts[key]))
+            counts[key] += 1
+        return tuple(bands)
 
 
 def property_values(dataset: DatasetDescription, index: str, start: datetime | None) -> dict[str, Any]:
@@ -194,9 +197,18 @@ class StubCollection:
             {"title": self.dataset.title, "date_range": [millis(self._start), millis(self._end)]}
         )
 
-    def count(self) -> int:
+    def count(self, query: Query) -> int | None:
         """See ``Counted.count``."""
+        return len(self._numbers(query)) if query == Query(start=query.start, end=query.end) else None
+
+    @cached_property
+    def _size(self) -> int:
         return self._number_at(self._end - timedelta(milliseconds=1)) + 1
+
+    def _numbers(self, query: Query) -> range:
+        """Return the numbers of the images in the time of a query."""
+        first = 0 if query.start is None else max(0, self._number_of(query.start))
+        return range(first, self._size if query.end is None else max(first, self._number_of(query.end)))
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """See ``CollectionAsset.images``."""
@@ -208,16 +220,12 @@ class StubCollection:
             return
         if query.bounds is not None and not any(self._maker.footprint.intersects(b) for b in query_boxes(query.bounds)):
             return
-        first = 0 if query.start is None else self._number_of(query.start)
-        for number in range(max(0, first), self.count()):
-            start = self._time(number)
-            if query.end is not None and millis(start) >= query.end:
-                return
+        for number in self._numbers(query):
             yield self._image(number)
 
     def images_from(self, start: int) -> Iterator[ImageAsset]:
         """See ``Seekable.images_from``."""
-        return (self._image(number) for number in range(start, self.count()))
+        return (self._image(number) for number in range(start, self._size))
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None.
@@ -231,7 +239,7 @@ class StubCollection:
         # An index may be rounded down: the image may begin within its minute, hour or day.
         number = self._number_at(max(time, self._start))
         for candidate in (number, number + 1):
-            if 0 <= candidate < self.count() and self._index(candidate) == index:
+            if 0 <= candidate < self._size and self._index(candidate) == index:
                 return self._image(candidate)
         return None
 
@@ -327,7 +335,7 @@ class StubCollection:
         if moment <= millis(self._start):
             return 0
         if moment >= millis(self._end):
-            return self.count()
+            return self._size
         number = self._number_at(_EARLIEST + timedelta(milliseconds=moment))
         return number if millis(self._time(number)) >= moment else number + 1
 

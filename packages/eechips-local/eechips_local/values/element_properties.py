@@ -12,7 +12,8 @@ from eechips_local.geometry.geometry import element_geometry
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.values.values import Collection, Feature, Geometry, Value
 
-GEOMETRY_FIELDS = (".geo", ".all")
+GEOMETRY = ".geo"
+GEOMETRY_FIELDS = (GEOMETRY, ".all")
 """Names by which filters refer to the geometry of an element."""
 
 FOOTPRINT = "system:footprint"
@@ -72,15 +73,6 @@ def property_names(element: Element) -> list[str]:
 
 def with_properties(element: Element, properties: Mapping[str, Value]) -> Element:
     """Return a copy of an element with other properties; an image's ``system:footprint`` becomes its outline."""
-    if isinstance(element, Collection):
-        return Collection(
-            element.element,
-            lambda _: iter(element),
-            properties=properties,
-            id=element.id,
-            version=element.version,
-            columns=element.columns,
-        )
     if isinstance(element, Image) and FOOTPRINT in properties:
         rest = {k: v for k, v in properties.items() if k != FOOTPRINT}
         return replace(element, properties=rest, footprint=_filled(properties[FOOTPRINT]))

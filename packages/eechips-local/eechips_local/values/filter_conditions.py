@@ -16,7 +16,7 @@ from eechips_local.evaluation.model import Query
 from eechips_local.geometry import geodesy
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.geometry.planar_frame import Frame
-from eechips_local.values.element_properties import GEOMETRY_FIELDS, Element, geometry_of, property_of
+from eechips_local.values.element_properties import GEOMETRY, GEOMETRY_FIELDS, Element, geometry_of, property_of
 from eechips_local.values.ordering import distinct_key, plain
 from eechips_local.values.values import Filter, Geometry, Value
 
@@ -83,7 +83,15 @@ def comparison(left: Operand, right: Operand, test: Callable[[Value, Value], boo
         a, b = left.of(primary), right.of(secondary)
         return a is not None and b is not None and test(a, b)
 
-    return FilterCondition(matches=lambda element: pairs(element, element), pairs=pairs, **more)
+    return FilterCondition(
+        matches=lambda element: pairs(element, element), pairs=pairs, fields=fields_of(left, right), **more
+    )
+
+
+def fields_of(*operands: Operand) -> frozenset[str]:
+    """Return the names of the properties that operands are, ".geo" for the geometry."""
+    names = {operand.field for operand in operands if operand.field is not None}
+    return frozenset(GEOMETRY if name in GEOMETRY_FIELDS else name for name in names)
 
 
 def equal(a: Value, b: Value) -> bool:
@@ -250,6 +258,7 @@ class Spatial:
         return FilterCondition(
             matches=lambda element: self.pairs(element, element),
             pairs=self.pairs,
+            fields=fields_of(self.left, self.right),
             lookup=lookup_spatial(self.left, self.right, 0.0),
             **more,
         )

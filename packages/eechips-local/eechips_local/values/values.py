@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -137,11 +138,16 @@ class Filter:
         matches: whether an element passes.
         narrow: narrows a query to a store, or leaves it as it is.
         pairs: whether two elements match, for joins; None where the filter is of one element only.
+        fields: names of the properties that decide whether an element passes, ".geo" for its geometry; None if anything
+            else may.
+        is_exact: whether the times of the narrowed query say as much as the filter.
     """
 
     matches: Callable[[Any], bool]
     narrow: Callable[[Query], Query] = field(default=lambda query: query)
     pairs: Callable[[Any, Any], bool] | None = None
+    fields: frozenset[str] | None = None
+    is_exact: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,16 +185,38 @@ class Kernel:
     description: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Elements that follow one by one from those of a collection.
+
+    Attributes:
+        source: the collection.
+        transform: yields what follows from elements of the source, in their order; one or none for each.
+        keeps: whether what follows from an element has its value of a property, or for ".geo" its geometry.
+        is_counted: whether each element has one that follows from it, which takes no computation that may fail.
+    """
+
+    source: Collection
+    transform: Callable[[Iterable[Any]], Iterator[Any]]
+    keeps: Callable[[str], bool]
+    is_counted: bool = False
+
+
 class Collection:
     """A lazy, ordered collection of images or features.
 
-    Elements are computed on first use, and cached.
+    Elements are computed on first use, and cached. Where images follow one by one from those of a store, filters and
+    orders are passed to the store: only the images that are looked at are made.
 
     Attributes:
         element: "Image" or "Feature".
         properties: of the collection itself.
         id: of a stored collection, else None.
         version: of a stored collection, else None.
+        columns: types of the columns of a table, by name.
+        is_stored: whether the elements come from a store unchanged and in its order, perhaps filtered.
+        query: what a store is asked for.
+        parts: what the elements follow from, if that is known.
     """
 
     def __init__(
@@ -202,8 +230,11 @@ class Collection:
         columns: Mapping[str, str] | None = None,
         query: Query | None = None,
         filters: Sequence[Filter] = (),
-        reads: bool = True,
-        count: Callable[[], int] | None = None,
+        is_stored: bool = True,
+        is_searchable: bool = True,
+        count: Callable[[Query], int | None] | None = None,
+        parts: Sequence[Part] = (),
+        order: tuple[Collection, Callable[[Collection], Iterator[Any]]] | None = None,
     ) -> None:
         """Makes a collection.
 
@@ -216,19 +247,25 @@ class Collection:
             columns: types of the columns of a table, by name.
             query: passed to ``elements``.
             filters: what each must pass.
-            reads: whether ``elements`` uses the query. If not, filtered copies share the cached elements.
-            count: returns the number of elements without computing them; None where that is impossible.
+            is_stored: whether ``elements`` uses the query. If not, filtered copies share the cached elements.
+            is_searchable: whether a query has no other effect on ``elements`` than to leave out what it excludes.
+            count: returns the number of elements that have the times of a query, or None if that takes making them.
+            parts: what the elements follow from, one part after the other.
+            order: the collection in another order, and what sorts it.
         """
         self.element = element
         self.properties: Mapping[str, Value] = properties or {}
         self.id = id
         self.version = version
         self.columns = columns
+        self.is_stored = is_stored
+        self.query = query or Query()
+        self.parts = tuple(parts)
         self._elements = elements
-        self._query = query or Query()
         self._filters = tuple(filters)
-        self._reads = reads
         self._count = count
+        self._order = order
+        self._may_search = is_searchable
         self._made: list[Any] = []
         self._rest: Iterator[Any] | None = None
         self._failure: EarthEngineError | None = None
@@ -236,24 +273,42 @@ class Collection:
     @classmethod
     def of(cls, element: Literal["Image", "Feature"], elements: Sequence[Any], **facts: Any) -> Collection:
         """Return a collection of elements that are there already."""
-        return cls(element, lambda _: iter(elements), reads=False, **facts)
+        return cls(element, lambda _: iter(elements), is_stored=False, **facts)
+
+    @classmethod
+    def of_parts(cls, element: Literal["Image", "Feature"], parts: Sequence[Part], **facts: Any) -> Collection:
+        """Return a collection of what follows from some collections, one part after the other."""
+
+        def elements(_: Query) -> Iterator[Any]:
+            return chain.from_iterable(part.transform(part.source) for part in parts)
+
+        return cls(element, elements, is_stored=False, parts=parts, **facts)
 
     @property
-    def is_stored(self) -> bool:
-        """Return whether the elements come from a store unchanged, perhaps filtered."""
-        return self._reads
+    def is_searchable(self) -> bool:
+        """Return whether all elements are images that follow one by one from those of stores."""
+        sources = [part.source for part in self.parts] if self._order is None else [self._order[0]]
+        is_rooted = self.is_stored or bool(sources)
+        return self.element == "Image" and self._may_search and is_rooted and all(s.is_searchable for s in sources)
 
     @property
     def is_listed_fast(self) -> bool:
         """Return whether the first elements are found without a search through the whole store."""
-        return not self._reads or not self._filters or self._query.bounds is not None
+        return not self.is_stored or not self._filters or self.query.bounds is not None
 
     def count(self) -> int | None:
         """Return the number of elements, if that is known without making them."""
-        return None if self._count is None else self._count()
+        if self._order is not None:
+            return self._order[0].count()
+        if self.parts and all(part.is_counted for part in self.parts):
+            counts = [part.source.count() for part in self.parts]
+            return None if None in counts else sum(count for count in counts if count is not None)
+        if self._count is None or not all(condition.is_exact for condition in self._filters):
+            return None
+        return self._count(self.query)
 
     def _fresh(self) -> Iterator[Any]:
-        for element in self._elements(self._query):
+        for element in self._elements(self.query):
             if all(f.matches(element) for f in self._filters):
                 yield element
 
@@ -276,29 +331,71 @@ class Collection:
             position += 1
 
     def filtered(self, condition: Filter) -> Collection:
-        """Return the elements that pass; stored collections read only what may pass."""
+        """Return the elements that pass; stores are asked only for what may pass."""
+        facts = self._facts()
+        if self.is_stored:
+            query, filters = condition.narrow(self.query), (*self._filters, condition)
+            return Collection(
+                self.element,
+                self._elements,
+                query=query,
+                filters=filters,
+                is_searchable=self._may_search,
+                count=self._count,
+                **facts,
+            )
+        if self.is_searchable and self._order is not None:
+            unordered, sort = self._order
+            return unordered.filtered(condition)._sorted(sort, facts)
+        if self.is_searchable and self._keeps(condition.fields):
+            parts = [replace(part, source=part.source.filtered(condition)) for part in self.parts]
+            return Collection.of_parts(self.element, parts, **facts)
+        return Collection(self.element, lambda _: iter(self), filters=(condition,), is_stored=False, **facts)
+
+    def _keeps(self, fields: frozenset[str] | None) -> bool:
+        """Return whether the elements have the properties of those that they follow from."""
+        return fields is not None and all(part.keeps(name) for part in self.parts for name in fields)
+
+    def _facts(self) -> dict[str, Any]:
+        return {"properties": self.properties, "id": self.id, "version": self.version, "columns": self.columns}
+
+    def reordered(self, sort: Callable[[Collection], Iterator[Any]]) -> Collection:
+        """Return the elements in the order in which ``sort`` yields those of this collection, or of some of them."""
+        return self._sorted(sort, self._facts())
+
+    def _sorted(self, sort: Callable[[Collection], Iterator[Any]], facts: Mapping[str, Any]) -> Collection:
+        return Collection(self.element, lambda _: sort(self), is_stored=False, order=(self, sort), **facts)
+
+    def with_properties(self, properties: Mapping[str, Value]) -> Collection:
+        """Return a copy with other properties."""
+        elements = self._elements if self.is_stored else lambda _: iter(self)
         return Collection(
             self.element,
-            self._elements if self._reads else lambda _: iter(self),
-            properties=self.properties,
-            id=self.id,
-            version=self.version,
-            columns=self.columns,
-            query=condition.narrow(self._query),
-            filters=(*self._filters, condition) if self._reads else (condition,),
-            reads=self._reads,
+            elements,
+            query=self.query,
+            filters=self._filters if self.is_stored else (),
+            is_stored=self.is_stored,
+            is_searchable=self._may_search,
+            count=self._count,
+            parts=self.parts,
+            order=self._order,
+            **{**self._facts(), "properties": properties},
         )
+
+    def transformed(
+        self,
+        transform: Callable[[Iterable[Any]], Iterator[Any]],
+        keeps: Callable[[str], bool],
+        *,
+        is_counted: bool = False,
+    ) -> Collection:
+        """Return a collection with the same properties, whose elements follow one by one; see ``Part``."""
+        return Collection.of_parts(self.element, [Part(self, transform, keeps, is_counted)], **self._facts())
 
     def derived(
         self, elements: Callable[[], Iterator[Any]], element: Literal["Image", "Feature"] | None = None
     ) -> Collection:
         """Return another collection with the same properties, made from this one's elements."""
-        return Collection(
-            element or self.element,
-            lambda _: elements(),
-            properties=self.properties,
-            id=self.id,
-            version=self.version,
-            columns=self.columns if element in (None, self.element) else None,
-            reads=False,
-        )
+        columns = self.columns if element in (None, self.element) else None
+        facts = {**self._facts(), "columns": columns}
+        return Collection(element or self.element, lambda _: elements(), is_stored=False, **facts)
