@@ -171,7 +171,9 @@ class BodyTracer:
             nodes = dict.fromkeys(known) if is_constant else known if kind == "dictionaryValue" else None
         if nodes is None:
             return _unknown
-        return _changed(before, [name for name, node in nodes.items() if not self._is_own(node, name)])
+        own = {name for name, node in nodes.items() if self._is_own(node, name)}
+        changed = _changed(before, [name for name in nodes if name not in own])
+        return lambda name: Origin.KEPT if name in own else changed(name)
 
     def _is_own(self, node: Any, name: str) -> bool:
         """Return whether a node gets the element's own value of a property."""
