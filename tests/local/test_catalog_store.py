@@ -479,7 +479,7 @@ def test_a_request_sees_one_version(changing: Path) -> None:
     own = collection(store)
     assert own.count(Query()) == 20
     put(changing, [item("new", (0.1, 0.0, 0.2, 1.0))])
-    for ask in (own.count, lambda: list(own.images(Query())), lambda: store.get("test/new")):
+    for ask in (lambda: own.count(Query()), lambda: list(own.images(Query())), lambda: store.get("test/new")):
         with pytest.raises(ChangingError):
             ask()
     store.begin()
