@@ -26,7 +26,8 @@ class DatasetBand:
         units: of the values, as the catalog writes them; empty if they have none or it says none.
         scale: factor of the stored values: value = stored * ``scale`` + ``offset``.
         offset: see ``scale``.
-        dtype: numpy name of the type of the stored values; None if it is not known.
+        dtype: numpy name of the type of the values; None if it is not known.
+        is_cast: whether the stored values are cast to it, as their own type is wider than they are exact.
         pixel_size: nominal edge of a pixel in metres, where it is not that of the dataset.
         classes: names of the values, if the band is a map of classes.
         colours: of the classes, hexadecimal, as far as they are known.
@@ -39,6 +40,7 @@ class DatasetBand:
     scale: float = 1.0
     offset: float = 0.0
     dtype: str | None = None
+    is_cast: bool = False
     pixel_size: float | None = None
     classes: Mapping[int, str] = field(default_factory=dict)
     colours: Mapping[int, str] = field(default_factory=dict)

@@ -147,10 +147,13 @@ def _read_band(values: Mapping[str, Any], number: int, origin: str) -> DatasetBa
         scale=table.number("scale", 1.0),
         offset=table.number("offset", 0.0),
         dtype=table.choice("dtype", DTYPES, None),
+        is_cast=table.boolean("cast"),
         pixel_size=table.positive("pixel_size", None),
         classes=classes,
         colours=colours,
     )
+    if band.is_cast and band.dtype is None:
+        table.fail("cast", "needs `dtype`, to which the stored values are cast")
     table.finish(("classes",))
     return band
 

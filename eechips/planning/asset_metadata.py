@@ -50,7 +50,8 @@ class AssetMetadata:
         kind: one image, or a collection.
         bands: in order; where no record describes the dataset, with types that hold the bands of all images.
         tests: conditions that the images have the needed bands; empty if all have them.
-        casts: bands whose types differ between images, and the numpy names of the types that hold them all.
+        casts: bands whose types differ between images, and the numpy names of the types that hold them all; and bands
+            that the record of the dataset takes in a smaller type.
     """
 
     id: str
@@ -196,9 +197,16 @@ def fetch_metadata(
     if varying:
         tell_left_out(asset_id, there, varying, is_local=region is not None or around is not None)
     bands = tuple(_band(band) for band in image["bands"])
-    held = tuple(replace(band, dtype=survey.dtype(band.name, band.dtype)) for band in bands)
-    casts = tuple((band.name, band.dtype) for band in held if not survey.has_one_type(band.name))
+    narrow = _narrow_types(asset_id)
+    held = tuple(replace(band, dtype=narrow.get(band.name) or survey.dtype(band.name, band.dtype)) for band in bands)
+    casts = tuple((band.name, band.dtype) for band in held if band.name in narrow or not survey.has_one_type(band.name))
     return AssetMetadata(asset_id, kind, held, has_bands(varying), casts)
+
+
+def _narrow_types(asset_id: str) -> dict[str, str]:
+    """Return the bands that are taken in a smaller type than the stored one, and the numpy names of these types."""
+    known = datasets.find_dataset(asset_id)
+    return {} if known is None else {band.name: band.dtype for band in known.bands if band.is_cast and band.dtype}
 
 
 def _find_image(

@@ -30,7 +30,7 @@ PLOT_NAME = "plot.png"
 _ACROSS = ((12, 3), (32, 4), (MOST_PANELS, 5))  # panels side by side, up to a number of panels
 _WIDTH, _LEAST_WIDTH = 12.6, 2.8  # of a figure and of a panel, in inches
 _DOTS_PER_INCH = 150
-_GAP = 3.0  # times the median step between dates: lines are interrupted in longer gaps
+_GAP = 3.0  # times the third quartile of the steps between dates: lines are interrupted in longer gaps
 _LONE = 4.0  # size of the dot of a value without neighbours, in points
 _MOST_TITLE, _MOST_NOTE = 120, 400  # characters
 _INK, _FAINT = "#333333", "#8a8a8a"
@@ -191,15 +191,17 @@ def _line(panel: Axes, values: pd.Series[Any], colour: str, label: str) -> None:
 
 
 def with_gaps(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Leave out missing values; insert one into every gap that is much longer than the median step between dates.
+    """Leave out missing values; insert one into every gap that is much longer than most steps between dates.
 
-    A line thus joins the values on both sides of a cloudy date, and ends where many dates have none.
+    A line thus joins the values on both sides of a cloudy date, and ends where many dates have none. Three quarters of
+    the steps count, not half: clear dates come in groups, and the steps between these are no gaps.
     """
     values = values.dropna()
     steps = np.diff(values.index.to_numpy())
     if len(steps) < 2:
         return values
-    long = np.flatnonzero(steps > _GAP * np.median(steps))
+    lengths = steps.astype(np.int64)
+    long = np.flatnonzero(lengths > _GAP * np.quantile(lengths, 0.75))
     if not len(long):
         return values
     middles = values.index.to_numpy()[long] + steps[long] / 2

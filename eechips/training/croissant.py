@@ -112,7 +112,7 @@ def croissant(run: Run, summary: Summary, publication: Publication, description:
     """
     datasets = summary.info.get("datasets") or []
     licences = [_LICENCES.get(each["licence"], each["licence"]) for each in datasets if each.get("licence")]
-    citations = [each["citation"] for each in datasets if each.get("citation")]
+    citations = [summary.cite(each["citation"]) for each in datasets if each.get("citation")]
     found: dict[str, Any] = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",

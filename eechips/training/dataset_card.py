@@ -341,7 +341,7 @@ def _sources(summary: Summary) -> Iterator[str]:
             _link(each),
             _code(each["id"]),
             _text(each.get("licence") or "unknown: see its page"),
-            _text(each.get("citation") or ""),
+            _text(summary.cite(each.get("citation") or "")),
         )
         for each in datasets
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -141,6 +142,29 @@ class Summary:
     def is_synthetic(self) -> bool:
         """Return whether all data are synthetic, such as those of the demo planet."""
         return self.info.get("source") == "local:demo"
+
+    def cite(self, citation: str) -> str:
+        """Return a citation with the years of the data in the place of ``[year]``; unchanged if they are not known.
+
+        Args:
+            citation: as the producers ask for it (https://sentinels.copernicus.eu/documents/247904/690755/
+                Sentinel_Data_Legal_Notice: "Contains modified Copernicus Sentinel data [Year]").
+        """
+        days = self.dates or _requested_days(self.info.get("parameters") or {})
+        if days is None:
+            return citation
+        first, last = (day[:4] for day in days)
+        return citation.replace("[year]", first if first == last else f"{first}–{last}")
+
+
+def _requested_days(parameters: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the first and the last requested day; None if an end is open."""
+    start, end = parameters.get("start"), parameters.get("end")
+    try:
+        last = dt.date.fromisoformat(str(end)) - dt.timedelta(days=1)  # the end is exclusive
+        return dt.date.fromisoformat(str(start)).isoformat(), last.isoformat()
+    except ValueError:
+        return None
 
 
 def summarize(samples: Samples) -> Summary:

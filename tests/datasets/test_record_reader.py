@@ -56,6 +56,7 @@ name = "crop"
 description = "What grows"
 common_names = ["cover"]
 dtype = "uint8"
+cast = true
 classes = [
     { value = 6, name = "Beet", colour = "00ff00" },
     { value = 2, name = "Wheat", colour = "ffff00" },
@@ -172,6 +173,7 @@ MISTAKES = {
     "common name": ('["cover"]', '["Land cover"]', "band crop: 'common_names' must be words in lower case, not 'Land"),
     "band": ("scale = 0.5", 'scale = "half"', "band flags: 'scale' must be a number, not 'half'"),
     "dtype": ('"uint8"', '"byte"', "band crop: 'dtype' must be one of uint8, int8, uint16,"),
+    "cast": ("offset = -1", "offset = -1\ncast = true", "band flags: 'cast' needs `dtype`, to which"),
     "key of a band": ("offset = -1", "ofset = -1", "band flags: there is no key 'ofset'; did you mean 'offset'?"),
     "unnamed band": ('name = "flags"\n', "", "band 2: 'name' is missing: text in quotes"),
     "class twice": ("value = 6", "value = 2", "band crop: 'classes' has the value 2 twice"),

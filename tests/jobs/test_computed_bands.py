@@ -379,8 +379,8 @@ def test_chips_of_a_single_image_and_of_a_dataset_without_a_record(demo_server: 
 
 def test_files_have_one_type_that_holds_all_bands(demo_server: Server, tmp_path: Path) -> None:
     shared = {**QUIET, "endpoint": demo_server.url, **CHIPS, "total": 2, "size": 16}
-    wide = eechips.sample("S1", out=tmp_path / "s1", **shared, bands="VV", index="VHVVR")
-    assert set(wide.units["dtype"]) == {"float64"}  # the decibels of the service have 64 bits
+    narrow = eechips.sample("S1", out=tmp_path / "s1", **shared, bands="VV", index="VHVVR")
+    assert set(narrow.units["dtype"]) == {"float32"}  # the service stores decibels with 64 bits
     single = eechips.sample("S2", out=tmp_path / "s2", **shared, bands="B4,SCL", index="NDVI")
     assert set(single.units["dtype"]) == {"float32"}
     own = eechips.sample("S2", out=tmp_path / "npy", **shared, bands="B4", index="NDVI", format="npy")

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 import eechips
 from eechips.cli import main
+from eechips.datasets import find_dataset
 from eechips.errors import StorageError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.export import export_layers, export_parquet
@@ -214,6 +215,26 @@ def test_the_counts_of_the_readme_are_right(tmp_path: Path) -> None:
     assert "contact_sheet.png" in text
     assert made.sheet is not None
     assert decode(made.sheet.read_bytes(), "png").values.shape[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("parameters", "years"),
+    [
+        ({"start": "2019-03-01", "end": "2020-01-01"}, "2019"),
+        ({"start": "2018-12-01", "end": "2020-01-02"}, "2018–2020"),
+        ({"start": "2019-03-01"}, "[year]"),
+        ({}, "[year]"),
+    ],
+)
+def test_citations_have_the_years_of_the_data(tmp_path: Path, parameters: dict[str, str], years: str) -> None:
+    known = find_dataset("S2")
+    assert known is not None
+    dataset = {"id": known.id, "citation": known.citation}
+    run = finished(tmp_path / "run", pictures(2), datasets=[dataset], parameters=parameters)
+    made = card(run)
+    cited = f"Contains modified Copernicus Sentinel data {years} (European Union/ESA/Copernicus)"
+    assert json.loads(made.croissant.read_text())["citeAs"] == cited
+    assert cited.replace("[", "\\[") in made.readme.read_text().replace("\\]", "]")
 
 
 def test_the_card_names_the_demo_planet(tmp_path: Path) -> None:
