@@ -112,7 +112,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         served = make(Path(folder))
         server = subprocess.Popen(
-            [sys.executable, "-m", "eechips_local", "--exit-with-parent", "--no-demo", "--rate", "none",
+            [sys.executable, "-m", "eechips_local.run_server", "--exit-with-parent", "--no-demo", "--rate", "none",
              "--concurrency", "none", "--assets", str(Path(folder) / "assets")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip

@@ -48,7 +48,7 @@ def main() -> None:
         out = Path(folder) / "run"
         limits = ["--rate", "100", "--concurrency", "40"]
         server = subprocess.Popen(
-            [sys.executable, "-m", "eechips_local", "--exit-with-parent", "--demo", *limits],
+            [sys.executable, "-m", "eechips_local.run_server", "--exit-with-parent", "--demo", *limits],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert server.stdout is not None

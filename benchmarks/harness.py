@@ -66,9 +66,9 @@ def serving(kind: str, *options: str) -> Iterator[Server]:
 
     Args:
         kind: ``light`` (service.py) or ``emulator``.
-        options: of ``python -m eechips_local``.
+        options: of ``python -m eechips_local.run_server``.
     """
-    program = [str(HERE / "service.py")] if kind == "light" else ["-m", "eechips_local"]
+    program = [str(HERE / "service.py")] if kind == "light" else ["-m", "eechips_local.run_server"]
     # In a session of its own: Ctrl-C in the terminal is for the benchmark. What it says of clients that break
     # connections is of no interest; what keeps it from starting is.
     with tempfile.TemporaryFile("w+") as errors:

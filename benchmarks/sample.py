@@ -85,7 +85,8 @@ def eechips(out: Path, per_ecoregion: int, method: str) -> tuple[float, Usage, i
 
 def rival(points: Path, out: Path) -> float:
     server = subprocess.Popen(
-        [sys.executable, "-m", "eechips_local", "--exit-with-parent", "--rate", "none", "--concurrency", "40"],
+        [sys.executable, "-m", "eechips_local.run_server", "--exit-with-parent", "--rate", "none", "--concurrency",
+         "40"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert server.stdout is not None

@@ -70,7 +70,7 @@ def regions(data: Path, count: int) -> geopandas.GeoDataFrame:
 @contextmanager
 def serving(store: Path) -> Iterator[None]:
     """A server of the store, and the client pointed at it."""
-    command = [sys.executable, "-m", "eechips_local", "--exit-with-parent", "--no-demo", "--rate", "none",
+    command = [sys.executable, "-m", "eechips_local.run_server", "--exit-with-parent", "--no-demo", "--rate", "none",
                "--concurrency", "none", "--assets", str(store)]  # fmt: skip
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None

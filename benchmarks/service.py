@@ -4,10 +4,10 @@
 
 Where clients are measured, rendering must not be the bottleneck. Everything that goes over the wire is answered by the
 application of ``eechips serve``; only the processes that evaluate are replaced, by pictures of the size, format, bands
-and grid that a request names (see pictures.py). Options are those of ``python -m eechips_local`` that concern the
-quota; ``/_stats``, ``/_faults``, ``/_quota``, ``/_latency`` are the same. Beyond them, ``GET /_units`` says what was
-asked for each unit, a unit being the point whose coordinates come first in a request: time, kind, and what became of it
-(the fault that struck, or the status).
+and grid that a request names (see pictures.py). Options are those of ``python -m eechips_local.run_server`` that
+concern the quota; ``/_stats``, ``/_faults``, ``/_quota``, ``/_latency`` are the same. Beyond them, ``GET /_units`` says
+what was asked for each unit, a unit being the point whose coordinates come first in a request: time, kind, and what
+became of it (the fault that struck, or the status).
 """
 
 from __future__ import annotations

@@ -205,7 +205,7 @@ class Client:
 @contextmanager
 def serving(*arguments: str) -> Iterator[tuple[str, int]]:
     """A server; gives its URL and process id."""
-    command = [sys.executable, "-m", "eechips_local", "--exit-with-parent", *arguments]
+    command = [sys.executable, "-m", "eechips_local.run_server", "--exit-with-parent", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None
         assert server.stdout is not None

@@ -52,7 +52,7 @@ def serving(*arguments: str) -> Iterator[str]:
     command = [
         sys.executable,
         "-m",
-        "eechips_local",
+        "eechips_local.run_server",
         "--exit-with-parent",
         "--rate",
         "none",

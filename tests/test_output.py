@@ -22,6 +22,8 @@ OUTPUT = {
     "eechips_local/assets/vector_reader.py": "the answer of a child process, as JSON",
     "eechips_local/evaluation/evaluation.py": "a traceback in the log of the server",
     "eechips_local/exports/task_queue.py": "a traceback in the log of the server",
+    "eechips_local/cli/console.py": "prints all that eechips-local prints",
+    "eechips_local/text.py": "makes HTML",
     "eechips_local/server.py": "the address of the server, as JSON",
     "eechips_local/assets/__main__.py": "the error of a child process, as JSON",
     "eechips_local/evaluation/function_coverage.py": "a page of the documentation",

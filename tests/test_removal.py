@@ -265,7 +265,7 @@ WRITTEN = {
     "eechips_local/evaluation/function_coverage.py": "documentation of the developers",
     "cli/command.py": "text of the help, no file",
     "probes/command_probes.py": "scratch folder",
-    "pytest_plugin.py": "folder of the session",
+    "eechips_local/pytest_plugin.py": "folder of the session",
 }
 REMOVING = {
     "unlink",

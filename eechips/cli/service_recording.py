@@ -82,10 +82,12 @@ def record_service_command(
       eechips serve --compare service-recording.zip
     """
     try:
-        from eechips.cli.recorder_credentials import open_upstream
         from eechips.client.credentials import find_credentials, find_project, missing_project
         from eechips_local.assets.asset_errors import AssetWriteError
+        from eechips_local.protocol.request_errors import UnavailableError
+        from eechips_local.recording.google_credentials import open_upstream
         from eechips_local.recording.recording_folder import RecordingError, create_recording
+        from eechips_local.recording.upstream import CredentialsError
     except ModuleNotFoundError as error:
         raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
     from eechips.probes.all_probes import list_groups, select_probes
@@ -99,6 +101,8 @@ def record_service_command(
         upstream, owner = open_upstream(endpoint, credentials, send_anywhere=send_credentials)
     except ValueError as error:
         raise click.UsageError(f"--endpoint: {error}") from error
+    except (CredentialsError, UnavailableError) as error:
+        raise OneSentence(str(error)) from error
     found = find_credentials(endpoint, credentials, send_anywhere=send_credentials)
     project = find_project(project, found)
     if not project:

@@ -239,7 +239,7 @@ def local_earth_engine(
         ...     server.initialize()
         ...     run = eechips.sample("NAIP", per_ecoregion=1, endpoint=server.url, project="local")
     """
-    command = [sys.executable, "-m", "eechips_local", "--exit-with-parent", "--rate", "none"]
+    command = [sys.executable, "-m", "eechips_local.run_server", "--exit-with-parent", "--rate", "none"]
     command += ["--concurrency", str(in_flight)]
     command += [] if assets is None else [_option(Path(assets)), str(assets)]
     command += ["--demo" if demo or (demo is None and assets is None) else "--no-demo"]

@@ -26,11 +26,13 @@ SAME_CLASSES = {
 
 SAME_MODULES = {
     "dbase_texts": "the local Earth Engine shares no code with the rest, so it has a copy",
+    "markup": "the local Earth Engine shares no code with the rest, so it has a copy",
     "parquet": "a format of tables; a format of packs",
     "raster": "of a format; of a window",
     "results": "of a recipe; of windows",
     "run": "the engine's function; a run as it is seen afterwards",
     "search": "of a STAC catalogue; its place in the recipe of scenes",
+    "text": "the local Earth Engine shares no code with the rest, so it has a copy of a part",
     "vector_door": "the local Earth Engine shares no code with the rest, so it has a copy",
     "vector_formats": "the local Earth Engine shares no code with the rest, so it has a copy",
     "vector_reader": "the local Earth Engine shares no code with the rest, so it has a copy",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from eechips.cli import main
+from eechips_local.cli import main
 from eechips_local.evaluation import function_coverage, missing_functions
 from eechips_local.evaluation.approximations import approximations
 from eechips_local.evaluation.signatures import client_file, load_signatures

@@ -20,10 +20,10 @@ from google.auth.compute_engine import _metadata
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from eechips.cli import main
-from eechips.cli.recorder_credentials import open_upstream
+from eechips_local.cli import main
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.recording.applications import create_recorder_app
+from eechips_local.recording.google_credentials import open_upstream
 from eechips_local.recording.peer_user import OwnUserOnly
 from eechips_local.recording.recording_folder import create_recording
 from eechips_local.recording.response_recorder import ResponseRecorder
@@ -93,9 +93,9 @@ def running(app: ASGIApp) -> Iterator[str]:
 
 @contextmanager
 def recording(folder: Path) -> Iterator[str]:
-    """Record Earth Engine as `eechips serve --record` does, in this process."""
+    """Record Earth Engine as `eechips-local serve --record` does, in this process."""
     upstream, described = open_upstream(UPSTREAM)
-    assert described == "a user's, stored by `earthengine authenticate`, of project my-project"
+    assert described == "a user's, of project my-project"
     recorder = ResponseRecorder(upstream, create_recording(folder))
     try:
         with running(create_recorder_app(recorder)) as url:

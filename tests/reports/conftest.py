@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import eechips
+from local_tests.support.report_browser import open_page, started
 from tests.support import finished_run
-from tests.support.report_browser import open_page, started
 
 HOSTILE = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
 ZONES = ["forest", HOSTILE]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import eechips
-from tests.support.report_browser import canvas, mouse, moved, needs_chromium, place, requests, view, wait
+from local_tests.support.report_browser import canvas, mouse, moved, needs_chromium, place, requests, view, wait
 
 pytestmark = needs_chromium
 

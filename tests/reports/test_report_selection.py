@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import eechips
+from local_tests.support.report_browser import canvas, mouse, needs_chromium, place, query, search, wait
 from tests.reports.conftest import HOSTILE
 from tests.support import finished_run
-from tests.support.report_browser import canvas, mouse, needs_chromium, place, query, search, wait
 
 pytestmark = needs_chromium
 

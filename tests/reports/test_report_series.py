@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import eechips
+from local_tests.support.report_browser import canvas, mouse, needs_chromium, place, search
 from tests.support import finished_run
-from tests.support.report_browser import canvas, mouse, needs_chromium, place, search
 
 pytestmark = needs_chromium
 

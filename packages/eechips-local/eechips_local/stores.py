@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from eechips_local.assets.asset_folder import find_fault
+from eechips_local.asset_folder import find_fault
 
 if TYPE_CHECKING:
     from eechips_local.catalogs import CatalogStore

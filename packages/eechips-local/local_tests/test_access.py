@@ -22,7 +22,6 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from eechips.client.connection_pool import KEEP_ALIVE_HEADER
 from eechips_local.evaluation.context import ServiceLimits
 from eechips_local.evaluation.evaluation_pool import EvaluationPool
 from eechips_local.exports.destinations import ExportConfig
@@ -36,7 +35,8 @@ from eechips_local.stores import StoreConfig
 from local_tests.support.local_earth_engine import Server, start_server, stop_server, wait_until
 
 WHOLE = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-OWN = f"{KEEP_ALIVE_HEADER}: 1\r\n"
+OWN = "x-eechips-keep-alive: 1\r\n"
+"""Header of eechips, which no browser sends to another origin."""
 JSON = "Content-Type: application/json\r\n"
 CONTROLS = [
     ("_faults", {"faults": []}),

@@ -208,7 +208,7 @@ def test_a_server_does_not_start_with_a_folder_without_assets(tmp_path: Path, ex
     folder = tmp_path / "empty"
     if exists:
         folder.mkdir()
-    command = [sys.executable, "-m", "eechips_local", "--port", "0", "--no-demo", "--assets", str(folder)]
+    command = [sys.executable, "-m", "eechips_local.run_server", "--port", "0", "--no-demo", "--assets", str(folder)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert message in done.stderr

@@ -56,7 +56,7 @@ def radar_ee(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def refuse(folder: Path) -> str:
     """Start a server that must refuse to serve; return what it prints."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "eechips_local", "--workers", "1"]
+    command = [sys.executable, "-m", "eechips_local.run_server", "--workers", "1"]
     ended = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert ended.returncode == 2
     assert ended.stdout == ""

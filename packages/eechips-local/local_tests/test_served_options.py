@@ -86,7 +86,7 @@ def test_a_plan_of_faults_from_a_file(serve: Callable[..., Server], tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "command", [[sys.executable, "-m", "eechips_local"], [sys.executable, "-m", "eechips", "serve"]]
+    "command", [[sys.executable, "-m", "eechips_local.run_server"], [sys.executable, "-m", "eechips_local", "serve"]]
 )
 @pytest.mark.parametrize(
     ("options", "message"),
@@ -102,7 +102,7 @@ def test_options_that_cannot_be_used(command: list[str], options: list[str], mes
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_serve_ends_cleanly(ending: signal.Signals) -> None:
-    command = [sys.executable, "-m", "eechips", "serve", "--demo", "--port", "0", "--workers", "2"]
+    command = [sys.executable, "-m", "eechips_local", "serve", "--demo", "--port", "0", "--workers", "2"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -123,7 +123,7 @@ def test_serve_ends_cleanly(ending: signal.Signals) -> None:
 def test_a_port_that_is_taken(serve: Callable[..., Server]) -> None:
     server = serve("--no-demo", "--workers", "1", "--concurrency", "2", "--rate", "none", "--latency", "0.5")
     port = server.url.rpartition(":")[2]
-    command = [sys.executable, "-m", "eechips", "serve", "--port", port]
+    command = [sys.executable, "-m", "eechips_local", "serve", "--port", port]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert f"cannot listen on port {port}" in done.stderr

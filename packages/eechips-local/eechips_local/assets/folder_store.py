@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from eechips_local.asset_folder import find_fault
 from eechips_local.assets.asset_errors import InvalidStoreError, UnknownAssetError
-from eechips_local.assets.asset_folder import find_fault
 from eechips_local.assets.asset_names import is_id
 from eechips_local.assets.store_index import StoreIndex
 from eechips_local.assets.stored_images import StoredCollection, StoreFiles, load_image

@@ -11,9 +11,9 @@ from dataclasses import replace as replace_record
 from pathlib import Path
 from typing import Any
 
+from eechips_local.asset_folder import ROOT_DOCUMENT
 from eechips_local.assets import stac
 from eechips_local.assets.asset_errors import AssetExistsError, AssetWriteError
-from eechips_local.assets.asset_folder import ROOT_DOCUMENT
 from eechips_local.assets.asset_names import ancestors, folder_of, is_id, is_remote, is_root, split_id
 from eechips_local.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord, TableRecord
 from eechips_local.assets.store_files import StagedDocuments, locked, remove, remove_empty, write_json, writing

@@ -21,8 +21,8 @@ import shapely
 from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
+from eechips_local.asset_folder import ROOT_DOCUMENT
 from eechips_local.assets.asset_errors import IngestError, InvalidStoreError
-from eechips_local.assets.asset_folder import ROOT_DOCUMENT
 from eechips_local.assets.asset_names import folder_of, is_remote, join_id, resolve_href, resolve_source
 from eechips_local.assets.date_parsing import to_milliseconds
 from eechips_local.assets.item_metadata import declared_crs, six

@@ -22,9 +22,9 @@ from typing import Any
 
 import shapely
 
+from eechips_local.asset_folder import ROOT_DOCUMENT
 from eechips_local.assets import stac
 from eechips_local.assets.asset_errors import AssetWriteError, InvalidStoreError
-from eechips_local.assets.asset_folder import ROOT_DOCUMENT
 from eechips_local.assets.asset_names import ancestors, join_id, resolve_href, split_id
 from eechips_local.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord
 from eechips_local.assets.store_files import commit, locked, private_folder, workspace

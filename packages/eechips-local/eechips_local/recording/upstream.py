@@ -18,7 +18,7 @@ from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
 """The endpoint for many small requests: https://developers.google.com/earth-engine/cloud/highvolume."""
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SECONDS = (30.0, 600.0)  # to connect, and between two parts of a response
 _CONNECTIONS = 128
 _MOST_BYTES = 256 << 20
@@ -88,7 +88,7 @@ def check_address(address: str) -> str:
         ValueError: if credentials must not be sent there, or it has more than scheme, host and port.
     """
     parts = urlsplit(address)
-    is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
     if not is_safe or not parts.hostname or parts.username or parts.path.strip("/") or parts.query:
         raise ValueError("it must be https://HOST, or http://127.0.0.1:PORT: credentials are sent there")
     return f"{parts.scheme}://{parts.netloc}"
@@ -115,7 +115,7 @@ class Upstream:
         self.address = check_address(address)
         self._authorization = authorization
         self.is_authorized = authorization is not None
-        self._session = _open_session(self.address, is_local=urlsplit(address).hostname in _LOOPBACK)
+        self._session = _open_session(self.address, is_local=urlsplit(address).hostname in LOOPBACK)
 
     def send(self, method: str, target: str, headers: Mapping[str, str], content: bytes) -> UpstreamResponse:
         """Send a request once; send it again only if its token was refused.

@@ -1,6 +1,6 @@
-"""Read descriptions of datasets from records, the TOML files of ``docs/contributing/add-a-dataset.md``.
+"""Read descriptions of datasets from the records of eechips, TOML files, where eechips is installed beside this.
 
-Only what the records contain is shared with the rest of eechips: no code.
+Only the files are read: no code of eechips is imported.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from eechips_local.stubs.dataset_description import (
@@ -52,16 +52,21 @@ class RecordSource:
         return None if found is None else _read(tomllib.loads(found.read_text(encoding="utf-8")))
 
 
+def read_records() -> list[dict[str, Any]]:
+    """Return the contents of all records, by id; none where eechips is not installed."""
+    return [tomllib.loads(file.read_text(encoding="utf-8")) for _, file in sorted(_files().items())]
+
+
 @cache
-def _files() -> dict[str, Traversable]:
+def _files() -> dict[str, Path]:
     """Return the files of records by the ids of their datasets, without parsing them."""
+    spec = find_spec("eechips")
     found = {}
-    for file in (files("eechips") / "datasets" / "records").iterdir():
-        if not file.name.endswith(".toml"):
-            continue
-        declared = _ID.search(file.read_text(encoding="utf-8"))
-        if declared is not None:
-            found[declared[1]] = file
+    for folder in () if spec is None else spec.submodule_search_locations or ():
+        for file in sorted(Path(folder, "datasets", "records").glob("*.toml")):
+            declared = _ID.search(file.read_text(encoding="utf-8"))
+            if declared is not None:
+                found[declared[1]] = file
     return found
 
 

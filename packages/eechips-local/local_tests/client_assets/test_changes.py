@@ -272,7 +272,7 @@ def test_the_command_line_of_the_client(server: Server, ee: Any, home: str) -> N
 
 
 def test_limits_of_storage_need_the_folder() -> None:
-    command = [sys.executable, "-m", "eechips_local", "--no-demo", "--asset-count", "3"]
+    command = [sys.executable, "-m", "eechips_local.run_server", "--no-demo", "--asset-count", "3"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert "--export-assets" in done.stderr

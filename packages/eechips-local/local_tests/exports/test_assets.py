@@ -134,7 +134,7 @@ def test_exported_assets_are_there_for_the_next_server(
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        command = [sys.executable, "-m", "eechips_local", "--no-demo", "--export-assets", str(folder)]
+        command = [sys.executable, "-m", "eechips_local.run_server", "--no-demo", "--export-assets", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 2
         assert str(folder) in done.stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Local Earth Engines as processes of ``eechips serve``, with its page, or which record and replay."""
+"""Local Earth Engines as processes of ``eechips-local serve``, with its page, or which record and replay."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from local_tests.support.local_earth_engine import Server
 
 @contextmanager
 def serving_command(*arguments: str | Path) -> Iterator[Server]:
-    """Run ``eechips serve`` with some arguments on any free port for the duration of the block."""
-    command = [sys.executable, "-m", "eechips", "serve", "--port", "0", *map(str, arguments)]
+    """Run ``eechips-local serve`` with some arguments on any free port for the duration of the block."""
+    command = [sys.executable, "-m", "eechips_local", "serve", "--port", "0", *map(str, arguments)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, f"eechips serve did not start: {line!r}"
+        assert found, f"eechips-local serve did not start: {line!r}"
         yield Server(found[0])
     finally:
         with process:

@@ -53,7 +53,9 @@ def add_workers(arguments: Sequence[str]) -> list[str]:
 
 def start_server(*arguments: str) -> ServerProcess:
     """Start a local Earth Engine in a process of its own, which ends when its standard input does."""
-    process = start_process("-m", "eechips_local", "--port", "0", "--exit-with-parent", *add_workers(arguments))
+    process = start_process(
+        "-m", "eechips_local.run_server", "--port", "0", "--exit-with-parent", *add_workers(arguments)
+    )
     return ServerProcess(read_announcement(process)["url"], process)
 
 
@@ -94,7 +96,7 @@ class Host:
         self._process = process
 
     def start(self, *arguments: str, **recordings: str) -> Server:
-        """Start a local Earth Engine by the arguments of ``python -m eechips_local``.
+        """Start a local Earth Engine by the arguments of ``python -m eechips_local.run_server``.
 
         Keyword arguments are `record` and `replay`, folders of recordings, and `upstream`; see `server_host`.
         """
@@ -157,13 +159,12 @@ def initialize(server: Server) -> Any:
     import ee
     from google.auth.credentials import AnonymousCredentials
 
-    from eechips.client.connection import skip_deprecated_assets
-
     if ee.data._get_state().cloud_api_base_url == server.url:
         ee.data.reset()
     else:
         ee.Reset()
-    skip_deprecated_assets()
+    # With an entry that no asset matches, the client fetches no list of deprecated assets.
+    ee.deprecation.deprecated_assets = {"": ee.deprecation.DeprecatedAsset("", None, None, None)}
     ee.Initialize(AnonymousCredentials(), url=server.url, project="local")
     ee.data.setMaxRetries(0)
     return ee

@@ -29,7 +29,7 @@ def host() -> Iterator[Host]:
 
 @pytest.fixture(scope="session")
 def serve(request: pytest.FixtureRequest, host: Host) -> Callable[..., Server]:
-    """Start local Earth Engines by the arguments of ``python -m eechips_local``, one for each set of arguments."""
+    """Start local Earth Engines by arguments of ``eechips_local.run_server``, one for each set of arguments."""
     recording: SuiteRecording | None = request.config.pluginmanager.get_plugin(SUITE_RECORDING)
     return cache(host.start) if recording is None else recording.start_by(host.start)
 

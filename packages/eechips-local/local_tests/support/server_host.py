@@ -12,13 +12,13 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from eechips_local.__main__ import create_parser, read_config
 from eechips_local.quota.compute_cost import PROFILE_RESPONSE_HEADER
 from eechips_local.recording.applications import create_recorder_app, create_replay_app
 from eechips_local.recording.recording_folder import create_recording, open_recording
 from eechips_local.recording.recording_http import ORIGIN_HEADER
 from eechips_local.recording.response_recorder import ResponseRecorder
 from eechips_local.recording.upstream import Upstream
+from eechips_local.run_server import create_parser, read_config
 from eechips_local.server import listening, run, serve
 
 REQUESTS = "/_recorded_requests"

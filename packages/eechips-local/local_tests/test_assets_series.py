@@ -12,8 +12,8 @@ import rasterio.shutil
 from click.testing import CliRunner
 from rasterio.io import MemoryFile
 
-from eechips.cli.local_commands import assets_command
 from eechips_local.assets import FolderStore, IngestError, ingest
+from eechips_local.cli.assets_commands import assets_command
 from local_tests.support.ingested_rasters import UTM, image, noise, pixels, raster
 
 

@@ -1,6 +1,6 @@
 """Test code that uses Earth Engine against the local one, with pytest.
 
-pytest loads this module wherever eechips is installed, so it imports nothing else of eechips until a test needs it.
+pytest loads this module wherever eechips-local is installed, so it imports nothing else of it until a test needs it.
 
 - The fixture ``earth_engine`` connects ``ee`` to a local Earth Engine for one test.
 - ``pytest --earth-engine`` does so for all tests, and for modules that call Earth Engine when they are imported.
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from eechips.engine.local_server import LocalServer, ReceivedRequest
+    from eechips_local.server_process import AnsweredRequest, ServerProcess
 
 _IN_FLIGHT = 40
 
@@ -42,15 +42,15 @@ class EarthEngine:
         buckets: folder of folders that stand for buckets of Cloud Storage.
     """
 
-    def __init__(self, server: LocalServer, folder: Path) -> None:
-        from eechips.engine.local_server import PROJECT
+    def __init__(self, server: ServerProcess, folder: Path) -> None:
+        from eechips_local.server_process import PROJECT
 
         self._server = server
         self.url, self.project, self.assets = server.url, PROJECT, folder / "assets"
         self.drive, self.buckets = folder / "drive", folder / "buckets"
 
     @property
-    def requests(self) -> list[ReceivedRequest]:
+    def requests(self) -> list[AnsweredRequest]:
         """Requests since the beginning of the test, in the order of their responses."""
         return self._server.requests()
 
@@ -59,7 +59,7 @@ class EarthEngine:
 
         Args:
             faults: each with its ``type``, and ``on``, ``probability``, ``times``, ``after``, ``status``,
-                ``retry_after``, ``seconds``, as in the plan of ``eechips serve --faults``. Without any, no faults.
+                ``retry_after``, ``seconds``, as in the plan of ``serve --faults``. Without any, no faults.
             seed: of the probabilities.
 
         Raises:
@@ -91,12 +91,12 @@ class EarthEngine:
         self._server.set_latency(latency)
 
     def ingest(self, files: str | Path | Sequence[str | Path], asset_id: str, **options: Any) -> None:
-        """Make files an asset, as ``eechips assets ingest`` does.
+        """Make files an asset, as ``eechips-local assets ingest`` does.
 
         Args:
             files: rasters or vector files.
             asset_id: id of the asset, or of the collection if there are several files.
-            **options: of ``eechips assets ingest``: ``time_start``, ``bands``, ``properties``, ``crs``, ``nodata``.
+            **options: of ``assets ingest``: ``time_start``, ``bands``, ``properties``, ``crs``, ``nodata``.
 
         Raises:
             eechips_local.assets.AssetError: if a file cannot be ingested, or the asset exists.
@@ -139,15 +139,17 @@ class EarthEngineSession:
     def start(self) -> EarthEngine:
         """Return the local Earth Engine; start it unless it is running."""
         if self._running is None:
-            from eechips.engine.local_server import local_earth_engine
+            from eechips_local.server_process import server_process
 
             folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="earth-engine-")))
             self._fill(folder / "assets")
-            server = local_earth_engine(
-                folder / "assets", demo=True, in_flight=_IN_FLIGHT, workers=1, drive=folder / "drive",
-                buckets=folder / "buckets", export_assets=folder / "exported", asset_bytes=self._asset_bytes,
-                asset_count=self._asset_count, demo_datasets=self._datasets,
-            )  # fmt: skip
+            options = {
+                "assets": folder / "assets", "concurrency": _IN_FLIGHT, "rate": "none", "workers": 1,
+                "drive": folder / "drive", "buckets": folder / "buckets", "export-assets": folder / "exported",
+                "asset-bytes": self._asset_bytes, "asset-count": self._asset_count, "demo-datasets": self._datasets,
+            }  # fmt: skip
+            given = [f"--{name}={value}" for name, value in options.items() if value is not None]
+            server = server_process("--demo", *given)
             self._running = EarthEngine(self._stack.enter_context(server), folder)
         return self._running
 
@@ -158,8 +160,6 @@ class EarthEngineSession:
         """
         import ee
 
-        from eechips.scripts.patches import keep_client
-
         engine = self.start()
         environment = pytest.MonkeyPatch()
         stack.callback(environment.undo)
@@ -167,7 +167,7 @@ class EarthEngineSession:
         environment.setenv("EECHIPS_PROJECT", engine.project)
         engine._server.initialize()
         stack.callback(ee.Reset)
-        stack.enter_context(keep_client())
+        _keep_client(environment)
         return engine
 
     def stop(self) -> None:
@@ -190,7 +190,7 @@ _CONNECTION = pytest.StashKey[ExitStack]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
-    group = parser.getgroup("earth-engine", "Earth Engine without a network (eechips)")
+    group = parser.getgroup("earth-engine", "Earth Engine without a network (eechips-local)")
     group.addoption(
         "--earth-engine",
         action="store_true",
@@ -252,6 +252,33 @@ def earth_engine(pytestconfig: pytest.Config) -> Iterator[EarthEngine]:
         yield engine
 
 
+def _keep_client(environment: pytest.MonkeyPatch) -> None:
+    """Make initialisation and authentication of the client do nothing, however the tested code does it."""
+    import ee
+    import google.auth
+    from google.auth.credentials import AnonymousCredentials
+    from google.oauth2 import service_account
+
+    def initialize(*_: Any, **__: Any) -> None:
+        pass
+
+    def authenticate(*_: Any, **__: Any) -> bool:
+        return True
+
+    def credentials(*_: Any, **__: Any) -> Any:
+        return AnonymousCredentials()  # type: ignore[no-untyped-call]
+
+    def default(*_: Any, **__: Any) -> tuple[Any, None]:
+        return credentials(), None
+
+    for name, value in {"Initialize": initialize, "Authenticate": authenticate, "Reset": initialize}.items():
+        environment.setattr(ee, name, value)
+    environment.setattr(ee, "ServiceAccountCredentials", credentials)
+    environment.setattr(google.auth, "default", default)
+    environment.setattr(google.auth._default, "default", default)
+    environment.setattr(service_account.Credentials, "from_service_account_file", credentials)
+
+
 def _limit(config: pytest.Config, name: str) -> int | None:
     """Return the number of an ini option; None without one."""
     text = str(config.getini(name) or "")
@@ -261,7 +288,7 @@ def _limit(config: pytest.Config, name: str) -> int | None:
 
 
 def _datasets(config: pytest.Config) -> str | Path | None:
-    """Return which stubs are served, as ``local_earth_engine`` takes it."""
+    """Return which stubs are served, as ``--demo-datasets`` takes it."""
     named = str(config.getini("earth_engine_datasets"))
     if named in ("", "all"):
         return named or None

@@ -15,7 +15,7 @@ from eechips_local.assets.asset_ingestion import ingest
 from local_tests.support.command_server import serving_command
 from local_tests.support.ingested_rasters import raster
 from local_tests.support.local_earth_engine import Server
-from tests.support.report_browser import set_window, started, wait
+from local_tests.support.report_browser import set_window, started, wait
 
 HOSTILE = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
 ZOOM = 14

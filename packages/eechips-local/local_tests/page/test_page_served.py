@@ -1,4 +1,4 @@
-"""The files of the page over HTTP, and the pictures of datasets."""
+"""The files of the page over HTTP."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import re
 import pytest
 import requests
 
-from eechips.dashboard.dataset_pictures import dataset_pictures
-from eechips.datasets import find_dataset
+from local_tests.page.conftest import COLLECTION
 from local_tests.support.local_earth_engine import Server
-from tests.dashboard.conftest import COLLECTION
 
 PATHS = ["/", "/_page/dashboard.css", "/_page/dashboard.js", "/_page/basemap.json", "/_page/datasets.json"]
 
@@ -77,14 +75,3 @@ def test_the_activity_has_what_was_asked(server: Server) -> None:
     assert newest["asset"] == "projects/earthengine-public/assets/USGS/SRTMGL1_003"
     assert 0 <= newest["seconds"] <= newest["age"]
     assert found["quota"]["concurrency"] == 20
-
-
-def test_pictures_are_those_of_the_records() -> None:
-    pictures = dataset_pictures()
-    naip, srtm = pictures["USDA/NAIP/DOQQ"], pictures["USGS/SRTMGL1_003"]
-    assert (naip["bands"], naip["min"], naip["max"]) == (["R", "G", "B"], 0, 255)
-    assert (srtm["bands"], srtm["min"], srtm["max"], srtm["gamma"]) == (["elevation"], 0, 6000, 1.6)
-    cover = find_dataset("ESA/WorldCover/v200")
-    assert cover is not None
-    assert pictures[cover.id]["classes"] == [[k, name, cover.class_colours[k]] for k, name in cover.classes.items()]
-    assert {len(each["bands"]) for each in pictures.values()} == {1, 3}

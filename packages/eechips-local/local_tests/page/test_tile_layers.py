@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from local_tests.page.conftest import CORNER, QUAD, ZOOM
 from local_tests.support.local_earth_engine import Server, initialize
 from local_tests.support.loopback import QuietServer
-from tests.dashboard.conftest import CORNER, QUAD, ZOOM
-from tests.support.report_browser import needs_chromium, set_window, wait
+from local_tests.support.report_browser import needs_chromium, set_window, wait
 
 pytestmark = needs_chromium
 

@@ -1,4 +1,4 @@
-"""Record Earth Engine's responses, replay them, and compare them: options of ``eechips serve``."""
+"""Record Earth Engine's responses, replay them, and compare them: options of ``eechips-local serve``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eechips.cli.group import OneSentence
-from eechips.cli.parameters import FunctionT, LocalPath
-from eechips.cli.terminal import echo, echo_json, echo_lines
-from eechips.text import format_count
+from eechips_local.cli.console import CommandError, FunctionT, LocalPath, echo, echo_json, echo_lines
 
 if TYPE_CHECKING:
     from eechips_local.recording.comparison import Comparison
@@ -134,7 +131,8 @@ def _compare(folder: Path, config: ServerConfig, options: RecordingOptions) -> N
 def _describe(found: Comparison) -> Iterator[str]:
     """Yield the lines of a comparison: counts, a table of functions, and the differences."""
     count = len(found.differences)
-    yield f"{format_count(found.compared, 'request')} evaluated locally, {count:,} with another result."
+    requests = "request" if found.compared == 1 else "requests"
+    yield f"{found.compared:,} {requests} evaluated locally, {count:,} with another result."
     if found.not_compared:
         listed = ", ".join(f"{number:,} {operation}" for operation, number in found.not_compared.items())
         yield f"Not compared: {listed}."
@@ -154,7 +152,7 @@ def _describe(found: Comparison) -> Iterator[str]:
 
 def _record(folder: Path, port: int, options: RecordingOptions, announce: Callable[[str], None]) -> None:
     """Record until Ctrl-C; see :func:`serve_recording` for errors."""
-    from eechips.cli.recorder_credentials import open_upstream
+    from eechips_local.recording.google_credentials import open_upstream
     from eechips_local.recording.recording_folder import create_recording
     from eechips_local.recording.serving import serve_recorder
     from eechips_local.recording.upstream import HIGH_VOLUME, check_address
@@ -181,14 +179,15 @@ def serve_recording(options: RecordingOptions, config: ServerConfig, announce: C
 
     Raises:
         click.UsageError: if the URL of the service cannot be used.
-        ConfigurationError: if there are no credentials for it, or those there are do not work.
-        OneSentence: if a folder is not a recording, or cannot be written.
+        CommandError: if a folder is not a recording or cannot be written, or credentials are missing or do not work.
         StoreError, RegistrationError, OSError: as of :func:`eechips_local.server.serve`.
     """
     from eechips_local.assets.asset_errors import AssetWriteError
+    from eechips_local.protocol.request_errors import UnavailableError
     from eechips_local.recording.recording_archive import unpacked_recording
     from eechips_local.recording.recording_folder import RecordingError
     from eechips_local.recording.serving import serve_replay
+    from eechips_local.recording.upstream import CredentialsError
 
     try:
         if options.record is not None:
@@ -203,5 +202,5 @@ def serve_recording(options: RecordingOptions, config: ServerConfig, announce: C
         if options.record is None:
             raise
         raise click.UsageError(f"--upstream: {error}") from error
-    except (RecordingError, AssetWriteError) as error:
-        raise OneSentence(str(error)) from error
+    except (RecordingError, AssetWriteError, CredentialsError, UnavailableError) as error:
+        raise CommandError(str(error)) from error

@@ -15,8 +15,8 @@ import rasterio.shutil
 from click.testing import CliRunner
 from pystac.extensions.eo import Band, EOExtension
 
-from eechips.cli.local_commands import assets_command
 from eechips_local.assets import FolderStore, IngestError, UnreadableFileError, UnsafeHrefError, ingest
+from eechips_local.cli.assets_commands import assets_command
 from eechips_local.evaluation.model import PixelWindow, Query
 from eechips_local.protocol.request_errors import InvalidError
 from local_tests.support.ingested_rasters import image, noise, pixels, raster

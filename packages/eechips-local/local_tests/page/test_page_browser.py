@@ -13,9 +13,9 @@ import pytest
 import requests as http
 from PIL import Image
 
+from local_tests.page.conftest import COLLECTION, CORNER, HEIGHTS, HOSTILE, QUAD, QUADS, ZOOM
 from local_tests.support.local_earth_engine import Server, computations_in_flight, initialize, wait_until
-from tests.dashboard.conftest import COLLECTION, CORNER, HEIGHTS, HOSTILE, QUAD, QUADS, ZOOM
-from tests.support.report_browser import mouse, needs_chromium, requests, wait
+from local_tests.support.report_browser import mouse, needs_chromium, requests, wait
 
 pytestmark = needs_chromium
 

@@ -17,7 +17,7 @@ import pytest
 import requests
 from click.testing import CliRunner, Result
 
-from eechips.cli import main
+from eechips_local.cli import main
 from local_tests.support.command_server import serving_command
 from local_tests.support.function_server import Answer, serve_function
 from local_tests.support.local_earth_engine import Server, hosting, initialize, start_server, stop_server
@@ -412,7 +412,7 @@ def compute_pixels(ee: Any) -> Any:
 
 
 def serve(*arguments: str | Path) -> Result:
-    """Run ``eechips serve`` with options that end it."""
+    """Run ``eechips-local serve`` with options that end it."""
     return CliRunner().invoke(main, ["serve", "--port", "0", *map(str, arguments)])
 
 

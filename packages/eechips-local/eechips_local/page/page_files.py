@@ -3,62 +3,49 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache, partial
 from importlib.resources import files
 
-from eechips.reports.markup import Markup, element
+from eechips_local.page.markup import Markup, element
+from eechips_local.protocol.static_files import StaticFile
 
 _SCRIPTS = (
-    ("eechips.reports", "elements.js"),
-    ("eechips.reports", "basemap.js"),
-    ("eechips.dashboard", "service.js"),
-    ("eechips.dashboard", "activity.js"),
-    ("eechips.dashboard", "expressions.js"),
-    ("eechips.dashboard", "tile_map.js"),
-    ("eechips.dashboard", "layer.js"),
-    ("eechips.dashboard", "assets.js"),
-    ("eechips.dashboard", "start.js"),
+    "elements.js",
+    "basemap.js",
+    "service.js",
+    "activity.js",
+    "expressions.js",
+    "tile_map.js",
+    "layer.js",
+    "assets.js",
+    "start.js",
 )
-_STYLES = (("eechips.reports", "page.css"), ("eechips.dashboard", "dashboard.css"))
-_BASEMAP = (("eechips.reports", "basemap.json"),)
+_STYLES = ("page.css", "dashboard.css")
+_BASEMAP = ("basemap.json",)
 
 
-@dataclass(frozen=True, slots=True)
-class PageFile:
-    """A file of the page.
-
-    Attributes:
-        media_type: of its content.
-        load: returns its content.
-    """
-
-    media_type: str
-    load: Callable[[], bytes]
-
-
-def page_files() -> Mapping[str, PageFile]:
+def page_files() -> Mapping[str, StaticFile]:
     """Return the files of the page by their paths on the server. They refer to each other, and to nothing else."""
     return {
-        "/": PageFile("text/html", _page),
-        "/_page/dashboard.css": PageFile("text/css", partial(_joined, _STYLES)),
-        "/_page/dashboard.js": PageFile("text/javascript", _script),
-        "/_page/basemap.json": PageFile("application/json", partial(_joined, _BASEMAP)),
-        "/_page/datasets.json": PageFile("application/json", _datasets),
+        "/": StaticFile("text/html", _page),
+        "/_page/dashboard.css": StaticFile("text/css", partial(_joined, _STYLES)),
+        "/_page/dashboard.js": StaticFile("text/javascript", _script),
+        "/_page/basemap.json": StaticFile("application/json", partial(_joined, _BASEMAP)),
+        "/_page/datasets.json": StaticFile("application/json", _datasets),
     }
 
 
 @cache
 def _datasets() -> bytes:
-    from eechips.dashboard.dataset_pictures import dataset_pictures  # the server starts without it
+    from eechips_local.page.dataset_pictures import dataset_pictures  # the server starts without it
 
     return json.dumps(dataset_pictures(), separators=(",", ":")).encode()
 
 
 @cache
-def _joined(names: tuple[tuple[str, str], ...]) -> bytes:
-    return b"".join((files(package) / name).read_bytes() for package, name in names)
+def _joined(names: tuple[str, ...]) -> bytes:
+    return b"".join((files("eechips_local.page") / name).read_bytes() for name in names)
 
 
 @cache

@@ -1,0 +1,46 @@
+"""The command ``eechips-local``: serve a local Earth Engine, and add assets to what it serves."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version
+
+import click
+
+from eechips_local.cli.console import HELP
+
+COMMANDS = {
+    "serve": ("eechips_local.cli.serve_command", "Serve a local Earth Engine until Ctrl-C."),
+    "assets": ("eechips_local.cli.assets_commands", "Add assets to a folder that it serves, and list them."),
+}
+"""The module of each command, and its line in the help."""
+
+
+class _Commands(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), f"{cmd_name}_command")
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings=HELP)
+@click.version_option(version("eechips-local"), "-V", "--version", prog_name="eechips-local")
+def main() -> None:
+    """Serve Google Earth Engine's protocol over your own files and a synthetic demo planet.
+
+    \b
+    Examples:
+      eechips-local serve --demo
+      eechips-local assets ingest scene.tif --into my_assets --id USDA/NAIP/DOQQ/m_1 --time-start 2020-08-31
+      eechips-local serve --assets my_assets
+    """

@@ -1,0 +1,66 @@
+"""Run the server for one run: ``python -m eechips_local.run_server``. The parent process starts and ends it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eechips_local.functions.registration import RegistrationError
+from eechips_local.server import ServerConfig, serve, wait_for_parent
+from eechips_local.server_options import OPTIONS, OptionError, configured
+from eechips_local.stores import StoreConfig, StoreError
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m eechips_local.run_server", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 for any that is free")
+    parser.add_argument("--assets", type=Path, action="append", default=[], help="asset folder; may be repeated")
+    parser.add_argument("--catalog", type=Path, action="append", default=[], help="catalogue; may be repeated")
+    parser.add_argument(
+        "--catalog-files", type=Path, action="append", default=[], help="folder of files that catalogues refer to"
+    )
+    parser.add_argument(
+        "--demo", action=argparse.BooleanOptionalAction, default=True, help="also serve the synthetic demo planet"
+    )
+    parser.add_argument("--allow-remote", action="store_true", help="read assets' files on web servers")
+    parser.add_argument("--exit-with-parent", action="store_true", help="stop when standard input ends")
+    for option in OPTIONS:
+        parser.add_argument(f"--{option.name}", metavar=option.metavar, help=option.help)
+    return parser
+
+
+def read_config(given: Mapping[str, Any]) -> ServerConfig:
+    """Return the configuration that arguments stand for.
+
+    Args:
+        given: the parsed arguments by name.
+
+    Raises:
+        OptionError: if a value cannot be used.
+    """
+    store = StoreConfig(
+        tuple(given["assets"]),
+        given["demo"],
+        given["allow_remote"],
+        tuple(given["catalog"]),
+        tuple(given["catalog_files"]),
+    )
+    names = (option.name.replace("-", "_") for option in OPTIONS)
+    return configured(ServerConfig(port=given["port"], store=store), {name: given[name] for name in names})
+
+
+def main() -> None:
+    """Read the arguments and serve."""
+    parser = create_parser()
+    given = vars(parser.parse_args())
+    try:
+        serve(read_config(given), wait_for_end=wait_for_parent if given["exit_with_parent"] else None)
+    except (OptionError, RegistrationError, StoreError) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The page of the local Earth Engine draws datasets as their records say; copies of files and functions are equal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eechips import text
+from eechips.datasets import find_dataset, list_datasets
+from eechips_local import text as local_text
+from eechips_local.page.dataset_pictures import dataset_pictures
+from tests.support.hostile_texts import HOSTILE_TEXTS
+from tests.support.source_tree import EECHIPS, LOCAL
+
+
+def test_pictures_are_those_of_the_records() -> None:
+    pictures = dataset_pictures()
+    naip, srtm = pictures["USDA/NAIP/DOQQ"], pictures["USGS/SRTMGL1_003"]
+    assert (naip["bands"], naip["min"], naip["max"]) == (["R", "G", "B"], 0, 255)
+    assert (srtm["bands"], srtm["min"], srtm["max"], srtm["gamma"]) == (["elevation"], 0, 6000, 1.6)
+    cover = find_dataset("ESA/WorldCover/v200")
+    assert cover is not None
+    assert pictures[cover.id]["classes"] == [[k, name, cover.class_colours[k]] for k, name in cover.classes.items()]
+    assert {len(each["bands"]) for each in pictures.values()} == {1, 3}
+
+
+def test_every_record_has_a_picture_with_its_static_period() -> None:
+    pictures = dataset_pictures()
+    assert {each.id: each.is_single_period for each in list_datasets()} == {
+        name: picture["isStatic"] for name, picture in pictures.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["elements.js", "basemap.js", "basemap.json", "page.css"])
+def test_files_that_the_report_has_as_well_are_the_same(name: str) -> None:
+    assert (LOCAL / "page" / name).read_bytes() == (EECHIPS / "reports" / name).read_bytes()
+
+
+def test_markup_is_the_same() -> None:
+    own, copy = (
+        Path(folder, "markup.py").read_text(encoding="utf-8") for folder in (EECHIPS / "reports", LOCAL / "page")
+    )
+    assert own.replace("eechips.text", "eechips_local.text") == copy
+
+
+def test_texts_are_cleaned_alike() -> None:
+    for each in HOSTILE_TEXTS:
+        assert text.one_line(each) == local_text.one_line(each)
+        assert text.escape_html(each) == local_text.escape_html(each)
+        assert text.format_json(each) == local_text.format_json(each)
