@@ -79,7 +79,13 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    "reader",
+    [
+        "the next server",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in READERS if name != "the next server"),
+    ],
+)
 @pytest.mark.parametrize(
     ("where", "seen", "wanted"), [("put", OLD, OLD), ("withdraw", OLD + NEW, NEW), ("files", NEW, NEW)]
 )

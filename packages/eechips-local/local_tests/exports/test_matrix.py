@@ -79,7 +79,7 @@ IMAGES: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("where", ["drive", "bucket"])
+@pytest.mark.parametrize("where", ["drive", pytest.param("bucket", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("form", IMAGES)
 def test_images(ee: Any, stack: Stack, folders: Folders, name: str, form: str, where: str) -> None:
     given, endings = IMAGES[form]
@@ -147,7 +147,7 @@ TABLES: dict[str, tuple[set[str], Callable[[Path], Any]]] = {
 }
 
 
-@pytest.mark.parametrize("where", ["drive", "bucket"])
+@pytest.mark.parametrize("where", ["drive", pytest.param("bucket", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("selected", [False, True])
 @pytest.mark.parametrize("form", TABLES)
 def test_tables(ee: Any, folders: Folders, name: str, form: str, selected: bool, where: str) -> None:
