@@ -25,13 +25,14 @@ from eechips.engine.export_monitor import ExportMonitor
 from eechips.engine.open_units import OpenUnits, RunParts
 from eechips.engine.plan import Planner, kept_answers, name_template, read_inputs, units_of
 from eechips.engine.planning_cost import PartialPlan, plan_first_units
+from eechips.engine.progress import Progress
 from eechips.engine.queue_recovery import note_queue, recover
 from eechips.engine.request_trial import REQUEST_TRIAL, RequestTrial, configured_plan, try_plans
 from eechips.engine.run_context import RecipeContext, RunContext
 from eechips.engine.run_exports import RunExports
 from eechips.engine.run_log import RunLog
 from eechips.engine.run_setup import RunSetup
-from eechips.engine.session import Session, connect
+from eechips.engine.session import STUBS, Session, connect, stub_note
 from eechips.engine.tiers import describe_start
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, UsageError
@@ -138,6 +139,7 @@ class ConnectedRun:
         def settle(first: int, end: int | None) -> bool:
             open_units = OpenUnits(parts, first, end, planner)
             is_settled = open_units.settle()
+            self._note_stubs(session)
             self.is_paused = open_units.is_paused
             self._save_limit(session)
             if compute is not None and not config.is_local:
@@ -147,10 +149,22 @@ class ConnectedRun:
         if not setup.is_interactive or not isinstance(recipe, SupportsInteractiveRun):
             return settle(0, None)
         try:
-            return recipe.run_interactively(RecipeContext(config, self._ledger, self._log, settle))
+            has_finished = recipe.run_interactively(RecipeContext(config, self._ledger, self._log, settle))
+            self._note_stubs(session)
         except EechipsError:
             self._exports.export(finished=False)
             raise
+        return has_finished
+
+    def _note_stubs(self, session: Session) -> None:
+        """Note which datasets the local Earth Engine has served stubs of, and name those that are new."""
+        if session.server is None:
+            return
+        known = self._ledger.meta().get(STUBS, [])
+        added = [dataset for dataset in session.server.stubs() if dataset not in known]
+        if added:
+            self._ledger.note(STUBS, sorted([*known, *added]))
+            Progress(0, 0, None, quiet=self._config.quiet).say(stub_note(added))
 
     def _begins(self, session: Session, planner_seconds: float) -> bool:
         """Show what a new run will cost; return whether it begins."""

@@ -175,6 +175,11 @@ class LocalServer:
         """Return the requests since :meth:`keep_requests`, in the order of their responses."""
         return [ReceivedRequest(**each) for each in self._control("_requests")["requests"]]
 
+    def stubs(self) -> list[str]:
+        """Return the ids of the datasets whose synthetic stubs requests have loaded so far, in order."""
+        found: list[str] = self._control("_stats")["stubs"]
+        return found
+
     def _control(self, path: str, body: Any = None) -> Any:
         """Send a request to the server's own controls, and return the JSON of its response."""
         self.check()

@@ -15,7 +15,7 @@ from eechips.engine.result_assembly import assembly_of
 from eechips.engine.run_identity import check_same_place
 from eechips.engine.run_json import encode_info, info_of
 from eechips.engine.run_setup import RunSetup
-from eechips.engine.session import Session, notes_of
+from eechips.engine.session import STUBS, Session, notes_of
 from eechips.errors import StorageError, TransientError
 from eechips.manifest.code_changes import CODE_CHANGES
 from eechips.manifest.export import (
@@ -155,18 +155,21 @@ class RunExports:
         folder = self._config.out
         info = read_info(folder)
         if info and not is_own(info, folder):
-            text = json.dumps({**self._with_changes(info), **values, SIGNATURE: None}, indent=2)
+            text = json.dumps({**self._with_noted(info), **values, SIGNATURE: None}, indent=2)
             write_file(folder / INFO_NAME, f"{text}\n".encode())
         else:
             self._write_info({**info, **values})
 
     def _write_info(self, info: Mapping[str, Any]) -> None:
-        write_file(self._config.out / INFO_NAME, encode_info(self._with_changes(info)))
+        write_file(self._config.out / INFO_NAME, encode_info(self._with_noted(info)))
 
-    def _with_changes(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        """Return run.json with the changes of the recipe's code that the user has accepted."""
-        changes = self._ledger.meta().get(CODE_CHANGES) if self._ledger.has_plan else None
-        return {**info, **({CODE_CHANGES: changes} if changes else {})}
+    def _with_noted(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        """Return run.json with what the ledger notes: accepted changes of the recipe's code, and stubs."""
+        meta = self._ledger.meta() if self._ledger.has_plan else {}
+        changes, stubs = meta.get(CODE_CHANGES), meta.get(STUBS)
+        noted: dict[str, Any] = {CODE_CHANGES: changes} if changes else {}
+        noted |= {"notes": list(notes_of(self._config, stubs))} if stubs else {}
+        return {**info, **noted}
 
 
 def command_of(setup: RunSetup) -> str:

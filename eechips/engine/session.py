@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from eechips.urls import is_loopback
 
 _log = logging.getLogger(__name__)
 _SYNTHETIC = "The demo planet is synthetic: it was computed, not observed."
+STUBS = "stubs"
+"""In the ledger: ids of the datasets that were stubs, which the demo planet lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
             server = stack.enter_context(
                 local_earth_engine(
                     config.local_assets,
+                    demo_datasets="all" if config.local_assets is None else None,
                     in_flight=bearable,
                     log=server_log,
                     drive=exports.drive,
@@ -112,9 +115,15 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
             yield Session(connection, throttle, notes_of(config), server, sharing)
 
 
-def notes_of(config: RunConfig) -> tuple[str, ...]:
-    """Return notes for users of the results of a run: that they are synthetic."""
-    return (_SYNTHETIC,) if config.is_local and config.local_assets is None else ()
+def notes_of(config: RunConfig, stubs: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return notes for users of the results of a run: that they are synthetic, and which datasets were stubs."""
+    planet = (_SYNTHETIC,) if config.is_local and config.local_assets is None else ()
+    return (*planet, stub_note(stubs)) if stubs else planet
+
+
+def stub_note(datasets: Sequence[str]) -> str:
+    """Return the sentence that names the datasets that the demo planet lacks."""
+    return f"Stubs of datasets that the demo planet lacks, whose values mean nothing: {', '.join(datasets)}."
 
 
 def _limits(config: RunConfig, target: ServiceTarget) -> QuotaLimits:

@@ -61,4 +61,4 @@ def compute(
         COST.reset(token)
     failure = None if error is None else (CODES.get(error.status, CODES["INTERNAL"]), str(error))
     is_intermittent = isinstance(error, UnavailableError)
-    return ExportOutcome(tuple(files), TaskResult(failure, is_intermittent, cost.seconds, tag))
+    return ExportOutcome(tuple(files), TaskResult(failure, is_intermittent, cost.seconds, tag, frozenset(cost.stubs)))

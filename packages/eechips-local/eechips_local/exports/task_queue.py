@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
@@ -87,7 +87,7 @@ class TaskQueue:
     Args:
         config: where exports go, and how many run. Without folders, all are rejected.
         start: makes an attempt at a task.
-        charge: called with the workload tag and EECU-seconds of attempts.
+        charge: called with the workload tag and EECU-seconds of attempts, and the datasets whose stubs they load.
         clock: seconds since 1970.
     """
 
@@ -95,7 +95,7 @@ class TaskQueue:
         self,
         config: ExportConfig,
         start: Callable[[ExportTask], TaskRun],
-        charge: Callable[[str | None, float], None],
+        charge: Callable[[str | None, float, Iterable[str]], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
@@ -276,7 +276,7 @@ class TaskQueue:
                 del self._runs[task.id]
         with self._lock:
             task.eecu_seconds += result.eecu_seconds
-        self._charge(result.workload_tag or task.workload_tag, result.eecu_seconds)
+        self._charge(result.workload_tag or task.workload_tag, result.eecu_seconds, result.stubs)
         return result
 
     def _report(self, task: ExportTask, created: float, written: float) -> None:

@@ -72,12 +72,14 @@ class TaskResult:
         is_intermittent: whether another attempt may succeed.
         eecu_seconds: of the attempt.
         workload_tag: of the request.
+        stubs: ids of the datasets whose synthetic stubs the attempt has loaded.
     """
 
     error: tuple[int, str] | None = None
     is_intermittent: bool = False
     eecu_seconds: float = 0.0
     workload_tag: str | None = None
+    stubs: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

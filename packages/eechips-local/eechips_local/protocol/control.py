@@ -19,10 +19,15 @@ _MOST_TASKS = 50
 
 
 async def statistics(service: Service, request: Request) -> Response:
-    """Return counts of requests, responses, rejections and reads of catalogues, the account of compute, and the
-    server's clock.
+    """Return counts of requests, responses, rejections and reads of catalogues, the account of compute, the
+    datasets whose stubs were loaded, and the server's clock.
     """
-    report = {**service.quota.report(), "catalogs": service.workers.reads(), "compute": service.account.report()}
+    report = {
+        **service.quota.report(),
+        "catalogs": service.workers.reads(),
+        "compute": service.account.report(),
+        "stubs": sorted(service.account.stubs),
+    }
     return json_response(report)
 
 

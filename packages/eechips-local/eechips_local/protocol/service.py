@@ -195,7 +195,7 @@ class Service:
         headers = {}
         _set_tag(request, response.workload_tag or tag)
         if response.cost.seconds and operation not in _FREE:
-            self.account.charge(response.workload_tag or tag, response.cost.seconds)
+            self.account.charge(response.workload_tag or tag, response.cost.seconds, response.cost.stubs)
             if PROFILE_REQUEST_HEADER in request.headers:
                 headers[PROFILE_RESPONSE_HEADER] = profile_id(response.cost)
         if self.latency is not None:

@@ -14,7 +14,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from eechips_local.protocol.request_errors import InvalidError
 
@@ -43,10 +43,12 @@ class ComputeCost:
     Attributes:
         calls: of functions.
         pixels: of bands, over all steps.
+        stubs: ids of the datasets whose synthetic stubs were loaded; not those that the process has loaded before.
     """
 
     calls: int = 0
     pixels: int = 0
+    stubs: set[str] = field(default_factory=set)
 
     @property
     def seconds(self) -> float:
@@ -99,6 +101,13 @@ def charge_pixels(count: int) -> None:
     cost = COST.get()
     if cost is not None:
         cost.pixels += count
+
+
+def note_stub(dataset: str) -> None:
+    """Note that the request that is being evaluated has loaded the stub of a dataset."""
+    cost = COST.get()
+    if cost is not None:
+        cost.stubs.add(dataset)
 
 
 def profile_id(cost: ComputeCost) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone, tzinfo
 from threading import Lock
@@ -51,6 +51,7 @@ class ComputeQuota:
         tags: accounts since the server has started, by workload tag.
         month: in which requests are counted, such as ``2026-11``.
         in_month: EECU-seconds of the month.
+        stubs: ids of the datasets whose synthetic stubs requests have loaded.
 
     Threads may share it: exports charge it from theirs.
     """
@@ -59,11 +60,13 @@ class ComputeQuota:
     tags: dict[str, TagAccount] = field(default_factory=dict)
     month: str = ""
     in_month: float = 0.0
+    stubs: set[str] = field(default_factory=set)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
-    def charge(self, tag: str | None, seconds: float) -> None:
-        """Charge a request."""
+    def charge(self, tag: str | None, seconds: float, stubs: Iterable[str] = ()) -> None:
+        """Charge a request, and note the datasets whose stubs it has loaded."""
         with self._lock:
+            self.stubs.update(stubs)
             self._turn()
             account = self.tags.setdefault(tag or UNTAGGED, TagAccount())
             account.requests += 1

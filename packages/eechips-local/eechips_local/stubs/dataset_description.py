@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from eechips_local.evaluation.model import Bounds
 
@@ -79,6 +80,8 @@ class BandDescription:
         wavelength: micrometres; None if the band has none.
         classes: its classes, if it is a map of classes.
         bits: first bit and number of bits of each field, if its values are bit fields.
+        events: least and greatest value of pixels that something has happened to, whose others are 0, if it shows that.
+        follows: name of the band of flags that are set where something has happened.
     """
 
     name: str
@@ -93,6 +96,8 @@ class BandDescription:
     wavelength: float | None = None
     classes: tuple[BandClass, ...] = ()
     bits: tuple[tuple[int, int], ...] = ()
+    events: tuple[int, int] | None = None
+    follows: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,7 @@ class DatasetDescription:
         is_point_table: whether the rows of the table are points.
         index: ``system:index`` of an image, as of ``strftime``; None for one that follows the interval.
         is_composite: see ``ImageAsset``.
+        properties: of all images, with their values.
     """
 
     id: str
@@ -126,3 +132,4 @@ class DatasetDescription:
     is_point_table: bool = False
     index: str | None = None
     is_composite: bool = False
+    properties: Mapping[str, Any] = field(default_factory=dict, hash=False)

@@ -30,6 +30,7 @@ else:
 _INTERVAL = re.compile(r"(\d+) (minute|hour|day|month|year)(?:/(year|month))?")
 _KEYS = (
     "ids", "start", "end", "interval", "index", "pixel_size", "bounds", "composite", "dtype", "bands", "details",
+    "columns", "properties",
 )  # fmt: skip
 # What records state, of datasets and of their bands.
 _RECORDED = ("start", "end", "pixel_size")
@@ -42,16 +43,16 @@ class KnownSource:
 
     def ids(self) -> list[str]:
         """Return the ids of all datasets, in order."""
-        return sorted({*RecordSource().ids(), *NameSource().ids(), *tables()})
+        return sorted({*RecordSource().ids(), *NameSource().ids(), *tables(), *images()})
 
     def find(self, id: str) -> DatasetDescription | None:
-        """Return the description of a dataset, or None if there is neither a record nor a name of it."""
+        """Return the description of a dataset, or None if nothing names it."""
         if id in tables():
             return tables()[id]
         recorded = RecordSource().find(id)
         if recorded is not None:
             return complete(recorded, is_recorded=True)
-        named = NameSource().find(id)
+        named = images().get(id) or NameSource().find(id)
         return None if named is None else complete(named)
 
 
@@ -101,6 +102,10 @@ class Entry:
             changes["index"] = facts["index"]
         if "composite" in facts:
             changes["is_composite"] = facts["composite"]
+        if "columns" in facts:
+            changes["columns"] = tuple(Column(*column) for column in facts["columns"].items())
+        if "properties" in facts:
+            changes["properties"] = facts["properties"]
         return replace(dataset, bands=self._bands(dataset.bands, facts, is_recorded=is_recorded), **changes)
 
     def _bands(
@@ -110,8 +115,9 @@ class Entry:
         if "bands" in facts and not is_recorded:
             known = {each["name"]: known.get(each["name"], BandDescription(each["name"])) for each in facts["bands"]}
         for each in (*facts.get("bands", ()), *facts.get("details", ())):
-            if each["name"] in known:
-                known[each["name"]] = _stated(known[each["name"]], each, is_recorded=is_recorded)
+            for name in known:
+                if re.fullmatch(each["name"], name):
+                    known[name] = _stated(known[name], {**each, "name": name}, is_recorded=is_recorded)
         size, dtype = facts.get("pixel_size"), facts.get("dtype")
         found: Iterable[BandDescription] = known.values()
         if size is not None:
@@ -123,14 +129,17 @@ class Entry:
 
 def _stated(band: BandDescription, stated: Mapping[str, Any], *, is_recorded: bool) -> BandDescription:
     """Return a band with what is stated of it."""
-    changes = {key: value for key, value in stated.items() if key not in ("classes", "bits")}
+    changes = {key: value for key, value in stated.items() if key not in ("classes", "bits", "events")}
     if is_recorded:
         changes = {key: value for key, value in changes.items() if key not in _RECORDED_OF_BANDS}
-    elif "classes" in stated:
+    if "classes" in stated and not (is_recorded and band.classes):
         changes["classes"] = tuple(
             BandClass(each["value"], each["name"], each.get("colour", "")) for each in stated["classes"]
         )
         changes["bits"] = ()
+    if "events" in stated:
+        first, last = stated["events"]
+        changes["events"] = (first, last)
     if "bits" in stated:
         changes["bits"] = tuple((first, count) for first, count in stated["bits"])
     return replace(band, **changes)
@@ -176,6 +185,12 @@ def tables() -> Mapping[str, DatasetDescription]:
         for each in _content()["table"]
         for table in each["ids"]
     }
+
+
+@cache
+def images() -> Mapping[str, DatasetDescription]:
+    """Return the descriptions of images that neither a record nor the list of names has; entries state their bands."""
+    return {image: DatasetDescription(image, image, "image") for image in _content()["image"]["ids"]}
 
 
 @cache

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from eechips_local.stubs.stub_store import StubStore
 
 _NEAREST = 3
-_ADDRESS = "at an address for --endpoint, in place of --local"
 _OWN = "`eechips assets ingest` prepares files of your own"
 
 
@@ -29,14 +28,14 @@ def missing_asset_hint(asset_id: str, stubs: StubStore, *, is_served: bool) -> s
     near = _nearest(asset_id, [*painted, *described])
     if is_served:
         nearest = f"; the nearest ids are {', '.join(near)}" if near else ""
-        return f"Neither the demo planet nor --demo-datasets has {asset_id}{nearest}; {_OWN}."
+        return f"Neither the demo planet nor the stubs of other datasets have {asset_id}{nearest}; {_OWN}."
     has = ", ".join(each for each in near if each in painted)
     missing = f"The demo planet has no {asset_id}" + (f"; it has {has}" if has else "")
     if asset_id in described:
-        return f"{missing}; `eechips serve --demo-datasets all` serves a synthetic stub of it, {_ADDRESS}; {_OWN}."
+        return f"{missing}; `eechips serve --demo-datasets all` serves a synthetic stub of it; {_OWN}."
     others = ", ".join(each for each in near if each not in painted)
     such = f" such as {others}" if others else ""
-    return f"{missing}; `eechips serve --demo-datasets all` adds stubs of more datasets{such}, {_ADDRESS}; {_OWN}."
+    return f"{missing}; `eechips serve --demo-datasets all` adds stubs of more datasets{such}; {_OWN}."
 
 
 def _nearest(id: str, known: Iterable[str]) -> list[str]:

@@ -13,7 +13,16 @@ import numpy as np
 from eechips_local.stubs.dataset_description import BandClass, BandDescription
 
 Subject = Literal[
-    "classes", "flags", "elevation", "temperature", "reflectance", "vegetation", "water", "settlement", "other"
+    "classes",
+    "flags",
+    "elevation",
+    "temperature",
+    "reflectance",
+    "vegetation",
+    "water",
+    "settlement",
+    "other",
+    "unknown",
 ]
 
 LAND_CLASSES = ("water", "snow", "built", "crop", "tree", "shrub", "bare", "grass")
@@ -39,6 +48,7 @@ _SUBJECTS: tuple[tuple[Subject, str], ...] = (
     ("vegetation", r"ndvi|\bevi\b|\blai\b|fpar|fapar|\bgpp|\bnpp|vegetat|canop|\btree|forest|biomass|leaf|photosynth"),
 )
 _ELEVATION = re.compile(r"\belevation|\bdem\b|\bdsm\b|\bdtm\b|\baltitude|terrain height|surface height")
+_METRES = ("m", "meters", "metres", "meter")
 _TEMPERATURE = re.compile(r"temperature|brightness temp")
 _CELSIUS = re.compile(r"°\s*c\b|deg.*\bc\b|celsius")
 _KELVIN = re.compile(r"^k$|kelvin")
@@ -52,8 +62,9 @@ _USUAL: tuple[tuple[str, tuple[float, float]], ...] = (
     (r"°\s*c\b|deg.*\bc\b|celsius", (-20.0, 40.0)),
     (r"deg|°", (0.0, 180.0)),
     (r"^m/s|^m s|meters per second", (0.0, 12.0)),
-    (r"^m$|^meters?$", (0.0, 1000.0)),
 )
+_HEIGHTS = (0.0, 4000.0)
+"""Metres, of elevations."""
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
 _EXACT = 2**53
 
@@ -67,7 +78,7 @@ class BandPlan:
         dtype: of the stored values.
         low: least stored value.
         high: greatest stored value.
-        subject: what the values follow.
+        subject: what the values follow; "unknown" if no range of them is known, and they cannot be read.
         seed: of the noise that tells bands apart.
         scale: value = stored * ``scale`` + ``offset``.
         offset: see ``scale``.
@@ -98,7 +109,7 @@ class BandPlan:
 
 def plan_band(band: BandDescription, dataset: str) -> BandPlan:
     """Return what a band of a dataset shows."""
-    seed = zlib.crc32(f"{dataset}/{band.name}".encode()) & 0xFFFFFF
+    seed = zlib.crc32(f"{dataset}/{band.follows or band.name}".encode()) & 0xFFFFFF
     if band.classes:
         codes = tuple(sorted({each.value for each in band.classes}))
         dtype = band.dtype or smallest_type(codes[0], codes[-1])
@@ -109,8 +120,12 @@ def plan_band(band: BandDescription, dataset: str) -> BandPlan:
         codes = (0, *sorted({1 << first for first, _ in band.bits if first < 31}))
         dtype = band.dtype or smallest_type(0, (1 << min(total, 31)) - 1)
         return BandPlan(band.name, dtype, 0, codes[-1], "flags", seed, codes=codes)
-    low, high = _range(band)
-    subject = _subject(band, low, high)
+    if band.events is not None:
+        codes = (0, *range(band.events[0], band.events[1] + 1))
+        return BandPlan(band.name, band.dtype or smallest_type(0, codes[-1]), 0, codes[-1], "flags", seed, codes=codes)
+    known = _range(band)
+    low, high = known or (0.0, 1.0)
+    subject = _subject(band, low, high) if known else "unknown"
     return BandPlan(
         band.name,
         band.dtype or _dtype(band, low, high),
@@ -141,16 +156,19 @@ def _dtype(band: BandDescription, low: float, high: float) -> str:
     return "float32" if max(abs(low), abs(high)) < 1e30 else "float64"
 
 
-def _range(band: BandDescription) -> tuple[float, float]:
-    """Return the least and the greatest stored value: as stated, else as usual for the units."""
+def _range(band: BandDescription) -> tuple[float, float] | None:
+    """Return the least and the greatest stored value: as stated, else as usual for the units; None without either."""
     if band.minimum is not None and band.maximum is not None and band.minimum <= band.maximum:
         return float(band.minimum), float(band.maximum)
     units = band.units.lower()
-    low, high = next((usual for pattern, usual in _USUAL if re.search(pattern, units)), (0.0, 100.0))
+    found = next((usual for pattern, usual in _USUAL if re.search(pattern, units)), None)
     if _is_reflectance(band):
-        low, high = 0.0, 0.7
-    elif not units and band.scale != 1.0:
-        low, high = 0.0, 1.0
+        found = 0.0, 0.7
+    elif _names_height(band):
+        found = _HEIGHTS
+    if found is None:
+        return None
+    low, high = found
     ends = sorted(((low - band.offset) / band.scale, (high - band.offset) / band.scale))
     if band.scale != 1.0:
         ends = [float(round(end)) for end in ends]
@@ -167,11 +185,16 @@ def _subject(band: BandDescription, low: float, high: float) -> Subject:
         _CELSIUS.search(units) and _TEMPERATURE.search(words) and least <= 12.0 <= greatest
     ):
         return "temperature"
-    if _ELEVATION.search(words) and units in ("m", "meters", "metres", "meter") and least <= 100.0 <= greatest:
+    if _names_height(band) and least <= 100.0 <= greatest:
         return "elevation"
     if _is_reflectance(band):
         return "reflectance"
     return next((subject for subject, pattern in _SUBJECTS if re.search(pattern, words)), "other")
+
+
+def _names_height(band: BandDescription) -> bool:
+    words = f"{band.name} {band.description}".lower().replace("_", " ")
+    return band.units.lower() in _METRES and _ELEVATION.search(words) is not None
 
 
 def _is_reflectance(band: BandDescription) -> bool:

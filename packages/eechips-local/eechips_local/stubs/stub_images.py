@@ -117,6 +117,7 @@ class ImageMaker:
         times = {"system:time_start": start, "system:time_end": end}
         properties = {
             **property_values(self._dataset, index, start),
+            **self._dataset.properties,
             **self._legends,
             "system:index": index,
             **{name: millis(time) for name, time in times.items() if time is not None},
@@ -132,7 +133,8 @@ class ImageMaker:
 
     def _bands(self, when: date) -> tuple[BandInfo, ...]:
         sources = {
-            key: PaintedSource(key[2], StubScene(plans, when), key[0], key[1]) for key, plans in self._groups.items()
+            key: PaintedSource(key[2], StubScene(self._dataset.id, plans, when), key[0], key[1])
+            for key, plans in self._groups.items()
         }
         counts = dict.fromkeys(sources, 0)
         bands = []
@@ -157,10 +159,12 @@ def property_values(dataset: DatasetDescription, index: str, start: datetime | N
 def _value(name: str, type: str, index: str, start: datetime | None) -> Any:
     word = int(hashed(len(index), sum(map(ord, index)), sum(map(ord, name)))[0])
     kind, is_list = type.removesuffix("_LIST"), type.endswith("_LIST")
-    if kind == "DOUBLE":
-        value: Any = (word % 10_000) / 100.0
+    if start is not None and kind in ("INT", "DOUBLE") and name.lower() in ("year", "month", "day"):
+        value: Any = getattr(start, name.lower())
+    elif kind == "DOUBLE":
+        value = (word % 10_000) / 100.0
     elif kind == "INT":
-        value = getattr(start, name.lower()) if start and name.lower() in ("year", "month", "day") else word % 100
+        value = word % 100
     elif kind == "DATETIME":
         value = millis(start or _EARLIEST)
     else:
@@ -234,6 +238,8 @@ class StubCollection:
         """
         try:
             time = datetime.strptime(index, self._format).replace(tzinfo=timezone.utc)
+            if "%Y" not in self._format:  # of a climatology: one year stands for all
+                time = time.replace(year=self._start.year)
         except ValueError:
             return self._named_image(index)
         # An index may be rounded down: the image may begin within its minute, hour or day.

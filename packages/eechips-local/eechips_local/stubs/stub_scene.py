@@ -15,6 +15,7 @@ from eechips_local.demo import climate, farmland, natural_cover, noise, vegetati
 from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.terrain import nodes
 from eechips_local.demo.upsampling import Upsampler
+from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs.stub_bands import LAND_CLASSES, BandPlan
 
 _MARGIN = 1.0 / 64.0
@@ -28,6 +29,10 @@ _OCTAVES = ((20, 0.34), (17, 0.26), (14, 0.20), (11, 0.14), (9, 0.08))
 _KELVIN = 273.15
 _CLEAR = 0.8
 """Share of the pixels, roughly, that have no flag."""
+_NO_RANGE = (
+    "The local Earth Engine knows no range of the band {!r} of {}, so its stub has no pixels of it. `eechips serve"
+    " --demo-datasets FOLDER` takes ranges from Google's records of datasets."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +40,12 @@ class StubScene:
     """A scene of a stub on a date.
 
     Attributes:
+        dataset: id.
         bands: all bands that one source holds: of one stored type, all smooth or none.
         when: date.
     """
 
+    dataset: str
     bands: tuple[BandPlan, ...]
     when: date
 
@@ -47,6 +54,9 @@ class StubScene:
         at = nodes(rect)
         land = _Land(at, self.when)
         plans = [self.bands[band] for band in bands]
+        for plan in plans:
+            if plan.subject == "unknown":
+                raise InvalidError(_NO_RANGE.format(plan.name, self.dataset))
         if not all(plan.is_smooth for plan in plans):
             columns, rows = _holding(rect.column, rect.width, rect, at), _holding(rect.row, rect.height, rect, at)
             place = np.ix_(rows - at.row, columns - at.column)
@@ -98,7 +108,7 @@ class _Land:
         even = self._even(plan.seed)
         if plan.subject == "flags":
             lifted = np.clip((even - _CLEAR) / (1.0 - _CLEAR), 0.0, 1.0)
-            return codes[np.where(even < _CLEAR, 0, _index(lifted, len(codes)))]
+            return codes[np.where(even < _CLEAR, 0, 1 + _index(lifted, len(codes) - 1))]
         if not plan.land:
             return codes[_index(even, len(codes))]
         result = np.zeros(even.shape)

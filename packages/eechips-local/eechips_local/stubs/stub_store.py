@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from eechips_local.demo import synthetic_label
 from eechips_local.demo.demo_tables import DemoTable
 from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query
+from eechips_local.quota.compute_cost import note_stub
+from eechips_local.stubs import chart_example
 from eechips_local.stubs.dataset_description import DatasetDescription
 from eechips_local.stubs.known_datasets import KnownSource
 from eechips_local.stubs.stac_descriptions import StacSource
@@ -51,13 +53,20 @@ class StubStore:
 
     def get(self, asset_id: str) -> Asset | None:
         """See ``AssetStore.get``."""
+        if asset_id == chart_example.ID:
+            note_stub(asset_id)
+            return chart_example.table()
         found = self._find(asset_id)
         if found is not None:
+            note_stub(found.id)
             return _make(found, self.until)
         parent, _, index = asset_id.rpartition("/")
         dataset = self._find(parent) if parent else None
         if dataset is not None and dataset.kind == "collection":
-            return StubCollection(dataset, self.until).image(index)
+            image = StubCollection(dataset, self.until).image(index)
+            if image is not None:
+                note_stub(dataset.id)
+            return image
         if any(True for _ in self._below(asset_id)):
             return FolderAsset(asset_id, synthetic_label.marked({}))
         return None
@@ -78,7 +87,7 @@ class StubStore:
 
     def ids(self) -> list[str]:
         """Return the ids of all datasets that have a stub, in order."""
-        return sorted({each for source in self.sources for each in source.ids()} - self.painted())
+        return sorted({chart_example.ID, *(each for source in self.sources for each in source.ids())} - self.painted())
 
     def _below(self, folder: str) -> Iterator[str]:
         prefix = f"{folder}/" if folder else ""

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class Tasks:
     def __init__(self, drive: Path, running: int = 1) -> None:
         self.gate = Gate()
         self.now = 1_000_000.0
-        self.charged: list[tuple[str | None, float]] = []
+        self.charged: list[tuple[str | None, float, Iterable[str]]] = []
         config = ExportConfig(drive=drive, running=running)
         self.queue = TaskQueue(config, self.gate, lambda *charge: self.charged.append(charge), lambda: self.now)
 
@@ -126,7 +126,7 @@ def test_times_and_shares_are_those_of_the_clock_and_the_attempt(tasks: Tasks) -
     metadata = tasks.wait(running)["metadata"]
     assert metadata["endTime"] == metadata["updateTime"] == "1970-01-12T13:47:40.000000Z"
     assert metadata["batchEecuUsageSeconds"] == 2
-    assert tasks.charged == [(None, 2.0)]
+    assert tasks.charged == [(None, 2.0, frozenset())]
 
 
 def test_cancelled_tasks(tasks: Tasks) -> None:

@@ -1,0 +1,96 @@
+"""Values of stubs that decide what a usual recipe finds: flags, ranges, years, countries, months."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from eechips_local.evaluation.model import Query
+from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.stubs.known_datasets import KnownSource
+from eechips_local.stubs.stub_bands import plan_band
+from tests.local.test_stubs import RECORDS, image_of, indexes, read
+
+COLUMNS = ("ppt", "tdmean", "tmax", "tmean", "tmin", "vpdmax", "vpdmin")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "band", "low", "high"),
+    [
+        ("LARSE/GEDI/GEDI02_A_002_MONTHLY", "sensitivity", 0.0, 1.0),
+        ("LARSE/GEDI/GEDI02_A_002_MONTHLY", "rh98", -3.0, 60.0),
+        ("NASA/GDDP-CMIP6", "tas", 192.15, 336.94),
+        ("NASA/GDDP-CMIP6", "pr", 0.0, 0.0083),
+        ("ECMWF/ERA5_LAND/DAILY_AGGR", "total_precipitation_sum", 0.0, 0.02),
+        ("ECMWF/ERA5_LAND/DAILY_AGGR", "total_evaporation_sum", -0.02, 0.0),
+        ("ECMWF/ERA5/MONTHLY", "total_precipitation", 0.0, 0.4),
+        ("OREGONSTATE/PRISM/Norm81m", "tmean", -30.0, 37.88),
+        ("NASA/GPM_L3/IMERG_V06", "precipitationCal", 0.0, 174.0),
+        ("ASTER/AST_L1T_003", "B3N", 1.0, 255.0),
+        ("LANDSAT/LE7_TOA_5YEAR/2008_2012", "B6_VCID_2", 100.0, 255.0),
+    ],
+)
+def test_values_lie_within_the_range_of_the_record(dataset: str, band: str, low: float, high: float) -> None:
+    """The ranges are those of Google's catalogue, or narrower."""
+    values = read(image_of(RECORDS, dataset), band)
+    assert low <= values.min() <= values.max() <= high
+
+
+@pytest.mark.parametrize("band", ["quality_flag", "degrade_flag"])
+def test_flags_are_flags(band: str) -> None:
+    assert set(read(image_of(RECORDS, "LARSE/GEDI/GEDI02_A_002_MONTHLY"), band).ravel().tolist()) <= {0, 1}
+
+
+@pytest.mark.parametrize(("version", "last"), [("2013", 12), ("2023_v1_11", 23), ("2024_v1_12", 24)])
+def test_a_forest_is_lost_in_one_of_the_years_of_the_version(version: str, last: int) -> None:
+    dataset = KnownSource().find(f"UMD/hansen/global_forest_change_{version}")
+    assert dataset is not None
+    band = next(band for band in dataset.bands if band.name == "lossyear")
+    assert plan_band(band, dataset.id).codes == tuple(range(last + 1))
+    image = image_of(RECORDS, dataset.id)
+    years, lost = (read(image, band, 512) for band in ("lossyear", "loss"))
+    assert ((years > 0) == (lost == 1)).all()
+    assert years.max() <= last
+    assert (lost == 0).mean() > 0.5
+
+
+def test_population_is_of_a_country_and_a_year() -> None:
+    collection: Any = RECORDS.get("WorldPop/GP/100m/pop")
+    images = list(collection.images(Query()))
+    assert [image.properties["year"] for image in images] == list(range(2000, 2021))
+    assert {image.properties["country"] for image in images} == {"USA"}
+    assert images[0].properties["system:index"] == "USA_2000"
+    assert images[0].footprint.bounds[0] > -130
+
+
+def test_normals_have_one_image_for_each_month_of_the_year() -> None:
+    months = [f"{month:02}" for month in range(1, 13)]
+    assert indexes("OREGONSTATE/PRISM/Norm81m", (1970, 1, 1), (2030, 1, 1)) == months
+    assert RECORDS.get("OREGONSTATE/PRISM/Norm81m/07") is not None
+    assert RECORDS.get("OREGONSTATE/PRISM/Norm91m/13") is None
+
+
+def test_a_band_without_a_known_range_is_refused() -> None:
+    image = image_of(RECORDS, "NASA/GRACE/MASS_GRIDS/LAND")
+    with pytest.raises(InvalidError, match="no range of the band 'lwe_thickness_csr' of NASA/GRACE/MASS_GRIDS/LAND"):
+        read(image, "lwe_thickness_csr")
+
+
+def test_the_table_of_the_guide_to_charts() -> None:
+    """Its columns are those that the guide makes: bands of PRISM's normals by month, and three more."""
+    table: Any = RECORDS.get("projects/google/charts_feature_example")
+    rows = list(table.rows(Query()))
+    months = {f"{month:02}_{name}" for month in range(1, 13) for name in COLUMNS}
+    assert set(table.columns) == {*months, "label", "value", "warm"}
+    assert [(row.properties["label"], row.properties["value"]) for row in rows] == [
+        ("Desert", 0), ("Forest", 1), ("Grassland", 2)
+    ]  # fmt: skip
+    for row in rows:
+        known = row.properties
+        assert set(known) == set(table.columns)
+        assert known["01_tmean"] < known["07_tmean"]
+        assert all(known[f"{m:02}_tmin"] < known[f"{m:02}_tmean"] < known[f"{m:02}_tmax"] for m in range(1, 13))
+        assert known["warm"] == (known["01_tmean"] > 0)
+    assert rows[0].geometry is not None
+    assert rows[0].geometry.bounds == (-109.21, 31.42, -108.3, 32.03)
