@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ import eechips
 from eechips.cli.group import main
 from eechips.errors import RegionError, UsageError
 from eechips_local.assets import ingest
-from local_tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server, wait_until
 from local_tests.support.stack_store import CRS, DATES, SHAPE, STACK, TRANSFORM, Stack
 
 MOMENTS = pd.to_datetime(list(DATES), utc=True)
@@ -287,9 +286,7 @@ def test_a_killed_run_resumes(stack: Stack, tmp_path: Path, serve: Callable[...,
                "--out", str(tmp_path / "out"), "--endpoint", server.url, "--processes", "1", "--in-flight", "1",
                "-q"]  # fmt: skip
     with subprocess.Popen(command, start_new_session=True) as process:
-        deadline = time.monotonic() + 60
-        while len(list((tmp_path / "out").glob("cells/*.parquet"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: len(list((tmp_path / "out").glob("cells/*.parquet"))) >= 2)
         os.killpg(process.pid, signal.SIGKILL)
     recorded = eechips.open_run(tmp_path / "out").units["file"].dropna()  # a file that is not is fetched once more
     there = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / file for file in recorded)}
