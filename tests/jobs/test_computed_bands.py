@@ -320,8 +320,15 @@ CHIPS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("grid", ["native", "thumb"])
-@pytest.mark.parametrize("mask", ["none", "scl"])
+@pytest.mark.parametrize(
+    ("grid", "mask"),
+    [
+        ("native", "none"),
+        ("thumb", "scl"),
+        pytest.param("native", "scl", marks=pytest.mark.slow),
+        pytest.param("thumb", "none", marks=pytest.mark.slow),
+    ],
+)
 def test_chips_have_computed_bands(demo_server: Server, tmp_path: Path, grid: str, mask: str) -> None:
     options = {**QUIET, "endpoint": demo_server.url, **CHIPS, "grid": grid, "mask": mask, "format": "tif"}
     found = eechips.sample("S2", out=tmp_path / "computed", **options, **COMPUTED)

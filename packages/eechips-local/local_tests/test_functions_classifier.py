@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from local_tests.support.graphs import Ready, call, invoke
 from local_tests.support.graphs import evaluate as evaluate_graph
 from local_tests.support.images import UTM, asset, evaluate, read, stored, values_of
 
-sklearn = pytest.importorskip("sklearn")
+if importlib.util.find_spec("sklearn") is None:  # importing it would take a second in every process
+    pytest.skip("scikit-learn is not installed", allow_module_level=True)
 
 SHAPE = UTM.shape
 RANDOM = np.random.default_rng(11)
