@@ -1,9 +1,10 @@
-"""Commit the files of units."""
+"""Commit the files of units, and record the units in the ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.outcome_records import unit_failure
@@ -16,8 +17,22 @@ from eechips.manifest.unit_record import Record, WorkUnit
 from eechips.storage import StagedFile, Store
 
 
+class Settled(NamedTuple):
+    """A unit that is to be recorded.
+
+    Attributes:
+        task: the unit.
+        outcome: outcome of the unit, with the files to commit.
+        record: record of the unit, if its files can be committed.
+    """
+
+    task: WorkUnit
+    outcome: Outcome
+    record: Record
+
+
 @dataclass(slots=True)
-class Batch:
+class _Batch:
     """Records that are written in one transaction.
 
     Attributes:
@@ -43,7 +58,7 @@ class Batch:
 
 
 class Committer:
-    """Commit files under their final names, each of which belongs to one unit.
+    """Commit files under their final names, each of which belongs to one unit, and write the ledger.
 
     Args:
         ledger: of the run.
@@ -57,13 +72,41 @@ class Committer:
         self._foreign = frozenset(meta.get(FOREIGN_FILES, ()))
         self._notes_files = bool(meta.get(PLANS_GRADUALLY))
 
-    def commit(self, task: WorkUnit, outcome: Outcome, record: Record, batch: Batch) -> Record:
+    def commit(self, settled: Iterable[Settled], reopened: Iterable[Record] = ()) -> list[Record]:
+        """Commit the files of units, then record the units: a record never precedes its file.
+
+        Args:
+            settled: units to record.
+            reopened: records that replace those of units, of these or of earlier ones.
+
+        Returns:
+            The records of the units that are settled: those of failures if their files cannot be committed.
+
+        Raises:
+            StorageError: if a file cannot be committed, or the ledger cannot be written.
+        """
+        batch = _Batch()
+        for unit in settled:
+            batch.add(self._commit_files(unit, batch), unit.outcome)
+        again = {record.position: record for record in reopened}
+        if not batch.records and not again:
+            return []
+        records = [again.pop(record.position, record) for record in batch.records]
+        # The unit of an overwritten result may be among these, or in the ledger.
+        records = [batch.revoked.pop(record.position, record) for record in records]
+        kept = {record.position for record in records if record.file is not None}
+        self._ledger.record(
+            [*records, *batch.revoked.values(), *again.values()],
+            [row for row in batch.further if row[0] in kept],
+            [row for row in batch.layers if row[0] in kept],
+        )
+        return records
+
+    def _commit_files(self, unit: Settled, batch: _Batch) -> Record:
         """Commit the files of a unit, unless another unit owns one of their names.
 
         Args:
-            task: the unit.
-            outcome: of the unit.
-            record: of the unit if its files can be committed.
+            unit: the unit.
             batch: receives the owner of each committed file.
 
         Returns:
@@ -72,6 +115,7 @@ class Committer:
         Raises:
             StorageError: if a file cannot be committed.
         """
+        task, outcome, record = unit
         files = files_of(outcome)
         for each in files:
             owner = batch.owners.get(each.name, self._ledger.owner(each.name))

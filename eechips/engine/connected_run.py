@@ -11,18 +11,17 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from eechips.client import learned_limits
-from eechips.client.discovery import ClientInit, DiscoveryFile
+from eechips.client.discovery import ClientInit
 from eechips.engine.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
 from eechips.engine.disk import check_disk
 from eechips.engine.estimate import estimate_planned, save_unit_compute
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
 from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.export_monitor import ExportMonitor
-from eechips.engine.open_units import OpenUnits, RunParts
+from eechips.engine.open_units import OpenUnits
 from eechips.engine.plan import Planner, kept_answers, name_template, read_inputs, units_of
 from eechips.engine.planning_cost import PartialPlan, plan_first_units
 from eechips.engine.progress import Progress
@@ -31,7 +30,7 @@ from eechips.engine.request_trial import REQUEST_TRIAL, RequestTrial, configured
 from eechips.engine.run_context import RecipeContext, RunContext
 from eechips.engine.run_exports import RunExports
 from eechips.engine.run_log import RunLog
-from eechips.engine.run_setup import RunSetup
+from eechips.engine.run_parts import ConnectedParts, OpenParts, RunParts
 from eechips.engine.session import STUBS, Session, connect, stub_note
 from eechips.engine.tiers import describe_start
 from eechips.engine.worker_spec import WorkerSpec
@@ -51,22 +50,21 @@ _TELLING_REQUESTS = 200
 
 
 class ConnectedRun:
-    """The part of a run that needs a connection and workers.
+    """The steps of a run that need a connection and workers.
 
     Attributes:
         is_paused: the run ended after its first units, without a confirmation.
 
     Args:
-        setup: of the run.
-        exports: of the run.
-        log: of the run.
+        parts: parts of the run.
+        exports: files that describe the run.
+        log: log of the run.
     """
 
-    def __init__(self, setup: RunSetup, exports: RunExports, log: RunLog) -> None:
-        self._setup, self._exports, self._log = setup, exports, log
-        self._config, self._recipe, self._ledger = setup.config, setup.recipe, setup.ledger
-        self._traits = traits_of(setup.recipe)
-        self._requests = configured_plan(setup.config, None)
+    def __init__(self, parts: RunParts, exports: RunExports, log: RunLog) -> None:
+        self._parts, self._exports, self._log = parts, exports, log
+        self._config, self._recipe, self._ledger = parts.config, parts.recipe, parts.ledger
+        self._traits = traits_of(parts.recipe)
         self.is_paused = False
 
     def fetch(self, *, is_planned: bool) -> bool:
@@ -81,76 +79,92 @@ class ConnectedRun:
         Raises:
             EechipsError: see :func:`eechips.engine.run`.
         """
-        setup, config, recipe = self._setup, self._config, self._recipe
+        config, recipe = self._config, self._recipe
         if not is_planned:
             read_inputs(recipe)
         with contextlib.ExitStack() as stack:
-            # In the output folder, where the next run finds it if this one is killed.
-            # Absolute: scripts change the working directory, and workers start later.
-            scratch = stack.enter_context(scratch_folder(config.out.absolute(), setup.writer))
-            config.executor_class.prepare(recipe, scratch)  # takes as long as connecting and planning
-            session = stack.enter_context(connect(config, config.out / SERVER_LOG_NAME, recipe=recipe))
-            stack.callback(release_semaphores, session.throttle)
-            target = session.connection.target
-            discovery = session.connection.discovery.save(scratch / "discovery.json")
-            ClientInit(target.endpoint, target.project, discovery).save(scratch / CLIENT_INIT_NAME)
-            trial = None if is_planned else self._try_requests(session)
-            chosen: dict[str, Any] | None = None if trial is None else trial.to_json()
-            if is_planned:
-                chosen = self._ledger.meta().get(REQUEST_TRIAL)
-            self._requests = configured_plan(config, chosen)
-            self._exports.describe(session, chosen)
-            stack.callback(setup.sweep, own=True)  # after the workers have ended: killed workers leave files behind
+            run, trial = self._connect(stack, is_planned=is_planned)
+            stack.callback(run.sweep, own=True)  # after the workers have ended: killed workers leave files behind
             if isinstance(recipe, SupportsLifespan):
-                stack.enter_context(recipe.lifespan(self._make_context(session)))
-            executor = stack.enter_context(self._make_executor(session, discovery, scratch))
-            compute = self._monitor_compute(stack, session)
+                stack.enter_context(recipe.lifespan(_make_context(run)))
+            executor = stack.enter_context(_make_executor(run))
+            compute = self._monitor_compute(stack, run.session)
             began = time.monotonic()
-            planner, partial = self._make_planner(stack, session, is_planned=is_planned)
+            planner, partial = self._make_planner(stack, run.session, is_planned=is_planned)
             if is_planned:
-                if planner is None and self._ledger.is_partial and not setup.is_interactive:
+                if planner is None and self._ledger.is_partial and not run.is_interactive:
                     self._complete_plan()
-                recover(self._ledger, setup.store, session.throttle, self._log, setup.interrupt)
+                recover(self._ledger, run.store, run.session.throttle, self._log, run.interrupt)
             elif planner is None:
                 self._plan()
             elif partial is None:
                 planner.begin()
             if trial is not None:
-                self._ledger.note(REQUEST_TRIAL, chosen)
-                session = replace(session, notes=(*session.notes, trial.text))
+                self._ledger.note(REQUEST_TRIAL, trial.to_json())
             self._check_disk()  # counts the units planned so far; a gradual plan is checked again when it is complete
-            if not self._begins(session, planner_seconds=time.monotonic() - began):
+            if not self._begins(run.session, planner_seconds=time.monotonic() - began):
                 return False
-            setup.sweep()
+            run.sweep()
             exports = None
             if config.export_to is not None:
                 exports = stack.enter_context(contextlib.closing(ExportMonitor(self._ledger, self._log)))
             minutes = config.limits.minutes
-            deadline = time.monotonic() + 60.0 * (math.inf if minutes is None else minutes)
-            shares = self._requests.shares_requests
-            parts = RunParts(setup, session, executor, self._log, deadline, compute, shares, exports, partial)
-            return self._settle_all(parts, planner)
+            open_run = OpenParts(
+                **run.values,
+                executor=executor,
+                deadline=time.monotonic() + 60.0 * (math.inf if minutes is None else minutes),
+                planner=planner,
+                partial=partial,
+                compute=compute,
+                exports=exports,
+            )
+            return self._settle_all(open_run)
 
-    def _settle_all(self, parts: RunParts, planner: Planner | None) -> bool:
+    def _connect(self, stack: contextlib.ExitStack, *, is_planned: bool) -> tuple[ConnectedParts, RequestTrial | None]:
+        """Connect; return the parts of the connected run, and the trial of its requests if there was one now."""
+        config, recipe = self._config, self._recipe
+        # In the output folder, where the next run finds it if this one is killed.
+        # Absolute: scripts change the working directory, and workers start later.
+        scratch = stack.enter_context(scratch_folder(config.out.absolute(), self._parts.writer))
+        config.executor_class.prepare(recipe, scratch)  # takes as long as connecting and planning
+        session = stack.enter_context(connect(config, config.out / SERVER_LOG_NAME, recipe=recipe))
+        stack.callback(release_semaphores, session.throttle)
+        target = session.connection.target
+        discovery = session.connection.discovery.save(scratch / "discovery.json")
+        ClientInit(target.endpoint, target.project, discovery).save(scratch / CLIENT_INIT_NAME)
+        trial = None if is_planned else self._try_requests(session)
+        chosen: dict[str, Any] | None = None if trial is None else trial.to_json()
+        if is_planned:
+            chosen = self._ledger.meta().get(REQUEST_TRIAL)
+        self._exports.describe(session, chosen)
+        if trial is not None:
+            session = replace(session, notes=(*session.notes, trial.text))
+        requests = configured_plan(config, chosen)
+        values = self._parts.values
+        run = ConnectedParts(
+            **values, log=self._log, scratch=scratch, session=session, discovery=discovery, requests=requests
+        )
+        return run, trial
+
+    def _settle_all(self, run: OpenParts) -> bool:
         """Settle the open units, or those that the recipe adds while it runs."""
-        setup, config, recipe = self._setup, self._config, self._recipe
-        session, compute = parts.session, parts.compute
+        config, recipe = self._config, self._recipe
 
         def settle(first: int, end: int | None) -> bool:
-            open_units = OpenUnits(parts, first, end, planner)
+            open_units = OpenUnits(run, first, end)
             is_settled = open_units.settle()
-            self._note_stubs(session)
+            self._note_stubs(run.session)
             self.is_paused = open_units.is_paused
-            self._save_limit(session)
-            if compute is not None and not config.is_local:
-                save_unit_compute(recipe, self._ledger, session, compute.account.sample)
+            self._save_limit(run.session)
+            if run.compute is not None and not config.is_local:
+                save_unit_compute(recipe, self._ledger, run.session, run.compute.account.sample)
             return is_settled
 
-        if not setup.is_interactive or not isinstance(recipe, SupportsInteractiveRun):
+        if not run.is_interactive or not isinstance(recipe, SupportsInteractiveRun):
             return settle(0, None)
         try:
             has_finished = recipe.run_interactively(RecipeContext(config, self._ledger, self._log, settle))
-            self._note_stubs(session)
+            self._note_stubs(run.session)
         except EechipsError:
             self._exports.export(finished=False)
             raise
@@ -168,9 +182,9 @@ class ConnectedRun:
 
     def _begins(self, session: Session, planner_seconds: float) -> bool:
         """Show what a new run will cost; return whether it begins."""
-        setup, config = self._setup, self._config
+        parts, config = self._parts, self._config
         has_begun = self._ledger.totals().units > 0
-        if has_begun or config.estimate is not None or setup.is_part or setup.is_interactive:
+        if has_begun or config.estimate is not None or parts.is_part or parts.is_interactive:
             return True
         if not self._traits.needs_service:
             return True
@@ -196,7 +210,7 @@ class ConnectedRun:
             every=config.profile_every,
             budget=None if hours is None else hours * SECONDS_AN_HOUR,
             is_adaptive=not config.executor_class.is_detached,
-            now=self._setup.now,
+            now=self._parts.now,
         )
         stack.callback(monitor.close)
         return monitor
@@ -208,60 +222,6 @@ class ConnectedRun:
             return None
         return try_plans(self._recipe, config, session)
 
-    def _make_context(self, session: Session) -> RunContext:
-        return RunContext(
-            session.connection.transport,
-            self._config.timeouts,
-            self._config.unit_timeout,
-            self._setup.store,
-            self._log,
-            self._config.quiet,
-            str(self._setup.writer),
-        )
-
-    def _make_executor(self, session: Session, discovery: DiscoveryFile, scratch: Path) -> Executor[Any]:
-        config = self._config
-        enforces_timeout = isinstance(self._recipe, SupportsLifespan)
-        return config.executor_class.create(
-            ExecutorContext(
-                spec=self._make_spec(session),
-                connection=session.connection,
-                discovery=discovery,
-                throttle=session.throttle,
-                task_timeout=math.inf if enforces_timeout else config.unit_timeout,
-                processes=config.processes,
-                scheduler=config.scheduler,
-                pipeline_options=tuple(config.pipeline_options),
-                folder=config.out.absolute(),
-                scratch=scratch,
-                note_queue=partial(note_queue, self._ledger),
-            )
-        )
-
-    def _make_spec(self, session: Session) -> WorkerSpec:
-        config, target = self._config, session.connection.target
-        return WorkerSpec(
-            recipe=self._recipe,
-            store=self._setup.store,
-            token=str(self._setup.writer),
-            policy=config.policy,
-            timeouts=config.timeouts,
-            method=config.pixel_method,
-            reads_assets=self._requests.reads_assets,
-            endpoint=target.endpoint,
-            project=target.project,
-            key_file=None if config.credentials is None else config.credentials.absolute(),
-            send_credentials=config.send_credentials,
-            unit_timeout=config.unit_timeout,
-            rate=config.requests_per_second,
-            workload_tag=target.workload_tag,
-            logs=config.verbose or config.estimate is not None,
-            shares_requests=self._requests.shares_requests,
-            keeps_empty=config.on_empty == "keep",
-            export_to=config.export_to,
-            reuses_connections=config.reuses_connections,
-        )
-
     def _make_planner(
         self, stack: contextlib.ExitStack, session: Session, *, is_planned: bool
     ) -> tuple[Planner | None, PartialPlan | None]:
@@ -269,7 +229,7 @@ class ConnectedRun:
 
         For an estimate it has made the first units only, and starts when the user has confirmed the rest.
         """
-        is_gradual = self._traits.plans_gradually and not self._setup.is_part
+        is_gradual = self._traits.plans_gradually and not self._parts.is_part
         if not is_gradual or (is_planned and not self._ledger.is_partial):
             return None, None
         recipe, estimated = self._recipe, self._config.estimate
@@ -298,23 +258,23 @@ class ConnectedRun:
 
     @property
     def _meta(self) -> dict[str, Any]:
-        return {**self._setup.described, "eechips": version("eechips"), "planned": utc_now()}
+        return {**self._parts.described, "eechips": version("eechips"), "planned": utc_now()}
 
     def _plan(self) -> None:
         """Make and store the whole plan."""
-        setup, ledger, meta = self._setup, self._ledger, self._meta
-        if setup.is_interactive:
+        parts, ledger, meta = self._parts, self._ledger, self._meta
+        if parts.is_interactive:
             ledger.store_plan({**meta, PLANS_GRADUALLY: True}, ())
             return
-        if setup.part is not None:
-            ledger.store_plan(meta, setup.part)
+        if parts.part is not None:
+            ledger.store_plan(meta, parts.part)
         else:
             # A recipe of the user may wait for an answer to change.
             keeping = kept_answers(self._config.out) if self._traits.is_builtin else contextlib.nullcontext()
             with keeping:
                 ledger.store_plan(meta, units_of(self._recipe, name_template(self._recipe, self._config)))
-        if isinstance(setup.store, LocalStore) and not setup.store.is_overwritten and not setup.is_part:
-            ledger.note(FOREIGN_FILES, list_foreign_files(setup.store.root))
+        if isinstance(parts.store, LocalStore) and not parts.store.is_overwritten and not parts.is_part:
+            ledger.note(FOREIGN_FILES, list_foreign_files(parts.store.root))
         total = sum(ledger.counts().values())
         self._log.write("planned", units=total)
         if total == 0:
@@ -324,15 +284,15 @@ class ConnectedRun:
         """Add the units of the plan that a ledger lacks that was damaged."""
         read_inputs(self._recipe)
         template = name_template(self._recipe, self._config)
-        units = iter(units_of(self._recipe, template) if self._setup.part is None else self._setup.part)
+        units = iter(units_of(self._recipe, template) if self._parts.part is None else self._parts.part)
         while batch := list(islice(units, _BATCH)):
             self._ledger.add(self._ledger.unplanned(batch))
         self._ledger.complete_plan()
 
     def _check_disk(self) -> None:
         # An estimate measures real sizes, and asks the user.
-        if not self._setup.is_part and self._config.estimate is None:
-            check_disk(self._recipe, self._ledger, self._setup.store)
+        if not self._parts.is_part and self._config.estimate is None:
+            check_disk(self._recipe, self._ledger, self._parts.store)
 
     def _save_limit(self, session: Session) -> None:
         """Save the learned limit for the project's next run, if this one was long enough to learn it."""
@@ -346,3 +306,61 @@ class ConnectedRun:
         if is_learned and throttle.rejected and throttle.sent >= _TELLING_REQUESTS:
             learned = learned_limits.LearnedLimit(throttle.total_limit, throttle.is_restricted, utc_now())
             learned_limits.save_learned_limit(target.endpoint, target.project, learned)
+
+
+def _make_context(run: ConnectedParts) -> RunContext:
+    config = run.config
+    return RunContext(
+        run.session.connection.transport,
+        config.timeouts,
+        config.unit_timeout,
+        run.store,
+        run.log,
+        config.quiet,
+        str(run.writer),
+    )
+
+
+def _make_executor(run: ConnectedParts) -> Executor[Any]:
+    config = run.config
+    enforces_timeout = isinstance(run.recipe, SupportsLifespan)
+    return config.executor_class.create(
+        ExecutorContext(
+            spec=_make_spec(run),
+            connection=run.session.connection,
+            discovery=run.discovery,
+            throttle=run.session.throttle,
+            task_timeout=math.inf if enforces_timeout else config.unit_timeout,
+            processes=config.processes,
+            scheduler=config.scheduler,
+            pipeline_options=tuple(config.pipeline_options),
+            folder=config.out.absolute(),
+            scratch=run.scratch,
+            note_queue=partial(note_queue, run.ledger),
+        )
+    )
+
+
+def _make_spec(run: ConnectedParts) -> WorkerSpec:
+    config, target = run.config, run.session.connection.target
+    return WorkerSpec(
+        recipe=run.recipe,
+        store=run.store,
+        token=str(run.writer),
+        policy=config.policy,
+        timeouts=config.timeouts,
+        method=config.pixel_method,
+        reads_assets=run.requests.reads_assets,
+        endpoint=target.endpoint,
+        project=target.project,
+        key_file=None if config.credentials is None else config.credentials.absolute(),
+        send_credentials=config.send_credentials,
+        unit_timeout=config.unit_timeout,
+        rate=config.requests_per_second,
+        workload_tag=target.workload_tag,
+        logs=config.verbose or config.estimate is not None,
+        shares_requests=run.requests.shares_requests,
+        keeps_empty=config.on_empty == "keep",
+        export_to=config.export_to,
+        reuses_connections=config.reuses_connections,
+    )

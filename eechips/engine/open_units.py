@@ -4,58 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
-from eechips.engine.compute_monitor import ComputeBudget, ComputeMonitor
+from eechips.engine.compute_monitor import ComputeBudget
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter, forecast_rest
-from eechips.engine.executors.executor import Executor
-from eechips.engine.export_monitor import ExportMonitor, ExportWaits
+from eechips.engine.export_monitor import ExportWaits
 from eechips.engine.plan import ANSWERS_NAME, GradualPlanning, Planner, name_template
-from eechips.engine.planning_cost import PartialPlan
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.quota_sharing import QuotaNotices
 from eechips.engine.replacement import EmptyUnitReplacement, Replacements, is_refilling
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_feature import RUN_FEATURES, RunFeature, RunFeatures
-from eechips.engine.run_log import RunLog
 from eechips.engine.run_monitor import RequestLogs, RunMonitor
-from eechips.engine.run_setup import RunSetup
+from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler
-from eechips.engine.session import Session
 from eechips.engine.slow_units import SlowUnitReports, SlowUnits, advice_for
 from eechips.engine.unit_joiner import RequestSharing
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, request_window_of, traits_of
-
-
-@dataclass(frozen=True, slots=True)
-class RunParts:
-    """The parts of a connected run.
-
-    Attributes:
-        setup: with a plan in the ledger.
-        session: connected.
-        executor: executes units.
-        log: of the run.
-        deadline: no unit starts after this time, on the monotonic clock.
-        compute: keeps account of the compute; None if the recipe needs no service.
-        shares_requests: fetch several chips in one request.
-        exports: waits for batch tasks; None if no chip is exported.
-        partial: the plan of an estimate, of which only the first units are made; None if it is made at once.
-    """
-
-    setup: RunSetup
-    session: Session
-    executor: Executor[Any]
-    log: RunLog
-    deadline: float
-    compute: ComputeMonitor | None = None
-    shares_requests: bool = True
-    exports: ExportMonitor | None = None
-    partial: PartialPlan | None = None
 
 
 class OpenUnits:
@@ -65,18 +32,16 @@ class OpenUnits:
         is_paused: the run ended after the first units, without a confirmation.
 
     Args:
-        parts: of the run.
+        run: parts of the run.
         first: position in the plan of the first unit to settle.
         end: position after the last; None for all.
-        planner: makes the rest of the plan meanwhile; if it is not started, after the user has confirmed.
     """
 
-    def __init__(self, parts: RunParts, first: int = 0, end: int | None = None, planner: Planner | None = None) -> None:
-        self._parts, self._first, self._end, self._planner = parts, first, end, planner
-        config, ledger, recipe = parts.setup.config, parts.setup.ledger, parts.setup.recipe
-        self._config, self._ledger, self._recipe = config, ledger, recipe
+    def __init__(self, run: OpenParts, first: int = 0, end: int | None = None) -> None:
+        self._run, self._first, self._end = run, first, end
+        self._config, self._ledger, self._recipe, self._planner = run.config, run.ledger, run.recipe, run.planner
         self._left = self._count(is_open=True)
-        self._units: Iterator[WorkUnit | None] = ledger.open_units(first, end)
+        self._units: Iterator[WorkUnit | None] = run.ledger.open_units(first, end)
         self._replacements: Replacements | None = None
         self.is_paused = False
         if self._unplanned == 0:
@@ -86,7 +51,7 @@ class OpenUnits:
     def _unplanned(self) -> int:
         """Units that are planned only if the user confirms."""
         is_waiting = self._planner is not None and not self._planner.is_started
-        return self._parts.partial.unplanned if self._parts.partial is not None and is_waiting else 0
+        return self._run.partial.unplanned if self._run.partial is not None and is_waiting else 0
 
     def _begin(self) -> None:
         """Begin with the rest of the plan, and with replacements, which come after it."""
@@ -117,7 +82,7 @@ class OpenUnits:
         """Settle the first units of the plan; return whether to continue with the others."""
         meter = Meter()
         first = min(wanted - self._count(is_open=False), self._left)
-        compute = self._parts.compute
+        compute = self._run.compute
         if compute is not None and compute.every:
             compute.every = 1  # of few units, all
         is_settled = first <= 0 or self._schedule(first, meter)
@@ -127,32 +92,32 @@ class OpenUnits:
             return False
         if not (left := self._left + self._unplanned):
             return True
-        totals, throttle, partial = self._ledger.totals(), self._parts.session.throttle, self._parts.partial
+        totals, throttle, partial = self._ledger.totals(), self._run.session.throttle, self._run.partial
         sample = None if compute is None else compute.account.sample
         planning = None if partial is None or not self._unplanned else partial.cost
         forecast = forecast_rest(totals, left, meter, throttle.limit, self._config, sample, self._unplanned, planning)
-        self._parts.log.write("estimated", **dataclasses.asdict(forecast))
+        self._run.log.write("estimated", **dataclasses.asdict(forecast))
         self.is_paused = self._config.confirm is None or not self._config.confirm(forecast)
         return not self.is_paused
 
     def _schedule(self, count: int, meter: Meter | None) -> bool:
         """Settle the next units; return False if the run was stopped before."""
-        config, throttle, replacements = self._config, self._parts.session.throttle, self._replacements
+        config, throttle, replacements = self._config, self._run.session.throttle, self._replacements
         planner = None if self._planner is None or self._unplanned or self._planner.is_whole else self._planner
         some: Iterator[WorkUnit | None] = self._units if planner is not None else islice(self._units, count)
         with Progress(self._total, self._total - self._left, throttle.limit, quiet=config.quiet) as progress:
-            for note in self._parts.session.notes if not self._first else ():
+            for note in self._run.session.notes if not self._first else ():
                 progress.say(note)
             context = SchedulerContext(
                 ledger=self._ledger,
-                store=self._parts.setup.store,
-                executor=self._parts.executor,
+                store=self._run.store,
+                executor=self._run.executor,
                 progress=progress,
-                log=self._parts.log,
-                interrupt=self._parts.setup.interrupt,
+                log=self._run.log,
+                interrupt=self._run.interrupt,
                 features=RunFeatures(tuple(self._features(planner, meter))),
-                check=self._parts.session.check,
-                deadline=self._parts.deadline,
+                check=self._run.session.check,
+                deadline=self._run.deadline,
             )
             is_settled = Scheduler(context, some, count).run()
             self._left -= count
@@ -167,26 +132,26 @@ class OpenUnits:
 
     def _features(self, planner: Planner | None, meter: Meter | None) -> Iterator[RunFeature]:
         """Yield what takes part in the run, in the order of the scheduler's calls."""
-        parts, config = self._parts, self._config
+        run, config = self._run, self._config
         if planner is not None:
             yield GradualPlanning(planner)
         if self._replacements is not None:
             yield EmptyUnitReplacement(self._replacements, planner)
-        if parts.compute is not None:
-            yield ComputeBudget(parts.compute)
-            if parts.exports is not None:
-                yield ExportWaits(parts.exports, parts.compute.note_exports)
+        if run.compute is not None:
+            yield ComputeBudget(run.compute)
+            if run.exports is not None:
+                yield ExportWaits(run.exports, run.compute.note_exports)
         if (window := self._request_window) is not None:
             yield RequestSharing(window)
         if meter is not None:
             yield meter
         if traits_of(self._recipe).needs_service:
             yield SlowUnitReports(SlowUnits(lambda: advice_for(self._recipe)))
-        if parts.session.sharing is not None:
-            yield QuotaNotices(parts.session.sharing)
+        if run.session.sharing is not None:
+            yield QuotaNotices(run.session.sharing)
         if config.verbose:
             yield RequestLogs()
-        yield RunMonitor(parts.executor, verbose=config.verbose)
+        yield RunMonitor(run.executor, verbose=config.verbose)
         for name in RUN_FEATURES.names:
             if (feature := RUN_FEATURES.get(name)(config)) is not None:
                 yield feature
@@ -194,7 +159,7 @@ class OpenUnits:
     @property
     def _request_window(self) -> RequestWindow | None:
         """The pixels of units, if these may share requests, and the executor can send several of them to a worker."""
-        if not self._parts.shares_requests or self._parts.executor.is_detached:
+        if not self._run.requests.shares_requests or self._run.executor.is_detached:
             return None
         return request_window_of(self._recipe)
 

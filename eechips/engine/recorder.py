@@ -1,4 +1,4 @@
-"""Decide what becomes of the outcomes of units, and record them in the ledger."""
+"""Decide what becomes of the outcomes of units: settled, fetched again, or discarded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from eechips.engine.breaker import Breaker
-from eechips.engine.committer import Batch, Committer
+from eechips.engine.committer import Committer, Settled
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.outcome_records import unit_failure
 from eechips.engine.run_context import SchedulerContext
@@ -21,7 +21,7 @@ _MAX_LOSSES = 3
 
 
 class Recorder:
-    """Record the outcomes of units; queue those that are fetched again.
+    """Decide which outcomes are recorded; queue the units that are fetched again.
 
     Attributes:
         is_exclusive: the recipe fetches by itself, so that a process executes one unit at a time.
@@ -46,7 +46,7 @@ class Recorder:
         self._breaker.begin(task)
 
     def settle(self, events: Sequence[Finished | Lost]) -> EechipsError | None:
-        """Commit the files of units, then record the units: a record never precedes its file.
+        """Decide what becomes of units, and have those committed that are settled.
 
         Args:
             events: from the executor.
@@ -60,7 +60,16 @@ class Recorder:
         events = [each for event in events for each in event.each()]
         self._reopen_mismatched(events)
         self._committer.note_files(events)
-        batch = Batch()
+        settled, failure = self._decide(events)
+        records = self._committer.commit(settled, self._breaker.reopened if failure is not None else ())
+        if records:
+            self._queue.settled += len(records)
+            self._features.settle(records)
+        return failure
+
+    def _decide(self, events: Iterable[Finished | Lost]) -> tuple[list[Settled], EechipsError | None]:
+        """Return the units that are settled, and the error that concerns all; queue those that are fetched again."""
+        settled: list[Settled] = []
         failure: EechipsError | None = None
         divided: dict[int, list[WorkUnit]] = defaultdict(list)
         for event in self._expected(events):
@@ -68,37 +77,18 @@ class Recorder:
                 continue
             if isinstance(event, Lost):
                 record, outcome = self._requeue(event), Outcome(event.task.position, None)
+            elif self._features.claim(event):
+                continue
             else:
-                if self._features.claim(event):
-                    continue
-                outcome = event.outcome
+                record, outcome = self._charged(event), event.outcome
                 self.is_exclusive = self.is_exclusive or outcome.is_exclusive
-                record = self._commit(event, batch)
                 stop = self._breaker.note(event.task, outcome)
                 failure = failure or outcome.fatal or stop
             if record is not None:
-                batch.add(record, outcome)
+                settled.append(Settled(event.task, outcome, record))
         for units in divided.values():
             self._queue.again.extend(self._features.divide(units) or map(fetched_alone, units))
-        self._write(batch, self._breaker.reopened if failure is not None else ())
-        return failure
-
-    def _write(self, batch: Batch, reopened: Iterable[Record]) -> None:
-        """Record the units of a batch, and those that the breaker reopens; report them."""
-        again = {record.position: record for record in reopened}
-        if not batch.records and not again:
-            return
-        records = [again.pop(record.position, record) for record in batch.records]
-        # The unit of an overwritten result may be among these, or in the ledger.
-        records = [batch.revoked.pop(record.position, record) for record in records]
-        kept = {record.position for record in records if record.file is not None}
-        self._ledger.record(
-            [*records, *batch.revoked.values(), *again.values()],
-            [row for row in batch.further if row[0] in kept],
-            [row for row in batch.layers if row[0] in kept],
-        )
-        self._queue.settled += len(records)
-        self._features.settle(records)
+        return settled, failure
 
     def _expected(self, events: Iterable[Finished | Lost]) -> Iterator[Finished | Lost]:
         """Yield the first event of each unit under way. Others are duplicates, of units that are settled or open
@@ -117,13 +107,12 @@ class Recorder:
             else:
                 yield replace(event, task=replace(left[0], joined=tuple(left[1:])))
 
-    def _commit(self, event: Finished, batch: Batch) -> Record | None:
-        """Commit the files of a unit; return its record, with what its lost workers and features cost."""
+    def _charged(self, event: Finished) -> Record | None:
+        """Return the record of a unit, with what its lost workers and features cost."""
         record = event.outcome.record
         if record is None:
             return None
-        record = replace(record, attempts=record.attempts + self._losses[event.task.position])
-        return self._committer.commit(event.task, event.outcome, self._features.charge(record), batch)
+        return self._features.charge(replace(record, attempts=record.attempts + self._losses[event.task.position]))
 
     def _requeue(self, event: Lost) -> Record | None:
         """Requeue a unit whose worker ended, or a task of several. A unit that ended three workers fails."""

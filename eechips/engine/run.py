@@ -24,7 +24,7 @@ from eechips.engine.result_stores import store_of
 from eechips.engine.run_exports import RunExports, command_of
 from eechips.engine.run_identity import check_same, describe
 from eechips.engine.run_log import LOG_NAME, RunLog
-from eechips.engine.run_setup import RunSetup, present
+from eechips.engine.run_parts import RunParts, present
 from eechips.errors import EechipsError, UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, REPLACED, remove_excluded_files, remove_uncommitted_files
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -82,7 +82,7 @@ def run(
             with Ledger(config.out / LEDGER_NAME) as ledger:
                 try:
                     recipe = continue_plan(recipe, config, ledger)
-                    setup = RunSetup(
+                    parts = RunParts(
                         recipe=recipe,
                         config=config,
                         part=units,
@@ -93,7 +93,7 @@ def run(
                         described=describe(recipe, config),
                         now=now,
                     )
-                    return _Run(setup).execute()
+                    return _Run(parts).execute()
                 except KeyboardInterrupt:  # while planning or assembling, which the next run repeats
                     Progress(0, 0, None, quiet=config.quiet).say(stop_message(config, is_planned=ledger.has_plan))
                     return Run(config.out, interrupted=True, results=config.results)
@@ -122,30 +122,30 @@ class _Run:
     """The steps of :func:`run`.
 
     Args:
-        setup: of the run.
+        parts: parts of the run.
     """
 
-    def __init__(self, setup: RunSetup) -> None:
-        self._setup, self._exports = setup, RunExports(setup)
-        self._recipe, self._config, self._ledger = setup.recipe, setup.config, setup.ledger
-        self._files = RecordedFiles(setup.ledger, setup.store, setup.config.policy, quiet=setup.config.quiet)
+    def __init__(self, parts: RunParts) -> None:
+        self._parts, self._exports = parts, RunExports(parts)
+        self._recipe, self._config, self._ledger = parts.recipe, parts.config, parts.ledger
+        self._files = RecordedFiles(parts.ledger, parts.store, parts.config.policy, quiet=parts.config.quiet)
 
     def execute(self) -> Run:
         """Take the steps that are not done yet."""
-        setup, config, ledger = self._setup, self._config, self._ledger
-        if setup.remote_store is not None and setup.is_interactive:
+        parts, config, ledger = self._parts, self._config, self._ledger
+        if parts.remote_store is not None and parts.is_interactive:
             raise UsageError(
                 f"{self._recipe.name} writes its files itself, to folders of this machine: name one as `out`, and copy"
                 " its files to the object store afterwards"
             )
         self._check_received()
-        is_planned = ledger.has_plan and check_same(ledger, setup.described, config.out)
+        is_planned = ledger.has_plan and check_same(ledger, parts.described, config.out)
         self._check_store(is_planned=is_planned)
         if ledger.has_plan:
-            remove_excluded_files(ledger, setup.store)
-            remove_uncommitted_files(ledger, setup.store)
+            remove_excluded_files(ledger, parts.store)
+            remove_uncommitted_files(ledger, parts.store)
         is_settled = is_planned and self._is_settled()
-        is_whole = is_settled and (setup.is_part or is_assembled(self._recipe, ledger, self._files))
+        is_whole = is_settled and (parts.is_part or is_assembled(self._recipe, ledger, self._files))
         if is_whole and self._exports.is_complete:
             self._exports.note_code_changes()
             return Run(config.out, results=config.results)
@@ -153,15 +153,15 @@ class _Run:
             ObjectStore(config.export_to).check()
         is_paused = False
         with RunLog(config.out) as log:
-            log.write("started", command=command_of(setup), process=os.getpid())
+            log.write("started", command=command_of(parts), process=os.getpid())
             if is_settled:
-                setup.sweep()  # files of an export that was killed
+                parts.sweep()  # files of an export that was killed
             else:
-                connected = ConnectedRun(setup, self._exports, log)
+                connected = ConnectedRun(parts, self._exports, log)
                 is_settled, is_paused = connected.fetch(is_planned=is_planned), connected.is_paused
             if is_settled:
                 self._note_replaced()
-                if not is_whole and not setup.is_part:
+                if not is_whole and not parts.is_part:
                     self._assemble()
             self._exports.export(finished=is_settled)
             self._files.note()
@@ -181,7 +181,7 @@ class _Run:
             check_paths(self._ledger)
         if is_own(Run(folder).info, folder):
             return
-        if self._setup.is_interactive and (folder / CALLS_FOLDER).exists():
+        if self._parts.is_interactive and (folder / CALLS_FOLDER).exists():
             raise UsageError(
                 f"{folder} was made by another user, or moved, and resuming a script there may execute their code:"
                 f" choose another output folder, or trust it: eechips trust {folder}"
@@ -192,14 +192,14 @@ class _Run:
     def _check_store(self, *, is_planned: bool) -> None:
         """Check whether an object store answers, unless its objects are listed anyway."""
         has_results = is_planned and next(self._ledger.files(), None) is not None
-        if self._setup.remote_store is not None and not has_results:
-            self._setup.remote_store.check()
+        if self._parts.remote_store is not None and not has_results:
+            self._parts.remote_store.check()
             self._exports.check_place()
 
     def _is_settled(self) -> bool:
         """Return whether nothing is left to fetch or to replace."""
         is_open = self._reopen_missing() > 0 or not self._is_redrawn or self._ledger.is_partial
-        return not is_open and not self._setup.is_interactive and not self._ledger.meta().get(FILE_QUEUES)
+        return not is_open and not self._parts.is_interactive and not self._ledger.meta().get(FILE_QUEUES)
 
     def _reopen_missing(self) -> int:
         """Reopen units one of whose files is missing, or is not the recorded one; return the number of open units."""
@@ -226,9 +226,9 @@ class _Run:
 
     def _assemble(self) -> None:
         """Assemble the results."""
-        LocalStore(self._config.out).sweep(self._setup.writer)  # files of an assembly that was killed
+        LocalStore(self._config.out).sweep(self._parts.writer)  # files of an assembly that was killed
         try:
-            assemble(self._recipe, self._ledger, self._config.out, self._setup.store, quiet=self._config.quiet)
+            assemble(self._recipe, self._ledger, self._config.out, self._parts.store, quiet=self._config.quiet)
         except EechipsError:
             self._exports.export(finished=False)
             raise

@@ -14,7 +14,7 @@ from eechips.engine.request_trial import REQUEST_TRIAL
 from eechips.engine.result_assembly import assembly_of
 from eechips.engine.run_identity import check_same_place
 from eechips.engine.run_json import encode_info, info_of
-from eechips.engine.run_setup import RunSetup
+from eechips.engine.run_parts import RunParts
 from eechips.engine.session import STUBS, Session, notes_of
 from eechips.errors import StorageError, TransientError
 from eechips.manifest.code_changes import CODE_CHANGES
@@ -42,13 +42,13 @@ class RunExports:
     """The files that describe a run and its results.
 
     Args:
-        setup: of the run.
+        parts: parts of the run.
     """
 
-    def __init__(self, setup: RunSetup) -> None:
-        self._setup, self._config, self._ledger = setup, setup.config, setup.ledger
+    def __init__(self, parts: RunParts) -> None:
+        self._parts, self._config, self._ledger = parts, parts.config, parts.ledger
         # The manifest of complete results is copied to them.
-        self._remote = None if setup.is_part else setup.remote_store
+        self._remote = None if parts.is_part else parts.remote_store
 
     @property
     def is_complete(self) -> bool:
@@ -58,8 +58,8 @@ class RunExports:
 
     def describe(self, session: Session, trial: Mapping[str, Any] | None) -> None:
         """Write run.json of a run that starts, with the trial of its requests."""
-        setup, target = self._setup, session.connection.target
-        info = info_of(setup.recipe, setup.config, setup.described, target, session.notes)
+        parts, target = self._parts, session.connection.target
+        info = info_of(parts.recipe, parts.config, parts.described, target, session.notes)
         self._write_info({**info, REQUEST_TRIAL: trial})
 
     def note_code_changes(self) -> None:
@@ -75,14 +75,14 @@ class RunExports:
             RunMismatchError: if another run has its manifest in the place of this one's.
             StorageError: if something cannot be written or copied.
         """
-        setup, folder = self._setup, self._config.out
+        parts, folder = self._parts, self._config.out
         export_failures(self._ledger, folder)
         if not finished:
             if (folder / INFO_NAME).exists():
                 self._complete_info({"compute": self._compute})
             return
-        setup.store.flush()
-        if setup.is_part:  # a part needs no manifest, and may have little memory
+        parts.store.flush()
+        if parts.is_part:  # a part needs no manifest, and may have little memory
             return
         if self._remote is not None:
             self._ledger.note(COPIED, False)
@@ -110,7 +110,7 @@ class RunExports:
             raise StorageError(f"{error}. The same command tries it again") from error
         except ValueError:
             stored = {}
-        check_same_place(stored if isinstance(stored, dict) else {}, self._setup.described, remote.url)
+        check_same_place(stored if isinstance(stored, dict) else {}, self._parts.described, remote.url)
 
     def _copy_all(self, remote: ObjectStore) -> None:
         self.check_place()  # another run may have written there meanwhile
@@ -133,12 +133,12 @@ class RunExports:
         config = self._config
         if not (config.out / INFO_NAME).exists():  # lost since the run was connected
             target = ServiceTarget("" if config.is_local else config.service, config.project or "", None)
-            self._write_info(info_of(self._setup.recipe, config, self._setup.described, target, notes_of(config)))
+            self._write_info(info_of(self._parts.recipe, config, self._parts.described, target, notes_of(config)))
         counts = self._ledger.counts()
-        assembly = assembly_of(self._setup.recipe)
+        assembly = assembly_of(self._parts.recipe)
         made: dict[str, Any] = {}
         if assembly is not None:  # the assembly may be of another command than the results
-            made = {"command": command_of(self._setup), "assembly": assembly}
+            made = {"command": command_of(self._parts), "assembly": assembly}
         assembled = self._ledger.meta().get(ASSEMBLED)
         made |= {ASSEMBLED: assembled} if assembled else {}
         units = {s.value: counts[s] for s in State if s in counts}
@@ -172,6 +172,6 @@ class RunExports:
         return {**info, **noted}
 
 
-def command_of(setup: RunSetup) -> str:
+def command_of(parts: RunParts) -> str:
     """Return the command of a run, without secrets."""
-    return redact(setup.config.command, collect_secrets(dict(setup.recipe.parameters)))
+    return redact(parts.config.command, collect_secrets(dict(parts.recipe.parameters)))
