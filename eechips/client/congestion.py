@@ -16,7 +16,7 @@ therefore doubles only if the last doubling has increased the responses a second
 
 from __future__ import annotations
 
-from enum import IntEnum
+from eechips.client.shared_cells import CongestionCells
 
 _TOLERATED = 0.25
 """Share of rejections at one limit up to which the limit stays. They are taken for accidents, or are caused by other
@@ -72,38 +72,14 @@ _HOLD = 30.0
 """Seconds until a doubling that brought nothing is tried again."""
 
 
-class Cell(IntEnum):
-    """Index the cells of a controller: doubles in memory that all processes share."""
-
-    LIMIT = 0
-    CEILING = 1
-    SHARE = 2
-    TOO_HIGH_AT = 3
-    LOWERED_AT = 4
-    GROWN_AT = 5
-    RAMPING = 6
-    RESTRICTED = 7
-    FREE = 8
-    WINDOW_AT = 9
-    WINDOW_COUNT = 10
-    PACE = 11
-    WAIT = 12
-    RAISED = 13
-    SIGNS = 14
-    BOUND = 15
-    RAMPED_AT = 16
-    ANSWERS = 17
-    DOUBTS = 18
-
-
 class CongestionController:
     """Controller that raises and lowers a limit. The caller holds the lock of the cells.
 
     Args:
-        cells: at least as many as :class:`Cell` names.
+        cells: state, perhaps in memory that processes share.
     """
 
-    def __init__(self, cells: memoryview[float]) -> None:
+    def __init__(self, cells: CongestionCells) -> None:
         self._cells = cells
 
     def begin(self, limit: float, ceiling: float, now: float, *, ramps: bool, free: float | None = None) -> None:
@@ -118,22 +94,22 @@ class CongestionController:
                 ceiling.
         """
         cells = self._cells
-        cells[Cell.LIMIT], cells[Cell.CEILING] = min(limit, ceiling), ceiling
-        cells[Cell.BOUND] = float("inf")
-        cells[Cell.SHARE] = 0.0
-        cells[Cell.TOO_HIGH_AT] = cells[Cell.LOWERED_AT] = cells[Cell.GROWN_AT] = now
-        cells[Cell.WAIT], cells[Cell.RAISED], cells[Cell.SIGNS] = _SHORT_WAIT, 0.0, 0.0
-        cells[Cell.RAMPING], cells[Cell.RAMPED_AT] = float(ramps), -_EPOCH
-        cells[Cell.RESTRICTED] = 0.0
-        cells[Cell.FREE] = ceiling if free is None else min(free, ceiling)
-        cells[Cell.WINDOW_AT] = cells[Cell.WINDOW_COUNT] = cells[Cell.PACE] = 0.0
+        cells.limit, cells.ceiling = min(limit, ceiling), ceiling
+        cells.bound = float("inf")
+        cells.share = 0.0
+        cells.too_high_at = cells.lowered_at = cells.grown_at = now
+        cells.wait, cells.raised, cells.signs = _SHORT_WAIT, 0.0, 0.0
+        cells.ramping, cells.ramped_at = float(ramps), -_EPOCH
+        cells.restricted = 0.0
+        cells.free = ceiling if free is None else min(free, ceiling)
+        cells.window_at = cells.window_count = cells.pace = 0.0
 
     def resize(self, ceiling: float) -> None:
         """Set the maximum number of permits; scale the limit and the free permits with it."""
-        cells, before = self._cells, self._cells[Cell.CEILING]
-        for cell in (Cell.LIMIT, Cell.FREE):
-            cells[cell] = max(1.0, cells[cell] * ceiling / before)
-        cells[Cell.CEILING] = ceiling
+        cells, before = self._cells, self._cells.ceiling
+        cells.limit = max(1.0, cells.limit * ceiling / before)
+        cells.free = max(1.0, cells.free * ceiling / before)
+        cells.ceiling = ceiling
 
     def bound(self, ceiling: float, bound: float) -> None:
         """Set the maximum number of permits, without scaling the limit.
@@ -143,9 +119,9 @@ class CongestionController:
             bound: permits to which the limit may grow for the time being; it does not fall to it.
         """
         cells = self._cells
-        cells[Cell.CEILING], cells[Cell.BOUND] = ceiling, bound
-        cells[Cell.FREE] = min(max(cells[Cell.FREE], USUAL), ceiling)
-        cells[Cell.LIMIT] = min(cells[Cell.LIMIT], ceiling)
+        cells.ceiling, cells.bound = ceiling, bound
+        cells.free = min(max(cells.free, USUAL), ceiling)
+        cells.limit = min(cells.limit, ceiling)
 
     def refute(self, limit: float, now: float) -> None:
         """Return to a limit that was accepted, because a raise was rejected where this controller does not see it.
@@ -155,11 +131,11 @@ class CongestionController:
             now: seconds, monotonic.
         """
         cells = self._cells
-        if not cells[Cell.RAMPING]:
-            cells[Cell.WAIT] = min(2.0 * cells[Cell.WAIT], _LONG_WAIT)
-        cells[Cell.RAMPING] = cells[Cell.WINDOW_AT] = cells[Cell.RAISED] = 0.0
-        cells[Cell.TOO_HIGH_AT] = cells[Cell.GROWN_AT] = now
-        cells[Cell.LIMIT] = min(cells[Cell.LIMIT], max(1.0, limit))
+        if not cells.ramping:
+            cells.wait = min(2.0 * cells.wait, _LONG_WAIT)
+        cells.ramping = cells.window_at = cells.raised = 0.0
+        cells.too_high_at = cells.grown_at = now
+        cells.limit = min(cells.limit, max(1.0, limit))
 
     def resume(self, limit: float, now: float) -> None:
         """Continue with the limit that another controller has learned.
@@ -168,7 +144,7 @@ class CongestionController:
             limit: permits.
             now: seconds, monotonic.
         """
-        self.begin(limit, max(limit, self._cells[Cell.CEILING]), now, ramps=False, free=max(limit, USUAL))
+        self.begin(limit, max(limit, self._cells.ceiling), now, ramps=False, free=max(limit, USUAL))
 
     def answered(self, in_flight: int, now: float, *, restricted: bool) -> None:
         """Record a response that was not a rejection.
@@ -179,17 +155,17 @@ class CongestionController:
             restricted: whether the service announces its restricted mode.
         """
         cells = self._cells
-        before = int(cells[Cell.LIMIT])
+        before = int(cells.limit)
         self._restrict(restricted, now)
-        cells[Cell.SHARE] *= 1.0 - 1.0 / _MEMORY
-        cells[Cell.ANSWERS] += 1.0
+        cells.share *= 1.0 - 1.0 / _MEMORY
+        cells.answers += 1.0
         self._prove(now)
         self._grow(in_flight, now)
-        if int(cells[Cell.LIMIT]) > before and not cells[Cell.RAMPING]:
-            cells[Cell.SHARE] = max(cells[Cell.SHARE], _DOUBTFUL)
-            if cells[Cell.RAISED]:  # the last raise was accepted
-                cells[Cell.WAIT] = _SHORT_WAIT
-            cells[Cell.RAISED], cells[Cell.ANSWERS], cells[Cell.DOUBTS] = 1.0, 0.0, 0.0
+        if int(cells.limit) > before and not cells.ramping:
+            cells.share = max(cells.share, _DOUBTFUL)
+            if cells.raised:  # the last raise was accepted
+                cells.wait = _SHORT_WAIT
+            cells.raised, cells.answers, cells.doubts = 1.0, 0.0, 0.0
 
     def waited(self, in_flight: int, now: float) -> None:
         """Record that a request waits for a permit: while the limit is unknown, it grows if nothing was rejected.
@@ -198,7 +174,7 @@ class CongestionController:
             in_flight: permits in use.
             now: seconds, monotonic.
         """
-        if self._cells[Cell.RAMPING]:
+        if self._cells.ramping:
             self._grow(in_flight, now)
 
     def rejected(self, in_flight: int, now: float, *, restricted: bool) -> None:
@@ -211,80 +187,78 @@ class CongestionController:
         """
         cells = self._cells
         self._restrict(restricted, now)
-        cells[Cell.SHARE] += (1.0 - cells[Cell.SHARE]) / _MEMORY
-        cells[Cell.GROWN_AT] = now
-        was_ramping = bool(cells[Cell.RAMPING])
-        cells[Cell.RAMPING] = cells[Cell.WINDOW_AT] = 0.0
+        cells.share += (1.0 - cells.share) / _MEMORY
+        cells.grown_at = now
+        was_ramping = bool(cells.ramping)
+        cells.ramping = cells.window_at = 0.0
         if was_ramping:
-            cells[Cell.RAMPED_AT] = cells[Cell.LOWERED_AT] = now
-        if (
-            now < cells[Cell.RAMPED_AT] + _EPOCH
-        ):  # each was sent before the first rejection was known, and is one too many
-            cells[Cell.TOO_HIGH_AT], cells[Cell.ANSWERS] = now, 0.0
-            cells[Cell.LIMIT] = max(1.0, min(cells[Cell.LIMIT] - 1.0, float(in_flight)))
+            cells.ramped_at = cells.lowered_at = now
+        if now < cells.ramped_at + _EPOCH:  # each was sent before the first rejection was known, and is one too many
+            cells.too_high_at, cells.answers = now, 0.0
+            cells.limit = max(1.0, min(cells.limit - 1.0, float(in_flight)))
             return
-        cells[Cell.DOUBTS] += 1.0
-        is_early = cells[Cell.RAISED] and cells[Cell.ANSWERS] <= _REFUTED_WITHIN * cells[Cell.LIMIT]
-        is_refuted = is_early and cells[Cell.DOUBTS] >= _REFUTED
-        if cells[Cell.SHARE] <= _TOLERATED and not is_refuted:
+        cells.doubts += 1.0
+        is_early = cells.raised and cells.answers <= _REFUTED_WITHIN * cells.limit
+        is_refuted = is_early and cells.doubts >= _REFUTED
+        if cells.share <= _TOLERATED and not is_refuted:
             return
-        cells[Cell.TOO_HIGH_AT], cells[Cell.RAISED], cells[Cell.ANSWERS] = now, 0.0, 0.0
-        cells[Cell.WAIT] = min(2.0 * cells[Cell.WAIT], _LONG_WAIT)
-        limit = cells[Cell.LIMIT]
+        cells.too_high_at, cells.raised, cells.answers = now, 0.0, 0.0
+        cells.wait = min(2.0 * cells.wait, _LONG_WAIT)
+        limit = cells.limit
         # The requests in flight were accepted. Those sent under the same limit are rejected as well, which is no
         # further evidence.
         lowered = max(limit - 1.0, float(in_flight))
-        if cells[Cell.SHARE] > _HEAVY_SHARE and now >= cells[Cell.LOWERED_AT] + _EPOCH:
-            cells[Cell.LOWERED_AT] = now
+        if cells.share > _HEAVY_SHARE and now >= cells.lowered_at + _EPOCH:
+            cells.lowered_at = now
             lowered = min(limit * _DECREASE, float(in_flight))
-        cells[Cell.LIMIT] = max(1.0, min(limit, lowered))
+        cells.limit = max(1.0, min(limit, lowered))
 
     def _prove(self, now: float) -> None:
         """Count responses at the free limit, and double it if the last doubling raised the throughput."""
         cells = self._cells
-        limit, free = cells[Cell.LIMIT], cells[Cell.FREE]
-        if limit < free or free >= cells[Cell.CEILING] or now < cells[Cell.WINDOW_AT]:
+        limit, free = cells.limit, cells.free
+        if limit < free or free >= cells.ceiling or now < cells.window_at:
             return
-        if not cells[Cell.WINDOW_AT]:
-            cells[Cell.WINDOW_AT], cells[Cell.WINDOW_COUNT] = now, 0.0
+        if not cells.window_at:
+            cells.window_at, cells.window_count = now, 0.0
             return
-        cells[Cell.WINDOW_COUNT] += 1.0
-        seconds = now - cells[Cell.WINDOW_AT]
-        if seconds < _WINDOW or cells[Cell.WINDOW_COUNT] < 2.0 * limit:
+        cells.window_count += 1.0
+        seconds = now - cells.window_at
+        if seconds < _WINDOW or cells.window_count < 2.0 * limit:
             return
-        pace, before = cells[Cell.WINDOW_COUNT] / seconds, cells[Cell.PACE]
-        cells[Cell.WINDOW_AT], cells[Cell.PACE] = 0.0, pace
+        pace, before = cells.window_count / seconds, cells.pace
+        cells.window_at, cells.pace = 0.0, pace
         if pace >= _PROMPT * limit:
-            cells[Cell.WINDOW_AT], cells[Cell.PACE] = now + _HOLD, 0.0
+            cells.window_at, cells.pace = now + _HOLD, 0.0
         elif before <= 0.0 and (before == 0.0 or pace > -before * _WARM):
-            cells[Cell.PACE] = -pace  # workers are still starting: the pace of this limit is not known yet
+            cells.pace = -pace  # workers are still starting: the pace of this limit is not known yet
         elif pace >= before * _WORTHWHILE:
-            cells[Cell.FREE] = min(2.0 * free, cells[Cell.CEILING])
+            cells.free = min(2.0 * free, cells.ceiling)
         else:
-            cells[Cell.FREE] = cells[Cell.LIMIT] = max(1.0, free / 2.0)
-            cells[Cell.WINDOW_AT], cells[Cell.PACE] = now + _HOLD, 0.0
+            cells.free = cells.limit = max(1.0, free / 2.0)
+            cells.window_at, cells.pace = now + _HOLD, 0.0
 
     def _grow(self, in_flight: int, now: float) -> None:
         """Raise the limit, unless permits are unused: these are no evidence for a higher one."""
         cells = self._cells
-        step = min(now - cells[Cell.GROWN_AT], _LONGEST_STEP)
-        cells[Cell.GROWN_AT] = now
-        if in_flight >= int(cells[Cell.LIMIT]) - 1:
-            most = min(cells[Cell.FREE], cells[Cell.BOUND])
-            cells[Cell.LIMIT] = max(cells[Cell.LIMIT], min(self._grown(step, now), most))
+        step = min(now - cells.grown_at, _LONGEST_STEP)
+        cells.grown_at = now
+        if in_flight >= int(cells.limit) - 1:
+            most = min(cells.free, cells.bound)
+            cells.limit = max(cells.limit, min(self._grown(step, now), most))
 
     def _grown(self, step: float, now: float) -> float:
         cells = self._cells
-        limit = cells[Cell.LIMIT]
-        if cells[Cell.RESTRICTED]:
+        limit = cells.limit
+        if cells.restricted:
             return limit + _PROBE * step
-        if cells[Cell.RAMPING]:
+        if cells.ramping:
             below = min(_RAMP_FACTOR * limit, _RAMP_MOST)
             return limit + step * (below if limit < USUAL else _RAMP_BEYOND * limit)
-        calm = now - cells[Cell.TOO_HIGH_AT]
-        if cells[Cell.SHARE] > _DOUBTFUL or calm < cells[Cell.WAIT]:
+        calm = now - cells.too_high_at
+        if cells.share > _DOUBTFUL or calm < cells.wait:
             return limit
-        if cells[Cell.WAIT] == _LONG_WAIT and cells[Cell.ANSWERS] < _CALM and calm < _CALM_SECONDS:
+        if cells.wait == _LONG_WAIT and cells.answers < _CALM and calm < _CALM_SECONDS:
             return limit
         return float(max(limit * _GROWTH**step, limit + _PROBE * step))
 
@@ -298,17 +272,17 @@ class CongestionController:
             Whether the mode has begun with this response.
         """
         cells = self._cells
-        signs = min(max(cells[Cell.SIGNS] + (1.0 if restricted else -1.0), 0.0), _CERTAIN)
-        cells[Cell.SIGNS] = signs
-        has_begun = signs == _CERTAIN and not cells[Cell.RESTRICTED]
+        signs = min(max(cells.signs + (1.0 if restricted else -1.0), 0.0), _CERTAIN)
+        cells.signs = signs
+        has_begun = signs == _CERTAIN and not cells.restricted
         if has_begun:
-            cells[Cell.RESTRICTED] = 1.0
+            cells.restricted = 1.0
         elif signs == 0.0:
-            cells[Cell.RESTRICTED] = 0.0
+            cells.restricted = 0.0
         return has_begun
 
     def _restrict(self, restricted: bool, now: float) -> None:
         if self.announced(restricted):
             cells = self._cells
-            cells[Cell.LIMIT] = max(1.0, cells[Cell.LIMIT] * _RESTRICTED)
-            cells[Cell.LOWERED_AT] = now
+            cells.limit = max(1.0, cells.limit * _RESTRICTED)
+            cells.lowered_at = now

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import mmap
 import os
 import tempfile
 import threading
@@ -26,38 +25,14 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing.context import BaseContext
 from multiprocessing.reduction import DupFd
+from operator import attrgetter
 from typing import Any
 
 from eechips.client.anonymous_memory import allocate_anonymous_memory
-from eechips.client.congestion import START, USUAL, Cell, CongestionController
+from eechips.client.congestion import START, USUAL, CongestionController
 from eechips.client.permits import Permit, QuotaLimits, QuotaShare, QuotaUse, Stopped, UsageDelta
+from eechips.client.shared_cells import ClientCells, RunCells, SharedCells
 from eechips.errors import ConfigurationError, StorageError
-
-# Cells of the shared page: doubles, all times on the monotonic clock, which processes of one machine share.
-# The controller's come first, then those of the run, then some for every client.
-_FIRST = len(Cell)
-(
-    _RATE,
-    _TOKENS,
-    _REFILLED,
-    _CLOSED_UNTIL,
-    _STOPPED,
-    _OFFLINE,
-    _MOST_REQUESTS,
-    _MOST_BYTES,
-    _WOKEN,
-    _WOKEN_NEXT,
-    _LEARNS,
-    _ASKED_UNTIL,
-    _ASKED,
-    _RESERVED,
-    _RESERVED_IDLE,
-    _OWN_MOST,
-    _LEASE_END,
-    _PEAK,
-    _END,
-) = range(_FIRST, _FIRST + 19)
-_HELD, _PACED, _WAITING, _WAITING_NEXT, _SENT, _REJECTED, _RECEIVED, _SHARE, _SEEN, _SEAT_SIZE = range(10)
 
 _BURST_SECONDS = 0.1
 """The bucket holds this many seconds of the rate: enough to start, too little to break a limit per second."""
@@ -78,6 +53,15 @@ _NO_PERMIT = -1.0
 _SPENT = -2.0
 _PROBE_SECONDS = 2.0
 """Seconds between two requests that test whether the service can be reached again."""
+
+_held = attrgetter("held")
+_paced = attrgetter("paced")
+_waiting = attrgetter("waiting")
+_waiting_next = attrgetter("waiting_next")
+_sent = attrgetter("sent")
+_rejected = attrgetter("rejected")
+_received = attrgetter("received")
+_share = attrgetter("share")
 
 
 def read_lease_clock() -> float:
@@ -154,20 +138,20 @@ class Throttle:
         self._wake = _semaphore(context)
         self._wake_next = _semaphore(context)
         self._is_shared = context is not None
-        self._attach(_shared_file(8 * (_END + clients * _SEAT_SIZE)))
+        self._attach(_shared_file(SharedCells.size(clients)))
         self._check_locks()
         usual = USUAL if limits.is_known else START
         start = limits.start if limits.start is not None else min(usual, limits.in_flight)
         free = None if limits.is_known else max(USUAL, start)
         self._controller.begin(start, limits.in_flight, clock(), ramps=limits.start is None, free=free)
-        self._cells[_RATE] = limits.rate or 0.0
-        self._cells[_TOKENS] = self._capacity
-        self._cells[_REFILLED] = clock()
-        self._cells[_MOST_REQUESTS] = limits.requests if limits.requests is not None else float("inf")
-        self._cells[_LEARNS] = float(limits.learns)
-        self._cells[_MOST_BYTES] = limits.received if limits.received is not None else float("inf")
-        self._cells[_OWN_MOST] = float(limits.in_flight)
-        self._cells[_LEASE_END] = float("inf")
+        self._run.rate = limits.rate or 0.0
+        self._run.tokens = self._capacity
+        self._run.refilled = clock()
+        self._run.most_requests = limits.requests if limits.requests is not None else float("inf")
+        self._run.learns = float(limits.learns)
+        self._run.most_bytes = limits.received if limits.received is not None else float("inf")
+        self._run.own_most = float(limits.in_flight)
+        self._run.lease_end = float("inf")
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -188,19 +172,20 @@ class Throttle:
 
     def _attach(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._cells = memoryview(mmap.mmap(descriptor, 8 * (_END + self._clients * _SEAT_SIZE))).cast("d")
-        self._controller = CongestionController(self._cells)
+        cells = SharedCells(descriptor, self._clients)
+        self._run, self._congestion, self._of_clients = cells.run, cells.congestion, cells.clients
+        self._controller = CongestionController(cells.congestion)
         self._threads = threading.Lock()
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[memoryview[float]]:
+    def _locked(self) -> Iterator[RunCells]:
         with self._threads:  # record locks belong to processes: they do not keep threads apart
             if not self._is_shared:
-                yield self._cells
+                yield self._run
                 return
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
             try:
-                yield self._cells
+                yield self._run
             finally:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
 
@@ -222,12 +207,12 @@ class Throttle:
 
     @property
     def _capacity(self) -> float:
-        return max(1.0, self._cells[_RATE] * _BURST_SECONDS)
+        return max(1.0, self._run.rate * _BURST_SECONDS)
 
     @property
     def _refill(self) -> float:
         """Tokens a second: a little less than the rate, so that with the burst no minute has more than its sixty."""
-        rate = self._cells[_RATE]
+        rate = self._run.rate
         return max(rate * 0.5, rate - self._capacity / _MINUTE)
 
     def client(self, number: int) -> QuotaClient:
@@ -249,87 +234,86 @@ class Throttle:
     @property
     def limit(self) -> int:
         """Number of permits of this run at present."""
-        cells = self._cells
-        if cells[_LEASE_END] != float("inf") and self._lease_clock() > cells[_LEASE_END]:
+        cells = self._run
+        if cells.lease_end != float("inf") and self._lease_clock() > cells.lease_end:
             return _UNLEASED
-        if not cells[_RESERVED]:
-            return int(cells[Cell.LIMIT])
-        return max(0, int(min(int(cells[Cell.LIMIT]) - cells[_RESERVED], cells[_OWN_MOST])))
+        if not cells.reserved:
+            return int(self._congestion.limit)
+        return max(0, int(min(int(self._congestion.limit) - cells.reserved, cells.own_most)))
 
     @property
     def expected_limit(self) -> int:
         """Number of permits for which work should be ready: while the limit is unknown, the number that is usual."""
-        if not self.is_ramping or not self._cells[_LEARNS]:
+        if not self.is_ramping or not self._run.learns:
             return self.limit
-        return max(self.limit, int(min(USUAL - self._cells[_RESERVED], self._cells[Cell.CEILING])))
+        return max(self.limit, int(min(USUAL - self._run.reserved, self._congestion.ceiling)))
 
     @property
     def total_limit(self) -> int:
         """Number of permits at present, with those reserved for other runs."""
-        return int(self._cells[Cell.LIMIT])
+        return int(self._congestion.limit)
 
     @property
     def is_restricted(self) -> bool:
         """Return whether the last response of the service announced its restricted mode."""
-        return self._cells[Cell.RESTRICTED] != 0.0
+        return self._congestion.restricted != 0.0
 
     @property
     def in_flight(self) -> int:
         """Requests that are with the service."""
-        return self._sum(_HELD) - self._sum(_PACED)
+        return self._sum(_held) - self._sum(_paced)
 
     @property
     def sent(self) -> int:
         """Requests sent since the beginning, of every kind, repeats included."""
-        return self._sum(_SENT)
+        return self._sum(_sent)
 
     @property
     def rejected(self) -> int:
         """Requests that the service rejected with 429."""
-        return self._sum(_REJECTED)
+        return self._sum(_rejected)
 
     @property
     def received(self) -> int:
         """Bytes of responses since the beginning."""
-        return self._sum(_RECEIVED)
+        return self._sum(_received)
 
     @property
     def is_stopped(self) -> bool:
         """Return whether :meth:`stop` was called."""
-        return self._cells[_STOPPED] != 0.0
+        return self._run.stopped != 0.0
 
     @property
     def is_spent(self) -> bool:
         """Return whether all the requests, or bytes, that the run may use are used."""
-        return self.sent >= self._cells[_MOST_REQUESTS] or self.received >= self._cells[_MOST_BYTES]
+        return self.sent >= self._run.most_requests or self.received >= self._run.most_bytes
 
     @property
     def offline_since(self) -> float | None:
         """Time at which the service became unreachable, on the monotonic clock; None if it is reachable."""
-        return self._cells[_OFFLINE] or None
+        return self._run.offline or None
 
     @property
     def asked_left(self) -> float:
         """Seconds left of a long pause that the service has requested by Retry-After; 0 if there is none."""
-        return max(0.0, self._cells[_ASKED_UNTIL] - self._clock())
+        return max(0.0, self._run.asked_until - self._clock())
 
     @property
     def asked_so_far(self) -> float:
         """Seconds of such pauses since the beginning."""
-        return self._cells[_ASKED] - self.asked_left
+        return self._run.asked - self.asked_left
 
     def stop(self) -> None:
         """Stop the run in every process: requests are not repeated."""
-        self._cells[_STOPPED] = 1.0
+        self._run.stopped = 1.0
         with self._locked():
             self._wake_everybody()
 
     def reclaim(self, number: int) -> None:
         """Reclaim the permits of a process that died."""
-        base = _END + number * _SEAT_SIZE
-        with self._locked() as cells:
-            for cell in (_HELD, _PACED, _WAITING, _WAITING_NEXT, _SHARE):
-                cells[base + cell] = 0.0
+        client = self._of_clients[number]
+        with self._locked():
+            client.held = client.paced = client.waiting = client.waiting_next = client.share = 0.0
             self._wake_everybody()  # it may have died of a wake-up that was meant for others
 
     def share(self, share: QuotaShare) -> None:
@@ -339,8 +323,8 @@ class Throttle:
         """
         with self._locked() as cells:
             is_known = share.rejected >= self.rejected
-            cells[Cell.LIMIT] = float(share.slots if is_known else min(share.slots, self.total_limit))
-            cells[_RATE] = share.rate or 0.0
+            self._congestion.limit = float(share.slots if is_known else min(share.slots, self.total_limit))
+            cells.rate = share.rate or 0.0
             self._wake_some()
 
     def resize(self, slots: int, rate: float | None) -> None:
@@ -352,7 +336,7 @@ class Throttle:
         """
         with self._locked() as cells:
             self._controller.resize(float(slots))
-            cells[_RATE] = rate or 0.0
+            cells.rate = rate or 0.0
             self._wake_some()
 
     def lead(self, limit: float, *, is_learned: bool) -> None:
@@ -363,11 +347,11 @@ class Throttle:
             is_learned: whether another run has learned them; else this throttle learns from its own first requests.
         """
         with self._locked() as cells:
-            cells[_LEARNS] = 1.0
+            cells.learns = 1.0
             if is_learned:
                 self._controller.resume(limit, self._clock())
             else:
-                cells[Cell.LIMIT] = limit
+                self._congestion.limit = limit
             self._wake_some()
 
     def refute(self, limit: int) -> None:
@@ -382,7 +366,7 @@ class Throttle:
     def follow(self) -> None:
         """Issue the permits of :meth:`share` only: another run learns the limit. There are none until then."""
         with self._locked() as cells:
-            cells[_LEARNS] = cells[Cell.LIMIT] = cells[_RESERVED] = cells[_RESERVED_IDLE] = 0.0
+            cells.learns = self._congestion.limit = cells.reserved = cells.reserved_idle = 0.0
 
     def reserve(self, slots: int, idle: int, rate: float | None, *, ceiling: float, bound: float) -> None:
         """Leave permits to other runs.
@@ -395,15 +379,15 @@ class Throttle:
             bound: permits of all runs to which the limit may grow before the next call.
         """
         with self._locked() as cells:
-            cells[_RESERVED], cells[_RESERVED_IDLE] = float(slots), float(min(idle, slots))
+            cells.reserved, cells.reserved_idle = float(slots), float(min(idle, slots))
             self._controller.bound(ceiling, bound)
-            cells[_RATE] = rate or 0.0
+            cells.rate = rate or 0.0
             self._wake_some()
 
     def renew_lease(self, end: float) -> None:
         """Keep the permits until a time on the lease clock; few remain from then on. Infinity for ever."""
         with self._locked() as cells:
-            cells[_LEASE_END] = end
+            cells.lease_end = end
             self._wake_some()
 
     def learn_from(self, delta: UsageDelta) -> None:
@@ -424,8 +408,8 @@ class Throttle:
     def measure(self) -> QuotaUse:
         """Return the use of the quota since the previous call."""
         with self._locked() as cells:
-            held = self._sum(_HELD)
-            peak, cells[_PEAK] = max(held, int(cells[_PEAK])), float(held)
+            held = self._sum(_held)
+            peak, cells.peak = max(held, int(cells.peak)), float(held)
             return QuotaUse(
                 limit=self.limit,
                 held=held,
@@ -439,21 +423,21 @@ class Throttle:
     @property
     def is_ramping(self) -> bool:
         """Return whether the limit still doubles, as nothing has been rejected since the beginning."""
-        return self._cells[Cell.RAMPING] != 0.0
+        return self._congestion.ramping != 0.0
 
     @property
     def own_most(self) -> int:
         """Permits that this run may have at most."""
-        return int(self._cells[_OWN_MOST])
+        return int(self._run.own_most)
 
     @property
     def _all_in_flight(self) -> int:
         """Requests that are with the service, or could be, of all runs that share the quota."""
-        return self.in_flight + int(self._cells[_RESERVED] - self._cells[_RESERVED_IDLE])
+        return self.in_flight + int(self._run.reserved - self._run.reserved_idle)
 
     def rejected_of(self, number: int) -> int:
         """Return the requests of one client that the service rejected with 429."""
-        return int(self._cells[_END + number * _SEAT_SIZE + _REJECTED])
+        return int(self._of_clients[number].rejected)
 
     def absorb(self, number: int, delta: UsageDelta, wanted: int) -> None:
         """Learn from the requests of a process on another machine, as if they had passed here.
@@ -464,129 +448,134 @@ class Throttle:
             wanted: permits that all such processes together can use. The requests in flight when a process reports
                 are slightly fewer than it could have.
         """
-        base = _END + number * _SEAT_SIZE
+        client = self._of_clients[number]
         with self._locked() as cells:
             now = self._clock()
-            for cell, count in ((_SENT, delta.sent), (_REJECTED, delta.rejected), (_RECEIVED, delta.received)):
-                cells[base + cell] += count
-            cells[base + _HELD], cells[base + _SHARE] = delta.in_flight, delta.slots
-            if not cells[_LEARNS]:
+            client.sent += delta.sent
+            client.rejected += delta.rejected
+            client.received += delta.received
+            client.held, client.share = delta.in_flight, delta.slots
+            if not cells.learns:
                 self._controller.announced(delta.is_restricted)
                 if delta.rejected:
                     self._lower_to(self.in_flight)
                 return
-            others = int(cells[_RESERVED] - cells[_RESERVED_IDLE])
+            others = int(cells.reserved - cells.reserved_idle)
             for _ in range(delta.rejected):
                 in_flight = min(self._all_in_flight, self.total_limit - 1)
                 self._controller.rejected(in_flight, now, restricted=delta.is_restricted)
             for _ in range(delta.sent - delta.rejected):
-                if self._sum(_SHARE) >= self.limit:  # else the limit is not in force yet, and proves nothing
+                if self._sum(_share) >= self.limit:  # else the limit is not in force yet, and proves nothing
                     in_flight = min(wanted + others, self.total_limit)
                     self._controller.answered(in_flight, now, restricted=delta.is_restricted)
 
     def _lower_to(self, in_flight: int) -> None:
         """Issue no more permits than the service accepts, until a share comes that takes the rejection into account."""
-        cells = self._cells
-        least = 1.0 if cells[_LEASE_END] == float("inf") else 0.0  # a run with a lease receives its share again soon
-        cells[Cell.LIMIT] = min(cells[Cell.LIMIT], max(least, float(in_flight)))
+        cells = self._run
+        least = 1.0 if cells.lease_end == float("inf") else 0.0  # a run with a lease receives its share again soon
+        self._congestion.limit = min(self._congestion.limit, max(least, float(in_flight)))
 
-    def _sum(self, cell: int) -> int:
-        return int(sum(self._cells[_END + cell :: _SEAT_SIZE]))
+    def _sum(self, cell: Callable[[ClientCells], float]) -> int:
+        return int(sum(map(cell, self._of_clients)))
 
-    def _count_waiting(self, cell: int, now: float) -> int:
+    def _count_waiting(self, cell: Callable[[ClientCells], float], now: float) -> int:
         """Count the threads that wait for a permit, without those of paused processes."""
-        bases = range(_END, _END + self._clients * _SEAT_SIZE, _SEAT_SIZE)
-        return int(sum(self._cells[base + cell] for base in bases if now - self._cells[base + _SEEN] <= _STALE))
+        return int(sum(cell(client) for client in self._of_clients if now - client.seen <= _STALE))
 
     def _wake_everybody(self) -> None:
-        for _ in range(self._sum(_WAITING_NEXT)):
+        for _ in range(self._sum(_waiting_next)):
             self._wake_next.release()
-        for _ in range(self._sum(_WAITING)):
+        for _ in range(self._sum(_waiting)):
             self._wake.release()
-        self._cells[_WOKEN] = self._cells[_WOKEN_NEXT] = 0.0
+        self._run.woken = self._run.woken_next = 0.0
 
     def _wake_some(self) -> None:
         """Wake one thread for each free permit; first those that wait for the next request of a unit."""
-        cells, now = self._cells, self._clock()
-        free = int(self.limit - self._sum(_HELD) - cells[_WOKEN] - cells[_WOKEN_NEXT])
-        for waiting, woken, semaphore in (
-            (_WAITING_NEXT, _WOKEN_NEXT, self._wake_next),
-            (_WAITING, _WOKEN, self._wake),
-        ):
-            asleep = self._count_waiting(waiting, now) - int(cells[woken])
-            for _ in range(min(free, asleep)):
-                cells[woken] += 1.0
-                free -= 1
-                semaphore.release()
+        cells, now = self._run, self._clock()
+        free = int(self.limit - self._sum(_held) - cells.woken - cells.woken_next)
+        continuing = max(0, min(free, self._count_waiting(_waiting_next, now) - int(cells.woken_next)))
+        beginning = max(0, min(free - continuing, self._count_waiting(_waiting, now) - int(cells.woken)))
+        cells.woken_next += continuing
+        cells.woken += beginning
+        for _ in range(continuing):
+            self._wake_next.release()
+        for _ in range(beginning):
+            self._wake.release()
 
-    def _try_take(self, base: int, *, is_next: bool) -> tuple[bool, float]:
+    def _try_take(self, number: int, *, is_next: bool) -> tuple[bool, float]:
         """Take a permit and a token.
 
         Returns:
             Whether both were taken, and the seconds to wait: before sending, or else before trying again;
             ``_NO_PERMIT`` until a permit is returned, and ``_SPENT`` for never.
         """
+        client = self._of_clients[number]
         with self._locked() as cells:
             now = self._clock()
             if self.is_spent:
                 return False, _SPENT
-            if cells[_CLOSED_UNTIL] > now:
-                return False, cells[_CLOSED_UNTIL] - now
+            if cells.closed_until > now:
+                return False, cells.closed_until - now
             # A unit under way has priority: its names expire, and finishing it frees a slot.
-            queued = 0 if is_next else self._count_waiting(_WAITING_NEXT, now)
-            held = self._sum(_HELD)
+            queued = 0 if is_next else self._count_waiting(_waiting_next, now)
+            held = self._sum(_held)
             if held + queued >= self.limit:
                 self._note_waiting(now)
             if held + queued >= self.limit:
-                cells[base + (_WAITING_NEXT if is_next else _WAITING)] += 1.0
-                cells[base + _SEEN] = now
+                if is_next:
+                    client.waiting_next += 1.0
+                else:
+                    client.waiting += 1.0
+                client.seen = now
                 return False, _NO_PERMIT
-            cells[base + _HELD] += 1.0
-            cells[base + _SENT] += 1.0
-            cells[_PEAK] = max(cells[_PEAK], held + 1.0)
+            client.held += 1.0
+            client.sent += 1.0
+            cells.peak = max(cells.peak, held + 1.0)
             wait = self._reserve(now)
             if wait > 0.0:
-                cells[base + _PACED] += 1.0
+                client.paced += 1.0
             return True, wait
 
     def _note_waiting(self, now: float) -> None:
         """Raise a limit that is unknown: requests wait, and none was rejected."""
-        if self._cells[_LEARNS]:
+        if self._run.learns:
             self._controller.waited(self._all_in_flight, now)
 
     def _reserve(self, now: float) -> float:
         """Take the next token; return the seconds until it is there."""
-        cells = self._cells
-        if cells[_RATE] <= 0:
+        cells = self._run
+        if cells.rate <= 0:
             return 0.0
         refill = self._refill
-        elapsed = max(0.0, now - cells[_REFILLED])
-        cells[_TOKENS] = min(self._capacity, cells[_TOKENS] + elapsed * refill) - 1.0
-        cells[_REFILLED] = now
-        return max(0.0, -cells[_TOKENS] / refill)
+        elapsed = max(0.0, now - cells.refilled)
+        cells.tokens = min(self._capacity, cells.tokens + elapsed * refill) - 1.0
+        cells.refilled = now
+        return max(0.0, -cells.tokens / refill)
 
-    def _depart(self, base: int) -> None:
-        with self._locked() as cells:
-            cells[base + _PACED] = max(0.0, cells[base + _PACED] - 1.0)
+    def _depart(self, number: int) -> None:
+        client = self._of_clients[number]
+        with self._locked():
+            client.paced = max(0.0, client.paced - 1.0)
 
-    def _give_back(self, base: int, permit: Permit) -> None:
+    def _give_back(self, number: int, permit: Permit) -> None:
+        client = self._of_clients[number]
         with self._locked() as cells:
             now = self._clock()
-            cells[base + _RECEIVED] += permit.received
-            cells[base + _SENT] -= float(permit.is_unused)
+            client.received += permit.received
+            client.sent -= float(permit.is_unused)
             if permit.status is not None:
-                cells[_OFFLINE] = 0.0
-            elif permit.is_unreachable and not cells[_OFFLINE]:
-                cells[_OFFLINE] = now
-            if permit.status is not None and not cells[_LEARNS]:
+                cells.offline = 0.0
+            elif permit.is_unreachable and not cells.offline:
+                cells.offline = now
+            if permit.status is not None and not cells.learns:
                 self._controller.announced(permit.is_restricted)  # a throttle that learns is notified below
             elif permit.status is not None and permit.status != 429:
                 self._controller.answered(self._all_in_flight, now, restricted=permit.is_restricted)
-            cells[base + _HELD] = max(0.0, cells[base + _HELD] - 1.0)
+            client.held = max(0.0, client.held - 1.0)
             if permit.status == 429:
-                cells[base + _REJECTED] += 1.0
-                if cells[_LEARNS]:
-                    in_flight = min(self._all_in_flight, self.total_limit - 1) if cells[_RESERVED] else self.in_flight
+                client.rejected += 1.0
+                if cells.learns:
+                    in_flight = min(self._all_in_flight, self.total_limit - 1) if cells.reserved else self.in_flight
                     self._controller.rejected(in_flight, now, restricted=permit.is_restricted)
                 else:  # what waits would be rejected as well
                     self._lower_to(self.in_flight)
@@ -596,31 +585,33 @@ class Throttle:
 
     def _close(self, now: float, seconds: float) -> None:
         """Send nothing for so many seconds, as the service requests."""
-        cells = self._cells
+        cells = self._run
         until = now + seconds
-        cells[_CLOSED_UNTIL] = max(cells[_CLOSED_UNTIL], until)
-        before = max(cells[_ASKED_UNTIL], now)
+        cells.closed_until = max(cells.closed_until, until)
+        before = max(cells.asked_until, now)
         if seconds > LONG_WAIT and until > before:
-            cells[_ASKED] += until - before
-            cells[_ASKED_UNTIL] = until
+            cells.asked += until - before
+            cells.asked_until = until
 
-    def _await_slot(self, base: int, *, is_next: bool) -> None:
+    def _await_slot(self, number: int, *, is_next: bool) -> None:
+        client = self._of_clients[number]
         semaphore = self._wake_next if is_next else self._wake
         was_woken = semaphore.acquire(timeout=_MAX_NAP)
         with self._locked() as cells:
-            waiting = base + (_WAITING_NEXT if is_next else _WAITING)
-            cells[waiting] = max(0.0, cells[waiting] - 1.0)
-            if was_woken:
-                woken = _WOKEN_NEXT if is_next else _WOKEN
-                cells[woken] = max(0.0, cells[woken] - 1.0)
+            if is_next:
+                client.waiting_next = max(0.0, client.waiting_next - 1.0)
+                cells.woken_next = max(0.0, cells.woken_next - was_woken)
+            else:
+                client.waiting = max(0.0, client.waiting - 1.0)
+                cells.woken = max(0.0, cells.woken - was_woken)
 
     def _try_probe(self) -> bool:
         """Return whether the caller is the one to find out whether the service can be reached again."""
         with self._locked() as cells:
             now = self._clock()
-            if cells[_CLOSED_UNTIL] > now:
+            if cells.closed_until > now:
                 return False
-            cells[_CLOSED_UNTIL] = now + _PROBE_SECONDS
+            cells.closed_until = now + _PROBE_SECONDS
             return True
 
 
@@ -629,7 +620,7 @@ class QuotaClient:
 
     def __init__(self, throttle: Throttle, number: int) -> None:
         self.throttle = throttle
-        self._base = _END + number * _SEAT_SIZE
+        self._number = number
 
     @contextlib.contextmanager
     def permit(self, *, is_next: bool = False) -> Iterator[Permit]:
@@ -648,23 +639,23 @@ class QuotaClient:
         """
         throttle = self.throttle
         while True:
-            is_taken, wait = throttle._try_take(self._base, is_next=is_next)
+            is_taken, wait = throttle._try_take(self._number, is_next=is_next)
             if is_taken:
                 break
             if wait == _SPENT or (wait > _MAX_NAP and throttle.is_stopped):
                 raise Stopped
             if wait == _NO_PERMIT:
-                throttle._await_slot(self._base, is_next=is_next)
+                throttle._await_slot(self._number, is_next=is_next)
             else:
                 time.sleep(min(wait, _MAX_NAP))
         permit = Permit()
         try:
             if wait > 0.0:
                 time.sleep(wait)
-                throttle._depart(self._base)
+                throttle._depart(self._number)
             yield permit
         finally:
-            throttle._give_back(self._base, permit)
+            throttle._give_back(self._number, permit)
 
     def pause(self, seconds: float) -> None:
         """Wait, without a permit, before a request is repeated.

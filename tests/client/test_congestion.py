@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from eechips.client.congestion import START, USUAL, Cell, CongestionController
+from eechips.client.congestion import START, USUAL, CongestionController
+from eechips.client.shared_cells import CongestionCells
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Simulation:
     _random: random.Random = field(default_factory=lambda: random.Random(1))
 
     def __post_init__(self) -> None:
-        self.cells = memoryview(bytearray(8 * len(Cell))).cast("d")
+        self.cells = CongestionCells()
         self.controller = CongestionController(self.cells)
         self.controller.begin(self.start, self.ceiling, 0.0, ramps=self.ramps, free=self.free)
         self._number = itertools.count()
@@ -52,7 +53,7 @@ class Simulation:
 
     @property
     def limit(self) -> int:
-        return int(self.cells[Cell.LIMIT])
+        return int(self.cells.limit)
 
     def run(self, until: float) -> None:
         self._fill()
@@ -173,12 +174,12 @@ def test_restricted_mode_halves_the_limit_at_once_and_ends() -> None:
 
 
 def test_a_stray_announcement_changes_nothing() -> None:
-    cells = memoryview(bytearray(8 * len(Cell))).cast("d")
+    cells = CongestionCells()
     controller = CongestionController(cells)
     controller.begin(40.0, 40.0, 0.0, ramps=False)
     for step in range(1000):
         controller.answered(40, step * 0.01, restricted=step % 100 == 50)
-    assert (cells[Cell.LIMIT], cells[Cell.RESTRICTED]) == (40.0, 0.0)
+    assert (cells.limit, cells.restricted) == (40.0, 0.0)
 
 
 def test_without_a_quota_the_limit_stays_where_more_would_bring_nothing() -> None:
@@ -209,9 +210,9 @@ def test_a_large_quota_is_found_by_doublings_that_pay() -> None:
 
 
 def test_slots_that_are_not_used_do_not_grow() -> None:
-    cells = memoryview(bytearray(8 * len(Cell))).cast("d")
+    cells = CongestionCells()
     controller = CongestionController(cells)
     controller.begin(10.0, 100.0, 0.0, ramps=True)
     for step in range(100):
         controller.answered(3, step * 0.1, restricted=False)
-    assert cells[Cell.LIMIT] == 10.0
+    assert cells.limit == 10.0

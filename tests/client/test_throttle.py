@@ -17,7 +17,7 @@ from multiprocessing.synchronize import Semaphore
 import pytest
 
 from eechips.client.permits import Permit, QuotaLimits, Stopped
-from eechips.client.throttle import QuotaClient, Throttle
+from eechips.client.throttle import QuotaClient, Throttle, _waiting, _waiting_next
 from eechips.errors import StorageError
 
 METHODS = [m for m in ("forkserver", "spawn") if m in multiprocessing.get_all_start_methods()]
@@ -176,7 +176,7 @@ def test_requests_of_started_units_have_priority() -> None:
     with throttle.client(2).permit():
         for thread in (*first, then):
             thread.start()
-        _until(lambda: throttle._sum(2) + throttle._sum(3) == 4)
+        _until(lambda: throttle._sum(_waiting) + throttle._sum(_waiting_next) == 4)
     for thread in (*first, then):
         thread.join(60)
     assert order[0] == "next"
@@ -200,11 +200,11 @@ def test_the_limit_grows_while_requests_wait_and_nothing_is_rejected() -> None:
         held = [stack.enter_context(quota.permit()) for _ in range(5)]
         while throttle.limit < 20:  # no response has come yet
             now[0] += 0.02
-            is_taken, _ = throttle._try_take(quota._base, is_next=False)
+            is_taken, _ = throttle._try_take(quota._number, is_next=False)
             assert is_taken == (throttle.in_flight > len(held))
             if is_taken:
                 held.append(permit := Permit())
-                stack.callback(throttle._give_back, quota._base, permit)
+                stack.callback(throttle._give_back, quota._number, permit)
         assert 0.4 < now[0] < 0.8
         for permit in held[:2]:
             permit.status = 429
@@ -306,9 +306,9 @@ def test_a_paused_process_that_waits_for_a_slot_does_not_starve_the_others() -> 
     with throttle.client(2).permit():
         child.start()
         assert ours.poll(60)
-        _until(lambda: throttle._sum(3) == 1)
+        _until(lambda: throttle._sum(_waiting_next) == 1)
         os.kill(child.pid or 0, signal.SIGSTOP)
-    if throttle._sum(3) == 0:  # it was paused between two waits
+    if throttle._sum(_waiting_next) == 0:  # it was paused between two waits
         return
     try:
         got = threading.Event()
