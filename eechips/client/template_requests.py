@@ -34,6 +34,13 @@ class TemplateMismatch:
     positions: tuple[int, ...]
 
 
+class _ThreadUnit(threading.local):
+    """The units that the requests of each thread belong to."""
+
+    positions: tuple[int, ...] = ()
+    is_repeated = False
+
+
 class TemplateRequests:
     """Requests of templates, by inserting values. Threads may share it.
 
@@ -49,7 +56,7 @@ class TemplateRequests:
         self._tracing = threading.Lock()
         self._filling = threading.Lock()
         self._doubts: list[TemplateMismatch] = []
-        self._unit = threading.local()
+        self._unit = _ThreadUnit()
 
     @contextmanager
     def unit_context(self, *positions: int, is_repeated: bool = False) -> Iterator[None]:
@@ -60,11 +67,12 @@ class TemplateRequests:
             is_repeated: whether they were tried before. Their requests are then not filled in, in case that caused the
                 failure.
         """
+        outside = self._unit.positions, self._unit.is_repeated
         self._unit.positions, self._unit.is_repeated = positions, is_repeated
         try:
             yield
         finally:
-            self._unit.positions, self._unit.is_repeated = (), False
+            self._unit.positions, self._unit.is_repeated = outside
 
     def take_mismatches(self) -> tuple[TemplateMismatch, ...]:
         """Remove and return the mismatches found since the last call."""
@@ -81,7 +89,7 @@ class TemplateRequests:
         not filled in any longer. The units filled in since the last comparison are reported by
         :meth:`take_mismatches`.
         """
-        if not isinstance(chip.image, Template) or chip.grid is None or getattr(self._unit, "is_repeated", False):
+        if not isinstance(chip.image, Template) or chip.grid is None or self._unit.is_repeated:
             return None
         values = {**chip.image.values, _TRANSFORM: list(chip.grid.transform)}
         if self._fills_size:
@@ -100,7 +108,7 @@ class TemplateRequests:
                 return None
             is_due, number = traced.is_due(), traced.filled
             if not is_due:
-                traced.unchecked += [(number, position) for position in getattr(self._unit, "positions", ())]
+                traced.unchecked += [(number, position) for position in self._unit.positions]
         filled = blank.fill(values)
         if not is_due:
             return filled

@@ -13,7 +13,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -42,6 +42,29 @@ T = TypeVar("T")
 _OF_THE_CONNECTION = frozenset({"content-length", "accept-encoding", "host", "connection"})
 _CAPTURED = b'{"name": "captured"}'
 """Response to a captured request that the client accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMode:
+    """How the requests of a thread are sent.
+
+    Attributes:
+        usage: counts the requests; None outside of :meth:`Transport.metered`.
+        policy: of retries; None for that of the transport.
+        accept: checks the bodies of responses to the client; None outside of :meth:`Transport.checking`.
+        captured: receives requests of the client, which are not sent; None to send them.
+    """
+
+    usage: Usage | None = None
+    policy: RetryPolicy | None = None
+    accept: Callable[[bytes], object] | None = None
+    captured: list[HttpRequest] | None = None
+
+
+class _ThreadMode(threading.local):
+    """The mode of each thread."""
+
+    mode = RequestMode()
 
 
 class Transport:
@@ -92,7 +115,7 @@ class Transport:
         self._seen: dict[str, bytes] = {}
         self._opened: ConnectionPool | None = None
         self._opening = threading.Lock()
-        self._local = threading.local()
+        self._local = _ThreadMode()
         self._retry = functools.partial(
             retry.call,
             pause=self.pause,
@@ -126,6 +149,16 @@ class Transport:
         self._quota.pause(seconds)
 
     @contextlib.contextmanager
+    def _changed_mode(self, **changes: Any) -> Iterator[RequestMode]:
+        """Change the mode of this thread inside the block; yield that outside of it. Blocks nest."""
+        outside = self._local.mode
+        self._local.mode = replace(outside, **changes)
+        try:
+            yield outside
+        finally:
+            self._local.mode = outside
+
+    @contextlib.contextmanager
     def metered(self, *, logs: bool = False, profiles: bool = False) -> Iterator[Usage]:
         """Count what this thread sends inside the block; a block around it counts it as well.
 
@@ -134,13 +167,12 @@ class Transport:
             profiles: whether requests to the service are profiled.
         """
         usage = Usage(request_logs=[] if logs else None, profiles=[] if profiles else None)
-        previous, self._local.usage = getattr(self._local, "usage", None), usage
-        try:
-            yield usage
-        finally:
-            self._local.usage = previous
-            if previous is not None:
-                previous.add(usage)
+        with self._changed_mode(usage=usage) as outside:
+            try:
+                yield usage
+            finally:
+                if outside.usage is not None:
+                    outside.usage.add(usage)
 
     @contextlib.contextmanager
     def limited_retries(self, retries: int, total: float) -> Iterator[None]:
@@ -150,12 +182,10 @@ class Transport:
             retries: repeats at most.
             total: seconds after the first attempt began when no further one is started.
         """
-        policy = self.policy
-        self._local.policy = replace(policy, retries=min(retries, policy.retries), total=min(total, policy.total))
-        try:
+        policy = self._policy
+        limited = replace(policy, retries=min(retries, policy.retries), total=min(total, policy.total))
+        with self._changed_mode(policy=limited):
             yield
-        finally:
-            self._local.policy = None
 
     @contextlib.contextmanager
     def acquire_permit(self) -> Iterator[Permit]:
@@ -199,11 +229,8 @@ class Transport:
         Args:
             accept: receives the body of a successful response; a ValidationError sends the request again.
         """
-        self._local.accept = accept
-        try:
+        with self._changed_mode(accept=accept):
             yield
-        finally:
-            self._local.accept = None
 
     def request(
         self,
@@ -234,7 +261,7 @@ class Transport:
             known = cache.find(key)
         if known is not None:
             return httplib2.Response({"status": "200", "content-type": "application/json"}), known
-        accept = getattr(self._local, "accept", None)
+        accept = self._local.mode.accept
 
         def attempt(number: int) -> HttpResponse:
             response = self._send(request, number)
@@ -292,11 +319,8 @@ class Transport:
             send: has the client send one request.
         """
         captured: list[HttpRequest] = []
-        self._local.captured = captured
-        try:
+        with self._changed_mode(captured=captured):
             send()
-        finally:
-            self._local.captured = None
         return captured[0]
 
     def post(self, request: HttpRequest, accept: Callable[[bytes], T]) -> T:
@@ -345,12 +369,11 @@ class Transport:
 
     @property
     def _policy(self) -> RetryPolicy:
-        limited: RetryPolicy | None = getattr(self._local, "policy", None)
-        return limited or self.policy
+        return self._local.mode.policy or self.policy
 
     @property
     def _usage(self) -> Usage:
-        usage = getattr(self._local, "usage", None)
+        usage = self._local.mode.usage
         return usage if usage is not None else self.unmetered
 
     def _send(
@@ -396,7 +419,7 @@ class Transport:
 
     def _answer_locally(self, request: HttpRequest, document: str) -> bytes | None:
         """Return the body of the response to a request that is captured, or for a known document; else None."""
-        captured: list[HttpRequest] | None = getattr(self._local, "captured", None)
+        captured = self._local.mode.captured
         if captured is None:
             return self._known.get(document)
         kept = {name: each for name, each in request.headers.items() if name.lower() not in _OF_THE_CONNECTION}

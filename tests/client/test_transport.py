@@ -161,6 +161,38 @@ def test_errors_of_the_client_are_unchanged(service: Service) -> None:
     assert service.count("value") == 2
 
 
+def test_blocks_that_change_how_a_thread_sends_nest(service: Service) -> None:
+    """The end of an inner block ended the outer one as well: its requests were sent, and not checked."""
+    transport, _ = make(service)
+    checks: list[str] = []
+
+    def send() -> None:
+        transport.request(f"{service.url}/v1/projects/p/value:compute", "POST", "{}", {})
+
+    with transport.checking(lambda _: checks.append("outer")):
+        with transport.checking(lambda _: checks.append("inner")):
+            send()
+        send()
+    send()
+    assert checks == ["inner", "outer"]
+    assert service.count("value") == 3
+
+    def send_after_capturing() -> None:
+        transport.capture(send)
+        send()
+
+    assert transport.capture(send_after_capturing).method == "POST"
+    assert service.count("value") == 3
+
+    service.plan(None, *["503"] * 9)
+    with transport.limited_retries(1, 60.0):
+        with transport.limited_retries(3, 60.0), pytest.raises(TransientError):  # no more than the outer block allows
+            send()
+        with pytest.raises(TransientError):
+            send()
+    assert service.count("value") == 7
+
+
 def test_a_web_page_is_refused(service: Service) -> None:
     service.plan(None, "html")
     transport, _ = make(service)
