@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from eechips.cli.terminal import echo_lines
 from eechips.errors import EechipsError
@@ -40,6 +41,7 @@ _SENTENCE = re.compile(r".+?\.(?= +[A-Za-z({-])")
 _DEFAULT = re.compile(r"\[(?:default|env var|required)[^][]*\](?:  \[[^][]*\])?$")
 _WITH_VALUE = re.compile(r"(?<![\w-])([a-z]\w*)='([^']*)'")
 _SUBJECT = re.compile(r"^([a-z]\w*)(?=(?: (?:must|needs|excludes|is|makes|takes|and) | '|:))")
+_WORD = re.compile(r"[a-z][a-z-]*")  # a placeholder's value; those to be replaced are in upper case
 _UNDERSCORED = re.compile(r"(?<![\w/.-])[a-z]+(?:_[a-z]+)+(?![\w/.])")
 
 
@@ -77,6 +79,22 @@ class VerbOption(click.Option):
         elif self.is_input and isinstance(value, (tuple, list)):
             value = [os.path.expanduser(each) if isinstance(each, str) else each for each in value]  # noqa: PTH111
         return super().type_cast_value(ctx, value)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete short names of datasets, and the words that the placeholder lists, such as ``png|jpg|tif|npy``."""
+        if self.name == "dataset":
+            from eechips.datasets import list_datasets
+
+            typed = incomplete.upper()
+            return [
+                CompletionItem(known.alias, help=known.title)
+                for known in list_datasets()
+                if known.alias.startswith(typed)
+            ]
+        words = [word for word in (self.metavar or "").split("|") if _WORD.fullmatch(word)]
+        if words:
+            return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+        return super().shell_complete(ctx, incomplete)
 
     def get_help_extra(self, ctx: click.Context) -> Any:
         """Return the notes after the help, without the range of numbers."""

@@ -54,9 +54,13 @@ def write_run_file(path: Path, context: click.Context) -> None:
     heads, tables = [f"[{context.info_name}]"], []
     for key, value in typed_keys(context).items():
         if isinstance(value, Mapping):
-            tables += ["", f"[{context.info_name}.{key}]", *(f"{_key(k)} = {_text(v)}" for k, v in value.items())]
+            tables += [
+                "",
+                f"[{context.info_name}.{key}]",
+                *(f"{_key(k)} = {format_value(v)}" for k, v in value.items()),
+            ]
         else:
-            heads.append(f"{key} = {_text(value)}")
+            heads.append(f"{key} = {format_value(value)}")
     write_file(path, ("\n".join([*heads, *tables]) + "\n").encode())
 
 
@@ -95,12 +99,15 @@ def _single(parameter: click.Parameter, value: Any) -> Any:
     return typed_text(value, parameter.type)
 
 
-def _text(value: Any) -> str:
-    """Return a value as TOML. Its basic strings have the escapes of JSON, and need one for DEL as well."""
+def format_value(value: Any) -> str:
+    """Return a text, a number or a list of them as TOML.
+
+    Its basic strings have the escapes of JSON, and need one for DEL as well.
+    """
     if isinstance(value, list):
-        return f"[{', '.join(map(_text, value))}]"
+        return f"[{', '.join(map(format_value, value))}]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key(name: str) -> str:
-    return name if _BARE_KEY.fullmatch(name) else _text(name)
+    return name if _BARE_KEY.fullmatch(name) else format_value(name)

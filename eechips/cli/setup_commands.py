@@ -115,40 +115,91 @@ _PLACEHOLDER = "recipe.py"  # in the starters
     show_default=True,
     help="; ".join(f"{kind}: {text}" for kind, text in KINDS.items()) + ".",
 )
+@click.option(
+    "--from",
+    "script",
+    type=LocalPath(exists=True, dir_okay=False),
+    metavar="SCRIPT",
+    help="Write a run file that runs this script, or notebook, as it is, instead.",
+)
 @click.option("--examples", is_flag=True, help="Write the recipes of the documentation to the folder recipes instead.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @debug_option
-def init_command(file: Path | None, kind: str, examples: bool, force: bool) -> None:
+def init_command(file: Path | None, kind: str, script: Path | None, examples: bool, force: bool) -> None:
     """Write a recipe to start from: a short, commented Python file that runs as it is.
 
-    The default name of FILE is the kind. With --examples it is a folder, and its default is recipes.
+    The default name of FILE is the kind. With --examples it is a folder, and its default is recipes. With --from it is
+    a run file, by default named as the script.
 
     \b
     Examples:
       eechips init
       eechips init my_recipe.py --kind points
+      eechips init --from my_script.py
       eechips init --examples
     """
+    if script is not None:
+        _write_for_script(script.with_suffix(".toml") if file is None else file, script, force=force)
+        return
     if examples:
         _write_examples(Path("recipes") if file is None else file, force=force)
         return
     path = Path(f"{kind}.py") if file is None else file
     if not path.suffix:
         path = path.with_suffix(".py")
+    _check_free(path, force=force)
+    typed = shlex.quote(str(path))
+    text = files("eechips.cli.starters").joinpath(f"{kind}_recipe.py").read_text(encoding="utf-8")
+    _write(path, text.replace(_PLACEHOLDER, typed))
+    echo(f"Written: {path} ({KINDS[kind]})")
+    echo(f"Try it:  eechips run {typed} --local --check")
+    echo(f"Run it:  eechips run {typed} --local")
+
+
+def _check_free(path: Path, *, force: bool) -> None:
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file")
     if path.exists() and not force:
         raise UsageError(f"{path} exists: choose another name, or overwrite it with --force")
-    typed = shlex.quote(str(path))
-    text = files("eechips.cli.starters").joinpath(f"{kind}_recipe.py").read_text(encoding="utf-8")
+
+
+def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, text.replace(_PLACEHOLDER, typed).encode())
+        write_file(path, text.encode())
     except OSError as error:
         raise StorageError(f"could not write {path}: {error.strerror or error}") from error
-    echo(f"Written: {path} ({KINDS[kind]})")
-    echo(f"Try it:  eechips run {typed} --local --check")
-    echo(f"Run it:  eechips run {typed} --local")
+
+
+def _write_for_script(path: Path, script: Path, *, force: bool) -> None:
+    """Write a run file that runs a script of a user as it is."""
+    from eechips.cli.run_file_writer import format_value
+    from eechips.scripts.script_source import read_source
+
+    source = read_source(script)
+    if source.is_recipe:
+        raise UsageError(f"{script} is a recipe already: eechips run {shlex.quote(str(script))}")
+    if not source.opens_pool:
+        raise UsageError(
+            f"{script} opens no pool, whose calls would become units: write a recipe instead (eechips init)"
+        )
+    _check_free(path, force=force)
+    lines = [
+        "# Runs the script as it is: each call that it passes to its pool becomes a unit, which is recorded, and not",
+        "# repeated by a later run. Relative paths that it writes to are below the output folder.",
+        "[run]",
+        f"recipe = {format_value(str(script))}",
+        f"out = {format_value(f'outputs/{script.stem}')}",
+    ]
+    if source.project is not None:
+        lines.append(f"project = {format_value(source.project)}  # as in the script")
+    if source.ignored:
+        lines += ["# Not Python, and left out:", *(f"#   {each}" for each in source.ignored)]
+    _write(path, "\n".join(lines) + "\n")
+    typed = shlex.quote(str(path))
+    echo(f"Written: {path}")
+    echo(f"Try it:  eechips run {typed} --local")
+    echo(f"Run it:  eechips run {typed}")
 
 
 def _write_examples(folder: Path, *, force: bool) -> None:

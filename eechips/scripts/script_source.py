@@ -69,7 +69,12 @@ class ScriptSource:
     @property
     def is_script(self) -> bool:
         """Return whether executing it has an effect: it opens a pool, has a main guard, calls a function or loops."""
-        return self._opens_pool(set()) or any(_acts(node) for node in self.tree.body)
+        return self.opens_pool or any(_acts(node) for node in self.tree.body)
+
+    @property
+    def opens_pool(self) -> bool:
+        """Return whether it opens a pool, whose calls become units."""
+        return self._opens_pool(set())
 
     @property
     def imports(self) -> tuple[str, ...]:

@@ -138,3 +138,56 @@ def test_examples_are_the_recipes_of_the_project(folder: Path) -> None:
     assert command("init", "--examples", "--force").exit_code == 0
     assert command("init", "others", "--examples").exit_code == 0
     assert (folder / "others" / "naip_chips.py").is_file()
+
+
+SCRIPT = """
+import ee
+from multiprocessing import Pool
+
+ee.Initialize(project="my-old-project")
+
+
+def value(year):
+    with open(f"{year}.txt", "w") as file:
+        file.write(str(ee.Number(year).add(1).getInfo()))
+
+
+if __name__ == "__main__":
+    with Pool(2) as pool:
+        pool.map(value, range(2000, 2003))
+"""
+
+
+def test_an_old_script_gets_a_run_file_that_runs(demo_server: Server, folder: Path) -> None:
+    (folder / "old script.py").write_text(SCRIPT)
+    written = command("init", "--from", "old script.py")
+    assert written.exit_code == 0, written.output
+    assert written.output.splitlines() == [
+        "Written: old script.toml",
+        "Try it:  eechips run 'old script.toml' --local",
+        "Run it:  eechips run 'old script.toml'",
+    ]
+    assert 'project = "my-old-project"' in (folder / "old script.toml").read_text()
+    ran = command("run", "old script.toml", "--endpoint", demo_server.url, "--rate", "none", "-q")
+    assert ran.exit_code == 0, ran.output
+    run = eechips.open_run(folder / "outputs" / "old script")
+    assert run.counts == {"done": 3}
+    assert [(run.path / file).read_text() for file in run.units["file"]] == ["2001", "2002", "2003"]
+    again = command("init", "--from", "old script.py")
+    assert (again.exit_code, "exists: choose another name" in again.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("print(1)\n", "opens no pool, whose calls would become units"),
+        ("def get_requests():\n    return []\ndef get_result(index, unit):\n    pass\n", "is a recipe already"),
+        ("def (", "line 1"),
+    ],
+)
+def test_scripts_without_calls_of_a_pool_are_refused(folder: Path, text: str, message: str) -> None:
+    (folder / "old.py").write_text(text)
+    refused = command("init", "--from", "old.py")
+    assert refused.exit_code == 2
+    assert message in refused.output
+    assert not (folder / "old.toml").exists()
