@@ -3,7 +3,7 @@
     python benchmarks/image_collections.py --only S2 --seconds 30
 
 Each expression is asked of a server with one worker, by the real client; the first one of a collection also pays for
-what its search needs. The last part asks for the latest image of every collection that is served. Searches that take
+what its search needs. ``--latest`` asks for the latest image of every collection that is served. Searches that take
 longer than ``--seconds`` are printed as refused.
 """
 
@@ -92,23 +92,23 @@ def seconds(search: Any) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="searches whose name contains this")
+    parser.add_argument("--only", default="", help="searches, or collections, whose name contains this")
     parser.add_argument("--seconds", default="30", help="of one search")
-    parser.add_argument("--latest", action="store_true", help="also the latest image of every collection")
+    parser.add_argument("--latest", action="store_true", help="the latest image of every collection instead")
     options = parser.parse_args()
     limits = ("--rate", "none", "--concurrency", "none", "--seconds", options.seconds, "--workers", "1")
     with serving("emulator", "--demo-datasets", "all", *limits) as server:
         ee.Initialize(AnonymousCredentials(), url=server.url, project="local")
         ee.data.setMaxRetries(0)
         ee.Number(1).getInfo()
-        for name, (dataset, search) in SEARCHES.items():
-            if options.only in name:
-                print(f"{name:45} {seconds(search(ee.ImageCollection(dataset)))}", flush=True)
-        if options.latest:
-            assets = server.get("_assets")["assets"]
-            for asset in assets:
-                if asset["type"] == "IMAGE_COLLECTION" and options.only in asset["id"]:
-                    print(f"{asset['id']:60} {seconds(latest(ee.ImageCollection(asset['id'])))}", flush=True)
+        if not options.latest:
+            for name, (dataset, search) in SEARCHES.items():
+                if options.only in name:
+                    print(f"{name:45} {seconds(search(ee.ImageCollection(dataset)))}", flush=True)
+            return
+        for asset in server.get("_assets")["assets"]:
+            if asset["type"] == "IMAGE_COLLECTION" and options.only in asset["id"]:
+                print(f"{asset['id']:60} {seconds(latest(ee.ImageCollection(asset['id'])))}", flush=True)
 
 
 if __name__ == "__main__":

@@ -352,6 +352,26 @@ class TestImagesThatAreMade:
         assert self.made(daily(40), select("a"), limited(3)) == 3
 
 
+class DatedArchive(Archive):
+    """One that knows the times of its images, which all have one."""
+
+    def times(self, query: Query) -> Sequence[float]:
+        times = {time for time, _, _ in self.rows if time is not None}
+        return sorted(t for t in times if (query.start or -1) <= t < (query.end or 99 * DAY))
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+def test_images_of_one_time_are_made_one_by_one_where_the_times_are_known(ascending: bool) -> None:
+    archive = DatedArchive([(day // 10 * DAY, day % 7, 0) for day in range(40)], lambda _: ("a",))
+    graph = Graph()
+    images = limited(key=TIME, ascending=ascending)(graph, between(1, 3)(graph, LOADED))
+    chosen = evaluate(archive, graph, invoke("Collection.first", collection=images))
+    assert chosen.properties[INDEX] == ("i10" if ascending else "i20")
+    assert archive.made == 1
+    in_list = limited(key=TIME, ascending=ascending)(graph, between(1, 3)(graph, GIVEN))
+    assert comparable(evaluate(archive, graph, images)) == comparable(evaluate(archive, graph, in_list))
+
+
 class TestBandsThatAreMissing:
     """A function is applied to the images that are looked at; a band that one of these lacks is refused."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from datetime import date, datetime, timezone
 from itertools import islice
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from eechips_local.demo import DemoStore, mgrs, naip, wrs
-from eechips_local.evaluation.model import FolderAsset, ImageAsset, PixelType, Query
+from eechips_local.evaluation.model import Counted, Dated, FolderAsset, ImageAsset, PixelType, Query
 from eechips_local.stores import StoreError, demo_end
 
 STORE = DemoStore(date(2025, 1, 1))
@@ -192,6 +193,31 @@ def test_queries_lose_nothing_that_matches(name: str, data: st.DataObject) -> No
     assert expected <= narrowed
     # More than matches would only cost time, but for times there is no excuse.
     assert narrowed <= {i.id for i in whole if start <= i.properties["system:time_start"] < end}
+
+
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_numbers_and_times_of_images_are_known_without_making_them(name: str) -> None:
+    hours = Query(start=millis(2018, 7, 3, 9), end=millis(2018, 7, 3, 10))
+    collection = STORE.get(name)
+    if isinstance(collection, Counted):
+        assert collection.count(hours) in (None, len(found(name, hours)))
+        assert collection.count(replace(hours, bounds=(7.0, 46.0, 8.0, 47.0))) is None
+    if isinstance(collection, Dated):
+        place = Query(bounds=(-104.6, 40.1, -104.4, 40.3))
+        starts = {image.properties["system:time_start"] for image in found(name, place)}
+        assert starts
+        assert starts <= set(collection.times(place))
+        assert list(collection.times(Query())) == sorted(set(collection.times(Query())))
+
+
+def test_tiles_of_the_whole_earth_are_those_of_its_parts() -> None:
+    everywhere = list(mgrs.tiles(None))
+    assert len(everywhere) == len(set(everywhere)) == 19063
+    for bounds in ((5.0, 45.0, 12.0, 50.0), (-180.0, -56.0, -160.0, -50.0), (100.0, 80.0, 120.0, 83.0)):
+        part = set(mgrs.tiles(bounds))
+        assert part <= set(everywhere)
+        assert part >= {tile for tile in everywhere if bounds[0] < mgrs.middle(tile)[0] < bounds[2]
+                        and bounds[1] < mgrs.middle(tile)[1] < bounds[3]}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", COLLECTIONS)

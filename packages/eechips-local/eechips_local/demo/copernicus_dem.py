@@ -124,6 +124,10 @@ class CopernicusDem(ImageSearch):
         if is_in_time(self.span[0], query):
             yield from ImageSearch.images(self, query)
 
+    def times(self, query: Query) -> Sequence[float]:
+        """See ``Dated.times``."""
+        return [self.span[0]] if is_in_time(self.span[0], query) else []
+
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""
         for degree in _degrees().values() if query.bounds is None else _near(query.bounds):

@@ -233,12 +233,19 @@ class Embeddings(ImageSearch):
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""
         zone = query.equals.get("UTM_ZONE")
-        years = [year for year in self.years if is_in_time(synthetic_label.millis(year, 1, 1), query)]
+        years = self._years(query)
         tiles = sorted(embedding_tiles.tiles(query.bounds), key=lambda tile: tile.name) if years else []
         for year in years:
             for tile in tiles:
                 if zone is None or tile.zone_name == zone:
                     yield self._image(year, tile)
+
+    def times(self, query: Query) -> Sequence[float]:
+        """See ``Dated.times``."""
+        return [synthetic_label.millis(year, 1, 1) for year in self._years(query)]
+
+    def _years(self, query: Query) -> Sequence[int]:
+        return [year for year in self.years if is_in_time(synthetic_label.millis(year, 1, 1), query)]
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None."""

@@ -189,10 +189,8 @@ class HlsSentinel(ImageSearch):
         """See ``ImageSearch.search``."""
         first, last = sentinel2.days_of(query, FIRST_SENTINEL, self.until)
         for tile in _tiles(query, "MGRS_TILE_ID"):
-            for ordinal in range(first.toordinal(), last.toordinal()):
-                granule = sentinel2.pass_over(tile, date.fromordinal(ordinal))
-                if granule is not None and is_in_time(_milliseconds(granule.seen), query):
-                    yield self._image(granule)
+            for granule in sentinel2.passes_over(tile, query, first, last):
+                yield self._image(granule)
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None."""
@@ -200,12 +198,10 @@ class HlsSentinel(ImageSearch):
         if found is None:
             return None
         tile, seen = found
-        for days in (-1, 0, 1):
-            when = seen.date() + timedelta(days=days)
-            granule = sentinel2.pass_over(tile, when) if FIRST_SENTINEL <= when < self.until else None
-            if granule is not None and granule.seen == seen:
-                return self._image(granule)
-        return None
+        start = seen.timestamp() * 1000.0
+        query = Query(start=start, end=start + 1.0)
+        granule = next(sentinel2.passes_over(tile, query, *sentinel2.days_of(query, FIRST_SENTINEL, self.until)), None)
+        return None if granule is None else self._image(granule)
 
     def _image(self, granule: Granule) -> ImageAsset:
         tile, overpass = granule.tile, granule.overpass
@@ -309,7 +305,7 @@ class HlsLandsat(ImageSearch):
 
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""
-        for tile in _tiles(query, None):
+        for tile in self._tiles(query):
             passes = [found for found in self._passes(tile, query) if is_in_time(_milliseconds(found.seen), query)]
             for found in sorted(passes, key=lambda found: found.seen):
                 image = self._image(found)
@@ -327,6 +323,16 @@ class HlsLandsat(ImageSearch):
             if one.seen == seen:
                 return self._image(one)
         return None
+
+    def _tiles(self, query: Query) -> Sequence[MgrsTile]:
+        """Return tiles that a query may ask for, in the order of their names."""
+        last = synthetic_label.millis(self.until.year, self.until.month, self.until.day)
+        end = last if query.end is None else min(query.end, last)
+        if query.bounds is not None or query.start is None or end - query.start > synthetic_label.DAY:
+            return _tiles(query, None)
+        seen = {scene for satellite in landsat.collections(self.until) for scene, _ in satellite.passes(query)}
+        tiles = {tile for scene in seen for tile in mgrs.tiles(wrs.outline(scene).bounds)}
+        return sorted(tiles, key=lambda tile: tile.name)
 
     def _passes(self, tile: MgrsTile, query: Query) -> Iterator[_LandsatPass]:
         for scenes in _scenes(tile):

@@ -182,24 +182,23 @@ class Landsat(ImageSearch):
 
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""
+        return (self.make_image(scene, when) for scene, when in self.passes(query))
+
+    def passes(self, query: Query) -> Iterator[tuple[WrsScene, date]]:
+        """Yield the scenes and days of passes that may match a query."""
         path, row = query.equals.get("WRS_PATH"), query.equals.get("WRS_ROW")
         for scene in wrs.scenes(query.bounds):
             if (path is not None and scene.path != path) or (row is not None and scene.row != row):
                 continue
             for when in self.days(scene, query):
-                seen = _milliseconds(moment_of(scene, when))
-                if is_in_time(seen, query):
-                    yield self.make_image(scene, when)
+                if is_in_time(_milliseconds(moment_of(scene, when)), query):
+                    yield scene, when
 
     def count(self, query: Query) -> int | None:
         """See ``Counted.count``."""
         if query != Query(start=query.start, end=query.end):
             return None
-        return sum(
-            is_in_time(_milliseconds(moment_of(scene, when)), query)
-            for scene in wrs.scenes(None)
-            for when in self.days(scene, query)
-        )
+        return sum(1 for _ in self.passes(query))
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None: of any day of the mission."""

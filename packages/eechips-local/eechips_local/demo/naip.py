@@ -29,6 +29,7 @@ from affine import Affine
 
 from eechips_local.demo import ground_cover, noise, state_outlines, synthetic_label
 from eechips_local.demo.demo_tables import meets
+from eechips_local.demo.image_search import is_in_time
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import PaintedSource
 from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, PixelType, Query
@@ -338,18 +339,26 @@ class Naip:
             if query.having <= set(names) and not query.lacking & set(names):
                 yield from self._of_layout(layout, query)
 
+    def times(self, query: Query) -> Sequence[float]:
+        """See ``Dated.times``."""
+        return sorted({_start(_flight(state, year)) for state, year in self._flights(query)})
+
+    def _flights(self, query: Query) -> list[tuple[int, int]]:
+        """Return state and year of the flights in the time of a query."""
+        known = seasons(self.until).items()
+        return [(n, year) for n, years in known for year in years if is_in_time(_start(_flight(n, year)), query)]
+
     def _of_layout(self, layout: str, query: Query) -> Iterator[ImageAsset]:
         """Yield the images whose ids begin with a letter."""
-        years = {
-            year
-            for state, flown_in in seasons(self.until).items()
-            for year in flown_in
-            if _possible(year, query) and film(state, year).layout == layout
-        }
-        if not years:
+        flown_then = {(state, year) for state, year in self._flights(query) if film(state, year).layout == layout}
+        if not flown_then:
             return
-        for quarter in _quarters(query.bounds):
-            films = {year: film(state, year) for year, state in flights(quarter, self.until).items() if year in years}
+        for quarter in _quarters(query.bounds, {state for state, _ in flown_then}):
+            films = {
+                year: film(state, year)
+                for year, state in flights(quarter, self.until).items()
+                if (state, year) in flown_then
+            }
             for year, used in sorted(films.items(), key=lambda item: (item[1].size, item[0])):
                 if used.layout == layout and _meets(_grid(quarter, _SIZES[used.size])[2], query):
                     image = _image(quarter, year, self.until)
@@ -372,9 +381,8 @@ class Naip:
         return image if image.properties["system:index"] == index else None
 
 
-def _possible(year: int, query: Query) -> bool:
-    begins, ends = synthetic_label.millis(year, 6, 15), synthetic_label.millis(year, 9, 16)
-    return (query.start is None or query.start < ends) and (query.end is None or query.end > begins)
+def _start(when: date) -> int:
+    return synthetic_label.millis(when.year, when.month, when.day)
 
 
 def _matches(image: ImageAsset, query: Query) -> bool:
@@ -396,9 +404,18 @@ def _squares() -> Mapping[tuple[int, int], None]:
     return dict.fromkeys(sorted(state_outlines.degrees()))
 
 
-def _near(bounds: Bounds | None) -> Iterable[tuple[int, int]]:
-    """Return square degrees that may meet bounds, in their order."""
-    known = _squares()
+@lru_cache(maxsize=256)
+def _squares_of(states: frozenset[int]) -> Mapping[tuple[int, int], None]:
+    """Return the square degrees that photographs of some states may reach, in their order."""
+    outlines, main = list(state_outlines.states().values()), state_outlines.degrees()
+    boxes = [shapely.box(*outlines[state].bounds).buffer(_REACH) for state in states]
+    near = (s for s in _squares() if any(shapely.box(-s[1] - 1, s[0], -s[1], s[0] + 1).intersects(b) for b in boxes))
+    return dict.fromkeys(sorted({*near, *(square for square in _squares() if main[square] in states)}))
+
+
+def _near(bounds: Bounds | None, states: set[int]) -> Iterable[tuple[int, int]]:
+    """Return square degrees of some states that may meet bounds, in their order."""
+    known = _squares_of(frozenset(states))
     if bounds is None:
         return known
     west, south, east, north = bounds
@@ -410,11 +427,11 @@ def _near(bounds: Bounds | None) -> Iterable[tuple[int, int]]:
     return [(j, i) for j in latitudes for i in longitudes if (j, i) in known]
 
 
-def _quarters(bounds: Bounds | None) -> Iterator[Quarter]:
-    """Yield quarter quads that may meet the bounds, in the order of their names."""
+def _quarters(bounds: Bounds | None, states: set[int]) -> Iterator[Quarter]:
+    """Yield quarter quads, of some states, that may meet the bounds; in the order of their names."""
     if bounds is not None:
         bounds = (bounds[0] - _REACH, bounds[1] - _REACH, bounds[2] + _REACH, bounds[3] + _REACH)
-    for latitude, longitude in _near(bounds):
+    for latitude, longitude in _near(bounds, states):
         if bounds is None:
             rows, columns = range(16), range(16)
         else:

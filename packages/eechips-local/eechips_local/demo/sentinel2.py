@@ -343,29 +343,30 @@ def _all_by_orbit() -> Mapping[int, Sequence[MgrsTile]]:
     return _by_orbit(mgrs.tiles(None))
 
 
-def _passes(orbit: int, first: date, last: date) -> Iterator[datetime]:
-    """Yield when an orbit is flown from a day on, before another one: every fifth day."""
+def _passes(orbit: int, first: date, last: date) -> Iterator[tuple[date, datetime]]:
+    """Yield day and moment of an orbit's passes from a day on, before another one: every fifth day."""
     strip = (orbit - 0.5) * (360.0 / _ORBITS) - 180.0
     start = first.toordinal()
     for ordinal in range(start + (3 * orbit - start) % _REPEAT, last.toordinal(), _REPEAT):
         when = date.fromordinal(ordinal)
         midnight = datetime(when.year, when.month, when.day, tzinfo=timezone.utc)
         # Half past ten by the sun; all tiles of an orbit share the second at which the datatake starts.
-        yield midnight + timedelta(seconds=int(37_800 - strip * 240.0))
+        yield when, midnight + timedelta(seconds=int(37_800 - strip * 240.0))
 
 
 def _by_day(orbit: int, tiles: Sequence[MgrsTile]) -> list[tuple[MgrsTile, int]]:
     """Return one of the tiles for each day, at the place itself, on which a pass of an orbit is; and their number."""
-    seen = next(_passes(orbit, FIRST, FIRST + timedelta(days=_REPEAT)))
+    _, seen = next(_passes(orbit, FIRST, FIRST + timedelta(days=_REPEAT)))
     days = {tile: Granule(seen, seen, tile).when for tile in tiles}
     tile_of = {day: tile for tile, day in days.items()}
     return [(tile_of[day], number) for day, number in Counter(days.values()).items()]
 
 
-def pass_over(tile: MgrsTile, when: date) -> Granule | None:
-    """Return the pass over a tile on a day, if there is one: every fifth day."""
-    seen = next(_passes(_orbit(tile), when, when + timedelta(days=1)), None)
-    return None if seen is None else _granule(tile, seen, when)
+def passes_over(tile: MgrsTile, query: Query, first: date, last: date) -> Iterator[Granule]:
+    """Yield the passes over a tile in the time of a query, from a day on, before another one."""
+    for when, seen in _passes(_orbit(tile), first, last):
+        if is_in_time(_milliseconds(seen), query):
+            yield _granule(tile, seen, when)
 
 
 def _granule(tile: MgrsTile, seen: datetime, when: date) -> Granule:
@@ -423,7 +424,7 @@ class Product(ImageSearch):
             passes = [
                 _granule(tile, seen, when)
                 for orbit, below in tiles.items()
-                for seen in _passes(orbit, when, after)
+                for _, seen in _passes(orbit, when, after)
                 if is_in_time(_milliseconds(seen), query)
                 for tile in below
             ]
@@ -449,7 +450,7 @@ class Product(ImageSearch):
             len(_versions(Granule(seen, seen, tile))) * number
             for orbit, tiles in _all_by_orbit().items()
             for tile, number in _by_day(orbit, tiles)
-            for seen in _passes(orbit, first, last)
+            for _, seen in _passes(orbit, first, last)
             if is_in_time(_milliseconds(seen), query)
         )
 

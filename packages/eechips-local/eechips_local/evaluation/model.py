@@ -197,6 +197,15 @@ class Counted(Protocol):
 
 
 @runtime_checkable
+class Dated(Protocol):
+    """A stored image collection that knows when its images begin without creating them."""
+
+    def times(self, query: Query) -> Sequence[float]:
+        """Return the different times at which images in the time of a query may begin, in milliseconds, ascending."""
+        ...
+
+
+@runtime_checkable
 class Seekable(Protocol):
     """A stored image collection that can start at any position without creating the images before."""
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.kept_properties import TracedFunction
-from eechips_local.evaluation.model import Counted, FolderAsset, ImageAsset, Query
+from eechips_local.evaluation.model import Counted, Dated, FolderAsset, ImageAsset, Query
 from eechips_local.functions.filter_expression import expression
 from eechips_local.functions.filters import INDEX
 from eechips_local.functions.registration import function
@@ -45,7 +45,8 @@ def load_images(context: Context, id: str, version: int | None) -> Collection:
             yield context.note(("image", found.id), lambda found=found: stored_image(found))  # type: ignore[misc]
 
     count = asset.count if isinstance(asset, Counted) else None
-    return Collection("Image", elements, id=asset.id, properties=asset.properties, count=count)
+    times = asset.times if isinstance(asset, Dated) else None
+    return Collection("Image", elements, id=asset.id, properties=asset.properties, count=count, times=times)
 
 
 @function("Collection.loadTable")

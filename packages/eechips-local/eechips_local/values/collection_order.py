@@ -51,6 +51,11 @@ def _sorted(collection: Collection, key: str, ascending: bool) -> Iterator[Eleme
 
 def _by_time(collection: Collection, ascending: bool) -> Iterator[Element]:
     """Yield the images of a stored collection by time, from one span of time after the other."""
+    times = collection.times()
+    if times is not None:
+        for time in times if ascending else reversed(times):
+            yield from collection.filtered(_between(time, time + 1.0))
+        return
     for start, end in time_spans(collection.query, collection.properties.get("date_range"), ascending):
         yield from in_order(collection.filtered(_between(start, end)), TIME_START, ascending)
     if collection.query.start is None and collection.query.end is None:

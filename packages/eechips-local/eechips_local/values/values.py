@@ -233,6 +233,7 @@ class Collection:
         is_stored: bool = True,
         is_searchable: bool = True,
         count: Callable[[Query], int | None] | None = None,
+        times: Callable[[Query], Sequence[float]] | None = None,
         parts: Sequence[Part] = (),
         order: tuple[Collection, Callable[[Collection], Iterator[Any]]] | None = None,
     ) -> None:
@@ -250,6 +251,7 @@ class Collection:
             is_stored: whether ``elements`` uses the query. If not, filtered copies share the cached elements.
             is_searchable: whether a query has no other effect on ``elements`` than to leave out what it excludes.
             count: returns the number of elements that have the times of a query, or None if that takes making them.
+            times: returns the different times at which elements begin, milliseconds since 1970; None if not known.
             parts: what the elements follow from, one part after the other.
             order: the collection in another order, and what sorts it.
         """
@@ -264,6 +266,7 @@ class Collection:
         self._elements = elements
         self._filters = tuple(filters)
         self._count = count
+        self._times = times
         self._order = order
         self._may_search = is_searchable
         self._made: list[Any] = []
@@ -307,6 +310,10 @@ class Collection:
             return None
         return self._count(self.query)
 
+    def times(self) -> Sequence[float] | None:
+        """Return the different times at which elements may begin, ascending, if they are known without making them."""
+        return None if self._times is None else self._times(self.query)
+
     def _fresh(self) -> Iterator[Any]:
         for element in self._elements(self.query):
             if all(f.matches(element) for f in self._filters):
@@ -342,6 +349,7 @@ class Collection:
                 filters=filters,
                 is_searchable=self._may_search,
                 count=self._count,
+                times=self._times,
                 **facts,
             )
         if self.is_searchable and self._order is not None:
@@ -377,6 +385,7 @@ class Collection:
             is_stored=self.is_stored,
             is_searchable=self._may_search,
             count=self._count,
+            times=self._times,
             parts=self.parts,
             order=self._order,
             **{**self._facts(), "properties": properties},
