@@ -29,9 +29,9 @@ _ROAD_OFFSET = (95.0, 52.0)
 # Light on open ground, and in the shadow of a tree.
 _SHADED = np.array([1.0, 0.46], dtype=np.float32)
 _SHADED.setflags(write=False)
-# Cells of rectangles that are cached: four of the first size, one of the second. A cell takes some 150 bytes; a
-# chip of 256 pixels has 130,000 cells.
-_SMALL, _LARGE = 150_000, 350_000
+# Cells of rectangles that are cached: sixteen of the first size, four of the second, one of the third. A cell takes
+# some 150 bytes; a chip of 256 pixels has 130,000 cells.
+_TINY, _SMALL, _LARGE = 25_000, 150_000, 350_000
 _LINES = 64
 """Rows of cells whose reflectance is computed at a time."""
 
@@ -191,7 +191,15 @@ def _lasting(rect: Rect) -> _Lasting:
     cells = rect.width * rect.height
     if cells > _LARGE:
         return _Painter(rect).paint()
+    if cells <= _TINY:
+        return _tiny(rect)
     return _small(rect) if cells <= _SMALL else _large(rect)
+
+
+@lru_cache(maxsize=16)
+def _tiny(rect: Rect) -> _Lasting:
+    """Paint what stays; a region has many tiles, each of which comes again on every date."""
+    return _Painter(rect).paint()
 
 
 @lru_cache(maxsize=4)
