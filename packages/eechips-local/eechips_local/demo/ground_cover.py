@@ -30,8 +30,8 @@ _ROAD_OFFSET = (95.0, 52.0)
 _SHADED = np.array([1.0, 0.46], dtype=np.float32)
 _SHADED.setflags(write=False)
 # Cells of rectangles that are cached: sixteen of the first size, four of the second, one of the third. A cell takes
-# some 150 bytes; a chip of 256 pixels has 130,000 cells.
-_TINY, _SMALL, _LARGE = 25_000, 150_000, 350_000
+# some 150 bytes; a chip of 256 pixels has 130,000 cells, a block of an image that is read in blocks up to 160,000.
+_TINY, _SMALL, _LARGE = 25_000, 170_000, 350_000
 _LINES = 64
 """Rows of cells whose reflectance is computed at a time."""
 
