@@ -1,22 +1,56 @@
-"""Hooks of MkDocs: show CHANGELOG.md as a page, and write llms.txt, the list of pages for language models.
+"""Hooks of MkDocs: show CHANGELOG.md as a page, say which extras a page needs, and write llms.txt for language models.
 
 The format of llms.txt is described at https://llmstxt.org.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "llms.txt"
+EXTRAS = {
+    "local": r"--local\b|local=True|eechips serve\b|eechips record-service\b",
+    "dask": r"--executor dask|executor=\"dask",
+    "beam": r"--executor beam|executor=\"beam|eechips\.beam|apache_beam",
+    "report": r"eechips plot\b|eechips\.plot\b",
+    "ml": r"eechips\.(load|stack)\b|import xarray|import geopandas",
+    "pack": r"eechips pack\b|eechips\.pack\b",
+    "torch": r"import torch\b|eechips\.torch\b",
+    "stac": r"eechips (catalog|scenes)\b|eechips\.(Catalog|scenes)\b",
+    "s3": r"--(?:out|results|export-to|quota-folder)[ =]s3://",
+    "gcs": r"--(?:out|results|export-to|quota-folder)[ =]gs://",
+    "azure": r"--(?:out|results|export-to|quota-folder)[ =]az://",
+}
+"""What in a block needs an extra of the package."""
+_BLOCK = re.compile(r"^( *)```(?:sh|console|python)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+_TITLE = re.compile(r"^# .*$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Return the text of a page: of the changelog, that of CHANGELOG.md with links that hold below docs/."""
     if page.file.src_uri == "changelog.md":
         return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").replace("](docs/", "](")
-    return markdown
+    return with_extras(markdown)
+
+
+def find_extras(markdown: str) -> list[str]:
+    """Return the extras that the blocks of a page need."""
+    blocks = "\n".join(text for _, text in _BLOCK.findall(markdown))
+    return [extra for extra, pattern in EXTRAS.items() if re.search(pattern, blocks)]
+
+
+def with_extras(markdown: str) -> str:
+    """Return a page that says below its title which extras its examples need, if they need any."""
+    extras = find_extras(markdown)
+    if not extras:
+        return markdown
+    named = f"The examples need the extra{'s' if len(extras) > 1 else ''} {', '.join(f'`{each}`' for each in extras)}:"
+    return _TITLE.sub(
+        lambda title: f"{title[0]}\n\n*{named} `pip install 'eechips[{','.join(extras)}]'`*", markdown, count=1
+    )
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
@@ -59,7 +93,7 @@ def find_first_paragraph(markdown: str) -> str:
     """Return the first paragraph of a page that is neither a heading nor a block, on one line."""
     for paragraph in markdown.split("\n\n"):
         text = " ".join(paragraph.split())
-        if text and not text.startswith(("#", "!", "```", "|", ":::", "<", "--8<--", "- ", "[")):
+        if text and not text.startswith(("#", "*The examples need", "!", "```", "|", ":::", "<", "--8<--", "- ", "[")):
             return text
     return ""
 

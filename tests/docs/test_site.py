@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from eechips.cli.run_file import tomllib
 
 pytestmark = pytest.mark.slow
 
@@ -58,3 +62,19 @@ def test_signatures_of_python_functions_show_their_options(site: Path) -> None:
     assert (
         page.count("**options: Any") == 2
     )  # plan takes those of any function; ingest of the fixture those of a command
+
+
+def test_pages_say_below_their_titles_which_extras_they_need(site: Path) -> None:
+    text = (site / "how-to" / "timeseries.html").read_text(encoding="utf-8")
+    assert "pip install 'eechips[local,report]'" in html.unescape(text)
+    assert "The examples need" not in (site / "reference" / "errors.html").read_text(encoding="utf-8")
+
+
+def test_extras_are_found_in_blocks_and_declared_by_the_package() -> None:
+    hooks = runpy.run_path(str(ROOT / "docs" / "hooks.py"))
+    page = "# A\n\nAs `eechips plot` does.\n\n```sh\neechips sample --local \\\n    --out s3://bucket/a\n```\n"
+    assert hooks["find_extras"](page) == ["local", "s3"]
+    assert hooks["with_extras"](page).splitlines()[2].endswith("`pip install 'eechips[local,s3]'`*")
+    assert hooks["with_extras"]("# A\n\nText.\n") == "# A\n\nText.\n"
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(hooks["EXTRAS"]) <= set(declared)
