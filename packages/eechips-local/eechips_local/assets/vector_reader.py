@@ -144,9 +144,7 @@ def _link_sidecars(source: Path, place: Path, request: Request, notes: list[str]
 
 def _read_gdal(kind: str, place: Path, options: Mapping[str, str], request: Request) -> dict[str, Any]:
     """Read a layer with pyogrio."""
-    # pyogrio would import them, which takes longer than to read.
-    for name in ("pandas", "geopandas", "pyproj", "shapely"):
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    _leave_out("shapely")  # nothing here parses geometries
     import pyarrow as pa
     import pyogrio
     from pyogrio.errors import DataLayerError, DataSourceError
@@ -294,8 +292,15 @@ def _set_limits(limits: Limits) -> None:
             continue
 
 
+def _leave_out(*names: str) -> None:
+    """Keep pyogrio and pyarrow from importing libraries that they can do without, which takes longer than to read."""
+    for name in names:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+
+
 def main() -> None:
     """Answer one request."""
+    _leave_out("pandas", "geopandas", "pyproj")
     given = json.load(sys.stdin)
     limits = Limits(**given["limits"])
     _set_limits(limits)
