@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from eechips_local.demo import DemoStore
 from eechips_local.evaluation.model import Query
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs.known_datasets import KnownSource
 from eechips_local.stubs.stub_bands import plan_band
-from tests.local.test_stubs import RECORDS, image_of, indexes, read
+from tests.local.test_stubs import RECORDS, UNTIL, image_of, indexes, read
 
 COLUMNS = ("ppt", "tdmean", "tmax", "tmean", "tmin", "vpdmax", "vpdmin")
 
@@ -94,3 +95,14 @@ def test_the_table_of_the_guide_to_charts() -> None:
         assert known["warm"] == (known["01_tmean"] > 0)
     assert rows[0].geometry is not None
     assert rows[0].geometry.bounds == (-109.21, 31.42, -108.3, 32.03)
+
+
+def test_the_land_cover_of_the_old_version_is_painted() -> None:
+    """Google's introduction to the API for Python samples all of its bands."""
+    old: Any = DemoStore(UNTIL).get("MODIS/006/MCD12Q1")
+    new: Any = DemoStore(UNTIL).get("MODIS/061/MCD12Q1")
+    images = list(old.images(Query()))
+    assert [image.properties["system:index"] for image in images][:: len(images) - 1] == ["2001_01_01", "2020_01_01"]
+    again = next(iter(new.images(Query())))
+    for name in ("LC_Type1", "LC_Prop1", "QC"):
+        assert (read(images[0], name) == read(again, name)).all()

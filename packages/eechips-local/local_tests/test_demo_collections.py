@@ -43,6 +43,7 @@ COLLECTIONS = (
     "LANDSAT/LC09/C02/T1_L2",
     "LANDSAT/LC09/C02/T1_TOA",
     *(f"LANDSAT/{craft}/C02/{level}" for craft in ("LE07", "LT04", "LT05") for level in ("T1", "T1_L2", "T1_TOA")),
+    "MODIS/006/MCD12Q1",
     "MODIS/006/MOD11A1",
     "MODIS/006/MOD11A2",
     "MODIS/006/MOD13A2",

@@ -74,7 +74,7 @@ def catalogue(until: date) -> Mapping[str, DemoAsset]:
         Embeddings(until),
         chirps.collection(until),
         night_lights.collection(until),
-        modis_landcover.collection(until),
+        *modis_landcover.collections(until),
         *copernicus_dem.collections(),
         surface_water.image(),
         era5.collection(until),

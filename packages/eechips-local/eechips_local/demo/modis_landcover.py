@@ -1,13 +1,14 @@
-"""MODIS/061/MCD12Q1: land cover of each year in five classifications, 500 m.
+"""MODIS/061/MCD12Q1 and its version 006: land cover of each year in five classifications, 500 m.
 
-Bands, classes, colours and dates: https://developers.google.com/earth-engine/datasets/catalog/MODIS_061_MCD12Q1. The
-classes of the International Geosphere-Biosphere Programme (IGBP) follow from the shares of the ground by their
-definitions there; the other classifications follow from those.
+Bands, classes, colours and dates: https://developers.google.com/earth-engine/datasets/catalog/MODIS_061_MCD12Q1 and
+https://developers.google.com/earth-engine/datasets/catalog/MODIS_006_MCD12Q1, which ends with 2020. The classes of the
+International Geosphere-Biosphere Programme (IGBP) follow from the shares of the ground by their definitions there; the
+other classifications follow from those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache, partial
@@ -25,6 +26,8 @@ from eechips_local.pixels.pixel_grid import PixelGrid
 
 GRID = PixelGrid(SINUSOIDAL, Affine(463.312716528, 0.0, -20015109.354, 0.0, -463.312716528, 10007554.677), 86400, 43200)
 _FIRST_YEAR = 2001
+_LAST_YEARS = {"006": 2020, "061": 9999}
+"""By version."""
 _SHELF = -60_000.0
 """Units out at sea up to which there are tiles."""
 
@@ -134,8 +137,8 @@ class YearlyLandCover:
 
 
 @cache
-def _dates(until: date) -> tuple[tuple[date, date], ...]:
-    years = range(_FIRST_YEAR, until.year)
+def _dates(until: date, last: int) -> tuple[tuple[date, date], ...]:
+    years = range(_FIRST_YEAR, min(until.year, last + 1))
     return tuple((date(year, 1, 1), date(year + 1, 1, 1)) for year in years)
 
 
@@ -147,14 +150,18 @@ def _legend(start: date) -> Mapping[str, Any]:
     }
 
 
-def collection(until: date) -> GlobalSeries:
-    """Return the collection of whole years, up to a day."""
+def collections(until: date) -> tuple[GlobalSeries, ...]:
+    """Return the collections of whole years, up to a day."""
+    return tuple(_collection(version, partial(_dates, until, last)) for version, last in _LAST_YEARS.items())
+
+
+def _collection(version: str, dates: Callable[[], tuple[tuple[date, date], ...]]) -> GlobalSeries:
     return GlobalSeries(
-        id="MODIS/061/MCD12Q1",
-        title="MCD12Q1.061 MODIS Land Cover Type Yearly Global 500m",
+        id=f"MODIS/{version}/MCD12Q1",
+        title=f"MCD12Q1.{version} MODIS Land Cover Type Yearly Global 500m",
         grid=GRID,
         bands=tuple((name, "uint8") for name in BANDS),
-        dates=partial(_dates, until),
+        dates=dates,
         index=underscored,
         scene=YearlyLandCover,
         smooth=False,
