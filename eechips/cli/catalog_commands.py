@@ -9,7 +9,7 @@ import click
 
 from eechips.catalogs.options import CHANGES, ITEMS, LAYOUT, PLACE, REQUESTS, WORKERS, BuildOptions, IngestOptions
 from eechips.cli.command import VerbCommand
-from eechips.cli.parameters import HELP, LocalPath, config_options, debug_option, typed_options
+from eechips.cli.parameters import HELP, LocalPath, config_options, typed_options
 from eechips.cli.terminal import echo, echo_json, echo_lines
 from eechips.text import format_count
 
@@ -64,7 +64,6 @@ def catalog_command() -> None:
 @catalog_command.command(_BUILD, cls=_CatalogCommand, context_settings=HELP)
 @click.argument("folder", type=LocalPath(), metavar="DIR")
 @config_options(BuildOptions)
-@debug_option
 @click.pass_context
 def build_command(ctx: click.Context, /, folder: Path, **options: Any) -> None:
     """Add the chips of a run to a catalogue, or update them.
@@ -96,7 +95,6 @@ def build_command(ctx: click.Context, /, folder: Path, **options: Any) -> None:
 @catalog_command.command("ingest", cls=_CatalogCommand, context_settings=HELP)
 @click.argument("lists", nargs=-1, required=True, metavar="LIST…")
 @config_options(IngestOptions)
-@debug_option
 @click.pass_context
 def ingest_command(ctx: click.Context, /, lists: tuple[str, ...], **options: Any) -> None:
     """Add lists of STAC items, or of their URLs, to a catalogue.
@@ -153,7 +151,6 @@ def ingest_command(ctx: click.Context, /, lists: tuple[str, ...], **options: Any
     help="Only of this mission, in a catalogue by mission. May be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
-@debug_option
 def partitions_command(
     place: str,
     bbox: str | None,
@@ -195,7 +192,6 @@ def partitions_command(
 @click.argument("place", metavar="CATALOG")
 @click.argument("ids", type=click.File("r", encoding="utf-8"), metavar="IDS")
 @click.option("--collection", metavar="ID", help="Collection of the ids, if the catalogue has several.")
-@debug_option
 def new_command(place: str, ids: IO[str], collection: str | None) -> None:
     """List the ids of a list that a catalogue does not have, one per line, in the order of the list.
 
@@ -216,7 +212,6 @@ def new_command(place: str, ids: IO[str], collection: str | None) -> None:
 
 @catalog_command.command("repair", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=LocalPath(), metavar="CATALOG")
-@debug_option
 def repair_command(folder: Path) -> None:
     """Complete an interrupted change of a catalogue, and its index of ids.
 

@@ -8,7 +8,7 @@ import click
 
 from eechips.cli.cluster_scripts import VOLUME, ClusterJob, write_kubernetes, write_slurm
 from eechips.cli.command import VerbCommand
-from eechips.cli.parameters import HELP, LocalPath, debug_option
+from eechips.cli.parameters import HELP, LocalPath
 from eechips.cli.terminal import echo, echo_lines
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
@@ -45,7 +45,6 @@ from eechips.storage import write_file
     " folder.",
 )
 @click.option("--service-account", metavar="NAME", help="With --kubernetes: service account of the pods.")
-@debug_option
 @click.pass_context
 def submit_command(
     context: click.Context,

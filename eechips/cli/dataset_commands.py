@@ -15,7 +15,7 @@ import click
 
 from eechips.cli.command import VerbCommand
 from eechips.cli.group import OneSentence
-from eechips.cli.parameters import HELP, debug_option
+from eechips.cli.parameters import HELP
 from eechips.cli.terminal import echo, echo_coloured, echo_json
 from eechips.datasets import (
     Dataset,
@@ -69,7 +69,6 @@ class _DatasetGroup(click.Group):
 @click.option("--search", metavar="WORDS", help="Those with all words in their names, title, provider or bands.")
 @click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 @click.option("--local", "is_local", is_flag=True, help="Those that the demo planet of --local has, by any name.")
-@debug_option
 @click.pass_context
 def datasets_command(ctx: click.Context, search: str | None, as_json: bool, is_local: bool) -> None:
     """List the datasets that have a short name: id, bands, scale, dates, licence.
@@ -112,7 +111,6 @@ def datasets_command(ctx: click.Context, search: str | None, as_json: bool, is_l
 @datasets_command.command("show", cls=VerbCommand, context_settings=HELP)
 @click.argument("name", metavar="NAME|ID|FILE")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@debug_option
 def show_command(name: str, as_json: bool) -> None:
     """Show all that is known of a dataset: names, dates, bands, classes, masks, licence, citation.
 

@@ -4,7 +4,9 @@ Each command is made when it is called: the modules of the recipes import numpy,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import pkgutil
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,6 @@ from eechips.cli.terminal import echo, echo_json
 from eechips.errors import UsageError
 
 if TYPE_CHECKING:
-    from eechips.cli.command import MakeRecipe
     from eechips.engine.config import RunConfig
     from eechips.recipe import Recipe
 
@@ -185,78 +186,68 @@ _RUN = """Run a recipe, an existing script that uses a pool, or a run file.
 """
 
 
-def sample_command() -> click.Command:
-    """Make ``eechips sample``."""
-    from eechips.jobs.sample_options import SampleOptions
+def fetch_command(
+    name: str,
+    options: str,
+    recipe: str,
+    help: str,
+    *,
+    without: Collection[str] = (),
+    changes: Changes | None = None,
+    adapt: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> click.Command:
+    """Make a command whose options are the fields of a config and those of a run.
 
-    def make(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
-        from eechips.jobs.chips import sample_recipe
+    Args:
+        name: of the command.
+        options: the config, as ``module:name`` in :mod:`eechips.jobs`.
+        recipe: the function that makes the recipe, and the config of its run, likewise.
+        help: description and examples.
+        without: options of the run that the command does not have.
+        changes: what differs in options of the run; see :func:`declared_options`.
+        adapt: changes the options that are typed before the recipe is made of them.
+    """
 
-        names = options["dataset"]  # a dataset that is named once is the only one
-        is_single = not isinstance(names, str) and len(names) == 1
-        return sample_recipe({**options, "dataset": names[0] if is_single else names})
+    def make(typed: dict[str, Any]) -> tuple[Recipe, RunConfig]:
+        made: tuple[Recipe, RunConfig] = pkgutil.resolve_name(f"eechips.jobs.{recipe}")(adapt(typed))
+        return made
 
-    return fetch_command("sample", SampleOptions, make, _SAMPLE)
+    def call(**typed: Any) -> None:
+        from eechips.cli.finish import finish
 
+        finish(*make(typed_options(typed)))
 
-def images_command() -> click.Command:
-    """Make ``eechips images``."""
-    from eechips.jobs.imagery_options import ImagesOptions
-
-    def make(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
-        from eechips.jobs.images import images_recipe
-
-        return images_recipe(options)
-
-    return fetch_command("images", ImagesOptions, make, _IMAGES, changes=_NO_REDRAW)
-
-
-def composites_command() -> click.Command:
-    """Make ``eechips composites``."""
-    from eechips.jobs.imagery_options import CompositesOptions
-
-    def make(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
-        from eechips.jobs.composites import composites_recipe
-
-        return composites_recipe(options)
-
-    return fetch_command("composites", CompositesOptions, make, _COMPOSITES, changes=_NO_REDRAW)
+    own = declared_options(pkgutil.resolve_name(f"eechips.jobs.{options}"))
+    shared = run_parameters(without=without, changes=changes)
+    return FetchCommand(name, make=make, params=[*own, *shared], callback=call, help=help, context_settings=HELP)
 
 
-def mosaic_command() -> click.Command:
-    """Make ``eechips mosaic``."""
-    from eechips.jobs.imagery_options import MosaicOptions
-
-    def make(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
-        from eechips.jobs.mosaic import mosaic_recipe
-
-        return mosaic_recipe(options)
-
-    return fetch_command("mosaic", MosaicOptions, make, _MOSAIC, without=("on_empty",))
+def _single_dataset(typed: dict[str, Any]) -> dict[str, Any]:
+    """Return options of which a dataset that is named once is the only one: its files have no name of a dataset."""
+    names = typed["dataset"]
+    return {**typed, "dataset": names[0]} if not isinstance(names, str) and len(names) == 1 else typed
 
 
-def timeseries_command() -> click.Command:
-    """Make ``eechips timeseries``."""
-    from eechips.jobs.table_options import TimeSeriesOptions
-
-    def make(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
-        from eechips.jobs.timeseries import timeseries_recipe
-
-        return timeseries_recipe(options)
-
-    return fetch_command("timeseries", TimeSeriesOptions, make, _TIMESERIES, without=("on_empty",))
-
-
-def points_command() -> click.Command:
-    """Make ``eechips points``."""
-    from eechips.jobs.table_options import PointsOptions
-
-    def make(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
-        from eechips.jobs.points import points_recipe
-
-        return points_recipe(options)
-
-    return fetch_command("points", PointsOptions, make, _POINTS, without=("on_empty",))
+sample_command = partial(
+    fetch_command, "sample", "sample_options:SampleOptions", "chips:sample_recipe", _SAMPLE, adapt=_single_dataset
+)
+images_command = partial(
+    fetch_command, "images", "imagery_options:ImagesOptions", "images:images_recipe", _IMAGES, changes=_NO_REDRAW
+)
+composites_command = partial(
+    fetch_command, "composites", "imagery_options:CompositesOptions", "composites:composites_recipe", _COMPOSITES,
+    changes=_NO_REDRAW,
+)  # fmt: skip
+mosaic_command = partial(
+    fetch_command, "mosaic", "imagery_options:MosaicOptions", "mosaic:mosaic_recipe", _MOSAIC, without=("on_empty",)
+)
+timeseries_command = partial(
+    fetch_command, "timeseries", "table_options:TimeSeriesOptions", "timeseries:timeseries_recipe", _TIMESERIES,
+    without=("on_empty",),
+)  # fmt: skip
+points_command = partial(
+    fetch_command, "points", "table_options:PointsOptions", "points:points_recipe", _POINTS, without=("on_empty",)
+)
 
 
 def scenes_command() -> click.Command:
@@ -424,7 +415,6 @@ def run_parameters(*, without: Collection[str] = (), changes: Changes | None = N
             heading=RUN,
         ),
         meta_flag("no report", "--no-report", help="Make no report.html at the end.", heading=RUN, is_advanced=True),
-        meta_flag("debug", "--debug", help="Show the traceback of an error.", heading=RUN, is_advanced=True),
     ]
     save = VerbOption(
         ["--save"],
@@ -457,32 +447,3 @@ def _note_save(context: click.Context, parameter: click.Parameter, value: Path |
         echo(f"Written: {value}. To run it: eechips run {value}")
 
     context.meta[SAVE] = save
-
-
-def fetch_command(
-    name: str,
-    config: type,
-    make: MakeRecipe,
-    help: str,
-    *,
-    without: Collection[str] = (),
-    changes: Changes | None = None,
-) -> click.Command:
-    """Make a command whose options are the fields of a config and those of a run.
-
-    Args:
-        name: of the command.
-        config: the recipe of the command, or its options.
-        make: makes the recipe, and the config of its run, from the options that were given.
-        help: description and examples.
-        without: options of the run that the command does not have.
-        changes: what differs in options of the run; see :func:`declared_options`.
-    """
-
-    def call(**options: Any) -> None:
-        from eechips.cli.finish import finish
-
-        finish(*make(typed_options(options)))
-
-    own, shared = declared_options(config), run_parameters(without=without, changes=changes)
-    return FetchCommand(name, make=make, params=[*own, *shared], callback=call, help=help, context_settings=HELP)

@@ -89,6 +89,9 @@ _MODULES = {
 }
 """The modules of the commands. ``retry_commands.retry_command`` is the command, or a function that makes it."""
 
+DEBUG = "debug"
+"""Key of click's ``meta``: whether errors show their traceback."""
+
 FAILURES = 1
 """Exit status of a run with failed units."""
 
@@ -175,7 +178,7 @@ class Verbs(click.Group):
             path = error.ctx.command_path if error.ctx else ctx.command_path
             raise OneSentence(f"{error.format_message()} (see {path} --help)") from error
         except EechipsError as error:
-            if ctx.meta.get("debug"):
+            if ctx.meta.get(DEBUG):
                 raise
             raise OneSentence(*_sentence(error)) from error
         except KeyboardInterrupt:
@@ -183,10 +186,12 @@ class Verbs(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise  # click ends quietly when the reader of the output is gone, as with `| head`
         except Exception as error:  # a bug of eechips ends in one sentence as well
-            if ctx.meta.get("debug"):
+            if ctx.meta.get(DEBUG):
                 raise
             fault = f"{type(error).__name__}: {error}"
-            raise OneSentence(f"a bug in eechips, please report it: {fault} (--debug shows the traceback)") from error
+            raise OneSentence(
+                f"a bug in eechips, please report it: {fault} (eechips --debug shows the traceback)"
+            ) from error
 
 
 def _sentence(error: EechipsError) -> tuple[str, Sequence[str]]:
@@ -196,12 +201,15 @@ def _sentence(error: EechipsError) -> tuple[str, Sequence[str]]:
     if isinstance(error, RequestError):  # failed requests of units are recorded: this one is the planner's
         helps = f" What helps: {error.advice}." if isinstance(error, TooLargeError) and error.advice else ""
         return f"Earth Engine rejected a planning request: {text}{helps}", ()
-    return f"{text} (--debug shows the traceback)" if isinstance(error, (RecipeError, InternalError)) else text, ()
+    hint = " (eechips --debug shows the traceback)" if isinstance(error, (RecipeError, InternalError)) else ""
+    return text + hint, ()
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(version("eechips"), "-V", "--version", package_name="eechips", prog_name="eechips")
-def main() -> None:
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def main(context: click.Context, /, debug: bool) -> None:
     """Fetch image chips and time series from Google Earth Engine in large numbers.
 
     \b
@@ -213,3 +221,4 @@ def main() -> None:
     Exit status: 0 complete, 1 some units failed, 2 wrong option or configuration, 130 interrupted. To resume an
     interrupted run, repeat its command.
     """
+    context.meta[DEBUG] = debug

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from eechips.cli.command import VerbCommand
-from eechips.cli.parameters import HELP, LocalPath, debug_option
+from eechips.cli.parameters import HELP, LocalPath
 from eechips.cli.terminal import MARGIN, echo, echo_json, echo_lines, echo_spreadsheet, replace_lines
 from eechips.errors import UsageError
 from eechips.manifest.code_changes import CODE_CHANGES, code_changes
@@ -31,7 +31,6 @@ _HEIGHT = 5  # rows of the chart
 @click.argument("folder", type=LocalPath(), metavar="DIR")
 @click.option("--watch", is_flag=True, help="Refresh every two seconds while the run is in progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch, one object per line.")
-@debug_option
 def status_command(folder: Path, watch: bool, as_json: bool) -> None:
     """Show the progress of a run: counts by state, failures by class, speed, time left.
 
@@ -188,7 +187,6 @@ _ID = 16  # digits of an id that are shown, as in names of files
 @click.option("--traceback", is_flag=True, help="Show the traceback of errors in the recipe.")
 @click.option("--json", "as_json", is_flag=True, help="Print kinds and all units as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print all units as CSV.")
-@debug_option
 def failures_command(
     folder: Path, classes: tuple[str, ...], limit: int, traceback: bool, as_json: bool, as_csv: bool
 ) -> None:

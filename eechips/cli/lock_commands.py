@@ -18,7 +18,7 @@ import click
 from eechips.cli.command import FetchCommand, VerbCommand, VerbOption
 from eechips.cli.finish import show_log
 from eechips.cli.group import FAILURES, INTERRUPTED, main
-from eechips.cli.parameters import HELP, LocalPath, config_options, debug_option, typed_options
+from eechips.cli.parameters import HELP, LocalPath, config_options, typed_options
 from eechips.cli.service_queries import SERVICE_OPTIONS, no_queries, service_of_run, service_of_source, service_queries
 from eechips.cli.terminal import echo
 from eechips.cli.untrusted_commands import refused_values
@@ -86,7 +86,6 @@ _LOCKFILE_NAME = "chips.lock"
     help="Ask the service for the versions of assets, and hash the expressions.",
 )
 @config_options(RunConfig, without=_NOT_OF_LOCK)
-@debug_option
 def lock_command(folder: Path, out: Path, versions: bool, **options: Any) -> None:
     """Write a lockfile: what a run needs to be fetched again elsewhere, and compared, without its files.
 
@@ -125,7 +124,6 @@ def lock_command(folder: Path, out: Path, versions: bool, **options: Any) -> Non
     help="Folder of the run that was locked, if you have it: shares of changed pixels are then exact.",
 )
 @config_options(RunConfig, without=_OF_LOCKFILE)
-@debug_option
 def rebuild_command(lockfile: Path, out: str, trust: bool, compare_with: Path | None, **options: Any) -> None:
     """Fetch the run of a lockfile again, and name the files that are not the same to the byte.
 

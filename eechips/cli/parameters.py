@@ -199,18 +199,6 @@ def meta_flag(key: str, *names: str, help: str, **attributes: Any) -> VerbOption
     return VerbOption([*names], is_flag=True, expose_value=False, callback=note, help=help, decides="run", **attributes)
 
 
-def debug_option(function: FunctionT) -> FunctionT:
-    """Add ``--debug``, which shows tracebacks."""
-
-    def note(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-        if value:
-            ctx.meta["debug"] = True
-
-    return click.option(
-        "--debug", is_flag=True, expose_value=False, callback=note, help="Show the traceback of an error."
-    )(function)
-
-
 def typed_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that have a value; the others keep the default of the config.
 

@@ -17,7 +17,7 @@ import click
 
 from eechips.cli.command import FetchCommand, VerbCommand
 from eechips.cli.group import FAILURES, main
-from eechips.cli.parameters import HELP, OUTPUT, LocalPath, command_words, debug_option, open_output
+from eechips.cli.parameters import HELP, OUTPUT, LocalPath, command_words, open_output
 from eechips.cli.terminal import echo
 from eechips.cli.untrusted_commands import check_planned, hash_files, parameter_names
 from eechips.engine.config import RunConfig
@@ -97,7 +97,6 @@ def plan_command(context: click.Context, verb: str, words: tuple[str, ...], emit
     " may share the folder.",
 )
 @_trust_option
-@debug_option
 @click.pass_context
 def work_command(
     context: click.Context,
@@ -171,7 +170,6 @@ _SHOWN = 3
 )
 @click.option("--missing", type=OUTPUT, metavar="FILE", help="File for the lines whose results are missing.")
 @_trust_option
-@debug_option
 @click.pass_context
 def join_command(
     context: click.Context,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from eechips.cli.command import VerbCommand
-from eechips.cli.parameters import HELP, LocalPath, debug_option
+from eechips.cli.parameters import HELP, LocalPath
 from eechips.cli.terminal import echo
 from eechips.reports.limits import MOST_PANELS, MOST_THUMBNAILS, THUMBNAILS
 
@@ -29,7 +29,6 @@ from eechips.reports.limits import MOST_PANELS, MOST_THUMBNAILS, THUMBNAILS
     help="Maximum number of chips, selected equally from each stratum.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random selection.")
-@debug_option
 def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -> None:
     """Make the report of a run: one HTML file that needs no network.
 
@@ -77,7 +76,6 @@ def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -
     metavar="FILE",
     help="Output file, PNG or JPEG by its suffix. [default: DIR/preview.png]",
 )
-@debug_option
 def preview_command(
     folder: Path, by: str, rows: int, columns: int | None, edge: int, seed: int, out: Path | None
 ) -> None:
@@ -133,7 +131,6 @@ def preview_command(
     metavar="FILE",
     help="Output file, PNG, PDF or SVG by its suffix. [default: DIR/plot.png, with the selection in its name]",
 )
-@debug_option
 def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...], out: Path | None) -> None:
     """Plot the time series of a run: a panel for each region, a line for each column.
 

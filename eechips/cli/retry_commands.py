@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from eechips.cli.command import IN_PYTHON, TYPED, FetchCommand, VerbCommand
 from eechips.cli.finish import recipe_of
 from eechips.cli.group import main
-from eechips.cli.parameters import HELP, LocalPath, debug_option
+from eechips.cli.parameters import HELP, LocalPath
 from eechips.cli.terminal import ask, echo, echo_quoted
 from eechips.cli.untrusted_commands import refused_words
 from eechips.engine.run_json import encode_info
@@ -50,7 +50,6 @@ _REBUILD = "rebuild"
     help="Only this unit, by its id or the beginning of it. May be repeated.",
 )
 @click.option("--trust", is_flag=True, help="Execute the command of run.json even if somebody else wrote it.")
-@debug_option
 def retry_command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], trust: bool) -> None:
     """Run failed units again: all, those with a class of error, or single ones.
 
@@ -105,11 +104,11 @@ def retry(run: str | Path | Run, *, classes: Sequence[str] = (), units: Sequence
         >>> eechips.retry("outputs/sample-naip", classes=["permanent"]).failures
     """
     folder = run.path if isinstance(run, Run) else Path(run)
-    words = [str(folder), *(["--trust"] if trust else []), "--debug"]
+    words = [str(folder), *(["--trust"] if trust else [])]
     words += [word for name in classes for word in ("--class", name)]
     words += [word for name in units for word in ("--unit", name)]
     try:
-        main.main(["retry", *words], prog_name="eechips", standalone_mode=False, obj=IN_PYTHON)
+        main.main(["--debug", "retry", *words], prog_name="eechips", standalone_mode=False, obj=IN_PYTHON)
     except click.ClickException as error:
         raise UsageError(error.format_message()) from error
     return open_run(folder)
@@ -275,7 +274,6 @@ _CONFIRMED = {
 @click.command("trust", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=LocalPath(), metavar="DIR")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@debug_option
 def trust_command(folder: Path, yes: bool) -> None:
     """Take over a run that somebody else made: show its run.json, ask for confirmation, and sign it.
 

@@ -17,7 +17,7 @@ import click
 
 from eechips.cli.command import VerbCommand
 from eechips.cli.group import FAILURES, INTERRUPTED, OneSentence
-from eechips.cli.parameters import HELP, LocalPath, Names, debug_option
+from eechips.cli.parameters import HELP, LocalPath, Names
 from eechips.cli.terminal import ask, echo, replace_line
 from eechips.client.credentials import HIGH_VOLUME_ENDPOINT
 from eechips.errors import UsageError
@@ -55,7 +55,6 @@ _SHOWN = 20  # answers with another result than expected
     "--export", "has_consent", is_flag=True, help="Also export an asset of one pixel to the project, and delete it."
 )
 @click.option("--yes", is_flag=True, help="Do not ask before the start.")
-@debug_option
 def record_service_command(
     project: str | None,
     credentials: Path | None,

@@ -15,7 +15,7 @@ import click
 
 from eechips.cli.command import VerbCommand, option_names
 from eechips.cli.group import FAILURES
-from eechips.cli.parameters import HELP, LocalPath, debug_option, typed_options
+from eechips.cli.parameters import HELP, LocalPath, typed_options
 from eechips.cli.terminal import echo, echo_json, echo_lines
 from eechips.engine.config import DEMO
 from eechips.errors import StorageError, UsageError
@@ -44,7 +44,6 @@ _INDENT = 22  # columns before the detail
     help="Folder, or object store (s3://bucket/folder), of the results: free space and write access are checked.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@debug_option
 def doctor_command(as_json: bool, out: str, **options: Any) -> None:
     """Find what would keep a run from working: versions, credentials, project, endpoint, quota, disk, clock.
 
@@ -124,7 +123,6 @@ _PLACEHOLDER = "recipe.py"  # in the starters
 )
 @click.option("--examples", is_flag=True, help="Write the recipes of the documentation to the folder recipes instead.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
-@debug_option
 def init_command(file: Path | None, kind: str, script: Path | None, examples: bool, force: bool) -> None:
     """Write a recipe to start from: a short, commented Python file that runs as it is.
 

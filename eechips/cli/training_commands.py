@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eechips.cli.command import VerbCommand, option_names
-from eechips.cli.parameters import HELP, LocalPath, Names, config_options, debug_option, typed_options
+from eechips.cli.parameters import HELP, LocalPath, Names, config_options, typed_options
 from eechips.cli.terminal import echo
 from eechips.errors import LeakageError, UsageError
 from eechips.text import format_bytes, format_count, format_distance
@@ -38,7 +38,6 @@ _ALL = "all"
     help="Remove the units with these flags from the run. Afterwards eechips retry fetches other units of the same"
     " strata, and damaged files again.",
 )
-@debug_option
 @click.pass_context
 def check_command(
     ctx: click.Context, /, folder: Path, strict: bool, dropped: tuple[str, ...] | None, **options: Any
@@ -140,7 +139,6 @@ _STRATA = 30  # strata that are printed
 @click.argument("folder", type=LocalPath(), metavar="DIR")
 @config_options(SplitOptions)
 @click.option("--check", is_flag=True, help="Only check the distance between the existing splits.")
-@debug_option
 @click.pass_context
 def split_command(ctx: click.Context, /, folder: Path, check: bool, **options: Any) -> None:
     """Split the chips of a run into training, validation and test sets without spatial leakage.
@@ -251,7 +249,6 @@ def _split_notes(done: SplitResult) -> list[str]:
 @click.command("stats", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=LocalPath(), metavar="DIR")
 @config_options(StatsOptions)
-@debug_option
 def stats_command(folder: Path, **options: Any) -> None:
     """Compute statistics of the pixels of a run or a pack, by layer, band and split.
 
@@ -309,7 +306,6 @@ def _class_lines(layer: LayerStatistics, split: str) -> list[str]:
 @click.command("pack", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=LocalPath(), metavar="DIR")
 @config_options(PackOptions)
-@debug_option
 def pack_command(folder: Path, **options: Any) -> None:
     """Write the samples of a run into shards for training, in a reproducible random order.
 
@@ -356,7 +352,6 @@ def _pack_lines(index: PackIndex, path: Path) -> list[str]:
 @click.option("--url", metavar="URL", help="URL of the published dataset.")
 @click.option("--version", default="1.0.0", show_default=True, metavar="N.N.N", help="Version of the dataset.")
 @click.option("--overwrite", is_flag=True, help="Replace a README.md that eechips did not write.")
-@debug_option
 def card_command(
     folder: Path, title: str | None, creator: str | None, url: str | None, version: str, overwrite: bool
 ) -> None:

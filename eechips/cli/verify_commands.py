@@ -9,7 +9,7 @@ import click
 
 from eechips.cli.command import IN_PYTHON, VerbCommand
 from eechips.cli.group import main
-from eechips.cli.parameters import HELP, LocalPath, debug_option
+from eechips.cli.parameters import HELP, LocalPath
 from eechips.cli.terminal import echo
 from eechips.engine.progress import Progress
 from eechips.errors import StorageError
@@ -40,7 +40,6 @@ from eechips.text import format_count
 @click.option(
     "--trust", is_flag=True, help="With --refetch: execute the command of run.json even if another user wrote it."
 )
-@debug_option
 @click.pass_context
 def verify_command(
     ctx: click.Context, folder: Path, reopen: bool, refetch: str | None, seed: int | None, trust: bool

@@ -130,7 +130,7 @@ def test_invalid_recipes_are_refused(tmp_path: Path, text: str, sentence: str) -
 
 
 def test_tracebacks_are_shown_on_request() -> None:
-    result = CliRunner().invoke(main, [*SAMPLE, "--scale", "0", "--debug"])
+    result = CliRunner().invoke(main, ["--debug", *SAMPLE, "--scale", "0"])
     assert result.exit_code == 1
     assert type(result.exception).__name__ == "UsageError"
 

@@ -185,7 +185,7 @@ def change(draw: random.Random, folder: Path, outside: Path) -> None:
 
 
 def invoke(words: list[str]) -> None:
-    result = CliRunner().invoke(main, [*words, "--debug"])
+    result = CliRunner().invoke(main, ["--debug", *words])
     if result.exception is not None:
         raise result.exception
 

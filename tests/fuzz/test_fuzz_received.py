@@ -411,7 +411,7 @@ def test_a_changed_folder_raises_errors_of_eechips_alone(
 
 
 def invoke(words: list[str]) -> None:
-    result = CliRunner().invoke(main, [*words, "--debug"])
+    result = CliRunner().invoke(main, ["--debug", *words])
     if result.exception is not None:
         raise result.exception
 

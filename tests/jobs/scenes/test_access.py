@@ -444,11 +444,11 @@ def test_no_secret_is_shown_or_kept(folder: Path, tmp_path: Path, words: list[st
         "".join(f"{name}={SECRET}\n" for name in ("token", "username", "password", "client_id", "client_secret"))
     )
     with serve_function(answer) as url:
-        command = [sys.executable, "-m", "eechips", "scenes", "--stac", f"{url}/items.json?token={SECRET}"]
+        command = [sys.executable, "-m", "eechips", "--debug", "scenes", "--stac", f"{url}/items.json?token={SECRET}"]
         own = [word.format(url=url) for word in words]
         if "--auth" in words:
             own += ["--auth-host", "127.0.0.1"]
-        command += [*own, "--secrets", str(secrets), "--out", str(tmp_path / "out"), "--debug", "--retries", "1"]
+        command += [*own, "--secrets", str(secrets), "--out", str(tmp_path / "out"), "--retries", "1"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == status, done.stderr
     assert SECRET not in done.stdout + done.stderr
