@@ -10,8 +10,10 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +47,49 @@ class CompletedUnit:
         unit: as the recipe returned it.
         name: path of its result below the output folder, without suffix.
         record: its columns of the manifest.
-        path: of its file, or of a local copy if results are in an object store; None if it has no file.
+        path: of its file, or of a local copy if results are in an object store; None if it has no file. Of a unit with
+            several files, the first.
+        paths: of all its files by layer, likewise; empty if its file has no layer.
     """
 
     unit: Any
     name: str
     record: Record
     path: Path | None
+    paths: Mapping[str, Path]
+
+
+@dataclass(frozen=True, slots=True)
+class _RecordedUnit:
+    """A unit in the ledger, as JSON, with path and SHA-256 of its files by layer."""
+
+    unit: str
+    name: str
+    record: Record
+    layers: Mapping[str, tuple[str, str]]
+
+    @property
+    def files(self) -> list[tuple[str, str | None]]:
+        """Path and SHA-256 of each file."""
+        if self.layers:
+            return list(self.layers.values())
+        return [] if self.record.file is None else [(self.record.file, self.record.sha256)]
+
+
+class _LayersByUnit:
+    """The files with a layer of each unit, read from a ledger in the order of the plan."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._groups = groupby(ledger.layers(), key=itemgetter(0))
+        self._next = next(self._groups, None)
+
+    def pop(self, position: int) -> dict[str, tuple[str, str]]:
+        """Return path and SHA-256 of each file of a unit by layer; positions must increase."""
+        if self._next is None or self._next[0] != position:
+            return {}
+        files = {layer: (file, sha256) for _, _, layer, file, _, sha256, _ in self._next[1]}
+        self._next = next(self._groups, None)
+        return files
 
 
 class Results:
@@ -100,26 +138,35 @@ class Results:
 
     def __iter__(self) -> Iterator[CompletedUnit]:
         columns = Record.__slots__
+        layers = _LayersByUnit(self._ledger)
         with Progress(len(self), 0, None, quiet=self._quiet, unit="assembled") as progress:
             for rows in self._ledger.batches(("unit", "name", *columns)):
-                for unit, name, record in self._download_all([(row[0], row[1], _record(row[2:])) for row in rows]):
-                    path = None if record.file is None else self._parts.path(record.file)
-                    yield CompletedUnit(unit_value(json.loads(unit)), name, record, path)
+                units = [_RecordedUnit(unit, name, record := _record(values), layers.pop(record.position))
+                         for unit, name, *values in rows]  # fmt: skip
+                for each in self._download_all(units):
+                    file = each.record.file
+                    yield CompletedUnit(
+                        unit_value(json.loads(each.unit)),
+                        each.name,
+                        each.record,
+                        None if file is None else self._parts.path(file),
+                        {layer: self._parts.path(file) for layer, (file, _) in each.layers.items()},
+                    )
                     progress.settle(failed=False)
                     progress.show(0, 0)
 
-    def _download_all(self, rows: Sequence[tuple[str, str, Record]]) -> Iterator[tuple[str, str, Record]]:
-        """Yield the same rows, each as soon as its file is local."""
+    def _download_all(self, units: Sequence[_RecordedUnit]) -> Iterator[_RecordedUnit]:
+        """Yield the same units, each as soon as its files are local."""
         remote = self._remote
         if remote is None:
-            return iter(rows)
+            return iter(units)
 
-        def download(row: tuple[str, str, Record]) -> tuple[str, str, Record]:
-            if row[2].file is not None:
-                self._download(remote, row[2].file, row[2].sha256)
-            return row
+        def download(unit: _RecordedUnit) -> _RecordedUnit:
+            for file, sha256 in unit.files:
+                self._download(remote, file, sha256)
+            return unit
 
-        return parallel_map(download, rows, _DOWNLOADS)
+        return parallel_map(download, units, _DOWNLOADS)
 
     def _download(self, remote: ObjectStore, file: str, sha256: str | None) -> None:
         """Download a result, unless it is local, and verify its checksum."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,37 @@ def test_an_assembly_that_raises_leaves_no_file_but_the_manifest(service: Servic
     run = eechips.open_run(tmp_path / "out")
     assert run.assembled == []
     assert (run.path / "failures.csv").exists()
+
+
+LAYERS = """
+import json
+from eechips import Table
+
+NEEDS_SERVICE = False
+
+def get_requests(count=3):
+    return list(range(count))
+
+def get_result(index, number):
+    if number == 1:
+        return Table([{"number": number}])
+    if number == 2:
+        raise ValueError("no")
+    return {"whole": Table([{"number": number}]), "half": Table([{"half": number / 2}])}
+
+def assemble(results):
+    with results.make("files.txt") as path:
+        last = [{layer: file.read_text().split()[-1] for layer, file in each.paths.items()} for each in results]
+        path.write_text(json.dumps(last))
+"""
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_files_of_a_unit_are_found_by_layer(is_remote: bool, tmp_path: Path) -> None:
+    script = tmp_path / "layers.py"
+    script.write_text(LAYERS)
+    place = {"out": f"file://{tmp_path}/store", "ledger": tmp_path / "out"} if is_remote else {"out": tmp_path / "out"}
+    run = eechips.run(script, count=4, quiet=True, processes=1, **place)
+    assert isinstance(run, Run)
+    found = json.loads((tmp_path / "out" / "files.txt").read_text())
+    assert found == [{"whole": "0", "half": "0.0"}, {}, {}, {"whole": "3", "half": "1.5"}]
