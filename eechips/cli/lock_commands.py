@@ -249,6 +249,8 @@ def _lock(
 ) -> tuple[LockHeader, tuple[str, ...]]:
     @contextlib.contextmanager
     def ask(header: LockHeader, inputs: Mapping[tuple[str, str], str]) -> Iterator[ServiceQueries]:
+        if header.command in _EXECUTE_CODE:
+            _check_unchanged(run, header, inputs)
         if not versions or not header.source:
             yield no_queries()
             return
@@ -265,6 +267,22 @@ def _lock(
 
     with _counting(sum(run.counts.values()), "units locked", quiet=quiet) as tell:
         return lock_run_results(run, path, _input_options, ask, tell)
+
+
+def _check_unchanged(run: Run, header: LockHeader, inputs: Mapping[tuple[str, str], str]) -> None:
+    """Check that the recipe of a run is what it was; nothing of it is executed.
+
+    Raises:
+        UsageError: if it has changed, so that the lockfile could not be rebuilt.
+    """
+    given = {"out": run.path, "executor": "threads"}
+    recipe, _ = _make(_command(header, run.path), header, inputs, given, run.path)
+    if recipe.identity != header.identity:
+        names = ", ".join(each.name for each in header.inputs) or header.recipe
+        raise UsageError(
+            f"{run.path} cannot be locked: {names} has changed since the run. Restore it, or run it in another folder"
+            " and lock that"
+        )
 
 
 @contextlib.contextmanager

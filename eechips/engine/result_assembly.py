@@ -10,10 +10,8 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from eechips.engine.progress import Progress
 from eechips.engine.recorded_files import RecordedFiles
 from eechips.errors import StorageError, UsageError
 from eechips.hashes import hash_file
+from eechips.manifest.files_ahead import FilesAhead
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.reserved_names import FOREIGN_FILES, result_name
 from eechips.manifest.run import ASSEMBLED, ASSEMBLY
@@ -76,22 +75,6 @@ class _RecordedUnit:
         return [] if self.record.file is None else [(self.record.file, self.record.sha256)]
 
 
-class _LayersByUnit:
-    """The files with a layer of each unit, read from a ledger in the order of the plan."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._groups = groupby(ledger.layers(), key=itemgetter(0))
-        self._next = next(self._groups, None)
-
-    def pop(self, position: int) -> dict[str, tuple[str, str]]:
-        """Return path and SHA-256 of each file of a unit by layer; positions must increase."""
-        if self._next is None or self._next[0] != position:
-            return {}
-        files = {layer: (file, sha256) for _, _, layer, file, _, sha256, _ in self._next[1]}
-        self._next = next(self._groups, None)
-        return files
-
-
 class Results:
     """The results of a run whose units are all settled. Iterating yields them in the order of the plan.
 
@@ -138,11 +121,11 @@ class Results:
 
     def __iter__(self) -> Iterator[CompletedUnit]:
         columns = Record.__slots__
-        layers = _LayersByUnit(self._ledger)
+        layers = FilesAhead(self._ledger.layers())
         with Progress(len(self), 0, None, quiet=self._quiet, unit="assembled") as progress:
             for rows in self._ledger.batches(("unit", "name", *columns)):
-                units = [_RecordedUnit(unit, name, record := _record(values), layers.pop(record.position))
-                         for unit, name, *values in rows]  # fmt: skip
+                records = [(unit, name, _record(values)) for unit, name, *values in rows]
+                units = [_RecordedUnit(*row, _by_layer(layers.of(row[2].position))) for row in records]
                 for each in self._download_all(units):
                     file = each.record.file
                     yield CompletedUnit(
@@ -271,6 +254,11 @@ def keep_part(folder: Path, file: str, data: bytes) -> None:
 def _record(values: Sequence[Any]) -> Record:
     given = dict(zip(Record.__slots__, values, strict=True))
     return Record(**{**given, "state": State(given["state"])})
+
+
+def _by_layer(rows: Iterable[tuple[Any, ...]]) -> dict[str, tuple[str, str]]:
+    """Return path and SHA-256 of each file by layer, from rows of :meth:`Ledger.layers`."""
+    return {layer: (file, sha256) for _, _, layer, file, _, sha256, _ in rows}
 
 
 def is_assembled(recipe: Recipe, ledger: Ledger, files: RecordedFiles) -> bool:

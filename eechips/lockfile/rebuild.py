@@ -15,7 +15,8 @@ from typing import Any
 from eechips.errors import RunMismatchError, StorageError, UsageError, ValidationError
 from eechips.lockfile.content_hashes import LARGEST_CONTENT, ContentChange, compare_contents, hash_content
 from eechips.lockfile.lockfile_format import LockedFile, LockedUnit, Lockfile, LockHeader
-from eechips.lockfile.run_locking import FilesAhead, ServiceQueries
+from eechips.lockfile.run_locking import ServiceQueries
+from eechips.manifest.files_ahead import FilesAhead
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import lock_run
 from eechips.manifest.received_run import check_new, check_paths

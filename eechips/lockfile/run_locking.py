@@ -22,6 +22,7 @@ from eechips.lockfile.lockfile_format import (
     LockHeader,
     write_lockfile,
 )
+from eechips.manifest.files_ahead import FilesAhead
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import ASSEMBLED, PLANS_GRADUALLY, Run, open_run
 from eechips.manifest.run_signature import is_own
@@ -269,24 +270,6 @@ def _units(ledger: Ledger) -> Iterator[LockedUnit]:
                 fields = dict(zip(_METADATA, metadata, strict=True))
                 files = (LockedFile(file, size, digest, metadata=_values(fields)),)
             yield LockedUnit(position, identifier, unit, name, State(state), finished, files)
-
-
-class FilesAhead:
-    """The files of units that have several, read in step with the units.
-
-    Args:
-        rows: of :meth:`Ledger.unit_files`, in the order of the plan.
-    """
-
-    def __init__(self, rows: Iterator[tuple[Any, ...]]) -> None:
-        self._rows = rows
-        self._next: tuple[Any, ...] | None = next(rows, None)
-
-    def of(self, position: int) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of the unit at a position; positions ascend."""
-        while self._next is not None and self._next[0] == position:
-            yield self._next
-            self._next = next(self._rows, None)
 
 
 def _locked_file(row: tuple[Any, ...]) -> LockedFile:

@@ -478,6 +478,21 @@ def test_a_recipe_is_in_the_lockfile_and_is_executed_for_its_user(
     assert call("rebuild", "r.lock", "third", "--executor", "threads", "-q", "--trust").exit_code == 0
 
 
+def test_a_run_whose_recipe_has_changed_is_not_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lockfile would have code that did not make the run, and could not be rebuilt."""
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.py").write_text(RECIPE)
+    assert call("run", "recipe.py", "--out", "run", "--executor", "threads", "-q", "--no-report").exit_code == 0
+    Path("recipe.py").write_text(RECIPE + "\nopen('executed', 'w').close()\n")
+    done = call("lock", "run", "-o", "r.lock", "-q")
+    assert done.exit_code == 2
+    assert "recipe.py has changed since the run" in done.stderr
+    assert not Path("r.lock").exists()
+    assert not Path("executed").exists()
+    Path("recipe.py").write_text(RECIPE + "\n# the same\n")
+    assert call("lock", "run", "-o", "r.lock", "-q").exit_code == 0
+
+
 def test_a_rebuild_takes_no_file_of_another_run_for_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("recipe.py").write_text(RECIPE)
