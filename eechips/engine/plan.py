@@ -423,12 +423,12 @@ class GradualPlanning(RunFeature):
 
     def advance(self, *, is_draining: bool) -> None:
         """Note the units that were planned meanwhile."""
-        if self._planner.is_done:
-            return
-        if added := self._planner.advance():
-            self.run.grow(added)
-        if self._planner.failure is not None:
-            self.run.end_with(self._planner.failure)
+        if not self._planner.is_done:
+            if added := self._planner.advance():
+                self.run.grow(added)
+            if self._planner.failure is not None:
+                self.run.end_with(self._planner.failure)
+        self.run.progress.is_growing = not self._planner.is_done
 
     @property
     def is_busy(self) -> bool:

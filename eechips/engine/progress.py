@@ -25,6 +25,9 @@ class Progress:
         unit: name of the counted items.
         stream: output; by default standard error, or the cell's output in a notebook.
         clock: seconds, monotonic.
+
+    Attributes:
+        is_growing: more units are being planned, so that the time left is unknown.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Progress:
         self._failed = 0
         self._note = ""
         self._bar: Any = None
+        self.is_growing = False
 
     def __enter__(self) -> Progress:
         if self._cell is not None and self._limit is not None:
@@ -112,7 +116,7 @@ class Progress:
         if self._bar is not None:
             if self._limit is not None:
                 self._bar.set_postfix_str(
-                    f"{in_flight} of {format_count(limit, 'request')} in flight, failed {self._failed}{self._note}",
+                    f"{in_flight} of {format_count(limit, 'request')} in flight, failed {self._failed}{self._remarks}",
                     refresh=False,
                 )
         elif not self._quiet and self._clock() - self._last_line >= self._pause:
@@ -125,6 +129,10 @@ class Progress:
             text: such as an estimate of the whole; empty for none.
         """
         self._note = f", {one_line(text)}" if text else ""
+
+    @property
+    def _remarks(self) -> str:
+        return f"{self._note}, still planning" if self.is_growing else self._note
 
     @property
     def _pause(self) -> float:
@@ -146,13 +154,13 @@ class Progress:
         done, elapsed = self._settled - self._first, now - self._began
         rate = done / elapsed if elapsed > 0 else 0.0
         left = max(0, self._total - self._settled) / rate if rate > 0 else None
-        time_left = f", {_duration(left)} left" if left else ""
+        time_left = f", {_duration(left)} left" if left and not self.is_growing else ""
         slots = (
             ""
             if self._limit is None
             else f", {in_flight} of {format_count(self._limit, 'request')} in flight, failed {self._failed:,}"
         )
-        text = f"{self._settled:,}/{self._total:,} {self._unit}, {rate:.1f}/s{slots}{self._note}{time_left}"
+        text = f"{self._settled:,}/{self._total:,} {self._unit}, {rate:.1f}/s{slots}{self._remarks}{time_left}"
         if self._cell is not None:
             self._cell.show(self._settled, self._total, text)
         else:

@@ -219,6 +219,15 @@ def test_a_plan_that_fails_midway_keeps_its_units_and_resumes(
     assert service.count("value") <= max(asked, COUNT // SIZE)
 
 
+def test_a_finished_plan_is_no_longer_said_to_grow(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_gradual(Gradual(600), tmp_path / "out", service.url, quiet=False)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("600/600 units")
+    assert "still planning" not in last
+
+
 def test_a_plan_that_fails_at_once_leaves_nothing(service: Service, tmp_path: Path) -> None:
     def before(number: int) -> None:
         raise ValueError("no such place")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.engine.config import RunConfig
-from eechips.engine.plan import plan_units
+from eechips.engine.plan import GradualPlanning, plan_units
 from eechips.engine.progress import Progress
 from eechips.engine.run_identity import check_same, describe
 from eechips.errors import RunMismatchError, UsageError
@@ -155,6 +156,37 @@ def test_defaults_of_options_are_resolved() -> None:
     assert RunConfig(out=Path("out"), local=True).requests_per_second is None
     assert RunConfig(out=Path("out"), local=True, rate=5.0).requests_per_second == 5.0
     assert RunConfig(out=Path("out"), unit_timeout=60.0).policy.total == 60.0
+
+
+def test_no_time_left_is_shown_while_more_is_planned() -> None:
+    stream, now = io.StringIO(), [0.0]
+    with Progress(500, 0, 40, stream=stream, clock=lambda: now[0]) as progress:
+        progress.is_growing = True
+        for second in (10.0, 20.0):
+            now[0] = second
+            progress.settle(failed=False)
+            progress.show(7, 40)
+            progress.is_growing = False
+    first, second, *_ = stream.getvalue().splitlines()
+    assert first == "1/500 units, 0.1/s, 7 of 40 requests in flight, failed 0, still planning"
+    assert second == "2/500 units, 0.1/s, 7 of 40 requests in flight, failed 0, 1:23:00 left"
+
+
+def test_progress_grows_until_the_plan_is_complete() -> None:
+    class Plan:
+        is_done, failure = False, None
+
+        def advance(self) -> int:
+            return 0
+
+    plan, progress = Plan(), Progress(500, 0, 40, stream=io.StringIO())
+    planning = GradualPlanning(cast("Any", plan))
+    planning.run = cast("Any", SimpleNamespace(progress=progress))
+    planning.advance(is_draining=False)
+    assert progress.is_growing
+    plan.is_done = True
+    planning.advance(is_draining=False)
+    assert not progress.is_growing
 
 
 def test_off_a_terminal_there_is_a_line_every_ten_seconds() -> None:
