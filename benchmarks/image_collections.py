@@ -73,7 +73,7 @@ SEARCHES: Mapping[str, tuple[str, Search]] = {
             "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"), ["cs"]))).size()),
     "S2, joined with cloud probability by index": (
         S2, lambda c: ee.ImageCollection(ee.Join.saveFirst("clouds").apply(
-            may(near(c)), may(near(ee.ImageCollection("COPERNICUS/S2_CLOUD_PROBABILITY"))),
+            may(near(c)), ee.ImageCollection("COPERNICUS/S2_CLOUD_PROBABILITY"),
             ee.Filter.equals(leftField="system:index", rightField="system:index"))).size()),
     "Landsat 8, a year": (
         "LANDSAT/LC08/C02/T1_L2", lambda c: c.filterDate("2022-01-01", "2023-01-01").size()),

@@ -150,9 +150,11 @@ def place(west: float, east: float) -> Ready:
     return invoke("GeometryConstructors.Rectangle", coordinates=[[west, 0.2], [east, 0.8]], geodesic=False)
 
 
-def joined(join: Ready, difference: float) -> Step:
+def joined(join: Ready, difference: float, secondary: Ready | None = None) -> Step:
     condition = invoke("Filter.maxDifference", difference=difference, leftField=TIME, rightField=TIME)
-    return lambda graph, images: invoke("Join.apply", join=join, primary=images, secondary=GIVEN, condition=condition)
+    return lambda graph, images: invoke(
+        "Join.apply", join=join, primary=images, secondary=secondary, condition=condition
+    )
 
 
 MAPS: dict[str, Callable[[Ready], Ready]] = {
@@ -222,6 +224,8 @@ STEPS: dict[str, Step] = {
     "inverted join": joined(invoke("Join.inverted"), DAY),
     "first match": joined(invoke("Join.saveFirst", matchKey="cloud"), DAY),
     "all matches": joined(invoke("Join.saveAll", matchesKey="near", ordering=TIME, ascending=False), DAY),
+    "all matches of the store": joined(invoke("Join.saveAll", matchesKey="near"), DAY, LOADED),
+    "unmatched by the store": joined(invoke("Join.inverted"), DAY, LOADED),
     "distinct": lambda graph, images: invoke("Collection.distinct", collection=images, properties=["cloud"]),
 }
 
@@ -330,6 +334,18 @@ class TestImagesThatAreMade:
         graph = Graph()
         assert len(list(evaluate(archive, graph, between(20, 30)(graph, found)))) == 3
         assert archive.made == 10 + 1
+
+    @pytest.mark.parametrize("field", [TIME, INDEX])
+    def test_a_join_asks_for_the_matches_of_each_image(self, field: str) -> None:
+        condition = invoke("Filter.equals", leftField=field, rightField=field)
+        graph = Graph()
+        both = [LOADED, mapped(MAPS["copy all"])(graph, LOADED)]
+        archive = daily(40)
+        found = invoke("Join.apply", join=invoke("Join.saveFirst", matchKey="match"),
+                       primary=between(20, 23)(graph, both[0]), secondary=both[1], condition=condition)  # fmt: skip
+        matches = [image.properties["match"].properties[INDEX] for image in evaluate(archive, graph, found)]
+        assert matches == ["i20", "i21", "i22"]
+        assert archive.made == 3 + 1 + 3
 
     @pytest.mark.parametrize("before", [[], [select("a")], [mapped(MAPS["copy all"])], [STEPS["merge"]]])
     def test_the_latest_image_is_the_only_one_made(self, before: list[Step]) -> None:

@@ -123,6 +123,9 @@ def _narrow_equal(left: Operand, right: Operand) -> Narrow:
     def narrow(query: Query) -> Query:
         return query if name in query.equals else replace(query, equals={**query.equals, name: value})
 
+    if name == TIME_START and _is_number(value):
+        then = _between(value, value + 1.0)
+        return lambda query: then(narrow(query))
     return narrow
 
 
@@ -189,7 +192,23 @@ Build = Callable[[Operand, Operand], FilterCondition]
 
 
 def _equals(left: Operand, right: Operand) -> FilterCondition:
-    return comparison(left, right, equal, narrow=_narrow_equal(left, right), lookup=lookup_equal(left, right))
+    seek = _seeking(left, right, lambda value: _equals(Operand(None, value), right))
+    narrow, lookup = _narrow_equal(left, right), lookup_equal(left, right)
+    return comparison(left, right, equal, narrow=narrow, lookup=lookup, seek=seek)
+
+
+def _seeking(
+    left: Operand, right: Operand, build: Callable[[Value], FilterCondition]
+) -> Callable[[Element], FilterCondition] | None:
+    """Return what makes a filter of the right operand from the left one of an element, where stores know the right."""
+    if left.field is None or right.field not in (INDEX, TIME_START):
+        return None
+
+    def seek(primary: Element) -> FilterCondition:
+        value = plain(left.of(primary))
+        return build(value) if isinstance(value, str) or _is_number(value) else never()
+
+    return seek
 
 
 def _less_than(left: Operand, right: Operand) -> FilterCondition:
@@ -299,7 +318,14 @@ def max_difference(
     def measure(primary: Element, secondary: Element) -> float:
         return apart_by(left.of(primary), right.of(secondary)) or 0.0
 
-    return comparison(left, right, test, measure=measure, lookup=lookup_near(left, right, difference))
+    def near(value: Value) -> FilterCondition:
+        if not _is_number(value):
+            return never()
+        narrow = _between(value - difference - 1.0, value + difference + 1.0)
+        return of_one(lambda element: test(value, right.of(element)), [TIME_START], narrow)
+
+    seek = _seeking(left, right, near) if right.field == TIME_START else None
+    return comparison(left, right, test, measure=measure, lookup=lookup_near(left, right, difference), seek=seek)
 
 
 # Logic
@@ -335,6 +361,7 @@ def and_(filters: list[Filter]) -> FilterCondition:
         is_exact=all(f.is_exact for f in filters),
         measure=_first(filters, "measure"),
         lookup=_first(filters, "lookup"),
+        seek=_first(filters, "seek"),
     )
 
 

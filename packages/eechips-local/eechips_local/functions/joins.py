@@ -23,7 +23,11 @@ Matches = Callable[[Element], Iterator[Element]]
 
 
 def matcher(secondary: Collection, condition: Filter) -> Matches:
-    """Return a function that finds the matches of a primary element; the condition's lookup spares trying them all."""
+    """Return a function that finds the matches of a primary element; the condition's lookup spares trying them all.
+
+    Of a collection that is neither bounded in space nor in time, the store is asked for the matches of each element.
+    """
+    seek = condition.seek if isinstance(condition, FilterCondition) and _is_unbounded(secondary) else None
     elements: list[Element] = []
     lookups: list[Callable[[Element], Any]] = []
     pairs = condition.pairs
@@ -34,15 +38,25 @@ def matcher(secondary: Collection, condition: Filter) -> Matches:
         every = range(len(elements))
         lookups.append(build(elements) if build is not None else lambda primary: every)
 
-    def matches(primary: Element) -> Iterator[Element]:
+    def candidates(primary: Element) -> Iterator[Element]:
         if not lookups:
             prepare()
-        for position in lookups[0](primary):
-            other = elements[position]
+        return (elements[position] for position in lookups[0](primary))
+
+    def matches(primary: Element) -> Iterator[Element]:
+        for other in candidates(primary) if seek is None else secondary.filtered(seek(primary)):
             if pairs(primary, other) if pairs is not None else condition.matches(primary):
                 yield other
 
     return matches
+
+
+def _is_unbounded(collection: Collection) -> bool:
+    if not collection.is_searchable:
+        return False
+    query = collection.query
+    is_wide = query.start is None and query.end is None and query.bounds is None
+    return is_wide if collection.is_stored else any(_is_unbounded(part.source) for part in collection.parts)
 
 
 def _measure(condition: Filter, key: str | None) -> Callable[[Element, Element], float] | None:

@@ -39,11 +39,14 @@ class FilterCondition(Filter):
         contrary: narrows a query to what its opposite passes, or leaves it as it is.
         measure: how far apart two elements are, for saveBest; None where the condition knows no such thing.
         lookup: makes a lookup into secondary elements; None where all of them have to be tried.
+        seek: returns a filter that the secondary elements which match a primary one pass, and of which a store makes
+            use; None where there is none.
     """
 
     contrary: Callable[[Query], Query] = field(default=lambda query: query)
     measure: Callable[[Element, Element], float] | None = None
     lookup: Callable[[Sequence[Element]], Lookup] | None = None
+    seek: Callable[[Element], Filter] | None = None
 
 
 @dataclass(frozen=True, slots=True)
