@@ -1,4 +1,4 @@
-"""Make pictures and pages of a run: ``eechips report``, ``preview`` and ``plot``."""
+"""Make pictures and pages of a run: ``eechips report``, ``preview``, ``plot`` and ``georeference``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from eechips.cli.command import VerbCommand
 from eechips.cli.parameters import HELP, LocalPath
 from eechips.cli.terminal import echo
 from eechips.reports.limits import MOST_PANELS, MOST_THUMBNAILS, THUMBNAILS
+from eechips.text import format_count
 
 
 @click.command("report", cls=VerbCommand, context_settings=HELP)
@@ -158,6 +159,24 @@ def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...],
         )
     if is_there:
         echo(f"Replaced the earlier {path.name}.", err=True)
+
+
+@click.command("georeference", cls=VerbCommand, context_settings=HELP)
+@click.argument("folder", type=LocalPath(), metavar="DIR")
+def georeference_command(folder: Path) -> None:
+    """Write beside the PNG and JPEG files of a run where they are: .aux.xml, and world files (.pgw, .jgw).
+
+    GDAL and QGIS read the coordinate reference system and the transform from the first, others the transform from world
+    files, which there are if the rows of a picture run from west to east.
+
+    \b
+    Examples:
+      eechips georeference outputs/sample-naip
+    """
+    from eechips.reports.world_files import georeference
+
+    count = georeference(folder)
+    echo(f"Written beside {format_count(count, 'picture')}: .aux.xml, and world files")
 
 
 def _picture_name(regions: tuple[str, ...], bands: tuple[str, ...]) -> str:
