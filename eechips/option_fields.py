@@ -29,6 +29,7 @@ OptionKind = Literal[
     "rate",
     "file",
     "folder",
+    "assets",
 ]
 
 Decision = Literal["data", "input", "run", "code", "credentials", "network", "path"]

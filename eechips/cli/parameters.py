@@ -155,6 +155,20 @@ class Rate(_NumberOr):
     meaning = "a number of requests a second, nor auto, nor none"
 
 
+class AssetFolder(click.ParamType):  # type: ignore[type-arg]
+    """A folder of assets, or ``demo``."""
+
+    name = "[DIR]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text. The next word of a command is taken for the folder, and may be none."""
+        if isinstance(value, str) and value != "demo" and not local_path(value).is_dir():
+            return self.fail(
+                f"there is no folder of assets {value}; for the demo planet, write --local as the last word", param, ctx
+            )
+        return value
+
+
 class Bytes(click.ParamType):  # type: ignore[type-arg]
     """A number of bytes: ``500MB``, ``2.5GB``, ``1000000``."""
 
@@ -225,6 +239,7 @@ _TYPES: dict[str, Any] = {
     "rate": Rate(),
     "file": LocalPath(dir_okay=False),
     "folder": LocalPath(file_okay=False),
+    "assets": AssetFolder(),
 }
 
 

@@ -112,6 +112,7 @@ class RunConfig:
             " else the assets of the folder, or catalogue.",
             SERVICE,
             metavar="[DIR]",
+            kind="assets",
             bare_value=DEMO,
             decides="network",
         ),

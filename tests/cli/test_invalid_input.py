@@ -135,6 +135,13 @@ def test_tracebacks_are_shown_on_request() -> None:
     assert type(result.exception).__name__ == "UsageError"
 
 
+def test_a_recipe_after_local_is_not_taken_for_a_folder_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "recipe.py").write_text("")
+    result = CliRunner().invoke(main, ["run", "--local", str(tmp_path / "recipe.py")])
+    assert result.exit_code == 2
+    assert "write --local as the last word" in result.output
+
+
 def test_local_overrules_an_endpoint_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EECHIPS_ENDPOINT", "http://127.0.0.1:1")
     assert refuse(*SAMPLE, "--format", "png", "--bands", "R,G").startswith("png takes 1 or 3 bands")
