@@ -26,6 +26,7 @@ from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.lockfile.content_hashes import ContentChange, compare_contents
 from eechips.manifest.audit import Audit, SampleSize
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.run import CHECKSUMS_ONLY, PLANS_GRADUALLY, Problem, Run
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe
@@ -160,7 +161,7 @@ def _files_of(run: Run, positions: set[int]) -> dict[int, list[_ResultFile]]:
     """Return the files of units by position."""
     found: dict[int, list[_ResultFile]] = {}
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
-        for position, _, layer, file, _, sha256, _ in ledger.unit_files():
+        for position, _, layer, file, _, sha256, _ in read_unit_files(ledger.database):
             if position in positions:
                 found.setdefault(position, []).append(_ResultFile(layer or "", file, sha256))
         for rows in ledger.batches(("position", "file", "sha256")):

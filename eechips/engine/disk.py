@@ -11,6 +11,7 @@ from typing import Any
 from eechips.engine.unit_costs import chip_bytes, resized, size_of
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
+from eechips.manifest.ledger_queries import sample_units
 from eechips.recipe import Chip, FrameStack, Recipe, SupportsSize, Unit, unit_value
 from eechips.storage import LocalStore, Store
 from eechips.text import format_bytes
@@ -69,7 +70,7 @@ def left_bytes(recipe: SupportsSize, ledger: Ledger) -> int:
     totals, left = ledger.totals(), ledger.count_open()
     if totals.bytes:
         return round(left * totals.bytes / totals.units)
-    units: list[Unit] = [json.loads(text) for text in ledger.sample_units(_LOOKED_AT)]
+    units: list[Unit] = [json.loads(text) for text in sample_units(ledger.database, _LOOKED_AT)]
     if not units:
         return 0
     first = recipe.sized_result(0, unit_value(units[0]))

@@ -27,6 +27,7 @@ from eechips.engine.unit_neighbours import NeighbourCount
 from eechips.errors import EechipsError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.ledger import Ledger, Totals
+from eechips.manifest.ledger_queries import read_first_unit, sample_units
 from eechips.recipe import (
     NoData,
     PlanPreview,
@@ -87,7 +88,7 @@ def estimate_planned(
     """
     if not traits_of(recipe).is_builtin:
         return None
-    planned = [_unit(text) for text in ledger.sample_units(_LOOKED_AT)]
+    planned = [_unit(text) for text in sample_units(ledger.database, _LOOKED_AT)]
     first, sent = planned[:_SAMPLE], session.throttle.sent
     plan = PlanSummary(
         sum(ledger.counts().values()), first, Counter(map(size_of, planned)), PlanningCost(sent, sent, seconds)
@@ -108,11 +109,12 @@ def estimate_planned(
 
 def save_unit_compute(recipe: Recipe, ledger: Ledger, session: Session, sample: ComputeSample) -> None:
     """Save the measured compute of a run's units, for estimates of later runs of the kind; nothing if there is none."""
-    unit = ledger.first_unit
+    unit = read_first_unit(ledger.database)
     if not sample.units or unit is None or not traits_of(recipe).is_builtin:
         return
     with contextlib.suppress(EechipsError):  # a unit without a result
-        result = sized_result(recipe, unit.position, _unit(unit.unit))
+        position, text = unit
+        result = sized_result(recipe, position, _unit(text))
         endpoint = session.connection.target.endpoint
         save_recorded_compute(endpoint, _kind(recipe, result), RecordedCompute(sample, count_pixels(result), utc_now()))
 

@@ -20,6 +20,7 @@ from eechips.engine.run_feature import RunFeature
 from eechips.engine.run_log import RunLog
 from eechips.errors import EechipsError, PermanentError, TooLargeError, TransientError, UsageError
 from eechips.manifest.ledger import Ledger
+from eechips.manifest.ledger_queries import read_exports
 from eechips.manifest.unit_record import Record, WorkUnit
 from eechips.recipe import Recipe, SupportsInteractiveRun, traits_of
 from eechips.text import format_count
@@ -114,7 +115,7 @@ class ExportMonitor:
         self._ledger, self._log, self._fetch, self._clock = ledger, log, fetch, clock
         self._stored = {
             position: StartedExports(tuple(ExportTask(*task) for task in tasks), requests, seconds)
-            for position, (tasks, requests, seconds) in ledger.exports().items()
+            for position, (tasks, requests, seconds) in read_exports(ledger.database).items()
         }
         self._pending: dict[int, _Pending] = {}
         self._costs: dict[int, tuple[StartedExports, float]] = {}

@@ -18,7 +18,8 @@ from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.engine.progress import Progress
 from eechips.engine.result_owners import describe_change
-from eechips.manifest.ledger import Ledger, RecordedResult
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.ledger_queries import RecordedResult, read_results
 from eechips.parallel_map import parallel_map
 from eechips.storage import LocalStore, Store, StoredFile
 
@@ -54,7 +55,7 @@ class RecordedFiles:
         there = self._list(name for _, name, _ in self._ledger.files())
         found: dict[int, str] = {}
         doubtful: list[RecordedResult] = []
-        for result in self._ledger.results():
+        for result in read_results(self._ledger.database):
             file = there.get(result.name)
             if file is None or file.size != result.size:
                 found[result.position] = describe_change(result, None if file is None else file.size, None)

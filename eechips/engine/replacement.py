@@ -16,6 +16,7 @@ from eechips.engine.run_feature import RunFeature
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, OPEN
 from eechips.manifest.ledger import Ledger
+from eechips.manifest.ledger_queries import read_dropped
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import Recipe, Redraw, SupportsReplacement, Unit, to_unit, traits_of, unit_id, unit_value
 from eechips.storage import NameTemplate
@@ -88,7 +89,7 @@ class Replacements:
     def __init__(self, recipe: Recipe, ledger: Ledger, template: NameTemplate, *, of_empty: bool = True) -> None:
         self._draw, self._identity = replacement_of(recipe), recipe.identity
         self._ledger, self._template, self._is_of_empty = ledger, template, of_empty
-        self._wanted = deque(ledger.dropped(empty=of_empty))  # positions: there may be many
+        self._wanted = deque(read_dropped(ledger.database, empty=of_empty))  # positions: there may be many
         self._asked: list[_Wanted] = []
         self._answers: SimpleQueue[Sequence[Unit | None] | BaseException] = SimpleQueue()
         self._failure: Exception | None = None

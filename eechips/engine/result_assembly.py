@@ -23,6 +23,7 @@ from eechips.errors import StorageError, UsageError
 from eechips.hashes import hash_file
 from eechips.manifest.files_ahead import FilesAhead
 from eechips.manifest.ledger import Ledger
+from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.reserved_names import FOREIGN_FILES, result_name
 from eechips.manifest.run import ASSEMBLED, ASSEMBLY
 from eechips.manifest.unit_record import Record, State
@@ -121,7 +122,7 @@ class Results:
 
     def __iter__(self) -> Iterator[CompletedUnit]:
         columns = Record.__slots__
-        layers = FilesAhead(self._ledger.layers())
+        layers = FilesAhead(row for row in read_unit_files(self._ledger.database) if row[2])
         with Progress(len(self), 0, None, quiet=self._quiet, unit="assembled") as progress:
             for rows in self._ledger.batches(("unit", "name", *columns)):
                 records = [(unit, name, _record(values)) for unit, name, *values in rows]

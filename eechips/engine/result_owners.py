@@ -13,7 +13,7 @@ from typing import Any
 
 from eechips.engine.reported_outcomes import ReportedFile, ReportedOutcome
 from eechips.engine.run_identity import differences, plan_identity
-from eechips.manifest.ledger import RecordedResult
+from eechips.manifest.ledger_queries import RecordedResult
 
 _SHOWN = 3  # differences of two plans
 _DIGITS = 16  # of an id or a digest

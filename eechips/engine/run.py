@@ -28,6 +28,7 @@ from eechips.engine.run_parts import RunParts, present
 from eechips.errors import EechipsError, UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, REPLACED, remove_excluded_files, remove_uncommitted_files
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.ledger_queries import read_dropped
 from eechips.manifest.lock import lock_run, remove_lock
 from eechips.manifest.received_run import check_new, check_paths, check_values
 from eechips.manifest.reserved_names import CALLS_FOLDER, GENERATED_FILES
@@ -215,7 +216,7 @@ class _Run:
             return False
         if self._config.on_empty != "redraw" or self._ledger.meta().get(_REDRAWN):
             return True
-        return next(self._ledger.dropped(), None) is None
+        return next(read_dropped(self._ledger.database), None) is None
 
     def _note_replaced(self) -> None:
         """Record that empty or dropped units have been replaced."""

@@ -29,6 +29,7 @@ from eechips.engine.run_identity import PLAN, check_same_place, describe, plan_i
 from eechips.engine.session import connect
 from eechips.errors import RunLockedError, RunMismatchError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run_signature import is_signed, sign
 from eechips.manifest.unit_record import LISTS, RECORD_COLUMNS, WorkUnit
@@ -201,7 +202,7 @@ def fetch_items(
         with Ledger(done.path / LEDGER_NAME, readonly=True) as ledger:
             rows = [row for batch in ledger.batches(("lower(hex(id))", *_COLUMNS[1:])) for row in batch]
             files: dict[str, list[dict[str, Any]]] = defaultdict(list)
-            for _, identifier, *file in ledger.unit_files():
+            for _, identifier, *file in read_unit_files(ledger.database):
                 files[identifier].append(_file(file))
     plan = plan_identity(described)
     found = {row[0]: _outcome(dict(zip(_COLUMNS, row, strict=True)), files.get(row[0], []), plan) for row in rows}
@@ -255,7 +256,7 @@ def _outcome(record: dict[str, Any], files: list[dict[str, Any]], plan: str) -> 
 
 
 def _file(row: Sequence[Any]) -> dict[str, Any]:
-    """Return one of several files of a unit, from a row of :meth:`Ledger.unit_files`, from the layer on."""
+    """Return one of several files of a unit, from a row of :func:`read_unit_files`, from the layer on."""
     layer, name, size, sha256, metadata = row
     return _without_none({"layer": layer, "file": name, "bytes": size, "sha256": sha256, **json.loads(metadata)})
 

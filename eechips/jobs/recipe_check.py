@@ -21,6 +21,7 @@ from eechips.engine.plan import name_template, units_of
 from eechips.engine.run import run
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import UsageError
+from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.unit_record import Record, State
 from eechips.recipe import (
     Recipe,
@@ -288,7 +289,7 @@ def spread(first: int, end: int, count: int) -> list[int]:
 
 def _tried(context: RecipeContext, positions: Sequence[int]) -> Iterator[CheckedUnit]:
     files: dict[int, list[str]] = {}
-    for position, _, layer, file, size, *_ in context.ledger.unit_files():
+    for position, _, layer, file, size, *_ in read_unit_files(context.ledger.database):
         words = file if layer is None else f"{file} ({layer})"
         files.setdefault(position, []).append(f"{words}, {format_bytes(size)}")
     for rows in context.ledger.batches(("unit", *_COLUMNS)):

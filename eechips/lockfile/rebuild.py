@@ -18,6 +18,7 @@ from eechips.lockfile.lockfile_format import LockedFile, LockedUnit, Lockfile, L
 from eechips.lockfile.run_locking import ServiceQueries
 from eechips.manifest.files_ahead import FilesAhead
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.lock import lock_run
 from eechips.manifest.received_run import check_new, check_paths
 from eechips.manifest.reserved_names import GENERATED_FILES
@@ -356,7 +357,7 @@ def _sources(file: LockedFile) -> tuple[str, ...]:
 
 def _now(ledger: Ledger) -> Iterator[tuple[int, State, dict[str, str]]]:
     """Yield position, state, and SHA-256 by path of the files of each unit, in the order of the plan."""
-    several = FilesAhead(ledger.unit_files())
+    several = FilesAhead(read_unit_files(ledger.database))
     for rows in ledger.batches(("position", "state", "file", "sha256")):
         for position, state, file, digest in rows:
             alone = {} if file is None else {file: digest}

@@ -24,6 +24,7 @@ from eechips.lockfile.lockfile_format import (
 )
 from eechips.manifest.files_ahead import FilesAhead
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.ledger_queries import read_sources, read_unit_files, sum_bytes
 from eechips.manifest.run import ASSEMBLED, PLANS_GRADUALLY, Run, open_run
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import LISTS, State
@@ -176,7 +177,7 @@ def _assets(ledger: Ledger, header: LockHeader, queries: ServiceQueries) -> tupl
 
     An asset whose last change is earlier than the results that show it had the same version then.
     """
-    fetched = dict(ledger.sources())
+    fetched = dict(read_sources(ledger.database))
     others = {str(each["id"]) for each in header.datasets if each.get("id")} - fetched.keys()
     shown = {name.rpartition("/")[0] for name in fetched}  # collections whose images are named need no version
     fetched |= dict.fromkeys(sorted(others - shown), header.started)
@@ -227,11 +228,11 @@ def _count(run: Run, ledger: Ledger) -> _Totals:
     if ledger.is_partial or counts.get(State.PLANNED) or not any(state.has_result for state in counts):
         raise UsageError(f"{run.path} is not finished: repeat its command first")
     kept = list(_kept(ledger))
-    several = {row[0] for row in ledger.unit_files()}
+    several = {row[0] for row in read_unit_files(ledger.database)}
     files = sum(file is not None and position not in several for position, file in kept)
-    files += sum(1 for _ in ledger.unit_files())
+    files += sum(1 for _ in read_unit_files(ledger.database))
     left_out = sum(count for state, count in counts.items() if not state.has_result)
-    return _Totals(len(kept), files, ledger.total_bytes(), left_out)
+    return _Totals(len(kept), files, sum_bytes(ledger.database), left_out)
 
 
 def _kept(ledger: Ledger) -> Iterator[tuple[int, str | None]]:
@@ -260,7 +261,7 @@ def _lines(ledger: Ledger, store: Store, queries: ServiceQueries, tell: Callable
 def _units(ledger: Ledger) -> Iterator[LockedUnit]:
     """Yield the units of a lockfile in the order of the plan; their files have no hashes of content yet."""
     kept = {position for position, _ in _kept(ledger)}
-    several = FilesAhead(ledger.unit_files())
+    several = FilesAhead(read_unit_files(ledger.database))
     for rows in ledger.batches(_COLUMNS):
         for position, identifier, unit, name, state, finished, file, size, digest, *metadata in rows:
             files = tuple(map(_locked_file, several.of(position)))
@@ -273,7 +274,7 @@ def _units(ledger: Ledger) -> Iterator[LockedUnit]:
 
 
 def _locked_file(row: tuple[Any, ...]) -> LockedFile:
-    """Return a file of :meth:`Ledger.unit_files`, without hashes of its content."""
+    """Return a file of :func:`read_unit_files`, without hashes of its content."""
     _, _, layer, file, size, digest, metadata = row
     fields = {name: value for name, value in json.loads(metadata).items() if name in _METADATA}
     return LockedFile(file, size, digest, layer or "", _values(fields))

@@ -160,3 +160,8 @@ def _explained(error: Exception, path: Path) -> StorageError:
 def damaged(path: Path, reason: str) -> StorageError:
     """Make the error of a ledger that cannot be read."""
     return StorageError(f"{path} is damaged or no ledger: {reason}. What helps: eechips verify {path.parent} --reopen")
+
+
+def list_tables(database: Connection) -> frozenset[str]:
+    """Return the names of the tables."""
+    return frozenset(name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'"))

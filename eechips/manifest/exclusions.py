@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import UsageError
+from eechips.manifest.database import Connection, list_tables
 from eechips.manifest.export import COPIED, export_failures, export_layers, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import lock_run
@@ -32,36 +33,30 @@ _AT_ONCE = 500  # units whose files are asked for at a time
 _KEPT = ("state", "error", "attempts", "requests", "seconds", "eecu_seconds", "finished")
 
 
-class _ExclusionLedger(Ledger):
-    """The ledger methods that exclusions need."""
+def _drop(ledger: Ledger, reasons: Mapping[int, str]) -> None:
+    """Set units to skipped with a reason each, all or none, and record that their files await removal."""
+    database = ledger.database
+    files = [row for positions in _slices(sorted(reasons)) for row in _recorded(database, positions)]
+    files = ledger.meta().get(REMOVALS, []) + files
+    cleared = ", ".join(f"{column} = NULL" for column in RECORD_COLUMNS if column not in _KEPT)
+    rows = [(reason, position) for position, reason in reasons.items()]
+    with ledger.transaction():
+        database.executemany(
+            f"UPDATE units SET state = '{State.SKIPPED.value}', error = ?, {cleared} WHERE position = ?", rows
+        )
+        ledger.forget_files(reasons)
+        database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (EXCLUSIONS, json.dumps(OPEN)))
+        database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (REMOVALS, json.dumps(files)))
 
-    def __enter__(self) -> _ExclusionLedger:
-        return self
 
-    def drop(self, reasons: Mapping[int, str]) -> None:
-        """Set units to skipped with a reason each, all or none, and record that their files await removal."""
-        files = [row for positions in _slices(sorted(reasons)) for row in self._recorded(positions)]
-        files = self.meta().get(REMOVALS, []) + files
-        cleared = ", ".join(f"{column} = NULL" for column in RECORD_COLUMNS if column not in _KEPT)
-        rows = [(reason, position) for position, reason in reasons.items()]
-        with self._transaction():
-            self._db.executemany(
-                f"UPDATE units SET state = '{State.SKIPPED.value}', error = ?, {cleared} WHERE position = ?", rows
-            )
-            for table in ("further_files", "layers"):
-                if self._has_table(table):
-                    positions = ((position,) for position in reasons)
-                    self._db.executemany(f"DELETE FROM {table} WHERE position = ?", positions)
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (EXCLUSIONS, json.dumps(OPEN)))
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (REMOVALS, json.dumps(files)))
-
-    def _recorded(self, positions: Sequence[int]) -> list[list[Any]]:
-        """Return path, bytes and sha256 of the files of units."""
-        marks = ",".join("?" * len(positions))
-        query = f"SELECT file, bytes, sha256 FROM units WHERE file IS NOT NULL AND position IN ({marks})"
-        if self._has_further:
-            query += f" UNION ALL SELECT file, bytes, sha256 FROM further_files WHERE position IN ({marks})"
-        return list(map(list, self._db.execute(query, list(positions) * (1 + self._has_further))))
+def _recorded(database: Connection, positions: Sequence[int]) -> list[list[Any]]:
+    """Return path, bytes and sha256 of the files of units."""
+    marks = ",".join("?" * len(positions))
+    tables = ["units", *({"further_files"} & list_tables(database))]
+    queries = (
+        f"SELECT file, bytes, sha256 FROM {table} WHERE file IS NOT NULL AND position IN ({marks})" for table in tables
+    )
+    return list(map(list, database.execute(" UNION ALL ".join(queries), list(positions) * len(tables))))
 
 
 def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] = ()) -> tuple[int, int]:
@@ -85,7 +80,7 @@ def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collect
     """
     run = open_run(folder)
     folder, store = run.path, run.store
-    with lock_run(folder), _ExclusionLedger(folder / LEDGER_NAME) as ledger:
+    with lock_run(folder), Ledger(folder / LEDGER_NAME) as ledger:
         meta = ledger.meta()
         if meta.get(PLANS_GRADUALLY) or meta.get(ASSEMBLED):
             what = (
@@ -106,7 +101,7 @@ def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collect
         if not chosen and not reopened:
             return 0, 0
         if chosen:
-            ledger.drop(chosen)
+            _drop(ledger, chosen)
         ledger.reopen(reopened)
         remove_excluded_files(ledger, store)
         export_failures(ledger, folder)

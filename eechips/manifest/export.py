@@ -10,6 +10,7 @@ from typing import Any
 
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
+from eechips.manifest.ledger_queries import read_failures, read_unit_files
 from eechips.manifest.run_columns import schema_of
 from eechips.manifest.unit_record import FAILURES, LAYER_COLUMNS, LAYERS, LISTS, MANIFEST
 from eechips.manifest.unit_values import (
@@ -122,13 +123,13 @@ def _write(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
 
 
 def _layers(ledger: Ledger) -> Iterator[list[Any]]:
-    rows = ledger.unit_files()
+    rows = read_unit_files(ledger.database)
     while batch := list(islice(rows, _BATCH)):
         yield [list(column) for column in zip(*(each for row in batch for each in file_rows(row)), strict=True)]
 
 
 def file_rows(row: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return a row of :meth:`Ledger.unit_files` with its fields as the columns ``LAYER_COLUMNS``.
+    """Return a row of :func:`read_unit_files` with its fields as the columns ``LAYER_COLUMNS``.
 
     A file with several frames has a row for each of them.
     """
@@ -149,7 +150,7 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
         StorageError: if it cannot be written.
     """
     path = folder / FAILURES_NAME
-    rows = list(ledger.failures())
+    rows = list(read_failures(ledger.database))
     if not rows:
         remove(path, LockedFolder(folder))
         return None

@@ -10,7 +10,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from eechips.errors import EechipsError, UsageError
+from eechips.manifest.database import Connection
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.ledger_queries import count_failures
 from eechips.manifest.lock import lock_run
 from eechips.manifest.unit_record import COLUMNS, Record, State
 
@@ -72,20 +74,14 @@ class FailureGroup:
     count: int
 
 
-class _FailureLedger(Ledger):
-    """The ledger methods that failures need."""
-
-    def __enter__(self) -> _FailureLedger:
-        return self
-
-    def failed(self) -> Iterator[Failure]:
-        """Yield failed units in the order of the plan."""
-        columns = ", ".join(COLUMNS[field.name].selection for field in fields(Failure))
-        query = f"SELECT {columns} FROM units WHERE state LIKE 'failed%' ORDER BY position"
-        known: dict[str | None, str | None] = {}  # many failures share their texts: each is kept once
-        for *identity, state, error_class, error, traceback, attempts, seconds, finished in self._db.execute(query):
-            texts = (known.setdefault(text, text) for text in (error_class or "Error", error or "", traceback))
-            yield Failure(*identity, State(state), *texts, attempts, seconds, finished)  # type: ignore[call-arg]
+def _failed(database: Connection) -> Iterator[Failure]:
+    """Yield failed units in the order of the plan."""
+    columns = ", ".join(COLUMNS[field.name].selection for field in fields(Failure))
+    query = f"SELECT {columns} FROM units WHERE state LIKE 'failed%' ORDER BY position"
+    known: dict[str | None, str | None] = {}  # many failures share their texts: each is kept once
+    for *identity, state, error_class, error, traceback, attempts, seconds, finished in database.execute(query):
+        texts = (known.setdefault(text, text) for text in (error_class or "Error", error or "", traceback))
+        yield Failure(*identity, State(state), *texts, attempts, seconds, finished)  # type: ignore[call-arg]
 
 
 def list_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequence[str] = ()) -> list[Failure]:
@@ -99,8 +95,8 @@ def list_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequence
     Raises:
         UsageError: if no failed unit has such a class or id.
     """
-    with _FailureLedger(Path(folder) / LEDGER_NAME, readonly=True) as ledger:
-        return _selected(ledger, classes, ids)
+    with Ledger(Path(folder) / LEDGER_NAME, readonly=True) as ledger:
+        return _selected(ledger.database, classes, ids)
 
 
 def group_failures(failures: Iterable[Failure]) -> list[FailureGroup]:
@@ -130,27 +126,27 @@ def reopen_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequen
         UsageError: if no failed unit has such a class or id, or a process is running in the folder.
     """
     folder = Path(folder)
-    with lock_run(folder), _FailureLedger(folder / LEDGER_NAME) as ledger:
-        chosen = _selected(ledger, classes, ids)
+    with lock_run(folder), Ledger(folder / LEDGER_NAME) as ledger:
+        chosen = _selected(ledger.database, classes, ids)
         ledger.reopen(failure.position for failure in chosen)
     try:
         yield len(chosen)
     except EechipsError:
-        with lock_run(folder), _FailureLedger(folder / LEDGER_NAME) as ledger:
+        with lock_run(folder), Ledger(folder / LEDGER_NAME) as ledger:
             untried = {unit.position: unit.attempts for unit in ledger.open_units()}
             ledger.record([_record(f) for f in chosen if untried.get(f.position) == f.attempts])
         raise
 
 
-def _selected(ledger: _FailureLedger, classes: Sequence[str], ids: Sequence[str]) -> list[Failure]:
-    names = {_class_named(name, ledger.failures_by_class()) for name in classes}
+def _selected(database: Connection, classes: Sequence[str], ids: Sequence[str]) -> list[Failure]:
+    names = {_class_named(name, count_failures(database)) for name in classes}
     prefixes = {prefix.lower() for prefix in ids}
     for prefix in prefixes:
         if not re.fullmatch(rf"[0-9a-f]{{{_LEAST_ID},64}}", prefix):
             raise UsageError(f"'{prefix}' is no id of a unit: {_LEAST_ID} hexadecimal digits of it at least")
     found = [
         failure
-        for failure in ledger.failed()
+        for failure in _failed(database)
         if (not names or failure.error_class in names) and (not prefixes or failure.id.startswith(tuple(prefixes)))
     ]
     for prefix in sorted(prefixes):

@@ -17,6 +17,7 @@ from eechips.manifest.captions import draw_caption
 from eechips.manifest.chip_pictures import GAP, Picture, RenderedChip, arrange_sheet, render_chip
 from eechips.manifest.display_styles import DisplayStyle
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.ledger_queries import read_unit_files
 from eechips.storage import ID_LENGTH, unit_fields
 
 _DAY = 10  # characters of a date
@@ -85,7 +86,9 @@ def read_frame_rows(folder: Path, *, rows: int, columns: int, seed: int = 0) -> 
     """
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
         found: dict[int, dict[str, list[FrameChip]]] = defaultdict(lambda: defaultdict(list))
-        for position, _, _, file, _, _, text in ledger.layers():
+        for position, _, layer, file, _, _, text in read_unit_files(ledger.database):
+            if not layer:
+                continue
             metadata = json.loads(text)
             if isinstance(metadata.get("series"), str) and Path(file).suffix.lstrip(".").lower() in chip_suffixes():
                 found[position][metadata["series"]] += _chips(file, metadata)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eechips.manifest.database import Connection
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.received_files import parse_json
 from eechips.storage import resolve_inside
@@ -66,19 +67,13 @@ class History:
             yield min(self.seconds, self.duration - number * self.seconds)
 
 
-class _HistoryLedger(Ledger):
-    """The ledger methods that the history needs."""
-
-    def __enter__(self) -> _HistoryLedger:
-        return self
-
-    def settled(self) -> list[tuple[int, int, int]]:
-        """Return times (seconds since 1970), numbers of completed units, and numbers of failures, in order."""
-        query = (
-            "SELECT substr(finished, 1, 19) AS second, count(*), sum(state LIKE 'failed%') FROM units"
-            " WHERE finished IS NOT NULL GROUP BY second ORDER BY second"
-        )
-        return [(int(_seconds(text)), count, failed) for text, count, failed in self._db.execute(query)]
+def _settled(database: Connection) -> list[tuple[int, int, int]]:
+    """Return times (seconds since 1970), numbers of completed units, and numbers of failures, in order."""
+    query = (
+        "SELECT substr(finished, 1, 19) AS second, count(*), sum(state LIKE 'failed%') FROM units"
+        " WHERE finished IS NOT NULL GROUP BY second ORDER BY second"
+    )
+    return [(int(_seconds(text)), count, failed) for text, count, failed in database.execute(query)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +114,8 @@ def read_history(folder: Path, now: float, *, intervals: int = 60, is_running: b
         intervals: how many at most; none is shorter than a second.
         is_running: whether the last command still runs.
     """
-    with _HistoryLedger(folder / LEDGER_NAME, readonly=True) as ledger:
-        outcomes = ledger.settled()
+    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
+        outcomes = _settled(ledger.database)
     settled = [(second, count) for second, count, _ in outcomes]
     log = folder / LOG_NAME
     axis = _axis(settled, [moment for moment, _ in _records(log, _STARTED)], now if is_running else None)

@@ -81,24 +81,18 @@ class _Rows:
     is_whole: bool
 
 
-class _NewLedger(Ledger):
-    """The ledger method that a recovery needs."""
-
-    def __enter__(self) -> _NewLedger:
-        return self
-
-    def fill(self, rows: _Rows) -> int:
-        """Store rows; reopen the units of which files may be unknown, and return their number."""
-        self.begin_plan(rows.meta)
-        marks = ", ".join("?" * len(_UNIT))
-        with self._transaction():
-            self._db.executemany(f"INSERT INTO units ({', '.join(_UNIT)}) VALUES ({marks})", rows.units)
-        if rows.further or rows.layers:
-            self.record((), rows.further, [(p, f, layer, metadata) for p, f, layer, metadata in rows.layers])
-        reopened = self.reopen(_lacking_files(rows)) if not rows.is_whole else 0
-        if rows.is_whole:
-            self.complete_plan()
-        return reopened
+def _fill(ledger: Ledger, rows: _Rows) -> int:
+    """Store rows in a new ledger; reopen the units of which files may be unknown, and return their number."""
+    ledger.begin_plan(rows.meta)
+    marks = ", ".join("?" * len(_UNIT))
+    with ledger.transaction():
+        ledger.database.executemany(f"INSERT INTO units ({', '.join(_UNIT)}) VALUES ({marks})", rows.units)
+    if rows.further or rows.layers:
+        ledger.record((), rows.further, [(p, f, layer, metadata) for p, f, layer, metadata in rows.layers])
+    reopened = ledger.reopen(_lacking_files(rows)) if not rows.is_whole else 0
+    if rows.is_whole:
+        ledger.complete_plan()
+    return reopened
 
 
 def recover_ledger(folder: Path) -> RecoveredLedger:
@@ -116,8 +110,8 @@ def recover_ledger(folder: Path) -> RecoveredLedger:
         rows = _read_rows(folder)
         temporary = folder / temporary_name(LEDGER_NAME, str(new_writer()))
         try:
-            with _NewLedger(temporary) as ledger:
-                reopened = ledger.fill(rows)
+            with Ledger(temporary) as ledger:
+                reopened = _fill(ledger, rows)
                 check_paths(ledger)
                 check_values(ledger)
             kept = set_aside(path) if path.is_file() else None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import StorageError, UsageError
+from eechips.manifest.database import Connection, list_tables
 from eechips.manifest.run_columns import Column
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import FILE, FRAME, MANIFEST, State
@@ -26,6 +27,8 @@ _INFO_CURE = "move it away, and give the command of the run again, which writes 
 _BRACKETS = 64  # in the JSON of a unit whose nesting is looked at
 
 _LARGEST = 1 << 53
+_MOMENT = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9]Z"
+"""Pattern of :func:`eechips.timestamps.utc_now`."""
 
 _INFO: Mapping[str, type | tuple[type, ...]] = {
     "command": (str, type(None)),
@@ -106,7 +109,7 @@ def check_paths(ledger: Ledger) -> None:
     Raises:
         UsageError: naming the unit and the path.
     """
-    for identifier, file in ledger.invalid_paths():
+    for identifier, file in _invalid_paths(ledger.database):
         _check_path(ledger, f"unit {identifier[:16]} has its file at", file)
     for made in ledger.meta().get("assembled") or ():
         file = made.get("file") if isinstance(made, dict) else None
@@ -130,13 +133,51 @@ def check_values(ledger: Ledger) -> None:
     """
     for key, wrong in _wrong_meta(ledger.meta()):
         raise StorageError(f"{ledger.path} is damaged: {key} is {json.dumps(wrong)[:60]}")
-    for identifier in ledger.invalid_units(" OR ".join(_wrong_columns()), _invalid_metadata()):
+    for identifier in _invalid_units(ledger.database):
         raise StorageError(f"{ledger.path} is damaged: unit {identifier[:16]} has values that no run records")
-    for identifier, text in ledger.deeply_nested_units(_BRACKETS):
+    for identifier, text in _deeply_nested_units(ledger.database):
         try:
             parse_json(text)
         except ValueError as error:
             raise StorageError(f"{ledger.path} is damaged: unit {identifier[:16]}: {error}") from error
+
+
+def _invalid_paths(database: Connection) -> Iterator[tuple[str, Any]]:
+    """Yield id and path of files whose paths may lead out of the folder of results; most ledgers have none."""
+    odd = (
+        "(typeof(file) != 'text' OR file = '' OR file GLOB '/*' OR file GLOB '*..*' OR file GLOB '*\\*'"
+        " OR file GLOB '*:*' OR instr(CAST(file AS BLOB), x'00'))"
+    )
+    for table in ["units", *sorted({"further_files", "layers"} & list_tables(database))]:
+        query = f"SELECT position, file FROM {table} WHERE file IS NOT NULL AND {odd}"
+        for position, file in database.execute(query).fetchall():
+            row = database.execute("SELECT lower(hex(id)) FROM units WHERE position = ?", (position,)).fetchone()
+            yield row[0] if row else "?", file
+
+
+def _invalid_units(database: Connection) -> Iterator[str]:
+    """Yield ids of units whose row, or those of their files and batch tasks, no run has recorded."""
+    query = f"SELECT lower(hex(id)) FROM units WHERE {' OR '.join(_wrong_columns())}"
+    yield from (identifier for (identifier,) in database.execute(query))
+    tables = list_tables(database)
+    for table, wrong in (
+        ("further_files", "typeof(sha256) != 'text' OR typeof(bytes) != 'integer' OR bytes < 0"),
+        ("layers", f"typeof(layer) != 'text' OR {_invalid_metadata()}"),
+        (
+            "exports",
+            "typeof(operation) != 'text' OR url NOT GLOB 'gs://?*/?*' OR typeof(requests) != 'integer'"
+            f" OR typeof(seconds) != 'real' OR started NOT GLOB '{_MOMENT}'",
+        ),
+    ):
+        if table in tables:
+            rows = database.execute(f"SELECT position FROM {table} WHERE typeof(position) != 'integer' OR {wrong}")
+            yield from (f"no. {position}" for (position,) in rows)
+
+
+def _deeply_nested_units(database: Connection) -> Iterator[tuple[str, str]]:
+    """Yield id and JSON of units that have many brackets."""
+    brackets = "2 * length(unit) - length(replace(unit, '[', '')) - length(replace(unit, '{', ''))"
+    yield from database.execute(f"SELECT lower(hex(id)), unit FROM units WHERE {brackets} > ?", (_BRACKETS,))
 
 
 def _wrong_meta(meta: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -20,6 +20,16 @@ from eechips.manifest.database import damaged
 from eechips.manifest.export import PARQUET_NAME, file_rows
 from eechips.manifest.history import History, read_history
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.ledger_queries import (
+    count_exports,
+    count_failures,
+    read_failures,
+    read_further_files,
+    read_status_numbers,
+    read_unit_files,
+    sample_files,
+    sum_bytes,
+)
 from eechips.manifest.lock import is_held
 from eechips.manifest.received_run import INFO_NAME as INFO_NAME
 from eechips.manifest.received_run import check_paths, check_values, read_info
@@ -186,14 +196,14 @@ class Run:
         import pandas as pd
 
         with self._ledger() as ledger:
-            rows = [each for row in ledger.unit_files() for each in file_rows(row)]
+            rows = [each for row in read_unit_files(ledger.database) for each in file_rows(row)]
         return pd.DataFrame(rows, columns=list(names_of(LAYERS))).set_index(["position", "layer"])
 
     @property
     def failures(self) -> pd.DataFrame:
         """Units that were tried and have no result, with class and message of their error."""
         with self._ledger() as ledger:
-            return _frame(names_of(FAILURES), list(ledger.failures()))
+            return _frame(names_of(FAILURES), list(read_failures(ledger.database)))
 
     @property
     def address(self) -> str | None:
@@ -243,7 +253,7 @@ class Run:
     def sample_files(self, count: int) -> list[Path]:
         """Return paths of at most so many files with data, spread over the plan."""
         with self._ledger() as ledger:
-            return [LocalStore(self.path).file(file) for file in ledger.sample_files(count)]
+            return [LocalStore(self.path).file(file) for file in sample_files(ledger.database, count)]
 
     def status(self, *, intervals: int = 60, clock: Callable[[], float] = time.time) -> Status:
         """Read the status of the run.
@@ -255,26 +265,24 @@ class Run:
         is_running = is_held(self.path)
         with self._ledger() as ledger:
             counts = ledger.counts()
-            failures, size, dropped = ledger.failures_by_class(), ledger.total_bytes(), ledger.count_dropped()
-            requests, rate = ledger.pace()
-            without_file = ledger.count_without_file()
-            without_rows = ledger.count_without_rows()
+            failures, size = count_failures(ledger.database), sum_bytes(ledger.database)
+            numbers = read_status_numbers(ledger.database)
             outside = ledger.meta().get(OUTSIDE_FILES) or {"files": 0, "folders": []}
-            exporting, oldest_export = ledger.count_exports()
+            exporting, oldest_export = count_exports(ledger.database)
         history = read_history(self.path, clock(), intervals=intervals, is_running=is_running)
         info, planned = self.info, counts.get(State.PLANNED, 0)
         return Status(
             counts={state.value: counts[state] for state in State if state in counts},
             failures=failures,
-            dropped=dropped,
-            without_file=without_file,
-            without_rows=without_rows,
+            dropped=numbers.dropped,
+            without_file=numbers.without_file,
+            without_rows=numbers.without_rows,
             outside=(outside["files"], tuple(outside["folders"])),
             exporting=exporting,
             oldest_export=oldest_export,
             bytes=size,
-            requests=requests,
-            rate=history.rate if history.commands > 1 else rate,
+            requests=numbers.requests,
+            rate=history.rate if history.commands > 1 else numbers.rate,
             is_running=is_running,
             seconds_left=planned / history.recent if history.recent else None,
             history=history,
@@ -308,7 +316,7 @@ class Run:
 
             units = chain.from_iterable(ledger.batches(("lower(hex(id))", "file", "sha256")))
             made = ((ASSEMBLED, found["file"], found["sha256"]) for found in meta.get(ASSEMBLED) or ())
-            files = chain((unit for unit in units if unit[1] is not None), made, ledger.further_files())
+            files = chain((unit for unit in units if unit[1] is not None), made, read_further_files(ledger.database))
             # Parallel reading pays for a store, not for a disk.
             found = parallel_map(problem, files, _READERS) if isinstance(store, ObjectStore) else map(problem, files)
             for each in found:

@@ -16,6 +16,7 @@ from eechips.manifest.export import (
     export_parquet,
 )
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.lock import lock_run
 from eechips.manifest.run import ASSEMBLED, Problem, Run
 from eechips.received_files import open_parquet
@@ -58,7 +59,7 @@ def find_manifest_problems(run: Run) -> list[Problem]:
         units = ledger.batches(("lower(hex(id))", "file", "sha256"))
         wanted: dict[str, Iterator[_Row]] = {PARQUET_NAME: (row for rows in units for row in rows)}
         if ledger.has_layers:
-            wanted[LAYERS_NAME] = ((row[1], row[3], row[5]) for row in ledger.unit_files())
+            wanted[LAYERS_NAME] = ((row[1], row[3], row[5]) for row in read_unit_files(ledger.database))
         for name, rows in wanted.items():
             reason = _difference(run.path / name, rows)
             problems += [] if reason is None else [Problem(MANIFEST, name, reason)]

@@ -248,7 +248,7 @@ COLUMNS = {column.name: column for column in (*MANIFEST, *LAYERS)}
 FAILURES = tuple(
     COLUMNS[name] for name in ("position", "id", "unit", "state", "error_class", "error", "traceback", "attempts")
 )
-"""Columns of :meth:`eechips.manifest.ledger.Ledger.failures`."""
+"""Columns of :func:`eechips.manifest.ledger_queries.read_failures`."""
 
 RECORD_COLUMNS, FILE_COLUMNS, FRAME_COLUMNS = names_of(RECORD), names_of(FILE), names_of(FRAME)
 

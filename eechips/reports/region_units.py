@@ -11,8 +11,8 @@ import numpy as np
 import shapely
 from shapely.errors import GEOSException
 
-from eechips.manifest.ledger import LEDGER_NAME
-from eechips.reports.unit_columns import MOST_UNITS, UnitColumn, UnitColumns, UnitLedger, draw_numbers
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.reports.unit_columns import MOST_UNITS, UnitColumn, UnitColumns, draw_numbers, read_report_rows
 from eechips.reports.unit_locations import centres_of
 from eechips.storage import ID_LENGTH
 
@@ -29,7 +29,7 @@ def read_regions(folder: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Unit
         seed: of the random selection, if the run has more than ``most`` regions.
         most: maximum number of regions.
     """
-    with UnitLedger(folder / LEDGER_NAME, readonly=True) as ledger:
+    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
         found = list(_regions(ledger))
     if not found:
         return None
@@ -52,9 +52,9 @@ def read_regions(folder: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Unit
     )
 
 
-def _regions(ledger: UnitLedger) -> Iterator[tuple[Mapping[str, Any], str, str, str | None, str | None]]:
+def _regions(ledger: Ledger) -> Iterator[tuple[Mapping[str, Any], str, str, str | None, str | None]]:
     """Yield each region with the id (empty for several regions), state, file and error of its unit."""
-    for identifier, text, state, file, *_, error_class, error in ledger.rows():
+    for identifier, text, state, file, *_, error_class, error in read_report_rows(ledger.database):
         unit = json.loads(text)
         message = None if error_class is None else f"{error_class}: {error}"
         if not isinstance(unit, dict):

@@ -21,6 +21,7 @@ from eechips.formats.raster import encode_picture
 from eechips.manifest.chip_pictures import BandColours, RenderedChip, StretchRanges, describe_colours, render_chip
 from eechips.manifest.display_styles import DisplayStyle, display_styles
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.run import Run
 from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
 from eechips.reports.unit_columns import UnitColumns, with_progress
@@ -221,8 +222,9 @@ def _layers(folder: Path) -> dict[str, list[tuple[str, str, FrameInfo | None]]]:
     """Return layer, path and frame of every file of units with several files, by their first file."""
     units: dict[int, list[tuple[str, str, FrameInfo | None]]] = defaultdict(list)
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
-        for position, _, layer, file, _, _, metadata in ledger.layers():
-            units[position].append((layer, file, FrameInfo.of(json.loads(metadata))))
+        for position, _, layer, file, _, _, metadata in read_unit_files(ledger.database):
+            if layer:
+                units[position].append((layer, file, FrameInfo.of(json.loads(metadata))))
     return {files[0][1]: files for files in units.values()}
 
 

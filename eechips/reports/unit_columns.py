@@ -17,6 +17,7 @@ from eechips.errors import UsageError
 from eechips.geo.crs import parse_crs
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
+from eechips.manifest.database import Connection
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.received_files import read_parquet
 from eechips.reports.unit_locations import bounds_of, centres_of, grid_of, location_of
@@ -146,15 +147,9 @@ class _Row:
     fields: Mapping[str, Any]
 
 
-class UnitLedger(Ledger):
-    """A ledger with the queries of a report."""
-
-    def __enter__(self) -> UnitLedger:
-        return self
-
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the columns of a report for every unit, in the order of the plan."""
-        yield from self._db.execute(f"SELECT {_READ} FROM units ORDER BY position")
+def read_report_rows(database: Connection) -> Iterator[tuple[Any, ...]]:
+    """Yield the columns of a report for every unit, in the order of the plan."""
+    yield from database.execute(f"SELECT {_READ} FROM units ORDER BY position")
 
 
 def with_progress(things: Iterable[T], total: int, unit: str, *, quiet: bool) -> Iterator[T]:
@@ -175,12 +170,12 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
         most: maximum number of units.
         quiet: show no progress.
     """
-    with UnitLedger(folder / LEDGER_NAME, readonly=True) as ledger:
+    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
         total = sum(ledger.counts().values())
         kept = draw_numbers(total, most, seed)
         tally = _Tally()
         rows = []
-        for number, raw in enumerate(with_progress(ledger.rows(), total, "units", quiet=quiet)):
+        for number, raw in enumerate(with_progress(read_report_rows(ledger.database), total, "units", quiet=quiet)):
             row = _row(number, raw)
             tally.add(row.fields, row.state)
             if kept is None or number in kept:

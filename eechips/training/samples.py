@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.ledger_queries import read_further_files, read_unit_files
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State
 from eechips.storage import Store
@@ -223,7 +224,7 @@ def values_of(values: Iterable[Any]) -> tuple[Any, ...]:
 
 def _rows(ledger: Ledger) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
     """Yield a row for every unit with files, and rows for its files."""
-    rows = ((row, row[2] or (ONLY if '"frames"' in row[-1] else None)) for row in ledger.unit_files())
+    rows = ((row, row[2] or (ONLY if '"frames"' in row[-1] else None)) for row in read_unit_files(ledger.database))
     layers = _by_position((row[0], (layer, *row[3:])) for row, layer in rows if layer is not None)
     further = _by_position(_further(ledger))
     for batch in ledger.batches((*_UNITS, *_OWN, *FILE_COLUMNS)):
@@ -254,7 +255,7 @@ def _by_position(rows: Iterable[tuple[int, tuple[Any, ...]]]) -> Callable[[int],
 
 def _further(ledger: Ledger) -> Iterator[tuple[int, tuple[Any, ...]]]:
     """Yield the files that a script's unit has beyond its first, by number from 2: scripts give files no layers."""
-    digests = {file: digest for _, file, digest in ledger.further_files()}
+    digests = {file: digest for _, file, digest in read_further_files(ledger.database)}
     if not digests:
         return
     for position, rows in groupby(ledger.files(), key=itemgetter(0)):

@@ -179,7 +179,7 @@ def test_of_the_ledger_of_an_interrupted_run_is_kept_what_can_be_read(shared_ser
     assert 0 < done < 60
     before = open_run(run.path).units
     with Ledger(run.path / LEDGER_NAME) as ledger:
-        root = ledger._db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'units'").fetchone()[0]
+        root = ledger.database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'units'").fetchone()[0]
     data = (run.path / LEDGER_NAME).read_bytes()
     leaves = [n for n in range(root, len(data) // _PAGE) if data[n * _PAGE] == 13]  # leaf page of a table
     for leaf in leaves[1:3]:
@@ -237,10 +237,10 @@ def test_an_audit_finds_a_file_with_the_pixels_of_another_unit(project: Path, sh
     """The ledger has its checksum, as if it had come so: no checksum can tell."""
     first, second, *_ = chips(project)
     with Ledger(project / OUT / LEDGER_NAME) as ledger:
-        rows = dict(ledger._db.execute("SELECT file, sha256 FROM units").fetchall())
+        rows = dict(ledger.database.execute("SELECT file, sha256 FROM units").fetchall())
         names = [path.relative_to(project / OUT).as_posix() for path in (first, second)]
         for name, other in (names, reversed(names)):
-            ledger._db.execute("UPDATE units SET sha256 = ? WHERE file = ?", (rows[other], name))
+            ledger.database.execute("UPDATE units SET sha256 = ? WHERE file = ?", (rows[other], name))
     one, other = first.read_bytes(), second.read_bytes()
     first.write_bytes(other)
     second.write_bytes(one)

@@ -18,6 +18,7 @@ from eechips.manifest import Record, State, open_run
 from eechips.manifest.database import connect
 from eechips.manifest.export import export_failures, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.ledger_queries import read_dropped, read_status_numbers
 from eechips.manifest.lock import lock_run
 from eechips.manifest.unit_record import WorkUnit
 
@@ -146,14 +147,14 @@ def test_units_that_replace_others_come_after_the_last_and_each_replaces_one(tmp
 
     empty = [Record(position=n, state=State.EMPTY, valid_fraction=0.0) for n in (1, 3)]
     ledger.record([*empty, done(0), Record(**{**_fields(done(2)), "state": State.EMPTY})])
-    assert list(ledger.dropped()) == [1, 3]  # 2 has kept its file
+    assert list(read_dropped(ledger.database)) == [1, 3]  # 2 has kept its file
     reading = ledger.open_units()
     ledger.add([added(5, 1)])
     assert [unit.position for unit in reading] == [4]
     assert [unit.position for unit in ledger.open_units()] == [4, 5]
     assert ledger.unit(5) == added(5, 1)
-    assert list(ledger.dropped()) == [3]
-    assert ledger.count_dropped() == 2
+    assert list(read_dropped(ledger.database)) == [3]
+    assert read_status_numbers(ledger.database).dropped == 2
     with pytest.raises(StorageError):
         ledger.add([added(6, 3), added(7, 1)])
     assert ledger.end == 6

@@ -119,7 +119,7 @@ def damage(folder: Path) -> None:
     files[18].write_bytes(files[18].read_bytes()[:-500])
     with Ledger(folder / LEDGER_NAME) as ledger:  # somebody has georeferenced it anew, and recorded that
         moved = [*grid(19).transform[:2], WEST + 320.0 * 19 - 7.0, *grid(19).transform[3:]]
-        ledger._db.execute("UPDATE units SET transform = ? WHERE position = 19", (json.dumps(moved),))
+        ledger.database.execute("UPDATE units SET transform = ? WHERE position = 19", (json.dumps(moved),))
     files[20].write_bytes(tif(texture(99), grid(20)))
 
 

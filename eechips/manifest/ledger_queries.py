@@ -1,0 +1,197 @@
+"""Read the ledger of a run as a whole: functions over its connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from eechips.manifest.database import Connection, list_tables
+from eechips.manifest.unit_record import FAILURES, State
+
+
+class RecordedResult(NamedTuple):
+    """A recorded file of a unit. A tuple, as there may be a million.
+
+    Attributes:
+        position: of the unit in the plan.
+        unit: its id.
+        name: path of the file below the output folder.
+        size: bytes.
+        sha256: of its content, hexadecimal.
+        finished: when the unit was finished, in seconds since 1970; None if that is unknown.
+    """
+
+    position: int
+    unit: str
+    name: str
+    size: int
+    sha256: str | None
+    finished: float | None
+
+
+class StatusNumbers(NamedTuple):
+    """Numbers of the units of a run.
+
+    Attributes:
+        requests: sent for all units.
+        rate: results a second between the first and the last one finished; None if there are too few.
+        dropped: empty units that have no file.
+        without_file: units that are done and have no file.
+        without_rows: units whose file is a table without rows.
+    """
+
+    requests: int
+    rate: float | None
+    dropped: int
+    without_file: int
+    without_rows: int
+
+
+def read_status_numbers(database: Connection) -> StatusNumbers:
+    """Return numbers of the units for the status of a run."""
+    requests, count, seconds, *others = database.execute(
+        "SELECT coalesce(sum(requests), 0), count(finished),"
+        " (julianday(max(finished)) - julianday(min(finished))) * 86400.0,"
+        " coalesce(sum(state = 'empty' AND file IS NULL), 0), coalesce(sum(state = 'done' AND file IS NULL), 0),"
+        " coalesce(sum(rows = 0 AND file IS NOT NULL), 0) FROM units"
+    ).fetchone()
+    return StatusNumbers(requests, (count - 1) / seconds if seconds and count > 1 else None, *others)
+
+
+def count_failures(database: Connection) -> dict[str, int]:
+    """Return failed units by class of their error."""
+    query = "SELECT error_class, count(*) FROM units WHERE state LIKE 'failed%' GROUP BY 1 ORDER BY 2 DESC, 1"
+    return dict(database.execute(query).fetchall())
+
+
+def read_failures(database: Connection) -> Iterator[tuple[Any, ...]]:
+    """Yield the columns :data:`~eechips.manifest.unit_record.FAILURES` of failed units."""
+    columns = ", ".join(column.selection for column in FAILURES)
+    yield from database.execute(f"SELECT {columns} FROM units WHERE state LIKE 'failed%' ORDER BY position")
+
+
+def sum_bytes(database: Connection) -> int:
+    """Sum the bytes of all files."""
+    tables = ["units", *({"further_files"} & list_tables(database))]
+    sums = (database.execute(f"SELECT coalesce(sum(bytes), 0) FROM {table}").fetchone()[0] for table in tables)
+    return sum(map(int, sums))
+
+
+def sample_units(database: Connection, most: int) -> list[str]:
+    """Return open units as JSON: up to so many, spread evenly over the plan."""
+    states = [state.value for state in State if state.is_open]
+    marks = ", ".join("?" * len(states))
+    end = database.execute("SELECT coalesce(max(position) + 1, 0) FROM units").fetchone()[0]
+    step = max(1, -(-end // most))
+    query = f"SELECT unit FROM units WHERE position % ? = 0 AND state IN ({marks}) ORDER BY position"
+    found = database.execute(query, (step, *states)).fetchall()
+    if not found:  # only a few are left, between these
+        query = f"SELECT unit FROM units WHERE state IN ({marks}) ORDER BY position LIMIT ?"
+        found = database.execute(query, (*states, most)).fetchall()
+    return [unit for (unit,) in found]
+
+
+def read_dropped(database: Connection, *, empty: bool = True) -> Iterator[int]:
+    """Yield positions of units that have neither a file nor a replacement, in order.
+
+    Args:
+        database: of the ledger.
+        empty: include units that were empty, not only excluded ones.
+    """
+    states = "('empty', 'skipped')" if empty else "('skipped')"
+    query = (
+        f"SELECT position FROM units WHERE state IN {states} AND file IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM units AS other WHERE other.replaces = units.position) ORDER BY position"
+    )
+    yield from (position for (position,) in database.execute(query))
+
+
+def read_first_unit(database: Connection) -> tuple[int, str] | None:
+    """Return position and JSON of the first unit that the ledger has; None if it has none.
+
+    Parts of a plan begin anywhere.
+    """
+    row: tuple[int, str] | None = database.execute(
+        "SELECT position, unit FROM units ORDER BY position LIMIT 1"
+    ).fetchone()
+    return row
+
+
+def read_results(database: Connection) -> Iterator[RecordedResult]:
+    """Yield every recorded file."""
+    seconds = "(julianday(u.finished) - 2440587.5) * 86400.0"  # from 1970 on
+    query = f"SELECT u.position, lower(hex(u.id)), u.file, u.bytes, u.sha256, {seconds} FROM units AS u"
+    query += " WHERE u.file IS NOT NULL"
+    if "further_files" in list_tables(database):
+        query += f" UNION ALL SELECT u.position, lower(hex(u.id)), f.file, f.bytes, f.sha256, {seconds}"
+        query += " FROM further_files AS f JOIN units AS u USING (position)"
+    yield from (RecordedResult(*row) for row in database.execute(f"{query} ORDER BY 1"))
+
+
+def sample_files(database: Connection, count: int) -> list[str]:
+    """Return paths of at most so many files of units with data, spread over the plan."""
+    having = "state = 'done' AND file IS NOT NULL"
+    first, last = database.execute(f"SELECT min(position), max(position) FROM units WHERE {having}").fetchone()
+    if first is None:
+        return []
+    query = f"SELECT file FROM units WHERE {having} AND position >= ? ORDER BY position LIMIT 1"
+    wanted = (first + (last - first) * i // max(count - 1, 1) for i in range(count))
+    return list(dict.fromkeys(database.execute(query, (position,)).fetchone()[0] for position in wanted))
+
+
+def read_further_files(database: Connection) -> Iterator[tuple[str, str, str]]:
+    """Yield id of the unit, path and sha256 of every file after the first of a unit."""
+    if "further_files" in list_tables(database):
+        yield from database.execute(
+            "SELECT lower(hex(id)), f.file, f.sha256 FROM further_files AS f JOIN units USING (position)"
+            " ORDER BY position, f.file"
+        )
+
+
+def read_unit_files(database: Connection) -> Iterator[tuple[Any, ...]]:
+    """Yield every file of the units that have several, in the order of the plan, each unit's first file first.
+
+    Yields:
+        Position, id, layer (None for a file of a script), path, bytes, sha256, and metadata as JSON.
+    """
+    tables = list_tables(database)
+    if not tables & {"layers", "further_files"}:
+        return
+    none = "(SELECT NULL AS position, NULL AS file, NULL AS bytes, NULL AS sha256, NULL AS layer, NULL AS metadata)"
+    layers = "layers" if "layers" in tables else none
+    further, order = ("further_files", "rowid") if "further_files" in tables else (none, "0")
+    yield from database.execute(
+        "SELECT u.position, lower(hex(u.id)), nullif(l.layer, ''), f.file, f.bytes, f.sha256,"
+        " coalesce(l.metadata, '{}') FROM ("
+        "  SELECT position, file, bytes, sha256, -1 AS number FROM units WHERE file IS NOT NULL AND position IN"
+        f"   (SELECT position FROM {layers} UNION SELECT position FROM {further})"
+        f"  UNION ALL SELECT position, file, bytes, sha256, {order} FROM {further}"
+        f" ) AS f JOIN units AS u ON u.position = f.position LEFT JOIN {layers} AS l ON l.file = f.file"
+        " WHERE u.file IS NOT NULL ORDER BY u.position, f.number"
+    )
+
+
+def read_sources(database: Connection) -> Iterator[tuple[str, str | None]]:
+    """Yield the id of each asset that results show, in order, and when the first of these results was fetched."""
+    yield from database.execute(
+        "SELECT s.value, min(u.finished) FROM units AS u, json_each(u.sources) AS s"
+        " WHERE u.state IN ('done', 'empty') AND typeof(s.value) = 'text' GROUP BY s.value ORDER BY s.value"
+    )
+
+
+def read_exports(database: Connection) -> dict[int, tuple[list[tuple[str, str]], int, float]]:
+    """Return the stored batch tasks by position of their unit: see :meth:`Ledger.add_exports`."""
+    found: dict[int, tuple[list[tuple[str, str]], int, float]] = {}
+    if "exports" in list_tables(database):
+        query = "SELECT position, operation, url, requests, seconds FROM exports ORDER BY position, number"
+        for position, operation, url, requests, seconds in database.execute(query):
+            found.setdefault(position, ([], requests, seconds))[0].append((operation, url))
+    return found
+
+
+def count_exports(database: Connection) -> tuple[int, str | None]:
+    """Return the number of units that wait for batch tasks, and when the oldest of these was started."""
+    if "exports" not in list_tables(database):
+        return 0, None
+    count, oldest = database.execute("SELECT count(DISTINCT position), min(started) FROM exports").fetchone()
+    return count, oldest
