@@ -31,12 +31,12 @@ from typing import Any
 import numpy as np
 from catalog_queries import BOX, END, START, scans
 
-from eechips.catalogs.build import catalog
-from eechips.catalogs.catalog import open_catalog
-from eechips.catalogs.grid_systems import H3
-from eechips.catalogs.items import ItemSource, SkippedUnits, items
-from eechips.catalogs.layout import Layout
-from eechips.catalogs.update import update
+from eechips.archive.catalogs.build import catalog
+from eechips.archive.catalogs.catalog import open_catalog
+from eechips.archive.catalogs.grid_systems import H3
+from eechips.archive.catalogs.items import ItemSource, SkippedUnits, items
+from eechips.archive.catalogs.layout import Layout
+from eechips.archive.catalogs.update import update
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.unit_record import Record, State, WorkUnit

@@ -35,14 +35,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from eechips.catalogs.catalog import open_catalog
-from eechips.catalogs.commit import SCHEMA_NAME
-from eechips.catalogs.extents import Extent
-from eechips.catalogs.grid_systems import H3
-from eechips.catalogs.id_index import FOLDER
-from eechips.catalogs.layout import Layout
-from eechips.catalogs.schema import Partition, Schema
-from eechips.catalogs.update import repair
+from eechips.archive.catalogs.catalog import open_catalog
+from eechips.archive.catalogs.commit import SCHEMA_NAME
+from eechips.archive.catalogs.extents import Extent
+from eechips.archive.catalogs.grid_systems import H3
+from eechips.archive.catalogs.id_index import FOLDER
+from eechips.archive.catalogs.layout import Layout
+from eechips.archive.catalogs.schema import Partition, Schema
+from eechips.archive.catalogs.update import repair
 from eechips.hashes import hash_file
 
 COLLECTION = "scenes"

@@ -44,7 +44,7 @@ from catalog_queries import scans
 from harness import Command, Ended, Memory
 from processes import adopt_orphans
 
-from eechips.catalogs.catalog import open_catalog
+from eechips.archive.catalogs.catalog import open_catalog
 
 BANDS = ("B02", "B03", "B04", "B08", "SCL", "visual")
 EARLIER, LATER, LATEST = "2021-01-01T00:00:00Z", "2021-02-01T00:00:00Z", "2021-03-01T00:00:00Z"

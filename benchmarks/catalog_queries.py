@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from eechips.catalogs.catalog import Catalog
+from eechips.archive.catalogs.catalog import Catalog
 
 BOX, START, END = (-105.3, 39.9, -105.0, 40.1), "2020-06-01", "2020-07-01"
 MONTH = "AND year = 2020 AND month = 6"

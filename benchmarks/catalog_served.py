@@ -23,8 +23,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from eechips.catalogs.layout import Layout, Period, choose_grid
-from eechips.catalogs.update import update
+from eechips.archive.catalogs.layout import Layout, Period, choose_grid
+from eechips.archive.catalogs.update import update
 from eechips_local.catalogs import CatalogStore
 from eechips_local.evaluation.model import Query, Range
 

@@ -35,7 +35,7 @@ from affine import Affine
 from rasterio.warp import transform
 from rasterio.windows import Window
 
-from eechips.windows import describe, plan_chip, read_chip
+from eechips.archive.windows import describe, plan_chip, read_chip
 
 EDGE, SIZE, THREADS = 512, 100, 16
 CRS = "EPSG:32614"

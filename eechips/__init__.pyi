@@ -1,6 +1,7 @@
-from .catalogs.build import catalog as catalog
-from .catalogs.catalog import open_catalog as open_catalog
-from .catalogs.ingest import ingest as ingest
+from .archive.catalogs.build import catalog as catalog
+from .archive.catalogs.catalog import open_catalog as open_catalog
+from .archive.catalogs.ingest import ingest as ingest
+from .archive.scenes.api import scenes as scenes
 from .cli.lock_commands import lock as lock
 from .cli.lock_commands import rebuild as rebuild
 from .cli.queue_commands import join as join
@@ -20,7 +21,6 @@ from .jobs.composites import composites as composites
 from .jobs.images import images as images
 from .jobs.mosaic import mosaic as mosaic
 from .jobs.points import points as points
-from .jobs.scenes.api import scenes as scenes
 from .jobs.timeseries import timeseries as timeseries
 from .jobs.user_recipes import run as run
 from .manifest.run import Run as Run

@@ -9,7 +9,7 @@ Scale and offset are applied as the raster says them; what it does not say is a 
 
 import numpy as np
 
-from eechips.windows import join_windows, plan_windows, read_window, window_file
+from eechips.archive.windows import join_windows, plan_windows, read_window, window_file
 
 NEEDS_SERVICE = False  # the run does not use Earth Engine
 

@@ -14,9 +14,9 @@ from functools import cache
 import pandas as pd
 from pyproj import Transformer
 
+from eechips.archive.windows import describe, plan_chip, read_chip, window_file
 from eechips.datasets import find_dataset
 from eechips.errors import RegionError
-from eechips.windows import describe, plan_chip, read_chip, window_file
 
 NEEDS_SERVICE = False  # the run does not use Earth Engine
 DATASETS = ["GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL"]  # for licence and citation in run.json

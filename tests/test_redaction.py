@@ -11,19 +11,19 @@ import requests
 from google.auth.exceptions import RefreshError, TransportError
 from rasterio.errors import RasterioIOError
 
+from eechips.archive.downloads.document_reader import describe_error
+from eechips.archive.windows.gdal_errors import classify_gdal, describe_missing
 from eechips.client.error_classification import (
     classify_exception,
     classify_response,
     parse_error,
     raising_recipe_errors,
 )
-from eechips.downloads.document_reader import describe_error
 from eechips.engine.outcome_records import failed
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.errors import RecipeError, StorageError
 from eechips.manifest.unit_record import WorkUnit
 from eechips.redaction import REDACTED, collect_secrets, is_redacted, redact, redact_json
-from eechips.windows.gdal_errors import classify_gdal, describe_missing
 
 SECRET = "3f2a9c-7d41e0b2"
 KEY = f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n"

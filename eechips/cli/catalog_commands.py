@@ -7,15 +7,24 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from eechips.catalogs.options import CHANGES, ITEMS, LAYOUT, PLACE, REQUESTS, WORKERS, BuildOptions, IngestOptions
+from eechips.archive.catalogs.options import (
+    CHANGES,
+    ITEMS,
+    LAYOUT,
+    PLACE,
+    REQUESTS,
+    WORKERS,
+    BuildOptions,
+    IngestOptions,
+)
 from eechips.cli.command import VerbCommand
 from eechips.cli.parameters import HELP, LocalPath, config_options, typed_options
 from eechips.cli.terminal import echo, echo_json, echo_lines
 from eechips.text import format_count
 
 if TYPE_CHECKING:
-    from eechips.catalogs.catalog import Catalog
-    from eechips.catalogs.merge_plan import MergeResult
+    from eechips.archive.catalogs.catalog import Catalog
+    from eechips.archive.catalogs.merge_plan import MergeResult
 
 
 _BUILD = "build"
@@ -81,7 +90,7 @@ def build_command(ctx: click.Context, /, folder: Path, **options: Any) -> None:
       eechips catalog outputs/sample-naip --base https://example.org/naip
       eechips catalog outputs/elevation --date 2000-02-11/2000-02-22
     """
-    from eechips.catalogs.build import catalog
+    from eechips.archive.catalogs.build import catalog
 
     built = catalog(folder, **typed_options(options))
     if built.without_place:
@@ -115,7 +124,7 @@ def ingest_command(ctx: click.Context, /, lists: tuple[str, ...], **options: Any
       eechips catalog ingest urls.csv --column stac --out outputs/scenes --collection sentinel-2-l2a
       eechips catalog ingest scenes.txt --hook my_hooks:item_of --out outputs/scenes
     """
-    from eechips.catalogs.ingest import FAILURES_NAME, ingest
+    from eechips.archive.catalogs.ingest import FAILURES_NAME, ingest
 
     ingested = ingest(lists, **typed_options(options))
     counts = ingested.counts
@@ -172,7 +181,7 @@ def partitions_command(
       eechips catalog partitions outputs/catalog --point=-105.25,39.95
       eechips catalog partitions outputs/catalog --bbox=-105.3,39.9,-105.2,40.0 --start 2021-06-01 --end 2021-09-01
     """
-    from eechips.catalogs.catalog import open_catalog
+    from eechips.archive.catalogs.catalog import open_catalog
     from eechips.errors import UsageError
 
     if bbox is not None and point is not None:
@@ -203,7 +212,7 @@ def new_command(place: str, ids: IO[str], collection: str | None) -> None:
       eechips catalog new outputs/scenes ids.txt > new.txt
       eechips catalog new s3://bucket/catalog - --collection sentinel-2-l2a < ids.txt
     """
-    from eechips.catalogs.catalog import open_catalog
+    from eechips.archive.catalogs.catalog import open_catalog
 
     texts = [line for line in ids.read().split("\n") if line]
     is_there = open_catalog(place).contains(texts, collection=collection)
@@ -223,8 +232,8 @@ def repair_command(folder: Path) -> None:
     Examples:
       eechips catalog repair outputs/catalog
     """
-    from eechips.catalogs.catalog import open_catalog
-    from eechips.catalogs.update import repair
+    from eechips.archive.catalogs.catalog import open_catalog
+    from eechips.archive.catalogs.update import repair
 
     repaired = repair(folder)
     if repaired.is_completed:
@@ -261,7 +270,7 @@ def _print_changes(outcome: MergeResult) -> None:
     changed = len(outcome.written) + len(outcome.removed)
     echo(f"items: {summary}; partitions changed: {changed:,}")
     if outcome.mixed:
-        from eechips.catalogs.merge_plan import describe_mixed
+        from eechips.archive.catalogs.merge_plan import describe_mixed
 
         echo(f"mixed types: {describe_mixed(outcome.mixed)}; see --mixed", err=True)
     for path, reason in sorted(outcome.stopped.items()):

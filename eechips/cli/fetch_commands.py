@@ -252,10 +252,10 @@ points_command = partial(
 
 def scenes_command() -> click.Command:
     """Make ``eechips scenes``."""
-    from eechips.jobs.scenes.scenes_options import SEARCH, ScenesOptions
+    from eechips.archive.scenes.scenes_options import SEARCH, ScenesOptions
 
     def make(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
-        from eechips.jobs.scenes.api import scenes_recipe
+        from eechips.archive.scenes.api import scenes_recipe
 
         return scenes_recipe(options)
 
@@ -278,9 +278,9 @@ def scenes_command() -> click.Command:
 
 @click.pass_context
 def _fetch_scenes(context: click.Context, /, **options: Any) -> None:
+    from eechips.archive.scenes.api import scenes_recipe
+    from eechips.archive.scenes.refresh import refresh_scenes
     from eechips.cli.finish import finish, show_log
-    from eechips.jobs.scenes.api import scenes_recipe
-    from eechips.jobs.scenes.refresh import refresh_scenes
 
     is_refreshed = options.pop("refresh") and not options["dry_run"]
     recipe, config = scenes_recipe(typed_options(options))

@@ -13,21 +13,21 @@ from typing import Any
 
 import pytest
 
-from eechips.downloads.document_reader import LARGEST_DOCUMENT
-from eechips.downloads.transfer_limits import DiskBudget
+from eechips.archive.downloads.document_reader import LARGEST_DOCUMENT
+from eechips.archive.downloads.transfer_limits import DiskBudget
 from eechips.errors import EechipsError, StorageError
-from tests.jobs.scenes.test_transfers import served
+from tests.archive.scenes.test_transfers import served
 from tests.support.raw_server import RawAnswer, chunked, message, raw_server
 from tests.support.scene_runs import fetch, write
 
 WITHIN = """
 import json, resource, sys
-from eechips.catalogs.fetch import FetchConfig, fetch
+from eechips.archive.catalogs.fetch import FetchConfig, fetch
 from eechips.client.retry import RetryPolicy
-from eechips.downloads.host_sessions import HostSessions
-from eechips.downloads.document_reader import DocumentReader
-from eechips.downloads.access_secrets import Secrets
-from eechips.downloads.authentication import Auth, make_signer
+from eechips.archive.downloads.host_sessions import HostSessions
+from eechips.archive.downloads.document_reader import DocumentReader
+from eechips.archive.downloads.access_secrets import Secrets
+from eechips.archive.downloads.authentication import Auth, make_signer
 from eechips.errors import EechipsError
 import aiohttp
 

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from requests.adapters import HTTPAdapter
 
-from eechips.catalogs.fetch import FetchConfig, fetch
+from eechips.archive.catalogs.fetch import FetchConfig, fetch
+from eechips.archive.downloads.host_sessions import HostSessions
+from eechips.archive.windows.locations import RasterLocation
+from eechips.archive.windows.versions import read_version
 from eechips.client.http_messages import Timeouts
 from eechips.client.http_sessions import open_session
-from eechips.downloads.host_sessions import HostSessions
 from eechips.errors import PermanentError
 from eechips.network import is_private_address, is_private_host, is_public_host
-from eechips.windows.locations import RasterLocation
-from eechips.windows.versions import read_version
 from tests.support.raw_server import RawServer, message, raw_server
 from tests.support.scene_runs import fetch as fetch_scenes
 from tests.support.scene_servers import item

@@ -26,9 +26,9 @@ def test_every_recipe_is_run_here() -> None:
     assert sorted(path.name for path in RECIPES.glob("*.py")) == [
         "aligned_samples.py",
         "burn_severity.py",  # this and three others in test_training_layouts.py
-        "cog_ndvi.py",  # in tests/windows/test_results.py
+        "cog_ndvi.py",  # in tests/archive/windows/test_results.py
         "crop_types.py",  # in test_crop_types.py
-        "embedding_cogs.py",  # in tests/windows/test_chip_windows.py
+        "embedding_cogs.py",  # in tests/archive/windows/test_chip_windows.py
         "field_embeddings.py",  # in test_field_embeddings.py
         "flood_pairs.py",
         "modis_lst.py",

@@ -18,8 +18,8 @@ from eechips.cli import main
 from eechips.hashes import hash_file
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from local_tests.support.object_server import missing_packages, serving_objects
+from tests.archive.windows.test_results import RECIPE, check, write_scene
 from tests.support.engine_service import Service
-from tests.windows.test_results import RECIPE, check, write_scene
 
 WIDTH, HEIGHT = 300, 600
 MEMORY = "150MB"  # little, for several windows

@@ -25,7 +25,7 @@ import rasterio
 from click.testing import CliRunner
 
 import eechips
-from eechips.catalogs.catalog import open_catalog
+from eechips.archive.catalogs.catalog import open_catalog
 from eechips.cli import main
 from eechips.errors import EechipsError
 from eechips.jobs.asset_store import open_store

@@ -9,7 +9,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.catalogs.item_json import plain
+from eechips.archive.catalogs.item_json import plain
 from eechips.geo.geometry_depth import MOST_LEVELS, is_too_deep
 
 POINT = struct.pack("<BIdd", 1, 1, 1.0, 2.0)

@@ -22,7 +22,7 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 import eechips
-from eechips.catalogs.layout import Layout, choose_grid
+from eechips.archive.catalogs.layout import Layout, choose_grid
 from eechips.cli import main
 from eechips_local.catalogs.catalog_schema import PENDING
 from local_tests.support.ingested_rasters import UTM, noise, raster

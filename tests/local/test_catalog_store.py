@@ -20,11 +20,11 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.catalogs import commit
-from eechips.catalogs.catalog import open_catalog
-from eechips.catalogs.commit import SCHEMA_NAME
-from eechips.catalogs.layout import Layout, choose_grid
-from eechips.catalogs.update import repair
+from eechips.archive.catalogs import commit
+from eechips.archive.catalogs.catalog import open_catalog
+from eechips.archive.catalogs.commit import SCHEMA_NAME
+from eechips.archive.catalogs.layout import Layout, choose_grid
+from eechips.archive.catalogs.update import repair
 from eechips.errors import UsageError
 from eechips.hashes import hash_file
 from eechips_local.assets import InvalidStoreError

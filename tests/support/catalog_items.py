@@ -10,11 +10,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from eechips.catalogs.catalog import Catalog
-from eechips.catalogs.grid_systems import H3
-from eechips.catalogs.layout import Layout
-from eechips.catalogs.merge_plan import MergeResult
-from eechips.catalogs.update import update
+from eechips.archive.catalogs.catalog import Catalog
+from eechips.archive.catalogs.grid_systems import H3
+from eechips.archive.catalogs.layout import Layout
+from eechips.archive.catalogs.merge_plan import MergeResult
+from eechips.archive.catalogs.update import update
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.unit_record import LAYER_COLUMNS, Record, State, WorkUnit

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eechips.archive.downloads.access_secrets import Secrets
+from eechips.archive.downloads.authentication import Auth, make_signer
+from eechips.archive.downloads.criteria import Search
+from eechips.archive.downloads.document_reader import DocumentReader
+from eechips.archive.downloads.host_sessions import HostSessions
+from eechips.archive.downloads.search import items
 from eechips.client.retry import RetryPolicy
-from eechips.downloads.access_secrets import Secrets
-from eechips.downloads.authentication import Auth, make_signer
-from eechips.downloads.criteria import Search
-from eechips.downloads.document_reader import DocumentReader
-from eechips.downloads.host_sessions import HostSessions
-from eechips.downloads.search import items
 from local_tests.support.function_server import Answer
 from tests.support.scene_servers import item
 
@@ -39,7 +39,7 @@ def feature(identifier: str, **properties: Any) -> dict[str, Any]:
 
 def planned(stac: str | Path, **options: Any) -> list[dict[str, Any]]:
     """Return the units of a search."""
-    from eechips.jobs.scenes.recipe import Scenes
+    from eechips.archive.scenes.recipe import Scenes
 
     return [dict(unit) for unit in Scenes(stac=str(stac), **options).get_requests()]
 

@@ -1,0 +1,320 @@
+"""Find ids in a catalogue by an index beside its partitions, which is checked against them, and updated with them.
+
+The index is a folder of segments (:mod:`eechips.archive.catalogs.id_segments`). A segment covers versions of
+partitions, by path, size and SHA-256. What it has of other versions does not count. So the index may be out of date,
+incomplete or missing: partitions that no segment covers are read instead, and the next change of the catalogue adds
+them to it.
+
+Items are compared by keys of 128 bits (:func:`eechips.archive.catalogs.key_index.keys_of`). A search for 2 million ids
+among 40 million takes one of them for another with a probability of 2e-25.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eechips.archive.catalogs.columns import check_columns, check_values
+from eechips.archive.catalogs.commit import Change
+from eechips.archive.catalogs.id_segments import (
+    DamagedSegmentError,
+    IndexedPartition,
+    KeyRows,
+    Segment,
+    halves_of,
+    match_keys,
+    sort_keys,
+    write_segment,
+)
+from eechips.archive.catalogs.index_files import FOLDER, SUFFIX, IndexFiles
+from eechips.archive.catalogs.key_index import keys_of
+from eechips.archive.catalogs.layout import owner
+from eechips.archive.catalogs.partition_versions import UNREADABLE, describe_error
+from eechips.archive.catalogs.schema import Partition, Schema
+from eechips.errors import StorageError
+from eechips.hashes import hash_file
+from eechips.storage import ObjectStore, is_inside
+
+_log = logging.getLogger(__name__)
+_STAGED = "index.staged"
+_BATCH = 65_536  # rows of a partition read at a time
+_UNKNOWN = -1  # instead of the number of a partition that the catalogue has in another version
+_LEAST_LIVE = 0.5  # share of a segment's rows that are in the catalogue, below which the others are dropped
+_GROWTH = 2  # a segment of up to so many times the new rows is merged with them: so there are few segments
+
+
+class FoundKeys(NamedTuple):
+    """Keys that the index has.
+
+    Attributes:
+        row: indices of the keys, shape (m,); a key in two partitions comes twice.
+        code: numbers of the partitions in ``IdIndex.paths``, shape (m,).
+    """
+
+    row: npt.NDArray[np.int64]
+    code: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckedSegment:
+    """A segment, and what of it is valid.
+
+    Attributes:
+        segment: to search.
+        codes: number of each of its partitions, ``_UNKNOWN`` for other versions than the catalogue's; shape (n,).
+    """
+
+    segment: Segment
+    codes: npt.NDArray[np.int64]
+
+    @property
+    def live(self) -> int:
+        """Number of rows of partitions that the catalogue has."""
+        pairs = zip(self.segment.partitions, self.codes.tolist(), strict=True)
+        return sum(partition.items for partition, code in pairs if code != _UNKNOWN)
+
+    def recoded(self, codes: npt.NDArray[np.int64]) -> _CheckedSegment:
+        """Return the segment with other numbers of partitions: ``codes`` has the new one for each of them."""
+        found = np.where(self.codes == _UNKNOWN, _UNKNOWN, np.append(codes, _UNKNOWN)[self.codes])
+        return _CheckedSegment(self.segment, found)
+
+    def rows(self) -> Iterator[KeyRows]:
+        """Yield the rows of valid partitions.
+
+        Raises:
+            DamagedSegmentError: if a block is damaged.
+        """
+        for high, low, codes in self.segment.rows():
+            found = self.codes[codes]
+            is_live = found != _UNKNOWN
+            yield KeyRows(high[is_live], low[is_live], found[is_live].astype(np.uint32))
+
+
+class _UnreadablePartitionError(Exception):
+    """A partition that cannot be read, or is not the one that the schema has."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(reason)
+        self.path = path
+
+
+class IdIndex:
+    """The index of a catalogue, as far as it is valid.
+
+    Args:
+        home: folder or store of the catalogue.
+        schema: of the catalogue.
+        owners: folders of the collections to search; None for all.
+
+    Attributes:
+        paths: partitions of these collections.
+        damaged: segments that cannot be used, with the reason.
+    """
+
+    def __init__(self, home: Path | ObjectStore, schema: Schema, owners: Collection[str] | None = None) -> None:
+        self.paths = [path for path in sorted(schema.partitions) if owners is None or owner(path) in owners]
+        self.damaged: dict[str, str] = {}
+        self._files = IndexFiles(home, {path: schema.partitions[path] for path in self.paths})
+        self._segments: list[_CheckedSegment] = []
+        number = {path: code for code, path in enumerate(self.paths)}
+        for name, size in self._files.segments():
+            try:
+                segment = Segment(name, size, self._files.reader(name))
+                moment = self._files.changed(name)
+            except (DamagedSegmentError, FileNotFoundError) as error:
+                self.damaged[name] = str(error)
+                continue
+            codes = [
+                number[each.path] if self._files.is_current(each, moment) else _UNKNOWN for each in segment.partitions
+            ]
+            self._segments.append(_CheckedSegment(segment, np.array(codes, np.int64)))
+
+    @property
+    def uncovered(self) -> list[str]:
+        """Partitions whose ids are not in the index."""
+        covered = {code for each in self._segments for code in each.codes.tolist()}
+        return [path for code, path in enumerate(self.paths) if code not in covered]
+
+    def find(self, keys: npt.NDArray[np.bytes_]) -> FoundKeys:
+        """Find keys; segments that prove damaged are left out, and their partitions become uncovered."""
+        high, low, order = sort_keys(*halves_of(keys))
+        rows, codes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for each in list(self._segments):
+            try:
+                for row, code in each.segment.find(high, low):
+                    there = each.codes[code]
+                    rows.append(order[row[there != _UNKNOWN]])
+                    codes.append(there[there != _UNKNOWN])
+            except (DamagedSegmentError, FileNotFoundError) as error:
+                self._drop(each, error)
+        return FoundKeys(np.concatenate(rows), np.concatenate(codes))
+
+    def contains(self, keys: npt.NDArray[np.bytes_]) -> npt.NDArray[np.bool_]:
+        """Return which keys the partitions have, shape (n,); partitions that are not in the index are read.
+
+        Raises:
+            StorageError: if such a partition cannot be read.
+        """
+        found = np.zeros(len(keys), bool)
+        found[self.find(keys).row] = True
+        if missing := self.uncovered:
+            self._warn(len(missing))
+            wanted = sort_keys(*halves_of(keys))
+            for path in missing:
+                try:
+                    for there in keys_in(self._files.source(path), path):
+                        found[match_keys(wanted, *halves_of(there))[1]] = True
+                except UNREADABLE as error:
+                    raise StorageError(f"{self._files.address(path)} cannot be read: {error}") from error
+        return found
+
+    def may_have(self, keys: npt.NDArray[np.bytes_]) -> set[str]:
+        """Return the partitions that have one of the keys, and those that are not in the index."""
+        codes = np.unique(self.find(keys).code).tolist()
+        return {self.paths[code] for code in codes} | set(self.uncovered)
+
+    def check(self) -> None:
+        """Read the whole index; segments that prove damaged are left out."""
+        for each in list(self._segments):
+            try:
+                Counter(len(rows.high) for rows in each.segment.rows())
+            except (DamagedSegmentError, FileNotFoundError) as error:
+                self._drop(each, error)
+
+    def stage_update(self, change: Change, schema: Schema) -> bool:
+        """Add the partitions that the index lacks, as a part of a change; drop what has become invalid.
+
+        Args:
+            change: of the catalogue, which has the new partitions.
+            schema: of the catalogue after the change.
+
+        Returns:
+            Whether the index changes.
+
+        Raises:
+            OSError: if a file cannot be written.
+        """
+        unreadable: set[str] = set()
+        while True:
+            paths = sorted(schema.partitions)
+            kept = self._recoded(schema, paths)
+            covered = {code for each in kept for code in each.codes.tolist()}
+            missing = [code for code, path in enumerate(paths) if code not in covered and path not in unreadable]
+            count = sum(schema.partitions[paths[code]].items for code in missing)
+            merged = []
+            for each in sorted(kept, key=lambda each: (each.live, each.segment.name)):
+                if each.live < _LEAST_LIVE * len(each.segment) or each.live <= _GROWTH * count:
+                    merged.append(each)
+                    count += each.live
+            try:
+                if count:
+                    parts = [schema.partitions[path] for path in paths]
+                    self._stage_segment(change, parts, missing, [each for each in merged if each.live])
+            except _UnreadablePartitionError as error:
+                unreadable.add(error.path)
+                continue
+            except DamagedSegmentError:
+                continue  # its partitions are missing now
+            for name in (*self.damaged, *(each.segment.name for each in merged)):
+                if not change.is_staged(name):  # the new segment has the content, and name, of a damaged one
+                    change.remove(name)
+            return bool(count or merged or self.damaged)
+
+    def _recoded(self, schema: Schema, paths: Sequence[str]) -> list[_CheckedSegment]:
+        """Return the segments with the numbers of partitions in another schema."""
+        number = {path: code for code, path in enumerate(paths)}
+        before = self._files.partitions
+        codes = [
+            number[path]
+            if path in number and schema.partitions[path].sha256 == before[path].sha256
+            else _UNKNOWN
+            for path in self.paths
+        ]  # fmt: skip
+        return [each.recoded(np.array(codes, np.int64)) for each in self._segments]
+
+    def _stage_segment(
+        self, change: Change, partitions: Sequence[Partition], missing: Sequence[int], merged: Sequence[_CheckedSegment]
+    ) -> None:
+        """Write a segment of missing partitions and of the valid rows of others."""
+        codes = sorted({*missing, *(code for each in merged for code in each.codes.tolist() if code != _UNKNOWN)})
+        own = np.full(len(partitions), _UNKNOWN)
+        own[codes] = np.arange(len(codes))
+
+        def rows() -> Iterator[KeyRows]:
+            for each in merged:
+                try:
+                    yield from each.recoded(own).rows()
+                except DamagedSegmentError as error:
+                    self._drop_named(each.segment.name, error)
+                    raise
+            for code in missing:
+                yield from _rows_of(partitions[code], change, int(own[code]))
+
+        covered = [
+            IndexedPartition(each.path, each.bytes, each.sha256, each.items)
+            for each in (partitions[code] for code in codes)
+        ]
+        name = write_segment(change.scratch / _STAGED, covered, rows())
+        change.move(_STAGED, f"{FOLDER}/{name}{SUFFIX}")
+
+    def _drop_named(self, name: str, error: Exception) -> None:
+        self._drop(next(each for each in self._segments if each.segment.name == name), error)
+
+    def _drop(self, segment: _CheckedSegment, error: Exception) -> None:
+        self._segments.remove(segment)
+        self.damaged[segment.segment.name] = str(error)
+
+    def _warn(self, missing: int) -> None:
+        reasons = "".join(f" ({reason})" for reason in self.damaged.values())
+        _log.warning(
+            "%s of %s partitions of %s are not in its index of ids%s, and are read instead: `eechips catalog repair`"
+            " completes the index of a local catalogue",
+            f"{missing:,}",
+            f"{len(self.paths):,}",
+            self._files.where,
+            reasons,
+        )
+
+
+def keys_in(source: object, path: str) -> Iterator[npt.NDArray[np.bytes_]]:
+    """Yield the keys of the items in a partition.
+
+    Args:
+        source: path or file of the partition.
+        path: of the partition, below the catalogue.
+
+    Raises:
+        pa.ArrowException, OSError: if it cannot be read.
+    """
+    with pq.ParquetFile(source) as file:
+        check_columns(file.schema_arrow)
+        for batch in file.iter_batches(batch_size=_BATCH, columns=["id"], use_threads=False):
+            check_values(pa.Table.from_batches([batch]))
+            yield keys_of(batch["id"], owner(path))
+
+
+def _rows_of(partition: Partition, change: Change, code: int) -> Iterator[KeyRows]:
+    """Yield the keys of a partition, which must be the one that the schema has."""
+    file, count = change.file(partition.path), 0
+    try:
+        if not change.is_staged(partition.path):
+            if not is_inside(file, change.folder):
+                raise _UnreadablePartitionError(partition.path, "it is a link that leads out of the catalogue")
+            if hash_file(file) != partition.sha256:
+                raise _UnreadablePartitionError(partition.path, "it was changed")
+        for keys in keys_in(file, partition.path):
+            count += len(keys)
+            yield KeyRows(*halves_of(keys), np.full(len(keys), code, np.uint32))
+    except UNREADABLE as error:
+        raise _UnreadablePartitionError(partition.path, describe_error(error)) from error
+    if count != partition.items:
+        raise _UnreadablePartitionError(partition.path, f"it has {count:,} rows instead of {partition.items:,}")

@@ -1,0 +1,498 @@
+"""Read lists of STAC items: files with items, or with the URLs of items."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import json
+import lzma
+import re
+import tempfile
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, cast
+from urllib.parse import urlsplit
+
+from eechips.archive.catalogs.json_stream import parts
+from eechips.errors import ConfigurationError, EechipsError, UsageError
+from eechips.received_files import parse_json
+from eechips.redaction import is_redacted, redact
+from eechips.urls import is_http
+
+FORMATS = ("csv", "tsv", "txt", "json", "geojson", "ndjson", "jsonl", "geojsonl", "parquet")
+"""Suffixes of lists; ``.gz``, ``.bz2``, ``.xz`` and ``.zst`` may follow, except for Parquet."""
+
+ADDRESS_COLUMNS = ("url", "href", "address", "item", "stac_url", "link")
+"""Columns that are searched for URLs, unless one is named."""
+
+FAILURE_COLUMNS = ("place", "address", "kind", "reason")
+"""Columns of a list of failed entries, which is itself a list."""
+
+_BYTES = 32_000_000  # of items in a chunk
+_ADDRESS_BYTES = 16_000  # assumed for the item of a URL
+_MOST = 20_000  # items in a chunk
+_ROWS = 2000  # maximum rows of a Parquet file read at a time
+_BLOCK = 1 << 20  # bytes of a document read at a time
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+_OTHER_DELIMITERS = ";\t|"  # of CSV files in practice
+_GEOMETRIES = ("geometry", "geom", "wkb_geometry", "the_geom")  # columns, where GeoParquet names none
+_WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # in this order
+_BROKEN = (OSError, EOFError, UnicodeError, csv.Error, zlib.error, lzma.LZMAError)
+_COMPRESSED = re.compile(r"\.(gz|bz2|xz|zst)$", re.IGNORECASE)
+MAGIC = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00", "zst": b"\x28\xb5\x2f\xfd"}
+"""First bytes of compressed files, by suffix."""
+_STAMPS = ("ETag", "etag", "mtime", "LastModified", "Last-Modified", "Content-MD5")
+_SEPARATOR = b"\x1e"  # before each text of a sequence (RFC 8142)
+_BRACKETS = (b"[", b"]", b"],", b",")  # lines of an array
+_COLLECTION = b"FeatureCollection"
+
+
+@dataclass(frozen=True, slots=True)
+class ListEntry:
+    """An entry of a list.
+
+    Attributes:
+        place: file and number of the line or row, for messages; without secrets.
+        address: of the item; None if the list holds the item itself.
+        item: JSON, not parsed yet.
+        is_foreign: whether the list is remote, so that it must not name local files.
+    """
+
+    place: str
+    address: str | None = None
+    item: bytes | None = None
+    is_foreign: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ItemList:
+    """A file with a list.
+
+    Attributes:
+        address: path, or URL of fsspec.
+        size: bytes.
+        stamp: identifies the version of the file; empty if the store has none.
+        is_foreign: whether it is remote.
+        label: name in messages; None for its redacted URL.
+    """
+
+    address: str
+    size: int | None
+    stamp: str
+    is_foreign: bool = False
+    label: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Name in messages, without secrets."""
+        return redact(self.address) if self.label is None else self.label
+
+    @property
+    def format(self) -> str:
+        """Suffix of the format."""
+        return PurePosixPath(_COMPRESSED.sub("", self._path)).suffix.lstrip(".").lower()
+
+    @property
+    def compression(self) -> str | None:
+        """Suffix of the compression; None if there is none."""
+        found = _COMPRESSED.search(self._path)
+        return found[1].lower() if found else None
+
+    @property
+    def _path(self) -> str:
+        return urlsplit(self.address).path if is_http(self.address) else self.address
+
+
+def find(patterns: Sequence[str]) -> list[ItemList]:
+    """Find the files of paths, URLs and patterns, such as ``s3://bucket/2020_*.ndjson``, sorted by name.
+
+    Raises:
+        UsageError: if a pattern matches nothing, or a file is not a list.
+        ConfigurationError: if a store does not respond.
+    """
+    found: dict[str, ItemList] = {}
+    for pattern in patterns:
+        try:
+            there = _matching(pattern)
+        except ImportError as error:
+            raise ConfigurationError(f"{redact(pattern)} needs a package that is not installed: {error}") from None
+        except FileNotFoundError as error:
+            reason = f": {redact(str(error.__cause__))}" if error.__cause__ is not None else ""
+            raise UsageError(f"there is no list {redact(pattern)}{reason}") from None
+        except Exception as error:  # every store's package has exceptions of its own
+            raise ConfigurationError(f"{redact(pattern)} cannot be listed: {redact(str(error))}") from error
+        if not there:
+            raise UsageError(f"there is no list {redact(pattern)}")
+        found |= {known.address: known for known in there}
+    for known in found.values():
+        if known.format not in FORMATS:
+            raise UsageError(f"{known.name} is not a list: its name must end in one of {', '.join(FORMATS)}")
+    return list(found.values())
+
+
+def _matching(pattern: str) -> list[ItemList]:
+    import fsspec
+
+    files, path = fsspec.url_to_fs(pattern)
+    is_here = _is_local(files)
+    is_pattern = re.search(r"[*?\[]", path) is not None and not is_http(pattern)  # web servers list no files
+    if is_here and Path(path).exists():  # brackets in the name itself
+        is_pattern = False
+    found = []
+    for name, info in _files(files, sorted(files.glob(path)) if is_pattern else [path]):
+        stamp = next((info[key] for key in _STAMPS if info.get(key)), "")
+        address = name if is_here else files.unstrip_protocol(name)
+        found.append(ItemList(address, info.get("size"), str(stamp), is_foreign=not is_here))
+    return found
+
+
+def _files(files: Any, names: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield files with their metadata; of a folder all files that are not hidden, as Spark and Dask write them."""
+    for name in names:
+        info = files.info(name)
+        if info.get("type") != "directory":
+            yield name, info
+            continue
+        for below, own in sorted(files.find(name, detail=True).items()):
+            inside = below.removeprefix(name.rstrip("/")).strip("/").split("/")
+            if not any(part.startswith((".", "_")) for part in inside):
+                yield below, own
+
+
+def chunks(lists: Sequence[ItemList], column: str | None) -> Iterator[list[ListEntry]]:
+    """Yield the entries of lists in chunks that fit into memory with their results; the chunks are deterministic.
+
+    Args:
+        lists: from :func:`find`.
+        column: with the URLs, in lists with columns; None for the first of ``ADDRESS_COLUMNS``.
+
+    Raises:
+        UsageError: if a list has no such column.
+        ConfigurationError: if a list cannot be read.
+    """
+    waiting: list[ListEntry] = []
+    size = 0
+    for known in lists:
+        for entry in _entries(known, column):
+            waiting.append(entry)
+            size += len(entry.item) if entry.item is not None else _ADDRESS_BYTES
+            if size >= _BYTES or len(waiting) == _MOST:
+                yield waiting
+                waiting, size = [], 0
+    if waiting:
+        yield waiting
+
+
+def _entries(known: ItemList, column: str | None) -> Iterator[ListEntry]:
+    try:
+        with _opened(known) as file:
+            yield from _READERS.get(known.format, _of_lines)(known, file, column)
+    except EechipsError:
+        raise
+    except _BROKEN as error:
+        raise ConfigurationError(f"{known.name} cannot be read: {redact(str(error))}") from error
+    except Exception as error:
+        if not known.is_foreign:
+            raise
+        raise ConfigurationError(f"{known.name} cannot be read: {redact(str(error))}") from error  # a store's package
+
+
+@contextmanager
+def _opened(known: ItemList) -> Iterator[IO[bytes]]:
+    """Open a list, and decompress it."""
+    import fsspec
+
+    if is_http(known.address):  # servers may omit lengths, lack ranges, or decompress: copy the file first
+        with tempfile.TemporaryFile() as copy:
+            files, path = fsspec.url_to_fs(known.address)
+            files.get_file(path, copy)
+            copy.seek(0)
+            magic = MAGIC.get(known.compression or "", b"")
+            is_compressed = bool(magic) and copy.read(len(magic)) == magic
+            copy.seek(0)
+            with _decompressed(copy, known.compression if is_compressed else None) as file:
+                yield _in_utf8(known, file)
+    else:
+        with (
+            fsspec.open(known.address, "rb", compression=None) as source,
+            _decompressed(source, known.compression) as file,
+        ):
+            yield _in_utf8(known, file)
+
+
+@contextmanager
+def _decompressed(file: IO[bytes], compression: str | None) -> Iterator[IO[bytes]]:
+    if compression is None:
+        yield file
+        return
+    with _OPENERS[compression](file) as stream:
+        yield stream
+
+
+def _in_utf8(known: ItemList, file: IO[bytes]) -> IO[bytes]:
+    """Convert a text in UTF-16 or UTF-32 with a byte order mark, as PowerShell and Excel write it, to UTF-8."""
+    if known.format == "parquet":
+        return file
+    if not hasattr(file, "peek"):  # of a store's package, which may not read single lines efficiently
+        file = cast(IO[bytes], io.BufferedReader(cast(io.RawIOBase, file)))
+    head = cast(io.BufferedReader, file).peek(4)
+    encoding = {2: "utf-16", 4: "utf-32"}.get(next((len(mark) for mark in _WIDE if head.startswith(mark)), 0))
+    return file if encoding is None else codecs.EncodedFile(file, "utf-8", encoding)
+
+
+def _zstandard(file: IO[bytes]) -> IO[bytes]:
+    import pyarrow as pa
+
+    return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd"))
+
+
+def _of_lines(known: ItemList, file: IO[bytes], _: str | None) -> Iterator[ListEntry]:
+    """Yield an item or a URL for each line; also for an array with one element for each line."""
+    head = _head(file)
+    if _is_document(head):
+        yield from _of_blocks(known, chain(head, iter(lambda: file.read(_BLOCK), b"")))
+        return
+    for number, line in enumerate(chain(head, file), start=1):
+        text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).strip().lstrip(_SEPARATOR)
+        if text.startswith(b"[") and not text.endswith(b"]"):
+            text = text[1:].lstrip()
+        if text.startswith((b"{", b'"')):
+            text = text.rstrip(b",] \t")
+        if text and text not in _BRACKETS:
+            yield from _parts(known, number, text)
+
+
+def _head(file: IO[bytes]) -> list[bytes]:
+    """Read the first lines: up to the second that is not empty, or up to a limit of bytes."""
+    head = []
+    filled = 0
+    while filled < 2 and (line := file.readline(_BYTES)):
+        head.append(line)
+        filled += bool(line.removeprefix(codecs.BOM_UTF8).strip())
+        if not line.endswith(b"\n"):
+            break
+    return head
+
+
+def _is_document(head: Sequence[bytes]) -> bool:
+    """Return whether a file of lines begins like JSON with values over several lines, or is one very long line."""
+    lines = [line.removeprefix(codecs.BOM_UTF8).strip().lstrip(_SEPARATOR) for line in head]
+    lines = [line for line in lines if line]
+    if not lines or not lines[0].startswith((b"{", b"[")):
+        return False
+    if len(head[-1]) >= _BYTES and not head[-1].endswith(b"\n"):
+        return True
+    first = lines[1] if lines[0] == b"[" and len(lines) > 1 else lines[0].removeprefix(b"[").lstrip()
+    return first.startswith(b"{") and first.endswith((b"{", b"[", b",")) and not first.endswith(b"},")
+
+
+def _of_document(known: ItemList, file: IO[bytes], _: str | None) -> Iterator[ListEntry]:
+    """Yield an item, an array of items or URLs, a collection of features, or several of them."""
+    yield from _of_blocks(known, iter(lambda: file.read(_BLOCK), b""))
+
+
+def _of_blocks(known: ItemList, blocks: Iterator[bytes]) -> Iterator[ListEntry]:
+    try:
+        for number, text in enumerate(parts(blocks)):
+            yield _part(known, f"{known.name}:{number}", text.encode(errors="surrogatepass"))
+    except ValueError as error:
+        raise ConfigurationError(f"{known.name} is not JSON: {error}") from error
+
+
+def _of_table(known: ItemList, file: IO[bytes], column: str | None) -> Iterator[ListEntry]:
+    csv.field_size_limit(max(csv.field_size_limit(), _BYTES))  # items are longer than 131,072 characters
+    lines = codecs.iterdecode(file, "utf-8-sig")
+    first_line = next((line for line in lines if line.strip()), "")
+    # Strict: an unclosed quote would otherwise swallow the lines up to the next one.
+    rows = csv.reader(chain([first_line], lines), delimiter=_delimiter(known.format, first_line, column), strict=True)
+    try:
+        first = next((row for row in rows if any(row)), None)
+        if first is None:
+            return
+        if tuple(first) == FAILURE_COLUMNS and column not in FAILURE_COLUMNS:
+            yield from _of_failures(known, rows, column)
+            return
+        index = _bare(first) if column is None else None
+        if index is not None:
+            yield from _parts(known, rows.line_num, first[index].strip().encode())
+        else:
+            index = first.index(_column(known, first, column))
+        for row in rows:
+            if len(row) > index and row[index].strip():
+                yield from _parts(known, rows.line_num, row[index].strip().encode())
+    except csv.Error as error:
+        raise ConfigurationError(f"{known.name} cannot be read, at line {rows.line_num}: {error}") from error
+
+
+def _delimiter(format: str, line: str, column: str | None) -> str:
+    """Return the delimiter of a table, from its first line."""
+    usual = _DELIMITERS[format]
+    wanted = {column} if column is not None else {*ADDRESS_COLUMNS}
+    for delimiter in (usual, *_OTHER_DELIMITERS):
+        names = next(iter(csv.reader([line], delimiter=delimiter)), [])
+        if wanted & ({*names} if column is not None else {name.strip().lower() for name in names}):
+            return str(delimiter)
+    return usual
+
+
+def _bare(row: Sequence[str]) -> int | None:
+    """Return the index of the URL or item in a first row without a header; None if the row is a header."""
+    if {cell.strip().lower() for cell in row} & {*ADDRESS_COLUMNS}:
+        return None
+    found = [index for index, cell in enumerate(row) if "://" in cell or cell.lstrip().startswith("{")]
+    if len(row) == 1 and "/" in row[0]:
+        return 0
+    return found[0] if len(found) == 1 else None
+
+
+def _of_failures(known: ItemList, rows: Iterator[list[str]], column: str | None) -> Iterator[ListEntry]:
+    """Yield failed URLs; redacted ones are looked up in their original lists."""
+    signed: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in rows:
+        place, address = (*row, "", "")[:2]
+        if address and is_redacted(address) and not known.is_foreign:
+            signed[place.rpartition(":")[0]][place] = address
+        elif address:
+            yield ListEntry(place, address=address, is_foreign=known.is_foreign)
+    for name, wanted in signed.items():
+        yield from _again(name, wanted, column)
+
+
+def _again(name: str, wanted: dict[str, str], column: str | None) -> Iterator[ListEntry]:
+    """Yield the entries of a list at places, if they still have the same URLs."""
+    try:
+        lists = [] if is_redacted(name) else find([name])
+    except EechipsError:
+        lists = []  # the list no longer exists
+    for known in lists:
+        # Read as a remote list, a list of failures cannot lead to further lists.
+        for entry in _entries(replace(known, is_foreign=True), column):
+            address = wanted.get(entry.place)
+            if address is not None and entry.address and _bare_of(redact(entry.address)) == _bare_of(address):
+                del wanted[entry.place]
+                yield replace(entry, is_foreign=known.is_foreign)
+    for place, address in wanted.items():
+        yield ListEntry(place, address=address)
+
+
+def _bare_of(address: str) -> str:
+    """Return a URL without the parameters that a new signature changes."""
+    return address.partition("?")[0]
+
+
+def _of_parquet(known: ItemList, source: IO[bytes], column: str | None) -> Iterator[ListEntry]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from eechips.archive.catalogs.columns import items_of
+    from eechips.archive.catalogs.item_json import plain
+
+    try:
+        with pq.ParquetFile(source) as file:
+            names = file.schema_arrow.names
+            geometry = None if column is not None or "id" not in names else _geometry(file)
+            columns = None if geometry is not None else [_column(known, names, column)]
+            number = 0
+            for batch in file.iter_batches(batch_size=rows_at_once(file), columns=columns):
+                table = pa.Table.from_batches([batch])
+                if geometry is not None:
+                    names = ["geometry" if name == geometry else name for name in table.column_names]
+                    for value in items_of(table.rename_columns(names)):
+                        yield ListEntry(f"{known.name}:{number}", item=json.dumps(value).encode())
+                        number += 1
+                    continue
+                for cell in table.column(0).to_pylist():
+                    if cell:
+                        whole = json.dumps(plain(cell)) if isinstance(cell, (dict, list)) else cell
+                        text = whole if isinstance(whole, bytes) else str(whole).encode()
+                        yield from _parts(known, number, text.strip())
+                    number += 1
+    except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
+        raise ConfigurationError(f"{known.name} cannot be read: {error}") from error
+
+
+def _geometry(file: Any) -> str | None:
+    """Return the geometry column of a table of items; None for other tables."""
+    names = file.schema_arrow.names
+    try:
+        primary = parse_json((file.schema_arrow.metadata or {})[b"geo"])["primary_column"]
+    except (KeyError, ValueError, TypeError):
+        primary = None
+    found: list[str] = [name for name in ("geometry", primary, *_GEOMETRIES) if name in names]
+    return found[0] if found else None
+
+
+def rows_at_once(file: Any) -> int:
+    """Return how many rows to read at a time: fewer if they are wide."""
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    widest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1.0)
+    return max(1, min(_ROWS, int(_BYTES / max(1.0, widest))))
+
+
+def _parts(known: ItemList, number: int, text: bytes) -> Iterator[ListEntry]:
+    """Yield the items of a line or cell: an item, a URL as a JSON string, a bare URL, or several items."""
+    place = f"{known.name}:{number}"
+    if text.startswith(b"[") or (text.startswith(b"{") and _COLLECTION in text):
+        try:
+            found = [part.encode(errors="surrogatepass") for part in parts([text])]
+        except ValueError:
+            yield ListEntry(place, item=text)  # the validation reports it
+            return
+        if found != [text]:
+            for index, part in enumerate(found):
+                yield _part(known, f"{place}.{index}", part)
+            return
+    yield _entry(known, place, text)
+
+
+def _entry(known: ItemList, place: str, text: bytes) -> ListEntry:
+    if text.startswith((b"{", b"[")):
+        return ListEntry(place, item=text)
+    try:
+        value = parse_json(text) if text.startswith(b'"') else text.decode()
+    except ValueError:
+        return ListEntry(place, item=text)  # the validation reports it
+    if value.lstrip().startswith("{"):  # JSON in a JSON string
+        return ListEntry(place, item=value.encode(errors="surrogatepass"))
+    return ListEntry(place, address=value.strip(), is_foreign=known.is_foreign)
+
+
+def _part(known: ItemList, place: str, text: bytes) -> ListEntry:
+    """Return the entry of a part of a document, in which URLs are JSON strings."""
+    return _entry(known, place, text) if text.startswith(b'"') else ListEntry(place, item=text)
+
+
+def _column(known: ItemList, names: Sequence[str], wanted: str | None) -> str:
+    """Return the column with the URLs."""
+    if wanted is not None and wanted in names:
+        return wanted
+    if wanted is None and len(names) == 1:
+        return names[0]
+    by_name = {name.strip().lower(): name for name in reversed(names)}
+    if wanted is None:
+        for name in ADDRESS_COLUMNS:
+            if name in by_name:
+                return by_name[name]
+    asked = f"'{wanted}'" if wanted is not None else f"of URLs ({', '.join(ADDRESS_COLUMNS)})"
+    raise UsageError(f"{known.name} has no column {asked}: it has {redact(', '.join(names))}; set `column`")
+
+
+def _is_local(files: Any) -> bool:
+    protocols = (files.protocol,) if isinstance(files.protocol, str) else files.protocol
+    return "file" in protocols
+
+
+_OPENERS: Mapping[str, Callable[[IO[bytes]], Any]] = {
+    "gz": gzip.open, "bz2": bz2.open, "xz": lzma.open, "zst": _zstandard
+}  # fmt: skip
+_READERS: Mapping[str, Callable[[ItemList, IO[bytes], str | None], Iterator[ListEntry]]] = {
+    "parquet": _of_parquet, "csv": _of_table, "tsv": _of_table, "json": _of_document, "geojson": _of_document
+}  # fmt: skip

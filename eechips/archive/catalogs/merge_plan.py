@@ -1,0 +1,293 @@
+"""Plan a merge: choose the rows that enter and leave each partition, and the types of columns."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eechips.archive.catalogs.column_types import (
+    MEMBERS,
+    REST,
+    count_kinds,
+    fractions_apart,
+    is_mixed,
+    kind_named,
+    most_frequent,
+)
+from eechips.archive.catalogs.columns import check_columns, check_values
+from eechips.archive.catalogs.layout import owner
+from eechips.archive.catalogs.options import Mixed
+from eechips.archive.catalogs.partition_versions import (
+    NO_ROWS,
+    UNREADABLE,
+    describe_error,
+    find_duplicates,
+    find_versions,
+)
+from eechips.archive.catalogs.schema import Schema
+from eechips.archive.catalogs.sorted_runs import LatestItems, MergedRuns, SortedRun, SortedRunReader
+from eechips.errors import UsageError
+from eechips.storage import LocalStore
+
+_AT_ONCE = 32_000_000  # bytes of a partition that is merged in memory, not as a stream
+_INTEGER, _FRACTION = str(pa.int64()), str(pa.float64())
+_TYPES = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}
+
+
+@dataclass(frozen=True, slots=True)
+class MergeResult:
+    """Result of a merge.
+
+    Attributes:
+        new: items that the catalogue did not have.
+        replaced: items that replaced an older or equal version.
+        older: items that were skipped, since the catalogue has a newer version.
+        moved: replaced items whose older version was in another partition.
+        blocked: items that were not merged, since their partition cannot be read.
+        written: changed partitions, by path.
+        removed: partitions that became empty.
+        stopped: unreadable partitions with the reason; they are unchanged.
+        lost: unreadable partitions with the reason that were given up.
+        mixed: counts of values of another kind than most of their column, by column and kind.
+    """
+
+    new: int = 0
+    replaced: int = 0
+    older: int = 0
+    moved: int = 0
+    blocked: int = 0
+    written: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    stopped: Mapping[str, str] = field(default_factory=dict)
+    lost: Mapping[str, str] = field(default_factory=dict)
+    mixed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+class MergePlan:
+    """The rows that enter and leave each partition.
+
+    Args:
+        folder: of the catalogue.
+        schema: of the catalogue.
+        shards: sorted runs of new rows.
+        rows: the newest new rows.
+        among: partitions that may have versions of them.
+        stopped: unreadable partitions with the reason; receives further ones.
+        mixed: treatment of values of another kind than most of their column.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        schema: Schema,
+        shards: Sequence[SortedRun],
+        rows: LatestItems,
+        among: Set[str],
+        stopped: dict[str, str],
+        mixed: Mixed,
+    ) -> None:
+        self.folder, self.schema, self.shards, self.stopped = folder, schema, shards, stopped
+        paths = [*rows.paths, *sorted(set(schema.partitions) - set(rows.paths))]
+        code = {path: number for number, path in enumerate(paths)}
+        known = find_versions(folder, among & schema.partitions.keys(), rows, code, stopped)
+        owners = {owner(path) for path in rows.paths}
+        own = {path for path in schema.suspects & schema.partitions.keys() if owner(path) in owners}
+        self.cleared = own - stopped.keys()
+        is_blocked = np.isin(rows.codes, [code[path] for path in stopped])
+        is_older, is_known = np.zeros((2, len(rows.keys)), dtype=bool)
+        is_older[known.row[known.stamp > rows.stamps[known.row]]] = True
+        is_known[known.row] = True
+        enters = ~is_blocked & ~is_older
+        goes = enters[known.row]
+        moves = goes & (known.code != rows.codes[known.row])
+        is_same = np.zeros(len(rows.keys), dtype=bool)
+        is_same[known.row[~moves & (known.stamp == rows.stamps[known.row])]] = True
+        changed = np.concatenate([rows.codes[enters & ~is_same], known.code[moves]])
+        self._changed = {paths[number] for number in np.unique(changed)}
+        self._gone = _groups(known.code[goes], known.at[goes], paths)
+        for path, numbers in find_duplicates(folder, schema, sorted(self.cleared), stopped).items():
+            self._gone[path] = np.concatenate([self._gone.get(path, NO_ROWS), numbers])
+            self._changed.add(path)
+        self._entered = {paths[number] for number in np.unique(rows.codes[enters])}
+        self._runs = MergedRuns(shards, code)
+        masks = self._masks(rows.places[enters])
+        self.is_cast = mixed == "cast"
+        self._readers = [SortedRunReader(*pair, cast=self.is_cast) for pair in zip(shards, masks, strict=True)]
+        self._schemas = [shard.schema for shard in shards]
+        self.mixed: dict[str, dict[str, int]] = {}
+        self.types = self._choose_types(masks)
+        if mixed == "refuse" and self.mixed:
+            raise UsageError(
+                f"{describe_mixed(self.mixed)}: correct the items, or use mixed='keep' or mixed='cast'; nothing was"
+                " changed"
+            )
+        self.outcome = MergeResult(
+            new=int(np.count_nonzero(enters & ~is_known)),
+            replaced=int(np.count_nonzero(enters & is_known)),
+            older=int(np.count_nonzero(is_older & ~is_blocked)),
+            moved=int(np.count_nonzero(moves)),
+            blocked=int(np.count_nonzero(is_blocked)),
+            stopped=dict(stopped),
+        )
+
+    @property
+    def paths(self) -> list[str]:
+        """Return the partitions that rows enter or leave."""
+        return sorted({*self._entered, *self._gone, *self._changed})
+
+    def changes(self, path: str) -> bool:
+        """Return whether a partition certainly changes; others may receive only versions that they already have."""
+        return path in self._changed
+
+    def entering(self, path: str, schema: pa.Schema) -> list[Iterator[pa.Table]]:
+        """Return the rows that enter a partition, as sorted streams."""
+        if path not in self._entered:
+            return []
+        return [self._readers[number].rows(first, count, schema) for number, first, count in self._runs.of(path)]
+
+    def is_small(self, path: str, count: int) -> bool:
+        """Return whether a partition of so many rows, and the rows that enter it, fit into memory."""
+        if path not in self._entered:
+            return False
+        runs = self._runs.of(path)
+        widest = max(self.shards[number].width for number, _, _ in runs)
+        return (count + sum(entering for _, _, entering in runs)) * widest <= _AT_ONCE
+
+    def schemas(self, path: str) -> list[pa.Schema]:
+        """Return the schemas of all runs of a partition's collection: its partitions have the same columns."""
+        wanted = owner(path)
+        return [
+            schema
+            for shard, schema in zip(self.shards, self._schemas, strict=True)
+            if any(owner(own) == wanted for own in shard.paths[:1])
+        ]
+
+    def stays(self, path: str, count: int) -> npt.NDArray[np.bool_]:
+        """Return which rows a partition keeps; the others are replaced there or in another partition.
+
+        Args:
+            path: of the partition.
+            count: of its rows, in the order of the file.
+        """
+        found = np.ones(count, dtype=bool)
+        found[self._gone.get(path, NO_ROWS)] = False
+        return found
+
+    def _choose_types(self, masks: Sequence[npt.NDArray[np.bool_]]) -> dict[str, pa.DataType]:
+        """Choose a type for each column that would differ between partitions.
+
+        It depends only on the items of the merged catalogue. Partitions with other types are noted.
+        """
+        types: dict[str, set[str]] = defaultdict(set)
+        for own in self.schema.columns.values():
+            for name, spelt in own.items():
+                types[name].add(spelt)
+        for schema in self._schemas:
+            for column in schema:
+                types[column.name].add(str(column.type))
+        kinds = {
+            name: {kind for spelt in own if (kind := kind_named(spelt)) is not None}
+            for name, own in types.items()
+            if name not in MEMBERS
+        }
+        differing = {name for name, own in kinds.items() if is_mixed(own) or {_INTEGER, _FRACTION} <= types[name]}
+        if not differing and REST not in types:
+            return {}
+        new = [(shard, pa.array(keep)) for shard, keep in zip(self.shards, masks, strict=True)]
+        rests: dict[str, Mapping[str, Counter[str]]] = {}
+        fractions: set[str] = set()
+        for path in self._having({REST}):
+            if (table := self._kept(path, {REST})) is not None:
+                rests[path] = count_kinds(table, ())
+                fractions |= fractions_apart(table)
+        apart: list[Mapping[str, Counter[str]]] = []
+        for shard, keep in new:
+            table = shard.columns({REST}).filter(keep)
+            apart.append(count_kinds(table, ()))
+            fractions |= fractions_apart(table)
+        differing |= {name for counts in (*apart, *rests.values()) for name in counts} & kinds.keys()
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for shard, keep in new:
+            _add(counts, count_kinds(shard.columns({*differing, REST}).filter(keep), differing))
+        there: dict[str, dict[str, str]] = {}
+        for path in self._having(differing):
+            if (table := self._kept(path, {*differing, REST})) is not None:
+                there[path] = {column.name: str(column.type) for column in table.schema}
+                _add(counts, count_kinds(table, differing))
+        found: dict[str, pa.DataType] = {}
+        for name in sorted(differing):
+            values = counts[name]
+            kind = most_frequent(dict.fromkeys(kinds[name], 0) | values)
+            if kind not in _TYPES:
+                continue
+            # A cast value, or one that returns from ``properties``, may be a fraction.
+            is_whole = _FRACTION not in types[name] and not self.is_cast and name not in fractions
+            found[name] = pa.int64() if is_whole else _TYPES[kind]
+            others = {other: count for other, count in sorted(values.items()) if other != kind and count}
+            if others:
+                self.mixed[name] = others
+            for path, own in there.items():
+                has_other = name in own and own[name] != str(found[name]) and not own[name].startswith("dictionary")
+                if has_other or (name in own and rests.get(path, {}).get(name, Counter())[kind]):
+                    self._changed.add(path)
+        return found
+
+    def _having(self, names: Set[str]) -> list[str]:
+        """Return the partitions whose collection has one of the columns."""
+        return [
+            path
+            for path, partition in sorted(self.schema.partitions.items())
+            if path not in self.stopped and names & self.schema.columns.get(partition.collection or "", {}).keys()
+        ]
+
+    def _kept(self, path: str, names: Set[str]) -> pa.Table | None:
+        """Read columns and ids of the rows that a partition keeps; None if it is unreadable, which is noted."""
+        try:
+            with pq.ParquetFile(LocalStore(self.folder).file(path)) as file:
+                check_columns(file.schema_arrow)
+                wanted = ["id", *sorted(names & set(file.schema_arrow.names))]
+                table = file.read(columns=wanted, use_threads=False)
+                check_values(table)
+        except UNREADABLE as error:
+            self.stopped[path] = describe_error(error)
+            return None
+        return table.filter(pa.array(self.stays(path, len(table))))
+
+    def _masks(self, places: npt.NDArray[np.int64]) -> list[npt.NDArray[np.bool_]]:
+        """Return for each run which of its rows enter a partition."""
+        sizes = [shard.count for shard in self.shards]
+        keep = np.zeros(sum(sizes), dtype=bool)
+        keep[places] = True
+        return np.split(keep, np.cumsum(sizes)[:-1])
+
+
+def _add(total: dict[str, Counter[str]], counts: Mapping[str, Counter[str]]) -> None:
+    for name, own in counts.items():
+        total[name].update(own)
+
+
+def describe_mixed(mixed: Mapping[str, Mapping[str, int]]) -> str:
+    """Describe columns with values of another kind than most."""
+    return "; ".join(
+        f"{name} has other values than most of its column ("
+        + ", ".join(f"{count:,} of kind {kind}" for kind, count in kinds.items())
+        + ")"
+        for name, kinds in mixed.items()
+    )
+
+
+def _groups(
+    codes: npt.NDArray[np.int64], values: npt.NDArray[np.int64], names: Sequence[str]
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Group values by the names of their codes."""
+    order = np.argsort(codes, kind="stable")
+    found, starts = np.unique(codes[order], return_index=True)
+    parts = np.split(values[order], starts[1:])
+    return {names[code]: part for code, part in zip(found.tolist(), parts, strict=False)}

@@ -1,0 +1,137 @@
+"""Turn a chunk of entries into sorted runs: parse, validate, repair and sort, in any process on any machine."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from eechips.archive.catalogs.checkpoint import FailedEntry, IngestCounts, SortedChunk
+from eechips.archive.catalogs.columns import table_of
+from eechips.archive.catalogs.item_validation import parse_item, validate_items
+from eechips.archive.catalogs.layout import Layout
+from eechips.archive.catalogs.update import shard
+from eechips.errors import UsageError
+from eechips.redaction import REDACTED
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_NO_ROW = (pa.ArrowException, RecursionError, UsageError)  # raised for single extraordinary items
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Entries of lists with their fetched texts.
+
+    Attributes:
+        name: of the chunk, for files.
+        places: file and line, and URL if there is one, of each entry.
+        bodies: text of each; None for failures.
+        failures: index, kind and reason of entries without a text.
+        requests: sent for them, by host.
+        are_homes: whether relative references in the items are relative to the URLs.
+    """
+
+    name: str
+    places: tuple[tuple[str, str | None], ...]
+    bodies: tuple[bytes | None, ...]
+    failures: tuple[tuple[Any, ...], ...]
+    requests: dict[str, int]
+    are_homes: bool = True
+
+
+def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, strict: bool) -> SortedChunk:
+    """Write the sorted runs of a chunk.
+
+    Args:
+        chunk: texts of items.
+        folder: for the runs.
+        layout: of the catalogue.
+        collection: id for items without one.
+        strict: reject items that need repairs.
+
+    Raises:
+        OSError: if a run cannot be written.
+    """
+    failed = [(int(index), str(kind), str(reason)) for index, kind, reason in chunk.failures]
+    values: list[Any] = []
+    indices: list[int] = []
+    mended: dict[int, tuple[str, ...]] = {}
+    for index, body in enumerate(chunk.bodies):
+        if body is None:
+            continue
+        try:
+            value, mended[len(values)] = parse_item(body)
+        except ValueError as error:
+            failed.append((index, "no JSON", str(error)))
+        else:
+            values.append(value)
+            indices.append(index)
+    verdict = validate_items(values, collection=collection, strict=strict, mended=mended)
+    failed += [(indices[number], kind, reason) for number, kind, reason in verdict.refused]
+    if chunk.are_homes:
+        addresses = [chunk.places[indices[number]][1] for number in verdict.numbers]
+        homeless = sum(map(_settled, verdict.items, addresses))
+        verdict.mended.update({"self": homeless} if homeless else {})
+    groups: dict[str | None, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
+    for number, item in zip(verdict.numbers, verdict.items, strict=True):
+        groups[item.get("collection")].append((indices[number], item))
+    tables = [_table(group, failed) for group in groups.values()]
+    # A worker of a killed command may still be writing: every worker has file names of its own.
+    token = secrets.token_hex(4)
+    shards = [
+        shard(folder / f"{chunk.name}-{part:03d}-{token}.shard", table, layout)
+        for part, table in enumerate(tables)
+        if table is not None
+    ]
+    counts = IngestCounts(
+        entries=len(chunk.places),
+        addresses=sum(address is not None for _, address in chunk.places),
+        items=sum(len(table) for table in tables if table is not None),
+        failures=Counter(kind for _, kind, _ in failed),
+        mended=verdict.mended,
+        requests=Counter(chunk.requests),
+        bytes=sum(len(body) for body in chunk.bodies if body is not None),
+    )
+    failures = (FailedEntry(*chunk.places[index], kind, reason) for index, kind, reason in sorted(failed))
+    return SortedChunk(counts, tuple(failures), tuple(shards))
+
+
+def _settled(item: dict[str, Any], address: str | None) -> bool:
+    """Record where an item was, if it has relative references; return whether that was needed."""
+    if address is None or not any(_is_relative(asset.get("href")) for asset in item["assets"].values()):
+        return False
+    if any(link.get("rel") == "self" for link in item["links"]):
+        return False
+    home = address.partition("?")[0] if REDACTED in address else address
+    if REDACTED in home:
+        return False
+    item["links"] = [*item["links"], {"rel": "self", "href": home, "type": "application/geo+json"}]
+    return True
+
+
+def _is_relative(reference: Any) -> bool:
+    return isinstance(reference, str) and not (reference.startswith("/") or _SCHEME.match(reference))
+
+
+def _table(items: Sequence[tuple[int, Mapping[str, Any]]], failed: list[tuple[int, str, str]]) -> pa.Table | None:
+    """Return the rows of numbered items; None if there are none. Items that cannot be rows are noted."""
+    try:
+        return table_of([item for _, item in items])
+    except _NO_ROW:
+        kept = []
+        for number, item in items:
+            try:
+                table_of([item])
+            except _NO_ROW as error:
+                failed.append((number, "no row", f"{type(error).__name__}: {error}"[:200]))
+            else:
+                kept.append(item)
+        if len(kept) == len(items):
+            raise
+        return table_of(kept) if kept else None

@@ -1,0 +1,264 @@
+"""Add items of any source to a catalogue: write sorted runs, merge, commit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from eechips.archive.catalogs import commit
+from eechips.archive.catalogs.catalog import Catalog
+from eechips.archive.catalogs.columns import boxes_of, starts_of, table_of
+from eechips.archive.catalogs.commit import SCHEMA_NAME
+from eechips.archive.catalogs.id_index import IdIndex
+from eechips.archive.catalogs.layout import MISSION, Layout, assign_cells, collection_folder
+from eechips.archive.catalogs.merge import merge
+from eechips.archive.catalogs.merge_plan import MergeResult
+from eechips.archive.catalogs.options import Mixed
+from eechips.archive.catalogs.schema import Schema
+from eechips.archive.catalogs.sorted_runs import SortedRun, write_sorted_run
+from eechips.errors import StorageError, UsageError
+from eechips.manifest.lock import LOCK_NAME, lock_run, remove_lock
+from eechips.removal import LockedFolder, remove_empty, remove_tree
+from eechips.storage import is_address, local_path, make_folder
+
+COLLECTION_NAME = "_collection.json"
+
+_STAGED_SCHEMA = "schema.staged"
+_PATIENCE = 2.0  # seconds before a progress bar is shown
+
+Described = Callable[[Schema], Sequence[Mapping[str, Any]]]
+"""Return the STAC collections of a catalogue after the change."""
+
+
+def update(
+    folder: Path,
+    choose: Callable[[Layout | None], Layout],
+    batches: Iterable[Sequence[Mapping[str, Any]]],
+    described: Described,
+    *,
+    give_up: bool,
+    mixed: Mixed = "keep",
+    is_shown: bool,
+) -> tuple[Catalog, MergeResult]:
+    """Add items to a catalogue atomically.
+
+    Args:
+        folder: of the catalogue; created if it does not exist.
+        choose: returns the requested layout, given that of the catalogue, or None for a new one.
+        batches: items of one collection each, as many as fit into memory.
+        described: returns the changed descriptions of collections.
+        give_up: see :func:`~eechips.archive.catalogs.merge.merge`.
+        mixed: see :func:`~eechips.archive.catalogs.merge.merge`.
+        is_shown: show a progress bar if it takes long.
+
+    Returns:
+        The catalogue, and the counts.
+
+    Raises:
+        UsageError: if the catalogue has another layout.
+        RunLockedError: if another process writes the catalogue.
+        StorageError: if a file cannot be written.
+    """
+    with changing(folder) as change:
+        schema = schema_of(folder, choose)
+        try:
+            remove_tree(change.scratch, LockedFolder(folder))
+            change.scratch.mkdir()
+            shards = [
+                shard(change.scratch / f"{number:06d}.shard", table_of(batch), schema.layout)
+                for number, batch in enumerate(batches)
+            ]
+            schema, outcome = put(
+                folder, schema, shards, change, described, give_up=give_up, mixed=mixed, is_shown=is_shown
+            )
+        finally:
+            if not commit.is_pending(folder):
+                remove_tree(change.scratch, LockedFolder(folder))
+    return Catalog(folder, schema), outcome
+
+
+@contextlib.contextmanager
+def changing(folder: Path) -> Iterator[commit.Change]:
+    """Lock a catalogue, create it if need be, and complete the interrupted commit of an earlier command.
+
+    A new folder is removed again if the block fails before anything is kept in it.
+
+    Raises:
+        RunLockedError: if another process writes the catalogue.
+        StorageError: if a file cannot be written, also inside the block.
+    """
+    is_new = make_folder(folder)
+    try:
+        with lock_run(folder):
+            commit.finish(folder)
+            try:
+                yield commit.Change(folder)
+            finally:
+                if is_new and [path.name for path in folder.iterdir()] == [LOCK_NAME]:
+                    remove_lock(folder)
+                    remove_empty(folder)
+    except OSError as error:
+        raise StorageError(f"could not write the catalogue {folder}: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class RepairResult:
+    """What a repair has done.
+
+    Attributes:
+        is_completed: whether there was an interrupted commit.
+        is_indexed: whether the index of ids was incomplete or damaged.
+    """
+
+    is_completed: bool
+    is_indexed: bool
+
+
+def repair(folder: Path) -> RepairResult:
+    """Complete an interrupted commit of a catalogue; check and complete its index of ids.
+
+    Args:
+        folder: of the catalogue.
+
+    Raises:
+        UsageError: if the folder is not a catalogue.
+        RunLockedError: if another process writes the catalogue.
+        StorageError: if the commit list belongs to another catalogue, or a file cannot be written.
+    """
+    is_pending = commit.is_pending(folder)
+    if not is_pending:
+        Schema.load(folder)
+    with changing(folder) as change:
+        schema = Schema.load(folder)
+        index = IdIndex(folder, schema)
+        index.check()
+        change.scratch.mkdir(exist_ok=True)
+        is_indexed = index.stage_update(change, schema)
+        if is_indexed:
+            change.commit()
+        remove_empty(change.scratch)
+    return RepairResult(is_pending, is_indexed)
+
+
+def folder_of(out: str | Path) -> Path:
+    """Return the folder of a catalogue to write.
+
+    Raises:
+        UsageError: if it is an object store.
+    """
+    if is_address(str(out)):
+        raise UsageError(
+            f"a catalogue is written to a local folder, not to {out}: choose a folder, and copy the catalogue there"
+            " afterwards (aws s3 sync, gcloud storage rsync); docs/how-to/catalog.md shows how"
+        )
+    return local_path(out)
+
+
+def put(
+    folder: Path,
+    schema: Schema,
+    shards: Sequence[SortedRun],
+    change: commit.Change,
+    described: Described,
+    *,
+    give_up: bool,
+    mixed: Mixed = "keep",
+    is_shown: bool,
+) -> tuple[Schema, MergeResult]:
+    """Merge sorted runs into a locked catalogue, and commit; arguments as of :func:`update`."""
+    outcome = MergeResult()
+    index = IdIndex(folder, schema)
+    if shards:
+        with progress(sum(shard.count for shard in shards), "items merged", is_shown=is_shown) as merging:
+            schema, outcome = merge(folder, schema, index, shards, change, merging.update, give_up=give_up, mixed=mixed)
+    for number, collection in enumerate(described(schema)):
+        content = (json.dumps(collection, indent=1, ensure_ascii=False) + "\n").encode()
+        stage(change, f"{number:06d}.collection", collection_path(collection["id"]), content)
+    index.stage_update(change, schema)
+    stage(change, _STAGED_SCHEMA, SCHEMA_NAME, schema.dumps())
+    change.commit()
+    return schema, outcome
+
+
+def shard(file: Path, table: pa.Table, layout: Layout) -> SortedRun:
+    """Write rows of one collection as a sorted run."""
+    cells = assign_cells(layout.grid, boxes_of(table), table["geometry"], layout.most_cells)
+    missions: list[str | None] = [None] * len(table)
+    if layout.by == "mission":
+        table = _with_missions(table)
+        missions = _missions(table).to_pylist()
+    paths = layout.paths(missions, table["collection"].to_pylist(), cells, starts_of(table))
+    return write_sorted_run(file, table, paths)
+
+
+def _missions(table: pa.Table) -> pa.ChunkedArray:
+    """Return the mission of each item, see :data:`~eechips.archive.catalogs.layout.MISSION`; null if it has none."""
+    there = [table[name].cast(pa.string()) for name in MISSION if name in table.column_names and _is_text(table[name])]
+    return pc.coalesce(*there) if there else pa.chunked_array([pa.nulls(len(table), pa.string())])
+
+
+def _with_missions(table: pa.Table) -> pa.Table:
+    """Add the missions, in the type that pyarrow gives to values from paths, as for collections."""
+    name = MISSION[0]
+    if name not in table.column_names or not _is_text(table[name]):
+        return table
+    return table.set_column(table.column_names.index(name), name, table[name].cast(table["collection"].type))
+
+
+def _is_text(column: pa.ChunkedArray) -> bool:
+    return bool(pa.types.is_string(column.type) or pa.types.is_dictionary(column.type))
+
+
+def stage(change: commit.Change, staged: str, path: str, content: bytes) -> None:
+    """Add a file to a change."""
+    (change.scratch / staged).write_bytes(content)
+    change.move(staged, path)
+
+
+def collection_path(collection: str) -> str:
+    """Return the path of a collection's description, below the catalogue."""
+    return f"{collection_folder(collection)}/{COLLECTION_NAME}"
+
+
+def progress(total: int | None, unit: str, *, is_shown: bool) -> Any:
+    """Return a progress bar, which appears on terminals after two seconds."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit=f" {unit}", delay=_PATIENCE, disable=not (is_shown and sys.stderr.isatty()))
+
+
+def schema_of(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema:
+    """Read the schema of a catalogue, or create that of a new one.
+
+    Raises:
+        UsageError: if the catalogue has another layout than requested.
+        StorageError: if the schema file cannot be read.
+    """
+    if (folder / SCHEMA_NAME).exists():
+        found = Schema.load(folder)
+        wanted = choose(found.layout)
+        if wanted != found.layout:
+            raise UsageError(
+                f"{folder} has another layout: {_describe_layout(found.layout)}, not {_describe_layout(wanted)}: omit"
+                " these options, or choose another folder"
+            )
+        return found
+    if any(chain(folder.glob("collection=*/**/*.parquet"), folder.glob("mission=*/**/*.parquet"))):
+        raise UsageError(f"{folder} has partitions, but no {SCHEMA_NAME}: choose another folder")
+    return Schema(choose(None))
+
+
+def _describe_layout(layout: Layout) -> str:
+    grid = layout.grid.to_json()
+    cells = f"{grid['name']} resolution {grid['resolution']}" if "resolution" in grid else grid["name"]
+    first = "" if layout.by == "collection" else f"by {layout.by}, "
+    return f"{first}{cells}, period {layout.period}, most cells {layout.most_cells}"

@@ -1,0 +1,99 @@
+"""Select assets of STAC items and turn them into units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from eechips.archive.downloads.expected_file import ExpectedFile
+from eechips.recipe import Unit
+from eechips.urls import file_suffix, strip_signature
+
+_PICTURES = frozenset({"thumbnail", "overview", "visual", "metadata"})
+_RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
+
+
+def select_assets(item: Mapping[str, Any], names: Sequence[str] | None) -> Iterator[str]:
+    """Yield the keys of the requested assets, selected by key or by the name of their only band.
+
+    Args:
+        item: STAC item.
+        names: None for the assets with the role data, or for all if none has it.
+    """
+    assets: Mapping[str, Mapping[str, Any]] = item["assets"]
+    if names is None:
+        yield from (
+            (key for key, asset in assets.items() if _is_data(asset)) if any(map(_is_data, assets.values())) else assets
+        )
+        return
+    by_band = {band: key for key, asset in assets.items() for band in _bands(asset)}
+    seen = set()
+    for name in names:
+        key = name if name in assets else by_band.get(name)
+        if key is not None and key not in seen:
+            seen.add(key)
+            yield key
+
+
+def _is_data(asset: Mapping[str, Any]) -> bool:
+    listed = asset.get("roles")
+    roles = set(map(str, listed)) if isinstance(listed, list) else set()
+    return "data" in roles or (not roles & _PICTURES and str(asset.get("type") or "").startswith(_RASTERS))
+
+
+def _bands(asset: Mapping[str, Any]) -> list[str]:
+    """Return the name of an asset's only band in a list; empty otherwise."""
+    for name in ("bands", "eo:bands"):
+        listed = asset.get(name)
+        if isinstance(listed, list) and len(listed) == 1 and isinstance(listed[0], dict):
+            names = (listed[0].get("name"), listed[0].get("eo:common_name"), listed[0].get("common_name"))
+            return [str(each) for each in names if each]
+    return []
+
+
+def make_unit(
+    item: Mapping[str, Any], key: str, prefers: Callable[[str], bool] = lambda href: False, kept: Collection[str] = ()
+) -> Unit:
+    """Return the unit of an asset.
+
+    It has the keys ``kind`` ("scene"), ``collection``, ``item``, ``asset``, ``href``, ``datetime`` and ``expected``.
+
+    Args:
+        item: STAC item.
+        key: of the asset.
+        prefers: selects a URL among the alternatives of the asset.
+        kept: names of query parameters that are stored.
+    """
+    asset, properties = select_alternative(item["assets"][key], prefers), item.get("properties") or {}
+    href = strip_signature(asset["href"], kept)
+    moment = properties.get("datetime") or properties.get("start_datetime")
+    return {
+        "kind": "scene",
+        "collection": item.get("collection"),
+        "item": item["id"],
+        "asset": key,
+        "href": href,
+        **({"datetime": moment} if moment else {}),
+        "expected": ExpectedFile.of(asset, properties, file_suffix(href)).to_json(),
+    }
+
+
+def select_alternative(asset: Mapping[str, Any], prefers: Callable[[str], bool]) -> Mapping[str, Any]:
+    """Return an asset at its first preferred URL (https://github.com/stac-extensions/alternate-assets)."""
+    listed = asset.get("alternate")
+    if prefers(asset["href"]) or not isinstance(listed, dict):
+        return asset
+    for other in listed.values():
+        href = other.get("href") if isinstance(other, dict) else None
+        if isinstance(href, str) and is_absolute(href) and prefers(href):
+            return {**asset, **other}
+    return asset
+
+
+def is_absolute(href: str) -> bool:
+    """Return whether an href is an absolute URL."""
+    try:
+        return bool(urlsplit(href).netloc)
+    except ValueError:
+        return False

@@ -1,0 +1,360 @@
+"""Read the JSON documents of a catalogue from the web, from files, or from any file system of fsspec."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+
+from eechips.archive.downloads.access_denial import parse_region_hint
+from eechips.archive.downloads.host_sessions import HostSessions, read_bounded
+from eechips.archive.downloads.partial import parse_content_range
+from eechips.archive.downloads.signers import Signer
+from eechips.client import retry
+from eechips.client.error_classification import classify_exception, is_transient_status, response_message
+from eechips.client.retry import RetryPolicy
+from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
+from eechips.received_files import parse_json
+from eechips.redaction import redact
+from eechips.retry_after import parse_retry_after
+from eechips.text import format_bytes
+from eechips.urls import display_url, local_path
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+POLICY = RetryPolicy(retries=6, delay=0.5, max_delay=16.0, total=120.0)
+LARGEST_DOCUMENT = 1 << 26
+"""Bytes of a document that is read into memory: a catalogue, an item, a page of an API."""
+LARGEST_LIST = 1 << 29
+"""Bytes of a whole list of items from a server without range requests."""
+_LONGEST = 300  # characters quoted from a message
+_S3 = "s3"
+_WEB = ("http", "https", _S3)
+_STORES = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google"})
+"""Packages whose exceptions report a store's failure where fsspec does not raise OSError."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadDocument:
+    """A document that a catalogue names and that cannot be read.
+
+    Attributes:
+        address: of the document, or of the one that names it.
+        reason: for people.
+    """
+
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentReader:
+    """Reader of documents. Threads may share it.
+
+    Documents in S3 are requested by signed URLs, like scenes, or anonymously without credentials.
+
+    Attributes:
+        hosts: sessions of the hosts.
+        signer: returns headers and signed URLs.
+        policy: of retries.
+        pause: waits between retries; may raise to stop.
+        unread: documents that could not be read so far.
+    """
+
+    hosts: HostSessions
+    signer: Signer
+    policy: RetryPolicy = POLICY
+    pause: Callable[[float], None] = time.sleep
+    unread: list[UnreadDocument] = field(default_factory=list)
+
+    def read(self, address: str) -> Any:
+        """Read a document.
+
+        Raises:
+            PermanentError: if it does not exist (status 404) or is not JSON.
+            TransientError: if the retries fail.
+            ConfigurationError: if an extra or a certificate is missing.
+        """
+        if is_web(address):
+            return self.ask("GET", address)
+        try:
+            return _parsed(_text(address), address)
+        except FileNotFoundError:
+            raise PermanentError(f"{display_url(address)} does not exist", status=404) from None
+        except Exception as error:
+            if isinstance(error, EechipsError) or not is_of_store(error):
+                raise
+            raise PermanentError(f"{display_url(address)} cannot be read: {describe_error(error)}") from None
+
+    def ask(self, method: str, address: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
+        """Send a request and return the JSON response.
+
+        Args:
+            method: of HTTP.
+            address: absolute URL.
+            body: JSON value, for POST.
+            headers: further headers.
+
+        Raises:
+            PermanentError, TransientError, ConfigurationError: see :meth:`read`.
+        """
+        sent = dict(headers or {}) | {"Accept": "application/geo+json, application/json;q=0.9, */*;q=0.5"}
+        sent["Accept-Encoding"] = "gzip, deflate"
+        data = None
+        if body is not None:
+            data, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
+
+        def once() -> Any:
+            content, _ = self._exchange(method, address, sent, data, LARGEST_DOCUMENT)
+            try:
+                return _parsed(content.decode("utf-8-sig"), address)
+            except UnicodeDecodeError:
+                raise PermanentError(f"{display_url(address)} did not respond with text") from None
+
+        return self._patiently(once, address)
+
+    def content(self, address: str) -> bytes:
+        """Download a whole file.
+
+        Raises:
+            PermanentError, TransientError, ConfigurationError: see :meth:`read`.
+        """
+        return self._patiently(lambda: self._exchange("GET", address, {}, None, LARGEST_LIST)[0], address)
+
+    def part(self, address: str, begin: int, end: int) -> tuple[bytes, int, int]:
+        """Download a range of a file.
+
+        Args:
+            address: absolute URL.
+            begin: first byte.
+            end: byte after the last.
+
+        Returns:
+            The received bytes, the offset of their first, and the size of the file. Servers without range requests send
+            the whole file.
+
+        Raises:
+            PermanentError, TransientError, ConfigurationError: see :meth:`read`.
+        """
+        wanted = {"Range": f"bytes={begin}-{end - 1}"}
+
+        def once() -> tuple[bytes, int, int]:
+            content, answer = self._exchange("GET", address, wanted, None, LARGEST_LIST)
+            found = parse_content_range(answer.get("Content-Range"))
+            if found is None and not answer.get("Content-Type", "").lower().startswith("multipart/byteranges"):
+                return content, 0, len(content)
+            if found is None or found[0] != begin or found[2] is None:
+                raise PermanentError(f"{display_url(address)} sent another range than requested")
+            return content, begin, found[2]
+
+        return self._patiently(once, address)
+
+    def _patiently(self, once: Callable[[], T], address: str) -> T:
+        def attempt() -> T:
+            try:
+                return once()
+            except TransientError as error:
+                _log.info("%s does not respond (%s): retrying", display_url(address), redact(str(error))[:_LONGEST])
+                raise
+
+        # One unreachable host does not mean that the network is down: it counts as an attempt.
+        return retry.call(attempt, replace(self.policy, offline=0.0), pause=self.pause)
+
+    def _exchange(
+        self, method: str, address: str, headers: Mapping[str, str], data: bytes | None, most: int
+    ) -> tuple[bytes, Mapping[str, str]]:
+        """Send a request, and repeat it once if the signature has expired; return body and headers."""
+        is_renewed = False
+        while True:
+            url = self.signer.sign(address, "").url if urlsplit(address).scheme == _S3 else address
+            with self.hosts.get(url, headers, self.signer.headers, method=method, body=data) as response:
+                region = parse_region_hint(response.headers) if response.status_code >= 300 else None
+                is_refused = response.status_code in (401, 403) or region is not None
+                if is_refused and not is_renewed and self.signer.renew(address, "", region):
+                    is_renewed = True
+                    continue
+                return _content(response, address, most), response.headers
+
+
+class RangeFile(io.RawIOBase):
+    """A remote file as a seekable file object; each read sends a range request.
+
+    Args:
+        reader: sends the requests.
+        address: absolute URL.
+
+    Raises:
+        PermanentError, TransientError, ConfigurationError: if the file cannot be opened.
+    """
+
+    def __init__(self, reader: DocumentReader, address: str) -> None:
+        super().__init__()
+        self._reader, self._address, self._place = reader, address, 0
+        data, _, self._size = reader.part(address, 0, 1)
+        self._whole = data if len(data) == self._size else None
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the offset of the next byte."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to an offset."""
+        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        return self._place
+
+    def read(self, size: int = -1) -> bytes:
+        """Read a number of bytes, or up to the end of the file."""
+        end = self._size if size is None or size < 0 else min(self._size, self._place + size)
+        if self._place >= end:
+            return b""
+        if self._whole is not None:
+            found = self._whole[self._place : end]
+        else:
+            found, begin, _ = self._reader.part(self._address, self._place, end)
+            found = found[self._place - begin : end - begin]
+        self._place += len(found)
+        return found
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer, up to its size."""
+        view = memoryview(buffer).cast("B")
+        found = self.read(len(view))
+        view[: len(found)] = found
+        return len(found)
+
+
+def is_of_store(error: BaseException) -> bool:
+    """Return whether an exception comes from a store's package."""
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _STORES
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the message of an exception on one line, without secrets."""
+    text = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return redact(text)[:_LONGEST] or type(error).__name__
+
+
+def is_web(address: str) -> bool:
+    """Return whether a URL is read by HTTP: http(s), or S3."""
+    return urlsplit(address).scheme.lower() in _WEB
+
+
+def _text(address: str) -> str:
+    """Read the text of a local file, or of a file of fsspec.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    path = local_path(address)
+    try:
+        if path is not None and path.exists() and not path.is_file():
+            raise PermanentError(f"{path} is a folder, a pipe or a device, not a document")
+        with open_remote(address) if path is None else path.open("rb") as file:
+            content = bytes(file.read(LARGEST_DOCUMENT + 1))
+        if len(content) > LARGEST_DOCUMENT:
+            raise PermanentError(
+                f"{display_url(address)} has more than the {format_bytes(LARGEST_DOCUMENT)} allowed for a document"
+            )
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise PermanentError(f"{display_url(address)} is not text in UTF-8") from None
+
+
+def open_remote(address: str) -> Any:
+    """Open a file of fsspec for reading; use it in a ``with`` block.
+
+    Raises:
+        ConfigurationError: if a package or credentials are missing.
+        OSError: if the file cannot be read.
+    """
+    import fsspec
+
+    try:
+        return fsspec.open(address, "rb").open()
+    except (ImportError, ValueError) as error:  # the package of the scheme is missing, or the scheme is unknown
+        raise ConfigurationError(f"{display_url(address)} cannot be opened: {describe_error(error)}") from None
+
+
+def _content(response: requests.Response, address: str, most: int) -> bytes:
+    """Read the body of a response.
+
+    Args:
+        response: with an unread body.
+        address: URL for messages.
+        most: maximum number of bytes.
+
+    Raises:
+        PermanentError: if the host rejects the request, or sends more.
+        TransientError: if a retry may help.
+    """
+    status = response.status_code
+    try:
+        content = read_bounded(response, address, most)
+    except requests.RequestException as error:
+        found: EechipsError | None = classify_exception(error)
+        if found is None:
+            raise
+        raise found from None  # the message of the exception may contain the whole URL
+    if 200 <= status < 300:
+        return content
+    if is_transient_status(status):
+        after = parse_retry_after({name.lower(): value for name, value in response.headers.items()})
+        raise TransientError(_answered(f"HTTP {status}", content), status=status, retry_after=after)
+    if status in (401, 403):
+        text = f"{display_url(address)} denies access with HTTP {status}: set `auth` and `auth_host`"
+        raise PermanentError(text, status=status)
+    raise PermanentError(_answered(f"{display_url(address)} answered HTTP {status}", content), status=status)
+
+
+def _answered(text: str, content: bytes) -> str:
+    message = redact(_error_message(content) or response_message(content)).strip()[:_LONGEST]
+    return f"{text}: {message}" if message else text
+
+
+def _error_message(content: bytes) -> str:
+    """Return the message of an OGC API error (``description``; RFC 7807: ``detail``, ``title``); else empty."""
+    try:
+        document = parse_json(content)
+    except ValueError:
+        return ""
+    fields = document if isinstance(document, dict) else {}
+    found = next((fields[name] for name in ("description", "detail", "title") if fields.get(name)), "")
+    return found if isinstance(found, str) else json.dumps(found)
+
+
+def _parsed(text: str, address: str) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError:
+        pass
+    is_page = text.lstrip()[:64].lower().startswith(("<!doctype html", "<html"))
+    what = "an HTML page: the URL may be wrong, or need a login" if is_page else "not JSON"
+    raise PermanentError(f"{display_url(address)} is {what}")
+
+
+def describe_unread(unread: Sequence[UnreadDocument]) -> str:
+    """Describe the documents of a catalogue that could not be read."""
+    if not unread:
+        return ""
+    first = unread[0]
+    why = first.reason if first.address in first.reason else f"{first.address}: {first.reason}"
+    if len(unread) == 1:
+        return f"a document of the catalogue could not be read: {why}"
+    return f"{len(unread):,} documents of the catalogue could not be read (all are in run.log), such as {why}"

@@ -1,0 +1,434 @@
+"""Download one file: resume it where it was interrupted, check it, and start again if it is wrong."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import requests
+import urllib3
+
+from eechips.archive.downloads.access_denial import AccessDenial, parse_access_denial
+from eechips.archive.downloads.content_encoding import content_encodings, decoded
+from eechips.archive.downloads.expected_file import Checksum, ExpectedFile, inspect, md5_from_headers
+from eechips.archive.downloads.host_sessions import HostSessions
+from eechips.archive.downloads.partial import FileVersion, PartialFile, parse_content_range, parse_unsatisfied_range
+from eechips.archive.downloads.presigned import AssetKey, AssetReference, PresignedUrls
+from eechips.archive.downloads.transfer_limits import BandwidthLimiter, DiskBudget, read_with_timeout
+from eechips.client import retry
+from eechips.client.error_classification import classify_exception, is_transient_status
+from eechips.client.permits import Permit
+from eechips.client.transport import Transport
+from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
+from eechips.formats import FileMetadata
+from eechips.retry_after import parse_retry_after
+from eechips.text import parse_count
+from eechips.urls import display_url, local_path
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_CHUNK = 1 << 19  # bytes read at a time
+_MIN_PROGRESS = 1 << 16
+"""Bytes that a request must bring to count as progress. As many must arrive within the read timeout: a host that sends
+a byte now and then would hold a permit forever."""
+_MAX_EXCESS = 1 << 24
+"""Bytes accepted beyond twice the declared size. A catalogue may be wrong, and the whole file in quarantine shows why;
+the limit stops endless files."""
+_MAX_ATTEMPTS = 3
+"""Complete downloads that may be wrong before a file is quarantined."""
+_HEADER_THREADS = 2
+"""Threads that read headers: a slow one does not block the others."""
+_MAX_DENIALS = 3
+"""Signatures in a row that a host may reject without sending anything."""
+_RANGE_UNSUPPORTED = (400, 405, 409, 412, 428, 501)
+"""Statuses from hosts that do not support ``Range`` or ``If-Range`` and should have sent the whole file."""
+
+RecordStep = Callable[..., None]
+"""Log a step: ``record("transfer", status=206, …)``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadRequest:
+    """A file to download.
+
+    Attributes:
+        href: URL as it is stored: without its query.
+        asset: collection, item and key.
+        expected: what the catalogue states about the file.
+        path: of the partial file.
+    """
+
+    href: str
+    asset: AssetKey
+    expected: ExpectedFile
+    path: Path
+
+    @property
+    def reference(self) -> AssetReference:
+        """The asset whose URL is requested."""
+        return AssetReference(self.href, self.asset)
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadedFile:
+    """A complete, checked file.
+
+    Attributes:
+        size: bytes.
+        sha256: hexadecimal.
+        metadata: of the header, as GDAL reads it.
+        checked: names of the passed checks, such as ``size`` and ``sha256``.
+    """
+
+    size: int
+    sha256: str
+    metadata: FileMetadata
+    checked: tuple[str, ...]
+
+
+class _AccessDeniedError(Exception):
+    """A host rejects the signature, or requires one."""
+
+    def __init__(self, denial: AccessDenial) -> None:
+        super().__init__(str(denial))
+        self.denial = denial
+
+
+class _TooLargeError(Exception):
+    """A host sends more bytes than the catalogue states."""
+
+
+class _TimeLimitError(Exception):
+    """A file exceeds its time limit."""
+
+
+class Downloader:
+    """Download files. Threads share it; use it in a ``with`` block.
+
+    A few dedicated threads read the headers: PROJ initialises itself for each thread and blocks all others meanwhile,
+    for longer than a hundred headers take.
+
+    Args:
+        hosts: sessions of the hosts.
+        signer: signs URLs.
+        transport: lends permits and waits between retries.
+        limiter: bandwidth of all downloads.
+        disk: budget of the disk.
+        timeout: seconds for a file. Threads cannot be stopped from outside, so each checks the limit itself.
+        clock: seconds, monotonic.
+        allows_files: whether URLs may lead to local files; false for URLs from remote catalogues.
+    """
+
+    def __init__(
+        self,
+        hosts: HostSessions,
+        signer: PresignedUrls,
+        transport: Transport,
+        limiter: BandwidthLimiter,
+        disk: DiskBudget,
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        allows_files: bool,
+    ) -> None:
+        self._timeout, self._clock = timeout, clock
+        self._hosts, self._signer, self._transport = hosts, signer, transport
+        self._limiter, self._disk, self._allows_files = limiter, disk, allows_files
+        policy = transport.policy
+        # With many hosts, one that cannot be reached does not mean that the network is down.
+        self._policy = replace(policy, offline=0.0)
+        self._header_pool = ThreadPoolExecutor(_HEADER_THREADS, "eechips-header")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._header_pool.shutdown(wait=False, cancel_futures=True)
+
+    def fetch(self, request: DownloadRequest, record: RecordStep) -> DownloadedFile:
+        """Download a file, or the missing rest of it.
+
+        Args:
+            request: the file.
+            record: logs each step.
+
+        Raises:
+            QuarantinedError: if the complete file was wrong three times; it stays at its path.
+            TransientError, PermanentError: if the download fails.
+            StorageError: if the file cannot be written.
+        """
+        checksum = request.expected.known_checksum
+        partial = PartialFile(request.path, () if checksum is None else (checksum.algorithm,))
+        end = self._clock() + self._timeout
+        try:
+            while True:
+                try:
+                    self._complete(request, partial, record, end)
+                    downloaded = self._check(request, partial)
+                except (ValidationError, _TooLargeError) as error:
+                    record("check", error=str(error), failures=partial.failures + 1)
+                    if partial.failures + 1 >= _MAX_ATTEMPTS:
+                        raise QuarantinedError(
+                            f"{display_url(request.href)} failed its checks {_MAX_ATTEMPTS} times: {error}"
+                        ) from None
+                    partial.reset(failed=True)
+                else:
+                    unknown = {"unknown": request.expected.checksum} if request.expected.is_checksum_unknown else {}
+                    record("check", bytes=downloaded.size, sha256=downloaded.sha256, by=downloaded.checked, **unknown)
+                    return downloaded
+        except _TimeLimitError:
+            raise TransientError(f"not complete after {self._timeout:g} s; the received part is kept") from None
+        finally:
+            partial.close()
+
+    def _check(self, request: DownloadRequest, partial: PartialFile) -> DownloadedFile:
+        """Check a complete file.
+
+        Raises:
+            ValidationError: if the file is wrong.
+        """
+        expected, version = request.expected, partial.version
+        stated = None if version is None or version.md5 is None else Checksum("md5", version.md5)
+        checked = ["length"]
+        if expected.size is not None:
+            if partial.size != expected.size:
+                raise ValidationError(f"the file has {partial.size:,} bytes instead of {expected.size:,}")
+            checked.append("size")
+        for checksum in (expected.known_checksum, stated):
+            if checksum is None:
+                continue
+            found = partial.digest(checksum.algorithm)
+            if found != checksum.digest:
+                raise ValidationError(f"the {checksum.algorithm} is {found} instead of {checksum.digest}")
+            checked.append(checksum.algorithm)
+        partial.close()
+        metadata = self._header_pool.submit(inspect, partial.path, expected).result()
+        if expected.is_raster:
+            checked.append("header")
+        return DownloadedFile(partial.size, partial.digest(), metadata, tuple(checked))
+
+    def _complete(self, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
+        """Send requests until the file is complete. Only requests without progress count as failures and wait."""
+        denials, most = 0, partial.size
+        file = local_path(request.href)
+        if file is not None and not self._allows_files:
+            raise PermanentError(f"{display_url(request.href)} is a local file, which a remote catalogue must not name")
+
+        def attempt() -> None:
+            nonlocal denials, most
+            if self._clock() > end:
+                raise _TimeLimitError
+            try:
+                if file is None:
+                    self._request(request, partial, record, end)
+                else:
+                    self._copy(file, request, partial, record, end)
+            except TransientError:
+                if partial.size < most + _MIN_PROGRESS:
+                    raise
+                most, denials = partial.size, 0
+            except _AccessDeniedError as error:
+                denial = error.denial
+                can_help = self._signer.renew(request.reference, denial.region)
+                denials += 1
+                record("sign", status=denial.status, code=denial.code, again=can_help)
+                if not can_help or denials >= _MAX_DENIALS:
+                    text = f"{display_url(request.href)} denies access with {denial}: set `auth` and `auth_host`"
+                    raise PermanentError(text, status=denial.status) from None
+            else:
+                denials = 0
+
+        while not partial.is_complete:
+            retry.call(attempt, self._policy, pause=self._transport.pause)
+
+    def _request(self, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
+        """Send one request and write the response.
+
+        Raises:
+            _AccessDeniedError: if the signature is rejected.
+            TransientError: if the file is still incomplete.
+            PermanentError: if the file cannot be downloaded.
+        """
+        address = self._signer.sign(request.reference)
+        headers, offset = {}, partial.size
+        validator = None if partial.version is None else partial.version.validator
+        if offset and validator is not None:
+            headers = {"Range": f"bytes={offset}-", "If-Range": validator}
+        failure: EechipsError | None = None
+        with self._hosts.semaphore(address.url), self._transport.acquire_permit() as permit:
+            try:
+                with self._hosts.get(address.url, headers, self._signer.headers) as response:
+                    record("transfer", status=response.status_code, offset=offset if _is_part(response) else 0)
+                    is_rest = _prepare_partial(
+                        response, partial, request, is_part="Range" in headers, may_expire="?" in address.url
+                    )
+                    if is_rest:
+                        self._receive(response, partial, request.expected, permit, end)
+                    return
+            except (OSError, urllib3.exceptions.HTTPError) as error:
+                failure = classify_exception(error)
+                if failure is None:
+                    raise
+        # The original message contains the URL, which may be a secret.
+        record("cut", bytes=permit.received, at=partial.size, error=str(failure))
+        raise failure from None
+
+    def _copy(self, file: Path, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
+        """Copy a local file, or the missing rest of it.
+
+        Raises:
+            PermanentError: if the file cannot be read.
+        """
+        try:
+            with self._transport.acquire_permit() as permit, file.open("rb") as source:
+                found = os.fstat(source.fileno())
+                version = FileVersion(found.st_size, f'"{found.st_mtime_ns:x}"', None)
+                if partial.version != version:
+                    partial.begin(version)
+                record("transfer", offset=partial.size)
+                source.seek(partial.size)
+                with self._disk.reserve(max(0, found.st_size - partial.size)) as on_written:
+                    while data := source.read(_CHUNK):
+                        self._write(data, partial, request.expected, permit, on_written, end)
+        except OSError as error:
+            raise PermanentError(f"{file} cannot be read: {error.strerror or error}") from None
+
+    def _write(
+        self,
+        data: bytes,
+        partial: PartialFile,
+        expected: ExpectedFile,
+        permit: Permit,
+        on_written: Callable[[int], None],
+        end: float,
+    ) -> None:
+        permit.received += len(data)
+        self._limiter.consume(len(data))
+        if expected.size is not None and partial.size + len(data) > 2 * expected.size + _MAX_EXCESS:
+            raise _TooLargeError(f"the file has more than the expected {expected.size:,} bytes")
+        partial.write(data)
+        on_written(len(data))
+        if self._clock() > end:
+            raise _TimeLimitError
+
+    def _receive(
+        self, response: requests.Response, partial: PartialFile, expected: ExpectedFile, permit: Permit, end: float
+    ) -> None:
+        """Write the body of a response.
+
+        Raises:
+            TransientError: if the file is still incomplete.
+        """
+        version = partial.version
+        assert version is not None
+        with self._disk.reserve(max(0, (version.total or 0) - partial.size)) as on_written:
+            for data in self._read_chunks(response, expected):
+                self._write(data, partial, expected, permit, on_written, end)
+        if version.total is not None and partial.size < version.total:
+            raise urllib3.exceptions.IncompleteRead(partial.size, version.total - partial.size)
+        if _is_part(response) and version.total is None:
+            # A range may be shorter than requested: only a further request shows whether more follows.
+            raise TransientError("the response does not state the size of the file", status=206)
+        partial.finish()
+
+    def _read_chunks(self, response: requests.Response, expected: ExpectedFile) -> Iterator[bytes]:
+        """Yield the body as it arrives, so that an interrupted connection loses no received bytes.
+
+        Raises:
+            TransientError: if the body arrives too slowly.
+        """
+        read = getattr(response.raw, "read1", response.raw.read)  # older versions of urllib3 lack read1
+        size = self._limiter.read_size(_CHUNK)
+        chunks = read_with_timeout(
+            lambda: read(size, decode_content=False), self._hosts.read_timeout, _MIN_PROGRESS, self._clock
+        )
+        codings = content_encodings(response.headers, expected)
+        return decoded(chunks, codings, _CHUNK) if codings else chunks
+
+
+def _is_part(response: requests.Response) -> bool:
+    """Return whether a response is a part of a file, whatever its status: `rclone serve s3` answers with 200."""
+    return response.status_code == 206 or parse_content_range(response.headers.get("Content-Range")) is not None
+
+
+def _prepare_partial(
+    response: requests.Response, partial: PartialFile, request: DownloadRequest, *, is_part: bool, may_expire: bool
+) -> bool:
+    """Check that a response continues the partial file, or restart the file.
+
+    Args:
+        response: of the host.
+        partial: the file so far.
+        request: the file.
+        is_part: whether the request asked for the missing rest.
+        may_expire: whether the URL has a query, which may be a signature.
+
+    Returns:
+        Whether the response has a body to write.
+
+    Raises:
+        _AccessDeniedError: if the signature is rejected.
+        TransientError: if the host sends another version of the file, or may send the file later.
+        PermanentError: if there is no such file.
+    """
+    status, headers = response.status_code, response.headers
+    if (denial := parse_access_denial(response, may_expire=may_expire)) is not None:
+        raise _AccessDeniedError(denial)
+    found = parse_content_range(headers.get("Content-Range"))
+    if status == 200 and _is_part(response):
+        status = 206
+    if status == 200 or (status == 206 and not is_part and found is not None and found[0] == 0):
+        partial.begin(*_describe_whole(headers, found[2] if status == 206 and found else None, request.expected))
+        return True
+    if status == 206:
+        version = partial.version
+        if found is None or version is None or found[0] != partial.size or content_encodings(headers, request.expected):
+            partial.reset()
+            raise TransientError(f"the host sent another range: {headers.get('Content-Range')}", status=206)
+        stated = FileVersion.of(headers, found[2])
+        if not version.is_same(stated):
+            partial.reset()
+            raise TransientError("the file changed during the download", status=206)
+        if version.total is None and stated.total is not None:
+            partial.measure(stated.total)
+        return True
+    if status == 416:
+        version, size = partial.version, parse_unsatisfied_range(headers.get("Content-Range"))
+        is_all = size == partial.size and version is not None and version.is_same(FileVersion.of(headers, size))
+        if is_part and is_all:
+            partial.finish()
+            return False
+        partial.reset()
+        raise TransientError("the file is shorter than its received part", status=status)
+    text = f"{display_url(request.href)} answered HTTP {status}"
+    if is_part and status in _RANGE_UNSUPPORTED:
+        partial.reset()
+        raise TransientError(f"{text} to a range request: starting from the first byte", status=status)
+    if is_transient_status(status) or status == 202:  # 202: the file is being restored from an archive
+        after = parse_retry_after({name.lower(): value for name, value in headers.items()})
+        raise TransientError(text, status=status, retry_after=after)
+    raise PermanentError(text, status=status)
+
+
+def _describe_whole(
+    headers: Mapping[str, str], total: int | None, expected: ExpectedFile
+) -> tuple[FileVersion, tuple[str, ...]]:
+    """Return the version of a file that is sent from its first byte, and the digests that the host states.
+
+    Args:
+        headers: of the response.
+        total: bytes from ``Content-Range``; None if there is none.
+        expected: what the catalogue states about the file.
+    """
+    if content_encodings(headers, expected):  # size and version describe the encoded form
+        return FileVersion(None, None, None), ()
+    length = headers.get("Content-Length", "")
+    md5 = md5_from_headers(headers)
+    size = total if total is not None else parse_count(length)
+    return FileVersion.of(headers, size, md5), () if md5 is None else ("md5",)

@@ -1,0 +1,298 @@
+"""Search a STAC API page by page, in the method and filter language that it supports."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+import shapely
+from shapely.geometry import mapping
+
+from eechips.archive.downloads.cql2 import cql2, cql2_text
+from eechips.archive.downloads.criteria import Search
+from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument, is_web
+from eechips.errors import ConfigurationError, PermanentError
+from eechips.recipe import canonical_json
+from eechips.redaction import redact
+from eechips.urls import display_url
+from eechips.warning_filters import ignore_warning
+
+_log = logging.getLogger(__name__)
+
+_PAGE = 100  # items of a page
+_MOST_VERTICES = {"POST": 2000, "GET": 100}
+"""Vertices of a region in a request. Larger regions are requested by their box, and filtered locally."""
+_SMALL_PAGE = 10  # items; for APIs that reject larger pages instead of shortening them
+_NO_POST = (404, 405, 501)
+_MISUNDERSTOOD = (400, 422)
+"""Statuses of APIs for parameters they do not support, such as filters that they advertise."""
+_WAYS = (("POST", "cql2-json"), ("GET", "cql2-text"), ("GET", "cql2-json"), ("POST", "cql2-text"))
+"""Methods and filter languages, the most common first."""
+_EMPTY_PAGES = 20
+"""Empty pages in a row before a search stops: some APIs always link to a next page."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One form of a search request.
+
+    Attributes:
+        method: of HTTP.
+        language: of the filter; None to request all items and filter locally.
+        page: items of a page.
+    """
+
+    method: str
+    language: str | None
+    page: int
+
+
+def is_api(document: Any) -> bool:
+    """Return whether a document is the landing page of an API."""
+    if not isinstance(document, dict):
+        return False
+    classes = document.get("conformsTo")
+    is_search = isinstance(classes, list) and any(str(name).endswith("/item-search") for name in classes)
+    return is_search or bool(_search_links(document))
+
+
+def api_items(
+    document: Mapping[str, Any], address: str, search: Search, reader: DocumentReader
+) -> Iterator[dict[str, Any]]:
+    """Yield the items of an API; criteria that it does not support are left to the caller.
+
+    Args:
+        document: landing page of the API.
+        address: of the landing page.
+        search: criteria.
+        reader: of further documents.
+
+    Raises:
+        ConfigurationError: if pystac-client is missing.
+        PermanentError: if the API rejects the search, or does not respond as STAC.
+        TransientError: if the API stops responding.
+    """
+    client = _client(document, address)
+    refused: PermanentError | None = None
+    for question in _questions(document, search):
+        found = _pages(*_asked(client, search, question), reader)
+        try:
+            first = next(found, None)
+        except PermanentError as error:
+            if error.status not in (_NO_POST if question.method == "POST" else ()) + _MISUNDERSTOOD:
+                raise
+            # The message states why the first form was rejected, not the fallbacks.
+            refused = refused or error
+            continue
+        if search.conditions and question.language is None:
+            is_refused = refused is not None and refused.status in _MISUNDERSTOOD
+            message = f"rejects the filter ({refused})" if is_refused else "has no filters (CQL2)"
+            message += ": all items are requested and filtered locally"
+            _log.info("%s %s", display_url(search.stac), message)
+        if first is not None:
+            yield first
+            yield from found
+        return
+    assert refused is not None
+    raise refused
+
+
+def _questions(document: Mapping[str, Any], search: Search) -> Iterator[_Question]:
+    """Yield the forms of a search request, the best first: an API may not support what it advertises.
+
+    Servers such as stac-fastapi-pgstac accept CQL2 as JSON by POST and as text by GET, and reject text by POST.
+    """
+    named = {str(link["method"]).upper() for link in _search_links(document) if link.get("method")}
+    methods = [name for name in ("POST", "GET") if name in named] or ["POST", "GET"]
+    known = _languages(document) if search.conditions else ()
+    # First the advertised forms; then, if they are rejected, the others.
+    ways = [way for way in _WAYS if way[0] in methods and way[1] in known]
+    if known == ("cql2-text",) and "POST" in methods:
+        ways.append(("POST", "cql2-json"))
+    for method, language in (*ways, *((method, None) for method in methods)):
+        # A search for few items needs no large pages.
+        is_few = search.most is not None and (language is not None or not search.conditions)
+        yield _Question(method, language, min(_PAGE, search.most or _PAGE) if is_few else _PAGE)
+        if language is None:
+            yield _Question(method, None, _SMALL_PAGE)
+
+
+def _languages(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the filter languages that an API advertises; both if it advertises filters without a language.
+
+    Languages before CQL2 name the same things differently (https://github.com/stac-api-extensions/filter): an API with
+    only those is searched without a filter.
+    """
+    listed = document.get("conformsTo")
+    classes = [str(name) for name in listed] if isinstance(listed, list) else []
+    if not any("/item-search#filter" in name for name in classes):
+        return ()
+    found = tuple(name for name in ("cql2-json", "cql2-text") if any(each.endswith(name) for each in classes))
+    if found or any("/cql2/" in name for name in classes):
+        return found or ("cql2-json", "cql2-text")
+    is_old = any(each.rpartition("/")[2].endswith(("cql-json", "cql-text")) for each in classes)
+    return () if is_old else ("cql2-json", "cql2-text")
+
+
+def pages_of_items(address: str, reader: DocumentReader) -> Iterator[dict[str, Any]]:
+    """Yield all items of a collection from its API (OGC API Features).
+
+    Raises:
+        PermanentError, TransientError: see :func:`api_items`.
+    """
+    return _pages(address, "GET", {"limit": _PAGE}, reader)
+
+
+def pages_from(page: Mapping[str, Any], address: str, reader: DocumentReader) -> Iterator[Any]:
+    """Yield the items of a page and of all following pages.
+
+    Args:
+        page: the first page.
+        address: of the page.
+        reader: of the following pages.
+
+    Raises:
+        PermanentError, TransientError: see :func:`api_items`.
+    """
+    return _pages(address, "GET", {}, reader, page)
+
+
+def next_of(page: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the link of a page to the next page; None for the last."""
+    links = page.get("links")
+    found = (each for each in links if isinstance(each, dict)) if isinstance(links, list) else iter(())
+    return next((link for link in found if link.get("rel") == "next" and link.get("href")), None)
+
+
+def _client(document: Mapping[str, Any], address: str) -> Any:
+    try:
+        import pystac_client
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"a STAC search needs pystac-client: pip install 'eechips[stac]' ({error})") from None
+    import pystac
+
+    try:
+        client = pystac_client.Client.from_dict(dict(document), href=address)
+        client.set_self_href(address)
+        client.add_conforms_to("ITEM_SEARCH")  # the link `search` proves it
+    except (pystac.STACError, pystac.STACTypeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        text = redact(" ".join(str(error).split()))[:300]
+        raise PermanentError(
+            f"{display_url(address)} does not respond as a STAC API: {text or type(error).__name__}"
+        ) from None
+    return client
+
+
+def _search_links(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    links = document.get("links")
+    if not isinstance(links, list):
+        return []
+    return [link for link in links if isinstance(link, dict) and link.get("rel") == "search" and link.get("href")]
+
+
+def _asked(client: Any, search: Search, question: _Question) -> tuple[str, str, dict[str, Any]]:
+    """Return URL, method and parameters of the first page."""
+    method = question.method
+    asked: dict[str, Any] = {"limit": question.page}
+    if search.collections:
+        asked["collections"] = list(search.collections)
+    if search.start is not None or search.end is not None:
+        asked["datetime"] = f"{_text(search.start)}/{_text(search.end, before=True)}"
+    if search.region is not None:
+        region = shapely.force_2d(search.region)
+        if shapely.get_num_coordinates(region) <= _MOST_VERTICES[method]:
+            asked["intersects"] = mapping(region)
+        else:
+            asked["bbox"] = list(region.bounds)
+    if question.language == "cql2-json":
+        asked |= {"filter": cql2(search.conditions), "filter_lang": question.language}
+    elif question.language is not None:
+        asked |= {"filter": cql2_text(search.conditions), "filter_lang": question.language}
+    from pystac_client.warnings import PystacClientWarning
+
+    ignore_warning(PystacClientWarning)  # of missing conformance classes: the response decides
+    found = client.search(**asked, method=method)
+    return urljoin(search.stac, found.url), method, dict(found.get_parameters())
+
+
+def _pages(
+    address: str,
+    method: str,
+    parameters: dict[str, Any],
+    reader: DocumentReader,
+    first: Mapping[str, Any] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Yield the items of a page and of all following pages.
+
+    Args:
+        address: of the page.
+        method: of HTTP.
+        parameters: of the search.
+        reader: sends the requests.
+        first: the page, if it was already read.
+
+    Raises:
+        PermanentError: if a response is not a list of items, or pages repeat.
+        TransientError: if the API stops responding.
+    """
+    url, body = (address, parameters) if method == "POST" else (_with_query(address, parameters), None)
+    headers: Mapping[str, str] = {}
+    seen: set[int] = set()
+    empty = 0
+    while True:
+        page, first = reader.ask(method, url, body, headers) if first is None else first, None
+        features = page.get("features") if isinstance(page, dict) else None
+        if not isinstance(features, list):
+            raise PermanentError(f"{display_url(url)} does not respond as a STAC API: no list of items")
+        # A repeated request may continue after the previous page; a repeated response to it does not.
+        ids = [each.get("id") if isinstance(each, dict) else None for each in features]
+        key = hash(canonical_json([method, url, body, [str(each) for each in ids]]))
+        if key in seen:
+            raise PermanentError(f"{display_url(url)} links back to a page that was already read")
+        seen.add(key)
+        yield from features
+        link = next_of(page)
+        if link is None:
+            return
+        empty = 0 if features else empty + 1
+        if empty == _EMPTY_PAGES:
+            message = f"{empty} pages in a row were empty and linked to another: the search stopped there"
+            reader.unread.append(UnreadDocument(display_url(url), message))
+            return
+        try:
+            url = urljoin(url, str(link["href"]))
+        except ValueError:
+            raise PermanentError(f"the link to the next page of {display_url(address)} has no URL") from None
+        if not is_web(url):
+            raise PermanentError(
+                f"the next page of {display_url(address)} is {display_url(url)}, which is not an http(s) URL"
+            )
+        method = str(link.get("method") or "GET").upper()
+        own = link.get("headers")
+        headers = {str(k): str(v) for k, v in own.items()} if isinstance(own, dict) else {}
+        body = None
+        if method == "POST":
+            body = link.get("body")
+            if not isinstance(body, dict) or link.get("merge"):
+                body = {**parameters, **(body if isinstance(body, dict) else {})}
+
+
+def _with_query(address: str, parameters: Mapping[str, Any]) -> str:
+    # A list is one parameter: its elements would become separate parameters.
+    url = requests.Request("GET", address, params=dict(parameters)).prepare().url
+    assert url is not None
+    return url
+
+
+def _text(moment: dt.datetime | None, *, before: bool = False) -> str:
+    """Format a moment for an API, or the last moment before it: intervals of an API include both ends."""
+    if moment is None:
+        return ".."
+    shifted = moment - dt.timedelta(milliseconds=1) if before else moment
+    utc = shifted.astimezone(dt.timezone.utc)
+    return utc.isoformat(timespec="milliseconds" if utc.microsecond else "seconds").replace("+00:00", "Z")

@@ -1,0 +1,187 @@
+"""Read static catalogues: documents that link to each other, down to items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+
+from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument, is_web
+from eechips.archive.downloads.stac_api import next_of, pages_from, pages_of_items
+from eechips.errors import PermanentError
+from eechips.parallel_map import parallel_map
+from eechips.urls import display_url, local_path
+
+_AT_ONCE = 8  # concurrent requests of items
+
+Found = tuple[dict[str, Any], str]
+"""An item, and the URL that the hrefs in it are relative to."""
+
+
+def static_items(document: Any, address: str, collections: Sequence[str], reader: DocumentReader) -> Iterator[Found]:
+    """Yield all items below a document, depth first, in its order; each document is read once.
+
+    Other collections than the requested ones are skipped. Documents that cannot be read are noted in
+    ``reader.unread``.
+
+    Args:
+        document: a catalogue, a collection, an item, a collection of features, or an array of these or of their URLs;
+            JSON.
+        address: of the document.
+        collections: ids; empty for all.
+        reader: of further documents.
+
+    Raises:
+        PermanentError: if the document is none of these.
+        TransientError: if a host stops responding.
+    """
+    if isinstance(document, list) and document:
+        yield from _listed(document, address, frozenset(collections), reader)
+        return
+    if not _is_stac(document):
+        raise PermanentError(f"{display_url(address)} is not a STAC catalogue, collection, item or list of items")
+    yield from _walk(document, address, frozenset(collections), reader, {address}, None)
+
+
+def _listed(document: list[Any], address: str, wanted: frozenset[str], reader: DocumentReader) -> Iterator[Found]:
+    """Yield the items of an array, of nested arrays, and of the documents that its URLs lead to."""
+    seen = {address}
+    for part in document:
+        if isinstance(part, list):
+            yield from _listed(part, address, wanted, reader)
+            continue
+        place, found = address, part
+        if isinstance(part, str):
+            try:
+                place = joined(address, part)
+            except ValueError:
+                reader.unread.append(UnreadDocument(display_url(address), f"not a URL: {part.partition('?')[0]:.80}"))
+                continue
+            if place in seen:
+                continue
+            seen.add(place)
+            found = _read(place, address, reader)
+            if found is None:
+                continue
+        if _is_stac(found):
+            yield from _walk(found, place, wanted, reader, seen, None)
+        else:
+            yield found, place  # the search reports malformed items
+
+
+def joined(home: str | None, href: str) -> str:
+    """Return the absolute URL of a reference.
+
+    Args:
+        home: URL of the document with the reference; None if it has none.
+        href: the reference.
+
+    Raises:
+        ValueError: if the reference is malformed.
+    """
+    if home is None or urlsplit(href).scheme:
+        return href
+    parts = urlsplit(home)
+    if parts.scheme in ("", "file"):
+        there = local_path(home)
+        assert there is not None
+        try:
+            plain = (there.parent / href).resolve()
+            # References are URLs, but file names may contain any character.
+            return str(plain if plain.exists() else (there.parent / unquote(href)).resolve())
+        except OSError as error:  # a name that is too long, or a loop of links
+            raise ValueError(error.strerror) from None
+    # urljoin does not know s3://, and the signature of one URL is not valid for others.
+    strip_signature = urlunsplit(("http", parts.netloc, parts.path, "", ""))
+    return parts.scheme + urljoin(strip_signature, href)[len("http") :]
+
+
+def _walk(
+    document: Mapping[str, Any],
+    address: str,
+    wanted: frozenset[str],
+    reader: DocumentReader,
+    seen: set[str],
+    collection: str | None,
+) -> Iterator[Found]:
+    if document.get("type") == "Feature":
+        yield _with_collection(document, collection), address
+        return
+    if document.get("type") == "FeatureCollection":
+        listed = document.get("features")
+        features: Iterable[Any] = listed if isinstance(listed, list) else ()
+        if is_web(address) and isinstance(listed, list):  # a page of an API
+            features = pages_from(document, address, reader)
+        elif next_of(document) is not None:
+            message = "a page of an API: its next page is not read"
+            reader.unread.append(UnreadDocument(display_url(address), message))
+        for item in features:
+            yield (_with_collection(item, collection) if isinstance(item, dict) else item), address
+        return
+    if _is_collection(document):
+        collection = str(document.get("id"))
+        if wanted and collection not in wanted:
+            return
+    links = list(_links(document, address, reader))
+    places = [place for rel, place in links if rel == "item"]
+    new = [place for place in dict.fromkeys(places) if place not in seen]
+    seen.update(new)
+    for place, item in parallel_map(lambda place: (place, _read(place, address, reader)), new, _AT_ONCE):
+        if item is not None:
+            yield from _walk(item, place, wanted, reader, seen, collection)
+    for rel, place in links:
+        if rel == "items" and not places and is_web(place):  # a collection of an API
+            for item in pages_of_items(place, reader):
+                yield (_with_collection(item, collection) if isinstance(item, dict) else item), place
+        if rel != "child" or place in seen:
+            continue
+        seen.add(place)
+        child = _read(place, address, reader)
+        if child is not None:
+            yield from _walk(child, place, wanted, reader, seen, collection)
+
+
+def _links(document: Mapping[str, Any], address: str, reader: DocumentReader) -> Iterator[tuple[str, str]]:
+    """Yield relation and URL of each link that leads down from a document."""
+    listed = document.get("links")
+    for link in listed if isinstance(listed, list) else ():
+        if isinstance(link, dict) and link.get("rel") in ("item", "items", "child") and link.get("href"):
+            try:
+                yield link["rel"], joined(address, str(link["href"]))
+            except ValueError:
+                reader.unread.append(
+                    UnreadDocument(display_url(address), f"a malformed link: {str(link['href']).partition('?')[0]:.80}")
+                )
+
+
+def _read(place: str, home: str, reader: DocumentReader) -> dict[str, Any] | None:
+    """Read a linked document; note it and return None if it cannot be read."""
+    if is_web(home) and local_path(place) is not None:
+        reader.unread.append(UnreadDocument(display_url(place), "a remote catalogue must not link to local files"))
+        return None
+    try:
+        found = reader.read(place)
+    except PermanentError as error:
+        reader.unread.append(UnreadDocument(display_url(place), str(error)))
+        return None
+    if _is_stac(found):
+        return found  # type: ignore[no-any-return]
+    reader.unread.append(UnreadDocument(display_url(place), "not a STAC catalogue, collection or item"))
+    return None
+
+
+def _is_stac(document: Any) -> bool:
+    if not isinstance(document, dict):
+        return False
+    if document.get("type") in ("Feature", "FeatureCollection", "Catalog", "Collection"):
+        return True
+    return "stac_version" in document and isinstance(document.get("links"), list)  # before STAC 1.0
+
+
+def _is_collection(document: Mapping[str, Any]) -> bool:
+    return document.get("type") == "Collection" or ("extent" in document and "license" in document)
+
+
+def _with_collection(item: Mapping[str, Any], collection: str | None) -> dict[str, Any]:
+    """Return an item with the id of its collection, if it has one."""
+    return {**item, "collection": item.get("collection") or collection}

@@ -1,0 +1,152 @@
+"""Write a STAC item beside the files of each scene, and add complete scenes to a store of assets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from eechips.archive.downloads.expected_file import ExpectedFile
+from eechips.archive.downloads.partial import forget
+from eechips.archive.scenes.download import partial_folder, remove_if_empty
+from eechips.engine.result_assembly import CompletedUnit, Results
+from eechips.engine.run_log import RunLog
+from eechips.errors import UsageError
+from eechips.jobs.asset_store import Put
+from eechips.manifest.unit_record import State
+from eechips.recipe import canonical_json, unit_id
+from eechips.storage import ID_LENGTH, safe_component
+from eechips.text import format_count
+
+_log = logging.getLogger(__name__)
+
+
+def assemble_scenes(
+    results: Results,
+    items: Iterable[Mapping[str, Any]],
+    identity: str,
+    *,
+    put: Put | None = None,
+    into: Path | None = None,
+    asset_id: str | None = None,
+) -> list[str]:
+    """Write a STAC item beside the files of each item, and add complete scenes to a store of assets.
+
+    Args:
+        results: of the run.
+        items: of the search.
+        identity: of the recipe.
+        put: adds a scene to the store; None to leave the store alone.
+        into: folder of the store, for messages.
+        asset_id: Earth Engine id of the collection in the store; None for ``scenes/<collection>``.
+
+    Returns:
+        Reasons of the scenes that could not be added; scenes without an image have none.
+
+    Raises:
+        StorageError: if the store cannot be written.
+    """
+    writer = results.writer
+    answer = {(item.get("collection"), item["id"]): item for item in items}
+    scenes: dict[tuple[str | None, str], list[CompletedUnit]] = {}
+    for settled in results:
+        key = settled.unit["collection"], settled.unit["item"]
+        scenes.setdefault(key, []).append(settled)
+        if settled.record.state is not State.FAILED_TRANSIENT:  # a retry resumes its partial file
+            forget(partial_folder(results.folder, unit_id(settled.unit, identity)[:ID_LENGTH]), writer)
+    remove_if_empty(results.folder)
+    names = scene_names(scenes)
+    ingested: list[str] = []
+    refused: list[str] = []
+    without: list[str] = []
+    with RunLog(results.folder) as log:
+        for key, parts in scenes.items():
+            here = [part for part in parts if part.path is not None]
+            if not here:
+                continue
+            folder, called = safe_component(key[0] or "items"), names[key]
+            name = f"stac/{folder}/{called}.json"
+            with results.make(name) as path:
+                path.write_text(json.dumps(local_item(answer[key], here, name), indent=2, ensure_ascii=False))
+            if put is None or len(here) < len(parts):
+                continue
+            fields = {"ids": [unit_id(p.unit, identity)[:ID_LENGTH] for p in here], "step": "ingest"}
+            images = tuple(
+                part.unit["asset"] for part in here if ExpectedFile.from_json(part.unit["expected"]).is_image
+            )
+            if not images:
+                without.append(str(here[0].record.file))
+                log.write("scene", **fields, error="the scene has neither GeoTIFF nor JPEG 2000")
+                continue
+            try:
+                asset = f"{asset_id or (f'scenes/{folder}' if key[0] else 'scenes')}/{called}"
+                put(results.folder / name, asset, images)
+            except UsageError as error:
+                refused.append(f"{called}: {error}")
+                log.write("scene", **fields, error=str(error))
+            else:
+                ingested.append(asset)
+                log.write("scene", **fields, asset=asset)
+    if put is not None:
+        noun = "is an asset" if len(ingested) == 1 else "are assets"
+        results.say(f"{len(ingested):,} of {format_count(len(scenes), 'scene')} {noun} in {into}")
+    if without:
+        _log.warning("%s", _describe_without_image(without))
+    if refused:
+        many = format_count(len(refused), "scene")
+        _log.warning("%s could not become assets; the same command retries them. The first: %s", many, refused[0])
+    return refused
+
+
+def _describe_without_image(without: Sequence[str]) -> str:
+    """Describe scenes without an image, which these files belong to."""
+    many = f"{format_count(len(without), 'scene')} {'has' if len(without) == 1 else 'have'}"
+    message = f"{many} neither GeoTIFF nor JPEG 2000 and did not become assets, such as {without[0]}"
+    how = "`eechips assets ingest` accepts netCDF; unpack archives, and convert other formats (gdal_translate)"
+    return f"{message}. {how}"
+
+
+_SHA256 = "1220"  # prefix of a multihash of sha2-256 (https://multiformats.io/multihash/)
+
+
+def scene_names(scenes: Iterable[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
+    """Return a name for each scene that is unique in its collection, also on case-insensitive file systems."""
+    names: dict[tuple[str | None, str], str] = {}
+    taken: set[tuple[str, str]] = set()
+    for collection, item in scenes:
+        folder, name = safe_component(collection or "items"), safe_component(item)
+        if (folder.casefold(), name.casefold()) in taken:
+            name += "-" + hashlib.sha256(canonical_json([collection, item]).encode()).hexdigest()[:ID_LENGTH]
+        taken.add((folder.casefold(), name.casefold()))
+        names[collection, item] = name
+    return names
+
+
+def local_item(item: Mapping[str, Any], parts: Sequence[CompletedUnit], name: str) -> dict[str, Any]:
+    """Return a STAC item whose assets are the local files, with their sizes and checksums.
+
+    Args:
+        item: of the catalogue.
+        parts: completed units of its assets, all with a file.
+        name: of the item's file, below the folder of the run, with forward slashes.
+    """
+    up = "../" * (len(PurePosixPath(name).parts) - 1)
+    assets = {
+        part.unit["asset"]: {
+            **item["assets"][part.unit["asset"]],
+            "href": up + str(part.record.file),
+            "file:size": part.record.bytes,
+            "file:checksum": _SHA256 + str(part.record.sha256),
+        }
+        for part in parts
+    }
+    # Relative links of the original do not lead anywhere from here.
+    links = [link for link in item.get("links") or () if isinstance(link, dict) and _is_absolute(link.get("href"))]
+    return {**item, "assets": assets, "links": links}
+
+
+def _is_absolute(href: object) -> bool:
+    return isinstance(href, str) and href.startswith(("http:", "https:"))

@@ -1,0 +1,112 @@
+"""Download the file of a unit, and name the folders of partial and quarantined files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eechips.archive.downloads.document_reader import DocumentReader
+from eechips.archive.downloads.downloader import Downloader, DownloadRequest
+from eechips.archive.downloads.expected_file import ExpectedFile
+from eechips.archive.downloads.integrity import QUARANTINE, quarantine, release
+from eechips.archive.downloads.partial import PARTIAL, claim_partial, discard, offer
+from eechips.archive.downloads.transfer_limits import DiskBudget
+from eechips.engine.recipe_files import ExistingFile
+from eechips.engine.run_context import RunContext
+from eechips.errors import PermanentError, QuarantinedError
+from eechips.recipe import Unit
+from eechips.removal import remove_empty
+from eechips.temporary_names import Writer
+from eechips.urls import display_url
+
+
+@dataclass(frozen=True, slots=True)
+class SceneContext:
+    """Objects that the threads of a run share.
+
+    Attributes:
+        site: context of the run.
+        folder: of the run.
+        reader: of the catalogue's documents.
+        downloader: of files.
+        disk: budget of the disk.
+    """
+
+    site: RunContext
+    folder: Path
+    reader: DocumentReader
+    downloader: Downloader
+    disk: DiskBudget
+
+    def fetch(self, unit: Unit, identifier: str) -> ExistingFile:
+        """Download the file of a unit.
+
+        Args:
+            unit: of an asset.
+            identifier: first digits of its id.
+
+        Raises:
+            QuarantinedError: if the complete file was wrong three times.
+            RequestError: if the download fails.
+            StorageError: if the file cannot be written.
+        """
+        with claim_partial(partial_folder(self.folder, identifier), Writer.parse(self.site.token)) as path:
+            return self._fetch(unit, identifier, path)
+
+    def _fetch(self, unit: Unit, identifier: str, path: Path) -> ExistingFile:
+        """Download the file of a unit to a path that was claimed for it."""
+        expected = ExpectedFile.from_json(unit["expected"])
+        asset = unit["collection"], unit["item"], unit["asset"]
+        request = DownloadRequest(href=unit["href"], asset=asset, expected=expected, path=path)
+
+        def record(step: str, **fields: Any) -> None:
+            self.site.log.write("scene", id=identifier, step=step, **fields)
+
+        try:
+            downloaded = self.downloader.fetch(request, record)
+        except QuarantinedError as error:
+            reason = {**describe_unit(unit), "reason": str(error)}
+            kept = quarantine(self.folder, identifier, path, expected.local_suffix, reason)
+            discard(path)
+            record("quarantine", file=kept.name, error=str(error))
+            raise
+        except PermanentError:
+            discard(path)
+            raise
+        release(self.folder, identifier)
+        return ExistingFile(
+            temporary=offer(path, self.site.token).relative_to(self.folder).as_posix(),
+            suffix=expected.local_suffix,
+            size=downloaded.size,
+            sha256=downloaded.sha256,
+            metadata=downloaded.metadata,
+            sources=(f"{unit['collection']}/{unit['item']}" if unit["collection"] else unit["item"],),
+            dates=(unit["datetime"],) if unit.get("datetime") else (),
+        )
+
+
+def describe_unit(unit: Unit) -> Mapping[str, Any]:
+    """Return the fields that identify a unit for people."""
+    return {name: unit[name] for name in ("collection", "item", "asset")} | {"href": display_url(unit["href"])}
+
+
+def partial_folder(folder: Path, identifier: str) -> Path:
+    """Return the folder of a unit's partial files, which stay until the file is in the ledger.
+
+    Args:
+        folder: of the run.
+        identifier: first digits of the unit's id.
+    """
+    return folder / PARTIAL / identifier
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove the folders of partial and quarantined files if they are empty; call it when no download is running.
+
+    Args:
+        folder: of the run.
+    """
+    for name in (PARTIAL, QUARANTINE):
+        remove_empty(folder / name)

@@ -1,0 +1,159 @@
+"""Read byte ranges of a known version of a file, on the web or in S3."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eechips.archive.downloads.host_sessions import HostSessions, read_bounded
+from eechips.archive.windows.gdal_options import store_options
+from eechips.archive.windows.locations import RasterLocation
+from eechips.archive.windows.versions import RasterVersion, version_of_response, web_authorization
+from eechips.client.error_classification import is_transient_status
+from eechips.client.http_messages import Timeouts
+from eechips.errors import ConfigurationError, PermanentError, TransientError, ValidationError
+from eechips.storage.store_errors import find_http_status, is_permanent
+from eechips.text import parse_count
+from eechips.urls import display_url, host_of
+
+GAP = 256 << 10
+"""Bytes between two ranges that are read by one request: a request takes longer than these bytes."""
+
+_PER_HOST = 64  # concurrent requests to a host, at most; the caller's threads are fewer
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+class OtherVersionError(Exception):
+    """The file has another version than the one that was requested."""
+
+
+def is_supported(location: RasterLocation) -> bool:
+    """Return whether ranges of a file can be read here, and not only by GDAL."""
+    return location.scheme in ("http", "s3")
+
+
+def merge_ranges(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Merge sorted ranges between which there are at most ``GAP`` bytes."""
+    found: list[tuple[int, int]] = []
+    for start, end in ranges:
+        if found and start - found[-1][1] <= GAP:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((start, end))
+    return found
+
+
+def read_range(
+    location: RasterLocation, start: int, end: int, timeouts: Timeouts, version: RasterVersion | None = None
+) -> tuple[bytes, RasterVersion]:
+    """Read a byte range.
+
+    Args:
+        location: of the file; see :func:`is_supported`.
+        start: first byte.
+        end: the one after the last. A file that ends before gives fewer bytes, without a version only.
+        timeouts: of the request.
+        version: that the file must have; None for any.
+
+    Returns:
+        The bytes, and the version of the file.
+
+    Raises:
+        OtherVersionError: if the file has another version, or ends before ``end``.
+        TransientError: if the request may succeed later.
+        PermanentError, ConfigurationError: if it will not: no such file, no access, no support of ranges.
+    """
+    if location.scheme == "s3":
+        data, found = _of_s3(location, start, end, version)
+    else:
+        data, found = _of_web(location.address, start, end, timeouts, version)
+    if version is not None and not (version.is_same(found) and len(data) == end - start):
+        raise OtherVersionError(f"{display_url(location.address)} has another version")
+    return data, found
+
+
+@functools.cache
+def _sessions(connect: float, read: float, _process: int) -> HostSessions:
+    """Return the sessions of a process, which keep their connections."""
+    return HostSessions(_PER_HOST, connect, read)
+
+
+def _of_web(
+    url: str, start: int, end: int, timeouts: Timeouts, version: RasterVersion | None
+) -> tuple[bytes, RasterVersion]:
+    own, host = web_authorization(os.environ), host_of(url)
+
+    def secrets(address: str) -> Mapping[str, str]:
+        return own if host_of(address) == host else {}
+
+    condition = None if version is None else version.condition(RasterLocation.of(url))
+    name, _, value = (condition or "").partition(": ")
+    headers = {"Range": f"bytes={start}-{end - 1}", **({name: value} if condition else {})}
+    shown = display_url(url)
+    with _sessions(timeouts.connect, timeouts.read, os.getpid()).get(url, headers, secrets) as response:
+        status = response.status_code
+        if status in (412, 416) and version is not None:
+            raise OtherVersionError(f"{shown} has another version")
+        if status in (401, 403):
+            raise ConfigurationError(
+                f"{shown}: HTTP {status}. The server denies access: check GDAL_HTTP_BEARER or GDAL_HTTP_USERPWD"
+            )
+        if is_transient_status(status):
+            raise TransientError(f"{shown}: HTTP {status}", status=status)
+        if status == 200:
+            raise PermanentError(f"{shown}: the server does not support range requests: download it first")
+        if status != 206:
+            raise PermanentError(f"{shown}: HTTP {status}", status=status)
+        told = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if told is None or int(told[1]) != start or int(told[2]) >= end or response.headers.get("Content-Encoding"):
+            raise PermanentError(f"{shown}: the server sends another range than requested")
+        data = _body(response, url, end - start)
+        if len(data) != int(told[2]) + 1 - start:
+            raise ValidationError(f"{shown}: the response is truncated")
+        return data, version_of_response(response)
+
+
+def _body(response: Any, url: str, most: int) -> bytes:
+    import requests
+
+    try:
+        return read_bounded(response, url, most)
+    except requests.RequestException as error:
+        raise TransientError(f"{display_url(url)}: {type(error).__name__} while the response was read") from None
+
+
+def _of_s3(
+    location: RasterLocation, start: int, end: int, version: RasterVersion | None
+) -> tuple[bytes, RasterVersion]:
+    import fsspec
+    from fsspec.asyn import sync
+
+    href = f"s3://{location.address}"
+    bucket, _, key = location.address.partition("/")
+    condition = {"IfMatch": version.tag} if version is not None and version.tag else {}
+    try:
+        files = fsspec.filesystem("s3", **store_options(location))
+        answer = files.call_s3("get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", **condition)
+        data: bytes = sync(files.loop, _read_body, answer["Body"])
+    except ImportError as error:
+        raise ConfigurationError(f"{href} needs a package that is not installed: pip install 'eechips[s3]'") from error
+    except FileNotFoundError:
+        raise PermanentError(f"{href} does not exist") from None
+    except Exception as error:  # noqa: BLE001 - every package has exceptions of its own
+        if find_http_status(error) == 412:
+            raise OtherVersionError(f"{href} has another version") from None
+        kind = PermanentError if is_permanent(error) else TransientError
+        raise kind(f"{href}: {str(error) or type(error).__name__}") from None
+    told = _RANGE.fullmatch(answer.get("ContentRange", ""))
+    if told is None or int(told[1]) != start or len(data) != int(told[2]) + 1 - start:
+        raise PermanentError(f"{href}: the store sends another range than requested")
+    return data, RasterVersion(answer.get("ETag"), parse_count(told[3]))
+
+
+async def _read_body(body: Any) -> bytes:
+    async with body:
+        found: bytes = await body.read()
+        return found

@@ -1,0 +1,48 @@
+"""Searches: responses of a STAC API and items that cannot be used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eechips
+from eechips.archive.downloads.access_secrets import Secrets
+from eechips.archive.downloads.authentication import Auth, make_signer
+from eechips.archive.downloads.criteria import Search
+from eechips.archive.downloads.document_reader import DocumentReader
+from eechips.archive.downloads.host_sessions import HostSessions
+from eechips.archive.downloads.search import items
+from eechips.errors import ConfigurationError
+from local_tests.support.function_server import serve_function
+from tests.support.scene_servers import item
+
+
+@pytest.fixture
+def hosts() -> Iterator[HostSessions]:
+    with HostSessions(4, 5.0, 5.0) as found:
+        yield found
+
+
+@pytest.mark.parametrize(("status", "page"), [(200, {"links": []}), (200, []), (404, {}), (200, "x")])
+def test_invalid_api_responses_are_reported(status: int, page: Any, hosts: HostSessions) -> None:
+    signer = make_signer(Auth(), Secrets({}), hosts)
+    with (
+        serve_function(lambda path, headers, body: (status, {}, json.dumps(page).encode())) as url,
+        pytest.raises(ConfigurationError, match="not a STAC catalogue"),
+    ):
+        list(items(Search(stac=url), DocumentReader(hosts, signer)))
+
+
+def test_an_item_nested_too_deep_is_reported_and_the_others_are_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = item("one", assets={"data": {"href": "https://127.0.0.1:9/x.tif"}})
+    lines = [json.dumps(known), '{"id": ' + "[" * 100_000, json.dumps({**known, "id": "two"})]
+    (tmp_path / "items.ndjson").write_text("\n".join(lines))
+    planned = eechips.scenes(str(tmp_path / "items.ndjson"), out=tmp_path / "out", dry_run=True, quiet=True)
+    assert planned.units == 2
+    assert "items.ndjson:2: not JSON: its values are nested too deep" in caplog.text
