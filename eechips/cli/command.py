@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 IN_PYTHON = "in Python"
 """``obj`` of a context whose command a Python function calls: errors keep the names of parameters."""
+
+OPTIONAL_FOLDER = "[DIR]"
+"""Name of the type of an option whose value is a folder that may be left out."""
 
 TYPED = "eechips.typed"
 """Key of click's ``meta`` for the words of the command, if they are not those of the process."""
@@ -109,6 +113,11 @@ class VerbCommand(click.Command):
     headings: Sequence[str] = ()
     """Headings in their order; others follow as they come."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words. Where a command has arguments, ``--local [DIR]`` takes an existing folder only."""
+        has_arguments = any(isinstance(parameter, click.Argument) for parameter in self.params)
+        return super().parse_args(ctx, _separate_bare(self.params, args) if has_arguments else args)
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the parameters, with ``--help-all`` if there are advanced options."""
         parameters = super().get_params(ctx)
@@ -173,6 +182,23 @@ class FetchCommand(VerbCommand):
         """Run the command, or write it as a run file for ``--save``."""
         save = ctx.meta.pop(SAVE, None)
         return super().invoke(ctx) if save is None else save(ctx)
+
+
+def _separate_bare(parameters: Sequence[click.Parameter], words: Sequence[str]) -> list[str]:
+    """Return the words with ``--local`` as ``--local=demo`` where the next word is no folder, so an argument."""
+    bare = {
+        flag: parameter.flag_value
+        for parameter in parameters
+        if isinstance(parameter, click.Option) and parameter.type.name == OPTIONAL_FOLDER
+        for flag in parameter.opts
+    }
+    found = list(words)
+    for place, (word, following) in enumerate(pairwise(words)):
+        if word == "--":
+            break
+        if word in bare and not following.startswith("-") and not os.path.isdir(following):  # noqa: PTH112
+            found[place] = f"{word}={bare[word]}"
+    return found
 
 
 def option_names(text: str) -> str:

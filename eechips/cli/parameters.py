@@ -14,7 +14,7 @@ from typing import IO, Any, ClassVar, TypeVar
 
 import click
 
-from eechips.cli.command import VerbOption, option_names
+from eechips.cli.command import OPTIONAL_FOLDER, VerbOption, option_names
 from eechips.errors import UsageError
 from eechips.option_fields import Option, options_of
 from eechips.storage import local_path, open_atomic
@@ -158,13 +158,13 @@ class Rate(_NumberOr):
 class AssetFolder(click.ParamType):  # type: ignore[type-arg]
     """A folder of assets, or ``demo``."""
 
-    name = "[DIR]"
+    name = OPTIONAL_FOLDER
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the text. The next word of a command is taken for the folder, and may be none."""
         if isinstance(value, str) and value != "demo" and not local_path(value).is_dir():
             return self.fail(
-                f"there is no folder of assets {value}; for the demo planet, write --local as the last word", param, ctx
+                f"there is no folder of assets {value}; for the demo planet, give --local alone", param, ctx
             )
         return value
 

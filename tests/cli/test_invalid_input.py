@@ -135,11 +135,17 @@ def test_tracebacks_are_shown_on_request() -> None:
     assert type(result.exception).__name__ == "UsageError"
 
 
-def test_a_recipe_after_local_is_not_taken_for_a_folder_in_silence(tmp_path: Path) -> None:
-    (tmp_path / "recipe.py").write_text("")
-    result = CliRunner().invoke(main, ["run", "--local", str(tmp_path / "recipe.py")])
-    assert result.exit_code == 2
-    assert "write --local as the last word" in result.output
+def test_an_argument_after_local_is_not_taken_for_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.py").write_text("x = 1\n")
+    assert "recipe.py is no recipe" in " ".join(
+        CliRunner().invoke(main, ["run", "--local", "recipe.py"]).output.split()
+    )
+    Path("assets").mkdir()
+    refused = " ".join(CliRunner().invoke(main, ["run", "--local", "assets", "recipe.py"]).output.split())
+    assert "recipe.py is no recipe" in refused
+    said = CliRunner().invoke(main, [*SAMPLE, "--local", "nowhere"]).output
+    assert "there is no folder of assets nowhere; for the demo planet, give --local alone" in " ".join(said.split())
 
 
 def test_local_overrules_an_endpoint_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
