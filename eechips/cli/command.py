@@ -115,7 +115,7 @@ class VerbCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words. Where a command has arguments, ``--local [DIR]`` takes an existing folder only."""
-        has_arguments = any(isinstance(parameter, click.Argument) for parameter in self.params)
+        has_arguments = any(isinstance(parameter, click.Argument) and parameter.required for parameter in self.params)
         return super().parse_args(ctx, _separate_bare(self.params, args) if has_arguments else args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:

@@ -189,10 +189,11 @@ def check_packages(*, local: bool) -> Finding:
     """Compare the installed packages with the required versions.
 
     Args:
-        local: also those of the extra ``local``.
+        local: also the local Earth Engine and what it requires.
     """
     found, wrong = [f"eechips {version('eechips')}"], []
-    for requirement in requires("eechips") or ():
+    required = [*(requires("eechips") or ()), *(_requires_local() if local else ())]
+    for requirement in required:
         parts = _REQUIREMENT.match(requirement)
         if parts is None or not _applies(parts[3], local=local):
             continue
@@ -202,13 +203,22 @@ def check_packages(*, local: bool) -> Finding:
         except PackageNotFoundError:
             wrong.append(f"{name} is missing")
             continue
-        found.append(f"{name} {installed}")
+        listed = f"{name} {installed}"
+        found += [] if listed in found else [listed]
         if _release(installed) < _release(least):
             wrong.append(f"{name} is {installed}, older than {least}")
     if wrong:
         extra = "eechips[local]" if local else "eechips"
         return Finding("packages", "failed", "; ".join(wrong), f"pip install --upgrade '{extra}'")
     return Finding("packages", "ok", ", ".join(found))
+
+
+def _requires_local() -> list[str]:
+    """Return the requirements of the local Earth Engine; none if it is missing, which its own line says."""
+    try:
+        return requires("eechips-local") or []
+    except PackageNotFoundError:
+        return []
 
 
 def check_disk(out: Path) -> Finding:
