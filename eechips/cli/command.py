@@ -114,7 +114,7 @@ class VerbCommand(click.Command):
     """Headings in their order; others follow as they come."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the words. Where a command has arguments, ``--local [DIR]`` takes an existing folder only."""
+        """Parse the words. Where a command has arguments, ``--local [DIR]`` takes no file for its folder."""
         has_arguments = any(isinstance(parameter, click.Argument) and parameter.required for parameter in self.params)
         return super().parse_args(ctx, _separate_bare(self.params, args) if has_arguments else args)
 
@@ -185,7 +185,7 @@ class FetchCommand(VerbCommand):
 
 
 def _separate_bare(parameters: Sequence[click.Parameter], words: Sequence[str]) -> list[str]:
-    """Return the words with ``--local`` as ``--local=demo`` where the next word is no folder, so an argument."""
+    """Return the words with ``--local`` as ``--local=demo`` where the next word is a file, so an argument."""
     bare = {
         flag: parameter.flag_value
         for parameter in parameters
@@ -196,7 +196,7 @@ def _separate_bare(parameters: Sequence[click.Parameter], words: Sequence[str]) 
     for place, (word, following) in enumerate(pairwise(words)):
         if word == "--":
             break
-        if word in bare and not following.startswith("-") and not os.path.isdir(following):  # noqa: PTH112
+        if word in bare and not following.startswith("-") and os.path.isfile(following):  # noqa: PTH113
             found[place] = f"{word}={bare[word]}"
     return found
 

@@ -155,18 +155,10 @@ class Rate(_NumberOr):
     meaning = "a number of requests a second, nor auto, nor none"
 
 
-class AssetFolder(click.ParamType):  # type: ignore[type-arg]
+class AssetFolder(click.types.StringParamType):
     """A folder of assets, or ``demo``."""
 
     name = OPTIONAL_FOLDER
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the text. The next word of a command is taken for the folder, and may be none."""
-        if isinstance(value, str) and value != "demo" and not local_path(value).is_dir():
-            return self.fail(
-                f"there is no folder of assets {value}; for the demo planet, give --local alone", param, ctx
-            )
-        return value
 
 
 class Bytes(click.ParamType):  # type: ignore[type-arg]

@@ -370,7 +370,9 @@ class RunConfig:
         if self.is_local and self.send_credentials:
             raise UsageError("`local` needs no credentials and excludes `send_credentials`")
         if self.local_assets is not None and not self.local_assets.is_dir():
-            raise UsageError(f"there is no folder of assets {self.local_assets}")
+            raise UsageError(
+                f"there is no folder of assets {self.local_assets}; for the demo planet, give `local` alone"
+            )
         if self.method not in ("auto", "url", "pixels"):
             raise UsageError(f"unknown method '{self.method}': auto, url or pixels")
         name, colon, _ = self.executor.partition(":")

@@ -55,12 +55,12 @@ RUNNABLE = [
 
 
 def parts(line: str) -> Iterator[list[str]]:
-    """Yield the words of each command of eechips in a line of a shell."""
+    """Yield the words of each command of eechips, or eechips-local, in a line of a shell."""
     for part in re.split(r" && |; | \| (?=eechips|jq)", line):
         words = shlex.split(re.sub(r" [<>] [\w.-]+$", "", part))
         while words and "=" in words[0]:
             words.pop(0)
-        if words[:1] == ["eechips"]:
+        if words[:1] in (["eechips"], ["eechips-local"]):
             yield words[1:]
 
 
