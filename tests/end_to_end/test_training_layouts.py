@@ -76,8 +76,8 @@ def test_folders_of_ssl4eo_leave_out_places_without_all_images(demo_server: Serv
 def test_stacked_frames_have_all_bands_of_a_time_together(demo_server: Server, tmp_path: Path) -> None:
     bands = ("B2", "B3", "B4", "B8A", "B11", "B12")
     run = sample(
-        demo_server, tmp_path / "run", ["HLSS30", "USDA/NASS/CDL/2022"], total=4, roi=FARMLAND, frames=2,
-        choose="spread", start="2022-06-01", end="2022-09-01", on_missing="redraw",
+        demo_server, tmp_path / "run", ["HLSS30", "USDA/NASS/CDL/2022"], total=4, roi=FARMLAND,
+        frames="2:spread", start="2022-06-01", end="2022-09-01", on_missing="redraw",
         bands=["HLSS30:" + ",".join(bands), "USDA/NASS/CDL/2022:cropland"],
     )  # fmt: skip
     eechips.split(run, block_size="1km", ratios="0.5,0.5")
