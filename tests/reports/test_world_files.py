@@ -43,7 +43,7 @@ def test_turned_pictures_have_no_world_file(tmp_path: Path) -> None:
     run = write_run(tmp_path, pictures(1))
     turned = [8.0, 6.0, 500_000.0, 6.0, -8.0, 4_400_000.0]
     with Ledger(run.path / LEDGER_NAME) as ledger:
-        ledger._db.execute("UPDATE units SET crs = 'EPSG:32613', transform = ?", (str(turned),))
+        ledger.database.execute("UPDATE units SET crs = 'EPSG:32613', transform = ?", (str(turned),))
     assert eechips.georeference(run) == 1
     (file,) = run.units["file"]
     assert not (run.path / file).with_suffix(".pgw").exists()
