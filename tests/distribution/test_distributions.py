@@ -88,6 +88,50 @@ def test_unpacked_wheels_work_in_an_empty_folder(wheel: Path, local_wheel: Path,
     assert done.stdout.rstrip().endswith(str(site / "eechips" / "__init__.py"))
 
 
+def run_alone(wheel: Path, without: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in an empty folder with a wheel, where the package of the other distribution cannot be imported."""
+    site, empty = folder / "site", folder / "empty"
+    if not site.exists():
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(site)
+        (site / "sitecustomize.py").write_text(f"import sys\nsys.modules[{without!r}] = None\n", encoding="utf-8")
+        empty.mkdir()
+    return subprocess.run(
+        [sys.executable, *words], cwd=empty, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True
+    )
+
+
+@pytest.mark.slow
+def test_the_local_earth_engine_works_without_eechips(local_wheel: Path, tmp_path: Path) -> None:
+    listed = run_alone(local_wheel, "eechips", tmp_path, "-m", "eechips_local", "serve", "--coverage")
+    assert listed.returncode == 0, listed.stderr
+    assert "Image" in listed.stdout
+    (tmp_path / "empty" / "test_ee.py").write_text(
+        "import ee\nee.Initialize(project='mine')\n"
+        "def test_sum():\n    assert ee.Number(1).add(1).getInfo() == 2\n"
+        "def test_height():\n    assert ee.Image('USGS/SRTMGL1_003').bandNames().getInfo() == ['elevation']\n",
+        encoding="utf-8",
+    )
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--earth-engine")
+    tested = run_alone(local_wheel, "eechips", tmp_path, *words)
+    assert "2 passed" in tested.stdout, tested.stdout + tested.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", [("sample", "--dataset", "NAIP", "--per-ecoregion", "1", "--local"), ("serve", "--demo"), ("assets", "ls")]
+)
+def test_eechips_says_how_to_install_the_local_earth_engine(
+    wheel: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    helped = run_alone(wheel, "eechips_local", tmp_path, "-m", "eechips", "--help")
+    assert helped.returncode == 0, helped.stderr
+    refused = run_alone(wheel, "eechips_local", tmp_path, "-m", "eechips", *words)
+    assert refused.returncode == 2
+    assert "pip install 'eechips[local]'" in " ".join(refused.stderr.split())
+    assert "Traceback" not in refused.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("project", "files"),
