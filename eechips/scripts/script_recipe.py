@@ -146,9 +146,11 @@ class ScriptRecipe:
         Raises:
             RecipeError: if there are no results: it has used no pool, or its calls have left out what exists already.
         """
-        if host.outside or tasks or set(list_foreign_files(self._out)) - {UNUSED_EXPORTS}:
+        files = sorted(set(list_foreign_files(self._out)) - {UNUSED_EXPORTS})
+        if host.outside or tasks or files:
             if not host.calls:
-                context.say(f"{self.path.name} opened no pool: nothing is recorded of what it did.")
+                left = f" It left {some_of(files)} in its working directory." if files else ""
+                context.say(f"{self.path.name} opened no pool: nothing is recorded of what it did.{left}")
             return
         if host.calls and host.tested:
             raise RecipeError(

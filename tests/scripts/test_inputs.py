@@ -171,6 +171,16 @@ def test_a_script_without_results_is_not_a_success(name: str, said: str, demo_se
         assert said in ended.stderr
 
 
+def test_a_script_without_a_pool_is_told_which_files_it_has_left(demo_server: Server, home: Path) -> None:
+    script = home / "script.py"
+    script.write_text("import ee\nee.Initialize()\nopen('sum.csv', 'w').write(str(ee.Number(1).getInfo()))\n")
+    done = run(script, demo_server, home)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "opened no pool: nothing is recorded of what it did. It left sum.csv in its working directory." in done.stderr
+    )
+
+
 @pytest.mark.slow
 def test_results_of_an_earlier_phase_are_listed_by_the_calls_of_the_next(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
