@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from local_tests.support.command_server import serving_command
-from local_tests.support.local_earth_engine import ROOT, initialize, start_server, stop_server
+from local_tests.support.local_earth_engine import initialize, start_server, stop_server
+from tests.docs.pages import DOCS
 from tests.support.client_suite import Results, call_client, run_commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -68,8 +69,10 @@ def run_tests(*arguments: str | Path) -> tuple[dict[str, int], str]:
         f"packages/eechips-local/local_tests/test_{name}.py"
         for name in ("rest", "served_regions", "functions_image_geotiff")
     ]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, arguments), *files]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    # The options are those of tests/conftest.py, which is not above the files.
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.conftest"]
+    words = [*command, *map(str, arguments), *files]
+    result = subprocess.run(words, capture_output=True, text=True, check=False, cwd=DOCS.parent)
     last = result.stdout.strip().rpartition("\n")[2]
     return {word: int(count) for count, word in re.findall(r"(\d+) (\w+)", last.partition(" in ")[0])}, result.stdout
 
@@ -89,7 +92,8 @@ def test_tests_of_shared_servers_are_recorded_and_replayed(tmp_path: Path) -> No
     assert replayed["skipped"] == sum(bool(found["reasons"]) for found in described)
     reasons = {reason for found in described for reason in found["reasons"]}
     assert {"sends what is not recorded: PATCH assets", "sends what is not recorded: GET value:compute"} <= reasons
-    shutil.rmtree(tmp_path / "out/tests/emulator")
+    shutil.rmtree(tmp_path / "out/tests")
+    (tmp_path / "out/tests").mkdir()
     forgotten, output = run_tests("--replay", tmp_path / "out")
     assert forgotten.keys() - {"deselected"} == {"skipped"}
     assert "not replayed: is not recorded" in output

@@ -218,7 +218,7 @@ class SuiteRecording:
         return found
 
     def _path(self, module: str) -> Path:
-        return self._folder / "tests" / Path(module).with_suffix(".json").relative_to("tests")
+        return self._folder / "tests" / Path(module).with_suffix(".json")
 
     def _read_module(self, module: str) -> dict[str, Any]:
         """Return the recorded tests of a module by name."""
