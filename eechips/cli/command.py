@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -114,9 +113,25 @@ class VerbCommand(click.Command):
     """Headings in their order; others follow as they come."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the words. Where a command has arguments, ``--local [DIR]`` takes no file for its folder."""
-        has_arguments = any(isinstance(parameter, click.Argument) and parameter.required for parameter in self.params)
-        return super().parse_args(ctx, _separate_bare(self.params, args) if has_arguments else args)
+        """Parse the words; see :meth:`separate`."""
+        return super().parse_args(ctx, self.separate(args))
+
+    def separate(self, words: Sequence[str]) -> list[str]:
+        """Return the words without doubt about what belongs to an option whose value may be left out.
+
+        Where a command needs arguments, ``--local recipe.py`` is ``--local`` and an argument, and a folder is written
+        ``--local=DIR``. This depends on nothing but the words, so that what is checked is what runs.
+        """
+        if not any(isinstance(parameter, click.Argument) and parameter.required for parameter in self.params):
+            return list(words)
+        end = words.index("--") if "--" in words else len(words)
+        bare = {
+            flag: f"{flag}={parameter.flag_value}"
+            for parameter in self.params
+            if isinstance(parameter, click.Option) and parameter.type.name == OPTIONAL_FOLDER
+            for flag in parameter.opts
+        }
+        return [*(bare.get(word, word) for word in words[:end]), *words[end:]]
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the parameters, with ``--help-all`` if there are advanced options."""
@@ -182,23 +197,6 @@ class FetchCommand(VerbCommand):
         """Run the command, or write it as a run file for ``--save``."""
         save = ctx.meta.pop(SAVE, None)
         return super().invoke(ctx) if save is None else save(ctx)
-
-
-def _separate_bare(parameters: Sequence[click.Parameter], words: Sequence[str]) -> list[str]:
-    """Return the words with ``--local`` as ``--local=demo`` where the next word is a file, so an argument."""
-    bare = {
-        flag: parameter.flag_value
-        for parameter in parameters
-        if isinstance(parameter, click.Option) and parameter.type.name == OPTIONAL_FOLDER
-        for flag in parameter.opts
-    }
-    found = list(words)
-    for place, (word, following) in enumerate(pairwise(words)):
-        if word == "--":
-            break
-        if word in bare and not following.startswith("-") and os.path.isfile(following):  # noqa: PTH113
-            found[place] = f"{word}={bare[word]}"
-    return found
 
 
 def option_names(text: str) -> str:

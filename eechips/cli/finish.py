@@ -50,7 +50,9 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
             echo(line)
         context.meta[UNFINISHED] = "dry run"
         return
-    typed = shlex.join(context.meta.get(TYPED) or ["eechips", *sys.argv[1:]])
+    # Without --debug of eechips itself, which is not the run's.
+    words = sys.argv[2:] if sys.argv[1:2] == ["--debug"] else sys.argv[1:]
+    typed = shlex.join(context.meta.get(TYPED) or ["eechips", *words])
     done = run(recipe, dataclasses.replace(config, command=typed, confirm=_confirm, confirm_start=_confirm_start))
     if done.paused:
         where = "after the first units" if config.estimate is not None else "before the first unit"

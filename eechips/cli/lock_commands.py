@@ -141,7 +141,7 @@ def rebuild_command(lockfile: Path, out: str, trust: bool, compare_with: Path | 
       eechips rebuild chips.lock outputs/again
       eechips rebuild chips.lock outputs/again --project my-project
       eechips rebuild chips.lock outputs/again --compare-with outputs/sample-naip
-      eechips rebuild chips.lock outputs/again --local my_assets
+      eechips rebuild chips.lock outputs/again --local=my_assets
     """
     old = None if compare_with is None else open_run(compare_with)
     found = _rebuild(lockfile, _folder(out), trust=trust, old=old, options=typed_options(options), is_shown=True)

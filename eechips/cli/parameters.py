@@ -346,8 +346,8 @@ def command_words(command: click.Command, options: Mapping[str, Any]) -> list[st
         if parameter.is_flag:
             words += [flag] if value else parameter.secondary_opts[:1]
             continue
-        if value is True and isinstance(parameter.flag_value, str):  # a value that may be left out, as of --mask
-            words.append(flag)
+        if isinstance(value, bool) and isinstance(parameter.flag_value, str):  # it may be left out, as of --mask
+            words += [flag] if value else []
             continue
         is_several = parameter.multiple and isinstance(value, (tuple, list, Mapping))
         for each in _pairs(value, parameter.type) if is_several else [value]:

@@ -278,8 +278,7 @@ class _Reader:
         elif parameter.is_flag:
             problem = None if isinstance(value, bool) else f"must be true or false, not {value!r}"
         elif isinstance(value, bool):
-            is_bare = isinstance(parameter.flag_value, str) and value
-            problem = None if is_bare else f"must not be {str(value).lower()}"
+            problem = None if isinstance(parameter.flag_value, str) else f"must not be {str(value).lower()}"
         else:
             typed = click.Command(label, params=[parameter])
             context = click.Context(typed)

@@ -137,7 +137,8 @@ def init_command(file: Path | None, kind: str, script: Path | None, examples: bo
       eechips init --examples
     """
     if script is not None:
-        _write_for_script(script.with_suffix(".toml") if file is None else file, script, force=force)
+        target = script if file is None else file
+        _write_for_script(target if target.suffix == ".toml" else target.with_suffix(".toml"), script, force=force)
         return
     if examples:
         _write_examples(Path("recipes") if file is None else file, force=force)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eechips.cli.command import FetchCommand, VerbOption
+from eechips.cli.command import FetchCommand, VerbCommand, VerbOption
 from eechips.errors import UsageError
 from eechips.hashes import hash_file
 from eechips.received_files import is_local_path
@@ -155,8 +155,9 @@ def _parse(command: click.Command, words: Sequence[str]) -> tuple[Mapping[str, A
         UsageError: if the command has no such option, or one lacks its value.
     """
     context = click.Context(command, info_name=words[0], **command.context_settings)
+    typed = command.separate(words[1:]) if isinstance(command, VerbCommand) else list(words[1:])
     try:
-        values, _, order = command.make_parser(context).parse_args(list(words[1:]))
+        values, _, order = command.make_parser(context).parse_args(typed)
     except click.UsageError as error:
         raise UsageError(f"eechips {shlex.join(words)}: {error.format_message()}") from None
     return values, [each for each in order if not _is_empty(each, values)]

@@ -429,7 +429,7 @@ class RunConfig:
     @property
     def local_assets(self) -> Path | None:
         """The folder of assets of the local Earth Engine; None for the demo planet."""
-        return None if isinstance(self.local, bool) or self.local == DEMO else local_path(self.local)
+        return None if not self.local or self.local is True or self.local == DEMO else local_path(self.local)
 
     @property
     def executor_class(self) -> type[Executor[Any]]:

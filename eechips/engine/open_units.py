@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 
 from eechips.engine.compute_monitor import ComputeBudget
 from eechips.engine.config import RunConfig
@@ -57,8 +57,9 @@ class OpenUnits:
         """Begin with the rest of the plan, and with replacements, which come after it."""
         config, ledger, recipe = self._config, self._ledger, self._recipe
         if self._planner is not None:
+            stored = self._planner.stored  # the units before are those that the ledger has given
             self._planner.start()
-            self._units = self._planner.open_units()
+            self._units = chain(self._units, self._planner.open_units(stored))
         of_empty = config.on_empty == "redraw"
         if of_empty or is_refilling(recipe, ledger):
             self._replacements = Replacements(recipe, ledger, name_template(recipe, config), of_empty=of_empty)

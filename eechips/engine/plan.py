@@ -351,9 +351,12 @@ class Planner:
         self._ledger.add(new)
         self.stored = max(self.stored, new[-1].position + 1)
 
-    def open_units(self) -> Iterator[WorkUnit | None]:
-        """Yield the units to fetch, in the order of the plan; None whenever more are planned but not ready."""
-        position = 0
+    def open_units(self, position: int = 0) -> Iterator[WorkUnit | None]:
+        """Yield the units to fetch, in the order of the plan; None whenever more are planned but not ready.
+
+        Args:
+            position: of the first one.
+        """
         while True:
             end = self.stored
             yield from self._ledger.open_units(position, end)

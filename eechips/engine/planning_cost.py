@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 
+from eechips.client.permits import Stopped
 from eechips.client.profile_requests import MOST_PROFILES, fetch_profiles
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.costs import PlanningCost
@@ -76,7 +77,7 @@ def plan_first_units(planner: Planner, recipe: SupportsPreview, session: Session
     total, tried = len(preview.points), planner.stored - before
     cost = None
     if tried:
-        (chosen,) = marks  # the places are known, and the responses that chose them are kept
+        (chosen,) = marks
         ends = (chosen, chosen, SessionMark.of(session))
         cost = extrapolate_planning(session, ends, tried=tried, count=total, batch=preview.batch)
     return PartialPlan(max(0, total - planner.stored), cost)
@@ -134,8 +135,8 @@ def _planning_compute(
     try:
         for first in range(0, len(profiles), MOST_PROFILES):
             seconds += fetch_profiles(transport, profiles[first : first + MOST_PROFILES])
-    except RequestError:
-        return None  # an estimate does without
+    except (RequestError, Stopped):
+        return None  # an estimate does without, also where the budget is spent
     once, repeated = sum(seconds[:fixed]), sum(seconds[fixed:])
     low, high = once + repeated * least, once + repeated * most
     return ComputeRange((low + high) / 2.0, low / _FACTOR, high * _FACTOR)

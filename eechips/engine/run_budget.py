@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from decimal import Decimal
 
 from eechips.errors import UsageError
 from eechips.suggestion import did_you_mean
 
-_FACTORS: Mapping[str, float] = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_FACTORS: Mapping[str, int] = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_MOST = Decimal(10**18)
+"""Amount beyond which a bound means nothing."""
 _AMOUNT = re.compile(r"\s*(\d+(?:\.\d*)?(?:E[+-]?\d+)?)\s*(?:([KMGT]?)B)?\s*")
 
 
@@ -36,10 +39,12 @@ class RunBudget:
         Raises:
             UsageError: if a name is unknown, or an amount is not above 0.
         """
+        if not isinstance(value, (str, Mapping)):
+            raise UsageError(f"`budget` is text such as minutes=90,bytes=2GB, or amounts by name, not {value!r}")
         parts = [part.partition("=") for part in value.split(",") if part.strip()] if isinstance(value, str) else []
         pairs = [(name, amount) for name, _, amount in parts] if isinstance(value, str) else list(value.items())
         names = [field.name for field in fields(cls)]
-        found: dict[str, float] = {}
+        found: dict[str, Decimal] = {}
         for key, text in pairs:
             name = str(key).strip().replace("-", "_")
             if name not in names:
@@ -48,14 +53,15 @@ class RunBudget:
         whole = {name: int(amount) for name, amount in found.items() if name in ("requests", "bytes")}
         if any(whole[name] != found[name] for name in whole):
             raise UsageError(f"`budget` counts whole requests and bytes, not {value!r}")
-        return cls(**{**found, **whole})  # type: ignore[arg-type]
+        others = {name: float(amount) for name, amount in found.items() if name not in whole}
+        return cls(**whole, **others)  # type: ignore[arg-type]
 
 
-def _amount(name: str, text: str | float) -> float:
+def _amount(name: str, text: str | float) -> Decimal:
     matched = _AMOUNT.fullmatch(str(text).upper())
     if matched is None or (matched[2] is not None and name != "bytes"):
         raise UsageError(f"`budget` {name}={text} is no amount, such as minutes=90 or bytes=2GB")
-    amount = float(matched[1]) * _FACTORS[matched[2] or ""]
-    if not amount > 0:
-        raise UsageError(f"`budget` {name} must be above 0, not {text}")
+    amount = Decimal(matched[1]) * _FACTORS[matched[2] or ""]
+    if not 0 < amount <= _MOST:
+        raise UsageError(f"`budget` {name} must be above 0, and at most {_MOST:.0e}, not {text}")
     return amount

@@ -118,7 +118,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
 def notes_of(config: RunConfig, stubs: Sequence[str] = ()) -> tuple[str, ...]:
     """Return notes for users of the results of a run: that they are synthetic, and which datasets were stubs."""
     planet = (_SYNTHETIC,) if config.is_local and config.local_assets is None else ()
-    return (*planet, stub_note(stubs)) if stubs else planet
+    return (*planet, stub_note(stubs)) if stubs and planet else planet
 
 
 def stub_note(datasets: Sequence[str]) -> str:

@@ -202,9 +202,9 @@ class PointValues(PointsOptions, MaskedRecipe):
         if not has_place.all():
             _log.warning("no values for %s without coordinates", format_count(int((~has_place).sum()), "row"))
         if moments is not None and np.isnan(moments).any():
-            _log.warning(
-                "no values for %s without %s", format_count(int(np.isnan(moments).sum()), "row"), self.date_field
-            )
+            date = DateColumn.parse(self.date_field)
+            assert date is not None
+            _log.warning("no values for %s without %s", format_count(int(np.isnan(moments).sum()), "row"), date.name)
         found = self._survey(rows, moments)
         if (self.composite == "mean") if self.is_points else ("mean" in self.statistics.names):
             warn_of_partial_vector(self.known, self.selection)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from eechips.datasets import ECOREGIONS
+from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
 from eechips.jobs.shared_options import (
     ALIGN,
@@ -399,4 +400,7 @@ class SampleOptions:
     @property
     def window(self) -> str | None:
         """Maximum time between the date of a place and the image; None if it is not given."""
-        return next((text for text in self.nearness if ":" not in text), None)
+        found = [text for text in self.nearness if ":" not in text]
+        if len(found) > 1:
+            raise UsageError(f"`near` takes one time for the place itself, not {' and '.join(found)}")
+        return found[0] if found else None

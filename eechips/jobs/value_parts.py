@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -85,8 +86,11 @@ class DateColumn:
         """Return the column of ``FIELD`` or ``FIELD:FORMAT``; None if there is none."""
         if text is None:
             return None
-        name, _, date_format = text.partition(":%")
-        return cls(name, f"%{date_format}" if date_format else None)
+        before, percent, after = text.partition("%")
+        name, colon, begin = before.rpartition(":")
+        if not percent or not colon:
+            return cls(text)
+        return cls(name, f"{begin}%{after}")
 
 
 def divide_map(text: str) -> tuple[str, tuple[int, ...] | None]:
@@ -116,6 +120,9 @@ def divide_number(option: str, value: float | str) -> tuple[float, str | None]:
     """
     number, _, word = str(value).partition(":")
     try:
-        return float(number), word or None
+        found = float(number)
     except ValueError:
-        raise UsageError(f"{option} must begin with a number, not {value!r}") from None
+        found = math.nan
+    if not math.isfinite(found):
+        raise UsageError(f"{option} must begin with a number, not {value!r}")
+    return found, word or None

@@ -86,9 +86,7 @@ def read_frame_rows(folder: Path, *, rows: int, columns: int, seed: int = 0) -> 
     """
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
         found: dict[int, dict[str, list[FrameChip]]] = defaultdict(lambda: defaultdict(list))
-        for position, _, layer, file, _, _, text in read_unit_files(ledger.database):
-            if not layer:
-                continue
+        for position, _, _, file, _, _, text in read_unit_files(ledger.database):
             metadata = json.loads(text)
             if isinstance(metadata.get("series"), str) and Path(file).suffix.lstrip(".").lower() in chip_suffixes():
                 found[position][metadata["series"]] += _chips(file, metadata)

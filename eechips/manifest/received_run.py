@@ -187,6 +187,9 @@ def _wrong_meta(meta: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     wanted = (("file", str), ("bytes", int), ("sha256", str))
     if not isinstance(made, list) or not all(isinstance(e, dict) and _has(e, wanted) for e in made):
         yield "assembled", made
+    stubs = meta.get("stubs") or []
+    if not isinstance(stubs, list) or not all(isinstance(each, str) for each in stubs):
+        yield "stubs", stubs
     outside = meta.get("outside") or {"files": 0, "folders": []}
     is_told = isinstance(outside, dict) and _has(outside, (("files", int), ("folders", list)))
     if not is_told or not all(isinstance(folder, str) for folder in outside["folders"]):

@@ -109,7 +109,8 @@ class ClassPool:
             self._draw(max(_FIRST, 4 * target))
             if self._wanted is None:
                 _log.info(
-                    "Classes of which %s points of the region hit none are left out: name them in `classes`",
+                    "Classes of which %s points of the region hit none are left out: name them, as in"
+                    " `class_image` ID:BAND:10,40",
                     f"{self._drawn:,}",
                 )
         if self._wanted is None and not self._found:

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from eechips.cli import main
+from eechips.cli.parameters import command_words
 
 SAMPLE = ["sample", "--dataset", "NAIP", "--per-ecoregion", "5", "--local"]
 SERIES = ["timeseries", "--dataset", "MODIS_LST", "--regions", "A/B", "--id-field", "X", "--local"]
@@ -142,7 +144,7 @@ def test_an_argument_after_local_is_not_taken_for_its_folder(tmp_path: Path, mon
         CliRunner().invoke(main, ["run", "--local", "recipe.py"]).output.split()
     )
     Path("assets").mkdir()
-    refused = " ".join(CliRunner().invoke(main, ["run", "--local", "assets", "recipe.py"]).output.split())
+    refused = " ".join(CliRunner().invoke(main, ["run", "--local=assets", "recipe.py"]).output.split())
     assert "recipe.py is no recipe" in refused
     said = CliRunner().invoke(main, [*SAMPLE, "--local", "nowhere"]).output
     assert "there is no folder of assets nowhere; for the demo planet, give --local alone" in " ".join(said.split())
@@ -166,3 +168,11 @@ def test_a_closed_output_pipe_ends_the_command_quietly() -> None:
     ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (1, "")
+
+
+def test_an_option_whose_value_may_be_left_out_is_typed_alone_or_not_at_all() -> None:
+    command = main.get_command(click.Context(main), "sample")
+    assert command is not None
+    assert command_words(command, {"local": True}) == ["--local"]
+    assert command_words(command, {"local": False, "mask": False}) == []
+    assert command_words(command, {"local": "assets"}) == ["--local=assets"]

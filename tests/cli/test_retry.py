@@ -52,7 +52,7 @@ def original(shared_service: Service, tmp_path_factory: pytest.TempPathFactory) 
     (home / "recipes" / "half.py").write_text(RECIPE)
     (home / "recipes" / "bad").touch()
     shared_service.plan(6, "400")
-    result = eechips(*RUN, cwd=home, EECHIPS_ENDPOINT=shared_service.url, EECHIPS_PROJECT="mine")
+    result = eechips("--debug", *RUN, cwd=home, EECHIPS_ENDPOINT=shared_service.url, EECHIPS_PROJECT="mine")
     assert result.returncode == 1, result.stderr
     return home
 

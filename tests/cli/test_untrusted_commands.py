@@ -104,6 +104,8 @@ def test_an_option_that_declares_nothing_is_refused() -> None:
         ("sample --dataset NAIP --help", "--help"),
         ("scenes --stac https://host --auth bearer --auth-host host", "--stac --auth --auth-host"),
         ("run recipe.py -p a=1", "RECIPE -p"),
+        ("run --local recipe.py", "RECIPE --local"),
+        ("run --local here.gpkg", "RECIPE --local"),
         ("run", ""),
     ],
 )
@@ -136,6 +138,7 @@ def test_the_files_that_a_command_reads_are_hashed(tmp_path: Path, monkeypatch: 
     for name in ("recipe.py", "a.csv", "key.json"):
         Path(name).write_text(name)
     assert list(hash_files(ROOT, ["run", "recipe.py", "--credentials", "key.json"])) == ["recipe.py"]
+    assert list(hash_files(ROOT, ["run", "--local", "recipe.py"])) == ["recipe.py"]
     assert list(hash_files(ROOT, ["sample", "--dataset", "NAIP", "--points", "~/a.csv", "--roi", "b"])) == ["~/a.csv"]
 
 

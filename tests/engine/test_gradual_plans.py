@@ -19,7 +19,7 @@ import ee
 import pytest
 
 from eechips.engine.costs import Forecast
-from eechips.errors import RunMismatchError, StorageError, UsageError
+from eechips.errors import RunMismatchError, StorageError, TransientError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest import Run, open_run
 from eechips.planning.planning_requests import PARALLEL_REQUESTS
@@ -104,6 +104,28 @@ def test_a_confirmed_estimate_plans_the_rest(service: Service, tmp_path: Path, c
     plain = run_gradual(Gradual(count), tmp_path / "plain", service.url, executor="threads")
     assert rows(finished) == rows(plain)
     assert finished.is_complete
+
+
+class Flaky(Previewed):
+    """One whose second unit fails at each attempt, by a fault that may pass."""
+
+    def get_result(self, index: int, unit: dict[str, int]) -> Any:
+        if unit["number"] == 1:
+            raise TransientError("not now")
+        return super().get_result(index, unit)
+
+
+def test_a_unit_that_failed_within_the_estimate_is_not_tried_again_by_the_rest(
+    service: Service, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"executor": "threads", "retries": 0}
+    plain = run_gradual(Flaky(60), tmp_path / "plain", service.url, **options)
+    estimated = run_gradual(
+        Flaky(60), tmp_path / "out", service.url, **options, estimate=3, confirm=lambda forecast: True
+    )
+    assert not estimated.interrupted
+    assert estimated.counts == plain.counts
+    assert (tmp_path / "out" / "manifest.parquet").exists()
 
 
 def test_an_estimate_of_a_plan_that_has_changed_is_refused(service: Service, tmp_path: Path) -> None:

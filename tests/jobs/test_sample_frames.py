@@ -16,6 +16,7 @@ from affine import Affine
 import eechips
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
+from eechips.manifest.frame_rows import read_frame_rows
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from tests.support.coded_store import write
@@ -253,6 +254,11 @@ def test_an_array_of_frames_has_the_frames_first(server: Server, tmp_path: Path)
     np.testing.assert_array_equal(
         eechips.stack(run, masked=True, lazy=False).chips, eechips.stack(single, masked=True, lazy=False).chips
     )
+    sheets = [read_frame_rows(each.path, rows=9, columns=9) for each in (single, run)]
+    assert [[(row.name, [chip.label for chip in row.chips]) for row in sheet] for sheet in sheets[:1]] == [
+        [(row.name, [chip.label for chip in row.chips]) for row in sheet] for sheet in sheets[1:]
+    ]
+    assert len(sheets[1]) == 2
 
 
 def test_a_stack_is_fetched_again_after_its_file_was_lost(server: Server, tmp_path: Path) -> None:

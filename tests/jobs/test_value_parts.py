@@ -41,6 +41,8 @@ def test_columns_are_named() -> None:
 def test_dates_may_have_a_format() -> None:
     assert DateColumn.parse("eo:date:%d/%m/%Y") == DateColumn("eo:date", "%d/%m/%Y")
     assert DateColumn.parse("eo:date") == DateColumn("eo:date")
+    assert DateColumn.parse("system:time:T%H:%M") == DateColumn("system:time", "T%H:%M")
+    assert DateColumn.parse("t:[%d/%b/%Y:%H:%M:%S]") == DateColumn("t", "[%d/%b/%Y:%H:%M:%S]")
     assert DateColumn.parse(None) is None
 
 
@@ -53,5 +55,6 @@ def test_numbers_may_be_followed_by_a_word() -> None:
     assert divide_number("`frames`", "4:spread") == (4.0, "spread")
     assert divide_number("`min_clear`", 0.8) == (0.8, None)
     assert divide_number("`min_clear`", "0.8:cs:0.7") == (0.8, "cs:0.7")
-    with pytest.raises(UsageError, match="`frames` must begin with a number"):
-        divide_number("`frames`", "spread")
+    for wrong in ("spread", "nan", "inf", "1e999:spread"):
+        with pytest.raises(UsageError, match="`frames` must begin with a number"):
+            divide_number("`frames`", wrong)

@@ -1,0 +1,40 @@
+"""Bounds of a run, as they are typed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eechips.engine.run_budget import RunBudget
+from eechips.errors import UsageError
+
+
+def test_amounts_are_read_with_their_units() -> None:
+    assert RunBudget.parse("minutes=90, bytes=2GB") == RunBudget(minutes=90.0, bytes=2_000_000_000)
+    assert RunBudget.parse({"eecu-hours": 0.5, "requests": 10}) == RunBudget(eecu_hours=0.5, requests=10)
+
+
+@given(thousandths=st.integers(1, 99_999))
+def test_bytes_of_three_decimals_are_whole(thousandths: int) -> None:
+    text = f"bytes={thousandths // 1000}.{thousandths % 1000:03}GB"
+    assert RunBudget.parse(text) == RunBudget(bytes=thousandths * 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("requests=1e400", "must be above 0, and at most"),
+        ("requests=0", "must be above 0"),
+        ("bytes=1.5", "counts whole requests and bytes"),
+        ("hours=3", "not 'hours'"),
+        ("minutes=nan", "is no amount"),
+        (None, "is text such as"),
+        ([], "is text such as"),
+    ],
+)
+def test_what_is_no_amount_is_refused(value: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        RunBudget.parse(value)
