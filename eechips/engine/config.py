@@ -108,8 +108,8 @@ class RunConfig:
     local: bool | str | Path = field(
         default=False,
         metadata=option(
-            "Start a local Earth Engine for this run, with the demo planet or, as `--local=DIR`, assets of your own; needs"
-            " no account. DIR is a folder of assets, or a catalogue.",
+            "Start a local Earth Engine for this run, with the demo planet or, as `--local=DIR`, assets of your own;"
+            " needs no account. DIR is a folder of assets, or a catalogue.",
             SERVICE,
             metavar="[DIR]",
             kind="assets",
