@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache, lru_cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -228,6 +229,10 @@ def film(state: int, year: int) -> Film:
     return Film("c" if name in INFRARED else "nm"[state % 3 == 0], "1")
 
 
+_FEW_QUARTERS = 64
+"""Quarter quads of a place whose flights are looked up one by one; a square degree has 256."""
+
+
 @lru_cache(maxsize=1024)
 def _states(latitude: int, longitude: int) -> Mapping[tuple[int, str], tuple[int, ...]]:
     """Return numbers of the states that each quarter quad of a square degree counts as, by quad and quarter.
@@ -340,13 +345,20 @@ class Naip:
                 yield from self._of_layout(layout, query)
 
     def times(self, query: Query) -> Sequence[float]:
-        """See ``Dated.times``."""
-        return sorted({_start(_flight(state, year)) for state, year in self._flights(query)})
+        """See ``Dated.times``. A place has few: a sort that is asked for all of its images looks once at each."""
+        states = set(seasons(self.until))
+        near = [] if query.bounds is None else list(islice(_quarters(query.bounds, states), _FEW_QUARTERS + 1))
+        if query.bounds is not None and len(near) <= _FEW_QUARTERS:
+            flown = {flight for quarter in near for flight in flights(quarter, self.until).items()}
+            found = {_start(state, year) for year, state in flown}
+        else:
+            found = {_start(state, year) for state, year in self._flights(query)}
+        return sorted(start for start in found if is_in_time(start, query))
 
     def _flights(self, query: Query) -> list[tuple[int, int]]:
         """Return state and year of the flights in the time of a query."""
         known = seasons(self.until).items()
-        return [(n, year) for n, years in known for year in years if is_in_time(_start(_flight(n, year)), query)]
+        return [(n, year) for n, years in known for year in years if is_in_time(_start(n, year), query)]
 
     def _of_layout(self, layout: str, query: Query) -> Iterator[ImageAsset]:
         """Yield the images whose ids begin with a letter."""
@@ -381,7 +393,10 @@ class Naip:
         return image if image.properties["system:index"] == index else None
 
 
-def _start(when: date) -> int:
+@lru_cache(maxsize=1024)
+def _start(state: int, year: int) -> int:
+    """Return the moment of a state's flight, in milliseconds since 1970."""
+    when = _flight(state, year)
     return synthetic_label.millis(when.year, when.month, when.day)
 
 
