@@ -473,7 +473,7 @@ class RunConfig:
     @property
     def shares_requests(self) -> bool:
         """Whether neighbouring chips of the same images share a request."""
-        return self.share_requests and self.method == "auto"
+        return self.share_requests and self.method != "pixels"
 
     @property
     def reads_assets(self) -> bool:

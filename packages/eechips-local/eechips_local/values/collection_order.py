@@ -16,7 +16,10 @@ from eechips_local.values.values import Collection, Filter
 
 TIME_START = "system:time_start"
 
-_FIRST_SPAN = 3_600_000.0  # milliseconds; each span is twice as long as the one before
+_FIRST_SPAN, _GROWTH = 3_600_000.0, 2.0
+"""Milliseconds of the first span of time, and how many times as long as the one before each other span is."""
+_FIRST_SPAN_OF_PLACE, _GROWTH_OF_PLACE = 16 * 86_400_000.0, 8.0
+"""The same for the images of a place: these are few, so that each search costs more than the images that it makes."""
 _EARLIEST, _LATEST = -2_208_988_800_000.0, 4_102_444_800_000.0  # the years 1900 and 2100
 
 
@@ -76,11 +79,12 @@ def time_spans(query: Query, known: Any, ascending: bool) -> Iterator[tuple[floa
     least = -math.inf if query.start is None else query.start
     greatest = math.inf if query.end is None else query.end
     edge = max(first, least) if ascending else min(last, greatest)
+    has_place = query.bounds is not None
+    length, growth = (_FIRST_SPAN_OF_PLACE, _GROWTH_OF_PLACE) if has_place else (_FIRST_SPAN, _GROWTH)
     spans = [(-math.inf, edge) if ascending else (edge, math.inf)]
-    length = _FIRST_SPAN
     while (edge < min(last, greatest)) if ascending else (edge > max(first, least)):
         spans.append((edge, edge + length) if ascending else (edge - length, edge))
-        edge, length = spans[-1][1 if ascending else 0], length * 2.0
+        edge, length = spans[-1][1 if ascending else 0], length * growth
     spans.append((edge, math.inf) if ascending else (-math.inf, edge))
     for start, end in spans:
         if max(start, least) < min(end, greatest):

@@ -49,7 +49,7 @@ def kinds(pid: int) -> dict[str, list[int]]:
     Args:
         pid: of the command.
     """
-    servers, found = named(pid, "eechips_local "), {}
+    servers, found = named(pid, "eechips_local.run_server"), {}
     for place, root in [("", pid), *(("server's ", server) for server in servers)]:
         forks = named(root, "multiprocessing.forkserver")
         found[f"{place}resource tracker"] = named(root, "multiprocessing.resource_tracker")
