@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 import requests
@@ -28,6 +29,7 @@ from eechips_local.recording.peer_user import OwnUserOnly
 from eechips_local.recording.recording_folder import create_recording
 from eechips_local.recording.response_recorder import ResponseRecorder
 from eechips_local.recording.upstream import HIGH_VOLUME as UPSTREAM
+from eechips_local.recording.upstream import CredentialsError
 from eechips_local.server import listening, run
 from local_tests.support.command_server import serving_command
 from local_tests.support.google_front import HIGH_VOLUME, TOKENS, GoogleFront, google_front
@@ -233,3 +235,23 @@ def test_a_recorder_without_working_credentials_ends_with_one_sentence(
     assert message in " ".join(ended.stderr.split())
     assert "`earthengine authenticate" in ended.stderr
     assert google.front.sent_to(HIGH_VOLUME) == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://evil.example\\@x.googleapis.com/token",
+        "https://evil.example\\.googleapis.com/token",
+        "https://me@oauth2.googleapis.com/token",
+        "https://oauth2.googleapis.com.evil.example/token",
+        "http://oauth2.googleapis.com/token",
+    ],
+)
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_file_that_sends_its_secrets_elsewhere_is_refused(tmp_path: Path, address: str, nested: bool) -> None:
+    content: dict[str, Any] = {"type": "service_account", "token_uri": address}
+    if nested:
+        content = {"type": "impersonated_service_account", "source_credentials": content}
+    (tmp_path / "key.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(CredentialsError, match="which is not Google's"):
+        open_upstream(UPSTREAM, tmp_path / "key.json")

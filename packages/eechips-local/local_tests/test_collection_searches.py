@@ -429,3 +429,23 @@ def test_functions_have_the_metadata_of_their_first_argument(name: str) -> None:
     assert result.footprint.shape.equals(sample().footprint.shape)
     expected = dict(sample().properties)
     assert dict(result.properties) == (expected if name in KEEPING else {INDEX: expected[INDEX]})
+
+
+def test_a_body_that_uses_a_value_often_is_followed_once(demo_ee: Any) -> None:
+    """Followed at each use, the body below would take 3 ** 40 steps."""
+
+    def differences(image: Any) -> Any:
+        for number in range(40):
+            image = image.addBands(image.normalizedDifference(["B8", "B4"]).rename(f"d{number}"))
+        return image
+
+    images = demo_ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").filterBounds(demo_ee.Geometry.Point(-105, 40))
+    found = images.map(differences).filterDate("2022-06-01", "2022-06-10").first()
+    assert found.bandNames().size().getInfo() == images.first().bandNames().size().getInfo() + 40
+
+
+def test_a_filter_on_names_of_bands_sees_those_that_are_combined(demo_ee: Any) -> None:
+    images = demo_ee.ImageCollection([demo_ee.Image(n).rename("a").set("system:index", str(n)) for n in range(2)])
+    others = demo_ee.ImageCollection([demo_ee.Image(n).rename("b").set("system:index", str(n)) for n in range(2)])
+    combined = images.combine(others)
+    assert combined.filter(demo_ee.Filter.listContains("system:band_names", "b")).size().getInfo() == 2

@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -250,7 +252,7 @@ import os
 import sys
 
 def test_nothing_is_loaded():
-    assert "ee" not in sys.modules and "eechips.engine.local_server" not in sys.modules
+    assert "ee" not in sys.modules and "eechips_local.server_process" not in sys.modules
     assert "EECHIPS_ENDPOINT" not in os.environ
 
 def test_connected(earth_engine):
@@ -278,12 +280,13 @@ def test_disconnected():
 def test_the_server_ends_with_the_session_and_leaves_no_folder(tmp_path: Path) -> None:
     text = """
 def test_it(earth_engine):
-    print("SERVER", earth_engine._server._process.pid, earth_engine.assets)
+    print("SERVER", earth_engine.url, earth_engine.assets)
 """
     done = run_pytest(make_repository(tmp_path, test_it=text), "-s")
-    found = re.search(r"SERVER (\d+) (.+)", done.stdout)
+    found = re.search(r"SERVER (\S+) (.+)", done.stdout)
     assert found, done.stdout + done.stderr
-    assert not Path("/proc", found[1]).exists()
+    with pytest.raises(URLError, match="refused"):
+        urlopen(found[1], timeout=10)
     assert not Path(found[2]).exists()
 
 

@@ -248,9 +248,11 @@ class EvaluationPool:
 
     def _start(self, worker: _WorkerProcess) -> None:
         """Start a worker with the server. If that fails, the worker's first request fails with the same error."""
-        with contextlib.suppress(OSError, EOFError):
-            worker.start()
-        self._idle.put(worker)
+        try:
+            with contextlib.suppress(OSError, EOFError):
+                worker.start()
+        finally:
+            self._idle.put(worker)
 
     def run(self, request: WorkerRequest) -> ServiceResponse:
         """Run a request in the next idle worker. Call it in ``threads``."""

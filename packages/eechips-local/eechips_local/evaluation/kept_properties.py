@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
+from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 from eechips_local.evaluation.graph_nodes import open_node
@@ -94,9 +95,18 @@ class BodyTracer:
         self._values = values
         self._argument = argument
         self._depth = 0
+        self._traced: dict[str, Metadata] = {}
 
     def trace(self, node: Any) -> Metadata:
-        """Return the metadata of the value of a node."""
+        """Return the metadata of the value of a node. A node to which several refer is followed once."""
+        kind, key = open_node(node)
+        if kind != "valueReference":
+            return self._trace(node)
+        if key not in self._traced:
+            self._traced[key] = cache(self._trace(node))
+        return self._traced[key]
+
+    def _trace(self, node: Any) -> Metadata:
         kind, content = self._opened(node)
         if kind == "argumentReference":
             return _whole if content == self._argument else _unknown

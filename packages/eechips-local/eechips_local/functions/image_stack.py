@@ -179,6 +179,11 @@ def transparent_band(name: str, kind: PixelType) -> ImageBand:
     return ImageBand(name, kind, WGS84, Generated(_masked), fixed=False)
 
 
+def _keeps(name: str) -> bool:
+    """Say whether a property stays as it is, although bands change."""
+    return name != "system:band_names"
+
+
 @function("ImageCollection.cast")
 def cast(collection: Collection, bandTypes: Mapping[str, Value], bandOrder: list[str]) -> Collection:
     """Return the images with their bands in an order and of given types; bands that an image lacks are transparent."""
@@ -199,7 +204,7 @@ def cast(collection: Collection, bandTypes: Mapping[str, Value], bandOrder: list
                 ]
             )
 
-    return collection.transformed(casted, lambda name: True)
+    return collection.transformed(casted, _keeps)
 
 
 @function("ImageCollection.combine")
@@ -213,7 +218,7 @@ def combine(primary: Collection, secondary: Collection, overwrite: bool) -> Coll
             if other is not None:
                 yield add_bands(image, other, None, overwrite)
 
-    return primary.transformed(combined, lambda name: True)
+    return primary.transformed(combined, _keeps)
 
 
 @function("Image.linkCollection")

@@ -8,8 +8,9 @@ unless the user allows another one.
 from __future__ import annotations
 
 import json
+import re
 import threading
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,8 @@ _SCOPES = (
 )
 _TOKEN_ADDRESSES = ("token_uri", "token_url", "service_account_impersonation_url")
 """Fields of a file of credentials with addresses to which secrets are sent in exchange for a token."""
+_USERS_TOKENS = "https://accounts.google.com/o/oauth2/token"
+"""Of files that older tools of Google have written for users."""
 _UNAUTHENTICATED = 401
 _CURE = "sign in again with `earthengine authenticate --force`, or name another file of credentials"
 _LONGEST = 300  # characters of a message of Google's
@@ -127,8 +130,8 @@ def open_upstream(address: str, key_file: Path | None = None, *, send_anywhere: 
 
 def is_google(address: str) -> bool:
     """Return whether an address is https at a host of Google's APIs."""
-    parts = urlsplit(address)
-    return parts.scheme == "https" and (parts.hostname or "").endswith(".googleapis.com")
+    # The whole of it: libraries differ in which host an address with a backslash or a user name has.
+    return re.fullmatch(r"https://[a-z0-9.-]+\.googleapis\.com(?::443)?(?:/[\w./:-]*)?", address) is not None
 
 
 def _load_file(path: Path) -> Any:
@@ -140,9 +143,8 @@ def _load_file(path: Path) -> Any:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CredentialsError(f"cannot read the credentials {path}: {type(error).__name__}") from None
-    for name in _TOKEN_ADDRESSES:
-        found = content.get(name) if isinstance(content, dict) else None
-        if isinstance(found, str) and not is_google(found) and urlsplit(found).hostname != "accounts.google.com":
+    for found in _token_addresses(content):
+        if not is_google(found) and found != _USERS_TOKENS:
             raise CredentialsError(
                 f"{path} exchanges its tokens at {urlsplit(found).hostname}, which is not Google's: if you trust the"
                 " file, set GOOGLE_APPLICATION_CREDENTIALS to its path instead of --credentials"
@@ -152,6 +154,15 @@ def _load_file(path: Path) -> Any:
         return load(str(path), scopes=_SCOPES)[0]
     except google.auth.exceptions.GoogleAuthError as error:
         raise CredentialsError(f"{path} has no credentials: {type(error).__name__}") from None
+
+
+def _token_addresses(content: Any) -> Iterator[str]:
+    """Yield the addresses of a file, at any depth, to which its secrets would be sent."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            if name in _TOKEN_ADDRESSES and isinstance(value, str):
+                yield value
+            yield from _token_addresses(value)
 
 
 def _load_default() -> Any:
