@@ -43,7 +43,7 @@ from eechips.archive.catalogs.id_index import FOLDER
 from eechips.archive.catalogs.layout import Layout
 from eechips.archive.catalogs.schema import Partition, Schema
 from eechips.archive.catalogs.update import repair
-from eechips.hashes import hash_file
+from eechips.files.hashes import hash_file
 
 COLLECTION = "scenes"
 PARTITIONS = 2000

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 import eechips
-from eechips.text import format_bytes
+from eechips.text.formatting import format_bytes
 from eechips.training.formats import PACK_FORMATS
 from tests.support.finished_run import png_of, write_run
 

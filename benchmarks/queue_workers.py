@@ -45,9 +45,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import s3fs
 
 import eechips
+from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from eechips.storage import LocalStore, ObjectStore, Store
-from eechips.temporary_names import new_writer, temporary_name
 from local_tests.support.object_server import ACCOUNT, serving_objects
 
 STORES = ("folder", "file", "s3")

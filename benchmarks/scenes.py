@@ -55,7 +55,7 @@ from rasterio.transform import from_origin
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from eechips.hashes import hash_file  # noqa: E402
+from eechips.files.hashes import hash_file  # noqa: E402
 from tests.support.scene_servers import item, multihash, stac_api  # noqa: E402
 
 _TYPE = "image/tiff; application=geotiff"

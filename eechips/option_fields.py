@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from eechips.errors import UsageError
-from eechips.suggestion import did_you_mean
+from eechips.text.suggestion import did_you_mean
 
 ConfigT = TypeVar("ConfigT")
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])

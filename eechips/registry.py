@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import Any, Generic, TypeVar
 
 from eechips.errors import ConfigurationError, UsageError
-from eechips.suggestion import did_you_mean
+from eechips.text.suggestion import did_you_mean
 
 T = TypeVar("T")
 

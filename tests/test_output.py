@@ -28,7 +28,7 @@ OUTPUT = {
     "eechips_local/assets/__main__.py": "the error of a child process, as JSON",
     "eechips_local/evaluation/function_coverage.py": "a page of the documentation",
     "eechips_local/demo/dataset_list.py": "a page of the documentation",
-    "text.py": "makes HTML and spreadsheets",
+    "text/formatting.py": "makes HTML and spreadsheets",
     "training/dataset_card.py": "escapes HTML in Markdown",
     "formats/csv.py": "tables for programs",
 }

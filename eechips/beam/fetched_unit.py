@@ -11,7 +11,7 @@ from apache_beam.coders.typecoders import registry
 from eechips.engine.outcome import Finished, Lost
 from eechips.errors import WorkerLostError
 from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State
-from eechips.timestamps import utc_now
+from eechips.text.timestamps import utc_now
 
 
 # Beam makes a schema of it, and supports Optional, but not `str | None`.

@@ -20,7 +20,7 @@ from eechips.engine.work_items import WorkItem
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.unit_record import State
 from eechips.recipe import to_unit, unit_id, unit_value
-from eechips.timestamps import utc_now
+from eechips.text.timestamps import utc_now
 
 _INVALID = "refused"
 _LATENESS = 7 * 86400  # seconds; as long as Pub/Sub retains a message

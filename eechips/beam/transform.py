@@ -29,11 +29,11 @@ from eechips.engine.result_stores import ImmediateStore
 from eechips.engine.run_identity import describe, plan_identity
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import RecipeError, UsageError
+from eechips.files.temporary_names import new_writer
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, canonical_json, load_recipe, to_unit, unit_id
 from eechips.storage import ID_LENGTH, NameTemplate, ObjectStore, is_address
-from eechips.temporary_names import new_writer
-from eechips.urls import is_loopback
+from eechips.web.urls import is_loopback
 
 _USUAL_SLOTS = 40
 _NAMESPACE = "eechips"

@@ -20,7 +20,7 @@ from eechips.archive.catalogs.options import (
 from eechips.cli.command import VerbCommand
 from eechips.cli.parameters import HELP, LocalPath, config_options, typed_options
 from eechips.cli.terminal import echo, echo_json, echo_lines
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
     from eechips.archive.catalogs.catalog import Catalog

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from eechips.cli.terminal import echo_lines
 from eechips.errors import EechipsError
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
     from eechips.engine.config import RunConfig

@@ -29,7 +29,7 @@ from eechips.datasets import (
 from eechips.datasets.quality_bands import find_mask_sources
 from eechips.datasets.spectral_indices import list_supported
 from eechips.errors import UnknownDatasetError
-from eechips.text import format_count, one_line
+from eechips.text.formatting import format_count, one_line
 
 _SHOWN_BANDS = 4  # of a dataset, in the list
 _SHOWN_INDICES = 8  # of a dataset

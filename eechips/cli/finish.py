@@ -23,13 +23,13 @@ from eechips.engine.estimate import estimate
 from eechips.engine.run import run
 from eechips.engine.tiers import describe_compute, describe_expected, describe_range, describe_requests, is_much
 from eechips.errors import RecipeError, UsageError
-from eechips.library_log import LineFormatter
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.failures import Failure, group_failures, list_failures
 from eechips.manifest.run import REPORT_NAME, Run
 from eechips.recipe import Recipe
 from eechips.storage import is_address
-from eechips.text import format_bytes, format_count, format_duration
+from eechips.text.formatting import format_bytes, format_count, format_duration
+from eechips.text.library_log import LineFormatter
 
 RECEIVER = "eechips.receiver"  # key of click's ``meta`` for a function that receives recipe and config instead
 

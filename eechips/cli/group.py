@@ -14,7 +14,7 @@ import click
 from eechips.cli.command import format_commands, similar_names
 from eechips.cli.terminal import echo_lines, show_exception
 from eechips.errors import EechipsError, InternalError, RecipeError, RequestError, RunFileError, TooLargeError
-from eechips.library_log import LineFormatter
+from eechips.text.library_log import LineFormatter
 
 # Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.
 VERBS = {

@@ -20,7 +20,7 @@ from eechips.errors import UsageError
 from eechips.manifest.code_changes import CODE_CHANGES, code_changes
 from eechips.manifest.failures import Failure, group_failures, list_failures
 from eechips.manifest.run import Run, Status, open_run
-from eechips.text import format_bytes, format_count, format_duration, one_line
+from eechips.text.formatting import format_bytes, format_count, format_duration, one_line
 
 _INTERVAL = 2.0  # seconds between two refreshes
 _COST = 10.0  # a refresh may take a tenth of the time, so that it does not slow down the run

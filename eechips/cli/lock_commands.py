@@ -48,7 +48,7 @@ from eechips.manifest.run import Run, open_run
 from eechips.option_fields import takes
 from eechips.recipe import SupportsInteractiveRun
 from eechips.storage import is_address, local_path
-from eechips.text import format_bytes, format_count
+from eechips.text.formatting import format_bytes, format_count
 
 if TYPE_CHECKING:
     from eechips.recipe import Recipe

@@ -18,7 +18,7 @@ from eechips.cli.command import OPTIONAL_FOLDER, VerbOption, option_names
 from eechips.errors import UsageError
 from eechips.option_fields import Option, options_of
 from eechips.storage import local_path, open_atomic
-from eechips.suggestion import did_you_mean
+from eechips.text.suggestion import did_you_mean
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 

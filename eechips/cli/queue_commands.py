@@ -23,9 +23,9 @@ from eechips.cli.untrusted_commands import check_planned, hash_files, parameter_
 from eechips.engine.config import RunConfig
 from eechips.errors import MissingResultsError, UsageError
 from eechips.option_fields import options_of, takes
-from eechips.received_files import parse_json
-from eechips.suggestion import did_you_mean
-from eechips.text import format_count
+from eechips.storage.received_files import parse_json
+from eechips.text.formatting import format_count
+from eechips.text.suggestion import did_you_mean
 
 if TYPE_CHECKING:
     from eechips.engine.join import JoinResult

@@ -23,6 +23,7 @@ from eechips.cli.service_queries import service_of_run
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run as run_recipe
 from eechips.errors import StorageError, UsageError, ValidationError
+from eechips.files.temporary_files import temporary_folder
 from eechips.lockfile.content_hashes import ContentChange, compare_contents
 from eechips.manifest.audit import Audit, SampleSize
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -30,10 +31,9 @@ from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.run import CHECKSUMS_ONLY, PLANS_GRADUALLY, Problem, Run
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe
-from eechips.redaction import REDACTED
 from eechips.storage import Store
-from eechips.temporary_files import temporary_folder
-from eechips.timestamps import utc_now
+from eechips.text.timestamps import utc_now
+from eechips.web.redaction import REDACTED
 
 
 def refetch(run: Run, size: SampleSize, seed: int | None, *, trust: bool) -> tuple[Audit, list[Problem]]:

@@ -10,7 +10,7 @@ from eechips.cli.command import VerbCommand
 from eechips.cli.parameters import HELP, LocalPath
 from eechips.cli.terminal import echo
 from eechips.reports.limits import MOST_PANELS, MOST_THUMBNAILS, THUMBNAILS
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 
 @click.command("report", cls=VerbCommand, context_settings=HELP)

@@ -30,10 +30,10 @@ from eechips.manifest.run import INFO_NAME, Run, open_run
 from eechips.manifest.run_repair import awaits_assembly
 from eechips.manifest.run_signature import FOLDER, is_own, sealing_key, signed_folder
 from eechips.manifest.unit_record import State
-from eechips.redaction import REDACTED
 from eechips.scripts.call_folder import seal_results
 from eechips.storage import write_file
-from eechips.text import format_count
+from eechips.text.formatting import format_count
+from eechips.web.redaction import REDACTED
 
 _REBUILD = "rebuild"
 """The only command beside those that fetch that makes a run."""

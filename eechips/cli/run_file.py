@@ -24,8 +24,8 @@ from eechips.manifest.ledger import LEDGER_NAME
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run_signature import is_own
 from eechips.option_fields import filled, options_of
-from eechips.suggestion import did_you_mean, nearest_name
-from eechips.text import format_count
+from eechips.text.formatting import format_count
+from eechips.text.suggestion import did_you_mean, nearest_name
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -21,8 +21,8 @@ from eechips.cli.parameters import HELP, LocalPath, Names
 from eechips.cli.terminal import ask, echo, replace_line
 from eechips.client.credentials import HIGH_VOLUME_ENDPOINT
 from eechips.errors import UsageError
-from eechips.temporary_files import temporary_folder
-from eechips.text import format_count
+from eechips.files.temporary_files import temporary_folder
+from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
     from eechips.probes.probe import Probe, ProbeResult

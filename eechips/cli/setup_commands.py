@@ -20,7 +20,7 @@ from eechips.cli.terminal import echo, echo_json, echo_lines
 from eechips.engine.config import DEMO
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from eechips.text import format_json, format_spreadsheet, one_line
+from eechips.text.formatting import format_json, format_spreadsheet, one_line
 
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 MARGIN = "  | "
@@ -44,7 +44,7 @@ def echo_coloured(line: str) -> None:
     """Print a line with colours, on a terminal.
 
     Args:
-        line: text of the line; its texts of others have passed :func:`eechips.text.one_line` before.
+        line: text of the line; its texts of others have passed :func:`eechips.text.formatting.one_line` before.
     """
     parts, codes = _COLOUR.split(line), _COLOUR.findall(line)
     _write("".join(one_line(part) + code for part, code in zip(parts, [*codes, ""], strict=True)), err=False)
@@ -56,7 +56,7 @@ def echo_json(value: Any, *, indent: int | None = None) -> None:
 
 
 def echo_spreadsheet(rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows as CSV without formulas; see :func:`eechips.text.format_spreadsheet`."""
+    """Print rows as CSV without formulas; see :func:`eechips.text.formatting.format_spreadsheet`."""
     click.echo(format_spreadsheet(rows), nl=False)
 
 

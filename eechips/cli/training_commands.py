@@ -14,7 +14,7 @@ from eechips.cli.command import VerbCommand, option_names
 from eechips.cli.parameters import HELP, LocalPath, Names, config_options, typed_options
 from eechips.cli.terminal import echo
 from eechips.errors import LeakageError, UsageError
-from eechips.text import format_bytes, format_count, format_distance
+from eechips.text.formatting import format_bytes, format_count, format_distance
 from eechips.training.training_options import CheckOptions, PackOptions, SplitOptions, StatsOptions
 
 if TYPE_CHECKING:

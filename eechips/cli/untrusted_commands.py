@@ -17,8 +17,8 @@ import click
 
 from eechips.cli.command import FetchCommand, VerbCommand, VerbOption
 from eechips.errors import UsageError
-from eechips.hashes import hash_file
-from eechips.received_files import is_local_path
+from eechips.files.hashes import hash_file
+from eechips.storage.received_files import is_local_path
 
 if TYPE_CHECKING:
     from eechips.engine.work_items import WorkItem

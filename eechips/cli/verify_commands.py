@@ -19,7 +19,7 @@ from eechips.manifest.ledger_recovery import RecoveredLedger, recover_ledger
 from eechips.manifest.run import Problem, Run, open_run
 from eechips.manifest.run_repair import MANIFEST, Repair, find_manifest_problems, repair
 from eechips.manifest.unit_record import State
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 
 @click.command("verify", cls=VerbCommand, context_settings=HELP)

@@ -23,7 +23,7 @@ from eechips.client.credentials import find_cure
 from eechips.client.error_classification import classify_exception, is_transient_status
 from eechips.client.shared_token import SharedToken, TokenState
 from eechips.errors import ConfigurationError, EechipsError, TransientError, UnreachableError
-from eechips.redaction import redact
+from eechips.web.redaction import redact
 
 if TYPE_CHECKING:
     import requests

@@ -24,8 +24,8 @@ from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, EechipsError, TransientError
-from eechips.redaction import redact
-from eechips.urls import is_google
+from eechips.web.redaction import redact
+from eechips.web.urls import is_google
 
 _CONNECT_POLICY = RetryPolicy(retries=3, delay=0.5, max_delay=4.0, total=20.0)
 _CHARGED_PROJECT = re.compile(r"(?:API has not been used in|required permission to use) project ([0-9]+)\b")

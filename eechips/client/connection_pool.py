@@ -15,8 +15,8 @@ from eechips.client.http_messages import MAX_BYTES, HttpRequest, HttpResponse, T
 from eechips.client.http_sessions import open_session
 from eechips.client.permits import Permit
 from eechips.errors import ResponseTimeoutError, UnreachableError, ValidationError
-from eechips.text import parse_count
-from eechips.urls import is_loopback
+from eechips.text.formatting import parse_count
+from eechips.web.urls import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,10 +14,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eechips.errors import ConfigurationError
-from eechips.received_files import parse_json
-from eechips.redaction import redact
-from eechips.urls import is_google
-from eechips.warning_filters import ignore_warning
+from eechips.processes.warning_filters import ignore_warning
+from eechips.storage.received_files import parse_json
+from eechips.web.redaction import redact
+from eechips.web.urls import is_google
 
 _SCOPES = (
     "https://www.googleapis.com/auth/earthengine",

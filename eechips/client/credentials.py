@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from eechips.client.credential_files import load_credentials, load_default_credentials
 from eechips.errors import ConfigurationError, UsageError
-from eechips.redaction import redact
-from eechips.urls import is_google, is_loopback
+from eechips.web.redaction import redact
+from eechips.web.urls import is_google, is_loopback
 
 HIGH_VOLUME_ENDPOINT = "https://earthengine-highvolume.googleapis.com"
 """For many small automated requests: https://developers.google.com/earth-engine/guides/processing_environments."""

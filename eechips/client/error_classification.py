@@ -36,9 +36,9 @@ from eechips.errors import (
     UnknownServiceError,
     ValidationError,
 )
-from eechips.redaction import redact
-from eechips.retry_after import parse_retry_after
-from eechips.text import replace_control_characters
+from eechips.text.formatting import replace_control_characters
+from eechips.web.redaction import redact
+from eechips.web.retry_after import parse_retry_after
 
 _MAX_MESSAGE = 600  # characters: some messages repeat the whole expression
 _AUTHENTICATE = "run `earthengine authenticate`, name a key file (`credentials`), or run without an account (`local`)"

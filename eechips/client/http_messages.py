@@ -12,7 +12,7 @@ from typing import Any
 
 from eechips.client.error_classification import classify_response, parse_error
 from eechips.errors import EechipsError, TooLargeError, ValidationError
-from eechips.retry_after import parse_retry_after
+from eechips.web.retry_after import parse_retry_after
 
 MAX_BYTES = 128 << 20
 """Largest body, compressed and decompressed. The service computes at most 48 MiB of pixels for a request

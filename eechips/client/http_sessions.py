@@ -16,8 +16,8 @@ import urllib3.connection
 from eechips.client.response_framing import make_strict
 from eechips.client.throttle import QuotaClient
 from eechips.errors import PermanentError
-from eechips.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host
-from eechips.urls import is_loopback, origin
+from eechips.web.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host
+from eechips.web.urls import is_loopback, origin
 
 _MOST_CONNECTIONS = 64
 """Connections kept open at most by one process, to one host."""

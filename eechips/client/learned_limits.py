@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError, UsageError
+from eechips.files.user_cache import CACHE_VARIABLE, cache_folder
 from eechips.storage import write_file
-from eechips.urls import is_loopback
-from eechips.user_cache import CACHE_VARIABLE, cache_folder
+from eechips.web.urls import is_loopback
 
 if sys.platform != "win32":
     import fcntl

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from eechips.client.compute_profiles import PROFILE_RESPONSE_HEADER
-from eechips.retry_after import parse_retry_after
+from eechips.web.retry_after import parse_retry_after
 
 _QUOTA_STATUS = "x-earth-engine-quota-status"
 _RESTRICTED = "parallelism_restricted=true"

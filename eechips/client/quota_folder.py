@@ -18,11 +18,11 @@ from typing import Any
 
 from eechips.client.quota_records import Grant, LeaseTimes, RunReport, TermRecord
 from eechips.errors import EechipsError, StorageError, UsageError
-from eechips.received_files import parse_json
-from eechips.removal import ReservedName, remove
+from eechips.files.removal import ReservedName, remove
+from eechips.files.temporary_names import Writer, is_running, new_writer
+from eechips.files.user_cache import cache_folder
 from eechips.storage import LocalStore, ObjectStore, is_address
-from eechips.temporary_names import Writer, is_running, new_writer
-from eechips.user_cache import cache_folder
+from eechips.storage.received_files import parse_json
 
 FOLDER_TIMES = LeaseTimes(step=0.5, for_each=0.02, lease=15.0, short_step=0.25)
 """Of a folder, where a record takes a millisecond."""

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from eechips.client.error_classification import unavailable_until
 from eechips.errors import TooLargeError, TransientError, UnreachableError
-from eechips.text import format_duration
+from eechips.text.formatting import format_duration
 
 T = TypeVar("T")
 

@@ -30,7 +30,7 @@ from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import QuotaClient
 from eechips.client.usage import Usage
 from eechips.errors import EechipsError, TooLargeError, TransientError
-from eechips.urls import origin
+from eechips.web.urls import origin
 
 if TYPE_CHECKING:
     import httplib2

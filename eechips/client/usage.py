@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from eechips.client.permits import Permit
-from eechips.timestamps import utc_now
+from eechips.text.timestamps import utc_now
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from eechips.datasets.dataset import Dataset, DatasetBand
 from eechips.datasets.quantization import Quantization
 from eechips.errors import UsageError
-from eechips.suggestion import did_you_mean
+from eechips.text.suggestion import did_you_mean
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -17,7 +17,7 @@ from typing import Any
 
 from eechips.datasets.dataset import Dataset, DatasetBand
 from eechips.errors import UsageError
-from eechips.suggestion import did_you_mean
+from eechips.text.suggestion import did_you_mean
 
 _FILE = "spectral_indices.json"
 

@@ -34,10 +34,10 @@ from eechips.engine.thread_pool import UnitThreadPool, drain
 from eechips.engine.worker import Worker
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
+from eechips.files.temporary_files import temporary_folder
+from eechips.files.temporary_names import new_writer
 from eechips.manifest.unit_record import WorkUnit
-from eechips.temporary_files import temporary_folder
-from eechips.temporary_names import new_writer
-from eechips.warning_filters import ignore_warning
+from eechips.processes.warning_filters import ignore_warning
 
 _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be retried."""

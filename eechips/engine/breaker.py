@@ -19,7 +19,7 @@ from eechips.errors import (
     UnknownServiceError,
 )
 from eechips.manifest.unit_record import Record, State, WorkUnit
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 ALIKE_LIMIT = 20
 """Consecutive units with the same failure that stop the run. Units that fail in the recipe end before those that wait

@@ -10,7 +10,7 @@ from eechips.errors import RunMismatchError
 from eechips.manifest.code_changes import CODE_CHANGES, CodeChange, code_changes
 from eechips.manifest.ledger import Ledger
 from eechips.recipe import Recipe, SupportsCodeChanges
-from eechips.timestamps import utc_now
+from eechips.text.timestamps import utc_now
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from eechips.engine.run_feature import RunFeature, StopReason
 from eechips.engine.run_log import RunLog
 from eechips.manifest.ledger import COMPUTE, Ledger
 from eechips.manifest.unit_record import WorkUnit
-from eechips.text import format_compute
+from eechips.text.formatting import format_compute
 
 SECONDS_AN_HOUR = 3600.0
 FINISH_SECONDS = 30.0

@@ -35,12 +35,12 @@ from eechips.engine.session import STUBS, Session, connect, stub_note
 from eechips.engine.tiers import describe_start
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, UsageError
+from eechips.files.temporary_files import scratch_folder
 from eechips.manifest.reserved_names import FOREIGN_FILES, list_foreign_files
 from eechips.manifest.run import PLANS_GRADUALLY
 from eechips.recipe import SupportsInteractiveRun, SupportsLifespan, SupportsPreview, traits_of
 from eechips.storage import LocalStore
-from eechips.temporary_files import scratch_folder
-from eechips.timestamps import utc_now
+from eechips.text.timestamps import utc_now
 
 SERVER_LOG_NAME = "local.log"
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import sample_units
 from eechips.recipe import Chip, FrameStack, Recipe, SupportsSize, Unit, unit_value
 from eechips.storage import LocalStore, Store
-from eechips.text import format_bytes
+from eechips.text.formatting import format_bytes
 
 _LOOKED_AT = 1000
 """Open units, spread over the plan, whose sizes are extrapolated."""

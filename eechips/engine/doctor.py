@@ -33,15 +33,15 @@ from eechips.engine.quota_sharing import list_sharing_runs, quota_place
 from eechips.engine.session import find_target
 from eechips.engine.tiers import describe_month
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
+from eechips.files.temporary_names import new_writer
 from eechips.option_fields import filled, takes
-from eechips.received_files import parse_json
-from eechips.redaction import redact
-from eechips.retry_after import parse_retry_after
 from eechips.storage import ObjectStore, is_address
-from eechips.temporary_names import new_writer
-from eechips.text import format_count, format_duration
-from eechips.timestamps import parse_http_date
-from eechips.urls import is_loopback
+from eechips.storage.received_files import parse_json
+from eechips.text.formatting import format_count, format_duration
+from eechips.text.timestamps import parse_http_date
+from eechips.web.redaction import redact
+from eechips.web.retry_after import parse_retry_after
+from eechips.web.urls import is_loopback
 
 State = Literal["ok", "warning", "failed", "skipped"]
 """``failed``: a run would fail. ``warning``: it would work, but not well. ``skipped``: unknown."""

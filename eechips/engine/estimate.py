@@ -40,7 +40,7 @@ from eechips.recipe import (
     traits_of,
     unit_value,
 )
-from eechips.timestamps import utc_now
+from eechips.text.timestamps import utc_now
 
 _SAMPLE = 3
 _LOOKED_AT = 10_000

@@ -23,8 +23,8 @@ from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import read_exports
 from eechips.manifest.unit_record import Record, WorkUnit
 from eechips.recipe import Recipe, SupportsInteractiveRun, traits_of
-from eechips.text import format_count
-from eechips.timestamps import utc_now
+from eechips.text.formatting import format_count
+from eechips.text.timestamps import utc_now
 
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 """Seconds between two requests for the states of tasks, which take minutes or hours."""

@@ -22,11 +22,11 @@ from eechips.client.template_requests import TemplateMismatch
 from eechips.client.usage import RequestLog
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.errors import EechipsError, ProjectUnavailableError
+from eechips.files.removal import ListedFile, remove_empty, remove_tree
+from eechips.files.temporary_names import new_writer
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import canonical_json
-from eechips.removal import ListedFile, remove_empty, remove_tree
 from eechips.storage import LocalStore, ObjectStore, StagedFile, Store
-from eechips.temporary_names import new_writer
 
 FOLDER = "beam"
 """Folder of all file queues, below the output folder."""

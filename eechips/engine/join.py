@@ -30,6 +30,7 @@ from eechips.engine.run_identity import check_same, describe
 from eechips.engine.run_json import encode_info, info_of
 from eechips.engine.work_items import WorkItem
 from eechips.errors import RunMismatchError, UsageError, ValidationError
+from eechips.files.temporary_names import new_writer
 from eechips.formats import validate
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import lock_run
@@ -38,12 +39,11 @@ from eechips.manifest.reserved_names import GENERATED_FILES
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import Record, WorkUnit
-from eechips.parallel_map import parallel_map
+from eechips.processes.parallel_map import parallel_map
 from eechips.recipe import Recipe, traits_of
 from eechips.storage import ObjectStore, Store, make_folder, write_file
-from eechips.temporary_names import new_writer
-from eechips.text import format_count
-from eechips.timestamps import utc_now
+from eechips.text.formatting import format_count
+from eechips.text.timestamps import utc_now
 
 _CONCURRENCY = 8  # concurrent reads
 _BATCH = 500  # units per transaction

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from eechips.client.connection import skip_deprecated_assets
 from eechips.errors import ConfigurationError
-from eechips.removal import LockedFolder, remove, remove_empty, remove_tree
+from eechips.files.removal import LockedFolder, remove, remove_empty, remove_tree
 
 PROJECT = "local"
 """Project of the requests. Every project is served."""

@@ -25,10 +25,10 @@ from eechips.errors import (
 from eechips.formats import FileMetadata
 from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, Record, State, WorkUnit
 from eechips.recipe import Chip, Frame, FrameStack
-from eechips.redaction import redact
 from eechips.storage import StagedFile
-from eechips.text import replace_control_characters
-from eechips.timestamps import utc_now
+from eechips.text.formatting import replace_control_characters
+from eechips.text.timestamps import utc_now
+from eechips.web.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

@@ -26,6 +26,7 @@ from eechips.errors import (
     TransientError,
     UsageError,
 )
+from eechips.files.removal import LockedFolder, remove
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import (
@@ -39,7 +40,6 @@ from eechips.recipe import (
     traits_of,
     unit_id,
 )
-from eechips.removal import LockedFolder, remove
 from eechips.storage import ID_LENGTH, NameTemplate, fold_case
 
 DEFAULT_TEMPLATE = "chips/{id}"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
-from eechips.text import escape_html, format_count, one_line
+from eechips.text.formatting import escape_html, format_count, one_line
 
 _LINE_SECONDS = 10.0
 _BAR_SECONDS = 0.25  # in a notebook every change is a message to the browser

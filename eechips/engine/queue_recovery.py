@@ -18,10 +18,10 @@ from eechips.engine.run_log import RunLog
 from eechips.engine.run_monitor import RunMonitor
 from eechips.engine.scheduler import Scheduler
 from eechips.errors import StorageError
+from eechips.files.temporary_names import is_numbered_token
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit
 from eechips.storage import LocalStore, Store
-from eechips.temporary_names import is_numbered_token
 
 FILE_QUEUES = "file_queues"
 """Key in the ledger of the tokens of file queues with outcomes that the ledger may lack."""

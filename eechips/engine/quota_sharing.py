@@ -20,10 +20,10 @@ from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
 from eechips.engine.run_feature import RunFeature, report_notice
 from eechips.errors import ConfigurationError, EechipsError
-from eechips.redaction import redact
-from eechips.temporary_names import new_writer
-from eechips.urls import is_loopback
-from eechips.user_cache import CACHE_VARIABLE
+from eechips.files.temporary_names import new_writer
+from eechips.files.user_cache import CACHE_VARIABLE
+from eechips.web.redaction import redact
+from eechips.web.urls import is_loopback
 
 _VARIABLE = "EECHIPS_QUOTA_FOLDER"
 _STOP_TIMEOUT = 10.0

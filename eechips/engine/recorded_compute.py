@@ -16,9 +16,9 @@ from pathlib import Path
 
 from eechips.engine.compute_sample import ComputeRange, ComputeSample
 from eechips.errors import StorageError, UsageError
+from eechips.files.user_cache import CACHE_VARIABLE, cache_folder
 from eechips.storage import write_file
-from eechips.urls import is_loopback
-from eechips.user_cache import CACHE_VARIABLE, cache_folder
+from eechips.web.urls import is_loopback
 
 FOLDER = "costs"
 _FACTOR = 2.0

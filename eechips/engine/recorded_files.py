@@ -20,7 +20,7 @@ from eechips.engine.progress import Progress
 from eechips.engine.result_owners import describe_change
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import RecordedResult, read_results
-from eechips.parallel_map import parallel_map
+from eechips.processes.parallel_map import parallel_map
 from eechips.storage import LocalStore, Store, StoredFile
 
 _COMPARED = "compared"

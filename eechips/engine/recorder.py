@@ -14,7 +14,7 @@ from eechips.engine.run_context import SchedulerContext
 from eechips.engine.unit_queue import UnitQueue, fetched_alone
 from eechips.errors import EechipsError, WorkerLostError
 from eechips.manifest.unit_record import Record, WorkUnit
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 _MAX_LOSSES = 3
 """Workers that a unit may end until it fails."""

@@ -17,12 +17,12 @@ from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.engine.run_identity import PLAN, plan_identity
 from eechips.errors import StorageError, UsageError
+from eechips.files.temporary_names import new_writer
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER, result_name
 from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, Record, State
-from eechips.parallel_map import parallel_map
-from eechips.received_files import parse_json
+from eechips.processes.parallel_map import parallel_map
 from eechips.storage import Store
-from eechips.temporary_names import new_writer
+from eechips.storage.received_files import parse_json
 
 _SUFFIX = ".jsonl"
 _READERS = 8  # files that are read at once

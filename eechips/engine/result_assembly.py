@@ -20,18 +20,18 @@ from eechips.client.retry import RetryPolicy
 from eechips.engine.progress import Progress
 from eechips.engine.recorded_files import RecordedFiles
 from eechips.errors import StorageError, UsageError
-from eechips.hashes import hash_file
+from eechips.files.hashes import hash_file
+from eechips.files.removal import LockedFolder, NamedPath, remove, remove_tree, replace
+from eechips.files.temporary_names import Writer, new_writer, temporary_name
 from eechips.manifest.files_ahead import FilesAhead
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.reserved_names import FOREIGN_FILES, result_name
 from eechips.manifest.run import ASSEMBLED, ASSEMBLY
 from eechips.manifest.unit_record import Record, State
-from eechips.parallel_map import parallel_map
+from eechips.processes.parallel_map import parallel_map
 from eechips.recipe import Recipe, SupportsAssembly, SupportsAssemblySettings, unit_value
-from eechips.removal import LockedFolder, NamedPath, remove, remove_tree, replace
 from eechips.storage import LocalStore, ObjectStore, Store
-from eechips.temporary_names import Writer, new_writer, temporary_name
 
 _PARTS = ".parts"
 """Folder of the results that were fetched back from an object store, until all is made of them."""

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from eechips.engine.config import RunConfig
+from eechips.files.temporary_names import new_writer
 from eechips.storage import LocalStore, ObjectStore, StagedFile, Store, is_address
-from eechips.temporary_names import new_writer
 
 
 class ImmediateStore(LocalStore):

@@ -26,6 +26,8 @@ from eechips.engine.run_identity import check_same, describe
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.run_parts import RunParts, present
 from eechips.errors import EechipsError, UsageError
+from eechips.files.removal import LockedFolder, remove, remove_empty
+from eechips.files.temporary_names import new_writer
 from eechips.manifest.exclusions import EXCLUSIONS, REPLACED, remove_excluded_files, remove_uncommitted_files
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_dropped
@@ -36,9 +38,7 @@ from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe
-from eechips.removal import LockedFolder, remove, remove_empty
 from eechips.storage import LocalStore, ObjectStore, make_folder
-from eechips.temporary_names import new_writer
 
 _REDRAWN = "redrawn"  # key in the ledger: all empty units were replaced as far as possible
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 
 from eechips.errors import UsageError
-from eechips.suggestion import did_you_mean
+from eechips.text.suggestion import did_you_mean
 
 _FACTORS: Mapping[str, int] = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _MOST = Decimal(10**18)

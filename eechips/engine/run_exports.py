@@ -32,10 +32,10 @@ from eechips.manifest.received_run import read_info
 from eechips.manifest.run import ASSEMBLED, INFO_NAME
 from eechips.manifest.run_signature import SIGNATURE, is_own
 from eechips.manifest.unit_record import State
-from eechips.received_files import parse_json
-from eechips.redaction import collect_secrets, redact
 from eechips.storage import ObjectStore, write_file
-from eechips.timestamps import utc_now
+from eechips.storage.received_files import parse_json
+from eechips.text.timestamps import utc_now
+from eechips.web.redaction import collect_secrets, redact
 
 
 class RunExports:

@@ -13,7 +13,7 @@ from eechips.errors import RunMismatchError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.run import CHECKSUMS_ONLY
 from eechips.recipe import Recipe, canonical_json, traits_of
-from eechips.redaction import REDACTED, redact_json
+from eechips.web.redaction import REDACTED, redact_json
 
 PLAN = "plan"
 """Key of an outcome: the identity of the plan that the unit belongs to."""

@@ -15,8 +15,8 @@ from eechips.engine.config import RunConfig
 from eechips.manifest.run import CHECKSUMS_ONLY, PLANS_GRADUALLY
 from eechips.manifest.run_signature import FOLDER, SIGNATURE, sign_run, signed_folder
 from eechips.recipe import Recipe, SupportsCall, SupportsInteractiveRun, traits_of
-from eechips.redaction import collect_secrets, redact, redact_json
-from eechips.timestamps import utc_now
+from eechips.text.timestamps import utc_now
+from eechips.web.redaction import collect_secrets, redact, redact_json
 
 
 def info_of(

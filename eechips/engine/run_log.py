@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError
-from eechips.redaction import redact
 from eechips.storage import resolve_inside
-from eechips.timestamps import utc_now
+from eechips.text.timestamps import utc_now
+from eechips.web.redaction import redact
 
 LOG_NAME = "run.log"
 

@@ -12,7 +12,7 @@ from eechips.engine.executors.executor import Executor
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.run_feature import RunFeature, report_notice
 from eechips.manifest.unit_record import Record
-from eechips.text import format_duration
+from eechips.text.formatting import format_duration
 
 _THROUGHPUT_SECONDS = 5.0  # between two events of the throughput in the log
 _WAIT_SECONDS = 600.0  # between two messages on a wait that the service asks for

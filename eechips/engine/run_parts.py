@@ -19,11 +19,11 @@ from eechips.engine.planning_cost import PartialPlan
 from eechips.engine.request_trial import RequestPlan
 from eechips.engine.run_log import RunLog
 from eechips.engine.session import Session
+from eechips.files.temporary_names import Writer
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, SupportsInteractiveRun
 from eechips.storage import LocalStore, ObjectStore, Store
-from eechips.temporary_names import Writer
 
 
 def present() -> datetime:

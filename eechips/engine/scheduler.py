@@ -15,7 +15,7 @@ from eechips.engine.run_log import RunLog
 from eechips.engine.unit_queue import UnitQueue
 from eechips.errors import InternalError, ProjectUnavailableError
 from eechips.manifest.unit_record import WorkUnit
-from eechips.text import format_duration
+from eechips.text.formatting import format_duration
 
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
 _SHORT_TICK = 0.05  # while something is expected that comes without an event

@@ -25,7 +25,7 @@ from eechips.engine.quota_sharing import QuotaSharing, share_quota
 from eechips.engine.workload_tag import workload_tag_of
 from eechips.errors import UsageError
 from eechips.recipe import Recipe, traits_of
-from eechips.urls import is_loopback
+from eechips.web.urls import is_loopback
 
 _log = logging.getLogger(__name__)
 _SYNTHETIC = "The demo planet is synthetic: it was computed, not observed."

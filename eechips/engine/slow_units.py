@@ -10,7 +10,7 @@ from eechips.engine.outcome import Finished, Lost
 from eechips.engine.run_feature import RunFeature, each_unit
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, traits_of
-from eechips.text import format_count, format_duration
+from eechips.text.formatting import format_count, format_duration
 
 SILENCE = 60.0
 """Seconds without a finished unit until the first message; each further one waits twice as long."""

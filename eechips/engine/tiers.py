@@ -8,7 +8,7 @@ from datetime import datetime
 from eechips.client.error_classification import next_renewal
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.costs import Estimate
-from eechips.text import format_bytes, format_compute, format_count, format_duration
+from eechips.text.formatting import format_bytes, format_compute, format_count, format_duration
 
 TIER_HOURS: Mapping[str, int] = {"community": 150, "contributor": 1_000, "partner": 100_000}
 """EECU-hours a month (https://developers.google.com/earth-engine/guides/noncommercial_tiers, read 2026-11).

@@ -16,11 +16,11 @@ from eechips.engine.fetch_result import encode_rows, expectation_of
 from eechips.engine.outcome import Outcome, StartedExports
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import PermanentError, TooLargeError, ValidationError
+from eechips.files.temporary_names import Writer
 from eechips.formats import CHIP_FORMATS, EncodedFile
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Chip, FrameStack, Table
 from eechips.storage import ObjectStore
-from eechips.temporary_names import Writer
 
 
 class UnitExports:

@@ -28,16 +28,16 @@ from eechips.engine.run import run
 from eechips.engine.run_identity import PLAN, check_same_place, describe, plan_identity
 from eechips.engine.session import connect
 from eechips.errors import RunLockedError, RunMismatchError, UsageError
+from eechips.files.temporary_files import temporary_folder
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run_signature import is_signed, sign
 from eechips.manifest.unit_record import LISTS, RECORD_COLUMNS, WorkUnit
-from eechips.received_files import parse_json
 from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
 from eechips.recipe.units import UNIT_KINDS
 from eechips.storage import is_address, local_path
-from eechips.temporary_files import temporary_folder
+from eechips.storage.received_files import parse_json
 
 T = TypeVar("T")
 

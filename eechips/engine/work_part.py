@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from eechips.errors import UsageError
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 _PART = re.compile(r"(\d{1,9})/(\d{1,9})")
 _AUTO = re.compile(r"auto(?:/(\d{1,9}))?")

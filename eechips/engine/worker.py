@@ -36,6 +36,7 @@ from eechips.errors import InternalError, RecipeError, TooLargeError
 from eechips.formats import EncodedFile, FileMetadata
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import (
     Chip,
     FrameStack,
@@ -47,9 +48,8 @@ from eechips.recipe import (
     unit_value,
 )
 from eechips.recipe.layer_names import check_layer_names
-from eechips.redaction import collect_secrets
 from eechips.storage import ID_LENGTH, StagedFile, StagingArea, fold_case, safe_component
-from eechips.warning_filters import ignore_warning
+from eechips.web.redaction import collect_secrets
 
 _INTERNAL_REPEATS = 2
 """Repeats of a unit after an internal error, at most."""

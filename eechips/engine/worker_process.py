@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 
-from eechips.child_processes import end_with_parent
 from eechips.client.connection import ServiceTarget
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
@@ -19,7 +18,8 @@ from eechips.engine.thread_pool import UnitThreadPool
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.manifest.unit_record import WorkUnit
-from eechips.redaction import redact
+from eechips.processes.child_processes import end_with_parent
+from eechips.web.redaction import redact
 
 _SWITCH_INTERVAL = 0.0002
 """Seconds after which a computing thread yields to other threads of its process. A thread that has acquired the lock of

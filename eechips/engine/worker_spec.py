@@ -23,7 +23,7 @@ class WorkerSpec:
     Attributes:
         recipe: what to fetch.
         store: of the results.
-        token: of the run's writer, in the names of temporary files; see :mod:`eechips.temporary_names`.
+        token: of the run's writer, in the names of temporary files; see :mod:`eechips.files.temporary_names`.
         policy: of retries.
         timeouts: of requests.
         method: how pixels are requested.

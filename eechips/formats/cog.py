@@ -29,11 +29,11 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from eechips.errors import StorageError, UsageError, ValidationError
+from eechips.files.temporary_files import scratch_folder
 from eechips.formats.cog_options import DTYPES
 from eechips.formats.raster import check_crs, check_transform
 from eechips.geo.grid import Grid, Window
 from eechips.geo.raster_door import open_raster
-from eechips.temporary_files import scratch_folder
 
 GROWTH = 4 / 3
 """Bytes of a raster with overviews for each byte without: each level has a quarter of the pixels of the previous."""

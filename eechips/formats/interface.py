@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from eechips.errors import ValidationError
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
     from eechips.geo.grid import Part, Window

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from eechips.files.removal import NamedPath, remove
+from eechips.files.temporary_files import scratch_folder
 from eechips.formats.lookup import TableFormat
-from eechips.removal import NamedPath, remove
-from eechips.temporary_files import scratch_folder
 
 if TYPE_CHECKING:
     import pandas as pd

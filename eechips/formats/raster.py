@@ -14,8 +14,8 @@ from eechips.formats.interface import MAX_DECODED_BYTES, Expectation, UncertainM
 from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.grid import Part
 from eechips.geo.raster_door import check_references
-from eechips.text import format_count
-from eechips.warning_filters import ignore_warning
+from eechips.processes.warning_filters import ignore_warning
+from eechips.text.formatting import format_count
 
 _MAX_OFFSET = 1e-3  # of a pixel, between a requested corner and that of the response: allows rounding only
 

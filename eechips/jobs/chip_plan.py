@@ -25,8 +25,8 @@ from eechips.planning.image_filters import PropertyFilter, resolve_conditions
 from eechips.planning.provenance import ChipFootprint, find_contributors
 from eechips.planning.strategies import SampleSite, Strategy
 from eechips.recipe import PlanPreview, Unit
-from eechips.text import format_count
-from eechips.timestamps import format_utc
+from eechips.text.formatting import format_count
+from eechips.text.timestamps import format_utc
 
 _BATCH = 500  # units whose provenance or frames are requested at a time
 

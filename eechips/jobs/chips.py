@@ -28,7 +28,7 @@ from eechips.planning.image_reducers import reduced_dtype
 from eechips.planning.strategies import SampleSite
 from eechips.recipe import Chip, Frame, FrameStack, NoData, PlanPreview, Unit
 from eechips.storage import NameTemplate
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 
 class ChipSample:

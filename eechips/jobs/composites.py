@@ -31,7 +31,7 @@ from eechips.planning.periods import Step, parse_day, parse_step
 from eechips.planning.region_overlaps import region_centre
 from eechips.recipe import Chip, NoData, Unit
 from eechips.recipe.template import Template
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 MOST_SOURCES = 100
 """Maximum images of a period that the manifest names; units have their total number."""

@@ -23,7 +23,7 @@ from eechips.planning import inventory
 from eechips.planning.region_overlaps import Overlap
 from eechips.recipe import Chip, Unit
 from eechips.recipe.template import Template
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 _log = logging.getLogger(__name__)
 

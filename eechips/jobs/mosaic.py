@@ -57,8 +57,8 @@ from eechips.planning.regions import Region, parse_region
 from eechips.planning.tiling import Tiling, divide_grid, project_region
 from eechips.recipe import Chip, Unit, canonical_json, recipe_identity
 from eechips.recipe.template import Template
-from eechips.suggestion import describe_choices
-from eechips.text import format_bytes, format_count
+from eechips.text.formatting import format_bytes, format_count
+from eechips.text.suggestion import describe_choices
 
 _LEAST_WINDOW = 16
 _CLOSE = Fraction(1, 1000)  # of a pixel: maximum shift of a corner by rounding

@@ -15,12 +15,12 @@ from eechips.engine.disk import refuse_small_disk
 from eechips.engine.progress import Progress
 from eechips.engine.result_assembly import CompletedUnit, Results
 from eechips.errors import StorageError
+from eechips.files.hashes import hash_file
 from eechips.formats import cog
 from eechips.geo.grid import Window
-from eechips.hashes import hash_file
 from eechips.jobs.mosaic_tiles import MosaicLayout
 from eechips.recipe import canonical_json
-from eechips.text import format_bytes, format_count
+from eechips.text.formatting import format_bytes, format_count
 
 MOSAIC_NAME = "mosaic.tif"
 SMALL_DISK = "choose another folder, a smaller region, or a coarser scale"

@@ -16,8 +16,9 @@ import shapely
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import RegionError, UsageError
+from eechips.files.hashes import hash_file
+from eechips.files.temporary_files import temporary_folder
 from eechips.formats import TABLE_FORMATS
-from eechips.hashes import hash_file
 from eechips.jobs.dataset_recipe import MaskedRecipe, check_dataset
 from eechips.jobs.point_queries import PointQuery, value_columns
 from eechips.jobs.point_results import IMAGE, IMAGE_DATE, Pairs
@@ -49,8 +50,7 @@ from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.recipe import Table, Unit, recipe_identity
 from eechips.storage import write_file
-from eechips.temporary_files import temporary_folder
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
     import pandas as pd

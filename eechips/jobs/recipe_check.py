@@ -32,7 +32,7 @@ from eechips.recipe import (
     unit_value,
 )
 from eechips.storage import write_file
-from eechips.text import format_bytes, format_count, format_duration
+from eechips.text.formatting import format_bytes, format_count, format_duration
 
 FOLDER = "check"
 """Folder of the kept files, below the run's folder."""

@@ -18,8 +18,8 @@ from eechips.manifest.run import Run
 from eechips.option_fields import takes as takes
 from eechips.recipe import Recipe
 from eechips.storage import NameTemplate, is_address, local_path
-from eechips.suggestion import did_you_mean
-from eechips.timestamps import parse_timestamp
+from eechips.text.suggestion import did_you_mean
+from eechips.text.timestamps import parse_timestamp
 
 RecipeT = TypeVar("RecipeT")
 

@@ -18,7 +18,7 @@ from eechips.engine.result_assembly import Results
 from eechips.formats import TableFormat
 from eechips.formats.large_tables import TableAppender, TableSpill
 from eechips.recipe import Unit
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 MOST_ROWS = 1_000_000
 """Maximum rows sorted in memory at once: some 250 MB with ids as text."""

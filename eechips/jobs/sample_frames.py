@@ -21,7 +21,7 @@ from eechips.planning.frame_choice import (
 )
 from eechips.planning.image_reducers import QUALITY_PREFIX, check_reducer
 from eechips.planning.periods import parse_day, parse_step
-from eechips.suggestion import describe_choices
+from eechips.text.suggestion import describe_choices
 
 if TYPE_CHECKING:
     from eechips.jobs.sample_layers import SampleLayer

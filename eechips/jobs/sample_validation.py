@@ -12,7 +12,7 @@ from eechips.planning.date_matching import parse_window
 from eechips.planning.maps import parse_map
 from eechips.planning.min_distance import parse_distance
 from eechips.storage import NameTemplate
-from eechips.suggestion import describe_choices
+from eechips.text.suggestion import describe_choices
 
 if TYPE_CHECKING:
     from eechips.jobs.render_style import RenderStyle

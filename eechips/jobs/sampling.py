@@ -36,7 +36,7 @@ from eechips.planning.strategies import (
     sites_within,
 )
 from eechips.planning.stratified_draw import PointFilter, StrataPool, StratifiedDraw
-from eechips.text import format_count, format_extent
+from eechips.text.formatting import format_count, format_extent
 
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 

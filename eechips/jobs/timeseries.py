@@ -16,9 +16,9 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
+from eechips.files.hashes import hash_file
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.geo.grid import Grid
-from eechips.hashes import hash_file
 from eechips.jobs.dataset_recipe import GridRecipe, check_dataset
 from eechips.jobs.recipe_options import (
     check_bands,

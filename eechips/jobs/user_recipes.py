@@ -12,6 +12,7 @@ from typing import Any, Literal, overload
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
+from eechips.files.temporary_files import temporary_folder
 from eechips.jobs.function_recipe import FunctionRecipe, parameter_names
 from eechips.jobs.recipe_check import RecipeCheck, check_recipe
 from eechips.jobs.recipe_options import RUN_OPTIONS, run_recipe, slug, split_options, takes
@@ -19,7 +20,6 @@ from eechips.manifest.run import Run
 from eechips.recipe import Recipe, load_recipe
 from eechips.scripts.script_source import is_notebook, read_source
 from eechips.storage import is_address
-from eechips.temporary_files import temporary_folder
 
 _OPTIONS = frozenset({"path", "parameters"})
 _OF_FUNCTIONS = frozenset({"get_requests", "get_result", "parameters", "redraw", "assemble"})

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eechips.errors import UsageError
-from eechips.suggestion import describe_choices
+from eechips.text.suggestion import describe_choices
 
 _CLASSES = re.compile(r"(?P<map>[^:/]+|[^:]+:[^:]+):(?P<classes>[^:]*)")  # ID:BAND:CLASSES, or NAME:CLASSES
 _NUMBERS = re.compile(r"-?\d+(\s*,\s*-?\d+)*")

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.formats import chip_suffixes
-from eechips.received_files import read_frame
+from eechips.storage.received_files import read_frame
 from eechips.training.chip_pixels import ChipPixels, decode
 
 LARGEST_CONTENT = 256 << 20

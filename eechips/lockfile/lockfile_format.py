@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from eechips.errors import StorageError, UsageError
-from eechips.hashes import hash_file
+from eechips.files.hashes import hash_file
+from eechips.files.removal import NamedPath, remove, replace
+from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.lockfile.content_hashes import ContentHashes, content_hashes_from_json
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.run_signature import is_signed, sign
 from eechips.manifest.unit_record import State
-from eechips.received_files import parse_json
 from eechips.recipe import canonical_json
 from eechips.recipe.asset_version import AssetVersion
-from eechips.removal import NamedPath, remove, replace
-from eechips.temporary_names import new_writer, temporary_name
+from eechips.storage.received_files import parse_json
 
 FORMAT = 1
 HEADER_NAME, ASSETS_NAME, UNITS_NAME, INPUTS_FOLDER = "lock.json", "assets.jsonl", "units.jsonl", "inputs"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import RunMismatchError, StorageError, UsageError, ValidationError
+from eechips.files.temporary_names import new_writer
 from eechips.lockfile.content_hashes import LARGEST_CONTENT, ContentChange, compare_contents, hash_content
 from eechips.lockfile.lockfile_format import LockedFile, LockedUnit, Lockfile, LockHeader
 from eechips.lockfile.run_locking import ServiceQueries
@@ -24,11 +25,10 @@ from eechips.manifest.received_run import check_new, check_paths
 from eechips.manifest.reserved_names import GENERATED_FILES
 from eechips.manifest.run import ASSEMBLED, Run
 from eechips.manifest.unit_record import State, WorkUnit
-from eechips.received_files import is_local_path
 from eechips.recipe.asset_version import AssetVersion
 from eechips.storage import LocalStore, Store, make_folder, safe_component, write_file
-from eechips.temporary_names import new_writer
-from eechips.text import format_spreadsheet
+from eechips.storage.received_files import is_local_path
+from eechips.text.formatting import format_spreadsheet
 
 REBUILD_NAME, REPLACED_NAME = "rebuild.csv", "rebuild-assets.csv"
 INPUTS_FOLDER = ".eechips-inputs"

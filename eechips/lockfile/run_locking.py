@@ -28,11 +28,11 @@ from eechips.manifest.ledger_queries import read_sources, read_unit_files, sum_b
 from eechips.manifest.run import ASSEMBLED, PLANS_GRADUALLY, Run, open_run
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import LISTS, State
-from eechips.parallel_map import parallel_map
+from eechips.processes.parallel_map import parallel_map
 from eechips.recipe.asset_version import AssetVersion
-from eechips.redaction import REDACTED
 from eechips.storage import ObjectStore, Store
-from eechips.timestamps import parse_timestamp
+from eechips.text.timestamps import parse_timestamp
+from eechips.web.redaction import REDACTED
 
 _METADATA = ("bands", "dtype", "crs", "transform", "sources", "dates")
 _COLUMNS = (

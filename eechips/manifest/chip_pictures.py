@@ -19,7 +19,7 @@ from eechips.formats.interface import MAX_DECODED_BYTES
 from eechips.formats.raster import check_size, encode_picture
 from eechips.geo.raster_door import open_raster
 from eechips.manifest.display_styles import DisplayStyle, choose_style
-from eechips.warning_filters import ignore_warning
+from eechips.processes.warning_filters import ignore_warning
 
 Picture = npt.NDArray[np.uint8]
 """Red, green and blue: (3, rows, columns)."""

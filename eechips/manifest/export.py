@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError
+from eechips.files.removal import LockedFolder, NamedPath, remove, replace
+from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import read_failures, read_unit_files
 from eechips.manifest.run_columns import schema_of
@@ -21,11 +23,9 @@ from eechips.manifest.unit_values import (
     unit_geometries,
     unit_values,
 )
-from eechips.received_files import open_parquet
-from eechips.removal import LockedFolder, NamedPath, remove, replace
 from eechips.storage import write_file
-from eechips.temporary_names import new_writer, temporary_name
-from eechips.text import format_spreadsheet
+from eechips.storage.received_files import open_parquet
+from eechips.text.formatting import format_spreadsheet
 
 PARQUET_NAME = "manifest.parquet"
 LAYERS_NAME = "layers.parquet"
@@ -144,7 +144,7 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
 
     Columns: :data:`~eechips.manifest.unit_record.FAILURES`, with the texts and numbers of the units and their
     properties instead of the unit as JSON. Geometries are in manifest.parquet. No cell is a formula; see
-    :func:`eechips.text.format_spreadsheet`.
+    :func:`eechips.text.formatting.format_spreadsheet`.
 
     Raises:
         StorageError: if it cannot be written.

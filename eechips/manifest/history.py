@@ -16,9 +16,9 @@ from typing import Any
 
 from eechips.manifest.database import Connection
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.received_files import parse_json
 from eechips.storage import resolve_inside
-from eechips.timestamps import parse_timestamp
+from eechips.storage.received_files import parse_json
+from eechips.text.timestamps import parse_timestamp
 
 LOG_NAME = "run.log"
 _STARTED, _REQUEST, _THROUGHPUT = '"event": "started"', '"event": "request"', '"event": "throughput"'

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eechips.errors import RunLockedError, StorageError
-from eechips.removal import LockedFolder, register_lock, remove
+from eechips.files.removal import LockedFolder, register_lock, remove
+from eechips.files.temporary_names import Writer, is_running, new_writer, no_locks
 from eechips.storage import resolve_inside
-from eechips.temporary_names import Writer, is_running, new_writer, no_locks
 
 LOCK_NAME = ".eechips.lock"
 _LONGEST = 128  # bytes of the note of the holder

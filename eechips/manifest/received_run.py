@@ -16,8 +16,8 @@ from eechips.manifest.database import Connection, list_tables
 from eechips.manifest.run_columns import Column
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import FILE, FRAME, MANIFEST, State
-from eechips.received_files import parse_json, read_json
 from eechips.storage import check_name
+from eechips.storage.received_files import parse_json, read_json
 
 if TYPE_CHECKING:
     from eechips.manifest.ledger import Ledger
@@ -28,7 +28,7 @@ _BRACKETS = 64  # in the JSON of a unit whose nesting is looked at
 
 _LARGEST = 1 << 53
 _MOMENT = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9]Z"
-"""Pattern of :func:`eechips.timestamps.utc_now`."""
+"""Pattern of :func:`eechips.text.timestamps.utc_now`."""
 
 _INFO: Mapping[str, type | tuple[type, ...]] = {
     "command": (str, type(None)),

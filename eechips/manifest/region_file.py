@@ -11,7 +11,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.hashes import hash_file
+from eechips.files.hashes import hash_file
 from eechips.manifest.run_signature import is_own
 
 _log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError, ValidationError
+from eechips.files.temporary_files import temporary_folder
 from eechips.formats import inspect, validate
 from eechips.manifest.audit import Audit, read_audits
 from eechips.manifest.database import damaged
@@ -36,10 +37,9 @@ from eechips.manifest.received_run import check_paths, check_values, read_info
 from eechips.manifest.run_columns import names_of
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import FAILURES, LAYERS, LISTS, MANIFEST, State
-from eechips.parallel_map import parallel_map
+from eechips.processes.parallel_map import parallel_map
 from eechips.storage import LocalStore, ObjectStore, Store, local_path
-from eechips.temporary_files import temporary_folder
-from eechips.text import escape_html, format_bytes
+from eechips.text.formatting import escape_html, format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from eechips.formats import chip_suffixes
 from eechips.manifest.display_styles import DisplayStyle
-from eechips.received_files import read_frame
-from eechips.text import escape_html, replace_control_characters
+from eechips.storage.received_files import read_frame
+from eechips.text.formatting import escape_html, replace_control_characters
 
 CHIP_COUNT = 12
 """Chips of a preview: the first, the last, and some between them."""

@@ -17,7 +17,7 @@ from eechips.planning import planning_requests
 from eechips.planning.band_presence import BandSurvey, has_bands, smallest_dtype, survey_bands, tell_left_out
 from eechips.planning.image_filters import PropertyFilter
 from eechips.planning.projection import nominal_scale
-from eechips.suggestion import describe_choices
+from eechips.text.suggestion import describe_choices
 
 # Defaults of filterDate's bounds where the caller gives only one: no image is older or newer.
 FIRST_DAY = "1800-01-01"

@@ -21,7 +21,7 @@ import numpy as np
 
 from eechips.planning import planning_requests
 from eechips.planning.image_filters import PropertyFilter
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 BAND_NAMES = "system:band_names"
 

@@ -21,7 +21,7 @@ from eechips.planning.asset_metadata import AssetMetadata, Band
 from eechips.planning.band_formula import Formula, Value, parse_formula
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.speckle import SpeckleFilter
-from eechips.suggestion import describe_choices
+from eechips.text.suggestion import describe_choices
 
 TYPE_NAMES = {"float32": "float", "float64": "double"}
 """Types of ``ee.Image.cast`` by numpy's names; whole types have the same names."""

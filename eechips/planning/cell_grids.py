@@ -22,7 +22,7 @@ from eechips.geo.s2_cells import list_cells as list_s2_cells
 from eechips.planning.grid_alignment import join_at_antimeridian
 from eechips.planning.places import Places, read_places
 from eechips.planning.strategies import SampleSite, json_columns
-from eechips.text import parse_distance
+from eechips.text.formatting import parse_distance
 
 MAJOR_TOM = "majortom"
 H3 = "h3"

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from eechips.errors import UsageError
-from eechips.timestamps import format_utc, parse_timestamp
+from eechips.text.timestamps import format_utc, parse_timestamp
 
 _WINDOW = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(h|d|w)\s*", re.IGNORECASE)
 _UNITS = {"h": dt.timedelta(hours=1), "d": dt.timedelta(days=1), "w": dt.timedelta(weeks=1)}

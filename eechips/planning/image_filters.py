@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError
-from eechips.suggestion import describe_choices
+from eechips.text.suggestion import describe_choices
 
 if TYPE_CHECKING:
     import ee

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from eechips.errors import UsageError
-from eechips.suggestion import describe_choices
+from eechips.text.suggestion import describe_choices
 
 if TYPE_CHECKING:
     import ee

@@ -11,7 +11,7 @@ import ee
 
 from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
-from eechips.timestamps import format_utc
+from eechips.text.timestamps import format_utc
 
 
 @dataclass(frozen=True, slots=True)

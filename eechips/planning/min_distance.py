@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError
 from eechips.geo.polygons import EARTH_RADIUS, wrap_longitudes
 from eechips.planning.grid_alignment import join_at_antimeridian
-from eechips.text import parse_distance as parse_distance
+from eechips.text.formatting import parse_distance as parse_distance
 
 Array = npt.NDArray[np.float64]
 Radii = Callable[[Array], Array]

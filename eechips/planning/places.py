@@ -17,11 +17,11 @@ import pyarrow.compute as pc
 import shapely
 
 from eechips.errors import RegionError
+from eechips.files.hashes import hash_file
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.text_tables import DECIMAL_COMMA, TEXT_SUFFIXES
 from eechips.geo.vectors import WGS84, choose_crs, read_table, repair, to_wgs84
-from eechips.hashes import hash_file
-from eechips.suggestion import describe_choices
+from eechips.text.suggestion import describe_choices
 
 Kind = Literal["points", "polygons"]
 

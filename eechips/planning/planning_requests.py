@@ -13,8 +13,8 @@ from eechips.client import retry
 from eechips.client.congestion import USUAL
 from eechips.client.error_classification import classify_exception, classify_response
 from eechips.errors import RequestError, ResponseTimeoutError, TooLargeError
-from eechips.parallel_map import parallel_map
-from eechips.text import format_duration
+from eechips.processes.parallel_map import parallel_map
+from eechips.text.formatting import format_duration
 
 if TYPE_CHECKING:
     import ee

@@ -16,11 +16,11 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
+from eechips.files.hashes import hash_file
 from eechips.geo.polygons import list_polygons
 from eechips.geo.vectors import read_vectors
-from eechips.hashes import hash_file
 from eechips.planning import planning_requests
-from eechips.suggestion import describe_choices
+from eechips.text.suggestion import describe_choices
 
 if TYPE_CHECKING:
     import ee

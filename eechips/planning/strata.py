@@ -31,7 +31,7 @@ from eechips.geo.polygons import list_polygons, mean_width, wrap_at_antimeridian
 from eechips.planning import planning_requests
 from eechips.planning.regions import fetch_fields
 from eechips.planning.samplers import Stratum, quarter, valid_polygons
-from eechips.suggestion import describe_choices
+from eechips.text.suggestion import describe_choices
 
 Bounds = tuple[float, float, float, float]
 

@@ -19,8 +19,8 @@ from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
 from eechips.planning.regions import BoxRegion, check_size, fetch_fields, warn_of_wide
-from eechips.suggestion import describe_choices
-from eechips.text import format_count
+from eechips.text.formatting import format_count
+from eechips.text.suggestion import describe_choices
 
 Floats = npt.NDArray[np.float64]
 

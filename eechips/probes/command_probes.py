@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from eechips.files.temporary_files import scratch_folder
 from eechips.probes.probe import Probe, value
 from eechips.probes.probe_client import ProbeClient
-from eechips.temporary_files import scratch_folder
 
 _COMPLETE = value({"complete": True})
 _BOX = "-105.11,39.90,-105.108,39.902"  # some 200 m a side

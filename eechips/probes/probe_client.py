@@ -23,7 +23,7 @@ from eechips.client.http_sessions import open_session
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, EechipsError, ProjectUnavailableError, TransientError
 from eechips.probes.probe import Probe, ProbeOutcome, ProbeResult
-from eechips.retry_after import parse_retry_after
+from eechips.web.retry_after import parse_retry_after
 
 _SECONDS = (10.0, 150.0)  # to connect, and between two parts of a response
 _REPEATS = RetryPolicy(retries=4, delay=1.0, total=120.0, longest_wait=120.0)  # seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from eechips.errors import RecipeError
-from eechips.text import replace_control_characters
+from eechips.text.formatting import replace_control_characters
 
 RESERVED_LAYERS = (
     *("id", "label", "split", "stratum", "metadata"),  # keys of items of a training set, and columns of packs

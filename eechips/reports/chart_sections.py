@@ -13,7 +13,7 @@ from eechips.reports.markup import Markup, element
 from eechips.reports.report_data import ReportData
 from eechips.reports.report_sections import section
 from eechips.reports.svg_chart import ChartAxis, ChartLine, bars, legend, lines, round_axis, time_axis
-from eechips.text import format_compute, format_count, format_duration
+from eechips.text.formatting import format_compute, format_count, format_duration
 
 _COLUMNS = 6  # regions of a table whose series are drawn
 _SECONDS_PER_DAY = 86400.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from eechips.text import escape_html
+from eechips.text.formatting import escape_html
 
 _VOID = frozenset({"br", "img", "input", "link", "meta"})
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")

@@ -16,7 +16,7 @@ from eechips.reports.basemap import load_basemap, names_of
 from eechips.reports.region_rings import Ring
 from eechips.reports.thumbnails import Thumbnail, Thumbnails
 from eechips.reports.unit_columns import UnitColumn, UnitColumns
-from eechips.text import replace_control_characters
+from eechips.text.formatting import replace_control_characters
 
 _MICRO = 1e6  # coordinates are integers in millionths of a degree: 0.1 m
 _PRECISION = 1e-3  # precision of corners as a share of a typical outline's size
@@ -82,7 +82,7 @@ def with_place(units: UnitColumns) -> list[UnitColumn]:
 def as_script(value: Any) -> str:
     """Return JSON that is safe in a script element: it contains no end of the element and no start of a comment.
 
-    Unsafe characters of texts are replaced; see :func:`eechips.text.replace_control_characters`.
+    Unsafe characters of texts are replaced; see :func:`eechips.text.formatting.replace_control_characters`.
     """
     text = json.dumps(_cleaned(value), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

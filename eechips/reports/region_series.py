@@ -12,8 +12,8 @@ import pandas as pd
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
-from eechips.received_files import open_parquet, read_frame, translate_read_errors
 from eechips.storage import LocalStore
+from eechips.storage.received_files import open_parquet, read_frame, translate_read_errors
 
 _DATE = "date"
 _LISTED = 12  # names in a message

@@ -18,7 +18,7 @@ from eechips.reports.markup import Markup, element, join
 from eechips.reports.report_data import ReportData
 from eechips.reports.thumbnails import Thumbnails, swatch
 from eechips.reports.unit_columns import UnitColumn
-from eechips.text import format_bytes, format_count, format_duration
+from eechips.text.formatting import format_bytes, format_count, format_duration
 
 _FAILURES = 200  # rows of the table of failures
 _KINDS = 12

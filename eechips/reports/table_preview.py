@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from eechips.received_files import open_parquet, read_frame
 from eechips.reports.unit_columns import MOST_UNITS, UnitColumn, UnitColumns
+from eechips.storage.received_files import open_parquet, read_frame
 
 _ROWS = 8  # rows of the preview of a table
 _COLUMNS = 16

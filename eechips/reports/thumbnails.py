@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips.files.temporary_files import temporary_folder
 from eechips.formats import chip_suffixes
 from eechips.formats.raster import encode_picture
 from eechips.manifest.chip_pictures import BandColours, RenderedChip, StretchRanges, describe_colours, render_chip
@@ -26,7 +27,6 @@ from eechips.manifest.run import Run
 from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
 from eechips.reports.unit_columns import UnitColumns, with_progress
 from eechips.storage import LocalStore, Store
-from eechips.temporary_files import temporary_folder
 
 MOST_BYTES = 7_000_000
 """Maximum bytes of all pictures of a page."""

@@ -19,9 +19,9 @@ from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.database import Connection
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.received_files import read_parquet
 from eechips.reports.unit_locations import bounds_of, centres_of, grid_of, location_of
 from eechips.storage import ID_LENGTH, name_fields
+from eechips.storage.received_files import read_parquet
 
 MOST_UNITS = 100_000
 """Maximum number of units on a page; of more, a random sample is used."""

@@ -9,7 +9,7 @@ from eechips.errors import UsageError
 from eechips.geo.crs import parse_crs
 from eechips.manifest.run import Run, open_run
 from eechips.storage import LocalStore, write_file
-from eechips.text import escape_html
+from eechips.text.formatting import escape_html
 from eechips.training.samples import read_samples
 
 _SUFFIXES = {"png": "pgw", "jpg": "jgw", "jpeg": "jgw"}

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import RecipeError
+from eechips.files.removal import ReservedName, remove
 from eechips.manifest.run_signature import seal, unseal, unsealed
-from eechips.removal import ReservedName, remove
 from eechips.scripts.serialization import deserialize, function_name, serialize
 from eechips.storage import resolve_inside, write_file
 

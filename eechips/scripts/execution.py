@@ -12,6 +12,7 @@ from eechips.client.error_classification import internal_error
 from eechips.client.permits import Stopped
 from eechips.engine.recipe_files import RecipeFile, RecipeFiles
 from eechips.errors import EechipsError, RequestError, UsageError, ValidationError
+from eechips.files.temporary_names import scratch_name
 from eechips.formats import inspect
 from eechips.manifest.reserved_names import result_name
 from eechips.recipe import Chip, Table
@@ -20,7 +21,6 @@ from eechips.scripts.network_patches import RequestObserver
 from eechips.scripts.patches import keep_client
 from eechips.scripts.retry_guard import classify_error, guard_retries, is_transient
 from eechips.scripts.sandbox import Sandbox
-from eechips.temporary_names import scratch_name
 
 STAGING = "staging"
 """Folder, below the folder of all calls, with a working folder for each process of each machine."""

@@ -22,7 +22,7 @@ from eechips.client.permits import Stopped
 from eechips.errors import EechipsError
 from eechips.formats import inspect, sniff
 from eechips.scripts.replaced_names import replace_names
-from eechips.urls import origin
+from eechips.web.urls import origin
 
 if TYPE_CHECKING:
     import requests

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 from eechips.errors import UsageError
+from eechips.files.removal import NamedPath, remove_empty, remove_link, remove_tree
 from eechips.manifest.reserved_names import result_name
-from eechips.removal import NamedPath, remove_empty, remove_link, remove_tree
 from eechips.scripts.path_access import watch_paths
 
 _MOST_FOLDERS = 1000

@@ -9,7 +9,7 @@ from typing import Any
 
 from eechips.engine.progress import Progress
 from eechips.errors import RecipeError
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 _PAUSE = 0.3  # seconds between two requests for the states of all tasks
 _MOST_NAMED = 3

@@ -19,11 +19,11 @@ from eechips.client.error_classification import classify_exception
 from eechips.engine.local_server import EXPORTS_FOLDER, UNUSED_EXPORTS
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
+from eechips.files.removal import LockedFolder, remove_tree
 from eechips.manifest.reserved_names import CALLS_FOLDER, list_foreign_files
 from eechips.manifest.run import OUTSIDE_FILES
 from eechips.manifest.run_signature import sealing_key
 from eechips.recipe import canonical_json, hash_code
-from eechips.removal import LockedFolder, remove_tree
 from eechips.scripts import network_patches
 from eechips.scripts.call_folder import Call, CallFolder
 from eechips.scripts.execution import STAGING, CallContext, CallExecutor

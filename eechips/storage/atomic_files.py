@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from eechips.errors import StorageError
-from eechips.removal import NamedPath, remove, replace
+from eechips.files.removal import NamedPath, remove, replace
+from eechips.files.temporary_names import is_abandoned, new_writer, temporary_name
 from eechips.storage.local_store import LocalStore
-from eechips.temporary_names import is_abandoned, new_writer, temporary_name
 
 
 @contextlib.contextmanager

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError, UsageError
-from eechips.hashes import hash_file
-from eechips.removal import TemporaryName, remove, replace
+from eechips.files.hashes import hash_file
+from eechips.files.removal import TemporaryName, remove, replace
+from eechips.files.temporary_files import sweep_folder
+from eechips.files.temporary_names import Writer, new_writer, temporary_name
 from eechips.storage.paths import is_inside, resolve_inside
 from eechips.storage.result_names import check_name
 from eechips.storage.store import StagedFile, StoredFile
-from eechips.temporary_files import sweep_folder
-from eechips.temporary_names import Writer, new_writer, temporary_name
 
 _MISNAMED = (errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EILSEQ)
 """Errors of a file's name, not of its folder or the disk: a folder has the name, or it is too long."""
@@ -110,7 +110,7 @@ class LocalStore:
         Args:
             name: final path below the root.
             data: the content.
-            token: of the writer; see :func:`eechips.temporary_names.temporary_name`.
+            token: of the writer; see :func:`eechips.files.temporary_names.temporary_name`.
 
         Raises:
             StorageError: if it cannot be written; no temporary file is left.
@@ -227,7 +227,7 @@ class LocalStore:
             self.discard(staged)
 
     def sweep(self, asking: Writer, *, own: bool = False) -> int:
-        """Remove abandoned temporary files and scratch folders; see :func:`eechips.temporary_files.sweep_folder`."""
+        """Remove abandoned temporary files and scratch folders; see :mod:`eechips.files.temporary_files`."""
         return sweep_folder(self.root, asking, own=own)
 
     def _file_above(self, path: Path) -> Path | None:

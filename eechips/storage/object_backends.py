@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from eechips.errors import TransientError, UsageError
 from eechips.storage.s3_backend import BLOCK, Page, S3Backend
 from eechips.storage.store import StoredFile
-from eechips.timestamps import parse_timestamp
+from eechips.text.timestamps import parse_timestamp
 
 
 class Backend(Protocol):

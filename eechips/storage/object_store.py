@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import ConfigurationError, EechipsError, StorageError, TransientError, UsageError
+from eechips.files.temporary_names import Writer, choose_abandoned, new_writer, temporary_name
 from eechips.storage.object_backends import Backend, open_backend
 from eechips.storage.result_names import check_name
 from eechips.storage.store import StagedFile, StoredFile
 from eechips.storage.store_errors import translate_error
-from eechips.temporary_names import Writer, choose_abandoned, new_writer, temporary_name
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.+")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
@@ -67,7 +67,7 @@ class ObjectStore:
         Args:
             name: below the prefix.
             data: content.
-            token: of the writer; see :func:`eechips.temporary_names.temporary_name`.
+            token: of the writer; see :func:`eechips.files.temporary_names.temporary_name`.
 
         Raises:
             TransientError: if the upload fails, but a retry may succeed.
@@ -136,7 +136,7 @@ class ObjectStore:
         """Do nothing: stored objects are durable."""
 
     def sweep(self, asking: Writer, *, own: bool = False) -> int:
-        """Remove abandoned temporary objects and return their number; see :func:`eechips.temporary_names.is_abandoned`.
+        """Remove abandoned temporary objects and return their number; see :mod:`eechips.files.temporary_names`.
 
         A store that shows only complete objects has none.
         """

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from eechips.temporary_names import Writer, temporary_name
+from eechips.files.temporary_names import Writer, temporary_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Store(StagingArea, Protocol):
         """Write pending data to the disk."""
 
     def sweep(self, asking: Writer, *, own: bool = False) -> int:
-        """Remove abandoned temporary files (:func:`eechips.temporary_names.is_abandoned`); return their number."""
+        """Remove abandoned temporary files (see :mod:`eechips.files.temporary_names`); return their number."""
 
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
         """Yield names and sizes in bytes of the results in folders, and perhaps of others."""

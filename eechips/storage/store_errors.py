@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from json import JSONDecodeError
 
 from eechips.errors import StorageError, TransientError
-from eechips.text import parse_count
+from eechips.text.formatting import parse_count
 
 _SAID_NO = (PermissionError, FileNotFoundError, ValueError, TypeError, LookupError)
 _NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"})

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS, MASK_BAND, chip_format_of, npy, png
 from eechips.formats.raster import decoding
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 
 @dataclass(frozen=True, slots=True, eq=False)

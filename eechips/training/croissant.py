@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eechips.files.hashes import hash_file
 from eechips.formats import media_type_of, picture_suffixes
-from eechips.hashes import hash_file
 from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.unit_record import COLUMNS, FILE_COLUMNS
-from eechips.received_files import read_frame
 from eechips.storage import resolve_inside
-from eechips.text import format_json
+from eechips.storage.received_files import read_frame
+from eechips.text.formatting import format_json
 from eechips.training import quality_table, split_table
 from eechips.training.dataset_statistics import STATS_NAME
 from eechips.training.summary import Summary

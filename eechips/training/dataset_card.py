@@ -14,14 +14,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eechips.errors import UsageError
+from eechips.files.temporary_files import temporary_folder
 from eechips.formats import chip_suffixes
 from eechips.manifest.display_styles import display_styles
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
 from eechips.storage import LocalStore, write_file
-from eechips.temporary_files import temporary_folder
-from eechips.text import format_bytes, one_line
+from eechips.text.formatting import format_bytes, one_line
 from eechips.training import split_table
 from eechips.training.croissant import CROISSANT_NAME, Publication, croissant, to_bytes
 from eechips.training.dataset_statistics import STATS_NAME

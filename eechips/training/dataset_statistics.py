@@ -17,7 +17,7 @@ from eechips.formats import chip_suffixes
 from eechips.manifest.ledger import LEDGER_NAME
 from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
-from eechips.parallel_map import parallel_map
+from eechips.processes.parallel_map import parallel_map
 from eechips.storage import LocalStore, write_file
 from eechips.training import split_table
 from eechips.training.band_statistics import BandStatistics, BandTotals, count_fine

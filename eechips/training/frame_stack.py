@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.errors import UsageError
-from eechips.timestamps import parse_timestamp
+from eechips.text.timestamps import parse_timestamp
 from eechips.training.chip_pixels import ChipPixels, decode, decode_frames
 
 

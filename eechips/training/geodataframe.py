@@ -13,8 +13,8 @@ from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.unit_record import FILE_COLUMNS, FRAME_COLUMNS
-from eechips.received_files import read_frame, translate_read_errors
 from eechips.storage import LocalStore, ObjectStore, Store
+from eechips.storage.received_files import read_frame, translate_read_errors
 from eechips.training import quality_table, split_table
 from eechips.training.sample import Sample, SampleFile, fields_of
 from eechips.training.samples import read_samples

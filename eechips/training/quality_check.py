@@ -16,7 +16,8 @@ from eechips.formats import chip_suffixes, validate
 from eechips.manifest.export import annotate
 from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
-from eechips.parallel_map import parallel_map
+from eechips.processes.parallel_map import parallel_map
+from eechips.processes.warning_filters import ignore_warning
 from eechips.storage import LocalStore, Store
 from eechips.training import quality_table
 from eechips.training.chip_statistics import ChipStatistics, compute_statistics
@@ -26,7 +27,6 @@ from eechips.training.run_region import requested_region
 from eechips.training.sample import SampleFile
 from eechips.training.samples import Samples, read_samples
 from eechips.training.training_options import CheckOptions
-from eechips.warning_filters import ignore_warning
 
 if TYPE_CHECKING:
     import pandas as pd

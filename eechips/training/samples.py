@@ -24,7 +24,7 @@ from eechips.manifest.ledger_queries import read_further_files, read_unit_files
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State
 from eechips.storage import Store
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 from eechips.training import quality_table, split_table
 from eechips.training.sample import ONLY, Sample, SampleFile, array_of, fields_of, label_of
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError, UsageError
-from eechips.hashes import hash_file
-from eechips.removal import LockedFolder, remove, remove_tree, replace
+from eechips.files.hashes import hash_file
+from eechips.files.removal import LockedFolder, remove, remove_tree, replace
+from eechips.files.temporary_names import SCRATCH_PREFIX
 from eechips.storage import write_file
-from eechips.temporary_names import SCRATCH_PREFIX
 from eechips.training.chip_pixels import ChipPixels
 from eechips.training.formats import PACK_FORMATS
 from eechips.training.frame_stack import FramePixels, decode_file

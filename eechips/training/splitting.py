@@ -15,7 +15,7 @@ from eechips.errors import LeakageError, UsageError
 from eechips.manifest.export import annotate
 from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
-from eechips.text import format_count, format_distance, parse_distance
+from eechips.text.formatting import format_count, format_distance, parse_distance
 from eechips.training import quality_table, spatial_blocks, split_table
 from eechips.training.away_from import Paths, find_near, list_paths
 from eechips.training.leakage import FootprintMap, Leakage

@@ -27,10 +27,10 @@ from eechips.engine.queue_recovery import FILE_QUEUES
 from eechips.engine.result_stores import ImmediateStore
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, UsageError
+from eechips.files.temporary_names import new_writer
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
 from eechips.storage import NameTemplate
-from eechips.temporary_names import new_writer
 from local_tests.support.object_server import missing_packages, serving_objects
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.support.engine_service import Service

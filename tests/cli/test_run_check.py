@@ -20,7 +20,7 @@ import eechips
 from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.jobs.recipe_check import spread
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 from local_tests.support.local_earth_engine import Server
 
 RECIPE = """

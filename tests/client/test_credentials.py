@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from eechips.client.credentials import check_endpoint, find_credentials, find_project
 from eechips.errors import ConfigurationError, UsageError
-from eechips.urls import is_google, is_loopback
+from eechips.web.urls import is_google, is_loopback
 
 GOOGLE = "https://earthengine-highvolume.googleapis.com"
 

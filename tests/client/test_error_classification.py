@@ -26,7 +26,7 @@ from eechips.errors import (
     TransientError,
     ValidationError,
 )
-from eechips.retry_after import parse_retry_after
+from eechips.web.retry_after import parse_retry_after
 
 TRANSIENT = [
     (429, "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."),

@@ -18,7 +18,7 @@ from eechips.client.quota_records import Grant, QuotaRecords, RunReport, TermRec
 from eechips.client.shared_quota import SharedQuota
 from eechips.client.throttle import Throttle
 from eechips.errors import EechipsError
-from eechips.temporary_names import new_writer
+from eechips.files.temporary_names import new_writer
 from local_tests.support.object_server import missing_packages, serving_objects
 
 ENDPOINT, PROJECT = "https://earthengine-highvolume.googleapis.com", "fields"

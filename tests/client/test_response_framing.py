@@ -19,7 +19,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Throttle
 from eechips.client.transport import Transport
 from eechips.errors import EechipsError
-from eechips.parallel_map import parallel_map
+from eechips.processes.parallel_map import parallel_map
 from local_tests.support.function_server import serve_function
 from tests.support.framing_front import ILLEGAL, LEGAL, Answer, framing_front
 from tests.support.raw_server import raw_server

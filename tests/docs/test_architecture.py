@@ -32,7 +32,6 @@ SAME_MODULES = {
     "results": "of a recipe; of windows",
     "run": "the engine's function; a run as it is seen afterwards",
     "search": "of a STAC catalogue; its place in the recipe of scenes",
-    "text": "the local Earth Engine shares no code with the rest, so it has a copy of a part",
     "vector_door": "the local Earth Engine shares no code with the rest, so it has a copy",
     "vector_formats": "the local Earth Engine shares no code with the rest, so it has a copy",
     "vector_reader": "the local Earth Engine shares no code with the rest, so it has a copy",

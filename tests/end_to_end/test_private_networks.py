@@ -20,7 +20,7 @@ from eechips.archive.windows.versions import read_version
 from eechips.client.http_messages import Timeouts
 from eechips.client.http_sessions import open_session
 from eechips.errors import PermanentError
-from eechips.network import is_private_address, is_private_host, is_public_host
+from eechips.web.network import is_private_address, is_private_host, is_public_host
 from tests.support.raw_server import RawServer, message, raw_server
 from tests.support.scene_runs import fetch as fetch_scenes
 from tests.support.scene_servers import item

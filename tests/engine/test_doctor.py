@@ -24,8 +24,8 @@ from eechips.client.learned_limits import LearnedLimit, save_learned_limit
 from eechips.engine.config import RunConfig
 from eechips.engine.doctor import Finding, check_disk, check_packages, check_python, examine
 from eechips.engine.tiers import describe_month
-from eechips.urls import is_loopback
-from eechips.user_cache import CACHE_VARIABLE
+from eechips.files.user_cache import CACHE_VARIABLE
+from eechips.web.urls import is_loopback
 from tests.support.doctor_findings import NAMES
 from tests.support.engine_service import Service, serving
 

@@ -15,10 +15,10 @@ from eechips.engine.file_queue import FileQueue, OutcomeBatch
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.result_stores import ImmediateStore
 from eechips.errors import ConfigurationError
+from eechips.files.temporary_names import new_writer
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import canonical_json
 from eechips.storage import StagedFile
-from eechips.temporary_names import new_writer
 
 TOKEN = f"{new_writer()}-0"
 TEXT = st.text(max_size=20)

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 import eechips
 from eechips.cli import main
-from eechips.hashes import hash_file
+from eechips.files.hashes import hash_file
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from local_tests.support.object_server import missing_packages, serving_objects
 from tests.archive.windows.test_results import RECIPE, check, write_scene

@@ -8,7 +8,7 @@ import pytest
 
 from eechips.engine.compute_sample import ComputeSample
 from eechips.engine.recorded_compute import FOLDER, RecordedCompute, load_recorded_compute, save_recorded_compute
-from eechips.user_cache import CACHE_VARIABLE
+from eechips.files.user_cache import CACHE_VARIABLE
 
 SERVICE = "https://earthengine-highvolume.googleapis.com"
 RECORDED = RecordedCompute(ComputeSample().add(1, 2.0).add(1, 2.0), 1024, "2026-11-23T09:00:00Z")

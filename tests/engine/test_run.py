@@ -24,11 +24,11 @@ from eechips.engine.result_stores import store_of
 from eechips.engine.run import run
 from eechips.engine.run_identity import describe
 from eechips.errors import ConfigurationError, RecipeError, RunMismatchError, UsageError
+from eechips.files.temporary_names import temporary_name
 from eechips.formats.raster import decoding
 from eechips.manifest import Record, Run, State, open_run
 from eechips.manifest.export import export_parquet
 from eechips.manifest.ledger import Ledger
-from eechips.temporary_names import temporary_name
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.support.engine_service import Service, picture, serving
 
@@ -100,7 +100,7 @@ def test_a_repeated_command_sends_no_request(service: Service, tmp_path: Path) -
 def test_an_export_that_was_killed_is_repeated_and_leaves_nothing(service: Service, tmp_path: Path) -> None:
     finished = run_chips(tmp_path, service.url)
     (finished.path / "manifest.parquet").unlink()
-    code = "from eechips.temporary_names import new_writer; print(new_writer())"
+    code = "from eechips.files.temporary_names import new_writer; print(new_writer())"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     left = finished.path / temporary_name("manifest.parquet", ended)
     left.write_text("killed")

@@ -26,12 +26,12 @@ from eechips.engine.run_log import RunLog
 from eechips.engine.run_monitor import RunMonitor
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.unit_joiner import RequestSharing
+from eechips.files.temporary_names import new_writer
 from eechips.geo.grid import Grid
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import canonical_json, to_unit
 from eechips.storage import LocalStore
-from eechips.temporary_names import new_writer
 
 _DESKS, _DEPTH = 3, 2
 _TOKEN = str(new_writer())

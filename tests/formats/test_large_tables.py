@@ -9,8 +9,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from eechips.files.temporary_names import SCRATCH_PREFIX
 from eechips.formats.large_tables import TIMESTAMP, TableAppender, TableSpill
-from eechips.temporary_names import SCRATCH_PREFIX
 
 SCHEMA = pa.schema([("id", pa.string()), ("count", pa.int64()), ("value", pa.float64()), ("at", TIMESTAMP)])
 TABLE = pa.table(

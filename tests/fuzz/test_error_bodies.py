@@ -11,7 +11,7 @@ from typing import Any
 from eechips.client.error_classification import classify_response, parse_error
 from eechips.client.service_errors import SERVICE_ERRORS
 from eechips.errors import EechipsError
-from eechips.retry_after import parse_retry_after
+from eechips.web.retry_after import parse_retry_after
 from tests.fuzz.budget import Budget
 
 STATUSES = [

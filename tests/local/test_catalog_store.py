@@ -26,7 +26,7 @@ from eechips.archive.catalogs.commit import SCHEMA_NAME
 from eechips.archive.catalogs.layout import Layout, choose_grid
 from eechips.archive.catalogs.update import repair
 from eechips.errors import UsageError
-from eechips.hashes import hash_file
+from eechips.files.hashes import hash_file
 from eechips_local.assets import InvalidStoreError
 from eechips_local.assets.item_metadata import band_names, rasters
 from eechips_local.catalogs import CatalogStore

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from eechips import text
 from eechips.datasets import find_dataset, list_datasets
+from eechips.text import formatting
 from eechips_local import text as local_text
 from eechips_local.page.dataset_pictures import dataset_pictures
 from tests.support.hostile_texts import HOSTILE_TEXTS
@@ -41,11 +41,11 @@ def test_markup_is_the_same() -> None:
     own, copy = (
         Path(folder, "markup.py").read_text(encoding="utf-8") for folder in (EECHIPS / "reports", LOCAL / "page")
     )
-    assert own.replace("eechips.text", "eechips_local.text") == copy
+    assert own.replace("eechips.text.formatting", "eechips_local.text") == copy
 
 
 def test_texts_are_cleaned_alike() -> None:
     for each in HOSTILE_TEXTS:
-        assert text.one_line(each) == local_text.one_line(each)
-        assert text.escape_html(each) == local_text.escape_html(each)
-        assert text.format_json(each) == local_text.format_json(each)
+        assert formatting.one_line(each) == local_text.one_line(each)
+        assert formatting.escape_html(each) == local_text.escape_html(each)
+        assert formatting.format_json(each) == local_text.format_json(each)

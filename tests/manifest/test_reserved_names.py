@@ -8,8 +8,8 @@ from eechips.engine.connected_run import SERVER_LOG_NAME
 from eechips.engine.executors.beam import LOG_NAME as BEAM_LOG_NAME
 from eechips.engine.file_queue import FOLDER
 from eechips.errors import UsageError
+from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.manifest.reserved_names import RESERVED, result_name
-from eechips.temporary_names import new_writer, temporary_name
 from eechips.training.croissant import CROISSANT_NAME
 from eechips.training.quality_table import QUALITY_NAME
 from eechips.training.split_table import SPLITS_NAME

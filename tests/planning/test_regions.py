@@ -23,7 +23,7 @@ from eechips.planning.regions import (
     parse_region,
     planar_geometry,
 )
-from eechips.suggestion import describe_choices
+from eechips.text.suggestion import describe_choices
 
 SQUARE = shapely.box(-105.5, 39.5, -105.0, 40.0)
 BOWTIE = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from eechips.reports.markup import Markup, element, escape, join
 from eechips.reports.page_data import as_script
-from eechips.text import replace_control_characters
+from eechips.text.formatting import replace_control_characters
 
 HOSTILE = [
     "</script><script>alert(1)</script>",

@@ -12,7 +12,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.hashes import hash_file
+from eechips.files.hashes import hash_file
 from eechips.reports.region_rings import region_rings
 
 

@@ -14,8 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eechips.errors import StorageError, UsageError
+from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.manifest.lock import lock_run
-from eechips.parallel_map import parallel_map
+from eechips.processes.parallel_map import parallel_map
 from eechips.storage import (
     LocalStore,
     NameTemplate,
@@ -27,7 +28,6 @@ from eechips.storage import (
     safe_component,
     write_file,
 )
-from eechips.temporary_names import new_writer, temporary_name
 
 ID = "0123456789abcdef" * 4
 

@@ -15,9 +15,9 @@ from random import Random
 import pytest
 
 from eechips.errors import ConfigurationError, StorageError, UsageError
-from eechips.parallel_map import parallel_map
+from eechips.files.temporary_names import new_writer
+from eechips.processes.parallel_map import parallel_map
 from eechips.storage import ObjectStore, is_address
-from eechips.temporary_names import new_writer
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.object_server import STORES, ObjectServer, missing_packages, serving_objects
 

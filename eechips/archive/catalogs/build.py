@@ -19,8 +19,8 @@ from eechips.archive.catalogs.update import collection_path, folder_of, progress
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
 from eechips.option_fields import filled, takes
-from eechips.text import format_count
-from eechips.timestamps import parse_timestamp
+from eechips.text.formatting import format_count
+from eechips.text.timestamps import parse_timestamp
 from eechips.training.samples import read_samples
 
 FOLDER = "catalog"

@@ -20,8 +20,8 @@ from eechips.archive.catalogs.schema import Partition, Schema
 from eechips.errors import RunLockedError, StorageError, UsageError
 from eechips.manifest.lock import is_held
 from eechips.storage import LocalStore, ObjectStore, is_address
-from eechips.text import format_bytes, format_count
-from eechips.timestamps import parse_timestamp
+from eechips.text.formatting import format_bytes, format_count
+from eechips.text.timestamps import parse_timestamp
 
 if TYPE_CHECKING:
     import pyarrow as pa

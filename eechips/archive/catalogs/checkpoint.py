@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from eechips.archive.catalogs.sorted_runs import SortedRun
-from eechips.removal import LockedFolder, remove, remove_tree
+from eechips.files.removal import LockedFolder, remove, remove_tree
+from eechips.files.temporary_names import SCRATCH_PREFIX
 from eechips.storage import write_file
-from eechips.temporary_names import SCRATCH_PREFIX
 
 FOLDER = f"{SCRATCH_PREFIX}ingest"
 """Folder of the checkpoint, below the catalogue."""

@@ -22,8 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eechips.errors import StorageError
-from eechips.removal import LockedFolder, remove, remove_empty, remove_tree, replace
-from eechips.temporary_names import SCRATCH_PREFIX
+from eechips.files.removal import LockedFolder, remove, remove_empty, remove_tree, replace
+from eechips.files.temporary_names import SCRATCH_PREFIX
 
 SCRATCH = f"{SCRATCH_PREFIX}merge"
 """Folder of uncommitted files, below the catalogue."""

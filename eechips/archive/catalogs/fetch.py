@@ -25,11 +25,17 @@ from urllib.parse import urlsplit
 from eechips.archive.catalogs.host_limiter import HostLimiter
 from eechips.archive.catalogs.options import IN_FLIGHT, PER_HOST, RETRIES, TIMEOUT
 from eechips.errors import UsageError
-from eechips.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host, is_public_host
-from eechips.redaction import is_redacted, redact
-from eechips.retry_after import parse_retry_after
 from eechips.storage.store_errors import is_permanent
-from eechips.urls import host_of, is_http, is_remote
+from eechips.web.network import (
+    is_metadata_address,
+    is_metadata_host,
+    is_private_address,
+    is_private_host,
+    is_public_host,
+)
+from eechips.web.redaction import is_redacted, redact
+from eechips.web.retry_after import parse_retry_after
+from eechips.web.urls import host_of, is_http, is_remote
 
 
 class ItemMaker(Protocol):

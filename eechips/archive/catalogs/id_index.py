@@ -41,7 +41,7 @@ from eechips.archive.catalogs.layout import owner
 from eechips.archive.catalogs.partition_versions import UNREADABLE, describe_error
 from eechips.archive.catalogs.schema import Partition, Schema
 from eechips.errors import StorageError
-from eechips.hashes import hash_file
+from eechips.files.hashes import hash_file
 from eechips.storage import ObjectStore, is_inside
 
 _log = logging.getLogger(__name__)

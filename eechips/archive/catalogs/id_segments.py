@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.archive.catalogs.key_index import KEY
-from eechips.parallel_map import parallel_map
-from eechips.received_files import parse_json
+from eechips.processes.parallel_map import parallel_map
+from eechips.storage.received_files import parse_json
 
 ROW = 20
 """Bytes of a row of a segment: a key of 16, and the number of a partition."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from eechips.archive.catalogs.id_segments import IndexedPartition, ReadRange
 from eechips.archive.catalogs.schema import Partition
-from eechips.hashes import hash_file
+from eechips.files.hashes import hash_file
 from eechips.storage import LocalStore, ObjectStore, is_inside
 
 FOLDER = "_ids"

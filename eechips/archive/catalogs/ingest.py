@@ -26,10 +26,10 @@ from eechips.archive.catalogs.sorting import Chunk, sort
 from eechips.archive.catalogs.update import changing, folder_of, progress, put, schema_of, stage
 from eechips.archive.catalogs.worker_pool import PendingResult, WorkerPool, Workers, choose_worker_pool, workers
 from eechips.errors import UsageError
+from eechips.files.removal import LockedFolder, remove, remove_tree
 from eechips.option_fields import filled, takes
-from eechips.redaction import redact
-from eechips.removal import LockedFolder, remove, remove_tree
-from eechips.text import format_spreadsheet
+from eechips.text.formatting import format_spreadsheet
+from eechips.web.redaction import redact
 
 REPORT_NAME = "_ingest.json"
 """Report of the latest ingest, in the catalogue's folder."""

@@ -21,7 +21,7 @@ from eechips.archive.catalogs.column_types import MEMBERS
 from eechips.archive.catalogs.columns import TIMES
 from eechips.archive.catalogs.extents import union
 from eechips.archive.catalogs.item_json import json_reader, json_writer
-from eechips.urls import is_signed, strip_signature_parameters
+from eechips.web.urls import is_signed, strip_signature_parameters
 
 _NEAR = 1e-6  # degrees of rounding between a bbox and its geometry, or beyond 180 and 90
 _HALF = 180.0

@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 
 from eechips.archive.catalogs.json_stream import parts
 from eechips.errors import ConfigurationError, EechipsError, UsageError
-from eechips.received_files import parse_json
-from eechips.redaction import is_redacted, redact
-from eechips.urls import is_http
+from eechips.storage.received_files import parse_json
+from eechips.web.redaction import is_redacted, redact
+from eechips.web.urls import is_http
 
 FORMATS = ("csv", "tsv", "txt", "json", "geojson", "ndjson", "jsonl", "geojsonl", "parquet")
 """Suffixes of lists; ``.gz``, ``.bz2``, ``.xz`` and ``.zst`` may follow, except for Parquet."""

@@ -33,7 +33,7 @@ from eechips.archive.catalogs.merge_plan import MergePlan
 from eechips.archive.catalogs.partition_versions import UNREADABLE, describe_error
 from eechips.archive.catalogs.schema import Partition, iso
 from eechips.archive.catalogs.sorted_runs import at_once, in_order, merged
-from eechips.hashes import hash_file
+from eechips.files.hashes import hash_file
 from eechips.storage import LocalStore, write_file
 
 ROW_GROUP = 16_384

@@ -15,9 +15,9 @@ from eechips.archive.catalogs.commit import SCHEMA_NAME
 from eechips.archive.catalogs.extents import Extent, union_of
 from eechips.archive.catalogs.layout import Layout, fields
 from eechips.errors import StorageError, UsageError
-from eechips.received_files import parse_json
 from eechips.storage import LocalStore
-from eechips.timestamps import parse_timestamp
+from eechips.storage.received_files import parse_json
+from eechips.text.timestamps import parse_timestamp
 
 FORMAT = 1
 

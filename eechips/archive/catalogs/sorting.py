@@ -18,7 +18,7 @@ from eechips.archive.catalogs.item_validation import parse_item, validate_items
 from eechips.archive.catalogs.layout import Layout
 from eechips.archive.catalogs.update import shard
 from eechips.errors import UsageError
-from eechips.redaction import REDACTED
+from eechips.web.redaction import REDACTED
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _NO_ROW = (pa.ArrowException, RecursionError, UsageError)  # raised for single extraordinary items

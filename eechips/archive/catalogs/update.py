@@ -26,8 +26,8 @@ from eechips.archive.catalogs.options import Mixed
 from eechips.archive.catalogs.schema import Schema
 from eechips.archive.catalogs.sorted_runs import SortedRun, write_sorted_run
 from eechips.errors import StorageError, UsageError
+from eechips.files.removal import LockedFolder, remove_empty, remove_tree
 from eechips.manifest.lock import LOCK_NAME, lock_run, remove_lock
-from eechips.removal import LockedFolder, remove_empty, remove_tree
 from eechips.storage import is_address, local_path, make_folder
 
 COLLECTION_NAME = "_collection.json"

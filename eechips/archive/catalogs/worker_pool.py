@@ -19,9 +19,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
-from eechips import library_log
-from eechips.child_processes import end_with_parent, hide_main
 from eechips.errors import ClusterLostError, ConfigurationError, UsageError
+from eechips.processes.child_processes import end_with_parent, hide_main
+from eechips.text import library_log
 
 SMALL = 100_000_000
 """Bytes of lists that are sorted in this process."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from eechips.errors import ConfigurationError
-from eechips.received_files import parse_json
+from eechips.storage.received_files import parse_json
 
 AuthName = Literal["none", "bearer", "basic", "netrc", "oauth", "sas"]
 AUTHS: tuple[AuthName, ...] = ("none", "bearer", "basic", "netrc", "oauth", "sas")

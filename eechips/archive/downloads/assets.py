@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from eechips.archive.downloads.expected_file import ExpectedFile
 from eechips.recipe import Unit
-from eechips.urls import file_suffix, strip_signature
+from eechips.web.urls import file_suffix, strip_signature
 
 _PICTURES = frozenset({"thumbnail", "overview", "visual", "metadata"})
 _RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")

@@ -11,7 +11,7 @@ from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.signers import HeaderSigner, NetrcSigner, S3Signer, Signer, basic_header, is_encrypted
 from eechips.archive.downloads.token_signers import OAuthSigner, SasSigner
 from eechips.errors import ConfigurationError, UsageError
-from eechips.urls import display_url
+from eechips.web.urls import display_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

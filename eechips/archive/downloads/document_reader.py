@@ -21,11 +21,11 @@ from eechips.client import retry
 from eechips.client.error_classification import classify_exception, is_transient_status, response_message
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
-from eechips.received_files import parse_json
-from eechips.redaction import redact
-from eechips.retry_after import parse_retry_after
-from eechips.text import format_bytes
-from eechips.urls import display_url, local_path
+from eechips.storage.received_files import parse_json
+from eechips.text.formatting import format_bytes
+from eechips.web.redaction import redact
+from eechips.web.retry_after import parse_retry_after
+from eechips.web.urls import display_url, local_path
 
 T = TypeVar("T")
 

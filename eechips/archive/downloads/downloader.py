@@ -26,9 +26,9 @@ from eechips.client.permits import Permit
 from eechips.client.transport import Transport
 from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
 from eechips.formats import FileMetadata
-from eechips.retry_after import parse_retry_after
-from eechips.text import parse_count
-from eechips.urls import display_url, local_path
+from eechips.text.formatting import parse_count
+from eechips.web.retry_after import parse_retry_after
+from eechips.web.urls import display_url, local_path
 
 if TYPE_CHECKING:
     from typing_extensions import Self

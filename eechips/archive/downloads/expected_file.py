@@ -17,8 +17,8 @@ from eechips.formats import FileMetadata
 from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.crs import parse_crs
 from eechips.geo.raster_door import open_raster
-from eechips.text import parse_count
-from eechips.warning_filters import ignore_warning
+from eechips.processes.warning_filters import ignore_warning
+from eechips.text.formatting import parse_count
 
 # Code: algorithm and digest size in bytes (https://github.com/multiformats/multicodec/blob/master/table.csv).
 _MULTIHASHES = {

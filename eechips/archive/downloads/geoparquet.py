@@ -21,7 +21,7 @@ from eechips.archive.downloads.document_reader import (
     open_remote,
 )
 from eechips.errors import ConfigurationError, EechipsError, PermanentError
-from eechips.urls import display_url, local_path
+from eechips.web.urls import display_url, local_path
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.errors import ValidationError
-from eechips.received_files import parse_json
-from eechips.removal import ReservedName, remove, replace
+from eechips.files.removal import ReservedName, remove, replace
 from eechips.storage import write_file
-from eechips.timestamps import utc_now
+from eechips.storage.received_files import parse_json
+from eechips.text.timestamps import utc_now
 
 
 def create_digest(algorithm: str) -> Any:

@@ -16,11 +16,11 @@ from typing import Any
 
 from eechips.archive.downloads.integrity import create_digest
 from eechips.errors import StorageError
-from eechips.removal import ReservedName, remove, remove_empty
-from eechips.removal import replace as rename
+from eechips.files.removal import ReservedName, remove, remove_empty
+from eechips.files.removal import replace as rename
+from eechips.files.temporary_names import Writer, boot_id, has_ended, new_writer, temporary_name
 from eechips.storage import write_file
-from eechips.temporary_names import Writer, boot_id, has_ended, new_writer, temporary_name
-from eechips.timestamps import parse_http_date
+from eechips.text.timestamps import parse_http_date
 
 _BLOCK = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -312,7 +312,7 @@ def offer(path: Path, token: str) -> Path:
 
     Args:
         path: of the file.
-        token: of the writer; see :func:`eechips.temporary_names.temporary_name`.
+        token: of the writer; see :func:`eechips.files.temporary_names.temporary_name`.
 
     Returns:
         The second name, which a sweep of the store removes; the first, where the file system has no hard links.

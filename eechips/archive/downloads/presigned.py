@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from eechips.archive.downloads.signers import SignedUrl, Signer
 from eechips.errors import TransientError
-from eechips.urls import display_url, is_signed
+from eechips.web.urls import display_url, is_signed
 
 AssetKey = tuple[str | None, str, str]
 """Collection, item and key of an asset."""

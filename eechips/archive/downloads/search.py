@@ -21,8 +21,8 @@ from eechips.archive.downloads.geoparquet import is_table, table_items
 from eechips.archive.downloads.stac_api import api_items, is_api
 from eechips.archive.downloads.static_catalog import joined, static_items
 from eechips.errors import ConfigurationError, PermanentError, TransientError, UsageError
-from eechips.timestamps import parse_timestamp
-from eechips.urls import display_url, local_path
+from eechips.text.timestamps import parse_timestamp
+from eechips.web.urls import display_url, local_path
 
 _TOPS = ("catalog.json", "collection.json")
 """Names of the root document in the folder of a static catalogue."""

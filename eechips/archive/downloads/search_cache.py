@@ -17,11 +17,11 @@ from eechips.archive.downloads.assets import is_absolute, select_alternative
 from eechips.archive.downloads.document_reader import UnreadDocument
 from eechips.archive.downloads.presigned import AssetKey
 from eechips.errors import StorageError
-from eechips.redaction import REDACTED
-from eechips.removal import NamedPath, remove, replace
-from eechips.temporary_names import new_writer, temporary_name
-from eechips.text import format_duration
-from eechips.urls import ALL_PARAMETERS, strip_signature
+from eechips.files.removal import NamedPath, remove, replace
+from eechips.files.temporary_names import new_writer, temporary_name
+from eechips.text.formatting import format_duration
+from eechips.web.redaction import REDACTED
+from eechips.web.urls import ALL_PARAMETERS, strip_signature
 
 SEARCH_CACHE_NAME = "items.parquet"
 """File in the folder of the run: a row for each item, then one for each unreadable document."""

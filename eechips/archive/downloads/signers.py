@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from eechips.errors import ConfigurationError, PermanentError
-from eechips.urls import display_url, host_of, is_loopback
+from eechips.web.urls import display_url, host_of, is_loopback
 
 _GOOGLE = "https://storage.googleapis.com"
 """HTTP endpoint for objects of gs:// (https://cloud.google.com/storage/docs/request-endpoints)."""

@@ -17,10 +17,10 @@ from eechips.archive.downloads.cql2 import cql2, cql2_text
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument, is_web
 from eechips.errors import ConfigurationError, PermanentError
+from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import canonical_json
-from eechips.redaction import redact
-from eechips.urls import display_url
-from eechips.warning_filters import ignore_warning
+from eechips.web.redaction import redact
+from eechips.web.urls import display_url
 
 _log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument, is_web
 from eechips.archive.downloads.stac_api import next_of, pages_from, pages_of_items
 from eechips.errors import PermanentError
-from eechips.parallel_map import parallel_map
-from eechips.urls import display_url, local_path
+from eechips.processes.parallel_map import parallel_map
+from eechips.web.urls import display_url, local_path
 
 _AT_ONCE = 8  # concurrent requests of items
 

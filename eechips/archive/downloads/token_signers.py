@@ -14,8 +14,8 @@ from eechips.archive.downloads.signers import LastToken, SignedUrl, matches_host
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, PermanentError
-from eechips.timestamps import parse_timestamp
-from eechips.urls import display_url
+from eechips.text.timestamps import parse_timestamp
+from eechips.web.urls import display_url
 
 _BLOBS = ("*.blob.core.windows.net",)
 _UNKNOWN_SECONDS = 300.0  # assumed validity of a signature without an expiry

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from eechips.errors import StorageError, TransientError
-from eechips.text import format_bytes
+from eechips.text.formatting import format_bytes
 
 _BURST = 0.25  # seconds of the rate that may arrive at once
 _STEP = 1 << 22  # bytes written before the shared budget is updated

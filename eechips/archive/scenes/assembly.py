@@ -19,7 +19,7 @@ from eechips.jobs.asset_store import Put
 from eechips.manifest.unit_record import State
 from eechips.recipe import canonical_json, unit_id
 from eechips.storage import ID_LENGTH, safe_component
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 _log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from eechips.archive.downloads.transfer_limits import DiskBudget
 from eechips.engine.recipe_files import ExistingFile
 from eechips.engine.run_context import RunContext
 from eechips.errors import PermanentError, QuarantinedError
+from eechips.files.removal import remove_empty
+from eechips.files.temporary_names import Writer
 from eechips.recipe import Unit
-from eechips.removal import remove_empty
-from eechips.temporary_names import Writer
-from eechips.urls import display_url
+from eechips.web.urls import display_url
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,11 +34,11 @@ from eechips.jobs.asset_store import Put, check_store, open_store
 from eechips.jobs.recipe_options import check_dates, split_names
 from eechips.planning.image_filters import PropertyCondition, parse_condition
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_region
+from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import Unit, canonical_json, unit_id
 from eechips.storage import ID_LENGTH, LocalStore
-from eechips.timestamps import parse_timestamp
-from eechips.urls import display_url, identity_url, local_path
-from eechips.warning_filters import ignore_warning
+from eechips.text.timestamps import parse_timestamp
+from eechips.web.urls import display_url, identity_url, local_path
 
 _VERSION = 1  # of the units: increased when stored units would be downloaded differently
 READ_TIMEOUT = 60.0

@@ -23,12 +23,12 @@ from eechips.archive.downloads.search_cache import SEARCH_CACHE_NAME, SearchCach
 from eechips.archive.downloads.static_catalog import joined
 from eechips.engine.run_log import RunLog
 from eechips.errors import ConfigurationError, PermanentError, UsageError
-from eechips.parallel_map import parallel_map
-from eechips.received_files import parse_json
+from eechips.files.temporary_files import temporary_folder
+from eechips.processes.parallel_map import parallel_map
 from eechips.recipe import Unit
-from eechips.temporary_files import temporary_folder
-from eechips.text import format_bytes, format_count
-from eechips.urls import display_url, local_path
+from eechips.storage.received_files import parse_json
+from eechips.text.formatting import format_bytes, format_count
+from eechips.web.urls import display_url, local_path
 
 _log = logging.getLogger(__name__)
 

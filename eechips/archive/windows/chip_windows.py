@@ -16,7 +16,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid, Window
 from eechips.recipe import Unit
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 
 def plan_chip(

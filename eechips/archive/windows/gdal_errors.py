@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 
 from eechips.client.error_classification import is_transient_status
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, ValidationError
-from eechips.redaction import redact
-from eechips.urls import display_url
+from eechips.web.redaction import redact
+from eechips.web.urls import display_url
 
 _STATUS = re.compile(
     r"response[_ ]code(?: on \S+)?\s*[=:]\s*([345]\d\d)|HTTP(?: error code| status)?\s*[=:]?\s*([345]\d\d)\b", re.I

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from eechips.engine.result_assembly import CompletedUnit, Results
 from eechips.errors import RecipeError, StorageError
+from eechips.files.hashes import hash_file
 from eechips.formats import cog
 from eechips.geo.grid import Grid, Window
-from eechips.hashes import hash_file
 from eechips.jobs.mosaic_parts import MosaicPart, assemble_mosaic
 from eechips.jobs.mosaic_tiles import MosaicLayout
-from eechips.text import format_count
+from eechips.text.formatting import format_count
 
 
 def join(results: Results, name: str, nodata: float | None, compress: str, resampling: str) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from eechips.errors import UsageError
-from eechips.urls import is_signed
+from eechips.web.urls import is_signed
 
 _STORES = {
     "s3": "/vsis3/", "s3a": "/vsis3/", "gs": "/vsigs/", "gcs": "/vsigs/",

@@ -16,8 +16,8 @@ from eechips.client.error_classification import is_transient_status
 from eechips.client.http_messages import Timeouts
 from eechips.errors import ConfigurationError, PermanentError, TransientError, ValidationError
 from eechips.storage.store_errors import find_http_status, is_permanent
-from eechips.text import parse_count
-from eechips.urls import display_url, host_of
+from eechips.text.formatting import parse_count
+from eechips.web.urls import display_url, host_of
 
 GAP = 256 << 10
 """Bytes between two ranges that are read by one request: a request takes longer than these bytes."""

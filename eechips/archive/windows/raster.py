@@ -32,8 +32,8 @@ from eechips.client.retry import RetryPolicy
 from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
 from eechips.geo.grid import Grid, Window
 from eechips.geo.raster_door import check_references
+from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import Unit
-from eechips.warning_filters import ignore_warning
 
 POLICY = RetryPolicy(retries=6, total=300.0)
 """Retries outside of a run."""

@@ -12,9 +12,9 @@ from rasterio.errors import NotGeoreferencedWarning
 from eechips.errors import RecipeError, UsageError
 from eechips.formats import cog, geotiff
 from eechips.geo.grid import Grid
+from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import Unit
-from eechips.text import format_count
-from eechips.warning_filters import ignore_warning
+from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
     from eechips.engine.result_assembly import Results

@@ -22,8 +22,8 @@ from eechips.client.error_classification import is_transient_status
 from eechips.client.http_messages import Timeouts
 from eechips.errors import EechipsError, PermanentError, TransientError
 from eechips.storage.store_errors import is_permanent
-from eechips.text import parse_count
-from eechips.urls import display_url, host_of
+from eechips.text.formatting import parse_count
+from eechips.web.urls import display_url, host_of
 
 _log = logging.getLogger(__name__)
 _EXTRAS = {"s3": "s3", "gs": "gcs", "az": "azure"}

@@ -12,7 +12,7 @@ from eechips.archive.windows.window_size import MemoryBudget, min_window_pixels,
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, RequestError, TransientError, UsageError
 from eechips.recipe import Unit
-from eechips.text import format_bytes, format_count
+from eechips.text.formatting import format_bytes, format_count
 
 _log = logging.getLogger(__name__)
 

@@ -31,8 +31,8 @@ from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.unit_record import WorkUnit
-from eechips.redaction import redact
 from eechips.storage import ObjectStore
+from eechips.web.redaction import redact
 
 LOG_NAME = "beam.log"
 """Log file of Beam and its workers, in the folder of the ledger."""

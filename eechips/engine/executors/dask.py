@@ -29,8 +29,6 @@ from urllib.parse import urlsplit
 import dask.config
 import distributed
 
-from eechips import library_log
-from eechips.child_processes import register_semaphores
 from eechips.client.discovery import Discovery
 from eechips.client.permits import QuotaShare, UsageDelta
 from eechips.client.throttle import Throttle
@@ -39,11 +37,13 @@ from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerH
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ClusterLostError, ConfigurationError
-from eechips.library_log import LineFormatter
 from eechips.manifest.unit_record import WorkUnit
-from eechips.redaction import collect_secrets
-from eechips.text import format_duration
-from eechips.urls import is_loopback
+from eechips.processes.child_processes import register_semaphores
+from eechips.text import library_log
+from eechips.text.formatting import format_duration
+from eechips.text.library_log import LineFormatter
+from eechips.web.redaction import collect_secrets
+from eechips.web.urls import is_loopback
 
 _UPDATE_SECONDS = 1.0  # seconds between two updates of the list of workers
 _MAX_BROKEN = 3

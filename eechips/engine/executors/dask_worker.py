@@ -14,10 +14,10 @@ from eechips.engine.outcome import Outcome
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
+from eechips.files.removal import NamedPath, remove_tree
+from eechips.files.temporary_files import temporary_folder_of
 from eechips.manifest.unit_record import WorkUnit
-from eechips.removal import NamedPath, remove_tree
 from eechips.storage import LocalStore, RemoteStore
-from eechips.temporary_files import temporary_folder_of
 
 LOG_NAME = "dask.log"
 """Log file of Dask, in the folder of the ledger."""

@@ -20,7 +20,6 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from eechips.child_processes import hide_main
 from eechips.client.connection import ServiceTarget
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
@@ -31,6 +30,7 @@ from eechips.engine.worker_process import Broken, Ready
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
 from eechips.manifest.unit_record import WorkUnit
+from eechips.processes.child_processes import hide_main
 from eechips.recipe import Recipe
 
 _STOP_TIMEOUT = 5.0  # seconds until idle workers must have ended

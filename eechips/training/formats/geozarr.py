@@ -25,7 +25,7 @@ import numpy.typing as npt
 from eechips.errors import UsageError
 from eechips.geo.crs import parse_crs
 from eechips.recipe.layer_names import MASK_SUFFIX
-from eechips.timestamps import parse_timestamp
+from eechips.text.timestamps import parse_timestamp
 from eechips.training.chip_pixels import ChipPixels
 from eechips.training.formats.zarr import import_zarr
 from eechips.training.frame_stack import FramePixels, decode_file, frame_time, stack_frames, with_times

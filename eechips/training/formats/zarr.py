@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from eechips.errors import UsageError
+from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe.layer_names import MASK_SUFFIX
 from eechips.training.formats.arrays import (
     ID,
@@ -32,7 +33,6 @@ from eechips.training.formats.arrays import (
     weight,
 )
 from eechips.training.shard_index import PackEntry, PackLayout, Shard
-from eechips.warning_filters import ignore_warning
 
 SUFFIX = ".zarr"
 IS_DECODED = True

@@ -1,6 +1,6 @@
 """Clean texts from other sources for display: names of assets, messages, paths.
 
-A copy of a part of :mod:`eechips.text`, as the two distributions share no code; a test holds them equal.
+A copy of a part of :mod:`eechips.text.formatting`, as the two distributions share no code; a test holds them equal.
 """
 
 from __future__ import annotations

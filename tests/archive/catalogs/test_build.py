@@ -24,7 +24,7 @@ from stac_geoparquet.arrow import stac_table_to_items
 import eechips
 from eechips.cli import main
 from eechips.errors import UsageError
-from eechips.hashes import hash_file
+from eechips.files.hashes import hash_file
 from local_tests.support.object_server import missing_packages, serving_objects
 from tests.support.catalog_items import write_run
 

@@ -26,7 +26,7 @@ import eechips
 from eechips.archive.catalogs.fetch import LARGEST, FetchConfig, FetchedItem, fetch
 from eechips.archive.catalogs.ingest import ingest
 from eechips.cli import main
-from eechips.network import is_metadata_address
+from eechips.web.network import is_metadata_address
 from local_tests.support.loopback import QuietServer
 from tests.support.catalog_items import contents, item
 

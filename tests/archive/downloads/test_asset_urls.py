@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips.urls import (
+from eechips.web.urls import (
     display_url,
     file_suffix,
     host_of,

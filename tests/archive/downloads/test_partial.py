@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from eechips.archive.downloads.integrity import QUARANTINE, quarantine, release
 from eechips.archive.downloads.partial import FileVersion, PartialFile, claim_partial, forget, parse_content_range
 from eechips.archive.scenes.download import remove_if_empty
-from eechips.temporary_names import new_writer
+from eechips.files.temporary_names import new_writer
 
 
 def test_content_ranges_are_parsed() -> None:
@@ -85,7 +85,7 @@ BEGIN = """
 import sys
 from pathlib import Path
 from eechips.archive.downloads.partial import FileVersion, PartialFile, claim_partial
-from eechips.temporary_names import new_writer
+from eechips.files.temporary_names import new_writer
 with claim_partial(Path(sys.argv[1]), new_writer()) as path:
     partial = PartialFile(path)
     partial.begin(FileVersion(10, '"a"', None))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.text import parse_count
+from eechips.text.formatting import parse_count
 
 
 @pytest.mark.parametrize("text", ["", "²", "٣", "0\x1f", " 1", "1_000", "+1", "-1", "1.0", "9" * 19, "9" * 5000])

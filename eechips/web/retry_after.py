@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 
-from eechips.timestamps import parse_http_date
+from eechips.text.timestamps import parse_http_date
 
 _LONGEST_WAIT = 1e9  # maximum seconds of a Retry-After: some decades
 

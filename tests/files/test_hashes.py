@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips.hashes import hash_file
+from eechips.files.hashes import hash_file
 
 
 def test_the_hash_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eechips.urls import host_of, is_remote
+from eechips.web.urls import host_of, is_remote
 
 
 @pytest.mark.parametrize(

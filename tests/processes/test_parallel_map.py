@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.parallel_map import parallel_map
+from eechips.processes.parallel_map import parallel_map
 
 
 @settings(max_examples=25, deadline=None)

@@ -9,8 +9,8 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-from eechips.removal import AbandonedFile, NamedPath, remove, remove_tree
-from eechips.temporary_names import RUN_FILES, SCRATCH_PREFIX, Writer, is_abandoned, new_writer, scratch_name
+from eechips.files.removal import AbandonedFile, NamedPath, remove, remove_tree
+from eechips.files.temporary_names import RUN_FILES, SCRATCH_PREFIX, Writer, is_abandoned, new_writer, scratch_name
 
 
 @contextlib.contextmanager
@@ -69,8 +69,8 @@ def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
 
     Args:
         root: the folder.
-        asking: as of :func:`eechips.temporary_names.is_abandoned`.
-        own: as of :func:`eechips.temporary_names.is_abandoned`.
+        asking: as of :func:`eechips.files.temporary_names.is_abandoned`.
+        own: as of :func:`eechips.files.temporary_names.is_abandoned`.
 
     Returns:
         Number of removed files and folders.

@@ -1,7 +1,7 @@
 """Parse and strip URLs.
 
 A URL may grant access by itself: by a signature in its query, or by a user name and password. Functions here return the
-forms that may be stored, compared and shown; :mod:`eechips.redaction` redacts URLs in texts.
+forms that may be stored, compared and shown; :mod:`eechips.web.redaction` redacts URLs in texts.
 """
 
 from __future__ import annotations

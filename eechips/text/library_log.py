@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from eechips.text import one_line, replace_control_characters
+from eechips.text.formatting import one_line, replace_control_characters
 
 DASK = ("distributed", "tornado", "asyncio", "bokeh")
 """Loggers of Dask and of packages that it uses."""

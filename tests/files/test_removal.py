@@ -18,9 +18,7 @@ from hypothesis import strategies as st
 
 from eechips.engine.queue_recovery import FILE_QUEUES, recover
 from eechips.errors import StorageError
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import LOCK_NAME, lock_run
-from eechips.removal import (
+from eechips.files.removal import (
     LockedFolder,
     NamedPath,
     NotOwnedError,
@@ -32,9 +30,11 @@ from eechips.removal import (
     remove_tree,
     set_aside,
 )
+from eechips.files.temporary_files import make_scratch, sweep_folder, temporary_folder
+from eechips.files.temporary_names import SCRATCH_PREFIX, Writer, new_writer, temporary_name
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.lock import LOCK_NAME, lock_run
 from eechips.storage import LocalStore
-from eechips.temporary_files import make_scratch, sweep_folder, temporary_folder
-from eechips.temporary_names import SCRATCH_PREFIX, Writer, new_writer, temporary_name
 from tests.support.source_tree import source_files
 
 ELSEWHERE = "0123456789ab"
@@ -42,7 +42,7 @@ ELSEWHERE = "0123456789ab"
 
 def ended_writer() -> Writer:
     """The writer of a process that has ended."""
-    code = "from eechips.temporary_names import new_writer; print(new_writer())"
+    code = "from eechips.files.temporary_names import new_writer; print(new_writer())"
     return Writer.parse(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip())
 
 
@@ -206,9 +206,9 @@ def test_a_sweep_removes_what_dead_writers_have_left_and_nothing_else(
         assert {path: path.read_bytes() for path in kept} == kept
 
 
-# Where files are removed or replaced outside of eechips.removal, and why that is right.
+# Where files are removed or replaced outside of eechips.files.removal, and why that is right.
 ALLOWED = {
-    "removal.py": "the module itself",
+    "files/removal.py": "the module itself",
     "eechips_local/assets/store_files.py": "the same for the local Earth Engine, which shares no code with the rest",
     "eechips_local/demo/drawing_cache.py": "a cache",
     "storage/atomic_files.py": "temporary name; in place what is no regular file",
@@ -217,7 +217,7 @@ ALLOWED = {
 }
 # Where files are written in place: under a temporary name, in a scratch folder, or by adding to their end.
 WRITTEN = {
-    "removal.py": "the module itself",
+    "files/removal.py": "the module itself",
     "storage/atomic_files.py": "temporary name; in place what is no regular file",
     "storage/local_store.py": "a second name, which the system gives only if it is free",
     "lockfile/lockfile_format.py": "a member of an archive under a temporary name",
@@ -374,5 +374,5 @@ def test_the_check_of_the_package_finds_writes(code: str, is_found: bool) -> Non
 
 
 def test_names_of_scratch_folders_are_reserved() -> None:
-    assert make_scratch.__module__ == "eechips.temporary_files"
+    assert make_scratch.__module__ == "eechips.files.temporary_files"
     assert SCRATCH_PREFIX.startswith(".")

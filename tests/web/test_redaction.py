@@ -23,7 +23,7 @@ from eechips.engine.outcome_records import failed
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.errors import RecipeError, StorageError
 from eechips.manifest.unit_record import WorkUnit
-from eechips.redaction import REDACTED, collect_secrets, is_redacted, redact, redact_json
+from eechips.web.redaction import REDACTED, collect_secrets, is_redacted, redact, redact_json
 
 SECRET = "3f2a9c-7d41e0b2"
 KEY = f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n"

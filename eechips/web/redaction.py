@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from eechips.urls import EXPIRY_NAMES, SIGNATURE_NAMES
+from eechips.web.urls import EXPIRY_NAMES, SIGNATURE_NAMES
 
 REDACTED = "***"
 """Replaces a secret."""

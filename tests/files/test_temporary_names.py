@@ -14,9 +14,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from eechips.storage import LocalStore, ObjectStore, Store
-from eechips.temporary_files import scratch_folder
-from eechips.temporary_names import (
+from eechips.files.temporary_files import scratch_folder
+from eechips.files.temporary_names import (
     ABANDONED_AFTER,
     SCRATCH_PREFIX,
     Writer,
@@ -25,6 +24,7 @@ from eechips.temporary_names import (
     new_writer,
     temporary_name,
 )
+from eechips.storage import LocalStore, ObjectStore, Store
 
 RUN = "a run"
 ELSEWHERE = "0123456789ab"
@@ -33,7 +33,7 @@ AGE = int(ABANDONED_AFTER) + 60
 
 def ended_writer(run: str | None = None) -> Writer:
     """A writer of a process that has ended."""
-    code = f"from eechips.temporary_names import new_writer; print(new_writer({run!r}))"
+    code = f"from eechips.files.temporary_names import new_writer; print(new_writer({run!r}))"
     text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     run_part, place, pid, started, number = text.split("-")
     return Writer(run_part, place, int(pid), int(started), number)
@@ -60,7 +60,7 @@ def test_a_process_is_distinguished_from_a_later_one_with_its_pid() -> None:
 
 def test_a_zombie_process_counts_as_ended() -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", "from eechips.temporary_names import new_writer; print(new_writer(), flush=True)"],
+        [sys.executable, "-c", "from eechips.files.temporary_names import new_writer; print(new_writer(), flush=True)"],
         stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None

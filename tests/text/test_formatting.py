@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.text import escape_html, format_json, format_spreadsheet, one_line
+from eechips.text.formatting import escape_html, format_json, format_spreadsheet, one_line
 from tests.support.hostile_texts import HOSTILE_TEXTS, UNSAFE
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -2,8 +2,8 @@
 
 Each removal needs a right to the file, which is checked against the file:
 
-- :class:`NamedPath`: a temporary file or scratch folder, whose name has its writer (:mod:`eechips.temporary_names`).
-  The writer must be this process, a given writer, or a process that has ended.
+- :class:`NamedPath`: a temporary file or scratch folder, whose name has its writer
+  (:mod:`eechips.files.temporary_names`). The writer must be this process, a given writer, or a process that has ended.
 - :class:`LockedFolder`: a file with a fixed name below a folder whose lock this process holds; not below the folder of
   another run, and not behind a symbolic link out of the folder.
 - :class:`RecordedFile`: a result whose content equals the record, so that files of other programs with the same name
@@ -29,8 +29,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-from eechips.hashes import hash_file
-from eechips.temporary_names import (
+from eechips.files.hashes import hash_file
+from eechips.files.temporary_names import (
     RUN_FILES,
     Writer,
     is_abandoned,
@@ -133,8 +133,8 @@ class AbandonedFile:
     """The right to a temporary file or scratch folder that is abandoned.
 
     Attributes:
-        asking: as of :func:`eechips.temporary_names.is_abandoned`.
-        own: as of :func:`eechips.temporary_names.is_abandoned`.
+        asking: as of :func:`eechips.files.temporary_names.is_abandoned`.
+        own: as of :func:`eechips.files.temporary_names.is_abandoned`.
     """
 
     asking: Writer

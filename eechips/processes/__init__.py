@@ -1,0 +1,1 @@
+"""What a process sets for itself: its children, its threads and its warnings."""

@@ -1,0 +1,1 @@
+"""Text for people: quantities, safe lines, times, suggestions, records of logs."""
