@@ -1,0 +1,135 @@
+"""Define the parts of an open archive: its description, the search of its items, and the rasters of their assets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from eechips_local.evaluation.model import Bounds, Range, RasterSource
+from eechips_local.pixels.pixel_grid import PixelGrid
+
+Item = Mapping[str, Any]
+"""A STAC item, as JSON."""
+
+Signing = Literal["none", "planetary-computer", "earthdata", "cdse", "requester-pays"]
+"""How requests of an archive's files are authorized."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveDescription:
+    """An open archive.
+
+    Attributes:
+        name: as ``--archive`` and the manifest name it ("earth-search").
+        title: for people.
+        api: address of a STAC API; empty for a file.
+        file: path of a static catalogue (JSON) or of items in GeoParquet; empty for an API.
+        hosts: names of hosts, with a port where it is not that of the scheme, from which files may be read. A leading
+            ``*.`` stands for any subdomain.
+        signing: how requests of its files are authorized.
+        token_api: address that gives tokens, for ``signing`` "planetary-computer".
+        has_cql2: whether its API filters by CQL2 JSON.
+        page_items: items that a page of search results has at most.
+        like: name of the archive whose dataset records hold for this one, too; its own name by default.
+        source: where the facts come from.
+    """
+
+    name: str
+    title: str
+    api: str = ""
+    file: str = ""
+    hosts: tuple[str, ...] = ()
+    signing: Signing = "none"
+    token_api: str = ""
+    has_cql2: bool = False
+    page_items: int = 100
+    like: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemQuery:
+    """Conditions of a search. A search may return more items than match, never fewer.
+
+    Attributes:
+        bounds: that the items meet (west may exceed east across the antimeridian), or None.
+        start: least time of an item in milliseconds since 1970, inclusive, or None.
+        end: greatest time, exclusive, or None.
+        equals: values of STAC properties.
+        ranges: of STAC properties.
+        ids: of items, one of which an item must have, or None.
+        limit: number of items after which the caller stops, as far as it is known; None for all.
+    """
+
+    bounds: Bounds | None = None
+    start: float | None = None
+    end: float | None = None
+    equals: Mapping[str, Any] = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    ids: tuple[str, ...] | None = None
+    limit: int | None = None
+
+
+class ItemSearch(Protocol):
+    """A search of an archive's items. Threads may share it; it pickles, or is cheap to open again."""
+
+    def items(self, collection: str, query: ItemQuery) -> Iterator[Item]:
+        """Yield items of a collection, page by page, each once.
+
+        Raises:
+            ArchiveError: if the archive does not answer, or not with items.
+        """
+        ...
+
+    def collections(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the archive's collections (STAC JSON) by their ids."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CogHeader:
+    """What the header of a raster file says.
+
+    Attributes:
+        grid: of full resolution.
+        levels: decimation factors of the pyramid, ascending, the first is 1.
+        dtypes: numpy names, one for each band.
+        nodata: of all bands, or None.
+        version: of the file (ETag), or "" where the host gives none.
+    """
+
+    grid: PixelGrid
+    levels: tuple[int, ...]
+    dtypes: tuple[str, ...]
+    nodata: float | None
+    version: str
+
+
+class CogFile(RasterSource, Protocol):
+    """A raster of an archive. Nothing is read before it is needed."""
+
+    @property
+    def header(self) -> CogHeader:
+        """The header, read on first use.
+
+        Raises:
+            ArchiveError: if the file cannot be read.
+        """
+        ...
+
+
+class CogReader(Protocol):
+    """Opens rasters of an archive. Threads may share it; it pickles, or is cheap to open again."""
+
+    def open(self, href: str, *, collection: str) -> CogFile:
+        """Return a raster by its address, without a request.
+
+        Args:
+            href: of the file, unsigned.
+            collection: of the item, by which some archives give tokens.
+
+        Raises:
+            ArchiveError: if the address is none that the archive's description allows.
+        """
+        ...
