@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from eechips_local.asset_folder import find_fault
 
 if TYPE_CHECKING:
+    from eechips_local.archives.archive_model import ArchiveDescription
     from eechips_local.catalogs import CatalogStore
     from eechips_local.evaluation.model import Asset, AssetStore
     from eechips_local.stubs.stub_store import StubStore
@@ -84,6 +85,7 @@ class StoreConfig:
         demo_datasets: which datasets stubs are served of, behind the demo planet: "all" whose bands are known, or
             also those that the STAC collections in a folder describe; None for no stubs.
         writable: that of the folders whose assets clients may change; None for none.
+        archives: open archives, behind the asset folders and the catalogues, in the order in which they are searched.
     """
 
     folders: tuple[Path, ...] = ()
@@ -95,6 +97,7 @@ class StoreConfig:
     buckets: Path | None = None
     demo_datasets: Path | Literal["all"] | None = None
     writable: WritableFolder | None = None
+    archives: tuple[ArchiveDescription, ...] = ()
 
 
 def check(config: StoreConfig) -> None:

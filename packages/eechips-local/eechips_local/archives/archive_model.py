@@ -133,3 +133,37 @@ class CogReader(Protocol):
             ArchiveError: if the address is none that the archive's description allows.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFile:
+    """A file of an item, and what an image takes from it.
+
+    Attributes:
+        item: id of the item.
+        href: of the file, unsigned.
+        bands: of the image, as Earth Engine names them.
+        version: of the file (ETag), or "" where the host gives none.
+    """
+
+    item: str
+    href: str
+    bands: tuple[str, ...]
+    version: str
+
+
+class ArchiveFiles(Protocol):
+    """Names the files of images; stores of archives do."""
+
+    def files(self, asset_id: str, bands: tuple[str, ...] = ()) -> tuple[ItemFile, ...] | None:
+        """Return the files from which an image is read, or None if the store has no such image.
+
+        Args:
+            asset_id: of an image ("COPERNICUS/S2_SR_HARMONIZED/2023…_T13TDE"). For an image made of tiles of the
+                whole Earth, nothing is listed: the result is empty.
+            bands: of the image; all of them if empty.
+
+        Raises:
+            ArchiveError: if the archive does not answer.
+        """
+        ...
