@@ -5,9 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -18,18 +17,19 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.imagery import Imagery, ImageSelection, ImageTreatment, check_on_empty
+from eechips.jobs.imagery import ImageSelection, ImageTreatment, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import CompositesOptions
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
 from eechips.manifest.run import Run
+from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata, inventory
 from eechips.planning.grid_alignment import cover_region
 from eechips.planning.image_filters import PropertyFilter, unit_tests
 from eechips.planning.image_reducers import QUALITY_PREFIX, check_reducer, is_fractional, make_reducer
 from eechips.planning.inventory import Scene
-from eechips.planning.periods import Step, parse_day, parse_step
+from eechips.planning.periods import parse_day, parse_step
 from eechips.planning.region_overlaps import region_centre
-from eechips.recipe import Chip, NoData, Unit
+from eechips.recipe import Chip, NoData, Unit, recipe_identity
 from eechips.recipe.template import Template
 from eechips.text.formatting import format_count
 
@@ -39,48 +39,49 @@ MOST_SOURCES = 100
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Composites(CompositesOptions, Imagery):
+class Composites:
     """The recipe of ``eechips composites``.
 
     Each period becomes one file, made of all images taken in it. All files have the same pixel grid: by default that of
     the collection's earliest image over the region, since a composite has no grid of its own. Images on other grids,
     such as images of the next UTM zone, are resampled (nearest neighbour). A period without images has no file, and is
-    ``empty`` in the manifest. The options are those of
-    :class:`eechips.jobs.imagery_options.CompositesOptions`.
+    ``empty`` in the manifest.
+
+    Args:
+        options: see :class:`eechips.jobs.imagery_options.CompositesOptions`.
+
+    Raises:
+        UsageError: if an option is out of range, or contradicts another.
+        RegionError: if the region cannot be used.
     """
 
     name = "composites"
     is_builtin = True
     name_template = "composites/{start}"
 
-    def __post_init__(self) -> None:
-        check_reducer(self.reducer)
-        self.step  # noqa: B018 - parsed to be checked
-        for day in (self.start, self.end):
+    def __init__(self, **options: Any) -> None:
+        self.options = chosen = CompositesOptions(**options)
+        check_reducer(chosen.reducer)
+        self.step = parse_step(chosen.every)
+        for day in (chosen.start, chosen.end):
             if day is not None:
                 parse_day(day)
-        super().__post_init__()
-
-    @cached_property
-    def step(self) -> Step:
-        """The length of a period."""
-        return parse_step(self.every)
+        is_best = chosen.reducer.startswith(QUALITY_PREFIX)
+        self.imagery = resolve_imagery(
+            chosen, deciding=(chosen.reducer.removeprefix(QUALITY_PREFIX),) if is_best else ()
+        )
+        results = {**self.imagery.results, "reducer": chosen.reducer}
+        self.identity = recipe_identity(self.name, results)
+        self.parameters: Mapping[str, Any] = {**results, **self.imagery.parameters, "every": str(self.step)}
+        self.datasets = self.imagery.datasets
+        self.is_picture = self.imagery.style.is_picture
+        self.export_obstacle = self.imagery.style.export_obstacle
+        self._stored_dtype: str | None = None  # of all bands, once surveyed
 
     @property
-    def results(self) -> dict[str, Any]:
-        """The parameters that determine the pixels of a period's file."""
-        return {**super().results, "reducer": self.reducer}
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """All parameters as JSON."""
-        return {**super().parameters, "every": str(self.step)}
-
-    def further_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
-        """Return the bands that the images need besides those that are fetched."""
-        deciding = (self.reducer.removeprefix(QUALITY_PREFIX),) if self.reducer.startswith(QUALITY_PREFIX) else ()
-        return (*super().further_bands(bands), *(name for name in deciding if name not in self.selection.names))
+    def call(self) -> tuple[str, Mapping[str, Any]]:
+        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
+        return self.name, chosen_options(self.options)
 
     def get_requests(self) -> Iterator[Unit]:
         """Plan the periods: a few requests, and one for each thousand images.
@@ -95,14 +96,16 @@ class Composites(CompositesOptions, Imagery):
             RegionError: if the region does not exist, or is outside the area of the CRS.
             UsageError: if there is no image, or none has a date.
         """
-        selection = self.select_images()
+        imagery, dataset = self.imagery, self.imagery.source.dataset_id
+        selection = imagery.select_images()
+        self._stored_dtype = selection.stored_dtype
         grid = self._grid(selection)
         band = selection.grid_band
-        found = inventory.list_scenes(selection.collection.filterBounds(_rectangle(grid)), self.dataset_id, band)
+        found = inventory.list_scenes(selection.collection.filterBounds(_rectangle(grid)), dataset, band)
         dated = [scene for scene in found if scene.day is not None]
         if not dated:
-            raise UsageError(f"the images of {self.dataset_id} have no dates: there are no periods")
-        extra = {**self.unit_fields(selection), **self._dtype(selection)}
+            raise UsageError(f"the images of {dataset} have no dates: there are no periods")
+        extra = {**imagery.unit_fields(selection), **self._dtype(selection)}
         if selection.tests:
             extra["where"] = [test.to_json() for test in selection.tests]
         count = used = 0
@@ -124,36 +127,41 @@ class Composites(CompositesOptions, Imagery):
         """Describe the composite of a period: one request by computePixels, two by URL, none without images."""
         if unit["images"] == 0:
             return NoData()
-        treatment = self.treatment(unit)
+        imagery, dataset = self.imagery, self.imagery.source.dataset_id
+        treatment = imagery.treatment(unit)
         grid = Grid.from_json(unit["grid"])
-        composite = _Composite(self.dataset_id, treatment, self.reducer, unit_tests(unit), grid)
+        composite = _Composite(dataset, treatment, self.options.reducer, unit_tests(unit), grid)
         return Chip(
             image=Template(_composite, (composite,), {"start": unit["start"], "end": unit["end"]}),
             grid=grid,
             bands=treatment.bands,
-            format=self.format,
-            visualization=self.visualization(treatment.bands),
+            format=imagery.style.format,
+            visualization=imagery.visualization(treatment.bands),
             dtype=None if self.is_picture else treatment.dtype,
-            sources=tuple(f"{self.dataset_id}/{name}" for name in unit["sources"]),
+            sources=tuple(f"{dataset}/{name}" for name in unit["sources"]),
             dates=tuple(unit["times"]),
         )
+
+    def sized_result(self, index: int, unit: Unit) -> Chip | NoData:
+        """Describe the file with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
+        return self.imagery.sized(self.get_result(index, unit), self._stored_dtype)
 
     def _grid(self, selection: ImageSelection) -> Grid:
         """Return the pixel grid of all composites."""
         band = selection.grid_band
         earliest = inventory.fetch_first_scene(
-            selection.collection.filterBounds(selection.region), self.dataset_id, band
+            selection.collection.filterBounds(selection.region), self.imagery.source.dataset_id, band
         )
         if earliest is None:
-            raise self.none_found()
-        base_grid = self.placement.resolved().base_grid(earliest.grid, region_centre(selection.polygon))
+            raise self.imagery.none_found()
+        base_grid = self.imagery.alignment.resolved().base_grid(earliest.grid, region_centre(selection.polygon))
         return cover_region(base_grid, selection.polygon)
 
     def _periods(self, scenes: list[Scene]) -> Iterator[tuple[dict[str, Any], list[Scene]]]:
         """Yield each period as a unit, and its images."""
         days = [scene.day for scene in scenes if scene.day is not None]
-        start = parse_day(self.start) if self.start else self.step.floor(days[0])
-        end = parse_day(self.end) if self.end else days[-1] + dt.timedelta(days=1)
+        start = parse_day(self.options.start) if self.options.start else self.step.floor(days[0])
+        end = parse_day(self.options.end) if self.options.end else days[-1] + dt.timedelta(days=1)
         place = 0
         for period in self.step.periods(start, end):
             first = place
@@ -164,9 +172,9 @@ class Composites(CompositesOptions, Imagery):
 
     def _dtype(self, selection: ImageSelection) -> dict[str, str]:
         """Return the type of the composites if it differs from the bands'."""
-        if self.reducer == "count":
+        if self.options.reducer == "count":
             return {"dtype": "uint16"}
-        if is_fractional(self.reducer):
+        if is_fractional(self.options.reducer):
             is_narrow = all(np.can_cast(band.dtype, np.float32) for band in selection.bands)
             return {"dtype": "float32" if is_narrow else "float64"}
         return {}
@@ -228,7 +236,7 @@ def _sources(scenes: list[Scene]) -> dict[str, Any]:
     }
 
 
-_OPTIONS = option_names(Composites)
+_OPTIONS = option_names(CompositesOptions)
 
 
 def composites_recipe(options: Mapping[str, Any]) -> tuple[Composites, RunConfig]:
@@ -237,8 +245,10 @@ def composites_recipe(options: Mapping[str, Any]) -> tuple[Composites, RunConfig
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split_options(Composites, _OPTIONS, options, lambda made: f"composites-{slug(made.dataset)}")
-    check_on_empty(recipe, config)
+    recipe, config = split_options(
+        Composites, _OPTIONS, options, lambda made: f"composites-{slug(made.options.dataset)}"
+    )
+    check_on_empty(recipe.name, recipe.imagery.style, config)
     return recipe, config
 
 
@@ -248,7 +258,7 @@ def composites(dataset: str, *, out: str | Path | None = None, dry_run: Literal[
 def composites(
     dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
 ) -> Run: ...
-@takes(Composites, RunConfig, LedgerOptions)
+@takes(CompositesOptions, RunConfig, LedgerOptions)
 def composites(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
     """Make one composite image for each period between two dates.
 
@@ -256,7 +266,7 @@ def composites(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
         dataset: alias ("S2") or Earth Engine id of a collection.
         out: folder of the results; None for ``outputs/composites-<dataset>``.
         dry_run: plan and estimate only; send no request for pixels.
-        options: fields of ``Composites`` and ``RunConfig``.
+        options: fields of ``CompositesOptions`` and ``RunConfig``.
 
     Returns:
         The finished run; its failures, if any, are in ``failures``. With ``estimate``, the run may be

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ee
@@ -17,17 +15,18 @@ from shapely.geometry.base import BaseGeometry
 from eechips.engine.config import RunConfig
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
-from eechips.jobs.dataset_recipe import GridRecipe, check_dataset
+from eechips.jobs.chosen_dataset import ChosenDataset, align_grid, choose_dataset
 from eechips.jobs.imagery_options import ImageryOptions
-from eechips.jobs.recipe_options import check_bands, check_dates, parse_format, split_names
+from eechips.jobs.recipe_options import check_dates, parse_format, split_names
 from eechips.jobs.render_style import RenderStyle
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection
 from eechips.planning.cloud_masks import CloudMask
+from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.image_filters import PropertyCondition, PropertyFilter, parse_condition, resolve_conditions
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.regions import AssetRegion, Region, parse_region, planar_geometry
-from eechips.recipe import Chip, NoData, Unit, recipe_identity
+from eechips.recipe import Chip, NoData, Unit
 
 _CASTS = {"float32": "toFloat", "float64": "toDouble"}  # other methods are named after the type: toUint16
 
@@ -58,6 +57,11 @@ class ImageSelection:
     def dtype(self) -> str | None:
         """The smallest numpy type that holds all bands; None if all bands have the same type."""
         return asset_metadata.common_dtype(self.bands)
+
+    @property
+    def stored_dtype(self) -> str:
+        """The numpy name of the type that holds all bands."""
+        return str(np.result_type(*(band.dtype for band in self.bands)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,95 +128,60 @@ class ImageTreatment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imagery(ImageryOptions, GridRecipe):
-    """Options of commands that fetch images of a collection over a region.
+class ResolvedImagery:
+    """Checked options of a command that fetches images of a collection over a region; made without requests.
 
-    Raises:
-        UsageError: if an option is out of range, or contradicts another.
-        RegionError: if the region cannot be used.
+    Attributes:
+        options: as the caller gave them.
+        source: the dataset, its bands and mask.
+        style: format and colours of the files.
+        region: the region.
+        conditions: on the properties of images.
+        alignment: the requested pixel grid.
     """
 
-    _stored_dtype: str | None = field(
-        init=False, repr=False, compare=False, default=None
-    )  # of all bands, once surveyed
-
-    name = "imagery"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "format", parse_format(self.format, CHIP_FORMATS.names))
-        for name in ("bands", "palette"):
-            given = getattr(self, name)
-            object.__setattr__(self, name, None if given is None else split_names(given))
-        if self.transform is not None:
-            a, b, c, d, e, f = map(float, self.transform)
-            object.__setattr__(self, "transform", (a, b, c, d, e, f))
-        object.__setattr__(self, "where", (self.where,) if isinstance(self.where, str) else tuple(self.where))
-        _check(self)
-
-    @cached_property
-    def region(self) -> Region:
-        """The region."""
-        return parse_region(self.roi, repairs=self.repair, crs=self.input_crs)
-
-    @cached_property
-    def conditions(self) -> tuple[PropertyCondition, ...]:
-        """The conditions on the properties of images."""
-        return tuple(map(parse_condition, self.where))
+    options: ImageryOptions
+    source: ChosenDataset
+    style: RenderStyle
+    region: Region
+    conditions: tuple[PropertyCondition, ...]
+    alignment: GridAlignment
 
     @property
     def datasets(self) -> tuple[str, ...]:
         """Ids of the assets that are read."""
         table = (self.region.asset,) if isinstance(self.region, AssetRegion) else ()
-        return (self.source_name, *(self.cloud_mask.collections if self.cloud_mask else ()), *table)
-
-    @property
-    def style(self) -> RenderStyle:
-        """The requested format and colours."""
-        return RenderStyle(self.format, self.min, self.max, tuple(self.palette or ()))
-
-    @property
-    def export_obstacle(self) -> str | None:
-        """Return why no chip can be exported: see :class:`eechips.recipe.RecipeTraits`."""
-        return self.style.export_obstacle
-
-    @property
-    def is_picture(self) -> bool:
-        """Return whether the results are pictures (PNG, JPEG), not values."""
-        return self.style.is_picture
+        return (*self.source.masked_ids, *table)
 
     @property
     def results(self) -> dict[str, Any]:
-        """The parameters that determine the pixels of a unit's file."""
+        """The parameters that determine the pixels of a unit's file. Dates and conditions are in the plan."""
+        source = self.source
         return {
-            "dataset": self.dataset_id,
-            "bands": self.compared_bands(self.bands),
-            **self.selection.parameters,
-            "mask": self.cloud_mask.text if self.cloud_mask else "none",
-            "format": self.format,
-            "clip": self.region.parameters if self.clip else None,
-            "visualization": self.visualization(self.selection.names),
+            "dataset": source.dataset_id,
+            "bands": source.compared_bands(source.bands),
+            **source.selection.parameters,
+            "mask": source.mask.text if source.mask else "none",
+            "format": self.style.format,
+            "clip": self.region.parameters if self.options.clip else None,
+            "visualization": self.visualization(source.selection.names),
         }
 
     @property
-    def identity(self) -> str:
-        """The SHA-256 of the parameters of results. Dates and conditions, which the plan holds, are not part of it."""
-        return recipe_identity(self.name, self.results)
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """All parameters as JSON."""
-        plan = {
-            "start": self.start,
-            "end": self.end,
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of the plan as JSON; :attr:`results` are not among them."""
+        return {
+            "start": self.options.start,
+            "end": self.options.end,
             "where": list(map(str, self.conditions)),
-            "clip": self.clip,
-            **self.placement.parameters,
+            "clip": self.options.clip,
+            **self.alignment.parameters,
+            **self.region.parameters,
         }
-        return {**self.results, **plan, **self.region.parameters}
 
     def visualization(self, bands: Sequence[str]) -> dict[str, Any]:
         """Return the parameters of ``ee.Image.visualize``; empty for values."""
-        return self.style.visualization(bands, self.stretched)
+        return self.style.visualization(bands, self.source.stretched)
 
     def select_images(self) -> ImageSelection:
         """Select the images: a few requests.
@@ -222,80 +191,95 @@ class Imagery(ImageryOptions, GridRecipe):
             RegionError: if the region does not exist.
             UsageError: if the dataset is not a collection, or no image meets region, dates and conditions.
         """
-        region = self.region.geometry()
-        dates = self.start, self.end
+        source, region = self.source, self.region.geometry()
+        dates = self.options.start, self.options.end
         about = asset_metadata.fetch_metadata(
-            self.dataset_id, self.known_kind, region, *dates, needed=self.needed_bands
+            source.dataset_id, source.known_kind, region, *dates, needed=source.needed_bands
         )
         if about.kind != "collection":
-            raise self.single_image()
-        bands = self.selection.find_bands(about)
-        self.style.check_found(bands, self.stretched)
-        about.select(self.further_bands(self.selection.stored or [band.name for band in bands]))
-        collection = asset_metadata.filter_images(self.dataset_id, about.kind, *dates)
+            raise _single_image(source)
+        bands = source.selection.find_bands(about)
+        self.style.check_found(bands, source.stretched)
+        about.select(source.further_bands(source.selection.stored or [band.name for band in bands]))
+        collection = asset_metadata.filter_images(source.dataset_id, about.kind, *dates)
         tests = (*resolve_conditions(self.conditions, collection.filterBounds(region)), *about.tests)
         for test in tests:
             collection = collection.filter(test.filter())
         if self.conditions and not collection.filterBounds(region).limit(1).size().getInfo():
             raise self.none_found()
-        object.__setattr__(self, "_stored_dtype", str(np.result_type(*(band.dtype for band in bands))))
-        grid_band = self.selection.grid_band(bands[0].name)
+        grid_band = source.selection.grid_band(bands[0].name)
         return ImageSelection(bands, grid_band, region, region_polygon(self.region), tests, collection, about.casts)
 
-    @abstractmethod
-    def get_result(self, index: int, unit: Unit) -> Chip | NoData:
-        """Describe the file of a unit."""
-
-    def sized_result(self, index: int, unit: Unit) -> Chip | NoData:
-        """Describe the file with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
-        found = self.get_result(index, unit)
-        if isinstance(found, NoData) or self.is_picture:
-            return found
-        return replace(found, dtype=found.dtype or self._stored_dtype)
+    def sized(self, chip: Chip | NoData, dtype: str | None) -> Chip | NoData:
+        """Return a result with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
+        if isinstance(chip, NoData) or self.style.is_picture:
+            return chip
+        return replace(chip, dtype=chip.dtype or dtype)
 
     def treatment(self, unit: Unit) -> ImageTreatment:
         """Return the processing of the images of a unit."""
-        area = ClipArea.of(self.region) if self.clip else None
-        return ImageTreatment(self.selection.planned(unit), self.cloud_mask, unit.get("dtype"), area)
+        area = ClipArea.of(self.region) if self.options.clip else None
+        return ImageTreatment(self.source.selection.planned(unit), self.source.mask, unit.get("dtype"), area)
 
     def unit_fields(self, selection: ImageSelection) -> dict[str, Any]:
         """Return the part of each unit that describes the dataset, for workers."""
-        names = {} if self.selection.names else {"bands": [band.name for band in selection.bands]}
-        dtype = {"dtype": selection.dtype} if selection.dtype and self.format == "tif" else {}
+        names = {} if self.source.selection.names else {"bands": [band.name for band in selection.bands]}
+        dtype = {"dtype": selection.dtype} if selection.dtype and self.style.format == "tif" else {}
         return {**names, **dtype, **({"casts": selection.casts} if selection.casts else {})}
-
-    def single_image(self) -> UsageError:
-        """Return the error for a dataset that is a single image."""
-        return UsageError(f"{self.dataset_id} is a single image, not a collection of them: take `eechips mosaic`")
 
     def none_found(self) -> UsageError:
         """Return the error for a selection without images."""
         where = f" with {' and '.join(map(str, self.conditions))}" if self.conditions else ""
-        dates = f" between {self.start or 'the beginning'} and {self.end or 'today'}" if self.start or self.end else ""
-        return UsageError(f"{self.dataset_id} has no image{where}{dates} that meets the region")
+        start, end = self.options.start, self.options.end
+        dates = f" between {start or 'the beginning'} and {end or 'today'}" if start or end else ""
+        return UsageError(f"{self.source.dataset_id} has no image{where}{dates} that meets the region")
 
 
-def check_on_empty(recipe: Imagery, config: RunConfig) -> None:
-    """Check that the recipe supports ``on_empty``.
+def resolve_imagery(options: ImageryOptions, *, deciding: tuple[str, ...] = ()) -> ResolvedImagery:
+    """Check the options of images over a region, without requests.
+
+    Args:
+        options: of the command.
+        deciding: stored bands that are read besides, to choose pixels by.
+
+    Raises:
+        UsageError: if an option is out of range, or contradicts another.
+        RegionError: if the region cannot be used.
+    """
+    source = choose_dataset(options, deciding=deciding)
+    if source.known_kind == "image":
+        raise _single_image(source)
+    check_dates(options.start, options.end)
+    palette = () if options.palette is None else split_names(options.palette)
+    style = RenderStyle(parse_format(options.format, CHIP_FORMATS.names), options.min, options.max, palette)
+    style.check_chosen(source.chosen_names)
+    style.check()
+    where = (options.where,) if isinstance(options.where, str) else options.where
+    return ResolvedImagery(
+        options=options,
+        source=source,
+        style=style,
+        region=parse_region(options.roi, repairs=options.repair, crs=options.input_crs),
+        conditions=tuple(map(parse_condition, where)),
+        alignment=align_grid(options),
+    )
+
+
+def check_on_empty(name: str, style: RenderStyle, config: RunConfig) -> None:
+    """Check that a recipe supports ``on_empty``.
+
+    Args:
+        name: of the command.
+        style: format of the files.
+        config: of the run.
 
     Raises:
         UsageError: if it does not.
     """
     if config.on_empty == "redraw":
-        raise UsageError(f"on_empty='redraw': {recipe.name} has nothing else to draw; take keep or skip")
-    recipe.style.check_empty(config.on_empty)
+        raise UsageError(f"on_empty='redraw': {name} has nothing else to draw; take keep or skip")
+    style.check_empty(config.on_empty)
 
 
-def _check(recipe: Imagery) -> None:
-    """Check the options, without requests."""
-    check_dataset(recipe.dataset)
-    if recipe.known_kind == "image":
-        raise recipe.single_image()
-    check_dates(recipe.start, recipe.end)
-    check_bands(recipe.bands)
-    recipe.style.check_chosen(recipe.chosen_names)
-    recipe.style.check()
-    recipe.region  # noqa: B018 - parsed to be checked
-    recipe.conditions  # noqa: B018 - likewise
-    recipe.cloud_mask  # noqa: B018 - likewise
-    recipe.placement  # noqa: B018 - likewise
+def _single_image(source: ChosenDataset) -> UsageError:
+    return UsageError(f"{source.dataset_id} is a single image, not a collection of them: take `eechips mosaic`")

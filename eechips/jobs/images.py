@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -15,42 +14,57 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.imagery import Imagery, ImageTreatment, check_on_empty
+from eechips.jobs.imagery import ImageTreatment, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import ImagesOptions
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
 from eechips.manifest.run import Run
+from eechips.option_fields import chosen_options
 from eechips.planning import inventory
 from eechips.planning.region_overlaps import Overlap
-from eechips.recipe import Chip, Unit
+from eechips.recipe import Chip, NoData, Unit, recipe_identity
 from eechips.recipe.template import Template
 from eechips.text.formatting import format_count
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Images(ImagesOptions, Imagery):
+class Images:
     """The recipe of ``eechips images``.
 
     Each image of the collection that meets the region becomes one file: the image's part of the region, by default on
     the image's own pixel grid. Bands of other scales are resampled to the first band's grid (nearest neighbour, as by
-    Earth Engine). The options are those of
-    :class:`eechips.jobs.imagery_options.ImagesOptions`.
+    Earth Engine).
+
+    Args:
+        options: see :class:`eechips.jobs.imagery_options.ImagesOptions`.
+
+    Raises:
+        UsageError: if an option is out of range, or contradicts another.
+        RegionError: if the region cannot be used.
     """
 
     name = "images"
     is_builtin = True
     name_template = "images/{date}_{image}"
 
-    def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise UsageError(f"`limit` must be at least 1, not {self.limit}")
-        super().__post_init__()
+    def __init__(self, **options: Any) -> None:
+        self.options = ImagesOptions(**options)
+        limit = self.options.limit
+        if limit is not None and limit < 1:
+            raise UsageError(f"`limit` must be at least 1, not {limit}")
+        self.imagery = resolve_imagery(self.options)
+        results = self.imagery.results
+        self.identity = recipe_identity(self.name, results)
+        self.parameters: Mapping[str, Any] = {**results, **self.imagery.parameters, "limit": limit}
+        self.datasets = self.imagery.datasets
+        self.is_picture = self.imagery.style.is_picture
+        self.export_obstacle = self.imagery.style.export_obstacle
+        self._dtype: str | None = None  # of all bands, once surveyed
 
     @property
-    def parameters(self) -> Mapping[str, Any]:
-        """All parameters as JSON."""
-        return {**super().parameters, "limit": self.limit}
+    def call(self) -> tuple[str, Mapping[str, Any]]:
+        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
+        return self.name, chosen_options(self.options)
 
     def get_requests(self) -> Iterator[Unit]:
         """Plan the images: a few requests, and one for each thousand images.
@@ -65,11 +79,13 @@ class Images(ImagesOptions, Imagery):
             RegionError: if the region does not exist, or is outside the area of the CRS.
             UsageError: if there is no image.
         """
-        selection = self.select_images()
+        imagery = self.imagery
+        selection = imagery.select_images()
+        self._dtype = selection.stored_dtype
         there = selection.collection.filterBounds(selection.region)
-        found = inventory.list_scenes(there, self.dataset_id, selection.grid_band)
-        overlap = Overlap(selection.polygon, self.placement.resolved())
-        extra = self.unit_fields(selection)
+        found = inventory.list_scenes(there, imagery.source.dataset_id, selection.grid_band)
+        overlap = Overlap(selection.polygon, imagery.alignment.resolved())
+        extra = imagery.unit_fields(selection)
         count = 0
         for scene in found:
             grid = overlap.window(scene.grid, is_bounded=scene.is_bounded)
@@ -86,11 +102,11 @@ class Images(ImagesOptions, Imagery):
                 **extra,
                 **computed,
             }
-            if count == self.limit:
+            if count == self.options.limit:
                 break
         if count == 0:
-            raise self.none_found()
-        _log.info("%s of %s", format_count(count, "image"), self.dataset_id)
+            raise imagery.none_found()
+        _log.info("%s of %s", format_count(count, "image"), imagery.source.dataset_id)
 
     def request_window(self, unit: Unit) -> tuple[Hashable, Grid] | None:
         """Return the pixels of a unit: images on the same pixels are bands of one request.
@@ -108,28 +124,33 @@ class Images(ImagesOptions, Imagery):
         removed meanwhile, while ``filter(system:index == id).first()`` returns null. Images of computed collections
         have no id, so they are found by their index.
         """
-        treatment = self.treatment(unit)
-        source = f"{self.dataset_id}/{unit['image']}"
+        imagery, dataset = self.imagery, self.imagery.source.dataset_id
+        treatment = imagery.treatment(unit)
+        source = f"{dataset}/{unit['image']}"
         if unit.get("is_computed"):
-            image = Template(_found, (treatment, self.dataset_id), {"image": unit["image"]})
+            image = Template(_found, (treatment, dataset), {"image": unit["image"]})
         else:
             image = Template(_stored, (treatment,), {"source": source})
         return Chip(
             image=image,
             grid=Grid.from_json(unit["grid"]),
             bands=treatment.bands,
-            format=self.format,
-            visualization=self.visualization(treatment.bands),
+            format=imagery.style.format,
+            visualization=imagery.visualization(treatment.bands),
             dtype=treatment.dtype,
             sources=(source,),
             dates=(unit["time"],) if "time" in unit else (),
             asset=source if self._is_stored(unit, treatment) else None,
         )
 
+    def sized_result(self, index: int, unit: Unit) -> Chip | NoData:
+        """Describe the file with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
+        return self.imagery.sized(self.get_result(index, unit), self._dtype)
+
     def _is_stored(self, unit: Unit, treatment: ImageTreatment) -> bool:
         """Return whether the chip of a unit shows stored pixels of its image, unchanged."""
         is_changed = unit.get("is_computed") or treatment.mask or treatment.dtype or treatment.area
-        return self.has_stored_pixels and self.placement.is_stored and not is_changed
+        return self.imagery.source.has_stored_pixels and self.imagery.alignment.is_stored and not is_changed
 
 
 def _stored(treatment: ImageTreatment, source: str) -> ee.Image:
@@ -141,7 +162,7 @@ def _found(treatment: ImageTreatment, dataset: str, image: str) -> ee.Image:
     return treatment.finish(treatment.select(ee.Image(there.first())))
 
 
-_OPTIONS = option_names(Images)
+_OPTIONS = option_names(ImagesOptions)
 
 
 def images_recipe(options: Mapping[str, Any]) -> tuple[Images, RunConfig]:
@@ -150,8 +171,8 @@ def images_recipe(options: Mapping[str, Any]) -> tuple[Images, RunConfig]:
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split_options(Images, _OPTIONS, options, lambda made: f"images-{slug(made.dataset)}")
-    check_on_empty(recipe, config)
+    recipe, config = split_options(Images, _OPTIONS, options, lambda made: f"images-{slug(made.options.dataset)}")
+    check_on_empty(recipe.name, recipe.imagery.style, config)
     return recipe, config
 
 
@@ -159,7 +180,7 @@ def images_recipe(options: Mapping[str, Any]) -> tuple[Images, RunConfig]:
 def images(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
 @overload
 def images(dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any) -> Run: ...
-@takes(Images, RunConfig, LedgerOptions)
+@takes(ImagesOptions, RunConfig, LedgerOptions)
 def images(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
     """Fetch every image of a collection that meets a region, one file each.
 
@@ -167,7 +188,7 @@ def images(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         dataset: alias ("S2") or Earth Engine id of a collection.
         out: folder of the results; None for ``outputs/images-<dataset>``.
         dry_run: plan and estimate only; send no request for pixels.
-        options: fields of ``Images`` and ``RunConfig``.
+        options: fields of ``ImagesOptions`` and ``RunConfig``.
 
     Returns:
         The finished run; its failures, if any, are in ``failures``. With ``estimate``, the run may be

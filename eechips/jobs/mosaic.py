@@ -6,9 +6,8 @@ import logging
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -24,7 +23,7 @@ from eechips.formats import cog
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
 from eechips.geo.grid import Grid
 from eechips.geo.grid_longitudes import wrap_longitude
-from eechips.jobs.dataset_recipe import GridRecipe, check_dataset
+from eechips.jobs.chosen_dataset import ChosenDataset, align_grid, choose_dataset
 from eechips.jobs.imagery_options import MOSAIC_REDUCERS, MosaicOptions
 from eechips.jobs.mosaic_parts import SMALL_DISK, MosaicPart, assemble_mosaic, estimate_disk
 from eechips.jobs.mosaic_tiles import (
@@ -39,19 +38,18 @@ from eechips.jobs.mosaic_tiles import (
     stored_image,
 )
 from eechips.jobs.recipe_options import (
-    check_bands,
     check_dates,
     option_names,
     run_recipe,
     slug,
-    split_names,
     split_options,
     takes,
 )
 from eechips.manifest.run import Run
+from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata, chip_grids
 from eechips.planning.grid_alignment import cover_region, join_at_antimeridian
-from eechips.planning.image_filters import PropertyCondition, parse_condition, resolve_conditions
+from eechips.planning.image_filters import parse_condition, resolve_conditions
 from eechips.planning.region_overlaps import Overlap, grid_outline, region_centre, region_polygon
 from eechips.planning.regions import Region, parse_region
 from eechips.planning.tiling import Tiling, divide_grid, project_region
@@ -69,86 +67,80 @@ _CLASSES = re.compile(r"Map|label|cropland|landcover|SCL|QA\w*|\w*_QA\w*|QC\w*|L
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class MosaicRecipe(MosaicOptions, GridRecipe):
+class MosaicRecipe:
     """The recipe of ``eechips mosaic``.
 
     The region is divided into windows. Each is fetched by a request and stored as a GeoTIFF; at the end all are joined
     to one cloud-optimised GeoTIFF.
+
+    Args:
+        options: see :class:`eechips.jobs.imagery_options.MosaicOptions`.
+
+    Attributes:
+        folder: of the run, on whose disk there must be room; None to leave that unchecked.
 
     Raises:
         UsageError: if an option is out of range, or contradicts another.
         RegionError: if the region cannot be used.
     """
 
-    folder: Path | None = field(init=False, repr=False, compare=False, default=None)
-
     name = "mosaic"
     is_builtin = True
     name_template = "windows/{row}-{column}"
 
-    def __post_init__(self) -> None:
-        def put(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)
-
-        if self.bands is not None:
-            put("bands", split_names(self.bands))
-        if isinstance(self.where, str):
-            put("where", (self.where,))
-        if self.transform is not None:
-            put("transform", tuple(map(float, self.transform)))
-        _check(self)
-
-    @cached_property
-    def region(self) -> Region | None:
-        """The region; None for the whole of a single image."""
-        return None if self.roi is None else parse_region(self.roi, repairs=self.repair, crs=self.input_crs)
-
-    @cached_property
-    def conditions(self) -> tuple[PropertyCondition, ...]:
-        """The conditions on the properties of images."""
-        return tuple(map(parse_condition, self.where))
+    def __init__(self, **options: Any) -> None:
+        self.options = chosen = MosaicOptions(**options)
+        self.folder: Path | None = None
+        self.source = choose_dataset(chosen)
+        _check(chosen, self.source)
+        self.alignment = align_grid(chosen)
+        self.region: Region | None = None  # of a single image: the whole
+        if chosen.roi is not None:
+            self.region = parse_region(chosen.roi, repairs=chosen.repair, crs=chosen.input_crs)
+        where = (chosen.where,) if isinstance(chosen.where, str) else chosen.where
+        self.conditions = tuple(map(parse_condition, where))
+        self.datasets = self.source.masked_ids
+        self.identity = recipe_identity(self.name, self.results)
 
     @property
-    def datasets(self) -> tuple[str, ...]:
-        """Ids of the assets that are read."""
-        return (self.source_name, *(self.cloud_mask.collections if self.cloud_mask else ()))
+    def call(self) -> tuple[str, Mapping[str, Any]]:
+        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
+        return self.name, chosen_options(self.options)
 
     @property
     def results(self) -> dict[str, Any]:
-        """The parameters that determine the pixels of a window, besides its unit."""
+        """The parameters that determine the pixels of a window, besides its unit, which has the grid."""
         return {
-            "dataset": self.dataset_id,
-            "start": self.start,
-            "end": self.end,
+            "dataset": self.source.dataset_id,
+            "start": self.options.start,
+            "end": self.options.end,
             "where": [str(condition) for condition in self.conditions],
-            "mask": self.cloud_mask.text if self.cloud_mask else None,
-            "reducer": self.reducer,
-            **self.selection.parameters,
+            "mask": self.source.mask.text if self.source.mask else None,
+            "reducer": self.options.reducer,
+            **self.source.selection.parameters,
         }
-
-    @property
-    def identity(self) -> str:
-        """SHA-256 of :attr:`results`; without the grid, which is in the units, and the parameters of the mosaic."""
-        return recipe_identity(self.name, self.results)
 
     @property
     def assembly(self) -> dict[str, Any]:
         """The parameters of the mosaic; if one changes, the mosaic is made again from the same windows."""
-        nodata = None if self.nodata is None else repr(float(self.nodata))  # JSON has no NaN
-        return {"nodata": nodata, "compress": self.compress, "overview_resampling": self.overview_resampling}
+        nodata = None if self.options.nodata is None else repr(float(self.options.nodata))  # JSON has no NaN
+        return {
+            "nodata": nodata,
+            "compress": self.options.compress,
+            "overview_resampling": self.options.overview_resampling,
+        }
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """The parameters of the windows as JSON."""
         whole = {
-            "bands": self.compared_bands(self.bands),
-            "clip": self.clip,
-            "dtype": self.dtype,
-            "window": self.window,
+            "bands": self.source.compared_bands(self.source.bands),
+            "clip": self.options.clip,
+            "dtype": self.options.dtype,
+            "window": self.options.window,
         }
         region = {"roi": None} if self.region is None else self.region.parameters
-        return {**self.results, **self.placement.parameters, **whole, **region}
+        return {**self.results, **self.alignment.parameters, **whole, **region}
 
     def get_requests(self) -> Iterator[Unit]:
         """Plan the windows with a few requests, independent of their number.
@@ -165,20 +157,20 @@ class MosaicRecipe(MosaicOptions, GridRecipe):
             StorageError: if the disk is too small.
         """
         about = self._describe()
-        bands = self.selection.find_bands(about)
-        grid_band = self.selection.grid_band(bands[0].name)
+        bands = self.source.selection.find_bands(about)
+        grid_band = self.source.selection.grid_band(bands[0].name)
         polygon = None if self.region is None else join_at_antimeridian(region_polygon(self.region))
         tests = (*self._settled(), *(canonical_json(test.to_json()) for test in about.tests))
         native = self._native(about, replace(bands[0], name=grid_band), polygon, tests)
         base_grid, grid = self._place(about, native, polygon)
-        dtype = self.dtype or reduced_dtype(self.reducer, about.kind, [band.dtype for band in bands])
-        cog.check_nodata(self.nodata, dtype)
+        dtype = self.options.dtype or reduced_dtype(self.options.reducer, about.kind, [band.dtype for band in bands])
+        cog.check_nodata(self.options.nodata, dtype)
         layout = MosaicLayout(grid, about.kind, tuple(band.name for band in bands), dtype, tests, about.casts)
-        tiling = divide_grid(grid, base_grid, len(bands), dtype, self.window)
+        tiling = divide_grid(grid, base_grid, len(bands), dtype, self.options.window)
         self._announce(layout, tiling)
         if self.folder is not None:
-            refuse_small_disk(self.folder, estimate_disk(layout, self.compress), SMALL_DISK)
-        yield from self._units(layout, tiling, polygon if self.clip else None)
+            refuse_small_disk(self.folder, estimate_disk(layout, self.options.compress), SMALL_DISK)
+        yield from self._units(layout, tiling, polygon if self.options.clip else None)
 
     def get_result(self, index: int, unit: Unit) -> Chip:
         """Describe the pixels of a window: one request, or more if it is too large for the service."""
@@ -191,7 +183,7 @@ class MosaicRecipe(MosaicOptions, GridRecipe):
             bands=layout.bands,
             dtype=layout.dtype,
             format="tif",
-            sources=(self.dataset_id,) if layout.kind == "image" else (),
+            sources=(self.source.dataset_id,) if layout.kind == "image" else (),
         )
 
     def assemble(self, results: Results) -> None:
@@ -216,23 +208,28 @@ class MosaicRecipe(MosaicOptions, GridRecipe):
             results.say("No mosaic: no window has data")
             return
         mosaic = self._mosaic(pieces)
-        cog.check_nodata(self.nodata, mosaic.dtype)
+        cog.check_nodata(self.options.nodata, mosaic.dtype)
         assemble_mosaic(results, pieces, mosaic)
 
     def _mosaic(self, pieces: Sequence[MosaicPart]) -> cog.Mosaic:
         layout = pieces[0].layout
-        has_classes = self.reducer == "mode" or any(_CLASSES.fullmatch(band) for band in layout.bands)
-        said = {"dataset": self.dataset_id, "start": self.start, "end": self.end, "mask": self.results["mask"]}
+        has_classes = self.options.reducer == "mode" or any(_CLASSES.fullmatch(band) for band in layout.bands)
+        said = {
+            "dataset": self.source.dataset_id,
+            "start": self.options.start,
+            "end": self.options.end,
+            "mask": self.results["mask"],
+        }
         if layout.kind == "collection":
-            said["reducer"] = self.reducer
+            said["reducer"] = self.options.reducer
         return cog.Mosaic(
             grid=layout.grid,
             bands=layout.bands,
             dtype=layout.dtype,
             tiles=[cog.Tile(piece.window, piece.path) for piece in pieces],
-            nodata=self.nodata,
-            compress=self.compress,
-            resampling=self.overview_resampling or ("nearest" if has_classes else "average"),
+            nodata=self.options.nodata,
+            compress=self.options.compress,
+            resampling=self.options.overview_resampling or ("nearest" if has_classes else "average"),
             tags={name: value for name, value in said.items() if value is not None},
         )
 
@@ -240,17 +237,24 @@ class MosaicRecipe(MosaicOptions, GridRecipe):
         """Fetch the metadata of the dataset for the region and the dates."""
         region = None if self.region is None else self.region.geometry()
         about = asset_metadata.fetch_metadata(
-            self.dataset_id, self.known_kind, region, self.start, self.end, needed=self.needed_bands
+            self.source.dataset_id,
+            self.source.known_kind,
+            region,
+            self.options.start,
+            self.options.end,
+            needed=self.source.needed_bands,
         )
         if about.kind == "collection":
             if region is None:
-                raise UsageError(f"{self.dataset_id} is a collection: give `roi`")
+                raise UsageError(f"{self.source.dataset_id} is a collection: give `roi`")
             return about
         for name in ("start", "end", "where"):
-            if getattr(self, name):
-                raise UsageError(f"{self.dataset_id} is a single image: `{name}` is for collections")
-        if self.reducer != "mosaic":
-            raise UsageError(f"{self.dataset_id} is a single image: there is nothing to make a {self.reducer} of")
+            if getattr(self.options, name):
+                raise UsageError(f"{self.source.dataset_id} is a single image: `{name}` is for collections")
+        if self.options.reducer != "mosaic":
+            raise UsageError(
+                f"{self.source.dataset_id} is a single image: there is nothing to make a {self.options.reducer} of"
+            )
         return about
 
     def _settled(self) -> tuple[str, ...]:
@@ -261,11 +265,13 @@ class MosaicRecipe(MosaicOptions, GridRecipe):
         """
         if not self.conditions or self.region is None:
             return ()
-        over = select_collection(self.dataset_id, self.start, self.end, ()).filterBounds(self.region.geometry())
+        over = select_collection(self.source.dataset_id, self.options.start, self.options.end, ()).filterBounds(
+            self.region.geometry()
+        )
         tests = tuple(canonical_json(test.to_json()) for test in resolve_conditions(self.conditions, over))
         if not filter_collection(over, tests).limit(1).size().getInfo():
             which = " and ".join(map(str, self.conditions))
-            raise UsageError(f"{self.dataset_id} has no image with {which} that meets the region")
+            raise UsageError(f"{self.source.dataset_id} has no image with {which} that meets the region")
         return tests
 
     def _native(
@@ -276,9 +282,9 @@ class MosaicRecipe(MosaicOptions, GridRecipe):
         tests: tuple[str, ...],
     ) -> Grid:
         """Return the source's own grid: of the image, or of the latest image in the middle of the region."""
-        if about.kind == "image" or not self.placement.is_native or polygon is None:
+        if about.kind == "image" or not self.alignment.is_native or polygon is None:
             return band.grid
-        images = select_collection(self.dataset_id, self.start, self.end, tests)
+        images = select_collection(self.source.dataset_id, self.options.start, self.options.end, tests)
         found = next(iter(chip_grids.find_images(images, band.name, [region_centre(polygon)])))
         return band.grid if found is None else found.grid
 
@@ -286,20 +292,20 @@ class MosaicRecipe(MosaicOptions, GridRecipe):
         self, about: asset_metadata.AssetMetadata, native: Grid, polygon: BaseGeometry | None
     ) -> tuple[Grid, Grid]:
         """Return the base grid, and the mosaic's window of it."""
-        placement = self.placement.resolved()
+        placement = self.alignment.resolved()
         has_end = about.kind == "image" and native.width * native.height > 1  # one pixel: size unknown
         if polygon is None and has_end and placement.is_native:
             base_grid = placement.base_grid(native, (0.0, 0.0))  # the place is ignored
             return base_grid, _covering(base_grid, native)
         region = polygon or (grid_outline(native) if has_end else None)
         if region is None:
-            raise UsageError(f"{self.dataset_id} is not bounded in longitude and latitude: give `roi`")
+            raise UsageError(f"{self.source.dataset_id} is not bounded in longitude and latitude: give `roi`")
         base_grid = placement.base_grid(native, region_centre(region))
         if not has_end:
             return base_grid, cover_region(base_grid, region)
         grid = Overlap(region, placement).window(native)
         if grid is None:
-            raise RegionError(f"the region does not meet {self.dataset_id}")
+            raise RegionError(f"the region does not meet {self.source.dataset_id}")
         return base_grid, grid
 
     def _units(self, layout: MosaicLayout, tiling: Tiling, polygon: BaseGeometry | None) -> Iterator[Unit]:
@@ -322,19 +328,19 @@ class MosaicRecipe(MosaicOptions, GridRecipe):
                 yield {**unit, "clip": _coordinates(shapely.intersection(clip, box), east)}
 
     def _image(self, layout: MosaicLayout, place: Grid) -> Template:
-        selection = self.selection.planned({"bands": layout.bands, "casts": layout.casts})
+        selection = self.source.selection.planned({"bands": layout.bands, "casts": layout.casts})
         if layout.kind == "image":
-            return stored_image(self.dataset_id, selection, layout.dtype, self.cloud_mask)
-        dates = (self.start, self.end)
+            return stored_image(self.source.dataset_id, selection, layout.dtype, self.source.mask)
+        dates = (self.options.start, self.options.end)
         composite = TileComposite(
-            self.dataset_id,
+            self.source.dataset_id,
             *dates,
             layout.tests,
-            self.cloud_mask,
-            self.reducer,
+            self.source.mask,
+            self.options.reducer,
             selection,
             layout.dtype,
-            input_dtype(self.reducer, self.dtype),
+            input_dtype(self.options.reducer, self.options.dtype),
         )
         return composed_image(composite, place)
 
@@ -342,9 +348,9 @@ class MosaicRecipe(MosaicOptions, GridRecipe):
         width, height = tiling.largest
         pixels = f"{layout.grid.width:,}x{layout.grid.height:,} pixels"
         _log.info("Mosaic: %s, %s x %s, %s", pixels, len(layout.bands), layout.dtype, layout.grid.crs[:60])
-        count = f"{'up to ' if self.clip else ''}{len(tiling):,}"
+        count = f"{'up to ' if self.options.clip else ''}{len(tiling):,}"
         _log.info("Windows: %s of %sx%s pixels at most", count, f"{width:,}", f"{height:,}")
-        need = format_bytes(estimate_disk(layout, self.compress))
+        need = format_bytes(estimate_disk(layout, self.options.compress))
         _log.info("Disk: about %s, of windows, mosaic and overviews", need)
 
 
@@ -370,7 +376,7 @@ def _coordinates(polygons: BaseGeometry, east: float) -> list[Any]:
     return [[[[x + east, y] for x, y in ring.coords] for ring in (part.exterior, *part.interiors)] for part in parts]
 
 
-_OPTIONS = option_names(MosaicRecipe)
+_OPTIONS = option_names(MosaicOptions)
 
 
 def mosaic_recipe(options: Mapping[str, Any]) -> tuple[MosaicRecipe, RunConfig]:
@@ -379,8 +385,8 @@ def mosaic_recipe(options: Mapping[str, Any]) -> tuple[MosaicRecipe, RunConfig]:
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split_options(MosaicRecipe, _OPTIONS, options, lambda made: f"mosaic-{slug(made.dataset)}")
-    object.__setattr__(recipe, "folder", config.out)
+    recipe, config = split_options(MosaicRecipe, _OPTIONS, options, lambda made: f"mosaic-{slug(made.options.dataset)}")
+    recipe.folder = config.out
     return recipe, config
 
 
@@ -388,7 +394,7 @@ def mosaic_recipe(options: Mapping[str, Any]) -> tuple[MosaicRecipe, RunConfig]:
 def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
 @overload
 def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any) -> Run: ...
-@takes(MosaicRecipe, RunConfig, LedgerOptions)
+@takes(MosaicOptions, RunConfig, LedgerOptions)
 def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
     """Make one cloud-optimised GeoTIFF of a region of any size, from one image or a composite.
 
@@ -396,7 +402,7 @@ def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         dataset: alias ("NAIP") or Earth Engine id of an image or a collection.
         out: folder of the results; None for ``outputs/mosaic-<dataset>``.
         dry_run: plan and estimate only; send no request for pixels.
-        options: fields of ``MosaicRecipe`` and ``RunConfig``.
+        options: fields of ``MosaicOptions`` and ``RunConfig``.
 
     Returns:
         The finished run: ``assembled`` has the paths of ``mosaic.tif`` and of ``mosaic.windows.parquet``, the list of
@@ -415,30 +421,24 @@ def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
     return run_recipe(*mosaic_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
 
 
-def _check(recipe: MosaicRecipe) -> None:
+def _check(options: MosaicOptions, source: ChosenDataset) -> None:
     """Check the options, without requests."""
-    check_dataset(recipe.dataset)
-    check_dates(recipe.start, recipe.end)
+    check_dates(options.start, options.end)
     among = {
-        "reducer": (recipe.reducer, MOSAIC_REDUCERS),
-        "compress": (recipe.compress, COMPRESSIONS),
-        "dtype": (recipe.dtype, DTYPES),
-        "overview_resampling": (recipe.overview_resampling, RESAMPLINGS),
+        "reducer": (options.reducer, MOSAIC_REDUCERS),
+        "compress": (options.compress, COMPRESSIONS),
+        "dtype": (options.dtype, DTYPES),
+        "overview_resampling": (options.overview_resampling, RESAMPLINGS),
     }
     for name, (value, known) in among.items():
         if value is not None and value not in known:
             raise UsageError(f"`{name}` {value}: {describe_choices(value, list(known))}")
-    check_bands(recipe.bands)
-    if recipe.bands is not None and len(set(recipe.bands)) != len(recipe.bands):
+    if source.bands is not None and len(set(source.bands)) != len(source.bands):
         raise UsageError("`bands` names a band twice")
-    recipe.selection  # noqa: B018 - parsed to be checked
-    if recipe.window is not None and recipe.window < _LEAST_WINDOW:
-        raise UsageError(f"`window` must be at least {_LEAST_WINDOW} pixels, not {recipe.window}")
-    if recipe.clip and recipe.roi is None:
+    source.selection  # noqa: B018 - parsed to be checked
+    if options.window is not None and options.window < _LEAST_WINDOW:
+        raise UsageError(f"`window` must be at least {_LEAST_WINDOW} pixels, not {options.window}")
+    if options.clip and options.roi is None:
         raise UsageError("`clip` needs a region: give `roi`")
-    if recipe.dtype is not None:
-        cog.check_nodata(recipe.nodata, recipe.dtype)
-    recipe.placement  # noqa: B018 - likewise
-    recipe.region  # noqa: B018 - likewise
-    recipe.conditions  # noqa: B018 - likewise
-    recipe.cloud_mask  # noqa: B018 - likewise
+    if options.dtype is not None:
+        cog.check_nodata(options.nodata, options.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -19,19 +19,17 @@ from eechips.errors import RegionError, UsageError
 from eechips.files.hashes import hash_file
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import TABLE_FORMATS
-from eechips.jobs.dataset_recipe import MaskedRecipe, check_dataset
+from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.point_queries import PointQuery, value_columns
 from eechips.jobs.point_results import IMAGE, IMAGE_DATE, Pairs
 from eechips.jobs.point_table import PointTable
 from eechips.jobs.recipe_options import (
-    check_bands,
     check_dates,
     check_positive,
     option_names,
     parse_format,
     run_recipe,
     slug,
-    split_names,
     split_options,
     takes,
 )
@@ -40,14 +38,14 @@ from eechips.jobs.table_options import COMPOSITES, PointsOptions
 from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
 from eechips.jobs.value_parts import DateColumn, PlaceColumns
 from eechips.manifest.run import Run
+from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata, point_cells
-from eechips.planning.cloud_masks import parse_mask
 from eechips.planning.date_matching import parse_window
 from eechips.planning.expressions import box_around_all
 from eechips.planning.places import Places, read_places
 from eechips.planning.point_cells import merge_duplicates
 from eechips.planning.projection import METRES_PER_DEGREE
-from eechips.planning.statistics import Statistics, parse_statistics
+from eechips.planning.statistics import parse_statistics
 from eechips.recipe import Table, Unit, recipe_identity
 from eechips.storage import write_file
 from eechips.text.formatting import format_count
@@ -62,8 +60,7 @@ _VERTEX = 40  # bytes of a request
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PointValues(PointsOptions, MaskedRecipe):
+class PointValues:
     """The recipe of ``eechips points``.
 
     The places are divided into cells (:mod:`eechips.planning.point_cells`). Each cell is a unit, and takes one request:
@@ -75,6 +72,9 @@ class PointValues(PointsOptions, MaskedRecipe):
     If all pixels are masked, the value is missing. Bands of different grids are reduced separately. Means of all bands
     of a unit vector (embeddings) are divided by their length.
 
+    Args:
+        options: see :class:`eechips.jobs.table_options.PointsOptions`.
+
     Raises:
         UsageError: if an option is out of range, or contradicts another.
         RegionError: if the file does not exist.
@@ -85,11 +85,18 @@ class PointValues(PointsOptions, MaskedRecipe):
     name_template = "cells/{id}"
     is_concurrent = True
 
-    def __post_init__(self) -> None:
-        if self.bands is not None:
-            object.__setattr__(self, "bands", split_names(self.bands))
-        object.__setattr__(self, "points", str(self.points))
-        _check(self)
+    def __init__(self, **options: Any) -> None:
+        self.options = chosen = PointsOptions(**{**options, "points": str(options["points"])})
+        self.source = choose_dataset(chosen)
+        self.place_columns = PlaceColumns.parse(chosen.columns, ("lon", "lat"))
+        self.statistics = parse_statistics(chosen.reducer or "mean")
+        self.datasets = self.source.masked_ids
+        _check(chosen, self.source)
+
+    @property
+    def call(self) -> tuple[str, Mapping[str, Any]]:
+        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
+        return self.name, chosen_options(self.options)
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers receive the places in their units.
@@ -99,36 +106,23 @@ class PointValues(PointsOptions, MaskedRecipe):
     def places(self) -> Places:
         """The rows of the file, read on first use."""
         columns = self.place_columns
-        found = read_places(Path(self.points), columns.lon, columns.lat, repairs=self.repair, crs=self.input_crs)
+        found = read_places(
+            Path(self.options.points), columns.lon, columns.lat, repairs=self.options.repair, crs=self.options.input_crs
+        )
         if not len(found.known):
-            raise RegionError(f"no row of {self.points} has coordinates")
-        if self.reducer is not None and found.kind == "points":
+            raise RegionError(f"no row of {self.options.points} has coordinates")
+        if self.options.reducer is not None and found.kind == "points":
             raise UsageError("`reducer` is for polygons: a point has the value of the pixel that it lies in")
-        if self.id_field is not None:
-            found.check_unique(self.id_field)
-        if (date := DateColumn.parse(self.date_field)) is not None:
+        if self.options.id_field is not None:
+            found.check_unique(self.options.id_field)
+        if (date := DateColumn.parse(self.options.date_field)) is not None:
             found.check_field(date.name)
         return found
-
-    @property
-    def place_columns(self) -> PlaceColumns:
-        """The columns of the file."""
-        return PlaceColumns.parse(self.columns, ("lon", "lat"))
 
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the file."""
-        return hash_file(Path(self.points))
-
-    @cached_property
-    def statistics(self) -> Statistics:
-        """The reducers of a polygon's pixels."""
-        return parse_statistics(self.reducer or "mean")
-
-    @property
-    def datasets(self) -> tuple[str, ...]:
-        """Ids of the assets that are read."""
-        return (self.source_name, *(self.cloud_mask.collections if self.cloud_mask else ()))
+        return hash_file(Path(self.options.points))
 
     @property
     def reach(self) -> float:
@@ -136,39 +130,39 @@ class PointValues(PointsOptions, MaskedRecipe):
 
         The moment of a date is noon; half a day is added, so that the interval has whole days.
         """
-        return parse_window(self.near or "").total_seconds() * 1000 + DAY / 2
+        return parse_window(self.options.near or "").total_seconds() * 1000 + DAY / 2
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """The parameters of the values as JSON."""
-        date = DateColumn.parse(self.date_field)
+        date = DateColumn.parse(self.options.date_field)
         return {
-            "dataset": self.dataset_id,
-            "points": self.points,
+            "dataset": self.source.dataset_id,
+            "points": self.options.points,
             "points_sha256": self.sha256,
             "lon_field": self.place_columns.lon,
             "lat_field": self.place_columns.lat,
-            "bands": self.compared_bands(self.bands),
-            **self.selection.parameters,
-            "start": self.start,
-            "end": self.end,
-            "each_image": self.each_image,
-            "composite": self.composite,
+            "bands": self.source.compared_bands(self.source.bands),
+            **self.source.selection.parameters,
+            "start": self.options.start,
+            "end": self.options.end,
+            "each_image": self.options.each_image,
+            "composite": self.options.composite,
             "date_field": None if date is None else date.name,
             **({"date_format": date.format} if date is not None and date.format is not None else {}),
-            "window": self.near,
-            "mask": self.cloud_mask.text if self.cloud_mask else None,
-            "scale": self.scale,
-            "reducer": self.reducer,
-            **({"unit_vector": True} if vector_bands(self.known, self.selection) else {}),
-            **({"repair": True} if self.repair else {}),
-            **({"input_crs": self.input_crs} if self.input_crs is not None else {}),
+            "window": self.options.near,
+            "mask": self.source.mask.text if self.source.mask else None,
+            "scale": self.options.scale,
+            "reducer": self.options.reducer,
+            **({"unit_vector": True} if vector_bands(self.source.known, self.source.selection) else {}),
+            **({"repair": True} if self.options.repair else {}),
+            **({"input_crs": self.options.input_crs} if self.options.input_crs is not None else {}),
         }
 
     @property
     def assembly(self) -> dict[str, Any]:
         """The parameters of the table; if one changes, the table is made again from the same values."""
-        return {"id_field": self.id_field, "prefix": self.prefix, "format": self.format}
+        return {"id_field": self.options.id_field, "prefix": self.options.prefix, "format": self.options.format}
 
     @property
     def identity(self) -> str:
@@ -198,19 +192,19 @@ class PointValues(PointsOptions, MaskedRecipe):
         has_place = ~shapely.is_missing(places.geometries)
         rows = np.flatnonzero(has_place if moments is None else has_place & ~np.isnan(moments))
         if not len(rows):
-            raise RegionError(f"no row of {self.points} has both a place and a date")
+            raise RegionError(f"no row of {self.options.points} has both a place and a date")
         if not has_place.all():
             _log.warning("no values for %s without coordinates", format_count(int((~has_place).sum()), "row"))
         if moments is not None and np.isnan(moments).any():
-            date = DateColumn.parse(self.date_field)
+            date = DateColumn.parse(self.options.date_field)
             assert date is not None
             _log.warning("no values for %s without %s", format_count(int(np.isnan(moments).sum()), "row"), date.name)
         found = self._survey(rows, moments)
-        if (self.composite == "mean") if self.is_points else ("mean" in self.statistics.names):
-            warn_of_partial_vector(self.known, self.selection)
+        if (self.options.composite == "mean") if self.is_points else ("mean" in self.statistics.names):
+            warn_of_partial_vector(self.source.known, self.source.selection)
         shapes = places.geometries[rows]
         times = None if moments is None else moments[rows]
-        is_shared = self.scale is None and self.cloud_mask is None and self.is_points
+        is_shared = self.options.scale is None and self.source.mask is None and self.is_points
         alike = merge_duplicates(shapes, times, found.shared if is_shared else None)
         first = np.array([group[0] for group in alike])
         parts = list(self._cells(shapes[first], None if times is None else times[first], found))
@@ -251,15 +245,15 @@ class PointValues(PointsOptions, MaskedRecipe):
         """
         question = PointQuery(
             unit=unit,
-            dataset=self.dataset_id,
-            selection=self.selection.planned(unit),
-            start=self.start,
-            end=self.end,
-            composite=self.composite or COMPOSITES[0],
-            mask=self.cloud_mask,
-            scale=self.scale,
+            dataset=self.source.dataset_id,
+            selection=self.source.selection.planned(unit),
+            start=self.options.start,
+            end=self.options.end,
+            composite=self.options.composite or COMPOSITES[0],
+            mask=self.source.mask,
+            scale=self.options.scale,
             statistics=self.statistics,
-            reach=self.reach if self.date_field is not None else 0.0,
+            reach=self.reach if self.options.date_field is not None else 0.0,
         )
         pairs = Pairs(
             columns=question.columns,
@@ -277,13 +271,15 @@ class PointValues(PointsOptions, MaskedRecipe):
 
     def assemble(self, results: Results) -> None:
         """Merge the tables of all cells."""
-        harvest = PointTable(self.places, keep=self.id_field, prefix=self.prefix, format=self.format)
+        harvest = PointTable(
+            self.places, keep=self.options.id_field, prefix=self.options.prefix, format=self.options.format
+        )
         for settled in results:
             harvest.add(settled.unit["rows"], settled.path)
-        name = f"points.{self.format}"
+        name = f"points.{self.options.format}"
         if harvest.failed:
             results.say(
-                f"{format_count(harvest.failed, 'row')} of {self.points} left out of {name}: their cells failed"
+                f"{format_count(harvest.failed, 'row')} of {self.options.points} left out of {name}: their cells failed"
             )
         if harvest.has_values:
             with results.make(name) as path:
@@ -296,49 +292,60 @@ class PointValues(PointsOptions, MaskedRecipe):
 
     def _vector(self, query: PointQuery) -> tuple[str, ...]:
         """Return the columns that are together a mean vector, which is divided by its length; empty if none are."""
-        bands = vector_bands(self.known, self.selection)
+        bands = vector_bands(self.source.known, self.source.selection)
         if query.is_points:  # the values of a pixel, unless they are means of several images
-            return bands if self.composite == "mean" else ()
-        return self.statistics.columns_of("mean", bands) if self.composite in (None, "latest", "mean") else ()
+            return bands if self.options.composite == "mean" else ()
+        return self.statistics.columns_of("mean", bands) if self.options.composite in (None, "latest", "mean") else ()
 
     def _moments(self) -> npt.NDArray[np.float64] | None:
         """Return the moment of each row's date, in milliseconds since 1970; None if rows have no dates."""
-        if (date := DateColumn.parse(self.date_field)) is None:
+        if (date := DateColumn.parse(self.options.date_field)) is None:
             return None
         moments = self.places.moments(date.name, date.format)
         if np.isnan(moments).all():
-            raise RegionError(f"no row of {self.points} has a date in {date.name}")
+            raise RegionError(f"no row of {self.options.points} has a date in {date.name}")
         # The moment of a date is noon, so that morning and evening of the day are equally near.
         return np.where(moments % DAY == 0, moments + DAY / 2, moments)
 
     def _survey(self, rows: npt.NDArray[np.int64], moments: npt.NDArray[np.float64] | None) -> SourceSummary:
         """Summarise the dataset and the cost of its values."""
-        days = self.start, self.end
+        days = self.options.start, self.options.end
         if moments is not None:
             around = (
                 day_of(float(np.nanmin(moments)) - self.reach),
                 day_of(float(np.nanmax(moments)) + self.reach + DAY),
             )
-            days = max(self.start or around[0], around[0]), min(self.end or around[1], around[1])
+            days = max(self.options.start or around[0], around[0]), min(self.options.end or around[1], around[1])
         box = box_around_all(self.places.geometries[rows])
         about = asset_metadata.fetch_metadata(
-            self.dataset_id, self.known_kind, start=days[0], end=days[1], needed=self.needed_bands, around=box
+            self.source.dataset_id,
+            self.source.known_kind,
+            start=days[0],
+            end=days[1],
+            needed=self.source.needed_bands,
+            around=box,
         )
-        mode: Mode = "each" if self.each_image else "paired" if self.date_field else "composite"
+        mode: Mode = "each" if self.options.each_image else "paired" if self.options.date_field else "composite"
         if about.kind == "image":
             mode = "image"
-            given = {"`each_image`": self.each_image, "`date_field`": self.date_field, "`composite`": self.composite}
+            given = {
+                "`each_image`": self.options.each_image,
+                "`date_field`": self.options.date_field,
+                "`composite`": self.options.composite,
+            }
             for option, value in given.items():
                 if value:
-                    raise UsageError(f"{self.dataset_id} is a single image: leave {option} out")
-        found = replace(summarize_source(self.selection.find_bands(about), mode), unit_fields=about.unit_fields)
+                    raise UsageError(f"{self.source.dataset_id} is a single image: leave {option} out")
+        found = replace(summarize_source(self.source.selection.find_bands(about), mode), unit_fields=about.unit_fields)
         self._check_columns(found)
         if mode == "image":
             return found
-        reach = self.reach if self.date_field is not None else 0.0
-        grid_bands = [self.selection.grid_band(group[0]) for group in found.groups]
-        images = asset_metadata.filter_images(self.dataset_id, "collection", *days, about.tests)
-        return count_images(found, images, self.dataset_id, grid_bands, self.places.geometries[rows], days, reach)
+        reach = self.reach if self.options.date_field is not None else 0.0
+        grid_bands = [self.source.selection.grid_band(group[0]) for group in found.groups]
+        images = asset_metadata.filter_images(self.source.dataset_id, "collection", *days, about.tests)
+        return count_images(
+            found, images, self.source.dataset_id, grid_bands, self.places.geometries[rows], days, reach
+        )
 
     def _cells(
         self, shapes: npt.NDArray[np.object_], times: npt.NDArray[np.float64] | None, found: SourceSummary
@@ -354,16 +361,16 @@ class PointValues(PointsOptions, MaskedRecipe):
         added = [*value_columns(found.bands, self.statistics, is_points=self.is_points)]
         if found.mode in ("each", "paired"):
             added += [IMAGE, IMAGE_DATE]
-        kept = self.places.table.column_names if self.id_field is None else [self.id_field]
-        twice = [name for name in added if f"{self.prefix}{name}" in kept]
+        kept = self.places.table.column_names if self.options.id_field is None else [self.options.id_field]
+        twice = [name for name in added if f"{self.options.prefix}{name}" in kept]
         if twice:
             raise UsageError(
-                f"{self.points} has a column {self.prefix + twice[0]!r} already: choose a `prefix` for the"
-                " names of the added ones"
+                f"{self.options.points} has a column {self.options.prefix + twice[0]!r} already: choose a `prefix` for"
+                " the names of the added ones"
             )
 
 
-_OPTIONS = option_names(PointValues)
+_OPTIONS = option_names(PointsOptions)
 
 
 def points_recipe(options: Mapping[str, Any]) -> tuple[PointValues, RunConfig]:
@@ -373,8 +380,8 @@ def points_recipe(options: Mapping[str, Any]) -> tuple[PointValues, RunConfig]:
         UsageError: if an option is unknown, out of range, or contradicts another.
         RegionError: if the file cannot be used.
     """
-    recipe, config = split_options(PointValues, _OPTIONS, options, lambda made: f"points-{slug(made.dataset)}")
-    if recipe.places.kind == "points" or recipe.date_field is None:
+    recipe, config = split_options(PointValues, _OPTIONS, options, lambda made: f"points-{slug(made.options.dataset)}")
+    if recipe.places.kind == "points" or recipe.options.date_field is None:
         return recipe, config
     raise UsageError("`date_field` is for points; polygons can have `each_image`")
 
@@ -387,7 +394,7 @@ def points(
 def points(
     dataset: str, points: Any, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
 ) -> Run: ...
-@takes(PointValues, RunConfig, LedgerOptions)
+@takes(PointsOptions, RunConfig, LedgerOptions)
 def points(
     dataset: str,
     points: str | Path | pd.DataFrame,
@@ -404,7 +411,7 @@ def points(
             as ``input.parquet`` without its index.
         out: folder of the results; None for ``outputs/points-<dataset>``.
         dry_run: plan and estimate only; send no request for values.
-        options: fields of ``PointValues`` and ``RunConfig``.
+        options: fields of ``PointsOptions`` and ``RunConfig``.
 
     Returns:
         The finished run; the table is in ``assembled``. With ``dry_run``, the estimate.
@@ -429,7 +436,7 @@ def points(
             if not kept.exists() or kept.read_bytes() != path.read_bytes():
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 write_file(kept, path.read_bytes())
-            recipe = replace(recipe, points=str(kept))
+            recipe = PointValues(**{**vars(recipe.options), "points": kept})
         return run_recipe(recipe, config)
 
 
@@ -444,35 +451,30 @@ def _stored(frame: Any, folder: Path) -> Path:
     return path
 
 
-def _check(recipe: PointValues) -> None:
+def _check(options: PointsOptions, source: ChosenDataset) -> None:
     """Check the options, without requests."""
-    check_dataset(recipe.dataset)
-    check_positive("`scale`", recipe.scale)
-    check_dates(recipe.start, recipe.end)
-    parse_format(recipe.format, TABLE_FORMATS)
-    if recipe.composite is not None and recipe.composite not in COMPOSITES:
-        raise UsageError(f"unknown composite {recipe.composite!r}: one of {', '.join(COMPOSITES)}")
+    check_positive("`scale`", options.scale)
+    check_dates(options.start, options.end)
+    parse_format(options.format, TABLE_FORMATS)
+    if options.composite is not None and options.composite not in COMPOSITES:
+        raise UsageError(f"unknown composite {options.composite!r}: one of {', '.join(COMPOSITES)}")
     given = [
         option
-        for option, value in (("`each_image`", recipe.each_image), ("`composite`", recipe.composite),
-                              ("`date_field`", recipe.date_field))
+        for option, value in (("`each_image`", options.each_image), ("`composite`", options.composite),
+                              ("`date_field`", options.date_field))
         if value
     ]  # fmt: skip
     if len(given) > 1:
         raise UsageError(f"{given[0]} and {given[1]} exclude each other")
-    if (recipe.near is None) != (recipe.date_field is None):
+    if (options.near is None) != (options.date_field is None):
         raise UsageError("`date_field` and `near` belong together: date_field='date', near='30d'")
-    if recipe.near is not None:
-        parse_window(recipe.near)
-    recipe.place_columns  # noqa: B018 - parsed to be checked
-    check_bands(recipe.bands)
-    if recipe.bands is not None and len(set(recipe.bands)) < len(recipe.bands):
-        raise UsageError(f"a band is asked for twice: {','.join(recipe.bands)}")
-    recipe.selection  # noqa: B018 - parsed to be checked
-    parse_mask(recipe.mask, recipe.dataset_id)
-    parse_statistics(recipe.reducer or "mean")
-    if not Path(recipe.points).is_file():
-        raise RegionError(f"there is no file {recipe.points}")
+    if options.near is not None:
+        parse_window(options.near)
+    if source.bands is not None and len(set(source.bands)) < len(source.bands):
+        raise UsageError(f"a band is asked for twice: {','.join(source.bands)}")
+    source.selection  # noqa: B018 - parsed to be checked
+    if not Path(options.points).is_file():
+        raise RegionError(f"there is no file {options.points}")
 
 
 def _bounds_area(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:

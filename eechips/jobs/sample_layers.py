@@ -3,60 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
 
 from eechips.datasets import find_dataset, is_record_file
 from eechips.errors import UsageError
-from eechips.jobs.dataset_recipe import DatasetRecipe, check_dataset
+from eechips.jobs.chosen_dataset import ChosenDataset, check_dataset
 from eechips.jobs.recipe_options import split_names
-from eechips.planning.band_selection import BandSelection
 from eechips.planning.chip_grids import Moments
-from eechips.planning.cloud_masks import CloudMask, parse_masks
+from eechips.planning.cloud_masks import parse_masks
 from eechips.planning.date_matching import DateMatch, format_moment, parse_moment, parse_window
 from eechips.planning.image_filters import PropertyCondition, parse_condition
-from eechips.planning.speckle import SpeckleFilter, parse_speckle
+from eechips.planning.speckle import parse_speckle
 from eechips.recipe import Unit
 from eechips.recipe.layer_names import RESERVED_LAYERS
 from eechips.storage import safe_component
 
 
-@dataclass(frozen=True)
-class SampleLayer(DatasetRecipe):
+@dataclass(frozen=True, kw_only=True)
+class SampleLayer(ChosenDataset):
     """A dataset of a sample.
 
     Attributes:
-        dataset: alias or id, as the user wrote it.
         name: of its files; empty for a single dataset.
-        bands: that the user names; None for the default.
-        index: spectral indices.
-        expression: ``name=formula`` each.
-        scaled: whether scale and offset are applied.
         is_further: whether it is on the pixel grid of another dataset before it.
-        mask: cloud mask; None for none.
-        quantized: whether the bands are the integers of the record's quantization.
         conditions: on properties of its images.
-        speckle: filter of radar images; None for none.
     """
 
-    dataset: str
     name: str = ""
-    bands: tuple[str, ...] | None = None
-    index: tuple[str, ...] = ()
-    expression: tuple[str, ...] = ()
-    scaled: bool = False
     is_further: bool = False
-    mask: CloudMask | None = None
-    quantized: bool = False
     conditions: tuple[PropertyCondition, ...] = ()
-    speckle: SpeckleFilter | None = None
-
-    @cached_property
-    def selection(self) -> BandSelection:
-        """The bands of the chips, with their speckle filter."""
-        return replace(super().selection, speckle=self.speckle)
 
     @property
     def is_dated(self) -> bool:
@@ -127,17 +104,17 @@ def parse_layers(
         raise UsageError(f"`quantized` needs a record with a quantization, and that of {' and '.join(names)} has none")
     return tuple(
         SampleLayer(
-            name,
-            label,
-            chosen.get(name),
-            indices.get(name, ()),
-            formulas.get(name, ()),
-            scaled,
-            name != names[0],
-            cloud_mask,
-            is_quantized,
-            conditions.get(name, ()),
-            speckle_filter,
+            dataset=name,
+            name=label,
+            bands=chosen.get(name),
+            index=indices.get(name, ()),
+            expression=formulas.get(name, ()),
+            scaled=scaled,
+            is_further=name != names[0],
+            mask=cloud_mask,
+            quantized=is_quantized,
+            conditions=conditions.get(name, ()),
+            speckle=speckle_filter,
         )
         for name, label, cloud_mask, is_quantized, speckle_filter in zip(
             names, labels, parse_masks(mask, ids), has_quantization, filters, strict=True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -19,15 +19,13 @@ from eechips.errors import RegionError, UsageError
 from eechips.files.hashes import hash_file
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.geo.grid import Grid
-from eechips.jobs.dataset_recipe import GridRecipe, check_dataset
+from eechips.jobs.chosen_dataset import align_grid, choose_dataset
 from eechips.jobs.recipe_options import (
-    check_bands,
     check_dates,
     option_names,
     parse_format,
     run_recipe,
     slug,
-    split_names,
     split_options,
     takes,
 )
@@ -36,6 +34,7 @@ from eechips.jobs.table_options import OUTPUTS, TimeSeriesOptions
 from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
 from eechips.jobs.zonal_statistics import Elements, Reduction, composite_elements, reduce_region, reduce_regions
 from eechips.manifest.run import Run
+from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata, chip_grids
 from eechips.planning.asset_metadata import AssetMetadata
 from eechips.planning.expressions import box_around_all
@@ -44,7 +43,7 @@ from eechips.planning.periods import Period, Step, parse_day, parse_step
 from eechips.planning.point_cells import TILE, Cost
 from eechips.planning.projection import nominal_scale
 from eechips.planning.region_batches import divide_regions, measure_images
-from eechips.planning.regions import BoxRegion, parse_box, planar_geometry
+from eechips.planning.regions import parse_box, planar_geometry
 from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones, read_zones
 from eechips.recipe import Table, Unit, recipe_identity
@@ -53,8 +52,7 @@ from eechips.recipe import Table, Unit, recipe_identity
 _MARGIN = 0.01
 
 
-@dataclass(frozen=True, kw_only=True)
-class TimeSeries(TimeSeriesOptions, GridRecipe):
+class TimeSeries:
     """The recipe of ``eechips timeseries``.
 
     Each region has a row for each image that meets it, by time, or for each period. The columns are the region's id,
@@ -71,6 +69,9 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
     without any, the value is missing and the count is 0.
     https://developers.google.com/earth-engine/guides/reducers_weighting
 
+    Args:
+        options: see :class:`eechips.jobs.table_options.TimeSeriesOptions`.
+
     Raises:
         UsageError: if an option is out of range, or contradicts another.
         RegionError: if the file of regions cannot be used.
@@ -79,35 +80,45 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
     name = "timeseries"
     is_builtin = True
 
-    def __post_init__(self) -> None:
-        if self.bands is not None:
-            object.__setattr__(self, "bands", split_names(self.bands))
+    def __init__(self, **options: Any) -> None:
+        self.options = chosen = TimeSeriesOptions(**options)
+        self.source = choose_dataset(chosen)
+        self.alignment = align_grid(chosen)
+        self.statistics = parse_statistics(chosen.reducer)
+        self.step: Step | None = None if chosen.every is None else parse_step(chosen.every)
+        self.box = parse_box(chosen.bbox) if chosen.bbox else None
         _check(self)
 
-    @cached_property
-    def box(self) -> BoxRegion | None:
-        """The box that regions must meet; None for all regions."""
-        return parse_box(self.bbox) if self.bbox else None
+    @property
+    def call(self) -> tuple[str, Mapping[str, Any]]:
+        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
+        return self.name, chosen_options(self.options)
 
     @cached_property
     def sha256(self) -> str | None:
         """The hash of the file of regions; None for a table on the server."""
-        return hash_file(Path(self.regions)) if self.is_file else None
+        return hash_file(Path(self.options.regions)) if self.is_file else None
 
     @property
     def name_template(self) -> str:
         """The template of file names: of a region, or of a part of the table."""
-        return "series/{region}" if self.output == "region" else "parts/{id}"
+        return "series/{region}" if self.options.output == "region" else "parts/{id}"
 
     @cached_property
     def is_file(self) -> bool:
         """Return whether the regions are in a local file."""
-        return Path(self.regions).is_file()
+        return Path(self.options.regions).is_file()
 
     @cached_property
     def _zones(self) -> Zones:
         """The regions of the file."""
-        return read_zones(Path(self.regions), self.id_field, self.box, repairs=self.repair, crs=self.input_crs)
+        return read_zones(
+            Path(self.options.regions),
+            self.options.id_field,
+            self.box,
+            repairs=self.options.repair,
+            crs=self.options.input_crs,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers receive the regions in their units.
@@ -118,69 +129,58 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
         if self.is_file:
             self._zones  # noqa: B018 - it is kept
 
-    @cached_property
-    def statistics(self) -> Statistics:
-        """The reducers."""
-        return parse_statistics(self.reducer)
-
-    @cached_property
-    def step(self) -> Step | None:
-        """Length of a period; None without periods."""
-        return parse_step(self.every) if self.every is not None else None
-
     @property
     def periods(self) -> list[Period]:
         """The periods; empty if there is a row for each image."""
-        if self.step is None or self.start is None or self.end is None:
+        if self.step is None or self.options.start is None or self.options.end is None:
             return []
-        return list(self.step.periods(parse_day(self.start), parse_day(self.end)))
+        return list(self.step.periods(parse_day(self.options.start), parse_day(self.options.end)))
 
     @property
     def vector(self) -> tuple[str, ...]:
         """The columns that are together a mean vector, which is divided by its length; empty if there is none."""
-        is_changed = self.multiply is not None or self.add is not None
-        if is_changed or (self.step is not None and self.composite not in ("mean", "mosaic")):
+        is_changed = self.options.multiply is not None or self.options.add is not None
+        if is_changed or (self.step is not None and self.options.composite not in ("mean", "mosaic")):
             return ()
-        return self.statistics.columns_of("mean", vector_bands(self.known, self.selection))
+        return self.statistics.columns_of("mean", vector_bands(self.source.known, self.source.selection))
 
     @property
     def table_format(self) -> TableFormat:
         """The format, chosen by the user or by the output."""
-        return self.format or ("csv" if self.output == "region" else "parquet")
+        return self.options.format or ("csv" if self.options.output == "region" else "parquet")
 
     @property
     def id_column(self) -> str:
         """The name of the column of ids."""
-        return self.id_field or "region"
+        return self.options.id_field or "region"
 
     @property
     def datasets(self) -> tuple[str, ...]:
         """Ids of the assets that are read."""
-        others = self.cloud_mask.collections if self.cloud_mask else ()
-        return (self.source_name, *others, *(() if self.is_file else (self.regions,)))
+        return (*self.source.masked_ids, *(() if self.is_file else (self.options.regions,)))
 
     @property
     def results(self) -> dict[str, Any]:
         """The parameters that determine the values of a region's table."""
         return {
-            "dataset": self.dataset_id,
-            "bands": self.compared_bands(self.bands),
-            **self.selection.parameters,
+            "dataset": self.source.dataset_id,
+            "bands": self.source.compared_bands(self.source.bands),
+            **self.source.selection.parameters,
             "reducer": ",".join(self.statistics.names),
             "every": str(self.step) if self.step else None,
-            "composite": self.composite if self.step else None,
-            "mask": self.cloud_mask.text if self.cloud_mask else None,
-            "start": self.start,
-            "end": self.end,
-            **self.placement.parameters,
-            "multiply": self.multiply,
-            "add": self.add,
+            "composite": self.options.composite if self.step else None,
+            "mask": self.source.mask.text if self.source.mask else None,
+            "start": self.options.start,
+            "end": self.options.end,
+            **self.alignment.parameters,
+            "multiply": self.options.multiply,
+            "add": self.options.add,
             **({"unit_vector": True} if self.vector else {}),
-            "min_clear": self.min_clear,
+            "min_clear": self.options.min_clear,
             "format": self.table_format,
             # Units contain local geometries; regions on the server are identified by table and column.
-            "regions": None if self.is_file else self.regions,
-            "id_field": self.id_field,
+            "regions": None if self.is_file else self.options.regions,
+            "id_field": self.options.id_field,
         }
 
     @property
@@ -191,9 +191,9 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
     @property
     def parameters(self) -> Mapping[str, Any]:
         """All parameters as JSON."""
-        where = {"regions": self.regions, "regions_sha256": self.sha256, "bbox": self.bbox}
-        crs = {"input_crs": self.input_crs} if self.input_crs is not None else {}
-        return {**self.results, **where, **crs, "output": self.output, "batch": self.batch}
+        where = {"regions": self.options.regions, "regions_sha256": self.sha256, "bbox": self.options.bbox}
+        crs = {"input_crs": self.options.input_crs} if self.options.input_crs is not None else {}
+        return {**self.results, **where, **crs, "output": self.options.output, "batch": self.options.batch}
 
     def get_requests(self) -> Iterator[Unit]:
         """Plan the regions.
@@ -211,27 +211,27 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
         zones = self._zones if self.is_file else None
         around = None if zones is None or zones.geometries is None else box_around_all(zones.geometries)
         about = asset_metadata.fetch_metadata(
-            self.dataset_id,
-            self.known_kind,
-            start=self.start,
-            end=self.end,
-            needed=self.needed_bands,
+            self.source.dataset_id,
+            self.source.known_kind,
+            start=self.options.start,
+            end=self.options.end,
+            needed=self.source.needed_bands,
             around=around,
         )
         if about.kind != "collection":
             raise _single_image(self)
-        bands = self.selection.find_bands(about)
+        bands = self.source.selection.find_bands(about)
         if "mean" in self.statistics.names:
-            warn_of_partial_vector(self.known, self.selection)
-        extra: dict[str, Any] = {} if self.selection.names else {"bands": [band.name for band in bands]}
+            warn_of_partial_vector(self.source.known, self.source.selection)
+        extra: dict[str, Any] = {} if self.source.selection.names else {"bands": [band.name for band in bands]}
         extra |= about.unit_fields
         about = replace(about, bands=bands)
-        zones = zones or fetch_zones(self.regions, self.id_field, self.box)
-        shapes = self._shapes(zones) if self.output != "region" or self._has_base_grid else None
+        zones = zones or fetch_zones(self.options.regions, self.options.id_field, self.box)
+        shapes = self._shapes(zones) if self.options.output != "region" or self._has_base_grid else None
         base_grids = (
             self._base_grids(about, shapes) if shapes is not None and self._has_base_grid else [None] * len(zones)
         )
-        if self.output == "region" or shapes is None:
+        if self.options.output == "region" or shapes is None:
             for index, base_grid in enumerate(base_grids):
                 yield {"kind": "region", **_region(zones, index), **_placed(base_grid), **extra}
             return
@@ -254,9 +254,9 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
             id_column=self.id_column,
             crs=unit.get("crs"),
             transform=tuple(unit["transform"]) if "transform" in unit else None,
-            scale=self.scale if "crs" not in unit else None,
+            scale=self.options.scale if "crs" not in unit else None,
             vector=self.vector,
-            min_clear=self.min_clear or 0.0,
+            min_clear=self.options.min_clear or 0.0,
         )
         images = self._images(unit_tests(unit))
         if "region" in unit:
@@ -270,7 +270,7 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
     @property
     def assemble(self) -> Callable[[Results], None] | None:
         """The function that merges the parts to one table; None for a table of each region."""
-        return self._collate if self.output != "region" else None
+        return self._collate if self.options.output != "region" else None
 
     def _collate(self, results: Results) -> None:
         merge_tables(results, self._layout)
@@ -282,54 +282,56 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
             values=(*self.statistics.columns(bands), *self.statistics.valid_fractions(bands)),
             counts=self.statistics.counts(bands),
             format=self.table_format,
-            by_year=self.output == "year",
+            by_year=self.options.output == "year",
         )
 
     def _bands(self, unit: Unit) -> tuple[str, ...]:
-        return self.selection.planned(unit).names
+        return self.source.selection.planned(unit).names
 
     def _images(self, tests: Sequence[PropertyFilter]) -> ee.ImageCollection:
         """Return the images between the dates that meet conditions."""
-        return asset_metadata.filter_images(self.dataset_id, "collection", self.start, self.end, tests)
+        return asset_metadata.filter_images(
+            self.source.dataset_id, "collection", self.options.start, self.options.end, tests
+        )
 
     @property
     def _has_base_grid(self) -> bool:
         """Return whether the plan fixes the pixel grid; otherwise each image is reduced on its own."""
-        return self.step is not None or not self.placement.is_native
+        return self.step is not None or not self.alignment.is_native
 
     def _elements(self, images: ee.ImageCollection, bands: Sequence[str], unit: Unit) -> Elements:
         """Return the elements that have a row each: the images, or the composites of periods."""
 
         def values(image: ee.Image) -> Any:
-            chosen: Any = self.selection.planned(unit).select(image, self.cloud_mask)
-            if self.multiply is not None:
-                chosen = chosen.multiply(self.multiply)
-            return chosen if self.add is None else chosen.add(self.add)
+            chosen: Any = self.source.selection.planned(unit).select(image, self.source.mask)
+            if self.options.multiply is not None:
+                chosen = chosen.multiply(self.options.multiply)
+            return chosen if self.options.add is None else chosen.add(self.options.add)
 
         if self.step is None:
             return Elements(images, values)
-        return composite_elements(Elements(images, values), bands, self.periods, self.composite)
+        return composite_elements(Elements(images, values), bands, self.periods, self.options.composite)
 
     def _geometry(self, region: Mapping[str, Any]) -> ee.Geometry:
         if "geometry" in region:
             return planar_geometry(shapely.geometry.shape(region["geometry"]))
-        table = ee.FeatureCollection(self.regions)
-        geometry: ee.Geometry = table.filter(ee.Filter.eq(self.id_field, region["region"])).geometry()
+        table = ee.FeatureCollection(self.options.regions)
+        geometry: ee.Geometry = table.filter(ee.Filter.eq(self.options.id_field, region["region"])).geometry()
         return geometry
 
     def _shapes(self, zones: Zones) -> ZoneShapes:
         if self.is_file:
             return measure_zones(zones)
-        return fetch_zone_shapes(self.regions, str(self.id_field), zones, is_whole=self.box is None)
+        return fetch_zone_shapes(self.options.regions, str(self.options.id_field), zones, is_whole=self.box is None)
 
     def _base_grids(self, about: AssetMetadata, shapes: ZoneShapes) -> list[Grid]:
         """Return the pixel grid for each region: the requested one, or that of the latest image there."""
-        placement, own = self.placement.resolved(), about.bands[0].grid
+        placement, own = self.alignment.resolved(), about.bands[0].grid
         places = [(float(x), float(y)) for x, y in shapes.points]
         if not placement.is_native:
             return [placement.base_grid(own, place) for place in places]
         images = self._images(about.tests)
-        found = chip_grids.find_images(images, self.selection.grid_band(about.bands[0].name), places)
+        found = chip_grids.find_images(images, self.source.selection.grid_band(about.bands[0].name), places)
         return [
             placement.base_grid(own if source is None else source.grid, place)
             for source, place in zip(found, places, strict=True)
@@ -340,9 +342,9 @@ class TimeSeries(TimeSeriesOptions, GridRecipe):
         rows = len(self.periods) if self.step is not None else imagery.images
         bands = [band.name for band in about.bands]
         names = (*self.statistics.columns(bands), *self.statistics.valid_fractions(bands))
-        scale = self.scale or nominal_scale(base_grids[0] or about.bands[0].grid)
+        scale = self.options.scale or nominal_scale(base_grids[0] or about.bands[0].grid)
         cost = Cost(values=rows * (1 + len(names)), images=imagery.images, tile=TILE * scale)
-        most = None if self.batch == "auto" else self.batch
+        most = None if self.options.batch == "auto" else self.options.batch
         return divide_regions(shapes, cost, imagery, groups=[_key(base_grid) for base_grid in base_grids], most=most)
 
 
@@ -366,7 +368,7 @@ def _key(base_grid: Grid | None) -> Any:
     return None if base_grid is None else (base_grid.crs, base_grid.transform)
 
 
-_OPTIONS = option_names(TimeSeries)
+_OPTIONS = option_names(TimeSeriesOptions)
 
 
 def timeseries_recipe(options: Mapping[str, Any]) -> tuple[TimeSeries, RunConfig]:
@@ -375,7 +377,9 @@ def timeseries_recipe(options: Mapping[str, Any]) -> tuple[TimeSeries, RunConfig
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split_options(TimeSeries, _OPTIONS, options, lambda made: f"timeseries-{slug(made.dataset)}")
+    recipe, config = split_options(
+        TimeSeries, _OPTIONS, options, lambda made: f"timeseries-{slug(made.options.dataset)}"
+    )
     return recipe, config
 
 
@@ -385,7 +389,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: Literal[
 def timeseries(
     dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
 ) -> Run: ...
-@takes(TimeSeries, RunConfig, LedgerOptions)
+@takes(TimeSeriesOptions, RunConfig, LedgerOptions)
 def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
     """Write a table of a dataset's values over time for each region.
 
@@ -393,7 +397,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
         dataset: alias ("MODIS_LST") or Earth Engine id of a collection.
         out: folder of the results; None for ``outputs/timeseries-<dataset>``.
         dry_run: plan and estimate only; send no request for pixels.
-        options: fields of ``TimeSeries`` and ``RunConfig``.
+        options: fields of ``TimeSeriesOptions`` and ``RunConfig``.
 
     Returns:
         The finished run; its failures, if any, are in ``failures``. With ``estimate``, the run may be
@@ -411,52 +415,48 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
 
 def _check(recipe: TimeSeries) -> None:
     """Check the options, without requests."""
-    check_dataset(recipe.dataset)
-    if recipe.known_kind == "image":
+    options = recipe.options
+    if recipe.source.known_kind == "image":
         raise _single_image(recipe)
     parse_format(recipe.table_format, TABLE_FORMATS)
-    if recipe.output not in OUTPUTS:
-        raise UsageError(f"unknown output {recipe.output!r}: one of {', '.join(OUTPUTS)}")
-    _check_batch(recipe)
-    check_dates(recipe.start, recipe.end)
+    if options.output not in OUTPUTS:
+        raise UsageError(f"unknown output {options.output!r}: one of {', '.join(OUTPUTS)}")
+    _check_batch(options)
+    check_dates(options.start, options.end)
     _check_periods(recipe)
-    check_bands(recipe.bands)
-    if recipe.min_clear is not None and not 0.0 <= recipe.min_clear <= 1.0:
-        raise UsageError(f"`min_clear` is a share from 0 to 1, not {recipe.min_clear:g}")
-    bands = recipe.chosen_names or ()
+    if options.min_clear is not None and not 0.0 <= options.min_clear <= 1.0:
+        raise UsageError(f"`min_clear` is a share from 0 to 1, not {options.min_clear:g}")
+    bands = recipe.source.chosen_names or ()
     columns = (*recipe.statistics.columns(bands), *recipe.statistics.valid_fractions(bands))
-    if recipe.id_field in ("date", "count", "valid_fraction", *columns):
-        raise UsageError(f"id_field={recipe.id_field!r} is also the name of another column of the table")
-    if Path(recipe.regions).suffix and not recipe.is_file and "/" not in recipe.regions:
-        raise RegionError(f"there is no file {recipe.regions}")
-    recipe.placement.parameters  # noqa: B018 - parsed to be checked
-    recipe.cloud_mask  # noqa: B018 - likewise
-    recipe.box  # noqa: B018 - likewise
+    if options.id_field in ("date", "count", "valid_fraction", *columns):
+        raise UsageError(f"id_field={options.id_field!r} is also the name of another column of the table")
+    if Path(options.regions).suffix and not recipe.is_file and "/" not in options.regions:
+        raise RegionError(f"there is no file {options.regions}")
     recipe.sha256  # noqa: B018 - hashed now: the file may change while the recipe exists
 
 
 def _single_image(recipe: TimeSeries) -> UsageError:
     return UsageError(
-        f"{recipe.dataset_id} is a single image: it has no time series; use `eechips points` with reducer='mean'"
+        f"{recipe.source.dataset_id} is a single image: it has no time series; use `eechips points` with reducer='mean'"
     )
 
 
-def _check_batch(recipe: TimeSeries) -> None:
-    if recipe.batch == "auto":
+def _check_batch(options: TimeSeriesOptions) -> None:
+    if options.batch == "auto":
         return
-    if recipe.batch < 1:
-        raise UsageError(f"`batch` must be auto or at least 1, not {recipe.batch}")
-    if recipe.output == "region":
+    if options.batch < 1:
+        raise UsageError(f"`batch` must be auto or at least 1, not {options.batch}")
+    if options.output == "region":
         raise UsageError("`batch` is for one table: use output='one' (a file for each region is a request for each)")
 
 
 def _check_periods(recipe: TimeSeries) -> None:
     if recipe.step is None:
-        if recipe.composite != "mean":
+        if recipe.options.composite != "mean":
             raise UsageError("`composite` is for periods: say how long they are, as in every='1 month'")
         return
-    if recipe.start is None or recipe.end is None:
+    if recipe.options.start is None or recipe.options.end is None:
         raise UsageError("`every` needs `start` and `end`: periods are counted from the start, and cut at the end")
     next(iter(recipe.periods))
-    if recipe.composite != "mosaic":
-        Statistics((recipe.composite,))
+    if recipe.options.composite != "mosaic":
+        Statistics((recipe.options.composite,))

@@ -15,7 +15,7 @@ import shapely
 
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.jobs.chips import ChipSample, sample_recipe
-from eechips.jobs.dataset_recipe import check_dataset
+from eechips.jobs.chosen_dataset import check_dataset
 from eechips.jobs.images import Images
 from eechips.jobs.mosaic import MosaicRecipe
 from eechips.jobs.points import PointValues
@@ -162,7 +162,7 @@ def test_defaults_follow_the_format() -> None:
 
 def test_bands_may_be_written_as_on_the_command_line() -> None:
     assert chips(bands="N, R,G").sample.first.bands == ("N", "R", "G")
-    assert series(bands="LST_Day_1km").bands == ("LST_Day_1km",)
+    assert series(bands="LST_Day_1km").source.bands == ("LST_Day_1km",)
 
 
 def test_visualization_is_the_dataset_s_unless_given() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -272,7 +271,7 @@ def test_images_have_rows_for_the_regions_that_they_meet(real_server: Server, tm
     units = list(recipe.get_requests())
     assert len(units) > 1, "what no image joins should not come together"
     found = rows_together(recipe, units).set_index("place")
-    alone = replace(recipe, output="region")
+    alone = TimeSeries(**{**vars(recipe.options), "output": "region"})
     for unit in alone.get_requests():
         table: Any = alone.get_result(0, unit)
         rows: Any = ee.data.computeFeatures({"expression": table.source.rows(), "pageSize": 1000})

@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 
 from eechips.archive.scenes.recipe import READ_TIMEOUT, Scenes
 from eechips.archive.scenes.refresh import refresh_scenes
+from eechips.archive.scenes.scenes_options import ScenesOptions
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
@@ -25,7 +26,7 @@ def _folder(recipe: Scenes) -> str:
     return f"scenes-{slug('-'.join(recipe.collections) or 'stac')}"
 
 
-_OPTIONS = option_names(Scenes)
+_OPTIONS = option_names(ScenesOptions) | {"ingester"}
 
 
 def scenes_recipe(options: Mapping[str, Any]) -> tuple[Scenes, RunConfig]:
@@ -56,7 +57,7 @@ def scenes(
 def scenes(
     stac: str, *, out: str | Path | None = None, refresh: bool = False, dry_run: Literal[False] = False, **options: Any
 ) -> Run: ...
-@takes(Scenes, RunConfig)
+@takes(ScenesOptions, RunConfig)
 def scenes(
     stac: str, *, out: str | Path | None = None, refresh: bool = False, dry_run: bool = False, **options: Any
 ) -> Run | Estimate:
@@ -67,7 +68,7 @@ def scenes(
         out: folder of the results; None for ``outputs/scenes-<collection>``.
         refresh: search again, and add new assets to the existing run.
         dry_run: only search.
-        options: fields of ``Scenes`` and ``RunConfig``; the options of Earth Engine are left out.
+        options: fields of ``ScenesOptions`` and ``RunConfig``; the options of Earth Engine are left out.
 
     Returns:
         The finished run; its failures, if any, are in ``failures``. With ``dry_run``, the estimate.

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,17 +44,23 @@ READ_TIMEOUT = 60.0
 """Seconds without a byte after which a request ends."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scenes(ScenesOptions):
+class Scenes:
     """The recipe of ``eechips scenes``: a unit is an asset of an item, and its result is the file, unchanged.
 
     The run uses threads of one process: downloads wait for the network, and share connections, tokens and the
     bandwidth. It does not use Earth Engine.
-    """
 
-    ingester: Put | None = field(default=None, repr=False, compare=False)
-    refused: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
-    _context: list[SceneContext] = field(default_factory=list, init=False, repr=False, compare=False)
+    Args:
+        ingester: adds scenes to a store of assets that is open; None to open the store that the options name.
+        options: see :class:`eechips.archive.scenes.scenes_options.ScenesOptions`.
+
+    Attributes:
+        refused: ids of the items that the store of assets has refused.
+
+    Raises:
+        UsageError: if an option is out of range, or contradicts another.
+        RegionError: if the region cannot be used.
+    """
 
     name = "scenes"
     is_builtin = True
@@ -66,85 +71,96 @@ class Scenes(ScenesOptions):
     slots = 10
     datasets = ()
 
-    def __post_init__(self) -> None:
-        if self.max_items is not None and self.max_items < 1:
-            raise UsageError(f"max_items must be at least 1, not {self.max_items}")
-        if self.per_host < 1:
-            raise UsageError(f"per_host must be at least 1, not {self.per_host}")
-        if self.max_rate is not None and not self.max_rate > 0:
-            raise UsageError(f"max_rate must be above 0 bytes a second, not {self.max_rate:g}")
-        if self.assets is not None and not all(self.asset_names or ("",)):
+    def __init__(self, *, ingester: Put | None = None, **options: Any) -> None:
+        self.options = chosen = ScenesOptions(**options)
+        self.ingester = ingester
+        self.refused: list[str] = []
+        self._context: list[SceneContext] = []
+        if chosen.max_items is not None and chosen.max_items < 1:
+            raise UsageError(f"max_items must be at least 1, not {chosen.max_items}")
+        if chosen.per_host < 1:
+            raise UsageError(f"per_host must be at least 1, not {chosen.per_host}")
+        if chosen.max_rate is not None and not chosen.max_rate > 0:
+            raise UsageError(f"max_rate must be above 0 bytes a second, not {chosen.max_rate:g}")
+        if chosen.assets is not None and not all(self.asset_names or ("",)):
             raise UsageError("assets must name at least one asset: A,B,C")
-        if self.ingest is not None and self.ingester is None:
+        if chosen.ingest is not None and ingester is None:
             check_store()
-        if self.asset_id is not None and self.ingest is None:
+        if chosen.asset_id is not None and chosen.ingest is None:
             raise UsageError("asset_id names the collection of ingested scenes: set `ingest`, too")
-        check_dates(self.start, self.end)
+        check_dates(chosen.start, chosen.end)
         _ = self.access, self.search  # reports errors before the folder is created
 
     @cached_property
     def collections(self) -> tuple[str, ...]:
         """Ids of the requested collections."""
-        return split_names(self.collection) if self.collection else ()
+        return split_names(self.options.collection) if self.options.collection else ()
 
     @cached_property
     def asset_names(self) -> tuple[str, ...] | None:
         """Names of the requested assets; None for the default."""
-        return None if self.assets is None else split_names(self.assets)
+        return None if self.options.assets is None else split_names(self.options.assets)
 
     @cached_property
     def conditions(self) -> tuple[PropertyCondition, ...]:
         """Parsed conditions."""
-        texts = (self.where,) if isinstance(self.where, str) else self.where
+        texts = (self.options.where,) if isinstance(self.options.where, str) else self.options.where
         return tuple(parse_condition(text) for text in texts if text)
 
     @cached_property
     def access(self) -> Auth:
         """Authorisation of the downloads."""
-        hosts = split_names(self.auth_host) if self.auth_host else ()
-        return Auth(kind=self.auth, hosts=hosts, token_url=self.token_url, requester_pays=self.requester_pays)
+        hosts = split_names(self.options.auth_host) if self.options.auth_host else ()
+        return Auth(
+            kind=self.options.auth,
+            hosts=hosts,
+            token_url=self.options.token_url,
+            requester_pays=self.options.requester_pays,
+        )
 
     @cached_property
     def _kept_names(self) -> tuple[str, ...]:
-        return split_names(self.keep_query) if self.keep_query else ()
+        return split_names(self.options.keep_query) if self.options.keep_query else ()
 
     @cached_property
     def search(self) -> Search:
         """Criteria of the search."""
         region = self._region
         return Search(
-            stac=self.stac,
+            stac=self.options.stac,
             collections=self.collections,
             region=None if region is None else region.polygon() if isinstance(region, BoxRegion) else region.polygon,
-            start=None if self.start is None else parse_timestamp(self.start),
-            end=None if self.end is None else parse_timestamp(self.end),
+            start=None if self.options.start is None else parse_timestamp(self.options.start),
+            end=None if self.options.end is None else parse_timestamp(self.options.end),
             conditions=self.conditions,
-            most=self.max_items,
+            most=self.options.max_items,
         )
 
     @cached_property
     def _region(self) -> BoxRegion | FileRegion | None:
-        if self.roi is None:
+        if self.options.roi is None:
             return None
-        region = parse_region(self.roi, repairs=self.repair, crs=self.input_crs)
+        region = parse_region(self.options.roi, repairs=self.options.repair, crs=self.options.input_crs)
         if isinstance(region, (BoxRegion, FileRegion)):
             return region
         assert isinstance(region, AssetRegion)
-        raise UsageError(f"roi {self.roi}: tables of Earth Engine cannot be read here; use W,S,E,N or a vector file")
+        raise UsageError(
+            f"roi {self.options.roi}: tables of Earth Engine cannot be read here; use W,S,E,N or a vector file"
+        )
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """Parameters that select scenes, as JSON; not those of the transfer."""
         region = self._region
         return {
-            "stac": identity_url(self.stac, self._kept_names),
+            "stac": identity_url(self.options.stac, self._kept_names),
             "collection": list(self.collections),
             "roi": None if region is None else region.parameters,
-            "start": self.start,
-            "end": self.end,
+            "start": self.options.start,
+            "end": self.options.end,
             "where": [str(condition) for condition in self.conditions],
             "assets": None if self.asset_names is None else list(self.asset_names),
-            "max_items": self.max_items,
+            "max_items": self.options.max_items,
         }
 
     @cached_property
@@ -158,8 +174,8 @@ class Scenes(ScenesOptions):
         """The search with its cache."""
         return SceneSearch(
             search=self.search,
-            start=self.start,
-            end=self.end,
+            start=self.options.start,
+            end=self.options.end,
             assets=self.asset_names,
             prefers=lambda href: matches_host(href, self.access.hosts),
             identity=self.identity,
@@ -169,7 +185,10 @@ class Scenes(ScenesOptions):
     @property
     def assembly(self) -> dict[str, Any]:
         """Target of the assembly; it differs after failures, so that they are retried."""
-        where = {"ingest": None if self.ingest is None else str(Path(self.ingest).absolute()), "id": self.asset_id}
+        where = {
+            "ingest": None if self.options.ingest is None else str(Path(self.options.ingest).absolute()),
+            "id": self.options.asset_id,
+        }
         return where | ({"refused": len(self.refused)} if self.refused else {})
 
     @contextlib.contextmanager
@@ -186,13 +205,13 @@ class Scenes(ScenesOptions):
             raise UsageError("scenes need a local folder, in which downloads resume: set `out`")
         folder, transport, timeouts = context.store.root, context.transport, context.timeouts
         ignore_warning(NotGeoreferencedWarning)
-        with HostSessions(self.per_host, timeouts.connect, timeouts.read, self.stac) as hosts:
+        with HostSessions(self.options.per_host, timeouts.connect, timeouts.read, self.options.stac) as hosts:
             patience = dataclasses.replace(POLICY, retries=min(POLICY.retries, transport.policy.retries))
             inner, disk = self._signer(hosts), DiskBudget(folder)
             reader = DocumentReader(hosts, inner, patience, transport.pause)
             signer = self._given(inner, reader, context.log, folder, transport.pause)
-            is_here = local_path(self.stac) is not None
-            limiter = BandwidthLimiter(self.max_rate)
+            is_here = local_path(self.options.stac) is not None
+            limiter = BandwidthLimiter(self.options.max_rate)
             downloader = Downloader(hosts, signer, transport, limiter, disk, context.unit_timeout, allows_files=is_here)
             self._context.append(SceneContext(context, folder, reader, downloader, disk))
             try:
@@ -214,7 +233,7 @@ class Scenes(ScenesOptions):
             StorageError: if the disk has no room for the files.
         """
         if not self._context:  # a dry run
-            with HostSessions(self.per_host, READ_TIMEOUT, READ_TIMEOUT, self.stac) as hosts:
+            with HostSessions(self.options.per_host, READ_TIMEOUT, READ_TIMEOUT, self.options.stac) as hosts:
                 reader = DocumentReader(hosts, self._signer(hosts))
                 yield from self.catalogue.units(self.catalogue.items(reader), reader.unread)
             return
@@ -262,8 +281,10 @@ class Scenes(ScenesOptions):
             message = f"{results.folder / SEARCH_CACHE_NAME} is missing, and with it the items of the scenes"
             raise StorageError(f"{message}: restore it, or choose another folder")
         with self._open_store() as put:
-            into = None if self.ingest is None else Path(self.ingest)
-            self.refused[:] = assemble_scenes(results, kept, self.identity, put=put, into=into, asset_id=self.asset_id)
+            into = None if self.options.ingest is None else Path(self.options.ingest)
+            self.refused[:] = assemble_scenes(
+                results, kept, self.identity, put=put, into=into, asset_id=self.options.asset_id
+            )
 
     def ask_again(self, folder: Path, log: RunLog) -> Iterator[Unit]:
         """Search the catalogue again, and yield a unit for each asset that it has now or had before.
@@ -275,7 +296,7 @@ class Scenes(ScenesOptions):
         Raises:
             UsageError, ConfigurationError: see :meth:`get_requests`.
         """
-        with HostSessions(self.per_host, READ_TIMEOUT, READ_TIMEOUT, self.stac) as hosts:
+        with HostSessions(self.options.per_host, READ_TIMEOUT, READ_TIMEOUT, self.options.stac) as hosts:
             reader = DocumentReader(hosts, self._signer(hosts))
             yield from self.catalogue.units(self.catalogue.ask(folder, reader, log), reader.unread)
 
@@ -285,9 +306,9 @@ class Scenes(ScenesOptions):
 
     def _open_store(self) -> contextlib.AbstractContextManager[Put | None]:
         """Open the store of assets; None if scenes are not added to one."""
-        if self.ingest is None or self.ingester is not None:
+        if self.options.ingest is None or self.ingester is not None:
             return contextlib.nullcontext(self.ingester)
-        return open_store(Path(self.ingest))
+        return open_store(Path(self.options.ingest))
 
     def _given(
         self, inner: Signer, reader: DocumentReader, log: RunLog, folder: Path, pause: Callable[[float], None]
@@ -300,5 +321,5 @@ class Scenes(ScenesOptions):
         )
 
     def _signer(self, hosts: HostSessions) -> Signer:
-        file = None if self.secrets is None else Path(self.secrets)
+        file = None if self.options.secrets is None else Path(self.options.secrets)
         return make_signer(self.access, read_secrets(file), hosts)

@@ -1,46 +1,95 @@
-"""Define the base of recipes that read one dataset, and check the dataset's name."""
+"""Describe the dataset of a recipe: its record, the bands that the user chooses, the mask of its images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Protocol
 
 from eechips.datasets import Dataset, Kind, find_dataset, is_record_file, suggest_datasets
 from eechips.errors import UnknownDatasetError
 from eechips.geo.grid import Transform
-from eechips.jobs.recipe_options import split_names
-from eechips.option_fields import chosen_options
+from eechips.jobs.recipe_options import check_bands, split_names
 from eechips.planning.band_selection import BandSelection, select_bands
 from eechips.planning.cloud_masks import CloudMask, parse_mask
 from eechips.planning.grid_alignment import GridAlignment
+from eechips.planning.speckle import SpeckleFilter
 
 
-class DatasetRecipe:
-    """Base of recipes that read one dataset.
+class DatasetOptions(Protocol):
+    """The options of a command that reads one dataset."""
+
+    @property
+    def dataset(self) -> str:
+        """Alias or id."""
+
+    @property
+    def bands(self) -> Sequence[str] | str | None:
+        """Names or common names; None for the default bands."""
+
+    @property
+    def index(self) -> Sequence[str] | str:
+        """Short names of spectral indices."""
+
+    @property
+    def expression(self) -> Sequence[str] | str:
+        """``name=formula``, one or several."""
+
+    @property
+    def scaled(self) -> bool:
+        """Whether scale and offset are applied."""
+
+    @property
+    def mask(self) -> str:
+        """Name of the cloud mask."""
+
+
+class GridOptions(Protocol):
+    """The options of a command whose pixels lie on a grid that the user may choose."""
+
+    @property
+    def crs(self) -> str:
+        """Of the grid, or ``native``."""
+
+    @property
+    def scale(self) -> float | None:
+        """Pixel size in metres; None for the image's own."""
+
+    @property
+    def align(self) -> str | None:
+        """Image on whose pixels the grid lies; None for the images themselves."""
+
+    @property
+    def transform(self) -> Transform | None:
+        """Of the grid; None if the others determine it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenDataset:
+    """A dataset, the bands that the user chooses of it, and the mask of its images.
 
     Attributes:
         dataset: alias or id, as the user wrote it.
         bands: names or common names; None for the default bands.
         index: short names of spectral indices.
-        expression: ``name=formula``, one or several.
+        expression: ``name=formula`` each.
         scaled: whether scale and offset are applied.
         quantized: whether the bands are the integers of the record's quantization.
+        mask: cloud mask; None for none.
+        speckle: filter of radar images; None for none.
+        deciding: stored bands that are read besides, to choose pixels by.
     """
 
     dataset: str
-    bands: Sequence[str] | str | None
-    index: Sequence[str] | str
-    expression: Sequence[str] | str
-    scaled: bool
+    bands: tuple[str, ...] | None = None
+    index: tuple[str, ...] = ()
+    expression: tuple[str, ...] = ()
+    scaled: bool = False
     quantized: bool = False
-
-    name: str
-
-    @property
-    def call(self) -> tuple[str, Mapping[str, Any]]:
-        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
-        return self.name, chosen_options(self)
+    mask: CloudMask | None = None
+    speckle: SpeckleFilter | None = None
+    deciding: tuple[str, ...] = ()
 
     @cached_property
     def known(self) -> Dataset | None:
@@ -73,15 +122,16 @@ class DatasetRecipe:
     @cached_property
     def selection(self) -> BandSelection:
         """The bands of the results: those that the user chooses, or else the default bands."""
-        return select_bands(
+        selection = select_bands(
             self.dataset,
             self.known,
-            None if self.bands is None else split_names(self.bands),
-            split_names(self.index),
-            (self.expression,) if isinstance(self.expression, str) else tuple(self.expression),
+            self.bands,
+            self.index,
+            self.expression,
             is_scaled=self.scaled,
             is_quantized=self.quantized,
         )
+        return replace(selection, speckle=self.speckle)
 
     @property
     def has_stored_pixels(self) -> bool:
@@ -119,20 +169,10 @@ class DatasetRecipe:
         own = self.known_bands if is_record_file(self.dataset) else ()
         return list(chosen or own) or None
 
-
-class MaskedRecipe(DatasetRecipe):
-    """Base of recipes that mask the clouds of all images alike.
-
-    Attributes:
-        mask: as the user wrote it.
-    """
-
-    mask: str
-
-    @cached_property
-    def cloud_mask(self) -> CloudMask | None:
-        """The cloud mask; None for none."""
-        return parse_mask(self.mask, self.dataset_id)
+    @property
+    def masked_ids(self) -> tuple[str, ...]:
+        """Name of the record, and ids of the collections that the mask reads."""
+        return (self.source_name, *(self.mask.collections if self.mask else ()))
 
     @property
     def needed_bands(self) -> tuple[str, ...]:
@@ -142,28 +182,46 @@ class MaskedRecipe(DatasetRecipe):
 
     def further_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
         """Return the stored bands that the images need besides the selected bands."""
-        return self.cloud_mask.quality_bands(bands) if self.cloud_mask else ()
+        quality = self.mask.quality_bands(bands) if self.mask else ()
+        return (*quality, *(name for name in self.deciding if name not in self.selection.names))
 
 
-class GridRecipe(MaskedRecipe):
-    """Base of recipes whose pixels lie on a grid that the user may choose.
+def choose_dataset(options: DatasetOptions, *, deciding: tuple[str, ...] = ()) -> ChosenDataset:
+    """Check the options of a dataset, without requests.
 
-    Attributes:
-        crs: of the grid, or ``native``.
-        scale: pixel size in units of the CRS; None for the image's own.
-        align: image on whose pixels the grid lies; None for the images themselves.
-        transform: of the grid; None if the others determine it.
+    Args:
+        options: of a command.
+        deciding: stored bands that are read besides.
+
+    Raises:
+        UnknownDatasetError: if the alias does not exist, or the record has no such band.
+        UsageError: if a formula, or the mask, is wrong.
     """
+    check_dataset(options.dataset)
+    given = options.expression
+    chosen = ChosenDataset(
+        dataset=options.dataset,
+        bands=None if options.bands is None else split_names(options.bands),
+        index=split_names(options.index),
+        expression=(given,) if isinstance(given, str) else tuple(given),
+        scaled=options.scaled,
+        deciding=deciding,
+    )
+    check_bands(chosen.bands)
+    return replace(chosen, mask=parse_mask(options.mask, chosen.dataset_id))
 
-    crs: str
-    scale: float | None
-    align: str | None
-    transform: Transform | None
 
-    @cached_property
-    def placement(self) -> GridAlignment:
-        """The requested pixel grid."""
-        return GridAlignment(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
+def align_grid(options: GridOptions) -> GridAlignment:
+    """Return the requested pixel grid.
+
+    Raises:
+        UsageError: if the options contradict each other.
+    """
+    transform = None
+    if options.transform is not None:
+        a, b, c, d, e, f = map(float, options.transform)
+        transform = (a, b, c, d, e, f)
+    return GridAlignment(crs=options.crs, scale=options.scale, align=options.align, transform=transform)
 
 
 def check_dataset(name: str) -> None:
