@@ -335,14 +335,15 @@ def test_time_series_split_by_dates_make_the_same_files(
 ) -> None:
     boxes = [shapely.box(-105.1, 39.9, -105.0, 40.0), shapely.box(-105.2, 39.9, -105.1, 40.0)]
     gpd.GeoDataFrame({"code": [1, 2]}, geometry=boxes, crs="EPSG:4326").to_file(tmp_path / "regions.gpkg")
-    small = serve("--rate", "none", "--concurrency", "none", "--response", "10000")
+    small = serve("--rate", "none", "--concurrency", "none", "--response", "6000")
     files = []
     for server in (demo_server, small):
         finished = eechips.timeseries(
             "MODIS_LST", regions=str(tmp_path / "regions.gpkg"), id_field="code", reducer="max", start="2018-01-01",
-            end="2019-01-01", processes=1, quiet=True, endpoint=server.url, rate=None, out=tmp_path / str(len(files)),
+            end="2022-01-01", processes=1, quiet=True, endpoint=server.url, rate=None, out=tmp_path / str(len(files)),
         )  # fmt: skip
         assert finished.counts == {"done": 2}
         files.append({file: (finished.path / file).read_bytes() for file in finished.units["file"]})
-        assert server is small or finished.units["requests"].tolist() == [1, 1]
+        requests = finished.units["requests"].tolist()
+        assert min(requests) > 4 if server is small else requests == [1, 1]
     assert files[0] == files[1]
