@@ -102,7 +102,7 @@ class LocalApp:
 
     Attributes:
         app: the application.
-        stop: ends its tasks; it may be called before the workers are stopped.
+        stop: ends its workers and tasks. Requests in flight get an error.
     """
 
     app: ASGIApp
@@ -136,7 +136,12 @@ def open_app(config: ServerConfig) -> Iterator[LocalApp]:
                 faults=config.faults,
                 account=account,
             )
-            yield LocalApp(create_app(service, config.files), tasks.stop)
+
+            def stop() -> None:
+                workers.stop()
+                tasks.stop()
+
+            yield LocalApp(create_app(service, config.files), stop)
         finally:
             tasks.stop()
     finally:
@@ -185,7 +190,8 @@ def run(
         listener: see :func:`listening`.
         announce: called with the URL when the server is ready.
         wait_for_end: called in a thread; the server stops when it returns. None for signals only.
-        stop: called at the end, before SIGTERM ends the process.
+        stop: called in a thread when the server stops, before requests in flight have ended and SIGTERM ends the
+            process.
     """
     server = _Server(
         uvicorn.Config(
@@ -217,8 +223,9 @@ class _Server(uvicorn.Server):
         self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        stopping = asyncio.create_task(asyncio.to_thread(self._stop))  # requests in flight wait for what it ends
         await super().shutdown(sockets)
-        await asyncio.to_thread(self._stop)
+        await stopping
 
 
 def _stop_after(wait_for_end: Callable[[], object], server: uvicorn.Server) -> None:

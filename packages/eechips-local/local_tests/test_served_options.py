@@ -10,13 +10,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from local_tests.support.local_earth_engine import Server, computations_in_flight, initialize, start_server, stop_server
+from local_tests.support.local_earth_engine import (
+    Server,
+    computations_in_flight,
+    initialize,
+    read_announcement,
+    start_server,
+    stop_server,
+    wait_until,
+)
+from local_tests.support.process_tree import children, is_running, processor_seconds
 
 pytestmark = pytest.mark.slow
 
@@ -118,6 +128,27 @@ def test_serve_ends_cleanly(ending: signal.Signals) -> None:
         assert process.stderr.read() == ""
     with pytest.raises(requests.ConnectionError):
         requests.get(found.group(), timeout=5)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_busy_workers_end_with_the_server(ending: signal.Signals) -> None:
+    command = [sys.executable, "-m", "eechips_local.run_server", "--no-demo", "--workers", "1", "--rate", "none"]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        server = Server(read_announcement(process)["url"])
+        assert compute(server).status_code == 200  # the worker has started
+        fork_server = next(each for each in children(process.pid) if children(each))
+        (worker,) = children(fork_server)
+        before = processor_seconds(worker)
+        endless = initialize(server).List.sequence(1, 100).iterate(_endless, 0)
+        answer = threads.submit(compute, server, {"expression": json.loads(endless.serialize())})
+        wait_until(lambda: processor_seconds(worker) > before + 0.2)
+        process.send_signal(ending)
+        wait_until(lambda: not is_running(worker))
+        assert process.wait(20) in (0, -ending)
+        assert (answer.result().status_code, answer.result().json()["error"]["status"]) == (503, "UNAVAILABLE")
 
 
 def test_a_port_that_is_taken(serve: Callable[..., Server]) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 
 from eechips_local.evaluation.context import ServiceLimits
 from eechips_local.protocol.messages import ServiceResponse, WorkerRequest, error_response
-from eechips_local.protocol.request_errors import LimitError
+from eechips_local.protocol.request_errors import LimitError, UnavailableError
 from eechips_local.quota.read_counts import KINDS
 from eechips_local.stores import StoreConfig
 
@@ -197,6 +197,8 @@ class _WorkerProcess:
                 found: tuple[ServiceResponse, int, Mapping[str, int]] = self._connection.recv()
             except (EOFError, OSError):
                 self._end()
+                if self._closed:
+                    return error_response(UnavailableError("The server is stopping."))
                 continue
             response, resident, reads = found
             self.reads.update(reads)
@@ -214,7 +216,7 @@ class _WorkerProcess:
                 self._process = None
 
     def stop(self) -> None:
-        """End the process for good; who waits for it gets an error."""
+        """End the process for good; its request gets an error."""
         with self._lock:
             self._closed = True
             if self._process is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -28,6 +29,11 @@ def is_running(pid: int) -> bool:
     """Return whether a process has not ended."""
     about = _fields(pid)
     return bool(about) and about[0] != "Z"
+
+
+def processor_seconds(pid: int) -> float:
+    """The processor time of a process: `utime` and `stime` of https://man7.org/linux/man-pages/man5/proc.5.html."""
+    return sum(map(int, _fields(pid)[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def command_line(pid: int) -> str:
