@@ -355,11 +355,12 @@ def _read_line(stream: IO[bytes], timeout: float) -> bytes:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Close the server's input, which makes it exit; kill it if it does not."""
+    """End the server, also where a fork of this process holds its input open; kill it if it does not end."""
     assert process.stdin is not None
     assert process.stdout is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
+    process.terminate()
     try:
         process.wait(_STOP_TIMEOUT)
     except subprocess.TimeoutExpired:

@@ -13,11 +13,15 @@ With the ini option ``earth_engine_datasets`` the server has stubs of other data
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -141,6 +145,7 @@ class EarthEngineSession:
         if self._running is None:
             from eechips_local.server_process import server_process
 
+            self._stop_on_termination()
             folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="earth-engine-")))
             self._fill(folder / "assets")
             options = {
@@ -174,6 +179,21 @@ class EarthEngineSession:
         """Stop the server, and remove its folder."""
         self._stack.close()
         self._running = None
+
+    def _stop_on_termination(self) -> None:
+        """Stop before SIGTERM ends this process, unless the tests handle it themselves; forks of it stop nothing."""
+        owner = os.getpid()
+
+        def terminate(number: int, frame: FrameType | None) -> None:
+            signal.signal(number, signal.SIG_DFL)
+            if os.getpid() == owner:
+                self.stop()
+            os.kill(os.getpid(), number)
+
+        is_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+        if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, terminate)
+            self._stack.callback(signal.signal, signal.SIGTERM, signal.SIG_DFL)
 
     def _fill(self, folder: Path) -> None:
         if self._given is not None:

@@ -126,7 +126,8 @@ def server_process(*arguments: str) -> Iterator[ServerProcess]:
                 raise RuntimeError(f"the local Earth Engine did not start: {_last_line(errors)}")
             yield ServerProcess(json.loads(line)["url"])
         finally:
-            process.stdin.close()  # it ends with its input
+            process.stdin.close()  # it ends with its input, unless a fork of this process holds that open
+            process.terminate()
             try:
                 process.wait(_TIMEOUT)
             except subprocess.TimeoutExpired:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -139,15 +142,21 @@ def make_repository(folder: Path, **files: str) -> Path:
     return folder
 
 
-def run_pytest(folder: Path, *arguments: str, ini: str = "") -> subprocess.CompletedProcess[str]:
-    """Run pytest in a folder, as its owner does."""
+def run_pytest(
+    folder: Path, *arguments: str, ini: str = "", output: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run pytest in a folder, as its owner does, and wait for the end of its output, unless that goes to a file."""
     text = f'[tool.pytest.ini_options]\npythonpath = ["src"]\n{ini}'
     (folder / "pyproject.toml").write_text(text, encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "EECHIPS_"))}
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(
-        words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240
+    run = functools.partial(
+        subprocess.run, words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, text=True, timeout=240
     )
+    if output is None:
+        return run(capture_output=True)
+    with output.open("w", encoding="utf-8") as file:
+        return run(stdout=file, stderr=file)
 
 
 @pytest.mark.parametrize(
@@ -288,6 +297,58 @@ def test_it(earth_engine):
     with pytest.raises(URLError, match="refused"):
         urlopen(found[1], timeout=10)
     assert not Path(found[2]).exists()
+
+
+@pytest.mark.slow
+def test_sigterm_stops_the_server_and_leaves_no_folder(tmp_path: Path) -> None:
+    text = """
+import os, signal, time
+
+def test_it(earth_engine):
+    print("SERVER", earth_engine.url, earth_engine.assets, flush=True)
+    ready, has_forked = os.pipe()
+    fork = os.fork()
+    if not fork:  # SIGTERM ends it, and does not stop the session
+        os.write(has_forked, b".")
+        while True:
+            time.sleep(0.1)
+    os.read(ready, 1)
+    os.kill(fork, signal.SIGTERM)
+    assert os.waitpid(fork, 0)[1] == signal.SIGTERM
+    assert earth_engine.requests == []
+    assert earth_engine.assets.is_dir()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert False, "still here"
+"""
+    done = run_pytest(make_repository(tmp_path, test_it=text), "-s")
+    assert done.returncode == -signal.SIGTERM, done.stdout + done.stderr
+    found = re.search(r"SERVER (\S+) (.+)", done.stdout)
+    assert found, done.stdout + done.stderr
+    with pytest.raises(URLError, match="refused"):
+        urlopen(found[1], timeout=10)
+    assert not Path(found[2]).parent.exists()
+
+
+@pytest.mark.slow
+def test_a_fork_does_not_hold_the_server(tmp_path: Path) -> None:
+    text = """
+import os, signal
+
+def test_it(earth_engine):
+    fork = os.fork()
+    if not fork:
+        signal.pause()
+    print("FORK", fork, flush=True)
+"""
+    start = time.monotonic()
+    try:
+        done = run_pytest(make_repository(tmp_path, test_it=text), "-s", output=tmp_path / "output")
+        assert time.monotonic() - start < 45, "the server was killed a minute later"
+        assert done.returncode == 0
+    finally:
+        found = re.search(r"FORK (\d+)", (tmp_path / "output").read_text())
+        assert found
+        os.kill(int(found[1]), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
