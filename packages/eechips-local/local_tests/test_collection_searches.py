@@ -347,6 +347,17 @@ class TestImagesThatAreMade:
         assert matches == ["i20", "i21", "i22"]
         assert archive.made == 3 + 1 + 3
 
+    @pytest.mark.parametrize("field", ["nowhere", "system:band_names"])
+    @pytest.mark.parametrize("name", ["equals", "maxDifference"])
+    def test_a_join_asks_for_no_match_of_what_can_have_none(self, name: str, field: str) -> None:
+        more = {"difference": DAY} if name == "maxDifference" else {}
+        condition = invoke(f"Filter.{name}", leftField=field, rightField=TIME, **more)
+        graph, archive = Graph(), daily(40)
+        found = invoke("Join.apply", join=invoke("Join.inverted"), primary=between(20, 23)(graph, LOADED),
+                       secondary=LOADED, condition=condition)  # fmt: skip
+        assert [image.properties[INDEX] for image in evaluate(archive, graph, found)] == ["i20", "i21", "i22"]
+        assert archive.made == 3
+
     @pytest.mark.parametrize("before", [[], [select("a")], [mapped(MAPS["copy all"])], [STEPS["merge"]]])
     def test_the_latest_image_is_the_only_one_made(self, before: list[Step]) -> None:
         archive, graph, images = daily(40), Graph(), LOADED

@@ -198,15 +198,15 @@ def _equals(left: Operand, right: Operand) -> FilterCondition:
 
 
 def _seeking(
-    left: Operand, right: Operand, build: Callable[[Value], FilterCondition]
-) -> Callable[[Element], FilterCondition] | None:
+    left: Operand, right: Operand, build: Callable[[Value], FilterCondition | None]
+) -> Callable[[Element], FilterCondition | None] | None:
     """Return what makes a filter of the right operand from the left one of an element, where stores know the right."""
     if left.field is None or right.field not in (INDEX, TIME_START):
         return None
 
-    def seek(primary: Element) -> FilterCondition:
+    def seek(primary: Element) -> FilterCondition | None:
         value = plain(left.of(primary))
-        return build(value) if isinstance(value, str) or _is_number(value) else never()
+        return build(value) if isinstance(value, str) or _is_number(value) else None
 
     return seek
 
@@ -318,9 +318,9 @@ def max_difference(
     def measure(primary: Element, secondary: Element) -> float:
         return apart_by(left.of(primary), right.of(secondary)) or 0.0
 
-    def near(value: Value) -> FilterCondition:
+    def near(value: Value) -> FilterCondition | None:
         if not _is_number(value):
-            return never()
+            return None
         narrow = _between(value - difference - 1.0, value + difference + 1.0)
         return of_one(lambda element: test(value, right.of(element)), [TIME_START], narrow)
 

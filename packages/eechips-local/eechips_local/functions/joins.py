@@ -38,13 +38,16 @@ def matcher(secondary: Collection, condition: Filter) -> Matches:
         every = range(len(elements))
         lookups.append(build(elements) if build is not None else lambda primary: every)
 
-    def candidates(primary: Element) -> Iterator[Element]:
+    def candidates(primary: Element) -> Iterable[Element]:
+        if seek is not None:
+            sought = seek(primary)
+            return () if sought is None else secondary.filtered(sought)
         if not lookups:
             prepare()
         return (elements[position] for position in lookups[0](primary))
 
     def matches(primary: Element) -> Iterator[Element]:
-        for other in candidates(primary) if seek is None else secondary.filtered(seek(primary)):
+        for other in candidates(primary):
             if pairs(primary, other) if pairs is not None else condition.matches(primary):
                 yield other
 

@@ -40,13 +40,13 @@ class FilterCondition(Filter):
         measure: how far apart two elements are, for saveBest; None where the condition knows no such thing.
         lookup: makes a lookup into secondary elements; None where all of them have to be tried.
         seek: returns a filter that the secondary elements which match a primary one pass, and of which a store makes
-            use; None where there is none.
+            use, or None if none can match; None where there is no such filter.
     """
 
     contrary: Callable[[Query], Query] = field(default=lambda query: query)
     measure: Callable[[Element, Element], float] | None = None
     lookup: Callable[[Sequence[Element]], Lookup] | None = None
-    seek: Callable[[Element], Filter] | None = None
+    seek: Callable[[Element], Filter | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
