@@ -145,7 +145,7 @@ def bare(folder: Path) -> dict[str, str]:
 def set_up(kind: str, way: str, folder: Path, stack: ExitStack) -> Site:
     """A site of a kind, with credentials of a way."""
     (folder / "recipe.py").write_text(CHIPS)
-    words = ["run", "recipe.py", "--out", "out", "-p", f"count={_COUNT[kind]}", "--rate", "none", "--no-report"]
+    words = ["run", "recipe.py", "--out", "out", "-p", f"count={_COUNT[kind]}", "--rate", "none"]
     environment = bare(folder)
     if kind == "local":
         return Site(kind, folder, [*words, "--local"], {**environment, "NO_GCE_CHECK": "true"})

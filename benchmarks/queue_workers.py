@@ -314,7 +314,6 @@ def _join(told: Story, kind: str, place: Place, folder: Path) -> None:
         "--out",
         place.address,
         "-q",
-        "--no-report",
     ]
     if kind != "folder":
         words += ["--ledger", "ledger"]

@@ -154,7 +154,7 @@ def items_of(scenes: Sequence[Scene], urls: Sequence[str]) -> list[dict[str, Any
 
 def command(stac: str, out: Path, *options: str) -> list[str]:
     program = str(Path(sys.executable).with_name("eechips"))
-    own = ["--collection", "demo", "--out", str(out), "--quiet", "--no-report", "--in-flight", str(_AT_ONCE)]
+    own = ["--collection", "demo", "--out", str(out), "--quiet", "--in-flight", str(_AT_ONCE)]
     return [program, "scenes", "--stac", stac, *own, *options]
 
 

@@ -169,7 +169,7 @@ def problems(scenario: str, seed: int, side: int, folder: Path) -> list[str]:
     store = write_store(folder, side)
     options = [
         sys.executable, "-m", "eechips", "run", str(recipe), "-p", f"side={side}", "--project", "local", "--quiet",
-        "--no-report", "--rate", "none",
+        "--rate", "none",
     ]  # fmt: skip
     with serving("emulator", *store, "--rate", "none") as server:
         calm = folder / "calm"

@@ -107,7 +107,7 @@ def measure(bucket: Bucket, edge: int, memory: str, processes: int, folder: Path
     scene, out = bucket.folder / "scene.tif", folder / "out"
     parameters = ["-p", "href=s3://bucket/scene.tif", "--max-memory", memory]
     run = [sys.executable, "-m", "eechips", "run", RECIPE, *parameters, "--processes", str(processes)]
-    command = Command([*run, "--in-flight", str(processes), "--no-report", "--out", out], folder / "log.txt")
+    command = Command([*run, "--in-flight", str(processes), "--out", out], folder / "log.txt")
     with Peaks(command.pid) as peaks:
         ended = command.wait()
     if ended.status:

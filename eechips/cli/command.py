@@ -33,9 +33,6 @@ TYPED = "eechips.typed"
 UNFINISHED = "eechips.unfinished"
 """Key of click's ``meta`` for why the last command made no whole run: ``dry run`` or ``paused``."""
 
-SAVE = "eechips.save"
-"""Key of click's ``meta`` for the function that writes a command as a run file, given its context."""
-
 HELP_ALL = "help all"
 """Key of click's ``meta``: whether the help lists the advanced options as well."""
 
@@ -192,11 +189,6 @@ class FetchCommand(VerbCommand):
     def __init__(self, *args: Any, make: MakeRecipe, **attrs: Any) -> None:
         super().__init__(*args, **attrs)
         self.make = make
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, or write it as a run file for ``--save``."""
-        save = ctx.meta.pop(SAVE, None)
-        return super().invoke(ctx) if save is None else save(ctx)
 
 
 def option_names(text: str) -> str:

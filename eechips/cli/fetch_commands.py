@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eechips.cli.command import SAVE, FetchCommand, VerbOption
+from eechips.cli.command import FetchCommand, VerbOption
 from eechips.cli.group import FAILURES
 from eechips.cli.parameters import HELP, Assignment, LocalPath, declared_options, meta_flag, typed_options
 from eechips.cli.terminal import echo, echo_json
@@ -36,7 +36,7 @@ _NO_REDRAW: Changes = {
 
 _NOT_FOR_SCENES = frozenset({
     "local", "endpoint", "project", "credentials", "send_credentials", "ledger", "executor", "processes", "method",
-    "on_empty", "export_to",
+    "on_empty", "export_to", "accept_changed_code",
 })  # fmt: skip
 """Options of a run that concern Earth Engine and its workers."""
 _SCENE_CHANGES: Changes = {
@@ -170,7 +170,7 @@ _RUN = """Run a recipe, an existing script that uses a pool, or a run file.
     are the script's. Files that it writes to relative paths are written to the run's folder.
 
     A run file is TOML with a table for each command to run, such as [sample] and [split], with its options as keys.
-    Options that are typed here replace keys of the tables. Any command that fetches writes one with --save.
+    Options that are typed here replace keys of the tables. eechips init --from writes one of a run.
 
     With --executor beam, arguments after -- are options of Beam; arguments of a script precede them, with another --.
 
@@ -196,7 +196,7 @@ def fetch_command(
     changes: Changes | None = None,
     adapt: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> click.Command:
-    """Make a command whose options are the fields of a config and those of a run.
+    """Make a command whose options are the fields of a config and those of a run, but for code of the user.
 
     Args:
         name: of the command.
@@ -218,7 +218,7 @@ def fetch_command(
         finish(*make(typed_options(typed)))
 
     own = declared_options(pkgutil.resolve_name(f"eechips.jobs.{options}"))
-    shared = run_parameters(without=without, changes=changes)
+    shared = run_parameters(without={*without, "accept_changed_code"}, changes=changes)
     return FetchCommand(name, make=make, params=[*own, *shared], callback=call, help=help, context_settings=HELP)
 
 
@@ -267,7 +267,7 @@ def scenes_command() -> click.Command:
         help="Ask the catalogue again, and add new items to the existing run.",
     )
     parameters = [
-        *declared_options(ScenesOptions, changes={"repair": {"heading": SEARCH}}),
+        *declared_options(ScenesOptions),
         refresh,
         *run_parameters(without=_NOT_FOR_SCENES, changes=_SCENE_CHANGES),
     ]
@@ -406,26 +406,12 @@ def run_parameters(*, without: Collection[str] = (), changes: Changes | None = N
     """Return the options of a run, which every command that fetches has; see :func:`declared_options`."""
     from eechips.engine.config import RUN, LedgerOptions, RunConfig
 
-    flags = [
-        meta_flag(
-            "yes",
-            "-y",
-            "--yes",
-            help="Do not ask, with --estimate or before a run that may take a tenth of a month's compute.",
-            heading=RUN,
-        ),
-        meta_flag("no report", "--no-report", help="Make no report.html at the end.", heading=RUN, is_advanced=True),
-    ]
-    save = VerbOption(
-        ["--save"],
-        type=LocalPath(dir_okay=False),
-        metavar="FILE.toml",
-        expose_value=False,
-        callback=_note_save,
-        decides="path",
+    yes = meta_flag(
+        "yes",
+        "-y",
+        "--yes",
+        help="Do not ask, with --estimate or before a run that may take a tenth of a month's compute.",
         heading=RUN,
-        is_advanced=True,
-        help="Write the options as a run file for eechips run, and fetch nothing.",
     )
     arguments = click.Argument(["pipeline_options"], nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
     declared = [
@@ -433,17 +419,4 @@ def run_parameters(*, without: Collection[str] = (), changes: Changes | None = N
         for config in (RunConfig, LedgerOptions)
         for option in declared_options(config, without=without, changes=changes)
     ]
-    return [arguments, *declared, save, *flags]
-
-
-def _note_save(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
-    if value is None:
-        return
-
-    def save(typed: click.Context) -> None:
-        from eechips.cli.run_file_writer import write_run_file
-
-        write_run_file(value, typed)
-        echo(f"Written: {value}. To run it: eechips run {value}")
-
-    context.meta[SAVE] = save
+    return [arguments, *declared, yes]

@@ -69,8 +69,7 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         for path in done.assembled:
             if path.is_file():
                 echo(f"Made from all results: {path}")
-    if not context.meta.get("no report"):
-        _report(done, quiet=config.quiet)
+    _report(done, quiet=config.quiet)
     if not done.is_complete:
         for line in _failed(done):
             echo(line, err=True)

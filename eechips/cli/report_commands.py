@@ -35,7 +35,7 @@ def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -
 
     It shows failures, a map, chips by stratum, histograms, a table of units, throughput and errors over time, settings
     and licences; for time series, a chart for each region. Its search box selects units. Every run makes it at its end,
-    unless --no-report is given or the results are in an object store. The run may be in progress.
+    unless the results are in an object store. The run may be in progress.
 
     \b
     Examples:

@@ -36,21 +36,15 @@ def typed_keys(context: click.Context) -> dict[str, Any]:
 
 
 def write_run_file(path: Path, context: click.Context) -> None:
-    """Write what was typed as a run file; of ``eechips run`` with the folder of a run, what made this run.
+    """Write a command as a run file.
 
     Args:
-        path: of the file, which must not exist.
-        context: of the command that was typed.
+        path: of the file.
+        context: of the command.
 
     Raises:
-        UsageError: if the file exists.
         StorageError: if it cannot be written.
     """
-    if path.exists():
-        raise UsageError(f"{path} exists already: `save` writes a new file")
-    folder = context.params.get("recipe")
-    if folder is not None and folder.is_dir():
-        context = _recorded(folder, context.find_root())
     heads, tables = [f"[{context.info_name}]"], []
     for key, value in typed_keys(context).items():
         if isinstance(value, Mapping):
@@ -64,8 +58,16 @@ def write_run_file(path: Path, context: click.Context) -> None:
     write_file(path, ("\n".join([*heads, *tables]) + "\n").encode())
 
 
-def _recorded(folder: Path, root: click.Context) -> click.Context:
-    """Return the context of the command that made a run."""
+def recorded_context(folder: Path, root: click.Context) -> click.Context:
+    """Return the context of the command that made a run.
+
+    Args:
+        folder: of the run.
+        root: context of ``eechips``.
+
+    Raises:
+        UsageError: if the command sets more than data, and is another user's.
+    """
     run = open_run(folder)
     verb, *words = recorded_words(run)[1:]
     if not is_own(run.info, run.path) and (refused := refused_words(root, (verb, *words))):

@@ -117,9 +117,9 @@ _PLACEHOLDER = "recipe.py"  # in the starters
 @click.option(
     "--from",
     "script",
-    type=LocalPath(exists=True, dir_okay=False),
-    metavar="SCRIPT",
-    help="Write a run file that runs this script, or notebook, as it is, instead.",
+    type=LocalPath(exists=True),
+    metavar="SCRIPT|DIR",
+    help="Write a run file that runs this script, or notebook, as it is, or has the options of the run in this folder.",
 )
 @click.option("--examples", is_flag=True, help="Write the recipes of the documentation to the folder recipes instead.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
@@ -127,18 +127,20 @@ def init_command(file: Path | None, kind: str, script: Path | None, examples: bo
     """Write a recipe to start from: a short, commented Python file that runs as it is.
 
     The default name of FILE is the kind. With --examples it is a folder, and its default is recipes. With --from it is
-    a run file, by default named as the script.
+    a run file, by default named as the script or the folder.
 
     \b
     Examples:
       eechips init
       eechips init my_recipe.py --kind points
       eechips init --from my_script.py
+      eechips init --from outputs/sample-naip
       eechips init --examples
     """
     if script is not None:
-        target = script if file is None else file
-        _write_for_script(target if target.suffix == ".toml" else target.with_suffix(".toml"), script, force=force)
+        target = Path(script.resolve().name) if file is None and script.is_dir() else file or script
+        write = _write_for_run if script.is_dir() else _write_for_script
+        write(target if target.suffix == ".toml" else target.with_suffix(".toml"), script, force=force)
         return
     if examples:
         _write_examples(Path("recipes") if file is None else file, force=force)
@@ -168,6 +170,17 @@ def _write(path: Path, text: str) -> None:
         write_file(path, text.encode())
     except OSError as error:
         raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+
+
+def _write_for_run(path: Path, folder: Path, *, force: bool) -> None:
+    """Write the command of a run as a run file."""
+    from eechips.cli.run_file_writer import recorded_context, write_run_file
+
+    _check_free(path, force=force)
+    context = recorded_context(folder, click.get_current_context().find_root())
+    write_run_file(path, context)
+    echo(f"Written: {path}")
+    echo(f"Run it:  eechips run {shlex.quote(str(path))}")
 
 
 def _write_for_script(path: Path, script: Path, *, force: bool) -> None:

@@ -59,27 +59,21 @@ class Vectors:
     repaired: str = ""
 
 
-def read_vectors(
-    path: Path, *, repairs: bool = False, crs: str | None = None, crs_option: str | None = "input_crs"
-) -> Vectors:
-    """Read the polygons of a vector file, and reproject them to EPSG:4326.
+def read_vectors(path: Path, *, crs: str | None = None, crs_option: str | None = "input_crs") -> Vectors:
+    """Read the polygons of a vector file, repair them, and reproject them to EPSG:4326; see :func:`repair`.
 
     Args:
         path: GeoJSON, GeoPackage, Shapefile, FlatGeobuf, KML, GeoParquet, …, its first layer; or CSV with WKT.
-        repairs: repair invalid polygons, see :func:`repair`; otherwise they are errors.
         crs: CRS of a file that does not say it.
         crs_option: option of the caller that gives ``crs``, for messages; None if there is none.
 
     Raises:
         RegionError: if the file does not exist or cannot be read, has no features, or has no or an unknown CRS, or if a
-            feature is not a valid polygon.
+            feature is no polygon, or has no area.
     """
     geometries, attributes, known_crs = _read(path, crs, crs_option)
     _check_kinds(path, geometries, attributes)
-    repaired = ""
-    if repairs:
-        geometries, repaired = repair(path, geometries, lambda index: _feature(index, attributes))
-    _check_valid(path, geometries, attributes)
+    geometries, repaired = repair(path, geometries, lambda index: _feature(index, attributes))
     found = to_wgs84(path, geometries, known_crs)
     beyond = np.flatnonzero(np.abs(shapely.bounds(found)[:, (1, 3)]).max(axis=1) > 90.0)
     if len(beyond):
@@ -266,20 +260,6 @@ def _check_kinds(path: Path, geometries: npt.NDArray[np.object_], attributes: pa
     for index in np.flatnonzero(~np.isin(shapely.get_type_id(geometries), _POLYGONS))[:1]:
         kind = geometries[index].geom_type
         raise RegionError(f"{path}: {_feature(int(index), attributes)} is a {kind}, not a polygon")
-
-
-def _check_valid(path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table) -> None:
-    """Check that all polygons are valid.
-
-    Raises:
-        RegionError: if one is not; the message has its number and its first attributes.
-    """
-    for index in np.flatnonzero(~shapely.is_valid(geometries))[:1]:
-        reason = shapely.is_valid_reason(geometries[index])
-        raise RegionError(
-            f"{path}: {_feature(int(index), attributes)} is not a valid polygon ({reason}): set `repair`, or"
-            " repair it, for example with ogr2ogr -makevalid"
-        )
 
 
 def _feature(index: int, attributes: pa.Table) -> str:

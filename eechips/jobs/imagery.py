@@ -259,7 +259,7 @@ def resolve_imagery(options: ImageryOptions, *, deciding: tuple[str, ...] = ()) 
         options=options,
         source=source,
         style=style,
-        region=parse_region(options.roi, repairs=options.repair, crs=options.input_crs),
+        region=parse_region(options.roi, crs=options.input_crs),
         conditions=tuple(map(parse_condition, where)),
         alignment=align_grid(options),
     )

@@ -25,7 +25,6 @@ from eechips.jobs.shared_options import (
     PIXELS,
     PLACES,
     REGION,
-    REPAIR,
     SCALE,
     SCALED,
     START,
@@ -47,7 +46,6 @@ class ImageryOptions:
 
     dataset: str = field(metadata=DATASET)
     roi: str = field(metadata=REGION)
-    repair: bool = field(default=False, metadata=REPAIR)
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
@@ -126,7 +124,6 @@ class MosaicOptions:
 
     dataset: str = field(metadata=DATASET)
     roi: str | None = field(default=None, metadata=optional_region("the whole of a single image"))
-    repair: bool = field(default=False, metadata=REPAIR)
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)

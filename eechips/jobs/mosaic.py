@@ -96,7 +96,7 @@ class MosaicRecipe:
         self.alignment = align_grid(chosen)
         self.region: Region | None = None  # of a single image: the whole
         if chosen.roi is not None:
-            self.region = parse_region(chosen.roi, repairs=chosen.repair, crs=chosen.input_crs)
+            self.region = parse_region(chosen.roi, crs=chosen.input_crs)
         where = (chosen.where,) if isinstance(chosen.where, str) else chosen.where
         self.conditions = tuple(map(parse_condition, where))
         self.datasets = self.source.masked_ids

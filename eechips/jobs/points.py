@@ -106,9 +106,7 @@ class PointValues:
     def places(self) -> Places:
         """The rows of the file, read on first use."""
         columns = self.place_columns
-        found = read_places(
-            Path(self.options.points), columns.lon, columns.lat, repairs=self.options.repair, crs=self.options.input_crs
-        )
+        found = read_places(Path(self.options.points), columns.lon, columns.lat, crs=self.options.input_crs)
         if not len(found.known):
             raise RegionError(f"no row of {self.options.points} has coordinates")
         if self.options.reducer is not None and found.kind == "points":
@@ -155,7 +153,6 @@ class PointValues:
             "scale": self.options.scale,
             "reducer": self.options.reducer,
             **({"unit_vector": True} if vector_bands(self.source.known, self.source.selection) else {}),
-            **({"repair": True} if self.options.repair else {}),
             **({"input_crs": self.options.input_crs} if self.options.input_crs is not None else {}),
         }
 

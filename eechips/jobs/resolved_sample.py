@@ -192,12 +192,11 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         raise UsageError("`frames` and `every` have one pixel grid for all frames: use grid='native'")
     check_layers(layers, style)
     places = None
-    how: dict[str, Any] = {"repairs": options.repair, "crs": options.input_crs}
     columns = PlaceColumns.parse(options.columns, ("id",) if options.points is None else ("lon", "lat"))
     if options.points is not None:
-        places = read_places(Path(options.points), columns.lon, columns.lat, **how, only="points")
+        places = read_places(Path(options.points), columns.lon, columns.lat, crs=options.input_crs, only="points")
         check_places(places, options.date)
-    cells = None if options.cells is None else parse_cells(options.cells, columns.id, **how)
+    cells = None if options.cells is None else parse_cells(options.cells, columns.id, crs=options.input_crs)
     class_map, classes = (None, None) if options.class_image is None else divide_map(options.class_image)
     return ResolvedSample(
         options=options,
@@ -214,7 +213,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         places=places,
         frames=frames,
         cells=cells,
-        away_from=None if options.away_from is None else read_places(Path(options.away_from), **how),
+        away_from=None if options.away_from is None else read_places(Path(options.away_from), crs=options.input_crs),
     )
 
 
@@ -244,4 +243,4 @@ def _region(options: SampleOptions, first: SampleLayer, cells: PlaceCells | None
         roi = first.known.region if first.known else None
         if roi is None and options.total is None:
             raise UsageError(f"{first.dataset} has no default region: give `roi`")
-    return None if roi is None else parse_region(roi, repairs=options.repair, crs=options.input_crs)
+    return None if roi is None else parse_region(roi, crs=options.input_crs)

@@ -23,7 +23,6 @@ from eechips.jobs.shared_options import (
     PALETTE,
     PIXELS,
     PLACES,
-    REPAIR,
     SCALE,
     SCALED,
     START,
@@ -119,7 +118,6 @@ class SampleOptions:
     roi: str | None = field(
         default=None, metadata=optional_region("the dataset's (Colorado for NAIP); the world with `total`")
     )
-    repair: bool = field(default=False, metadata=REPAIR)
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     columns: str | Mapping[str, str] = field(
         default="",

@@ -81,12 +81,6 @@ def optional_region(default: str) -> Mapping[str, Option]:
     )
 
 
-REPAIR = option(
-    "Make invalid polygons of a vector file valid, with a note, instead of refusing them.",
-    PLACES,
-    is_advanced=True,
-    decides="data",
-)
 INPUT_CRS = option(
     "Coordinate reference system of a file of places that does not say it: a CSV, or a Shapefile without .prj.",
     PLACES,

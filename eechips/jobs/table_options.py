@@ -20,7 +20,6 @@ from eechips.jobs.shared_options import (
     INPUT_CRS,
     MASK,
     PLACES,
-    REPAIR,
     SCALE,
     SCALED,
     START,
@@ -112,7 +111,6 @@ class TimeSeriesOptions:
             decides="data",
         ),
     )
-    repair: bool = field(default=False, metadata=REPAIR)
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
@@ -185,7 +183,6 @@ class PointsOptions:
             decides="data",
         ),
     )
-    repair: bool = field(default=False, metadata=REPAIR)
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     id_field: str | None = field(
         default=None,

@@ -116,7 +116,6 @@ class TimeSeries:
             Path(self.options.regions),
             self.options.id_field,
             self.box,
-            repairs=self.options.repair,
             crs=self.options.input_crs,
         )
 

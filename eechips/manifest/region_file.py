@@ -57,7 +57,7 @@ def read_region_file(folder: Path, info: Mapping[str, Any]) -> BaseGeometry | No
         return None
     crs = info["parameters"].get("input_crs")
     try:
-        found = read_vectors(path, repairs=True, crs=crs if isinstance(crs, str) else None, crs_option=None)
+        found = read_vectors(path, crs=crs if isinstance(crs, str) else None, crs_option=None)
     except RegionError as error:
         _log.warning("The region of the run is left out: %s", error)
         return None

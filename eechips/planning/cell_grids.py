@@ -257,15 +257,12 @@ class FileGrid:
         return found
 
 
-def parse_cells(
-    text: str | Path, cell_field: str | None = None, *, repairs: bool = False, crs: str | None = None
-) -> PlaceCells:
+def parse_cells(text: str | Path, cell_field: str | None = None, *, crs: str | None = None) -> PlaceCells:
     """Parse the cells of a sample.
 
     Args:
         text: ``majortom:10km``, ``h3:6``, ``s2:13``, ``mgrs:10km``, or the path of a file of polygons.
         cell_field: column of the file that identifies its polygons; None for the first of ``CELL_FIELDS``.
-        repairs: repair invalid polygons of a file.
         crs: CRS of a file that does not say it.
 
     Raises:
@@ -289,7 +286,7 @@ def parse_cells(
         raise UsageError(
             f"`cells` {str(text)!r} is none of majortom:10km, h3:6, s2:13, mgrs:10km, or a file of polygons"
         )
-    places = read_places(path, repairs=repairs, crs=crs, only="polygons")
+    places = read_places(path, crs=crs, only="polygons")
     if cell_field is None:
         there = {name.lower(): name for name in reversed(places.table.column_names)}
         cell_field = next((there[name] for name in CELL_FIELDS if name in there), None)

@@ -47,7 +47,7 @@ class Places:
         geometries: shapely geometries in EPSG:4326, shape (n,), longitudes within -180 to 180; None for a row without
             a geometry.
         table: columns of the file, with a row for each geometry; columns of a CSV file are unchanged text.
-        reading: options without which the geometries would differ, as JSON: ``repair``, ``input_crs``.
+        reading: options without which the geometries would differ, as JSON: ``input_crs``.
     """
 
     path: Path
@@ -134,18 +134,16 @@ def read_places(
     lon_field: str | None = None,
     lat_field: str | None = None,
     *,
-    repairs: bool = False,
     crs: str | None = None,
     only: Kind | None = None,
 ) -> Places:
-    """Read the places of a file.
+    """Read the places of a file. Invalid polygons are repaired, with a warning.
 
     Args:
         path: CSV (separated by comma, semicolon, tab or bar) with a column of WKT; CSV or Parquet with columns of
             longitude and latitude; GeoParquet, or another vector file, with any CRS.
         lon_field: column of the longitude; None for the first of ``LON_NAMES``.
         lat_field: column of the latitude; None for the first of ``LAT_NAMES``.
-        repairs: repair invalid polygons.
         crs: CRS of the coordinates if the file does not say it; None for longitude and latitude in degrees (WGS84).
         only: the kind that is wanted; None for both.
 
@@ -169,11 +167,9 @@ def read_places(
     geometries = to_wgs84(path, geometries, choose_crs(path, own_crs, crs))
     kind = _kind(path, geometries)
     _check_kind(path, kind, only)
-    if repairs:
-        geometries, note = repair(path, geometries, lambda index: f"row {index + 1:,}")
-        if note:
-            _log.warning("%s", note)
-            reading["repair"] = True
+    geometries, note = repair(path, geometries, lambda index: f"row {index + 1:,}")
+    if note:
+        _log.warning("%s", note)
     return Places(path, digest, kind, _checked(path, kind, geometries), table, reading)
 
 
@@ -275,10 +271,6 @@ def _checked(path: Path, kind: Kind, geometries: npt.NDArray[np.object_]) -> npt
     if kind == "points":  # longitudes may also count from 0 to 360
         x = shapely.get_x(geometries)
         return points(np.where(x > 180, x - 360, x), shapely.get_y(geometries))
-    invalid = np.flatnonzero(~shapely.is_missing(geometries) & ~shapely.is_valid(geometries))
-    if len(invalid):
-        reason = shapely.is_valid_reason(geometries[invalid[0]])
-        raise RegionError(f"{path}: {_rows(invalid)}: the polygon is invalid: {reason}; repair it, or give `repair`")
     return geometries
 
 

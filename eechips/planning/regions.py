@@ -98,22 +98,19 @@ class FileRegion:
         path: the file.
         polygon: the union in EPSG:4326.
         sha256: of the file's bytes, so that an edited file is a different region.
-        is_repaired: whether invalid polygons were repaired.
         crs: CRS that the caller gave, because the file does not say it; None if it does.
     """
 
     path: Path
     polygon: BaseGeometry
     sha256: str
-    is_repaired: bool = False
     crs: str | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:
         """``{"roi": path, "roi_sha256": …}``."""
-        repaired = {"repair": True} if self.is_repaired else {}
         crs = {"input_crs": self.crs} if self.crs is not None else {}
-        return {"roi": str(self.path), "roi_sha256": self.sha256, **repaired, **crs}
+        return {"roi": str(self.path), "roi_sha256": self.sha256, **crs}
 
     def geometry(self) -> ee.Geometry:
         """Return the union, with edges straight in longitude and latitude."""
@@ -160,12 +157,11 @@ class AssetRegion:
         return geometry
 
 
-def parse_region(text: str | Path, *, repairs: bool = False, crs: str | None = None) -> Region:
-    """Parse a region.
+def parse_region(text: str | Path, *, crs: str | None = None) -> Region:
+    """Parse a region. Invalid polygons of a file are repaired, with a warning.
 
     Args:
         text: ``W,S,E,N`` in degrees, the path of a vector file, or ``ASSET:FIELD=VALUE``.
-        repairs: repair invalid polygons of a file.
         crs: CRS of a file that does not say it.
 
     Raises:
@@ -180,13 +176,13 @@ def parse_region(text: str | Path, *, repairs: bool = False, crs: str | None = N
     path = Path(text)
     if not path.is_file():
         raise RegionError(f"{str(text)!r} is no file, and {_FORMS}")
-    vectors = read_vectors(path, repairs=repairs, crs=crs)
+    vectors = read_vectors(path, crs=crs)
     if vectors.repaired:
         _log.warning("%s", vectors.repaired)
     warn_of_wide(vectors.geometries, range(1, len(vectors.geometries) + 1))
     union = shapely.union_all(vectors.geometries)
     check_size(union, str(path))
-    return FileRegion(path, union, hash_file(path), is_repaired=bool(vectors.repaired), crs=crs)
+    return FileRegion(path, union, hash_file(path), crs=crs)
 
 
 def warn_of_wide(geometries: npt.NDArray[np.object_] | None, names: Sequence[object]) -> None:

@@ -71,9 +71,7 @@ class ZoneShapes:
     vertices: Floats
 
 
-def read_zones(
-    path: Path, id_field: str | None, box: BoxRegion | None = None, *, repairs: bool = False, crs: str | None = None
-) -> Zones:
+def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *, crs: str | None = None) -> Zones:
     """Read the regions of a vector file. Features with the same id are one region, their union.
 
     Regions that extend beyond 180 degrees, or cross the antimeridian in their projection, are cut there.
@@ -82,14 +80,13 @@ def read_zones(
         path: the file.
         id_field: column of the ids; None to number the features from 1.
         box: selects regions that meet it; None for all.
-        repairs: repair invalid polygons.
         crs: CRS of a file that does not say it.
 
     Raises:
         RegionError: if the file or the column cannot be used, there is no region, or one has more vertices than a
             request takes.
     """
-    read = read_vectors(path, repairs=repairs, crs=crs)
+    read = read_vectors(path, crs=crs)
     if read.repaired:
         _log.warning("%s", read.repaired)
     fields = [str(column) for column in read.attributes.columns]

@@ -36,7 +36,7 @@ def requested_region(roi: str | Path | None, folder: Path, info: Mapping[str, An
             return box
         if not Path(roi).is_file():
             raise RegionError(f"roi {str(roi)!r} is neither W,S,E,N in degrees nor a vector file")
-        return shapely.union_all(read_vectors(Path(roi), repairs=True, crs_option=None).geometries)
+        return shapely.union_all(read_vectors(Path(roi), crs_option=None).geometries)
     named = (info.get("parameters") or {}).get("roi")
     if not isinstance(named, str):
         return None

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 import eechips
 from eechips.cli import main
 from eechips.errors import RegionError
+from eechips.files.hashes import hash_file
 from eechips.geo.vectors import read_vectors
 from eechips.jobs.resolved_sample import resolve_sample
 from eechips.jobs.sample_options import SampleOptions
@@ -27,6 +28,7 @@ from local_tests.support.local_earth_engine import Server
 
 SQUARE = [[-105.1, 39.9], [-105.09, 39.9], [-105.09, 39.91], [-105.1, 39.91], [-105.1, 39.9]]
 BOW = [[-105.12, 39.9], [-105.11, 39.91], [-105.11, 39.9], [-105.12, 39.91], [-105.12, 39.9]]
+FLAT = [[-105.1, 39.9], [-105.0, 39.9], [-105.1, 39.9], [-105.1, 39.9]]
 SPIKED = [[-105.1, 39.9], [-105.09, 39.9], [-105.08, 39.9], [-105.09, 39.9], [-105.09, 39.91], [-105.1, 39.9]]
 
 
@@ -47,18 +49,18 @@ WRONG = {
     "sample --dataset NAIP --points none.csv": "there is no file none.csv",
     "sample --dataset NAIP --points plots.csv --date-field day --near 3d": "no column 'day'",
     "sample --dataset NAIP --points plots.csv --name {specis}": "no column 'specis'; did you mean 'species'?",
-    "sample --dataset NAIP --total 1 --roi bow.geojson": "feature 2 (plot=B) is not a valid polygon",
-    "images --dataset S2 --roi bow.geojson": "feature 2 (plot=B) is not a valid polygon",
-    "composites --dataset S2 --roi bow.geojson": "feature 2 (plot=B) is not a valid polygon",
-    "mosaic --dataset DEM --roi bow.geojson": "feature 2 (plot=B) is not a valid polygon",
+    "sample --dataset NAIP --total 1 --roi flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
+    "images --dataset S2 --roi flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
+    "composites --dataset S2 --roi flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
+    "mosaic --dataset DEM --roi flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
     "points --dataset DEM --points none.csv": "there is no file none.csv",
-    "points --dataset DEM --points bow.geojson": "row 2: the polygon is invalid",
+    "points --dataset DEM --points flat.geojson": "row 2 cannot be repaired: it has no area",
     "points --dataset DEM --points plots.csv --id-field plot": "no column 'plot'",
     "points --dataset DEM --points plots.csv --date-field species --near 3d": "species is not a date",
     "points --dataset DEM --points plots.csv --date-field species --near 3d --dry-run": "species is not a date",
     "timeseries --dataset MODIS_LST --regions none.gpkg": "there is no file none.gpkg",
-    "timeseries --dataset MODIS_LST --regions bow.geojson": "feature 2 (plot=B) is not a valid polygon",
-    "timeseries --dataset MODIS_LST --regions bow.geojson --dry-run": "feature 2 (plot=B) is not a valid polygon",
+    "timeseries --dataset MODIS_LST --regions flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
+    "timeseries --dataset MODIS_LST --regions flat.geojson --dry-run": "(plot=B) cannot be repaired: it has no area",
     "timeseries --dataset DEM --regions good.geojson": "is a single image: it has no time series",
     "composites --dataset DEM --roi good.geojson": "is a single image, not a collection",
     "images --dataset DEM --roi good.geojson": "is a single image, not a collection",
@@ -71,7 +73,7 @@ def test_files_are_read_before_the_local_earth_engine_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write(tmp_path / "bow.geojson", SQUARE, BOW)
+    write(tmp_path / "flat.geojson", SQUARE, FLAT)
     write(tmp_path / "good.geojson", SQUARE)
     Path("plots.csv").write_text("species,lon,lat\noak,-105.1,39.9\n")
     found = CliRunner().invoke(main, [*command.split(), "--local", "--out", "out"])
@@ -85,41 +87,39 @@ def test_repaired_polygons_are_reported_with_their_change_of_area(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write(tmp_path / "bow.geojson", SQUARE, BOW)
-    region = parse_region(path, repairs=True)
-    assert region.parameters["repair"] is True
+    region = parse_region(path)
+    assert region.parameters["roi_sha256"] == hash_file(path)
     assert (
         "repaired 1 of 2 polygons, whose area was counted as almost 0 before, because their outlines cross themselves:"
         " feature 2 (plot=B)"
     ) in caplog.text
-    found = read_vectors(path, repairs=True)
+    found = read_vectors(path)
     expected = gpd.read_file(path).geometry.make_valid()
     assert all(shapely.equals(left, right) for left, right in zip(found.geometries, expected, strict=True))
     assert shapely.area(found.geometries[1]) == pytest.approx(0.01 * 0.01 / 2)
-    places = read_places(path, repairs=True)
+    places = read_places(path)
     assert all(shapely.equals(places.geometries, found.geometries))
 
 
 def test_lines_of_a_repaired_polygon_are_left_out(tmp_path: Path) -> None:
-    found = read_vectors(write(tmp_path / "spike.geojson", SPIKED), repairs=True)
+    found = read_vectors(write(tmp_path / "spike.geojson", SPIKED))
     assert "whose area is unchanged" in found.repaired
     assert [geometry.geom_type for geometry in found.geometries] == ["Polygon"]
 
 
 def test_a_polygon_that_repair_empties_is_refused(tmp_path: Path) -> None:
-    line = [[-105.1, 39.9], [-105.0, 39.9], [-105.1, 39.9], [-105.1, 39.9]]
     with pytest.raises(RegionError, match=r"feature 1 \(plot=A\) cannot be repaired: it has no area"):
-        read_vectors(write(tmp_path / "line.geojson", line), repairs=True)
+        read_vectors(write(tmp_path / "line.geojson", FLAT))
 
 
 def test_valid_polygons_are_unchanged(tmp_path: Path) -> None:
     path = write(tmp_path / "good.geojson", SQUARE)
-    assert read_vectors(path, repairs=True).repaired == ""
-    assert parse_region(path, repairs=True).parameters == parse_region(path).parameters
+    assert read_vectors(path).repaired == ""
 
 
 def test_a_repair_that_multiplies_the_area_is_told_in_words(tmp_path: Path) -> None:
     bow = [[-105.12, 39.9], [-105.11, 39.91], [-105.11, 39.9], [-105.12, 39.91000000001], [-105.12, 39.9]]
-    found = read_vectors(write(tmp_path / "bow.geojson", bow), repairs=True)
+    found = read_vectors(write(tmp_path / "bow.geojson", bow))
     assert "e+" not in found.repaired
     assert "almost 0 before, because their outlines cross themselves" in found.repaired
 
@@ -134,14 +134,10 @@ def test_a_sample_s_files_are_repaired(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(RegionError, match="holds polygons: chips need points; for polygons, use `cells`"):
             resolve_sample(SampleOptions(dataset="NAIP", **options))
         return
-    with pytest.raises(RegionError, match=r"row 2: the polygon is invalid: .*; repair it, or give `repair`"):
-        resolve_sample(SampleOptions(dataset="NAIP", **options, **more))
-    found = resolve_sample(SampleOptions(dataset="NAIP", **options, **more, repair=True))
+    found = resolve_sample(SampleOptions(dataset="NAIP", **options, **more))
     places = found.away_from if "away" in option else found.cells.places  # type: ignore[union-attr]
     assert places is not None
     assert shapely.is_valid(places.geometries).all()
-    if "cells" in option:
-        assert found.parameters["repair"] is True
 
 
 def test_points_for_cells_are_named_as_such(tmp_path: Path) -> None:
@@ -217,7 +213,6 @@ def test_every_verb_takes_the_repaired_polygons(demo_server: Server, tmp_path: P
         "executor": "threads",
         "rate": None,
         "quiet": True,
-        "repair": True,
     }
     series = eechips.timeseries(
         "MODIS_LST", regions=path, id_field="plot", start="2019-06-01", end="2019-06-20", out=tmp_path / "a", **usual
@@ -232,7 +227,7 @@ def test_every_verb_takes_the_repaired_polygons(demo_server: Server, tmp_path: P
         assert run.is_complete
     with rasterio.open(mosaic.assembled[0]) as file:
         valid = file.dataset_mask() != 0
-        shapes = [*read_vectors(Path(path), repairs=True).geometries]
+        shapes = [*read_vectors(Path(path)).geometries]
         inside = rasterio.features.rasterize(shapes, valid.shape, transform=file.transform, all_touched=True)
     assert valid.any()
     assert not (valid & ~inside.astype(np.bool_)).any()
@@ -243,7 +238,7 @@ def test_a_command_names_its_table_and_the_ids_of_regions(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "good.geojson", SQUARE)
-    usual = ["--endpoint", demo_server.url, "--executor", "threads", "--rate", "none", "--no-report"]
+    usual = ["--endpoint", demo_server.url, "--executor", "threads", "--rate", "none"]
     found = CliRunner().invoke(
         main, [*["points", "--dataset", "DEM", "--points", "good.geojson", "--format", "csv", "--out", "a"], *usual]
     )

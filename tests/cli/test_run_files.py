@@ -341,18 +341,14 @@ def test_every_documented_command_is_the_same_as_a_run_file(tmp_path: Path, root
     schema = run_file_schema(root)
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
-    commands = [
-        words
-        for words in documented_commands()
-        if not words[1].endswith(".toml") and not {"--save", "--check"} & set(words)
-    ]
+    commands = [words for words in documented_commands() if not words[1].endswith(".toml") and "--check" not in words]
     assert len(commands) > 40
     for number, (verb, *words) in enumerate(commands):
         command = main.get_command(root, verb)
         assert isinstance(command, FetchCommand)
         path = tmp_path / f"{number}.toml"
-        saved = CliRunner().invoke(main, [verb, "--save", str(path), *words])
-        assert saved.exit_code == 0, (words, saved.output)
+        typed = command.make_context(verb, list(words), parent=root)
+        write_run_file(path, typed)
         table = load(path)
         assert list(table) == [verb]
         problems = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(table)]
@@ -364,7 +360,7 @@ def test_every_documented_command_is_the_same_as_a_run_file(tmp_path: Path, root
                 raise  # others are about files of a page
             continue
         again = command.make_context(verb, list(step.words), parent=root).params
-        assert again == command.make_context(verb, list(words), parent=root).params, words
+        assert again == typed.params, words
 
 
 @pytest.mark.parametrize("value", [True, 3, "text", ["a", {"b": 1}], {"c": [1]}])
@@ -380,10 +376,11 @@ def test_the_schema_knows_the_keys_of_all_tables(root: click.Context, value: Any
 
 def test_an_existing_file_is_not_replaced(tmp_path: Path) -> None:
     path = write(tmp_path / "job.toml", "# mine\n")
-    words = ["sample", "--dataset", "NAIP", "--total", "1", "--save", str(path)]
+    (tmp_path / "run").mkdir()
+    words = ["init", str(path), "--from", str(tmp_path / "run")]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 2
-    assert f"{path} exists already" in done.stderr
+    assert f"{path} exists: choose another name" in done.stderr
     assert path.read_text() == "# mine\n"
 
 
@@ -392,7 +389,7 @@ def test_a_run_file_gives_the_files_of_its_commands_and_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_server: Server
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    service = ["--endpoint", demo_server.url, "--project", "local", "--no-report"]
+    service = ["--endpoint", demo_server.url, "--project", "local"]
     typed = ["sample", "--dataset", "NAIP", "--total", "3", "--roi=-105.1,40.0,-104.9,40.2", "--size", "32",
              "--format", "tif", "--out", "typed", *service]  # fmt: skip
     for words in (typed, ["split", "typed", "--by", "random", "--ratios", "a=0.6,b=0.4"], ["stats", "typed"]):
@@ -411,14 +408,14 @@ def test_a_run_file_gives_the_files_of_its_commands_and_can_be_repeated(
     """
     path = write(tmp_path / "job.toml", text)
     for _ in range(2):
-        done = CliRunner().invoke(main, ["run", str(path), "--out", "filed", *service[:-1]], catch_exceptions=False)
+        done = CliRunner().invoke(main, ["run", str(path), "--out", "filed", *service], catch_exceptions=False)
         assert done.exit_code == 0, done.output
     assert "3 of 3 results" in done.stdout
-    done = CliRunner().invoke(main, ["run", str(path), "--out", "dry", "--dry-run", *service[:-1]])
+    done = CliRunner().invoke(main, ["run", str(path), "--out", "dry", "--dry-run", *service])
     assert done.exit_code == 0, done.output
     assert "eechips stats is left out: there is no run yet" in done.stderr
     assert not Path("dry").exists()
-    done = CliRunner().invoke(main, ["run", str(path), "--out", "part", "--estimate", "1", *service[:-1]])
+    done = CliRunner().invoke(main, ["run", str(path), "--out", "part", "--estimate", "1", *service])
     assert done.exit_code == 0, done.output
     assert "Not run: split, stats. To run all: repeat the run file with --yes" in done.stderr
     assert not Path("part/splits.parquet").exists()
@@ -429,7 +426,7 @@ def test_a_run_file_gives_the_files_of_its_commands_and_can_be_repeated(
         assert Path("typed/chips", name).read_bytes() == Path("filed/chips", name).read_bytes()
     assert Path("typed/splits.parquet").read_bytes() == Path("filed/splits.parquet").read_bytes()
     assert json.loads(Path("typed/stats.json").read_text()) == json.loads(Path("filed/stats.json").read_text())
-    saved = CliRunner().invoke(main, ["run", "filed", "--save", "again.toml"], catch_exceptions=False)
+    saved = CliRunner().invoke(main, ["init", "again.toml", "--from", "filed"], catch_exceptions=False)
     assert saved.exit_code == 0, saved.output
     assert load(Path("again.toml"))["sample"]["total"] == 3
     assert load(Path("again.toml"))["sample"]["out"] == "filed"
@@ -445,7 +442,7 @@ def test_a_pipeline_has_an_output_folder_of_any_name(
     monkeypatch.chdir(tmp_path)
     text = f'{SAMPLE}size = 16\nformat = "tif"\nout = "{name}"\n[check]\n[stats]\n[card]\n'
     path = write(tmp_path / "job.toml", text)
-    words = ["run", str(path), "--endpoint", demo_server.url, "--project", "local", "--no-report"]
+    words = ["run", str(path), "--endpoint", demo_server.url, "--project", "local"]
     done = CliRunner().invoke(main, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     folder = Path(name.replace("~/", "home/"))
@@ -522,7 +519,7 @@ def test_commands_of_a_tutorial_give_the_same_bytes_as_run_files(
     prepare_folder(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["eechips"])
-    service = ["--endpoint", demo_server.url, "--project", "local", "--rate", "none", "--no-report", "-q"]
+    service = ["--endpoint", demo_server.url, "--project", "local", "--rate", "none", "-q"]
     number = 0
     for block in read_blocks(page.read_text(encoding="utf-8")):
         if block.title is not None:
@@ -542,8 +539,8 @@ def test_commands_of_a_tutorial_give_the_same_bytes_as_run_files(
             given += [*(["--limit", "8"] if verb == "sample" else []), *service]
             commands = (
                 [verb, "--out", f"typed-{number}", *given],
-                [verb, "--out", f"filed-{number}", "--save", f"{number}.toml", *given],
-                ["run", f"{number}.toml", "-q"],
+                ["init", f"{number}.toml", "--from", f"typed-{number}"],
+                ["run", f"{number}.toml", "-q", "--out", f"filed-{number}"],
             )
             for command in commands:
                 typed = [sys.executable, "-m", "eechips", *command]
@@ -585,7 +582,7 @@ def test_a_pipeline_resumes_at_the_step_that_failed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path / "job.toml", PIPELINE)
-    words = ["run", str(path), "--endpoint", demo_server.url, "--project", "local", "--no-report"]
+    words = ["run", str(path), "--endpoint", demo_server.url, "--project", "local"]
     (tmp_path / "packed").mkdir()
     for split in ("train", "test"):
         (tmp_path / "packed" / f"{split}-000000.tar").write_text("in the way")

@@ -88,8 +88,8 @@ def test_an_option_that_declares_nothing_is_refused() -> None:
         ("sample --dataset NAIP --project theirs -q --in-flight 1000", "--project --quiet --in-flight"),
         ("sample --dataset NAIP -qv", "--quiet --verbose"),
         (
-            "sample --dataset NAIP --save x.toml --quota-folder /tmp/q --ledger l --out o",
-            "--save --quota-folder --ledger",
+            "sample --dataset NAIP --quota-folder /tmp/q --ledger l --out o",
+            "--quota-folder --ledger",
         ),
         ("sample --dataset NAIP --endpoint=http://127.0.0.1:9 --send-credentials", "--endpoint --send-credentials"),
         ("sample --dataset NAIP --executor beam -- --setup_file=x.py", "--executor arguments after --"),

@@ -93,7 +93,7 @@ def sealed_by_an_other(data: bytes) -> bytes:
 @pytest.mark.slow
 def test_a_pickle_planted_in_a_run_of_one_s_own_is_not_executed(folder: Path) -> None:
     """The folder was handed back: run.json is as this user has signed it."""
-    words = ("run", "script.py", "--out", "out", "--executor", "threads", "--local", "-q", "--no-report")
+    words = ("run", "script.py", "--out", "out", "--executor", "threads", "--local", "-q")
     assert call(*words).exit_code == 0
     calls = folder / "out" / ".calls" / "0001"
     for name, change in PLANTED:
@@ -116,7 +116,7 @@ def test_a_pickle_planted_in_a_run_of_one_s_own_is_not_executed(folder: Path) ->
 
 @pytest.mark.slow
 def test_results_stored_by_another_user_are_not_unpickled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ("run", "script.py", "--out", "out", "--executor", "threads", "--local", "-q", "--no-report")
+    words = ("run", "script.py", "--out", "out", "--executor", "threads", "--local", "-q")
     assert call(*words).exit_code == 0
     (kept,) = folder.glob("out/.calls/0001/results/*/000000000.pickle")
     kept.write_bytes(pickle.dumps(Canary(folder / "unpickled")))

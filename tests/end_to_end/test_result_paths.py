@@ -328,7 +328,7 @@ def test_a_script_s_files_are_recorded_as_those_of_a_recipe(service: Service, tm
         content[what] = {name: (reference.path / name).read_bytes() for name in names}
     content |= {"reserved": {"Failures.csv": b"a\n1\n"}, "raises": {}}
     (tmp_path / "old.py").write_text(SCRIPT.format(content=content))
-    words = ["run", "old.py", "--endpoint", service.url, "--processes", "2", "--out", "out", "-q", "--no-report"]
+    words = ["run", "old.py", "--endpoint", service.url, "--processes", "2", "--out", "out", "-q"]
     ended = subprocess.run(
         [sys.executable, "-m", "eechips", *words],
         cwd=tmp_path, capture_output=True, text=True, timeout=100, env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -199,7 +199,7 @@ def world(tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_world_notices_what_a_program_does(world: World) -> None:
-    assert world.eechips("run", "evil.py", "--executor", "threads", "-q", "--no-report")[0] == 0
+    assert world.eechips("run", "evil.py", "--executor", "threads", "-q")[0] == 0
     seen = " ".join(world.seen())
     assert all(text in seen for text in ("code was executed", "outside secret.csv", "outside new.txt", SECRET))
 
@@ -233,7 +233,6 @@ def test_a_line_runs_no_code(world: World) -> None:
     deliver(world, MORE, "run", "evil.py")
     deliver(world, MORE, "run", "recipe.py", "-p", "count=1")
     deliver(world, MORE, *NAIP, "--executor", "beam", "--", "--setup_file=evil.py")
-    deliver(world, MORE, *NAIP, "--save", str(world.at.parent / "home" / ".bash_profile"), "--name", "$(touch x)")
     deliver(world, "fetches nothing", "retry", "run", "--trust")
     assert world.eechips("plan", "run", "recipe.py", "--to", "units.jsonl")[0] == 0
     shutil.copy("evil.py", "recipe.py")  # the recipe of a stranger, of the same name
@@ -254,7 +253,7 @@ def test_a_line_reads_no_file(world: World) -> None:
 @cell(LINE, WRITE)
 def test_a_line_writes_no_file_outside(world: World) -> None:
     place = world.outside.folder
-    for option in ("--save", "--quota-folder", "--ledger"):
+    for option in ("--quota-folder", "--ledger"):
         deliver(world, MORE, *NAIP, option, str(place / "new"))
     deliver(world, MORE, "scenes", "--stac", "items.parquet", "--ingest", str(place / "new"))
     for name in ("../../outside/new", str(place / "new"), "manifest.sqlite", "a/../../../outside/new"):
@@ -332,7 +331,7 @@ def test_a_line_decides_which_data_a_worker_fetches(world: World, demo_server: S
 def run(world: World) -> Path:
     """The run of a stranger, with a hostile recipe, as it was copied here."""
     world.be("them")
-    assert world.eechips("run", "recipe.py", "--out", "run", "--executor", "threads", "-q", "--no-report")[0] == 0
+    assert world.eechips("run", "recipe.py", "--out", "run", "--executor", "threads", "-q")[0] == 0
     world.be("me")
     world.seen()
     return world.at / "run"
@@ -357,7 +356,7 @@ def test_a_run_folder_runs_no_code(world: World, run: Path) -> None:
     for command in (
         "eechips run evil.py",
         "eechips rebuild evil.lock x --trust",
-        "eechips sample --dataset NAIP --total 1 --save x.toml",
+        "eechips sample --dataset NAIP --total 1 --quota-folder x",
     ):
         edit(run, command=command)
         world.refused("was not executed: read it", "retry", run)
@@ -365,7 +364,7 @@ def test_a_run_folder_runs_no_code(world: World, run: Path) -> None:
         edit(run, command=command)
         assert world.eechips("retry", run, "--trust")[0] == 2
     edit(run, command="eechips run evil.py")
-    world.refused("sets more than data (RECIPE)", "run", run, "--save", "saved.toml")
+    world.refused("sets more than data (RECIPE)", "init", "saved.toml", "--from", run)
     assert not (world.at / "saved.toml").exists()
     for verb in READING:
         world.eechips(verb, run)
@@ -373,7 +372,7 @@ def test_a_run_folder_runs_no_code(world: World, run: Path) -> None:
 
 @cell(FOLDER, CODE, READ)
 def test_a_signed_run_json_is_valid_in_its_folder_and_for_its_recipe_only(world: World, run: Path) -> None:
-    words = ("--executor", "threads", "-q", "--no-report")
+    words = ("--executor", "threads", "-q")
     assert world.eechips("run", "recipe.py", "--out", "own/run", *words)[0] == 0
     shutil.copy("own/run/run.json", run / "run.json")  # another run, of the same folder name
     reopen(run)
@@ -388,7 +387,7 @@ def test_a_signed_run_json_is_valid_in_its_folder_and_for_its_recipe_only(world:
 @cell(FOLDER, READ, WRITE)
 def test_a_run_folder_leads_to_no_file_outside(world: World, run: Path) -> None:
     call = {"command": "sample", "options": {"dataset": "NAIP", "roi": str(world.outside.folder / "secret.geojson")}}
-    edit(run, call=call, command=f"eechips sample --dataset NAIP --save {world.outside.folder / 'new'}")
+    edit(run, call=call, command=f"eechips sample --dataset NAIP --quota-folder {world.outside.folder / 'new'}")
     for verb in (*READING, "retry"):
         world.eechips(verb, run)
     with closing(sqlite3.connect(run / LEDGER_NAME)) as ledger, ledger:
@@ -423,7 +422,7 @@ def test_finishing_a_received_run_does_not_sign_its_command(world: World, run: P
     """The user types a command of their own in a folder whose results are all there; its run.json stays another's."""
     edit(run, command="eechips run evil.py", directory=str(world.at))
     (run / "manifest.parquet").unlink()
-    words = ("--executor", "threads", "-q", "--no-report")
+    words = ("--executor", "threads", "-q")
     assert world.eechips("run", "recipe.py", "--out", "run", *words)[0] == 0
     assert (run / "manifest.parquet").exists()
     assert json.loads((run / "run.json").read_text())["command"] == "eechips run evil.py"
@@ -465,7 +464,7 @@ def test_a_lockfile_runs_no_code(world: World, run: Path) -> None:
 @cell(LOCKFILE, CODE)
 def test_a_signed_lockfile_is_valid_as_a_whole_only(member: str, world: World) -> None:
     """With units of a stranger, the user's own recipe would do what the stranger wants."""
-    words = ("--executor", "threads", "-q", "--no-report")
+    words = ("--executor", "threads", "-q")
     assert world.eechips("run", "recipe.py", "--out", "own", *words)[0] == 0
     assert world.eechips("lock", "own", "-o", "own.lock", "--no-versions")[0] == 0
     with zipfile.ZipFile("own.lock") as signed, zipfile.ZipFile("other.lock", "w") as changed:
@@ -647,7 +646,7 @@ def test_a_process_with_the_same_folders_can_replace_results(world: World, worke
 @cell(RECIPE_BESIDE, *DEEDS)
 def test_a_swapped_recipe_is_executed_by_no_plan_run_or_lockfile(world: World, worked: list[dict[str, Any]]) -> None:
     assert worked
-    words = ("--executor", "threads", "-q", "--no-report")
+    words = ("--executor", "threads", "-q")
     assert world.eechips("run", "recipe.py", "--out", "run", *words)[0] == 0
     assert world.eechips("lock", "run", "-o", "own.lock", "--no-versions")[0] == 0
     reopen(world.at / "run")

@@ -74,10 +74,10 @@ class Place:
         return done.stdout.splitlines()
 
     def join(self, lines: list[str], *words: object) -> Result:
-        return self.told("join", "--units", "-", "--out", self.out, "--no-report", *words, given="\n".join(lines))
+        return self.told("join", "--units", "-", "--out", self.out, *words, given="\n".join(lines))
 
     def run(self, *parameters: str, local: bool = True) -> Result:
-        return self.told(*self.words(*parameters, local=local), "--out", self.out, "--no-report")
+        return self.told(*self.words(*parameters, local=local), "--out", self.out)
 
 
 @pytest.fixture
@@ -344,7 +344,7 @@ def test_retry_looks_at_all_results(place: Place) -> None:
         ledger.record([Record(position=2, state=State.FAILED_PERMANENT, error="no")])
     change(place.out / "chips/1.csv")
     info = json.loads((place.out / "run.json").read_text())
-    info["command"] = shlex.join(map(str, ["eechips", *place.words(), "--out", place.out, "--no-report"]))
+    info["command"] = shlex.join(map(str, ["eechips", *place.words(), "--out", place.out]))
     (place.out / "run.json").write_text(json.dumps(info))
     done = place.told("retry", place.out, "--trust")
     assert done.exit_code == 0, done.output
@@ -381,7 +381,7 @@ def test_changed_objects_are_fetched_again(place: Place, monkeypatch: pytest.Mon
     with serving_objects("bucket", "s3") as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        words = [*place.words(), "--out", "s3://bucket/run", "--ledger", place.out, "--no-report"]
+        words = [*place.words(), "--out", "s3://bucket/run", "--ledger", place.out]
         assert place.told(*words).exit_code == 0
         store = ObjectStore("s3://bucket/run")
         wanted = store.read("chips/1.csv")
@@ -401,4 +401,4 @@ def test_changed_objects_are_fetched_again(place: Place, monkeypatch: pytest.Mon
         assert done.exit_code == 1
         assert 'of another plan (year: "2021" there, null here), not to unit' in done.stderr
         place.told("work", "--units", "-", "--out", "s3://bucket/queue", given="\n".join(lines))
-        assert place.told("join", "--units", "-", *queue, "--no-report", given="\n".join(lines)).exit_code == 0
+        assert place.told("join", "--units", "-", *queue, given="\n".join(lines)).exit_code == 0

@@ -44,7 +44,7 @@ def make(lines: list[str], out: Path | str) -> list[str]:
 
 
 def join(lines: list[str], out: Path | str, *words: object) -> Result:
-    return told("join", "--units", "-", "--out", out, "-q", "--no-report", *words, given="\n".join(lines))
+    return told("join", "--units", "-", "--out", out, "-q", *words, given="\n".join(lines))
 
 
 @pytest.fixture

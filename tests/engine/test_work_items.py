@@ -190,7 +190,7 @@ def test_a_new_plan_in_the_folder_of_an_old_one_mixes_no_results(tmp_path: Path,
 
 def test_work_replaces_no_result_of_another_run(tmp_path: Path, service: Service) -> None:
     (tmp_path / "squares.py").write_text(RECIPE)
-    words = ("run", "squares.py", "-p", "count=2", "--endpoint", service.url, "--out", "res", "-q", "--no-report")
+    words = ("run", "squares.py", "-p", "count=2", "--endpoint", service.url, "--out", "res", "-q")
     assert eechips(tmp_path, *words).returncode == 0
     before = {path: path.read_bytes() for path in (tmp_path / "res").rglob("*.png")}
     (tmp_path / "squares.py").write_text(RECIPE.replace("24, 24)", "20, 20)"))

@@ -257,10 +257,10 @@ def test_unknown_datasets_and_bands_are_reported(
     assert "\n" not in str(caught.value)
 
 
-def test_an_invalid_region_is_refused_by_number(real_server: Server, tmp_path: Path) -> None:
-    path = tmp_path / "bowtie.geojson"
-    bowtie = {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}
-    feature = {"type": "Feature", "properties": {}, "geometry": bowtie}
+def test_a_region_without_area_is_refused_by_number(real_server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "flat.geojson"
+    flat = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [0, 0], [0, 0]]]}
+    feature = {"type": "Feature", "properties": {}, "geometry": flat}
     path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
-    with pytest.raises(RegionError, match="feature 1 is not a valid polygon"):
+    with pytest.raises(RegionError, match="feature 1 cannot be repaired: it has no area"):
         timeseries(real_server, tmp_path / "run", regions=str(path))

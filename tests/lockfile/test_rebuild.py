@@ -466,7 +466,7 @@ def test_a_recipe_is_in_the_lockfile_and_is_executed_for_its_user(
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     Path("recipe.py").write_text(RECIPE)
-    service = ("--executor", "threads", "-q", "--no-report")
+    service = ("--executor", "threads", "-q")
     assert call("run", "recipe.py", "-p", "count=4", "--out", "run", *service).exit_code == 0
     assert call("lock", "run", "-o", "r.lock", "-q").exit_code == 0
     Path("recipe.py").unlink()
@@ -482,7 +482,7 @@ def test_a_run_whose_recipe_has_changed_is_not_locked(tmp_path: Path, monkeypatc
     """The lockfile would have code that did not make the run, and could not be rebuilt."""
     monkeypatch.chdir(tmp_path)
     Path("recipe.py").write_text(RECIPE)
-    assert call("run", "recipe.py", "--out", "run", "--executor", "threads", "-q", "--no-report").exit_code == 0
+    assert call("run", "recipe.py", "--out", "run", "--executor", "threads", "-q").exit_code == 0
     Path("recipe.py").write_text(RECIPE + "\nopen('executed', 'w').close()\n")
     done = call("lock", "run", "-o", "r.lock", "-q")
     assert done.exit_code == 2
@@ -496,7 +496,7 @@ def test_a_run_whose_recipe_has_changed_is_not_locked(tmp_path: Path, monkeypatc
 def test_a_rebuild_takes_no_file_of_another_run_for_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("recipe.py").write_text(RECIPE)
-    words = ("--executor", "threads", "-q", "--no-report", "--name", "{n}")
+    words = ("--executor", "threads", "-q", "--name", "{n}")
     assert call("run", "recipe.py", "--out", "run", *words).exit_code == 0
     assert call("run", "recipe.py", "-p", "count=4", "--out", "other", *words).exit_code == 0
     assert call("lock", "run", "-o", "r.lock", "-q").exit_code == 0
@@ -530,7 +530,7 @@ def test_replaced_images_of_a_recipe_are_named(
     source = make_source(2)
     Path("recipe.py").write_text(SOURCES)
     service = ("--endpoint", source.server.url, "--project", "local", "--executor", "threads", "-q")
-    assert call("run", "recipe.py", "--out", "run", "--no-report", *service).exit_code == 0
+    assert call("run", "recipe.py", "--out", "run", *service).exit_code == 0
     assert call("lock", "run", "-o", "r.lock", "-q").exit_code == 0
     assert ["version" in each for each in members(Path("r.lock"), "assets.jsonl")] == [True, True]
     assert [each["expression"] for each in members(Path("r.lock"), "units.jsonl")] == [None, None]
@@ -563,7 +563,7 @@ def test_runs_that_cannot_be_locked_say_why(tmp_path: Path, stack_server: Server
         "        file.write('x')\n"
         "if __name__ == '__main__':\n    with Pool(2) as pool:\n        pool.map(work, [1, 2])\n"
     )
-    service = ("--endpoint", stack_server.url, "--executor", "threads", "-q", "--no-report")
+    service = ("--endpoint", stack_server.url, "--executor", "threads", "-q")
     assert call("run", "script.py", "--out", "script", *service).exit_code == 0
     refusal = call("lock", "script").stderr
     assert "a script made it" in refusal
@@ -649,7 +649,7 @@ def test_a_folder_with_another_run_is_refused(tmp_path: Path, stack_server: Serv
 def test_a_run_of_the_demo_planet_is_rebuilt_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["sample", "--dataset", "NAIP", "--total", "3", "--roi=-105.1,40.0,-104.9,40.2", "--size", "32"]
-    assert call(*words, "--local", "--out", "run", "-q", "--no-report").exit_code == 0
+    assert call(*words, "--local", "--out", "run", "-q").exit_code == 0
     assert call("lock", "run", "-q").exit_code == 0
     done = call("rebuild", "chips.lock", "again", "-q")
     assert done.exit_code == 0, done.output

@@ -139,8 +139,7 @@ def test_polygons_or_points_but_not_both(tmp_path: Path) -> None:
             read_places(tmp_path / "mixed.parquet")
     bow = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
     geopandas.GeoDataFrame({"id": [1]}, geometry=[bow], crs="EPSG:4326").to_parquet(tmp_path / "bow.parquet")
-    with pytest.raises(RegionError, match=r"row 1: the polygon is invalid: Self-intersection"):
-        read_places(tmp_path / "bow.parquet")
+    assert read_places(tmp_path / "bow.parquet").geometries[0].equals(shapely.make_valid(bow))
 
 
 def test_columns_of_dates_are_read(tmp_path: Path) -> None:

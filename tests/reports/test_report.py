@@ -329,7 +329,7 @@ def arguments(server: Server, out: Path, *more: str) -> list[str]:
 
 def test_runs_write_the_page_at_their_end(demo_server: Server, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = CliRunner().invoke(main, arguments(demo_server, out, "--no-report"))
+    result = CliRunner().invoke(main, arguments(demo_server, out))
     assert result.exit_code == 0, result.output
     assert not (out / "report.html").exists()
     result = CliRunner().invoke(main, arguments(demo_server, out))  # everything is there but that

@@ -140,7 +140,7 @@ class Scenes:
     def _region(self) -> BoxRegion | FileRegion | None:
         if self.options.roi is None:
             return None
-        region = parse_region(self.options.roi, repairs=self.options.repair, crs=self.options.input_crs)
+        region = parse_region(self.options.roi, crs=self.options.input_crs)
         if isinstance(region, (BoxRegion, FileRegion)):
             return region
         assert isinstance(region, AssetRegion)

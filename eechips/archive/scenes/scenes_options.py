@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eechips.archive.downloads.access_secrets import AUTHS, AuthName
-from eechips.jobs.shared_options import INPUT_CRS, REPAIR
+from eechips.jobs.shared_options import INPUT_CRS
 from eechips.option_fields import documented, option
 
 SEARCH, TRANSFER, ACCESS, INGESTION = "Search", "Transfers", "Access", "Local Earth Engine"
@@ -39,7 +39,6 @@ class ScenesOptions:
             decides="input",
         ),
     )
-    repair: bool = field(default=False, metadata=REPAIR)
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     start: str | None = field(
         default=None,

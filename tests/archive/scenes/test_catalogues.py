@@ -222,7 +222,7 @@ def test_unreadable_items_are_reported_and_recorded(tmp_path: Path) -> None:
     for name in ("old/spaced.tif", "old/homeless.tif"):
         (tmp_path / "top" / name).write_bytes(b"no tif")
     words = ["scenes", "--stac", str(tmp_path / "top/catalog.json"), "--collection", "old", "--out"]
-    words += [str(tmp_path / "out"), "--max-items", "2", "--no-report"]
+    words += [str(tmp_path / "out"), "--max-items", "2"]
     # Of four documents that cannot be read, some come before the second item, and some after it.
     first = CliRunner().invoke(main, words)
     assert first.exit_code == 1, first.output  # the files are none
@@ -330,7 +330,7 @@ def test_a_refresh_adds_changes_of_the_catalogue(tmp_path: Path) -> None:
             return item(f"s{number}", {"B04": {"href": f"{server.url}/s{number}.tif", "type": TIFF, **more}})
 
         out, stac = tmp_path / "out", catalogue(tmp_path, [of(0), of(1), of(2)])
-        words = ["scenes", "--stac", str(stac), "--out", str(out), "--no-report", "--refresh"]
+        words = ["scenes", "--stac", str(stac), "--out", str(out), "--refresh"]
         assert "3 of 3 results" in CliRunner().invoke(main, words).output  # there is nothing yet to be added to
         catalogue(tmp_path, [of(4), of(1), of(2, **{"file:size": 7}), of(3)])
         assert CliRunner().invoke(main, [word for word in words if word != "--refresh"]).exit_code == 0
@@ -368,7 +368,7 @@ def test_failed_units_are_replanned_from_the_current_catalogue(tmp_path: Path) -
             return item(f"s{number}", {"B04": {"href": f"{server.url}/{name}.tif", "type": TIFF, **more}})
 
         out, stac = tmp_path / "out", catalogue(tmp_path, [of(0, "s0"), of(1, "s1", **{"file:size": 7}), of(2, "gone")])
-        words = ["scenes", "--stac", str(stac), "--out", str(out), "--no-report", "--retries", "0"]
+        words = ["scenes", "--stac", str(stac), "--out", str(out), "--retries", "0"]
         assert CliRunner().invoke(main, words).exit_code == 1
         assert list((out / "quarantine").glob("*.tif"))
         catalogue(tmp_path, [of(0, "s0"), of(1, "s1"), of(2, "s2")])

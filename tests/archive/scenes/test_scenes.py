@@ -163,7 +163,7 @@ def test_retry_takes_a_file_out_of_quarantine(folder: Path, tmp_path: Path) -> N
     with FileServer(folder, Faults(damaged={"s3.tif": 3})) as server:
         stac, out = catalogue(tmp_path, items(server)), tmp_path / "out"
         # The command is kept in run.json, and typed again by `retry`.
-        words = ["eechips", "scenes", "--stac", str(stac), "--out", str(out), "--quiet", "--no-report"]
+        words = ["eechips", "scenes", "--stac", str(stac), "--out", str(out), "--quiet"]
         first = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
         assert first.returncode == 1, first.stderr
         assert list((out / "quarantine").iterdir())
@@ -198,7 +198,7 @@ def test_a_killed_run_resumes_its_downloads(tmp_path: Path) -> None:
     total = sum(path.stat().st_size for path in folder.glob("*.tif"))
     with FileServer(folder, Faults(rate=4e6)) as server:
         stac, out = catalogue(tmp_path, items(server)), tmp_path / "out"
-        words = [sys.executable, "-m", "eechips", "scenes", "--stac", str(stac), "--out", str(out), "-q", "--no-report"]
+        words = [sys.executable, "-m", "eechips", "scenes", "--stac", str(stac), "--out", str(out), "-q"]
         for share in (0.3, 0.6):
             process = subprocess.Popen(words)
             end = time.monotonic() + 60.0

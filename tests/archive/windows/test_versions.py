@@ -307,7 +307,7 @@ def test_a_stopped_run_resumes(bucket: Bucket, tmp_path: Path, number: int) -> N
 
     bucket.between = between
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen([*words, "--no-report"], cwd=ROOT, stdout=log, stderr=log)
+        process = subprocess.Popen([*words], cwd=ROOT, stdout=log, stderr=log)
         await_that(lambda: bucket.refused > 0 and any(out.rglob("*.tif")))
         process.send_signal(number)
         status = process.wait(60)
@@ -316,7 +316,7 @@ def test_a_stopped_run_resumes(bucket: Bucket, tmp_path: Path, number: int) -> N
     before = {path.name for path in out.rglob("*.tif")}
     assert before
     del bucket.ranges[:]
-    subprocess.run([*words, "--no-report"], cwd=ROOT, check=True, timeout=120, capture_output=True)
+    subprocess.run([*words], cwd=ROOT, check=True, timeout=120, capture_output=True)
     made = eechips.open_run(out)
     check(made, bucket.folder / "scene.tif")
     headers = sum(not first for _, first, _ in bucket.ranges)
