@@ -6,6 +6,7 @@ written by hand.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import sys
@@ -134,6 +135,60 @@ def _local_datasets() -> str:
     return dataset_list.page()
 
 
+def packages() -> str:
+    """Return the page of the packages: their public names, or the modules that other packages import."""
+    parts = [
+        "# Packages and their names",
+        "What other packages use of a package. A package without names is used by its modules.",
+    ]
+    for root in (FOLDER.parent / "eechips", FOLDER.parent / "packages" / "eechips-local" / "eechips_local"):
+        used = _imported_modules(root)
+        rows = []
+        for path in (root / "__init__.py", *sorted(root.glob("*/__init__.py"))):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            purpose = " ".join((ast.get_docstring(tree) or "").partition("\n\n")[0].split())
+            names = _public_names(path, tree)
+            title = path.parent.relative_to(root.parent).as_posix().replace("/", ".")
+            modules = [] if path.parent == root else sorted(used.get(path.parent.name, set()))
+            found = [f"`{name}`" for name in names] or [f"`{name}.py`" for name in modules]
+            rows.append((f"`{title}`", purpose.replace("|", "\\|"), ", ".join(found) or "none"))
+        parts += [f"## {root.name.replace('_', '-')}", _table(("package", "contains", "names, or modules"), rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _public_names(path: Path, tree: ast.Module) -> list[str]:
+    """Return the names that an ``__init__.py`` gives: those of its stub, or what it imports from its own package."""
+    stub = path.with_suffix(".pyi")
+    body = ast.parse(stub.read_text(encoding="utf-8")).body if stub.exists() else tree.body
+    imports = [node for node in body if isinstance(node, ast.ImportFrom) and (node.module or "") != "__future__"]
+    package = path.parent.name
+    names = {
+        each.asname or each.name
+        for node in imports
+        if node.level or f".{package}." in f".{node.module}."
+        for each in node.names
+    }
+    stated = [node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"]
+    if stated and isinstance(stated[0].value, (ast.List, ast.Tuple)):
+        names = set(ast.literal_eval(stated[0].value))
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def _imported_modules(root: Path) -> dict[str, set[str]]:
+    """Return the modules of each package that other packages of the distribution import."""
+    found: dict[str, set[str]] = {}
+    for path in root.rglob("*.py"):
+        own = path.relative_to(root).parts[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{root.name}."):
+                first, *parts = [*(node.module or "").split("."), node.names[0].name][1:]
+                while parts and not (root / first / Path(*parts)).with_suffix(".py").exists():
+                    parts.pop()
+                if first != own and parts:
+                    found.setdefault(first, set()).add("/".join(parts))
+    return found
+
+
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "service-errors": service_errors,
     "datasets": datasets,
@@ -145,6 +200,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference/coverage.md": _coverage,
     "reference/local-datasets.md": _local_datasets,
+    "reference/packages.md": packages,
 }
 
 

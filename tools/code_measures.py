@@ -29,7 +29,7 @@ PARTS = {"archive": ("archive",), "training": ("training", "torch.py")}
 """Of the root distribution: what is not the core."""
 
 TRACER = """
-import os, sys, threading
+import _thread, os, sys, threading
 _root, _out = os.environ["MEASURED_ROOT"], os.environ["MEASURED_OUT"]
 _seen, _modules = set(), set()
 
@@ -46,6 +46,15 @@ def _note(frame, event, argument):
         with open(os.path.join(_out, str(os.getpid())), "a") as file:
             file.write(f"{kind}\\t{code.co_filename}\\t{code.co_firstlineno}\\n")
 
+_start = _thread.start_new_thread
+
+def _start_noted(function, *rest):
+    def run(*positional, **named):
+        sys.setprofile(_note)
+        function(*positional, **named)
+    return _start(run, *rest)
+
+_thread.start_new_thread = _start_noted  # the threads that execute units are no threading.Thread
 threading.setprofile(_note)
 sys.setprofile(_note)
 """

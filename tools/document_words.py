@@ -18,9 +18,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 EXCLUDED = ("docs/changelog.md", "docs/decisions/")
-GENERATED_PAGES = ("docs/reference/coverage.md", "docs/reference/local-datasets.md")
+GENERATED_PAGES = ("docs/reference/coverage.md", "docs/reference/local-datasets.md", "docs/reference/packages.md")
 _BLOCK = re.compile(r"^(?P<indent> *)```[^\n]*\n(?P<text>.*?)^(?P=indent)```", flags=re.M | re.S)
-_GENERATED = re.compile(r"<!-- generated: [\w-]+ -->\n.*?<!-- end -->", flags=re.S)
+_GENERATED = re.compile(r"<!-- (?:generated|traced): [\w-]+ -->\n.*?<!-- end -->", flags=re.S)
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", flags=re.S)
 _COMMENT = re.compile(r"<!--.*?-->", flags=re.S)
 _ADDRESS = re.compile(r"\]\([^)\s]*\)")
