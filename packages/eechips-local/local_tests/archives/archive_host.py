@@ -1,0 +1,283 @@
+"""A small open archive on loopback: a STAC API, tokens, and a web server with ranges, ETags and faults."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from shapely.geometry import box, shape
+
+from local_tests.archives.real_items import Archive, RealItems, make_items
+from local_tests.support.loopback import QuietServer
+
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+_CONFORMS = [
+    "https://api.stacspec.org/v1.0.0/core",
+    "https://api.stacspec.org/v1.0.0/collections",
+    "https://api.stacspec.org/v1.0.0/item-search",
+    "https://api.stacspec.org/v1.0.0/item-search#query",
+    "https://api.stacspec.org/v1.0.0/item-search#sort",
+    "https://api.stacspec.org/v1.0.0/ogcapi-features",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson",
+]
+_TOKEN = "sv=2020&sig=s3cret"
+
+
+@dataclass
+class ArchiveHost:
+    """A served archive and what it was asked for.
+
+    Attributes:
+        folder: of its files.
+        url: its address; the API is at ``/api``, tokens at ``/token``, files at ``/files``.
+        items: of its collections.
+        is_signed: whether files need a token.
+        failing: share of the requests of ranges that fail, each in another way.
+        requests: number of requests, by kind: "search", "file", "token", "failed".
+        searches: bodies of searches.
+        bytes: sent of files.
+    """
+
+    folder: Path
+    url: str = ""
+    items: tuple[Mapping[str, Any], ...] = ()
+    is_signed: bool = False
+    failing: float = 0.0
+    requests: Counter[str] = field(default_factory=Counter)
+    searches: list[dict[str, Any]] = field(default_factory=list)
+    bytes: int = 0
+    random: random.Random = field(default_factory=lambda: random.Random(7))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def api(self) -> str:
+        return f"{self.url}/api"
+
+    def description(self, path: Path, like: Archive) -> Path:
+        """Write a TOML that describes this archive, with the records and the signing of a known one."""
+        host = self.url.removeprefix("http://")
+        lines = [f'name = "{path.stem}"', 'title = "An archive of tests"', f'like = "{like}"', f'api = "{self.api}"']
+        lines += [f'hosts = ["{host}"]', f'token_api = "{self.url}/token"' if self.is_signed else 'signing = "none"']
+        path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        return path
+
+    def count(self, kind: str) -> None:
+        with self.lock:
+            self.requests[kind] += 1
+
+    def fault(self) -> str | None:
+        """Return how this request of a file fails, or None."""
+        with self.lock:
+            if self.random.random() >= self.failing:
+                return None
+            self.requests["failed"] += 1
+            return self.random.choice(("status", "reset", "short", "slow"))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, host: ArchiveHost, *arguments: Any) -> None:
+        self.host = host
+        super().__init__(*arguments)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        kind, _, rest = parts.path.removeprefix("/").partition("/")
+        if kind == "files":
+            self._file(unquote(rest), parts.query)
+        elif kind == "token":
+            self.host.count("token")
+            expiry = datetime.now(timezone.utc) + timedelta(hours=1)
+            self._send_json({"msft:expiry": expiry.strftime("%Y-%m-%dT%H:%M:%SZ"), "token": _TOKEN})
+        elif kind == "api" and rest == "search":
+            given = {name: values[0] for name, values in parse_qs(parts.query).items()}
+            asked: dict[str, Any] = dict(given)
+            asked |= {name: given[name].split(",") for name in ("collections", "ids") if name in given}
+            asked |= {"bbox": [float(each) for each in given["bbox"].split(",")]} if "bbox" in given else {}
+            self._search(asked)
+        elif kind == "api":
+            self._api(rest)
+        else:
+            self._send(404, b"")
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if urlsplit(self.path).path == "/api/search":
+            self._search(body)
+        else:
+            self._send(404, b"")
+
+    def _api(self, path: str) -> None:
+        api, names = self.host.api, sorted({str(item["collection"]) for item in self.host.items})
+        collections = [
+            {
+                "type": "Collection", "id": name, "stac_version": "1.0.0", "description": name, "license": "other",
+                "extent": {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}},
+                "links": [],
+            }
+            for name in names
+        ]  # fmt: skip
+        if path == "collections":
+            self._send_json({"collections": collections, "links": []})
+        elif path in ("", "/"):
+            links = [
+                {"rel": "self", "href": api, "type": "application/json"},
+                {"rel": "root", "href": api, "type": "application/json"},
+                {"rel": "data", "href": f"{api}/collections", "type": "application/json"},
+                {"rel": "search", "href": f"{api}/search", "type": "application/geo+json", "method": "GET"},
+                {"rel": "search", "href": f"{api}/search", "type": "application/geo+json", "method": "POST"},
+            ]
+            landing = {"type": "Catalog", "id": "tests", "stac_version": "1.0.0", "description": "An archive of tests"}
+            self._send_json({**landing, "conformsTo": _CONFORMS, "links": links})
+        else:
+            found = [each for each in collections if path == f"collections/{each['id']}"]
+            self._send_json(found[0]) if found else self._send(404, b"{}")
+
+    def _search(self, asked: dict[str, Any]) -> None:
+        host = self.host
+        host.count("search")
+        host.searches.append(asked)
+        found = [item for item in host.items if _matches(item, asked)]
+        found.sort(key=lambda item: str(item["properties"]["datetime"]), reverse=True)
+        limit, start = int(asked.get("limit", 10)), int(asked.get("token", 0))
+        links: list[dict[str, Any]] = []
+        if start + limit < len(found):
+            body = {**asked, "token": str(start + limit)}
+            links.append({"rel": "next", "href": f"{host.api}/search", "method": "POST", "body": body})
+        self._send_json({"type": "FeatureCollection", "features": found[start : start + limit], "links": links})
+
+    def _file(self, name: str, query: str) -> None:
+        host = self.host
+        host.count("file")
+        path = host.folder / name
+        if host.is_signed and query != _TOKEN:
+            return self._send(403, b"")
+        if "/" in name or not path.is_file():
+            return self._send(404, b"")
+        fault = host.fault() if self.headers.get("Range") else None
+        if fault == "status":
+            return self._send(503, b"")
+        if fault == "reset":
+            self.close_connection = True
+            return None
+        if fault == "slow":
+            time.sleep(0.3)
+        content = path.read_bytes()
+        asked = _RANGE.fullmatch(self.headers.get("Range", ""))
+        start = int(asked[1]) if asked else 0
+        stop = min(int(asked[2]) + 1, len(content)) if asked and asked[2] else len(content)
+        if start >= len(content):
+            return self._send(416, b"")
+        tag = hashlib.sha256(content).hexdigest()[:32]
+        expected = self.headers.get("If-Match")
+        if expected is not None and expected.strip('"') != tag:
+            return self._send(412, b"")
+        headers = {"ETag": f'"{tag}"', "Accept-Ranges": "bytes", "Content-Type": "image/tiff"}
+        headers |= {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"} if asked else {}
+        return self._send(206 if asked else 200, content[start:stop], headers, is_short=fault == "short")
+
+    def _send_json(self, value: object) -> None:
+        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/geo+json"})
+
+    def _send(
+        self, status: int, body: bytes, headers: Mapping[str, str] | None = None, *, is_short: bool = False
+    ) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if is_short:
+            body = body[: len(body) // 2]
+            self.close_connection = True
+        self.wfile.write(body)
+        with self.host.lock:
+            self.host.bytes += len(body)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+def _matches(item: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    if asked.get("collections") and item["collection"] not in asked["collections"]:
+        return False
+    if asked.get("ids") and item["id"] not in asked["ids"]:
+        return False
+    if asked.get("bbox") and not shape(item["geometry"]).intersects(box(*asked["bbox"])):
+        return False
+    if asked.get("intersects") and not shape(item["geometry"]).intersects(shape(asked["intersects"])):
+        return False
+    properties = item["properties"]
+    first, _, last = str(asked.get("datetime") or "../..").partition("/")
+    moment = _moment(str(properties["datetime"]))
+    if first not in ("..", "") and moment < _moment(first):
+        return False
+    if (last or first) not in ("..", "") and moment > _moment(last or first):
+        return False
+    return all(_fulfils(properties.get(name), tests) for name, tests in (asked.get("query") or {}).items())
+
+
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)
+
+
+def _fulfils(value: Any, tests: Mapping[str, Any]) -> bool:
+    known = {
+        "eq": lambda wanted: value == wanted,
+        "neq": lambda wanted: value != wanted,
+        "lt": lambda bound: value is not None and value < bound,
+        "lte": lambda bound: value is not None and value <= bound,
+        "gt": lambda bound: value is not None and value > bound,
+        "gte": lambda bound: value is not None and value >= bound,
+        "in": lambda wanted: value in wanted,
+    }
+    return all(known[name](wanted) for name, wanted in tests.items())
+
+
+@contextmanager
+def archive_host(
+    data: Path, folder: Path, archive: Archive, *, collections: tuple[str, ...] = (), is_signed: bool = False
+) -> Iterator[tuple[ArchiveHost, RealItems]]:
+    """Serve real imagery as an archive until the end of the block.
+
+    Args:
+        data: folder of the real imagery.
+        folder: for the files.
+        archive: whose shape the items have.
+        collections: of them; all if empty.
+        is_signed: whether files need a token.
+    """
+    host = ArchiveHost(folder, is_signed=is_signed)
+    with QuietServer(("127.0.0.1", 0), partial(_Handler, host)) as server:
+        host.url = f"http://127.0.0.1:{server.server_address[1]}"
+        made = make_items(data, folder, archive, f"{host.url}/files", collections=collections)
+        host.items = made.items
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield host, made
+        finally:
+            server.shutdown()
+            thread.join()
