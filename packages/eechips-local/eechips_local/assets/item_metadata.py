@@ -150,7 +150,7 @@ def _described(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]
         names=names,
         dtypes=_dtypes([band.get("data_type") or common for band in bands]),
         nodata=tuple(_number(band.get("nodata", asset.get("nodata"))) for band in bands),
-        grid=_grid(asset, properties),
+        grid=grid_of(asset, properties),
     )
 
 
@@ -172,7 +172,7 @@ def _dtypes(declared: Sequence[Any]) -> tuple[str, ...] | None:
     return found if found and len(found) == len(declared) else None
 
 
-def _grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> PixelGrid | None:
+def grid_of(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> PixelGrid | None:
     """Return the declared grid. Size and transform belong together: both of the asset, or both of the item."""
     own = "proj:shape" in asset or "proj:transform" in asset
     source = asset if own else properties

@@ -1,0 +1,250 @@
+"""Serve datasets of open archives: image collections, series of global images, and single images of many files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import shapely
+
+from eechips_local.archives.archive_images import image_index, image_of, image_properties, newest_of
+from eechips_local.archives.archive_model import CogReader, Item, ItemQuery, ItemSearch
+from eechips_local.archives.archive_rasters import ArchiveRaster, rasters_of
+from eechips_local.archives.archive_record import ArchiveRecord, BandRecord, TiledGrid
+from eechips_local.archives.image_index import rule_of
+from eechips_local.archives.item_filters import item_queries
+from eechips_local.archives.tile_mosaic import TileFinder, TileMosaic
+from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, PixelType, Query
+
+_DAY = 86_400_000.0
+_INDEX = "system:index"
+_WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
+
+
+class ArchiveCollection:
+    """An archive's collection as an image collection, an image for each item. See ``CollectionAsset``.
+
+    Images come in the order of their ids if the query has bounds or names images; else as the archive gives them, so
+    that ``first`` and ``limit`` need not read all pages.
+
+    Args:
+        record: of the dataset.
+        search: of the archive's items.
+        reader: opens their files.
+    """
+
+    def __init__(self, record: ArchiveRecord, search: ItemSearch, reader: CogReader) -> None:
+        self._record = record
+        self._reader = reader
+        self._search = search
+
+    @property
+    def id(self) -> str:
+        """Earth Engine's id."""
+        return self._record.dataset
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the collection itself."""
+        return collection_properties(self._record)
+
+    def images(self, query: Query) -> Iterator[ImageAsset]:
+        """Return the images that may match."""
+        is_small = query.bounds is not None or query.indices is not None or _INDEX in query.equals
+        return iter(self._sorted(query)) if is_small else self._streamed(query)
+
+    def image(self, index: str) -> ImageAsset | None:
+        """Return the image of a ``system:index``, or None if there is none."""
+        found = self._sorted(Query(indices=frozenset((index,))))
+        return next((image for image in found if image.properties[_INDEX] == index), None)
+
+    def _sorted(self, query: Query) -> list[ImageAsset]:
+        chosen: dict[str, tuple[ArchiveRecord, Item]] = {}
+        for part in self._record.parts:
+            own: dict[str, list[Item]] = {}
+            for search in item_queries(part, query):
+                for item in self._search.items(part.collection, search):
+                    index = image_index(part, item)
+                    if index is not None:
+                        own.setdefault(index, []).append(item)
+            for index, items in own.items():
+                chosen.setdefault(index, (part, newest_of(items)))
+        return [image_of(*chosen[index], index, self._reader) for index in sorted(chosen)]
+
+    def _streamed(self, query: Query) -> Iterator[ImageAsset]:
+        seen: set[str] = set()
+        for part in self._record.parts:
+            for search in item_queries(part, query):
+                for item in self._search.items(part.collection, search):
+                    index = image_index(part, item)
+                    if index is not None and index not in seen:
+                        seen.add(index)
+                        yield image_of(part, item, index, self._reader)
+
+
+class ArchiveSeries:
+    """A series of global images, each made of an archive's tiles of one date. See ``CollectionAsset``.
+
+    There is an image for each date of which there is a tile of the place that the record names.
+
+    Args:
+        record: of the dataset, with a grid of tiles.
+        search: of the archive's items.
+        reader: opens their files.
+    """
+
+    def __init__(self, record: ArchiveRecord, search: ItemSearch, reader: CogReader) -> None:
+        self._record = record
+        self._search = search
+        self._reader = reader
+
+    @property
+    def id(self) -> str:
+        """Earth Engine's id."""
+        return self._record.dataset
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the collection itself."""
+        return collection_properties(self._record)
+
+    def images(self, query: Query) -> Iterator[ImageAsset]:
+        """Return the images that may match, in the order of their ids."""
+        record = self._record
+        place = None if record.tiles is None else record.tiles.listing
+        found: dict[str, Item] = {}
+        for search in item_queries(record, Query(place, query.start, query.end, query.equals, {}, query.indices)):
+            for item in self._search.items(record.collection, search):
+                index = image_index(record, item)
+                if index is not None:
+                    found.setdefault(index, item)
+        return (self._image(index, found[index]) for index in sorted(found))
+
+    def image(self, index: str) -> ImageAsset | None:
+        """Return the image of a ``system:index``, or None if there is none."""
+        found = self.images(Query(indices=frozenset((index,))))
+        return next((image for image in found if image.properties[_INDEX] == index), None)
+
+    def _image(self, index: str, item: Item) -> ImageAsset:
+        record = self._record
+        span = rule_of(record.index).search(index, "")
+        properties = image_properties(record, item, index)
+        if span is not None and span.start is not None:
+            end = properties.get("system:time_end", span.start + _DAY)
+            properties["system:time_start"] = span.start
+            properties["system:time_end"] = math.ceil(end / _DAY) * _DAY
+        search = partial(_dated_tiles, self._search, record, index, span.start if span else None)
+        return ImageAsset(
+            id=f"{record.dataset}/{index}",
+            bands=mosaic_bands(record, search, self._reader),
+            properties=properties,
+            footprint=_WORLD,
+        )
+
+
+class ArchiveMosaic:
+    """An image collection of one image, which is made of an archive's tiles. See ``CollectionAsset``.
+
+    Args:
+        record: of the dataset.
+        image: its only one.
+    """
+
+    def __init__(self, record: ArchiveRecord, image: ImageAsset) -> None:
+        self._record = record
+        self._image = image
+
+    @property
+    def id(self) -> str:
+        """Earth Engine's id."""
+        return self._record.dataset
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the collection itself."""
+        return collection_properties(self._record)
+
+    def images(self, query: Query) -> Iterator[ImageAsset]:
+        """Return the image."""
+        return iter((self._image,))
+
+    def image(self, index: str) -> ImageAsset | None:
+        """Return the image if its ``system:index`` is this."""
+        return self._image if self._image.properties[_INDEX] == index else None
+
+
+def single_image(record: ArchiveRecord, search: ItemSearch, reader: CogReader) -> ImageAsset:
+    """Return the image of a dataset that is one image, made of an archive's tiles."""
+    index = record.tiles.index if record.tiles is not None else ""
+    return ImageAsset(
+        id=f"{record.dataset}/{index}" if index else record.dataset,
+        bands=mosaic_bands(record, partial(_tiles, search, record), reader),
+        properties={_INDEX: index or record.dataset.rpartition("/")[2], **record.constants},
+        footprint=_outline(record.tiles),
+    )
+
+
+def mosaic_bands(record: ArchiveRecord, search: Any, reader: CogReader) -> tuple[BandInfo, ...]:
+    """Return the bands of an image that is made of tiles. Nothing is searched or read.
+
+    Args:
+        record: of the dataset.
+        search: returns the items that meet bounds.
+        reader: opens their files.
+    """
+    tiles = record.tiles
+    if tiles is None:
+        raise ValueError(f"the record of {record.dataset} has no grid of tiles")
+    finder = TileFinder(search, tiles.cell)
+    groups: dict[tuple[str, object], list[BandRecord]] = {}
+    for band in record.bands:
+        groups.setdefault((band.asset, band.value), []).append(band)
+    found: dict[str, BandInfo] = {}
+    for own in groups.values():
+        opened = partial(_raster, tuple(own), reader, record.collection)
+        dtype = own[0].value.dtype
+        source = TileMosaic(tiles, finder, opened, dtype)
+        for position, band in enumerate(own):
+            found[band.name] = BandInfo(
+                band.name, PixelType.of(dtype), tiles.grid, source, position, keeps_extent=False
+            )
+    return tuple(found[band.name] for band in record.bands)
+
+
+def collection_properties(record: ArchiveRecord) -> dict[str, Any]:
+    """Return the properties of a dataset: where its pixels are from, and under which licence."""
+    return {
+        "title": record.title,
+        "archive": record.archive,
+        "license": record.licence,
+        "citation": record.citation,
+    }
+
+
+def _raster(bands: tuple[BandRecord, ...], reader: CogReader, collection: str, item: Item) -> ArchiveRaster | None:
+    found = rasters_of(item, bands, reader, collection)
+    return found[bands[0].name][0] if bands[0].name in found else None
+
+
+def _tiles(search: ItemSearch, record: ArchiveRecord, bounds: Bounds) -> Iterable[Item]:
+    query = ItemQuery(bounds=bounds, equals=record.filters)
+    return (
+        item for item in search.items(record.collection, query) if record.serves(item["properties"], str(item["id"]))
+    )
+
+
+def _dated_tiles(
+    search: ItemSearch, record: ArchiveRecord, index: str, start: float | None, bounds: Bounds
+) -> Iterable[Item]:
+    end = None if start is None else start + _DAY
+    query = ItemQuery(bounds=bounds, start=start, end=end, equals=record.filters)
+    return (item for item in search.items(record.collection, query) if image_index(record, item) == index)
+
+
+def _outline(tiles: TiledGrid | None) -> shapely.geometry.base.BaseGeometry:
+    if tiles is None or tiles.grid.crs != "EPSG:4326":
+        return _WORLD
+    west, south, east, north = tiles.grid.bounds
+    return shapely.box(max(west, -180.0), max(south, -90.0), min(east, 180.0), min(north, 90.0))

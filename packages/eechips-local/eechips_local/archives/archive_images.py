@@ -1,0 +1,100 @@
+"""Make images of items by the rules of a dataset record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import shapely
+from shapely.errors import ShapelyError
+from shapely.geometry.base import BaseGeometry
+
+from eechips_local.archives.archive_errors import ArchiveError
+from eechips_local.archives.archive_model import CogReader, Item
+from eechips_local.archives.archive_rasters import bands_of
+from eechips_local.archives.archive_record import ArchiveRecord
+from eechips_local.archives.image_index import rule_of
+from eechips_local.archives.item_properties import milliseconds, times_of
+from eechips_local.evaluation.model import ImageAsset, LazySequence
+
+# The newest of several items of one image counts: by the first of these that they have.
+_MADE = ("s2:generation_time", "updated", "created", "datetime")
+
+
+def image_index(record: ArchiveRecord, item: Item) -> str | None:
+    """Return ``system:index`` of the image of an item; None for an item that is none of the dataset."""
+    if not record.serves(item["properties"], str(item["id"])):
+        return None
+    return rule_of(record.index).index(item)
+
+
+def image_of(record: ArchiveRecord, item: Item, index: str, reader: CogReader) -> ImageAsset:
+    """Return the image of an item. Nothing is read before its bands are looked at.
+
+    Args:
+        record: of the dataset.
+        item: as JSON.
+        index: of the image.
+        reader: opens its files.
+
+    Raises:
+        ArchiveError: if the item has no outline.
+    """
+    return ImageAsset(
+        id=f"{record.dataset}/{index}",
+        bands=LazySequence(partial(bands_of, item, record.bands, reader, record.collection)),
+        properties=image_properties(record, item, index),
+        footprint=outline_of(item),
+        version=version_of(item),
+    )
+
+
+def image_properties(record: ArchiveRecord, item: Item, index: str) -> dict[str, Any]:
+    """Return the properties of the image of an item, by their Earth Engine names."""
+    declared: Mapping[str, Any] = item["properties"]
+    found: dict[str, Any] = {"system:index": index, **record.constants}
+    for name, rule in record.properties.items():
+        value = rule.value(declared)
+        if value is not None:
+            found[name] = value
+    start, end = times_of(declared)
+    if start is not None:
+        found["system:time_start"] = start
+    if end is not None:
+        found["system:time_end"] = end
+    return found
+
+
+def outline_of(item: Item) -> BaseGeometry:
+    """Return the outline of an item in degrees.
+
+    Raises:
+        ArchiveError: if it has none, or one that cannot be understood.
+    """
+    geometry = item.get("geometry")
+    try:
+        if geometry:
+            found: BaseGeometry = shapely.geometry.shape(geometry)
+            if not found.is_empty:
+                return found if found.is_valid else shapely.make_valid(found)
+        box = item["bbox"]
+        west, south, east, north = box if len(box) == 4 else (box[0], box[1], box[3], box[4])
+        return shapely.box(west, south, east, north)
+    except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
+        raise ArchiveError(f"Item {item.get('id')} has no outline that can be understood.") from error
+
+
+def version_of(item: Item) -> int:
+    """Return when an item was made or changed, in microseconds since 1970; 0 if it does not say."""
+    for name in _MADE:
+        value = item["properties"].get(name)
+        moment = milliseconds(str(value)) if value else None
+        if moment is not None:
+            return int(moment * 1000.0)
+    return 0
+
+
+def newest_of(items: Iterable[Item]) -> Item:
+    """Return the item of several of one image that was made last."""
+    return max(items, key=lambda item: (version_of(item), str(item["id"])))

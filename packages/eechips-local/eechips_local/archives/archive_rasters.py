@@ -1,0 +1,148 @@
+"""Read the rasters of items as Earth Engine's bands: their grids, and their numbers by the rules of dataset records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips_local.archives.archive_errors import ArchiveRefusedError
+from eechips_local.archives.archive_model import CogFile, CogReader, Item
+from eechips_local.archives.archive_record import BandRecord, ValueRule
+from eechips_local.assets.item_metadata import grid_of
+from eechips_local.evaluation.model import BandInfo, PixelType, PixelWindow
+from eechips_local.pixels.pixel_grid import PixelGrid, apply
+
+_NEAR = 1e-2  # pixels by which an item's grid may be off: items round their numbers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArchiveRaster:
+    """Bands of a raster of an item, in Earth Engine's numbers. A ``RasterSource``.
+
+    Attributes:
+        item_id: of the item, for messages.
+        asset: key of the asset.
+        file: the raster.
+        numbers: of the file's bands, from 1; the source's bands are in this order.
+        rule: how the numbers of all of them become Earth Engine's.
+        declared: grid that the item tells, which the file must have; None to take the file's.
+    """
+
+    item_id: str
+    asset: str
+    file: CogFile = field(repr=False)
+    numbers: tuple[int, ...]
+    rule: ValueRule
+    declared: PixelGrid | None
+
+    @property
+    def grid(self) -> PixelGrid:
+        """Grid of full resolution: as the item tells it, else as the file does."""
+        return self.file.header.grid if self.declared is None else self.declared
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """See ``RasterSource``.
+
+        Raises:
+            ArchiveRefusedError: if the file is not what the item tells.
+        """
+        self._check()
+        return self.file.levels
+
+    def read(
+        self, bands: Sequence[int], window: PixelWindow, level: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Read Earth Engine's numbers; see ``RasterSource.read``.
+
+        Raises:
+            ArchiveError: if the file cannot be read.
+            ArchiveRefusedError: if it is not what the item tells.
+        """
+        self._check()
+        return self.rule.apply(*self.file.read([self.numbers[band] - 1 for band in bands], window, level))
+
+    def _check(self) -> None:
+        header, declared = self.file.header, self.declared
+        if max(self.numbers) > len(header.dtypes):
+            raise ArchiveRefusedError(
+                f"Item {self.item_id}: asset {self.asset} has {len(header.dtypes)} bands, but the dataset's record "
+                f"needs band {max(self.numbers)}."
+            )
+        if declared is not None and not are_alike(declared, header.grid):
+            raise ArchiveRefusedError(
+                f"Item {self.item_id}: asset {self.asset} has the grid {_shown(header.grid)}, but the item declares "
+                f"{_shown(declared)}. Its file and its metadata do not belong together; leave the image out."
+            )
+
+
+def are_alike(one: PixelGrid, other: PixelGrid) -> bool:
+    """Return whether two grids have one size, and the same corners to a hundredth of a pixel."""
+    if one == other:
+        return True
+    if one.shape != other.shape or (one.crs != other.crs and ":" in one.crs and ":" in other.crs):
+        return False
+    edge = min(abs(other.transform.a) + abs(other.transform.b), abs(other.transform.d) + abs(other.transform.e))
+    columns, rows = np.array([0.0, one.width, 0.0]), np.array([0.0, 0.0, one.height])
+    corners = zip(apply(one.transform, columns, rows), apply(other.transform, columns, rows), strict=True)
+    return all(bool((np.abs(a - b) <= _NEAR * edge).all()) for a, b in corners)
+
+
+def _shown(grid: PixelGrid) -> str:
+    crs = grid.crs if len(grid.crs) < 20 else "a CRS without a code"
+    return f"{crs}, {grid.width}x{grid.height} pixels from {grid.transform.c:g}, {grid.transform.f:g}"
+
+
+def rasters_of(
+    item: Item, bands: Sequence[BandRecord], reader: CogReader, collection: str
+) -> dict[str, tuple[ArchiveRaster, int]]:
+    """Return the source of each band that an item has, and its position in there, by the bands' names.
+
+    Args:
+        item: as JSON.
+        bands: as the dataset's record has them; those whose asset the item lacks are left out.
+        reader: opens files; nothing is read.
+        collection: of the item.
+    """
+    assets, properties = item["assets"], item["properties"]
+    groups: dict[tuple[str, ValueRule], list[BandRecord]] = {}
+    for band in bands:
+        if band.asset in assets:
+            groups.setdefault((band.asset, band.value), []).append(band)
+    files = {key: reader.open(href_of(assets[key]), collection=collection) for key in {key for key, _ in groups}}
+    found: dict[str, tuple[ArchiveRaster, int]] = {}
+    for (key, rule), own in groups.items():
+        raster = ArchiveRaster(
+            str(item["id"]),
+            key,
+            files[key],
+            tuple(band.number for band in own),
+            rule.for_item(properties),
+            grid_of(assets[key], properties),
+        )
+        found.update({band.name: (raster, position) for position, band in enumerate(own)})
+    return found
+
+
+def bands_of(item: Item, bands: Sequence[BandRecord], reader: CogReader, collection: str) -> tuple[BandInfo, ...]:
+    """Return the bands of the image of an item, in the record's order. Headers are read of files without a grid.
+
+    Raises:
+        ArchiveError: if such a header cannot be read.
+    """
+    rasters = rasters_of(item, bands, reader, collection)
+    found = []
+    for band in bands:
+        if band.name in rasters:
+            raster, position = rasters[band.name]
+            found.append(BandInfo(band.name, PixelType.of(band.value.dtype), raster.grid, raster, position))
+    return tuple(found)
+
+
+def href_of(asset: Mapping[str, Any]) -> str:
+    """Return the address of an asset."""
+    return str(asset.get("href") or "")

@@ -1,0 +1,131 @@
+"""Turn conditions on images into searches of items."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eechips_local.archives.archive_model import Item, ItemQuery
+from eechips_local.archives.archive_record import ArchiveRecord
+from eechips_local.archives.image_index import IndexSearch, rule_of
+from eechips_local.evaluation.model import Bounds, Query, Range
+
+_DAY = 86_400_000.0
+_MOST_SEARCHED = 16  # images that are each searched by their index
+_SINGLE = "system:index"
+
+
+def item_queries(record: ArchiveRecord, query: Query) -> list[ItemQuery]:
+    """Return searches that together find all items of the images that may match.
+
+    Args:
+        record: of the dataset.
+        query: conditions on the images, by their Earth Engine names.
+    """
+    base = _base(record, query)
+    indices = _indices(query)
+    if indices is None:
+        return [base]
+    prefix = record.prefixes[0] if record.prefixes else ""
+    found = [rule_of(record.index).search(index, prefix) for index in sorted(indices)]
+    searches = [search for search in found if search is not None]
+    if len(searches) > _MOST_SEARCHED:
+        return [_together(record, base, searches)]
+    return [_narrowed(record, base, search) for search in searches]
+
+
+def _indices(query: Query) -> frozenset[str] | None:
+    named = query.equals.get(_SINGLE)
+    if named is None:
+        return query.indices
+    own = frozenset((str(named),))
+    return own if query.indices is None else own & query.indices
+
+
+def _base(record: ArchiveRecord, query: Query) -> ItemQuery:
+    equals: dict[str, Any] = dict(record.filters)
+    ranges: dict[str, Range] = {}
+    for name, value in query.equals.items():
+        rule = record.properties.get(name)
+        condition = None if rule is None else rule.equal(value)
+        if condition is not None:
+            equals.setdefault(*condition)
+    for name, span in query.ranges.items():
+        rule = record.properties.get(name)
+        ranged = None if rule is None else rule.range(span)
+        if ranged is not None:
+            known = ranges.get(ranged[0])
+            ranges[ranged[0]] = ranged[1] if known is None else known.within(ranged[1])
+    margin = record.margin_days * _DAY
+    return ItemQuery(
+        bounds=query.bounds,
+        start=None if query.start is None else query.start - margin,
+        end=None if query.end is None else query.end + margin,
+        equals=equals,
+        ranges=ranges,
+    )
+
+
+def _narrowed(record: ArchiveRecord, base: ItemQuery, search: IndexSearch) -> ItemQuery:
+    """Return a search narrowed to the image of an index."""
+    equals = dict(base.equals)
+    for name, value in search.equals.items():
+        rule = record.properties.get(name)
+        condition = None if rule is None else rule.equal(value)
+        if condition is not None:
+            equals.setdefault(*condition)
+    start, end = _span(record, search)
+    return ItemQuery(
+        bounds=base.bounds or search.bounds,
+        start=_latest(base.start, start),
+        end=_earliest(base.end, end),
+        equals=equals,
+        ranges=base.ranges,
+        ids=search.ids,
+    )
+
+
+def _together(record: ArchiveRecord, base: ItemQuery, searches: list[IndexSearch]) -> ItemQuery:
+    """Return one search for the images of many indices: by their ids, else in the time from the first to the last."""
+    if all(search.ids is not None for search in searches):
+        ids = tuple(name for search in searches for name in search.ids or ())
+        return ItemQuery(base.bounds, base.start, base.end, base.equals, base.ranges, ids)
+    spans = [_span(record, search) for search in searches]
+    starts, ends = [start for start, _ in spans if start is not None], [end for _, end in spans if end is not None]
+    is_known = len(starts) == len(ends) == len(spans)
+    return ItemQuery(
+        base.bounds,
+        _latest(base.start, min(starts) if is_known else None),
+        _earliest(base.end, max(ends) if is_known else None),
+        base.equals,
+        base.ranges,
+    )
+
+
+def _span(record: ArchiveRecord, search: IndexSearch) -> tuple[float | None, float | None]:
+    margin = record.margin_days * _DAY
+    start = None if search.start is None else search.start - margin
+    return start, None if search.end is None else search.end + margin
+
+
+def _latest(one: float | None, other: float | None) -> float | None:
+    return max((value for value in (one, other) if value is not None), default=None)
+
+
+def _earliest(one: float | None, other: float | None) -> float | None:
+    return min((value for value in (one, other) if value is not None), default=None)
+
+
+def meets(item: Item, bounds: Bounds) -> bool:
+    """Return whether the box of an item meets bounds; one without a box may."""
+    box = item.get("bbox")
+    if not box:
+        return True
+    west, south, east, north = box if len(box) == 4 else (box[0], box[1], box[3], box[4])
+    if south > bounds[3] or north < bounds[1]:
+        return False
+    return any(a <= d and b >= c for a, b in _spans(west, east) for c, d in _spans(bounds[0], bounds[2]))
+
+
+def _spans(west: float, east: float) -> list[tuple[float, float]]:
+    """Return the spans of longitudes from west to east: two across the antimeridian."""
+    return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]

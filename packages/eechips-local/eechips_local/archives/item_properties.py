@@ -1,0 +1,140 @@
+"""Turn properties of STAC items into those of Earth Engine's images, and conditions on images into those on items."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from eechips_local.evaluation.model import Range
+
+Conversion = Literal["", "number", "text", "time", "upper", "title", "baseline", "complement"]
+"""``number``: a text or number as a number; ``text``: a number as text; ``time``: a date and time as milliseconds since
+1970; ``upper`` and ``title``: letters; ``baseline``: "5.9" as "05.09"; ``complement``: 90 minus an angle in degrees."""
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyRule:
+    """How a property of items becomes one of images.
+
+    Attributes:
+        name: STAC's.
+        convert: how.
+        prefix: of the item's text that the image's lacks.
+        suffix: likewise.
+        width: digits to which the item's text is padded with zeros, for numbers; 0 for none.
+        tolerance: by which the item's number may differ from the image's, for items whose numbers are rounded.
+        pattern: regular expression whose first group, found anywhere in the item's text, is the image's; empty for all.
+        values: the image's for each of the item's; those that are not listed stay.
+        is_exact: whether the archive can be asked for values.
+    """
+
+    name: str
+    convert: Conversion = ""
+    prefix: str = ""
+    suffix: str = ""
+    width: int = 0
+    tolerance: float = 0.0
+    pattern: str = ""
+    values: tuple[tuple[Any, Any], ...] = ()
+    is_exact: bool = True
+
+    @classmethod
+    def of(cls, rule: str | Mapping[str, Any]) -> PropertyRule:
+        """Return the rule that a record states: a name, or a table of these attributes."""
+        if isinstance(rule, str):
+            return cls(rule)
+        keys = dict(rule)
+        return cls(values=tuple(keys.pop("values", {}).items()), **keys)
+
+    def value(self, properties: Mapping[str, Any]) -> Any:
+        """Return the image's value for an item's properties, or None if the item has none."""
+        value = properties.get(self.name)
+        if value is None:
+            return None
+        for theirs, ours in self.values:
+            if value == theirs:
+                return ours
+        if self.pattern:
+            found = re.search(self.pattern, str(value))
+            return None if found is None else self._converted(found[1])
+        if isinstance(value, str):
+            value = value.removeprefix(self.prefix).removesuffix(self.suffix)
+        return self._converted(value)
+
+    def equal(self, value: Any) -> tuple[str, Any] | None:
+        """Return the item's property and value for an image's value; None if items cannot be asked for it."""
+        if self.pattern:
+            return None
+        if not self.is_exact or self.convert in ("time", "text", "baseline", "complement", "upper", "title"):
+            known = [theirs for theirs, ours in self.values if ours == value]
+            return (self.name, known[0]) if known and self.is_exact else None
+        for theirs, ours in self.values:
+            if value == ours:
+                return self.name, theirs
+        if self.width:
+            is_whole = isinstance(value, (int, float)) and float(value).is_integer()
+            return (self.name, f"{int(value):0{self.width}d}") if is_whole else None
+        if isinstance(value, str):
+            return self.name, f"{self.prefix}{value}{self.suffix}"
+        return None if self.tolerance else (self.name, value)
+
+    def range(self, span: Range) -> tuple[str, Range] | None:
+        """Return the item's property and range for a range of the image's; None if items cannot be asked for it."""
+        is_plain = self.convert == "" and not (self.width or self.prefix or self.suffix or self.values or self.pattern)
+        if not self.is_exact or not is_plain or span.others:
+            return None
+        return self.name, Range(span.least - self.tolerance, span.greatest + self.tolerance)
+
+    def _converted(self, value: Any) -> Any:
+        match self.convert:
+            case "number":
+                number = float(value)
+                return int(number) if number.is_integer() else number
+            case "text":
+                return str(value)
+            case "time":
+                return milliseconds(str(value))
+            case "upper":
+                return str(value).upper()
+            case "title":
+                return str(value).title()
+            case "baseline":
+                whole, _, part = str(value).partition(".")
+                return f"{int(whole):02d}.{part:>02}"
+            case "complement":
+                return 90.0 - float(value)
+        return value
+
+
+def milliseconds(text: str) -> float | None:
+    """Return a date and time of RFC 3339 as milliseconds since 1970; None for one that cannot be read."""
+    try:
+        moment = datetime.fromisoformat(_padded(text.strip()))
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    elapsed = moment - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return float(math.floor(elapsed.total_seconds() * 1000.0 + 0.5))
+
+
+def _padded(text: str) -> str:
+    """Return a date and time as Python 3.10 reads it: with an offset for Z, and six digits of a second or none."""
+    if text[-1:] in "Zz":
+        text = f"{text[:-1]}+00:00"
+    head, point, rest = text.partition(".")
+    if not point:
+        return text
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    return f"{head}.{digits[:6]:0<6}{rest[len(digits) :]}"
+
+
+def times_of(properties: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return the first and the last time of an item in milliseconds since 1970, or None where it does not say."""
+    start = properties.get("start_datetime") or properties.get("datetime")
+    end = properties.get("end_datetime") or properties.get("datetime")
+    return (milliseconds(str(start)) if start else None), (milliseconds(str(end)) if end else None)

@@ -1,0 +1,162 @@
+"""``system:index`` of known scenes. Each pair names an image of Earth Engine and the product or item of that scene.
+
+Sources of the pairs of Sentinel-2: the list of images at https://gist.github.com/csaybar/b57fcc82c95711d3ef97552203a9f38b,
+the metadata of one image in geedim's documents (https://geedim.readthedocs.io), which has both times, and metadata of
+S2_HARMONIZED's 20170127T140051_20170127T140834_T20HNH. Ids of NAIP and HLS: Earth Engine's own examples, and those of
+microsoft/planetary-computer-tasks, datasets/naip/test_naip.py and datasets/hls2/test_hls2.py.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from eechips_local.archives.archive_record import list_records
+from eechips_local.archives.image_index import rule_of
+
+pytestmark = pytest.mark.unit
+
+
+def item(name: str, **properties: Any) -> dict[str, Any]:
+    return {"id": name, "properties": properties}
+
+
+def sentinel2(product: str, strip: str) -> dict[str, Any]:
+    """Return an item of a product whose datastrip began at a time."""
+    made = product.rpartition("_")[2]
+    return item(
+        re.sub(r"_N\d{4}", "", product),
+        **{
+            "s2:product_uri": f"{product}.SAFE",
+            "s2:datastrip_id": f"{product[:3]}_OPER_MSI_L2A_DS_EPAE_{made}_S{strip}_N02.11",
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("index", "product", "strip"),
+    [
+        (
+            "20210603T175911_20210603T175913_T23XML",
+            "S2A_MSIL2A_20210603T175911_N0300_R041_T23XML_20210603T230410",
+            "20210603T175913",
+        ),
+        (
+            "20220713T093549_20220713T093844_T36WWU",
+            "S2B_MSIL2A_20220713T093549_N0400_R036_T36WWU_20220713T112940",
+            "20220713T093844",
+        ),
+        (
+            "20181026T083031_20181026T083026_T36SXJ",
+            "S2A_MSIL2A_20181026T083031_N0209_R021_T36SXJ_20181026T094352",
+            "20181026T083026",
+        ),
+        (
+            "20190101T082331_20190101T084846_T34HCH",
+            "S2A_MSIL2A_20190101T082331_N0211_R121_T34HCH_20190101T112242",
+            "20190101T084846",
+        ),
+        (
+            "20170127T140051_20170127T140834_T20HNH",
+            "S2A_MSIL1C_20170127T140051_N0204_R067_T20HNH_20170127T140834",
+            "20170127T140834",
+        ),
+    ],
+)
+def test_sentinel2(index: str, product: str, strip: str) -> None:
+    """The second time is that of the datastrip, not the last one of the product's name."""
+    assert rule_of("sentinel-2").index(sentinel2(product, strip)) == index
+    search = rule_of("sentinel-2").search(index, "")
+    assert search is not None
+    assert search.equals == {"MGRS_TILE": index[-5:]}
+
+
+def test_sentinel2_of_the_copernicus_data_space() -> None:
+    found = item(
+        "S2B_MSIL2A_20220713T093549_N0400_R036_T36WWU_20220713T112940",
+        **{"eopf:datastrip_id": "S2B_OPER_MSI_L2A_DS_2BPS_20220713T112940_S20220713T093844_N04.00"},
+    )
+    assert rule_of("sentinel-2").index(found) == "20220713T093549_20220713T093844_T36WWU"
+
+
+def test_sentinel2_without_a_datastrip_has_no_index() -> None:
+    assert rule_of("sentinel-2").index(item("S2B_33UXP_20250302_0_L2A")) is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "index", "name"),
+    [
+        # Items: opendatacube/odc-stac tests/data, stactools-packages/landsat examples, Planetary Computer's documents.
+        ("landsat", "LC08_047027_20201204", "LC08_L2SP_047027_20201204_02_T1"),
+        ("landsat", "LC08_028030_20200114", "LC08_L2SP_028030_20200114_20200824_02_T1_SR"),
+        ("landsat", "LC08_046029_20230715", "LC08_L2SP_046029_20230715_20230724_02_T1"),
+        ("landsat", "LC08_191055_20230115", "LC08_L2SP_191055_20230115_02_T1"),
+        ("landsat", "LC08_081119_20200101", "LC08_L2SR_081119_20200101_20200823_02_T2"),
+        ("landsat", "LE07_044033_20210329", "LE07_L2SP_044033_20210329_20210424_02_T1_SR"),
+        ("landsat", "LC09_138041_20240120", "LC09_L2SP_138041_20240120_02_T1"),
+        ("landsat", "LT05_090085_19970406", "LT05_L2SP_090085_19970406_02_T1"),
+        ("landsat", "LT04_026026_19830102", "LT04_L2SP_026026_19830102_02_T1"),
+        ("landsat", "LC08_090084_20160121", "LC08_L2SP_090084_20160121_02_T1"),
+        ("naip", "m_3710263_sw_13_060_20210729", "co_m_3710263_sw_13_060_20210729"),
+        ("naip", "m_4511601_ne_11_060_20210629", "wa_m_4511601_ne_11_060_20210629"),
+        ("naip", "m_4112001_sw_10_060_20220716", "ca_m_4112001_sw_10_060_20220716"),
+        ("naip", "m_4112001_ne_10_030_20220723", "ca_m_4112001_ne_10_030_20220723"),
+        ("naip", "m_3110901_ne_12_030_20231015", "az_m_3110901_ne_12_030_20231015_20240119"),
+        ("naip", "m_3712213_sw_10_1_20140613", "ca_m_3712213_sw_10_1_20140613"),
+        ("naip", "m_4207148_nw_19_1_20120710", "ma_m_4207148_nw_19_1_20120710"),
+        ("naip", "m_4609915_sw_14_1_20100629", "nd_m_4609915_sw_14_1_20100629"),
+        ("naip", "m_4611801_ne_11_1_20090627", "wa_m_4611801_ne_11_1_20090627"),
+        ("naip", "m_4007424_ne_18_1_20150729", "ny_m_4007424_ne_18_1_20150729"),
+        ("hls", "T21JUL_20130427T135010", "HLS.L30.T21JUL.2013117T135010.v2.0"),
+        ("hls", "T37UDB_20210604T082849", "HLS.L30.T37UDB.2021155T082849.v2.0"),
+        ("hls", "T05ULB_20250226T212139", "HLS.L30.T05ULB.2025057T212139.v2.0"),
+        ("hls", "T05MKR_20250105T204621", "HLS.S30.T05MKR.2025005T204621.v2.0"),
+        ("hls", "T60FXK_20201231T214909", "HLS.S30.T60FXK.2020366T214909.v2.0"),
+        ("copernicus-dem", "Copernicus_DSM_10_N45_00_E010_00", "Copernicus_DSM_COG_10_N45_00_E010_00_DEM"),
+        ("copernicus-dem", "Copernicus_DSM_10_S18_00_W180_00", "Copernicus_DSM_COG_10_S18_00_W180_00_DEM"),
+        ("modis", "2022_01_17", "MOD13Q1.A2022017.h12v11.061.2022034062513"),
+        ("modis", "2024_02_02", "MOD14A2.A2024033.h19v05.061.2024044033426"),
+        ("modis", "2020_12_31", "MYD11A1.A2020366.h18v04.061.2021004203912"),
+    ],
+)
+def test_index_of_item(rule: str, index: str, name: str) -> None:
+    assert rule_of(rule).index(item(name)) == index
+    assert rule_of(rule).search(index, "HLS.L30." if "L30" in name else "HLS.S30.") is not None
+
+
+@pytest.mark.parametrize("rule", ["sentinel-2", "landsat", "naip", "hls", "copernicus-dem", "modis"])
+@pytest.mark.parametrize(
+    "name", ["", "nonsense", "20240230T000000_20240230T000000_T32UPU", "LC08_047027_20209999", "../x"]
+)
+def test_name_of_another_family_is_none(rule: str, name: str) -> None:
+    assert rule_of(rule).index(item(name)) is None
+    assert rule_of(rule).search(name, "") is None
+
+
+def test_image_of_landsat_is_searched_by_path_row_and_day() -> None:
+    search = rule_of("landsat").search("LC08_047027_20201204", "")
+    assert search is not None
+    assert search.equals == {"WRS_PATH": 47, "WRS_ROW": 27}
+    assert (search.start, search.end) == (1_607_040_000_000.0, 1_607_126_400_000.0)
+
+
+def test_image_of_naip_is_searched_in_its_quadrangle() -> None:
+    """Earth Engine's example m_3712213_sw_10_1_20140613 shows 122.466123 W, 37.769833 N."""
+    search = rule_of("naip").search("m_3712213_sw_10_1_20140613", "")
+    assert search is not None
+    assert search.bounds == (-122.5, 37.75, -122.375, 37.875)
+    assert rule_of("naip").search("m_3712265_sw_10_1_20140613", "") is None
+
+
+def test_image_of_hls_is_searched_by_its_items_id() -> None:
+    search = rule_of("hls").search("T21JUL_20130427T135010", "HLS.L30.")
+    assert search is not None
+    assert search.ids == ("HLS.L30.T21JUL.2013117T135010.v2.0",)
+
+
+def test_every_record_names_a_rule() -> None:
+    for record in list_records():
+        for part in record.parts:
+            assert rule_of(part.index)
