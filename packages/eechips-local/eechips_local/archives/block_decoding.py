@@ -1,0 +1,221 @@
+"""Decode blocks of TIFF files with GDAL: as a small TIFF file in memory that holds nothing else."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
+
+from eechips_local.archives import tiff_header
+from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.tiff_header import TiffDirectory, TiffTag
+from eechips_local.assets.asset_errors import IngestError
+from eechips_local.assets.raster_files import crs_of
+from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.warning_filters import ignore
+
+_LONG8 = 16
+_NODATA = 42113
+# Of georeferencing: GeoTIFF 1.1 (OGC 19-008r4); of GDAL: https://gdal.org/en/stable/drivers/raster/gtiff.html.
+_GEO = frozenset({33550, 33922, 34264, 34735, 34736, 34737, 42112})
+_COLORS = frozenset({320, 529, 530, 531, 532})
+# What decoding depends on: FillOrder, Predictor, JPEGTables, LercParameters, and nodata, by which GDAL masks.
+_DECODING = frozenset({
+    tiff_header.BITS, tiff_header.COMPRESSION, tiff_header.PHOTOMETRIC, 266, tiff_header.SAMPLES, 317,
+    tiff_header.EXTRA_SAMPLES, tiff_header.SAMPLE_FORMAT, 347, 50674, _NODATA,
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RasterDescription:
+    """What GDAL reads in a header.
+
+    Attributes:
+        grid: of full resolution.
+        dtypes: numpy names, one for each band.
+        nodata: of all bands, or None.
+        alpha: position of the band that masks the others, or None.
+    """
+
+    grid: PixelGrid
+    dtypes: tuple[str, ...]
+    nodata: float | None
+    alpha: int | None
+
+
+Block = tuple[npt.NDArray[Any], "npt.NDArray[np.bool_] | None"]
+"""Values of a block, shape (bands, rows, columns), and where they are valid (None: everywhere)."""
+
+
+def describe(image: TiffDirectory) -> RasterDescription:
+    """Return what GDAL reads in the header of full resolution.
+
+    Raises:
+        ArchiveRefusedError: if it is not georeferenced, or of numbers that no image holds.
+    """
+    ignore(NotGeoreferencedWarning)
+    tags = {tag: value for tag, value in image.tags.items() if tag in _DECODING | _GEO | _COLORS}
+    tags |= {tiff_header.PLANAR: _short(image, 2 if image.is_planar else 1)}
+    empty = [b""] * (image.samples if image.is_planar else 1)
+    try:
+        with _opened(_small_tiff(image, tags, image.block_height, empty)) as dataset:
+            if any(dtype.startswith("complex") for dtype in dataset.dtypes):
+                raise ArchiveRefusedError("it has complex numbers, which no image holds")
+            transform, crs = dataset.transform, crs_of(dataset, None)
+            flags = dataset.mask_flag_enums[0]
+            return RasterDescription(
+                PixelGrid(crs, transform, image.width, image.height),
+                tuple(np.dtype(dtype).name for dtype in dataset.dtypes),
+                dataset.nodatavals[0],
+                dataset.count - 1 if MaskFlags.alpha in flags else None,
+            )
+    except IngestError as error:
+        raise ArchiveRefusedError("it is not georeferenced by a transform and a CRS") from error
+    except RasterioError as error:
+        raise ArchiveRefusedError(f"GDAL does not read it: {error}") from error
+
+
+def decode(image: TiffDirectory, numbers: Sequence[int], data: Sequence[bytes]) -> list[Block]:
+    """Decode blocks.
+
+    Args:
+        image: whose they are.
+        numbers: of the blocks.
+        data: their bytes, b"" for those that the file leaves out.
+
+    Raises:
+        ArchiveError: if they cannot be decoded.
+    """
+    rows = [_rows(image, number) for number in numbers]
+    whole = [i for i, count in enumerate(rows) if count == image.block_height]
+    found: dict[int, Block] = {}
+    for group in (whole, *([i] for i, count in enumerate(rows) if count != image.block_height)):
+        if group:
+            decoded = _decode_alike(image, [data[i] for i in group], rows[group[0]])
+            found.update(zip(group, decoded, strict=True))
+    return [found[i] for i in range(len(numbers))]
+
+
+def _rows(image: TiffDirectory, number: int) -> int:
+    """Return the rows of a block: the last strip has fewer, tiles are filled up."""
+    if image.is_tiled:
+        return image.block_height
+    return min(image.block_height, image.height - number % image.down * image.block_height)
+
+
+def _decode_alike(image: TiffDirectory, data: Sequence[bytes], rows: int) -> list[Block]:
+    tags = {tag: value for tag, value in image.tags.items() if tag in _DECODING}
+    if image.is_mask:
+        tags[tiff_header.PHOTOMETRIC] = _short(image, 1)
+    elif image.is_planar:
+        tags = _one_sample(image, tags)
+    else:
+        tags |= {tag: value for tag, value in image.tags.items() if tag in _COLORS}
+    try:
+        with _opened(_small_tiff(image, tags, rows, data)) as dataset:
+            values: npt.NDArray[Any] = dataset.read()
+            valid = None if image.is_mask else _validity(dataset, values)
+    except RasterioError as error:
+        raise ArchiveError("its pixels cannot be decoded: it is damaged, or compressed in an unknown way") from error
+    parts = [slice(i * rows, (i + 1) * rows) for i in range(len(data))]
+    return [(values[:, part], None if valid is None else valid[:, part]) for part in parts]
+
+
+def _validity(dataset: Any, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
+    """Return where GDAL says that values are valid; None for everywhere."""
+    flags = {flag for found in dataset.mask_flag_enums for flag in found}
+    if flags == {MaskFlags.all_valid}:
+        return None
+    nodata = dataset.nodatavals[0]
+    # GDAL compares floats loosely.
+    if flags == {MaskFlags.nodata} and values.dtype.kind in "iu" and abs(nodata) < 2**53 and nodata == int(nodata):
+        valid: npt.NDArray[np.bool_] = np.not_equal(values, int(nodata))
+    else:
+        valid = np.not_equal(dataset.read_masks(), 0)
+    return valid
+
+
+def _opened(content: bytes) -> Any:
+    return _Memory(content)
+
+
+class _Memory:
+    """A dataset of GDAL over bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        self._file = MemoryFile(content, ext=".tif")
+
+    def __enter__(self) -> Any:
+        try:
+            self._dataset = rasterio.open(self._file.name, driver="GTiff", sharing=False)
+        except BaseException:
+            self._file.close()
+            raise
+        return self._dataset
+
+    def __exit__(self, *_: object) -> None:
+        self._dataset.close()
+        self._file.close()
+
+
+def _short(image: TiffDirectory, value: int) -> TiffTag:
+    return TiffTag(3, 1, struct.pack(image.order + "H", value))
+
+
+def _one_sample(image: TiffDirectory, tags: Mapping[int, TiffTag]) -> dict[int, TiffTag]:
+    """Return tags for one band of many that are stored apart."""
+    kept = {tag: value for tag, value in tags.items() if tag != tiff_header.EXTRA_SAMPLES}
+    for tag in (tiff_header.BITS, tiff_header.SAMPLE_FORMAT):
+        if tag in kept:
+            kept[tag] = _short(image, image.number(tag))
+    return kept | {tiff_header.SAMPLES: _short(image, 1), tiff_header.PHOTOMETRIC: _short(image, 1)}
+
+
+def _small_tiff(image: TiffDirectory, tags: Mapping[int, TiffTag], rows: int, data: Sequence[bytes]) -> bytes:
+    """Return a BigTIFF file whose blocks stand one below the other; those of separate bands for one place."""
+    order = image.order
+    planes = image.samples if tags.get(tiff_header.PLANAR) == _short(image, 2) else 1
+    height = rows * len(data) // planes
+
+    def longs(values: Sequence[int]) -> TiffTag:
+        return TiffTag(_LONG8, len(values), struct.pack(f"{order}{len(values)}Q", *values))
+
+    counts = [len(block) for block in data]
+    own = {tiff_header.WIDTH: longs([image.block_width]), tiff_header.LENGTH: longs([height])}
+    if image.is_tiled:
+        own |= {tiff_header.TILE_WIDTH: longs([image.block_width]), tiff_header.TILE_LENGTH: longs([rows])}
+        where, sizes = tiff_header.TILE_OFFSETS, tiff_header.TILE_COUNTS
+    else:
+        own |= {tiff_header.STRIP_ROWS: longs([rows])}
+        where, sizes = tiff_header.STRIP_OFFSETS, tiff_header.STRIP_COUNTS
+    own |= {where: longs(counts), sizes: longs(counts)}
+    entries = {**tags, **own}
+    directory = 16 + 8 + 20 * len(entries) + 8
+    start = directory + sum((len(t.data) + 7) // 8 * 8 for t in entries.values() if len(t.data) > 8)
+    offsets, position = [], start
+    for count in counts:
+        offsets.append(position if count else 0)
+        position += count
+    entries[where] = longs(offsets)
+    head, extra = [], []
+    place = directory
+    for tag in sorted(entries):
+        found = entries[tag]
+        if len(found.data) <= 8:
+            value = found.data.ljust(8, b"\0")
+        else:
+            value = struct.pack(order + "Q", place)
+            extra.append(found.data.ljust((len(found.data) + 7) // 8 * 8, b"\0"))
+            place += len(extra[-1])
+        head.append(struct.pack(order + "HHQ", tag, found.type, found.count) + value)
+    magic = b"II" if order == "<" else b"MM"
+    front = magic + struct.pack(order + "HHHQQ", 43, 8, 0, 16, len(entries)) + b"".join(head) + bytes(8)
+    return b"".join([front, *extra, *data])

@@ -1,0 +1,321 @@
+"""Fetch headers and blocks of an archive's rasters, many at once, each once for all that need it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from eechips_local.archives.archive_errors import ArchiveRefusedError
+from eechips_local.archives.block_decoding import RasterDescription, describe
+from eechips_local.archives.file_ranges import ChangedFileError, FileRanges
+from eechips_local.archives.range_cache import RangeCache
+from eechips_local.archives.tiff_header import (
+    HeaderBytes,
+    MissingBytesError,
+    TiffDirectory,
+    parse_directories,
+    pyramid,
+)
+from eechips_local.assets.asset_names import shown_url
+
+_FIRST_BYTES = 64 << 10
+_MOST_ROUNDS = 64  # reads of a header
+_HEADERS = 512
+_GAP = 64 << 10  # bytes between blocks that are fetched with them, rather than by a request of their own
+_MOST_RANGE = 8 << 20  # bytes of a request, but for a larger block
+_STACK = 4 << 20  # bytes of a thread's stack: that of the thread that evaluates is very large
+
+KeyT = TypeVar("KeyT")
+ValueT = TypeVar("ValueT")
+
+
+class BoundedStore(Generic[KeyT, ValueT]):
+    """Values in memory, of which those that were not used for longest are forgotten. Threads share it.
+
+    Args:
+        most: of the sizes of all values.
+        size: of a value.
+    """
+
+    def __init__(self, most: int, size: Callable[[ValueT], int]) -> None:
+        self._most, self._size = most, size
+        self._held = 0
+        self._values: OrderedDict[KeyT, ValueT] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: KeyT) -> ValueT | None:
+        """Return a value, or None."""
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key]
+
+    def put(self, key: KeyT, value: ValueT) -> None:
+        """Hold a value."""
+        with self._lock:
+            self._drop(key)
+            self._values[key] = value
+            self._held += self._size(value)
+            while self._held > self._most and self._values:
+                self._drop(next(iter(self._values)))
+
+    def remove(self, key: KeyT) -> None:
+        """Forget a value."""
+        with self._lock:
+            self._drop(key)
+
+    def _drop(self, key: KeyT) -> None:
+        if key in self._values:
+            self._held -= self._size(self._values.pop(key))
+
+
+@dataclass(frozen=True, slots=True)
+class RasterAddress:
+    """A file of an archive.
+
+    Attributes:
+        href: unsigned.
+        collection: of its item.
+    """
+
+    href: str
+    collection: str
+
+    @property
+    def shown(self) -> str:
+        """As messages may show it."""
+        return shown_url(self.href)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RasterLayout:
+    """What the header of a file says.
+
+    Attributes:
+        address: of the file.
+        version: of the file.
+        description: as GDAL reads it.
+        levels: decimation factors, images and masks.
+    """
+
+    address: RasterAddress
+    version: str
+    description: RasterDescription
+    levels: tuple[tuple[int, TiffDirectory, TiffDirectory | None], ...]
+
+
+class CogParts:
+    """Headers and blocks of an archive's files. Threads share it; it pickles as one that holds nothing.
+
+    Args:
+        ranges: reads files.
+        headers: keeps headers on disk.
+        blocks: keeps blocks on disk.
+        memory: bytes of blocks that are held besides.
+        threads: that fetch.
+    """
+
+    def __init__(
+        self, ranges: FileRanges, headers: RangeCache, blocks: RangeCache, memory: int = 64 << 20, threads: int = 16
+    ) -> None:
+        self._arguments = ranges, headers, blocks, memory, threads
+        self.ranges, self._headers, self._blocks = ranges, headers, blocks
+        self._layouts: BoundedStore[RasterAddress, RasterLayout] = BoundedStore(_HEADERS, lambda layout: 1)
+        self._raw: BoundedStore[str, bytes] = BoundedStore(memory, len)
+        self._waiting: dict[Any, Future[Any]] = {}
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(threads, "archive")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._arguments
+
+    def layout(self, address: RasterAddress) -> RasterLayout:
+        """Return the header of a file.
+
+        Raises:
+            ArchiveRefusedError: if it is none that can be read.
+            ArchiveError: if its host does not answer.
+        """
+        known = self._layouts.get(address)
+        return self.prefetch_layout(address).result() if known is None else known
+
+    def prefetch_layout(self, address: RasterAddress) -> Future[RasterLayout]:
+        """Begin to fetch a header, if it is not known."""
+        known = self._layouts.get(address)
+        if known is not None:
+            done: Future[RasterLayout] = Future()
+            done.set_result(known)
+            return done
+        return self._start([address], lambda: self._read_layout(address))
+
+    def fetch(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> list[bytes]:
+        """Return blocks; b"" for those that the file leaves out.
+
+        Raises:
+            ArchiveError: if they cannot be read.
+        """
+        found: dict[int, bytes] = {}
+        for number, source in self._begin(layout, image, numbers).items():
+            found[number] = source if isinstance(source, bytes) else self._taken(layout, image, number, source)
+        return [found[number] for number in numbers]
+
+    def prefetch(self, layout: RasterLayout, image: TiffDirectory, numbers: Iterable[int]) -> None:
+        """Begin to fetch blocks that are not held."""
+        self._begin(layout, image, [n for n in numbers if not self._blocks.has(_name(layout, image, n))])
+
+    def _taken(self, layout: RasterLayout, image: TiffDirectory, number: int, source: Future[Any]) -> bytes:
+        blocks: dict[str, bytes] = source.result()
+        return blocks[_name(layout, image, number)]
+
+    def _begin(
+        self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]
+    ) -> dict[int, bytes | Future[Any]]:
+        """Return blocks, or what will give them: of those that are not held, near ones are fetched together."""
+        found: dict[int, bytes | Future[Any]] = {}
+        missing: list[int] = []
+        for number in numbers:
+            if not image.offsets[number] or not image.counts[number]:
+                found[number] = b""
+                continue
+            held = self._held(layout, image, number)
+            if held is None:
+                missing.append(number)
+            else:
+                found[number] = held
+        for group in _groups(image, missing):
+            names = [_name(layout, image, number) for number in group]
+            future = self._start(names, partial(self._read_blocks, layout, image, group))
+            found.update(dict.fromkeys(group, future))
+        return found
+
+    def _held(self, layout: RasterLayout, image: TiffDirectory, number: int) -> bytes | Future[Any] | None:
+        name = _name(layout, image, number)
+        data = self._raw.get(name)
+        if data is not None:
+            return data
+        with self._lock:
+            waiting = self._waiting.get(name)
+        if waiting is not None:
+            return waiting
+        data = self._blocks.get(name)
+        if data is None:
+            # It may have come between the two looks.
+            return self._raw.get(name)
+        if len(data) != int(image.counts[number]):
+            return None
+        self._raw.put(name, data)
+        return data
+
+    def _start(self, keys: Sequence[Any], work: Callable[[], Any]) -> Future[Any]:
+        """Run something in a thread, unless what it gives is on its way; others find it by its keys until it ends."""
+        with self._lock:
+            if len(keys) == 1 and keys[0] in self._waiting:
+                return self._waiting[keys[0]]
+            before = threading.stack_size(_STACK)
+            try:
+                future = self._pool.submit(work)
+            finally:
+                threading.stack_size(before)
+            self._waiting.update(dict.fromkeys(keys, future))
+
+        def end(_: Future[Any]) -> None:
+            with self._lock:
+                for key in keys:
+                    self._waiting.pop(key, None)
+
+        future.add_done_callback(end)
+        return future
+
+    def _read_blocks(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> dict[str, bytes]:
+        """Fetch blocks with one request; return them by their names."""
+        starts = [int(image.offsets[n]) for n in numbers]
+        ends = [int(image.offsets[n] + image.counts[n]) for n in numbers]
+        start, end = min(starts), max(ends)
+        address = layout.address
+        try:
+            found = self.ranges.read(address.href, address.collection, start, end - start, layout.version)
+        except ChangedFileError:
+            self._layouts.remove(address)
+            self._headers.remove(address.href)
+            raise
+        if len(found.data) != end - start:
+            raise ArchiveRefusedError(f"{address.shown} is damaged: it ends before its pixels.")
+        blocks: dict[str, bytes] = {}
+        for number, first, last in zip(numbers, starts, ends, strict=True):
+            name = _name(layout, image, number)
+            blocks[name] = found.data[first - start : last - start]
+            self._raw.put(name, blocks[name])
+            self._blocks.put(name, blocks[name])
+        return blocks
+
+    def _read_layout(self, address: RasterAddress) -> RasterLayout:
+        """Return a header that is kept, or fetch it."""
+        kept = _unpacked(self._headers.get(address.href))
+        header, version = kept or (HeaderBytes(0), "")
+        is_new = kept is None
+        if is_new:
+            first = self.ranges.read(address.href, address.collection, 0, _FIRST_BYTES)
+            header, version = HeaderBytes(first.size, {0: first.data}), first.version
+        try:
+            for _ in range(_MOST_ROUNDS):
+                try:
+                    directories = parse_directories(header)
+                    break
+                except MissingBytesError as missing:
+                    is_new = True
+                    more = self.ranges.read(address.href, address.collection, missing.start, missing.length, version)
+                    header.parts[missing.start] = more.data
+            else:
+                raise ArchiveRefusedError("its header lies in too many pieces")
+            layout = RasterLayout(address, version, describe(directories[0]), tuple(pyramid(directories)))
+        except ArchiveRefusedError as error:
+            self._headers.remove(address.href)
+            raise ArchiveRefusedError(f"{address.shown} cannot be read: {error}.") from error
+        if is_new:
+            self._headers.put(address.href, _packed(header, version))
+        self._layouts.put(address, layout)
+        return layout
+
+
+def _name(layout: RasterLayout, image: TiffDirectory, number: int) -> str:
+    return f"{layout.address.href} {layout.version} {image.offsets[number]} {image.counts[number]}"
+
+
+def _groups(image: TiffDirectory, numbers: Sequence[int]) -> list[list[int]]:
+    """Return blocks in groups that one request each fetches."""
+    groups: list[list[int]] = []
+    first = last = 0
+    for number in sorted(numbers, key=lambda n: int(image.offsets[n])):
+        start, end = int(image.offsets[number]), int(image.offsets[number] + image.counts[number])
+        if groups and start - last <= _GAP and end - first <= _MOST_RANGE:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+            first = start
+        last = max(last, end) if groups[-1][0] != number else end
+    return groups
+
+
+def _packed(header: HeaderBytes, version: str) -> bytes:
+    places = [[start, len(part)] for start, part in header.parts.items()]
+    front = json.dumps({"size": header.size, "version": version, "parts": places})
+    return b"\n".join([front.encode(), b"".join(header.parts.values())])
+
+
+def _unpacked(content: bytes | None) -> tuple[HeaderBytes, str] | None:
+    if content is None:
+        return None
+    front, _, body = content.partition(b"\n")
+    kept = json.loads(front)
+    header, at = HeaderBytes(kept["size"]), 0
+    for start, length in kept["parts"]:
+        header.parts[start] = body[at : at + length]
+        at += length
+    return header, kept["version"]

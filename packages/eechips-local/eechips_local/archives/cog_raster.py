@@ -1,0 +1,217 @@
+"""Read rasters of an archive: a ``CogReader`` that fetches blocks by ranges and decodes them with GDAL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips_local.archives.archive_errors import ArchiveError
+from eechips_local.archives.archive_model import CogHeader
+from eechips_local.archives.block_decoding import Block, decode
+from eechips_local.archives.cog_parts import BoundedStore, CogParts, RasterAddress, RasterLayout
+from eechips_local.archives.file_ranges import AddressSigner, FileRanges, OpenAddresses, PooledTransport, RangeTransport
+from eechips_local.archives.range_cache import RangeCache
+from eechips_local.archives.tiff_header import TiffDirectory
+from eechips_local.evaluation.model import PixelWindow
+
+_HEADER_BYTES = 256 << 20
+_BLOCK_BYTES = 2 << 30
+_DECODED_BYTES = 64 << 20
+_TOGETHER = 32 << 20  # bytes of pixels that are decoded at a time
+
+
+def cache_folder() -> Path:
+    """Return the folder of what is kept of archives: ``eechips-local/archives`` in the user's folder of caches."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "eechips-local" / "archives"
+
+
+class RangeCogReader:
+    """Opens rasters whose blocks are fetched by ranges of bytes. Threads may share it; it pickles.
+
+    Args:
+        transport: sends requests.
+        signer: authorizes them.
+        folder: of headers and blocks that are kept, for all processes.
+    """
+
+    def __init__(
+        self,
+        transport: RangeTransport | None = None,
+        signer: AddressSigner | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self._arguments = transport, signer, folder
+        place = cache_folder() if folder is None else folder
+        self.parts = CogParts(
+            FileRanges(transport or PooledTransport(), signer or OpenAddresses()),
+            RangeCache(place / "headers", _HEADER_BYTES),
+            RangeCache(place / "blocks", _BLOCK_BYTES),
+        )
+        self.decoded: BoundedStore[tuple[Any, ...], Block] = BoundedStore(_DECODED_BYTES, _size)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._arguments
+
+    def open(self, href: str, *, collection: str) -> CogRaster:
+        """Return a raster by its address; see ``CogReader``."""
+        return CogRaster(RasterAddress(href, collection), self)
+
+
+def _size(block: Block) -> int:
+    values, valid = block
+    return values.nbytes + (0 if valid is None else valid.nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class CogRaster:
+    """A raster of an archive, as ``CogFile``.
+
+    Attributes:
+        address: of the file.
+        reader: that has opened it.
+    """
+
+    address: RasterAddress
+    reader: RangeCogReader = field(repr=False, compare=False)
+
+    @property
+    def header(self) -> CogHeader:
+        """The header, read on first use; see ``CogFile``."""
+        layout = self._layout
+        found = layout.description
+        return CogHeader(found.grid, self.levels, found.dtypes, found.nodata, layout.version)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """See ``RasterSource``."""
+        return tuple(factor for factor, _, _ in self._layout.levels)
+
+    @property
+    def _layout(self) -> RasterLayout:
+        return self.reader.parts.layout(self.address)
+
+    def prefetch_header(self) -> None:
+        """Begin to fetch the header."""
+        self.reader.parts.prefetch_layout(self.address)
+
+    def prefetch(self, bands: Sequence[int], window: PixelWindow, level: int) -> None:
+        """Begin to fetch what :meth:`read` will need."""
+        layout = self._layout
+        _, image, mask = layout.levels[level]
+        for part, planes in _parts(layout, image, mask, bands):
+            self.reader.parts.prefetch(layout, part, [n for n, *_ in _blocks(part, planes, window)])
+
+    def read(
+        self, bands: Sequence[int], window: PixelWindow, level: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Read native pixels; see ``RasterSource.read``.
+
+        Raises:
+            ValueError: if the window reaches outside the level.
+            ArchiveError: if the host does not answer, or the file has changed.
+        """
+        layout = self._layout
+        _, image, mask = layout.levels[level]
+        if (
+            min(window.column, window.row) < 0
+            or window.column + window.width > image.width
+            or window.row + window.height > image.height
+        ):
+            raise ValueError(f"{window} reaches outside {image.width}x{image.height} pixels (level {level})")
+        alpha = layout.description.alpha if image.is_planar and mask is None else None
+        wanted = list(bands) if alpha is None else [*bands, alpha]
+        values, valid = self._assembled(layout, image, wanted, window)
+        if mask is not None:
+            found, _ = self._assembled(layout, mask, [0], window)
+            valid = np.broadcast_to(found != 0, values.shape).copy()
+        elif alpha is not None:
+            valid = np.broadcast_to(values[-1:] != 0, values[:-1].shape).copy()
+            valid[[band == alpha for band in bands]] = True
+            values = values[:-1]
+        return values, valid
+
+    def _assembled(
+        self, layout: RasterLayout, image: TiffDirectory, bands: Sequence[int], window: PixelWindow
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Return the pixels of a window from the blocks that it touches."""
+        needed = list(_blocks(image, bands if image.is_planar else [0], window))
+        dtype = np.dtype("uint8" if image.is_mask else layout.description.dtypes[bands[0]])
+        values = np.empty((len(bands), window.height, window.width), dtype)
+        valid = np.ones(values.shape, dtype=bool)
+        each = image.block_width * image.block_height * dtype.itemsize * (1 if image.is_planar else image.samples)
+        step = max(1, _TOGETHER // each)
+        self.reader.parts.prefetch(layout, image, [number for number, *_ in needed])
+        for first in range(0, len(needed), step):
+            some = needed[first : first + step]
+            found = self._decoded(layout, image, sorted({number for number, *_ in some}))
+            for number, plane, column, row in some:
+                block, mask = found[number]
+                there, here = _overlap(window, column, row, block.shape[1:])
+                for position, band in enumerate(bands):
+                    if image.is_planar and band != plane:
+                        continue
+                    index = 0 if image.is_planar else band
+                    values[position][there] = block[index][here]
+                    if mask is not None:
+                        valid[position][there] = mask[index][here]
+        return values, valid
+
+    def _decoded(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> dict[int, Block]:
+        what = layout.address, layout.version, image.width, image.height, image.is_mask
+        keys = {n: (*what, n) for n in numbers}
+        found: dict[int, Block] = {}
+        for number in numbers:
+            held = self.reader.decoded.get(keys[number])
+            if held is not None:
+                found[number] = held
+        missing = [number for number in numbers if number not in found]
+        if missing:
+            try:
+                blocks = decode(image, missing, self.reader.parts.fetch(layout, image, missing))
+            except ArchiveError as error:
+                raise ArchiveError(str(error) if "http" in str(error) else f"{self.address.shown}: {error}.") from error
+            for number, block in zip(missing, blocks, strict=True):
+                found[number] = block
+                self.reader.decoded.put(keys[number], block)
+        return found
+
+
+def _parts(
+    layout: RasterLayout, image: TiffDirectory, mask: TiffDirectory | None, bands: Sequence[int]
+) -> Iterator[tuple[TiffDirectory, Sequence[int]]]:
+    """Yield the images of a file that a read of bands needs, with their planes."""
+    alpha = layout.description.alpha if mask is None else None
+    yield image, ([*bands] if alpha is None else [*bands, alpha]) if image.is_planar else [0]
+    if mask is not None:
+        yield mask, [0]
+
+
+def _blocks(image: TiffDirectory, planes: Sequence[int], window: PixelWindow) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the blocks that a window touches: number, plane, first column, first row."""
+    columns = range(window.column // image.block_width, -(-(window.column + window.width) // image.block_width))
+    rows = range(window.row // image.block_height, -(-(window.row + window.height) // image.block_height))
+    for plane in dict.fromkeys(planes):
+        for row in rows:
+            for column in columns:
+                number = (plane * image.down + row) * image.across + column
+                yield number, plane, column * image.block_width, row * image.block_height
+
+
+def _overlap(
+    window: PixelWindow, column: int, row: int, shape: tuple[int, ...]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return where a window and a block overlap: in the window, and in the block."""
+    top, left = max(window.row, row), max(window.column, column)
+    bottom = min(window.row + window.height, row + shape[0])
+    right = min(window.column + window.width, column + shape[1])
+    return (
+        (slice(top - window.row, bottom - window.row), slice(left - window.column, right - window.column)),
+        (slice(top - row, bottom - row), slice(left - column, right - column)),
+    )

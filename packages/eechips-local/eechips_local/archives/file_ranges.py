@@ -1,0 +1,251 @@
+"""Read ranges of bytes of an archive's files: whole, of one version of the file, or not at all."""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.assets.asset_names import shown_url
+
+_ATTEMPTS = 6
+_FIRST_PAUSE, _MOST_PAUSE = 0.25, 20.0  # seconds
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_DENIED = frozenset({401, 403})
+_CONNECT, _SILENCE = 10.0, 15.0  # seconds
+_SLOWEST = 64 << 10  # bytes a second; a response that takes longer is asked for again
+_CHUNK = 256 << 10
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedRange:
+    """Bytes of a file.
+
+    Attributes:
+        data: the bytes.
+        size: of the whole file.
+        version: of the file: its ETag, or what else tells versions apart.
+    """
+
+    data: bytes
+    size: int
+    version: str
+
+
+class ChangedFileError(ArchiveError):
+    """A file is not the one whose header was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedAddress:
+    """A request for a file as its host wants it.
+
+    Attributes:
+        url: with a signature, where one is needed.
+        headers: that authorize it.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+
+
+class AddressSigner(Protocol):
+    """Signs requests for an archive's files. Threads may share it; it pickles."""
+
+    def sign(self, href: str, collection: str, *, renew: bool = False) -> SignedAddress:
+        """Return the request for a file.
+
+        Args:
+            href: of the file.
+            collection: of its item.
+            renew: whether the host has just rejected the last signature.
+
+        Raises:
+            ArchiveRefusedError: if the archive's description does not allow the address.
+            ArchiveError: if a service that gives signatures does not answer.
+        """
+        ...
+
+
+class RangeTransport(Protocol):
+    """Sends requests. Threads may share it; it pickles."""
+
+    def open(self, url: str, headers: Mapping[str, str], connect: float, silence: float) -> Any:
+        """Send a GET request, follow no redirect; return urllib3's response, of which nothing is read.
+
+        Args:
+            url: signed.
+            headers: of the request.
+            connect: seconds until a connection stands.
+            silence: seconds without a byte.
+
+        Raises:
+            HTTPError: if there is no response.
+            ArchiveError: if the host may not be asked, or not now.
+        """
+        ...
+
+
+class OpenAddresses:
+    """Signs nothing: files that anybody may read."""
+
+    def sign(self, href: str, collection: str, *, renew: bool = False) -> SignedAddress:
+        """Return the address as it is."""
+        return SignedAddress(href, {})
+
+
+class PooledTransport:
+    """Connections that are kept open, a bounded number a host.
+
+    Args:
+        connections: to each host.
+    """
+
+    def __init__(self, connections: int = 16) -> None:
+        self._connections = connections
+        self._pools = urllib3.PoolManager(num_pools=32, maxsize=connections, block=True)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._connections,)
+
+    def open(self, url: str, headers: Mapping[str, str], connect: float, silence: float) -> Any:
+        """Send a request; see ``RangeTransport``."""
+        return self._pools.request(
+            "GET", url, headers=headers, preload_content=False, decode_content=False, redirect=False, retries=False,
+            timeout=urllib3.Timeout(connect=connect, read=silence),
+        )  # fmt: skip
+
+
+class FileRanges:
+    """Reads ranges of files, again where a request fails for a passing reason. Threads may share it; it pickles.
+
+    Args:
+        transport: sends requests.
+        signer: authorizes them.
+    """
+
+    def __init__(self, transport: RangeTransport, signer: AddressSigner) -> None:
+        self._transport, self._signer = transport, signer
+        self._lock = threading.Lock()
+        self._requests = self._received = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._transport, self._signer)
+
+    @property
+    def requests(self) -> int:
+        """Requests that were sent, repeated ones too."""
+        return self._requests
+
+    @property
+    def received(self) -> int:
+        """Bytes of bodies that were received."""
+        return self._received
+
+    def read(self, href: str, collection: str, start: int, length: int, version: str = "") -> FetchedRange:
+        """Read bytes of a file; fewer where the file ends.
+
+        Args:
+            href: of the file, unsigned.
+            collection: of its item.
+            start: of the first byte.
+            length: of bytes, at least one.
+            version: that the file must still have; "" for any.
+
+        Raises:
+            ChangedFileError: if it has another.
+            ArchiveRefusedError: if the file may not be read, or is not there.
+            ArchiveError: if its host does not answer.
+        """
+        reason, renew = "", False
+        for attempt in range(_ATTEMPTS):
+            signed = self._signer.sign(href, collection, renew=renew)
+            headers = {**signed.headers, "Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
+            if version.startswith('"'):  # weak ETags match nothing: RFC 9110, 13.1.1
+                headers["If-Match"] = version
+            pause = min(_FIRST_PAUSE * 2**attempt, _MOST_PAUSE) * random.uniform(0.5, 1.0)
+            try:
+                response = self._transport.open(signed.url, headers, _CONNECT, _SILENCE)
+                try:
+                    with self._lock:
+                        self._requests += 1
+                    if response.status in _DENIED and not renew:
+                        reason, renew = f"HTTP {response.status}", True
+                        continue
+                    if response.status in _PASSING:
+                        reason = f"HTTP {response.status}"
+                        pause = max(pause, _retry_after(response.headers))
+                    else:
+                        return self._take(response, href, start, length, version)
+                finally:
+                    response.close() if response.status != 206 else response.release_conn()
+            except (HTTPError, OSError) as error:
+                reason = type(error).__name__
+            if attempt + 1 < _ATTEMPTS:
+                time.sleep(pause)
+        raise ArchiveError(f"{shown_url(href)} cannot be read now: {reason}, {_ATTEMPTS} times.")
+
+    def _take(self, response: Any, href: str, start: int, length: int, version: str) -> FetchedRange:
+        """Return the bytes of a response, if they are those that were asked for."""
+        shown, status = shown_url(href), response.status
+        if status == 412:
+            raise _changed(shown)
+        if status in (301, 302, 303, 307, 308):
+            raise ArchiveRefusedError(f"{shown} redirects to another address, which is not followed.")
+        if status not in (200, 206):
+            raise ArchiveRefusedError(f"{shown} cannot be read: its host answers with HTTP {status}.")
+        headers = response.headers
+        if headers.get("Content-Encoding", "identity") != "identity":
+            raise ArchiveRefusedError(f"{shown} comes compressed by its host, so that its parts cannot be read.")
+        if status == 206:
+            found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+            if found is None or int(found[1]) != start:
+                raise HTTPError("another range than was asked for")
+            first, last, size = map(int, found.groups())
+            expected = min(start + length, size) - start
+            if last - first + 1 != expected:
+                raise HTTPError("another range than was asked for")
+        else:
+            size = expected = int(headers.get("Content-Length", "-1"))
+            if start or not 0 < size <= length:
+                raise ArchiveRefusedError(f"{shown} cannot be read in parts: its host ignores ranges.")
+        actual = headers.get("ETag") or f"{headers.get('Last-Modified', '')} {size}".strip()
+        if version and actual != version:
+            raise _changed(shown)
+        return FetchedRange(self._body(response, expected), size, actual)
+
+    def _body(self, response: Any, expected: int) -> bytes:
+        end = time.monotonic() + _SILENCE + expected / _SLOWEST
+        body = bytearray()
+        while len(body) < expected:
+            part = response.read(min(_CHUNK, expected - len(body)))
+            if not part:
+                raise HTTPError("fewer bytes than were announced")
+            body += part
+            if time.monotonic() > end and len(body) < expected:
+                raise HTTPError("too slow")
+        with self._lock:
+            self._received += expected
+        return bytes(body)
+
+
+def _changed(shown: str) -> ChangedFileError:
+    return ChangedFileError(
+        f"{shown} has changed since its header was read: nothing of it was mixed with what was read before. The next "
+        "request reads the new file."
+    )
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds that a host wants to be left alone; 0 where it does not say so in seconds."""
+    text = headers.get("Retry-After", "")
+    return min(float(text), _MOST_PAUSE) if text.isdecimal() else 0.0

@@ -1,0 +1,100 @@
+"""Keep parts of an archive's files on disk, for all processes that read it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import threading
+import zlib
+from pathlib import Path
+
+_SWEEP_SHARE = 0.05  # of the most bytes: after each such share that a process has written, it looks at the folder
+_LOW_SHARE = 0.8  # of the most bytes, to which a full folder is reduced
+_CHECK = 4  # bytes of the checksum at the end of each file
+
+
+class RangeCache:
+    """A folder of parts of files, by their names. Threads and processes may share it; it pickles.
+
+    Parts are written whole or not at all, and have a checksum: one that is damaged counts as missing. Those that were
+    not used for longest are removed.
+
+    Args:
+        folder: of the parts; it is created.
+        most: bytes of all parts together.
+    """
+
+    def __init__(self, folder: Path, most: int) -> None:
+        self.folder, self.most = folder, most
+        self._lock = threading.Lock()
+        self._written = 0
+
+    def __reduce__(self) -> tuple[type[RangeCache], tuple[Path, int]]:
+        return RangeCache, (self.folder, self.most)
+
+    def get(self, name: str) -> bytes | None:
+        """Return a part, or None if it is not there."""
+        path = self._path(name)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        if len(content) < _CHECK or zlib.crc32(content[:-_CHECK]).to_bytes(_CHECK, "big") != content[-_CHECK:]:
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return content[:-_CHECK]
+
+    def has(self, name: str) -> bool:
+        """Return whether a part is there; it may be damaged, or removed until it is read."""
+        return self._path(name).exists()
+
+    def put(self, name: str, data: bytes) -> None:
+        """Keep a part. One that cannot be written is not kept: the archive still has it."""
+        path = self._path(name)
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, draft = tempfile.mkstemp(dir=path.parent, prefix="draft-")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                    file.write(zlib.crc32(data).to_bytes(_CHECK, "big"))
+                Path(draft).replace(path)
+            except OSError:
+                Path(draft).unlink()
+                raise
+        with self._lock:
+            self._written += len(data)
+            is_due = self._written > self.most * _SWEEP_SHARE
+            if is_due:
+                self._written = 0
+        if is_due:
+            self._sweep()
+
+    def remove(self, name: str) -> None:
+        """Forget a part."""
+        with contextlib.suppress(OSError):
+            self._path(name).unlink()
+
+    def _path(self, name: str) -> Path:
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        return self.folder / digest[:2] / digest[2:]
+
+    def _sweep(self) -> None:
+        """Remove the parts that were not used for longest, if there are too many."""
+        found: list[tuple[float, int, Path]] = []
+        for path in self.folder.glob("*/*"):
+            with contextlib.suppress(OSError):  # removed by another process
+                status = path.stat()
+                found.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in found)
+        if total <= self.most:
+            return
+        for _, size, path in sorted(found):
+            if total <= self.most * _LOW_SHARE:
+                break
+            with contextlib.suppress(OSError):
+                path.unlink()
+            total -= size

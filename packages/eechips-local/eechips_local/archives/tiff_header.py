@@ -1,0 +1,270 @@
+"""Parse headers of TIFF files: where their blocks lie, and what it takes to decode them."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips_local.archives.archive_errors import ArchiveRefusedError
+
+_LEAST_READ = 32 << 10
+_MOST_HEADER = 32 << 20
+_MOST_DIRECTORIES = 64
+_MOST_TAGS = 512
+_MOST_BLOCK = 64 << 20
+_MOST_SIDE = 1 << 21
+_MOST_SAMPLES = 4096
+
+# Bytes of the types of values: TIFF 6.0, section 2, and BigTIFF (https://www.awaresystems.be/imaging/tiff/bigtiff.html).
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_CODES = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
+
+SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+STRIP_OFFSETS, SAMPLES, STRIP_ROWS, STRIP_COUNTS, PLANAR = 273, 277, 278, 279, 284
+TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
+EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
+_LAYOUT = {STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS, 288, 289}
+_OLD_JPEG = 6  # its tables lie outside of the directory
+
+
+class MissingBytesError(Exception):
+    """Bytes of a header that are not there yet.
+
+    Attributes:
+        start: of the first of them.
+        length: of how many.
+    """
+
+    def __init__(self, start: int, length: int) -> None:
+        super().__init__(start, length)
+        self.start, self.length = start, length
+
+
+@dataclass(slots=True)
+class HeaderBytes:
+    """Ranges of a file that hold its header.
+
+    Attributes:
+        size: of the file.
+        parts: bytes by their offsets.
+    """
+
+    size: int
+    parts: dict[int, bytes] = field(default_factory=dict)
+
+    def take(self, start: int, length: int) -> memoryview:
+        """Return bytes.
+
+        Raises:
+            MissingBytesError: if they are to be fetched.
+            ArchiveRefusedError: if they cannot be those of a header.
+        """
+        if start < 0 or length < 0 or start + length > self.size:
+            raise ArchiveRefusedError("its header refers to bytes behind its end")
+        for offset, part in self.parts.items():
+            if offset <= start and start + length <= offset + len(part):
+                return memoryview(part)[start - offset : start - offset + length]
+        if length + sum(map(len, self.parts.values())) > _MOST_HEADER:
+            raise ArchiveRefusedError(f"its header takes more than {_MOST_HEADER >> 20} MB")
+        raise MissingBytesError(start, min(max(length, _LEAST_READ), self.size - start))
+
+
+@dataclass(frozen=True, slots=True)
+class TiffTag:
+    """An entry of a directory.
+
+    Attributes:
+        type: TIFF's number of it.
+        count: of values.
+        data: the values, in the file's byte order.
+    """
+
+    type: int
+    count: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TiffDirectory:
+    """One image of a file: full resolution, a level of the pyramid, or a mask of either.
+
+    Attributes:
+        order: byte order, "<" or ">".
+        tags: but those of the layout.
+        width: columns.
+        height: rows.
+        samples: bands.
+        is_planar: whether each band has blocks of its own.
+        is_tiled: whether blocks are tiles, else strips.
+        block_width: columns of a block.
+        block_height: rows of a block.
+        offsets: of the blocks in the file; 0 for those that it leaves out.
+        counts: their bytes.
+    """
+
+    order: str
+    tags: Mapping[int, TiffTag]
+    width: int
+    height: int
+    samples: int
+    is_planar: bool
+    is_tiled: bool
+    block_width: int
+    block_height: int
+    offsets: npt.NDArray[np.uint64]
+    counts: npt.NDArray[np.uint64]
+
+    @property
+    def across(self) -> int:
+        """Blocks in a row of blocks."""
+        return math.ceil(self.width / self.block_width)
+
+    @property
+    def down(self) -> int:
+        """Rows of blocks."""
+        return math.ceil(self.height / self.block_height)
+
+    def number(self, tag: int, default: int = 0) -> int:
+        """Return the first value of a tag."""
+        return _number(self.tags, self.order, tag, default)
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether it is a level of the pyramid, or the mask of one."""
+        return bool(self.number(SUBFILE) & 1)
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether it says where another is valid."""
+        return bool(self.number(SUBFILE) & 4)
+
+
+def _number(tags: Mapping[int, TiffTag], order: str, tag: int, default: int) -> int:
+    found = tags.get(tag)
+    if found is None or found.type not in _CODES or not found.count:
+        return default
+    return int(np.frombuffer(found.data, order + _CODES[found.type], 1)[0])
+
+
+def parse_directories(header: HeaderBytes) -> tuple[TiffDirectory, ...]:
+    """Return the images of a file.
+
+    Raises:
+        MissingBytesError: if more of the header is to be fetched.
+        ArchiveRefusedError: if it is none that can be read; the message ends "because …" sentences.
+    """
+    start = bytes(header.take(0, min(16, header.size)))
+    if start[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") or len(start) < 16:
+        raise ArchiveRefusedError("it is no TIFF file")
+    order, is_big = ("<" if start[:2] == b"II" else ">"), b"+" in start[:4]
+    place = int(struct.unpack(order + ("Q" if is_big else "I"), start[8:16] if is_big else start[4:8])[0])
+    found: list[TiffDirectory] = []
+    seen: set[int] = set()
+    while place:
+        if place in seen or len(seen) >= _MOST_DIRECTORIES:
+            raise ArchiveRefusedError("its directories go in circles, or are too many")
+        seen.add(place)
+        tags, place = _read_tags(header, order, place, is_big=is_big)
+        found.append(_directory(tags, order))
+    if not found:
+        raise ArchiveRefusedError("it holds no image")
+    return tuple(found)
+
+
+def _read_tags(header: HeaderBytes, order: str, place: int, *, is_big: bool) -> tuple[dict[int, TiffTag], int]:
+    """Return the tags of a directory, and where the next directory is."""
+    count_size, entry, inline = (8, 20, 8) if is_big else (2, 12, 4)
+    number, offset = order + ("Q" if is_big else "H"), order + ("Q" if is_big else "I")
+    count = struct.unpack(number, header.take(place, count_size))[0]
+    if count > _MOST_TAGS:
+        raise ArchiveRefusedError(f"a directory has {count} tags")
+    body = bytes(header.take(place + count_size, count * entry + inline))
+    tags: dict[int, TiffTag] = {}
+    for i in range(count):
+        at = i * entry
+        tag, kind, values = struct.unpack_from(order + ("HHQ" if is_big else "HHI"), body, at)
+        length = _SIZES.get(kind, 0) * values
+        value = at + entry - inline
+        if length <= inline:
+            data = body[value : value + length]
+        else:
+            data = bytes(header.take(struct.unpack_from(offset, body, value)[0], length))
+        tags[tag] = TiffTag(kind, values, data)
+    return tags, int(struct.unpack_from(offset, body, count * entry)[0])
+
+
+def _directory(tags: dict[int, TiffTag], order: str) -> TiffDirectory:
+    def number(tag: int, default: int = 0) -> int:
+        return _number(tags, order, tag, default)
+
+    width, height, samples = number(WIDTH), number(LENGTH), number(SAMPLES, 1)
+    is_tiled = TILE_OFFSETS in tags or TILE_WIDTH in tags
+    block_width = number(TILE_WIDTH) if is_tiled else width
+    block_height = number(TILE_LENGTH) if is_tiled else min(number(STRIP_ROWS, height), height)
+    if not (0 < width <= _MOST_SIDE and 0 < height <= _MOST_SIDE and 0 < samples <= _MOST_SAMPLES):
+        raise ArchiveRefusedError(f"it claims {width}x{height} pixels of {samples} bands")
+    if block_width < 1 or block_height < 1 or number(COMPRESSION, 1) == _OLD_JPEG:
+        raise ArchiveRefusedError("its layout or compression is not supported")
+    is_planar = number(PLANAR, 1) == 2 and samples > 1
+    together = 1 if is_planar else samples
+    if block_width * block_height * together * max(1, number(BITS, 1) // 8) > _MOST_BLOCK:
+        raise ArchiveRefusedError(
+            f"its blocks of {block_width}x{block_height} pixels take more than {_MOST_BLOCK >> 20} MB: it is not made "
+            "for reading parts"
+        )
+    blocks = math.ceil(width / block_width) * math.ceil(height / block_height) * (samples if is_planar else 1)
+    offsets, counts = (
+        _values(tags.get(pair[0 if is_tiled else 1]), order, blocks)
+        for pair in ((TILE_OFFSETS, STRIP_OFFSETS), (TILE_COUNTS, STRIP_COUNTS))
+    )
+    if int(counts.max()) > 2 * _MOST_BLOCK:
+        raise ArchiveRefusedError(f"a block of it takes {int(counts.max())} bytes")
+    kept = {tag: value for tag, value in tags.items() if tag not in _LAYOUT}
+    return TiffDirectory(
+        order, kept, width, height, samples, is_planar, is_tiled, block_width, block_height, offsets, counts
+    )
+
+
+def _values(tag: TiffTag | None, order: str, count: int) -> npt.NDArray[np.uint64]:
+    """Return a number for each block.
+
+    Raises:
+        ArchiveRefusedError: if there are others than blocks.
+    """
+    if tag is None or tag.type not in _CODES or tag.count != count:
+        raise ArchiveRefusedError(f"it lists {0 if tag is None else tag.count} of {count} blocks")
+    return np.frombuffer(tag.data, order + _CODES[tag.type]).astype(np.uint64)
+
+
+def pyramid(directories: Iterable[TiffDirectory]) -> list[tuple[int, TiffDirectory, TiffDirectory | None]]:
+    """Return decimation factors, images and masks of the levels, as GDAL finds them, full resolution first.
+
+    Overviews whose sizes are rounded down have no place in ``PixelGrid.level``'s pyramid: they, and what follows, are
+    left out.
+    """
+    first, *others = directories
+    masks = {(d.width, d.height): d for d in others if d.is_mask}
+    levels = [(1, first, masks.get((first.width, first.height)))]
+    for image in others:
+        if not image.is_reduced or image.is_mask:
+            continue
+        factor = next(_factors(first, image), None)
+        if factor is None or factor <= levels[-1][0] or image.samples != first.samples:
+            break
+        levels.append((factor, image, masks.get((image.width, image.height))))
+    return levels
+
+
+def _factors(first: TiffDirectory, image: TiffDirectory) -> Iterator[int]:
+    for guess in (round(first.width / image.width), round(first.height / image.height)):
+        for factor in (1 << max(guess - 1, 0).bit_length(), guess, guess - 1, guess + 1):
+            if factor > 1 and (math.ceil(first.width / factor), math.ceil(first.height / factor)) == (
+                image.width,
+                image.height,
+            ):
+                yield factor

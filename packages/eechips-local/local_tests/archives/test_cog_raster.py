@@ -1,0 +1,285 @@
+"""Rasters of an archive are read by ranges, and every pixel is the one that rasterio reads."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rasterio.io import MemoryFile
+from rasterio.shutil import copy as copy_raster
+from rasterio.windows import Window
+
+from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.cog_raster import CogRaster, RangeCogReader
+from eechips_local.evaluation.model import PixelWindow
+from local_tests.support.object_host import ObjectHost, object_host
+
+Array = npt.NDArray[Any]
+TRANSFORM = Affine(10, 0, 500_000, 0, -10, 4_400_000)
+
+
+@pytest.fixture
+def host() -> Iterator[ObjectHost]:
+    with object_host() as host:
+        yield host
+
+
+def tiff(
+    width: int = 300, height: int = 200, count: int = 1, dtype: str = "uint16", mask: bool = False, **options: Any
+) -> bytes:
+    """Return a GeoTIFF with noise on a slope."""
+    rng = np.random.default_rng(width * height * count)
+    slope = np.arange(width * height).reshape(height, width) % 211
+    values = np.stack([(slope + rng.integers(0, 9, slope.shape) + band).astype(dtype) for band in range(count)])
+    profile = {
+        "driver": "GTiff", "width": width, "height": height, "count": count, "dtype": dtype, "crs": "EPSG:32613",
+        "transform": TRANSFORM, **options,
+    }  # fmt: skip
+    with MemoryFile() as memory:
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), memory.open(**profile) as dataset:
+            dataset.write(values)
+            if mask:
+                dataset.write_mask(slope % 3 > 0)
+        return bytes(memory.getbuffer())
+
+
+def cog(content: bytes, **options: Any) -> bytes:
+    """Return a cloud-optimised copy."""
+    with MemoryFile(content) as source, MemoryFile(ext=".tif") as made:
+        copy_raster(source.name, made.name, driver="COG", **options)
+        return bytes(made.getbuffer())
+
+
+def raster(host: ObjectHost, folder: Path, name: str = "a.tif") -> CogRaster:
+    return RangeCogReader(folder=folder).open(f"{host.url}/{name}", collection="c")
+
+
+def expected(content: bytes, bands: list[int], window: PixelWindow, level: int) -> tuple[Array, Array]:
+    """Return what rasterio reads."""
+    options = {} if level == 0 else {"overview_level": level - 1}
+    area = Window(window.column, window.row, window.width, window.height)  # type: ignore[call-arg]
+    with MemoryFile(content) as memory, memory.open(**options) as dataset:
+        indexes = [band + 1 for band in bands]
+        return dataset.read(indexes, window=area), dataset.read_masks(indexes, window=area) != 0
+
+
+def check(content: bytes, found: CogRaster, bands: list[int], window: PixelWindow, level: int = 0) -> None:
+    values, valid = found.read(bands, window, level)
+    true_values, true_valid = expected(content, bands, window, level)
+    np.testing.assert_array_equal(values, true_values)
+    np.testing.assert_array_equal(valid, true_valid)
+    assert values.dtype == true_values.dtype
+
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "strips": {},
+    "strips of deflate": {"compress": "deflate", "blockysize": 7, "predictor": 2},
+    "one strip": {"blockysize": 200},
+    "tiles": {"tiled": True, "blockxsize": 64, "blockysize": 48},
+    "lzw": {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "lzw", "predictor": 2},
+    "zstd": {"tiled": True, "blockxsize": 128, "blockysize": 128, "compress": "zstd", "predictor": 2, "count": 3},
+    "floats": {"tiled": True, "compress": "deflate", "predictor": 3, "dtype": "float32", "nodata": 17.0},
+    "not a number": {"tiled": True, "dtype": "float64", "nodata": float("nan")},
+    "nodata": {"tiled": True, "nodata": 17, "compress": "deflate"},
+    "signed bytes": {"tiled": True, "dtype": "int8", "nodata": -128, "count": 2},
+    "big endian": {"tiled": True, "ENDIANNESS": "BIG", "dtype": "int32", "compress": "deflate", "predictor": 2},
+    "big tiff": {"tiled": True, "BIGTIFF": "YES", "compress": "packbits"},
+    "planar": {"tiled": True, "interleave": "band", "count": 5, "compress": "deflate", "predictor": 2},
+    "planar strips": {"interleave": "band", "count": 3, "blockysize": 16, "compress": "lzw"},
+    "mask": {"tiled": True, "count": 3, "dtype": "uint8", "mask": True, "compress": "deflate"},
+    "alpha": {"tiled": True, "count": 4, "dtype": "uint8", "photometric": "RGB", "alpha": "YES"},
+    "planar alpha": {"tiled": True, "count": 4, "dtype": "uint8", "interleave": "band", "alpha": "YES"},
+    "jpeg": {"tiled": True, "count": 3, "dtype": "uint8", "compress": "jpeg", "photometric": "YCBCR"},
+    "jpeg of four": {"tiled": True, "count": 4, "dtype": "uint8", "compress": "jpeg"},
+    "jpeg strips": {"count": 1, "dtype": "uint8", "compress": "jpeg", "blockysize": 16},
+    "twelve bits": {"tiled": True, "dtype": "uint16", "NBITS": 12, "compress": "deflate"},
+    "one bit": {"tiled": True, "dtype": "uint8", "NBITS": 1},
+    "sparse": {"tiled": True, "SPARSE_OK": "TRUE", "nodata": 0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_reads_as_rasterio_reads_it(layout: str, host: ObjectHost, tmp_path: Path) -> None:
+    content = tiff(**LAYOUTS[layout])
+    host.objects["a.tif"] = content
+    found = raster(host, tmp_path)
+    count = LAYOUTS[layout].get("count", 1)
+    with MemoryFile(content) as memory, memory.open() as dataset:
+        assert found.header.dtypes == dataset.dtypes
+        assert found.header.grid.transform == dataset.transform
+        assert found.header.grid.crs == "EPSG:32613"
+        assert found.header.grid.shape == dataset.shape
+        assert found.header.nodata == pytest.approx(dataset.nodata, nan_ok=True)
+    check(content, found, list(range(count)), PixelWindow(0, 0, 300, 200))
+    check(content, found, [count - 1], PixelWindow(299, 199, 1, 1))
+    check(content, found, [count - 1, 0], PixelWindow(37, 55, 201, 90))
+
+
+COGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "deflate": ({}, {"compress": "DEFLATE", "predictor": "YES"}),
+    "mask": ({"count": 3, "dtype": "uint8", "mask": True}, {"compress": "JPEG", "quality": 80}),
+    "lerc": ({"dtype": "float32"}, {"compress": "LERC", "max_z_error": 0.5}),
+    "lerc of zstd": ({"dtype": "uint16"}, {"compress": "LERC_ZSTD"}),
+    "webp": ({"count": 3, "dtype": "uint8"}, {"compress": "WEBP", "quality": 75}),
+    "embedding": ({"count": 6, "dtype": "int8", "nodata": -128}, {"compress": "ZSTD"}),
+}
+
+
+@pytest.mark.parametrize("kind", COGS)
+def test_overviews_read_as_rasterio_reads_them(kind: str, host: ObjectHost, tmp_path: Path) -> None:
+    source, options = COGS[kind]
+    content = cog(tiff(704, 432, **source), blocksize=128, **options)
+    host.objects["a.tif"] = content
+    found = raster(host, tmp_path)
+    with MemoryFile(content) as memory, memory.open() as dataset:
+        assert found.levels == (1, *dataset.overviews(1)) == (1, 2, 4, 8)
+    for level, factor in enumerate(found.levels):
+        width, height = 704 // factor, 432 // factor
+        check(content, found, list(range(source.get("count", 1))), PixelWindow(0, 0, width, height), level)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_window_of_any_layout_is_rasterios(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    width, height = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 90))
+    count = data.draw(st.integers(1, 4))
+    dtype = data.draw(st.sampled_from(["uint8", "int16", "uint16", "int32", "float32", "float64"]))
+    options: dict[str, Any] = {"interleave": data.draw(st.sampled_from(["band", "pixel"]))}
+    if data.draw(st.booleans()):
+        options |= {"tiled": True, "blockxsize": 16, "blockysize": data.draw(st.sampled_from([16, 32, 64]))}
+    else:
+        options |= {"blockysize": data.draw(st.integers(1, 40))}
+    options["compress"] = data.draw(st.sampled_from([None, "deflate", "lzw", "zstd", "packbits"]))
+    if options["compress"] in ("deflate", "lzw", "zstd"):
+        options["predictor"] = data.draw(st.sampled_from([1, 3] if dtype.startswith("float") else [1, 2]))
+    options["nodata"] = data.draw(st.sampled_from([None, 5]))
+    options["mask"] = data.draw(st.booleans())
+    content = tiff(width, height, count, dtype, **options)
+    column, row = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    area = PixelWindow(column, row, data.draw(st.integers(1, width - column)), data.draw(st.integers(1, height - row)))
+    bands = data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=count, unique=True))
+    with object_host() as host:
+        host.objects["a.tif"] = content
+        check(content, raster(host, tmp_path_factory.mktemp("kept")), bands, area)
+
+
+def test_bottom_up_file_keeps_its_transform(host: ObjectHost, tmp_path: Path) -> None:
+    upward = Affine(10, 0, 500_000, 0, 10, 4_300_000)
+    content = tiff(tiled=True, transform=upward)
+    host.objects["a.tif"] = content
+    found = raster(host, tmp_path)
+    assert found.header.grid.transform == upward
+    check(content, found, [0], PixelWindow(3, 4, 100, 120))
+
+
+def test_nothing_is_sent_before_pixels_are_needed(host: ObjectHost, tmp_path: Path) -> None:
+    host.objects["a.tif"] = tiff()
+    raster(host, tmp_path)
+    assert host.requests() == 0
+
+
+def test_header_and_blocks_are_kept_for_other_readers(host: ObjectHost, tmp_path: Path) -> None:
+    content = tiff(2000, 2000, tiled=True, blockxsize=256, blockysize=256, compress="deflate")
+    host.objects["a.tif"] = content
+    area = PixelWindow(300, 300, 400, 100)
+    check(content, raster(host, tmp_path), [0], area)
+    assert host.requests() == 2  # the header, and two adjacent blocks
+    check(content, raster(host, tmp_path), [0], area)
+    assert host.requests() == 2
+    check(content, raster(host, tmp_path), [0], PixelWindow(300, 300, 400, 400))
+    assert host.requests() == 3
+    assert host.matches == 2
+
+
+def test_reader_pickles(host: ObjectHost, tmp_path: Path) -> None:
+    content = tiff()
+    host.objects["a.tif"] = content
+    check(content, pickle.loads(pickle.dumps(raster(host, tmp_path))), [0], PixelWindow(0, 0, 9, 9))
+
+
+def test_header_at_the_end_of_a_file_is_found(host: ObjectHost, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(1500, 1500, tiled=True, compress="deflate"))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.build_overviews([2, 4, 8])
+    host.objects["a.tif"] = content = path.read_bytes()
+    found = raster(host, tmp_path)
+    assert found.levels == (1, 2, 4, 8)
+    check(content, found, [0], PixelWindow(10, 10, 700, 700), 1)
+
+
+@pytest.mark.parametrize("fault", ["reset", "truncate", "503", "429", "other range"])
+def test_passing_faults_are_repeated(fault: Any, host: ObjectHost, tmp_path: Path) -> None:
+    content = tiff(1000, 1000, tiled=True)
+    host.objects["a.tif"] = content
+    host.faults = [fault, None, fault, fault, None]
+    check(content, raster(host, tmp_path), [0], PixelWindow(10, 10, 300, 300))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("html", "no TIFF"), ("redirect", "redirects"), ("whole", "ignores ranges"), ("gzip", "compressed by its host")],
+)
+def test_hosts_that_are_unfit_are_refused(fault: Any, message: str, host: ObjectHost, tmp_path: Path) -> None:
+    host.objects["a.tif"] = tiff(1000, 1000)
+    host.faults = [fault]
+    with pytest.raises(ArchiveRefusedError, match=message):
+        assert raster(host, tmp_path).header
+
+
+@pytest.mark.parametrize("has_etags", [True, False])
+def test_changed_file_is_an_error_and_then_read_anew(has_etags: bool, host: ObjectHost, tmp_path: Path) -> None:
+    host.has_etags = has_etags
+    host.objects["a.tif"] = tiff(1000, 1000, tiled=True)
+    found = raster(host, tmp_path)
+    found.read([0], PixelWindow(0, 0, 10, 10), 0)
+    changed = tiff(1000, 1300, tiled=True)
+    host.objects["a.tif"] = changed
+    with pytest.raises(ArchiveError, match="has changed"):
+        found.read([0], PixelWindow(900, 900, 10, 10), 0)
+    check(changed, found, [0], PixelWindow(900, 900, 10, 10))
+
+
+def test_missing_file_is_refused_without_its_signature(host: ObjectHost, tmp_path: Path) -> None:
+    with pytest.raises(ArchiveRefusedError, match="HTTP 404") as caught:
+        assert raster(host, tmp_path, "b.tif?sig=secret").header.grid
+    assert "secret" not in str(caught.value)
+
+
+def test_damaged_block_is_an_error(host: ObjectHost, tmp_path: Path) -> None:
+    content = bytearray(tiff(1000, 1000, tiled=True, compress="deflate"))
+    content[-20_000:] = bytes(20_000)
+    host.objects["a.tif"] = bytes(content)
+    with pytest.raises(ArchiveError, match=r"a\.tif: its pixels cannot be decoded"):
+        raster(host, tmp_path).read([0], PixelWindow(900, 900, 100, 100), 0)
+
+
+def test_prefetched_windows_are_fetched_together(host: ObjectHost, tmp_path: Path) -> None:
+    content = tiff(1000, 1000, tiled=True, compress="deflate")
+    names = [f"{i}.tif" for i in range(6)]
+    host.objects = dict.fromkeys(names, content)
+    reader = RangeCogReader(folder=tmp_path)
+    files = [reader.open(f"{host.url}/{name}", collection="c") for name in names]
+    host.gate.clear()
+    for file in files:
+        file.prefetch_header()
+    while host.busy < len(files):
+        assert host.most_busy <= len(files)
+    host.gate.set()
+    area = PixelWindow(500, 500, 300, 300)
+    for file in files:
+        file.prefetch([0], area, 0)
+    for file in files:
+        check(content, file, [0], area)
+    assert host.most_busy >= len(files)
+    for ranges in host.ranges.values():
+        assert len(ranges) == len(set(ranges))
