@@ -17,3 +17,19 @@ class ArchiveRefusedError(EarthEngineError):
 
     code = 400
     status = "FAILED_PRECONDITION"
+
+
+class ArchiveStatusError(ArchiveError):
+    """An archive answers a request with an error.
+
+    Attributes:
+        http_status: of the response.
+    """
+
+    def __init__(self, message: str, http_status: int) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+
+
+class ArchiveAwayError(ArchiveError):
+    """An archive is not reached: there is no network, or it is down."""

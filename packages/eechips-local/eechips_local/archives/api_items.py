@@ -1,0 +1,249 @@
+"""Search the items of a STAC API, by pystac-client."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pystac_client import ItemSearch as ClientSearch
+from pystac_client.stac_api_io import StacApiIO
+
+from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError, ArchiveStatusError
+from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery
+from eechips_local.archives.archive_session import ArchiveRequest, ArchiveSession
+from eechips_local.archives.item_conditions import format_interval, split_bounds
+from eechips_local.assets.asset_names import shown_url
+from eechips_local.evaluation.model import Bounds, Range
+
+_PAGES = 2_000  # of one search
+_PAGE_ITEMS = 10_000  # the most that the STAC API's specification lets a client ask for
+_CONTAINERS = 1_000_000  # objects and lists of a response, each of which takes a hundred bytes of memory
+_LARGE_LIMIT = 20  # items of a page of a search that needs a few
+_IDS = 100  # of one request
+_QUERY = "item-search#query"
+_FILTER = ("item-search#filter", "cql2-json")
+
+
+class ApiItems:
+    """The items of a STAC API. Threads share it.
+
+    Args:
+        description: of the archive.
+        session: that sends its requests.
+    """
+
+    def __init__(self, description: ArchiveDescription, session: ArchiveSession) -> None:
+        self._description, self._session = description, session
+        self._api = description.api.rstrip("/")
+        self._language = "filter" if description.has_cql2 else ""
+
+    def pages(self, collection: str, query: ItemQuery, patience: float | None = None) -> Iterator[Sequence[Item]]:
+        """Yield items of a collection, page by page. Some may come twice, or not match.
+
+        Raises:
+            ArchiveError: if the archive does not answer, or not with items.
+            ArchiveRefusedError: if it refuses the search, or its answers are no pages.
+        """
+        for boxes in [None] if query.bounds is None else split_bounds(query.bounds):
+            for ids in _chunks(query.ids):
+                yield from self._pages(collection, query, boxes, ids, patience)
+
+    def collections(self, patience: float | None = None) -> dict[str, Mapping[str, Any]]:
+        """Return the collections by their ids.
+
+        Raises:
+            ArchiveError: if the archive does not answer, or not with collections.
+        """
+        found: dict[str, Mapping[str, Any]] = {}
+        for page in self._read_pages(f"{self._api}/collections", "GET", {}, patience):
+            for one in _objects(page, "collections", self._api):
+                found[one["id"]] = one
+        return found
+
+    def _pages(
+        self, collection: str, query: ItemQuery, box: Bounds | None, ids: list[str] | None, patience: float | None
+    ) -> Iterator[Sequence[Item]]:
+        """Yield the pages of one search; smaller ones, or unfiltered, where the archive cannot otherwise."""
+        size = self._description.page_items
+        if query.limit is not None:
+            size = min(size, max(query.limit, _LARGE_LIMIT))
+        conditions = self._conditions(query, patience) if ids is None else {}
+        while True:
+            search = ClientSearch(
+                f"{self._api}/search",
+                method="POST",
+                stac_io=StacApiIO(),  # pages are read by another, which knows the search's patience
+                collections=[collection],
+                limit=size,
+                ids=ids,
+                bbox=None if box is None or ids is not None else list(box),
+                datetime=None if ids is not None else format_interval(query.start, query.end),
+                **conditions,
+            )
+            began = False
+            try:
+                for page in self._read_pages(search.url, "POST", search.get_parameters(), patience):
+                    began = True
+                    yield _objects(page, "features", self._api)
+                return
+            except ArchiveStatusError as error:
+                # Earth Search answers 500, gateways 413, to a page of more bytes than they pass on.
+                if error.http_status in (413, 500) and size > 1:
+                    size = max(1, size // 4)
+                elif error.http_status in (400, 422) and conditions and not began:
+                    conditions = {}  # the caller filters, too
+                elif error.http_status in _REFUSALS:
+                    raise ArchiveRefusedError(f"The archive refuses the search of {collection}: {error}") from error
+                else:
+                    raise
+
+    def _conditions(self, query: ItemQuery, patience: float | None) -> dict[str, Any]:
+        """Return what filters by properties, as arguments of a search."""
+        ranges = {name: value for name, value in query.ranges.items() if not value.others and _is_bounded(value)}
+        if not (query.equals or ranges):
+            return {}
+        language = self._language or self._find_language(patience)
+        if language == "filter":
+            return {"filter": _make_cql2(query.equals, ranges), "filter_lang": "cql2-json"}
+        return {"query": _make_query(query.equals, ranges)} if language == "query" else {}
+
+    def _find_language(self, patience: float | None) -> str:
+        """Return how the API filters by properties, of its landing page."""
+        landing = self._fetch(ArchiveRequest("GET", self._api), patience)
+        classes = landing.get("conformsTo")
+        texts = [text for text in classes if isinstance(text, str)] if isinstance(classes, list) else []
+        if any(text.endswith(_QUERY) for text in texts):
+            self._language = "query"
+        elif all(any(text.endswith(end) for text in texts) for end in _FILTER):
+            self._language = "filter"
+        else:
+            self._language = "none"
+        return self._language
+
+    def _read_pages(
+        self, url: str, method: str, parameters: Mapping[str, Any], patience: float | None
+    ) -> Iterator[Mapping[str, Any]]:
+        io = _SessionIO(self, patience)
+        try:
+            yield from io.get_pages(url, method, dict(parameters))
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            raise ArchiveRefusedError(
+                f"{shown_url(url)} answers with something that is no page of a STAC API ({type(error).__name__})."
+            ) from error
+
+    def _fetch(self, request: ArchiveRequest, patience: float | None) -> dict[str, Any]:
+        found: dict[str, Any] = self._session.fetch(request, _parse_page, patience)
+        return found
+
+
+class _SessionIO(StacApiIO):
+    """Reads the pages of one search for pystac-client: over the archive's session, and no page twice."""
+
+    def __init__(self, api: ApiItems, patience: float | None) -> None:
+        super().__init__(max_retries=None)
+        self._items, self._patience = api, patience
+        self._seen: set[str] = set()
+
+    def read_json(self, source: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Return a page. What pystac-client gives is an address, or a link to the next page."""
+        self._page: dict[str, Any] = {}
+        self.read_text(source, *arguments, **options)
+        return self._page
+
+    def request(
+        self,
+        href: str,
+        method: str | None = None,
+        headers: dict[str, str] | None = None,
+        parameters: dict[str, Any] | None = None,
+    ) -> str:
+        """Send a request of pystac-client; headers that a link wants are not sent."""
+        method = (method or "GET").upper()
+        if method not in ("GET", "POST"):
+            raise ArchiveRefusedError(f"{shown_url(href)}: the next page is to be had by {method[:20]!r}.")
+        key = json.dumps([method, href, parameters if method == "POST" else None], sort_keys=True)
+        if key in self._seen or len(self._seen) >= _PAGES:
+            raise ArchiveRefusedError(
+                f"{shown_url(href)} leads from page to page without end, of which {len(self._seen)} were read: narrow "
+                "the dates or the region."
+            )
+        self._seen.add(key)
+        body = parameters if method == "POST" else None
+        self._page = self._items._fetch(ArchiveRequest(method, href, body=body), self._patience)
+        return ""
+
+
+_REFUSALS = (400, 401, 403, 404, 405, 410, 422)
+
+
+def _parse_page(body: bytes) -> dict[str, Any]:
+    """Return the object of a response.
+
+    Raises:
+        ValueError: if it is not whole.
+        ArchiveRefusedError: if it is too large, or none.
+    """
+    if body.count(b"{") + body.count(b"[") > _CONTAINERS:
+        raise ArchiveRefusedError(f"A page has more than {_CONTAINERS:,} objects: nothing of it is used.")
+    try:
+        found = json.loads(body, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ArchiveRefusedError("A page is nested too deeply: nothing of it is used.") from None
+    if not isinstance(found, dict):
+        raise ArchiveRefusedError("A page is no JSON object.")
+    listed, returned = found.get("features"), found.get("numberReturned")
+    if isinstance(listed, list) and isinstance(returned, int) and len(listed) < returned:
+        raise ValueError("the page has fewer items than it says")
+    return found
+
+
+def _refuse_constant(name: str) -> float:
+    return {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}[name]
+
+
+def _objects(page: Mapping[str, Any], name: str, url: str) -> list[Any]:
+    """Return the items or collections of a page."""
+    found = page.get(name)
+    if not isinstance(found, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("id"), str) for one in found
+    ):
+        raise ArchiveError(f"{shown_url(url)} answers with a page that has no {name}.")
+    if len(found) > _PAGE_ITEMS:
+        raise ArchiveRefusedError(f"{shown_url(url)} answers with a page of {len(found):,} {name}.")
+    return found
+
+
+def _chunks(ids: tuple[str, ...] | None) -> Iterator[list[str] | None]:
+    if ids is None:
+        yield None
+    else:
+        for start in range(0, len(ids), _IDS):
+            yield list(ids[start : start + _IDS])
+
+
+def _is_bounded(bounds: Range) -> bool:
+    return math.isfinite(bounds.least) or math.isfinite(bounds.greatest)
+
+
+def _make_cql2(equals: Mapping[str, Any], ranges: Mapping[str, Range]) -> dict[str, Any]:
+    """Return conditions as CQL2 JSON (OGC 21-065r2), of the class Basic CQL2."""
+    parts: list[dict[str, Any]] = [
+        {"op": "=", "args": [{"property": name}, value]} for name, value in sorted(equals.items())
+    ]
+    for name, bounds in sorted(ranges.items()):
+        for sign, value in ((">=", bounds.least), ("<=", bounds.greatest)):
+            if math.isfinite(value):
+                parts.append({"op": sign, "args": [{"property": name}, value]})
+    return parts[0] if len(parts) == 1 else {"op": "and", "args": parts}
+
+
+def _make_query(equals: Mapping[str, Any], ranges: Mapping[str, Range]) -> dict[str, Any]:
+    """Return conditions as the extension "query" has them: https://github.com/stac-api-extensions/query."""
+    found: dict[str, dict[str, Any]] = {name: {"eq": value} for name, value in equals.items()}
+    for name, bounds in ranges.items():
+        for sign, value in (("gte", bounds.least), ("lte", bounds.greatest)):
+            if math.isfinite(value):
+                found.setdefault(name, {})[sign] = value
+    return found

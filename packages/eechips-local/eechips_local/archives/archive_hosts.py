@@ -1,0 +1,182 @@
+"""Decide which hosts may be asked on behalf of an archive, and to which of their addresses connections may go.
+
+Catalogues come from others: an item may refer to this machine, to a neighbour in its network, or to the service that
+gives a virtual machine its credentials. So an address is used only if its host is one of the archive's, and a
+connection is opened only to an address of the public internet. The user may name a private host, with its port.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveRefusedError
+from eechips_local.archives.archive_model import ArchiveDescription
+from eechips_local.assets.asset_names import shown_url
+
+_PORTS = {"http": 80, "https": 443}
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class HostName:
+    """A host that may be asked.
+
+    Attributes:
+        name: in lower case; all its subdomains, if it begins with a dot.
+        port: that was named, or None for that of the scheme.
+    """
+
+    name: str
+    port: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> HostName:
+        """Return the host of "name", "name:port", "[address]:port" or "*.name".
+
+        Raises:
+            ArchiveRefusedError: if it is none of these.
+        """
+        parts = urlsplit(f"//{text.strip().removeprefix('*')}")
+        try:
+            name, port = parts.hostname or "", parts.port
+        except ValueError:
+            name, port = "", None
+        is_pattern = not text.strip().startswith("*") or name.startswith(".")
+        if not name or parts.path or parts.query or parts.username or "*" in name or not is_pattern:
+            raise ArchiveRefusedError(f"{text!r} is no host of an archive: write name, name:port or *.name.")
+        return cls(name.rstrip("."), port)
+
+    def is_host(self, name: str, port: int, default: int) -> bool:
+        """Return whether this is a host: its name, port and the port of its scheme."""
+        if port != (default if self.port is None else self.port):
+            return False
+        return name.endswith(self.name) if self.name.startswith(".") else name == self.name
+
+
+class AllowedHosts:
+    """Hosts that may be asked. Threads may share it; it pickles.
+
+    A private address, one of this machine's or of the network it is in, is allowed only for a host that is named with
+    its port; a link-local one, where metadata services are, never.
+
+    Args:
+        hosts: as an archive's description has them.
+    """
+
+    def __init__(self, hosts: Iterable[str]) -> None:
+        self._hosts = tuple(dict.fromkeys(HostName.parse(host) for host in hosts))
+
+    @classmethod
+    def of_files(cls, description: ArchiveDescription) -> AllowedHosts:
+        """Return the hosts of an archive's files."""
+        return cls(description.hosts)
+
+    @classmethod
+    def of_url(cls, url: str) -> AllowedHosts:
+        """Return the one host of an address, such as that of an API."""
+        return cls((urlsplit(url).netloc.rpartition("@")[2],))
+
+    def check(self, url: str) -> SplitResult:
+        """Return the parts of an address whose host may be asked, without a look at where it is.
+
+        Raises:
+            ArchiveRefusedError: if it may not.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise ArchiveRefusedError("The archive refers to something that is no address.") from None
+        default = _PORTS.get(parts.scheme)
+        name = (parts.hostname or "").rstrip(".")
+        if default is None or not name or parts.username or any(ord(letter) < 33 or letter == "\\" for letter in url):
+            raise ArchiveRefusedError(f"The archive refers to {shown_url(url)}: only http(s) addresses are opened.")
+        found = self._find(name, default if port is None else port, default)
+        if found is None:
+            raise ArchiveRefusedError(
+                f"The archive refers to {shown_url(url)}, and {parts.netloc} is none of its hosts: nothing was sent. "
+                "An archive's description lists its hosts."
+            )
+        literal = _parse_literal(name)
+        if literal is not None:
+            _check_address(literal, name, is_named=_is_named(found))
+        return parts
+
+    def resolve(self, name: str, port: int, scheme: str) -> tuple[str, ...]:
+        """Return the addresses of a host to which a connection may be opened.
+
+        Connect to these, and not to the name: its next resolution may be another.
+
+        Raises:
+            ArchiveAwayError: if the name is not found.
+            ArchiveRefusedError: if one of its addresses is not allowed.
+        """
+        bare = name.strip("[]").rstrip(".").lower()
+        found = self._find(bare, port, _PORTS[scheme])
+        if found is None:
+            raise ArchiveRefusedError(f"{name}:{port} is none of the archive's hosts: nothing was sent.")
+        try:
+            answers = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise ArchiveAwayError(f"The host {name} is not found: is there a network?") from error
+        addresses = tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))
+        for address in addresses:
+            _check_address(ipaddress.ip_address(address.partition("%")[0]), name, is_named=_is_named(found))
+        return addresses
+
+    def check_resolved(self, url: str) -> tuple[str, ...]:
+        """Return the addresses of the host of a URL, for a client that opens its connections itself.
+
+        Raises:
+            ArchiveAwayError: if the name is not found.
+            ArchiveRefusedError: if the host, or one of its addresses, is not allowed.
+        """
+        parts = self.check(url)
+        return self.resolve(parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.scheme)
+
+    def _find(self, name: str, port: int, default: int) -> HostName | None:
+        matches = [host for host in self._hosts if host.is_host(name, port, default)]
+        return max(matches, key=_is_named, default=None)
+
+
+def _is_named(host: HostName) -> bool:
+    """Return whether a user has named exactly this host, with its port."""
+    return host.port is not None and not host.name.startswith(".")
+
+
+def _parse_literal(name: str) -> _IPAddress | None:
+    """Return the address that a name is, also in the old notations that resolvers understand (``127.1``)."""
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(name))
+    except OSError:
+        return None
+
+
+def _embedded(address: _IPAddress) -> _IPAddress:
+    """Return the IPv4 address that an IPv6 address leads to (RFC 4291, RFC 3056, RFC 6052), or the address itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _check_address(address: _IPAddress, name: str, *, is_named: bool) -> None:
+    inner = _embedded(address)
+    if inner.is_link_local or inner.is_multicast or inner.is_unspecified:
+        raise ArchiveRefusedError(f"{name} is at {address}, where no archive is: nothing was sent.")
+    is_public = inner.is_global and not getattr(inner, "is_site_local", False)
+    if not (is_public or is_named):
+        raise ArchiveRefusedError(
+            f"{name} is at {address}, in a private network: nothing was sent. If the archive is yours, name this host "
+            "with its port in its address or among its hosts."
+        )

@@ -1,0 +1,296 @@
+"""Send the requests of an archive's searches and tokens: to its own hosts, bounded, repeated, at its pace."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from eechips_local.archives.archive_errors import (
+    ArchiveAwayError,
+    ArchiveError,
+    ArchiveRefusedError,
+    ArchiveStatusError,
+)
+from eechips_local.archives.archive_hosts import AllowedHosts
+from eechips_local.archives.host_pace import HostPaces
+from eechips_local.assets.asset_names import shown_url
+
+_TIMEOUT = (
+    10.0,
+    30.0,
+)  # seconds to connect, and between two parts of a response; the Planetary Computer gives up at 30
+_LONGEST = 120.0  # seconds of a whole response
+_CHUNK = 64 << 10
+_REDIRECTS = 4
+_BUSY = (429, 503)
+_PASSING = (408, 425, 429, 502, 503, 504)
+_FIRST_WAIT, _HIGHEST_WAIT = 0.25, 8.0  # seconds between attempts
+_ATTEMPTS_AT_ERROR = 2  # of a request that the host answers with 500
+_AWAY = 30.0  # seconds for which a host that was not reached is taken to be still away
+
+
+@dataclass(frozen=True)
+class ArchiveRequest:
+    """A request.
+
+    Attributes:
+        method: GET or POST.
+        url: without credentials.
+        headers: of the request; those that authorize it never leave its host.
+        body: JSON of a POST.
+        largest: bytes of the response at most, decompressed.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: Any = None
+    largest: int = 32 << 20
+
+
+class ArchiveSession:
+    """Sends requests to an archive's hosts. Threads share it; each has connections of its own.
+
+    Args:
+        hosts: that may be asked, redirected requests included.
+        paces: of the hosts.
+        patience: seconds for which a request is repeated while the archive does not answer.
+        clock: seconds, which never go back.
+    """
+
+    def __init__(
+        self,
+        hosts: AllowedHosts,
+        paces: HostPaces,
+        patience: float = 90.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._hosts, self.paces, self._patience, self._clock = hosts, paces, patience, clock
+        self._local = threading.local()
+        self._away: dict[str, float] = {}
+
+    def fetch(
+        self, request: ArchiveRequest, read: Callable[[bytes], Any] = bytes, patience: float | None = None
+    ) -> Any:
+        """Send a request until it is answered; return what ``read`` makes of the body.
+
+        Args:
+            request: to send.
+            read: makes the result of a body; raises ``ValueError`` if the body is not whole.
+            patience: seconds in place of the session's.
+
+        Raises:
+            ArchiveAwayError: if the host is not reached for as long.
+            ArchiveStatusError: if it answers with an error.
+            ArchiveError: if it does not answer whole.
+            ArchiveRefusedError: if the address is not allowed, or the response too large.
+        """
+        host = self._hosts.check(request.url).netloc
+        patience = self._patience if patience is None else patience
+        end = self._clock() + patience
+        if patience < _AWAY and self._clock() < self._away.get(host, float("-inf")):
+            raise ArchiveAwayError(f"{host} is not reached.")
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                found = read(self._send(request))
+            except ArchiveStatusError as error:
+                if not _is_passing(error.http_status, attempt) or not self._waits(host, attempt, end):
+                    raise
+            except ArchiveAwayError:
+                if not self._waits(host, attempt, end):
+                    self._away[host] = self._clock() + _AWAY
+                    raise
+            except (ArchiveError, ValueError) as error:
+                if not self._waits(host, attempt, end):
+                    raise ArchiveError(f"{shown_url(request.url)} gives no whole response: {_reason(error)}") from None
+            else:
+                self._away.pop(host, None)
+                return found
+
+    def _waits(self, host: str, attempt: int, end: float) -> bool:
+        """Wait before the next attempt; False if there is none."""
+        wait = min(_HIGHEST_WAIT, _FIRST_WAIT * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+        wait = max(wait, self.paces.of(host).wait())
+        if self._clock() + wait > end:
+            return False
+        time.sleep(wait)
+        return True
+
+    def _send(self, request: ArchiveRequest) -> bytes:
+        url, headers = request.url, dict(request.headers)
+        for _ in range(_REDIRECTS + 1):
+            parts = self._hosts.check(url)
+            with self.paces.of(parts.netloc).turn() as sent:
+                answer = self._exchange(request, url, headers, sent)
+            if isinstance(answer, bytes):
+                return answer
+            if parts.netloc != urlsplit(answer).netloc or urlsplit(answer).scheme != parts.scheme:
+                headers = {name: value for name, value in headers.items() if name.lower() == "accept"}
+            url = answer
+        raise ArchiveRefusedError(f"{shown_url(request.url)} redirects more than {_REDIRECTS} times.")
+
+    def _exchange(self, request: ArchiveRequest, url: str, headers: Mapping[str, str], sent: float) -> bytes | str:
+        """Send one request; return the body, or the address of a redirect."""
+        host = urlsplit(url).netloc
+        pace = self.paces.of(host)
+        try:
+            response = self._session().request(
+                request.method,
+                url,
+                json=request.body,
+                headers={"User-Agent": "eechips-local", **headers},
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+                stream=True,
+                proxies=requests.utils.get_environ_proxies(url),
+                verify=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True,
+            )
+            with response:
+                if response.is_redirect or response.is_permanent_redirect:
+                    pace.accept(0)
+                    return _redirect(request, url, response)
+                if response.status_code >= 300:
+                    self._fail(request, response, sent)
+                body = _read(response, request, self._clock)
+        except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
+            pace.fail()
+            raise ArchiveAwayError(f"{host} is not reached: {_cause(error)}") from None
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
+            pace.fail()
+            raise ArchiveError(f"{host} gives no whole response: {_cause(error)}") from None
+        pace.accept(len(body) if response.raw is None else max(response.raw.tell(), 0))
+        return body
+
+    def _fail(self, request: ArchiveRequest, response: requests.Response, sent: float) -> None:
+        """Raise the error that a response is."""
+        status = response.status_code
+        pace = self.paces.of(urlsplit(request.url).netloc)
+        if status in _BUSY:
+            pace.refuse(sent, _parse_retry_after(response.headers.get("Retry-After", "")))
+        else:
+            pace.fail()
+        raise ArchiveStatusError(f"{shown_url(request.url)} answers with HTTP {status}.", status)
+
+    def _session(self) -> requests.Session:
+        """Return the session of this thread and process."""
+        key = os.getpid()
+        if getattr(self._local, "key", None) != key:
+            session = requests.Session()
+            session.trust_env = False  # no credentials of .netrc
+            adapter = _CheckedAdapter(self._hosts)
+            session.mount("https://", adapter)
+            session.mount("http://", adapter)
+            self._local.session, self._local.key = session, key
+        found: requests.Session = self._local.session
+        return found
+
+
+class _CheckedAdapter(HTTPAdapter):
+    """Opens connections to checked addresses only. What goes through a proxy is resolved there."""
+
+    def __init__(self, hosts: AllowedHosts) -> None:
+        self._hosts = hosts
+        super().__init__(pool_maxsize=1)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """Make the pools, with connections of our own."""
+        super().init_poolmanager(*arguments, **options)
+        hosts = self._hosts
+
+        class Plain(HTTPConnection):
+            def _new_conn(self) -> Any:
+                return _connect(self, super()._new_conn, hosts, "http")
+
+        class Encrypted(HTTPSConnection):
+            def _new_conn(self) -> Any:
+                return _connect(self, super()._new_conn, hosts, "https")
+
+        plain = type("Pool", (HTTPConnectionPool,), {"ConnectionCls": Plain})
+        encrypted = type("Pool", (HTTPSConnectionPool,), {"ConnectionCls": Encrypted})
+        self.poolmanager.pool_classes_by_scheme = {"http": plain, "https": encrypted}
+
+
+def _connect(connection: Any, connect: Callable[[], Any], hosts: AllowedHosts, scheme: str) -> Any:
+    """Open the connection to one of the addresses that were checked, whatever the name is resolved to next."""
+    name = connection._dns_host
+    addresses = hosts.resolve(name, connection.port, scheme)
+    try:
+        for position, address in enumerate(addresses):
+            connection._dns_host = address
+            try:
+                return connect()
+            except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
+                if position == len(addresses) - 1:
+                    raise
+    finally:
+        connection._dns_host = name
+    raise ArchiveError(f"The host {name} has no address.")
+
+
+def _read(response: requests.Response, request: ArchiveRequest, clock: Callable[[], float]) -> bytes:
+    """Return the body, decompressed, bounded in size and time."""
+    end = clock() + _LONGEST
+    parts, size = [], 0
+    for part in response.iter_content(_CHUNK):
+        size += len(part)
+        if size > request.largest:
+            raise ArchiveRefusedError(
+                f"{shown_url(request.url)} answers with more than {request.largest >> 20} MB: nothing of it is used."
+            )
+        if clock() > end:
+            raise ArchiveError(f"{shown_url(request.url)} takes more than {_LONGEST:.0f} s for a response.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _redirect(request: ArchiveRequest, url: str, response: requests.Response) -> str:
+    target = urljoin(url, response.headers["Location"])
+    if request.method != "GET" and response.status_code not in (307, 308):
+        raise ArchiveRefusedError(f"{shown_url(url)} redirects a search to {shown_url(target)}: name that address.")
+    if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+        raise ArchiveRefusedError(f"{shown_url(url)} redirects to {shown_url(target)}, which is not encrypted.")
+    return target
+
+
+def _is_passing(status: int, attempt: int) -> bool:
+    return status in _PASSING or (status == 500 and attempt < _ATTEMPTS_AT_ERROR)
+
+
+def _parse_retry_after(text: str) -> float:
+    """Return the seconds of a Retry-After header (RFC 9110, section 10.2.3); 0 for none."""
+    if text.strip().isdigit():
+        return float(text.strip()[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return 0.0
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, ArchiveError) else "it is cut short or no JSON"
+
+
+def _cause(error: BaseException) -> str:
+    """Return the kind of the innermost cause: texts of errors may have signed addresses."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return type(error).__name__

@@ -1,0 +1,146 @@
+"""Adapt the rate and the number of simultaneous requests to what each host accepts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+_LEAST_RATE = 1.0 / 60.0  # requests a second
+_RATE_STEP = 0.25  # requests a second, more after each response
+_DECREASE = 0.5  # of rate and number, at a refusal
+_HIGHEST_WAIT = 600.0  # seconds; a host cannot stop a server for longer
+
+
+@dataclass(frozen=True, slots=True)
+class HostCounts:
+    """Numbers of what was sent to a host.
+
+    Attributes:
+        requests: that were sent, repeated ones too.
+        refusals: that the host rejected for their number (429, 503).
+        failures: other ones without a whole response.
+        received: bytes of the bodies of responses, as they came over the network.
+    """
+
+    requests: int = 0
+    refusals: int = 0
+    failures: int = 0
+    received: int = 0
+
+
+class HostPace:
+    """The rate and the number of simultaneous requests to one host. Threads share it.
+
+    Additive increase, multiplicative decrease: each response allows a little more, a refusal half of it, and none for
+    as long as the host demands. Refusals of requests that were sent before the last decrease do not decrease it again.
+
+    Args:
+        most: highest number of simultaneous requests.
+        rate: highest number of requests a second.
+        clock: seconds, which never go back.
+    """
+
+    def __init__(self, most: int, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._fastest, self._clock = most, rate, clock
+        self._number, self._rate = float(most), rate
+        self._busy = 0
+        self._next = self._refused = float("-inf")
+        self._counts = HostCounts()
+        self._free = threading.Condition()
+
+    @property
+    def number(self) -> int:
+        """Simultaneous requests that are allowed now."""
+        return int(self._number)
+
+    @property
+    def rate(self) -> float:
+        """Requests a second that are allowed now."""
+        return self._rate
+
+    @property
+    def counts(self) -> HostCounts:
+        """What was sent so far."""
+        return self._counts
+
+    @contextmanager
+    def turn(self) -> Iterator[float]:
+        """Wait until a request may be sent; yield the time at which it is."""
+        with self._free:
+            while True:
+                now = self._clock()
+                if self._busy < int(self._number) and now >= self._next:
+                    break
+                self._free.wait(max(0.001, self._next - now) if now < self._next else None)
+            self._next = max(now, self._next) + 1.0 / self._rate
+            self._busy += 1
+            self._counts = replace(self._counts, requests=self._counts.requests + 1)
+        try:
+            yield now
+        finally:
+            with self._free:
+                self._busy -= 1
+                self._free.notify_all()
+
+    def wait(self) -> float:
+        """Return the seconds for which no request may be sent."""
+        with self._free:
+            return max(0.0, self._next - self._clock())
+
+    def accept(self, received: int) -> None:
+        """Record a response and the bytes of its body."""
+        with self._free:
+            self._number = min(self._most, self._number + 1.0 / self._number)
+            self._rate = min(self._fastest, self._rate + _RATE_STEP)
+            self._counts = replace(self._counts, received=self._counts.received + received)
+            self._free.notify_all()
+
+    def fail(self) -> None:
+        """Record a request without a whole response."""
+        with self._free:
+            self._counts = replace(self._counts, failures=self._counts.failures + 1)
+
+    def refuse(self, sent: float, wait: float) -> None:
+        """Record a refusal.
+
+        Args:
+            sent: time at which the request was sent, of :meth:`turn`.
+            wait: seconds for which the host wants no request.
+        """
+        with self._free:
+            now = self._clock()
+            if sent >= self._refused:
+                self._number = max(1.0, self._number * _DECREASE)
+                self._rate = max(_LEAST_RATE, self._rate * _DECREASE)
+                self._refused = now
+            self._next = max(self._next, now + min(wait, _HIGHEST_WAIT))
+            self._counts = replace(self._counts, refusals=self._counts.refusals + 1)
+
+
+class HostPaces:
+    """The paces of several hosts. Threads share it.
+
+    Args:
+        most: highest number of simultaneous requests to each.
+        rate: highest number of requests a second to each.
+    """
+
+    def __init__(self, most: int = 4, rate: float = 10.0) -> None:
+        self._most, self._rate = most, rate
+        self._paces: dict[str, HostPace] = {}
+        self._lock = threading.Lock()
+
+    def of(self, host: str) -> HostPace:
+        """Return the pace of a host, by name and port."""
+        with self._lock:
+            if host not in self._paces:
+                self._paces[host] = HostPace(self._most, self._rate)
+            return self._paces[host]
+
+    def counts(self) -> dict[str, HostCounts]:
+        """Return what was sent to each host so far."""
+        with self._lock:
+            return {host: pace.counts for host, pace in self._paces.items()}

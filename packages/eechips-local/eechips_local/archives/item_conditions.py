@@ -1,0 +1,197 @@
+"""Compare searches of items with each other, and items with a search."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
+from eechips_local.archives.archive_model import Item, ItemQuery
+from eechips_local.evaluation.model import Bounds, Range
+
+_CELL = 0.25  # degrees
+_DAY = 86_400_000.0  # milliseconds
+
+
+def widen(query: ItemQuery) -> ItemQuery:
+    """Return a search of whole cells of 0.25 degrees and whole days (UTC) that holds another.
+
+    Neighbouring chips of one image thereby share a search, and clients that compute bounds with other roundings, too.
+    """
+    bounds = query.bounds
+    if bounds is not None:
+        west, south, east, north = bounds
+        is_crossing = west > east
+        west, east = math.floor(west / _CELL) * _CELL, math.ceil(east / _CELL) * _CELL
+        south, north = max(-90.0, math.floor(south / _CELL) * _CELL), min(90.0, math.ceil(north / _CELL) * _CELL)
+        has_met = is_crossing and west <= east  # the cells meet again behind the antimeridian
+        bounds = (-180.0, south, 180.0, north) if has_met else (west, south, east, north)
+    start = None if query.start is None or query.start == -math.inf else math.floor(query.start / _DAY) * _DAY
+    end = None if query.end is None or query.end == math.inf else math.ceil(query.end / _DAY) * _DAY
+    return replace(query, bounds=bounds, start=start, end=end)
+
+
+def split_bounds(bounds: Bounds) -> tuple[Bounds, ...]:
+    """Return boxes inside of -180 to 180 degrees, of which none crosses the antimeridian."""
+    west, south, east, north = bounds
+    south, north = max(-90.0, south), min(90.0, north)
+    if west > east:
+        east += 360.0
+    if east - west >= 360.0:
+        return ((-180.0, south, 180.0, north),)
+    turns = math.floor((west + 180.0) / 360.0) * 360.0
+    west, east = west - turns, east - turns
+    if east <= 180.0:
+        return ((west, south, east, north),)
+    return ((west, south, 180.0, north), (-180.0, south, east - 360.0, north))
+
+
+def holds(outer: ItemQuery, inner: ItemQuery) -> bool:
+    """Return whether each item that matches ``inner`` matches ``outer``."""
+    return (
+        _holds_bounds(outer.bounds, inner.bounds)
+        and (outer.start is None or (inner.start is not None and outer.start <= inner.start))
+        and (outer.end is None or (inner.end is not None and outer.end >= inner.end))
+        and all(name in inner.equals and _is_same(inner.equals[name], value) for name, value in outer.equals.items())
+        and all(
+            name in inner.ranges and _holds_range(value, inner.ranges[name]) for name, value in outer.ranges.items()
+        )
+        and (outer.ids is None or (inner.ids is not None and set(inner.ids) <= set(outer.ids)))
+    )
+
+
+def is_match(item: Item, query: ItemQuery) -> bool:
+    """Return whether an item may match. One whose place or time is not understood does."""
+    if query.ids is not None and item.get("id") not in query.ids:
+        return False
+    properties = item.get("properties")
+    if not isinstance(properties, Mapping):
+        properties = {}
+    if not all(_is_same(properties.get(name), value) for name, value in query.equals.items()):
+        return False
+    if not all(_is_within(properties.get(name), value) for name, value in query.ranges.items()):
+        return False
+    return _meets_bounds(item, query.bounds) and _meets_times(properties, query)
+
+
+def encode_query(query: ItemQuery) -> str:
+    """Return a search as text, equal for equal searches."""
+    ranges = {name: [value.least, value.greatest, value.others] for name, value in query.ranges.items()}
+    ids = None if query.ids is None else sorted(query.ids)
+    parts = [query.bounds, query.start, query.end, dict(query.equals), ranges, ids, query.limit]
+    return json.dumps(parts, sort_keys=True)
+
+
+def decode_query(text: str) -> ItemQuery:
+    """Return a search of its text.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        bounds, start, end, equals, ranges, ids, limit = json.loads(text)
+        return ItemQuery(
+            bounds=None if bounds is None else (bounds[0], bounds[1], bounds[2], bounds[3]),
+            start=start,
+            end=end,
+            equals=equals,
+            ranges={name: Range(*value) for name, value in ranges.items()},
+            ids=None if ids is None else tuple(ids),
+            limit=limit,
+        )
+    except (TypeError, AttributeError, IndexError) as error:
+        raise ValueError("it is no search") from error
+
+
+def format_interval(start: float | None, end: float | None) -> str | None:
+    """Return times in milliseconds, the end exclusive, as STAC writes an interval; None for any time."""
+    if start is None and end is None:
+        return None
+    return f"{_format_time(start)}/{_format_time(None if end is None else math.ceil(end) - 1)}"
+
+
+def parse_time(text: Any) -> float | None:
+    """Return the milliseconds since 1970 of a time of RFC 3339; None if it is none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        # Python 3.10 reads three or six digits of a second, and no Z.
+        whole, point, rest = text.strip().upper().replace("Z", "+00:00").partition(".")
+        digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+        moment = datetime.fromisoformat(whole + (f".{digits[:6]:0<6}{rest[len(digits) :]}" if point else ""))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() * 1000.0
+    except (ValueError, OverflowError):
+        return None
+
+
+def _format_time(milliseconds: float | None) -> str:
+    if milliseconds is None or not math.isfinite(milliseconds):
+        return ".."
+    seconds, rest = divmod(math.floor(milliseconds), 1000)
+    try:
+        return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+    except (ValueError, OverflowError, OSError):
+        return ".."
+
+
+def _holds_bounds(outer: Bounds | None, inner: Bounds | None) -> bool:
+    if outer is None or inner is None:
+        return outer is None
+    boxes = split_bounds(outer)
+    return all(any(_holds_box(box, part) for box in boxes) for part in split_bounds(inner))
+
+
+def _holds_box(outer: Bounds, inner: Bounds) -> bool:
+    return outer[0] <= inner[0] and outer[1] <= inner[1] and outer[2] >= inner[2] and outer[3] >= inner[3]
+
+
+def _holds_range(outer: Range, inner: Range) -> bool:
+    return outer.least <= inner.least and outer.greatest >= inner.greatest and (outer.others or not inner.others)
+
+
+def _is_same(found: Any, value: Any) -> bool:
+    """Compare as JSON: true is not 1, and 1 is 1.0."""
+    return isinstance(found, bool) is isinstance(value, bool) and bool(found == value)
+
+
+def _is_within(found: Any, bounds: Range) -> bool:
+    if isinstance(found, bool) or not isinstance(found, (int, float)):
+        return bounds.others
+    return bounds.least <= found <= bounds.greatest
+
+
+def _meets_bounds(item: Item, bounds: Bounds | None) -> bool:
+    if bounds is None:
+        return True
+    boxes = tuple(_item_boxes(item))
+    if not boxes:
+        return True
+    return any(
+        box[0] <= part[2] and box[2] >= part[0] and box[1] <= part[3] and box[3] >= part[1]
+        for part in split_bounds(bounds)
+        for box in boxes
+    )
+
+
+def _item_boxes(item: Item) -> Iterator[Bounds]:
+    box = item.get("bbox")
+    if isinstance(box, (list, tuple)) and len(box) in (4, 6) and all(isinstance(part, (int, float)) for part in box):
+        half = len(box) // 2
+        found = (float(box[0]), float(box[1]), float(box[half]), float(box[half + 1]))
+        if all(map(math.isfinite, found)) and found[1] <= found[3]:
+            yield from split_bounds(found)
+
+
+def _meets_times(properties: Mapping[str, Any], query: ItemQuery) -> bool:
+    moment = parse_time(properties.get("datetime"))
+    first, last = parse_time(properties.get("start_datetime")), parse_time(properties.get("end_datetime"))
+    if first is None or last is None:
+        first = last = moment
+    elif moment is not None:  # either may be what an archive's search looks at
+        first, last = min(first, moment), max(last, moment)
+    if first is None or last is None:
+        return True
+    return (query.start is None or last >= query.start) and (query.end is None or first < query.end)

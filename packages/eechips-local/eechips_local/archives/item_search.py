@@ -1,0 +1,214 @@
+"""Search the items of an open archive: the archive itself once, what it has answered afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+from eechips_local.archives.api_items import ApiItems
+from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_hosts import AllowedHosts
+from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery, ItemSearch
+from eechips_local.archives.archive_session import ArchiveSession
+from eechips_local.archives.file_items import open_file
+from eechips_local.archives.host_pace import HostCounts, HostPaces
+from eechips_local.archives.item_conditions import encode_query, is_match, widen
+from eechips_local.archives.kept_searches import KeptSearch, KeptSearches, pack_items, unpack_items
+from eechips_local.assets.store_files import locked
+
+_LOG = logging.getLogger("eechips_local.archives")
+_ITEMS = 100_000  # of one search
+_BYTES = 128 << 20  # of one search's pages, compressed
+_HOUR, _DAY = 3600.0, 86_400.0
+_SETTLED = 60 * _DAY  # seconds after which archives rarely add items
+_IMPATIENCE = 5.0  # seconds for an archive's answer where an older one is kept
+_TURNS = 16  # folders whose locks let one process at a time ask the same
+_COLLECTIONS = "/collections"  # name under which the list is kept; no collection has a slash at its beginning
+
+
+class _Source(Protocol):
+    """What items come from."""
+
+    def pages(self, collection: str, query: ItemQuery, patience: float | None = None) -> Iterator[Sequence[Item]]: ...
+
+    def collections(self, patience: float | None = None) -> dict[str, Mapping[str, Any]]: ...
+
+
+def open_search(description: ArchiveDescription, cache_folder: Path | None) -> ItemSearch:
+    """Return the search of an archive, without a request.
+
+    Args:
+        description: of the archive.
+        cache_folder: where results are kept between runs; None to keep them in memory only.
+
+    Raises:
+        ArchiveRefusedError: if the description names no archive that can be searched.
+    """
+    if description.file:
+        return open_file(description)
+    return ApiSearch(description, cache_folder)
+
+
+class ApiSearch:
+    """The search of a STAC API, whose results are kept. Threads share it; it pickles.
+
+    Args:
+        description: of the archive.
+        cache_folder: where results are kept; None to keep them in memory only.
+        patience: seconds for which an archive that does not answer is asked.
+        now: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        description: ArchiveDescription,
+        cache_folder: Path | None,
+        patience: float = 90.0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._arguments = (description, cache_folder, patience, now)
+        hosts = AllowedHosts.of_url(description.api)
+        hosts.check(description.api)
+        self._name, self._now = description.name, now
+        self._session = ArchiveSession(hosts, HostPaces(), patience)
+        self._source: _Source = ApiItems(description, self._session)
+        self._folder = None if cache_folder is None else cache_folder / _folder_name(description)
+        self._kept = _open_kept(self._folder, now)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what opens it in another process."""
+        return ApiSearch, self._arguments
+
+    def items(self, collection: str, query: ItemQuery) -> Iterator[Item]:
+        """Yield the items of a collection that may match, each once.
+
+        Raises:
+            ArchiveError: if the archive does not answer, or not with items, and no answer is kept.
+            ArchiveRefusedError: if it refuses the search, or there are too many items.
+        """
+        seen: set[str] = set()
+        for page in self._find_pages(collection, widen(query)):
+            for item in unpack_items(page):
+                if item["id"] not in seen and is_match(item, query):
+                    seen.add(item["id"])
+                    yield item
+
+    def collections(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the archive's collections by their ids.
+
+        Raises:
+            ArchiveError: if the archive does not answer, or not with collections, and no answer is kept.
+        """
+        pages = self._find_pages(_COLLECTIONS, ItemQuery())
+        return {found["id"]: found for page in pages for found in unpack_items(page)}
+
+    def counts(self) -> dict[str, HostCounts]:
+        """Return what this process has sent to each host."""
+        return self._session.paces.counts()
+
+    def _find_pages(self, collection: str, query: ItemQuery) -> list[bytes]:
+        """Return the pages of a search: kept ones, if they are new enough or the archive does not answer."""
+        kept = self._find_kept(collection, query)
+        if kept is not None and self._is_fresh(kept, query):
+            return self._kept.read(kept)
+        with self._turn(collection, query):
+            kept = self._find_kept(collection, query)  # another may have asked meanwhile
+            if kept is not None and self._is_fresh(kept, query):
+                return self._kept.read(kept)
+            try:
+                pages, is_whole = self._ask(collection, query, None if kept is None else _IMPATIENCE)
+            except ArchiveError as error:
+                if kept is None:
+                    raise
+                _LOG.warning(
+                    "%s does not answer (%s): the search of %s has the answer of %s ago",
+                    self._name, error, collection.strip("/"), format_age(self._now() - kept.made),
+                )  # fmt: skip
+                return self._kept.read(kept)
+            self._kept.add(collection, query, pages, is_whole=is_whole)
+            return pages
+
+    def _find_kept(self, collection: str, query: ItemQuery) -> KeptSearch | None:
+        return self._kept.find(collection, query)
+
+    def _is_fresh(self, kept: KeptSearch, query: ItemQuery) -> bool:
+        """Return whether a kept answer needs no other: for a week, if all items are older than 60 days, or an hour."""
+        is_settled = query.end is not None and query.end / 1000.0 < kept.made - _SETTLED
+        age = self._now() - kept.made
+        is_fresh = 0 <= age < (7 * _DAY if is_settled else _HOUR)
+        if is_fresh:
+            _LOG.debug("%s: a search has the answer of %s ago", self._name, format_age(age))
+        return is_fresh
+
+    def _ask(self, collection: str, query: ItemQuery, patience: float | None) -> tuple[list[bytes], bool]:
+        """Return the pages of the archive's answer, and whether they are all."""
+        if collection == _COLLECTIONS:
+            return [pack_items(list(self._source.collections(patience).values()))], True
+        seen: set[str] = set()
+        pages: list[bytes] = []
+        size = matched = 0
+        for page in self._source.pages(collection, query, patience):
+            fresh = [
+                item for item in page if item["id"] not in seen and item.get("collection", collection) == collection
+            ]
+            seen.update(item["id"] for item in fresh)
+            pages.append(pack_items(fresh))
+            size += len(pages[-1])
+            matched += sum(is_match(item, query) for item in fresh)
+            if query.limit is not None and matched >= query.limit:
+                return pages, False
+            if len(seen) > _ITEMS or size > _BYTES:
+                raise ArchiveRefusedError(
+                    f"A search of {collection} gives more than {len(seen):,} items: narrow its dates or its region."
+                )
+        return pages, True
+
+    @contextmanager
+    def _turn(self, collection: str, query: ItemQuery) -> Iterator[None]:
+        """Wait until no other thread or process asks the same."""
+        with nullcontext() if self._folder is None else self._lock(collection, query):
+            yield
+
+    @contextmanager
+    def _lock(self, collection: str, query: ItemQuery) -> Iterator[None]:
+        assert self._folder is not None
+        digest = hashlib.sha256(f"{collection} {encode_query(query)}".encode()).digest()
+        folder = self._folder / f"turn-{digest[0] % _TURNS}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = locked(folder)
+        except OSError:  # a folder that cannot be written to: the archive is asked more often
+            yield
+            return
+        with lock:
+            yield
+
+
+def format_age(seconds: float) -> str:
+    """Return an age as people say it ("3 h")."""
+    for unit, length in (("days", _DAY), ("h", _HOUR), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def _folder_name(description: ArchiveDescription) -> str:
+    """Return the name of an archive's folder: descriptions of other addresses have others."""
+    digest = hashlib.sha256(description.api.encode()).hexdigest()[:12]
+    return f"{re.sub(r'[^A-Za-z0-9-]', '-', description.name)[:40]}-{digest}"
+
+
+def _open_kept(folder: Path | None, now: Callable[[], float]) -> KeptSearches:
+    path = None if folder is None else folder / "searches.sqlite"
+    try:
+        return KeptSearches(path, now=now)
+    except (sqlite3.Error, OSError) as error:
+        _LOG.warning("Searches are not kept: %s cannot be used (%s); remove it if it is damaged", path, error)
+        return KeptSearches(None, now=now)

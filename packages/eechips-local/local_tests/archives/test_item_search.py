@@ -1,0 +1,240 @@
+"""Searches of a STAC API: what is sent, what comes back, and what is kept."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import pickle
+import threading
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_model import ItemQuery, ItemSearch
+from eechips_local.archives.item_search import ApiSearch, format_age, open_search
+from eechips_local.evaluation.model import Range
+from local_tests.archives.stac_server import CONFORMS, make_item, stac_server
+
+JUNE = datetime(2024, 6, 1, tzinfo=timezone.utc).timestamp() * 1000.0
+JULY = datetime(2024, 7, 1, tzinfo=timezone.utc).timestamp() * 1000.0
+
+
+def ids(search: ItemSearch, query: ItemQuery, collection: str = "s2") -> list[str]:
+    """Ids of found items."""
+    return [item["id"] for item in search.items(collection, query)]
+
+
+def days(count: int, **options: Any) -> list[dict[str, Any]]:
+    """An item a day of June."""
+    return [make_item(number, day=f"2024-06-{number % 30 + 1:02d}", **options) for number in range(count)]
+
+
+def test_pages_are_read_to_their_end_and_each_item_comes_once(tmp_path: Path) -> None:
+    items = days(25)
+    with stac_server([*items, *items[:3]]) as server:
+        found = list(open_search(server.describe(page_items=10), tmp_path).items("s2", ItemQuery()))
+    assert found == items
+    assert [search["limit"] for search in server.searches] == [10, 10, 10]
+    assert server.paths == ["POST /search"] * 3
+
+
+def test_bounds_dates_and_properties_reach_the_archive(tmp_path: Path) -> None:
+    items = [*days(30), *days(30, west=40.0), *(make_item(90 + n, cloud=c) for n, c in enumerate((50.0, None)))]
+    query = ItemQuery(
+        bounds=(11.3, 46.1, 11.4, 46.2), start=JUNE, end=JUNE + 3 * 86_400_000,
+        equals={"platform": "sentinel-2a"}, ranges={"eo:cloud_cover": Range(greatest=20.0)},
+    )  # fmt: skip
+    expected = ["item-0000", "item-0001", "item-0002"]
+    with stac_server(items) as server:
+        assert ids(open_search(server.describe(has_cql2=True), tmp_path), query) == expected
+        sent = server.searches.pop()
+        assert sent["bbox"] == [11.25, 46.0, 11.5, 46.25]
+        assert sent["datetime"] == "2024-06-01T00:00:00.000Z/2024-06-03T23:59:59.999Z"
+        assert sent["filter-lang"] == "cql2-json"
+        assert sent["filter"] == {
+            "op": "and",
+            "args": [
+                {"op": "=", "args": [{"property": "platform"}, "sentinel-2a"]},
+                {"op": "<=", "args": [{"property": "eo:cloud_cover"}, 20.0]},
+            ],
+        }
+        assert ids(open_search(server.describe(), None), query) == expected
+        sent = server.searches.pop()
+        assert sent["query"] == {"platform": {"eq": "sentinel-2a"}, "eo:cloud_cover": {"lte": 20.0}}
+        assert "filter" not in sent
+
+
+def test_an_archive_that_ignores_or_refuses_conditions_is_filtered_here(tmp_path: Path) -> None:
+    items = [make_item(number, cloud=float(number)) for number in range(30)]
+    query = ItemQuery(ranges={"eo:cloud_cover": Range(least=5.0, greatest=7.0)})
+    expected = ["item-0005", "item-0006", "item-0007"]
+    with stac_server(items, ignores=frozenset({"query", "filter"})) as server:
+        assert ids(open_search(server.describe(), None), query) == expected
+        assert ids(open_search(server.describe(has_cql2=True), None), query) == expected
+    with stac_server(items, conforms=CONFORMS) as server:
+        assert ids(open_search(server.describe(), None), query) == expected
+        assert "query" not in server.searches[0]
+    with stac_server(items) as server:
+        server.faults.extend(["ok", 400])
+        assert ids(open_search(server.describe(), None), query) == expected
+        assert ["query" in search for search in server.searches] == [True, False]
+
+
+def test_elements_without_a_number_match_where_the_range_says_so() -> None:
+    items = [make_item(0, cloud=5.0), make_item(1, cloud=None), make_item(2, cloud=90.0)]
+    with stac_server(items) as server:
+        search = open_search(server.describe(), None)
+        others = ItemQuery(ranges={"eo:cloud_cover": Range(greatest=20.0, others=True)})
+        assert ids(search, others) == ["item-0000", "item-0001"]
+        assert ids(search, ItemQuery(ranges={"eo:cloud_cover": Range(greatest=20.0)})) == ["item-0000"]
+
+
+def test_bounds_across_the_antimeridian_are_two_searches_and_no_item_comes_twice() -> None:
+    items = [make_item(0, west=178.9), make_item(1, west=-180.0), make_item(2, west=0.0), make_item(3, west=-180.0)]
+    items[3]["bbox"] = [-180.0, 46.0, 180.0, 47.0]  # one that lies on both sides, as many archives write it
+    with stac_server(items) as server:
+        found = ids(open_search(server.describe(), None), ItemQuery(bounds=(179.6, 46.3, -179.7, 46.4)))
+        assert sorted(found) == ["item-0000", "item-0001", "item-0003"]
+        assert [search["bbox"] for search in server.searches] == [
+            [179.5, 46.25, 180, 46.5],
+            [-180, 46.25, -179.5, 46.5],
+        ]
+
+
+def test_a_search_of_a_few_reads_one_small_page() -> None:
+    with stac_server(days(300)) as server:
+        assert len(ids(open_search(server.describe(), None), ItemQuery(limit=1))) >= 1
+        assert [search["limit"] for search in server.searches] == [20]
+
+
+def test_items_by_their_ids_come_in_pieces() -> None:
+    items = days(250)
+    with stac_server(items) as server:
+        wanted = tuple(item["id"] for item in items)
+        assert ids(open_search(server.describe(), None), ItemQuery(ids=(*wanted, "none"))) == list(wanted)
+        assert [len(search["ids"]) for search in server.searches] == [100, 100, 51]
+
+
+def test_a_page_that_is_too_large_for_the_archive_is_asked_for_in_smaller_ones() -> None:
+    with stac_server(days(80), most=30) as server:
+        assert len(ids(open_search(server.describe(), None), ItemQuery())) == 80
+        assert [search["limit"] for search in server.searches] == [100, 100, 25, 25, 25, 25]
+
+
+def test_collections_are_listed_and_kept(tmp_path: Path) -> None:
+    with stac_server([make_item(0), make_item(1, collection="landsat")]) as server:
+        assert sorted(open_search(server.describe(), tmp_path).collections()) == ["landsat", "s2"]
+        assert sorted(open_search(server.describe(), tmp_path).collections()) == ["landsat", "s2"]
+        assert server.paths == ["GET /collections"]
+
+
+def test_the_same_search_is_sent_once_by_chips_runs_and_threads(tmp_path: Path) -> None:
+    with stac_server(days(30)) as server:
+        first = open_search(server.describe(), tmp_path)
+        query = ItemQuery(bounds=(11.0, 46.0, 12.0, 47.0), start=JUNE, end=JULY)
+        threads = [threading.Thread(target=lambda: ids(first, query)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(server.paths) == 1
+        again = open_search(server.describe(), tmp_path)
+        chip = ItemQuery(bounds=(11.31, 46.2, 11.33, 46.22), start=JUNE + 86_400_000, end=JUNE + 2 * 86_400_000)
+        cloudy = ItemQuery(bounds=query.bounds, start=JUNE, end=JULY, ranges={"eo:cloud_cover": Range(least=11.0)})
+        assert ids(again, query) == [item["id"] for item in server.items]
+        assert ids(again, chip) == ["item-0001"]
+        assert ids(pickle.loads(pickle.dumps(again)), cloudy) == []
+        assert len(server.paths) == 1
+
+
+def _search_in_process(search: ItemSearch, count: Any) -> None:
+    count.put(len(ids(search, ItemQuery(start=JUNE, end=JULY))))
+
+
+@pytest.mark.slow
+def test_processes_that_ask_the_same_at_once_send_one_search(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    with stac_server(days(30)) as server:
+        search, count = open_search(server.describe(), tmp_path), context.Queue()
+        processes = [context.Process(target=_search_in_process, args=(search, count)) for _ in range(3)]
+        for process in processes:
+            process.start()
+        assert [count.get(timeout=60) for _ in processes] == [30, 30, 30]
+        for process in processes:
+            process.join()
+        assert len(server.searches) == 1
+
+
+def test_an_old_answer_is_asked_for_again_and_serves_where_nobody_answers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [JULY / 1000.0]
+    query = ItemQuery(start=JUNE)
+    with stac_server(days(3)) as server:
+        description = server.describe()
+        search = ApiSearch(description, tmp_path, now=lambda: now[0])
+        assert len(ids(search, query)) == 3
+        now[0] += 3500.0
+        assert len(ids(search, query)) == 3
+        assert len(server.searches) == 1
+        server.items = days(5)
+        now[0] += 3 * 3600.0
+        assert len(ids(search, query)) == 5
+        assert len(server.searches) == 2
+    now[0] += 3 * 86_400.0
+    with caplog.at_level(logging.WARNING, "eechips_local.archives"):
+        assert len(ids(ApiSearch(description, tmp_path, patience=1.0, now=lambda: now[0]), query)) == 5
+    assert "test does not answer" in caplog.text
+    assert "the answer of 3 days ago" in caplog.text
+    with pytest.raises(ArchiveError, match="is not reached"):
+        ids(ApiSearch(description, tmp_path, patience=1.0, now=lambda: now[0]), ItemQuery(equals={"a": 1}), "other")
+
+
+def test_settled_searches_stay_fresh_for_a_week(tmp_path: Path) -> None:
+    now = [JULY / 1000.0 + 100 * 86_400.0]
+    with stac_server(days(3)) as server:
+        search = ApiSearch(server.describe(), tmp_path, now=lambda: now[0])
+        for wait, count in ((0.0, 1), (6 * 86_400.0, 1), (2 * 86_400.0, 2)):
+            now[0] += wait
+            assert len(ids(search, ItemQuery(start=JUNE, end=JULY))) == 3
+            assert len(server.searches) == count
+
+
+def test_results_are_bounded_on_disk(tmp_path: Path) -> None:
+    from eechips_local.archives.kept_searches import KeptSearches, pack_items
+
+    kept = KeptSearches(tmp_path / "searches.sqlite", largest=20_000)
+    page = pack_items([make_item(number) for number in range(100)])
+    for number in range(40):
+        kept.add("s2", ItemQuery(ids=(str(number),)), [page], is_whole=True)
+        assert kept.find("s2", ItemQuery(ids=("0",))) is not None  # used, so it stays
+    assert kept.size() <= 20_000
+    assert kept.find("s2", ItemQuery(ids=("39",))) is not None
+    assert kept.find("s2", ItemQuery(ids=("5",))) is None
+    assert (tmp_path / "searches.sqlite").stat().st_size < 60_000
+
+
+def test_a_damaged_database_is_told_of_and_gone_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with stac_server(days(3)) as server:
+        assert len(ids(open_search(server.describe(), tmp_path), ItemQuery())) == 3
+        (path,) = tmp_path.glob("*/searches.sqlite")
+        path.write_bytes(b"no database, " * 1000)
+        assert len(ids(open_search(server.describe(), tmp_path), ItemQuery())) == 3
+    assert "remove it if it is damaged" in caplog.text
+
+
+def test_a_search_that_needs_too_much_says_what_to_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eechips_local.archives.item_search._ITEMS", 50)
+    with stac_server(days(80)) as server, pytest.raises(ArchiveRefusedError, match="narrow its dates or its region"):
+        ids(open_search(server.describe(page_items=20), None), ItemQuery())
+    assert len(server.searches) == 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (90, "90 s"), (600, "10 min"), (7300, "2 h"), (3 * 86_400, "3 days"), (-5, "0 s")]
+)
+def test_ages_are_short(seconds: float, text: str) -> None:
+    assert format_age(seconds) == text
