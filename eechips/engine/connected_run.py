@@ -175,12 +175,7 @@ class ConnectedRun:
         if session.server is None:
             return
         known = self._ledger.meta().get(STUBS, [])
-        try:
-            served = session.server.stubs()
-        except OSError as error:  # the results are there, and shall be exported
-            _log.warning("cannot ask the local Earth Engine which stubs it has served: %s", error)
-            return
-        added = [dataset for dataset in served if dataset not in known]
+        added = [dataset for dataset in session.server.stubs() if dataset not in known]
         if added:
             self._ledger.note(STUBS, sorted([*known, *added]))
             Progress(0, 0, None, quiet=self._config.quiet).say(stub_note(added))

@@ -66,10 +66,11 @@ class LocalServer:
     Args:
         command: starts the server; its port is the last word.
         errors: file of its standard error.
+        stubs: file of the ids of datasets whose stubs it has loaded.
     """
 
-    def __init__(self, command: Sequence[str], errors: IO[bytes]) -> None:
-        self._command, self._errors = list(command), errors
+    def __init__(self, command: Sequence[str], errors: IO[bytes], stubs: Path) -> None:
+        self._command, self._errors, self._stubs = list(command), errors, stubs
         self._controls: dict[str, Any] = {}
         self._restarts = 0
         self._is_closing = False
@@ -176,9 +177,11 @@ class LocalServer:
         return [ReceivedRequest(**each) for each in self._control("_requests")["requests"]]
 
     def stubs(self) -> list[str]:
-        """Return the ids of the datasets whose synthetic stubs requests have loaded so far, in order."""
-        found: list[str] = self._control("_stats")["stubs"]
-        return found
+        """Return the ids of the datasets whose synthetic stubs requests have loaded so far, in order.
+
+        They are known also where the server was killed meanwhile.
+        """
+        return sorted(set(self._stubs.read_text(encoding="utf-8").splitlines()))
 
     def _control(self, path: str, body: Any = None) -> Any:
         """Send a request to the server's own controls, and return the JSON of its response."""
@@ -258,7 +261,10 @@ def local_earth_engine(
         command += [] if value is None else [option, str(value)]
     with (
         log.open("w+b") if log is not None else tempfile.TemporaryFile() as errors,
-        contextlib.closing(LocalServer([*command, "--port", "0"], errors)) as server,
+        tempfile.NamedTemporaryFile(prefix="eechips-stubs-") as stubs,
+        contextlib.closing(
+            LocalServer([*command, "--stubs-file", stubs.name, "--port", "0"], errors, Path(stubs.name))
+        ) as server,
     ):
         yield server
     if log is not None and log.stat().st_size == 0:

@@ -129,6 +129,18 @@ def test_a_server_that_is_killed_is_started_again_as_it_was(caplog: pytest.LogCa
     assert caplog.text.count("killed by signal 9") == 1
 
 
+@pytest.mark.slow
+def test_stubs_are_known_after_the_server_was_killed() -> None:
+    with local_earth_engine(workers=1, demo_datasets="all") as server:
+        server.initialize()
+        for dataset in ("NASA/SMAP/SPL4SMGP/008", "ESA/CCI/FireCCI/5_1"):
+            assert ee.ImageCollection(dataset).first().bandNames().getInfo()
+            killed = server._process
+            os.kill(killed.pid, 9)
+            wait_until(lambda killed=killed: server._process is not killed and not server._turn.locked())  # type: ignore[misc]
+        assert server.stubs() == ["ESA/CCI/FireCCI/5_1", "NASA/SMAP/SPL4SMGP/008"]
+
+
 def test_a_server_that_ends_by_itself_is_noticed() -> None:
     with local_earth_engine(demo=False, in_flight=8, workers=1) as server:
         server.check()

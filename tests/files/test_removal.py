@@ -246,6 +246,7 @@ WRITTEN = {
     "formats/large_tables.py": "temporary name, of Results.make",
     "formats/cog.py": "scratch folder",
     "eechips_local/assets/cogs.py": "scratch folder",
+    "eechips_local/quota/compute_quota.py": "appends to a file of the parent process",
     "eechips_local/assets/pyramids.py": "scratch folder",
     "eechips_local/assets/image_manifest.py": "scratch folder of the task",
     "eechips_local/assets/linked_files.py": "scratch folder",

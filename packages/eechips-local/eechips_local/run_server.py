@@ -27,6 +27,9 @@ def create_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--allow-remote", action="store_true", help="read assets' files on web servers")
     parser.add_argument("--exit-with-parent", action="store_true", help="stop when standard input ends")
+    parser.add_argument(
+        "--stubs-file", type=Path, help="append the ids of datasets whose stubs are loaded to this file, one a line"
+    )
     for option in OPTIONS:
         parser.add_argument(f"--{option.name}", metavar=option.metavar, help=option.help)
     return parser
@@ -49,7 +52,8 @@ def read_config(given: Mapping[str, Any]) -> ServerConfig:
         tuple(given["catalog_files"]),
     )
     names = (option.name.replace("-", "_") for option in OPTIONS)
-    return configured(ServerConfig(port=given["port"], store=store), {name: given[name] for name in names})
+    config = ServerConfig(port=given["port"], store=store, stubs_file=given["stubs_file"])
+    return configured(config, {name: given[name] for name in names})
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -49,6 +50,7 @@ class ServerConfig:
         latency: extra time before each response, or None.
         faults: which faults to inject.
         workers: processes that evaluate; None for one a core.
+        stubs_file: file to which ids of datasets are appended whose stubs requests load, one a line; None for none.
         files: of the page for browsers, by their paths; none for no page.
     """
 
@@ -60,6 +62,7 @@ class ServerConfig:
     latency: Latency | None = None
     faults: FaultPlan = field(default_factory=FaultPlan)
     workers: int | None = None
+    stubs_file: Path | None = None
     files: Mapping[str, StaticFile] = field(default_factory=dict)
 
 
@@ -124,7 +127,7 @@ def open_app(config: ServerConfig) -> Iterator[LocalApp]:
         load_functions()
     workers = EvaluationPool(config.workers or os.cpu_count() or 1, config.store, config.limits)
     try:
-        account = ComputeQuota()
+        account = ComputeQuota(stubs_file=config.stubs_file)
         tasks = TaskQueue(config.exports, ExportStarter(config.store, config.limits), account.charge)
         try:
             service = Service(
@@ -190,8 +193,7 @@ def run(
         listener: see :func:`listening`.
         announce: called with the URL when the server is ready.
         wait_for_end: called in a thread; the server stops when it returns. None for signals only.
-        stop: called in a thread when the server stops, before requests in flight have ended and SIGTERM ends the
-            process.
+        stop: called in a thread when the server stops, before requests in flight have ended.
     """
     server = _Server(
         uvicorn.Config(
@@ -204,10 +206,21 @@ def run(
     )  # fmt: skip
     if wait_for_end is not None:
         threading.Thread(target=_stop_after, args=(wait_for_end, server), daemon=True).start()
-    try:
+    with _returning_after_signals():
         server.run(sockets=[listener])
-    except KeyboardInterrupt:
-        return  # uvicorn has stopped cleanly and raises the signal again
+
+
+@contextmanager
+def _returning_after_signals() -> Iterator[None]:
+    """Ignore SIGINT and SIGTERM, which uvicorn raises again when it has stopped: the callers have to clean up."""
+    is_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    before = {number: signal.signal(number, lambda number, frame: None) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Server(uvicorn.Server):

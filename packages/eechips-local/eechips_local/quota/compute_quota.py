@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone, tzinfo
+from pathlib import Path
 from threading import Lock
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -52,6 +53,7 @@ class ComputeQuota:
         month: in which requests are counted, such as ``2026-11``.
         in_month: EECU-seconds of the month.
         stubs: ids of the datasets whose synthetic stubs requests have loaded.
+        stubs_file: file to which these ids are appended, one a line; None for none.
 
     Threads may share it: exports charge it from theirs.
     """
@@ -61,12 +63,13 @@ class ComputeQuota:
     month: str = ""
     in_month: float = 0.0
     stubs: set[str] = field(default_factory=set)
+    stubs_file: Path | None = None
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def charge(self, tag: str | None, seconds: float, stubs: Iterable[str] = ()) -> None:
         """Charge a request, and note the datasets whose stubs it has loaded."""
         with self._lock:
-            self.stubs.update(stubs)
+            self._note(stubs)
             self._turn()
             account = self.tags.setdefault(tag or UNTAGGED, TagAccount())
             account.requests += 1
@@ -100,6 +103,13 @@ class ComputeQuota:
                     for tag, account in sorted(self.tags.items())
                 },
             }
+
+    def _note(self, stubs: Iterable[str]) -> None:
+        added = sorted(set(stubs) - self.stubs)
+        self.stubs.update(added)
+        if added and self.stubs_file is not None:
+            with self.stubs_file.open("a", encoding="utf-8") as file:
+                file.writelines(f"{dataset}\n" for dataset in added)
 
     def _turn(self) -> None:
         try:
