@@ -84,7 +84,7 @@ def _show_status(run: Run, shown: int, *, as_json: bool, watch: bool) -> tuple[i
 
 def _facts(folder: Path, status: Status) -> list[str]:
     """Return names and values, one per line."""
-    facts = [("run", str(folder)), ("units", f"{status.total:,}")]
+    facts = [("run", str(folder)), ("units", _describe_units(status))]
     facts += [(state, f"{count:,}") for state, count in status.counts.items()]
     facts += [("", f"{count:,} {error}") for error, count in status.failures.items()]
     if status.exporting:
@@ -101,6 +101,14 @@ def _facts(folder: Path, status: Status) -> list[str]:
         facts.append(("finished", status.finished or ("not yet" if status.is_running else "no: stopped")))
     width = 2 + max(len(name) for name, _ in facts)
     return [f"{name:<{width}}{value}" for name, value in facts]
+
+
+def _describe_units(status: Status) -> str:
+    if status.unplanned == 0:
+        return f"{status.total:,}"
+    if status.unplanned is None:
+        return f"{status.total:,} planned so far; the plan is not complete"
+    return f"{status.total + status.unplanned:,}, of which {status.unplanned:,} are not planned yet"
 
 
 def _charts(status: Status) -> list[str]:

@@ -22,7 +22,7 @@ from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, Execut
 from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.export_monitor import ExportMonitor
 from eechips.engine.open_units import OpenUnits
-from eechips.engine.plan import Planner, kept_answers, name_template, read_inputs, units_of
+from eechips.engine.plan import Planner, announce_answers, kept_answers, name_template, read_inputs, units_of
 from eechips.engine.planning_cost import PartialPlan, plan_first_units
 from eechips.engine.progress import Progress
 from eechips.engine.queue_recovery import note_queue, recover
@@ -82,6 +82,8 @@ class ConnectedRun:
         config, recipe = self._config, self._recipe
         if not is_planned:
             read_inputs(recipe)
+        if not is_planned or self._ledger.is_partial:
+            announce_answers(config.out)
         with contextlib.ExitStack() as stack:
             run, trial = self._connect(stack, is_planned=is_planned)
             stack.callback(run.sweep, own=True)  # after the workers have ended: killed workers leave files behind

@@ -7,7 +7,7 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -28,6 +28,7 @@ from eechips.errors import (
 )
 from eechips.files.removal import LockedFolder, remove
 from eechips.manifest.ledger import Ledger
+from eechips.manifest.preview_record import PreviewRecord
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import (
     PlanPreview,
@@ -179,6 +180,21 @@ def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: in
 
 
 @contextlib.contextmanager
+def caching_answers(folder: Path) -> Iterator[None]:
+    """Keep the responses to requests in this block for the planner of a run, also of a later command.
+
+    Args:
+        folder: folder of the run.
+    """
+    with contextlib.closing(_open_answers(folder / ANSWERS_NAME)) as answers:
+        token = RESPONSE_CACHE.set(answers)
+        try:
+            yield
+        finally:
+            RESPONSE_CACHE.reset(token)
+
+
+@contextlib.contextmanager
 def kept_answers(folder: Path) -> Iterator[None]:
     """Keep the responses to a planner in this block until it has ended without an error.
 
@@ -187,20 +203,19 @@ def kept_answers(folder: Path) -> Iterator[None]:
     Args:
         folder: folder of the run.
     """
-    path = folder / ANSWERS_NAME
-    with contextlib.closing(_open_answers(path)) as answers:
-        token = RESPONSE_CACHE.set(answers)
-        try:
-            yield
-        finally:
-            RESPONSE_CACHE.reset(token)
-    _remove_answers(path)
+    with caching_answers(folder):
+        yield
+    _remove_answers(folder / ANSWERS_NAME)
+
+
+def announce_answers(folder: Path) -> None:
+    """Tell the user that planning goes on, if an earlier command has kept responses in the folder of a run."""
+    if (folder / ANSWERS_NAME).exists():
+        _log.info("Planning goes on: requests that were answered before are not sent again")
 
 
 def _open_answers(path: Path) -> ResponseCache:
     """Open the cached responses; begin anew if they are damaged."""
-    if path.exists():
-        _log.info("Planning goes on: requests that were answered before are not sent again")
     try:
         return ResponseCache(path)
     except StorageError:
@@ -219,7 +234,8 @@ class Planner:
     The thread starts with :meth:`start`, :meth:`begin` or :meth:`finish`. Before, :meth:`plan_first` plans a few units.
 
     After an interruption the recipe plans from the beginning. Responses to requests that it sent before come from a
-    file, so that the plan is the same, and its first units are those of the ledger.
+    file, so that the plan is the same, and its first units are those of the ledger. Units that :meth:`plan_first` has
+    planned are planned by the same requests again.
 
     Attributes:
         stored: position after the last unit of the plan that is in the ledger.
@@ -251,6 +267,7 @@ class Planner:
         self._path = folder / ANSWERS_NAME
         self._known = self.stored = 0 if meta is not None else ledger.end
         self._answers = _open_answers(self._path)
+        self._preview = PreviewRecord.read(ledger) if meta is None else PreviewRecord()
         self._batches: SimpleQueue[Sequence[WorkUnit] | BaseException | None] = SimpleQueue()
         self.failure: Exception | None = None
         self._is_closed = False
@@ -265,7 +282,7 @@ class Planner:
             note_chosen: called when the places are chosen, before the units are planned.
 
         Returns:
-            The preview, with the points of all units; its units are consumed.
+            The preview, with the points of all units.
 
         Raises:
             ConfigurationError, RequestError, RecipeError, UsageError: see :func:`units_of`.
@@ -274,10 +291,14 @@ class Planner:
         token = RESPONSE_CACHE.set(self._answers)
         try:
             with planner_errors():
-                preview = recipe.preview_units(max(count, 1))
+                preview = recipe.preview_units(0)
                 note_chosen()
-                if self.stored < min(count, len(preview.points)):
-                    self._store(list(plan_units(preview.units, self._recipe.identity, self._template)))
+                end = min(max(count, 1), len(preview.points))
+                if self.stored < end:
+                    self._preview = self._preview.extended(end, len(preview.points))
+                    units = islice(self._values(), end)
+                    self._store(list(plan_units(units, self._recipe.identity, self._template)))
+                    self._preview.note(self._ledger)
         finally:
             RESPONSE_CACHE.reset(token)
         if self.failure is not None:
@@ -286,6 +307,15 @@ class Planner:
             self._complete()
         self._known = self.stored
         return preview
+
+    def _values(self) -> Iterator[Any]:
+        """Yield the units of the plan; those of a preview by requests of their own."""
+        if not self._preview.ends or not isinstance(self._recipe, SupportsPreview):
+            yield from self._recipe.get_requests()
+            return
+        for first, end in pairwise((0, *self._preview.ends, None)):
+            assert first is not None
+            yield from self._recipe.plan_range(first, end)
 
     def start(self) -> None:
         """Start the thread."""
@@ -376,7 +406,7 @@ class Planner:
     def _plan(self) -> None:
         RESPONSE_CACHE.set(self._answers)
         try:
-            units = plan_units(self._recipe.get_requests(), self._recipe.identity, self._template)
+            units = plan_units(self._values(), self._recipe.identity, self._template)
             while batch := list(islice(units, _BATCH)):
                 if self._is_closed:
                     return

@@ -16,6 +16,7 @@ from eechips.client.shared_requests import share_chips
 from eechips.client.transport import Transport
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import fetch_result, fetch_shared
+from eechips.engine.plan import caching_answers
 from eechips.engine.session import Session
 from eechips.errors import EechipsError, RequestError
 from eechips.recipe import Chip, FrameStack, Recipe, SupportsPreview, request_window_of, traits_of, unit_value
@@ -118,13 +119,16 @@ def configured_plan(config: RunConfig, chosen: Mapping[str, Any] | None) -> Requ
 def try_plans(recipe: Recipe, config: RunConfig, session: Session) -> RequestTrial | None:
     """Fetch the chips of the first units by each plan, twice, and keep none of them.
 
+    Responses to the planner are kept for the plan of the run, which chooses the same places.
+
     Returns:
         The trial; None if there is one plan only, or a request fails.
     """
     if not traits_of(recipe).is_builtin:
         return None
     try:
-        chips = list(_chips(recipe))
+        with caching_answers(config.out):
+            chips = list(_chips(recipe))
         plans = list(_plans(recipe, config, chips))
         if len(plans) < 2:
             return None

@@ -106,10 +106,24 @@ class ChipSample:
         Raises:
             UnknownDatasetError, RegionError, UsageError: as :meth:`get_requests`.
         """
+        plan, sites = self._chosen()
+        return plan.preview(sites, count)
+
+    def plan_range(self, first: int, end: int | None) -> Iterator[Unit]:
+        """Plan some of the units; see :class:`eechips.recipe.SupportsPreview`.
+
+        Raises:
+            UnknownDatasetError, RegionError, UsageError: as :meth:`get_requests`.
+        """
+        plan, sites = self._chosen()
+        return plan.units(sites[first:end])
+
+    def _chosen(self) -> tuple[ChipPlan, Sequence[SampleSite]]:
+        """Return the plan and its places, which are chosen once."""
         if self._plan is None or self._sites is None:
             self._sites = self._make_plan().sites()
         assert self._plan is not None
-        return self._plan.preview(self._sites, count)
+        return self._plan, self._sites
 
     def redraw(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
         """Draw further points of the same strata, to replace points without data.

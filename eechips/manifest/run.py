@@ -32,6 +32,7 @@ from eechips.manifest.ledger_queries import (
     sum_bytes,
 )
 from eechips.manifest.lock import is_held
+from eechips.manifest.preview_record import PreviewRecord
 from eechips.manifest.received_run import INFO_NAME as INFO_NAME
 from eechips.manifest.received_run import check_paths, check_values, read_info
 from eechips.manifest.run_columns import names_of
@@ -82,7 +83,9 @@ class Status:
         requests: sent for all units.
         rate: results a second while a command ran; None for fewer than two.
         is_running: whether a process works in the folder now.
-        seconds_left: estimate at the speed of the last minute; None if nothing runs, or without an estimate.
+        seconds_left: estimate at the speed of the last minute; None if nothing runs, without an estimate, or if the
+            number of units is unknown.
+        unplanned: units that the plan lacks, as it is not complete; None if their number is unknown.
         history: how fast it went, over time.
         started: ISO 8601, of the latest command.
         finished: ISO 8601, of the latest command; None while it runs or if it was interrupted.
@@ -101,13 +104,14 @@ class Status:
     rate: float | None
     is_running: bool
     seconds_left: float | None
+    unplanned: int | None
     history: History
     started: str | None
     finished: str | None
 
     @property
     def total(self) -> int:
-        """Units in the plan."""
+        """Units that are planned."""
         return sum(self.counts.values())
 
     def to_json(self) -> dict[str, Any]:
@@ -269,6 +273,9 @@ class Run:
             numbers = read_status_numbers(ledger.database)
             outside = ledger.meta().get(OUTSIDE_FILES) or {"files": 0, "folders": []}
             exporting, oldest_export = count_exports(ledger.database)
+            size_known = PreviewRecord.read(ledger).size
+            lacking = None if size_known is None else max(0, size_known - sum(counts.values()))
+            unplanned = lacking if ledger.is_partial else 0
         history = read_history(self.path, clock(), intervals=intervals, is_running=is_running)
         info, planned = self.info, counts.get(State.PLANNED, 0)
         return Status(
@@ -284,7 +291,8 @@ class Run:
             requests=numbers.requests,
             rate=history.rate if history.commands > 1 else numbers.rate,
             is_running=is_running,
-            seconds_left=planned / history.recent if history.recent else None,
+            seconds_left=(planned + unplanned) / history.recent if history.recent and unplanned is not None else None,
+            unplanned=unplanned,
             history=history,
             started=info.get("started"),
             finished=info.get("finished"),

@@ -145,6 +145,14 @@ class SupportsPreview(Protocol):
             count: number of units to plan.
         """
 
+    def plan_range(self, first: int, end: int | None) -> Iterator[Unit]:
+        """Plan some of the units of a preview, by requests that are the same for the same range.
+
+        Args:
+            first: position of the first one.
+            end: position after the last one; None for all others.
+        """
+
 
 @runtime_checkable
 class SupportsSize(Protocol):

@@ -74,6 +74,9 @@ class Previewed(Gradual):
         total = self.parameters["count"]
         return PlanPreview([(0.0, 0.0)] * total, islice(self.get_requests(), min(count, total)), SIZE)
 
+    def plan_range(self, first: int, end: int | None) -> Iterator[dict[str, int]]:
+        return islice(self.get_requests(), first, end)
+
 
 def test_an_estimate_plans_what_its_units_need_and_the_run_goes_on(service: Service, tmp_path: Path) -> None:
     seen: list[Forecast] = []

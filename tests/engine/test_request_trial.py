@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import requests
 from affine import Affine
+from click.testing import CliRunner
 
 import eechips
+from eechips.cli import main
 from eechips.engine.request_trial import PlanCost, RequestPlan, RequestTrial
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
@@ -75,3 +79,39 @@ def test_a_paused_run_resumes_with_its_choice(server: Server, tmp_path: Path) ->
     resumed = sample(server, tmp_path)
     assert json.loads((tmp_path / "run.json").read_text())["request_trial"] == trial
     assert set(resumed.units["state"]) == {"done"}
+
+
+def test_the_places_are_asked_for_once(server: Server, tmp_path: Path) -> None:
+    requests.post(f"{server.url}/_requests", json={"keep": 10_000}, timeout=30).raise_for_status()
+    for options in ({"estimate": 2}, {"estimate": 4, "confirm": lambda _: True}):
+        run = sample(server, tmp_path, **options)
+    assert run.is_complete
+    found = requests.get(f"{server.url}/_requests", timeout=30).json()["requests"]
+    asked = Counter(json.dumps(each["body"]) for each in found if each["kind"] == "value:compute")
+    assert asked
+    assert set(asked.values()) == {1}
+
+
+def test_an_image_that_appears_after_the_estimate_is_in_the_other_units(
+    tmp_path: Path, serve_briefly: Callable[..., Server]
+) -> None:
+    values = np.ones((1, 200, 200), np.uint16)
+    write(tmp_path / "a.tif", "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), values)
+
+    def add(name: str, date: str) -> None:
+        ingest(tmp_path / "a.tif", tmp_path / "store", f"{L8}/{name}", bands=["SR_B4"], time_start=date)
+
+    add("first", "2020-05-01")
+    server = serve_briefly("--assets", str(tmp_path / "store"), "--no-demo", "--rate", "none")
+    for estimated in (2, 3):
+        paused = sample(server, tmp_path / "out", estimate=estimated)
+        assert paused.counts == {"done": estimated}
+    total = paused.status().total + (paused.status().unplanned or 0)
+    assert total > 3
+    shown = CliRunner().invoke(main, ["status", str(paused.path)], catch_exceptions=False).output
+    assert f"{total}, of which {total - 3} are not planned yet" in shown
+    add("second", "2020-06-01")
+    run = sample(server, tmp_path / "out")
+    assert run.counts == {"done": total}
+    assert run.status().unplanned == 0
+    assert [unit["image"] for unit in run.units["unit"]] == ["first"] * 3 + ["second"] * (total - 3)
