@@ -5,7 +5,7 @@
     NAME.dnbr.tif       NBR before minus NBR after, float32; NaN where one of the images is masked
     NAME.severity.tif   1 regrowth, 2 unburned, 3 low, 4 moderate-low, 5 moderate-high, 6 high severity; 0 unknown
 
-The run has a frame before and one after a date, from `--index NBR --frames 2:before-after --on-missing skip`.
+The run has a frame before and one after a date, from `--index NBR --frames 2:before-after --on-empty skip`.
 Thresholds: Key and Benson 2006, Landscape Assessment, table LA-2, https://doi.org/10.2737/RMRS-GTR-164. They are
 examples, from forests of North America: calibrate them for other vegetation.
 """

@@ -42,7 +42,7 @@ _NOT_FOR_SCENES = frozenset({
 _SCENE_CHANGES: Changes = {
     "out": {"default": "outputs/scenes-<collection>"},
     "name": {"help": "Template of the files' names, as in '{item}/{asset}'."},
-    "in_flight": {"help": "Maximum number of transfers at a time; auto: 10.", "is_advanced": False},
+    "in_flight": {"help": "Maximum number of transfers at a time; auto: 10."},
     "rate": {"help": "Maximum number of requests per second; auto: no limit."},
     "unit_timeout": {
         "help": "Seconds that one file may take; the part that has arrived is kept.",
@@ -61,7 +61,7 @@ _SAMPLE = """Fetch image chips at random points, on a regular grid, or at the po
     \b
     Examples:
       eechips sample --dataset NAIP --per-ecoregion 25 --local
-      eechips sample --dataset S2 --per-class 100 --class-image ESA/WorldCover/v200:Map --roi 5.9,45.8,6.9,46.8 \\
+      eechips sample --dataset S2 --per-class 100:ESA/WorldCover/v200:Map --roi 5.9,45.8,6.9,46.8 \\
           --start 2023-06-01 --end 2023-09-01 --mask --bands B4,B3,B2,B8 --format tif --min-distance chip
       eechips sample --dataset S2 --dataset SRTM --dataset WORLDCOVER --total 1000 --roi study_area.gpkg
       eechips sample --dataset S2 --points plots.csv --date-field surveyed --near 30d --name '{plot}'

@@ -96,8 +96,8 @@ class RunConfig:
     on_empty: OnEmpty = field(
         default="keep",
         metadata=option(
-            "What to do with results without a single valid pixel. keep: write the file. skip: write no file. redraw:"
-            " write no file,"
+            "What to do with results without a single valid pixel, and with places with fewer suitable images than"
+            " frames. keep: write the file; missing frames are masked. skip: write no file. redraw: write no file,"
             " and take another random point of the same ecoregion or class instead, up to 10 times. Not for jpg,"
             " which has no mask.",
             RESULTS,

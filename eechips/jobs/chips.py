@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
-from eechips.errors import PermanentError, UsageError
+from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.chip_plan import ChipPlan, plan_chips
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
@@ -28,7 +29,6 @@ from eechips.planning.image_reducers import reduced_dtype
 from eechips.planning.strategies import SampleSite
 from eechips.recipe import Chip, Frame, FrameStack, NoData, PlanPreview, Unit
 from eechips.storage import NameTemplate
-from eechips.text.formatting import format_count
 
 
 class ChipSample:
@@ -144,9 +144,6 @@ class ChipSample:
         """Describe the chip of a point, or one for each dataset and frame.
 
         Each costs one request by computePixels, two by URL.
-
-        Raises:
-            PermanentError: if frames are missing, with ``on_missing`` fail.
         """
         if self.sample.frames is not None:
             return self._frames(unit, self.sample.frames)
@@ -196,14 +193,7 @@ class ChipSample:
         """Describe the frames of all datasets, and the chip of a dataset of one moment."""
         frames: list[dict[str, Any]] = unit["frames"]
         if settings.is_short(frames):
-            if settings.on_missing != "fail":
-                return NoData()
-            found = sum("image" in frame for frame in frames)
-            verb = "has" if found == 1 else "have"
-            raise PermanentError(
-                f"{found} of {format_count(settings.count, 'frame')} {verb} an image that is clear enough: give a"
-                " longer time or a lower `min_clear`, or on_missing='fill' or 'skip'"
-            )
+            return NoData()
         grid = Grid.from_json(unit["grid"])
         chips: dict[str, Chip | FrameStack] = {}
         for layer in self.sample.layers:
@@ -300,7 +290,7 @@ def _with_dtypes(result: Chip | FrameStack, layer: str, types: Mapping[str, str]
     return replace(result, dtype=result.dtype or types[layer if result.frame is None else result.frame.series])
 
 
-_OPTIONS = option_names(SampleOptions)
+_OPTIONS = option_names(SampleOptions) - {"on_empty"}
 
 
 def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
@@ -309,15 +299,9 @@ def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split_options(ChipSample, _OPTIONS, options, _folder)
+    make = partial(ChipSample, on_empty=options.get("on_empty", "keep"))  # which decides on missing frames as well
+    recipe, config = split_options(make, _OPTIONS, options, _folder)
     chosen = recipe.sample.options
-    if chosen.on_missing == "redraw":
-        if config.on_empty == "skip":
-            raise UsageError(
-                "on_missing='redraw' draws another place for each empty one, and on_empty='skip' draws none: give"
-                " on_empty='redraw', or on_missing='skip'"
-            )
-        config = replace(config, on_empty="redraw")
     strategy = next((name for name in ("spacing", "cells", "points") if getattr(chosen, name) is not None), None)
     if config.on_empty == "redraw" and strategy is not None:
         raise UsageError(f"on_empty='redraw' draws further random points; `{strategy}` has none: use keep or skip")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eechips.datasets import ECOREGIONS
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS, stack_formats
 from eechips.jobs.recipe_options import parse_format, split_names
@@ -14,8 +15,8 @@ from eechips.jobs.render_style import RenderStyle
 from eechips.jobs.sample_frames import STACK_SUFFIX, FrameSettings, parse_frames
 from eechips.jobs.sample_layers import SampleDates, SampleLayer, parse_layers
 from eechips.jobs.sample_options import GridMode, SampleOptions
-from eechips.jobs.sample_validation import check_grid, check_layers, check_options, check_places
-from eechips.jobs.value_parts import PlaceColumns, TableColumn, divide_map
+from eechips.jobs.sample_validation import RANDOM, check_grid, check_layers, check_options, check_places
+from eechips.jobs.value_parts import PlaceColumns, TableColumn, divide_count, divide_map
 from eechips.planning.cell_grids import PlaceCells, parse_cells
 from eechips.planning.expressions import LayerImages
 from eechips.planning.grid_alignment import GridAlignment
@@ -33,7 +34,9 @@ class ResolvedSample:
     Attributes:
         options: the options as the caller gave them.
         layers: the datasets; chips are on the pixel grid of the first one.
-        class_map: the map of ``class_image``; None for other strategies.
+        count: points at random in each stratum, or in all; 0 for other strategies.
+        strata: the table of ``per_ecoregion``, and the column that identifies its features; None for other strategies.
+        class_map: the map of ``per_class``; None for other strategies.
         classes: its wanted classes; None for all.
         columns: of a file of places.
         dates: the dates of the images.
@@ -50,6 +53,8 @@ class ResolvedSample:
 
     options: SampleOptions
     layers: tuple[SampleLayer, ...]
+    count: int
+    strata: TableColumn | None
     class_map: str | None
     classes: tuple[int, ...] | None
     columns: PlaceColumns
@@ -70,17 +75,12 @@ class ResolvedSample:
         return self.layers[0]
 
     @property
-    def strata(self) -> TableColumn:
-        """The table of ``per_ecoregion``, and the column that identifies its features."""
-        return TableColumn.parse(self.options.ecoregions, "ECO_ID")
-
-    @property
     def datasets(self) -> tuple[str, ...]:
         """The ids of all assets that are read."""
         options = self.options
         masks = [layer.mask for layer in self.layers] + [self.frames.mask if self.frames else None]
         scores = [score for mask in masks if mask for score in mask.collections]
-        strata = [self.strata.table] if options.per_ecoregion is not None else []
+        strata = [self.strata.table] if self.strata is not None else []
         maps = [parse_map("", text).id for text in (self.class_map, options.mask_image) if text is not None]
         return tuple(dict.fromkeys([*(layer.source_name for layer in self.layers), *scores, *strata, *maps]))
 
@@ -114,15 +114,14 @@ class ResolvedSample:
         """All parameters as JSON."""
         options = self.options
         plan: dict[str, Any] = {"seed": options.seed, "limit": options.limit}
-        if options.per_ecoregion is not None:
-            plan |= {"per_ecoregion": options.per_ecoregion, "ecoregions": self.strata.table}
-            plan["ecoregion_field"] = self.strata.field
+        if self.strata is not None:
+            plan |= {"per_ecoregion": self.count, "ecoregions": self.strata.table, "ecoregion_field": self.strata.field}
         if options.provenance:
             plan["provenance"] = True
-        names = ("per_class", "total", "spacing", "min_distance", "mask_image")
+        names = ("total", "spacing", "min_distance", "mask_image")
         plan |= {name: value for name in names if (value := getattr(options, name)) is not None}
         if self.class_map is not None:
-            plan["class_image"] = self.class_map
+            plan |= {"per_class": self.count, "class_image": self.class_map}
         if (date := options.date) is not None:
             plan |= {"date_field": date.name} | ({} if date.format is None else {"date_format": date.format})
         if self.classes is not None:
@@ -197,10 +196,14 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         places = read_places(Path(options.points), columns.lon, columns.lat, crs=options.input_crs, only="points")
         check_places(places, options.date)
     cells = None if options.cells is None else parse_cells(options.cells, columns.id, crs=options.input_crs)
-    class_map, classes = (None, None) if options.class_image is None else divide_map(options.class_image)
+    given = next((value for name in RANDOM if (value := getattr(options, name)) is not None), 0)
+    count, of = divide_count("", given)
+    class_map, classes = divide_map(of) if options.per_class is not None and of is not None else (None, None)
     return ResolvedSample(
         options=options,
         layers=layers,
+        count=count,
+        strata=None if options.per_ecoregion is None else TableColumn.parse(of or ECOREGIONS, "ECO_ID"),
         class_map=class_map,
         classes=classes,
         columns=columns,

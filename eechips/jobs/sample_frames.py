@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError
 from eechips.jobs.value_parts import divide_number
@@ -14,7 +14,6 @@ from eechips.planning.frame_choice import (
     CHOICES,
     Candidate,
     Choice,
-    OnMissing,
     TimeWindow,
     choose_frames,
     choose_of_windows,
@@ -43,7 +42,7 @@ class FrameSettings:
         reducer: reduces the images of a period to one; None to choose one image.
         min_clear: least clear share of a chosen image.
         mask: tells clear pixels; None if the dataset has no quality band: then valid pixels are clear.
-        on_missing: what becomes of a place with fewer suitable images.
+        needs_all: whether a place with fewer suitable images is empty; otherwise its missing frames are masked.
         near: maximum time in milliseconds between a frame and the image of a further dataset, by layer.
         is_stacked: whether all frames of a dataset are one file.
     """
@@ -54,14 +53,14 @@ class FrameSettings:
     reducer: str | None = None
     min_clear: float = 0.0
     mask: CloudMask | None = None
-    on_missing: OnMissing = "fill"
+    needs_all: bool = False
     near: dict[str, int] = field(default_factory=dict, hash=False)
     is_stacked: bool = False
 
     @property
     def results(self) -> dict[str, Any]:
         """The parameters that determine the pixels of the frames, as JSON."""
-        found: dict[str, Any] = {"count": self.count, "on_missing": self.on_missing}
+        found: dict[str, Any] = {"count": self.count, "needs_all": self.needs_all}
         if self.is_stacked:
             found["stack"] = True
         if self.periods:
@@ -79,8 +78,8 @@ class FrameSettings:
         return choose_frames(candidates, self.count, window, self.choice, moment=moment, min_clear=self.min_clear)
 
     def is_short(self, frames: Sequence[dict[str, Any]]) -> bool:
-        """Return whether frames are missing that the options do not allow to be filled."""
-        return self.reducer is None and self.on_missing != "fill" and any("image" not in each for each in frames)
+        """Return whether frames are missing, and the place is empty without them."""
+        return self.reducer is None and self.needs_all and any("image" not in each for each in frames)
 
     def key(self, layer: str, number: int) -> str:
         """Return the name of a frame's file: ``t00``, or ``S2-t00`` if there are several datasets."""
@@ -106,14 +105,13 @@ def parse_frames(options: SampleOptions, layers: Sequence[SampleLayer]) -> Frame
     min_clear, clear_by = (0.0, None) if options.min_clear is None else divide_number("`min_clear`", options.min_clear)
     if not 0.0 <= min_clear <= 1.0:
         raise UsageError(f"`min_clear` is a share from 0 to 1, not {min_clear:g}")
-    if options.on_missing not in get_args(OnMissing):
-        raise UsageError(f"unknown on_missing {options.on_missing!r}; one of {', '.join(get_args(OnMissing))}")
     count, word = (0, None) if options.frames is None else divide_number("`frames`", options.frames)
     if count != int(count):
         raise UsageError(f"`frames` must be a whole number, not {options.frames}")
     periods = _periods(options, int(count))
     count, choice = len(periods) or int(count), _choice(options, int(count), word)
-    shared: dict[str, Any] = {"count": count, "periods": periods, "choice": choice, "on_missing": options.on_missing}
+    shared: dict[str, Any] = {"count": count, "periods": periods, "choice": choice}
+    shared["needs_all"] = options.on_empty != "keep"
     shared["is_stacked"] = is_stacked(options.format)
     if options.reducer is not None:
         return FrameSettings(**shared, reducer=_reducer(options))
@@ -144,9 +142,8 @@ def window_fields(window: TimeWindow) -> dict[str, str]:
 
 def _check_unused(options: SampleOptions) -> None:
     """Check that no option of frames is given without frames."""
-    for name, default in {"min_clear": None, "reducer": None, "on_missing": "fill"}.items():
-        if getattr(options, name) != default:
-            raise UsageError(f"`{name}` is for several frames: give `frames` or `every`")
+    if options.min_clear is not None:
+        raise UsageError("`min_clear` is for several frames: give `frames` or `every`")
     if named := [text for text in options.nearness if ":" in text]:
         raise UsageError(f"near='{named[0]}' is for several frames: give `frames` or `every`")
     if is_stacked(options.format):
@@ -162,12 +159,11 @@ def _periods(options: SampleOptions, count: int) -> tuple[TimeWindow, ...]:
             raise UsageError("`every` divides the time between `start` and `end`: with `date_field`, give `frames`")
         assert options.start is not None
         assert options.end is not None
-        found = parse_step(options.every).periods(parse_day(options.start), parse_day(options.end))
+        assert options.step is not None
+        found = parse_step(options.step).periods(parse_day(options.start), parse_day(options.end))
         return tuple(TimeWindow(_millis(each.start), _millis(each.end)) for each in found)
     if count < 1:
         raise UsageError(f"`frames` must be at least 1, not {options.frames}")
-    if options.reducer is not None:
-        raise UsageError("`reducer` reduces the images of a period: give `every`, not `frames`")
     return ()
 
 
@@ -190,10 +186,10 @@ def _reducer(options: SampleOptions) -> str:
     assert options.reducer is not None
     check_reducer(options.reducer)
     if options.reducer.startswith(QUALITY_PREFIX):
-        raise UsageError(f"reducer={options.reducer!r} is for `eechips composites`; a frame without it is the clearest")
+        raise UsageError(f"{options.reducer} is for `eechips composites`; a frame without a reducer is the clearest")
     for name in ("min_clear", "near"):
         if getattr(options, name) not in (None, ()):
-            raise UsageError(f"`{name}` chooses single images: it excludes `reducer`")
+            raise UsageError(f"`{name}` chooses single images: it excludes every='{options.every}'")
     return options.reducer
 
 

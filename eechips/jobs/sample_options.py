@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
-from eechips.datasets import ECOREGIONS
+from eechips.engine.config import OnEmpty
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
 from eechips.jobs.shared_options import (
@@ -32,7 +32,6 @@ from eechips.jobs.shared_options import (
 )
 from eechips.jobs.value_parts import DateColumn
 from eechips.option_fields import documented, option
-from eechips.planning.frame_choice import OnMissing
 from eechips.planning.image_reducers import REDUCERS
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class SampleOptions:
 
     A chip shows the images of a dataset between two dates, the latest on top. Exactly one of ``per_ecoregion``,
     ``per_class``, ``total``, ``spacing``, ``cells`` and ``points`` selects the places. The options are checked by
-    :func:`eechips.jobs.resolved_sample.resolve_sample`.
+    :func:`eechips.jobs.resolved_sample.resolve_sample`. ``on_empty`` is that of the run.
     """
 
     dataset: str | Sequence[str] = field(
@@ -63,23 +62,23 @@ class SampleOptions:
             decides="input",
         )
     )
-    per_ecoregion: int | None = field(
+    per_ecoregion: int | str | None = field(
         default=None,
         metadata=option(
-            "N random points in each ecoregion. All ecoregions that meet the region count.",
+            "N random points in each ecoregion. All ecoregions that meet the region count. 25:ASSET:FIELD takes the"
+            " features of another table, which the column identifies.",
             PLACES,
-            metavar="N",
-            kind="integer",
+            metavar="N[:ASSET[:FIELD]]",
             decides="data",
         ),
     )
-    per_class: int | None = field(
+    per_class: str | None = field(
         default=None,
         metadata=option(
-            "N random points in each class of a map. The map is `class_image`.",
+            "N random points in each class of a map, 100:ESA/WorldCover/v200:Map, or in some:"
+            " 100:ESA/WorldCover/v200:Map:10,40,50.",
             PLACES,
-            metavar="N",
-            kind="integer",
+            metavar="N:ID:BAND[:A,B,…]",
             decides="data",
         ),
     )
@@ -126,25 +125,6 @@ class SampleOptions:
             PLACES,
             metavar="NAME=FIELD",
             default="longitude, lon, long, lng or x; latitude, lat or y; grid_code, grid_cell, cell, id or name",
-            is_advanced=True,
-            decides="data",
-        ),
-    )
-    class_image: str | None = field(
-        default=None,
-        metadata=option(
-            "Map of the classes: ESA/WorldCover/v200:Map, and which of them: ESA/WorldCover/v200:Map:10,40,50.",
-            PLACES,
-            metavar="ID:BAND[:A,B,…]",
-            decides="data",
-        ),
-    )
-    ecoregions: str = field(
-        default=ECOREGIONS,
-        metadata=option(
-            "Table whose features are the strata of `per_ecoregion`, and the column that identifies them.",
-            PLACES,
-            metavar="ASSET[:FIELD]",
             is_advanced=True,
             decides="data",
         ),
@@ -273,21 +253,10 @@ class SampleOptions:
         default=None,
         metadata=option(
             "A frame for each month, season, '16 days' … from `start` to `end`. It is the clearest image of the period,"
-            " or all its images reduced by `reducer`.",
+            f" or, as in month:median, all its images reduced: {', '.join(REDUCERS)}, or a percentile (p10). Then give"
+            " `mask` as well, since clouds count otherwise.",
             TIME,
-            metavar="STEP",
-            decides="data",
-        ),
-    )
-    reducer: str | None = field(
-        default=None,
-        metadata=option(
-            f"With `every`: reducer of the values of a pixel in a period: {', '.join(REDUCERS)}, or a percentile (p10)."
-            " Give `mask` as well, since clouds count otherwise.",
-            TIME,
-            metavar="NAME",
-            default="none: the clearest image of each period",
-            is_advanced=True,
+            metavar="STEP[:REDUCER]",
             decides="data",
         ),
     )
@@ -299,17 +268,6 @@ class SampleOptions:
             " dataset, or the pixels that are valid in the first band.",
             TIME,
             metavar="SHARE[:MASK]",
-            decides="data",
-        ),
-    )
-    on_missing: OnMissing = field(
-        default="fill",
-        metadata=option(
-            "A place with too few suitable images: fill the missing frames with masked pixels; skip the place (it is"
-            " empty in the manifest); fail; redraw another place, as `on_empty` does.",
-            TIME,
-            metavar="|".join(get_args(OnMissing)),
-            is_advanced=True,
             decides="data",
         ),
     )
@@ -384,6 +342,18 @@ class SampleOptions:
     min: float | None = field(default=None, metadata=LEAST_VALUE)
     max: float | None = field(default=None, metadata=GREATEST_VALUE)
     palette: Sequence[str] | str | None = field(default=None, metadata=PALETTE)
+
+    on_empty: OnEmpty = "keep"
+
+    @property
+    def step(self) -> str | None:
+        """The length of the periods of ``every``."""
+        return None if self.every is None else self.every.partition(":")[0]
+
+    @property
+    def reducer(self) -> str | None:
+        """The reducer of ``every``; None if it names none: then a frame is the clearest image of its period."""
+        return None if self.every is None else self.every.partition(":")[2] or None
 
     @property
     def date(self) -> DateColumn | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from eechips.errors import RegionError, UsageError
 from eechips.jobs.recipe_options import check_bands, check_dates
-from eechips.jobs.value_parts import divide_map
+from eechips.jobs.value_parts import divide_count, divide_map
 from eechips.planning.date_matching import parse_window
 from eechips.planning.maps import parse_map
 from eechips.planning.min_distance import parse_distance
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 STRATEGIES = ("per_ecoregion", "per_class", "total", "spacing", "cells", "points")
 """Options that select the places; exactly one must be given."""
 
+RANDOM = ("per_ecoregion", "per_class", "total")
+"""Those that draw points."""
+
 REGULAR = ("spacing", "cells")
 """Those whose places have a distance of their own."""
 
 # Options that belong to one strategy.
 _BELONGS = {
-    "class_image": "per_class",
     "date_field": "points",
 }
 
@@ -57,7 +59,7 @@ def check_options(options: SampleOptions) -> None:
         raise UsageError(f"`limit` must be at least 1, not {options.limit}")
     check_dates(options.start, options.end)
     if options.quantized and options.reducer not in (None, "mosaic"):
-        raise UsageError("`quantized` and `reducer` exclude each other: quantized values cannot be averaged")
+        raise UsageError(f"`quantized` excludes every='{options.every}': quantized values cannot be averaged")
 
 
 def check_places(places: Places, date: DateColumn | None) -> None:
@@ -142,15 +144,17 @@ def _check_strategy(options: SampleOptions) -> None:
         found = f", not {' and '.join(map(_option, given))}" if given else ""
         raise UsageError(f"give exactly one of {every}{found}")
     (strategy,) = given
-    for name in ("per_ecoregion", "per_class", "total"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UsageError(f"{_option(name)} must be at least 1, not {value}")
+    if strategy in RANDOM:
+        count, of = divide_count(_option(strategy), getattr(options, strategy))
+        if strategy == "per_class" and of is None:
+            raise UsageError("`per_class` needs the map of classes, as in 100:ESA/WorldCover/v200:Map")
+        if strategy == "per_class" and of is not None:
+            parse_map("`per_class`", divide_map(of)[0])
+        if count < 1:
+            raise UsageError(f"{_option(strategy)} must be at least 1, not {count}")
     for name, belongs in _BELONGS.items():
         if getattr(options, name) is not None and strategy != belongs:
             raise UsageError(f"{_option(name)} belongs to {_option(belongs)}, not to {_option(strategy)}")
-    if strategy == "per_class" and options.class_image is None:
-        raise UsageError("`per_class` needs the map of classes: `class_image`, as in ESA/WorldCover/v200:Map")
     if (options.date_field is None) != (options.window is None):
         raise UsageError(
             "`date_field` and `near` belong together: the date, and the time within which an image must be, as in 30d"
@@ -169,10 +173,8 @@ def _check_strategy(options: SampleOptions) -> None:
         )
     if options.min_distance not in (None, "chip"):
         parse_distance("`min_distance`", options.min_distance)
-    class_map = None if options.class_image is None else divide_map(options.class_image)[0]
-    for parameter, text in (("`class_image`", class_map), ("`mask_image`", options.mask_image)):
-        if text is not None:
-            parse_map(parameter, text)
+    if options.mask_image is not None:
+        parse_map("`mask_image`", options.mask_image)
 
 
 def _option(name: str) -> str:

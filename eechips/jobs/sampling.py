@@ -18,6 +18,7 @@ from eechips.geo.feature_index import FeatureIndex
 from eechips.geo.grid import Grid
 from eechips.jobs.resolved_sample import ResolvedSample
 from eechips.jobs.sample_options import SampleOptions
+from eechips.jobs.value_parts import TableColumn
 from eechips.planning import chip_grids, samplers
 from eechips.planning.class_pool import MOST_PIXELS, ClassPool
 from eechips.planning.grid_alignment import GridAlignment
@@ -70,12 +71,12 @@ class _StrategyBuilder:
             UnknownDatasetError: if there is no such map.
         """
         sample, options = self.sample, self.sample.options
-        if options.per_ecoregion is not None:
-            return self._per_ecoregion(options.per_ecoregion)
-        if options.per_class is not None:
-            return self._per_class(options.per_class)
+        if sample.strata is not None:
+            return self._per_ecoregion(sample.strata, sample.count)
+        if sample.class_map is not None:
+            return self._per_class(sample.class_map, sample.count)
         if options.total is not None:
-            return self._total(options.total)
+            return self._total(sample.count)
         if options.spacing is not None:
             sites = regular_sites(self._outline(), parse_distance("`spacing`", options.spacing))
             return FixedStrategy(sites, self._point_filter(), self._min_distance())
@@ -88,21 +89,19 @@ class _StrategyBuilder:
             sites = sites_within(sites, self._outline())
         return FixedStrategy(sites, self._point_filter(), self._min_distance())
 
-    def _per_ecoregion(self, count: int) -> RandomStrategy:
+    def _per_ecoregion(self, column: TableColumn, count: int) -> RandomStrategy:
         options, min_distance = self.sample.options, self._min_distance()
         assert self.region is not None
-        table, field = self.sample.strata.table, self.sample.strata.field
-        name_field = "ECO_NAME" if table == ECOREGIONS else field
+        name_field = "ECO_NAME" if column.table == ECOREGIONS else column.field
         outline = None if isinstance(self.sample.region, AssetRegion) else self._outline()
-        strata = fetch_strata(self.region, table, field, name_field, outline=outline)
+        strata = fetch_strata(self.region, column.table, column.field, name_field, outline=outline)
         fields = {stratum.id: {"eco_id": stratum.id, "eco_name": stratum.name} for stratum in strata}
         pool = StrataPool(strata, options.seed, self._point_filter(), is_thinned=min_distance is not None)
         return RandomStrategy(StratifiedDraw(pool, list(fields), count, min_distance), fields, "eco_id")
 
-    def _per_class(self, count: int) -> RandomStrategy:
+    def _per_class(self, class_map: str, count: int) -> RandomStrategy:
         sample, options = self.sample, self.sample.options
-        assert sample.class_map is not None
-        layer = fetch_map("`class_image`", parse_map("`class_image`", sample.class_map), self.region)
+        layer = fetch_map("`per_class`", parse_map("`per_class`", class_map), self.region)
         wanted = sample.classes
         pool = ClassPool(replace(layer, within=self._mask()), self._outline(), options.seed, wanted)
         classes = pool.find_classes(count)
@@ -188,7 +187,7 @@ def log_sites(sample: ResolvedSample, strategy: Strategy, sites: Sequence[Sample
         return
     names = [str(f.get("eco_name", f.get("class", "the region"))) for f in strategy.fields.values()]
     shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
-    count = options.per_ecoregion or options.per_class or options.total or 0
+    count = sample.count
     if options.total is not None:
         _log.info("Points: %s", f"{count:,}")
     else:

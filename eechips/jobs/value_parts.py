@@ -105,11 +105,23 @@ def divide_map(text: str) -> tuple[str, tuple[int, ...] | None]:
     if found is None or (":" not in found["map"] and not _NUMBERS.fullmatch(found["classes"])):
         return text, None
     if not _NUMBERS.fullmatch(found["classes"]):
-        raise UsageError(f"`class_image` {text!r}: classes must be whole numbers, as in 10,40,50")
+        raise UsageError(f"`per_class` {text!r}: classes must be whole numbers, as in 10,40,50")
     classes = tuple(map(int, found["classes"].split(",")))
     if len(set(classes)) < len(classes):
-        raise UsageError(f"`class_image` {text!r} names a class twice")
+        raise UsageError(f"`per_class` {text!r} names a class twice")
     return found["map"], classes
+
+
+def divide_count(option: str, value: int | str) -> tuple[int, str | None]:
+    """Return the whole number of ``N`` or ``N:TEXT``, and the text.
+
+    Raises:
+        UsageError: if it begins with no whole number.
+    """
+    number, text = divide_number(option, value)
+    if number != int(number):
+        raise UsageError(f"{option} must begin with a whole number, not {value!r}")
+    return int(number), text
 
 
 def divide_number(option: str, value: float | str) -> tuple[float, str | None]:

@@ -110,7 +110,7 @@ class ClassPool:
             if self._wanted is None:
                 _log.info(
                     "Classes of which %s points of the region hit none are left out: name them, as in"
-                    " `class_image` ID:BAND:10,40",
+                    " `per_class` N:ID:BAND:10,40",
                     f"{self._drawn:,}",
                 )
         if self._wanted is None and not self._found:

@@ -12,7 +12,6 @@ Choice = Literal["clearest", "spread", "nearest", "before-after"]
 
 CHOICES: tuple[Choice, ...] = ("clearest", "spread", "nearest", "before-after")
 
-OnMissing = Literal["fill", "skip", "fail", "redraw"]
 """What becomes of a place with fewer suitable images than frames."""
 
 SAME_PASS = 120_000

@@ -53,7 +53,7 @@ _OVERLAP = 1e-3  # degrees by which cells on the server are larger, so that thei
 _SLACK = 2.0  # metres: more than the error of bounds from the server
 _METRES = 111_320.0  # metres of a degree of latitude, or of the equator
 
-_CURE = "a table with simpler outlines (`ecoregions`), or a smaller region (`roi`)"
+_CURE = "a table with simpler outlines (`per_ecoregion`), or a smaller region (`roi`)"
 
 _log = logging.getLogger(__name__)
 

@@ -103,7 +103,7 @@ def test_values_that_the_command_refuses_one_by_one_are_listed_together_with_the
         """
         [sample]
         datset = "S2"
-        per_ecoregion = "many"
+        total = "many"
         retries = "x"
         size = -4
         format = "gif"
@@ -115,7 +115,7 @@ def test_values_that_the_command_refuses_one_by_one_are_listed_together_with_the
     assert mistakes_of(path) == [
         f"Error: {path} has 7 mistakes:",
         "  [sample] has no key 'datset'; did you mean 'dataset'?",
-        "  [sample] per_ecoregion is wrong: 'many' is not a valid integer",
+        "  [sample] total is wrong: 'many' is not a valid integer",
         "  [sample] retries is wrong: 'x' is not a valid integer",
         "  [sample] the start '2024-13-01' is not a date (YYYY-MM-DD)",
         "  [sample] unknown format 'gif': one of png, jpg, tif, npy, tif-stack, npy-stack",
@@ -533,7 +533,7 @@ def test_commands_of_a_tutorial_give_the_same_bytes_as_run_files(
             number += 1
             if "--out" in words:
                 del words[words.index("--out") : words.index("--out") + 2]
-            if "--class-image" in words:
+            if "--per-class" in words:
                 words = [re.sub(r"^--roi=.*", SMALLER, word) for word in words]
             verb, *given = [word for word in words[1:] if word != "--local"]
             given += [*(["--limit", "8"] if verb == "sample" else []), *service]

@@ -44,7 +44,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "pixels": lambda folder, k, **o: eechips.sample("NAIP", per_ecoregion=2, seed=k, **_CHIPS, **o),
     "scenes": lambda folder, k, **o: eechips.sample("S2", total=4, roi=_BOXES[k], **_CHIPS, **_SUMMER, **o),
     "frames": lambda folder, k, **o: eechips.sample(
-        "MODIS_LST", total=3, roi=_BOXES[k], every="month", reducer="median", size=8, format="tif", **_SUMMER, **o
+        "MODIS_LST", total=3, roi=_BOXES[k], every="month:median", size=8, format="tif", **_SUMMER, **o
     ),
     "provenance": lambda folder, k, **o: eechips.sample(
         "S2", total=3, roi=_BOXES[k], provenance=True, **_CHIPS, **_SUMMER, **o

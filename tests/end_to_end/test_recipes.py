@@ -88,7 +88,7 @@ def test_aligned_samples_equals_sample(demo_server: Server, tmp_path: Path) -> N
             ((value,),) = chip.sample([project(chip.crs.to_string(), [unit["coordinates"]])[0]], indexes=1)
         assert value == unit["class"]
     verb = eechips.sample(
-        ["S2", "SRTM", "WORLDCOVER"], per_class=2, class_image="WORLDCOVER", roi=",".join(map(str, box.values())),
+        ["S2", "SRTM", "WORLDCOVER"], per_class="2:WORLDCOVER", roi=",".join(map(str, box.values())),
         start="2021-06-01", end="2021-09-01", size=16, endpoint=demo_server.url, rate=None, executor="threads",
         quiet=True, out=tmp_path / "verb",
     )  # fmt: skip

@@ -77,7 +77,7 @@ def test_stacked_frames_have_all_bands_of_a_time_together(demo_server: Server, t
     bands = ("B2", "B3", "B4", "B8A", "B11", "B12")
     run = sample(
         demo_server, tmp_path / "run", ["HLSS30", "USDA/NASS/CDL/2022"], total=4, roi=FARMLAND,
-        frames="2:spread", start="2022-06-01", end="2022-09-01", on_missing="redraw",
+        frames="2:spread", start="2022-06-01", end="2022-09-01", on_empty="redraw",
         bands=["HLSS30:" + ",".join(bands), "USDA/NASS/CDL/2022:cropland"],
     )  # fmt: skip
     eechips.split(run, block_size="1km", ratios="0.5,0.5")
@@ -134,7 +134,7 @@ def test_burn_severity_is_the_change_of_the_ratio_and_its_class(burned: Server, 
     )
     run = sample(
         burned, tmp_path / "run", "S2", bands="B8,B12", index="NBR", points=places, date_field="day", near="60d",
-        frames="2:before-after", on_missing="skip", size=40, name="{fire}",
+        frames="2:before-after", on_empty="skip", size=40, name="{fire}",
     )  # fmt: skip
     assert list(run.units["state"]) == ["done", "empty"]
     assert load("burn_severity.py")["write_severity"](run.path, tmp_path / "out") == 1

@@ -157,7 +157,7 @@ def test_811_dates_equal_the_netcdf(
     server = serve_store(serve, tmp_path / "store")
     run = sample(
         server, tmp_path / "run", dataset=TEMPERATURES, bands="LST_Day_1km", total=1, roi="-78.9,42.8,-78.7,43.0",
-        start="2000-01-01", end="2018-01-01", frames=811, size=SIZE, on_missing="fill",
+        start="2000-01-01", end="2018-01-01", frames=811, size=SIZE,
     )  # fmt: skip
     ((unit, rows),) = frames_of(run)
     chips = windows(unit, values, transform)

@@ -90,7 +90,7 @@ def test_options_of_the_plan_keep_the_identity(options: dict[str, Any]) -> None:
 
 
 def test_options_of_the_plan_change_the_parameters() -> None:
-    for options in ({"per_ecoregion": 9}, {"seed": 3}, {"limit": 2}, {"roi": "0,0,1,1"}, {"ecoregions": "A/B"}):
+    for options in ({"per_ecoregion": 9}, {"seed": 3}, {"limit": 2}, {"roi": "0,0,1,1"}, {"per_ecoregion": "9:A/B"}):
         assert chips(**options).parameters != chips().parameters
 
 

@@ -138,15 +138,12 @@ def test_frames_without_an_image_are_masked_and_keep_their_place(server: Server,
     assert run.units["valid_fraction"].max() < 1.0
 
 
-def test_places_with_missing_frames_are_skipped_or_fail_as_asked(server: Server, tmp_path: Path) -> None:
+def test_places_with_missing_frames_are_skipped_as_asked(server: Server, tmp_path: Path) -> None:
     options: dict[str, Any] = {"frames": 3, "min_clear": 0.9}
-    skipped = sample(server, tmp_path / "skip", on_missing="skip", on_empty="skip", **options)
-    failed = sample(server, tmp_path / "fail", on_missing="fail", **options)
+    skipped = sample(server, tmp_path / "skip", on_empty="skip", **options)
     short = ["empty" if sum(s >= 0.9 for s in distinct(unit)) < 3 else "done" for unit, _ in frames_of(skipped)]
     assert {"empty", "done"} == set(short)
     assert list(skipped.units["state"]) == short
-    assert list(failed.units["state"]) == ["failed_permanent" if each == "empty" else each for each in short]
-    assert failed.failures["error"].str.contains("of 3 frames ha(?:s|ve) an image that is clear enough").all()
 
 
 def distinct(unit: dict[str, Any]) -> list[float]:
@@ -156,7 +153,7 @@ def distinct(unit: dict[str, Any]) -> list[float]:
 
 
 def test_redrawn_places_have_all_frames(server: Server, tmp_path: Path) -> None:
-    run = sample(server, tmp_path / "run", frames=3, min_clear=0.9, on_missing="redraw", total=4)
+    run = sample(server, tmp_path / "run", frames=3, min_clear=0.9, on_empty="redraw", total=4)
     done = run.units[run.units["state"] == "done"]
     assert len(done) == 4
     for unit in done["unit"]:
@@ -164,7 +161,7 @@ def test_redrawn_places_have_all_frames(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_reduced_period_equals_numpy(server: Server, tmp_path: Path) -> None:
-    run = sample(server, tmp_path / "run", every="month", reducer="mean", mask="auto", end="2020-03-01", total=6)
+    run = sample(server, tmp_path / "run", every="month:mean", mask="auto", end="2020-03-01", total=6)
     values, quality = scenes()
     for unit, rows in frames_of(run):
         months = [(0, 1), (2,)]
@@ -212,7 +209,7 @@ def test_a_sensor_without_an_image_in_any_frame_has_the_types_of_its_bands(serve
 def test_a_reduced_period_without_an_image_has_the_type_of_the_others(
     server: Server, tmp_path: Path, reducer: str, dtype: str
 ) -> None:
-    run = sample(server, tmp_path / "run", every="month", reducer=reducer, mask="auto", end="2020-05-01", total=1)
+    run = sample(server, tmp_path / "run", every=f"month:{reducer}", mask="auto", end="2020-05-01", total=1)
     assert run.layers["valid_fraction"].iloc[-1] == 0.0
     assert list(run.layers["dtype"]) == [dtype] * 4
 
@@ -303,14 +300,11 @@ def test_the_choice_of_frames_costs_two_requests_for_many_chips(server: Server, 
         ({"frames": 2, "start": None}, "need `start` and `end`"),
         ({"min_clear": 0.5}, "`min_clear` is for several frames"),
         ({"frames": 2, "min_clear": 1.5}, "from 0 to 1"),
-        ({"frames": 2, "reducer": "mean"}, "give `every`"),
-        ({"every": "month", "reducer": "means"}, "did you mean"),
-        ({"every": "month", "reducer": "mean", "min_clear": 0.5}, "excludes `reducer`"),
+        ({"every": "month:means"}, "did you mean"),
+        ({"every": "month:mean", "min_clear": 0.5}, "excludes every='month:mean'"),
         ({"every": "fortnight"}, "is not a step of time"),
         ({"frames": "2:nearest"}, "date_field"),
         ({"frames": "2:best"}, "the choice is one of clearest"),
-        ({"frames": 2, "on_missing": "ignore"}, "unknown on_missing"),
-        ({"frames": 2, "on_missing": "redraw", "on_empty": "skip"}, "on_empty='skip' draws none"),
         ({"format": "tif-stack"}, "format='tif-stack' is for several frames"),
         ({"frames": 2, "format": "png-stack"}, "one of png, jpg, tif, npy, tif-stack, npy-stack"),
         ({"frames": 2, "grid": "thumb"}, "grid='native'"),

@@ -125,7 +125,7 @@ def test_frames_and_images_near_in_time_meet_the_conditions(server: Server, tmp_
     )
     (frame,) = pair.units["unit"][0]["frames"]
     assert frame["near"]["S1"]["image"] == "at_20200103"  # the descending pass of the 5th is as near
-    periods = sample(server, tmp_path / "mean", bands="VV", where=where, every="month", reducer="mean")
+    periods = sample(server, tmp_path / "mean", bands="VV", where=where, every="month:mean")
     values, _ = read(periods.path / periods.layers["file"].iloc[0])
     expected = np.mean([window(periods.units["unit"][0], decibels(n)[:1]).astype(float) for n in (1, 3)], axis=0)
     np.testing.assert_allclose(values, expected, rtol=1e-6)

@@ -103,7 +103,7 @@ def test_every_class_has_exactly_its_points_on_its_pixels(
 ) -> None:
     height, width = truth.shape
     box = roi(width, height)
-    units = plan(server, per_class=count, class_image=f"{of}:value", roi=box)
+    units = plan(server, per_class=f"{count}:{of}:value", roi=box)
     columns, rows = pixels(units).T
     assert truth[rows, columns].tolist() == [unit["class"] for unit in units]
     assert len(set(zip(columns.tolist(), rows.tolist(), strict=True))) == len(units), "a pixel comes twice"
@@ -119,8 +119,8 @@ def test_every_class_has_exactly_its_points_on_its_pixels(
     for number, n in there.items():
         told = any(f"class {number} has only {n} of {count} points" in record.message for record in caplog.records)
         assert told == (n < count)
-    assert plan(server, per_class=count, class_image=f"{of}:value", roi=box) == units
-    assert plan(server, per_class=count, class_image=f"{of}:value", roi=box, seed=1) != units
+    assert plan(server, per_class=f"{count}:{of}:value", roi=box) == units
+    assert plan(server, per_class=f"{count}:{of}:value", roi=box, seed=1) != units
 
 
 @pytest.mark.parametrize("classes_named", [None, (1, 2, 3, 4)])
@@ -128,7 +128,7 @@ def test_in_a_large_region_points_are_drawn_and_what_they_miss_is_searched(
     server: Server, classes_named: tuple[int, ...] | None
 ) -> None:
     initialize(server)
-    layer = fetch_map("--class-image", MapName(LARGE, "value"), None)
+    layer = fetch_map("--per-class", MapName(LARGE, "value"), None)
     box = shapely.box(*map(float, roi(3000, 3000).split(",")))
     pool = ClassPool(layer, box, 0, classes_named, few_pixels=1000)
     found = pool.find_classes(20)
@@ -146,7 +146,7 @@ def test_in_a_large_region_points_are_drawn_and_what_they_miss_is_searched(
 
 
 def test_points_of_a_class_are_uniform(server: Server) -> None:
-    units = plan(server, per_class=2000, class_image=f"{MAP}:value:2")
+    units = plan(server, per_class=f"2000:{MAP}:value:2")
     columns, rows = pixels(units).T
     found, _, _ = np.histogram2d(columns, rows, bins=[np.linspace(160, 380, 6), np.linspace(10, 290, 6)])
     assert found.sum() > 1500
@@ -155,7 +155,7 @@ def test_points_of_a_class_are_uniform(server: Server) -> None:
 
 
 def test_classes_may_be_named_and_masked(server: Server) -> None:
-    units = plan(server, per_class=4, class_image=f"{MAP}:value:9,7", mask_image=f"{MASK}:value", min_distance="15m")
+    units = plan(server, per_class=f"4:{MAP}:value:9,7", mask_image=f"{MASK}:value", min_distance="15m")
     columns, rows = pixels(units).T
     values = classes()[rows, columns]
     assert set(values.tolist()) <= {7, 9}
@@ -169,13 +169,13 @@ def test_empty_units_of_a_class_are_drawn_again(server: Server, tmp_path: Path) 
     image = f"{ROOT}/albers"
     box = roi(1000, 900)
     run = sample(
-        server, tmp_path, dataset=image, per_class=5, class_image=f"{LARGE}:value:1", roi=box,
+        server, tmp_path, dataset=image, per_class=f"5:{LARGE}:value:1", roi=box,
         on_empty="redraw", seed=2,
     )  # fmt: skip
     assert set(run.units["state"]) <= {"done", "empty"}
     replaced = run.units["replaces"].dropna()
     again = sample(
-        server, tmp_path, dataset=image, per_class=5, class_image=f"{LARGE}:value:1", roi=box,
+        server, tmp_path, dataset=image, per_class=f"5:{LARGE}:value:1", roi=box,
         on_empty="redraw", seed=2,
     )  # fmt: skip
     assert again.units["id"].tolist() == run.units["id"].tolist()
@@ -371,10 +371,10 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
         ({}, UsageError, "give exactly one of `per_ecoregion`, `per_class`, `total`, `spacing`, `cells` or `points`$"),
         ({"total": 1, "spacing": "1km"}, UsageError, "exactly one of .*, not `total` and `spacing`"),
         ({"total": 0}, UsageError, "`total` must be at least 1"),
-        ({"per_class": 3}, UsageError, "`class_image`, as in ESA"),
-        ({"per_class": 3, "class_image": f"{MAP}:value:1,1"}, UsageError, "names a class twice"),
+        ({"per_class": "3"}, UsageError, "the map of classes, as in 100:ESA"),
+        ({"per_class": f"3:{MAP}:value:1,1"}, UsageError, "names a class twice"),
         (
-            {"per_class": 3, "class_image": f"{MAP}:value:a"},
+            {"per_class": f"3:{MAP}:value:a"},
             UsageError,
             "classes must be whole numbers, as in 10,40,50",
         ),
@@ -393,8 +393,8 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
         ({"total": 3, "mask_image": UTM}, UsageError, "say which band, as users/someone/coded/utm:row"),
         ({"total": 3, "mask_image": "WORLDCOVR:Map"}, UnknownDatasetError, "`mask_image`: .*did you mean WORLDCOVER"),
         ({"total": 3, "mask_image": f"{ROOT}/no"}, UnknownDatasetError, "there is no dataset"),
-        ({"per_class": 3, "class_image": f"{UTM}:row"}, UsageError, "more than 256 different values"),
-        ({"per_class": 3, "class_image": MAP, "roi": "10,10,10.01,10.01"}, RegionError, "has no value in the region"),
+        ({"per_class": f"3:{UTM}:row"}, UsageError, "more than 256 different values"),
+        ({"per_class": f"3:{MAP}", "roi": "10,10,10.01,10.01"}, RegionError, "has no value in the region"),
         ({"points": "no.csv"}, RegionError, r"there is no file no\.csv"),
         ({"total": 3, "dataset": [UTM, UTM]}, UsageError, "`dataset` names .* twice"),
         ({"total": 3, "dataset": [UTM, MAP], "bands": "row"}, UsageError, "name the dataset, as in bands="),
@@ -478,7 +478,7 @@ def in_metres(units: list[dict[str, Any]]) -> gpd.GeoSeries:
     "options",
     [
         {"total": 40},
-        {"per_class": 5, "class_image": f"{MAP}:value"},
+        {"per_class": f"5:{MAP}:value"},
         {"spacing": "150m"},
         {"cells": "majortom:200m"},
     ],

@@ -152,7 +152,7 @@ def test_a_refusal_that_cannot_be_divided_says_what_to_do(
         fetch(server, COLORADO)
     text = str(caught.value)
     assert message in text
-    assert text.endswith("What helps: a table with simpler outlines (`ecoregions`), or a smaller region (`roi`).")
+    assert text.endswith("What helps: a table with simpler outlines (`per_ecoregion`), or a smaller region (`roi`).")
     assert server.requests()[OUTLINES] - before <= most
 
 
@@ -160,7 +160,7 @@ def test_a_refused_plan_ends_with_one_sentence(demo_server: Server, tmp_path: Pa
     places = ["--per-ecoregion", "3", "--roi", COLORADO, "--format", "tif"]
     command = ["sample", "--dataset", "NASADEM", *places, "--endpoint", demo_server.url, "--out", str(tmp_path / "run")]
     for refused, helps in (
-        (OUTLINES, "a table with simpler outlines (--ecoregions), or a smaller region (--roi)."),
+        (OUTLINES, "a table with simpler outlines (--per-ecoregion), or a smaller region (--roi)."),
         ("value:compute", ""),
     ):
         with refusing(demo_server, {"on": refused, "message": MEMORY}):

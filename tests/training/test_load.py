@@ -38,7 +38,7 @@ def sample(server: Server, out: Path, dataset: Any, **options: Any) -> eechips.R
 def layered(demo_server: Server, tmp_path_factory: pytest.TempPathFactory) -> eechips.Run:
     """Places of some classes, each with an image and a map."""
     out = tmp_path_factory.mktemp("load") / "layers"
-    options = {"per_class": 2, "class_image": "WORLDCOVER", "bands": {"NAIP": "R,N"}, "limit": 6}
+    options = {"per_class": "2:WORLDCOVER", "bands": {"NAIP": "R,N"}, "limit": 6}
     return sample(demo_server, out, ["NAIP", "WORLDCOVER"], **options)
 
 
