@@ -114,9 +114,9 @@ def layout(
     """Choose the chips of a sheet; see :func:`preview`."""
     most_frames = _MOST_FRAMES if columns is None else columns
     columns = _COLUMNS if columns is None else columns
-    if rows < 1 or columns < 1 or rows * columns > MOST_CHIPS:
-        raise UsageError(f"a contact sheet has 1 to {MOST_CHIPS:,} chips, not {rows:,} rows of {columns:,}")
+    _check_size(rows, columns)
     if by == _STRATUM and (series := read_frame_rows(run.path, rows=rows, columns=most_frames, seed=seed)):
+        _check_size(len(series), max(len(row.chips) for row in series))
         return [SheetRow(row.name, row.chips) for row in series]
     units = read_units(run.path, seed=seed)
     shown = [number for number, file in enumerate(units.files) if file is not None and is_picture(file)]
@@ -136,6 +136,11 @@ def layout(
         SheetRow(name, _chips(units, sorted(draw_units(members[name], [], columns, seed))), len(members[name]))
         for name in names[:rows]
     ]
+
+
+def _check_size(rows: int, columns: int) -> None:
+    if rows < 1 or columns < 1 or rows * columns > MOST_CHIPS:
+        raise UsageError(f"a contact sheet has 1 to {MOST_CHIPS:,} chips, not {rows:,} rows of {columns:,}")
 
 
 def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) -> tuple[Path, list[BandColours]]:

@@ -593,7 +593,7 @@ def test_runs_read_files_on_web_servers_where_they_may(web: Files, files: Path, 
     }  # fmt: skip
     refused = eechips.images("scenes", bands="red", out=tmp_path / "refused", local=tmp_path / "catalog", **options)
     assert list(refused.units.state) == ["failed_permanent"]
-    assert "eechips serve with --allow-remote" in refused.units.error.item()
+    assert "eechips-local serve with --allow-remote" in refused.units.error.item()
     with eechips.local_earth_engine(tmp_path / "catalog", allow_remote=True) as server:
         options |= {"endpoint": server.url, "project": "local"}
         taken = eechips.images("scenes", bands="red", out=tmp_path / "taken", **options)

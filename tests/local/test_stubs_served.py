@@ -138,10 +138,10 @@ def test_the_hint_says_how_to_serve_a_stub(demo_ee: Any) -> None:
     for missing, expected in (
         (
             "MODIS/061/MOD09GA",
-            "`eechips serve --demo-datasets all` serves a synthetic stub of it; `eechips assets ingest`",
+            "`eechips-local serve --demo-datasets all` serves a synthetic stub of it; `eechips-local assets ingest`",
         ),
         ("MODIS/061/MOD09GB", "adds stubs of more datasets such as MODIS/061/MOD09G"),
-        ("NO/SUCH/THING/AT/ALL", "adds stubs of more datasets; `eechips assets ingest`"),
+        ("NO/SUCH/THING/AT/ALL", "adds stubs of more datasets; `eechips-local assets ingest`"),
     ):
         with pytest.raises(demo_ee.EEException) as caught:
             demo_ee.Image(missing).getInfo()

@@ -14,6 +14,7 @@ from PIL import Image
 
 import eechips
 from eechips.cli import main
+from eechips.errors import UsageError
 from eechips.manifest.export import export_layers, export_parquet
 from eechips.manifest.frame_rows import FrameRow, read_frame_rows
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -139,3 +140,16 @@ def test_the_card_shows_the_series(tmp_path: Path) -> None:
     assert made.sheet is not None
     with Image.open(made.sheet) as image:
         assert image.size == (3 * (96 + GAP) + GAP, 3 * (96 + GAP + HEAD) + GAP)
+
+
+def test_all_frames_of_a_sheet_are_counted(tmp_path: Path) -> None:
+    listed = [{"frame": k, "dates": [f"2019-01-{k + 1:02d}T00:00:00Z"]} for k in range(30)]
+    units = [
+        ({"kind": "point", "coordinates": [n / 10, 0.0]}, {"S2": ("tif", geotiff_of(np.repeat(level(n), 30, 0)))})
+        for n in range(210)
+    ]
+    run = write_run(tmp_path, units, frames={"S2": {"series": "S2", "bands": ["B1"], "frames": listed}})
+    with pytest.raises(UsageError, match="1 to 5,000 chips, not 210 rows of 24"):
+        eechips.preview(run, rows=210, edge=8)
+    with Image.open(eechips.preview(run, rows=208, edge=8)) as image:
+        assert image.width == 24 * (8 + GAP) + GAP

@@ -11,10 +11,10 @@ ROOT_DOCUMENT = "catalog.json"
 def find_fault(folder: Path) -> str | None:
     """Return why a folder is no folder of assets; None if it is one."""
     if not folder.is_dir():
-        return f"There is no folder {folder}: make it with `eechips assets ingest FILE --into {folder} --id ID`."
+        return f"There is no folder {folder}: make it with `eechips-local assets ingest FILE --into {folder} --id ID`."
     if not (folder / ROOT_DOCUMENT).is_file():
         return (
             f"The folder {folder} holds no assets (no {ROOT_DOCUMENT}): put some there with "
-            f"`eechips assets ingest FILE --into {folder} --id ID`."
+            f"`eechips-local assets ingest FILE --into {folder} --id ID`."
         )
     return None

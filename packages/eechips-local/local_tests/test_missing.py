@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import eechips_local
 from local_tests.support.local_earth_engine import Server, initialize
 
 
@@ -25,7 +28,7 @@ def test_a_missing_asset_names_what_is_like_it(demo_ee: Any, load: str, id: str)
     message = str(caught.value)
     assert f"asset '{id}' not found (does not exist or caller does not have access). The demo planet has no" in message
     assert f"The demo planet has no {id}; it has " in message
-    assert "`eechips assets ingest`" in message
+    assert "`eechips-local assets ingest`" in message
 
 
 def test_a_missing_image_of_a_known_collection_has_its_own_message(demo_ee: Any) -> None:
@@ -42,3 +45,12 @@ def test_a_server_of_own_assets_says_so(stack_server: Server) -> None:
         ee.Image("USGS/SRTMGL1_003").getInfo()
     with pytest.raises(ee.EEException, match="serves assets of your own, without the demo planet"):
         ee.data.getAsset("USGS/SRTMGL1_003")
+
+
+def test_hints_name_the_command_of_this_distribution() -> None:
+    """``eechips serve`` and ``eechips assets`` are of another one, which may not be installed."""
+    root = Path(eechips_local.__file__).parent
+    sources = [path for kind in ("py", "js", "toml") for path in root.rglob(f"*.{kind}")]
+    assert len(sources) > 200
+    found = [str(path) for path in sources if re.search(r"\beechips (serve|assets|record)\b", path.read_text("utf-8"))]
+    assert found == []

@@ -163,7 +163,7 @@ def test_a_port_that_is_taken(serve: Callable[..., Server]) -> None:
 def test_a_server_that_raises_warnings_as_errors_answers(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """``PYTHONWARNINGS=error eechips serve``: affine 3.1, for one, warns of transforms multiplied by ``*``."""
+    """``PYTHONWARNINGS=error eechips-local serve``: affine 3.1, for one, warns of transforms multiplied by ``*``."""
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     running = start_server("--workers", "1")
     try:

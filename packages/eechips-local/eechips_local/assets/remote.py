@@ -143,7 +143,7 @@ class RefusedFile:
         """
         raise InvalidError(
             f"Image asset '{self.asset_id}' refers to {shown_url(self.url)}, and this server reads no remote files: "
-            "start eechips serve with --allow-remote, or ingest the image as a copy."
+            "start eechips-local serve with --allow-remote, or ingest the image as a copy."
         )
 
 

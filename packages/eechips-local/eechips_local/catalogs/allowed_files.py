@@ -82,7 +82,7 @@ class AllowedFiles:
         if not self._remote:
             raise InvalidError(
                 f"Image asset '{asset_id}' refers to {shown_url(href)}, and this server reads no remote files: "
-                "start eechips serve with --allow-remote."
+                "start eechips-local serve with --allow-remote."
             )
         try:
             return gdal_name(href if is_stored(href) else check_url(href))

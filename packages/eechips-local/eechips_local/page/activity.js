@@ -109,7 +109,7 @@ const STATES = { SUCCEEDED: "good", FAILED: "bad", CANCELLED: "faint" };
 function showTasks(tasks) {
   byId("tasks-count").textContent = tasks.length ? inEnglish(tasks.length) : "";
   if (!tasks.length) {
-    byId("tasks-table").replaceChildren(make("p", { class: "note" }, "No export yet. The options --drive, --buckets and --export-assets of eechips serve take exports."));
+    byId("tasks-table").replaceChildren(make("p", { class: "note" }, "No export yet. The options --drive, --buckets and --export-assets of eechips-local serve take exports."));
     return;
   }
   const rows = tasks.map(({ metadata, error }) => {

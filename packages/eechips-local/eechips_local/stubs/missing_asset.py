@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from eechips_local.stubs.stub_store import StubStore
 
 _NEAREST = 3
-_OWN = "`eechips assets ingest` prepares files of your own"
+_OWN = "`eechips-local assets ingest` prepares files of your own"
 
 
 def missing_asset_hint(asset_id: str, stubs: StubStore, *, is_served: bool) -> str:
@@ -32,10 +32,10 @@ def missing_asset_hint(asset_id: str, stubs: StubStore, *, is_served: bool) -> s
     has = ", ".join(each for each in near if each in painted)
     missing = f"The demo planet has no {asset_id}" + (f"; it has {has}" if has else "")
     if asset_id in described:
-        return f"{missing}; `eechips serve --demo-datasets all` serves a synthetic stub of it; {_OWN}."
+        return f"{missing}; `eechips-local serve --demo-datasets all` serves a synthetic stub of it; {_OWN}."
     others = ", ".join(each for each in near if each not in painted)
     such = f" such as {others}" if others else ""
-    return f"{missing}; `eechips serve --demo-datasets all` adds stubs of more datasets{such}; {_OWN}."
+    return f"{missing}; `eechips-local serve --demo-datasets all` adds stubs of more datasets{such}; {_OWN}."
 
 
 def _nearest(id: str, known: Iterable[str]) -> list[str]:

@@ -30,8 +30,8 @@ _KELVIN = 273.15
 _CLEAR = 0.8
 """Share of the pixels, roughly, that have no flag."""
 _NO_RANGE = (
-    "The local Earth Engine knows no range of the band {!r} of {}, so its stub has no pixels of it. `eechips serve"
-    " --demo-datasets FOLDER` takes ranges from Google's records of datasets."
+    "The local Earth Engine knows no range of the band {!r} of {}, so its stub has no pixels of it. `eechips-local"
+    " serve --demo-datasets FOLDER` takes ranges from Google's records of datasets."
 )
 
 

@@ -52,7 +52,7 @@ def assets(tmp_path_factory: pytest.TempPathFactory, quad: np.ndarray) -> Path:
 
 @pytest.fixture(scope="package")
 def server(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """``eechips serve`` with these assets, the demo planet, and folders for exports."""
+    """``eechips-local serve`` with these assets, the demo planet, and folders for exports."""
     drive = tmp_path_factory.mktemp("drive")
     with serving_command(
         "--assets", assets, "--demo", "--workers", "2", "--drive", drive, "--concurrency", "20"

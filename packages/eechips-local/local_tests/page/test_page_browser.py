@@ -1,4 +1,4 @@
-"""The page of ``eechips serve`` in a real browser: assets, requests, slots, tasks, and the map."""
+"""The page of ``eechips-local serve`` in a real browser: assets, requests, slots, tasks, and the map."""
 
 from __future__ import annotations
 
