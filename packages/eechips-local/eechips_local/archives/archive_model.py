@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from eechips_local.evaluation.model import Bounds, Range, RasterSource
+from eechips_local.evaluation.model import Bounds, PixelWindow, Range, RasterSource
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 Item = Mapping[str, Any]
@@ -116,6 +116,19 @@ class CogFile(RasterSource, Protocol):
         Raises:
             ArchiveError: if the file cannot be read.
         """
+        ...
+
+    @property
+    def level_sizes(self) -> Sequence[tuple[int, int]]:
+        """Columns and rows of each level: some programs round them up, and some down."""
+        ...
+
+    def prefetch_header(self) -> None:
+        """Begin to fetch the header."""
+        ...
+
+    def prefetch(self, bands: Sequence[int], window: PixelWindow, level: int) -> None:
+        """Begin to fetch pixels that will be read."""
         ...
 
 

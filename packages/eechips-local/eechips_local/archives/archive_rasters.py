@@ -66,6 +66,19 @@ class ArchiveRaster:
         self._check()
         return self.rule.apply(*self.file.read([self.numbers[band] - 1 for band in bands], window, level))
 
+    @property
+    def level_sizes(self) -> Sequence[tuple[int, int]]:
+        """See ``SizedLevels``."""
+        return self.file.level_sizes
+
+    def prefetch_header(self) -> None:
+        """See ``FetchedSource``."""
+        self.file.prefetch_header()
+
+    def prefetch(self, bands: Sequence[int], window: PixelWindow, level: int) -> None:
+        """See ``FetchedSource``."""
+        self.file.prefetch([self.numbers[band] - 1 for band in bands], window, level)
+
     def _check(self) -> None:
         header, declared = self.file.header, self.declared
         if max(self.numbers) > len(header.dtypes):

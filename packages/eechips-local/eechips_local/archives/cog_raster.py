@@ -94,6 +94,11 @@ class CogRaster:
         return tuple(factor for factor, _, _ in self._layout.levels)
 
     @property
+    def level_sizes(self) -> Sequence[tuple[int, int]]:
+        """See ``CogFile``."""
+        return tuple((image.width, image.height) for _, image, _ in self._layout.levels)
+
+    @property
     def _layout(self) -> RasterLayout:
         return self.reader.parts.layout(self.address)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -244,8 +244,8 @@ def _values(tag: TiffTag | None, order: str, count: int) -> npt.NDArray[np.uint6
 def pyramid(directories: Iterable[TiffDirectory]) -> list[tuple[int, TiffDirectory, TiffDirectory | None]]:
     """Return decimation factors, images and masks of the levels, as GDAL finds them, full resolution first.
 
-    Overviews whose sizes are rounded down have no place in ``PixelGrid.level``'s pyramid: they, and what follows, are
-    left out.
+    Sizes of levels may be rounded up or down: GDAL's own overviews are rounded up, those of its COG driver down. What
+    follows a level that is neither is left out.
     """
     first, *others = directories
     masks = {(d.width, d.height): d for d in others if d.is_mask}
@@ -253,18 +253,20 @@ def pyramid(directories: Iterable[TiffDirectory]) -> list[tuple[int, TiffDirecto
     for image in others:
         if not image.is_reduced or image.is_mask:
             continue
-        factor = next(_factors(first, image), None)
+        factor = _factor(first, image)
         if factor is None or factor <= levels[-1][0] or image.samples != first.samples:
             break
         levels.append((factor, image, masks.get((image.width, image.height))))
     return levels
 
 
-def _factors(first: TiffDirectory, image: TiffDirectory) -> Iterator[int]:
-    for guess in (round(first.width / image.width), round(first.height / image.height)):
-        for factor in (1 << max(guess - 1, 0).bit_length(), guess, guess - 1, guess + 1):
-            if factor > 1 and (math.ceil(first.width / factor), math.ceil(first.height / factor)) == (
-                image.width,
-                image.height,
-            ):
-                yield factor
+def _factor(first: TiffDirectory, image: TiffDirectory) -> int | None:
+    """Return by what a level is decimated, powers of two first; None if by no whole number."""
+    guess = max(1, round(first.width / image.width))
+    for factor in (1 << (guess - 1).bit_length(), 1 << (guess.bit_length() - 1), guess, guess + 1, guess - 1):
+        if factor > 1 and all(
+            size in (whole // factor, math.ceil(whole / factor))
+            for whole, size in ((first.width, image.width), (first.height, image.height))
+        ):
+            return factor
+    return None

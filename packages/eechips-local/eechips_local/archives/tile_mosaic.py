@@ -128,7 +128,10 @@ class TileMosaic:
         )
         values: npt.NDArray[Any] = np.zeros((len(bands), window.height, window.width), dtype=self.dtype)
         valid = np.zeros(values.shape, dtype=bool)
-        for raster in self._rasters(grid):
+        rasters = list(self._rasters(grid))
+        for raster in rasters:
+            raster.prefetch_header()
+        for raster in rasters:
             _paste(raster, bands, grid, factor, values, valid)
         return values, valid
 
@@ -193,7 +196,7 @@ def _paste(
         )
     levels = raster.levels
     level = max(position for position, each in enumerate(levels) if each <= factor)
-    own = raster.grid.level(levels[level])
+    own = raster.grid.stretched(*raster.level_sizes[level])
     columns = _positions(grid.transform.c, grid.transform.a, grid.width, own.transform.c, own.transform.a)
     rows = _positions(grid.transform.f, grid.transform.e, grid.height, own.transform.f, own.transform.e)
     across = np.flatnonzero((columns >= 0) & (columns < own.width))

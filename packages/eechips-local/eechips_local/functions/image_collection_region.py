@@ -13,13 +13,14 @@ from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection, transform_points
 from eechips_local.pixels.expected_bands import ExpectedBands
 from eechips_local.pixels.lazy_image import Image
-from eechips_local.pixels.region_pixels import covers, gather, region_on
+from eechips_local.pixels.region_pixels import covers, gather, prefetch_pixels, region_on
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.ordering import plain
 from eechips_local.values.values import Collection, Geometry, Value
 
 # https://developers.google.com/earth-engine/apidocs/ee-imagecollection-getregion
 _MOST_VALUES = 1_048_576
+_AHEAD = 32  # images whose pixels are fetched together
 
 
 @function("ImageCollection.getRegion")
@@ -53,8 +54,11 @@ def get_region(
         )
     points = transform_points(np.column_stack([columns + 0.5, rows + 0.5]), projection, WGS84)
     series: list[list[list[Value] | None]] = []
-    for image in images:
+    for position, image in enumerate(images):
         context.check_time()
+        if position % _AHEAD == 0 and len(columns):
+            ahead = [band for other in images[position : position + _AHEAD] for band in other.bands]
+            prefetch_pixels(ahead, projection, columns, rows)
         values = [_plain(band) for band in gather(context, image.bands, projection, columns, rows)]
         start = plain(image.properties.get("system:time_start"))
         index = image.properties.get("system:index")

@@ -86,7 +86,11 @@ class MosaicRaster:
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read from the top, until nothing is left to fill; of each image only where it has pixels."""
         done: list[Pixels | None] = [None] * len(bands)
-        for image in reversed(images_under(self.members, grid, render)):
+        images = images_under(self.members, grid, render)[::-1]
+        for position, image in enumerate(images):
+            if position:  # the first often shows all that is wanted
+                ahead = [other.bands[b] for other in images[position : 2 * position] for b in bands]
+                render.prefetch(ahead, grid)
             lacking = [i for i in range(len(bands)) if not _full(done[i])]
             chosen = [image.bands[bands[i]] for i in lacking]
             window = _part_under(image, grid)
@@ -229,7 +233,7 @@ class Reduced:
         self, images: Sequence[Image], chosen: tuple[int, ...], grid: PixelGrid, render: Render
     ) -> list[Pixels]:
         count = len(chosen)
-        layers = [render.read([image.bands[band] for band in chosen], grid) for image in images]
+        layers = list(render.read_each([[image.bands[band] for band in chosen] for image in images], grid))
         if not layers:
             values = np.zeros((count, 0, *grid.shape))
             weights = np.zeros((count, 0, *grid.shape))

@@ -84,6 +84,10 @@ class PerPixel:
     inputs: tuple[tuple[ImageBand, ...], ...]
     functions: tuple[PixelFunction, ...]
 
+    def inputs_of(self, band: int) -> Sequence[ImageBand]:
+        """Return the bands that a band is computed from."""
+        return self.inputs[band]
+
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read all inputs of the bands at once, then compute."""
         flat = [band for b in bands for band in self.inputs[b]]
@@ -130,6 +134,10 @@ class Joint:
 
     inputs: Sequence[ImageBand]
     function: Callable[[Sequence[Pixels]], Sequence[Pixels]]
+
+    def inputs_of(self, band: int) -> Sequence[ImageBand]:
+        """Return the bands that a band is computed from."""
+        return self.inputs
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Compute all bands at once, and return the requested ones."""

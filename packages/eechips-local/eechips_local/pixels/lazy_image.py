@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -12,9 +13,11 @@ import numpy.typing as npt
 from eechips_local.evaluation.model import PixelType, PixelWindow
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.protocol.request_errors import LimitError
+from eechips_local.protocol.request_errors import EarthEngineError, LimitError
 from eechips_local.quota.compute_cost import charge_pixels
 from eechips_local.values.values import Geometry
+
+_AHEAD = 32  # images of a stack whose pixels are fetched while others are read
 
 Mask = npt.NDArray[Any]
 """Validity of pixels: bool, or float from 0 (masked) to 1 where a mask is fractional. Shape (height, width)."""
@@ -39,7 +42,12 @@ class Pixels:
 
 
 class LazyRaster(Protocol):
-    """One or several bands that compute their pixels on any grid."""
+    """One or several bands that compute their pixels on any grid.
+
+    Two further methods are optional. ``inputs_of(band)`` returns the bands that a band reads on its own grid.
+    ``prefetch_header(band)`` begins to fetch what has to be known before pixels can be fetched, and returns whether
+    there is anything to fetch at all; ``prefetch(bands, grid, render)`` then begins to fetch pixels.
+    """
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Return the pixels of bands (indices from 0) on a grid."""
@@ -140,6 +148,7 @@ class Render:
             LimitError: if that would hold more memory than allowed.
         """
         self.check_time()
+        self.prefetch(bands, grid)
         wanted: dict[int, tuple[LazyRaster, list[int]]] = {}
         for band in bands:
             if (id(band.raster), band.index, grid) not in self._cache:
@@ -153,6 +162,36 @@ class Render:
                 self._hold(pixels)
                 self._cache[key, index, grid] = pixels
         return [self._cache[id(band.raster), band.index, grid] for band in bands]
+
+    def read_each(self, stack: Sequence[Sequence[ImageBand]], grid: PixelGrid) -> Iterator[list[Pixels]]:
+        """Read the bands of many images; while one is computed, pixels of the next few are fetched."""
+        for position, bands in enumerate(stack):
+            if position % (_AHEAD // 2) == 0:
+                self.prefetch([band for some in stack[position : position + _AHEAD] for band in some], grid)
+            yield self.read(bands, grid)
+
+    def prefetch(self, bands: Sequence[ImageBand], grid: PixelGrid) -> None:
+        """Begin to fetch the stored pixels that bands need on a grid, where they are not on this machine.
+
+        All are on their way together then. What cannot be fetched is left to the read, which says so.
+        """
+        seen: set[tuple[int, int]] = self.note(("prefetched", grid), set)
+        found: dict[int, tuple[Any, list[int]]] = {}
+        waiting = list(bands)
+        while waiting:
+            band = waiting.pop()
+            raster: Any = band.raster
+            key = (id(raster), band.index)
+            if key in seen:
+                continue
+            seen.add(key)
+            if hasattr(raster, "inputs_of"):
+                waiting.extend(raster.inputs_of(band.index))
+            elif hasattr(raster, "prefetch_header") and raster.prefetch_header(band.index):
+                found.setdefault(id(raster), (raster, []))[1].append(band.index)
+        for raster, indices in found.values():
+            with contextlib.suppress(EarthEngineError):
+                raster.prefetch(indices, grid, self)
 
     def note(self, key: tuple[Any, ...], make: Any) -> Any:
         """Return ``make()``, cached under a key for this computation."""

@@ -128,3 +128,8 @@ class PixelGrid:
         width, height = math.ceil(self.width / factor), math.ceil(self.height / factor)
         edges = (self.width / width, self.height / height) if keeps_extent else (factor, factor)
         return PixelGrid(self.crs, self.transform @ Affine.scale(*edges), width, height)
+
+    def stretched(self, width: int, height: int) -> PixelGrid:
+        """Return a grid of other numbers of columns and rows with the same extent."""
+        scale = Affine.scale(self.width / width, self.height / height)
+        return PixelGrid(self.crs, self.transform @ scale, width, height)

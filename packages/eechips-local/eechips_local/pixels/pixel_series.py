@@ -112,8 +112,8 @@ class SeriesRaster:
         names, size = self.names, grid.width * grid.height
         values = np.zeros((size, len(names), len(images)))
         valid = np.zeros(values.shape, dtype=bool)
-        for position, image in enumerate(images):
-            for band, pixels in enumerate(render.read(image.bands, grid)):
+        for position, layer in enumerate(render.read_each([image.bands for image in images], grid)):
+            for band, pixels in enumerate(layer):
                 flags = pixels.valid.ravel()
                 if pixels.values.ndim > 2 or pixels.values.dtype == object:
                     raise InvalidError(

@@ -61,6 +61,10 @@ _FARTHEST = 2.0**51
 _OFF_MAP = 1e11
 
 
+# Windows of which stored pixels are fetched together.
+_AHEAD = 64
+
+
 # What the call of a read costs, in pixels that could be read instead; and the most that one call may read.
 _CALL, _WINDOW = 1 << 14, 1 << 20
 
@@ -280,10 +284,12 @@ def gather(
     lattice = PixelGrid(projection.crs, projection.transform, 0, 0)
     order: list[Indices] = []
     parts: list[list[SampledBand]] = []
-    for some in _windows(columns, rows):
+    windows = [(some, *_extent(columns[some], rows[some])) for some in _windows(columns, rows)]
+    for position, (some, left, top, width, height) in enumerate(windows):
         context.check_time()
-        left, top = int(columns[some].min()), int(rows[some].min())
-        width, height = int(columns[some].max()) - left + 1, int(rows[some].max()) - top + 1
+        if position % _AHEAD == 0 and len(windows) > 1:
+            for _, *place in windows[position : position + _AHEAD]:
+                Render().prefetch(bands, lattice.window(*place))
         pixels = Render(context.limits.memory).read(bands, lattice.window(left, top, width, height))
         parts.append(pixels_at(pixels, rows[some] - top, columns[some] - left))
         order.append(some)
@@ -295,6 +301,19 @@ def gather(
         )
         for band in range(len(bands))
     ]
+
+
+def prefetch_pixels(bands: Sequence[ImageBand], projection: Projection, columns: Indices, rows: Indices) -> None:
+    """Begin to fetch stored pixels of a lattice that :func:`gather` will read; of many windows the first few."""
+    lattice = PixelGrid(projection.crs, projection.transform, 0, 0)
+    for some in islice(_windows(columns, rows), _AHEAD):
+        Render().prefetch(bands, lattice.window(*_extent(columns[some], rows[some])))
+
+
+def _extent(columns: Indices, rows: Indices) -> tuple[int, int, int, int]:
+    """Return the first column and row of pixels, and how many columns and rows they reach over."""
+    left, top = int(columns.min()), int(rows.min())
+    return left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1
 
 
 def _windows(columns: Indices, rows: Indices) -> Iterator[Indices]:

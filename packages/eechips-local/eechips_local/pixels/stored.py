@@ -13,7 +13,7 @@ import numpy.typing as npt
 from eechips_local.evaluation.model import BandInfo, ImageAsset, LazySequence, PixelWindow
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
-from eechips_local.pixels.location import around_globe, locate_once, parts_of
+from eechips_local.pixels.location import Location, around_globe, locate_once, parts_of
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.resampling import MARGINS, Method, masked, merge, pick_lattice, resample, window_of
 from eechips_local.values.values import Geometry
@@ -43,6 +43,33 @@ class PixelSource(Protocol):
         ...
 
 
+@runtime_checkable
+class FetchedSource(Protocol):
+    """A source whose pixels come over a network, and may be asked for before they are needed."""
+
+    def prefetch_header(self) -> None:
+        """Begin to fetch what has to be known before pixels can be fetched."""
+        ...
+
+    def prefetch(self, bands: Sequence[int], window: PixelWindow, level: int) -> None:
+        """Begin to fetch pixels, as ``read`` takes them.
+
+        Raises:
+            EarthEngineError: if the header cannot be read.
+        """
+        ...
+
+
+@runtime_checkable
+class SizedLevels(Protocol):
+    """A source whose levels have sizes of their own: programs round them up or down."""
+
+    @property
+    def level_sizes(self) -> Sequence[tuple[int, int]]:
+        """Columns and rows of each level, whose pixels are stretched over the extent."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
     """Bands of one source and one grid, resampled to any other grid.
@@ -54,21 +81,30 @@ class Stored:
     infos: Sequence[BandInfo]
     method: Method = "nearest"
 
+    def prefetch_header(self, band: int) -> bool:
+        """Begin to fetch the header of a band's source, if it is one that is fetched."""
+        begin = getattr(self.infos[band].source, "prefetch_header", None)  # quicker than isinstance: asked of all
+        if begin is None:
+            return False
+        begin()
+        return True
+
+    def prefetch(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> None:
+        """Begin to fetch the pixels that :meth:`read` will need of sources that are fetched."""
+        infos = [self.infos[band] for band in bands]
+        source = infos[0].source
+        level, extent, location = self._locate(infos[0], grid, render)
+        for part in parts_of(location):
+            window = window_of(part, extent, MARGINS[self.method])
+            if window is not None and isinstance(source, FetchedSource):
+                source.prefetch([info.index for info in infos], window, level)
+
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read bands together from the level that suits the grid, and resample them to it."""
         infos = [self.infos[band] for band in bands]
-        source, native = infos[0].source, infos[0].grid
-        location = locate_once(Projection(native.crs, native.transform), grid, render)
-        level, factor = 0, 1
-        for position, candidate in enumerate(source.levels):
-            if candidate <= location.scale * _LEVEL_TOLERANCE:
-                level, factor = position, candidate
-        if factor > 1:
-            native = native.level(factor, keeps_extent=infos[0].keeps_extent)
-            location = locate_once(Projection(native.crs, native.transform), grid, render)
+        source = infos[0].source
+        level, extent, location = self._locate(infos[0], grid, render)
         indices = [info.index for info in infos]
-        extent = PixelWindow(0, 0, native.width, native.height)
-        location = around_globe(location, Projection(native.crs, native.transform), extent)
         if self.method == "nearest" and isinstance(source, PixelSource):
             picked = pick_lattice(lambda c, r: source.pick(indices, c, r, level), location, extent, grid.shape)
             if picked is not None:
@@ -80,6 +116,27 @@ class Stored:
                 parts.append(resample(*source.read(indices, window, level), window, part, self.method))
         dtype = np.uint8 if infos[0].pixel_type.precision == "int" else np.float32
         return merge(parts) if parts else masked(len(infos), dtype, grid.shape)
+
+    def _locate(self, info: BandInfo, grid: PixelGrid, render: Render) -> tuple[int, PixelWindow, Location]:
+        """Return the level of the pyramid that suits a grid, its extent, and where the grid lies in it."""
+        native = info.grid
+        location = locate_once(Projection(native.crs, native.transform), grid, render)
+        level, factor = 0, 1
+        for position, candidate in enumerate(info.source.levels):
+            if candidate <= location.scale * _LEVEL_TOLERANCE:
+                level, factor = position, candidate
+        if factor > 1:
+            native = level_grid(info, level, factor)
+            location = locate_once(Projection(native.crs, native.transform), grid, render)
+        extent = PixelWindow(0, 0, native.width, native.height)
+        return level, extent, around_globe(location, Projection(native.crs, native.transform), extent)
+
+
+def level_grid(info: BandInfo, level: int, factor: int) -> PixelGrid:
+    """Return the grid of a level of a band's pyramid."""
+    if isinstance(info.source, SizedLevels):
+        return info.grid.stretched(*info.source.level_sizes[level])
+    return info.grid.level(factor, keeps_extent=info.keeps_extent)
 
 
 def stored_image(asset: ImageAsset) -> Image:

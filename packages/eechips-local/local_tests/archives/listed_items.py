@@ -74,6 +74,18 @@ class FolderFile:
         """See ``RasterSource``."""
         return FileSource.open(str(self.path)).levels
 
+    @property
+    def level_sizes(self) -> tuple[tuple[int, int], ...]:
+        """See ``CogFile``."""
+        grid = self.header.grid
+        return tuple((level.width, level.height) for level in map(grid.level, self.levels))
+
+    def prefetch_header(self) -> None:
+        """Do nothing: it is here."""
+
+    def prefetch(self, bands: Sequence[int], window: PixelWindow, level: int) -> None:
+        """Do nothing: they are here."""
+
     def read(
         self, bands: Sequence[int], window: PixelWindow, level: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:

@@ -137,13 +137,13 @@ COGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("kind", COGS)
 def test_overviews_read_as_rasterio_reads_them(kind: str, host: ObjectHost, tmp_path: Path) -> None:
     source, options = COGS[kind]
-    content = cog(tiff(704, 432, **source), blocksize=128, **options)
+    content = cog(tiff(700, 431, **source), blocksize=128, **options)
     host.objects["a.tif"] = content
     found = raster(host, tmp_path)
     with MemoryFile(content) as memory, memory.open() as dataset:
         assert found.levels == (1, *dataset.overviews(1)) == (1, 2, 4, 8)
-    for level, factor in enumerate(found.levels):
-        width, height = 704 // factor, 432 // factor
+    assert found.level_sizes == ((700, 431), (350, 215), (175, 107), (87, 53))  # the COG driver rounds down
+    for level, (width, height) in enumerate(found.level_sizes):
         check(content, found, list(range(source.get("count", 1))), PixelWindow(0, 0, width, height), level)
 
 
@@ -208,12 +208,13 @@ def test_reader_pickles(host: ObjectHost, tmp_path: Path) -> None:
 
 def test_header_at_the_end_of_a_file_is_found(host: ObjectHost, tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
-    path.write_bytes(tiff(1500, 1500, tiled=True, compress="deflate"))
+    path.write_bytes(tiff(1501, 1500, tiled=True, compress="deflate"))
     with rasterio.open(path, "r+") as dataset:
         dataset.build_overviews([2, 4, 8])
     host.objects["a.tif"] = content = path.read_bytes()
     found = raster(host, tmp_path)
     assert found.levels == (1, 2, 4, 8)
+    assert found.level_sizes == ((1501, 1500), (751, 750), (376, 375), (188, 188))  # GDAL's own round up
     check(content, found, [0], PixelWindow(10, 10, 700, 700), 1)
 
 
