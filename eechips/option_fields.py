@@ -34,7 +34,7 @@ OptionKind = Literal[
 
 Decision = Literal["data", "input", "run", "code", "credentials", "network", "path"]
 """What the value of an option decides. A stranger, such as the author of a line in a queue, may set ``data``, and
-``input`` unless its value is the path of a file; see :mod:`eechips.cli.untrusted_commands`.
+``input`` unless its value is the path of a file; see :mod:`eechips.commands.untrusted_commands`.
 
 ``data``: what is fetched: bands, dates, sizes, formats. ``input``: what is fetched, perhaps from a file. ``run``: how a
 run proceeds, and how much of the machine and the quota it uses. ``code``: what is executed. ``credentials``: which

@@ -21,6 +21,7 @@ def test_stub_and_reference_have_the_public_names() -> None:
     stub = ast.parse(STUB.read_text(encoding="utf-8"))
     imports = [each for each in stub.body if isinstance(each, ast.ImportFrom)]
     assert len(imports) == len(stub.body)
+    assert not any((each.module or "").startswith("cli") for each in imports), "functions stand below the command line"
     names = [alias.name for each in imports for alias in each.names]
     # Type checkers take only a name that is imported under an alias of itself for public.
     assert names == [alias.asname for each in imports for alias in each.names]

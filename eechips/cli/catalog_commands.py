@@ -17,9 +17,9 @@ from eechips.archive.catalogs.options import (
     BuildOptions,
     IngestOptions,
 )
-from eechips.cli.command import VerbCommand
-from eechips.cli.parameters import HELP, LocalPath, config_options, typed_options
 from eechips.cli.terminal import echo, echo_json, echo_lines
+from eechips.commands.command import VerbCommand, typed_options
+from eechips.commands.parameters import HELP, LocalPath, config_options
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from eechips.cli.cluster_scripts import VOLUME, ClusterJob, write_kubernetes, write_slurm
-from eechips.cli.command import VerbCommand
-from eechips.cli.parameters import HELP, LocalPath
 from eechips.cli.terminal import echo, echo_lines
+from eechips.commands.command import VerbCommand
+from eechips.commands.parameters import HELP, LocalPath
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
 
@@ -107,8 +107,8 @@ def read_job(context: click.Context, file: Path, tasks: int, quota_folder: str, 
         UsageError: if the file has not exactly one table that fetches, or one whose units are unknown before.
         RunFileError: if the file has mistakes.
     """
-    from eechips.cli.finish import recipe_of
     from eechips.cli.run_file import FETCHING, read_run_file
+    from eechips.commands.fetching import recipe_of
     from eechips.recipe import SupportsInteractiveRun
 
     root = context.find_root()
@@ -119,7 +119,7 @@ def read_job(context: click.Context, file: Path, tasks: int, quota_folder: str, 
     (first,) = fetching
     if steps[0] is not first:
         raise UsageError(f"[{steps[0].verb}] of {file} comes before [{first.verb}]: it can only follow")
-    recipe, config = recipe_of(root, (first.verb, *first.words))
+    recipe, config = recipe_of((first.verb, *first.words))
     if isinstance(recipe, SupportsInteractiveRun):
         raise UsageError(f"{recipe.name} plans while it runs: it cannot be divided into tasks")
     after = tuple((step.verb, *step.words) for step in steps[1:])

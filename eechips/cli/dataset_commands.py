@@ -13,10 +13,10 @@ from typing import Any
 
 import click
 
-from eechips.cli.command import VerbCommand
 from eechips.cli.group import OneSentence
-from eechips.cli.parameters import HELP
 from eechips.cli.terminal import echo, echo_coloured, echo_json
+from eechips.commands.command import VerbCommand
+from eechips.commands.parameters import HELP
 from eechips.datasets import (
     Dataset,
     DatasetBand,

@@ -1,56 +1,20 @@
-"""Fetch data: the commands from ``eechips sample`` to ``run``, with the options that their configs declare.
+"""Fetch data: the commands from ``eechips sample`` to ``run``, whose parameters :mod:`eechips.commands` declares.
 
 Each command is made when it is called: the modules of the recipes import numpy, pandas and ee."""
 
 from __future__ import annotations
 
-import pkgutil
-from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from eechips.cli.command import FetchCommand, VerbOption
 from eechips.cli.group import FAILURES
-from eechips.cli.parameters import HELP, Assignment, LocalPath, declared_options, meta_flag, typed_options
 from eechips.cli.terminal import echo, echo_json
+from eechips.commands.command import FetchCommand, VerbOption
+from eechips.commands.fetching import find_command
 from eechips.errors import UsageError
-
-if TYPE_CHECKING:
-    from eechips.engine.config import RunConfig
-    from eechips.recipe import Recipe
-
-Changes = Mapping[str, Mapping[str, Any]]
-"""Attributes of :class:`eechips.option_fields.Option` that differ for a command, by name of the field."""
-
-_NO_REDRAW: Changes = {
-    "on_empty": {
-        "choices": ("keep", "skip"),
-        "help": "What to do with results without a single valid pixel. keep: write the file. skip: write no file. Not"
-        " for jpg, which has no mask.",
-    }
-}
-"""Changes of ``--on-empty`` for commands that draw no random points."""
-
-_NOT_FOR_SCENES = frozenset({
-    "local", "endpoint", "project", "credentials", "send_credentials", "ledger", "executor", "processes", "method",
-    "on_empty", "export_to", "accept_changed_code",
-})  # fmt: skip
-"""Options of a run that concern Earth Engine and its workers."""
-_SCENE_CHANGES: Changes = {
-    "out": {"default": "outputs/scenes-<collection>"},
-    "name": {"help": "Template of the files' names, as in '{item}/{asset}'."},
-    "in_flight": {"help": "Maximum number of transfers at a time; auto: 10."},
-    "rate": {"help": "Maximum number of requests per second; auto: no limit."},
-    "unit_timeout": {
-        "help": "Seconds that one file may take; the part that has arrived is kept.",
-        "default": "86400",
-    },
-    "dry_run": {"help": "Only ask the catalogue: how many files, and how large they are."},
-}
-"""Options of a run that have another meaning for scenes."""
 
 _SAMPLE = """Fetch image chips at random points, on a regular grid, or at the points of a file.
 
@@ -186,105 +150,30 @@ _RUN = """Run a recipe, an existing script that uses a pool, or a run file.
 """
 
 
-def fetch_command(
-    name: str,
-    options: str,
-    recipe: str,
-    help: str,
-    *,
-    without: Collection[str] = (),
-    changes: Changes | None = None,
-    adapt: Callable[[dict[str, Any]], dict[str, Any]] = dict,
-) -> click.Command:
-    """Make a command whose options are the fields of a config and those of a run, but for code of the user.
+@click.pass_context
+def _fetch(context: click.Context, /, **values: Any) -> None:
+    from eechips.cli.finish import finish
 
-    Args:
-        name: of the command.
-        options: the config, as ``module:name`` in :mod:`eechips.jobs`.
-        recipe: the function that makes the recipe, and the config of its run, likewise.
-        help: description and examples.
-        without: options of the run that the command does not have.
-        changes: what differs in options of the run; see :func:`declared_options`.
-        adapt: changes the options that are typed before the recipe is made of them.
-    """
-
-    def make(typed: dict[str, Any]) -> tuple[Recipe, RunConfig]:
-        made: tuple[Recipe, RunConfig] = pkgutil.resolve_name(f"eechips.jobs.{recipe}")(adapt(typed))
-        return made
-
-    def call(**typed: Any) -> None:
-        from eechips.cli.finish import finish
-
-        finish(*make(typed_options(typed)))
-
-    own = declared_options(pkgutil.resolve_name(f"eechips.jobs.{options}"))
-    shared = run_parameters(without={*without, "accept_changed_code"}, changes=changes)
-    return FetchCommand(name, make=make, params=[*own, *shared], callback=call, help=help, context_settings=HELP)
+    command = _command_of(context)
+    finish(*command.make(command.options(values)))
 
 
-def _single_dataset(typed: dict[str, Any]) -> dict[str, Any]:
-    """Return options of which a dataset that is named once is the only one: its files have no name of a dataset."""
-    names = typed["dataset"]
-    return {**typed, "dataset": names[0]} if not isinstance(names, str) and len(names) == 1 else typed
-
-
-sample_command = partial(
-    fetch_command, "sample", "sample_options:SampleOptions", "chips:sample_recipe", _SAMPLE, adapt=_single_dataset
-)
-images_command = partial(
-    fetch_command, "images", "imagery_options:ImagesOptions", "images:images_recipe", _IMAGES, changes=_NO_REDRAW
-)
-composites_command = partial(
-    fetch_command, "composites", "imagery_options:CompositesOptions", "composites:composites_recipe", _COMPOSITES,
-    changes=_NO_REDRAW,
-)  # fmt: skip
-mosaic_command = partial(
-    fetch_command, "mosaic", "imagery_options:MosaicOptions", "mosaic:mosaic_recipe", _MOSAIC, without=("on_empty",)
-)
-timeseries_command = partial(
-    fetch_command, "timeseries", "table_options:TimeSeriesOptions", "timeseries:timeseries_recipe", _TIMESERIES,
-    without=("on_empty",),
-)  # fmt: skip
-points_command = partial(
-    fetch_command, "points", "table_options:PointsOptions", "points:points_recipe", _POINTS, without=("on_empty",)
-)
-
-
-def scenes_command() -> click.Command:
-    """Make ``eechips scenes``."""
-    from eechips.archive.scenes.scenes_options import SEARCH, ScenesOptions
-
-    def make(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
-        from eechips.archive.scenes.api import scenes_recipe
-
-        return scenes_recipe(options)
-
-    refresh = VerbOption(
-        ["--refresh"],
-        is_flag=True,
-        heading=SEARCH,
-        decides="network",
-        help="Ask the catalogue again, and add new items to the existing run.",
-    )
-    parameters = [
-        *declared_options(ScenesOptions),
-        refresh,
-        *run_parameters(without=_NOT_FOR_SCENES, changes=_SCENE_CHANGES),
-    ]
-    return FetchCommand(
-        "scenes", make=make, params=parameters, callback=_fetch_scenes, help=_SCENES, context_settings=HELP
-    )
+sample_command = partial(find_command, "sample", callback=_fetch, help=_SAMPLE)
+images_command = partial(find_command, "images", callback=_fetch, help=_IMAGES)
+composites_command = partial(find_command, "composites", callback=_fetch, help=_COMPOSITES)
+mosaic_command = partial(find_command, "mosaic", callback=_fetch, help=_MOSAIC)
+timeseries_command = partial(find_command, "timeseries", callback=_fetch, help=_TIMESERIES)
+points_command = partial(find_command, "points", callback=_fetch, help=_POINTS)
 
 
 @click.pass_context
-def _fetch_scenes(context: click.Context, /, **options: Any) -> None:
+def _fetch_scenes(context: click.Context, /, **values: Any) -> None:
     from eechips.archive.scenes.api import scenes_recipe
     from eechips.archive.scenes.refresh import refresh_scenes
     from eechips.cli.finish import finish, show_log
 
-    is_refreshed = options.pop("refresh") and not options["dry_run"]
-    recipe, config = scenes_recipe(typed_options(options))
-    if is_refreshed:
+    recipe, config = scenes_recipe(_command_of(context).options(values))
+    if values["refresh"] and not config.dry_run:
         show_log(config)
         refresh_scenes(recipe, config)
     elif not config.quiet and (answer := recipe.kept(config.out)) is not None:
@@ -295,87 +184,52 @@ def _fetch_scenes(context: click.Context, /, **options: Any) -> None:
         context.exit(FAILURES)
 
 
+scenes_command = partial(find_command, "scenes", callback=_fetch_scenes, help=_SCENES)
+
+
 def run_command() -> click.Command:
     """Make ``eechips run``."""
-    own: list[click.Parameter] = [
-        click.Argument(["recipe"], type=LocalPath()),
-        VerbOption(
-            ["-p", "parameters"],
-            type=Assignment(),
-            multiple=True,
-            decides="code",
-            help="Value of a parameter of the recipe.",
-        ),
-        VerbOption(
-            ["--max-memory"],
-            metavar="SIZE",
-            decides="code",
-            help="Memory of a worker, Python included, as 256MB, for recipes that size their units by it. The same as"
-            " -p max_memory=SIZE.",
-        ),
-        VerbOption(
-            ["--check"],
-            is_flag=True,
-            decides="run",
-            help="Try three units of the plan, show their results, and estimate the run. The files are deleted, unless"
-            " --out is given: then they are in DIR/check.",
-        ),
-        VerbOption(
-            ["--schema"],
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_print_schema,
-            decides="run",
-            help="Print the JSON schema of run files, for an editor.",
-        ),
-    ]
-    return FetchCommand(
-        "run",
-        make=_make_run,
-        params=[*own, *run_parameters()],
-        callback=_run_recipe,
-        help=_RUN,
-        context_settings=HELP,
+    command = find_command("run", callback=_run_recipe, help=_RUN)
+    schema = VerbOption(
+        ["--schema"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_print_schema,
+        decides="run",
+        help="Print the JSON schema of run files, for an editor.",
     )
+    after = next(number for number, each in enumerate(command.params, start=1) if each.name == "check")
+    command.params.insert(after, schema)
+    return command
 
 
-def _make_run(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
-    from eechips.jobs.user_recipes import script_recipe
-
-    return script_recipe(options)
-
-
-def _run_recipe(
-    recipe: Path, parameters: tuple[tuple[str, str], ...], max_memory: str | None, check: bool, **options: Any
-) -> None:
+@click.pass_context
+def _run_recipe(context: click.Context, /, recipe: Path, check: bool, **values: Any) -> None:
     from eechips.cli.finish import finish
-    from eechips.jobs.user_recipes import checked, script_recipe
+    from eechips.jobs.user_recipes import checked
 
     if recipe.suffix.lower() == ".toml":
-        _run_file(recipe, quiet=bool(options.get("quiet")))
+        _run_file(recipe, quiet=bool(values.get("quiet")))
         return
-    values = dict(parameters) if max_memory is None else {**dict(parameters), "max_memory": max_memory}
-    chosen = {"path": recipe, "parameters": values, **_shared_out(typed_options(options))}
+    command = _command_of(context)
+    chosen = command.options({"recipe": recipe, **values})
     if not check:
-        finish(*script_recipe(chosen))
+        finish(*command.make(chosen))
         return
-    found = checked(script_recipe, chosen)
+    found = checked(command.make, chosen)
     for line in found.lines:
         echo(line)
     if found.failed:
-        click.get_current_context().exit(FAILURES)
+        context.exit(FAILURES)
 
 
 def _run_file(path: Path, *, quiet: bool) -> None:
     """Run the commands of a run file, with the options of a run that are typed here."""
-    from eechips.cli.finish import RECEIVER
     from eechips.cli.run_file import read_run_file, run_steps
     from eechips.cli.run_file_writer import typed_keys
 
     context = click.get_current_context()
-    if RECEIVER in context.meta:  # another command asks for the recipe, as plan, submit, or a run file does
-        raise UsageError(f"{path} is a run file, which has no units of its own: name one of its commands")
     typed = typed_keys(context)
     typed.pop("recipe")
     if of_recipe := sorted({"parameters", "max_memory", "check", "arguments"}.intersection(typed)):
@@ -393,30 +247,6 @@ def _print_schema(context: click.Context, parameter: click.Parameter, value: boo
     context.exit()
 
 
-def _shared_out(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with the arguments after ``--`` divided between the script and Beam."""
-    words = options.pop("pipeline_options", ())
-    if options.get("executor") != "beam":
-        return {**options, "arguments": words}
-    last = max((number for number, word in enumerate(words) if word == "--"), default=-1)
-    return {**options, "arguments": words[: max(last, 0)], "pipeline_options": words[last + 1 :]}
-
-
-def run_parameters(*, without: Collection[str] = (), changes: Changes | None = None) -> list[click.Parameter]:
-    """Return the options of a run, which every command that fetches has; see :func:`declared_options`."""
-    from eechips.engine.config import RUN, LedgerOptions, RunConfig
-
-    yes = meta_flag(
-        "yes",
-        "-y",
-        "--yes",
-        help="Do not ask, with --estimate or before a run that may take a tenth of a month's compute.",
-        heading=RUN,
-    )
-    arguments = click.Argument(["pipeline_options"], nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
-    declared = [
-        option
-        for config in (RunConfig, LedgerOptions)
-        for option in declared_options(config, without=without, changes=changes)
-    ]
-    return [arguments, *declared, yes]
+def _command_of(context: click.Context) -> FetchCommand:
+    assert isinstance(context.command, FetchCommand)
+    return context.command

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from eechips.cli.command import TYPED, UNFINISHED, FetchCommand, option_names
 from eechips.cli.group import FAILURES, INTERRUPTED
 from eechips.cli.terminal import ask, echo, echo_lines
+from eechips.commands.command import TYPED, UNFINISHED, option_names
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, Forecast, PlanningCost
@@ -22,7 +22,7 @@ from eechips.engine.disk import free_bytes
 from eechips.engine.estimate import estimate
 from eechips.engine.run import run
 from eechips.engine.tiers import describe_compute, describe_expected, describe_range, describe_requests, is_much
-from eechips.errors import RecipeError, UsageError
+from eechips.errors import RecipeError
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.failures import Failure, group_failures, list_failures
 from eechips.manifest.run import REPORT_NAME, Run
@@ -31,8 +31,6 @@ from eechips.storage import is_address
 from eechips.text.formatting import format_bytes, format_count, format_duration
 from eechips.text.library_log import LineFormatter
 
-RECEIVER = "eechips.receiver"  # key of click's ``meta`` for a function that receives recipe and config instead
-
 _BYTES_PER_SECOND = 100e6 / 8  # of a line of 100 Mbit/s
 
 _SHOWN = 3  # kinds of failure that are printed; failures.csv has all
@@ -40,9 +38,6 @@ _SHOWN = 3  # kinds of failure that are printed; failures.csv has all
 
 def finish(recipe: Recipe, config: RunConfig) -> None:
     """Run a recipe, or estimate it for ``--dry-run``, and exit with the status of the outcome."""
-    if (take := click.get_current_context().meta.get(RECEIVER)) is not None:
-        take(recipe, config)
-        return
     show_log(config)
     context = click.get_current_context()
     if config.dry_run:
@@ -74,54 +69,6 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         for line in _failed(done):
             echo(line, err=True)
         context.exit(FAILURES)
-
-
-def recipe_of(context: click.Context, words: Sequence[str]) -> tuple[Recipe, RunConfig]:
-    """Return the recipe and the config that a command would run.
-
-    The words may come from elsewhere, such as a queue: only verbs that fetch are called.
-
-    Args:
-        context: of the present command.
-        words: of the other one, from its verb on.
-
-    Raises:
-        UsageError: if it is no command that fetches.
-    """
-    root = context.find_root()
-    assert isinstance(root.command, click.Group)
-    verb = root.command.get_command(root, words[0])
-    if verb is None:
-        raise UsageError(f"this version has no command `eechips {words[0]}`")
-    if not isinstance(verb, FetchCommand):
-        raise UsageError(f"eechips {words[0]} has no units: it fetches nothing")
-    inner = verb.make_context(words[0], list(words[1:]), parent=root)
-    if inner.params.get("check"):
-        raise UsageError(f"eechips {words[0]} --check tries a few units on this machine only: leave --check out")
-    return receive(inner)
-
-
-def receive(inner: click.Context) -> tuple[Recipe, RunConfig]:
-    """Return the recipe and the config that a command would run.
-
-    Args:
-        inner: context of the command that fetches.
-
-    Raises:
-        UsageError: if it would run several recipes, as a run file does.
-    """
-    taken: list[tuple[Recipe, RunConfig]] = []
-    before = dict(inner.meta)
-    inner.meta[RECEIVER] = lambda recipe, config: taken.append((recipe, config))
-    try:
-        with inner:
-            inner.command.invoke(inner)
-    finally:
-        inner.meta.clear()
-        inner.meta.update(before)
-    if len(taken) != 1:
-        raise UsageError(f"`{inner.command_path}` runs {len(taken)} recipes: name the run of one of them")
-    return taken[0]
 
 
 class _OptionFormatter(LineFormatter):

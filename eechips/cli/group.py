@@ -11,8 +11,8 @@ from typing import IO, Any
 
 import click
 
-from eechips.cli.command import format_commands, similar_names
 from eechips.cli.terminal import echo_lines, show_exception
+from eechips.commands.command import format_commands, similar_names
 from eechips.errors import EechipsError, InternalError, RecipeError, RequestError, RunFileError, TooLargeError
 from eechips.text.library_log import LineFormatter
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from eechips.cli.command import VerbCommand
-from eechips.cli.parameters import HELP, LocalPath
 from eechips.cli.terminal import MARGIN, echo, echo_json, echo_lines, echo_spreadsheet, replace_lines
+from eechips.commands.command import VerbCommand
+from eechips.commands.parameters import HELP, LocalPath
 from eechips.errors import UsageError
 from eechips.manifest.code_changes import CODE_CHANGES, code_changes
 from eechips.manifest.failures import Failure, group_failures, list_failures

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from eechips.cli.command import VerbCommand
-from eechips.cli.parameters import HELP, LocalPath
 from eechips.cli.terminal import echo
+from eechips.commands.command import VerbCommand
+from eechips.commands.parameters import HELP, LocalPath
 from eechips.reports.limits import MOST_PANELS, MOST_THUMBNAILS, THUMBNAILS
 from eechips.text.formatting import format_count
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import click
 
-from eechips.cli.command import TYPED, UNFINISHED, FetchCommand
-from eechips.cli.finish import recipe_of
-from eechips.cli.parameters import CONFIGS, command_words
 from eechips.cli.terminal import echo
-from eechips.cli.untrusted_commands import refused_values
+from eechips.commands.command import TYPED, UNFINISHED, FetchCommand
+from eechips.commands.fetching import recipe_of
+from eechips.commands.parameters import CONFIGS, command_words
+from eechips.commands.untrusted_commands import refused_values
 from eechips.errors import EechipsError, RunFileError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME
 from eechips.manifest.received_run import read_info
@@ -262,7 +262,7 @@ class _Reader:
         words = [*command_words(command, options), *typed]
         try:
             if isinstance(command, FetchCommand):
-                config = recipe_of(self._root, (name, *words))[1]
+                config = recipe_of((name, *words))[1]
                 self._folder, self._place = config.out, config.results or str(config.out.resolve())
             else:
                 _check_configs(command, command.make_context(name, words, parent=self._root).params)

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from eechips.cli.parameters import Assignment, Names, Rate, Size, Slots
 from eechips.cli.run_file import FETCHING, FOLLOWING, keys_of
+from eechips.commands.parameters import Assignment, Names, Rate, Size, Slots
 
 _TEXT: Mapping[str, Any] = {"type": "string"}
 _NUMBER: Mapping[str, Any] = {"type": "number"}

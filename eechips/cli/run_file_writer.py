@@ -12,10 +12,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from eechips.cli.parameters import Assignment, typed_text
-from eechips.cli.retry_commands import recorded_words
 from eechips.cli.run_file import keys_of
-from eechips.cli.untrusted_commands import refused_words
+from eechips.commands.parameters import Assignment, typed_text
+from eechips.commands.recorded_commands import recorded_words
+from eechips.commands.untrusted_commands import refused_words
 from eechips.errors import UsageError
 from eechips.manifest.run import open_run
 from eechips.manifest.run_signature import is_own
@@ -70,7 +70,7 @@ def recorded_context(folder: Path, root: click.Context) -> click.Context:
     """
     run = open_run(folder)
     verb, *words = recorded_words(run)[1:]
-    if not is_own(run.info, run.path) and (refused := refused_words(root, (verb, *words))):
+    if not is_own(run.info, run.path) and (refused := refused_words((verb, *words))):
         raise UsageError(
             f"{folder} was made by another user, or moved, and its command sets more than data ({', '.join(refused)}):"
             f" read it in run.json, then: eechips trust {folder}"

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 import click
 
-from eechips.cli.command import VerbCommand
 from eechips.cli.group import FAILURES, INTERRUPTED, OneSentence
-from eechips.cli.parameters import HELP, LocalPath, Names
 from eechips.cli.terminal import ask, echo, replace_line
 from eechips.client.credentials import HIGH_VOLUME_ENDPOINT
+from eechips.commands.command import VerbCommand
+from eechips.commands.parameters import HELP, LocalPath, Names
 from eechips.errors import UsageError
 from eechips.files.temporary_files import temporary_folder
 from eechips.text.formatting import format_count

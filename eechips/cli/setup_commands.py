@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eechips.cli.command import VerbCommand, option_names
 from eechips.cli.group import FAILURES
-from eechips.cli.parameters import HELP, LocalPath, typed_options
 from eechips.cli.terminal import echo, echo_json, echo_lines
+from eechips.commands.command import VerbCommand, option_names, typed_options
+from eechips.commands.parameters import HELP, LocalPath
 from eechips.engine.config import DEMO
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file

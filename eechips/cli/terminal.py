@@ -7,16 +7,19 @@ line that looks like one of eechips.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import click
 
+from eechips.storage import open_atomic
 from eechips.text.formatting import format_json, format_spreadsheet, one_line
 
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
@@ -72,6 +75,24 @@ def echo_quoted(text: str, *, err: bool = False) -> None:
     room = room if line.isascii() else room // 2  # some letters are two columns wide
     for start in range(0, max(1, len(line)), room):
         echo(MARGIN + line[start : start + room], err=err)
+
+
+@contextlib.contextmanager
+def open_output(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
+    """Open a file for lines; it gets its name once it is complete.
+
+    Args:
+        path: of the file; ``-`` for standard output.
+        keeps: keep the lines written so far, if any, when the block raises; a kill leaves none in any case.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    if str(path) == "-":
+        yield sys.stdout
+        return
+    with open_atomic(path, keeps=keeps) as file:
+        yield file
 
 
 def replace_lines(lines: Sequence[str], shown: int) -> None:

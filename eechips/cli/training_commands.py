@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eechips.cli.command import VerbCommand, option_names
-from eechips.cli.parameters import HELP, LocalPath, Names, config_options, typed_options
 from eechips.cli.terminal import echo
+from eechips.commands.command import VerbCommand, option_names, typed_options
+from eechips.commands.parameters import HELP, LocalPath, Names, config_options
 from eechips.errors import LeakageError, UsageError
 from eechips.text.formatting import format_bytes, format_count, format_distance
 from eechips.training.training_options import CheckOptions, PackOptions, SplitOptions, StatsOptions

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 
-from eechips.cli.command import IN_PYTHON, VerbCommand
-from eechips.cli.group import main
-from eechips.cli.parameters import HELP, LocalPath
+from eechips.cli.finish import show_log
+from eechips.cli.retry_commands import ask_permission
 from eechips.cli.terminal import echo
+from eechips.commands.command import VerbCommand
+from eechips.commands.parameters import HELP, LocalPath
+from eechips.commands.verification import audit_run, find_problems, open_verified
 from eechips.engine.progress import Progress
-from eechips.errors import StorageError
-from eechips.manifest.audit import Audit, SampleSize, record_audit
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_recovery import RecoveredLedger, recover_ledger
-from eechips.manifest.run import Problem, Run, open_run
-from eechips.manifest.run_repair import MANIFEST, Repair, find_manifest_problems, repair
+from eechips.manifest.audit import SampleSize
+from eechips.manifest.ledger_recovery import RecoveredLedger
+from eechips.manifest.run import Run
+from eechips.manifest.run_repair import MANIFEST, Repair, repair
 from eechips.manifest.unit_record import State
 from eechips.text.formatting import format_count
 
@@ -60,7 +60,7 @@ def verify_command(
       eechips verify outputs/sample-naip --refetch 1%
     """
     size = None if refetch is None else SampleSize.parse(refetch)
-    run, recovered = _open(folder, recovers=reopen)
+    run, recovered = open_verified(folder, recovers=reopen)
     if recovered is not None:
         for line in _describe_recovery(run, recovered):
             echo(line, err=True)
@@ -71,7 +71,7 @@ def verify_command(
             progress.settle(failed=False)
             progress.show(0, 0)
 
-        problems = _find_problems(run, tell)
+        problems = find_problems(run, tell)
     for problem in problems:
         echo(f"{problem.file}: {problem.reason}")
     wrong = sum(problem.id != MANIFEST for problem in problems)
@@ -80,7 +80,9 @@ def verify_command(
     else:
         echo(f"{format_count(files, 'file')}: all present and intact")
     if size is not None:
-        audit, different = _audit(run, size, seed, trust=trust)
+        audit, different = audit_run(
+            run, size, seed, trust=trust, ask=partial(ask_permission, trust=trust), show=show_log
+        )
         for problem in different:
             echo(f"{problem.file}: {problem.reason}")
         problems += different
@@ -99,75 +101,6 @@ def verify_command(
         echo(f"{format_count(left, 'unit')} not fetched yet: eechips retry {folder}", err=True)
     if problems or recovered is not None:
         ctx.exit(1)
-
-
-def verify(
-    run: str | Path | Run,
-    *,
-    reopen: bool = False,
-    refetch: int | str | None = None,
-    seed: int | None = None,
-    trust: bool = False,
-) -> list[Problem]:
-    """Check that every file of a run is present, has the recorded sha256, and decodes.
-
-    Args:
-        run: the run, or its folder.
-        reopen: have :func:`eechips.retry` fetch again what is missing, changed or damaged, and nothing else; make a
-            damaged ledger or manifest again.
-        refetch: fetch a random sample of the finished units again, so many (``60``) or such a share (``"1%"``), and
-            compare pixels and values; the result is the last of ``run.audits``.
-        seed: of the sample; None for another one each time.
-        trust: with ``refetch``, execute the command of run.json even if another user wrote it.
-
-    Returns:
-        Damaged, missing and differing files with the reason, in the order of the plan; empty if all files are intact.
-
-    Raises:
-        UsageError: if the folder holds no run, or no command can fetch its units again.
-        TransientError, StorageError: if the object store of the results cannot be read; or the ledger is damaged, and
-            is not to be made again, or cannot be.
-
-    Example:
-        >>> eechips.verify("outputs/sample-naip")
-        []
-    """
-    found = run if isinstance(run, Run) else _open(Path(run), recovers=reopen)[0]
-    problems = _find_problems(found)
-    if refetch is not None:
-        with main.make_context("eechips", [], resilient_parsing=True, obj=IN_PYTHON):
-            problems += _audit(found, SampleSize.parse(refetch), seed, trust=trust)[1]
-    if reopen:
-        repair(found, problems)
-    return problems
-
-
-def _open(folder: Path, *, recovers: bool) -> tuple[Run, RecoveredLedger | None]:
-    """Open a run, and read every page of its ledger; make a damaged or missing ledger again if that is wanted."""
-    try:
-        run = open_run(folder)
-        with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
-            ledger.check_integrity()
-            for _ in ledger.batches(("state", "sha256")):
-                pass
-        return run, None
-    except StorageError:
-        if not recovers:
-            raise
-    recovered = recover_ledger(folder)
-    return open_run(folder), recovered
-
-
-def _find_problems(run: Run, tell: Callable[[], object] = lambda: None) -> list[Problem]:
-    return run.verify(tell) + find_manifest_problems(run)
-
-
-def _audit(run: Run, size: SampleSize, seed: int | None, *, trust: bool) -> tuple[Audit, list[Problem]]:
-    from eechips.cli.refetch import refetch
-
-    audit, problems = refetch(run, size, seed, trust=trust)
-    record_audit(run.path, audit)
-    return audit, problems
 
 
 def _describe_recovery(run: Run, recovered: RecoveredLedger) -> list[str]:

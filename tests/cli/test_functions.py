@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import eechips
 from eechips.cli import main
-from eechips.cli.parameters import command_words
+from eechips.commands.parameters import command_words
 from eechips.engine.local_server import LocalServer
 from eechips.errors import EechipsError, MissingResultsError, UsageError
 

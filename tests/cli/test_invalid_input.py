@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from eechips.cli import main
-from eechips.cli.parameters import command_words
+from eechips.commands.parameters import command_words
 
 SAMPLE = ["sample", "--dataset", "NAIP", "--per-ecoregion", "5", "--local"]
 SERIES = ["timeseries", "--dataset", "MODIS_LST", "--regions", "A/B", "--id-field", "X", "--local"]

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import eechips
 from eechips.cli import main
-from eechips.cli.command import FetchCommand, as_typed
+from eechips.commands.command import FetchCommand, as_typed
 from eechips.engine.config import RunConfig
 from eechips.option_fields import options_of
 

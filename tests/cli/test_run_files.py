@@ -19,12 +19,12 @@ import pytest
 from click.testing import CliRunner
 
 from eechips.cli import main
-from eechips.cli.command import FetchCommand
-from eechips.cli.finish import recipe_of
-from eechips.cli.parameters import command_words
 from eechips.cli.run_file import FETCHING, FOLLOWING, _Reader, read_run_file
 from eechips.cli.run_file_schema import run_file_schema
 from eechips.cli.run_file_writer import write_run_file
+from eechips.commands.command import FetchCommand
+from eechips.commands.fetching import recipe_of
+from eechips.commands.parameters import command_words
 from eechips.errors import RunFileError
 from eechips.manifest.run import Run, open_run
 from local_tests.support.local_earth_engine import Server
@@ -200,7 +200,7 @@ def get_result(index, unit):
     number = 1e9
     """
     (step,) = read_run_file(write(tmp_path / "job.toml", text), root)
-    recipe, _ = recipe_of(root, (step.verb, *step.words))
+    recipe, _ = recipe_of((step.verb, *step.words))
     assert recipe.parameters == {
         "flag": True, "names": ["é", 'b"c'], "sizes": {"a": [1, 2]}, "free": "[true]",
         "day": "2020-05-01", "number": 1e9,

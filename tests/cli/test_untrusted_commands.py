@@ -13,12 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 from eechips.cli import main
-from eechips.cli.command import FetchCommand, VerbOption
 from eechips.cli.run_file import read_run_file
-from eechips.cli.untrusted_commands import hash_files, refused_values, refused_words
+from eechips.commands.command import FetchCommand, VerbOption
+from eechips.commands.untrusted_commands import hash_files, refused_values, refused_words
 from eechips.errors import UsageError
 
-ROOT = click.Context(main)
 FETCHING = ("sample", "images", "composites", "mosaic", "timeseries", "points", "scenes", "run")
 RECIPE = """
 from pathlib import Path
@@ -33,6 +32,9 @@ def get_requests(count=3):
 def get_result(index, number):
     return Table([{"number": number}])
 """
+
+
+ROOT = click.Context(main)
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -67,7 +69,7 @@ def test_other_commands_are_refused_by_name() -> None:
     for name, command in commands():
         if not isinstance(command, FetchCommand):
             with pytest.raises(UsageError, match="fetches nothing"):
-                refused_words(ROOT, [name])
+                refused_words([name])
 
 
 def test_an_option_that_declares_nothing_is_refused() -> None:
@@ -114,22 +116,20 @@ def test_what_sets_more_than_data_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("here.gpkg").touch()
-    found = refused_words(ROOT, typed.split(), {"out"})
+    found = refused_words(typed.split(), {"out"})
     assert sorted(" ".join(found).split()) == sorted(refused.split())
 
 
 def test_a_value_that_this_user_gives_after_it_counts_for_it() -> None:
     words = ["sample", "--dataset", "here.gpkg", "--project", "theirs"]
-    assert refused_words(ROOT, words, {"project"}) == []
-    assert refused_words(ROOT, ["sample", "--dataset", "/x"], {"dataset"}) == [
-        "--dataset"
-    ]  # it is added to, not replaced
+    assert refused_words(words, {"project"}) == []
+    assert refused_words(["sample", "--dataset", "/x"], {"dataset"}) == ["--dataset"]  # it is added to, not replaced
 
 
 @pytest.mark.parametrize("words", [["sample", "--dataset"], ["sample", "--datset", "NAIP"], ["sampel"]])
 def test_words_that_are_no_command_are_refused(words: list[str]) -> None:
     with pytest.raises(UsageError):
-        refused_words(ROOT, words)
+        refused_words(words)
 
 
 def test_the_files_that_a_command_reads_are_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,9 +137,9 @@ def test_the_files_that_a_command_reads_are_hashed(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("recipe.py", "a.csv", "key.json"):
         Path(name).write_text(name)
-    assert list(hash_files(ROOT, ["run", "recipe.py", "--credentials", "key.json"])) == ["recipe.py"]
-    assert list(hash_files(ROOT, ["run", "--local", "recipe.py"])) == ["recipe.py"]
-    assert list(hash_files(ROOT, ["sample", "--dataset", "NAIP", "--points", "~/a.csv", "--roi", "b"])) == ["~/a.csv"]
+    assert list(hash_files(["run", "recipe.py", "--credentials", "key.json"])) == ["recipe.py"]
+    assert list(hash_files(["run", "--local", "recipe.py"])) == ["recipe.py"]
+    assert list(hash_files(["sample", "--dataset", "NAIP", "--points", "~/a.csv", "--roi", "b"])) == ["~/a.csv"]
 
 
 @pytest.fixture

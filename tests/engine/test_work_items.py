@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from eechips.cli import main
-from eechips.cli.command import FetchCommand
+from eechips.commands.command import FetchCommand
 from eechips.engine.work_items import run_in_turn
 from eechips.errors import RunLockedError
 from eechips.manifest.lock import lock_run

@@ -265,7 +265,7 @@ WRITTEN = {
     "eechips_local/recording/recording_archive.py": "scratch folder",
     "eechips_local/recording/recording_folder.py": "scratch folder",
     "eechips_local/evaluation/function_coverage.py": "documentation of the developers",
-    "cli/command.py": "text of the help, no file",
+    "commands/command.py": "text of the help, no file",
     "probes/command_probes.py": "scratch folder",
     "eechips_local/pytest_plugin.py": "folder of the session",
 }

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eechips.cli.command import FetchCommand, VerbCommand, VerbOption
+from eechips.commands.command import FetchCommand, VerbCommand, VerbOption
+from eechips.commands.fetching import find_command
 from eechips.errors import UsageError
 from eechips.files.hashes import hash_file
 from eechips.storage.received_files import is_local_path
@@ -26,11 +27,10 @@ if TYPE_CHECKING:
 _AFTER = "--"
 
 
-def check_planned(context: click.Context, item: WorkItem, own: Collection[str], *, is_own: bool) -> None:
+def check_planned(item: WorkItem, own: Collection[str], *, is_own: bool) -> None:
     """Refuse the command of an item that is not as this user has planned it, unless all that it sets is data.
 
     Args:
-        context: context of ``eechips``, or of one of its commands.
         item: the item, or one of several of the same command.
         own: names of the options that this user gives instead of the command; ``out`` is always this user's.
         is_own: whether this user has signed the item, and all others of the command.
@@ -39,7 +39,7 @@ def check_planned(context: click.Context, item: WorkItem, own: Collection[str], 
         UsageError: if the command is refused.
     """
     if not is_own:
-        if refused := refused_words(context, item.job, {*own, "out"}):
+        if refused := refused_words(item.job, {*own, "out"}):
             raise UsageError(
                 "these units were not planned by you on this machine with this version, or were changed since, and"
                 f" their command sets more than data ({', '.join(refused)}): eechips {shlex.join(item.job)}. Options of"
@@ -47,7 +47,7 @@ def check_planned(context: click.Context, item: WorkItem, own: Collection[str], 
             )
         return
     planned = dict(item.files)
-    for path, digest in hash_files(context, item.job).items():
+    for path, digest in hash_files(item.job).items():
         if planned.get(path) != digest:
             raise UsageError(
                 f"{path} is not the file with which these units were planned: plan again. Give `trust` to execute"
@@ -55,27 +55,10 @@ def check_planned(context: click.Context, item: WorkItem, own: Collection[str], 
             )
 
 
-def find_command(context: click.Context, verb: str) -> FetchCommand:
-    """Return a command that fetches; text from elsewhere may name no other.
-
-    Raises:
-        UsageError: if there is none of this name, or it fetches nothing.
-    """
-    root = context.find_root()
-    assert isinstance(root.command, click.Group)
-    command = root.command.get_command(root, verb)
-    if command is None:
-        raise UsageError(f"this version has no command `eechips {verb}`")
-    if not isinstance(command, FetchCommand):
-        raise UsageError(f"eechips {verb} has no units: it fetches nothing")
-    return command
-
-
-def refused_words(context: click.Context, words: Sequence[str], own: Collection[str] = ()) -> list[str]:
+def refused_words(words: Sequence[str], own: Collection[str] = ()) -> list[str]:
     """Return the options of a command that only its own user may set.
 
     Args:
-        context: context of ``eechips``, or of one of its commands.
         words: words of the command, from its verb on.
         own: names of parameters whose last value is this user's, typed after the words.
 
@@ -85,7 +68,7 @@ def refused_words(context: click.Context, words: Sequence[str], own: Collection[
     Raises:
         UsageError: if it is no command that fetches, or has no such option.
     """
-    command = find_command(context, words[0])
+    command = find_command(words[0])
     values, parameters = _parse(command, words)
     refused = [_label(each) for each in parameters if not _is_settable(each, values, own)]
     return list(dict.fromkeys([*refused, *([f"arguments after {_AFTER}"] if _AFTER in words else [])]))
@@ -114,11 +97,10 @@ def refused_values(
     return refused
 
 
-def hash_files(context: click.Context, words: Sequence[str]) -> dict[str, str]:
+def hash_files(words: Sequence[str]) -> dict[str, str]:
     """Return the SHA-256 of the files that a command reads: its recipe, and those that its options name.
 
     Args:
-        context: context of ``eechips``, or of one of its commands.
         words: words of the command, from its verb on.
 
     Returns:
@@ -127,25 +109,24 @@ def hash_files(context: click.Context, words: Sequence[str]) -> dict[str, str]:
     Raises:
         UsageError: if it is no command that fetches, or has no such option.
     """
-    command = find_command(context, words[0])
+    command = find_command(words[0])
     values, parameters = _parse(command, words)
     read = [each for each in parameters if _reads_file(each)]
     named = dict.fromkeys(text for each in read for text in _texts(values.get(each.name or "")))
     return {text: hash_file(path) for text in named if (path := Path(text).expanduser()).is_file()}
 
 
-def parameter_names(context: click.Context, verb: str, words: Sequence[str]) -> frozenset[str]:
+def parameter_names(verb: str, words: Sequence[str]) -> frozenset[str]:
     """Return the names of the parameters of a command that words set.
 
     Args:
-        context: context of ``eechips``, or of one of its commands.
         verb: name of the command.
         words: options and arguments.
 
     Raises:
         UsageError: if it is no command that fetches, or has no such option.
     """
-    return frozenset(str(each.name) for each in _parse(find_command(context, verb), (verb, *words))[1])
+    return frozenset(str(each.name) for each in _parse(find_command(verb), (verb, *words))[1])
 
 
 def _parse(command: click.Command, words: Sequence[str]) -> tuple[Mapping[str, Any], list[click.Parameter]]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
 import re
-import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
-from eechips.cli.command import OPTIONAL_FOLDER, VerbOption, option_names
+from eechips.commands.command import OPTIONAL_FOLDER, VerbOption, option_names
 from eechips.errors import UsageError
 from eechips.option_fields import Option, options_of
-from eechips.storage import local_path, open_atomic
+from eechips.storage import local_path
 from eechips.text.suggestion import did_you_mean
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -44,10 +42,6 @@ class LocalPath(click.Path):
         except UsageError as error:
             return self.fail(str(error), param, ctx)
         return super().convert(str(path), param, ctx)
-
-
-OUTPUT = LocalPath(dir_okay=False, allow_dash=True)
-"""A file for lines that other commands read; ``-`` for standard output. See :func:`open_output`."""
 
 
 # ParamType is generic in the newest click only, and cannot be subscripted in older ones.
@@ -177,24 +171,6 @@ class Bytes(click.ParamType):  # type: ignore[type-arg]
         return round(float(found[1]) * self._factors[found[2]])
 
 
-@contextlib.contextmanager
-def open_output(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
-    """Open a file for lines; it gets its name once it is complete.
-
-    Args:
-        path: of the file; ``-`` for standard output.
-        keeps: keep the lines written so far, if any, when the block raises; a kill leaves none in any case.
-
-    Raises:
-        StorageError: if it cannot be written.
-    """
-    if str(path) == "-":
-        yield sys.stdout
-        return
-    with open_atomic(path, keeps=keeps) as file:
-        yield file
-
-
 def meta_flag(key: str, *names: str, help: str, **attributes: Any) -> VerbOption:
     """Make a flag of how a run proceeds that is no parameter of the function: ``meta`` of click holds it by a key."""
 
@@ -203,19 +179,6 @@ def meta_flag(key: str, *names: str, help: str, **attributes: Any) -> VerbOption
             ctx.meta[key] = True
 
     return VerbOption([*names], is_flag=True, expose_value=False, callback=note, help=help, decides="run", **attributes)
-
-
-def typed_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that have a value; the others keep the default of the config.
-
-    ``--local`` overrides an endpoint in the environment.
-    """
-    context = click.get_current_context()
-    chosen = {name: value for name, value in options.items() if value is not None and value != ()}
-    source = context.get_parameter_source("endpoint")
-    if chosen.get("local") and source is click.core.ParameterSource.ENVIRONMENT:
-        chosen.pop("endpoint", None)
-    return chosen
 
 
 _TYPES: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Fetch a random sample of a run's units again, and compare it with what the run has.
 
-The command of the run makes the recipe, so this is a part of the command line."""
+The command of the run makes the recipe."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import dataclasses
 import io
 import random
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
-from eechips.cli.command import FetchCommand
-from eechips.cli.finish import receive, show_log
-from eechips.cli.group import main
-from eechips.cli.retry_commands import as_recorded, ask_permission, is_own_run, is_same_recipe, recorded_words
-from eechips.cli.service_queries import service_of_run
+from eechips.commands.command import FetchCommand
+from eechips.commands.fetching import find_command
+from eechips.commands.recorded_commands import (
+    as_recorded,
+    describe_distrust,
+    is_own_run,
+    is_same_recipe,
+    recorded_words,
+)
+from eechips.commands.service_queries import service_of_run
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run as run_recipe
 from eechips.errors import StorageError, UsageError, ValidationError
@@ -36,7 +39,15 @@ from eechips.text.timestamps import utc_now
 from eechips.web.redaction import REDACTED
 
 
-def refetch(run: Run, size: SampleSize, seed: int | None, *, trust: bool) -> tuple[Audit, list[Problem]]:
+def refetch(
+    run: Run,
+    size: SampleSize,
+    seed: int | None,
+    *,
+    trust: bool,
+    ask: Callable[[Run, list[str]], object] | None = None,
+    show: Callable[[RunConfig], object] = lambda _: None,
+) -> tuple[Audit, list[Problem]]:
     """Fetch a random sample of the finished units of a run again, each request over a connection of its own.
 
     Pixels and values are compared, not bytes: they must be equal, as the service gives the same response to the same
@@ -47,6 +58,8 @@ def refetch(run: Run, size: SampleSize, seed: int | None, *, trust: bool) -> tup
         size: of the sample.
         seed: of the selection; None for another one each time.
         trust: execute the command of run.json even if somebody else wrote it.
+        ask: asks for permission to execute the words of a command, and raises UsageError without it; None to refuse.
+        show: called before the run starts.
 
     Returns:
         The audit, and a problem for each unit that differs.
@@ -59,13 +72,13 @@ def refetch(run: Run, size: SampleSize, seed: int | None, *, trust: bool) -> tup
     store = run.store
     seed = secrets.randbelow(1 << 32) if seed is None else seed
     units, files, population = _draw(run, size, seed)
-    with _recorded_recipe(run, trust=trust) as (recipe, config):
+    with _recorded_recipe(run, trust=trust, ask=ask) as (recipe, config):
         if recipe.identity != run.info.get("identity"):
             raise UsageError(
                 f"the recipe of {run.path} has changed since the run, or another version of eechips made it: what it"
                 " fetches now cannot be compared"
             )
-        show_log(config)
+        show(config)
         with temporary_folder() as folder:
             done = run_recipe(recipe, _audited(config, folder, len(units)), units=units)
             if done.interrupted:
@@ -93,7 +106,9 @@ def refetch(run: Run, size: SampleSize, seed: int | None, *, trust: bool) -> tup
 
 
 @contextlib.contextmanager
-def _recorded_recipe(run: Run, *, trust: bool) -> Iterator[tuple[Recipe, RunConfig]]:
+def _recorded_recipe(
+    run: Run, *, trust: bool, ask: Callable[[Run, list[str]], object] | None
+) -> Iterator[tuple[Recipe, RunConfig]]:
     """Make the recipe of a run again, and its configuration, in the folder where its command was typed.
 
     A run that was started in Python has no command, but most have the call that makes their recipe.
@@ -106,21 +121,23 @@ def _recorded_recipe(run: Run, *, trust: bool) -> Iterator[tuple[Recipe, RunConf
     if not info.get("command") and isinstance(call.get("command"), str):
         if not trust and not is_own_run(run):
             raise UsageError(f"the recipe of {run.path} was not executed: read its run.json, then give `trust`")
-        command = main.get_command(click.Context(main), call["command"])
         options = {**dict(call.get("options") or {}), **service_of_run(run, str(info.get("source") or ""), {})}
-        if not isinstance(command, FetchCommand) or REDACTED in str(options):
+        if REDACTED in str(options):
             raise UsageError(f"the recipe of {run.path} cannot be made again: its call is not in run.json")
-        yield command.make({**options, "out": run.path})
+        yield find_command(call["command"]).make({**options, "out": run.path})
         return
     words, is_here = recorded_words(run), is_own_run(run)  # before the working folder changes
     with as_recorded(words, run) as again:
         if not isinstance(again.command, FetchCommand):
             raise UsageError(f"{run.path} was made by `eechips {words[1]}`: its units are not fetched one by one")
-        if not (is_here and is_same_recipe(again, words, info)):
-            ask_permission(run, words, trust=trust)
+        if not (is_here and is_same_recipe(words, info)):
+            if ask is not None:
+                ask(run, words)
+            elif not trust:
+                raise UsageError(describe_distrust(run, words))
             again.params["send_credentials"] = False
         again.params["dry_run"] = False
-        yield receive(again)
+        yield again.command.receive(again)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from eechips.cli.terminal import echo_lines
-from eechips.errors import EechipsError
+from eechips.errors import EechipsError, UsageError
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from eechips.option_fields import Decision
     from eechips.recipe import Recipe
 
-    MakeRecipe = Callable[[dict[str, Any]], tuple[Recipe, RunConfig]]
+    MakeRecipe = Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]]
+    ReadOptions = Callable[[dict[str, Any]], dict[str, Any]]
 
 IN_PYTHON = "in Python"
 """``obj`` of a context whose command a Python function calls: errors keep the names of parameters."""
@@ -169,26 +170,73 @@ class VerbCommand(click.Command):
         Raises:
             EechipsError: with `` `per_class` `` written as ``--per-class``.
         """
-        try:
+        if ctx.obj == IN_PYTHON:
             return super().invoke(ctx)
+        with self.named_as_typed():
+            return super().invoke(ctx)
+
+    @contextlib.contextmanager
+    def named_as_typed(self) -> Iterator[None]:
+        """Name options as they are typed in errors that are raised inside the block."""
+        try:
+            yield
         except EechipsError as error:
-            if ctx.obj == IN_PYTHON:
-                raise
             error.args = tuple(as_typed(text, self.params) if isinstance(text, str) else text for text in error.args)
             raise
 
 
 class FetchCommand(VerbCommand):
-    """A command that fetches: it has the options of a run, and ends with ``finish``.
+    """A command that fetches: it has the options of a run.
 
     Args:
         make: makes the recipe, and the config of its run, from options by name.
+        read: returns the options by name that ``make`` takes, of the parameters as they are parsed; None if only
+            those without a value are left out.
         attrs: of :class:`click.Command`.
     """
 
-    def __init__(self, *args: Any, make: MakeRecipe, **attrs: Any) -> None:
+    def __init__(self, *args: Any, make: MakeRecipe, read: ReadOptions | None = None, **attrs: Any) -> None:
         super().__init__(*args, **attrs)
         self.make = make
+        self.read = read
+
+    def receive(self, ctx: click.Context) -> tuple[Recipe, RunConfig]:
+        """Return the recipe and the config that the command would run.
+
+        Args:
+            ctx: context of this command.
+
+        Raises:
+            UsageError: if it would not run a recipe, but a run file or a check.
+        """
+        if ctx.params.get("check"):
+            raise UsageError(
+                f"eechips {ctx.info_name} --check tries a few units on this machine only: leave --check out"
+            )
+        with ctx, self.named_as_typed():
+            return self.make(self.options(ctx.params))
+
+    def options(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that ``make`` takes, of the parameters as they are parsed.
+
+        Raises:
+            UsageError: if they name something else than a recipe.
+        """
+        typed = typed_options(values)
+        return typed if self.read is None else self.read(typed)
+
+
+def typed_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that have a value; the others keep the default of the config.
+
+    ``--local`` overrides an endpoint in the environment.
+    """
+    context = click.get_current_context()
+    chosen = {name: value for name, value in options.items() if value is not None and value != ()}
+    source = context.get_parameter_source("endpoint")
+    if chosen.get("local") and source is click.core.ParameterSource.ENVIRONMENT:
+        chosen.pop("endpoint", None)
+    return chosen
 
 
 def option_names(text: str) -> str:
@@ -232,10 +280,11 @@ def _is_advanced(parameter: click.Parameter) -> bool:
 
 def _help_all_option() -> click.Option:
     def show(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
-        if value and not ctx.resilient_parsing:
-            ctx.meta[HELP_ALL] = True
-            echo_lines(ctx.get_help().split("\n"))
-            ctx.exit()
+        ctx.meta[HELP_ALL] = value
+        plain = ctx.command.get_help_option(ctx)
+        assert plain is not None
+        assert plain.callback is not None
+        plain.callback(ctx, parameter, value)
 
     return click.Option(
         ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="Show all options."

@@ -1,0 +1,260 @@
+"""Declare the commands that fetch, from ``eechips sample`` to ``run``, with the options that their configs declare.
+
+A command is made when it is asked for: the modules of the recipes import numpy, pandas and ee."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eechips.commands.command import FetchCommand, VerbOption
+from eechips.commands.parameters import HELP, Assignment, LocalPath, declared_options, meta_flag
+from eechips.errors import UsageError
+
+if TYPE_CHECKING:
+    from eechips.engine.config import RunConfig
+    from eechips.recipe import Recipe
+
+Changes = Mapping[str, Mapping[str, Any]]
+"""Attributes of :class:`eechips.option_fields.Option` that differ for a command, by name of the field."""
+
+_SEARCH = "Search"  # of eechips.archive.scenes.scenes_options
+
+_NO_REDRAW: Changes = {
+    "on_empty": {
+        "choices": ("keep", "skip"),
+        "help": "What to do with results without a single valid pixel. keep: write the file. skip: write no file. Not"
+        " for jpg, which has no mask.",
+    }
+}
+"""Changes of ``--on-empty`` for commands that draw no random points."""
+
+_NOT_FOR_SCENES = frozenset({
+    "local", "endpoint", "project", "credentials", "send_credentials", "ledger", "executor", "processes", "method",
+    "on_empty", "export_to", "accept_changed_code",
+})  # fmt: skip
+"""Options of a run that concern Earth Engine and its workers."""
+_SCENE_CHANGES: Changes = {
+    "out": {"default": "outputs/scenes-<collection>"},
+    "name": {"help": "Template of the files' names, as in '{item}/{asset}'."},
+    "in_flight": {"help": "Maximum number of transfers at a time; auto: 10."},
+    "rate": {"help": "Maximum number of requests per second; auto: no limit."},
+    "unit_timeout": {
+        "help": "Seconds that one file may take; the part that has arrived is kept.",
+        "default": "86400",
+    },
+    "dry_run": {"help": "Only ask the catalogue: how many files, and how large they are."},
+}
+"""Options of a run that have another meaning for scenes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Declaration:
+    """What differs between commands that fetch.
+
+    Attributes:
+        options: the config that declares the options, as ``module:name``.
+        recipe: the function that makes the recipe, and the config of its run, likewise.
+        without: options of the run that the command does not have.
+        changes: what differs in options of the run; see :func:`declared_options`.
+        further: makes further parameters, which follow those of the config.
+        adapt: changes options before the recipe is made of them.
+        read: see :class:`eechips.commands.command.FetchCommand`.
+    """
+
+    options: str | None
+    recipe: str
+    without: Collection[str] = ()
+    changes: Changes | None = None
+    further: Callable[[], list[click.Parameter]] = list
+    adapt: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    read: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+
+def find_command(verb: str, **attributes: Any) -> FetchCommand:
+    """Return a command that fetches; text from elsewhere may name no other.
+
+    Args:
+        verb: name of the command.
+        attributes: of :class:`click.Command`, such as its help.
+
+    Raises:
+        UsageError: if there is none of this name.
+    """
+    declared = _declarations().get(verb)
+    if declared is None:
+        raise UsageError(f"eechips {verb} has no units: it fetches nothing, or this version has no such command")
+
+    def make(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
+        made: tuple[Recipe, RunConfig] = pkgutil.resolve_name(declared.recipe)(declared.adapt(dict(options)))
+        return made
+
+    own: list[click.Parameter] = []
+    if declared.options is not None:
+        own += declared_options(pkgutil.resolve_name(declared.options))
+    is_code = verb == "run"
+    without = declared.without if is_code else {*declared.without, "accept_changed_code"}
+    shared = _run_parameters(without=without, changes=declared.changes)
+    return FetchCommand(
+        verb,
+        make=make,
+        read=declared.read,
+        params=[*own, *declared.further(), *shared],
+        context_settings=HELP,
+        **attributes,
+    )
+
+
+def parse_words(words: Sequence[str]) -> tuple[FetchCommand, click.Context]:
+    """Parse the words of a command that fetches, which may come from elsewhere, such as a queue.
+
+    Args:
+        words: from the verb on.
+
+    Raises:
+        UsageError: if it is no command that fetches.
+        click.UsageError: if it has no such options.
+    """
+    command = find_command(words[0])
+    root = click.Context(click.Command("eechips"), info_name="eechips")
+    return command, command.make_context(words[0], list(words[1:]), parent=root)
+
+
+def recipe_of(words: Sequence[str]) -> tuple[Recipe, RunConfig]:
+    """Return the recipe and the config that a command would run.
+
+    Args:
+        words: of the command, from its verb on; see :func:`parse_words`.
+
+    Raises:
+        UsageError, click.UsageError: see :func:`parse_words`.
+    """
+    command, context = parse_words(words)
+    return command.receive(context)
+
+
+def _declarations() -> dict[str, _Declaration]:
+    jobs = "eechips.jobs"
+    return {
+        "sample": _Declaration(
+            f"{jobs}.sample_options:SampleOptions", f"{jobs}.chips:sample_recipe", adapt=_single_dataset
+        ),
+        "images": _Declaration(
+            f"{jobs}.imagery_options:ImagesOptions", f"{jobs}.images:images_recipe", changes=_NO_REDRAW
+        ),
+        "composites": _Declaration(
+            f"{jobs}.imagery_options:CompositesOptions", f"{jobs}.composites:composites_recipe", changes=_NO_REDRAW
+        ),
+        "mosaic": _Declaration(
+            f"{jobs}.imagery_options:MosaicOptions", f"{jobs}.mosaic:mosaic_recipe", without=("on_empty",)
+        ),
+        "timeseries": _Declaration(
+            f"{jobs}.table_options:TimeSeriesOptions", f"{jobs}.timeseries:timeseries_recipe", without=("on_empty",)
+        ),
+        "points": _Declaration(
+            f"{jobs}.table_options:PointsOptions", f"{jobs}.points:points_recipe", without=("on_empty",)
+        ),
+        "scenes": _Declaration(
+            "eechips.archive.scenes.scenes_options:ScenesOptions",
+            "eechips.archive.scenes.api:scenes_recipe",
+            without=_NOT_FOR_SCENES,
+            changes=_SCENE_CHANGES,
+            further=_scenes_parameters,
+            read=_without_refresh,
+        ),
+        "run": _Declaration(None, f"{jobs}.user_recipes:script_recipe", further=_recipe_parameters, read=_read_recipe),
+    }
+
+
+def _single_dataset(typed: dict[str, Any]) -> dict[str, Any]:
+    """Return options of which a dataset that is named once is the only one: its files have no name of a dataset."""
+    names = typed["dataset"]
+    return {**typed, "dataset": names[0]} if not isinstance(names, str) and len(names) == 1 else typed
+
+
+def _scenes_parameters() -> list[click.Parameter]:
+    return [
+        VerbOption(
+            ["--refresh"],
+            is_flag=True,
+            heading=_SEARCH,
+            decides="network",
+            help="Ask the catalogue again, and add new items to the existing run.",
+        )
+    ]
+
+
+def _without_refresh(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "refresh"}
+
+
+def _recipe_parameters() -> list[click.Parameter]:
+    return [
+        click.Argument(["recipe"], type=LocalPath()),
+        VerbOption(
+            ["-p", "parameters"],
+            type=Assignment(),
+            multiple=True,
+            decides="code",
+            help="Value of a parameter of the recipe.",
+        ),
+        VerbOption(
+            ["--max-memory"],
+            metavar="SIZE",
+            decides="code",
+            help="Memory of a worker, Python included, as 256MB, for recipes that size their units by it. The same as"
+            " -p max_memory=SIZE.",
+        ),
+        VerbOption(
+            ["--check"],
+            is_flag=True,
+            decides="run",
+            help="Try three units of the plan, show their results, and estimate the run. The files are deleted, unless"
+            " --out is given: then they are in DIR/check.",
+        ),
+    ]
+
+
+def _read_recipe(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a recipe, with its parameters by name."""
+    recipe = options.pop("recipe")
+    if recipe.suffix.lower() == ".toml":
+        raise UsageError(f"{recipe} is a run file, which has no units of its own: name one of its commands")
+    options.pop("check", None)
+    values = dict(options.pop("parameters", ()))
+    if (memory := options.pop("max_memory", None)) is not None:
+        values["max_memory"] = memory
+    return {"path": recipe, "parameters": values, **_shared_out(options)}
+
+
+def _shared_out(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with the arguments after ``--`` divided between the script and Beam."""
+    words = options.pop("pipeline_options", ())
+    if options.get("executor") != "beam":
+        return {**options, "arguments": words}
+    last = max((number for number, word in enumerate(words) if word == "--"), default=-1)
+    return {**options, "arguments": words[: max(last, 0)], "pipeline_options": words[last + 1 :]}
+
+
+def _run_parameters(*, without: Collection[str] = (), changes: Changes | None = None) -> list[click.Parameter]:
+    """Return the options of a run, which every command that fetches has; see :func:`declared_options`."""
+    from eechips.engine.config import RUN, LedgerOptions, RunConfig
+
+    yes = meta_flag(
+        "yes",
+        "-y",
+        "--yes",
+        help="Do not ask, with --estimate or before a run that may take a tenth of a month's compute.",
+        heading=RUN,
+    )
+    arguments = click.Argument(["pipeline_options"], nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
+    declared = [
+        option
+        for config in (RunConfig, LedgerOptions)
+        for option in declared_options(config, without=without, changes=changes)
+    ]
+    return [arguments, *declared, yes]

@@ -1,0 +1,241 @@
+"""Execute the command that made a run again: :func:`retry`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from eechips.commands.command import TYPED, FetchCommand
+from eechips.commands.fetching import find_command, recipe_of
+from eechips.commands.locked_runs import rebuild_parameters, rebuild_run
+from eechips.commands.parameters import HELP
+from eechips.commands.untrusted_commands import refused_words
+from eechips.engine.run import run as run_recipe
+from eechips.errors import UsageError
+from eechips.manifest.code_changes import code_changes
+from eechips.manifest.exclusions import has_excluded_units
+from eechips.manifest.failures import reopen_failures
+from eechips.manifest.run import Run, open_run
+from eechips.manifest.run_repair import awaits_assembly
+from eechips.manifest.run_signature import is_own as is_signed_for
+from eechips.manifest.unit_record import State
+from eechips.web.redaction import REDACTED
+
+REBUILD = "rebuild"
+"""The only command beside those that fetch that makes a run."""
+
+
+def retry(run: str | Path | Run, *, classes: Sequence[str] = (), units: Sequence[str] = (), trust: bool = False) -> Run:
+    """Run failed units of a run again, with the command that made the run, in the folder where it was typed.
+
+    Like every resumed run, it also fetches planned units, and those that failed for a transient reason.
+
+    Args:
+        run: the run, or its folder.
+        classes: only errors of these classes: names such as ``PermanentError``, or ``permanent``. All if empty.
+        units: only these units, by their id or its beginning. All if empty.
+        trust: execute the command of run.json even if somebody else wrote it.
+
+    Returns:
+        The run; units may have failed again.
+
+    Raises:
+        UsageError: if the folder holds no run, or a program made the run (repeat its call inside
+            :func:`eechips.manifest.failures.reopen_failures`), or the command is somebody else's.
+
+    Example:
+        >>> eechips.retry("outputs/sample-naip", classes=["permanent"]).failures
+    """
+    found = run if isinstance(run, Run) else open_run(run)
+    words, place = recorded_words(found), found.path.resolve()
+    info, is_own = found.info, is_own_run(found)  # before the working folder changes
+    if not classes and not units and not has_open_units(found):
+        return found
+    try:
+        with as_recorded(words, found) as again:
+            if not is_as_recorded(info, words, is_own=is_own):
+                if not trust:
+                    raise UsageError(describe_distrust(found, words))
+                again.params["send_credentials"] = False
+            with reopen_failures(place, classes, units):
+                _execute(again, words)
+    except click.ClickException as error:
+        raise UsageError(error.format_message()) from error
+    return open_run(place)
+
+
+def _execute(again: click.Context, words: Sequence[str]) -> None:
+    """Execute a command, as a function does."""
+    if not isinstance(again.command, FetchCommand):
+        rebuild_run(**again.params)
+        return
+    recipe, config = again.command.receive(again)
+    if again.meta.get("yes"):
+        config = dataclasses.replace(config, confirm=lambda _: True)
+    run_recipe(recipe, dataclasses.replace(config, command=shlex.join(words)))
+
+
+def has_open_units(run: Run) -> bool:
+    """Say whether there is something to fetch or to assemble: failed, open, excluded or replaced units."""
+    has_open = any(State(state).is_failure or State(state).is_open for state in run.counts)
+    return has_open or has_excluded_units(run.path) or awaits_assembly(run.path)
+
+
+def is_as_recorded(info: Mapping[str, Any], words: Sequence[str], *, is_own: bool) -> bool:
+    """Say whether a command may be executed unasked: this user's, typed in this folder, with the same recipe.
+
+    Args:
+        info: run.json.
+        words: of the command.
+        is_own: whether this user made the run, where it is; see :func:`is_own_run`.
+    """
+    return is_own and str(Path.cwd()) == info.get("directory") and is_same_recipe(words, info)
+
+
+def find_recorded(verb: str) -> click.Command:
+    """Return a command that makes a run.
+
+    Raises:
+        UsageError: if there is none of this name.
+    """
+    if verb == REBUILD:
+        return click.Command(REBUILD, params=rebuild_parameters(), context_settings=HELP)
+    return find_command(verb)
+
+
+def describe_distrust(run: Run, words: Sequence[str]) -> str:
+    """Say why a recorded command was not executed."""
+    refused = refused_options(words)
+    sets = f" It sets more than data: {', '.join(refused)}." if refused else ""
+    return (
+        f"the command of {run.path} was not executed: {shlex.join(words)}.{sets} Read it and its recipe, then give"
+        " `trust`"
+    )
+
+
+def is_own_run(run: Run) -> bool:
+    """Say whether this user made a run, in the folder where it is."""
+    return is_signed_for(run.info, run.path)
+
+
+def is_same_recipe(words: Sequence[str], info: Mapping[str, Any]) -> bool:
+    """Say whether the recipe of a command is still the one that its run.json names last; it is not executed.
+
+    Args:
+        words: words of the command, with ``eechips``.
+        info: run.json.
+    """
+    if words[1] == REBUILD:
+        return True
+    named = [str(info.get("identity")), *(change.after for change in code_changes(info))]
+    return recipe_of(words[1:])[0].identity == named[-1]
+
+
+def refused_options(words: Sequence[str]) -> list[str]:
+    """Return the options of a recorded command that only its own user may set; its folder is that of the run."""
+    if words[1] == REBUILD:
+        return ["LOCKFILE"]
+    return refused_words(words[1:], ("out", "ledger"))
+
+
+def recorded_words(run: Run) -> list[str]:
+    """Return the words of the command that made a run.
+
+    Raises:
+        UsageError: if a program made the run, or its command contained a secret, which is not recorded.
+    """
+    command = run.info.get("command") or ""
+    if REDACTED in command:
+        raise UsageError(
+            f"the command of {run.path} contained a secret, which run.json does not record ({command}): repeat the"
+            f" command to retry transient failures; to retry all, repeat it inside"
+            f" `with eechips.manifest.failures.reopen_failures({str(run.path)!r}):`"
+        )
+    words = shlex.split(command)
+    if len(words) < 2 or words[0] != "eechips":
+        raise UsageError(
+            f"{run.path} was made by a program: repeat its call inside"
+            f" `with eechips.manifest.failures.reopen_failures({str(run.path)!r}):`"
+        )
+    return words
+
+
+@contextlib.contextmanager
+def as_recorded(
+    words: Sequence[str], run: Run, find: Callable[[str], click.Command | None] = find_recorded
+) -> Iterator[click.Context]:
+    """Parse a command as it was typed: in the same folder, with the same endpoint and project.
+
+    These two may have come from the environment; run.json records them, but no credentials. Inside the block the
+    folder is the working directory; the verb records the same words in run.json.
+
+    Args:
+        words: of the command.
+        run: the run that it made; results go to its folder, even if that was renamed.
+        find: returns a command by its name, if there is one.
+
+    Raises:
+        UsageError: if this version has no such command that makes a run.
+    """
+    place, info = run.path.resolve(), run.info
+    root = click.Context(click.Command("eechips"), info_name="eechips")
+    verb = find(words[1])
+    if verb is None or not (isinstance(verb, FetchCommand) or words[1] == REBUILD):
+        raise UsageError(f"{run.path} was made by `eechips {words[1]}`, which makes no run in this version")
+    option = "ledger" if info.get("results") else "out"  # names the folder of the run
+    named = verb.make_context(words[1], list(words[2:]), parent=root, resilient_parsing=True).params.get(option)
+    with _inside(_directory(info, named, place)):
+        again = verb.make_context(words[1], list(words[2:]), parent=root)
+        again.params[option] = place
+        again.meta[TYPED] = list(words)
+        for name in _kept(info, is_local=bool(again.params.get("local"))):
+            if again.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+                again.params[name] = info.get(name)
+        yield again
+
+
+def _kept(info: Mapping[str, Any], *, is_local: bool) -> tuple[str, ...]:
+    """Return the parameters that run.json records: none for a run without a service."""
+    if not info.get("endpoint"):
+        return ()
+    return ("project",) if is_local else ("endpoint", "project")  # a local server has any port
+
+
+def _directory(info: Mapping[str, Any], named: str | Path | None, place: Path) -> Path:
+    """Return the folder where a command was typed.
+
+    Args:
+        info: run.json.
+        named: the folder of the run as the command names it, if it does.
+        place: of the run, absolute.
+
+    Returns:
+        The first folder from which the command writes to ``place``: the recorded one; or, if the whole project has
+        moved, the one above ``place``; else the recorded one if it is there still, or the present one.
+    """
+    relative = Path(named or Path("outputs") / place.name)
+    recorded = Path(info["directory"]) if info.get("directory") else None
+    depth = len(relative.parts)
+    above = None if relative.is_absolute() or depth >= len(place.parts) else place.parents[depth - 1]
+    for folder in (recorded, above):
+        if folder is not None and folder.is_dir() and (folder / relative).resolve() == place:
+            return folder
+    return recorded if recorded is not None and recorded.is_dir() else Path.cwd()
+
+
+@contextlib.contextmanager
+def _inside(directory: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(directory)
+    try:
+        yield
+    finally:
+        os.chdir(before)
