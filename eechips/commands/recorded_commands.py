@@ -114,10 +114,10 @@ def find_recorded(verb: str) -> click.Command:
 def describe_distrust(run: Run, words: Sequence[str]) -> str:
     """Say why a recorded command was not executed."""
     refused = refused_options(words)
-    sets = f" It sets more than data: {', '.join(refused)}." if refused else ""
+    sets = f" (sets more than data: {', '.join(refused)})" if refused else ""
     return (
-        f"the command of {run.path} was not executed: {shlex.join(words)}.{sets} Read it and its recipe, then give"
-        " `trust`"
+        f"the command of {run.path} was not executed: read it and its recipe, then give `trust`:"
+        f" {shlex.join(words)}{sets}"
     )
 
 

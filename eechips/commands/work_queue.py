@@ -108,7 +108,10 @@ def plan(command: str, source: Any = None, **options: Any) -> Iterator[str]:
     """
     from eechips.engine.work_items import plan_items
 
-    fetching = find_command(command)
+    try:
+        fetching = find_command(command)
+    except UsageError:
+        raise UsageError(f"{command!r} has no units: it is no function that fetches") from None
     chosen = options if source is None else {_SOURCES.get(command, "dataset"): source, **options}
     positional: list[str] = []
     if command == "run":
