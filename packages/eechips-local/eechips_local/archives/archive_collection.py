@@ -203,7 +203,7 @@ def mosaic_bands(record: ArchiveRecord, search: Any, reader: CogReader) -> tuple
         groups.setdefault((band.asset, band.value), []).append(band)
     found: dict[str, BandInfo] = {}
     for own in groups.values():
-        opened = partial(_raster, tuple(own), reader, record.collection)
+        opened = partial(_raster, own[0].name, record, reader)
         dtype = own[0].value.dtype
         source = TileMosaic(tiles, finder, opened, dtype)
         for position, band in enumerate(own):
@@ -223,9 +223,9 @@ def collection_properties(record: ArchiveRecord) -> dict[str, Any]:
     }
 
 
-def _raster(bands: tuple[BandRecord, ...], reader: CogReader, collection: str, item: Item) -> ArchiveRaster | None:
-    found = rasters_of(item, bands, reader, collection)
-    return found[bands[0].name][0] if bands[0].name in found else None
+def _raster(band: str, record: ArchiveRecord, reader: CogReader, item: Item) -> ArchiveRaster | None:
+    found = rasters_of(item, record, reader)
+    return found[band][0] if band in found else None
 
 
 def _tiles(search: ItemSearch, record: ArchiveRecord, bounds: Bounds) -> Iterable[Item]:

@@ -18,6 +18,7 @@ from eechips_local.archives.image_index import rule_of
 from eechips_local.archives.item_properties import milliseconds, times_of
 from eechips_local.evaluation.model import ImageAsset, LazySequence
 
+_DAY = 86_400_000.0
 # The newest of several items of one image counts: by the first of these that they have.
 _MADE = ("s2:generation_time", "updated", "created", "datetime")
 
@@ -43,7 +44,7 @@ def image_of(record: ArchiveRecord, item: Item, index: str, reader: CogReader) -
     """
     return ImageAsset(
         id=f"{record.dataset}/{index}",
-        bands=LazySequence(partial(bands_of, item, record.bands, reader, record.collection)),
+        bands=LazySequence(partial(bands_of, item, record, reader)),
         properties=image_properties(record, item, index),
         footprint=outline_of(item),
         version=version_of(item),
@@ -53,17 +54,17 @@ def image_of(record: ArchiveRecord, item: Item, index: str, reader: CogReader) -
 def image_properties(record: ArchiveRecord, item: Item, index: str) -> dict[str, Any]:
     """Return the properties of the image of an item, by their Earth Engine names."""
     declared: Mapping[str, Any] = item["properties"]
-    found: dict[str, Any] = {"system:index": index, **record.constants}
+    found: dict[str, Any] = {"system:index": index}
     for name, rule in record.properties.items():
         value = rule.value(declared)
         if value is not None:
             found[name] = value
     start, end = times_of(declared)
-    if start is not None:
-        found["system:time_start"] = start
-    if end is not None:
+    if start is not None and record.time != "constant":
+        found["system:time_start"] = start if record.time == "item" else start // _DAY * _DAY
+    if end is not None and "start_datetime" in declared and record.time == "item":
         found["system:time_end"] = end
-    return found
+    return {**found, **record.constants}
 
 
 def outline_of(item: Item) -> BaseGeometry:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import CogFile, CogReader, Item
-from eechips_local.archives.archive_record import BandRecord, ValueRule
+from eechips_local.archives.archive_record import ArchiveRecord, BandRecord, ValueRule
 from eechips_local.assets.item_metadata import grid_of
 from eechips_local.evaluation.model import BandInfo, PixelType, PixelWindow
 from eechips_local.pixels.pixel_grid import PixelGrid, apply
@@ -26,6 +26,7 @@ class ArchiveRaster:
     Attributes:
         item_id: of the item, for messages.
         asset: key of the asset.
+        href: its address, unsigned.
         file: the raster.
         numbers: of the file's bands, from 1; the source's bands are in this order.
         rule: how the numbers of all of them become Earth Engine's.
@@ -34,6 +35,7 @@ class ArchiveRaster:
 
     item_id: str
     asset: str
+    href: str = field(repr=False)
     file: CogFile = field(repr=False)
     numbers: tuple[int, ...]
     rule: ValueRule
@@ -110,28 +112,30 @@ def _shown(grid: PixelGrid) -> str:
     return f"{crs}, {grid.width}x{grid.height} pixels from {grid.transform.c:g}, {grid.transform.f:g}"
 
 
-def rasters_of(
-    item: Item, bands: Sequence[BandRecord], reader: CogReader, collection: str
-) -> dict[str, tuple[ArchiveRaster, int]]:
+def rasters_of(item: Item, record: ArchiveRecord, reader: CogReader) -> dict[str, tuple[ArchiveRaster, int]]:
     """Return the source of each band that an item has, and its position in there, by the bands' names.
 
     Args:
         item: as JSON.
-        bands: as the dataset's record has them; those whose asset the item lacks are left out.
+        record: of the dataset; its bands whose asset, or whose band of it, the item does not have are left out.
         reader: opens files; nothing is read.
-        collection: of the item.
+
+    Raises:
+        ArchiveError: if an address is none that the archive's description allows.
     """
     assets, properties = item["assets"], item["properties"]
     groups: dict[tuple[str, ValueRule], list[BandRecord]] = {}
-    for band in bands:
-        if band.asset in assets:
+    for band in record.bands:
+        if band.asset in assets and band.number <= (_count(assets[band.asset]) or band.number):
             groups.setdefault((band.asset, band.value), []).append(band)
-    files = {key: reader.open(href_of(assets[key]), collection=collection) for key in {key for key, _ in groups}}
+    hrefs = {key: href_of(assets[key], record.alternate) for key in {key for key, _ in groups}}
+    files = {key: reader.open(href, collection=record.collection) for key, href in hrefs.items()}
     found: dict[str, tuple[ArchiveRaster, int]] = {}
     for (key, rule), own in groups.items():
         raster = ArchiveRaster(
             str(item["id"]),
             key,
+            hrefs[key],
             files[key],
             tuple(band.number for band in own),
             rule.for_item(properties),
@@ -141,21 +145,27 @@ def rasters_of(
     return found
 
 
-def bands_of(item: Item, bands: Sequence[BandRecord], reader: CogReader, collection: str) -> tuple[BandInfo, ...]:
+def bands_of(item: Item, record: ArchiveRecord, reader: CogReader) -> tuple[BandInfo, ...]:
     """Return the bands of the image of an item, in the record's order. Headers are read of files without a grid.
 
     Raises:
         ArchiveError: if such a header cannot be read.
     """
-    rasters = rasters_of(item, bands, reader, collection)
+    rasters = rasters_of(item, record, reader)
     found = []
-    for band in bands:
+    for band in record.bands:
         if band.name in rasters:
             raster, position = rasters[band.name]
             found.append(BandInfo(band.name, PixelType.of(band.value.dtype), raster.grid, raster, position))
     return tuple(found)
 
 
-def href_of(asset: Mapping[str, Any]) -> str:
-    """Return the address of an asset."""
-    return str(asset.get("href") or "")
+def href_of(asset: Mapping[str, Any], alternate: str = "") -> str:
+    """Return the address of an asset, or its alternate address of a name."""
+    own = asset.get("alternate", {}).get(alternate, asset) if alternate else asset
+    return str(own.get("href") or "")
+
+
+def _count(asset: Mapping[str, Any]) -> int:
+    """Return the number of bands that an asset declares; 0 if it declares none."""
+    return max(len(asset.get(name) or ()) for name in ("eo:bands", "raster:bands", "bands"))

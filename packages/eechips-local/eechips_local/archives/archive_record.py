@@ -31,6 +31,11 @@ Kind = Literal["images", "series", "single", "refused"]
 of one image; or nothing that the dataset can be served from."""
 
 
+Time = Literal["item", "day", "constant"]
+"""When the images of a record are: at their item's time, at the beginning of its day, or at a time that the record's
+constants state, whatever the items say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """A condition on a property of an item.
@@ -158,6 +163,8 @@ class ArchiveRecord:
         filters: values of STAC properties that items must have.
         prefixes: of items' ids, one of which an item must have; none for any.
         omitted: conditions which all hold of items that are left out; none for no item.
+        time: when the images are.
+        alternate: name of the alternate address by which files are read ("s3"); empty for their own.
         margin_days: by which the time of items may differ from that of Earth Engine's images.
         tiles: of images that are made of many files.
         licence: of the archive's data.
@@ -181,6 +188,8 @@ class ArchiveRecord:
     filters: Mapping[str, Any] = field(default_factory=dict)
     prefixes: tuple[str, ...] = ()
     omitted: tuple[Condition, ...] = ()
+    time: Time = "item"
+    alternate: str = ""
     margin_days: float = 0.0
     tiles: TiledGrid | None = None
     licence: str = ""

@@ -7,7 +7,8 @@ from typing import Any
 
 from eechips_local.archives.archive_collection import ArchiveCollection, ArchiveMosaic, ArchiveSeries, single_image
 from eechips_local.archives.archive_errors import ArchiveRefusedError
-from eechips_local.archives.archive_model import ArchiveDescription, CogReader, ItemSearch
+from eechips_local.archives.archive_model import ArchiveDescription, CogReader, ItemFile, ItemSearch
+from eechips_local.archives.archive_rasters import ArchiveRaster
 from eechips_local.archives.archive_record import ArchiveRecord, records_of
 from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query
 
@@ -67,6 +68,20 @@ class ArchiveStore:
         if any(dataset.startswith(f"{asset_id}/") for dataset in self._assets):
             return FolderAsset(asset_id)
         return None
+
+    def files(self, asset_id: str, bands: tuple[str, ...] = ()) -> tuple[ItemFile, ...] | None:
+        """Return the files from which an image is read; see ``ArchiveFiles``. Headers of its files are read."""
+        asset = self.get(asset_id)
+        if not isinstance(asset, ImageAsset):
+            return None
+        found: dict[str, tuple[ArchiveRaster, list[str]]] = {}
+        for band in asset.bands:
+            if isinstance(band.source, ArchiveRaster) and (not bands or band.name in bands):
+                found.setdefault(band.source.href, (band.source, []))[1].append(band.name)
+        return tuple(
+            ItemFile(raster.item_id, href, tuple(names), raster.file.header.version)
+            for href, (raster, names) in found.items()
+        )
 
     def children(self, parent: str) -> Iterator[str]:
         """Yield ids of the assets directly under a folder or collection; "" is the root."""

@@ -55,14 +55,8 @@ def _base(record: ArchiveRecord, query: Query) -> ItemQuery:
         if ranged is not None:
             known = ranges.get(ranged[0])
             ranges[ranged[0]] = ranged[1] if known is None else known.within(ranged[1])
-    margin = record.margin_days * _DAY
-    return ItemQuery(
-        bounds=query.bounds,
-        start=None if query.start is None else query.start - margin,
-        end=None if query.end is None else query.end + margin,
-        equals=equals,
-        ranges=ranges,
-    )
+    start, end = _padded(record, query.start, query.end)
+    return ItemQuery(bounds=query.bounds, start=start, end=end, equals=equals, ranges=ranges)
 
 
 def _narrowed(record: ArchiveRecord, base: ItemQuery, search: IndexSearch) -> ItemQuery:
@@ -73,7 +67,7 @@ def _narrowed(record: ArchiveRecord, base: ItemQuery, search: IndexSearch) -> It
         condition = None if rule is None else rule.equal(value)
         if condition is not None:
             equals.setdefault(*condition)
-    start, end = _span(record, search)
+    start, end = _padded(record, search.start, search.end)
     return ItemQuery(
         bounds=base.bounds or search.bounds,
         start=_latest(base.start, start),
@@ -89,7 +83,7 @@ def _together(record: ArchiveRecord, base: ItemQuery, searches: list[IndexSearch
     if all(search.ids is not None for search in searches):
         ids = tuple(name for search in searches for name in search.ids or ())
         return ItemQuery(base.bounds, base.start, base.end, base.equals, base.ranges, ids)
-    spans = [_span(record, search) for search in searches]
+    spans = [_padded(record, search.start, search.end) for search in searches]
     starts, ends = [start for start, _ in spans if start is not None], [end for _, end in spans if end is not None]
     is_known = len(starts) == len(ends) == len(spans)
     return ItemQuery(
@@ -101,10 +95,13 @@ def _together(record: ArchiveRecord, base: ItemQuery, searches: list[IndexSearch
     )
 
 
-def _span(record: ArchiveRecord, search: IndexSearch) -> tuple[float | None, float | None]:
-    margin = record.margin_days * _DAY
-    start = None if search.start is None else search.start - margin
-    return start, None if search.end is None else search.end + margin
+def _padded(record: ArchiveRecord, start: float | None, end: float | None) -> tuple[float | None, float | None]:
+    """Return a span of time of images as one of items."""
+    if record.time == "constant":
+        return None, None
+    before = record.margin_days * _DAY
+    after = before + (_DAY if record.time == "day" else 0.0)  # an item may be at the end of its image's day
+    return None if start is None else start - before, None if end is None else end + after
 
 
 def _latest(one: float | None, other: float | None) -> float | None:
