@@ -24,7 +24,6 @@ OptionKind = Literal[
     "bytes",
     "names",
     "size",
-    "transform",
     "count_or_auto",
     "rate",
     "file",

@@ -36,7 +36,7 @@ _SAMPLE = """Fetch image chips at random points, on a regular grid, or at the po
 _IMAGES = """Fetch every image of a collection that intersects a region, one file each.
 
     A file contains the image's part of the region, by default on the image's own pixel grid with unchanged values. If
-    bands have different scales (Sentinel-2), other bands are resampled to the first one, unless --scale or --align is
+    bands have different scales (Sentinel-2), other bands are resampled to the first one, unless --scale or --grid is
     given. The manifest lists id, date and valid fraction of each image.
 
     \b

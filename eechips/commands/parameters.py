@@ -92,26 +92,6 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]
         return name, text
 
 
-class AffineTransform(click.ParamType):  # type: ignore[type-arg]
-    """Six numbers: ``a,b,c,d,e,f``."""
-
-    name = "A,B,C,D,E,F"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """Return the numbers."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            numbers = ()
-        if len(numbers) != 6:
-            return self.fail(
-                f"{value!r} is not six numbers: x = A*column + B*row + C, y = D*column + E*row + F", param, ctx
-            )
-        return numbers
-
-
 class _NumberOr(click.ParamType):  # type: ignore[type-arg]
     """A number, or a word."""
 
@@ -189,7 +169,6 @@ _TYPES: dict[str, Any] = {
     "bytes": Bytes(),
     "names": Names(),
     "size": Size(),
-    "transform": AffineTransform(),
     "count_or_auto": Slots(),
     "rate": Rate(),
     "file": LocalPath(dir_okay=False),

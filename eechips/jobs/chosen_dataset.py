@@ -9,11 +9,10 @@ from typing import Protocol
 
 from eechips.datasets import Dataset, Kind, find_dataset, is_record_file, suggest_datasets
 from eechips.errors import UnknownDatasetError
-from eechips.geo.grid import Transform
 from eechips.jobs.recipe_options import check_bands, split_names
 from eechips.planning.band_selection import BandSelection, select_bands
 from eechips.planning.cloud_masks import CloudMask, parse_mask
-from eechips.planning.grid_alignment import GridAlignment
+from eechips.planning.grid_alignment import GridAlignment, choose_grid
 from eechips.planning.speckle import SpeckleFilter
 
 
@@ -57,12 +56,8 @@ class GridOptions(Protocol):
         """Pixel size in metres; None for the image's own."""
 
     @property
-    def align(self) -> str | None:
-        """Image on whose pixels the grid lies; None for the images themselves."""
-
-    @property
-    def transform(self) -> Transform | None:
-        """Of the grid; None if the others determine it."""
+    def grid(self) -> str | Sequence[float] | None:
+        """Image on whose pixels the grid lies, or transform of the grid; None for the images themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,11 +212,7 @@ def align_grid(options: GridOptions) -> GridAlignment:
     Raises:
         UsageError: if the options contradict each other.
     """
-    transform = None
-    if options.transform is not None:
-        a, b, c, d, e, f = map(float, options.transform)
-        transform = (a, b, c, d, e, f)
-    return GridAlignment(crs=options.crs, scale=options.scale, align=options.align, transform=transform)
+    return choose_grid(options.grid, options.crs, options.scale)
 
 
 def check_dataset(name: str) -> None:

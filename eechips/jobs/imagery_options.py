@@ -7,19 +7,16 @@ from dataclasses import dataclass, field
 
 from eechips.formats import CHIP_FORMATS
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
-from eechips.geo.grid import Transform
 from eechips.jobs.shared_options import (
-    ALIGN,
     BANDS,
     CRS,
     DATA,
     DATASET,
     END,
     EXPRESSION,
-    GREATEST_VALUE,
+    GRID,
     INDEX,
     INPUT_CRS,
-    LEAST_VALUE,
     MASK,
     PALETTE,
     PIXELS,
@@ -28,7 +25,7 @@ from eechips.jobs.shared_options import (
     SCALE,
     SCALED,
     START,
-    TRANSFORM,
+    STRETCH,
     WHERE,
     optional_region,
 )
@@ -72,13 +69,11 @@ class ImageryOptions:
             decides="data",
         ),
     )
-    min: float | None = field(default=None, metadata=LEAST_VALUE)
-    max: float | None = field(default=None, metadata=GREATEST_VALUE)
+    stretch: str | Sequence[float] | None = field(default=None, metadata=STRETCH)
     palette: Sequence[str] | str | None = field(default=None, metadata=PALETTE)
     crs: str = field(default="native", metadata=CRS)
     scale: float | None = field(default=None, metadata=SCALE)
-    align: str | None = field(default=None, metadata=ALIGN)
-    transform: Transform | None = field(default=None, metadata=TRANSFORM)
+    grid: str | Sequence[float] | None = field(default=None, metadata=GRID)
 
 
 @documented
@@ -144,8 +139,7 @@ class MosaicOptions:
     scaled: bool = field(default=False, metadata=SCALED)
     crs: str = field(default="native", metadata=CRS)
     scale: float | None = field(default=None, metadata=SCALE)
-    align: str | None = field(default=None, metadata=ALIGN)
-    transform: Transform | None = field(default=None, metadata=TRANSFORM)
+    grid: str | Sequence[float] | None = field(default=None, metadata=GRID)
     clip: bool = field(
         default=False,
         metadata=option(

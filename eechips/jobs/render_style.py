@@ -20,15 +20,13 @@ class RenderStyle:
 
     Attributes:
         format: of the results; data (GeoTIFF, NPY) have no colours.
-        minimum: value that becomes black; None for the dataset's default.
-        maximum: value that becomes white.
-        palette: colours (hexadecimal, from ``min`` to ``max``) for a picture of one band; empty for the
+        stretch: values that become black and white; None for the dataset's default.
+        palette: colours (hexadecimal, from the first value to the last) for a picture of one band; empty for the
             dataset's default.
     """
 
     format: str
-    minimum: float | None = None
-    maximum: float | None = None
+    stretch: tuple[float, float] | None = None
     palette: tuple[str, ...] = ()
 
     @property
@@ -44,7 +42,7 @@ class RenderStyle:
     @property
     def is_set(self) -> bool:
         """Return whether any colour option is given."""
-        return self.minimum is not None or self.maximum is not None or bool(self.palette)
+        return self.stretch is not None or bool(self.palette)
 
     def visualization(self, bands: Sequence[str], known: Dataset | None) -> dict[str, Any]:
         """Return the parameters of ``ee.Image.visualize``; empty for values.
@@ -58,8 +56,10 @@ class RenderStyle:
         options = dict(known.visualization) if known else {}
         if len(bands) != 1 or (known and tuple(bands) != known.default_bands):
             options.pop("palette", None)
-        given = {"min": self.minimum, "max": self.maximum, "palette": list(self.palette) or None}
-        options.update({name: value for name, value in given.items() if value is not None})
+        if self.stretch is not None:
+            options["min"], options["max"] = self.stretch
+        if self.palette:
+            options["palette"] = list(self.palette)
         return options
 
     def check(self) -> None:
@@ -68,10 +68,8 @@ class RenderStyle:
         Raises:
             UsageError: if they contradict each other.
         """
-        if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
-            raise UsageError(f"`min` ({self.minimum:g}) must be below `max` ({self.maximum:g})")
         if not self.is_picture and self.is_set:
-            raise UsageError(f"`min`, `max` and `palette` make pictures (png, jpg); {self.format} holds the values")
+            raise UsageError(f"`stretch` and `palette` make pictures (png, jpg); {self.format} holds the values")
 
     def check_empty(self, on_empty: str) -> None:
         """Check that empty results can be recognised in the format.
@@ -118,6 +116,26 @@ class RenderStyle:
         wide = sorted({band.dtype for band in bands} - {"uint8"})
         if wide and not self.visualization(names, known):
             raise UsageError(
-                f"the values of {', '.join(names)} are {wide[0]} and {self.format} holds 8 bits: give `min` and"
-                " `max`, the values that become black and white, or take format='tif'"
+                f"the values of {', '.join(names)} are {wide[0]} and {self.format} holds 8 bits: give `stretch`,"
+                " the values that become black and white, or take format='tif'"
             )
+
+
+def parse_stretch(given: str | Sequence[float] | None) -> tuple[float, float] | None:
+    """Return the values that become black and white.
+
+    Args:
+        given: two numbers, also as text: ``0,3000``; None for the dataset's default.
+
+    Raises:
+        UsageError: if they are not two numbers, or the first is not below the second.
+    """
+    if given is None:
+        return None
+    try:
+        least, greatest = map(float, given.split(",") if isinstance(given, str) else given)
+    except ValueError:
+        raise UsageError(f"`stretch` {given!r} is not two numbers: MIN,MAX") from None
+    if not least < greatest:
+        raise UsageError(f"`stretch`: the first value ({least:g}) must be below the second ({greatest:g})")
+    return least, greatest

@@ -11,15 +11,22 @@ from eechips.datasets import ECOREGIONS
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS, stack_formats
 from eechips.jobs.recipe_options import parse_format, split_names
-from eechips.jobs.render_style import RenderStyle
+from eechips.jobs.render_style import RenderStyle, parse_stretch
 from eechips.jobs.sample_frames import STACK_SUFFIX, FrameSettings, parse_frames
 from eechips.jobs.sample_layers import SampleDates, SampleLayer, parse_layers
 from eechips.jobs.sample_options import GridMode, SampleOptions
-from eechips.jobs.sample_validation import RANDOM, check_grid, check_layers, check_options, check_places
+from eechips.jobs.sample_validation import (
+    RANDOM,
+    check_grid,
+    check_layers,
+    check_options,
+    check_places,
+    parse_grid_mode,
+)
 from eechips.jobs.value_parts import PlaceColumns, TableColumn, divide_count, divide_map
 from eechips.planning.cell_grids import PlaceCells, parse_cells
 from eechips.planning.expressions import LayerImages
-from eechips.planning.grid_alignment import GridAlignment
+from eechips.planning.grid_alignment import GridAlignment, choose_grid
 from eechips.planning.image_filters import PropertyFilter
 from eechips.planning.maps import parse_map
 from eechips.planning.places import Places, read_places
@@ -98,9 +105,9 @@ class ResolvedSample:
         }
         layers = [self._layer_results(layer) for layer in self.layers]
         found |= layers[0] if len(layers) == 1 else {"layers": layers}
-        rest: dict[str, Any] = {"align": options.align, "window": options.window}
+        rest: dict[str, Any] = {"align": self.alignment.align, "window": options.window}
         rest["crs"] = None if options.crs == "native" else options.crs
-        rest["transform"] = None if options.transform is None else list(options.transform)
+        rest["transform"] = None if self.alignment.transform is None else list(self.alignment.transform)
         rest["frames"] = None if self.frames is None else self.frames.results
         return found | {name: value for name, value in rest.items() if value is not None}
 
@@ -180,13 +187,14 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         quantized=options.quantized,
     )
     palette = () if options.palette is None else split_names(options.palette)
-    style = RenderStyle(_format(options, layers), options.min, options.max, palette)
-    alignment = GridAlignment(crs=options.crs, scale=options.scale, align=options.align, transform=options.transform)
+    style = RenderStyle(_format(options, layers), parse_stretch(options.stretch), palette)
+    chosen = parse_grid_mode(options.grid)
+    alignment = choose_grid(options.grid if chosen is None else None, options.crs, options.scale)
     width, height = (options.size, options.size) if isinstance(options.size, int) else options.size
     frames = parse_frames(options, layers)
     is_thumb = style.is_picture and alignment.is_native and frames is None
-    grid_mode = options.grid or ("thumb" if is_thumb else "native")
-    check_grid(options, alignment, grid_mode, (width, height))
+    grid_mode = chosen or ("thumb" if is_thumb else "native")
+    check_grid(alignment, grid_mode, (width, height))
     if frames is not None and grid_mode == "thumb":
         raise UsageError("`frames` and `every` have one pixel grid for all frames: use grid='native'")
     check_layers(layers, style)
@@ -228,7 +236,7 @@ def _format(options: SampleOptions, layers: tuple[SampleLayer, ...]) -> str:
     (first, *others), record = layers, layers[0].known
     if others or options.frames is not None or options.every is not None:
         return "tif"
-    has_colours = options.min is not None or options.max is not None or options.palette is not None
+    has_colours = options.stretch is not None or options.palette is not None
     is_natural = record is not None and record.is_photographic and _has_default_bands(first)
     return "png" if has_colours or is_natural else "tif"
 

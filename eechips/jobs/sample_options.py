@@ -11,14 +11,11 @@ from eechips.engine.config import OnEmpty
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
 from eechips.jobs.shared_options import (
-    ALIGN,
     CRS,
     DATA,
     END,
     EXPRESSION,
-    GREATEST_VALUE,
     INPUT_CRS,
-    LEAST_VALUE,
     MASK,
     PALETTE,
     PIXELS,
@@ -26,8 +23,8 @@ from eechips.jobs.shared_options import (
     SCALE,
     SCALED,
     START,
+    STRETCH,
     TIME,
-    TRANSFORM,
     optional_region,
 )
 from eechips.jobs.value_parts import DateColumn
@@ -53,7 +50,7 @@ class SampleOptions:
     dataset: str | Sequence[str] = field(
         metadata=option(
             "Short name (`eechips datasets`) or Earth Engine id; may be repeated. Then every chip has a file of each,"
-            " all on the pixels of the first, unless `crs`, `scale`, `align` or `transform` are given. With several"
+            " all on the pixels of the first, unless `crs`, `scale` or `grid` say others. With several"
             " datasets the dates select images of each, except for maps of one time, such as WORLDCOVER, after the"
             " first.",
             DATA,
@@ -294,21 +291,20 @@ class SampleOptions:
             decides="data",
         ),
     )
-    grid: GridMode | None = field(
+    grid: str | Sequence[float] | None = field(
         default=None,
         metadata=option(
             "native: on the pixels of the latest image that contains the point. thumb: on a square around the point,"
-            " with sides of (`size` - 2) * `scale` metres (buffer and bounds), resampled.",
+            " with sides of (`size` - 2) * `scale` metres (buffer and bounds), resampled. The id of an image: on its"
+            " pixels. With `crs` EPSG:N, six numbers: x = A*column + B*row + C, y = D*column + E*row + F.",
             PIXELS,
-            metavar="native|thumb",
+            metavar="native|thumb|IMAGE|A,B,C,D,E,F",
             default="native for tif and npy, thumb for png and jpg",
             is_advanced=True,
             decides="data",
         ),
     )
     crs: str = field(default="native", metadata=CRS)
-    align: str | None = field(default=None, metadata=ALIGN)
-    transform: tuple[float, float, float, float, float, float] | None = field(default=None, metadata=TRANSFORM)
     provenance: bool = field(
         default=False,
         metadata=option(
@@ -339,8 +335,7 @@ class SampleOptions:
             decides="data",
         ),
     )
-    min: float | None = field(default=None, metadata=LEAST_VALUE)
-    max: float | None = field(default=None, metadata=GREATEST_VALUE)
+    stretch: str | Sequence[float] | None = field(default=None, metadata=STRETCH)
     palette: Sequence[str] | str | None = field(default=None, metadata=PALETTE)
 
     on_empty: OnEmpty = "keep"

@@ -17,7 +17,7 @@ from eechips.text.suggestion import describe_choices
 if TYPE_CHECKING:
     from eechips.jobs.render_style import RenderStyle
     from eechips.jobs.sample_layers import SampleLayer
-    from eechips.jobs.sample_options import SampleOptions
+    from eechips.jobs.sample_options import GridMode, SampleOptions
     from eechips.jobs.value_parts import DateColumn
     from eechips.planning.grid_alignment import GridAlignment
     from eechips.planning.places import Places
@@ -96,11 +96,26 @@ def check_name_fields(template: NameTemplate, places: Places) -> None:
         )
 
 
-def check_grid(options: SampleOptions, alignment: GridAlignment, mode: str, dimensions: tuple[int, int]) -> None:
+def parse_grid_mode(grid: str | Sequence[float] | None) -> GridMode | None:
+    """Return the word that ``grid`` has, native or thumb; None if it has none, or numbers, or the id of an image.
+
+    Raises:
+        UsageError: if it is another word.
+    """
+    if grid is None or not isinstance(grid, str) or {"/", ","} & set(grid):
+        return None
+    if grid == "native":
+        return "native"
+    if grid == "thumb":
+        return "thumb"
+    hint = f"; for a place every {grid}, use spacing='{grid}'" if grid[:1].isdigit() else ""
+    raise UsageError(f"unknown grid {grid!r}: native, thumb, the id of an image, or A,B,C,D,E,F{hint}")
+
+
+def check_grid(alignment: GridAlignment, mode: str, dimensions: tuple[int, int]) -> None:
     """Check the grid and the size of chips.
 
     Args:
-        options: the options.
         alignment: the requested pixel grid.
         mode: ``native`` or ``thumb``; the user's, or the default.
         dimensions: width and height in pixels.
@@ -108,13 +123,8 @@ def check_grid(options: SampleOptions, alignment: GridAlignment, mode: str, dime
     Raises:
         UsageError: if they contradict each other, or the size is out of range.
     """
-    if options.grid not in (None, "native", "thumb"):
-        is_distance = str(options.grid)[:1].isdigit()
-        hint = f"; for a place every {options.grid}, use spacing='{options.grid}'" if is_distance else ""
-        raise UsageError(f"unknown grid {options.grid!r}: native or thumb{hint}")
-    if options.grid == "thumb" and not alignment.is_native:
-        placed = "`align`" if options.align is not None else "`crs`"
-        raise UsageError(f"grid='thumb' takes bounds in degrees: with {placed}, use grid='native'")
+    if mode == "thumb" and not alignment.is_native:
+        raise UsageError("grid='thumb' takes bounds in degrees: with `crs`, use grid='native'")
     width, height = dimensions
     least = _LEAST_THUMB if mode == "thumb" else 1
     if not (least <= width <= _MOST_PIXELS and least <= height <= _MOST_PIXELS):
@@ -134,7 +144,7 @@ def check_layers(layers: Sequence[SampleLayer], style: RenderStyle) -> None:
         style.check_chosen(layer.chosen_names)
     style.check()
     if len(layers) > 1 and style.is_set:
-        raise UsageError("`min`, `max` and `palette` are for one dataset: with several, each has its usual colours")
+        raise UsageError("`stretch` and `palette` are for one dataset: with several, each has its usual colours")
 
 
 def _check_strategy(options: SampleOptions) -> None:

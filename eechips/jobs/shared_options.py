@@ -96,36 +96,25 @@ CRS = option(
     decides="data",
 )
 SCALE = option("Edge of a pixel in metres.", PIXELS, metavar="M", kind="number", default="the source's", decides="data")
-ALIGN = option(
-    "Id of an image on whose pixel grid all results lie.", PIXELS, metavar="IMAGE", is_advanced=True, decides="data"
-)
-TRANSFORM = option(
-    "With `crs` EPSG:N: the grid itself; x = A*column + B*row + C, y = D*column + E*row + F.",
+GRID = option(
+    "Pixel grid of all results: that of an image, by its id; or, with `crs` EPSG:N, six numbers: x = A*column + B*row"
+    " + C, y = D*column + E*row + F.",
     PIXELS,
-    kind="transform",
+    metavar="IMAGE|A,B,C,D,E,F",
+    default="the source's",
     is_advanced=True,
     decides="data",
 )
-LEAST_VALUE = option(
-    "Value that becomes black in a picture.",
+STRETCH = option(
+    "Values that become black and white in a picture: 0,3000.",
     PIXELS,
-    metavar="V",
-    kind="number",
-    default="the dataset's",
-    is_advanced=True,
-    decides="data",
-)
-GREATEST_VALUE = option(
-    "Value that becomes white in a picture.",
-    PIXELS,
-    metavar="V",
-    kind="number",
+    metavar="MIN,MAX",
     default="the dataset's",
     is_advanced=True,
     decides="data",
 )
 PALETTE = option(
-    "Hexadecimal colours, from `min` to `max`, for a picture of one band: 000000,ffffff.",
+    "Hexadecimal colours, from the first value of `stretch` to the last, for a picture of one band: 000000,ffffff.",
     PIXELS,
     kind="names",
     is_advanced=True,

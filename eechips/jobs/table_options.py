@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from eechips.formats import TABLE_FORMATS, TableFormat
-from eechips.geo.grid import Transform
 from eechips.jobs.shared_options import (
-    ALIGN,
     BANDS,
     CRS,
     DATA,
     DATASET,
     END,
     EXPRESSION,
+    GRID,
     INDEX,
     INPUT_CRS,
     MASK,
@@ -24,7 +23,6 @@ from eechips.jobs.shared_options import (
     SCALED,
     START,
     TABLE,
-    TRANSFORM,
 )
 from eechips.option_fields import documented, option
 from eechips.planning.statistics import REDUCERS
@@ -116,8 +114,7 @@ class TimeSeriesOptions:
     end: str | None = field(default=None, metadata=END)
     crs: str = field(default="native", metadata=CRS)
     scale: float | None = field(default=None, metadata=SCALE)
-    align: str | None = field(default=None, metadata=ALIGN)
-    transform: Transform | None = field(default=None, metadata=TRANSFORM)
+    grid: str | Sequence[float] | None = field(default=None, metadata=GRID)
     multiply: float | None = field(
         default=None,
         metadata=option(

@@ -59,20 +59,18 @@ class GridAlignment:
         if self.scale is not None and not 0 < self.scale < math.inf:
             raise UsageError(f"`scale` must be above 0 metres, not {self.scale:g}")
         if self.align is not None:
-            given = [
-                name for name, is_given in {**others, "`transform`": self.transform is not None}.items() if is_given
-            ]
+            given = [name for name, is_given in others.items() if is_given]
             if given:
-                raise UsageError(f"`align` takes the pixels of an image as they are: leave {given[0]} out")
+                raise UsageError(f"grid='{self.align}' takes the pixels of an image as they are: leave {given[0]} out")
         if self.transform is not None:
             if self.scale is not None:
-                raise UsageError("`transform` says how large a pixel is: leave `scale` out")
+                raise UsageError("`grid` says how large a pixel is: leave `scale` out")
             if not self.is_fixed:
-                raise UsageError("`transform` needs the coordinates that it counts in: as crs='EPSG:4326'")
+                raise UsageError("`grid` needs the coordinates that its numbers count in: as crs='EPSG:4326'")
             try:
                 Grid(self.crs, self.transform, 1, 1)
             except ValueError as error:
-                raise UsageError(f"`transform`: {error}") from None
+                raise UsageError(f"`grid`: {error}") from None
         if self.is_fixed:
             parse_crs(self.crs)
 
@@ -126,6 +124,26 @@ class GridAlignment:
             return rescale_grid(native, self.scale)
         scale = nominal_scale(native) if self.scale is None else self.scale
         return aligned_grid(find_utm_crs(*place) if self.crs == "utm" else self.crs, scale)
+
+
+def choose_grid(grid: str | Sequence[float] | None, crs: str, scale: float | None) -> GridAlignment:
+    """Return the pixel grid that options request.
+
+    Args:
+        grid: id of an image, or the six numbers of a transform, also as text; None for the source's grid.
+        crs: see :class:`GridAlignment`.
+        scale: see :class:`GridAlignment`.
+
+    Raises:
+        UsageError: if the grid is neither, or the options contradict each other.
+    """
+    if grid is None or (isinstance(grid, str) and "/" in grid):
+        return GridAlignment(crs=crs, scale=scale, align=grid)
+    try:
+        a, b, c, d, e, f = map(float, grid.split(",") if isinstance(grid, str) else grid)
+    except ValueError:
+        raise UsageError(f"`grid` {grid!r} is neither the id of an image nor six numbers: A,B,C,D,E,F") from None
+    return GridAlignment(crs=crs, scale=scale, transform=(a, b, c, d, e, f))
 
 
 def aligned_grid(crs: str, scale: float) -> Grid:

@@ -143,7 +143,7 @@ def test_unknown_options_and_lines_are_refused(lines: list[str], tmp_path: Path)
         ({"dataset": "S2", "bands": {"S2": ["B4", "B3"]}}, ["--dataset=S2", "--bands=S2:B4,B3"]),
         ({"mask": "auto", "local": True, "quiet": False}, ["--mask=auto", "--local"]),
         ({"rate": None, "in_flight": "auto", "seed": 3}, ["--rate=none", "--in-flight=auto", "--seed=3"]),
-        ({"transform": (1.0, 0.0, 5.5, 0.0, -1.0, 9.0), "crs": None}, ["--transform=1.0,0.0,5.5,0.0,-1.0,9.0"]),
+        ({"grid": [1.0, 0.0, 5.5, 0.0, -1.0, 9.0], "crs": None}, ["--grid=1.0,0.0,5.5,0.0,-1.0,9.0"]),
     ],
 )
 def test_options_are_typed_as_the_command_line_reads_them(options: dict[str, Any], words: list[str]) -> None:

@@ -86,7 +86,7 @@ def files(run: eechips.Run) -> dict[str, bytes]:
                 {"executor": "processes", "processes": 2},
                 {"method": "url"},
                 {"format": "npy"},
-                {"every": "month", "reducer": "mosaic", "start": "2020-04-01", "end": "2020-06-01"},
+                {"every": "month:mosaic", "start": "2020-04-01", "end": "2020-06-01"},
             ]
         ),
     ],
@@ -107,7 +107,7 @@ def test_files_and_records_are_those_of_chips_alone(server: Server, tmp_path: Pa
 @pytest.mark.parametrize("chosen", [{}, {"format": "tif-stack"}, *slow_except([{"format": "npy"}, {"method": "url"}])])
 def test_frames_of_a_place_come_in_one_request(server: Server, tmp_path: Path, chosen: dict[str, Any]) -> None:
     """Eleven periods have an image in one only; the bands of all, and of a second dataset, are in a few requests."""
-    values: dict[str, Any] = {"spacing": None, "total": 3, "min_distance": "1500m", "every": "month", "reducer": "max"}
+    values: dict[str, Any] = {"spacing": None, "total": 3, "min_distance": "1500m", "every": "month:max"}
     values |= {"start": "2020-01-01", "end": "2020-12-01", "executor": "threads", **chosen}
     shared = sample(server, tmp_path / "shared", **values)
     alone = sample(server, tmp_path / "alone", share_requests=False, **values)
@@ -121,7 +121,7 @@ def test_frames_of_a_place_come_in_one_request(server: Server, tmp_path: Path, c
 
 def test_pictures_and_scattered_chips_are_fetched_alone(server: Server, tmp_path: Path) -> None:
     for name, chosen in {
-        "pictures": {"format": "png", "bands": "SR_B4", "min": 0, "max": 1000},
+        "pictures": {"format": "png", "bands": "SR_B4", "stretch": (0, 1000)},
         "scattered": {"spacing": None, "total": 9, "min_distance": "1500m", "seed": 5},
     }.items():
         run = sample(server, tmp_path / name, **chosen)

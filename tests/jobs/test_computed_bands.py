@@ -243,9 +243,9 @@ def test_scaled_series_are_in_the_units_of_the_record(demo_server: Server, tmp_p
 
 def test_pictures_of_computed_values_need_a_range(demo_server: Server, tmp_path: Path) -> None:
     options = {**SUMMER, **QUIET, "endpoint": demo_server.url, "limit": 1, "format": "png"}
-    with pytest.raises(UsageError, match="the values of NDVI are float32 and png holds 8 bits: give `min` and"):
+    with pytest.raises(UsageError, match="the values of NDVI are float32 and png holds 8 bits: give `stretch`"):
         eechips.images("S2", out=tmp_path / "a", **options, index="NDVI")
-    run = eechips.images("S2", out=tmp_path / "b", **options, index="NDVI", min=-1, max=1, palette="ff0000,00ff00")
+    run = eechips.images("S2", out=tmp_path / "b", **options, index="NDVI", stretch=(-1, 1), palette="ff0000,00ff00")
     assert run.units["file"].notna().all()
     natural = eechips.images("S2", out=tmp_path / "c", **options, bands="red,green,blue")
     default = eechips.images("S2", out=tmp_path / "d", **options)
@@ -397,7 +397,7 @@ def test_files_have_one_type_that_holds_all_bands(demo_server: Server, tmp_path:
         assert np.array_equal(file.read(1), chip["B4"])
 
 
-@pytest.mark.parametrize("time", [{"frames": 2}, {"every": "15 days", "reducer": "max"}])
+@pytest.mark.parametrize("time", [{"frames": 2}, {"every": "15 days:max"}])
 def test_frames_have_computed_bands(demo_server: Server, tmp_path: Path, time: dict[str, Any]) -> None:
     run = eechips.sample(
         "S2", out=tmp_path, **QUIET, endpoint=demo_server.url, **{**CHIPS, "total": 2, "end": "2020-07-01"}, **time,
@@ -456,7 +456,7 @@ def test_chips_in_the_usual_colours_take_common_names(demo_server: Server, tmp_p
     default = eechips.sample("S2", out=tmp_path / "default", **options)
     assert all(name.endswith(".png") for name in default.units["file"])
     assert named.units["sha256"].tolist() == default.units["sha256"].tolist()
-    with pytest.raises(UsageError, match="give `min` and `max`"):
+    with pytest.raises(UsageError, match="give `stretch`"):
         eechips.sample("S2", out=tmp_path / "wrong", **options, index="NDVI", format="png")
 
 

@@ -212,7 +212,7 @@ def test_vectors_of_quantized_chips_are_near_the_float_vectors(demo_server: Serv
     [
         ({"dataset": "S2"}, "`quantized` needs a record with a quantization, and that of S2 has none"),
         ({"expression": "a=A00*2"}, "leave `index`, `expression` and `scaled` out"),
-        ({"every": "1 year", "reducer": "mean"}, "quantized values cannot be averaged"),
+        ({"every": "1 year:mean"}, "quantized values cannot be averaged"),
     ],
 )
 def test_what_cannot_be_quantized_is_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def test_options_that_change_files_change_the_identity(recipe: Recipe, options: 
         {"where": "CLOUDY_PIXEL_PERCENTAGE < 5"},
         {"crs": "utm"},
         {"scale": 20.0},
-        {"align": "a/b"},
-        {"crs": "EPSG:3857", "transform": [10, 0, 0, 0, -10, 0]},
+        {"grid": "a/b"},
+        {"crs": "EPSG:3857", "grid": [10, 0, 0, 0, -10, 0]},
     ],
 )
 def test_options_that_change_the_plan_change_the_parameters(recipe: Recipe, options: dict[str, Any]) -> None:
@@ -104,7 +104,7 @@ def test_options_that_contradict_each_other_are_refused(recipe: Recipe) -> None:
     for options, message in (
         ({"mask": "qa_pixel"}, "has no such mask"),
         ({"where": ["A < 5", "B ~ 5"]}, "is no condition"),
-        ({"crs": "utm", "align": "a/b"}, "leave `crs` out"),
+        ({"crs": "utm", "grid": "a/b"}, "leave `crs` out"),
         ({"bands": ""}, "at least one band"),
         ({"start": "2020-01-01", "end": "2019-01-01"}, "must be before the end"),
     ):

@@ -272,13 +272,13 @@ def test_the_command_fetches_images(demo_server: Server, tmp_path: Path) -> None
         ({"start": "2020-06-01", "end": "2020-06-02"}, UsageError, "has no image between"),
         ({"bands": "B4,B99"}, UnknownDatasetError, "has no band 'B99'"),
         ({"bands": "B4,B3", "format": "png"}, UsageError, "png takes 1 or 3 bands, not 2"),
-        ({"min": 5.0, "max": 1.0, "format": "png"}, UsageError, "must be below"),
-        ({"min": 5.0}, UsageError, "tif holds the values"),
+        ({"stretch": (5.0, 1.0), "format": "png"}, UsageError, "must be below"),
+        ({"stretch": "5,6"}, UsageError, "tif holds the values"),
         ({"format": "gif"}, UsageError, "unknown format 'gif'"),
         ({"limit": 0}, UsageError, "`limit` must be at least 1"),
         ({"roi": "nowhere.gpkg"}, RegionError, "is no file"),
         ({"crs": "EPSG:32633"}, RegionError, "UTM zone 33N"),
-        ({"align": f"{S2}/x", "scale": 10.0}, UsageError, "leave `scale` out"),
+        ({"grid": f"{S2}/x", "scale": 10.0}, UsageError, "leave `scale` out"),
     ],
 )
 def test_invalid_options_are_refused(

@@ -170,7 +170,7 @@ def test_no_unit_of_any_command_fails_on_mixed_images(
     if dataset == "S2" and name != "sample":
         asked |= {"bands": "B4,MSK_CLDPRB"} if options.get("format") != "png" else {}
     if dataset == MIXED and options.get("format") == "png":  # its usual colours are not known
-        asked |= {"min": 0, "max": 3000}
+        asked |= {"stretch": (0, 3000)}
     if dataset == MIXED and name == "timeseries":  # the image without an outline has no pixels of its own
         asked |= {"scale": 10.0}
     run = commands.run(name, dataset, **asked, **options)

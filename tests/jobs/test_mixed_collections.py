@@ -68,7 +68,7 @@ COMMANDS: dict[str, Command] = {
     "sample, months": lambda d, p, o: eechips.sample(
         d, points=p / "points.csv", size=8, every="month", **DATES, **o),
     "sample, medians": lambda d, p, o: eechips.sample(
-        d, points=p / "points.csv", size=8, every="3 months", reducer="median", **DATES, **o),
+        d, points=p / "points.csv", size=8, every="3 months:median", **DATES, **o),
     "images": lambda d, p, o: eechips.images(d, roi=ROI, **o),
     "composites, mosaic": lambda d, p, o: eechips.composites(d, roi=ROI, every="year", reducer="mosaic", **o),
     "composites, max": lambda d, p, o: eechips.composites(d, roi=ROI, every="year", reducer="max", **o),

@@ -346,7 +346,7 @@ def test_composites_on_other_grids_equal_rasterio(landsat_server: Server, tmp_pa
     with pytest.raises(RegionError, match="UTM zone 33N"):
         compose(landsat_server, tmp_path / "far", PUCALLPA, crs="EPSG:32633", **options)
     like = f"{PUCALLPA}/1990"
-    aligned = compose(landsat_server, tmp_path / "aligned", PUCALLPA, align=like, **options).units.iloc[0]
+    aligned = compose(landsat_server, tmp_path / "aligned", PUCALLPA, grid=like, **options).units.iloc[0]
     native = compose(landsat_server, tmp_path / "native", PUCALLPA, **options).units.iloc[0]
     assert aligned["transform"] == native["transform"]
     assert aligned["sha256"] == native["sha256"]

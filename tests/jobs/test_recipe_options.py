@@ -43,7 +43,7 @@ def series(**options: Any) -> TimeSeries:
         {"end": "2020-01-01"},
         {"format": "jpg"},
         {"grid": "native"},
-        {"min": 10.0},
+        {"stretch": (10.0, 200.0)},
         {"dataset": "S2", "roi": "0,0,1,1"},
     ],
 )
@@ -141,7 +141,7 @@ def test_the_same_region_file_edited_is_another_plan(tmp_path: Path) -> None:
         ({"dataset": "S2", "bands": "B4,B3,B2,B8"}, "tif"),
         ({"dataset": "S2", "bands": "B8,B4,B3"}, "tif"),
         ({"dataset": "SRTM"}, "tif"),
-        ({"dataset": "SRTM", "min": 0.0, "max": 4000.0}, "png"),
+        ({"dataset": "SRTM", "stretch": "0,4000"}, "png"),
         ({"dataset": "WORLDCOVER"}, "tif"),
         ({"dataset": "projects/p/assets/a"}, "tif"),
         ({"dataset": ["S2", "SRTM"]}, "tif"),
@@ -168,7 +168,7 @@ def test_bands_may_be_written_as_on_the_command_line() -> None:
 def test_visualization_is_the_dataset_s_unless_given() -> None:
     lst = {"dataset": "MODIS_LST", "roi": "0,0,1,1", "format": "png"}
     assert set(chips(**lst).sample.results["visualization"]) == {"min", "max", "palette"}
-    assert chips(**lst, min=0.0, max=1.0).sample.results["visualization"]["max"] == 1.0
+    assert chips(**lst, stretch=(0.0, 1.0)).sample.results["visualization"]["max"] == 1.0
     assert "palette" not in chips(**lst, bands=("LST_Night_1km",)).sample.results["visualization"]
     blues = chips(**lst, palette="000000, 0000ff").sample.results["visualization"]["palette"]
     assert (

@@ -187,15 +187,13 @@ def nominal(grid: Grid) -> float:
     return nominal_scale(grid)
 
 
-@pytest.mark.parametrize(
-    "placed", [{"align": f"{ROOT}/albers"}, {"crs": "EPSG:5070", "transform": (9, 0, 3, 0, -9, 4)}]
-)
+@pytest.mark.parametrize("placed", [{"grid": f"{ROOT}/albers"}, {"crs": "EPSG:5070", "grid": (9, 0, 3, 0, -9, 4)}])
 def test_chips_lie_on_the_pixels_of_another_image_or_of_a_transform(
     server: Server, folder: Path, rasters: dict[str, Raster], placed: dict[str, Any]
 ) -> None:
     initialize(server)
     raster = rasters["utm"]
-    other = tuple(rasters["albers"].transform)[:6] if "align" in placed else placed["transform"]
+    other = tuple(rasters["albers"].transform)[:6] if "crs" not in placed else placed["grid"]
     points = [point_in(raster, 0.4, 0.5), point_in(raster, 0.9, 0.1)]
     for grid, array in chips(raster, folder, points, size=20, **placed):
         assert grid.crs == "EPSG:5070"
@@ -258,7 +256,7 @@ def test_chips_at_the_edges_of_the_world_are_whole_through_a_run(
     path = tmp_path / "points.csv"
     places = {"pole": ["10,89.95", "-170,89.999", "0,90"]}.get(name, ["180,10.005", "-179.9999,10.0", "179.9999,10.0"])
     path.write_text("\n".join(["lon,lat", *places]))
-    raster, looks = rasters[name], {"min": 0.0, "max": 400.0} if form == "png" else {}
+    raster, looks = rasters[name], {"stretch": (0.0, 400.0)} if form == "png" else {}
     run = eechips.sample(
         dataset, points=str(path), format=form, size=32, crs=crs, bands=raster.bands[: 2 if form == "tif" else 1],
         grid="native", endpoint=server.url, rate=None, executor="threads", quiet=True, out=tmp_path / "out", **looks,

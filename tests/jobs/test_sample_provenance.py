@@ -101,7 +101,7 @@ def test_every_layer_has_its_own_and_without_it_only_the_top_one(server: Server,
 
 
 def test_pictures_and_dates(server: Server, tmp_path: Path) -> None:
-    run = sample(server, tmp_path / "thumb", format="png", bands="a", total=5, min=0.0, max=50.0)
+    run = sample(server, tmp_path / "thumb", format="png", bands="a", total=5, stretch=(0.0, 50.0))
     assert all(len(sources) >= 1 for sources in run.units["sources"])
     plots = tmp_path / "plots.csv"
     plots.write_text("lon,lat,day\n-104.9937,39.7422,2020-02-10\n")

@@ -399,7 +399,7 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
         ({"total": 3, "dataset": [UTM, UTM]}, UsageError, "`dataset` names .* twice"),
         ({"total": 3, "dataset": [UTM, MAP], "bands": "row"}, UsageError, "name the dataset, as in bands="),
         ({"total": 3, "dataset": [UTM, MAP], "bands": "utm:row"}, UsageError, "names none of the datasets"),
-        ({"total": 3, "dataset": [UTM, MAP], "min": 3.0, "format": "png"}, UsageError, "are for one dataset"),
+        ({"total": 3, "dataset": [UTM, MAP], "stretch": "3,4", "format": "png"}, UsageError, "are for one dataset"),
         ({"total": 3, "grid": "thumb", "crs": "utm", "format": "png"}, UsageError, "with `crs`, use grid='native'"),
     ],
 )

@@ -237,7 +237,7 @@ def test_results_of_every_command_are_the_same_to_the_byte(kind: str, stack_serv
         run = eechips.sample(STACK, points=tmp_path / "plots.csv", size=16, start="2020-01-01", end="2020-05-01",
                              frames=2, **given)  # fmt: skip
     else:
-        run = eechips.sample(STACK, points=tmp_path / "plots.csv", size=16, format="png", min=0, max=9000,
+        run = eechips.sample(STACK, points=tmp_path / "plots.csv", size=16, format="png", stretch=(0, 9000),
                              bands=["red"], name="{plot}/chip-{id}", **given)  # fmt: skip
     assert run.is_complete
     before = files_of(run)

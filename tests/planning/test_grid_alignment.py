@@ -161,7 +161,6 @@ def test_a_scale_is_metres_in_feet_and_degrees_too() -> None:
         ({"scale": 0.0}, "above 0 metres"),
         ({"align": "a/b", "crs": "utm"}, "leave `crs` out"),
         ({"align": "a/b", "scale": 3.0}, "leave `scale` out"),
-        ({"align": "a/b", "transform": (1, 0, 0, 0, -1, 0)}, "leave `transform` out"),
         ({"crs": "EPSG:3857", "scale": 3.0, "transform": (1, 0, 0, 0, -1, 0)}, "leave `scale` out"),
         ({"transform": (1, 0, 0, 0, -1, 0)}, "crs='EPSG"),
         ({"crs": "utm", "transform": (1, 0, 0, 0, -1, 0)}, "crs='EPSG"),

@@ -197,7 +197,7 @@ DATA_ERRORS: tuple[ServiceError, ...] = (
         "visualization",
         ErrorAction.PERMANENT,
         "a picture lacks the range of its values",
-        "`min` and `max` of the visualization",
+        "`stretch`; in a recipe, the least and the greatest value of the visualization",
         "https://developers.google.com/earth-engine/apidocs/ee-image-getdownloadurl",
         Example(400, "INVALID_ARGUMENT", "Must specify visualization parameters"),
         message=r"must specify visualization parameters",
