@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,8 +17,6 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from eechips_local.archives.archive_errors import (
     ArchiveAwayError,
@@ -26,6 +25,7 @@ from eechips_local.archives.archive_errors import (
     ArchiveStatusError,
 )
 from eechips_local.archives.archive_hosts import AllowedHosts
+from eechips_local.archives.checked_connections import certificates, pool_classes
 from eechips_local.archives.host_pace import HostPaces
 from eechips_local.assets.asset_names import shown_url
 
@@ -39,6 +39,7 @@ _REDIRECTS = 4
 _BUSY = (429, 503)
 _PASSING = (408, 425, 429, 502, 503, 504)
 _FIRST_WAIT, _HIGHEST_WAIT = 0.25, 8.0  # seconds between attempts
+_TRY_AGAIN = re.compile(rb"(?i)try again in (\d{1,4}) seconds")
 _ATTEMPTS_AT_ERROR = 2  # of a request that the host answers with 500
 _AWAY = 30.0  # seconds for which a host that was not reached is taken to be still away
 
@@ -159,7 +160,7 @@ class ArchiveSession:
                 allow_redirects=False,
                 stream=True,
                 proxies=requests.utils.get_environ_proxies(url),
-                verify=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True,
+                verify=certificates() or True,
             )
             with response:
                 if response.is_redirect or response.is_permanent_redirect:
@@ -182,7 +183,7 @@ class ArchiveSession:
         status = response.status_code
         pace = self.paces.of(urlsplit(request.url).netloc)
         if status in _BUSY:
-            pace.refuse(sent, _parse_retry_after(response.headers.get("Retry-After", "")))
+            pace.refuse(sent, _find_wait(response))
         else:
             pace.fail()
         raise ArchiveStatusError(f"{shown_url(request.url)} answers with HTTP {status}.", status)
@@ -211,36 +212,7 @@ class _CheckedAdapter(HTTPAdapter):
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         """Make the pools, with connections of our own."""
         super().init_poolmanager(*arguments, **options)
-        hosts = self._hosts
-
-        class Plain(HTTPConnection):
-            def _new_conn(self) -> Any:
-                return _connect(self, super()._new_conn, hosts, "http")
-
-        class Encrypted(HTTPSConnection):
-            def _new_conn(self) -> Any:
-                return _connect(self, super()._new_conn, hosts, "https")
-
-        plain = type("Pool", (HTTPConnectionPool,), {"ConnectionCls": Plain})
-        encrypted = type("Pool", (HTTPSConnectionPool,), {"ConnectionCls": Encrypted})
-        self.poolmanager.pool_classes_by_scheme = {"http": plain, "https": encrypted}
-
-
-def _connect(connection: Any, connect: Callable[[], Any], hosts: AllowedHosts, scheme: str) -> Any:
-    """Open the connection to one of the addresses that were checked, whatever the name is resolved to next."""
-    name = connection._dns_host
-    addresses = hosts.resolve(name, connection.port, scheme)
-    try:
-        for position, address in enumerate(addresses):
-            connection._dns_host = address
-            try:
-                return connect()
-            except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
-                if position == len(addresses) - 1:
-                    raise
-    finally:
-        connection._dns_host = name
-    raise ArchiveError(f"The host {name} has no address.")
+        self.poolmanager.pool_classes_by_scheme = pool_classes(self._hosts)
 
 
 def _read(response: requests.Response, request: ArchiveRequest, clock: Callable[[], float]) -> bytes:
@@ -251,7 +223,7 @@ def _read(response: requests.Response, request: ArchiveRequest, clock: Callable[
         size += len(part)
         if size > request.largest:
             raise ArchiveRefusedError(
-                f"{shown_url(request.url)} answers with more than {request.largest >> 20} MB: nothing of it is used."
+                f"{shown_url(request.url)} answers with more than {request.largest:,} bytes: nothing of it is used."
             )
         if clock() > end:
             raise ArchiveError(f"{shown_url(request.url)} takes more than {_LONGEST:.0f} s for a response.")
@@ -270,6 +242,14 @@ def _redirect(request: ArchiveRequest, url: str, response: requests.Response) ->
 
 def _is_passing(status: int, attempt: int) -> bool:
     return status in _PASSING or (status == 500 and attempt < _ATTEMPTS_AT_ERROR)
+
+
+def _find_wait(response: requests.Response) -> float:
+    """Return the seconds that a host wants to be left alone: of its header or, as the Planetary Computer, its text."""
+    if "Retry-After" in response.headers:
+        return _parse_retry_after(response.headers["Retry-After"])
+    found = _TRY_AGAIN.search(response.raw.read(1024, decode_content=True))
+    return float(found[1]) if found else 0.0
 
 
 def _parse_retry_after(text: str) -> float:

@@ -1,0 +1,199 @@
+"""Open connections to checked addresses of allowed hosts only, and send requests for an archive's files over them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_hosts import AllowedHosts
+from eechips_local.archives.host_pace import HostCounts, HostPace, HostPaces
+from eechips_local.assets.asset_names import shown_url
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 3
+_BUSY = (429, 503)
+_LONGEST_WAIT = 20.0  # seconds that a request waits for its host's pace
+_FILES_RATE = 1000.0  # requests a second; the number of connections bounds them first
+
+
+def pool_classes(hosts: AllowedHosts) -> dict[str, type[HTTPConnectionPool]]:
+    """Return urllib3's pools by scheme, whose connections go to checked addresses of hosts."""
+
+    class Plain(HTTPConnection):
+        def _new_conn(self) -> Any:
+            return _connect(self, super()._new_conn, hosts, "http")
+
+    class Encrypted(HTTPSConnection):
+        def _new_conn(self) -> Any:
+            return _connect(self, super()._new_conn, hosts, "https")
+
+    plain = type("Pool", (HTTPConnectionPool,), {"ConnectionCls": Plain})
+    return {"http": plain, "https": type("Pool", (HTTPSConnectionPool,), {"ConnectionCls": Encrypted})}
+
+
+def certificates() -> str | None:
+    """Return the file of trusted certificates that the environment names, as for requests; None for the usual ones."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or None
+
+
+def _connect(connection: Any, connect: Callable[[], Any], hosts: AllowedHosts, scheme: str) -> Any:
+    """Open the connection to one of the addresses that were checked, whatever the name is resolved to next."""
+    name = connection._dns_host
+    addresses = hosts.resolve(name, connection.port, scheme)
+    try:
+        for position, address in enumerate(addresses):
+            connection._dns_host = address
+            try:
+                return connect()
+            except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
+                if position == len(addresses) - 1:
+                    raise
+    finally:
+        connection._dns_host = name
+    raise ArchiveAwayError(f"The host {name} has no address.")
+
+
+class HostTransport:
+    """Sends requests for an archive's files to its hosts, at the pace of each. Threads share it; it pickles.
+
+    A redirect is followed to another of the hosts, without the headers that authorize the request.
+
+    Args:
+        hosts: that may be asked.
+        connections: to each of them, at most.
+    """
+
+    def __init__(self, hosts: AllowedHosts, connections: int = 16) -> None:
+        self._hosts, self._connections = hosts, connections
+        self._paces = HostPaces(connections, _FILES_RATE)
+        self._lock = threading.Lock()
+        self._pools: dict[tuple[int, str], urllib3.PoolManager] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what opens it in another process."""
+        return HostTransport, (self._hosts, self._connections)
+
+    def open(self, url: str, headers: Mapping[str, str], connect: float, silence: float) -> PacedResponse:
+        """Send a GET request; return the response, of which nothing is read.
+
+        Args:
+            url: signed.
+            headers: of the request.
+            connect: seconds until a connection stands.
+            silence: seconds without a byte.
+
+        Raises:
+            HTTPError: of urllib3, if there is no response.
+            ArchiveError: if the host is not found, or wants no request now.
+            ArchiveRefusedError: if a host, or the address that it has, is not allowed.
+        """
+        sent_headers = dict(headers)
+        for _ in range(_MOST_REDIRECTS + 1):
+            parts = self._hosts.check(url)
+            response = self._send(url, parts.netloc, sent_headers, urllib3.Timeout(connect=connect, read=silence))
+            if response.status not in _REDIRECTS:
+                return response
+            target = urljoin(url, response.headers.get("Location", ""))
+            response.close()
+            if parts.scheme == "https" and urlsplit(target).scheme != "https":
+                raise ArchiveRefusedError(f"{shown_url(url)} redirects to {shown_url(target)}, which is not encrypted.")
+            if urlsplit(target).netloc != parts.netloc:
+                sent_headers = {name: value for name, value in sent_headers.items() if name.lower() in _KEPT}
+            url = target
+        raise ArchiveRefusedError(f"{shown_url(url)} redirects more than {_MOST_REDIRECTS} times.")
+
+    def counts(self) -> dict[str, HostCounts]:
+        """Return what this process has sent to each host."""
+        return self._paces.counts()
+
+    def _send(self, url: str, host: str, headers: Mapping[str, str], timeout: urllib3.Timeout) -> PacedResponse:
+        pace = self._paces.of(host)
+        wait = pace.wait()
+        if wait > _LONGEST_WAIT:
+            raise ArchiveError(f"{host} wants no requests for {wait:.0f} s.")
+        turn = pace.turn()
+        sent = turn.__enter__()
+        try:
+            response = self._pool(url).request(
+                "GET", url, headers=headers, preload_content=False, decode_content=False, redirect=False,
+                retries=False, timeout=timeout,
+            )  # fmt: skip
+        except BaseException:
+            pace.fail()
+            turn.__exit__(None, None, None)
+            raise
+        if response.status in _BUSY:
+            text = response.headers.get("Retry-After", "")
+            pace.refuse(sent, float(text[:9]) if text.isdecimal() else 0.0)
+        return PacedResponse(response, pace, lambda: turn.__exit__(None, None, None))
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        """Return the connections of this process, by way of a proxy where the environment names one."""
+        proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) or ""
+        key = os.getpid(), proxy
+        with self._lock:
+            if key not in self._pools:
+                options: dict[str, Any] = {
+                    "num_pools": 32,
+                    "maxsize": self._connections,
+                    "block": True,
+                    "ca_certs": certificates(),
+                }
+                if proxy:
+                    self._pools[key] = urllib3.ProxyManager(proxy, **options)
+                else:
+                    self._pools[key] = urllib3.PoolManager(**options)
+                    self._pools[key].pool_classes_by_scheme = pool_classes(self._hosts)
+            return self._pools[key]
+
+
+_KEPT = frozenset({"range", "if-match", "accept-encoding"})
+
+
+class PacedResponse:
+    """A response of urllib3 that ends its host's turn when it is read, or closed.
+
+    Attributes:
+        status: of HTTP.
+        headers: of the response.
+    """
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, pace: HostPace, end: Callable[[], object]) -> None:
+        self.status, self.headers = response.status, response.headers
+        self._response, self._pace, self._end = response, pace, end
+        self._read, self._is_open = 0, True
+
+    def read(self, amount: int | None = None) -> bytes:
+        """Return bytes of the body, as they came."""
+        found = self._response.read(amount, decode_content=False)
+        self._read += len(found)
+        return found
+
+    def release_conn(self) -> None:
+        """Give the connection back for the next request."""
+        self._response.release_conn()
+        self._finish(is_whole=True)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._response.close()
+        self._response.release_conn()
+        self._finish(is_whole=False)
+
+    def _finish(self, *, is_whole: bool) -> None:
+        if self._is_open:
+            self._is_open = False
+            if is_whole:
+                self._pace.accept(self._read)
+            elif self.status not in _BUSY:
+                self._pace.fail()
+            self._end()

@@ -1,0 +1,274 @@
+"""Authorize requests for an archive's files, with credentials from their usual places, each for its own hosts only.
+
+``PC_SDK_SUBSCRIPTION_KEY`` (optional) for the Planetary Computer; ``EARTHDATA_TOKEN``, or a name and a password in
+``EARTHDATA_USERNAME`` and ``EARTHDATA_PASSWORD`` or ``~/.netrc``, for NASA; ``CDSE_ACCESS_KEY_ID`` and
+``CDSE_SECRET_ACCESS_KEY``, or the profile ``cdse`` of ``~/.aws/credentials``, for CDSE; AWS's own variables or profile,
+with ``AWS_REQUEST_PAYER=requester`` as consent, for buckets whose readers pay.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import netrc
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError, ArchiveStatusError
+from eechips_local.archives.archive_hosts import AllowedHosts
+from eechips_local.archives.archive_model import ArchiveDescription
+from eechips_local.archives.archive_session import ArchiveRequest, ArchiveSession
+from eechips_local.archives.host_pace import HostCounts, HostPaces
+from eechips_local.archives.item_conditions import parse_time
+from eechips_local.archives.s3_signature import S3Keys, read_keys, sign_s3
+from eechips_local.assets.asset_names import shown_url
+
+_EARLIEST, _SHARE = 300.0, 0.1  # seconds before its expiry, or the share of its life, at which a token is renewed
+_JUST = 5.0  # seconds; a token as new was not the one that a host refused
+_LONGEST = 64 << 10  # bytes of a token's response
+_EARTHDATA = "https://urs.earthdata.nasa.gov"
+_KEY_HOST = "planetarycomputer.microsoft.com"
+_UNSIGNED_ACCOUNTS = ("ai4edatasetspublicassets",)  # of the Planetary Computer's own list
+_PAID = frozenset(
+    {"usgs-landsat", "naip-analytic", "naip-source", "sentinel-s1-l1c", "sentinel-s2-l1c", "sentinel-s2-l2a"}
+)
+_REGION = re.compile(r"\.s3[.-]([a-z0-9-]+)\.amazonaws\.com")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request for a file as its host wants it. Its representation omits what authorizes it.
+
+    Attributes:
+        url: with a signature, where one is needed.
+        headers: that authorize it.
+    """
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    text: str = field(repr=False)
+    made: float
+    expires: float
+
+    def is_good(self, now: float) -> bool:
+        return now < self.expires - min(_EARLIEST, _SHARE * (self.expires - self.made))
+
+
+class Signer:
+    """Authorizes requests for an archive's files. Threads share it; it pickles, without tokens.
+
+    Args:
+        description: of the archive.
+        environment: where credentials are; that of the process by default.
+        now: seconds since 1970.
+        patience: seconds for which a service of tokens that does not answer is asked.
+    """
+
+    def __init__(
+        self,
+        description: ArchiveDescription,
+        environment: Mapping[str, str] | None = None,
+        now: Callable[[], float] = time.time,
+        patience: float = 60.0,
+    ) -> None:
+        self._arguments = description, environment, now, patience
+        self._description, self._now = description, now
+        self._environment = os.environ if environment is None else environment
+        self._hosts = AllowedHosts.of_files(description)
+        self._tokens: dict[str, _Token] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self._token_api = description.token_api.rstrip("/")
+        if not self._token_api and description.signing == "earthdata":
+            self._token_api = _EARTHDATA
+        hosts = AllowedHosts.of_url(self._token_api) if self._token_api else AllowedHosts(())
+        self._session = ArchiveSession(hosts, HostPaces(1, 2.0), patience)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what opens it in another process."""
+        return Signer, self._arguments
+
+    def sign(self, href: str, collection: str, *, renew: bool = False) -> SignedRequest:
+        """Return the request for a file.
+
+        Args:
+            href: of the file, as its item has it.
+            collection: of the item.
+            renew: whether the host has just refused the last signature.
+
+        Raises:
+            ArchiveRefusedError: if the archive's description does not allow the address, or credentials are missing.
+            ArchiveError: if the service that gives tokens does not answer.
+        """
+        if href.startswith("s3://"):
+            return self._sign_s3(href)
+        parts = self._hosts.check(href)
+        host = parts.hostname or ""
+        if _is_signed(parts.query):
+            return SignedRequest(href)
+        if self._description.signing == "planetary-computer" and _is_blob(host):
+            token = self._token(collection, renew, self._fetch_sas)
+            return SignedRequest(f"{href}{'&' if parts.query else '?'}{token}")
+        if self._description.signing == "earthdata" and _is_of(host, ("nasa.gov",)):
+            token = self._token("earthdata", renew, self._fetch_bearer)
+            return SignedRequest(href, {"Authorization": f"Bearer {token}"})
+        return SignedRequest(href)
+
+    def counts(self) -> dict[str, HostCounts]:
+        """Return what this process has sent to each service of tokens."""
+        return self._session.paces.counts()
+
+    def _token(self, name: str, renew: bool, fetch: Callable[[str], _Token]) -> str:
+        """Return a token that holds for a while; threads that need the same one wait for one request."""
+        with self._lock:
+            lock = self._locks.setdefault(name, threading.Lock())
+        with lock:
+            known, now = self._tokens.get(name), self._now()
+            if known is None or not known.is_good(now) or (renew and now - known.made > _JUST):
+                try:
+                    known = self._tokens[name] = fetch(name)
+                except ArchiveError:
+                    if known is None or renew or now >= known.expires:
+                        raise  # else the old one holds for some minutes
+            return known.text
+
+    def _fetch_sas(self, collection: str) -> _Token:
+        headers = {}
+        key = self._environment.get("PC_SDK_SUBSCRIPTION_KEY")
+        if key and _is_of(urlsplit(self._token_api).hostname or "", (_KEY_HOST,)):
+            headers["Ocp-Apim-Subscription-Key"] = key
+        found = self._ask(
+            ArchiveRequest("GET", f"{self._token_api}/{quote(collection, safe='')}", headers, None, _LONGEST)
+        )
+        text, expiry = found.get("token"), parse_time(found.get("msft:expiry"))
+        if not isinstance(text, str) or not text.isascii() or expiry is None or re.search(r"[\s#?]", text):
+            raise ArchiveError(f"{shown_url(self._token_api)} gives no token for {collection}.")
+        return _Token(text, self._now(), expiry / 1000.0)
+
+    def _fetch_bearer(self, _: str) -> _Token:
+        """Return NASA's token: the user's, or one for the user's name and password."""
+        text = self._environment.get("EARTHDATA_TOKEN", "").strip()
+        if text:
+            return _Token(text, self._now(), math.inf)
+        host = urlsplit(self._token_api).hostname or ""
+        user, password = self._find_login(host)
+        basic = base64.b64encode(f"{user}:{password}".encode()).decode()
+        address = f"{self._token_api}/api/users/find_or_create_token"
+        found = self._ask(ArchiveRequest("POST", address, {"Authorization": f"Basic {basic}"}, None, _LONGEST))
+        if not isinstance(found.get("access_token"), str):
+            raise ArchiveError(f"{shown_url(address)} gives no token.")
+        return _Token(found["access_token"], self._now(), self._now() + 86_400.0)
+
+    def _find_login(self, host: str) -> tuple[str, str]:
+        user, password = self._environment.get("EARTHDATA_USERNAME"), self._environment.get("EARTHDATA_PASSWORD")
+        if user and password and _is_of(host, ("nasa.gov",)):
+            return user, password
+        try:
+            found = netrc.netrc(self._environment.get("NETRC") or None).authenticators(host)
+        except FileNotFoundError:
+            found = None
+        except (OSError, netrc.NetrcParseError):
+            raise ArchiveRefusedError("Your .netrc cannot be read.") from None
+        if found is None or not found[2]:
+            raise ArchiveRefusedError(
+                f"Files of {self._description.title} need an Earthdata login: set EARTHDATA_TOKEN (a token is made at "
+                f"https://urs.earthdata.nasa.gov), or write your name and password for {host} into ~/.netrc."
+            )
+        return found[0], found[2]
+
+    def _ask(self, request: ArchiveRequest) -> Mapping[str, Any]:
+        try:
+            found = self._session.fetch(request, json.loads)
+        except ArchiveStatusError as error:
+            if error.http_status in (400, 401, 403, 404):
+                raise ArchiveRefusedError(f"There is no access: {error}") from None
+            raise
+        except RecursionError:
+            found = None
+        if not isinstance(found, dict):
+            raise ArchiveError(f"{shown_url(request.url)} gives no token.")
+        return found
+
+    def _sign_s3(self, href: str) -> SignedRequest:
+        bucket, _, key = href.removeprefix("s3://").partition("/")
+        if (
+            not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,62}", bucket)
+            or not key
+            or re.search(r"[?#\\\x00-\x1f]|(^|/)\.\.?(/|$)", key)
+        ):
+            raise ArchiveRefusedError(f"{shown_url(href)} is no address of a file in S3.")
+        url = self._find_bucket(bucket, key)
+        parts = self._hosts.check(url)
+        now = datetime.fromtimestamp(self._now(), timezone.utc)
+        if self._description.signing == "cdse":
+            keys = read_keys(self._environment, "CDSE", "cdse")
+            if keys is None:
+                raise ArchiveRefusedError(
+                    "Files of CDSE need keys: make them at https://eodata-s3keysmanager.dataspace.copernicus.eu and "
+                    "set CDSE_ACCESS_KEY_ID and CDSE_SECRET_ACCESS_KEY, or the profile cdse of ~/.aws/credentials."
+                )
+            if not _is_of(parts.hostname or "", ("dataspace.copernicus.eu",)):
+                return SignedRequest(url)
+            return SignedRequest(url, sign_s3(url, keys, "default", now))
+        if self._description.signing != "requester-pays":
+            return SignedRequest(url)
+        aws = self._find_payer()
+        if aws is None and bucket in _PAID:
+            raise ArchiveRefusedError(
+                f"Readers of the bucket {bucket} pay for what they read: set AWS_REQUEST_PAYER=requester to accept "
+                "that, and your AWS credentials."
+            )
+        host = parts.hostname or ""
+        if aws is None or bucket not in _PAID or not _is_of(host, ("amazonaws.com",)):
+            return SignedRequest(url)
+        region = _REGION.search(host)
+        return SignedRequest(
+            url, sign_s3(url, aws, region[1] if region else "us-east-1", now, {"x-amz-request-payer": "requester"})
+        )
+
+    def _find_payer(self) -> S3Keys | None:
+        """Return the keys of a user who has said that readings may be paid."""
+        if self._environment.get("AWS_REQUEST_PAYER", "").lower() != "requester":
+            return None
+        return read_keys(self._environment, "AWS", self._environment.get("AWS_PROFILE") or "default")
+
+    def _find_bucket(self, bucket: str, key: str) -> str:
+        """Return the address of a file in a bucket: its own host's, or a path of the archive's only one."""
+        hosts = self._description.hosts
+        own = [host for host in hosts if host.startswith(f"{bucket}.s3")]
+        if own:
+            return f"https://{max(own, key=len)}/{quote(key)}"
+        shared = next((host for host in hosts if ".s3." not in host and not host.startswith("*")), None)
+        if shared is None:
+            raise ArchiveRefusedError(
+                f"The archive refers to s3://{bucket}, which is none of its hosts: nothing was sent."
+            )
+        is_plain = urlsplit(f"//{shared}").hostname in _LOOPBACK
+        return f"{'http' if is_plain else 'https'}://{shared}/{bucket}/{quote(key)}"
+
+
+def _is_of(host: str, domains: tuple[str, ...]) -> bool:
+    """Return whether credentials may be sent to a host: one of a domain, or of this machine."""
+    return host in _LOOPBACK or any(host == domain or host.endswith(f".{domain}") for domain in domains)
+
+
+def _is_blob(host: str) -> bool:
+    return _is_of(host, ("blob.core.windows.net",)) and host.partition(".")[0] not in _UNSIGNED_ACCOUNTS
+
+
+def _is_signed(query: str) -> bool:
+    """Return whether an address has a signature already: of Azure, S3 or CloudFront."""
+    return bool({"sig", "X-Amz-Signature", "Signature"} & set(parse_qs(query)))
