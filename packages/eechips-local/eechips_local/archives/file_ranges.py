@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import urllib3
@@ -47,15 +47,15 @@ class ChangedFileError(ArchiveError):
 
 @dataclass(frozen=True, slots=True)
 class SignedAddress:
-    """A request for a file as its host wants it.
+    """A request for a file as its host wants it. Its representation omits what authorizes it.
 
     Attributes:
         url: with a signature, where one is needed.
         headers: that authorize it.
     """
 
-    url: str
-    headers: Mapping[str, str]
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class AddressSigner(Protocol):

@@ -26,6 +26,7 @@ from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedEr
 from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.archive_session import ArchiveRequest, ArchiveSession
+from eechips_local.archives.file_ranges import SignedAddress
 from eechips_local.archives.host_pace import HostCounts, HostPaces
 from eechips_local.archives.item_conditions import parse_time
 from eechips_local.archives.s3_signature import S3Keys, read_keys, sign_s3
@@ -42,19 +43,6 @@ _PAID = frozenset(
 )
 _REGION = re.compile(r"\.s3[.-]([a-z0-9-]+)\.amazonaws\.com")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-@dataclass(frozen=True, slots=True)
-class SignedRequest:
-    """A request for a file as its host wants it. Its representation omits what authorizes it.
-
-    Attributes:
-        url: with a signature, where one is needed.
-        headers: that authorize it.
-    """
-
-    url: str = field(repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +89,7 @@ class Signer:
         """Return what opens it in another process."""
         return Signer, self._arguments
 
-    def sign(self, href: str, collection: str, *, renew: bool = False) -> SignedRequest:
+    def sign(self, href: str, collection: str, *, renew: bool = False) -> SignedAddress:
         """Return the request for a file.
 
         Args:
@@ -118,14 +106,14 @@ class Signer:
         parts = self._hosts.check(href)
         host = parts.hostname or ""
         if _is_signed(parts.query):
-            return SignedRequest(href)
+            return SignedAddress(href)
         if self._description.signing == "planetary-computer" and _is_blob(host):
             token = self._token(collection, renew, self._fetch_sas)
-            return SignedRequest(f"{href}{'&' if parts.query else '?'}{token}")
+            return SignedAddress(f"{href}{'&' if parts.query else '?'}{token}")
         if self._description.signing == "earthdata" and _is_of(host, ("nasa.gov",)):
             token = self._token("earthdata", renew, self._fetch_bearer)
-            return SignedRequest(href, {"Authorization": f"Bearer {token}"})
-        return SignedRequest(href)
+            return SignedAddress(href, {"Authorization": f"Bearer {token}"})
+        return SignedAddress(href)
 
     def counts(self) -> dict[str, HostCounts]:
         """Return what this process has sent to each service of tokens."""
@@ -202,7 +190,7 @@ class Signer:
             raise ArchiveError(f"{shown_url(request.url)} gives no token.")
         return found
 
-    def _sign_s3(self, href: str) -> SignedRequest:
+    def _sign_s3(self, href: str) -> SignedAddress:
         bucket, _, key = href.removeprefix("s3://").partition("/")
         if (
             not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,62}", bucket)
@@ -221,10 +209,10 @@ class Signer:
                     "set CDSE_ACCESS_KEY_ID and CDSE_SECRET_ACCESS_KEY, or the profile cdse of ~/.aws/credentials."
                 )
             if not _is_of(parts.hostname or "", ("dataspace.copernicus.eu",)):
-                return SignedRequest(url)
-            return SignedRequest(url, sign_s3(url, keys, "default", now))
+                return SignedAddress(url)
+            return SignedAddress(url, sign_s3(url, keys, "default", now))
         if self._description.signing != "requester-pays":
-            return SignedRequest(url)
+            return SignedAddress(url)
         aws = self._find_payer()
         if aws is None and bucket in _PAID:
             raise ArchiveRefusedError(
@@ -233,9 +221,9 @@ class Signer:
             )
         host = parts.hostname or ""
         if aws is None or bucket not in _PAID or not _is_of(host, ("amazonaws.com",)):
-            return SignedRequest(url)
+            return SignedAddress(url)
         region = _REGION.search(host)
-        return SignedRequest(
+        return SignedAddress(
             url, sign_s3(url, aws, region[1] if region else "us-east-1", now, {"x-amz-request-payer": "requester"})
         )
 
