@@ -1,8 +1,9 @@
-"""Serve an open archive as a store of assets."""
+"""Serve open archives as stores of assets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from eechips_local.archives.archive_collection import ArchiveCollection, ArchiveMosaic, ArchiveSeries, single_image
@@ -10,6 +11,7 @@ from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ArchiveDescription, CogReader, ItemFile, ItemSearch
 from eechips_local.archives.archive_rasters import ArchiveRaster
 from eechips_local.archives.archive_record import ArchiveRecord, records_of
+from eechips_local.archives.fitting_records import fitting_records
 from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query
 
 ArchiveAsset = ArchiveCollection | ArchiveSeries | ArchiveMosaic | ImageAsset
@@ -19,35 +21,33 @@ ArchiveAsset = ArchiveCollection | ArchiveSeries | ArchiveMosaic | ImageAsset
 class ArchiveStore:
     """An ``AssetStore`` over the datasets of an open archive. Threads may share it; it pickles if its parts do.
 
+    The datasets of an archive that is not known are those that known archives have in collections of the same ids and
+    assets; the archive is asked for them on first use.
+
     Args:
         description: of the archive.
         search: of its items.
         reader: opens their files.
-        records: of datasets by their Earth Engine ids; those that are known of the archive by default.
     """
 
-    def __init__(
-        self,
-        description: ArchiveDescription,
-        search: ItemSearch,
-        reader: CogReader,
-        records: Mapping[str, ArchiveRecord] | None = None,
-    ) -> None:
+    def __init__(self, description: ArchiveDescription, search: ItemSearch, reader: CogReader) -> None:
         self.description = description
         self._search = search
         self._reader = reader
-        self._records = records_of(description.like or description.name) if records is None else dict(records)
-        self._assets = {
-            dataset: self._open(record) for dataset, record in self._records.items() if record.kind != "refused"
-        }
+        self._lock = threading.Lock()
+        self._found: tuple[dict[str, ArchiveRecord], dict[str, ArchiveAsset]] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ArchiveStore, (self.description, self._search, self._reader, self._records)
+        return ArchiveStore, (self.description, self._search, self._reader)
 
     @property
     def records(self) -> Mapping[str, ArchiveRecord]:
-        """Records of datasets by their Earth Engine ids; those that are refused, too."""
-        return self._records
+        """Records of datasets by their Earth Engine ids; those that are refused, too.
+
+        Raises:
+            ArchiveError: if an archive that is not known does not answer.
+        """
+        return self._known()[0]
 
     def get(self, asset_id: str) -> Asset | None:
         """Return the asset of that id, or None if there is none. An image of a collection takes one search.
@@ -56,16 +56,17 @@ class ArchiveStore:
             ArchiveError: if the archive does not answer.
             ArchiveRefusedError: if the archive has only another product than the dataset.
         """
-        if asset_id in self._assets:
-            return self._assets[asset_id]
+        records, assets = self._known()
+        if asset_id in assets:
+            return assets[asset_id]
         parent, _, index = asset_id.rpartition("/")
-        record = self._records.get(asset_id) or self._records.get(parent)
+        record = records.get(asset_id) or records.get(parent)
         if record is not None and record.kind == "refused":
             raise ArchiveRefusedError(_refusal(record, self.description.title))
-        collection = self._assets.get(parent)
+        collection = assets.get(parent)
         if collection is not None:
             return None if isinstance(collection, ImageAsset) else collection.image(index)
-        if any(dataset.startswith(f"{asset_id}/") for dataset in self._assets):
+        if any(dataset.startswith(f"{asset_id}/") for dataset in assets):
             return FolderAsset(asset_id)
         return None
 
@@ -85,24 +86,37 @@ class ArchiveStore:
 
     def children(self, parent: str) -> Iterator[str]:
         """Yield ids of the assets directly under a folder or collection; "" is the root."""
-        asset = self._assets.get(parent)
+        _, assets = self._known()
+        asset = assets.get(parent)
         if asset is not None:
             if not isinstance(asset, ImageAsset):
                 yield from (image.id for image in asset.images(Query()))
             return
         prefix = f"{parent}/" if parent else ""
-        names = (name.removeprefix(prefix).partition("/")[0] for name in self._assets if name.startswith(prefix))
+        names = (name.removeprefix(prefix).partition("/")[0] for name in assets if name.startswith(prefix))
         yield from sorted({f"{prefix}{name}" for name in names})
 
     def describe(self) -> Mapping[str, Any]:
-        """Return the archive's name and address, and its datasets."""
+        """Return the archive's name and address, and its datasets as far as they are known without asking it."""
+        records = self._listed() if self._found is None else self._found[0]
         return {
             "type": "archive",
             "name": self.description.name,
             "title": self.description.title,
             "address": self.description.api or self.description.file,
-            "datasets": sorted(self._assets),
+            "datasets": sorted(name for name, record in records.items() if record.kind != "refused"),
         }
+
+    def _known(self) -> tuple[dict[str, ArchiveRecord], dict[str, ArchiveAsset]]:
+        with self._lock:
+            if self._found is None:
+                records = self._listed() or fitting_records(self._search, self.description.name)
+                served = {name: record for name, record in records.items() if record.kind != "refused"}
+                self._found = records, {name: self._open(record) for name, record in served.items()}
+            return self._found
+
+    def _listed(self) -> dict[str, ArchiveRecord]:
+        return records_of(self.description.like or self.description.name)
 
     def _open(self, record: ArchiveRecord) -> ArchiveAsset:
         if record.kind == "series":
@@ -111,6 +125,60 @@ class ArchiveStore:
             image = single_image(record, self._search, self._reader)
             return ArchiveMosaic(record, image) if record.tiles is not None and record.tiles.index else image
         return ArchiveCollection(record, self._search, self._reader)
+
+
+class JoinedArchives:
+    """Several archives as one ``AssetStore``: an asset is taken from the first that has it.
+
+    One that an archive refuses may be another's; it is refused if no archive has it.
+
+    Args:
+        stores: of the archives, in the order in which they are asked.
+    """
+
+    def __init__(self, stores: Sequence[ArchiveStore]) -> None:
+        self.stores = tuple(stores)
+
+    def get(self, asset_id: str) -> Asset | None:
+        """Return the asset of that id, or None if there is none.
+
+        Raises:
+            ArchiveError: if an archive does not answer.
+            ArchiveRefusedError: if archives have only another product than the dataset; says what the first has.
+        """
+        return self._first(asset_id)[1]
+
+    def files(self, asset_id: str, bands: tuple[str, ...] = ()) -> tuple[ItemFile, ...] | None:
+        """Return the files from which an image is read; see ``ArchiveFiles``."""
+        store, _ = self._first(asset_id)
+        return None if store is None else store.files(asset_id, bands)
+
+    def children(self, parent: str) -> Iterator[str]:
+        """Yield ids of the assets directly under a folder or collection, of each archive that has it."""
+        seen: set[str] = set()
+        for store in self.stores:
+            for name in store.children(parent):
+                if name not in seen:
+                    seen.add(name)
+                    yield name
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return the descriptions of the archives."""
+        return {"type": "archives", "archives": [dict(store.describe()) for store in self.stores]}
+
+    def _first(self, asset_id: str) -> tuple[ArchiveStore | None, Asset | None]:
+        refusal: ArchiveRefusedError | None = None
+        for store in self.stores:
+            try:
+                found = store.get(asset_id)
+            except ArchiveRefusedError as error:
+                refusal = refusal or error
+                continue
+            if found is not None:
+                return store, found
+        if refusal is not None:
+            raise refusal
+        return None, None
 
 
 def _refusal(record: ArchiveRecord, title: str) -> str:
