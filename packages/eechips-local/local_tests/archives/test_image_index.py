@@ -1,9 +1,10 @@
 """``system:index`` of known scenes. Each pair names an image of Earth Engine and the product or item of that scene.
 
 Sources of the pairs of Sentinel-2: the list of images at https://gist.github.com/csaybar/b57fcc82c95711d3ef97552203a9f38b,
-the metadata of one image in geedim's documents (https://geedim.readthedocs.io), which has both times, and metadata of
-S2_HARMONIZED's 20170127T140051_20170127T140834_T20HNH. Ids of NAIP and HLS: Earth Engine's own examples, and those of
-microsoft/planetary-computer-tasks, datasets/naip/test_naip.py and datasets/hls2/test_hls2.py.
+the metadata of one image in geedim's documents (https://geedim.readthedocs.io), which has both times and a GRANULE_ID
+that ends with the second, and metadata of S2_HARMONIZED's 20170127T140051_20170127T140834_T20HNH. Ids of NAIP and HLS:
+Earth Engine's own examples, and those of microsoft/planetary-computer-tasks, datasets/naip/test_naip.py and
+datasets/hls2/test_hls2.py.
 """
 
 from __future__ import annotations
@@ -62,6 +63,32 @@ def sentinel2(product: str, strip: str) -> dict[str, Any]:
             "20170127T140051_20170127T140834_T20HNH",
             "S2A_MSIL1C_20170127T140051_N0204_R067_T20HNH_20170127T140834",
             "20170127T140834",
+        ),
+        # By rule, from products and the times of their datastrips; the images were not looked up.
+        (
+            "20190629T212529_20190629T212530_T06VVN",
+            "S2B_MSIL2A_20190629T212529_N0212_R043_T06VVN_20201006T080531",
+            "20190629T212530",
+        ),
+        (
+            "20201230T112359_20201230T112446_T29SND",
+            "S2B_MSIL2A_20201230T112359_N0214_R037_T29SND_20201230T132319",
+            "20201230T112446",
+        ),
+        (
+            "20201211T134211_20201211T134207_T22MGD",
+            "S2A_MSIL2A_20201211T134211_N0214_R124_T22MGD_20201211T160214",
+            "20201211T134207",
+        ),
+        (
+            "20250712T112141_20250712T112136_T30UVC",
+            "S2C_MSIL2A_20250712T112141_N0511_R037_T30UVC_20250712T145316",
+            "20250712T112136",
+        ),
+        (
+            "20260712T112109_20260712T112112_T30UVC",
+            "S2B_MSIL2A_20260712T112109_N0512_R037_T30UVC_20260712T133747",
+            "20260712T112112",
         ),
     ],
 )
