@@ -36,6 +36,7 @@ from eechips.manifest.run import open_run
 from eechips.text.formatting import format_bytes, format_count
 
 _NOT_OF_LOCK = {field.name for field in dataclasses.fields(RunConfig)} - {*SERVICE_OPTIONS, "quiet"}
+_DIGITS = 12  # of a digest
 
 
 @click.command("lock", cls=VerbCommand, context_settings=HELP)
@@ -166,8 +167,13 @@ def _summary_of_sources(found: Rebuild) -> list[str]:
     return lines
 
 
+def _version(version: int | str) -> str:
+    """Return a version for people: of a digest, the first digits."""
+    return version[:_DIGITS] if isinstance(version, str) else str(version)
+
+
 def _described_asset(each: ReplacedAsset) -> str:
-    now = "it is gone" if each.now is None else f"version {each.before} is now {each.now}"
+    now = "it is gone" if each.now is None else f"version {_version(each.before)} is now {_version(each.now)}"
     if not each.changed:
         return f"{each.id}: {now}; no pixel of {format_count(each.files, 'file')} has changed"
     about = "" if each.is_exact else "about "

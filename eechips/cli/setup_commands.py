@@ -36,6 +36,7 @@ _INDENT = 22  # columns before the detail
 @click.option("--endpoint", envvar="EECHIPS_ENDPOINT", show_envvar=True, metavar="URL", help="As for a run.")
 @click.option("--send-credentials", is_flag=True, help="As for a run.")
 @click.option("--local", is_flag=False, flag_value=DEMO, metavar="[DIR]", help="Check what a run with --local needs.")
+@click.option("--archive", multiple=True, metavar="NAME|URL|FILE", help="Check what a run with --archive needs.")
 @click.option(
     "--out",
     default="outputs",

@@ -229,12 +229,12 @@ class FetchCommand(VerbCommand):
 def typed_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that have a value; the others keep the default of the config.
 
-    ``--local`` overrides an endpoint in the environment.
+    ``--local`` and ``--archive`` override an endpoint in the environment.
     """
     context = click.get_current_context()
     chosen = {name: value for name, value in options.items() if value is not None and value != ()}
     source = context.get_parameter_source("endpoint")
-    if chosen.get("local") and source is click.core.ParameterSource.ENVIRONMENT:
+    if (chosen.get("local") or chosen.get("archive")) and source is click.core.ParameterSource.ENVIRONMENT:
         chosen.pop("endpoint", None)
     return chosen
 

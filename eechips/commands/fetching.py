@@ -34,8 +34,8 @@ _NO_REDRAW: Changes = {
 """Changes of ``--on-empty`` for commands that draw no random points."""
 
 _NOT_FOR_SCENES = frozenset({
-    "local", "endpoint", "project", "credentials", "send_credentials", "ledger", "executor", "processes", "method",
-    "on_empty", "export_to", "accept_changed_code",
+    "local", "archive", "endpoint", "project", "credentials", "send_credentials", "ledger", "executor", "processes",
+    "method", "on_empty", "export_to", "accept_changed_code",
 })  # fmt: skip
 """Options of a run that concern Earth Engine and its workers."""
 _SCENE_CHANGES: Changes = {

@@ -77,6 +77,7 @@ def lock(
     endpoint: str | None = None,
     send_credentials: bool = False,
     local: bool | str | Path = False,
+    archive: str | Path | Sequence[str | Path] = (),
 ) -> Path:
     """Write a lockfile: what a run needs to be fetched again elsewhere, and compared, without its files.
 
@@ -90,6 +91,7 @@ def lock(
         endpoint: base URL of the service.
         send_credentials: send credentials to ``endpoint`` even if it is not https at a host of Google.
         local: start a local Earth Engine; a folder of assets to serve, or True for the demo planet.
+        archive: start one that serves open archives: names, addresses of STAC APIs, or files.
 
     Returns:
         The path of the lockfile.
@@ -108,6 +110,7 @@ def lock(
         "endpoint": endpoint,
         "send_credentials": send_credentials,
         "local": local,
+        "archive": archive,
     }
     found = run if isinstance(run, Run) else open_run(run)
     _, replaced = lock_run(found, Path(out), quiet=True, versions=versions, options=options)

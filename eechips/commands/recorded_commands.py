@@ -196,7 +196,7 @@ def as_recorded(
         again = verb.make_context(words[1], list(words[2:]), parent=root)
         again.params[option] = place
         again.meta[TYPED] = list(words)
-        for name in _kept(info, is_local=bool(again.params.get("local"))):
+        for name in _kept(info, is_local=any(again.params.get(name) for name in ("local", "archive"))):
             if again.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
                 again.params[name] = info.get(name)
         yield again

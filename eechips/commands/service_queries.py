@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.credentials import HIGH_VOLUME_ENDPOINT
@@ -14,6 +13,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.session import connect
 from eechips.errors import UsageError
 from eechips.lockfile.run_locking import ServiceQueries
+from eechips.manifest.data_source import DataSource
 from eechips.manifest.run_signature import is_own
 from eechips.recipe import traits_of, unit_value
 
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
 
 SERVICE_OPTIONS = (
     "local",
+    "archive",
     "project",
     "credentials",
     "endpoint",
     "send_credentials",
 )
 """Options that choose the service, and how to connect to it."""
-
-_LOCAL, _DEMO = "local:", "local:demo"
 
 
 @contextlib.contextmanager
@@ -76,11 +75,10 @@ def service_of_run(run: Run, source: str, options: Mapping[str, Any]) -> dict[st
     if _is_named(options) or not is_own(info, run.path):
         return service_of_source(source, options)
     found = {"project": info.get("project")} if info.get("project") and not options.get("project") else {}
-    if source == _DEMO:
-        return {**found, "local": True}
-    if source.startswith(_LOCAL):
-        folder = Path(source.removeprefix(_LOCAL))
-        return {**found, "local": folder} if folder.is_dir() else service_of_source(source, {})
+    data = DataSource.parse(source)
+    if data.is_local:
+        is_there = data.folder is None or data.folder.is_dir()
+        return {**found, **_local_options(data)} if is_there else service_of_source(source, {})
     endpoint = info.get("endpoint")  # signed, as the source is not
     return {**found, "endpoint": endpoint} if endpoint else service_of_source(source, {})
 
@@ -93,15 +91,30 @@ def service_of_source(source: str, options: Mapping[str, Any]) -> dict[str, Any]
     """
     if not source or source == HIGH_VOLUME_ENDPOINT or _is_named(options):
         return {}
-    if source == _DEMO:
-        return {"local": True}
-    if source.startswith(_LOCAL):
+    data = DataSource.parse(source)
+    if data.folder is not None:
+        archives = "".join(f" `archive` {name:.200}," for name in data.archives)
         raise UsageError(
-            f"the results are of assets of a local Earth Engine ({source.removeprefix(_LOCAL):.200}): give their"
+            f"the results are of assets of a local Earth Engine ({data.folder!s:.200}): give{archives} their"
             " folder as `local`, or the `endpoint` that serves them"
         )
+    if any(not _is_known_by_name(name) for name in data.archives):
+        raise UsageError(f"the results are of {data.describe():.400}: name it, or another, as `archive`")
+    if data.is_local:
+        return _local_options(data)
     raise UsageError(f"the results are of the service at {source:.200}: name it, or another, as `endpoint`")
 
 
+def _local_options(data: DataSource) -> dict[str, Any]:
+    """Return the options that start the local Earth Engine of some data."""
+    folder = {"local": data.folder or True} if data.folder is not None or data.is_demo else {}
+    return {**folder, **({"archive": data.archives} if data.archives else {})}
+
+
+def _is_known_by_name(archive: str) -> bool:
+    """Return whether an archive is one of the known ones: no address or path that a stranger chose."""
+    return "/" not in archive and "\\" not in archive
+
+
 def _is_named(options: Mapping[str, Any]) -> bool:
-    return any(options.get(name) for name in ("local", "endpoint"))
+    return any(options.get(name) for name in ("local", "archive", "endpoint"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,10 @@ from eechips.engine.executors import EXECUTORS, find_executor
 from eechips.engine.run_budget import RunBudget
 from eechips.engine.workload_tag import check_workload_tag
 from eechips.errors import UsageError
+from eechips.manifest.data_source import DataSource
 from eechips.option_fields import documented, option
 from eechips.storage import local_path
+from eechips.web.urls import display_url, is_http, strip_signature
 
 if TYPE_CHECKING:
     from eechips.client.chip_parameters import Method
@@ -43,6 +46,26 @@ _LOCAL_IN_FLIGHT = 40
 """Slots of the local Earth Engine, which has the cores of this machine and no more."""
 _OFFLINE = 7 * 86400.0
 """Seconds to wait for a network that is down. The user can stop the run, and resume it later."""
+
+
+_ARCHIVE_NAME = re.compile(r"[a-z0-9-]+")
+
+
+def archive_text(given: str | Path) -> str:
+    """Return an archive as runs record it: a name, an address, or an absolute path.
+
+    Raises:
+        UsageError: if it is empty, or an address contains a user, a password or a signature.
+    """
+    text = str(given)
+    if is_http(text):
+        if text != strip_signature(text):
+            raise UsageError(
+                f"the address of the archive {display_url(text)} must have neither a user nor a query, which run.json"
+                " would show"
+            )
+        return text
+    return text if _ARCHIVE_NAME.fullmatch(text) else str(local_path(given).resolve())
 
 
 @documented
@@ -114,6 +137,18 @@ class RunConfig:
             metavar="[DIR]",
             kind="assets",
             bare_value=DEMO,
+            decides="network",
+        ),
+    )
+    archive: str | Path | tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            "Start a local Earth Engine for this run that reads the public Cloud Optimized GeoTIFFs of an open archive;"
+            " needs no account. earth-search, planetary-computer, cdse, landsatlook or lpcloud; the address of a STAC"
+            " API; or a file: a static catalogue, STAC GeoParquet, or a TOML description. May be repeated.",
+            SERVICE,
+            metavar="NAME|URL|FILE",
+            is_multiple=True,
             decides="network",
         ),
     )
@@ -365,10 +400,16 @@ class RunConfig:
     )
 
     def __post_init__(self) -> None:
+        chosen = "`archive`" if self.archives else "`local`"
         if self.is_local and self.endpoint is not None:
-            raise UsageError("`local` starts a server of its own and excludes `endpoint`")
+            raise UsageError(f"{chosen} starts a server of its own and excludes `endpoint`")
         if self.is_local and self.send_credentials:
-            raise UsageError("`local` needs no credentials and excludes `send_credentials`")
+            raise UsageError(f"{chosen} needs no credentials of Earth Engine and excludes `send_credentials`")
+        if self.archives and self.local and self.local_assets is None:
+            raise UsageError(
+                "`local` without a folder is the demo planet, which is synthetic, and `archive` reads real pixels: give"
+                " one of them. With a folder, `local` serves its assets beside the archive"
+            )
         if self.local_assets is not None and not self.local_assets.is_dir():
             raise UsageError(
                 f"there is no folder of assets {self.local_assets}; for the demo planet, give `local` alone"
@@ -413,7 +454,8 @@ class RunConfig:
         ExportPlace.parse(self.export_to)
         if self.is_local:
             raise UsageError(
-                "`local` has no buckets to export to: start eechips serve with --buckets, and name it as `endpoint`"
+                f"{'`archive`' if self.archives else '`local`'} has no buckets to export to: start eechips serve with"
+                " --buckets, and name it as `endpoint`"
             )
         if self.executor_class.is_detached:
             raise UsageError(
@@ -424,11 +466,22 @@ class RunConfig:
     @property
     def is_local(self) -> bool:
         """Whether a local Earth Engine is started for the run."""
-        return bool(self.local)
+        return bool(self.local) or bool(self.archives)
+
+    @property
+    def archives(self) -> tuple[str, ...]:
+        """The open archives of the local Earth Engine: names, addresses, and absolute paths."""
+        given = (self.archive,) if isinstance(self.archive, (str, Path)) else self.archive
+        return tuple(dict.fromkeys(map(archive_text, given)))
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the source is the demo planet."""
+        return self.is_local and self.local_assets is None and not self.archives
 
     @property
     def local_assets(self) -> Path | None:
-        """The folder of assets of the local Earth Engine; None for the demo planet."""
+        """The folder of assets of the local Earth Engine; None for the demo planet, and for archives alone."""
         return None if not self.local or self.local is True or self.local == DEMO else local_path(self.local)
 
     @property
@@ -453,10 +506,11 @@ class RunConfig:
 
     @property
     def source(self) -> str:
-        """The source of the data. Results of different sources never share a folder."""
+        """The source of the data; see :class:`~eechips.manifest.data_source.DataSource`."""
         if not self.is_local:
             return self.service
-        return f"local:{self.local_assets.resolve()}" if self.local_assets else "local:demo"
+        folder = self.local_assets.resolve() if self.local_assets else None
+        return str(DataSource(folder=folder, archives=self.archives, is_demo=folder is None and not self.archives))
 
     @property
     def requests_per_second(self) -> float | None:

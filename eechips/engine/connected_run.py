@@ -15,12 +15,14 @@ from typing import Any
 
 from eechips.client import learned_limits
 from eechips.client.discovery import ClientInit
+from eechips.engine.archive_provenance import ARCHIVES, note_source_files
 from eechips.engine.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
 from eechips.engine.disk import check_disk
 from eechips.engine.estimate import estimate_planned, save_unit_compute
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
 from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.export_monitor import ExportMonitor
+from eechips.engine.local_server import LocalServer
 from eechips.engine.open_units import OpenUnits
 from eechips.engine.plan import Planner, announce_answers, kept_answers, name_template, read_inputs, units_of
 from eechips.engine.planning_cost import PartialPlan, plan_first_units
@@ -134,6 +136,8 @@ class ConnectedRun:
         target = session.connection.target
         discovery = session.connection.discovery.save(scratch / "discovery.json")
         ClientInit(target.endpoint, target.project, discovery).save(scratch / CLIENT_INIT_NAME)
+        if session.server is not None and config.archives:
+            self._ledger.note(ARCHIVES, session.server.archives())
         trial = None if is_planned else self._try_requests(session)
         chosen: dict[str, Any] | None = None if trial is None else trial.to_json()
         if is_planned:
@@ -155,7 +159,7 @@ class ConnectedRun:
         def settle(first: int, end: int | None) -> bool:
             open_units = OpenUnits(run, first, end)
             is_settled = open_units.settle()
-            self._note_stubs(run.session)
+            self._note_served(run.session)
             self.is_paused = open_units.is_paused
             self._save_limit(run.session)
             if run.compute is not None and not config.is_local:
@@ -166,18 +170,24 @@ class ConnectedRun:
             return settle(0, None)
         try:
             has_finished = recipe.run_interactively(RecipeContext(config, self._ledger, self._log, settle))
-            self._note_stubs(run.session)
+            self._note_served(run.session)
         except EechipsError:
             self._exports.export(finished=False)
             raise
         return has_finished
 
-    def _note_stubs(self, session: Session) -> None:
+    def _note_served(self, session: Session) -> None:
+        """Note what the local Earth Engine has served: files of open archives, stubs of datasets."""
+        if session.server is not None and self._config.archives:
+            is_masked = bool(self._recipe.parameters.get("mask"))
+            note_source_files(self._ledger, session.server, self._config.out, all_bands=is_masked)
+        elif session.server is not None:
+            self._note_stubs(session.server)
+
+    def _note_stubs(self, server: LocalServer) -> None:
         """Note which datasets the local Earth Engine has served stubs of, and name those that are new."""
-        if session.server is None:
-            return
         known = self._ledger.meta().get(STUBS, [])
-        added = [dataset for dataset in session.server.stubs() if dataset not in known]
+        added = [dataset for dataset in server.stubs() if dataset not in known]
         if added:
             self._ledger.note(STUBS, sorted([*known, *added]))
             Progress(0, 0, None, quiet=self._config.quiet).say(stub_note(added))

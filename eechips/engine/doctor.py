@@ -149,7 +149,8 @@ def examine(config: RunConfig, now: Callable[[], datetime] = _utc_now) -> list[F
         endpoint = config.service
         if config.is_local:
             try:
-                endpoint = stack.enter_context(local_earth_engine(config.local_assets, in_flight=_REQUESTS)).url
+                server = local_earth_engine(config.local_assets, in_flight=_REQUESTS, archive=config.archives)
+                endpoint = stack.enter_context(server).url
             except ConfigurationError as error:
                 return [*findings, Finding("endpoint", "failed", str(error), "run `eechips serve` to see more")]
         return findings + _examine_service(config, endpoint, now)

@@ -21,6 +21,7 @@ from typing import IO, Any
 from eechips.client.connection import skip_deprecated_assets
 from eechips.errors import ConfigurationError
 from eechips.files.removal import LockedFolder, remove, remove_empty, remove_tree
+from eechips.manifest.source_files import SourceFile, files_from_json
 
 PROJECT = "local"
 """Project of the requests. Every project is served."""
@@ -183,11 +184,29 @@ class LocalServer:
         """
         return sorted(set(self._stubs.read_text(encoding="utf-8").splitlines()))
 
-    def _control(self, path: str, body: Any = None) -> Any:
+    def archives(self) -> list[dict[str, Any]]:
+        """Return the open archives that it serves, with their datasets: id, terms, and what differs."""
+        found: list[dict[str, Any]] = self._control("_archives")["archives"]
+        return found
+
+    def files(self, images: Sequence[str], bands: Sequence[str] = ()) -> dict[str, tuple[SourceFile, ...]]:
+        """Return the files of open archives from which images are read, by the ids of the images.
+
+        Args:
+            images: at most 500 ids; those of other assets are left out of the result.
+            bands: of the images; all if empty.
+
+        Raises:
+            ValueError: if an archive does not answer.
+        """
+        asked = {"ids": list(images), "bands": list(bands)}
+        return files_from_json(self._control("_files", asked, is_setting=False)["files"])
+
+    def _control(self, path: str, body: Any = None, *, is_setting: bool = True) -> Any:
         """Send a request to the server's own controls, and return the JSON of its response."""
         self.check()
         found = self._send(path, body)
-        if body is not None:
+        if body is not None and is_setting:
             self._controls[path] = {**self._controls.get(path, {}), **body}
         return found
 
@@ -218,12 +237,13 @@ def local_earth_engine(
     asset_bytes: int | None = None,
     asset_count: int | None = None,
     demo_datasets: str | Path | None = None,
+    archive: str | Path | Sequence[str | Path] = (),
 ) -> Iterator[LocalServer]:
     """Run a local Earth Engine, a process of its own, for the duration of the block.
 
     Args:
-        assets: folder of assets, or catalogue, to serve; None for the demo planet.
-        demo: serve the demo planet; None to serve it only without ``assets``.
+        assets: folder of assets, or catalogue, to serve; None for the demo planet, or the archives.
+        demo: serve the demo planet; None to serve it only without ``assets`` and ``archive``.
         in_flight: maximum number of requests that it answers at a time.
         workers: processes that compute; None for one for each core.
         allow_remote: read files elsewhere that the assets refer to.
@@ -235,6 +255,8 @@ def local_earth_engine(
         asset_count: of assets of a project or user in that folder, likewise.
         demo_datasets: ``"all"``, or a folder of STAC collections: serve synthetic stubs of datasets that the demo
             planet lacks, as ``eechips serve --demo-datasets`` does.
+        archive: open archives to serve, as ``eechips serve --archive`` does: "earth-search", the address of a STAC
+            API, or a file.
 
     Yields:
         The server, ready. Its ``url`` is an ``endpoint`` of eechips, and of ``ee.Initialize``.
@@ -247,12 +269,14 @@ def local_earth_engine(
         ...     server.initialize()
         ...     run = eechips.sample("NAIP", per_ecoregion=1, endpoint=server.url, project="local")
     """
+    archives = (archive,) if isinstance(archive, (str, Path)) else archive
     command = [sys.executable, "-m", "eechips_local.run_server", "--exit-with-parent", "--rate", "none"]
     command += ["--concurrency", str(in_flight)]
     command += [] if assets is None else [_option(Path(assets)), str(assets)]
-    command += ["--demo" if demo or (demo is None and assets is None) else "--no-demo"]
+    command += ["--demo" if demo or (demo is None and assets is None and not archives) else "--no-demo"]
     command += [] if workers is None else ["--workers", str(workers)]
     command += ["--allow-remote"] if allow_remote else []
+    command += [f"--archive={each}" for each in archives]
     given = {
         "--drive": drive, "--buckets": buckets, "--export-assets": export_assets, "--asset-bytes": asset_bytes,
         "--asset-count": asset_count, "--demo-datasets": demo_datasets,

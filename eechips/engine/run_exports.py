@@ -9,6 +9,7 @@ from typing import Any
 
 from eechips.client import retry
 from eechips.client.connection import ServiceTarget
+from eechips.engine.archive_provenance import ARCHIVES, with_archive_terms
 from eechips.engine.compute_account import ComputeAccount
 from eechips.engine.request_trial import REQUEST_TRIAL
 from eechips.engine.result_assembly import assembly_of
@@ -31,6 +32,7 @@ from eechips.manifest.ledger import COMPUTE
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run import ASSEMBLED, INFO_NAME
 from eechips.manifest.run_signature import SIGNATURE, is_own
+from eechips.manifest.source_files import SOURCES_NAME
 from eechips.manifest.unit_record import State
 from eechips.storage import ObjectStore, write_file
 from eechips.storage.received_files import parse_json
@@ -114,7 +116,7 @@ class RunExports:
 
     def _copy_all(self, remote: ObjectStore) -> None:
         self.check_place()  # another run may have written there meanwhile
-        for name in (PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, INFO_NAME):
+        for name in (PARQUET_NAME, LAYERS_NAME, SOURCES_NAME, FAILURES_NAME, INFO_NAME):
             try:
                 retry.call(partial(self._copy, remote, name), self._config.policy)
             except TransientError as error:
@@ -164,11 +166,13 @@ class RunExports:
         write_file(self._config.out / INFO_NAME, encode_info(self._with_noted(info)))
 
     def _with_noted(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        """Return run.json with what the ledger notes: accepted changes of the recipe's code, and stubs."""
+        """Return run.json with what the ledger notes: accepted changes of the recipe's code, stubs, archives."""
         meta = self._ledger.meta() if self._ledger.has_plan else {}
         changes, stubs = meta.get(CODE_CHANGES), meta.get(STUBS)
         noted: dict[str, Any] = {CODE_CHANGES: changes} if changes else {}
         noted |= {"notes": list(notes_of(self._config, stubs))} if stubs else {}
+        if (archives := meta.get(ARCHIVES)) is not None:
+            noted["datasets"] = with_archive_terms(info.get("datasets") or (), archives)
         return {**info, **noted}
 
 

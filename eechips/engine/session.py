@@ -18,6 +18,7 @@ from eechips.client.current_transport import use_transport
 from eechips.client.permits import QuotaLimits, Stopped
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
+from eechips.engine.archive_provenance import archive_note
 from eechips.engine.config import RunConfig
 from eechips.engine.local_server import ExportFolders, LocalServer, local_earth_engine, remove_unused_exports
 from eechips.engine.plan import SPENT
@@ -92,7 +93,8 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
             server = stack.enter_context(
                 local_earth_engine(
                     config.local_assets,
-                    demo_datasets="all" if config.local_assets is None else None,
+                    demo_datasets="all" if config.is_synthetic else None,
+                    archive=config.archives,
                     in_flight=bearable,
                     log=server_log,
                     drive=exports.drive,
@@ -117,7 +119,9 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
 
 def notes_of(config: RunConfig, stubs: Sequence[str] = ()) -> tuple[str, ...]:
     """Return notes for users of the results of a run: that they are synthetic, and which datasets were stubs."""
-    planet = (_SYNTHETIC,) if config.is_local and config.local_assets is None else ()
+    if config.archives:
+        return (archive_note(config.archives),)
+    planet = (_SYNTHETIC,) if config.is_synthetic else ()
     return (*planet, stub_note(stubs)) if stubs and planet else planet
 
 

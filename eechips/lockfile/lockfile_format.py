@@ -157,10 +157,11 @@ class LockedAsset:
         """
         content = parse_json(line)
         name, version, updated = content["id"], content.get("version"), content.get("updated")
+        etags = None if content.get("etags") is None else _digest(content["etags"])
         is_number = version is None or (type(version) is int and 0 <= version < _MOST_VERSION)
         if not isinstance(name, str) or not isinstance(updated, (str, type(None))) or not is_number:
             raise ValueError("it has values of other types")
-        return cls(name, AssetVersion(version, updated))
+        return cls(name, AssetVersion(version, updated, etags))
 
 
 @dataclass(frozen=True, slots=True)

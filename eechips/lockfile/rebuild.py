@@ -16,7 +16,7 @@ from eechips.errors import RunMismatchError, StorageError, UsageError, Validatio
 from eechips.files.temporary_names import new_writer
 from eechips.lockfile.content_hashes import LARGEST_CONTENT, ContentChange, compare_contents, hash_content
 from eechips.lockfile.lockfile_format import LockedFile, LockedUnit, Lockfile, LockHeader
-from eechips.lockfile.run_locking import ServiceQueries
+from eechips.lockfile.run_locking import ServiceQueries, archive_versions
 from eechips.manifest.files_ahead import FilesAhead
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_unit_files
@@ -92,8 +92,8 @@ class ReplacedAsset:
 
     Attributes:
         id: of the asset.
-        before: ``system:version`` in the lockfile.
-        now: ``system:version``; None if the asset is gone.
+        before: in the lockfile: ``system:version``, or the digest of the ETags of an archive's files.
+        now: likewise; None if the asset is gone.
         files: number of files that show it.
         changed: number of these that have other values, or cannot be compared.
         share: mean share of pixels that have changed, over all files that show it; None if it cannot be told.
@@ -101,8 +101,8 @@ class ReplacedAsset:
     """
 
     id: str
-    before: int
-    now: int | None
+    before: int | str
+    now: int | str | None
     files: int = 0
     changed: int = 0
     share: float | None = 0.0
@@ -290,7 +290,7 @@ def compare(
     same = empty = others = 0
     found: list[RebuiltFile] = []
     stores = _Stores(run.store, None if old is None else old.store)
-    replaced = _find_replaced(lockfile, queries)
+    replaced = _find_replaced(lockfile, queries, run.path)
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         now = _now(ledger)
         for unit, state, files in _paired(lockfile.units(), now):
@@ -335,15 +335,24 @@ class _Stores:
     old: Store | None
 
 
-def _find_replaced(lockfile: Lockfile, queries: ServiceQueries) -> dict[str, ReplacedAsset]:
-    """Return the assets of a lockfile that have another version now, by id."""
-    before = {each.id: each.version.version for each in lockfile.assets() if each.version.version is not None}
-    now = queries.versions(before)
+def _find_replaced(lockfile: Lockfile, queries: ServiceQueries, folder: Path) -> dict[str, ReplacedAsset]:
+    """Return the assets of a lockfile that have another version now, by id.
+
+    Args:
+        lockfile: has the versions of before.
+        queries: of the service.
+        folder: of the new run, which has recorded the versions of the files of open archives.
+    """
+    before = {each.id: each.version for each in lockfile.assets()}
+    of_archives = archive_versions(folder)
+    now = {**queries.versions([name for name, each in before.items() if each.version is not None]), **of_archives}
     found = {}
     for name, version in before.items():
-        current = now.get(name, AssetVersion()).version
-        if current != version:
-            found[name] = ReplacedAsset(name, version, current)
+        current = now.get(name, AssetVersion())
+        if version.version is not None and current.version != version.version:
+            found[name] = ReplacedAsset(name, version.version, current.version)
+        elif version.etags is not None and name in of_archives and current.etags != version.etags:
+            found[name] = ReplacedAsset(name, version.etags, current.etags)
     return found
 
 

@@ -27,6 +27,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_sources, read_unit_files, sum_bytes
 from eechips.manifest.run import ASSEMBLED, PLANS_GRADUALLY, Run, open_run
 from eechips.manifest.run_signature import is_own
+from eechips.manifest.source_files import SourceFile, hash_versions, read_source_files
 from eechips.manifest.unit_record import LISTS, State
 from eechips.processes.parallel_map import parallel_map
 from eechips.recipe.asset_version import AssetVersion
@@ -147,7 +148,7 @@ def lock_run_results(
         for each in found:
             paths.setdefault((each.locked.option, each.locked.path), str(each.path.absolute()))
         with connect(header, paths) as queries:
-            assets, replaced = _assets(ledger, header, queries)
+            assets, replaced = _assets(ledger, header, queries, archive_versions(run.path))
             header = replace(header, assets=len(assets))
             lines = (asset.to_line() for asset in assets)
             write_lockfile(path, header, (each.data for each in found), lines, _lines(ledger, store, queries, tell))
@@ -172,16 +173,39 @@ def _check_replaced(path: Path, header: LockHeader) -> None:
         raise UsageError(f"{path} is the lockfile of another run ({there.recipe}{when}): choose another `out`")
 
 
-def _assets(ledger: Ledger, header: LockHeader, queries: ServiceQueries) -> tuple[list[LockedAsset], tuple[str, ...]]:
+def archive_versions(folder: Path) -> dict[str, AssetVersion]:
+    """Return the versions that images of open archives had when a run read them, by their ids.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        StorageError: if its sources.parquet is damaged.
+    """
+    files: dict[str, list[SourceFile]] = {}
+    for file in read_source_files(folder):
+        files.setdefault(file.source, []).append(file)
+    return {source: AssetVersion(etags=hash_versions(each)) for source, each in files.items()}
+
+
+def _assets(
+    ledger: Ledger, header: LockHeader, queries: ServiceQueries, known: Mapping[str, AssetVersion]
+) -> tuple[list[LockedAsset], tuple[str, ...]]:
     """Return the assets that results show, and the ids of those that have changed since.
 
     An asset whose last change is earlier than the results that show it had the same version then.
+
+    Args:
+        ledger: of the run.
+        header: of the lockfile.
+        queries: of the service.
+        known: versions that were recorded when the results were fetched.
     """
     fetched = dict(read_sources(ledger.database))
     others = {str(each["id"]) for each in header.datasets if each.get("id")} - fetched.keys()
     shown = {name.rpartition("/")[0] for name in fetched}  # collections whose images are named need no version
     fetched |= dict.fromkeys(sorted(others - shown), header.started)
-    versions = queries.versions(fetched)
+    versions = {**queries.versions([name for name in fetched if name not in known]), **known}
     found, replaced = [], []
     for name, moment in fetched.items():
         version = versions.get(name, AssetVersion())

@@ -54,7 +54,7 @@ def export_parquet(ledger: Ledger, folder: Path) -> Path:
     schema = schema_of(MANIFEST)
     units = (unit for rows in ledger.batches(("unit",)) for (unit,) in rows)
     own = ValueColumns(units, (*schema.names, GEOMETRY, *_ADDED))
-    return _write(folder / PARQUET_NAME, _with_own(schema, own), _columns(ledger, schema, own))
+    return write_table(folder / PARQUET_NAME, _with_own(schema, own), _columns(ledger, schema, own))
 
 
 def export_layers(ledger: Ledger, folder: Path) -> Path | None:
@@ -69,7 +69,7 @@ def export_layers(ledger: Ledger, folder: Path) -> Path | None:
     if not ledger.has_layers:
         remove(path, LockedFolder(folder))
         return None
-    return _write(path, schema_of(LAYERS), _layers(ledger))
+    return write_table(path, schema_of(LAYERS), _layers(ledger))
 
 
 def annotate(folder: Path, column: str, values: Mapping[str, str | Sequence[str]]) -> None:
@@ -102,10 +102,15 @@ def annotate(folder: Path, column: str, values: Mapping[str, str | Sequence[str]
                 found = pyarrow.array([values.get(identifier) for identifier in batch["id"].to_pylist()], type=kind)
                 yield [*(batch[name] for name in schema.names), found]
 
-        _write(path, schema.append(pyarrow.field(column, kind)), batches())
+        write_table(path, schema.append(pyarrow.field(column, kind)), batches())
 
 
-def _write(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
+def write_table(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
+    """Write a Parquet file in batches of columns; it gets its name once it is complete.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
     import pyarrow
     import pyarrow.parquet
 

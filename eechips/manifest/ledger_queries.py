@@ -179,6 +179,12 @@ def read_sources(database: Connection) -> Iterator[tuple[str, str | None]]:
     )
 
 
+def read_bands(database: Connection) -> tuple[str, ...]:
+    """Return the names of all bands of results, in order."""
+    rows = database.execute("SELECT DISTINCT b.value FROM units AS u, json_each(u.bands) AS b ORDER BY b.value")
+    return tuple(str(name) for (name,) in rows)
+
+
 def read_exports(database: Connection) -> dict[int, tuple[list[tuple[str, str]], int, float]]:
     """Return the stored batch tasks by position of their unit: see :meth:`Ledger.add_exports`."""
     found: dict[int, tuple[list[tuple[str, str]], int, float]] = {}

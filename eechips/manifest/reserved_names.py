@@ -13,10 +13,12 @@ from eechips.manifest.history import LOG_NAME
 from eechips.manifest.ledger import LEDGER_NAME
 from eechips.manifest.lock import LOCK_NAME
 from eechips.manifest.run import INFO_NAME, REPORT_NAME
+from eechips.manifest.source_files import SOURCES_NAME
 from eechips.storage import check_name
 
 _SQLITE = tuple(f"{LEDGER_NAME}{suffix}" for suffix in ("", "-wal", "-shm", "-journal"))
 _OF_COMMANDS = (
+    SOURCES_NAME,
     "planning.sqlite",
     "planning.sqlite-journal",
     "local.log",

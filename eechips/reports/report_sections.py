@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.manifest.code_changes import code_changes
+from eechips.manifest.data_source import DataSource
 from eechips.manifest.failures import group_failures
 from eechips.reports.basemap import load_basemap
 from eechips.reports.markup import Markup, element, join
@@ -71,9 +72,10 @@ def head(data: ReportData) -> Markup:
 def settings(data: ReportData) -> Markup:
     """Build the section of the command and its parameters."""
     info = data.info
+    source = DataSource.parse(str(info.get("source") or ""))
     pairs = [
         ("command", element("code", info["command"]) if info.get("command") else None),
-        ("source", info.get("source") or info.get("endpoint")),
+        ("source", source.describe() if source.archives else info.get("source") or info.get("endpoint")),
         ("project", info.get("project")),
         ("seed", info.get("seed")),
         ("started", info.get("started")),
@@ -394,6 +396,8 @@ def licences(data: ReportData) -> Markup | None:
             ("id", element("code", dataset.get("id", ""))),
             ("licence", dataset.get("licence") or "unknown: see the data catalog"),
             ("citation", dataset.get("citation")),
+            ("open archive", dataset.get("archive")),
+            ("differs from Earth Engine", dataset.get("differs")),
             ("page", element("a", source, href=source, rel="noreferrer") if source.startswith("https://") else source),
         ]
         parts.append(

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from eechips.errors import UsageError
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import chip_suffixes
+from eechips.manifest.data_source import DataSource
 from eechips.manifest.display_styles import display_styles
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -194,7 +195,10 @@ def _opening(summary: Summary) -> str:
 def _origin(summary: Summary) -> str:
     if summary.is_synthetic:
         return "from the synthetic demo planet, not from the Earth"
-    if str(summary.info.get("source") or "").startswith("local:"):
+    source = DataSource.parse(str(summary.info.get("source") or ""))
+    if source.archives:
+        return f"from {_text(source.describe())}"
+    if source.is_local:
         return "by a local Earth Engine from local files"
     try:
         host = urlsplit(str(summary.info.get("endpoint") or "")).hostname or ""
@@ -348,6 +352,11 @@ def _sources(summary: Summary) -> Iterator[str]:
     yield _table(("dataset", "id", "licence", "citation"), rows)
     if summary.is_synthetic:
         yield "These are the terms of the real datasets; the pixels here are synthetic."
+    for each in datasets:
+        if each.get("archive"):
+            differs = _text(each.get("differs") or "no difference is known.")
+            origin = f"{_code(each['id'])} is read from the open archive {_text(each['archive'])}."
+            yield f"{origin} What differs from Earth Engine: {differs}"
 
 
 def _using(run: Run, summary: Summary) -> str:
@@ -482,10 +491,8 @@ def _asked_for(summary: Summary) -> tuple[str, ...] | None:
 
 
 def _service(info: Mapping[str, Any]) -> str:
-    source = str(info.get("source") or "")
-    if source == "local:demo":
-        return "the local Earth Engine's demo planet"
-    return "a local Earth Engine" if source.startswith("local:") else _code(info.get("endpoint"))
+    source = DataSource.parse(str(info.get("source") or ""))
+    return _text(source.describe()) if source.is_local else _code(info.get("endpoint"))
 
 
 def _label(stratum: str | None) -> str:

@@ -17,6 +17,7 @@ from eechips import datasets
 from eechips.geo.crs import parse_crs
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
+from eechips.manifest.data_source import DEMO_SOURCE
 from eechips.manifest.run import Run
 from eechips.training import quality_table, split_table
 from eechips.training.sample import ONLY, STRATA, Sample, SampleFile
@@ -141,7 +142,7 @@ class Summary:
     @property
     def is_synthetic(self) -> bool:
         """Return whether all data are synthetic, such as those of the demo planet."""
-        return self.info.get("source") == "local:demo"
+        return self.info.get("source") == DEMO_SOURCE
 
     def cite(self, citation: str) -> str:
         """Return a citation with the years of the data in the place of ``[year]``; unchanged if they are not known.

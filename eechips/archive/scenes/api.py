@@ -18,7 +18,7 @@ from eechips.manifest.run import Run
 
 _UNIT_TIMEOUT = 86400.0  # seconds: a large file may take a day
 _OF_EARTH_ENGINE = (
-    "local", "endpoint", "project", "credentials", "send_credentials", "pipeline_options", "export_to",
+    "local", "archive", "endpoint", "project", "credentials", "send_credentials", "pipeline_options", "export_to",
 )  # fmt: skip
 
 

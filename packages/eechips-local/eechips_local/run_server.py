@@ -9,7 +9,7 @@ from typing import Any
 
 from eechips_local.functions.registration import RegistrationError
 from eechips_local.server import ServerConfig, serve, wait_for_parent
-from eechips_local.server_options import OPTIONS, OptionError, configured
+from eechips_local.server_options import ARCHIVE, OPTIONS, OptionError, configured, find_archives
 from eechips_local.stores import StoreConfig, StoreError
 
 
@@ -25,6 +25,7 @@ def create_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--demo", action=argparse.BooleanOptionalAction, default=True, help="also serve the synthetic demo planet"
     )
+    parser.add_argument("--archive", action="append", default=[], metavar=ARCHIVE.metavar, help=ARCHIVE.help)
     parser.add_argument("--allow-remote", action="store_true", help="read assets' files on web servers")
     parser.add_argument("--exit-with-parent", action="store_true", help="stop when standard input ends")
     parser.add_argument(
@@ -50,6 +51,7 @@ def read_config(given: Mapping[str, Any]) -> ServerConfig:
         given["allow_remote"],
         tuple(given["catalog"]),
         tuple(given["catalog_files"]),
+        archives=find_archives(given["archive"]),
     )
     names = (option.name.replace("-", "_") for option in OPTIONS)
     config = ServerConfig(port=given["port"], store=store, stubs_file=given["stubs_file"])

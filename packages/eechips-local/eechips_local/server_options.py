@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +14,7 @@ from eechips_local.quota.quota import Latency
 from eechips_local.stores import WritableFolder
 
 if TYPE_CHECKING:  # the server's libraries are an extra, and a help text does without them
+    from eechips_local.archives.archive_model import ArchiveDescription
     from eechips_local.server import ServerConfig
 
 
@@ -156,6 +157,31 @@ _EXPORTS = {"drive": "drive", "buckets": "buckets", "export_assets": "assets", "
 
 # Names of the writable folder's fields, likewise.
 _STORAGE = {"asset_bytes": "most_bytes", "asset_count": "most_assets"}
+
+
+ARCHIVE = ServerOption(
+    "archive",
+    "NAME|URL|FILE",
+    "Open archive whose Cloud Optimized GeoTIFFs to serve as Earth Engine's datasets: earth-search,"
+    " planetary-computer, cdse, landsatlook, lpcloud; the address of a STAC API; a static catalogue, STAC GeoParquet"
+    " or a TOML description. May be repeated.",
+)
+
+
+def find_archives(texts: Sequence[str]) -> tuple[ArchiveDescription, ...]:
+    """Return the archives that the values of ``--archive`` name.
+
+    Raises:
+        OptionError: if one names no archive.
+    """
+    if not texts:
+        return ()
+    from eechips_local.archives.archive_choice import ArchiveChoiceError, find_archive
+
+    try:
+        return tuple(find_archive(text) for text in dict.fromkeys(texts))
+    except ArchiveChoiceError as error:
+        raise OptionError(f"--archive: {error}") from error
 
 
 def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerConfig:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from eechips_local.asset_folder import find_fault
 
 if TYPE_CHECKING:
-    from eechips_local.archives.archive_model import ArchiveDescription
+    from eechips_local.archives.archive_model import ArchiveDescription, ItemFile
     from eechips_local.catalogs import CatalogStore
     from eechips_local.evaluation.model import Asset, AssetStore
     from eechips_local.stubs.stub_store import StubStore
@@ -215,6 +215,18 @@ class ChainedStore:
         for store in self._stores:
             found.update(dict.fromkeys(store.children(key)))
         return sorted(found)
+
+    def files(self, asset_id_: str, bands: tuple[str, ...] = ()) -> tuple[ItemFile, ...] | None:
+        """Return the files from which an image of an open archive is read; None for other assets.
+
+        Raises:
+            ArchiveError: if the archive does not answer.
+        """
+        from eechips_local.archives.archive_model import ArchiveFiles
+
+        key = asset_id(asset_id_)
+        store = next((s for s in self._stores if s.get(key) is not None), None)
+        return store.files(key, bands) if isinstance(store, ArchiveFiles) else None
 
     def describe(self) -> Mapping[str, Any]:
         """Return the descriptions of the stores."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from eechips_local.evaluation.model import Bounds, PixelWindow, Range, RasterSource
 from eechips_local.pixels.pixel_grid import PixelGrid
@@ -165,6 +165,7 @@ class ItemFile:
     version: str
 
 
+@runtime_checkable
 class ArchiveFiles(Protocol):
     """Names the files of images; stores of archives do."""
 

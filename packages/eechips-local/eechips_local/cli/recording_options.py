@@ -67,7 +67,9 @@ class RecordingOptions:
         if (self.as_json or self.tolerance is not None) and self.compare is None:
             raise click.UsageError("--json and --tolerance need --compare.")
         if has_assets and (self.record or (self.replay and not self.fill)):
-            raise click.UsageError("--demo, --assets and --catalog are for --compare, and for --replay with --fill.")
+            raise click.UsageError(
+                "--demo, --assets, --catalog and --archive are for --compare, and for --replay with --fill."
+            )
 
 
 def recording_options(command: FunctionT) -> FunctionT:

@@ -10,7 +10,7 @@ import click
 
 from eechips_local.cli.console import HELP, CommandError, FunctionT, LocalPath, debug_option, echo, echo_lines
 from eechips_local.cli.recording_options import RecordingOptions, recording_options, serve_recording
-from eechips_local.server_options import OPTIONS, OptionError, configured
+from eechips_local.server_options import ARCHIVE, OPTIONS, OptionError, configured, find_archives
 
 if TYPE_CHECKING:
     from eechips_local.stores import StoreConfig
@@ -48,6 +48,7 @@ def _server_options(command: FunctionT) -> FunctionT:
     metavar="DIR",
     help="Folder whose files catalogues may refer to, besides their own. May be repeated.",
 )
+@click.option("--archive", multiple=True, metavar=ARCHIVE.metavar, help=ARCHIVE.help)
 @click.option("--demo", is_flag=True, help="Serve the demo planet; the default without other assets.")
 @click.option(
     "--allow-remote", is_flag=True, help="Also read files on web servers and, of catalogues, in object stores."
@@ -61,6 +62,7 @@ def serve_command(
     assets: tuple[Path, ...],
     catalog: tuple[Path, ...],
     catalog_files: tuple[Path, ...],
+    archive: tuple[str, ...],
     demo: bool,
     allow_remote: bool,
     record: Path | None,
@@ -88,6 +90,7 @@ def serve_command(
       eechips-local serve --demo-datasets all
       eechips-local serve --catalog outputs/data/catalog
       eechips-local serve --catalog scenes --allow-remote
+      eechips-local serve --archive earth-search
       eechips-local serve --record my_recording
       eechips-local serve --replay my_recording --fill
       eechips-local serve --compare my_recording --json
@@ -105,11 +108,12 @@ def serve_command(
     recording = RecordingOptions(
         record, upstream, credentials, send_credentials, replay, fill, compare, tolerance, as_json
     )
-    recording.check(has_assets=bool(demo or assets or catalog or given["demo_datasets"]))
-    is_demo = demo or not (assets or catalog)
+    recording.check(has_assets=bool(demo or assets or catalog or archive or given["demo_datasets"]))
+    is_demo = demo or not (assets or catalog or archive)
     try:
-        store = StoreConfig(assets, is_demo, allow_remote, catalog, catalog_files)
-    except StoreError as error:
+        archives = find_archives(archive)
+        store = StoreConfig(assets, is_demo, allow_remote, catalog, catalog_files, archives=archives)
+    except (OptionError, StoreError) as error:
         raise click.UsageError(str(error)) from error
     _serve(port, store, given, recording)
 

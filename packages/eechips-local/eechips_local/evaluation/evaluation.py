@@ -66,6 +66,8 @@ OPERATIONS: Mapping[str, ServiceOperation] = {
     "assets:listImages": ServiceOperation(resources.list_images),
     "assets:listFeatures": ServiceOperation(resources.list_features),
     "store:describe": ServiceOperation(resources.describe),
+    "store:archives": ServiceOperation(resources.describe_archives),
+    "store:files": ServiceOperation(resources.list_files, "store:files"),
     "store:list": ServiceOperation(resources.list_store),
 }
 

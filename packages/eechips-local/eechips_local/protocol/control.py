@@ -65,6 +65,17 @@ async def store(service: Service, request: Request) -> Response:
     return await service.evaluate(request, "store:describe")
 
 
+async def archives(service: Service, request: Request) -> Response:
+    """Return the open archives that are served, with the terms of their datasets and what differs."""
+    return await service.evaluate(request, "store:archives")
+
+
+async def files(service: Service, request: Request) -> Response:
+    """Return the files of open archives from which images are read: ``{"ids": […], "bands": […]}``, likewise."""
+    check_json(request.headers)
+    return await service.evaluate(request, "store:files")
+
+
 async def activity(service: Service, request: Request) -> Response:
     """Return what the server does now: statistics, the latest requests without their bodies, and the latest tasks."""
     check_own_page(request.headers)
@@ -118,6 +129,8 @@ async def _decoded(service: Service, request: Request) -> Any:
 ROUTES = (
     ("GET", "/_stats", statistics),
     ("GET", "/_store", store),
+    ("GET", "/_archives", archives),
+    ("POST", "/_files", files),
     ("GET", "/_activity", activity),
     ("GET", "/_assets", assets),
     ("GET", "/_faults", faults),

@@ -347,6 +347,7 @@ _REQUESTS: Mapping[str, Check] = {
         bandIds=_array(_string),
         visualizationOptions=_VISUALIZATION,
     ),
+    "store:files": _message(ids=_array(_string), bands=_array(_string)),
     "image:export": _message(
         **_EXPORT,
         grid=_GRID,
@@ -401,6 +402,7 @@ _REQUESTS: Mapping[str, Check] = {
 
 _OF_ASSETS = frozenset(
     {
+        "store:files",
         "assets:getPixels",
         "assets:create",
         "assets:patch",

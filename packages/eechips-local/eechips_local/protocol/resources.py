@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
 
+from eechips_local.archives.archive_model import ArchiveFiles
+from eechips_local.archives.archive_summary import describe_archive
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query, Seekable
 from eechips_local.geometry.geometry import geojson
@@ -238,6 +240,35 @@ def list_features(request: ServiceRequest, context: Context) -> ServiceResponse:
 def describe(request: ServiceRequest, context: Context) -> ServiceResponse:
     """Return a description of the served assets, for people."""
     return encode_json(dict(context.store.describe()))
+
+
+def describe_archives(request: ServiceRequest, context: Context) -> ServiceResponse:
+    """Return the open archives that are served, with their datasets."""
+    archives = () if context.config is None else context.config.archives
+    return encode_json({"archives": [describe_archive(archive) for archive in archives]})
+
+
+_MOST_IMAGES = 500
+
+
+def list_files(request: ServiceRequest, context: Context) -> ServiceResponse:
+    """Return the files from which images of open archives are read, by the ids of the images; others are left out.
+
+    Raises:
+        InvalidError: if more than 500 images are named.
+        ArchiveError: if an archive does not answer.
+    """
+    ids = request.body.get("ids") or ()
+    if len(ids) > _MOST_IMAGES:
+        raise InvalidError(f"The files of at most {_MOST_IMAGES} images are listed at a time, not of {len(ids)}.")
+    store, bands = context.store, tuple(request.body.get("bands") or ())
+    found: dict[str, Any] = {}
+    if isinstance(store, ArchiveFiles):
+        for name in ids:
+            context.check_time()
+            files = store.files(name, bands)
+            found |= {} if files is None else {name: [asdict(file) for file in files]}
+    return encode_json({"files": found})
 
 
 _MOST_LISTED = 20_000

@@ -101,6 +101,8 @@ _FREE = frozenset(
         ),
         "image:importExternal",
         "store:describe",
+        "store:archives",
+        "store:files",
         "store:list",
     }
 )

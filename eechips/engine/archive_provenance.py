@@ -1,0 +1,82 @@
+"""Note what a run takes from open archives: terms and differences of datasets, and the files of its images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.ledger_queries import read_bands, read_sources
+from eechips.manifest.source_files import SourceFile, read_source_files, write_source_files
+
+if TYPE_CHECKING:
+    from eechips.engine.local_server import LocalServer
+
+ARCHIVES = "archives"
+"""In the ledger: the open archives of a run, with their datasets."""
+
+_IMAGES = 100  # in one request: the versions of files that were not read yet take one request to the archive each
+_log = logging.getLogger(__name__)
+
+
+def archive_note(archives: Sequence[str]) -> str:
+    """Return the sentence that says where the pixels are from."""
+    names = f"the open archive{'s' if len(archives) > 1 else ''} {', '.join(archives)}"
+    return (
+        f"The pixels are those of {names}, not of Earth Engine: run.json says what differs, sources.parquet has the"
+        " files."
+    )
+
+
+def with_archive_terms(
+    datasets: Sequence[Mapping[str, Any]], archives: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Return datasets as run.json has them, with the terms of the archives that serve them.
+
+    Args:
+        datasets: with the terms of Earth Engine's catalogue.
+        archives: as :meth:`LocalServer.archives` returns them; the first that has a dataset serves it.
+    """
+    served = {each["id"]: (archive, each) for archive in reversed(archives) for each in archive["datasets"]}
+    return [_with_terms(each, *served[each["id"]]) if each["id"] in served else each for each in datasets]
+
+
+def _with_terms(dataset: Mapping[str, Any], archive: Mapping[str, Any], there: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {
+        **dataset,
+        "title": dataset.get("title") or there["title"],
+        "archive": archive["name"],
+        "collection": there["collection"],
+        "licence": there["licence"] or dataset.get("licence"),
+        "citation": there["citation"] or dataset.get("citation"),
+        "differs": " ".join(there["differences"]) or None,
+    }
+
+
+def note_source_files(ledger: Ledger, server: LocalServer, folder: Path, *, all_bands: bool) -> None:
+    """Add the files of images that results show, and that sources.parquet lacks.
+
+    Args:
+        ledger: of the run.
+        server: serves the archives.
+        folder: of the run.
+        all_bands: list the files of all bands, since masks read others than those of the results.
+
+    Raises:
+        StorageError: if sources.parquet is damaged, or cannot be written.
+    """
+    known = read_source_files(folder)
+    listed = {file.source for file in known}
+    missing = iter([source for source, _ in read_sources(ledger.database) if source not in listed])
+    bands = () if all_bands else read_bands(ledger.database)
+    found: list[SourceFile] = []
+    try:
+        while batch := list(islice(missing, _IMAGES)):
+            found += [file for files in server.files(batch, bands).values() for file in files]
+    except (OSError, ValueError) as error:  # the results are there, and shall be exported
+        _log.warning("cannot ask the local Earth Engine for the files of all images: %s", error)
+    if found:
+        write_source_files(folder, [*known, *found])

@@ -1,0 +1,119 @@
+"""Find the archive that a user names: a known one, the address of a STAC API, or a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+from eechips_local.archives.archive_list import ARCHIVES, known_archive
+from eechips_local.archives.archive_model import ArchiveDescription, Signing
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_CATALOGUES = (".json", ".geojson", ".parquet", ".geoparquet")
+_LISTS, _NUMBERS, _FLAGS = ("hosts",), ("page_items",), ("has_cql2",)
+
+
+class ArchiveChoiceError(ValueError):
+    """A text names no archive."""
+
+
+def find_archive(text: str) -> ArchiveDescription:
+    """Return the archive that a text names.
+
+    Args:
+        text: the name of a known archive; the address of a STAC API; the path of a static catalogue (``.json``), of
+            STAC GeoParquet (``.parquet``), or of a description of an archive (``.toml``).
+
+    Raises:
+        ArchiveChoiceError: if it names none; says what does.
+    """
+    known = known_archive(text)
+    if known is not None:
+        return known
+    if "://" in text:
+        return _at(text)
+    path = Path(text).expanduser().absolute()
+    if path.suffix.lower() == ".toml":
+        return _described(path)
+    if path.suffix.lower() in _CATALOGUES:
+        if not path.is_file():
+            raise ArchiveChoiceError(f"there is no file {path}")
+        return ArchiveDescription(name=path.stem, title=str(path), file=str(path))
+    names = ", ".join(archive.name for archive in ARCHIVES)
+    raise ArchiveChoiceError(
+        f"{text!r} is no archive: known ones are {names}; else give the address of a STAC API, or a file that ends with"
+        f" {', '.join(_CATALOGUES)} or .toml"
+    )
+
+
+def _at(address: str) -> ArchiveDescription:
+    """Return the archive of an API. The records of a known archive hold where its address is the same."""
+    try:
+        parts = urlsplit(address)
+        host, is_web = parts.netloc, parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        host, is_web = "", False
+    if not is_web or "@" in host or parts.query or parts.fragment:
+        raise ArchiveChoiceError(
+            "the address of an archive is that of a STAC API, https://…, without a user and without a query"
+        )
+    api = address.rstrip("/")
+    same = next((archive for archive in ARCHIVES if archive.api == api), None)
+    return same or ArchiveDescription(name=host, title=api, api=api, hosts=(host,))
+
+
+def _described(path: Path) -> ArchiveDescription:
+    """Return the archive that a TOML file describes. What it does not say is as of the archive that it is ``like``."""
+    try:
+        found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArchiveChoiceError(f"cannot read {path}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ArchiveChoiceError(f"{path} is no TOML: {error}") from error
+    _check(found, path)
+    like = found.get("like")
+    base = ArchiveDescription(name=path.stem, title=str(path))
+    if like is not None:
+        known = known_archive(like)
+        if known is None:
+            names = ", ".join(archive.name for archive in ARCHIVES)
+            raise ArchiveChoiceError(f"{path}: like = {like!r} is none of {names}")
+        base = replace(known, name=path.stem, title=str(path), like=known.name)
+    if found.get("file"):
+        found["file"] = str((path.parent / found["file"]).absolute())
+        base = replace(base, api="")
+    made = replace(base, **{name: tuple(value) if name in _LISTS else value for name, value in found.items()})
+    if bool(made.api) == bool(made.file):
+        raise ArchiveChoiceError(f"{path} must have an api or a file, and not both")
+    return made
+
+
+def _check(found: Mapping[str, Any], path: Path) -> None:
+    """Check names and types of a description.
+
+    Raises:
+        ArchiveChoiceError: naming the first that is wrong.
+    """
+    names = [field.name for field in fields(ArchiveDescription)]
+    for name, value in found.items():
+        if name not in names:
+            raise ArchiveChoiceError(f"{path}: there is no field {name}; the fields are {', '.join(names)}")
+        if name in _LISTS:
+            is_right = isinstance(value, list) and all(isinstance(each, str) for each in value)
+        elif name in _NUMBERS:
+            is_right = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        else:
+            is_right = isinstance(value, bool if name in _FLAGS else str)
+        if not is_right:
+            raise ArchiveChoiceError(f"{path}: {name} has a value of another type than in the documentation")
+    signing = found.get("signing")
+    if signing is not None and signing not in get_args(Signing):
+        raise ArchiveChoiceError(f"{path}: signing is one of {', '.join(get_args(Signing))}, not {signing!r}")
