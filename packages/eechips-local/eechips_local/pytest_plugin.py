@@ -8,7 +8,8 @@ pytest loads this module wherever eechips-local is installed, so it imports noth
 The server is a process of its own for each process of pytest-xdist. It serves the demo planet, the folder of assets of
 the ini option ``earth_engine_assets``, and what tests ingest. Tasks (``ee.batch.Export``) write to folders of the
 session; the ini options ``earth_engine_asset_bytes`` and ``earth_engine_asset_count`` limit exported assets.
-With the ini option ``earth_engine_datasets`` the server has stubs of other datasets as well.
+With the ini option ``earth_engine_datasets`` the server has stubs of other datasets as well. With
+``earth_engine_archives`` it reads open archives, and has no demo planet.
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ class EarthEngineSession:
         asset_bytes: of the assets of a project that tests export; None for no limit.
         asset_count: number of these assets, likewise.
         datasets: of which datasets stubs are served: "all", or a folder of STAC collections; None for none.
+        archives: open archives that are served instead of the demo planet: names, addresses of STAC APIs, files.
     """
 
     def __init__(
@@ -134,8 +136,9 @@ class EarthEngineSession:
         asset_bytes: int | None = None,
         asset_count: int | None = None,
         datasets: str | Path | None = None,
+        archives: Sequence[str] = (),
     ) -> None:
-        self._datasets = datasets
+        self._datasets, self._archives = datasets, archives
         self._given, self._asset_bytes, self._asset_count = assets, asset_bytes, asset_count
         self._stack = ExitStack()
         self._running: EarthEngine | None = None
@@ -154,7 +157,8 @@ class EarthEngineSession:
                 "asset-bytes": self._asset_bytes, "asset-count": self._asset_count, "demo-datasets": self._datasets,
             }  # fmt: skip
             given = [f"--{name}={value}" for name, value in options.items() if value is not None]
-            server = server_process("--demo", *given)
+            sources = [f"--archive={each}" for each in self._archives]
+            server = server_process("--no-demo" if sources else "--demo", *sources, *given)
             self._running = EarthEngine(self._stack.enter_context(server), folder)
         return self._running
 
@@ -222,6 +226,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         'synthetic stubs that the local Earth Engine serves: "all", or a folder of STAC collections',
         default="",
     )
+    parser.addini(
+        "earth_engine_archives",
+        "open archives that the local Earth Engine reads: earth-search, the address of a STAC API, a file",
+        type="args",
+    )
     parser.addini("earth_engine_asset_bytes", "most bytes of the assets of a project that tests export")
     parser.addini("earth_engine_asset_count", "most assets of a project that tests export")
 
@@ -238,6 +247,7 @@ def pytest_configure(config: pytest.Config) -> None:
         asset_bytes=_limit(config, "earth_engine_asset_bytes"),
         asset_count=_limit(config, "earth_engine_asset_count"),
         datasets=_datasets(config),
+        archives=_archives(config),
     )
     if config.getoption("earth_engine") and not _only_distributes(config):
         config.stash[_CONNECTION] = ExitStack()
@@ -316,6 +326,17 @@ def _datasets(config: pytest.Config) -> str | Path | None:
     if not folder.is_dir():
         raise pytest.UsageError(f'earth_engine_datasets is neither "all" nor a folder: {folder}')
     return folder
+
+
+def _archives(config: pytest.Config) -> tuple[str, ...]:
+    """Return the open archives; files are beside the ini file, as folders are."""
+    named = tuple(config.getini("earth_engine_archives"))
+    if named and _datasets(config) is not None:
+        raise pytest.UsageError(
+            "earth_engine_archives has real pixels, and earth_engine_datasets synthetic ones: set one of them"
+        )
+    folder = config.inipath.parent if config.inipath else config.rootpath
+    return tuple(str(folder / each) if (folder / each).is_file() else each for each in named)
 
 
 def _only_distributes(config: pytest.Config) -> bool:
