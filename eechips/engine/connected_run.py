@@ -136,8 +136,6 @@ class ConnectedRun:
         target = session.connection.target
         discovery = session.connection.discovery.save(scratch / "discovery.json")
         ClientInit(target.endpoint, target.project, discovery).save(scratch / CLIENT_INIT_NAME)
-        if session.server is not None and config.archives:
-            self._ledger.note(ARCHIVES, session.server.archives())
         trial = None if is_planned else self._try_requests(session)
         chosen: dict[str, Any] | None = None if trial is None else trial.to_json()
         if is_planned:
@@ -179,6 +177,7 @@ class ConnectedRun:
     def _note_served(self, session: Session) -> None:
         """Note what the local Earth Engine has served: files of open archives, stubs of datasets."""
         if session.server is not None and self._config.archives:
+            self._ledger.note(ARCHIVES, list(session.archives))
             is_masked = bool(self._recipe.parameters.get("mask"))
             note_source_files(self._ledger, session.server, self._config.out, all_bands=is_masked)
         elif session.server is not None:

@@ -62,6 +62,7 @@ class RunExports:
         """Write run.json of a run that starts, with the trial of its requests."""
         parts, target = self._parts, session.connection.target
         info = info_of(parts.recipe, parts.config, parts.described, target, session.notes)
+        info["datasets"] = with_archive_terms(info["datasets"], session.archives)
         self._write_info({**info, REQUEST_TRIAL: trial})
 
     def note_code_changes(self) -> None:

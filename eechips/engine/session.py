@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from eechips.client import learned_limits
 from eechips.client.congestion import USUAL
@@ -43,6 +44,7 @@ class Session:
         throttle: of all processes.
         notes: for users of the results, such as that they are synthetic.
         server: the local Earth Engine, if there is one.
+        archives: open archives that it serves, with their datasets.
         sharing: the part of the run in a quota that it shares; None if it has the quota for itself.
     """
 
@@ -51,6 +53,7 @@ class Session:
     notes: tuple[str, ...]
     server: LocalServer | None
     sharing: QuotaSharing | None = None
+    archives: tuple[Mapping[str, Any], ...] = ()
 
     def check(self) -> None:
         """Raise ConfigurationError if the local Earth Engine has ended."""
@@ -114,7 +117,8 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         except Stopped:  # nothing else stops a client that connects
             raise UsageError(SPENT) from None
         with use_transport(connection.transport):
-            yield Session(connection, throttle, notes_of(config), server, sharing)
+            archives = tuple(server.archives()) if server is not None and config.archives else ()
+            yield Session(connection, throttle, notes_of(config), server, sharing, archives)
 
 
 def notes_of(config: RunConfig, stubs: Sequence[str] = ()) -> tuple[str, ...]:

@@ -256,6 +256,10 @@ def open_store(config: StoreConfig, patience: float) -> ChainedStore:
             for path in config.catalogs
         )
         stores.extend(catalogs)
+    if config.archives:
+        from eechips_local.archives.archive_opening import open_archive
+
+        stores.extend(open_archive(description) for description in config.archives)
     hint: Callable[[str], str] | None = None
     if config.demo:
         from eechips_local.demo import DemoStore

@@ -90,7 +90,8 @@ def _described(path: Path) -> ArchiveDescription:
     if found.get("file"):
         found["file"] = str((path.parent / found["file"]).absolute())
         base = replace(base, api="")
-    made = replace(base, **{name: tuple(value) if name in _LISTS else value for name, value in found.items()})
+    given: dict[str, Any] = {name: tuple(value) if name in _LISTS else value for name, value in found.items()}
+    made = replace(base, **given)
     if bool(made.api) == bool(made.file):
         raise ArchiveChoiceError(f"{path} must have an api or a file, and not both")
     return made

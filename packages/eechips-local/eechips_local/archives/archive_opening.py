@@ -1,0 +1,22 @@
+"""Open an archive: its search, its reader of files, and the store of its datasets."""
+
+from __future__ import annotations
+
+from eechips_local.archives.archive_hosts import AllowedHosts
+from eechips_local.archives.archive_model import ArchiveDescription
+from eechips_local.archives.archive_store import ArchiveStore
+from eechips_local.archives.checked_connections import HostTransport
+from eechips_local.archives.cog_raster import RangeCogReader, cache_folder
+from eechips_local.archives.item_search import open_search
+from eechips_local.archives.signing import Signer
+
+
+def open_archive(description: ArchiveDescription) -> ArchiveStore:
+    """Return the store of an archive's datasets, without a request.
+
+    Raises:
+        ArchiveRefusedError: if the description names no archive that can be searched.
+    """
+    search = open_search(description, cache_folder() / "searches")
+    reader = RangeCogReader(HostTransport(AllowedHosts.of_files(description)), Signer(description))
+    return ArchiveStore(description, search, reader)
