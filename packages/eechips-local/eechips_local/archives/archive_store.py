@@ -96,20 +96,6 @@ class ArchiveStore:
         names = (name.removeprefix(prefix).partition("/")[0] for name in assets if name.startswith(prefix))
         yield from sorted({f"{prefix}{name}" for name in names})
 
-    def files(self, asset_id: str, bands: tuple[str, ...] = ()) -> tuple[ItemFile, ...] | None:
-        """Return the files from which an image is read; see ``ArchiveFiles``. Headers are read that are not kept."""
-        image = self.get(asset_id)
-        if not isinstance(image, ImageAsset):
-            return None
-        found: dict[str, tuple[ArchiveRaster, list[str]]] = {}
-        for band in image.bands:
-            if isinstance(band.source, ArchiveRaster) and (not bands or band.name in bands):
-                found.setdefault(band.source.href, (band.source, []))[1].append(band.name)
-        return tuple(
-            ItemFile(raster.item_id, href, tuple(names), raster.file.header.version)
-            for href, (raster, names) in found.items()
-        )
-
     def describe(self) -> Mapping[str, Any]:
         """Return the archive's name and address, and its datasets as far as they are known without asking it."""
         records = self._listed() if self._found is None else self._found[0]
