@@ -47,7 +47,7 @@ class HostName:
         except ValueError:
             name, port = "", None
         is_pattern = not text.strip().startswith("*") or name.startswith(".")
-        if not name or parts.path or parts.query or parts.username or "*" in name or not is_pattern:
+        if not name.strip(".") or parts.path or parts.query or parts.username or "*" in name or not is_pattern:
             raise ArchiveRefusedError(f"{text!r} is no host of an archive: write name, name:port or *.name.")
         return cls(name.rstrip("."), port)
 

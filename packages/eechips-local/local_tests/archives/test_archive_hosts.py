@@ -1,0 +1,143 @@
+"""Hosts and addresses that may be asked on behalf of an archive."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_hosts import AllowedHosts
+from eechips_local.archives.archive_list import ARCHIVES
+from eechips_local.archives.checked_connections import HostTransport
+from local_tests.archives.stac_server import make_item, stac_server
+from local_tests.support.range_server import range_server
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "is_allowed"),
+    [
+        ("a.example", "https://a.example/b", True),
+        ("a.example", "https://A.EXAMPLE./b", True),
+        ("a.example", "http://a.example/b", True),
+        ("a.example", "https://a.example:443/b", True),
+        ("a.example", "https://a.example:8443/b", False),
+        ("a.example", "https://b.a.example/b", False),
+        ("a.example:8443", "https://a.example:8443/b", True),
+        ("a.example:8443", "https://a.example/b", False),
+        ("*.a.example", "https://b.a.example/c", True),
+        ("*.a.example", "https://c.b.a.example/c", True),
+        ("*.a.example", "https://a.example/c", False),
+        ("*.a.example", "https://ba.example/c", False),
+        ("a.example", "https://a.example@evil.example/", False),
+        ("a.example", "https://evil.example#@a.example/", False),
+        ("a.example", "https://a.example:99999/", False),
+        ("a.example", "ftp://a.example/", False),
+        ("a.example", "//a.example/", False),
+        ("a.example", "https://a.example/\tb", False),
+        ("127.0.0.1", "http://127.0.0.1/", False),
+        ("127.0.0.1:80", "http://127.0.0.1/", True),
+        ("127.0.0.1:80", "http://127.1/", False),
+        ("169.254.169.254:80", "http://169.254.169.254/", False),
+        ("[::1]:8080", "http://[::1]:8080/", True),
+        ("[::1]", "http://[::1]/", False),
+    ],
+)
+def test_an_address_is_of_a_host_of_the_archive(host: str, url: str, is_allowed: bool) -> None:
+    hosts = pickle.loads(pickle.dumps(AllowedHosts((host,))))
+    if is_allowed:
+        hosts.check(url)
+    else:
+        with pytest.raises(ArchiveRefusedError):
+            hosts.check(url)
+
+
+@pytest.mark.parametrize(
+    "host", ["*", "*.", "", "a b/c", "*a.example", "a.*.example", "https://a.example", "a:b:c", "u@a"]
+)
+def test_what_is_no_host_is_refused(host: str) -> None:
+    with pytest.raises(ArchiveRefusedError, match="is no host"):
+        AllowedHosts((host,))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "169.254.169.254", "0.0.0.0", "224.0.0.1",
+        "::1", "fe80::1", "fc00::1", "fec0::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1",
+        "2002:7f00:1::", "::", "ff02::1", "198.18.0.1", "fd00:ec2::254",
+    ],
+)  # fmt: skip
+def test_public_names_with_private_addresses_are_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = AllowedHosts(("a.example",))
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("93.184.216.34", 443))])
+    assert hosts.check_resolved("https://a.example/") == ("93.184.216.34",)
+    answers = [(2, 1, 6, "", ("93.184.216.34", 443)), (10, 1, 6, "", (address, 443, 0, 0))]
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: answers)
+    with pytest.raises(ArchiveRefusedError, match="nothing was sent"):
+        hosts.check_resolved("https://a.example/")
+
+
+def test_an_unknown_name_is_no_network() -> None:
+    with pytest.raises(ArchiveAwayError, match="is there a network"):
+        AllowedHosts(("a.invalid",)).check_resolved("https://a.invalid/")
+
+
+@pytest.mark.parametrize("archive", ARCHIVES, ids=lambda archive: archive.name)
+def test_known_archives_name_public_hosts(archive: Any) -> None:
+    AllowedHosts.of_files(archive)
+    AllowedHosts.of_url(archive.api).check(archive.api)
+
+
+def _open(transport: HostTransport, url: str, headers: dict[str, str] | None = None) -> Any:
+    return transport.open(url, headers or {}, 2.0, 5.0)
+
+
+def test_files_are_read_from_the_archive_s_hosts_only(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"0123456789")
+    with range_server(tmp_path) as files, range_server(tmp_path) as others:
+        transport = pickle.loads(pickle.dumps(HostTransport(AllowedHosts.of_url(files.url), 2)))
+        for _ in range(5):
+            response = _open(transport, f"{files.url}/a.tif", {"Range": "bytes=2-4"})
+            assert (response.status, response.read()) == (206, b"234")
+            response.release_conn()
+        for url in (f"{others.url}/a.tif", "http://169.254.169.254/", "file:///etc/passwd", "https://evil.example/a"):
+            with pytest.raises(ArchiveRefusedError):
+                _open(transport, url)
+        assert others.bytes == {}
+        (counts,) = transport.counts().values()
+        assert (counts.requests, counts.received) == (5, 15)
+
+
+def test_a_redirect_between_hosts_of_the_archive_carries_no_credentials() -> None:
+    with stac_server([make_item(0)]) as first, stac_server([make_item(0)]) as second, stac_server() as other:
+        hosts = AllowedHosts(server.url.removeprefix("http://") for server in (first, second))
+        transport = HostTransport(hosts)
+        first.always, first.headers = 302, {"Location": f"{second.url}/file"}
+        headers = {"Authorization": "Bearer secret", "Range": "bytes=0-5", "x-amz-security-token": "secret"}
+        response = _open(transport, f"{first.url}/file", headers)
+        assert response.status == 200
+        response.close()
+        assert first.received[0]["authorization"] == "Bearer secret"
+        assert second.received[0]["range"] == "bytes=0-5"
+        assert "secret" not in str(second.received)
+        first.headers = {"Location": other.url}
+        with pytest.raises(ArchiveRefusedError):
+            _open(transport, f"{first.url}/file", headers)
+        assert other.paths == []
+
+
+def test_a_host_that_wants_no_requests_gets_none() -> None:
+    with stac_server() as server:
+        transport = HostTransport(AllowedHosts.of_url(server.url))
+        server.always, server.headers = 503, {"Retry-After": "3600"}
+        _open(transport, server.url).close()
+        with pytest.raises(ArchiveError, match="wants no requests"):
+            _open(transport, server.url)
+        assert len(server.paths) == 1
+        url = server.url
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        _open(HostTransport(AllowedHosts.of_url(url)), url)

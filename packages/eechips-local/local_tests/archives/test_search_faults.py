@@ -1,0 +1,284 @@
+"""Searches of archives that fail, lie, or want to lead elsewhere: real servers on loopback whose faults are planned."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_hosts import AllowedHosts
+from eechips_local.archives.archive_model import Item, ItemQuery
+from eechips_local.archives.archive_session import ArchiveRequest, ArchiveSession
+from eechips_local.archives.host_pace import HostPace, HostPaces
+from eechips_local.archives.item_search import ApiSearch
+from local_tests.archives.stac_server import StacServer, make_item, stac_server
+
+
+def found(server: StacServer, patience: float = 20.0, **options: Any) -> list[Item]:
+    """Items of all pages."""
+    return list(ApiSearch(server.describe(page_items=10, **options), None, patience).items("s2", ItemQuery()))
+
+
+def items(count: int) -> list[dict[str, Any]]:
+    """Items by number."""
+    return [make_item(number) for number in range(count)]
+
+
+@pytest.mark.parametrize("fault", [502, 503, 504, 429, 500, "reset", "truncated", "garbage"])
+def test_a_passing_fault_of_a_page_loses_and_repeats_no_item(fault: int | str) -> None:
+    with stac_server(items(25)) as server:
+        server.faults.extend(["ok", fault])
+        assert found(server) == items(25)
+        assert len(server.paths) == 4
+
+
+def test_half_a_page_is_asked_for_again() -> None:
+    def halve(page: dict[str, Any]) -> dict[str, Any]:
+        return {**page, "features": page["features"][:5]}
+
+    with stac_server(items(25)) as server:
+        server.faults.extend(["ok", halve])
+        assert found(server) == items(25)
+
+
+def test_an_archive_that_goes_for_a_while_is_waited_for_without_hammering() -> None:
+    with stac_server(items(25)) as server:
+        server.always = "reset"
+        timer = threading.Timer(4.0, setattr, (server, "always", None))
+        timer.start()
+        assert found(server) == items(25)
+        timer.join()
+        assert len(server.paths) <= 3 + 8
+
+
+@pytest.mark.slow
+def test_a_network_that_goes_for_a_minute_loses_nothing() -> None:
+    with stac_server(items(25)) as server:
+        server.always = "reset"
+        timer = threading.Timer(60.0, setattr, (server, "always", None))
+        timer.start()
+        assert found(server, patience=90.0) == items(25)
+        timer.join()
+        assert len(server.paths) <= 3 + 20
+
+
+def test_no_request_is_sent_before_the_archive_wants_one() -> None:
+    with stac_server(items(5)) as server:
+        server.faults.append(429)
+        server.headers = {"Retry-After": "2"}
+        began = time.monotonic()
+        assert found(server) == items(5)
+        assert time.monotonic() - began >= 2.0
+        assert len(server.paths) == 2
+        server.faults.append(429)
+        server.headers = {"Retry-After": "3600"}
+        with pytest.raises(ArchiveError, match="HTTP 429"):
+            found(server)
+        assert len(server.paths) == 3
+
+
+def test_an_archive_that_stays_broken_is_an_error_that_is_retried_by_the_client() -> None:
+    with stac_server(items(5)) as server:
+        server.always = 502
+        with pytest.raises(ArchiveError, match="HTTP 502") as caught:
+            found(server, patience=1.0)
+        assert caught.value.code == 503
+        assert len(server.paths) <= 6
+        server.always = 403
+        with pytest.raises(ArchiveRefusedError, match="HTTP 403"):
+            found(server)
+
+
+def _loop(page: dict[str, Any], server: StacServer) -> dict[str, Any]:
+    return {**page, "links": [server.next_link({"collections": ["s2"], "limit": 10})]}
+
+
+def _endless(page: dict[str, Any], server: StacServer) -> dict[str, Any]:
+    return {**page, "links": [server.next_link({"collections": ["s2"], "limit": 10, "page": len(server.paths)})]}
+
+
+def test_pages_in_a_circle_or_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    with stac_server(items(5)) as server:
+        server.always = lambda page: _loop(page, server)
+        with pytest.raises(ArchiveRefusedError, match="without end"):
+            found(server)
+        assert len(server.paths) <= 3
+        monkeypatch.setattr("eechips_local.archives.api_items._PAGES", 5)
+        server.paths.clear()
+        server.always = lambda page: _endless(page, server)
+        with pytest.raises(ArchiveRefusedError, match="of which 5 were read"):
+            found(server)
+        assert len(server.paths) == 5
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        (b'{"type": "FeatureCollection", "features": [' + b'{"id": "a"},' * 1_000_000 + b'{"id": "b"}]}', "objects"),
+        (b'{"features": [' + b'{"id":"a"},' * 20_000 + b'{"id": "b"}]}', "page of 20,001 features"),
+        (b'{"features": [' + b"[" * 400_000 + b"]" * 400_000 + b"]}", "nested too deeply"),
+        (b'{"features": ["' + b"a" * (33 << 20) + b'"]}', "bytes"),
+        (b"[]", "no JSON object"),
+    ],
+)
+def test_pages_that_would_fill_the_memory_are_refused(page: bytes, message: str) -> None:
+    with stac_server() as server:
+        server.always = lambda _: page
+        with pytest.raises(ArchiveRefusedError, match=message):
+            found(server)
+        assert len(server.paths) == 1
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"features": [1]}, {"features": {"a": 1}}, {"features": [{"id": 5}]}, {"features": ["a"]},
+        {"features": [{"id": "a"}], "links": 5}, {"features": [{"id": "a"}], "links": [5]},
+        {"features": [{"id": "a"}], "links": [{"rel": "next"}]}, {"features": [{"id": "a"}], "links": [{}]},
+        {"features": [{"id": "a"}], "links": [{"rel": "next", "href": 5}]},
+        {"features": [{"id": "a"}], "links": [{"rel": "next", "href": "/search", "method": 5}]},
+        {"features": [{"id": "a"}], "links": [{"rel": "next", "href": "/search", "method": "DELETE"}]},
+        {"features": [{"id": "a"}], "links": [{"rel": "next", "href": "/s", "method": "POST", "body": 1}]},
+    ],
+)  # fmt: skip
+def test_what_is_no_page_is_an_error_of_the_archive(page: Any) -> None:
+    with stac_server() as server:
+        server.always = lambda _: page
+        with pytest.raises((ArchiveError, ArchiveRefusedError)):
+            found(server, patience=0.1)
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "http://127.0.0.1:{other}/search", "http://localhost:{other}/search", "http://169.254.169.254/latest/meta-data/",
+        "http://[::1]:{other}/search", "http://127.1:{other}/search", "file:///etc/passwd", "http://0x7f000001:{other}/a",
+        "gopher://127.0.0.1:{other}/a", "http://user:word@127.0.0.1:{own}/search", "https://evil.example/search",
+    ],
+)  # fmt: skip
+def test_the_next_page_is_on_the_archive_s_own_host(href: str) -> None:
+    with stac_server(items(25)) as server, stac_server(items(25)) as other:
+        target = href.format(other=other.url.rpartition(":")[2], own=server.url.rpartition(":")[2])
+        for method in ("GET", "POST"):
+            link = {"rel": "next", "method": method, "href": target, "headers": {"X-Secret": "1"}}
+            server.always = lambda page, link=link: {**page, "links": [link]}
+            with pytest.raises(ArchiveRefusedError):
+                found(server)
+        assert other.paths == []
+        assert len(server.paths) == 2
+
+
+def test_headers_that_a_page_asks_for_are_not_sent() -> None:
+    with stac_server(items(12)) as server:
+
+        def add(page: dict[str, Any]) -> dict[str, Any]:
+            return {**page, "links": [{**link, "headers": {"Metadata-Flavor": "Google"}} for link in page["links"]]}
+
+        server.always = add
+        assert len(found(server)) == 12
+        assert not any("metadata-flavor" in headers for headers in server.received)
+
+
+def test_a_redirect_leads_to_no_other_host() -> None:
+    with stac_server(items(3)) as server, stac_server(items(3)) as other:
+        for target in (other.url, "http://169.254.169.254/", "file:///etc/passwd", "https://evil.example/"):
+            server.faults.append(307)
+            server.headers = {"Location": target}
+            with pytest.raises(ArchiveRefusedError):
+                found(server)
+        assert other.paths == []
+        server.always, server.headers = 307, {"Location": f"{server.url}/search"}
+        with pytest.raises(ArchiveRefusedError, match="redirects more than 4 times"):
+            found(server)
+
+
+def test_a_name_that_leads_to_a_private_network_is_not_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    with stac_server(items(3)) as server:
+        port = server.url.rpartition(":")[2]
+        resolved: list[str] = []
+
+        def resolve(name: str, number: int, *_: Any, **__: Any) -> list[tuple[Any, ...]]:
+            resolved.append(name)
+            return [(2, 1, 6, "", ("127.0.0.1", number))]
+
+        monkeypatch.setattr("socket.getaddrinfo", resolve)
+        for hosts, is_allowed in ((("catalogue.example",), False), ((f"catalogue.example:{port}",), True)):
+            session = ArchiveSession(AllowedHosts(hosts), HostPaces(), patience=0.1)
+            request = ArchiveRequest("GET", f"http://catalogue.example:{port if is_allowed else 80}/")
+            if is_allowed:
+                assert json.loads(session.fetch(request))["id"] == "test"
+            else:
+                with pytest.raises(ArchiveRefusedError, match="private network"):
+                    session.fetch(request)
+        assert resolved == ["catalogue.example", "catalogue.example", "127.0.0.1"]  # connected to what was checked
+        assert server.paths == ["GET /"]
+
+
+def test_a_response_that_drips_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eechips_local.archives.archive_session._LONGEST", -1.0)
+    with stac_server(items(3)) as server, pytest.raises(ArchiveError, match="s for a response"):
+        found(server, patience=0.2)
+
+
+class Clock:
+    """A clock that is moved."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def _send(pace: HostPace, clock: Clock, answer: Callable[[float], None]) -> None:
+    clock.time += 100.0
+    with pace.turn() as sent:
+        answer(sent)
+
+
+def test_rate_and_number_of_requests_fall_by_half_and_rise_step_by_step() -> None:
+    clock = Clock()
+    pace = HostPace(8, 8.0, clock)
+    _send(pace, clock, lambda sent: pace.refuse(sent, 0.0))
+    assert (pace.number, pace.rate) == (4, 4.0)
+    _send(pace, clock, lambda sent: pace.refuse(sent - 1000.0, 0.0))  # sent before the last decrease
+    assert (pace.number, pace.rate) == (4, 4.0)
+    for _ in range(5):
+        _send(pace, clock, lambda _: pace.accept(10))
+    assert (pace.number, pace.rate) == (5, 5.25)
+    for _ in range(100):
+        _send(pace, clock, lambda _: pace.accept(10))
+    assert (pace.number, pace.rate) == (8, 8.0)
+    _send(pace, clock, lambda sent: pace.refuse(sent, 30.0))
+    assert pace.wait() == 30.0
+    assert (pace.counts.requests, pace.counts.refusals, pace.counts.received) == (108, 3, 1050)
+
+
+def test_no_more_requests_are_on_their_way_than_a_host_bears() -> None:
+    pace, busy, most = HostPace(3, 1e6), 0, 0
+    lock = threading.Lock()
+
+    def work() -> None:
+        nonlocal busy, most
+        for _ in range(20):
+            with pace.turn():
+                with lock:
+                    busy += 1
+                    most = max(most, busy)
+                time.sleep(0.001)
+                with lock:
+                    busy -= 1
+                pace.accept(0)
+
+    threads = [threading.Thread(target=work) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 3
+    assert pace.counts.requests == 200
