@@ -33,6 +33,11 @@ class TimeWindow:
     start: int
     end: int
 
+    @property
+    def middle(self) -> int:
+        """The moment between start and end."""
+        return (self.start + self.end) // 2
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -60,8 +65,10 @@ def choose_frames(
 ) -> list[Candidate | None]:
     """Choose frames from the images of a place.
 
-    - ``clearest``: those with the greatest clear share; of equally clear ones, those farthest apart in time.
-    - ``spread``: the clearest of each of ``count`` intervals of equal length.
+    - ``clearest``: those with the greatest clear share; of equally clear ones, those farthest apart in time, from the
+      earliest on. A single frame is the one nearest to the middle of the window.
+    - ``spread``: the clearest of each of ``count`` intervals of equal length; of equally clear ones, the one nearest to
+      the middle of its interval.
     - ``nearest``: those nearest to the moment; of equally near ones the earlier.
     - ``before-after``: the clearest half of the frames before the moment, and the clearest half from it on; of equally
       clear ones, those nearest to it.
@@ -84,7 +91,7 @@ def choose_frames(
         return choose_of_windows(candidates, split_window(window, count), min_clear)
     suitable = _suitable(candidates, min_clear)
     if choice == "clearest":
-        return _padded(_best(suitable, count), count)
+        return _padded(_best(suitable, count, window.middle if count == 1 else None), count)
     if moment is None:
         raise ValueError(f"{choice} needs a moment")
     if choice == "nearest":
@@ -99,10 +106,14 @@ def choose_frames(
 def choose_of_windows(
     candidates: Iterable[Candidate], windows: Sequence[TimeWindow], min_clear: float = 0.0
 ) -> list[Candidate | None]:
-    """Choose the clearest image of each interval; None for an interval without an image that is clear enough."""
+    """Choose the clearest image of each interval, of equally clear ones that nearest to its middle.
+
+    Returns:
+        An image for each interval; None where none is clear enough.
+    """
     suitable = _suitable(candidates, min_clear)
     return [
-        next(iter(_best([each for each in suitable if window.start <= each.time < window.end], 1)), None)
+        next(iter(_best([each for each in suitable if window.start <= each.time < window.end], 1, window.middle)), None)
         for window in windows
     ]
 

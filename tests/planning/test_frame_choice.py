@@ -83,6 +83,14 @@ def test_equally_clear_frames_are_far_apart_in_time() -> None:
     assert [each and each.time // HOUR for each in choose_frames(days, 3, WINDOW, "clearest")] == [0, 48, 98]
 
 
+def test_of_equally_clear_images_the_one_nearest_to_the_middle_is_the_frame_of_an_interval() -> None:
+    days = [Candidate(f"d{hour}", hour * HOUR, 1.0) for hour in range(0, 100, 2)]
+    window = TimeWindow(0, 100 * HOUR)
+    assert [each and each.time // HOUR for each in choose_frames(days, 2, window, "spread")] == [24, 74]
+    assert [each and each.time // HOUR for each in choose_frames(days, 1, window, "clearest")] == [50]
+    assert choose_of_windows(days, [TimeWindow(0, 8 * HOUR)]) == [days[2]]
+
+
 def test_equally_clear_frames_around_a_date_are_near_it() -> None:
     days = [Candidate(f"d{hour}", hour * HOUR, 1.0) for hour in range(0, 100, 2)]
     chosen = choose_frames(days, 4, WINDOW, "before-after", moment=51 * HOUR)
