@@ -30,6 +30,8 @@ MAX_SHOWN_BYTES = 32 << 30
 GAP = 4  # pixels between two chips
 _BACKGROUND = 255
 _MASKED = 225  # light grey: no chip's black
+OUTLINE = (255, 212, 0)
+"""Red, green and blue of outlines of polygons: yellow, which few images have."""
 _PERCENTILES = (2.0, 98.0)
 """Values between which data are stretched to 0–255."""
 
@@ -127,6 +129,7 @@ class RenderedChip:
         is_data: whether they are data, and no colours.
         names: of these bands; empty if unknown.
         style: of the dataset; None if it is not known.
+        outline: pixels of lines that are drawn above: (rows, columns); None for none.
     """
 
     values: npt.NDArray[Any]
@@ -134,6 +137,7 @@ class RenderedChip:
     is_data: bool
     names: tuple[str, ...] = ()
     style: DisplayStyle | None = field(default=None)
+    outline: npt.NDArray[np.bool_] | None = None
 
     @property
     def has_classes(self) -> bool:
@@ -168,7 +172,10 @@ class RenderedChip:
         else:
             shown = self.values
         pixels = np.where(self.valid, shown, _MASKED).astype(np.uint8)
-        return np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
+        pixels = np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
+        if self.outline is not None:
+            pixels[:, self.outline] = np.array(OUTLINE, dtype=np.uint8)[:, None]
+        return pixels
 
 
 def class_colours(style: DisplayStyle | None) -> npt.NDArray[np.uint8]:

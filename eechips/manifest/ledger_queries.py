@@ -171,6 +171,17 @@ def read_unit_files(database: Connection) -> Iterator[tuple[Any, ...]]:
     )
 
 
+def read_file_grids(database: Connection) -> Iterator[tuple[str, str, str, int, int]]:
+    """Yield the grid of every file of units with a grid: path, CRS, transform as JSON, width, height."""
+    columns = "crs, transform, width, height"
+    known = "crs IS NOT NULL AND transform IS NOT NULL AND width IS NOT NULL AND height IS NOT NULL"
+    queries = [f"SELECT file, {columns} FROM units WHERE file IS NOT NULL AND {known}"]
+    if "further_files" in list_tables(database):
+        queries.append(f"SELECT f.file, {columns} FROM further_files AS f JOIN units USING (position) WHERE {known}")
+    for query in queries:
+        yield from database.execute(query)
+
+
 def read_sources(database: Connection) -> Iterator[tuple[str, str | None]]:
     """Yield the id of each asset that results show, in order, and when the first of these results was fetched."""
     yield from database.execute(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +45,27 @@ def find_region_file(folder: Path, info: Mapping[str, Any]) -> Path | None:
 
 
 def read_region_file(folder: Path, info: Mapping[str, Any]) -> BaseGeometry | None:
-    """Read the union of the polygons of :func:`find_region_file`.
+    """Read the union of the polygons of :func:`read_region_polygons`; None if there are none."""
+    found = read_region_polygons(folder, info)
+    return shapely.union_all(found) if len(found) else None
+
+
+def read_region_polygons(folder: Path, info: Mapping[str, Any]) -> Sequence[BaseGeometry]:
+    """Read the polygons of :func:`find_region_file`.
 
     Returns:
-        Polygons in longitude and latitude; None if there is no such file, or if it cannot be read, which is logged.
+        Polygons in longitude and latitude; empty if there is no such file, or if it cannot be read, which is logged.
     """
     from eechips.geo.vectors import read_vectors  # imports pandas, which most reports do not need
 
     path = find_region_file(folder, info)
     if path is None:
-        return None
+        return ()
     crs = info["parameters"].get("input_crs")
     try:
         found = read_vectors(path, crs=crs if isinstance(crs, str) else None, crs_option=None)
     except RegionError as error:
         _log.warning("The region of the run is left out: %s", error)
-        return None
-    return shapely.union_all(found.geometries)
+        return ()
+    polygons: Sequence[BaseGeometry] = [geometry for geometry in found.geometries if geometry is not None]
+    return polygons

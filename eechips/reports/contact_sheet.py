@@ -16,6 +16,7 @@ from eechips.manifest.captions import draw_caption
 from eechips.manifest.chip_pictures import (
     GAP,
     BandColours,
+    RenderedChip,
     arrange_sheet,
     describe_colours,
     encode_png,
@@ -25,6 +26,7 @@ from eechips.manifest.frame_rows import FrameChip, draw_head, read_frame_rows, r
 from eechips.manifest.run import Run, open_run
 from eechips.reports.output_path import output_path
 from eechips.reports.picture_file import PictureFile
+from eechips.reports.region_outlines import RegionOutlines
 from eechips.reports.thumbnails import draw_units, is_picture, opened
 from eechips.reports.unit_columns import UnitColumn, UnitColumns, read_units
 from eechips.storage import write_file
@@ -81,6 +83,8 @@ def preview(
     out: str | Path | None = None,
 ) -> PictureFile:
     """Make a contact sheet of a run's chips: PNG, or JPEG by the suffix of ``out``.
+
+    Polygons of the run's vector file are outlined.
 
     Args:
         run: the run, finished or in progress, or its folder.
@@ -156,12 +160,18 @@ def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) 
     suffix = path.suffix.lower()
     if suffix not in (".png", ".jpg", ".jpeg"):
         raise UsageError(f"{path}: a contact sheet is png or jpg, not {suffix.lstrip('.') or 'without a suffix'}")
+    outlines = RegionOutlines.of(run)
+
+    def rendered(chip: FrameChip, file: Path) -> RenderedChip:
+        found = render_frame(chip, file, edge, styles)
+        return found if outlines is None else outlines.draw(found, chip.file)
+
     with opened(run.store) as fetched:
         styles = display_styles(run.info)
         try:
             looks = [
                 [
-                    render_frame(chip, file, edge, styles)
+                    rendered(chip, file)
                     for chip, file in zip(row.chips, fetched([chip.file for chip in row.chips]), strict=True)
                 ]
                 for row in rows

@@ -25,6 +25,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.run import Run
 from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
+from eechips.reports.region_outlines import RegionOutlines
 from eechips.reports.unit_columns import UnitColumns, with_progress
 from eechips.storage import LocalStore, Store
 
@@ -148,6 +149,7 @@ def make_thumbnails(
     found: dict[int, list[Thumbnail]] = defaultdict(list)
     unreadable = []
     size = 0
+    outlines = RegionOutlines.of(run) if wanted else None
     with opened(run.store) as fetched:
         styles = display_styles(run.info)
         stretches = _stretches(fetched, wanted, styles)
@@ -159,7 +161,8 @@ def make_thumbnails(
             try:
                 seen = render_chip(path, _EDGE, enlarges=False, styles=styles)
                 alike = _name(layer, frame)
-                data, means = _encoded(seen, stretches.get(alike))
+                drawn = seen if outlines is None else outlines.draw(seen, name)
+                data, means = _encoded(drawn, stretches.get(alike))
             except (OSError, ValueError) as error:  # a changed file: the page lists it, and shows the others
                 unreadable.append((name, str(error)))
                 continue
