@@ -110,7 +110,8 @@ def cost(folder: Path, many: int, paired: int, quota: bool) -> None:
                 before = look(server)
                 out = folder / f"cost-{in_flight}-{number}-{every}"
                 options = {
-                    "out": str(out), "endpoint": server.url, "project": "local", "processes": 2, "quiet": True,
+                    "out": str(out), "endpoint": server.url, "project": "local", "quiet": True,
+                    "executor": "processes:2",
                     "in_flight": int(in_flight), "profile_every": every, **({} if quota else {"rate": None}),
                 }  # fmt: skip
                 words = [sys.executable, "-c", _RUN, str(recipe), json.dumps(options)]

@@ -172,11 +172,11 @@ def set_up(kind: str, way: str, folder: Path, stack: ExitStack) -> Site:
         (folder / "account.json").write_text(json.dumps(tokens.external_account(site.secret)))
         environment["GOOGLE_APPLICATION_CREDENTIALS"] = str(folder / "account.json")
     if kind == "processes":
-        words += ["--processes", "3"]
+        words += ["--executor", "processes:3"]
     elif kind == "dask":
         (folder / "cluster").mkdir()
         site.cluster = stack.enter_context(dask_cluster(folder / "cluster", 0, environment=environment))
-        site.words += ["--executor", "dask", "--processes", "2", "--unit-timeout", "15"]
+        site.words += ["--executor", "dask:2", "--unit-timeout", "15"]
     else:
         runner = ["--runner=DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
         site.words += ["--executor", "beam", "--", *runner]

@@ -122,8 +122,8 @@ def region(side: int) -> str:
 def sample(server: Server, out: Path, options: Sequence[str]) -> Measured:
     """Run `eechips sample` on a server of its own."""
     command = [
-        sys.executable, "-m", "eechips", "sample", *options, "--endpoint", server.url, "--project", "local",
-        "--out", str(out), "--quiet", "--verbose",
+        sys.executable, "-m", "eechips", "--debug", "sample", *options, "--endpoint", server.url, "--project", "local",
+        "--out", str(out), "--quiet",
     ]  # fmt: skip
     before = server.cpu()
     ended = Command(command, out.parent / f"{out.name}.txt").wait(_PATIENCE)

@@ -239,7 +239,7 @@ def measure(seconds: float, folder: Path) -> list[str]:
     write_key(folder / "key.json", url)
     (folder / "recipe.py").write_text(_RECIPE)
     words = ["run", "recipe.py", "-p", f"count={count}", "--endpoint", url, "--project", "bench", "--out", "out"]
-    words += ["--credentials", "key.json", "--send-credentials", "--processes", "4"]
+    words += ["--credentials", "key.json", "--send-credentials", "--executor", "processes:4"]
     environment = {**os.environ, "NO_PROXY": _HOST, "EECHIPS_CACHE": str(folder / "cache")}
     program = [sys.executable, "-m", "eechips", *words]
 

@@ -106,7 +106,7 @@ def redelivered(lines: list[str], out: Path, expected: dict[str, str]) -> int:
 def measure(bucket: Bucket, edge: int, memory: str, processes: int, folder: Path) -> None:
     scene, out = bucket.folder / "scene.tif", folder / "out"
     parameters = ["-p", "href=s3://bucket/scene.tif", "--max-memory", memory]
-    run = [sys.executable, "-m", "eechips", "run", RECIPE, *parameters, "--processes", str(processes)]
+    run = [sys.executable, "-m", "eechips", "run", RECIPE, *parameters, "--executor", f"processes:{processes}"]
     command = Command([*run, "--in-flight", str(processes), "--out", out], folder / "log.txt")
     with Peaks(command.pid) as peaks:
         ended = command.wait()

@@ -1,6 +1,6 @@
 """NDVI of a big raster in an object store: read windows of whole blocks, and join the results to one raster.
 
-    eechips run recipes/cog_ndvi.py -p href=s3://bucket/scene.tif -p red=1 -p nir=4 --max-memory 256MB --processes 4
+    eechips run recipes/cog_ndvi.py -p href=s3://bucket/scene.tif -p red=1 -p nir=4 --executor processes:4
 
 No Earth Engine is asked, and no account needed. The raster may be a file, or at http(s)://, s3://, gs:// or az://.
 Scale and offset are applied as the raster says them; what it does not say is a parameter: Sentinel-2 since 2022 has

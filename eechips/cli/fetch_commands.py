@@ -143,7 +143,8 @@ _RUN = """Run a recipe, an existing script that uses a pool, or a run file.
       eechips run recipes/naip_chips.py -p per_ecoregion=25 --local --check
       eechips run recipes/naip_chips.py -p per_ecoregion=25 --local
       eechips run recipes/modis_lst.py --project my-project --out outputs/lst
-      eechips run recipes/cog_ndvi.py -p href=s3://bucket/scene.tif --max-memory 512MB --processes 4
+      eechips run recipes/cog_ndvi.py -p href=s3://bucket/scene.tif --max-memory 512MB \\
+          --executor processes:4
       eechips run my_script.py --local -- 500 --fast
       eechips run chips.toml --local
       eechips run my_script.py --local --executor beam -- 500 --fast -- --runner=DirectRunner

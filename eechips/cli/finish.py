@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from eechips.cli.group import FAILURES, INTERRUPTED
+from eechips.cli.group import DEBUG, FAILURES, INTERRUPTED
 from eechips.cli.terminal import ask, echo, echo_lines
 from eechips.commands.command import TYPED, UNFINISHED, option_names
 from eechips.engine.compute_sample import ComputeRange
@@ -48,7 +48,11 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
     # Without --debug of eechips itself, which is not the run's.
     words = sys.argv[2:] if sys.argv[1:2] == ["--debug"] else sys.argv[1:]
     typed = shlex.join(context.meta.get(TYPED) or ["eechips", *words])
-    done = run(recipe, dataclasses.replace(config, command=typed, confirm=_confirm, confirm_start=_confirm_start))
+    is_verbose = bool(context.meta.get(DEBUG))
+    done = run(
+        recipe,
+        dataclasses.replace(config, command=typed, confirm=_confirm, confirm_start=_confirm_start, verbose=is_verbose),
+    )
     if done.paused:
         where = "after the first units" if config.estimate is not None else "before the first unit"
         echo(f"Stopped {where}. To resume: {typed} --yes", err=True)

@@ -208,7 +208,7 @@ def _sentence(error: EechipsError) -> tuple[str, Sequence[str]]:
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(version("eechips"), "-V", "--version", package_name="eechips", prog_name="eechips")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error; log every request of a run.")
 @click.pass_context
 def main(context: click.Context, /, debug: bool) -> None:
     """Fetch image chips and time series from Google Earth Engine in large numbers.

@@ -34,7 +34,7 @@ _NO_REDRAW: Changes = {
 """Changes of ``--on-empty`` for commands that draw no random points."""
 
 _NOT_FOR_SCENES = frozenset({
-    "local", "archive", "endpoint", "project", "credentials", "send_credentials", "ledger", "executor", "processes",
+    "local", "archive", "endpoint", "project", "credentials", "send_credentials", "ledger", "executor",
     "method", "on_empty", "export_to", "accept_changed_code",
 })  # fmt: skip
 """Options of a run that concern Earth Engine and its workers."""
@@ -234,7 +234,7 @@ def _read_recipe(options: dict[str, Any]) -> dict[str, Any]:
 def _shared_out(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options with the arguments after ``--`` divided between the script and Beam."""
     words = options.pop("pipeline_options", ())
-    if options.get("executor") != "beam":
+    if str(options.get("executor")).partition(":")[0] != "beam":
         return {**options, "arguments": words}
     last = max((number for number, word in enumerate(words) if word == "--"), default=-1)
     return {**options, "arguments": words[: max(last, 0)], "pipeline_options": words[last + 1 :]}

@@ -197,7 +197,7 @@ def _is_as_recorded(store: Store, file: _ResultFile) -> bool:
 
 def _audited(config: RunConfig, folder: Path, count: int) -> RunConfig:
     """Return the configuration of a run that fetches a sample into a temporary folder of this machine."""
-    is_elsewhere = config.executor_class.is_remote
+    name = "processes" if config.executor_class.is_remote else config.executor.partition(":")[0]
     return dataclasses.replace(
         config,
         out=folder,
@@ -206,9 +206,8 @@ def _audited(config: RunConfig, folder: Path, count: int) -> RunConfig:
         estimate=None,
         share_requests=False,
         reuses_connections=False,
-        executor="processes" if is_elsewhere else config.executor,
+        executor=name if name == "threads" else f"{name}:{min(config.processes, count)}",
         pipeline_options=(),
-        processes=min(config.processes, count),
         budget="",
         command="eechips verify --refetch",
     )

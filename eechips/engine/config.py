@@ -40,6 +40,8 @@ RESULTS, SERVICE, RUN, WORKERS, LIMITS = "Results", "Earth Engine", "Run", "Work
 SERVICE_RATE = 100.0
 """Requests a second that a project may send: 6,000 a minute
 (https://developers.google.com/earth-engine/guides/usage, read 2025-11)."""
+_PROCESSES = 25
+"""Worker processes of a run; each has several units at once."""
 _MOST_IN_FLIGHT = 1000
 """Slots that ``auto`` can grow to."""
 _LOCAL_IN_FLIGHT = 40
@@ -263,28 +265,17 @@ class RunConfig:
     quiet: bool = field(
         default=False, metadata=option("Show errors only, no progress.", RUN, flags=("-q",), decides="run")
     )
-    verbose: bool = field(
-        default=False,
-        metadata=option(
-            "Print a line for every retry and failure.", RUN, flags=("-v",), is_advanced=True, decides="run"
-        ),
-    )
+    verbose: bool = False  # log every request, show failures
     executor: str = field(
         default="processes",
         metadata=option(
             "What carries out the work: processes of this machine, threads of this process, a Dask cluster, or a Beam"
-            " pipeline, whose own options follow after --. dask:ADDRESS is the cluster of a Dask scheduler; dask starts"
-            " one on this machine.",
+            " pipeline, whose own options follow after --. processes:4, dask:4 and beam:4 have at most 4 workers, not"
+            " 25. dask:ADDRESS is the cluster of a Dask scheduler; dask starts one on this machine.",
             WORKERS,
-            metavar="|".join((*EXECUTORS.names, "dask:ADDRESS")),
+            metavar="|".join((*EXECUTORS.names, "NAME:N", "dask:ADDRESS")),
             is_advanced=True,
             decides="code",
-        ),
-    )
-    processes: int = field(
-        default=25,
-        metadata=option(
-            "Worker processes.", WORKERS, metavar="N", kind="integer", least=1, is_advanced=True, decides="run"
         ),
     )
     pipeline_options: tuple[str, ...] = field(
@@ -416,10 +407,7 @@ class RunConfig:
             )
         if self.method not in ("auto", "url", "pixels"):
             raise UsageError(f"unknown method '{self.method}': auto, url or pixels")
-        name, colon, _ = self.executor.partition(":")
-        if name not in EXECUTORS or (colon and (name != "dask" or not self.scheduler)):
-            names = (*EXECUTORS.names, "dask:ADDRESS")
-            raise UsageError(f"executor must be {', '.join(names[:-1])} or {names[-1]}, not {self.executor!r}")
+        self._check_executor()
         self._check_pipeline()
         self._check_exports()
         if self.on_empty not in ON_EMPTY:
@@ -429,7 +417,7 @@ class RunConfig:
         if self.estimate is not None and self.estimate < 1:
             raise UsageError("estimate must be at least 1")
         RunBudget.parse(self.budget)
-        least = {"processes": 1, "in_flight": 1, "retries": 0, "profile_every": 0}
+        least = {"in_flight": 1, "retries": 0, "profile_every": 0}
         for name, bound in least.items():
             value = getattr(self, name)
             if value not in (None, "auto") and value < bound:
@@ -442,8 +430,18 @@ class RunConfig:
         if self.endpoint is not None:
             check_endpoint(self.endpoint)
 
+    def _check_executor(self) -> None:
+        name, colon, rest = self.executor.partition(":")
+        if name not in EXECUTORS or (colon and not (rest.isdecimal() if name != "dask" else rest)):
+            names = (*EXECUTORS.names, "NAME:N", "dask:ADDRESS")
+            raise UsageError(f"executor must be {', '.join(names[:-1])} or {names[-1]}, not {self.executor!r}")
+        if colon and name == "threads":
+            raise UsageError(f"executor={self.executor!r}: threads have no number; `in_flight` limits the requests")
+        if self.processes < 1:
+            raise UsageError(f"executor={self.executor!r}: the number of workers must be at least 1")
+
     def _check_pipeline(self) -> None:
-        if self.pipeline_options and self.executor != "beam":
+        if self.pipeline_options and self.executor.partition(":")[0] != "beam":
             raise UsageError(f"unexpected argument {self.pipeline_options[0]!r}; options of Beam need executor='beam'")
         if self.pipeline_options and not self.pipeline_options[0].startswith("--"):
             raise UsageError(f"options of Beam look like --runner=DirectRunner, not {self.pipeline_options[0]!r}")
@@ -492,7 +490,14 @@ class RunConfig:
     @property
     def scheduler(self) -> str | None:
         """The address of a Dask scheduler, if ``executor`` has one."""
-        return self.executor.partition(":")[2] or None
+        rest = self.executor.partition(":")[2]
+        return None if not rest or rest.isdecimal() else rest
+
+    @property
+    def processes(self) -> int:
+        """Maximum number of worker processes: that of ``executor``, or 25."""
+        rest = self.executor.partition(":")[2]
+        return int(rest) if rest.isdecimal() else _PROCESSES
 
     @property
     def limits(self) -> RunBudget:

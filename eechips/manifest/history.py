@@ -35,7 +35,7 @@ class History:
         seconds: length of an interval; the last one may be shorter.
         rates: units settled a second, for each interval.
         in_flight: requests in flight, the mean of each interval: of every request, if run.log has them
-            (``--verbose``), or of a look every few seconds; empty for runs of less than that.
+            (``eechips --debug``), or of a look every few seconds; empty for runs of less than that.
         limits: requests that could be in flight, the mean of such looks; empty for runs of less than that.
         duration: seconds in which a command ran, up to the last unit, or to now.
         commands: that settled units.

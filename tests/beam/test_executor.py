@@ -184,7 +184,7 @@ def worker_spec(folder: Path, url: str, recipe: Any) -> WorkerSpec:
 @pytest.fixture
 def left(service: Service, tmp_path: Path) -> tuple[Run, FileQueue]:
     """A run that was stopped before its first unit, with a queue that holds its units."""
-    run = run_chips(tmp_path, service.url, budget={"minutes": 1e-9}, processes=1, method="pixels")
+    run = run_chips(tmp_path, service.url, budget={"minutes": 1e-9}, executor="processes:1", method="pixels")
     assert run.interrupted
     service.forget()
     with Ledger(run.path / LEDGER_NAME) as ledger:

@@ -22,7 +22,7 @@ JUNE = {"start": "2020-06-12", "end": "2020-06-21"}
 
 
 def run(server: Server, out: Path, **parameters: object) -> eechips.Run:
-    return eechips.run(RECIPE, parameters, endpoint=server.url, rate=None, processes=2, quiet=True, out=out)
+    return eechips.run(RECIPE, parameters, endpoint=server.url, rate=None, executor="processes:2", quiet=True, out=out)
 
 
 def evi(nir: npt.NDArray[Any], red: npt.NDArray[Any], blue: npt.NDArray[Any], offset: float = 0) -> npt.NDArray[Any]:
@@ -36,7 +36,7 @@ def test_the_index_is_that_of_the_bands_where_there_is_no_cloud(demo_server: Ser
     made = run(demo_server, tmp_path / "evi", box=BOX, **JUNE)
     bands = eechips.images(
         "S2", roi=BOX, bands="B8,B4,B2", mask="auto", crs="utm", scale=10, endpoint=demo_server.url, rate=None,
-        processes=2, quiet=True, out=tmp_path / "bands", **JUNE,
+        executor="processes:2", quiet=True, out=tmp_path / "bands", **JUNE,
     )  # fmt: skip
     assert made.counts == {"done": 2}
     files = {Path(file).name[11:]: file for file in bands.units["file"]}

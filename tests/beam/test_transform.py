@@ -113,7 +113,7 @@ def test_a_collection_of_units_becomes_one_of_outcomes(service: Service, recipe:
         "done": 3, "failed_permanent": 1, "requests": 5,
     }  # fmt: skip
     # The same files as a run of the recipe.
-    run = run_chips(tmp_path / "run", service.url, parameters={"count": 1}, processes=1)
+    run = run_chips(tmp_path / "run", service.url, parameters={"count": 1}, executor="processes:1")
     assert run.is_complete
     plan = load_recipe(recipe)
     config = RunConfig(out=tmp_path / "plan", endpoint=service.url)

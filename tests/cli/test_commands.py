@@ -44,7 +44,7 @@ def one_sentence(result: subprocess.CompletedProcess[str], status: int = 2) -> s
 def sampled(demo_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which `eechips sample` was run with the endpoint in the environment."""
     folder = tmp_path_factory.mktemp("cli")
-    command = ["sample", "--dataset", "naip", "--per-ecoregion", "2", "--size", "32", "--processes", "2"]
+    command = ["sample", "--dataset", "naip", "--per-ecoregion", "2", "--size", "32", "--executor", "processes:2"]
     result = eechips(*command, cwd=folder, EECHIPS_ENDPOINT=demo_server.url, EECHIPS_PROJECT="local")
     assert result.returncode == 0, result.stderr
     assert re.fullmatch(r"(\d+) of \1 results, .* in outputs/sample-naip\n", result.stdout)
@@ -56,7 +56,7 @@ def test_sample_writes_to_the_folder_that_it_names(sampled: Path) -> None:
     out = sampled / "outputs" / "sample-naip"
     assert len(list(out.rglob("*.png"))) >= 4
     info = json.loads((out / "run.json").read_text())
-    assert info["command"] == "eechips sample --dataset naip --per-ecoregion 2 --size 32 --processes 2"
+    assert info["command"] == "eechips sample --dataset naip --per-ecoregion 2 --size 32 --executor processes:2"
     assert not (out / "failures.csv").exists()
 
 
@@ -90,7 +90,7 @@ def test_verify_finds_a_file_that_is_missing_changed_or_cut(sampled: Path, tmp_p
 
 
 def test_a_folder_that_holds_another_run_is_refused(sampled: Path, demo_server: Server) -> None:
-    command = ["sample", "--dataset", "NAIP", "--per-ecoregion", "2", "--size", "64", "--processes", "2"]
+    command = ["sample", "--dataset", "NAIP", "--per-ecoregion", "2", "--size", "64", "--executor", "processes:2"]
     result = eechips(*command, cwd=sampled, EECHIPS_ENDPOINT=demo_server.url)
     message = one_sentence(result)
     assert "outputs/sample-naip" in message
@@ -170,7 +170,7 @@ def test_some_failures_end_with_status_1_and_are_listed(demo_server: Server, tmp
         "    image = ee.Image(n) if n % 2 else ee.Image('NO/SUCH/IMAGE')\n"
         "    return Chip(image, region=ee.Geometry.Point(0, 0).buffer(50), dimensions=(8, 8))\n"
     )
-    result = eechips("run", str(script), "--endpoint", demo_server.url, "--processes", "2", cwd=tmp_path)
+    result = eechips("run", str(script), "--endpoint", demo_server.url, "--executor", "processes:2", cwd=tmp_path)
     assert result.returncode == 1
     assert result.stdout == "3 of 6 results, 225 bytes, in outputs/half\n" or "3 of 6 results" in result.stdout
     assert "3 units failed; all are listed in outputs/half/failures.csv:" in result.stderr
@@ -194,7 +194,7 @@ def test_assets_are_ingested_listed_and_served(tmp_path: Path, real_data: Path) 
     assert "no asset" in one_sentence(eechips("assets", "ls", "store", "NO/SUCH", cwd=tmp_path))
     result = eechips(
         "sample", "--dataset", "NAIP", "--per-ecoregion", "1", "--size", "16", "--roi=-99.18,47.01,-99.13,47.03",
-        "--local", "store", "--processes", "1", cwd=tmp_path,
+        "--local", "store", "--executor", "processes:1", cwd=tmp_path,
     )  # fmt: skip
     # The folder has no ecoregions: the sentence says so.
     assert "there is no table 'RESOLVE/ECOREGIONS/2017'" in one_sentence(result)

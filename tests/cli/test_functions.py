@@ -23,7 +23,6 @@ SAMPLE: dict[str, Any] = {
     "format": "tif",
     "project": "local",
     "executor": "threads",
-    "processes": 1,
 }
 RECIPE = """
 import ee

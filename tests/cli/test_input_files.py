@@ -209,7 +209,6 @@ def test_every_verb_takes_the_repaired_polygons(demo_server: Server, tmp_path: P
     path = str(write(tmp_path / "bow.geojson", SQUARE, BOW))
     usual: dict[str, Any] = {
         "endpoint": demo_server.url,
-        "processes": 1,
         "executor": "threads",
         "rate": None,
         "quiet": True,

@@ -63,7 +63,7 @@ def refuse(*arguments: str) -> str:
         (["--roi", "-105,41,-104,40"], "must be within -90 and 90, and S below N"),
         (["--roi", "40,-105,41,-104"], "Longitudes come first: -105,40,-104,41"),
         (["--roi", "nowhere.geojson"], "'nowhere.geojson' is no file"),
-        (["--processes", "0"], "Invalid value for '--processes'"),
+        (["--executor", "processes:0"], "--executor processes:0: the number of workers must be at least 1"),
         (["--endpoint", "http://127.0.0.1:1"], "--local starts a server of its own and excludes --endpoint"),
         (["--local", "nowhere"], "there is no folder of assets nowhere"),
         (["--name", "../{id}"], "must be a path below the output folder"),

@@ -32,7 +32,7 @@ def get_result(index, n):
 """
 
 
-SLOWLY = ["--processes", "2", "--in-flight", "4", "--method", "pixels", "--out", "out"]
+SLOWLY = ["--executor", "processes:2", "--in-flight", "4", "--method", "pixels", "--out", "out"]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,12 @@ def slow(shared_service: Service, tmp_path_factory: pytest.TempPathFactory) -> I
     home = tmp_path_factory.mktemp("slow")
     (home / "slow.py").write_text(RECIPE)
     shared_service.latency = 0.5
-    command = ["run", "slow.py", "--endpoint", shared_service.url, *SLOWLY, "--verbose"]
+    command = ["run", "slow.py", "--endpoint", shared_service.url, *SLOWLY]
     with subprocess.Popen(
-        [sys.executable, "-m", "eechips", *command], cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "eechips", "--debug", *command],
+        cwd=home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as process:
         while shared_service.count("compute") < 9:
             with pytest.raises(subprocess.TimeoutExpired):

@@ -88,7 +88,7 @@ def test_an_option_that_declares_nothing_is_refused() -> None:
         ("mosaic --dataset SRTM --roi ASSET:FIELD=VALUE --mask --crs utm", ""),
         ("sample --dataset NAIP --local", "--local"),
         ("sample --dataset NAIP --project theirs -q --in-flight 1000", "--project --quiet --in-flight"),
-        ("sample --dataset NAIP -qv", "--quiet --verbose"),
+        ("sample --dataset NAIP -qy", "--quiet --yes"),
         (
             "sample --dataset NAIP --quota-folder /tmp/q --ledger l --out o",
             "--quota-folder --ledger",

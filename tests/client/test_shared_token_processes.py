@@ -269,7 +269,7 @@ class Running:
         (folder / "recipe.py").write_text(CHIPS)
         self.folder, self._count = folder, count
         self._began = time.monotonic()
-        options = ["--in-flight", "24", "--processes", str(COUNT), "--rate", "none", "--project", "my-project"]
+        options = ["--in-flight", "24", "--executor", f"processes:{COUNT}", "--rate", "none", "--project", "my-project"]
         self.process = subprocess.Popen(
             [
                 *(

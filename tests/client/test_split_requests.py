@@ -318,7 +318,7 @@ def get_result(index, number):
 def test_a_unit_in_parts_is_one_unit_with_one_file(stack: Stack, small_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "recipe.py"
     script.write_text(RECIPE)
-    config = RunConfig(out=tmp_path / "out", endpoint=small_server.url, rate=None, processes=1, quiet=True)
+    config = RunConfig(out=tmp_path / "out", endpoint=small_server.url, rate=None, executor="processes:1", quiet=True)
     finished = run(load_recipe(script), config)
     assert finished.counts == {"done": 3}
     assert finished.verify() == []
@@ -340,7 +340,8 @@ def test_time_series_split_by_dates_make_the_same_files(
     for server in (demo_server, small):
         finished = eechips.timeseries(
             "MODIS_LST", regions=str(tmp_path / "regions.gpkg"), id_field="code", reducer="max", start="2018-01-01",
-            end="2022-01-01", processes=1, quiet=True, endpoint=server.url, rate=None, out=tmp_path / str(len(files)),
+            end="2022-01-01", executor="processes:1", quiet=True,
+            endpoint=server.url, rate=None, out=tmp_path / str(len(files)),
         )  # fmt: skip
         assert finished.counts == {"done": 2}
         files.append({file: (finished.path / file).read_bytes() for file in finished.units["file"]})

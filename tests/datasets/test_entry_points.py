@@ -113,7 +113,7 @@ def test_sample_takes_chips_of_the_dataset_with_its_mask(installed: Path, store:
     (tmp_path / "points.csv").write_text(f"longitude,latitude\n{longitude:.9f},{latitude:.9f}\n")
     found = eechips(
         installed, tmp_path, "sample", "--dataset", "yield", "--points", "points.csv", "--mask", "auto", "--size", "16",
-        "--format", "tif", "--name", "chip", "--local", str(store), "--processes", "1",
+        "--format", "tif", "--name", "chip", "--local", str(store), "--executor", "processes:1",
         "--out", "out",
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
@@ -162,7 +162,7 @@ def test_sample_takes_chips_of_a_dataset_whose_record_is_a_file(store: Path, tmp
     (tmp_path / "harvest.toml").write_text(DATASET)
     found = eechips(
         tmp_path, tmp_path, "sample", "--dataset", "harvest.toml", "--points", "points.csv", "--size", "16", "--format",
-        "tif", "--name", "chip", "--local", str(store), "--processes", "1", "--out", "out",
+        "tif", "--name", "chip", "--local", str(store), "--executor", "processes:1", "--out", "out",
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     with rasterio.open(tmp_path / "out" / "chip.tif") as file:

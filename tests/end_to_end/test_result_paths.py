@@ -25,6 +25,7 @@ from eechips.engine.work_items import fetch_items, plan_items
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.run import Run
 from eechips.recipe import load_recipe
+from tests.support.engine_recipes import with_workers
 from tests.support.engine_service import Service, serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,8 +96,10 @@ Units = dict[str, tuple[Any, ...]]
 
 
 def config(folder: Path, service: Service, **options: Any) -> RunConfig:
-    settings = {"processes": 2, "rate": None, "retries": 1, "quiet": True, "name": NAME, "method": "pixels"}
-    return RunConfig(out=folder / "out", endpoint=service.url, **{**settings, **options})
+    settings = {"executor": "processes:2", "rate": None, "retries": 1, "quiet": True, "name": NAME, "method": "pixels"}
+    chosen = {**settings, **options}
+    chosen["executor"] = with_workers(str(chosen["executor"]), 2)
+    return RunConfig(out=folder / "out", endpoint=service.url, **chosen)
 
 
 def recipe(folder: Path, **parameters: str) -> Any:
@@ -141,7 +144,7 @@ def by_queue(folder: Path, service: Service) -> Run:
 def by_functions(folder: Path, service: Service) -> Run:
     namespace: dict[str, Any] = {"__name__": "a_cell"}
     exec(RECIPE, namespace)
-    options = {"processes": 2, "rate": None, "retries": 1, "quiet": True, "name": NAME, "method": "pixels"}
+    options = {"executor": "processes:2", "rate": None, "retries": 1, "quiet": True, "name": NAME, "method": "pixels"}
     folder.mkdir(exist_ok=True)
     done = eechips.run(
         namespace["get_requests"], namespace["get_result"], out=folder / "out", endpoint=service.url, **options
@@ -328,7 +331,7 @@ def test_a_script_s_files_are_recorded_as_those_of_a_recipe(service: Service, tm
         content[what] = {name: (reference.path / name).read_bytes() for name in names}
     content |= {"reserved": {"Failures.csv": b"a\n1\n"}, "raises": {}}
     (tmp_path / "old.py").write_text(SCRIPT.format(content=content))
-    words = ["run", "old.py", "--endpoint", service.url, "--processes", "2", "--out", "out", "-q"]
+    words = ["run", "old.py", "--endpoint", service.url, "--executor", "processes:2", "--out", "out", "-q"]
     ended = subprocess.run(
         [sys.executable, "-m", "eechips", *words],
         cwd=tmp_path, capture_output=True, text=True, timeout=100, env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -316,7 +316,7 @@ def test_a_line_decides_which_data_a_worker_fetches(world: World, demo_server: S
     lines = list(eechips.plan("sample", "NAIP", **options, **service))
     world.be("me")
     deliver(world, MORE, *NAIP, "--local")
-    deliver(world, MORE, *NAIP, "--in-flight", "1000", "--rate", "none", "--processes", "1000")
+    deliver(world, MORE, *NAIP, "--in-flight", "1000", "--rate", "none", "--executor", "processes:1000")
     own = ["--endpoint", demo_server.url, "--project", "local", "--executor", "threads", "-q"]
     hostile = [odd_line(lines[0], number, unit) for number, unit in enumerate(ODD_UNITS)]
     status, said = world.eechips("work", "--units", "-", "--out", "odd", *own, given="\n".join([*hostile, lines[0]]))

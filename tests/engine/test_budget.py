@@ -15,7 +15,7 @@ from tests.support.engine_recipes import CHIPS, run_chips
 from tests.support.engine_service import ALGORITHMS, DISCOVERY, Service
 from tests.support.terminal import answer_question
 
-FAST = ["--processes", "2", "--method", "pixels", "--rate", "none"]
+FAST = ["--executor", "processes:2", "--method", "pixels", "--rate", "none"]
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_the_rest_is_estimated_from_the_first_units(service: Service, tmp_path: 
         parameters={"count": 240},
         method="pixels",
         in_flight=4,
-        processes=2,
+        executor="processes:2",
         retry_delay=0.05,
         estimate=40,
         confirm=confirm,

@@ -27,6 +27,7 @@ from eechips.recipe import load_recipe
 from eechips.text.formatting import format_compute
 from local_tests.support.local_earth_engine import Server
 from tests.cli.test_commands import eechips as eechips_command
+from tests.support.engine_recipes import with_workers
 from tests.support.parameters import slow_except
 
 NOVEMBER = datetime(2026, 11, 20, tzinfo=timezone.utc)
@@ -121,7 +122,7 @@ def test_all_profiled_units_and_planning_equal_the_account_of_the_server(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path, executor: str
 ) -> None:
     tag = f"all-{executor}"
-    done = run(recipe(12), config(demo_server, tmp_path / "out", workload_tag=tag, executor=executor, processes=1))
+    done = run(recipe(12), config(demo_server, tmp_path / "out", workload_tag=tag, executor=with_workers(executor, 1)))
     seconds = done.units["eecu_seconds"]
     assert seconds.notna().all()
     assert seconds.nunique() > 3
@@ -135,7 +136,13 @@ def test_all_profiled_units_and_planning_equal_the_account_of_the_server(
 @pytest.mark.slow
 def test_requests_of_a_script_have_the_tag_and_profiles(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
-    options = {"endpoint": demo_server.url, "processes": 1, "rate": None, "workload_tag": "script", "profile_every": 1}
+    options = {
+        "endpoint": demo_server.url,
+        "executor": "processes:1",
+        "rate": None,
+        "workload_tag": "script",
+        "profile_every": 1,
+    }
     code = f"import eechips; eechips.run('script.py', out='out', **{options!r})"
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -149,7 +156,7 @@ def test_requests_of_a_script_have_the_tag_and_profiles(demo_server: Server, tmp
 @pytest.mark.slow
 def test_the_compute_of_a_script_is_printed(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
-    command = ["run", "script.py", "--endpoint", demo_server.url, "--processes", "1", "--rate", "none"]
+    command = ["run", "script.py", "--endpoint", demo_server.url, "--executor", "processes:1", "--rate", "none"]
     result = eechips_command(*command, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     used = compute(eechips.open_run(tmp_path / "outputs" / "script"))

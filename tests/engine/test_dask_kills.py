@@ -36,7 +36,7 @@ def cluster(tmp_path: Path) -> Iterator[DaskCluster]:
 def begin(folder: Path, service: Service, *options: str, scheduler: str | None = None) -> subprocess.Popen[str]:
     """Starts a run on a Dask cluster and waits for its first results."""
     service.latency = 0.15
-    words = ["--executor", "dask", "--endpoint", service.url, "--in-flight", "4", "--processes", "2", *options]
+    words = ["--executor", "dask:2", "--endpoint", service.url, "--in-flight", "4", *options]
     process = start(folder, *words, *([] if scheduler is None else ["--executor", f"dask:{scheduler}"]))
     wait_until(lambda: done(folder) >= 4, process)
     return process

@@ -49,7 +49,7 @@ def run(folder: Path, source: str, *options: str, **variables: str) -> subproces
     (folder / "recipe.py").write_text(source)
     command = [sys.executable, "-m", "eechips", "run", "recipe.py", "--out", "out", "-p", "count=4", "--rate", "none"]
     return subprocess.run(
-        [*command, "--executor", "dask", "--processes", "2", *options],
+        [*command, "--executor", "dask:2", *options],
         cwd=folder,
         env={**environment(folder), **variables},
         capture_output=True,

@@ -28,7 +28,7 @@ VERBS: dict[str, dict[str, Any]] = {
 
 
 def fetch(verb: str, server: Server, out: Path, **options: Any) -> Any:
-    usual = {"endpoint": server.url, "processes": 1, "executor": "threads", "rate": None, "quiet": True}
+    usual = {"endpoint": server.url, "executor": "threads", "rate": None, "quiet": True}
     return getattr(eechips, verb)(out=out, **{**VERBS[verb], **usual, **options})
 
 

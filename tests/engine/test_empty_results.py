@@ -178,7 +178,7 @@ def test_workers_continue_while_replacements_are_drawn(service: Service, tmp_pat
     if raises:
 """,
     ).replace("CHIPS", repr(str(tmp_path / "out" / "chips")))
-    found = run_script(tmp_path, source, service.url, on_empty="redraw", processes=1)
+    found = run_script(tmp_path, source, service.url, on_empty="redraw", executor="processes:1")
     assert found.counts == {"done": 8, "empty": 3}
 
 
@@ -220,7 +220,7 @@ def test_no_redraw_is_requested_after_the_budget(service: Service, tmp_path: Pat
 @pytest.mark.slow
 def test_the_command_replaces_or_skips_empty_units(service: Service, tmp_path: Path) -> None:
     (tmp_path / "recipe.py").write_text(DRAWN)
-    command = ["run", "recipe.py", "--endpoint", service.url, "--processes", "2"]
+    command = ["run", "recipe.py", "--endpoint", service.url, "--executor", "processes:2"]
     result = eechips(*command, "--on-empty", "skip", cwd=tmp_path)
     assert "5 of 5 results, 3 without data left out, " in result.stdout, result.stderr
     result = eechips(*command, "--on-empty", "redraw", cwd=tmp_path)

@@ -33,8 +33,8 @@ from tests.support.engine_service import Service, serving
 EXECUTORS: dict[str, dict[str, Any]] = {
     "serial": {"executor": "threads", "in_flight": 1},
     "threads": {"executor": "threads"},
-    "processes": {"executor": "processes", "processes": 3},
-    "dask": {"executor": "dask", "processes": 2},
+    "processes": {"executor": "processes:3"},
+    "dask": {"executor": "dask:2"},
     "beam": {
         "executor": "beam",
         "in_flight": 8,

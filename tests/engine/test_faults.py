@@ -38,7 +38,7 @@ def test_a_bad_body_is_never_saved(service: Service, tmp_path: Path) -> None:
     service.forget()
     for number, fault in enumerate(FAULTS, start=1):
         service.plan(number, fault)
-    finished = run_chips(tmp_path, service.url, processes=2)
+    finished = run_chips(tmp_path, service.url, executor="processes:2")
     assert finished.counts == {"done": 12}
     assert hashes_of(finished) == clean
     assert finished.units["attempts"].tolist() == [2] * len(FAULTS) + [1] * 4
@@ -106,7 +106,7 @@ def test_an_expression_that_is_refused_is_permanent(service: Service, tmp_path: 
 def test_a_configuration_error_stops_the_run_and_loses_nothing(service: Service, tmp_path: Path) -> None:
     service.plan(6, "403")
     with pytest.raises(ConfigurationError, match=r"not registered to use Earth Engine.*`local`"):
-        run_chips(tmp_path, service.url, parameters={"count": 60}, processes=2, in_flight=4)
+        run_chips(tmp_path, service.url, parameters={"count": 60}, executor="processes:2", in_flight=4)
     stopped = open_run(tmp_path / "out")
     assert stopped.counts["planned"] > 40
     assert "failed_permanent" not in stopped.counts
@@ -277,7 +277,8 @@ import sys
 from pathlib import Path
 from tests.support.engine_recipes import run_chips
 
-run = run_chips(Path(sys.argv[1]), sys.argv[2], parameters={"count": 60}, quiet=False, processes=4, in_flight=8)
+run = run_chips(Path(sys.argv[1]), sys.argv[2], parameters={"count": 60}, quiet=False,
+                executor="processes:4", in_flight=8)
 print("interrupted" if run.interrupted else "complete")
 """
 

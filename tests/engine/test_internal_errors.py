@@ -61,7 +61,7 @@ def arrays(
     marks.mkdir(parents=True, exist_ok=True)
     source = ARRAYS.replace("LIMITED", str(limited))
     parameters = {"short": short, "marks": marks, "count": count}
-    run_script(folder, source, service.url, parameters=parameters, processes=1, **options)
+    run_script(folder, source, service.url, parameters=parameters, executor="processes:1", **options)
 
 
 @linux
@@ -124,7 +124,7 @@ def test_a_lost_disk_stops_the_run_and_the_next_run_resumes(service: Service, tm
     options: dict[str, Any] = {
         "parameters": {"place": str(tmp_path)},
         "results": str(tmp_path / "disk" / "results"),
-        "processes": 1,
+        "executor": "processes:1",
     }
     try:
         with pytest.raises(StorageError):
@@ -145,7 +145,7 @@ from pathlib import Path
 from tests.support.engine_recipes import CHIPS, ODD, run_script
 
 folder, url, executor = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-options = {"executor": executor, "in_flight": 8, "processes": 2}
+options = {"executor": executor if executor == "threads" else f"{executor}:2", "in_flight": 8}
 mixed = CHIPS.replace("format=format", "format=('png', 'jpg', 'tif', 'npy')[index % 4]")
 done = run_script(folder / "chips", mixed, url, parameters={"count": 40}, **options)
 assert done.counts == {"done": 40}, done.failures

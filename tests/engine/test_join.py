@@ -216,7 +216,7 @@ def get_result(index, number):
 
 def layered(tmp_path: Path, service: Service, text: str = LAYERS) -> list[str]:
     (tmp_path / "layers.py").write_text(text)
-    words = ("plan", "run", tmp_path / "layers.py", "--endpoint", service.url, "--processes", "2")
+    words = ("plan", "run", tmp_path / "layers.py", "--endpoint", service.url, "--executor", "processes:2")
     done = told(*words)
     assert done.exit_code == 0, done.output
     return done.stdout.splitlines()
@@ -225,7 +225,7 @@ def layered(tmp_path: Path, service: Service, text: str = LAYERS) -> list[str]:
 def test_every_file_of_a_unit_is_joined_with_its_layer(tmp_path: Path, service: Service) -> None:
     lines, out = layered(tmp_path, service), tmp_path / "out"
     (tmp_path / "outcomes.jsonl").write_text("\n".join(make(lines[:2], out) + make(lines[2:], out)))
-    done = join(lines, out, "--outcomes", tmp_path / "outcomes.jsonl", "--processes", "2")
+    done = join(lines, out, "--outcomes", tmp_path / "outcomes.jsonl", "--executor", "processes:2")
     assert done.exit_code == 0, done.output
     alone = eechips.run(
         tmp_path / "layers.py", out=tmp_path / "alone", endpoint=service.url, executor="threads", quiet=True
@@ -262,7 +262,7 @@ def test_a_unit_one_of_whose_files_is_lost_or_damaged_is_missing(tmp_path: Path,
 def test_units_of_several_files_are_joined_by_the_outcomes_beside_them(tmp_path: Path, service: Service) -> None:
     lines, out = layered(tmp_path, service), tmp_path / "out"
     make(lines, out)
-    assert join(lines, out, "--processes", "2").exit_code == 0
+    assert join(lines, out, "--executor", "processes:2").exit_code == 0
     assert len(eechips.open_run(out).layers) == 8
 
 

@@ -83,7 +83,7 @@ def assert_whole(folder: Path, count: int = COUNT) -> None:
 )
 def test_a_run_survives_killed_processes(service: Service, tmp_path: Path, victims: list[str]) -> None:
     service.latency = 0.15
-    process = start(tmp_path, "--endpoint", service.url, "--in-flight", "8", "--processes", "3")
+    process = start(tmp_path, "--endpoint", service.url, "--in-flight", "8", "--executor", "processes:3")
     wait_until(lambda: done(tmp_path) >= 4 and bool(kinds(process.pid)["workers"]), process)
     there = kinds(process.pid)
     for victim in victims:
@@ -100,7 +100,15 @@ def test_a_run_survives_killed_processes(service: Service, tmp_path: Path, victi
 @pytest.mark.slow
 def test_a_run_on_dask_survives_its_resource_tracker(service: Service, tmp_path: Path) -> None:
     service.latency = 0.15
-    process = start(tmp_path, "--endpoint", service.url, "--in-flight", "8", "--executor", "dask", "--processes", "2")
+    process = start(
+        tmp_path,
+        "--endpoint",
+        service.url,
+        "--in-flight",
+        "8",
+        "--executor",
+        "dask:2",
+    )
     wait_until(lambda: done(tmp_path) >= 4, process)
     kill(kinds(process.pid)["resource tracker"])
     status, output = ended(process)
@@ -111,7 +119,7 @@ def test_a_run_on_dask_survives_its_resource_tracker(service: Service, tmp_path:
 @pytest.mark.slow
 def test_workers_that_die_together_while_they_start_are_started_again(service: Service, tmp_path: Path) -> None:
     service.latency = 0.1
-    process = start(tmp_path, "--endpoint", service.url, "--in-flight", "32", "--processes", "4")
+    process = start(tmp_path, "--endpoint", service.url, "--in-flight", "32", "--executor", "processes:4")
     wait_until(lambda: bool(kinds(process.pid)["workers"]), process)
     kill(kinds(process.pid)["workers"])
     status, output = ended(process)
@@ -122,7 +130,7 @@ def test_workers_that_die_together_while_they_start_are_started_again(service: S
 @pytest.mark.slow
 def test_no_process_outlives_a_parent_killed_after_its_fork_server(service: Service, tmp_path: Path) -> None:
     service.latency = 0.3
-    process = start(tmp_path, "--endpoint", service.url, "--in-flight", "4", "--processes", "2")
+    process = start(tmp_path, "--endpoint", service.url, "--in-flight", "4", "--executor", "processes:2")
     wait_until(lambda: done(tmp_path) >= 2, process)
     there = kinds(process.pid)
     everybody = [*children(process.pid), *there["workers"]]

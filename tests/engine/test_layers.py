@@ -33,7 +33,14 @@ def get_result(index, number):
 def start(tmp_path: Path, service: Service, text: str = SCRIPT, **options: object) -> Run:
     script = tmp_path / "layers.py"
     script.write_text(text)
-    options = {"out": tmp_path / "out", "endpoint": service.url, "quiet": True, "processes": 2, "retries": 1, **options}
+    options = {
+        "out": tmp_path / "out",
+        "endpoint": service.url,
+        "quiet": True,
+        "executor": "processes:2",
+        "retries": 1,
+        **options,
+    }
     run = eechips.run(script, **options)
     assert isinstance(run, Run)
     return run

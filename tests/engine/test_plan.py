@@ -127,7 +127,7 @@ def test_a_stored_plan_and_its_comparison_show_no_secret(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "options",
     [
-        {"processes": 0},
+        {"executor": "processes:0"},
         {"in_flight": 0},
         {"retries": -1},
         {"rate": 0.0},

@@ -113,7 +113,7 @@ def test_an_export_that_was_killed_is_repeated_and_leaves_nothing(service: Servi
 
 def test_ten_thousand_finished_units_are_looked_through_in_no_time(service: Service, tmp_path: Path) -> None:
     recipe = script(tmp_path, CHIPS, count=10_000)
-    config = RunConfig(out=tmp_path / "out", endpoint=service.url, processes=1, quiet=True)
+    config = RunConfig(out=tmp_path / "out", endpoint=service.url, executor="processes:1", quiet=True)
     (tmp_path / "out" / "chips").mkdir(parents=True)
     with Ledger(config.out / "manifest.sqlite") as ledger:
         units = list(plan_units(recipe.get_requests(), recipe.identity, name_template(recipe, config)))
@@ -202,7 +202,7 @@ def test_an_empty_plan_is_reported(service: Service, tmp_path: Path) -> None:
 
 def test_the_throttle_bounds_what_is_in_flight(service: Service, tmp_path: Path) -> None:
     service.latency = 0.05
-    run_chips(tmp_path, service.url, processes=6, in_flight=2, parameters={"count": 24})
+    run_chips(tmp_path, service.url, executor="processes:6", in_flight=2, parameters={"count": 24})
     assert service.most_in_flight == 2
 
 
@@ -212,14 +212,19 @@ def test_a_recipe_that_fetches_by_itself_gets_all_processes(service: Service, tm
     service.latency = 0.4
     most = 4 * (os.cpu_count() or 1) + 4  # more than chips would get
     finished = run_script(
-        tmp_path, ODD, service.url, parameters={"what": "asks", "count": 6 * most}, processes=most, in_flight=most
+        tmp_path,
+        ODD,
+        service.url,
+        parameters={"what": "asks", "count": 6 * most},
+        executor=f"processes:{most}",
+        in_flight=most,
     )
     assert finished.counts == {"done": 6 * most}
     assert service.most_in_flight > most - 4
 
 
 def test_workers_ask_for_no_documents(service: Service, tmp_path: Path) -> None:
-    run_chips(tmp_path, service.url, processes=6, parameters={"count": 24})
+    run_chips(tmp_path, service.url, executor="processes:6", parameters={"count": 24})
     assert (service.count("discovery"), service.count("algorithms")) == (2, 1)
 
 
@@ -249,7 +254,7 @@ def test_an_uninitialised_client_stays_uninitialised(service: Service, tmp_path:
 
 def test_a_run_starts_from_another_thread(service: Service, tmp_path: Path) -> None:
     found: list[Run] = []
-    thread = threading.Thread(target=lambda: found.append(run_chips(tmp_path, service.url, processes=2)))
+    thread = threading.Thread(target=lambda: found.append(run_chips(tmp_path, service.url, executor="processes:2")))
     thread.start()
     thread.join(60)
     assert found[0].counts == {"done": 12}
@@ -310,7 +315,7 @@ def test_an_estimate_sends_no_pixel_request_and_writes_nothing(service: Service,
 
 
 def test_a_recipe_may_be_an_object(service: Service, tmp_path: Path) -> None:
-    finished = run(Squares(), RunConfig(out=tmp_path / "out", endpoint=service.url, processes=2, quiet=True))
+    finished = run(Squares(), RunConfig(out=tmp_path / "out", endpoint=service.url, executor="processes:2", quiet=True))
     assert finished.counts == {"done": 3}
     assert finished.units["file"].tolist() == ["squares/1.npy", "squares/2.npy", "squares/3.npy"]
 

@@ -83,7 +83,7 @@ def files(run: eechips.Run) -> dict[str, bytes]:
         {"crs": "EPSG:32614", "scale": 30.0},
         *slow_except(
             [
-                {"executor": "processes", "processes": 2},
+                {"executor": "processes:2"},
                 {"method": "url"},
                 {"format": "npy"},
                 {"every": "month:mosaic", "start": "2020-04-01", "end": "2020-06-01"},

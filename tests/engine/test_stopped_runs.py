@@ -10,7 +10,7 @@ import pytest
 
 from eechips.errors import ProjectUnavailableError
 from eechips.manifest import open_run
-from tests.support.engine_recipes import run_chips
+from tests.support.engine_recipes import run_chips, with_workers
 from tests.support.engine_service import Service, serving
 
 
@@ -27,7 +27,7 @@ def test_a_daily_quota_stops_the_run_and_the_same_command_resumes_it(
 ) -> None:
     service.plan(None, *[""] * 15, *[f"daily-{status}"] * 500)
     with pytest.raises(ProjectUnavailableError, match=r"compute of the day.*midnight Pacific.*same command") as caught:
-        run_chips(tmp_path, service.url, parameters={"count": 60}, processes=1, in_flight=4)
+        run_chips(tmp_path, service.url, parameters={"count": 60}, executor="processes:1", in_flight=4)
     until = datetime.fromisoformat((caught.value.until or "").replace("Z", "+00:00"))
     assert 0 < (until - datetime.now(timezone.utc)).total_seconds() <= 25 * 3600
     stopped = open_run(tmp_path / "out")
@@ -47,7 +47,7 @@ def test_constant_unknown_refusals_stop_the_run_and_lose_no_unit(
 ) -> None:
     service.plan(None, *[""] * before, *[fault] * 2000)
     with pytest.raises(ProjectUnavailableError, match=rf"refuses every request \(HTTP {fault}: Oh"):
-        run_chips(tmp_path, service.url, parameters={"count": 200}, processes=1, in_flight=4)
+        run_chips(tmp_path, service.url, parameters={"count": 200}, executor="processes:1", in_flight=4)
     stopped = open_run(tmp_path / "out")
     assert "failed_permanent" not in stopped.counts
     assert stopped.counts["failed_transient"] >= 20
@@ -68,7 +68,7 @@ def test_a_few_unknown_refusals_fail_their_units_with_the_message(service: Servi
 def test_a_wait_of_a_day_stops_the_run_until_then(service: Service, tmp_path: Path) -> None:
     service.plan(None, *[""] * 5, *["wait-86400"] * 500)
     with pytest.raises(ProjectUnavailableError, match=r"asks to wait 24.0 h.*same command"):
-        run_chips(tmp_path, service.url, parameters={"count": 40}, processes=1, in_flight=4)
+        run_chips(tmp_path, service.url, parameters={"count": 40}, executor="processes:1", in_flight=4)
     assert set(open_run(tmp_path / "out").counts) <= {"planned", "done"}
     service.faults.clear()
     assert run_chips(tmp_path, service.url, parameters={"count": 40}).counts == {"done": 40}
@@ -78,7 +78,7 @@ def test_a_wait_beyond_the_time_of_the_run_stops_it_at_once(
     service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     service.plan(None, *["wait-3600"] * 500)
-    run = run_chips(tmp_path, service.url, processes=1, in_flight=4, budget={"minutes": 50.0}, quiet=False)
+    run = run_chips(tmp_path, service.url, executor="processes:1", in_flight=4, budget={"minutes": 50.0}, quiet=False)
     assert run.interrupted
     assert run.counts == {"planned": 12}
     assert "longer than the time limit allows" in capsys.readouterr().err
@@ -90,8 +90,8 @@ def test_a_long_wait_is_announced_and_does_not_count_towards_the_time_of_units(
     service: Service, tmp_path: Path, executor: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     service.plan(None, "", "wait-32")
-    options = {"processes": 1, "in_flight": 4, "unit_timeout": 20.0, "quiet": False}
-    run = run_chips(tmp_path, service.url, executor=executor, **options)
+    options = {"in_flight": 4, "unit_timeout": 20.0, "quiet": False}
+    run = run_chips(tmp_path, service.url, executor=with_workers(executor, 1), **options)
     assert run.counts == {"done": 12}
     told = capsys.readouterr().err
     assert "Earth Engine asks to wait: the run resumes in 3" in told

@@ -46,7 +46,7 @@ RUNS = {
     "points in a composite": ["points", "--dataset", "MODIS_LST", "--points", "points.csv", *DATES],
     "polygons": ["points", "--dataset", "SRTM", "--points", "regions.geojson", "--reducer", "mean,min"],
 }  # fmt: skip
-SERIES = [*RUNS["a table of each region"], "--processes", "2", "--in-flight", "2", "--out", "out"]
+SERIES = [*RUNS["a table of each region"], "--executor", "processes:2", "--in-flight", "2", "--out", "out"]
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,17 @@ def eechips(package: Path, server: Server, *arguments: str) -> subprocess.Comple
 
 
 def sample(package: Path, server: Server, out: Path, format: str) -> pd.DataFrame:
-    options = ("--dataset", "NAIP", "--total", "3", "--roi=-105,39.5,-104.5,40", "--size", "48", "--processes", "2")
+    options = (
+        "--dataset",
+        "NAIP",
+        "--total",
+        "3",
+        "--roi=-105,39.5,-104.5,40",
+        "--size",
+        "48",
+        "--executor",
+        "processes:2",
+    )
     done = eechips(package, server, "sample", *options, "--format", format, "--out", str(out))
     assert done.returncode == 0, done.stderr
     return pd.read_parquet(out / "manifest.parquet")

@@ -86,7 +86,16 @@ def test_planning_takes_few_requests_whatever_the_number_of_periods(demo_server:
 def test_seasons_and_the_command_line(demo_server: Server, tmp_path: Path) -> None:
     arguments = ["composites", "--dataset", "MODIS_LST", f"--roi={ROI}", "--start", "2019-12-01", "--end", "2020-12-01"]
     arguments += ["--every", "season", "--reducer", "p90", "--clip", "--crs", "utm", "--scale", "500", "-q"]
-    arguments += ["--endpoint", demo_server.url, "--rate", "none", "--processes", "1", "--out", str(tmp_path / "out")]
+    arguments += [
+        "--endpoint",
+        demo_server.url,
+        "--rate",
+        "none",
+        "--executor",
+        "processes:1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     run = eechips.open_run(tmp_path / "out")

@@ -301,7 +301,17 @@ def test_the_same_errors_in_every_verb(
 def test_the_command_line_takes_several_expressions(demo_server: Server, tmp_path: Path) -> None:
     arguments = ["images", "--dataset", "S2", f"--roi={ROI}", "--start", "2020-06-01", "--end", "2020-06-16"]
     arguments += ["--index", "NDVI,NBR", "--expression", "a=B8-B4", "--expression", "b = sqrt(nir)", "--limit", "1"]
-    arguments += ["--endpoint", demo_server.url, "--rate", "none", "--processes", "1", "-q", "--out", str(tmp_path)]
+    arguments += [
+        "--endpoint",
+        demo_server.url,
+        "--rate",
+        "none",
+        "--executor",
+        "processes:1",
+        "-q",
+        "--out",
+        str(tmp_path),
+    ]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     run = eechips.open_run(tmp_path)

@@ -298,7 +298,18 @@ def typed(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def start(server: Server, out: Path) -> subprocess.Popen[str]:
-    words = ["--dataset", LARGE, "--window", "256", "--endpoint", server.url, "--out", str(out), "--processes", "2"]
+    words = [
+        "--dataset",
+        LARGE,
+        "--window",
+        "256",
+        "--endpoint",
+        server.url,
+        "--out",
+        str(out),
+        "--executor",
+        "processes:2",
+    ]
     return subprocess.Popen(
         [sys.executable, "-m", "eechips", "mosaic", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -95,7 +95,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory, demo_server: Server) -> Ite
             from eechips import Chip, Table
             from google.auth.credentials import AnonymousCredentials
             URL = {demo_server.url!r}
-            options = dict(endpoint=URL, rate=None, processes=2)
+            options = dict(endpoint=URL, rate=None, executor="processes:2")
         """)
         yield started
     finally:
@@ -315,7 +315,8 @@ def get_result(index, unit):
     return Table([{"value": Doubled(unit["number"]).value}], name=f"t/{unit['number']}")
 
 print("once")
-run = eechips.run(get_requests, get_result, count=4, endpoint=sys.argv[1], rate=None, processes=2, quiet=True)
+run = eechips.run(get_requests, get_result, count=4, endpoint=sys.argv[1], rate=None,
+                  executor="processes:2", quiet=True)
 print(run, run.info["recipe"], [open(run.path / file).read().split()[1] for file in run.units["file"]])
 """
 
@@ -394,7 +395,7 @@ def test_parameters_may_have_names_of_options(demo_server: Server, tmp_path: Pat
 
     run = eechips.run(
         get_requests, get_result, parameters={"name": "x"}, places={2, 1}, endpoint=demo_server.url, rate=None,
-        processes=2, quiet=True, out=tmp_path / "out",
+        executor="processes:2", quiet=True, out=tmp_path / "out",
     )  # fmt: skip
     assert [unit["value"] for unit in run.units["unit"]] == [["x", 1], ["x", 2]]
     assert json.dumps(run.info["parameters"]) == '{"name": "x", "places": [1, 2]}'
@@ -423,7 +424,7 @@ def test_redraw_and_assembly_functions_are_called(demo_server: Server, tmp_path:
     def start(**further: Any) -> eechips.Run:
         return eechips.run(
             get_requests, get_result, redraw=redraw, on_empty="redraw", endpoint=demo_server.url, rate=None,
-            processes=2, quiet=True, out=tmp_path / "out", **further,
+            executor="processes:2", quiet=True, out=tmp_path / "out", **further,
         )  # fmt: skip
 
     run = start(assemble=assemble, step=100)

@@ -283,8 +283,8 @@ def test_a_killed_run_resumes(stack: Stack, tmp_path: Path, serve: Callable[...,
     frame = pd.DataFrame({"lon": lon, "lat": lat})
     frame.to_csv(tmp_path / "places.csv", index=False)
     command = [sys.executable, "-m", "eechips", "points", "--dataset", STACK, "--points", str(tmp_path / "places.csv"),
-               "--out", str(tmp_path / "out"), "--endpoint", server.url, "--processes", "1", "--in-flight", "1",
-               "-q"]  # fmt: skip
+               "--out", str(tmp_path / "out"), "--endpoint", server.url, "--executor", "processes:1",
+               "--in-flight", "1", "-q"]  # fmt: skip
     with subprocess.Popen(command, start_new_session=True) as process:
         wait_until(lambda: len(list((tmp_path / "out").glob("cells/*.parquet"))) >= 2)
         os.killpg(process.pid, signal.SIGKILL)

@@ -125,7 +125,9 @@ def test_a_dry_run_is_an_estimate(demo_server: Server, tmp_path: Path) -> None:
 
 
 def test_run_json_says_what_was_fetched_and_that_it_is_synthetic(tmp_path: Path) -> None:
-    run = eechips.sample("NAIP", per_ecoregion=1, limit=2, size=16, local=True, processes=2, quiet=True, out=tmp_path)
+    run = eechips.sample(
+        "NAIP", per_ecoregion=1, limit=2, size=16, local=True, executor="processes:2", quiet=True, out=tmp_path
+    )
     assert run.is_complete
     info = run.info
     assert info["parameters"]["roi"] == "FAO/GAUL/2015/level1:ADM1_NAME=Colorado"

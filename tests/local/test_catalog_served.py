@@ -589,7 +589,7 @@ def test_runs_read_files_on_web_servers_where_they_may(web: Files, files: Path, 
     west, south, east, north = box()
     middle = ",".join(f"{number:.6f}" for number in ((west + east) / 2, (south + north) / 2))
     options: dict[str, Any] = {
-        "roi": f"{middle},{east:.6f},{north:.6f}", "quiet": True, "processes": 1,
+        "roi": f"{middle},{east:.6f},{north:.6f}", "quiet": True, "executor": "processes:1",
     }  # fmt: skip
     refused = eechips.images("scenes", bands="red", out=tmp_path / "refused", local=tmp_path / "catalog", **options)
     assert list(refused.units.state) == ["failed_permanent"]

@@ -117,7 +117,17 @@ def test_the_requests_of_a_run_are_authorised_and_no_file_has_a_secret(
 ) -> None:
     """Through a recorder, which is on this machine, the card's command itself finds no credentials."""
     words = ["sample", "--dataset", "NAIP", "--per-ecoregion", "1", "--size", "16", "--limit", "2", "--seed", "1"]
-    command = [sys.executable, "-m", "eechips", *words, "--out", str(tmp_path / "run"), "--processes", "1", "--verbose"]
+    command = [
+        sys.executable,
+        "-m",
+        "eechips",
+        "--debug",
+        *words,
+        "--out",
+        str(tmp_path / "run"),
+        "--executor",
+        "processes:1",
+    ]
     with serving_command("--record", tmp_path / "recording") if is_recorded else nullcontext() as recorder:
         if recorder is not None:
             command += ["--endpoint", recorder.url]

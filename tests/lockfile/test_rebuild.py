@@ -664,7 +664,7 @@ def test_a_killed_rebuild_resumes(make_source: Callable[[int], Source], tmp_path
     run = source.sample(15, 16, tmp_path / "run", share_requests=False)
     lockfile = eechips.lock(run, tmp_path / "a.lock")
     words = [sys.executable, "-m", "eechips", "rebuild", str(lockfile), str(tmp_path / "again"), "--endpoint",
-             source.server.url, "--project", "local", "--processes", "2", "--method", "pixels"]  # fmt: skip
+             source.server.url, "--project", "local", "--executor", "processes:2", "--method", "pixels"]  # fmt: skip
     kills = 0
     for most in (0, 20, 60):
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)

@@ -13,7 +13,7 @@ import rasterio
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
 from local_tests.support.local_earth_engine import Server
-from tests.support.engine_recipes import script
+from tests.support.engine_recipes import script, with_workers
 
 RECIPE = """
 import math
@@ -51,7 +51,7 @@ def get_result(index, unit, by="by_sine"):
 def test_results_of_a_template_that_decides_by_its_values_are_fetched_again(
     demo_server: Server, tmp_path: Path, by: str, executor: str, in_flight: int
 ) -> None:
-    options = {"executor": executor, "processes": 1, "in_flight": in_flight, "rate": None, "quiet": True}
+    options = {"executor": with_workers(executor, 1), "in_flight": in_flight, "rate": None, "quiet": True}
     config = RunConfig(out=tmp_path / "out", endpoint=demo_server.url, **options)  # type: ignore[arg-type]
     made = run(script(tmp_path, RECIPE, by=by), config)
     assert made.counts == {"done": 150}

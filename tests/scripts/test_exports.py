@@ -33,7 +33,7 @@ if __name__ == "__main__":
 
 
 def run_local(script: Path) -> subprocess.CompletedProcess[str]:
-    words = ["run", str(script), "--local", "--processes", "1", "--out", "run"]
+    words = ["run", str(script), "--local", "--executor", "processes:1", "--out", "run"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "eechips", *words]
     return subprocess.run(command, cwd=script.parent, env=environment, capture_output=True, text=True, timeout=200)

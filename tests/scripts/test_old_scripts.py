@@ -31,7 +31,7 @@ POINTS = "name,lon,lat\na,-105.2,40\nb,-105.21,40\nc,-105.22,40.01\nd,-105,40\n"
 
 
 def command(script: Path, server: Server, *arguments: str) -> list[str]:
-    options = ["--endpoint", server.url, "--processes", "2", "--out", "run", *arguments]
+    options = ["--endpoint", server.url, "--executor", "processes:2", "--out", "run", *arguments]
     return [sys.executable, "-m", "eechips", "run", str(script), *options]
 
 

@@ -75,7 +75,17 @@ def service() -> Iterator[Service]:
 def command(tmp_path: Path, service: Service, objects: ObjectServer, *options: str) -> list[str]:
     recipe = tmp_path / "squares.py"
     recipe.write_text(RECIPE)
-    start = [sys.executable, "-m", "eechips", "run", str(recipe), "--endpoint", service.url, "--processes", "4"]
+    start = [
+        sys.executable,
+        "-m",
+        "eechips",
+        "run",
+        str(recipe),
+        "--endpoint",
+        service.url,
+        "--executor",
+        "processes:4",
+    ]
     return [*start, "--out", f"{objects.bucket}/run", "--ledger", str(tmp_path / "ledger"), *options]
 
 

@@ -103,15 +103,20 @@ def script(folder: Path, source: str, **parameters: object) -> ScriptRecipe:
     return load_recipe(path, {name: str(value) for name, value in parameters.items()})
 
 
+def with_workers(executor: str, count: int) -> str:
+    """Returns an executor with a number of workers, unless it has a number or an address, or is threads."""
+    return executor if ":" in executor or executor == "threads" else f"{executor}:{count}"
+
+
 def run_chips(folder: Path, url: str, *, parameters: dict[str, Any] | None = None, **options: Any) -> Run:
-    """Runs CHIPS against a service, in threads unless the options name an executor or a number of processes."""
-    executor = {} if "processes" in options else {"executor": "threads"}
-    return run_script(folder, CHIPS, url, parameters=parameters, **{**executor, **options})
+    """Runs CHIPS against a service, in threads unless the options name an executor."""
+    return run_script(folder, CHIPS, url, parameters=parameters, **{"executor": "threads", **options})
 
 
 def run_script(folder: Path, source: str, url: str, *, parameters: dict[str, Any] | None = None, **options: Any) -> Run:
     """Runs a script against a service, with few workers and quick retries."""
-    settings: dict[str, Any] = {"processes": 3, "rate": None, "retries": 4, "quiet": True, "method": "url"}
+    settings: dict[str, Any] = {"executor": "processes:3", "rate": None, "retries": 4, "quiet": True, "method": "url"}
     settings["command"] = "eechips run …"
-    config = RunConfig(out=folder / "out", endpoint=url, **{**settings, **options})
+    chosen = {**settings, **options}
+    config = RunConfig(out=folder / "out", endpoint=url, **chosen | {"executor": with_workers(chosen["executor"], 3)})
     return run(script(folder, source, **(parameters or {})), config)

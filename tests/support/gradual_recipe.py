@@ -57,7 +57,13 @@ def _ask(numbers: Sequence[int]) -> list[int]:
 
 def run_gradual(recipe: Gradual, out: Path, url: str, **options: Any) -> Run:
     """Run it with few workers."""
-    settings: dict[str, Any] = {"processes": 2, "rate": None, "retries": 4, "quiet": True, "command": "eechips …"}
+    settings: dict[str, Any] = {
+        "executor": "processes:2",
+        "rate": None,
+        "retries": 4,
+        "quiet": True,
+        "command": "eechips …",
+    }
     return run(recipe, RunConfig(out=out, endpoint=url, **{**settings, **options}))
 
 

@@ -516,7 +516,18 @@ def test_a_killed_drop_is_completed_and_changed_files_are_kept(tmp_path: Path, r
 
 @pytest.mark.slow
 def test_a_sample_stays_balanced_after_a_drop(tmp_path: Path) -> None:
-    words = ["sample", "--dataset", "NAIP", "--per-ecoregion", "3", "--local", "--processes", "2", "--out", "chips"]
+    words = [
+        "sample",
+        "--dataset",
+        "NAIP",
+        "--per-ecoregion",
+        "3",
+        "--local",
+        "--executor",
+        "processes:2",
+        "--out",
+        "chips",
+    ]
     assert typed(*words, cwd=tmp_path).returncode == 0
     folder = tmp_path / "chips"
     samples = read_samples(folder)

@@ -39,7 +39,7 @@ def scenes_recipe(options: Mapping[str, Any]) -> tuple[Scenes, RunConfig]:
     for option in _OF_EARTH_ENGINE:
         if chosen.pop(option, None):
             raise UsageError(f"{option} is an option of Earth Engine and its workers: scenes are read from a catalogue")
-    if chosen.pop("executor", "threads") not in ("threads", "processes"):
+    if chosen.pop("executor", "threads") != "threads":
         raise UsageError("executor must be 'threads': downloads share connections, tokens and the bandwidth")
     for name, value in {"read_timeout": READ_TIMEOUT, "unit_timeout": _UNIT_TIMEOUT}.items():
         chosen.setdefault(name, value)

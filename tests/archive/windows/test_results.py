@@ -102,7 +102,7 @@ def test_ndvi_is_that_of_the_whole_and_every_block_is_asked_for_once(bucket: Buc
 
 @pytest.mark.slow
 def test_processes_make_the_same_raster(bucket: Bucket, tmp_path: Path) -> None:
-    made = compute(tmp_path / "out", "s3://bucket/scene.tif", executor="processes", processes=2)
+    made = compute(tmp_path / "out", "s3://bucket/scene.tif", executor="processes:2")
     check(made, bucket.folder / "scene.tif")
     assert set(bucket.times_asked("scene.tif")) == {1}
 

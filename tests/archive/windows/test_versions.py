@@ -299,7 +299,18 @@ def test_a_stopped_run_resumes(bucket: Bucket, tmp_path: Path, number: int) -> N
     """Stopped while a window waits to be read again, and while others are there already."""
     out = tmp_path / "out"
     parameters = ["-p", f"href={SCENE}", "--max-memory", MEMORY]
-    words = [sys.executable, "-m", "eechips", "run", str(RECIPE), *parameters, "--out", str(out), "--processes", "1"]
+    words = [
+        sys.executable,
+        "-m",
+        "eechips",
+        "run",
+        str(RECIPE),
+        *parameters,
+        "--out",
+        str(out),
+        "--executor",
+        "processes:1",
+    ]
 
     def between(_: int) -> None:
         if len(bucket.ranges) > 8:
