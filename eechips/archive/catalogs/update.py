@@ -56,8 +56,8 @@ def update(
         choose: returns the requested layout, given that of the catalogue, or None for a new one.
         batches: items of one collection each, as many as fit into memory.
         described: returns the changed descriptions of collections.
-        give_up: see :func:`~eechips.archive.catalogs.merge.merge`.
-        mixed: see :func:`~eechips.archive.catalogs.merge.merge`.
+        give_up: see :func:`merge`.
+        mixed: see :func:`merge`.
         is_shown: show a progress bar if it takes long.
 
     Returns:
