@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,10 +18,8 @@ from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service
 from tests.support.proxy import tcp_proxy
 
-pytestmark = [
-    pytest.mark.skipif(find_spec("distributed") is None, reason="Dask is not installed"),
-    pytest.mark.slow,
-]
+pytest.importorskip("distributed")
+pytestmark = pytest.mark.slow
 
 SECRET = "5ecre7-7oken-of-a-recipe"
 QUOTES = """

@@ -14,6 +14,7 @@ from affine import Affine
 
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, PixelWindow
+from eechips_local.functions.image_collections import reduction
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.composite import MosaicRaster, Reduced
 from eechips_local.pixels.compute import combined
@@ -22,6 +23,7 @@ from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.region_pixels import gather, prefetch_pixels
 from eechips_local.pixels.stored import stored_image
 from eechips_local.protocol.request_errors import EarthEngineError
+from eechips_local.reducers import MEDIAN
 
 GRID = PixelGrid("EPSG:32613", Affine(10, 0, 500_000, 0, -10, 4_400_000), 100, 80)
 
@@ -35,6 +37,7 @@ class Fetched:
     levels: tuple[int, ...] = (1,)
     value: int = 7
     windows: list[PixelWindow] = field(default_factory=list)
+    read_windows: list[PixelWindow] = field(default_factory=list)
     error: EarthEngineError | None = None
 
     def prefetch_header(self) -> None:
@@ -49,7 +52,7 @@ class Fetched:
     def read(
         self, bands: Sequence[int], window: PixelWindow, level: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        assert window in self.windows
+        self.read_windows.append(window)
         self.events.append(("read", self.name))
         if self.error is not None:
             raise self.error
@@ -73,10 +76,12 @@ def mean(values: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> list[tup
 def test_images_of_a_reduction_are_fetched_together() -> None:
     events: list[tuple[str, str]] = []
     names = [f"i{i:02}" for i in range(40)]
-    raster = Reduced(members([image(Fetched(name, events)) for name in names]), ((0,),), mean, 1)
+    sources = [Fetched(name, events) for name in names]
+    raster = Reduced(members([image(source) for source in sources]), ((0,),), mean, 1)
     (found,) = raster.read([0], GRID.window(3, 4, 20, 10), Render())
     assert (found.values == 7).all()
-    assert events[:32] == [("header", name) for name in reversed(names[:32])]
+    assert all(source.windows == source.read_windows == [PixelWindow(3, 4, 20, 10)] for source in sources)
+    assert events[:32] == [("header", name) for name in names[:32]]
     assert {event for event, _ in events[32:64]} == {"begin"}
     assert events[64] == ("read", "i00")
     assert [name for event, name in events if event == "read"] == names
@@ -103,7 +108,7 @@ def test_mosaic_fetches_no_more_than_it_may_need() -> None:
     assert (found.values == 7).all()
     assert [name for event, name in events if event == "read"] == ["i3", "i2", "i1"]
     # The top alone, then the next, then the next two.
-    assert [name for event, name in events if event == "begin"][:2] == ["i3", "i2"]
+    assert [name for event, name in events if event == "begin"] == ["i2", "i1", "i0"]
     assert events.index(("read", "i2")) < events.index(("begin", "i1")) < events.index(("read", "i1"))
 
 
@@ -131,3 +136,30 @@ def test_scattered_pixels_are_fetched_together() -> None:
     events.clear()
     gather(Context(store=None), stored.bands, projection, columns, rows)  # type: ignore[arg-type]
     assert [event for event, _ in events][:6] == ["header", "begin"] * 3
+
+
+@pytest.mark.parametrize(("stack", "budget"), [(256 << 20, 1 << 30), (40_000, 1 << 30), (40_000, 200_000)])
+def test_reductions_are_the_same_however_they_are_cut(stack: int, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eechips_local.pixels.composite._STACK", stack)
+    rng = np.random.default_rng(3)
+    layers = rng.integers(1, 100, (5, 2, *GRID.shape))
+
+    class Noise(Fetched):
+        def read(
+            self, bands: Sequence[int], window: PixelWindow, level: int
+        ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+            rows, columns = slice(window.row, window.row + window.height), slice(window.column, None)
+            values = layers[int(self.name)][list(bands), rows, columns][..., : window.width]
+            return values, values % 7 > 0
+
+    def noisy(name: str) -> Image:
+        source = Noise(name, [])
+        infos = tuple(BandInfo(f"B{i}", PixelType("int"), GRID, source, i) for i in range(2))
+        return stored_image(ImageAsset(name, infos, {}, shapely.box(-106, 39, -104, 41)))
+
+    raster = Reduced(members([noisy(str(i)) for i in range(5)]), ((0,), (1,)), reduction(MEDIAN), 1)
+    found = raster.read([1, 0], GRID, Render(budget))
+    for band, pixels in zip((1, 0), found, strict=True):
+        expected = np.ma.median(np.ma.masked_array(layers[:, band], layers[:, band] % 7 == 0), axis=0)
+        np.testing.assert_array_equal(pixels.valid, ~np.ma.getmaskarray(expected))
+        np.testing.assert_allclose(pixels.values[pixels.valid], expected[pixels.valid])

@@ -218,11 +218,7 @@ class CogParts:
         with self._lock:
             if len(keys) == 1 and keys[0] in self._waiting:
                 return self._waiting[keys[0]]
-            before = threading.stack_size(_STACK)
-            try:
-                future = self._pool.submit(work)
-            finally:
-                threading.stack_size(before)
+            future = start_in(self._pool, work)
             self._waiting.update(dict.fromkeys(keys, future))
 
         def end(_: Future[Any]) -> None:
@@ -282,6 +278,15 @@ class CogParts:
             self._headers.put(address.href, _packed(header, version))
         self._layouts.put(address, layout)
         return layout
+
+
+def start_in(pool: ThreadPoolExecutor, work: Callable[[], ValueT]) -> Future[ValueT]:
+    """Run something in a pool, whose threads have small stacks: the thread that evaluates has a very large one."""
+    before = threading.stack_size(_STACK)
+    try:
+        return pool.submit(work)
+    finally:
+        threading.stack_size(before)
 
 
 def _name(layout: RasterLayout, image: TiffDirectory, number: int) -> str:

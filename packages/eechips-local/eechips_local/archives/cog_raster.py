@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,8 @@ import numpy.typing as npt
 from eechips_local.archives.archive_errors import ArchiveError
 from eechips_local.archives.archive_model import CogHeader
 from eechips_local.archives.block_decoding import Block, decode
-from eechips_local.archives.cog_parts import BoundedStore, CogParts, RasterAddress, RasterLayout
-from eechips_local.archives.file_ranges import AddressSigner, FileRanges, OpenAddresses, PooledTransport, RangeTransport
+from eechips_local.archives.cog_parts import BoundedStore, CogParts, RasterAddress, RasterLayout, start_in
+from eechips_local.archives.file_ranges import AddressSigner, FileRanges, RangeTransport
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.tiff_header import TiffDirectory
 from eechips_local.evaluation.model import PixelWindow
@@ -23,6 +27,9 @@ from eechips_local.evaluation.model import PixelWindow
 _HEADER_BYTES = 256 << 20
 _BLOCK_BYTES = 2 << 30
 _DECODED_BYTES = 64 << 20
+_AHEAD_BYTES = 96 << 20
+_MOST_QUEUED = 64  # windows
+_LONGEST_KEPT = 20.0  # seconds
 _TOGETHER = 32 << 20  # bytes of pixels that are decoded at a time
 
 
@@ -38,23 +45,27 @@ class RangeCogReader:
     Args:
         transport: sends requests.
         signer: authorizes them.
-        folder: of headers and blocks that are kept, for all processes.
+        folder: of headers and blocks that are kept, for all processes; :func:`cache_folder` by default.
+        threads: that fetch.
     """
 
     def __init__(
         self,
-        transport: RangeTransport | None = None,
-        signer: AddressSigner | None = None,
+        transport: RangeTransport,
+        signer: AddressSigner,
         folder: Path | None = None,
+        threads: int = 16,
     ) -> None:
-        self._arguments = transport, signer, folder
+        self._arguments = transport, signer, folder, threads
         place = cache_folder() if folder is None else folder
         self.parts = CogParts(
-            FileRanges(transport or PooledTransport(), signer or OpenAddresses()),
+            FileRanges(transport, signer),
             RangeCache(place / "headers", _HEADER_BYTES),
             RangeCache(place / "blocks", _BLOCK_BYTES),
+            threads=threads,
         )
         self.decoded: BoundedStore[tuple[Any, ...], Block] = BoundedStore(_DECODED_BYTES, _size)
+        self.ahead = ReadsAhead(_AHEAD_BYTES)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._arguments
@@ -62,6 +73,60 @@ class RangeCogReader:
     def open(self, href: str, *, collection: str) -> CogRaster:
         """Return a raster by its address; see ``CogReader``."""
         return CogRaster(RasterAddress(href, collection), self)
+
+
+class ReadsAhead:
+    """Windows that are read while others are computed with, in the order in which they were asked for.
+
+    Threads share it.
+
+    Args:
+        most: bytes of them together.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = 0
+        self._queued: OrderedDict[Any, tuple[int, Callable[[], Any]]] = OrderedDict()
+        self._begun: OrderedDict[Any, tuple[int, float, Future[Any]]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
+
+    def begin(self, key: Any, size: int, read: Callable[[], Any]) -> None:
+        """Read a window in a thread when there is room; never one that is too large."""
+        with self._lock:
+            if key in self._begun or key in self._queued or size > self._most // 2:
+                return
+            self._queued[key] = size, read
+            if len(self._queued) > _MOST_QUEUED:
+                self._queued.popitem(last=False)
+            self._start()
+
+    def take(self, key: Any) -> Future[Any] | None:
+        """Return what gives a window, once; None if it was not begun."""
+        with self._lock:
+            self._queued.pop(key, None)
+            size, _, future = self._begun.pop(key, (0, 0.0, None))
+            self._held -= size
+            self._start()
+            return future
+
+    def _start(self) -> None:
+        """Begin what there is room for. What nobody has taken for long is dropped: a mosaic may need fewer images."""
+        now = time.monotonic()
+        for key, (size, begun, future) in list(self._begun.items()):
+            if now - begun < _LONGEST_KEPT:
+                break
+            if future.done():
+                del self._begun[key]
+                self._held -= size
+        while self._queued:
+            key, (size, read) = next(iter(self._queued.items()))
+            if self._held + size > self._most:
+                return
+            del self._queued[key]
+            self._begun[key] = size, now, start_in(self._pool, read)
+            self._held += size
 
 
 def _size(block: Block) -> int:
@@ -107,11 +172,14 @@ class CogRaster:
         self.reader.parts.prefetch_layout(self.address)
 
     def prefetch(self, bands: Sequence[int], window: PixelWindow, level: int) -> None:
-        """Begin to fetch what :meth:`read` will need."""
+        """Begin to fetch what :meth:`read` will need, and to decode it where that takes little memory."""
         layout = self._layout
         _, image, mask = layout.levels[level]
         for part, planes in _parts(layout, image, mask, bands):
             self.reader.parts.prefetch(layout, part, [n for n, *_ in _blocks(part, planes, window)])
+        size = len(bands) * window.width * window.height * (np.dtype(layout.description.dtypes[0]).itemsize + 1)
+        key = self.address, tuple(bands), window, level
+        self.reader.ahead.begin(key, size, lambda: self._read(bands, window, level))
 
     def read(
         self, bands: Sequence[int], window: PixelWindow, level: int
@@ -122,6 +190,12 @@ class CogRaster:
             ValueError: if the window reaches outside the level.
             ArchiveError: if the host does not answer, or the file has changed.
         """
+        begun = self.reader.ahead.take((self.address, tuple(bands), window, level))
+        return self._read(bands, window, level) if begun is None else begun.result()
+
+    def _read(
+        self, bands: Sequence[int], window: PixelWindow, level: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         layout = self._layout
         _, image, mask = layout.levels[level]
         if (

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import urllib3
 from urllib3.exceptions import HTTPError
 
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
@@ -95,36 +94,6 @@ class RangeTransport(Protocol):
         ...
 
 
-class OpenAddresses:
-    """Signs nothing: files that anybody may read."""
-
-    def sign(self, href: str, collection: str, *, renew: bool = False) -> SignedAddress:
-        """Return the address as it is."""
-        return SignedAddress(href, {})
-
-
-class PooledTransport:
-    """Connections that are kept open, a bounded number a host.
-
-    Args:
-        connections: to each host.
-    """
-
-    def __init__(self, connections: int = 16) -> None:
-        self._connections = connections
-        self._pools = urllib3.PoolManager(num_pools=32, maxsize=connections, block=True)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._connections,)
-
-    def open(self, url: str, headers: Mapping[str, str], connect: float, silence: float) -> Any:
-        """Send a request; see ``RangeTransport``."""
-        return self._pools.request(
-            "GET", url, headers=headers, preload_content=False, decode_content=False, redirect=False, retries=False,
-            timeout=urllib3.Timeout(connect=connect, read=silence),
-        )  # fmt: skip
-
-
 class FileRanges:
     """Reads ranges of files, again where a request fails for a passing reason. Threads may share it; it pickles.
 
@@ -173,6 +142,7 @@ class FileRanges:
             if version.startswith('"'):  # weak ETags match nothing: RFC 9110, 13.1.1
                 headers["If-Match"] = version
             pause = min(_FIRST_PAUSE * 2**attempt, _MOST_PAUSE) * random.uniform(0.5, 1.0)
+            is_whole = False
             try:
                 response = self._transport.open(signed.url, headers, _CONNECT, _SILENCE)
                 try:
@@ -185,9 +155,12 @@ class FileRanges:
                         reason = f"HTTP {response.status}"
                         pause = max(pause, _retry_after(response.headers))
                     else:
-                        return self._take(response, href, start, length, version)
+                        found = self._take(response, href, start, length, version)
+                        is_whole = True
+                        return found
                 finally:
-                    response.close() if response.status != 206 else response.release_conn()
+                    # A connection with bytes left in it would give them to the next request.
+                    response.release_conn() if is_whole else response.close()
             except (HTTPError, OSError) as error:
                 reason = type(error).__name__
             if attempt + 1 < _ATTEMPTS:
@@ -212,7 +185,7 @@ class FileRanges:
                 raise HTTPError("another range than was asked for")
             first, last, size = map(int, found.groups())
             expected = min(start + length, size) - start
-            if last - first + 1 != expected:
+            if last - first + 1 != expected or headers.get("Content-Length") != str(expected):
                 raise HTTPError("another range than was asked for")
         else:
             size = expected = int(headers.get("Content-Length", "-1"))

@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips_local.evaluation.model import Bounds, PixelWindow
 from eechips_local.geometry.projection_seam import WHOLE, seam_of
-from eechips_local.pixels.lazy_image import Image, Pixels, Render
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips_local.pixels.pixel_grid import PixelGrid, apply, transformer
 from eechips_local.protocol.request_errors import InvalidError
 
@@ -26,6 +26,8 @@ Reduction = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], list[tuple[npt
 
 # Bytes of stacked values that a reduction holds at a time.
 _STACK = 256 << 20
+_PIXEL = 5  # bytes of a pixel and its mask that are held until they are stacked
+_AHEAD = 16  # images whose pixels are fetched while others are read
 _FOOTPRINT_ERROR = 0.02  # degrees of latitude
 
 
@@ -206,34 +208,53 @@ class Reduced:
     outputs: int
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
-        """Stack the inputs and reduces them, some rows at a time where the stack is large."""
+        """Read the inputs of all calls together, then stack and reduce them, some rows at a time where it is much."""
         images = images_under(self.members, grid, render)
-        found: dict[int, list[Pixels]] = {}
-        for call in sorted({b // self.outputs for b in bands}):
-            found[call] = self._reduce(images, self.inputs[call], grid, render)
+        calls = sorted({b // self.outputs for b in bands})
+        inputs = sorted({band for call in calls for band in self.inputs[call]})
+        stack = [[image.bands[band] for band in inputs] for image in images]
+        per_row = max(1, len(images) * max((len(self.inputs[call]) for call in calls), default=1) * grid.width * 16)
+        rows = max(1, min(grid.height, _STACK // per_row))
+        if rows >= grid.height:
+            found = self._reduce(calls, inputs, list(render.read_each(stack, grid)), grid)
+        elif len(images) * len(inputs) * grid.width * grid.height * _PIXEL <= render.budget // 2:
+            found = self._reduce(calls, inputs, _read_apart(stack, grid, render), grid, rows)
+        else:
+            parts = [
+                grid.window(0, row, grid.width, min(rows, grid.height - row)) for row in range(0, grid.height, rows)
+            ]
+            found = _joined(
+                [self._reduce(calls, inputs, list(Render().read_each(stack, part)), part) for part in parts]
+            )
         return [found[b // self.outputs][b % self.outputs] for b in bands]
 
     def _reduce(
-        self, images: Sequence[Image], chosen: tuple[int, ...], grid: PixelGrid, render: Render
-    ) -> list[Pixels]:
-        per_row = max(1, len(images) * len(chosen) * grid.width * 16)
-        rows = max(1, min(grid.height, _STACK // per_row))
-        if rows >= grid.height:
-            return self._reduce_rows(images, chosen, grid, render)
-        parts = [
-            self._reduce_rows(images, chosen, grid.window(0, row, grid.width, min(rows, grid.height - row)), Render())
-            for row in range(0, grid.height, rows)
-        ]
-        return [
-            Pixels(np.concatenate([p.values for p in column]), np.concatenate([p.mask for p in column]))
-            for column in zip(*parts, strict=True)
-        ]
+        self,
+        calls: Sequence[int],
+        inputs: Sequence[int],
+        layers: Sequence[Sequence[Pixels]],
+        grid: PixelGrid,
+        rows: int | None = None,
+    ) -> dict[int, list[Pixels]]:
+        """Reduce the inputs of images, some rows at a time."""
+        positions = {band: position for position, band in enumerate(inputs)}
+        rows = rows or max(grid.height, 1)
+        parts = []
+        for row in range(0, max(grid.height, 1), rows):
+            part = grid.window(0, row, grid.width, min(rows, grid.height - row))
+            taken = [[Pixels(p.values[row : row + rows], p.mask[row : row + rows]) for p in layer] for layer in layers]
+            parts.append(
+                {
+                    call: self._reduce_rows(
+                        [[layer[positions[b]] for b in self.inputs[call]] for layer in taken], call, part
+                    )
+                    for call in calls
+                }
+            )
+        return _joined(parts)
 
-    def _reduce_rows(
-        self, images: Sequence[Image], chosen: tuple[int, ...], grid: PixelGrid, render: Render
-    ) -> list[Pixels]:
-        count = len(chosen)
-        layers = list(render.read_each([[image.bands[band] for band in chosen] for image in images], grid))
+    def _reduce_rows(self, layers: Sequence[Sequence[Pixels]], call: int, grid: PixelGrid) -> list[Pixels]:
+        count = len(self.inputs[call])
         if not layers:
             values = np.zeros((count, 0, *grid.shape))
             weights = np.zeros((count, 0, *grid.shape))
@@ -242,3 +263,25 @@ class Reduced:
             values = np.stack([np.stack(alike[i::count]) for i in range(count)])
             weights = np.stack([np.stack([layer[i].mask for layer in layers]) for i in range(count)]).astype(np.float64)
         return [Pixels(v, m) for v, m in self.reduction(values, weights)]
+
+
+def _read_apart(stack: Sequence[Sequence[ImageBand]], grid: PixelGrid, render: Render) -> list[list[Pixels]]:
+    """Read many images, and keep no more of each than the bands themselves."""
+    layers = []
+    for position, bands in enumerate(stack):
+        render.prefetch([band for some in stack[position : position + _AHEAD] for band in some], grid)
+        layers.append(Render(render.budget, render.check_time).read(bands, grid))
+    return layers
+
+
+def _joined(parts: Sequence[dict[int, list[Pixels]]]) -> dict[int, list[Pixels]]:
+    """Return results of parts of a grid, one below the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return {
+        call: [
+            Pixels(np.concatenate([p.values for p in column]), np.concatenate([p.mask for p in column]))
+            for column in zip(*(part[call] for part in parts), strict=True)
+        ]
+        for call in parts[0]
+    }

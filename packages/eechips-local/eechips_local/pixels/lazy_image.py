@@ -148,7 +148,7 @@ class Render:
             LimitError: if that would hold more memory than allowed.
         """
         self.check_time()
-        self.prefetch(bands, grid)
+        self.prefetch(bands, grid, least=2)  # one alone is fetched by its read
         wanted: dict[int, tuple[LazyRaster, list[int]]] = {}
         for band in bands:
             if (id(band.raster), band.index, grid) not in self._cache:
@@ -170,14 +170,19 @@ class Render:
                 self.prefetch([band for some in stack[position : position + _AHEAD] for band in some], grid)
             yield self.read(bands, grid)
 
-    def prefetch(self, bands: Sequence[ImageBand], grid: PixelGrid) -> None:
+    def prefetch(self, bands: Sequence[ImageBand], grid: PixelGrid, least: int = 1) -> None:
         """Begin to fetch the stored pixels that bands need on a grid, where they are not on this machine.
 
         All are on their way together then. What cannot be fetched is left to the read, which says so.
+
+        Args:
+            bands: that will be read.
+            grid: on which they will be.
+            least: number of rasters below which nothing is begun.
         """
         seen: set[tuple[int, int]] = self.note(("prefetched", grid), set)
         found: dict[int, tuple[Any, list[int]]] = {}
-        waiting = list(bands)
+        waiting = list(reversed(bands))
         while waiting:
             band = waiting.pop()
             raster: Any = band.raster
@@ -189,7 +194,7 @@ class Render:
                 waiting.extend(raster.inputs_of(band.index))
             elif hasattr(raster, "prefetch_header") and raster.prefetch_header(band.index):
                 found.setdefault(id(raster), (raster, []))[1].append(band.index)
-        for raster, indices in found.values():
+        for raster, indices in found.values() if len(found) >= least else ():
             with contextlib.suppress(EarthEngineError):
                 raster.prefetch(indices, grid, self)
 

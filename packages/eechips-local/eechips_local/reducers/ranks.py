@@ -30,7 +30,8 @@ _SMALL = {np.dtype(kind) for kind in (bool, np.uint8, np.int8, np.uint16, np.int
 def _comparable(column: SampleColumn, held: Flags) -> Values:
     """Return values as floats, infinite where they are null."""
     values = numbers(column.values)
-    return np.where(held, values, np.inf).astype(np.float32 if values.dtype in _SMALL else np.float64, copy=False)
+    floats = values.astype(np.float32 if values.dtype in _SMALL else np.float64, copy=False)
+    return np.where(held, floats, floats.dtype.type(np.inf))
 
 
 def _ordered(column: SampleColumn) -> tuple[Values, Weights, npt.NDArray[np.intp]]:

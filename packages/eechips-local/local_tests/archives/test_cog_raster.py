@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,12 @@ from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
 
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_hosts import AllowedHosts
+from eechips_local.archives.archive_model import ArchiveDescription
+from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.cog_raster import CogRaster, RangeCogReader
+from eechips_local.archives.range_cache import RangeCache
+from eechips_local.archives.signing import Signer
 from eechips_local.evaluation.model import PixelWindow
 from local_tests.support.object_host import ObjectHost, object_host
 
@@ -59,8 +66,13 @@ def cog(content: bytes, **options: Any) -> bytes:
         return bytes(made.getbuffer())
 
 
+def reader_of(host: ObjectHost, folder: Path) -> RangeCogReader:
+    description = ArchiveDescription("test", "Test", hosts=(host.url.removeprefix("http://"),))
+    return RangeCogReader(HostTransport(AllowedHosts.of_files(description)), Signer(description), folder)
+
+
 def raster(host: ObjectHost, folder: Path, name: str = "a.tif") -> CogRaster:
-    return RangeCogReader(folder=folder).open(f"{host.url}/{name}", collection="c")
+    return reader_of(host, folder).open(f"{host.url}/{name}", collection="c")
 
 
 def expected(content: bytes, bands: list[int], window: PixelWindow, level: int) -> tuple[Array, Array]:
@@ -228,7 +240,12 @@ def test_passing_faults_are_repeated(fault: Any, host: ObjectHost, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("fault", "message"),
-    [("html", "no TIFF"), ("redirect", "redirects"), ("whole", "ignores ranges"), ("gzip", "compressed by its host")],
+    [
+        ("html", "no TIFF"),
+        ("redirect", "none of its hosts"),
+        ("whole", "ignores ranges"),
+        ("gzip", "compressed by its host"),
+    ],
 )
 def test_hosts_that_are_unfit_are_refused(fault: Any, message: str, host: ObjectHost, tmp_path: Path) -> None:
     host.objects["a.tif"] = tiff(1000, 1000)
@@ -268,7 +285,7 @@ def test_prefetched_windows_are_fetched_together(host: ObjectHost, tmp_path: Pat
     content = tiff(1000, 1000, tiled=True, compress="deflate")
     names = [f"{i}.tif" for i in range(6)]
     host.objects = dict.fromkeys(names, content)
-    reader = RangeCogReader(folder=tmp_path)
+    reader = reader_of(host, tmp_path)
     files = [reader.open(f"{host.url}/{name}", collection="c") for name in names]
     host.gate.clear()
     for file in files:
@@ -284,3 +301,73 @@ def test_prefetched_windows_are_fetched_together(host: ObjectHost, tmp_path: Pat
     assert host.most_busy >= len(files)
     for ranges in host.ranges.values():
         assert len(ranges) == len(set(ranges))
+
+
+def huge(width: int, height: int, side: int) -> bytes:
+    """Return the header of a TIFF file that claims to be large, as a bomb does."""
+    tiles = min(-(-width // side) * -(-height // side), 2**32 - 1)
+    tags = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1),
+        (322, 4, 1, side), (323, 4, 1, side), (324, 4, tiles, 300), (325, 4, tiles, 300),
+    ]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(70_000)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (huge(1 << 30, 1 << 30, 1 << 24), "claims 1073741824x1073741824"),
+        (huge(1 << 20, 1 << 20, 1 << 16), "take more than 64 MB"),
+        (huge(1 << 20, 1 << 20, 16), "behind its end"),
+        (huge(0, 100, 16), "claims 0x100"),
+        (b"II*\0" + struct.pack("<IH", 8, 0) + struct.pack("<I", 8) + bytes(100), "holds no|circles|lists|claims 0x0"),
+        (b"II*\0" + struct.pack("<IH", 8, 60_000) + bytes(100), "60000 tags"),
+        (b"\x89PNG" + bytes(100), "no TIFF file"),
+        (b"II*\0", "no TIFF file"),
+    ],
+)
+def test_bombs_are_refused_with_few_requests(content: bytes, message: str, host: ObjectHost, tmp_path: Path) -> None:
+    host.objects["a.tif"] = content
+    with pytest.raises(ArchiveRefusedError, match=message):
+        assert raster(host, tmp_path).header
+    assert host.requests() <= 2
+
+
+def test_header_of_gigabytes_is_refused_before_it_is_fetched(host: ObjectHost, tmp_path: Path) -> None:
+    content = huge(1 << 21, 1 << 21, 16)  # the places of its blocks would take 32 GB
+    host.objects["a.tif"] = content
+    host.sizes["a.tif"] = 10 << 40
+    with pytest.raises(ArchiveRefusedError, match="header takes more than 32 MB"):
+        assert raster(host, tmp_path).header
+    assert host.requests() == 1
+
+
+def test_kept_blocks_are_bounded_and_damaged_ones_are_fetched_again(host: ObjectHost, tmp_path: Path) -> None:
+    cache = RangeCache(tmp_path / "kept", 100_000)
+    for number in range(40):
+        cache.put(f"part {number}", bytes([number]) * 10_000)
+    files = [path for path in (tmp_path / "kept").glob("*/*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 110_100
+    assert cache.get("part 39") == bytes([39]) * 10_000
+    assert cache.get("part 0") is None
+    content = tiff(1000, 1000, tiled=True)
+    host.objects["a.tif"] = content
+    area = PixelWindow(10, 10, 600, 300)
+    check(content, raster(host, tmp_path), [0], area)
+    for path in (tmp_path / "blocks").glob("*/*"):
+        damaged = bytearray(path.read_bytes())
+        damaged[len(damaged) // 2] ^= 1
+        path.write_bytes(damaged)
+    check(content, raster(host, tmp_path), [0], area)
+
+
+def test_threads_share_what_they_fetch(host: ObjectHost, tmp_path: Path) -> None:
+    content = tiff(1000, 1000, tiled=True, compress="deflate")
+    host.objects["a.tif"] = content
+    found = raster(host, tmp_path)
+    area = PixelWindow(500, 500, 300, 300)
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(lambda _: check(content, found, [0], area), range(24)):
+            pass
+    assert host.requests() <= 4  # the header, and its blocks, which two threads may begin at once

@@ -1,0 +1,296 @@
+"""Chips and a median from files on a distant host, beside what others read them with.
+
+    python -m venv /opt/rivals
+    /opt/rivals/bin/pip install odc-stac stackstac rasterio "dask[array]" pystac async-tiff obstore
+    python benchmarks/open_archive.py --rivals /opt/rivals/bin/python --chips 1000 --rounds 5
+
+Scenes are cloud-optimised GeoTIFFs of four bands of uint16 in deflated tiles of 512 x 512 pixels, with predictor and
+overviews. A host on loopback serves them with a latency and a bandwidth (``slow_host.py``). In each round,
+
+1. chips of 256 x 256 pixels are read: cold; with the headers kept; with all blocks kept that the run before has read;
+2. the median of 30 scenes over 1,024 x 1,024 pixels is computed, cold and with everything kept;
+
+by the reader of archives with as many threads as the rivals have, and by them. All sums are compared with the files.
+earthlens-imagery downloads whole scenes, and has no call that reads a window: it is not compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+import shapely
+from affine import Affine
+from rasterio.io import MemoryFile
+from rasterio.windows import Window
+
+from eechips_local.archives.archive_hosts import AllowedHosts
+from eechips_local.archives.archive_model import ArchiveDescription
+from eechips_local.archives.checked_connections import HostTransport
+from eechips_local.archives.cog_raster import RangeCogReader
+from eechips_local.archives.signing import Signer
+from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, PixelWindow
+from eechips_local.functions import load_functions
+from eechips_local.functions.image_collections import reduction
+from eechips_local.pixels.composite import Reduced
+from eechips_local.pixels.lazy_image import Render
+from eechips_local.pixels.stored import stored_image
+from eechips_local.reducers import MEDIAN
+
+HERE = Path(__file__).resolve().parent
+EDGE = 256
+THREADS = 40
+DIFFERENT = 4  # scenes with pixels of their own; the others repeat them
+CHIPS = ("rasterio", "rasterio, files kept open", "odc-stac", "stackstac", "async-tiff and obstore")
+MEDIANS = ("odc-stac, Dask threads",)
+OWN = ("eechips-local, cold", "eechips-local, headers kept", "eechips-local, blocks kept")
+OWN_MEDIANS = ("eechips-local median, cold", "eechips-local median, blocks kept")
+
+
+def make_scene(path: Path, side: int, seed: int) -> None:
+    """Write fields with edges, soft relief and the noise of a sensor, about as compressible as Sentinel-2."""
+    rng = np.random.default_rng(seed)
+    fields = np.kron(rng.integers(300, 2500, (side // 64, side // 64)), np.ones((64, 64), np.int64))
+    slope = np.add.outer(np.sin(np.arange(side) / 97.0), np.cos(np.arange(side) / 61.0)) * 150
+    bands = [
+        np.clip(fields * (0.6 + 0.3 * band) + slope + rng.normal(0, 25, (side, side)), 1, 10_000).astype(np.uint16)
+        for band in range(4)
+    ]
+    profile = {
+        "driver": "GTiff", "width": side, "height": side, "count": 4, "dtype": "uint16", "crs": "EPSG:32613",
+        "transform": Affine(10.0, 0.0, 499_980.0, 0.0, -10.0, 4_400_040.0),
+    }  # fmt: skip
+    with MemoryFile() as memory:
+        with memory.open(**profile) as dataset:
+            dataset.write(np.stack(bands))
+        rasterio.shutil.copy(
+            memory.name, str(path), driver="COG", blocksize=512, compress="DEFLATE", predictor="YES", level=1,
+            num_threads="ALL_CPUS",
+        )  # fmt: skip
+
+
+def make_plan(folder: Path, host: str, scenes: int, chips: int, side: int, seed: int) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    transform = [10.0, 0.0, 499_980.0, 0.0, -10.0, 4_400_040.0]
+    places = [
+        {"url": f"{host}/scene-{n:02}.tif", "epsg": 32613, "transform": transform, "width": side, "height": side}
+        for n in range(scenes)
+    ]
+    found = [
+        [int(rng.integers(scenes)), *(int(v) for v in rng.integers(0, side - EDGE, 2))] for _ in range(chips)
+    ]  # fmt: skip
+    return {
+        "host": host, "scenes": places, "chips": found, "edge": EDGE, "stack": min(30, scenes), "window": 1024,
+        "corner": [side // 2 - 700, side // 2 - 600],
+    }  # fmt: skip
+
+
+def true_sums(folder: Path, plan: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """Return the sums of all chips, and of the bands of the median twice, by rasterio from the files."""
+    chips = []
+    for scene, column, row in plan["chips"]:
+        with rasterio.open(folder / f"scene-{scene:02}.tif") as dataset:
+            chips.append(int(dataset.read(window=Window(column, row, EDGE, EDGE)).astype(np.int64).sum()))
+    stack = []
+    for scene in range(plan["stack"]):
+        with rasterio.open(folder / f"scene-{scene:02}.tif") as dataset:
+            stack.append(dataset.read(window=Window(*plan["corner"], plan["window"], plan["window"])))
+    return chips, [int(band.sum() * 2) for band in np.median(np.stack(stack), axis=0)]
+
+
+def open_reader(plan: dict[str, Any], folder: Path) -> RangeCogReader:
+    description = ArchiveDescription("loopback", "Loopback", hosts=(plan["host"].removeprefix("http://"),))
+    transport = HostTransport(AllowedHosts.of_files(description), THREADS)
+    return RangeCogReader(transport, Signer(description), folder, THREADS)
+
+
+def read_chips(plan: dict[str, Any], folder: Path) -> list[int]:
+    reader = open_reader(plan, folder)
+    files = [reader.open(scene["url"], collection="c") for scene in plan["scenes"]]
+
+    def read(chip: Sequence[int]) -> int:
+        scene, column, row = chip
+        values, _ = files[scene].read([0, 1, 2, 3], PixelWindow(column, row, EDGE, EDGE), 0)
+        return int(values.astype(np.int64).sum())
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(read, plan["chips"]))
+
+
+def read_median(plan: dict[str, Any], folder: Path) -> list[int]:
+    reader = open_reader(plan, folder)
+    images, window = [], plan["window"]
+    for file in [reader.open(scene["url"], collection="c") for scene in plan["scenes"][: plan["stack"]]]:
+        file.prefetch_header()
+        images.append(file)
+    grid = images[0].header.grid
+    stored = [
+        stored_image(
+            ImageAsset(
+                "a",
+                tuple(BandInfo(f"b{i}", PixelType.of("uint16"), grid, file, i) for i in range(4)),
+                {},
+                shapely.box(-180, -90, 180, 90),
+            )
+        )
+        for file in images
+    ]
+    raster = Reduced(lambda bounds: iter(stored), tuple((i,) for i in range(4)), reduction(MEDIAN), 1)
+    found = raster.read([0, 1, 2, 3], grid.window(*plan["corner"], window, window), Render(4 << 30))
+    return [int(pixels.values.sum() * 2) for pixels in found]
+
+
+def run_own(task: str, plan: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Read in a process of its own, as rivals do."""
+    text = json.dumps({**plan, "task": task, "folder": str(folder)})
+    done = subprocess.run(
+        [sys.executable, __file__, "--own"], input=text, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def run_rival(python: str, task: str, plan: dict[str, Any]) -> dict[str, Any] | str:
+    text = json.dumps({**plan, "task": task})
+    command = [python, str(HERE / "open_archive_rivals.py")]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(command, input=text, capture_output=True, text=True, env=environment, timeout=900)
+    if done.returncode:
+        return done.stderr.strip().splitlines()[-1][:160]
+    return json.loads(done.stdout)
+
+
+def counts(host: str) -> tuple[int, int]:
+    with urlopen(f"{host}/counts") as response:
+        found = json.load(response)
+    return found["requests"], found["bytes"]
+
+
+def measured(run: Any, host: str) -> dict[str, Any] | str:
+    requests, received = counts(host)
+    found = run()
+    if isinstance(found, str):
+        return found
+    after = counts(host)
+    return {**found, "requests": after[0] - requests, "bytes": after[1] - received}
+
+
+def own() -> None:
+    plan = json.load(sys.stdin)
+    load_functions()
+    task = read_median if "median" in plan["task"] else read_chips
+    begin, used = time.perf_counter(), time.process_time()
+    sums = task(plan, Path(plan["folder"]))
+    print(json.dumps({"seconds": time.perf_counter() - begin, "cpu": time.process_time() - used, "sums": sums}))
+
+
+def one_round(options: argparse.Namespace, plan: dict[str, Any], truth: Any, kept: Path) -> dict[str, dict[str, Any]]:
+    host = plan["host"]
+    found: dict[str, dict[str, Any]] = {}
+
+    def note(name: str, run: Any, true: list[int]) -> None:
+        result = measured(run, host)
+        if isinstance(result, str):
+            print(f"  {name}: {result}", flush=True)
+            return
+        if result.pop("sums") != true:
+            print(f"  {name}: OTHER PIXELS", flush=True)
+        found[name] = result
+
+    shutil.rmtree(kept, ignore_errors=True)
+    note(OWN[0], lambda: run_own(OWN[0], plan, kept), truth[0])
+    shutil.rmtree(kept / "blocks", ignore_errors=True)
+    note(OWN[1], lambda: run_own(OWN[1], plan, kept), truth[0])
+    note(OWN[2], lambda: run_own(OWN[2], plan, kept), truth[0])
+    shutil.rmtree(kept, ignore_errors=True)
+    for name in OWN_MEDIANS:
+        note(name, lambda name=name: run_own(name, plan, kept), truth[1])
+    if options.rivals:
+        for name in CHIPS:
+            note(name, lambda name=name: run_rival(options.rivals, name, plan), truth[0])
+        for name in MEDIANS:
+            note(name, lambda name=name: run_rival(options.rivals, name, plan), truth[1])
+    return found
+
+
+def report(rounds: list[dict[str, dict[str, Any]]], plan: dict[str, Any]) -> None:
+    chips, kept = len(plan["chips"]), EDGE * EDGE * 4 * 2
+    print(f"{'':32}{'seconds':>16}{'chips/s':>9}{'requests/chip':>15}{'read/kept':>11}{'cpu s':>8}")
+    for name in rounds[0]:
+        rows = [found[name] for found in rounds if name in found]
+        seconds = [row["seconds"] for row in rows]
+        row = rows[0]
+        span = f"{statistics.median(seconds):.2f} ({min(seconds):.1f}-{max(seconds):.1f})"
+        if "median" in name or "Dask" in name:
+            whole = plan["stack"] * plan["window"] ** 2 * 4 * 2
+            print(f"{name:32}{span:>16}{'':9}{row['requests']:>15}{row['bytes'] / whole:>11.2f}{row['cpu']:>8.1f}")
+        else:
+            print(
+                f"{name:32}{span:>16}{chips / statistics.median(seconds):>9.1f}{row['requests'] / chips:>15.2f}"
+                f"{row['bytes'] / (chips * kept):>11.2f}{row['cpu']:>8.1f}"
+            )
+    for mine, others in (*((name, CHIPS) for name in OWN), *((name, MEDIANS) for name in OWN_MEDIANS)):
+        ratios = [
+            min(found[name]["seconds"] for name in others if name in found) / found[mine]["seconds"]
+            for found in rounds
+            if mine in found and any(name in found for name in others)
+        ]
+        if ratios:
+            print(f"{mine}: {statistics.median(ratios):.2f} times the best other ({min(ratios):.2f}-{max(ratios):.2f})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rivals", help="Python with odc-stac, stackstac, rasterio, async-tiff and obstore")
+    parser.add_argument("--scenes", type=int, default=40)
+    parser.add_argument("--chips", type=int, default=1000)
+    parser.add_argument("--side", type=int, default=4096, help="pixels on a side of a scene")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--latency", type=float, default=0.05)
+    parser.add_argument("--rate", type=float, default=100e6)
+    parser.add_argument("--folder", type=Path, help="where scenes are made, and left for the next run")
+    parser.add_argument("--own", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.own:
+        return own()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.folder or Path(scratch) / "scenes"
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(options.scenes):
+            path, source = folder / f"scene-{number:02}.tif", folder / f"scene-{number % DIFFERENT:02}.tif"
+            if not path.exists():
+                os.link(source, path) if path != source else make_scene(path, options.side, number)
+        command = [sys.executable, str(HERE / "slow_host.py"), str(folder)]
+        command += ["--latency", str(options.latency), "--rate", str(options.rate)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                assert server.stdout is not None
+                host = server.stdout.readline().strip()
+                plan = make_plan(folder, host, options.scenes, options.chips, options.side, 1)
+                truth = true_sums(folder, plan)
+                rounds = []
+                for number in range(options.rounds):
+                    rounds.append(one_round(options, plan, truth, Path(scratch) / "kept"))
+                    print(f"round {number + 1} of {options.rounds}, load {os.getloadavg()[0]:.1f}", flush=True)
+                report(rounds, plan)
+            finally:
+                server.terminate()
+    return None
+
+
+if __name__ == "__main__":
+    main()
