@@ -60,6 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, default)
     # Tests start hundreds of processes, and each would compile the package again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False  # nor are asserts rewritten again each time
     # The demo planet's data end today; results of tests must not depend on the day.
     os.environ["EECHIPS_DEMO_UNTIL"] = "2025-01-01"
     # gcsfs reads this when it is imported. It would otherwise try gRPC, which the emulator lacks, for minutes.

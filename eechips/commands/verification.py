@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import dataclasses
+import io
+import random
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eechips.errors import StorageError
+from eechips.commands.command import FetchCommand
+from eechips.commands.fetching import find_command
+from eechips.commands.recorded_commands import (
+    as_recorded,
+    describe_distrust,
+    is_own_run,
+    is_same_recipe,
+    recorded_words,
+)
+from eechips.commands.service_queries import service_of_run
+from eechips.engine.config import RunConfig
+from eechips.engine.run import run as run_recipe
+from eechips.errors import StorageError, UsageError, ValidationError
+from eechips.files.temporary_files import temporary_folder
+from eechips.lockfile.content_hashes import ContentChange, compare_contents
 from eechips.manifest.audit import Audit, SampleSize, record_audit
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.ledger_recovery import RecoveredLedger, recover_ledger
-from eechips.manifest.run import Problem, Run, open_run
+from eechips.manifest.run import CHECKSUMS_ONLY, PLANS_GRADUALLY, Problem, Run, open_run
 from eechips.manifest.run_repair import find_manifest_problems, repair
+from eechips.manifest.unit_record import WorkUnit
+from eechips.recipe import Recipe
+from eechips.storage import Store
+from eechips.text.timestamps import utc_now
+from eechips.web.redaction import REDACTED
 
 if TYPE_CHECKING:
     from eechips.engine.config import RunConfig
@@ -88,8 +114,219 @@ def audit_run(
     show: Callable[[RunConfig], object] = lambda _: None,
 ) -> tuple[Audit, list[Problem]]:
     """Fetch a sample of the finished units again, and record how many differ; see :func:`refetch`."""
-    from eechips.commands.refetch import refetch
 
     audit, problems = refetch(run, size, seed, trust=trust, ask=ask, show=show)
     record_audit(run.path, audit)
     return audit, problems
+
+
+def refetch(
+    run: Run,
+    size: SampleSize,
+    seed: int | None,
+    *,
+    trust: bool,
+    ask: Callable[[Run, list[str]], object] | None = None,
+    show: Callable[[RunConfig], object] = lambda _: None,
+) -> tuple[Audit, list[Problem]]:
+    """Fetch a random sample of the finished units of a run again, each request over a connection of its own.
+
+    Pixels and values are compared, not bytes: they must be equal, as the service gives the same response to the same
+    request. Units whose file is not as the ledger has it are not drawn: comparing checksums finds these.
+
+    Args:
+        run: the run.
+        size: of the sample.
+        seed: of the selection; None for another one each time.
+        trust: execute the command of run.json even if somebody else wrote it.
+        ask: asks for permission to execute the words of a command, and raises UsageError without it; None to refuse.
+        show: called before the run starts.
+
+    Returns:
+        The audit, and a problem for each unit that differs.
+
+    Raises:
+        UsageError: if the run has no files, nothing can make its recipe again, or the recipe has changed.
+        EechipsError: as a run does.
+    """
+    run = dataclasses.replace(run, path=run.path.resolve())  # the working folder changes
+    store = run.store
+    seed = secrets.randbelow(1 << 32) if seed is None else seed
+    units, files, population = _draw(run, size, seed)
+    with _recorded_recipe(run, trust=trust, ask=ask) as (recipe, config):
+        if recipe.identity != run.info.get("identity"):
+            raise UsageError(
+                f"the recipe of {run.path} has changed since the run, or another version of eechips made it: what it"
+                " fetches now cannot be compared"
+            )
+        show(config)
+        with temporary_folder() as folder:
+            done = run_recipe(recipe, _audited(config, folder, len(units)), units=units)
+            if done.interrupted:
+                raise KeyboardInterrupt
+            fetched = _files_of(done, {unit.position for unit in units})
+            states = done.units["state"]
+            missing = [unit for unit in units if str(states.get(unit.position, "")) not in ("done", "empty")]
+            lost = {unit.position for unit in missing}
+            problems = [
+                Problem(unit.id, files[unit.position][0].file, reason)
+                for unit in units
+                if unit.position not in lost
+                and (reason := _difference(store, done.store, files[unit.position], fetched.get(unit.position, ())))
+            ]
+    audit = Audit(
+        time=utc_now(),
+        seed=seed,
+        population=population,
+        compared=len(units) - len(missing),
+        different=len(problems),
+        failed=len(missing),
+        units=tuple(each.id for each in problems),
+    )
+    return audit, problems
+
+
+@contextlib.contextmanager
+def _recorded_recipe(
+    run: Run, *, trust: bool, ask: Callable[[Run, list[str]], object] | None
+) -> Iterator[tuple[Recipe, RunConfig]]:
+    """Make the recipe of a run again, and its configuration, in the folder where its command was typed.
+
+    A run that was started in Python has no command, but most have the call that makes their recipe.
+
+    Raises:
+        UsageError: if neither is known, it is another user's, or it fetches no units.
+    """
+    info = run.info
+    call = info.get("call") or {}
+    if not info.get("command") and isinstance(call.get("command"), str):
+        if not trust and not is_own_run(run):
+            raise UsageError(f"the recipe of {run.path} was not executed: read its run.json, then give `trust`")
+        options = {**dict(call.get("options") or {}), **service_of_run(run, str(info.get("source") or ""), {})}
+        if REDACTED in str(options):
+            raise UsageError(f"the recipe of {run.path} cannot be made again: its call is not in run.json")
+        yield find_command(call["command"]).make({**options, "out": run.path})
+        return
+    words, is_here = recorded_words(run), is_own_run(run)  # before the working folder changes
+    with as_recorded(words, run) as again:
+        if not isinstance(again.command, FetchCommand):
+            raise UsageError(f"{run.path} was made by `eechips {words[1]}`: its units are not fetched one by one")
+        if not (is_here and is_same_recipe(words, info)):
+            if ask is not None:
+                ask(run, words)
+            elif not trust:
+                raise UsageError(describe_distrust(run, words))
+            again.params["send_credentials"] = False
+        again.params["dry_run"] = False
+        yield again.command.receive(again)
+
+
+@dataclass(frozen=True, slots=True)
+class _ResultFile:
+    """A file of a unit.
+
+    Attributes:
+        layer: its name among the files of the unit; empty if there is one.
+        file: path below the folder of the results.
+        sha256: as recorded.
+    """
+
+    layer: str
+    file: str
+    sha256: str
+
+
+def _draw(run: Run, size: SampleSize, seed: int) -> tuple[list[WorkUnit], Mapping[int, Sequence[_ResultFile]], int]:
+    """Return a random sample of the units with files, these files, and the number of such units."""
+    with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+        meta = ledger.meta()
+        if meta.get(PLANS_GRADUALLY) or meta.get(CHECKSUMS_ONLY):
+            what = "the calls of a script" if meta.get(PLANS_GRADUALLY) else "whole scenes of an archive"
+            raise UsageError(f"{run.path} has {what}, which are not fetched again one by one: leave `refetch` out")
+        having = [p for rows in ledger.batches(("position", "file")) for p, file in rows if file is not None]
+        if not having:
+            raise UsageError(f"{run.path} has no files to compare")
+        chosen = sorted(random.Random(seed).sample(having, size.of(len(having))))
+        units = [ledger.unit(position) for position in chosen]
+    found = _files_of(run, set(chosen))
+    whole = [unit for unit in units if all(_is_as_recorded(run.store, each) for each in found[unit.position])]
+    if not whole:
+        raise UsageError(f"no file of the sample is as it was recorded: eechips verify {run.path} --reopen")
+    return whole, found, len(having)
+
+
+def _files_of(run: Run, positions: set[int]) -> dict[int, list[_ResultFile]]:
+    """Return the files of units by position."""
+    found: dict[int, list[_ResultFile]] = {}
+    with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+        for position, _, layer, file, _, sha256, _ in read_unit_files(ledger.database):
+            if position in positions:
+                found.setdefault(position, []).append(_ResultFile(layer or "", file, sha256))
+        for rows in ledger.batches(("position", "file", "sha256")):
+            for position, file, sha256 in rows:
+                if position in positions and file is not None:
+                    found.setdefault(position, [_ResultFile("", file, sha256)])
+    return found
+
+
+def _is_as_recorded(store: Store, file: _ResultFile) -> bool:
+    try:
+        return store.sha256(file.file) == file.sha256
+    except (OSError, UsageError):
+        return False
+
+
+def _audited(config: RunConfig, folder: Path, count: int) -> RunConfig:
+    """Return the configuration of a run that fetches a sample into a temporary folder of this machine."""
+    name = "processes" if config.executor_class.is_remote else config.executor.partition(":")[0]
+    return dataclasses.replace(
+        config,
+        out=folder,
+        results=None,
+        on_empty="keep" if config.on_empty == "keep" else "skip",
+        estimate=None,
+        share_requests=False,
+        reuses_connections=False,
+        executor=name if name == "threads" else f"{name}:{min(config.processes, count)}",
+        pipeline_options=(),
+        budget="",
+        command="eechips verify --refetch",
+    )
+
+
+def _difference(old: Store, new: Store, before: Sequence[_ResultFile], after: Sequence[_ResultFile]) -> str:
+    """Return how the files of a unit differ from those that were fetched again; empty if their values are the same."""
+    for first, second in _paired(before, after):
+        if second is None:
+            return f"{first.layer or 'it'} has no data when it is fetched again"
+        if first.sha256 == second.sha256:
+            continue
+        suffix = first.file.rpartition(".")[2]
+        try:
+            change = compare_contents(old.read(first.file), new.read(second.file), suffix)
+        except (ValidationError, UsageError, StorageError, io.UnsupportedOperation):
+            return "its bytes differ from those fetched again, and values of such files cannot be compared"
+        if change is not None:
+            return f"{first.layer + ': ' if first.layer else ''}{_describe(change)}"
+    return "" if len(before) >= len(after) else "it has more files when it is fetched again"
+
+
+def _paired(
+    before: Sequence[_ResultFile], after: Sequence[_ResultFile]
+) -> Iterator[tuple[_ResultFile, _ResultFile | None]]:
+    """Pair the files of a unit with those that were fetched again, by layer, else in their order."""
+    by_layer = {each.layer: each for each in after if each.layer}
+    in_order = [each for each in after if not each.layer]
+    for number, each in enumerate(before):
+        if each.layer:
+            yield each, by_layer.get(each.layer)
+        else:
+            yield each, in_order[number] if number < len(in_order) else None
+
+
+def _describe(change: ContentChange) -> str:
+    if change.share is None:
+        return f"fetched again, it has {change.reason}"
+    what = "pixels" if change.window is not None else "rows"
+    also = f" ({change.reason})" if change.reason else ""
+    return f"{change.share:.2%} of its {what} differ from those fetched again{also}"

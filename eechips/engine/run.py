@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from eechips.engine.changed_code import continue_plan
 from eechips.engine.config import RunConfig
 from eechips.engine.connected_run import SERVER_LOG_NAME, ConnectedRun
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
@@ -22,7 +21,7 @@ from eechips.engine.replacement import is_refilling, replacement_of
 from eechips.engine.result_assembly import assemble, is_assembled
 from eechips.engine.result_stores import store_of
 from eechips.engine.run_exports import RunExports, command_of
-from eechips.engine.run_identity import check_same, describe
+from eechips.engine.run_identity import check_same, continue_plan, describe
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.run_parts import RunParts, present
 from eechips.errors import EechipsError, UsageError

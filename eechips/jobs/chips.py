@@ -23,8 +23,7 @@ from eechips.jobs.sample_options import SampleOptions
 from eechips.jobs.sample_validation import check_name_fields
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
-from eechips.planning.expressions import LayerImages, chip_image
-from eechips.planning.frame_images import missing_image, period_image, single_image
+from eechips.planning.expressions import LayerImages, chip_image, missing_image, period_image, single_image
 from eechips.planning.image_reducers import reduced_dtype
 from eechips.planning.strategies import SampleSite
 from eechips.recipe import Chip, Frame, FrameStack, NoData, PlanPreview, Unit

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import ee
 import numpy as np
 import numpy.typing as npt
 import shapely
@@ -24,6 +25,7 @@ from eechips.text.suggestion import describe_choices
 
 if TYPE_CHECKING:
     import ee
+
 
 _NUMBER = r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*"
 _BOX = re.compile(rf"{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
@@ -44,6 +46,28 @@ _log = logging.getLogger(__name__)
 _WIDE = 180.0  # degrees: wider regions may be meant to cross the antimeridian
 
 _FORMS = "a region is W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE"
+
+
+class ConstantValue(ee.Encodable):
+    """A JSON value that is one constant of an expression.
+
+    The client turns each vertex of a closed polygon into a value of its own, as the first and the last are equal: 61
+    bytes a vertex and 14 s for 100,000 of them, where a constant takes 28 bytes and 0.3 s.
+
+    Args:
+        value: lists, texts and numbers.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def encode(self, encoder: Any) -> Any:
+        """Return the value, as in expressions before the Cloud API."""
+        return self._value
+
+    def encode_cloud_value(self, encoder: Any) -> dict[str, Any]:
+        """Return the value as a constant."""
+        return {"constantValue": self._value}
 
 
 class Region(Protocol):
@@ -236,8 +260,6 @@ def planar_geometry(polygon: BaseGeometry) -> ee.Geometry:
         RegionError: if it has more bytes than fit into a request; see :func:`check_size`.
     """
     import ee
-
-    from eechips.planning.constant_value import ConstantValue
 
     check_size(polygon)
     shape = _rounded(polygon)

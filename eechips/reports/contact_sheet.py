@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,6 @@ from eechips.manifest.display_styles import display_styles
 from eechips.manifest.frame_rows import FrameChip, draw_head, read_frame_rows, render_frame
 from eechips.manifest.run import Run, open_run
 from eechips.reports.output_path import output_path
-from eechips.reports.picture_file import PictureFile
 from eechips.reports.region_outlines import RegionOutlines
 from eechips.reports.thumbnails import draw_units, is_picture, opened
 from eechips.reports.unit_columns import UnitColumn, UnitColumns, read_units
@@ -41,6 +41,17 @@ _ROWS = 12
 _EDGE = 128
 _QUALITY = 85  # of JPEG
 _STRATUM, _NOTHING = "stratum", "nothing"
+
+
+class PictureFile(type(Path())):  # type: ignore[misc]  # Path itself cannot be a base before Python 3.12
+    """The path of a PNG or JPEG file; a notebook displays the picture instead of the path."""
+
+    __slots__ = ()
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Return the picture, as base64, by its media type; nothing if the file is missing or no picture."""
+        kind = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}.get(self.suffix.lower())
+        return {kind: base64.b64encode(self.read_bytes()).decode()} if kind is not None and self.is_file() else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.error_classification import classify_exception
 from eechips.engine.local_server import EXPORTS_FOLDER, UNUSED_EXPORTS
+from eechips.engine.progress import Progress
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
 from eechips.files.removal import LockedFolder, remove_tree
@@ -31,8 +33,8 @@ from eechips.scripts.patches import await_threads, keep_client, replace_pools
 from eechips.scripts.pool_host import ScriptHost, ScriptStopped, lacks_file, some_of
 from eechips.scripts.retry_guard import guard_retries
 from eechips.scripts.sandbox import Sandbox, named_inputs
-from eechips.scripts.script_exports import await_tasks
 from eechips.scripts.script_source import ScriptSource, is_notebook
+from eechips.text.formatting import format_count
 
 _SEED = 0
 
@@ -271,3 +273,57 @@ class NotebookShell:
 
 
 __all__ = ["NotebookShell", "ScriptRecipe"]
+
+
+_PAUSE = 0.3  # seconds between two requests for the states of all tasks
+_MOST_NAMED = 3
+_LOST = {"done": True, "error": {"message": "the local Earth Engine was started again meanwhile"}}
+
+
+def await_tasks(folder: Path, *, quiet: bool) -> int:
+    """Wait until every task of the local Earth Engine has ended, and show how many have.
+
+    Args:
+        folder: of the exports, for the message.
+        quiet: show nothing.
+
+    Returns:
+        The number of tasks.
+
+    Raises:
+        RecipeError: if tasks have failed; names them.
+    """
+    import ee
+
+    known: dict[str, dict[str, Any]] = {task["name"]: task for task in ee.data.listOperations()}
+    if not known:
+        return 0
+    with Progress(len(known), 0, None, quiet=quiet, unit="exports") as progress:
+        waiting = set(known)
+        while True:
+            for name in [name for name in waiting if known[name].get("done")]:
+                waiting.remove(name)
+                progress.settle(failed="error" in known[name])
+            progress.show(0, 0)
+            if not waiting:
+                break
+            time.sleep(_PAUSE)
+            listed = {task["name"]: task for task in ee.data.listOperations()}
+            known |= {name: listed.get(name, {**known[name], **_LOST}) for name in waiting}
+    tasks = list(known.values())
+    failed = [task for task in tasks if "error" in task]
+    count = format_count(len(tasks), "export task")
+    if failed:
+        raise RecipeError(
+            f"{len(failed):,} of {count} failed: {_described(failed)}. Files of the others are in {folder}"
+        )
+    Progress(0, 0, None, quiet=quiet).say(f"{count} completed: {folder}")
+    return len(tasks)
+
+
+def _described(tasks: Sequence[Mapping[str, Any]]) -> str:
+    texts = []
+    for task in tasks[:_MOST_NAMED]:
+        name = task.get("metadata", {}).get("description") or task["name"]
+        texts.append(f"{name} ({str(task['error'].get('message')).rstrip('.')})")
+    return ", ".join(texts) + (", …" if len(tasks) > _MOST_NAMED else "")

@@ -12,8 +12,7 @@ import ee
 import ee._state
 import pytest
 
-from eechips.client.compatibility import TESTED, check_client
-from eechips.client.connection import ServiceTarget, connect
+from eechips.client.connection import TESTED, ServiceTarget, check_client, connect
 from eechips.client.http_messages import Timeouts
 from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy

@@ -20,8 +20,7 @@ from eechips.jobs.mosaic import MosaicRecipe
 from eechips.jobs.mosaic_tiles import MosaicLayout
 from eechips.planning.band_selection import select_bands
 from eechips.planning.cloud_masks import parse_mask
-from eechips.planning.expressions import LayerImages, chip_image
-from eechips.planning.frame_images import period_image, single_image
+from eechips.planning.expressions import LayerImages, chip_image, period_image, single_image
 from eechips.recipe import Chip
 
 GRID, PLACE = Grid("EPSG:32613", (10.0, 0.0, 5e5, 0.0, -10.0, 4.4e6), 64, 64), (-105.0, 39.7)

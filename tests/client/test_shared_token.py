@@ -15,10 +15,10 @@ import pytest
 
 from eechips.client.access_token import Authorizer
 from eechips.client.shared_token import SharedToken, TokenState
-from eechips.engine.executors.processes import worker_context
 from eechips.errors import ConfigurationError, UnreachableError
 from local_tests.support.token_server import TokenServer, token_server
 from tests.client.test_access_token import Clocked
+from tests.support.preloaded_processes import preloaded_context
 
 SECRET = "ya29.secret"
 
@@ -50,7 +50,7 @@ class Other:
     """Another process that shares a token."""
 
     def __init__(self, shared: SharedToken) -> None:
-        context: Any = worker_context()
+        context: Any = preloaded_context()
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=obey, args=(shared, theirs), daemon=True)
         self.process.start()

@@ -28,13 +28,13 @@ from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
 from eechips.client.transport import Transport
-from eechips.engine.executors.processes import worker_context
 from eechips.errors import EechipsError
 from eechips.manifest import open_run
 from local_tests.support.process_tree import kinds
 from local_tests.support.token_server import TokenServer, token_server
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service
+from tests.support.preloaded_processes import preloaded_context
 from tests.support.proxy import tcp_proxy
 
 COUNT = 4
@@ -74,10 +74,6 @@ class Workers:
 
     def __init__(self, server: TokenServer, credentials: Any, context: BaseContext, count: int) -> None:
         self._server = server
-        if context.get_start_method() == "forkserver":
-            context.set_forkserver_preload(
-                [__name__, "eechips.client.http_sessions", "ee", "google.oauth2.credentials"]
-            )
         self._throttle = throttle = Throttle(context, QuotaLimits(in_flight=count, start=count), clients=count)
         shared = SharedToken(is_shared=True)
         self.pipes: list[Pipe] = []
@@ -122,7 +118,8 @@ class Workers:
 def workers(
     server: TokenServer, credentials: Any = None, context: BaseContext | None = None, count: int = COUNT
 ) -> Iterator[Workers]:
-    found = Workers(server, server.user() if credentials is None else credentials, context or worker_context(), count)
+    known = server.user() if credentials is None else credentials
+    found = Workers(server, known, context or preloaded_context(), count)
     try:
         yield found
     finally:

@@ -59,7 +59,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     ),
     "points": lambda folder, k, **o: eechips.points("DEM", _points(folder, k), **o),
 }
-_QUICK = ("rows", "mosaic", "timeseries")
+_QUICK = ("rows", "mosaic")
 _EXACT = ("ecoregions", "thumbnails", "mosaic", "timeseries", "points")
 """Commands whose chips cannot be masked, nor lie near each other: the number of requests is no range."""
 

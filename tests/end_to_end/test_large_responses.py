@@ -27,7 +27,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.document_reader import DocumentReader
 from eechips.archive.downloads.access_secrets import Secrets
-from eechips.archive.downloads.authentication import Auth, make_signer
+from eechips.archive.downloads.token_signers import Auth, make_signer
 from eechips.errors import EechipsError
 import aiohttp
 

@@ -200,6 +200,7 @@ def test_attempts_whose_response_was_damaged_are_counted(
     assert total == equal_to(charged(server, "faults"), requests=12)
 
 
+@pytest.mark.slow
 def test_a_budget_stops_the_run_and_the_next_month_resumes_it(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path
 ) -> None:

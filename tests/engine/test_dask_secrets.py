@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,10 @@ from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service
 from tests.support.proxy import tcp_proxy
 
-pytest.importorskip("distributed")
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.skipif(find_spec("distributed") is None, reason="Dask is not installed"),
+    pytest.mark.slow,
+]
 
 SECRET = "5ecre7-7oken-of-a-recipe"
 QUOTES = """

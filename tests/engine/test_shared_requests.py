@@ -78,11 +78,11 @@ def files(run: eechips.Run) -> dict[str, bytes]:
     "chosen",
     [
         {},
-        {"index": "NDVI", "mask": "none"},
         {"dataset": [L8, SOIL], "bands": [f"{L8}:SR_B4", f"{SOIL}:clay"]},
-        {"crs": "EPSG:32614", "scale": 30.0},
         *slow_except(
             [
+                {"index": "NDVI", "mask": "none"},
+                {"crs": "EPSG:32614", "scale": 30.0},
                 {"executor": "processes:2"},
                 {"method": "url"},
                 {"format": "npy"},
@@ -104,7 +104,7 @@ def test_files_and_records_are_those_of_chips_alone(server: Server, tmp_path: Pa
     assert (groups["requests"].apply(lambda each: (each > 0).sum()) == 1).all()
 
 
-@pytest.mark.parametrize("chosen", [{}, {"format": "tif-stack"}, *slow_except([{"format": "npy"}, {"method": "url"}])])
+@pytest.mark.parametrize("chosen", slow_except([{}, {"format": "tif-stack"}, {"format": "npy"}, {"method": "url"}], {}))
 def test_frames_of_a_place_come_in_one_request(server: Server, tmp_path: Path, chosen: dict[str, Any]) -> None:
     """Eleven periods have an image in one only; the bands of all, and of a second dataset, are in a few requests."""
     values: dict[str, Any] = {"spacing": None, "total": 3, "min_distance": "1500m", "every": "month:max"}
@@ -139,7 +139,7 @@ def test_units_of_a_failed_request_are_fetched_alone(store: Path, serve: Callabl
     assert files(run) == files(whole)
 
 
-@pytest.mark.parametrize("verb", [eechips.images, eechips.composites])
+@pytest.mark.parametrize("verb", slow_except([eechips.images, eechips.composites], eechips.images))
 def test_images_and_composites_of_the_same_pixels_are_bands_of_one_request(
     server: Server, tmp_path: Path, verb: Callable[..., eechips.Run]
 ) -> None:
@@ -205,7 +205,7 @@ def test_units_of_a_script_that_says_where_they_are_share_requests(server: Serve
         assert (one.read(1) == expected).all()
 
 
-@pytest.mark.parametrize("chosen", [{}, {"format": "npy", "dataset": SOIL, "bands": "clay"}])
+@pytest.mark.parametrize("chosen", slow_except([{}, {"format": "npy", "dataset": SOIL, "bands": "clay"}], {}))
 def test_queue_workers_share_the_requests_of_a_batch(server: Server, tmp_path: Path, chosen: dict[str, Any]) -> None:
     """Two workers fetch the lines of a plan; the joined run has the files and records of chips alone."""
     values: dict[str, Any] = {"dataset": L8, "bands": "SR_B4,SR_B5", "spacing": "480m", "roi": ROI, "size": 16}

@@ -13,6 +13,7 @@ import pytest
 from eechips.manifest import open_run
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.export_runs import EXPORT, MEMORY, ExportService, checksums, export_service
+from tests.support.parameters import slow_except
 
 ROWS = "table:computeFeatures"
 REGIONS = {
@@ -80,7 +81,7 @@ def assembled(out: Path) -> list[bytes]:
     return [(out / file).read_bytes() for file in open_run(out).assembled]
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", slow_except(RUNS, "a table of each region", "one table", "points in an image"))
 def test_tables_that_time_out_are_exported_and_have_the_same_bytes(
     service: ExportService, folder: Path, name: str
 ) -> None:

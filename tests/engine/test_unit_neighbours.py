@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eechips.engine.unit_neighbours import NeighbourCount
+from eechips.engine.estimate import NeighbourCount
 from eechips.geo.grid import Grid
 
 SIZE = 100.0  # metres of a chip of 10 x 10 pixels

@@ -24,6 +24,7 @@ from eechips.jobs.points import PointValues
 from eechips.jobs.timeseries import TimeSeries
 from eechips.manifest.display_styles import display_styles
 from local_tests.support.local_earth_engine import Server
+from tests.support.parameters import slow_except
 
 Array = npt.NDArray[Any]
 
@@ -120,7 +121,7 @@ def test_the_greenest_pixel_is_chosen_by_a_computed_index(demo_server: Server, t
     assert np.array_equal(bands["NDVI"][valid], np.max(stack, axis=0)[valid])
 
 
-@pytest.mark.parametrize("reducer", ["mosaic", "median"])
+@pytest.mark.parametrize("reducer", slow_except(["mosaic", "median"], "mosaic"))
 def test_mosaics_have_computed_bands(demo_server: Server, tmp_path: Path, reducer: str) -> None:
     options = {**SUMMER, **QUIET, "endpoint": demo_server.url, "reducer": reducer, "window": 64}
     found = eechips.mosaic("S2", out=tmp_path / "computed", **options, **COMPUTED)
@@ -407,7 +408,7 @@ def test_files_have_one_type_that_holds_all_bands(demo_server: Server, tmp_path:
         assert np.array_equal(file.read(1), chip["B4"])
 
 
-@pytest.mark.parametrize("time", [{"frames": 2}, {"every": "15 days:max"}])
+@pytest.mark.parametrize("time", slow_except([{"frames": 2}, {"every": "15 days:max"}], {"frames": 2}))
 def test_frames_have_computed_bands(demo_server: Server, tmp_path: Path, time: dict[str, Any]) -> None:
     run = eechips.sample(
         "S2", out=tmp_path, **QUIET, endpoint=demo_server.url, **{**CHIPS, "total": 2, "end": "2020-07-01"}, **time,

@@ -95,7 +95,9 @@ def test_the_polarisations_that_are_asked_decide_which_images_are_used(
 
 
 @pytest.mark.parametrize("command", ["sample", "images", "composites", "mosaic", "timeseries", "points"])
-@pytest.mark.parametrize("asked", [{"index": "NDVI"}, {"bands": "R,G,B"}], ids=["ndvi", "rgb"])
+@pytest.mark.parametrize(
+    "asked", [{"index": "NDVI"}, pytest.param({"bands": "R,G,B"}, marks=pytest.mark.slow)], ids=["ndvi", "rgb"]
+)
 def test_every_command_copes_with_mixed_bands(commands: Commands, command: str, asked: dict[str, Any]) -> None:
     run = commands.run(command, **asked)
     assert run.is_complete

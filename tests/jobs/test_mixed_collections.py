@@ -18,6 +18,7 @@ from affine import Affine
 import eechips
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
+from tests.support.parameters import slow_except
 
 TRANSFORM = Affine(10, 0, 500_000, 0, -10, 4_400_000)
 EDGE = 64
@@ -100,7 +101,14 @@ def run(name: str, dataset: str, server: Server, places: Path, out: Path, **opti
     return made
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+QUICK = [
+    "sample", "sample, months", "images", "composites, mosaic", "composites, median", "mosaic", "mosaic, sum",
+    "timeseries", "timeseries, composites", "points, latest", "points, median",
+]  # fmt: skip
+"""Each verb, and each way in which it combines images."""
+
+
+@pytest.mark.parametrize("name", slow_except(COMMANDS, *QUICK))
 def test_images_of_several_types(name: str, server: Server, places: Path, tmp_path: Path) -> None:
     assert run(name, TYPES, server, places, tmp_path / "out", bands="red").is_complete
 

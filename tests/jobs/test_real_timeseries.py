@@ -66,6 +66,7 @@ def projected(regions: Path, crs: Any) -> geopandas.GeoDataFrame:
     return frame.set_geometry(frame.segmentize(0.0005)).to_crs(crs)
 
 
+@pytest.mark.slow
 def test_811_dates_in_order_with_empty_cells_for_no_data(series: Callable[[str], Any], stack: Any) -> None:
     table = series("max")["ring"]
     assert list(table.columns) == ["id", "date", "LST_Day_1km", "count", "valid_fraction"]

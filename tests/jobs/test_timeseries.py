@@ -96,8 +96,10 @@ def test_811_dates_equal_an_independent_computation(
     assert maximum["LST_Day_1km"].isna().any(), "the series should have a gap to test"
 
 
-def test_no_data_is_an_empty_cell(series: tuple[eechips.Run, eechips.Run]) -> None:
-    text = next(series[0].path.rglob("7.csv")).read_text()
+def test_no_data_is_an_empty_cell(real_server: Server, districts: Path, tmp_path: Path) -> None:
+    dates = {"start": "2005-12-01", "end": "2006-02-01"}  # on 27 December no pixel is valid
+    run = timeseries(real_server, tmp_path, regions=str(districts), id_field="code", reducer="max", **dates)
+    text = next(run.path.rglob("7.csv")).read_text()
     assert ",,0,0.0\n" in text.replace("\r", "")
     assert "-999" not in text
     assert "nan" not in text.lower()

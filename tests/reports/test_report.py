@@ -331,7 +331,7 @@ def test_runs_write_the_page_at_their_end(demo_server: Server, tmp_path: Path) -
     out = tmp_path / "out"
     result = CliRunner().invoke(main, arguments(demo_server, out))
     assert result.exit_code == 0, result.output
-    assert not (out / "report.html").exists()
+    (out / "report.html").unlink()
     result = CliRunner().invoke(main, arguments(demo_server, out))  # everything is there but that
     assert result.exit_code == 0, result.output
     assert f"{out / 'report.html'}" in result.output

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.training.duplicate_chips import alike, equals, near_pairs
+from eechips.training.quality_flags import find_alike, find_equal, near_pairs
 
 
 def differing(one: str, other: str) -> int:
@@ -46,7 +46,7 @@ def test_all_near_pairs_are_found_once(seed: int, distance: int) -> None:
 def test_a_repetition_is_like_what_is_kept(seed: int, distance: int) -> None:
     hashes: list[str | None] = [*family(seed, 50)]
     hashes[::9] = [None] * len(hashes[::9])
-    found = alike(hashes, distance)
+    found = find_alike(hashes, distance)
     kept: list[int] = []
     for index, text in enumerate(hashes):
         near = [k for k in kept if text is not None and differing(text, str(hashes[k])) <= distance]
@@ -57,16 +57,16 @@ def test_a_repetition_is_like_what_is_kept(seed: int, distance: int) -> None:
 
 def test_other_features_can_rule_out_a_duplicate() -> None:
     hashes = ["00" * 16, "00" * 16, "00" * 15 + "01", "00" * 16]
-    assert alike(hashes, 1) == {1: 0, 2: 0, 3: 0}
-    assert alike(hashes, 0) == {1: 0, 3: 0}
-    assert alike(hashes, 1, lambda one, other: one % 2 == other % 2) == {2: 0, 3: 1}
+    assert find_alike(hashes, 1) == {1: 0, 2: 0, 3: 0}
+    assert find_alike(hashes, 0) == {1: 0, 3: 0}
+    assert find_alike(hashes, 1, lambda one, other: one % 2 == other % 2) == {2: 0, 3: 1}
 
 
 def test_equal_keys_are_duplicates() -> None:
-    assert equals(["a", "b", None, "a", None, "a"]) == {3: 0, 5: 0}
-    assert equals([]) == {}
-    assert alike([], 4) == {}
-    assert alike([None], 4) == {}
+    assert find_equal(["a", "b", None, "a", None, "a"]) == {3: 0, 5: 0}
+    assert find_equal([]) == {}
+    assert find_alike([], 4) == {}
+    assert find_alike([None], 4) == {}
 
 
 @pytest.mark.slow
@@ -77,5 +77,5 @@ def test_a_hundred_thousand_are_looked_through_in_seconds() -> None:
     for index, original in planted.items():
         hashes[index] = flipped(draw, str(hashes[original]), 4)
     started = time.process_time()
-    assert alike(hashes, 4) == planted
+    assert find_alike(hashes, 4) == planted
     assert time.process_time() - started < 30.0

@@ -11,12 +11,15 @@ among 40 million takes one of them for another with a probability of 2e-25.
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,20 +32,20 @@ from eechips.archive.catalogs.id_segments import (
     DamagedSegmentError,
     IndexedPartition,
     KeyRows,
+    ReadRange,
     Segment,
     halves_of,
     match_keys,
     sort_keys,
     write_segment,
 )
-from eechips.archive.catalogs.index_files import FOLDER, SUFFIX, IndexFiles
 from eechips.archive.catalogs.key_index import keys_of
 from eechips.archive.catalogs.layout import owner
 from eechips.archive.catalogs.partition_versions import UNREADABLE, describe_error
 from eechips.archive.catalogs.schema import Partition, Schema
 from eechips.errors import StorageError
 from eechips.files.hashes import hash_file
-from eechips.storage import ObjectStore, is_inside
+from eechips.storage import LocalStore, ObjectStore, is_inside
 
 _log = logging.getLogger(__name__)
 _STAGED = "index.staged"
@@ -50,6 +53,92 @@ _BATCH = 65_536  # rows of a partition read at a time
 _UNKNOWN = -1  # instead of the number of a partition that the catalogue has in another version
 _LEAST_LIVE = 0.5  # share of a segment's rows that are in the catalogue, below which the others are dropped
 _GROWTH = 2  # a segment of up to so many times the new rows is merged with them: so there are few segments
+
+
+FOLDER = "_ids"
+"""Folder of the index, below the catalogue; engines that read folders ignore names with an underscore."""
+
+SUFFIX = ".ids"
+
+
+class IndexFiles:
+    """The files of a catalogue, in a folder or a store.
+
+    Args:
+        home: folder or store.
+        partitions: that are searched, by path.
+    """
+
+    def __init__(self, home: Path | ObjectStore, partitions: Mapping[str, Partition]) -> None:
+        self._home, self.partitions = home, partitions
+        self._store = home if isinstance(home, ObjectStore) else LocalStore(home)
+
+    @property
+    def where(self) -> str:
+        """Location of the catalogue."""
+        return self._home.url if isinstance(self._home, ObjectStore) else str(self._home)
+
+    def address(self, path: str) -> str:
+        """Return the path or URL of a file."""
+        return f"{self._home.url}/{path}" if isinstance(self._home, ObjectStore) else str(self._home / path)
+
+    def source(self, path: str) -> Any:
+        """Return a path or file for the Parquet reader."""
+        return io.BytesIO(self._store.read(path)) if isinstance(self._store, ObjectStore) else self._store.file(path)
+
+    def segments(self) -> Iterator[tuple[str, int]]:
+        """Yield path and size of each segment."""
+        yield from sorted((name, size) for name, size in self._store.sizes([FOLDER]) if _is_segment(name))
+
+    def reader(self, name: str) -> ReadRange:
+        """Return the function that reads parts of a file.
+
+        Raises:
+            FileNotFoundError: if a local file does not exist.
+        """
+        return partial(self._store.read_range, name)
+
+    def changed(self, name: str) -> int:
+        """Return the moment of the last change of a local file or its name, in nanoseconds; 0 in a store.
+
+        Raises:
+            FileNotFoundError: if it does not exist.
+        """
+        return self._store.file(name).stat().st_ctime_ns if isinstance(self._store, LocalStore) else 0
+
+    def is_current(self, known: IndexedPartition, moment: int) -> bool:
+        """Return whether a partition is the one that a segment covers: by the schema, and by its file.
+
+        Args:
+            known: version that the segment covers.
+            moment: of the last change of the segment. Local files changed later are compared by their SHA-256.
+        """
+        now = self.partitions.get(known.path)
+        if now is None or (now.sha256, now.bytes, now.items) != (known.sha256, known.bytes, known.items):
+            return False
+        if isinstance(self._home, ObjectStore):
+            return self._sizes.get(known.path) == known.bytes
+        try:
+            status = os.stat(f"{self._home}/{known.path}")  # noqa: PTH116 - paths cost time for each of many
+        except OSError:
+            return False
+        if status.st_size != known.bytes:
+            return False
+        if status.st_ctime_ns <= moment:
+            return True
+        path = self._home / known.path
+        return is_inside(path, self._home) and hash_file(path) == known.sha256
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        """Sizes of all objects of a store, by name."""
+        assert isinstance(self._store, ObjectStore)
+        return dict(self._store.sizes(sorted({path.rpartition("/")[0] for path in self.partitions})))
+
+
+def _is_segment(name: str) -> bool:
+    folder, _, file = name.rpartition("/")
+    return folder == FOLDER and file.endswith(SUFFIX)
 
 
 class FoundKeys(NamedTuple):

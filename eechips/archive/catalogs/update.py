@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ import pyarrow.compute as pc
 from eechips.archive.catalogs import commit
 from eechips.archive.catalogs.catalog import Catalog
 from eechips.archive.catalogs.columns import boxes_of, starts_of, table_of
-from eechips.archive.catalogs.commit import SCHEMA_NAME
+from eechips.archive.catalogs.commit import SCHEMA_NAME, Change
 from eechips.archive.catalogs.id_index import IdIndex
-from eechips.archive.catalogs.layout import MISSION, Layout, assign_cells, collection_folder
-from eechips.archive.catalogs.merge import merge
-from eechips.archive.catalogs.merge_plan import MergeResult
+from eechips.archive.catalogs.layout import MISSION, Layout, assign_cells, collection_folder, owner
+from eechips.archive.catalogs.merge_plan import MergePlan, MergeResult
 from eechips.archive.catalogs.options import Mixed
+from eechips.archive.catalogs.partition_writer import Advance, stage_partitions
 from eechips.archive.catalogs.schema import Schema
-from eechips.archive.catalogs.sorted_runs import SortedRun, write_sorted_run
+from eechips.archive.catalogs.sorted_runs import SortedRun, find_latest, write_sorted_run
 from eechips.errors import StorageError, UsageError
 from eechips.files.removal import LockedFolder, remove_empty, remove_tree
 from eechips.manifest.lock import LOCK_NAME, lock_run, remove_lock
@@ -56,8 +56,8 @@ def update(
         choose: returns the requested layout, given that of the catalogue, or None for a new one.
         batches: items of one collection each, as many as fit into memory.
         described: returns the changed descriptions of collections.
-        give_up: see :func:`~eechips.archive.catalogs.merge.merge`.
-        mixed: see :func:`~eechips.archive.catalogs.merge.merge`.
+        give_up: see :func:`merge`.
+        mixed: see :func:`merge`.
         is_shown: show a progress bar if it takes long.
 
     Returns:
@@ -262,3 +262,71 @@ def _describe_layout(layout: Layout) -> str:
     cells = f"{grid['name']} resolution {grid['resolution']}" if "resolution" in grid else grid["name"]
     first = "" if layout.by == "collection" else f"by {layout.by}, "
     return f"{first}{cells}, period {layout.period}, most cells {layout.most_cells}"
+
+
+def merge(
+    folder: Path,
+    schema: Schema,
+    index: IdIndex,
+    shards: Sequence[SortedRun],
+    change: Change,
+    advance: Advance,
+    *,
+    give_up: bool = False,
+    mixed: Mixed = "keep",
+) -> tuple[Schema, MergeResult]:
+    """Merge sorted runs into the scratch folder of a change: nothing happens before the commit.
+
+    Args:
+        folder: of the catalogue.
+        schema: of the catalogue.
+        index: of the catalogue.
+        shards: sorted runs of new rows.
+        change: receives the new files.
+        advance: called with numbers of merged rows.
+        give_up: remove unreadable partitions with their items, and create them anew from the new items.
+        mixed: treatment of values of another kind than most of their column, such as text among numbers: ``keep`` them
+            in the column ``properties``, ``cast`` them if possible and else keep them, or ``refuse`` them.
+
+    Returns:
+        The schema after the change, and the counts.
+
+    Raises:
+        UsageError: if columns are mixed, and ``mixed`` is ``refuse``.
+        OSError: if new files cannot be written.
+    """
+    rows = find_latest(shards)
+    owners = {owner(path) for path in rows.paths}
+    among = {path for path in index.may_have(rows.keys) if owner(path) in owners}
+    stopped: dict[str, str] = {}
+    lost: dict[str, str] = {}
+    while True:  # some damage shows only when a whole partition is read; its items then stay where they are
+        plan = MergePlan(folder, schema, shards, rows, among, stopped, mixed)
+        if not (give_up and stopped):
+            staged = stage_partitions(plan, change.scratch, advance)
+            if staged is not None:
+                break
+        if give_up:
+            lost |= stopped
+            there = {path: partition for path, partition in schema.partitions.items() if path not in stopped}
+            schema, stopped = replace(schema, partitions=there), {}
+    for path in lost.keys() - staged.keys():
+        change.remove(path)
+    partitions, columns = dict(schema.partitions), {name: dict(types) for name, types in schema.columns.items()}
+    for path, made in staged.items():
+        if made.staged is None or made.partition is None:
+            change.remove(path)
+            del partitions[path]
+        else:
+            change.move(made.staged, path)
+            partitions[path] = made.partition
+            columns.setdefault(made.partition.collection or "", {}).update(made.columns)
+    outcome = replace(
+        plan.outcome,
+        written=tuple(path for path, made in staged.items() if made.staged is not None),
+        removed=tuple(path for path, made in staged.items() if made.staged is None),
+        lost=lost,
+        mixed=plan.mixed,
+    )
+    suspects = (schema.suspects - plan.cleared | stopped.keys()) & partitions.keys()
+    return Schema(schema.layout, partitions, columns, suspects), outcome

@@ -257,9 +257,9 @@ def open_store(config: StoreConfig, patience: float) -> ChainedStore:
         )
         stores.extend(catalogs)
     if config.archives:
-        from eechips_local.archives.archive_opening import open_archive
+        from eechips_local.archives.archive_opening import open_archives
 
-        stores.extend(open_archive(description) for description in config.archives)
+        stores.append(open_archives(config.archives))
     hint: Callable[[str], str] | None = None
     if config.demo:
         from eechips_local.demo import DemoStore
@@ -268,7 +268,17 @@ def open_store(config: StoreConfig, patience: float) -> ChainedStore:
         if config.demo_datasets is not None:
             stores.append(CachedStore(_stubs(config)))
         hint = partial(_missing_hint, config)
+    if config.archives:
+        hint = partial(_archive_hint, config)
     return ChainedStore(stores, catalogs, hint)
+
+
+def _archive_hint(config: StoreConfig, id: str) -> str:
+    """Return the hint for a request of an asset that the archives do not have."""
+    from eechips_local.archives.archive_hint import archive_hint
+    from eechips_local.demo import DemoStore
+
+    return archive_hint(id, config.archives, DemoStore(config.demo_until).ids(), is_demo=config.demo)
 
 
 def _stubs(config: StoreConfig) -> StubStore:

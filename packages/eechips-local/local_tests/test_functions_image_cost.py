@@ -104,12 +104,12 @@ class TestCumulativeCost:
         source[24, 5] = 1
         wall = np.ones(SHAPE, dtype=bool)
         wall[:47, 20] = False
-        found = values_of(costs(np.ones(SHAPE), source, valid=wall, maxDistance=5000, geodeticDistance=False))
+        found = values_of(costs(np.ones(SHAPE), source, valid=wall, maxDistance=1000, geodeticDistance=False))
         around = found[24, 21]
         assert np.isnan(found[24, 20])
         assert around > 2 * 10 * 20
         wall[:, 20] = False
-        found = values_of(costs(np.ones(SHAPE), source, valid=wall, maxDistance=5000, geodeticDistance=False))
+        found = values_of(costs(np.ones(SHAPE), source, valid=wall, maxDistance=1000, geodeticDistance=False))
         assert np.isnan(found[:, 20:]).all()
 
     def test_longer_ways_are_masked(self) -> None:

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 import eechips
 from eechips.archive.catalogs.ingest import ingest
-from eechips.archive.downloads.authentication import Auth
+from eechips.archive.downloads.token_signers import Auth
 from eechips.cli import main
 from eechips.errors import ConfigurationError, StorageError, UsageError
 from local_tests.support.function_server import Answer, serve_function

@@ -17,7 +17,7 @@ import pytest
 import requests
 import shapely
 
-from eechips.archive.downloads.authentication import Auth
+from eechips.archive.downloads.token_signers import Auth
 from eechips.errors import ConfigurationError
 from eechips.planning.image_filters import parse_condition
 from local_tests.support.function_server import Answer, serve_function

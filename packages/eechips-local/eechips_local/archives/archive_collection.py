@@ -14,7 +14,7 @@ from eechips_local.archives.archive_model import CogReader, Item, ItemQuery, Ite
 from eechips_local.archives.archive_rasters import ArchiveRaster, rasters_of
 from eechips_local.archives.archive_record import ArchiveRecord, BandRecord, TiledGrid
 from eechips_local.archives.image_index import rule_of
-from eechips_local.archives.item_filters import item_queries
+from eechips_local.archives.item_filters import found_items, item_queries
 from eechips_local.archives.tile_mosaic import TileFinder, TileMosaic
 from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, PixelType, Query
 
@@ -65,7 +65,7 @@ class ArchiveCollection:
         for part in self._record.parts:
             own: dict[str, list[Item]] = {}
             for search in item_queries(part, query):
-                for item in self._search.items(part.collection, search):
+                for item in found_items(self._search, part.collection, search):
                     index = image_index(part, item)
                     if index is not None:
                         own.setdefault(index, []).append(item)
@@ -77,7 +77,7 @@ class ArchiveCollection:
         seen: set[str] = set()
         for part in self._record.parts:
             for search in item_queries(part, query):
-                for item in self._search.items(part.collection, search):
+                for item in found_items(self._search, part.collection, search):
                     index = image_index(part, item)
                     if index is not None and index not in seen:
                         seen.add(index)
@@ -116,7 +116,7 @@ class ArchiveSeries:
         place = None if record.tiles is None else record.tiles.listing
         found: dict[str, Item] = {}
         for search in item_queries(record, Query(place, query.start, query.end, query.equals, {}, query.indices)):
-            for item in self._search.items(record.collection, search):
+            for item in found_items(self._search, record.collection, search):
                 index = image_index(record, item)
                 if index is not None:
                     found.setdefault(index, item)
@@ -229,10 +229,8 @@ def _raster(band: str, record: ArchiveRecord, reader: CogReader, item: Item) -> 
 
 
 def _tiles(search: ItemSearch, record: ArchiveRecord, bounds: Bounds) -> Iterable[Item]:
-    query = ItemQuery(bounds=bounds, equals=record.filters)
-    return (
-        item for item in search.items(record.collection, query) if record.serves(item["properties"], str(item["id"]))
-    )
+    found = found_items(search, record.collection, ItemQuery(bounds=bounds, equals=record.filters))
+    return (item for item in found if record.serves(item["properties"], str(item["id"])))
 
 
 def _dated_tiles(
@@ -240,7 +238,7 @@ def _dated_tiles(
 ) -> Iterable[Item]:
     end = None if start is None else start + _DAY
     query = ItemQuery(bounds=bounds, start=start, end=end, equals=record.filters)
-    return (item for item in search.items(record.collection, query) if image_index(record, item) == index)
+    return (item for item in found_items(search, record.collection, query) if image_index(record, item) == index)
 
 
 def _outline(tiles: TiledGrid | None) -> shapely.geometry.base.BaseGeometry:

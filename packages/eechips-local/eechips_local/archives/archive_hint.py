@@ -33,7 +33,9 @@ def archive_hint(asset_id: str, served: Sequence[ArchiveDescription], demo: Set[
         index = asset_id.removeprefix(dataset).strip("/")
         return f"No item of {names} has the system:index {index!r} in {dataset}."
     others = [record for record in records if record.dataset == dataset and record.archive not in own]
-    return " ".join((f"{names} does not have {dataset}.", _elsewhere(dataset, others, demo, is_demo=is_demo)))
+    alike = sorted({record.dataset for record in records if record.dataset.startswith(f"{dataset}_")})
+    said = [f"{names} does not have {dataset}.", _elsewhere(dataset, others, demo, is_demo=is_demo)]
+    return " ".join([*said, f"Archives have {', '.join(alike)}."] if alike else said)
 
 
 def _elsewhere(dataset: str, others: Sequence[ArchiveRecord], demo: Set[str], *, is_demo: bool) -> str:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription
-from eechips_local.archives.archive_store import ArchiveStore
+from eechips_local.archives.archive_store import ArchiveStore, JoinedArchives
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.cog_raster import RangeCogReader, cache_folder
 from eechips_local.archives.item_search import open_search
 from eechips_local.archives.signing import Signer
+
+
+def open_archives(descriptions: Iterable[ArchiveDescription]) -> JoinedArchives:
+    """Return the store of several archives, without a request.
+
+    Raises:
+        ArchiveRefusedError: if a description names no archive that can be searched.
+    """
+    return JoinedArchives([open_archive(description) for description in descriptions])
 
 
 def open_archive(description: ArchiveDescription) -> ArchiveStore:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
+from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.item_properties import PropertyRule
 from eechips_local.pixels.pixel_grid import PixelGrid
 
@@ -50,12 +51,17 @@ class Condition:
     at_least: float | None = None
     differs: Any = None
 
-    def holds(self, properties: Mapping[str, Any]) -> bool:
-        """Return whether an item's properties fulfil it; a property that is missing is none that reaches a bound."""
+    def holds(self, properties: Mapping[str, Any]) -> bool | None:
+        """Return whether an item's properties fulfil it; None if its property is no number and has to be one."""
         value = properties.get(self.property)
         if self.differs is not None:
             return bool(value != self.differs)
-        return self.at_least is None or (value is not None and float(value) >= self.at_least)
+        if self.at_least is None:
+            return True
+        try:
+            return float(value) >= self.at_least  # type: ignore[arg-type]  # what is no number is an error
+        except (TypeError, ValueError):
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +89,19 @@ class ValueRule:
     is_signed_square: bool = False
 
     def for_item(self, properties: Mapping[str, Any]) -> ValueRule:
-        """Return the rule for an item: without the offset if its properties do not fulfil the conditions."""
-        if all(condition.holds(properties) for condition in self.where):
+        """Return the rule for an item: without the offset if its properties do not fulfil the conditions.
+
+        Raises:
+            ArchiveRefusedError: if they do not say.
+        """
+        met = {condition.property: condition.holds(properties) for condition in self.where}
+        unknown = [name for name, holds in met.items() if holds is None]
+        if unknown:
+            raise ArchiveRefusedError(
+                f"An item says {unknown[0]} = {properties.get(unknown[0])!r}, which is no number: whether an offset is "
+                "to be subtracted from its pixels is unknown. Leave the image out."
+            )
+        if all(met.values()):
             return ValueRule(self.dtype, self.nodata, self.offset, self.least, self.scale, (), self.is_signed_square)
         return ValueRule(self.dtype, self.nodata, 0.0, None, self.scale, (), self.is_signed_square)
 
@@ -211,7 +228,7 @@ class ArchiveRecord:
             return False
         if self.prefixes and not item_id.startswith(self.prefixes):
             return False
-        return not self.omitted or not all(condition.holds(properties) for condition in self.omitted)
+        return not self.omitted or any(condition.holds(properties) is False for condition in self.omitted)
 
 
 class RecordError(ValueError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +16,14 @@ from eechips_local.archives.archive_record import ArchiveRecord, records_of
 from eechips_local.archives.fitting_records import fitting_records
 from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query
 
-ArchiveAsset = ArchiveCollection | ArchiveSeries | ArchiveMosaic | ImageAsset
+ArchiveImages = ArchiveCollection | ArchiveSeries | ArchiveMosaic
+"""A dataset of an archive that has images."""
+
+ArchiveAsset = ArchiveImages | ImageAsset
 """A dataset of an archive."""
+
+_REMEMBERED = 2048  # images
+_FRESH = 600.0  # seconds for which an image is not searched again
 
 
 class ArchiveStore:
@@ -35,6 +43,7 @@ class ArchiveStore:
         self._search = search
         self._reader = reader
         self._lock = threading.Lock()
+        self._images: OrderedDict[str, tuple[float, ImageAsset]] = OrderedDict()
         self._found: tuple[dict[str, ArchiveRecord], dict[str, ArchiveAsset]] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -65,7 +74,7 @@ class ArchiveStore:
             raise ArchiveRefusedError(_refusal(record, self.description.title))
         collection = assets.get(parent)
         if collection is not None:
-            return None if isinstance(collection, ImageAsset) else collection.image(index)
+            return None if isinstance(collection, ImageAsset) else self._image(asset_id, collection, index)
         if any(dataset.startswith(f"{asset_id}/") for dataset in assets):
             return FolderAsset(asset_id)
         return None
@@ -106,6 +115,22 @@ class ArchiveStore:
             "address": self.description.api or self.description.file,
             "datasets": sorted(name for name, record in records.items() if record.kind != "refused"),
         }
+
+    def _image(self, asset_id: str, collection: ArchiveImages, index: str) -> ImageAsset | None:
+        """Return an image of a collection; one that was found lately is not searched again."""
+        now = time.monotonic()
+        with self._lock:
+            known = self._images.get(asset_id)
+        if known is not None and now - known[0] < _FRESH:
+            return known[1]
+        found = collection.image(index)
+        if found is not None:
+            with self._lock:
+                self._images[asset_id] = now, found
+                self._images.move_to_end(asset_id)
+                while len(self._images) > _REMEMBERED:
+                    self._images.popitem(last=False)
+        return found
 
     def _known(self) -> tuple[dict[str, ArchiveRecord], dict[str, ArchiveAsset]]:
         with self._lock:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from eechips_local.archives.archive_model import Item, ItemQuery
+from eechips_local.archives.archive_errors import ArchiveError
+from eechips_local.archives.archive_model import Item, ItemQuery, ItemSearch
 from eechips_local.archives.archive_record import ArchiveRecord
 from eechips_local.archives.image_index import IndexSearch, rule_of
 from eechips_local.evaluation.model import Bounds, Query, Range
@@ -12,6 +14,20 @@ from eechips_local.evaluation.model import Bounds, Query, Range
 _DAY = 86_400_000.0
 _MOST_SEARCHED = 16  # images that are each searched by their index
 _SINGLE = "system:index"
+
+
+def found_items(search: ItemSearch, collection: str, query: ItemQuery) -> Iterator[Item]:
+    """Yield the items that a search finds.
+
+    Raises:
+        ArchiveError: if the archive does not answer, or with an item that has no properties or no assets.
+    """
+    for item in search.items(collection, query):
+        assets = item.get("assets")
+        is_whole = isinstance(item.get("properties"), Mapping) and isinstance(assets, Mapping)
+        if not is_whole or not all(isinstance(asset, Mapping) for asset in assets.values()):  # type: ignore[union-attr]
+            raise ArchiveError(f"Item {str(item.get('id'))[:200]!r} of {collection} has no properties or no assets.")
+        yield item
 
 
 def item_queries(record: ArchiveRecord, query: Query) -> list[ItemQuery]:

@@ -51,10 +51,16 @@ class PropertyRule:
         return cls(values=tuple(keys.pop("values", {}).items()), **keys)
 
     def value(self, properties: Mapping[str, Any]) -> Any:
-        """Return the image's value for an item's properties, or None if the item has none."""
+        """Return the image's value for an item's properties, or None if the item has none that can be understood."""
         value = properties.get(self.name)
         if value is None:
             return None
+        try:
+            return self._value(value)
+        except (TypeError, ValueError, OverflowError):
+            return None
+
+    def _value(self, value: Any) -> Any:
         for theirs, ours in self.values:
             if value == theirs:
                 return ours

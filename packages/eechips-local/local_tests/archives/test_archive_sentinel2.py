@@ -11,7 +11,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from eechips_local.archives.archive_errors import ArchiveRefusedError
+from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_list import EARTH_SEARCH, PLANETARY_COMPUTER
 from eechips_local.archives.archive_store import ArchiveStore
 from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query, Range
@@ -286,3 +286,30 @@ def test_store_lists_its_datasets(files: Any) -> None:
     assert list(store.children(HARMONIZED)) == [f"{HARMONIZED}/{NEW_INDEX}"]
     assert store.describe()["name"] == "planetary-computer"
     assert store.get("NOBODY/HAS/THIS") is None
+
+
+def test_scene_whose_baseline_is_no_number_is_refused(files: Any) -> None:
+    """Whether 1000 is to be subtracted is unknown then."""
+    store, _ = planetary(files, planetary_item(files, **{"s2:processing_baseline": "new"}))
+    image = image_of(store, NEW_INDEX)
+    with pytest.raises(ArchiveRefusedError, match="s2:processing_baseline = 'new', which is no number"):
+        window_of(image, "B4")
+    assert "PROCESSING_BASELINE" not in image.properties
+    unsaid = earth_item(files, "sentinel-2-l2a", **{"s2:processing_baseline": None})
+    collection: Any = earth(files, [], [unsaid])[0].get(HARMONIZED)
+    assert list(collection.images(Query())) == []
+
+
+def test_item_without_assets_is_told(files: Any) -> None:
+    item = planetary_item(files)
+    item["assets"] = ["B04"]
+    store, _ = planetary(files, item)
+    collection: Any = store.get(HARMONIZED)
+    with pytest.raises(ArchiveError, match="has no properties or no assets"):
+        list(collection.images(Query()))
+
+
+def test_image_that_was_found_lately_is_not_searched_again(files: Any) -> None:
+    store, search = planetary(files, planetary_item(files))
+    assert image_of(store, NEW_INDEX) is image_of(store, NEW_INDEX)
+    assert len(search.asked) == 1
