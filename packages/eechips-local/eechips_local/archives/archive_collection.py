@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, PixelTy
 
 _DAY = 86_400_000.0
 _INDEX = "system:index"
+_FIRST = 100  # items that a search without bounds asks for at first
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
 
@@ -74,14 +76,16 @@ class ArchiveCollection:
         return [image_of(*chosen[index], index, self._reader) for index in sorted(chosen)]
 
     def _streamed(self, query: Query) -> Iterator[ImageAsset]:
+        """Yield images in the archive's order: first those of a small search, then, if more are wanted, of all."""
         seen: set[str] = set()
-        for part in self._record.parts:
-            for search in item_queries(part, query):
-                for item in found_items(self._search, part.collection, search):
-                    index = image_index(part, item)
-                    if index is not None and index not in seen:
-                        seen.add(index)
-                        yield image_of(part, item, index, self._reader)
+        for limit, parts in ((_FIRST, self._record.parts[:1]), (None, self._record.parts)):
+            for part in parts:
+                for search in item_queries(part, query):
+                    for item in found_items(self._search, part.collection, replace(search, limit=limit)):
+                        index = image_index(part, item)
+                        if index is not None and index not in seen:
+                            seen.add(index)
+                            yield image_of(part, item, index, self._reader)
 
 
 class ArchiveSeries:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -146,18 +146,33 @@ def rasters_of(item: Item, record: ArchiveRecord, reader: CogReader) -> dict[str
 
 
 def bands_of(item: Item, record: ArchiveRecord, reader: CogReader) -> tuple[BandInfo, ...]:
-    """Return the bands of the image of an item, in the record's order. Headers are read of files without a grid.
+    """Return the bands of the image of an item, in the record's order.
+
+    Headers are read of files whose grid the item does not tell; only that of the first where all have one grid.
 
     Raises:
         ArchiveError: if such a header cannot be read.
     """
-    rasters = rasters_of(item, record, reader)
+    rasters = (
+        _with_one_grid(rasters_of(item, record, reader)) if record.is_one_grid else rasters_of(item, record, reader)
+    )
     found = []
     for band in record.bands:
         if band.name in rasters:
             raster, position = rasters[band.name]
             found.append(BandInfo(band.name, PixelType.of(band.value.dtype), raster.grid, raster, position))
     return tuple(found)
+
+
+def _with_one_grid(rasters: Mapping[str, tuple[ArchiveRaster, int]]) -> dict[str, tuple[ArchiveRaster, int]]:
+    """Return sources whose grid is that of the first, where their item tells none."""
+    grid = next((raster.grid for raster, _ in rasters.values()), None)
+    sources = {id(raster): raster for raster, _ in rasters.values()}
+    known = {
+        key: raster if raster.declared is not None else replace(raster, declared=grid)
+        for key, raster in sources.items()
+    }
+    return {name: (known[id(raster)], position) for name, (raster, position) in rasters.items()}
 
 
 def href_of(asset: Mapping[str, Any], alternate: str = "") -> str:

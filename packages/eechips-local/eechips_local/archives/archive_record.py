@@ -182,6 +182,8 @@ class ArchiveRecord:
         omitted: conditions which all hold of items that are left out; none for no item.
         time: when the images are.
         alternate: name of the alternate address by which files are read ("s3"); empty for their own.
+        is_one_grid: whether all bands of an image have one grid, so that the header of one file tells it where items
+            do not.
         margin_days: by which the time of items may differ from that of Earth Engine's images.
         tiles: of images that are made of many files.
         licence: of the archive's data.
@@ -207,6 +209,7 @@ class ArchiveRecord:
     omitted: tuple[Condition, ...] = ()
     time: Time = "item"
     alternate: str = ""
+    is_one_grid: bool = False
     margin_days: float = 0.0
     tiles: TiledGrid | None = None
     licence: str = ""

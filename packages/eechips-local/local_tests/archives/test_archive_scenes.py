@@ -11,8 +11,8 @@ import pytest
 import rasterio
 from affine import Affine
 
-from eechips_local.archives.archive_errors import ArchiveRefusedError
-from eechips_local.archives.archive_list import CDSE, EARTH_SEARCH, LANDSATLOOK, PLANETARY_COMPUTER
+from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_list import CDSE, EARTH_SEARCH, LANDSATLOOK, LPCLOUD, PLANETARY_COMPUTER
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.archive_store import ArchiveStore
 from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
@@ -309,3 +309,25 @@ def test_sentinel1_is_refused_under_earth_engines_name_and_served_under_its_own(
     for archive in (EARTH_SEARCH, CDSE):
         with pytest.raises(ArchiveRefusedError, match="uncalibrated amplitudes"):
             store_of(archive, tmp_path)[0].get("COPERNICUS/S1_GRD")
+
+
+def test_one_header_tells_the_grid_of_all_bands_where_the_item_does_not(tmp_path: Path) -> None:
+    """Items of CMR-STAC have no projection; only the first file is there, so no other header can have been read."""
+    write_cog(tmp_path / "B01.tif", np.full((1, 8, 8), 250, np.int16), GRID)
+    keys = ("B01", "B02", "B03", "Fmask")
+    address = "https://data.lpdaac.earthdatacloud.nasa.gov/lp-prod-protected/HLSL30.020"
+    item = stac_item(
+        "HLS.L30.T32UPU.2024153T100712.v2.0",
+        "HLSL30_2.0",
+        BOX,
+        {"datetime": "2024-06-01T10:07:12.345Z", "eo:cloud_cover": 30},
+        {key: {"href": f"{address}/{key}.tif"} for key in keys},
+    )
+    store, _ = store_of(LPCLOUD, tmp_path, item)
+    image = image_of(store, "NASA/HLS/HLSL30/v002/T32UPU_20240601T100712")
+    assert [band.name for band in image.bands] == ["B1", "B2", "B3", "Fmask"]
+    assert {band.grid.transform for band in image.bands} == {GRID}
+    values, _ = whole(image, "B1")
+    assert values[0, 0] == np.float32(0.025)
+    with pytest.raises(ArchiveError, match=r"B02\.tif is not there"):
+        whole(image, "B2")

@@ -209,6 +209,7 @@ def test_filters_become_one_search(files: Any) -> None:
     assert [image.properties["system:index"] for image in collection.images(query)] == [NEW_INDEX]
     [(name, asked)] = search.asked
     assert name == "sentinel-2-l2a"
+    assert asked.limit is None
     assert asked.bounds == query.bounds
     assert (asked.start, asked.end) == (1_699_913_600_000.0, 1_720_086_400_000.0)  # a day more on both sides
     assert asked.equals == {"s2:mgrs_tile": "32UPU"}
@@ -313,3 +314,12 @@ def test_image_that_was_found_lately_is_not_searched_again(files: Any) -> None:
     store, search = planetary(files, planetary_item(files))
     assert image_of(store, NEW_INDEX) is image_of(store, NEW_INDEX)
     assert len(search.asked) == 1
+
+
+def test_first_image_of_all_asks_for_few_items(files: Any) -> None:
+    store, search = planetary(files, planetary_item(files), planetary_item(files, OLD, OLD_STRIP))
+    collection: Any = store.get(HARMONIZED)
+    assert next(collection.images(Query())).properties["system:index"] == NEW_INDEX
+    assert [asked.limit for _, asked in search.asked] == [100]
+    assert len(list(collection.images(Query()))) == 2
+    assert [asked.limit for _, asked in search.asked] == [100, 100, None]
