@@ -77,6 +77,7 @@ class ApiSearch:
         hosts = AllowedHosts.of_url(description.api)
         hosts.check(description.api)
         self._name, self._now = description.name, now
+        self._impatience = min(_IMPATIENCE, patience)
         self._session = ArchiveSession(hosts, HostPaces(), patience)
         self._source: _Source = ApiItems(description, self._session)
         self._folder = None if cache_folder is None else cache_folder / _folder_name(description)
@@ -123,7 +124,7 @@ class ApiSearch:
             if kept is not None and self._is_fresh(kept, query):
                 return self._kept.read(kept)
             try:
-                pages, is_whole = self._ask(collection, query, None if kept is None else _IMPATIENCE)
+                pages, is_whole = self._ask(collection, query, None if kept is None else self._impatience)
             except ArchiveError as error:
                 if kept is None:
                     raise

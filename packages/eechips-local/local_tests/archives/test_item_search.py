@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import pickle
 import threading
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,44 @@ def test_an_old_answer_is_asked_for_again_and_serves_where_nobody_answers(
     assert "the answer of 3 days ago" in caplog.text
     with pytest.raises(ArchiveError, match="is not reached"):
         ids(ApiSearch(description, tmp_path, patience=1.0, now=lambda: now[0]), ItemQuery(equals={"a": 1}), "other")
+
+
+def test_a_year_costs_two_requests_once_and_is_planned_again_offline(tmp_path: Path) -> None:
+    start = datetime(2024, 1, 1, tzinfo=timezone.utc)
+    days_of_year = [
+        f"{start + timedelta(days=5 * number + shift):%Y-%m-%d}" for number in range(73) for shift in (0, 2)
+    ]
+    year = [make_item(number, day=day) for number, day in enumerate(days_of_year)]
+    for item in year:  # sixteen bands and as much of each as archives say
+        item["assets"] = {
+            f"B{band:02d}": {
+                "href": f"https://sentinel-cogs.s3.us-west-2.amazonaws.com/{item['id']}/B{band:02d}.tif",
+                "type": "image/tiff; application=geotiff; profile=cloud-optimized", "proj:shape": [10980, 10980],
+                "proj:transform": [10, 0, 499980, 0, -10, 5300040], "raster:bands": [{"nodata": 0, "offset": -0.1}],
+            }
+            for band in range(16)
+        }  # fmt: skip
+    query = ItemQuery(
+        bounds=(11.2, 46.2, 11.4, 46.4),
+        start=start.timestamp() * 1000.0,
+        end=(start + timedelta(days=366)).timestamp() * 1000.0,
+    )
+    now = [(start + timedelta(days=400)).timestamp()]
+    with stac_server(year) as server:
+        description = server.describe(page_items=100)
+        search = ApiSearch(description, tmp_path, now=lambda: now[0])
+        first = list(search.items("s2", query))
+        (counts,) = search.counts().values()
+        assert first == year
+        assert counts.requests == len(server.searches) == 2
+        assert counts.received == server.sent
+        assert server.sent < 100_000 < len(json.dumps(year))  # they come compressed
+    now[0] += 30 * 86_400.0
+    again = ApiSearch(description, tmp_path, patience=1.0, now=lambda: now[0])
+    assert list(again.items("s2", query)) == first
+    for west in (11.21, 11.25, 11.31):  # chips
+        chip = ItemQuery(bounds=(west, 46.3, west + 0.02, 46.32), start=query.start, end=query.end)
+        assert list(again.items("s2", chip)) == first
 
 
 def test_settled_searches_stay_fresh_for_a_week(tmp_path: Path) -> None:
