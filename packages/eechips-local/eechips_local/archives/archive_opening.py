@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.archive_store import ArchiveStore, JoinedArchives
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.cog_raster import RangeCogReader, cache_folder
+from eechips_local.archives.file_ranges import RangeTransport
+from eechips_local.archives.folder_transport import FolderTransport
 from eechips_local.archives.item_search import open_search
 from eechips_local.archives.signing import Signer
 
@@ -29,5 +32,7 @@ def open_archive(description: ArchiveDescription) -> ArchiveStore:
         ArchiveRefusedError: if the description names no archive that can be searched.
     """
     search = open_search(description, cache_folder() / "searches")
-    reader = RangeCogReader(HostTransport(AllowedHosts.of_files(description)), Signer(description))
-    return ArchiveStore(description, search, reader)
+    transport: RangeTransport = HostTransport(AllowedHosts.of_files(description))
+    if description.file:
+        transport = FolderTransport(Path(description.file), transport)
+    return ArchiveStore(description, search, RangeCogReader(transport, Signer(description)))

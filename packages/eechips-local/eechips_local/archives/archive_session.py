@@ -1,4 +1,4 @@
-"""Send the requests of an archive's searches and tokens: to its own hosts, bounded, repeated, at its pace."""
+"""Send the requests of an archive's searches and tokens: to its own hosts, bounded, and repeated where they fail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from eechips_local.archives.archive_errors import (
 )
 from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.checked_connections import certificates, pool_classes
-from eechips_local.archives.host_pace import HostPaces
+from eechips_local.archives.host_throttle import HostThrottles
 from eechips_local.assets.asset_names import shown_url
 
 _TIMEOUT = (
@@ -68,7 +68,7 @@ class ArchiveSession:
 
     Args:
         hosts: that may be asked, redirected requests included.
-        paces: of the hosts.
+        throttles: of the hosts.
         patience: seconds for which a request is repeated while the archive does not answer.
         clock: seconds, which never go back.
     """
@@ -76,11 +76,11 @@ class ArchiveSession:
     def __init__(
         self,
         hosts: AllowedHosts,
-        paces: HostPaces,
+        throttles: HostThrottles,
         patience: float = 90.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._hosts, self.paces, self._patience, self._clock = hosts, paces, patience, clock
+        self._hosts, self.throttles, self._patience, self._clock = hosts, throttles, patience, clock
         self._local = threading.local()
         self._away: dict[str, float] = {}
 
@@ -127,7 +127,7 @@ class ArchiveSession:
     def _waits(self, host: str, attempt: int, end: float) -> bool:
         """Wait before the next attempt; False if there is none."""
         wait = min(_HIGHEST_WAIT, _FIRST_WAIT * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
-        wait = max(wait, self.paces.of(host).wait())
+        wait = max(wait, self.throttles.of(host).wait())
         if self._clock() + wait > end:
             return False
         time.sleep(wait)
@@ -137,7 +137,7 @@ class ArchiveSession:
         url, headers = request.url, dict(request.headers)
         for _ in range(_REDIRECTS + 1):
             parts = self._hosts.check(url)
-            with self.paces.of(parts.netloc).turn() as sent:
+            with self.throttles.of(parts.netloc).turn() as sent:
                 answer = self._exchange(request, url, headers, sent)
             if isinstance(answer, bytes):
                 return answer
@@ -149,7 +149,7 @@ class ArchiveSession:
     def _exchange(self, request: ArchiveRequest, url: str, headers: Mapping[str, str], sent: float) -> bytes | str:
         """Send one request; return the body, or the address of a redirect."""
         host = urlsplit(url).netloc
-        pace = self.paces.of(host)
+        throttle = self.throttles.of(host)
         try:
             response = self._session().request(
                 request.method,
@@ -164,28 +164,28 @@ class ArchiveSession:
             )
             with response:
                 if response.is_redirect or response.is_permanent_redirect:
-                    pace.accept(0)
+                    throttle.accept(0)
                     return _redirect(request, url, response)
                 if response.status_code >= 300:
                     self._fail(request, response, sent)
                 body = _read(response, request, self._clock)
         except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
-            pace.fail()
+            throttle.fail()
             raise ArchiveAwayError(f"{host} is not reached: {_cause(error)}") from None
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
-            pace.fail()
+            throttle.fail()
             raise ArchiveError(f"{host} gives no whole response: {_cause(error)}") from None
-        pace.accept(len(body) if response.raw is None else max(response.raw.tell(), 0))
+        throttle.accept(len(body) if response.raw is None else max(response.raw.tell(), 0))
         return body
 
     def _fail(self, request: ArchiveRequest, response: requests.Response, sent: float) -> None:
         """Raise the error that a response is."""
         status = response.status_code
-        pace = self.paces.of(urlsplit(request.url).netloc)
+        throttle = self.throttles.of(urlsplit(request.url).netloc)
         if status in _BUSY:
-            pace.refuse(sent, _find_wait(response))
+            throttle.refuse(sent, _find_wait(response))
         else:
-            pace.fail()
+            throttle.fail()
         raise ArchiveStatusError(f"{shown_url(request.url)} answers with HTTP {status}.", status)
 
     def _session(self) -> requests.Session:

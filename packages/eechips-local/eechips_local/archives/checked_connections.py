@@ -15,13 +15,13 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_hosts import AllowedHosts
-from eechips_local.archives.host_pace import HostCounts, HostPace, HostPaces
+from eechips_local.archives.host_throttle import HostCounts, HostThrottle, HostThrottles
 from eechips_local.assets.asset_names import shown_url
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 3
 _BUSY = (429, 503)
-_LONGEST_WAIT = 20.0  # seconds that a request waits for its host's pace
+_LONGEST_WAIT = 20.0  # seconds that a request waits for its host's throttle
 _FILES_RATE = 1000.0  # requests a second; the number of connections bounds them first
 
 
@@ -63,7 +63,7 @@ def _connect(connection: Any, connect: Callable[[], Any], hosts: AllowedHosts, s
 
 
 class HostTransport:
-    """Sends requests for an archive's files to its hosts, at the pace of each. Threads share it; it pickles.
+    """Sends requests for an archive's files to its hosts, as fast as each accepts. Threads share it; it pickles.
 
     A redirect is followed to another of the hosts, without the headers that authorize the request.
 
@@ -74,7 +74,7 @@ class HostTransport:
 
     def __init__(self, hosts: AllowedHosts, connections: int = 16) -> None:
         self._hosts, self._connections = hosts, connections
-        self._paces = HostPaces(connections, _FILES_RATE)
+        self._throttles = HostThrottles(connections, _FILES_RATE)
         self._lock = threading.Lock()
         self._pools: dict[tuple[int, str], urllib3.PoolManager] = {}
 
@@ -82,7 +82,7 @@ class HostTransport:
         """Return what opens it in another process."""
         return HostTransport, (self._hosts, self._connections)
 
-    def open(self, url: str, headers: Mapping[str, str], connect: float, silence: float) -> PacedResponse:
+    def open(self, url: str, headers: Mapping[str, str], connect: float, silence: float) -> ThrottledResponse:
         """Send a GET request; return the response, of which nothing is read.
 
         Args:
@@ -113,14 +113,14 @@ class HostTransport:
 
     def counts(self) -> dict[str, HostCounts]:
         """Return what this process has sent to each host."""
-        return self._paces.counts()
+        return self._throttles.counts()
 
-    def _send(self, url: str, host: str, headers: Mapping[str, str], timeout: urllib3.Timeout) -> PacedResponse:
-        pace = self._paces.of(host)
-        wait = pace.wait()
+    def _send(self, url: str, host: str, headers: Mapping[str, str], timeout: urllib3.Timeout) -> ThrottledResponse:
+        throttle = self._throttles.of(host)
+        wait = throttle.wait()
         if wait > _LONGEST_WAIT:
             raise ArchiveError(f"{host} wants no requests for {wait:.0f} s.")
-        turn = pace.turn()
+        turn = throttle.turn()
         sent = turn.__enter__()
         try:
             response = self._pool(url).request(
@@ -128,13 +128,13 @@ class HostTransport:
                 retries=False, timeout=timeout,
             )  # fmt: skip
         except BaseException:
-            pace.fail()
+            throttle.fail()
             turn.__exit__(None, None, None)
             raise
         if response.status in _BUSY:
             text = response.headers.get("Retry-After", "")
-            pace.refuse(sent, float(text[:9]) if text.isdecimal() else 0.0)
-        return PacedResponse(response, pace, lambda: turn.__exit__(None, None, None))
+            throttle.refuse(sent, float(text[:9]) if text.isdecimal() else 0.0)
+        return ThrottledResponse(response, throttle, lambda: turn.__exit__(None, None, None))
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         """Return the connections of this process, by way of a proxy where the environment names one."""
@@ -159,7 +159,7 @@ class HostTransport:
 _KEPT = frozenset({"range", "if-match", "accept-encoding"})
 
 
-class PacedResponse:
+class ThrottledResponse:
     """A response of urllib3 that ends its host's turn when it is read, or closed.
 
     Attributes:
@@ -167,9 +167,9 @@ class PacedResponse:
         headers: of the response.
     """
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, pace: HostPace, end: Callable[[], object]) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse, throttle: HostThrottle, end: Callable[[], object]) -> None:
         self.status, self.headers = response.status, response.headers
-        self._response, self._pace, self._end = response, pace, end
+        self._response, self._throttle, self._end = response, throttle, end
         self._read, self._is_open = 0, True
 
     def read(self, amount: int | None = None) -> bytes:
@@ -193,7 +193,7 @@ class PacedResponse:
         if self._is_open:
             self._is_open = False
             if is_whole:
-                self._pace.accept(self._read)
+                self._throttle.accept(self._read)
             elif self.status not in _BUSY:
-                self._pace.fail()
+                self._throttle.fail()
             self._end()

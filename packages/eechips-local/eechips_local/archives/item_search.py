@@ -18,7 +18,7 @@ from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery, ItemSearch
 from eechips_local.archives.archive_session import ArchiveSession
 from eechips_local.archives.file_items import open_file
-from eechips_local.archives.host_pace import HostCounts, HostPaces
+from eechips_local.archives.host_throttle import HostCounts, HostThrottles
 from eechips_local.archives.item_conditions import encode_query, is_match, widen
 from eechips_local.archives.kept_searches import KeptSearch, KeptSearches, pack_items, unpack_items
 from eechips_local.assets.store_files import locked
@@ -78,7 +78,7 @@ class ApiSearch:
         hosts.check(description.api)
         self._name, self._now = description.name, now
         self._impatience = min(_IMPATIENCE, patience)
-        self._session = ArchiveSession(hosts, HostPaces(), patience)
+        self._session = ArchiveSession(hosts, HostThrottles(), patience)
         self._source: _Source = ApiItems(description, self._session)
         self._folder = None if cache_folder is None else cache_folder / _folder_name(description)
         self._kept = _open_kept(self._folder, now)
@@ -112,7 +112,7 @@ class ApiSearch:
 
     def counts(self) -> dict[str, HostCounts]:
         """Return what this process has sent to each host."""
-        return self._session.paces.counts()
+        return self._session.throttles.counts()
 
     def _find_pages(self, collection: str, query: ItemQuery) -> list[bytes]:
         """Return the pages of a search: kept ones, if they are new enough or the archive does not answer."""

@@ -27,7 +27,7 @@ from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.archive_session import ArchiveRequest, ArchiveSession
 from eechips_local.archives.file_ranges import SignedAddress
-from eechips_local.archives.host_pace import HostCounts, HostPaces
+from eechips_local.archives.host_throttle import HostCounts, HostThrottles
 from eechips_local.archives.item_conditions import parse_time
 from eechips_local.archives.s3_signature import S3Keys, read_keys, sign_s3
 from eechips_local.assets.asset_names import shown_url
@@ -83,7 +83,7 @@ class Signer:
         if not self._token_api and description.signing == "earthdata":
             self._token_api = _EARTHDATA
         hosts = AllowedHosts.of_url(self._token_api) if self._token_api else AllowedHosts(())
-        self._session = ArchiveSession(hosts, HostPaces(1, 2.0), patience)
+        self._session = ArchiveSession(hosts, HostThrottles(1, 2.0), patience)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what opens it in another process."""
@@ -101,6 +101,8 @@ class Signer:
             ArchiveRefusedError: if the archive's description does not allow the address, or credentials are missing.
             ArchiveError: if the service that gives tokens does not answer.
         """
+        if self._description.file and href.startswith(("/", "file:")):
+            return SignedAddress(href)
         if href.startswith("s3://"):
             return self._sign_s3(href)
         parts = self._hosts.check(href)
@@ -117,7 +119,7 @@ class Signer:
 
     def counts(self) -> dict[str, HostCounts]:
         """Return what this process has sent to each service of tokens."""
-        return self._session.paces.counts()
+        return self._session.throttles.counts()
 
     def _token(self, name: str, renew: bool, fetch: Callable[[str], _Token]) -> str:
         """Return a token that holds for a while; threads that need the same one wait for one request."""

@@ -8,7 +8,6 @@ environment with ``stac-fastapi.pgstac``, ``pypgstac[psycopg]`` and ``uvicorn`` 
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import os
 import pwd
@@ -91,7 +90,7 @@ def find_pgstac(folder: Path) -> Path:
 
 def _postgres_programs() -> Path | None:
     """Return the folder of the newest PostgreSQL that has PostGIS."""
-    for folder in sorted(map(Path, glob.glob("/usr/lib/postgresql/*/bin")), reverse=True):
+    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
         if Path("/usr/share/postgresql", folder.parent.name, "extension/postgis.control").exists():
             return folder
     return None

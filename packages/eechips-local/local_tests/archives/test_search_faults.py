@@ -14,7 +14,7 @@ from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedEr
 from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import Item, ItemQuery
 from eechips_local.archives.archive_session import ArchiveRequest, ArchiveSession
-from eechips_local.archives.host_pace import HostPace, HostPaces
+from eechips_local.archives.host_throttle import HostThrottle, HostThrottles
 from eechips_local.archives.item_search import ApiSearch
 from local_tests.archives.stac_server import StacServer, make_item, stac_server
 
@@ -208,7 +208,7 @@ def test_a_name_that_leads_to_a_private_network_is_not_connected_to(monkeypatch:
 
         monkeypatch.setattr("socket.getaddrinfo", resolve)
         for hosts, is_allowed in ((("catalogue.example",), False), ((f"catalogue.example:{port}",), True)):
-            session = ArchiveSession(AllowedHosts(hosts), HostPaces(), patience=0.1)
+            session = ArchiveSession(AllowedHosts(hosts), HostThrottles(), patience=0.1)
             request = ArchiveRequest("GET", f"http://catalogue.example:{port if is_allowed else 80}/")
             if is_allowed:
                 assert json.loads(session.fetch(request))["id"] == "test"
@@ -235,45 +235,45 @@ class Clock:
         return self.time
 
 
-def _send(pace: HostPace, clock: Clock, answer: Callable[[float], None]) -> None:
+def _send(throttle: HostThrottle, clock: Clock, answer: Callable[[float], None]) -> None:
     clock.time += 100.0
-    with pace.turn() as sent:
+    with throttle.turn() as sent:
         answer(sent)
 
 
 def test_rate_and_number_of_requests_fall_by_half_and_rise_step_by_step() -> None:
     clock = Clock()
-    pace = HostPace(8, 8.0, clock)
-    _send(pace, clock, lambda sent: pace.refuse(sent, 0.0))
-    assert (pace.number, pace.rate) == (4, 4.0)
-    _send(pace, clock, lambda sent: pace.refuse(sent - 1000.0, 0.0))  # sent before the last decrease
-    assert (pace.number, pace.rate) == (4, 4.0)
+    throttle = HostThrottle(8, 8.0, clock)
+    _send(throttle, clock, lambda sent: throttle.refuse(sent, 0.0))
+    assert (throttle.number, throttle.rate) == (4, 4.0)
+    _send(throttle, clock, lambda sent: throttle.refuse(sent - 1000.0, 0.0))  # sent before the last decrease
+    assert (throttle.number, throttle.rate) == (4, 4.0)
     for _ in range(5):
-        _send(pace, clock, lambda _: pace.accept(10))
-    assert (pace.number, pace.rate) == (5, 5.25)
+        _send(throttle, clock, lambda _: throttle.accept(10))
+    assert (throttle.number, throttle.rate) == (5, 5.25)
     for _ in range(100):
-        _send(pace, clock, lambda _: pace.accept(10))
-    assert (pace.number, pace.rate) == (8, 8.0)
-    _send(pace, clock, lambda sent: pace.refuse(sent, 30.0))
-    assert pace.wait() == 30.0
-    assert (pace.counts.requests, pace.counts.refusals, pace.counts.received) == (108, 3, 1050)
+        _send(throttle, clock, lambda _: throttle.accept(10))
+    assert (throttle.number, throttle.rate) == (8, 8.0)
+    _send(throttle, clock, lambda sent: throttle.refuse(sent, 30.0))
+    assert throttle.wait() == 30.0
+    assert (throttle.counts.requests, throttle.counts.refusals, throttle.counts.received) == (108, 3, 1050)
 
 
 def test_no_more_requests_are_on_their_way_than_a_host_bears() -> None:
-    pace, busy, most = HostPace(3, 1e6), 0, 0
+    throttle, busy, most = HostThrottle(3, 1e6), 0, 0
     lock = threading.Lock()
 
     def work() -> None:
         nonlocal busy, most
         for _ in range(20):
-            with pace.turn():
+            with throttle.turn():
                 with lock:
                     busy += 1
                     most = max(most, busy)
                 time.sleep(0.001)
                 with lock:
                     busy -= 1
-                pace.accept(0)
+                throttle.accept(0)
 
     threads = [threading.Thread(target=work) for _ in range(10)]
     for thread in threads:
@@ -281,4 +281,4 @@ def test_no_more_requests_are_on_their_way_than_a_host_bears() -> None:
     for thread in threads:
         thread.join()
     assert most == 3
-    assert pace.counts.requests == 200
+    assert throttle.counts.requests == 200

@@ -31,7 +31,7 @@ class HostCounts:
     received: int = 0
 
 
-class HostPace:
+class HostThrottle:
     """The rate and the number of simultaneous requests to one host. Threads share it.
 
     Additive increase, multiplicative decrease: each response allows a little more, a refusal half of it, and none for
@@ -120,8 +120,8 @@ class HostPace:
             self._counts = replace(self._counts, refusals=self._counts.refusals + 1)
 
 
-class HostPaces:
-    """The paces of several hosts. Threads share it.
+class HostThrottles:
+    """The throttles of several hosts. Threads share it.
 
     Args:
         most: highest number of simultaneous requests to each.
@@ -130,17 +130,17 @@ class HostPaces:
 
     def __init__(self, most: int = 4, rate: float = 10.0) -> None:
         self._most, self._rate = most, rate
-        self._paces: dict[str, HostPace] = {}
+        self._throttles: dict[str, HostThrottle] = {}
         self._lock = threading.Lock()
 
-    def of(self, host: str) -> HostPace:
-        """Return the pace of a host, by name and port."""
+    def of(self, host: str) -> HostThrottle:
+        """Return the throttle of a host, by name and port."""
         with self._lock:
-            if host not in self._paces:
-                self._paces[host] = HostPace(self._most, self._rate)
-            return self._paces[host]
+            if host not in self._throttles:
+                self._throttles[host] = HostThrottle(self._most, self._rate)
+            return self._throttles[host]
 
     def counts(self) -> dict[str, HostCounts]:
         """Return what was sent to each host so far."""
         with self._lock:
-            return {host: pace.counts for host, pace in self._paces.items()}
+            return {host: throttle.counts for host, throttle in self._throttles.items()}

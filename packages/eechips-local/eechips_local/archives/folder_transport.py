@@ -1,0 +1,79 @@
+"""Read ranges of the files beside a static catalogue, as an HTTP server would give them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eechips_local.archives.archive_errors import ArchiveRefusedError
+from eechips_local.archives.file_items import resolve_path
+from eechips_local.archives.file_ranges import RangeTransport
+
+_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
+
+
+class FolderTransport:
+    """Reads files below a folder; everything else is sent on. Threads may share it; it pickles.
+
+    Args:
+        file: of the static catalogue, below whose folder files may be read.
+        others: sends requests for addresses.
+    """
+
+    def __init__(self, file: Path, others: RangeTransport) -> None:
+        self._file, self._others = file, others
+
+    def open(self, url: str, headers: Mapping[str, str], connect: float, silence: float) -> Any:
+        """Return a range of a file, or what its host answers; see ``RangeTransport``.
+
+        Raises:
+            ArchiveRefusedError: if the file does not lie below the folder.
+            ArchiveError: if the host may not be asked, or not now.
+        """
+        if not url.startswith(("/", "file:")):
+            return self._others.open(url, headers, connect, silence)
+        path = resolve_path(self._file.parent, url, self._file)
+        asked = _RANGE.fullmatch(headers.get("Range", ""))
+        if asked is None:
+            raise ArchiveRefusedError(f"{path} is read by ranges only.")
+        if not path.is_file():
+            return FileResponse(404, {}, b"")
+        try:
+            with path.open("rb") as file:
+                status = path.stat()
+                version = f'"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"'
+                if headers.get("If-Match", version) != version:
+                    return FileResponse(412, {}, b"")
+                start, last = int(asked[1]), min(int(asked[2]), status.st_size - 1)
+                if start > last:
+                    return FileResponse(416, {}, b"")
+                file.seek(start)
+                found = file.read(last - start + 1)
+        except OSError as error:
+            raise ArchiveRefusedError(f"{path} cannot be read: {error.strerror}.") from error
+        return FileResponse(206, {"Content-Range": f"bytes {start}-{last}/{status.st_size}", "ETag": version}, found)
+
+
+class FileResponse:
+    """A part of a file as a response of urllib3.
+
+    Attributes:
+        status: of HTTP.
+        headers: of the response.
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status, self.headers = status, headers
+        self._body = memoryview(body)
+
+    def read(self, amount: int | None = None) -> bytes:
+        """Return the next bytes."""
+        found, self._body = self._body[:amount], self._body[len(self._body) if amount is None else amount :]
+        return bytes(found)
+
+    def release_conn(self) -> None:
+        """Do nothing: the file is closed."""
+
+    close = release_conn
