@@ -2,8 +2,9 @@
 
     eechips run recipes/embedding_cogs.py -p places=places.csv -p year=2021 -p size=128
 
-The chips are those of `eechips sample --dataset EMBEDDINGS --quantized`, byte for byte; `-p floats=true` makes float32
-of them. `index` is the producers' list of files, or a part of it: path, year, crs and bounds in crs and in degrees.
+The chips are those of `eechips sample --dataset EMBEDDINGS --values quantized`, byte for byte; `-p floats=true` makes
+float32 of them. `index` is the producers' list of files, or a part of it: path, year, crs and bounds in crs and in
+degrees.
 
 https://developers.google.com/earth-engine/guides/aef_on_gcs_readme describes the files: 8,192 x 8,192 pixels of int8.
 https://source.coop/tge-labs/aef has a copy whose rows run from south to north. Either is read as it should be.

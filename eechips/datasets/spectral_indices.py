@@ -142,7 +142,7 @@ def get_index(name: str) -> SpectralIndex:
     hint = f"; did you mean {' or '.join(alike)}?" if alike else did_you_mean(name, indices)
     raise UsageError(
         f"there is no spectral index {name!r} among {len(indices)} of the Awesome Spectral Indices{hint or '; '}"
-        f"{'' if hint else 'write its formula with `expression`'}"
+        f"{'' if hint else 'write its formula: NAME=FORMULA'}"
     )
 
 

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from eechips.datasets import Dataset, Kind, find_dataset, is_record_file, suggest_datasets
 from eechips.errors import UnknownDatasetError
-from eechips.jobs.recipe_options import check_bands, split_names
+from eechips.jobs.recipe_options import check_bands, find_formulas, find_indices, split_list, split_names
+from eechips.jobs.shared_options import StoredValues
 from eechips.planning.band_selection import BandSelection, select_bands
 from eechips.planning.cloud_masks import CloudMask, parse_mask
 from eechips.planning.grid_alignment import GridAlignment, choose_grid
@@ -29,14 +30,10 @@ class DatasetOptions(Protocol):
 
     @property
     def index(self) -> Sequence[str] | str:
-        """Short names of spectral indices."""
+        """Short names of spectral indices, and formulas ``name=formula``."""
 
     @property
-    def expression(self) -> Sequence[str] | str:
-        """``name=formula``, one or several."""
-
-    @property
-    def scaled(self) -> bool:
+    def values(self) -> StoredValues:
         """Whether scale and offset are applied."""
 
     @property
@@ -193,13 +190,13 @@ def choose_dataset(options: DatasetOptions, *, deciding: tuple[str, ...] = ()) -
         UsageError: if a formula, or the mask, is wrong.
     """
     check_dataset(options.dataset)
-    given = options.expression
+    computed = split_list(options.index)
     chosen = ChosenDataset(
         dataset=options.dataset,
         bands=None if options.bands is None else split_names(options.bands),
-        index=split_names(options.index),
-        expression=(given,) if isinstance(given, str) else tuple(given),
-        scaled=options.scaled,
+        index=find_indices(computed),
+        expression=find_formulas(computed),
+        scaled=options.values == "scaled",
         deciding=deciding,
     )
     check_bands(chosen.bands)

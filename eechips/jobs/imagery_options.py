@@ -13,7 +13,6 @@ from eechips.jobs.shared_options import (
     DATA,
     DATASET,
     END,
-    EXPRESSION,
     GRID,
     INDEX,
     INPUT_CRS,
@@ -23,10 +22,11 @@ from eechips.jobs.shared_options import (
     PLACES,
     REGION,
     SCALE,
-    SCALED,
     START,
     STRETCH,
+    VALUES,
     WHERE,
+    StoredValues,
     optional_region,
 )
 from eechips.option_fields import documented, option
@@ -50,8 +50,7 @@ class ImageryOptions:
     mask: str = field(default="none", metadata=MASK)
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
     index: Sequence[str] | str = field(default=(), metadata=INDEX)
-    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
-    scaled: bool = field(default=False, metadata=SCALED)
+    values: StoredValues = field(default="stored", metadata=VALUES)
     format: str = field(
         default="tif",
         metadata=option(
@@ -135,8 +134,7 @@ class MosaicOptions:
     )
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
     index: Sequence[str] | str = field(default=(), metadata=INDEX)
-    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
-    scaled: bool = field(default=False, metadata=SCALED)
+    values: StoredValues = field(default="stored", metadata=VALUES)
     crs: str = field(default="native", metadata=CRS)
     scale: float | None = field(default=None, metadata=SCALE)
     grid: str | Sequence[float] | None = field(default=None, metadata=GRID)

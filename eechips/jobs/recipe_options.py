@@ -84,6 +84,30 @@ def split_names(names: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(name.strip() for name in (names.split(",") if isinstance(names, str) else names))
 
 
+def split_list(texts: str | Sequence[str]) -> tuple[str, ...]:
+    """Split at the commas that are not within parentheses: ``"NDVI, low=min(B8, B4)"``, or several such texts."""
+    found: list[str] = []
+    for text in [texts] if isinstance(texts, str) else texts:
+        begin = depth = 0
+        for place, character in enumerate(text):
+            depth += (character == "(") - (character == ")")
+            if character == "," and depth == 0:
+                found.append(text[begin:place])
+                begin = place + 1
+        found.append(text[begin:])
+    return tuple(each.strip() for each in found)
+
+
+def find_indices(computed: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of spectral indices among computed bands."""
+    return tuple(each for each in computed if "=" not in each)
+
+
+def find_formulas(computed: Sequence[str]) -> tuple[str, ...]:
+    """Return the formulas, ``name=formula``, among computed bands."""
+    return tuple(each for each in computed if "=" in each)
+
+
 def check_bands(bands: Sequence[str] | str | None) -> None:
     """Check the names of bands; None stands for the default bands.
 

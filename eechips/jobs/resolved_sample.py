@@ -180,11 +180,10 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         options.bands,
         options.mask,
         options.index,
-        options.expression,
         options.where,
         options.speckle,
-        scaled=options.scaled,
-        quantized=options.quantized,
+        scaled=options.values == "scaled",
+        quantized=options.values == "quantized",
     )
     palette = () if options.palette is None else split_names(options.palette)
     style = RenderStyle(_format(options, layers), parse_stretch(options.stretch), palette)

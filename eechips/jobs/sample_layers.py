@@ -10,7 +10,7 @@ import numpy as np
 from eechips.datasets import find_dataset, is_record_file
 from eechips.errors import UsageError
 from eechips.jobs.chosen_dataset import ChosenDataset, check_dataset
-from eechips.jobs.recipe_options import split_names
+from eechips.jobs.recipe_options import find_formulas, find_indices, split_list
 from eechips.planning.chip_grids import Moments
 from eechips.planning.cloud_masks import parse_masks
 from eechips.planning.date_matching import DateMatch, format_moment, parse_moment, parse_window
@@ -58,7 +58,6 @@ def parse_layers(
     bands: Bands,
     mask: str,
     index: Bands = None,
-    expression: str | Sequence[str] = (),
     where: str | Sequence[str] = (),
     speckle: str | None = None,
     *,
@@ -71,8 +70,7 @@ def parse_layers(
         datasets: one or several names.
         bands: to fetch, by dataset if there are several.
         mask: cloud mask, for the datasets that have it.
-        index: spectral indices, by dataset if there are several.
-        expression: ``name=formula`` each; ``dataset:name=formula`` if there are several.
+        index: spectral indices, and formulas ``name=formula``, by dataset if there are several.
         where: conditions on properties of images; ``dataset:condition`` if there are several.
         speckle: filter, for the datasets of Sentinel-1.
         scaled: whether scale and offset of all datasets are applied.
@@ -92,8 +90,7 @@ def parse_layers(
     twice = [name for name, identifier in zip(names, ids, strict=True) if ids.count(identifier) > 1]
     if twice:
         raise UsageError(f"`dataset` names {twice[0]} twice")
-    chosen, indices = _names_of(names, bands, "bands"), _names_of(names, index, "index")
-    formulas = _expressions_of(names, (expression,) if isinstance(expression, str) else expression)
+    chosen, computed = _names_of(names, bands, "bands"), _names_of(names, index, "index")
     conditions = _conditions_of(names, (where,) if isinstance(where, str) else where)
     labels = _labels(names, ids) if len(names) > 1 else [""]
     filters = [parse_speckle(speckle, each) for each in ids]
@@ -101,14 +98,16 @@ def parse_layers(
         raise UsageError(f"speckle={speckle!r} is for Sentinel-1 (S1), not for {' and '.join(names)}")
     has_quantization = [quantized and _has_quantization(name) for name in names]
     if quantized and not any(has_quantization):
-        raise UsageError(f"`quantized` needs a record with a quantization, and that of {' and '.join(names)} has none")
+        raise UsageError(
+            f"values='quantized' needs a record with a quantization, and that of {' and '.join(names)} has none"
+        )
     return tuple(
         SampleLayer(
             dataset=name,
             name=label,
             bands=chosen.get(name),
-            index=indices.get(name, ()),
-            expression=formulas.get(name, ()),
+            index=find_indices(computed.get(name, ())),
+            expression=find_formulas(computed.get(name, ())),
             scaled=scaled,
             is_further=name != names[0],
             mask=cloud_mask,
@@ -128,18 +127,16 @@ def _has_quantization(name: str) -> bool:
 
 
 def _names_of(names: Sequence[str], bands: Bands, option: str) -> dict[str, tuple[str, ...]]:
-    """Parse the bands, or the indices, of each dataset."""
+    """Parse the bands, or the computed bands, of each dataset."""
     if bands is None:
         return {}
     if isinstance(bands, Mapping):
-        given = [(str(name), split_names(chosen)) for name, chosen in bands.items()]
+        given = [(str(name), split_list(chosen)) for name, chosen in bands.items()]
     else:
         parts = [bands] if isinstance(bands, str) else list(bands)
         prefixed = [":" in part for part in parts]
         if not any(prefixed):
-            flat = split_names(
-                bands if isinstance(bands, str) else [band for part in parts for band in part.split(",")]
-            )
+            flat = split_list(bands)
             if len(names) > 1:
                 raise UsageError(
                     f"{option}='{','.join(flat)}': name the dataset, as in {option}='{names[0]}:{','.join(flat)}'"
@@ -147,29 +144,14 @@ def _names_of(names: Sequence[str], bands: Bands, option: str) -> dict[str, tupl
             return {names[0]: flat}
         if not all(prefixed):
             raise UsageError(f"`{option}` names a dataset in one place and none in another: say of which all are")
-        given = [(part.rpartition(":")[0].strip(), split_names(part.rpartition(":")[2])) for part in parts]
-    by_lower = {name.lower(): name for name in names}
-    for name, _ in given:
-        if name.lower() not in by_lower:
-            raise UsageError(f"{option}='{name}:…' names none of the datasets; they are {', '.join(names)}")
-    if len({name.lower() for name, _ in given}) < len(given):
-        raise UsageError(f"`{option}` names the bands of a dataset twice")
-    return {by_lower[name.lower()]: chosen for name, chosen in given}
-
-
-def _expressions_of(names: Sequence[str], expressions: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the expressions of each dataset, without its name."""
+        given = [(part.rpartition(":")[0].strip(), split_list(part.rpartition(":")[2])) for part in parts]
     by_lower = {name.lower(): name for name in names}
     found: dict[str, tuple[str, ...]] = {}
-    for text in expressions:
-        label, equals, formula = text.partition("=")
-        prefix, colon, band = label.rpartition(":")
-        if not colon and len(names) > 1:
-            raise UsageError(f"expression={text!r}: name the dataset, as in expression='{names[0]}:{text}'")
-        name = by_lower.get(prefix.strip().lower()) if colon else names[0]
+    for label, chosen in given:
+        name = by_lower.get(label.lower())
         if name is None:
-            raise UsageError(f"expression={text!r} names none of the datasets; they are {', '.join(names)}")
-        found[name] = (*found.get(name, ()), f"{band}{equals}{formula}")
+            raise UsageError(f"{option}='{label}:…' names none of the datasets; they are {', '.join(names)}")
+        found[name] = (*found.get(name, ()), *chosen)
     return found
 
 

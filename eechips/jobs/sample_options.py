@@ -14,14 +14,12 @@ from eechips.jobs.shared_options import (
     CRS,
     DATA,
     END,
-    EXPRESSION,
     INPUT_CRS,
     MASK,
     PALETTE,
     PIXELS,
     PLACES,
     SCALE,
-    SCALED,
     START,
     STRETCH,
     TIME,
@@ -191,22 +189,23 @@ class SampleOptions:
     index: Bands = field(
         default=None,
         metadata=option(
-            "Spectral indices, after the bands: NDVI,EVI. Of several datasets, S2:NDVI. Scale and offset are applied,"
-            " since formulas need reflectance.",
+            "Computed bands, after the bands: spectral indices, NDVI,EVI, or formulas with names or common names of"
+            " bands, 'ratio=B8/B4'; of several datasets, S2:NDVI and 'S2:ratio=B8/B4'. Indices have scale and offset"
+            " applied, since they need reflectance.",
             DATA,
-            metavar="[NAME:]A,B,…",
+            metavar="[NAME:]A,B|NAME=FORMULA",
             is_multiple=True,
             decides="data",
         ),
     )
-    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
-    scaled: bool = field(default=False, metadata=SCALED)
-    quantized: bool = field(
-        default=False,
+    values: Literal["stored", "scaled", "quantized"] = field(
+        default="stored",
         metadata=option(
-            "Bands as the integers as which the dataset is published: EMBEDDINGS as int8. The record has the formula.",
+            "Values of bands, and of bands in formulas: stored; scaled, with the dataset's scale and offset:"
+            " reflectance, kelvin, … as float32; quantized, the integers as which the dataset is published: EMBEDDINGS"
+            " as int8. The record has the formula.",
             DATA,
-            is_advanced=True,
+            choices=("stored", "scaled", "quantized"),
             decides="data",
         ),
     )

@@ -58,8 +58,8 @@ def check_options(options: SampleOptions) -> None:
     if options.limit is not None and options.limit < 1:
         raise UsageError(f"`limit` must be at least 1, not {options.limit}")
     check_dates(options.start, options.end)
-    if options.quantized and options.reducer not in (None, "mosaic"):
-        raise UsageError(f"`quantized` excludes every='{options.every}': quantized values cannot be averaged")
+    if options.values == "quantized" and options.reducer not in (None, "mosaic"):
+        raise UsageError(f"values='quantized' excludes every='{options.every}': quantized values cannot be averaged")
 
 
 def check_places(places: Places, date: DateColumn | None) -> None:

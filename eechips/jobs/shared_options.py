@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from eechips.option_fields import Option, option
+
+StoredValues = Literal["stored", "scaled"]
+"""Values of the bands of commands that fetch."""
 
 DATA, TIME, PLACES, PIXELS, TABLE = "Data", "Time", "Places", "Pixels", "Table"
 """Headings of the options in the help."""
@@ -16,27 +20,23 @@ BANDS = option(
     "Bands, in order, by name or common name (red, nir, swir1).",
     DATA,
     kind="names",
-    default="the dataset's; none with `index` or `expression`",
+    default="the dataset's; none with `index`",
     decides="data",
 )
 INDEX = option(
-    "Spectral indices, after the bands: NDVI,EVI. Short names of the Awesome Spectral Indices; scale and offset are"
-    " applied, since formulas need reflectance.",
+    "Computed bands, after the bands: spectral indices, NDVI,EVI, by short names of the Awesome Spectral Indices, or"
+    " formulas with names or common names of bands, 'ratio=B8/B4'. Indices have scale and offset applied, since they"
+    " need reflectance. May be repeated.",
     DATA,
-    kind="names",
-    decides="data",
-)
-EXPRESSION = option(
-    "Computed band: 'ndvi=(B8-B4)/(B8+B4)'. Formulas have names or common names of bands. May be repeated.",
-    DATA,
-    metavar="NAME=FORMULA",
+    metavar="A,B|NAME=FORMULA",
     is_multiple=True,
     decides="data",
 )
-SCALED = option(
-    "Apply the dataset's scale and offset. Bands, and those in expressions, become reflectance, kelvin, … as float32;"
-    " indices always have them applied.",
+VALUES = option(
+    "Values of bands, and of bands in formulas: stored, or scaled, with the dataset's scale and offset: reflectance,"
+    " kelvin, … as float32.",
     DATA,
+    choices=("stored", "scaled"),
     decides="data",
 )
 START = option("First day, YYYY-MM-DD.", DATA, metavar="DATE", default="the dataset's first", decides="data")

@@ -13,16 +13,16 @@ from eechips.jobs.shared_options import (
     DATA,
     DATASET,
     END,
-    EXPRESSION,
     GRID,
     INDEX,
     INPUT_CRS,
     MASK,
     PLACES,
     SCALE,
-    SCALED,
     START,
     TABLE,
+    VALUES,
+    StoredValues,
 )
 from eechips.option_fields import documented, option
 from eechips.planning.statistics import REDUCERS
@@ -57,8 +57,7 @@ class TimeSeriesOptions:
     )
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
     index: Sequence[str] | str = field(default=(), metadata=INDEX)
-    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
-    scaled: bool = field(default=False, metadata=SCALED)
+    values: StoredValues = field(default="stored", metadata=VALUES)
     reducer: Sequence[str] | str = field(
         default="mean",
         metadata=option(
@@ -193,8 +192,7 @@ class PointsOptions:
     )
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
     index: Sequence[str] | str = field(default=(), metadata=INDEX)
-    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
-    scaled: bool = field(default=False, metadata=SCALED)
+    values: StoredValues = field(default="stored", metadata=VALUES)
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
     each_image: bool = field(

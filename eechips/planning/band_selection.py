@@ -267,15 +267,13 @@ def select_bands(
         UsageError: if a band or an index does not exist or is repeated, or the dataset lacks a band of an index.
     """
     if (is_scaled or indices) and record is None:
-        option = "index" if indices else "scaled"
+        option = "index" if indices else "values"
         raise UsageError(
             f"`{option}` needs the record of a dataset, and {name} has none: its common names and scales are not known;"
-            " use `expression`, or write a record (a TOML file)"
+            " write a formula, as in index='ndvi=(B8-B4)/(B8+B4)', or a record (a TOML file)"
         )
     if is_quantized and (is_scaled or indices or expressions):
-        raise UsageError(
-            "`quantized` returns bands as they are published: leave `index`, `expression` and `scaled` out"
-        )
+        raise UsageError("values='quantized' returns bands as they are published: leave `index` out")
     if bands is None:
         bands = () if indices or expressions or record is None else record.default_bands
     made = [_plain_band(each, record, is_scaled=is_scaled) for each in bands]
@@ -318,7 +316,7 @@ def _index_band(index: SpectralIndex, record: Dataset) -> ComputedBand:
 def _expression_band(text: str, name: str, record: Dataset | None, *, is_scaled: bool) -> ComputedBand:
     label, equals, formula_text = (part.strip() for part in text.partition("="))
     if not equals or not formula_text or formula_text.startswith("=") or not _is_band_name(label):
-        raise UsageError(f"expression={text!r} is not NAME=FORMULA, such as ndvi=(B8-B4)/(B8+B4)")
+        raise UsageError(f"index={text!r} is not NAME=FORMULA, such as ndvi=(B8-B4)/(B8+B4)")
     formula = parse_formula(formula_text)
     if record is None:
         inputs = tuple(FormulaInput(each, each) for each in formula.names)
@@ -340,7 +338,7 @@ def _required_band(variable: str, text: str, name: str, record: Dataset) -> Data
     band = _find_band(variable, record)
     if band is None:
         known = [*(each.name for each in record.bands), *record.band_names]
-        raise UsageError(f"expression={text!r}: {name} has no band {variable!r}; {describe_choices(variable, known)}")
+        raise UsageError(f"index={text!r}: {name} has no band {variable!r}; {describe_choices(variable, known)}")
     return band
 
 

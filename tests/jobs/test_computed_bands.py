@@ -32,7 +32,7 @@ ROI = "-105.3,39.9,-105.29,39.91"
 SUMMER: dict[str, Any] = {"roi": ROI, "start": "2020-06-01", "end": "2020-06-16", "mask": "scl"}
 QUIET: dict[str, Any] = {"rate": None, "executor": "threads", "quiet": True}
 COMPUTED: dict[str, Any] = {
-    "bands": "red,B8", "index": "NDVI,EVI,NDMI", "expression": ["ratio = B8/B4", "low = swir1 < 2000"]
+    "bands": "red,B8", "index": ["NDVI,EVI", "NDMI", "ratio = B8/B4", "low = swir1 < 2000"]
 }  # fmt: skip
 NAMES = ["red", "B8", "NDVI", "EVI", "NDMI", "ratio", "low"]
 STORED = "B4,B8,B2,B11"
@@ -136,7 +136,7 @@ def test_mosaics_have_computed_bands(demo_server: Server, tmp_path: Path, reduce
 
 def test_a_mosaic_of_a_single_image_has_scaled_bands(demo_server: Server, tmp_path: Path) -> None:
     options = {**QUIET, "endpoint": demo_server.url, "roi": ROI}
-    found = eechips.mosaic("SRTM", out=tmp_path / "km", **options, expression="km=elevation/1000")
+    found = eechips.mosaic("SRTM", out=tmp_path / "km", **options, index="km=elevation/1000")
     stored = eechips.mosaic("SRTM", out=tmp_path / "stored", **options)
     bands, valid = read(found.assembled[0])
     heights, stored_valid = read(stored.assembled[0])
@@ -217,7 +217,7 @@ def test_a_series_of_an_index_is_the_mean_of_its_pixels(demo_server: Server, tmp
 
 def test_a_series_of_periods_has_computed_columns(demo_server: Server, tmp_path: Path) -> None:
     run = eechips.timeseries(
-        "S2", out=tmp_path / "b", **QUIET, endpoint=demo_server.url, index="NDVI", expression="d=nir-red",
+        "S2", out=tmp_path / "b", **QUIET, endpoint=demo_server.url, index="NDVI,d=nir-red",
         regions=str(polygons_file(tmp_path)), id_field="name", output="one", format="csv",
         start="2020-06-16", end="2020-07-16", mask="scl", every="15 days",
     )  # fmt: skip
@@ -233,7 +233,7 @@ def test_scaled_series_are_in_the_units_of_the_record(demo_server: Server, tmp_p
         **QUIET, "endpoint": demo_server.url, "regions": str(polygons_file(tmp_path)), "id_field": "name",
         "start": "2020-06-01", "end": "2020-06-05", "output": "one", "format": "csv",
     }  # fmt: skip
-    kelvin = eechips.timeseries("MODIS_LST", out=tmp_path / "scaled", **options, scaled=True)
+    kelvin = eechips.timeseries("MODIS_LST", out=tmp_path / "scaled", **options, values="scaled")
     stored = eechips.timeseries("MODIS_LST", out=tmp_path / "stored", **options)
     one, other = (pd.read_csv(run.assembled[0]) for run in (kelvin, stored))
     assert list(one.columns) == list(other.columns)
@@ -268,9 +268,9 @@ def test_only_computed_bands_change_the_identity_of_a_recipe(tmp_path: Path) -> 
         assert "computed" not in plain.parameters
         others = [
             make(dataset="S2", bands="B4", index="NDVI", **options),
-            make(dataset="S2", bands="B4", expression="x=B4*2", **options),
-            make(dataset="S2", bands="B4", expression="x=B4*3", **options),
-            make(dataset="S2", bands="B4", scaled=True, **options),
+            make(dataset="S2", bands="B4", index="x=B4*2", **options),
+            make(dataset="S2", bands="B4", index="x=B4*3", **options),
+            make(dataset="S2", bands="B4", values="scaled", **options),
         ]
         assert len({each.identity for each in (plain, *others)}) == 5
 
@@ -280,8 +280,8 @@ def test_only_computed_bands_change_the_identity_of_a_recipe(tmp_path: Path) -> 
     [
         ({"index": "NDVJ"}, UsageError, "no spectral index 'NDVJ'"),
         ({"index": "RFDI"}, UsageError, "S2 has no band HH and no band HV, which RFDI needs"),
-        ({"expression": "x=B8-B44"}, UsageError, "S2 has no band 'B44'; did you mean 'B4'"),
-        ({"expression": "x=__import__('os')"}, UsageError, "no function"),
+        ({"index": "x=B8-B44"}, UsageError, "S2 has no band 'B44'; did you mean 'B4'"),
+        ({"index": "x=__import__('os')"}, UsageError, "no function"),
         ({"bands": "NDVI"}, UnknownDatasetError, "NDVI is a spectral index, which `index` computes from bands"),
     ],
 )
@@ -301,7 +301,7 @@ def test_the_same_errors_in_every_verb(
 
 def test_the_command_line_takes_several_expressions(demo_server: Server, tmp_path: Path) -> None:
     arguments = ["images", "--dataset", "S2", f"--roi={ROI}", "--start", "2020-06-01", "--end", "2020-06-16"]
-    arguments += ["--index", "NDVI,NBR", "--expression", "a=B8-B4", "--expression", "b = sqrt(nir)", "--limit", "1"]
+    arguments += ["--index", "NDVI,NBR", "--index", "a=B8-B4,b = sqrt(nir)", "--limit", "1"]
     arguments += [
         "--endpoint",
         demo_server.url,
@@ -357,8 +357,8 @@ def test_chips_have_computed_bands(demo_server: Server, tmp_path: Path, grid: st
 def test_chips_of_several_datasets_have_their_own_computed_bands(demo_server: Server, tmp_path: Path) -> None:
     run = eechips.sample(
         ["S2", "L8", "SRTM"], out=tmp_path, **QUIET, **CHIPS, endpoint=demo_server.url,
-        bands={"S2": "red,nir", "L8": "red,nir", "SRTM": "elevation"}, index={"S2": "NDVI", "L8": ["NDVI", "NBR"]},
-        expression=["SRTM:km = elevation / 1000"], scaled=True,
+        bands={"S2": "red,nir", "L8": "red,nir", "SRTM": "elevation"},
+        index={"S2": "NDVI", "L8": ["NDVI", "NBR"], "SRTM": "km = elevation / 1000"}, values="scaled",
     )  # fmt: skip
     bands = {}
     for name in sorted((tmp_path / "chips").rglob("*.tif")):
@@ -379,14 +379,14 @@ def test_chips_of_several_datasets_have_their_own_computed_bands(demo_server: Se
 
 def test_chips_of_a_single_image_and_of_a_dataset_without_a_record(demo_server: Server, tmp_path: Path) -> None:
     shared = {**QUIET, "endpoint": demo_server.url, "roi": "-105.3,39.9,-105.28,39.92", "total": 2, "size": 16}
-    run = eechips.sample("SRTM", out=tmp_path / "a", **shared, expression="km=elevation/1000", format="npy")
+    run = eechips.sample("SRTM", out=tmp_path / "a", **shared, index="km=elevation/1000", format="npy")
     for name in run.units["file"]:
         chip = np.load(run.path / name)
         assert chip.dtype["km"] == np.float32
         assert 1 < chip["km"].mean() < 4.5
     run = eechips.sample(
         "MODIS/061/MOD11A2", out=tmp_path / "b", **shared, start="2020-06-01", end="2020-07-01",
-        expression="celsius = LST_Day_1km*0.02 - 273.15", format="npy",
+        index="celsius = LST_Day_1km*0.02 - 273.15", format="npy",
     )  # fmt: skip
     assert run.units["file"].notna().any()
     for name in run.units["file"].dropna():
@@ -412,7 +412,7 @@ def test_files_have_one_type_that_holds_all_bands(demo_server: Server, tmp_path:
 def test_frames_have_computed_bands(demo_server: Server, tmp_path: Path, time: dict[str, Any]) -> None:
     run = eechips.sample(
         "S2", out=tmp_path, **QUIET, endpoint=demo_server.url, **{**CHIPS, "total": 2, "end": "2020-07-01"}, **time,
-        bands="B4,B8", index="NDVI", expression="difference=B8-B4", mask="scl",
+        bands="B4,B8", index="NDVI,difference=B8-B4", mask="scl",
     )  # fmt: skip
     files = sorted((run.path / "chips").rglob("*.tif"))
     assert len(files) == 4
@@ -432,8 +432,8 @@ def test_frames_have_computed_bands(demo_server: Server, tmp_path: Path, time: d
 def test_reports_stretch_scaled_bands_by_their_own_values(demo_server: Server, tmp_path: Path) -> None:
     shared = {**QUIET, "endpoint": demo_server.url, **CHIPS, "total": 1, "size": 16, "format": "tif"}
     stored = eechips.sample("S2", out=tmp_path / "stored", **shared)
-    scaled = eechips.sample("S2", out=tmp_path / "scaled", **shared, scaled=True)
-    layers = eechips.sample(["S2", "SRTM"], out=tmp_path / "layers", **shared, scaled=True)
+    scaled = eechips.sample("S2", out=tmp_path / "scaled", **shared, values="scaled")
+    layers = eechips.sample(["S2", "SRTM"], out=tmp_path / "layers", **shared, values="scaled")
     assert [style.bands for style in display_styles(stored.info)] == [("B4", "B3", "B2")]
     assert display_styles(scaled.info) == ()
     assert [style.bands for style in display_styles(layers.info)] == [("elevation",)]
@@ -477,9 +477,9 @@ def test_chips_in_the_usual_colours_take_common_names(demo_server: Server, tmp_p
         ({"index": "NDVI"}, "index='NDVI': name the dataset, as in index='S2:NDVI'"),
         ({"index": "S3:NDVI"}, "index='S3:…' names none of the datasets; they are S2, SRTM"),
         ({"index": "SRTM:NDVI"}, "SRTM has no band nir and no band red, which NDVI needs"),
-        ({"expression": "x=B4"}, "expression='x=B4': name the dataset, as in expression='S2:x=B4'"),
-        ({"expression": "L8:x=B4"}, "expression='L8:x=B4' names none of the datasets"),
-        ({"expression": "S2:x=elevation"}, "S2 has no band 'elevation'"),
+        ({"index": "x=B4"}, "index='x=B4': name the dataset, as in index='S2:x=B4'"),
+        ({"index": "L8:x=B4"}, "index='L8:…' names none of the datasets"),
+        ({"index": "S2:x=elevation"}, "S2 has no band 'elevation'"),
     ],
 )
 def test_computed_bands_of_several_datasets_name_their_dataset(tmp_path: Path, options: Any, message: str) -> None:
@@ -491,5 +491,5 @@ def test_only_computed_bands_change_the_identity_of_a_sample() -> None:
     shared: dict[str, Any] = {"dataset": "S2", "total": 1, "roi": ROI, "bands": "B4"}
     plain = ChipSample(**shared)
     assert "computed" not in plain.parameters
-    others = [ChipSample(**shared, **each) for each in ({"index": "NDVI"}, {"expression": "x=B4"}, {"scaled": True})]
+    others = [ChipSample(**shared, **each) for each in ({"index": "NDVI"}, {"index": "x=B4"}, {"values": "scaled"})]
     assert len({each.identity for each in (plain, *others)}) == 4

@@ -179,12 +179,12 @@ def test_quantized_chips_are_int8_and_equal_the_quantized_pixels(demo_server: Se
     """As GeoTIFF and as arrays; the float chips of the same place are the pixels themselves."""
     pixels = embedding_pixels(FIELDS, 2021, 48)
     expected = np.sign(pixels.values) * np.rint(np.sqrt(np.abs(pixels.values)) * 127.5)
-    quantized = sample(demo_server, tmp_path / "int8", quantized=True)
+    quantized = sample(demo_server, tmp_path / "int8", values="quantized")
     with rasterio.open(quantized.path / quantized.units["file"].iloc[0]) as chip:
         assert set(chip.dtypes) == {"int8"}
         assert (chip.crs, chip.transform, chip.descriptions) == (pixels.crs, pixels.transform, BANDS)
         assert np.array_equal(chip.read(), expected)
-    arrays = sample(demo_server, tmp_path / "npy", quantized=True, format="npy", bands="A05,A63")
+    arrays = sample(demo_server, tmp_path / "npy", values="quantized", format="npy", bands="A05,A63")
     array = np.load(arrays.path / arrays.units["file"].iloc[0])
     assert array.dtype.names == ("A05", "A63", "mask")
     assert array["A63"].dtype == np.int8
@@ -198,7 +198,7 @@ def test_quantized_chips_are_int8_and_equal_the_quantized_pixels(demo_server: Se
 
 def test_vectors_of_quantized_chips_are_near_the_float_vectors(demo_server: Server, tmp_path: Path) -> None:
     """Neighbouring stored values differ by 2 * sqrt(value) / 127.5, so half of that is the greatest error."""
-    run = sample(demo_server, tmp_path / "int8", quantized=True)
+    run = sample(demo_server, tmp_path / "int8", values="quantized")
     record = find_dataset("EMBEDDINGS")
     with rasterio.open(run.path / run.units["file"].iloc[0]) as chip:
         vectors = record.quantization.dequantize(chip.read(masked=True))  # type: ignore[union-attr]
@@ -210,8 +210,8 @@ def test_vectors_of_quantized_chips_are_near_the_float_vectors(demo_server: Serv
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": "S2"}, "`quantized` needs a record with a quantization, and that of S2 has none"),
-        ({"expression": "a=A00*2"}, "leave `index`, `expression` and `scaled` out"),
+        ({"dataset": "S2"}, "values='quantized' needs a record with a quantization, and that of S2 has none"),
+        ({"index": "a=A00*2"}, "leave `index` out"),
         ({"every": "1 year:mean"}, "quantized values cannot be averaged"),
     ],
 )
@@ -220,5 +220,5 @@ def test_what_cannot_be_quantized_is_refused(options: dict[str, Any], message: s
     points.write_text("lon,lat\n-98,38\n")
     with pytest.raises(UsageError, match=message):
         eechips.sample(
-            **{"dataset": "EMBEDDINGS", "points": points, "quantized": True, **DATES, **options}, out=tmp_path
+            **{"dataset": "EMBEDDINGS", "points": points, "values": "quantized", **DATES, **options}, out=tmp_path
         )

@@ -129,7 +129,7 @@ def test_what_no_survey_has_found_is_refused_in_one_sentence(
 
 def test_what_the_service_refuses_has_a_way_round(server: Server, places: Path, tmp_path: Path) -> None:
     """An expression gives floats, `dtype` of a mosaic the type of its images."""
-    floats = run("composites, max", LATE, server, places, tmp_path / "max", expression="red=red*1")
+    floats = run("composites, max", LATE, server, places, tmp_path / "max", index="red=red*1")
     (unit,) = floats.units.to_dict("records")
     typed = run("mosaic, int32", LATE, server, places, tmp_path / "int32", bands="red", reducer="max")
     for path, dtype in ((floats.path / unit["file"], "float32"), (typed.path / "mosaic.tif", "int32")):

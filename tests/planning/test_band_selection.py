@@ -307,13 +307,13 @@ def test_an_index_of_counts_without_a_scale_is_computed_with_a_warning(caplog: p
         ({"indices": ["NDVJ"]}, "no spectral index 'NDVJ'"),
         ({"indices": ["NDVI", "ndvi"]}, "NDVI is asked for twice"),
         ({"bands": ["B4"], "expressions": ["B4=B8"]}, "B4 is asked for twice"),
-        ({"expressions": ["ndvi"]}, r"expression='ndvi' is not NAME=FORMULA"),
+        ({"expressions": ["ndvi"]}, r"index='ndvi' is not NAME=FORMULA"),
         ({"expressions": ["=B8"]}, "not NAME=FORMULA"),
         ({"expressions": ["x="]}, "not NAME=FORMULA"),
         ({"expressions": ["x==B8"]}, "not NAME=FORMULA"),
         ({"expressions": ["a b=B8"]}, "not NAME=FORMULA"),
         ({"expressions": ["a/b=B8"]}, "not NAME=FORMULA"),
-        ({"expressions": ["x=B8+nirr"]}, r"expression='x=B8\+nirr': S2 has no band 'nirr'; did you mean 'nir' or"),
+        ({"expressions": ["x=B8+nirr"]}, r"index='x=B8\+nirr': S2 has no band 'nirr'; did you mean 'nir' or"),
         ({"expressions": ["x=B8+zzzzzz"]}, "has no band 'zzzzzz'; there are B1, B2"),
         ({"expressions": ["x=3"]}, "has no band"),
     ],
@@ -326,7 +326,7 @@ def test_wrong_choices_are_refused_before_any_request(options: dict[str, Any], m
 def test_indices_and_scales_need_a_record() -> None:
     with pytest.raises(UsageError, match="`index` needs the record of a dataset, and users/me/x has none"):
         select_bands("users/me/x", None, indices=["NDVI"])
-    with pytest.raises(UsageError, match="`scaled` needs the record"):
+    with pytest.raises(UsageError, match="`values` needs the record"):
         select_bands("users/me/x", None, ["B1"], is_scaled=True)
 
 
