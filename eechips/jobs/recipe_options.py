@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
-from eechips.engine.estimate import estimate
-from eechips.engine.run import run
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.option_fields import takes as takes
@@ -66,6 +64,9 @@ def split_options(
 
 def run_recipe(recipe: Recipe, config: RunConfig) -> Run | Estimate:
     """Run a recipe, or estimate it with ``dry_run``."""
+    from eechips.engine.estimate import estimate  # a worker, which imports the recipe's module, needs neither
+    from eechips.engine.run import run
+
     return estimate(recipe, config) if config.dry_run else run(recipe, config)
 
 
