@@ -13,7 +13,7 @@ from eechips.text.suggestion import did_you_mean
 _FACTORS: Mapping[str, int] = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _MOST = Decimal(10**18)
 """Amount beyond which a bound means nothing."""
-_AMOUNT = re.compile(r"\s*(\d+(?:\.\d*)?(?:E[+-]?\d+)?)\s*(?:([KMGT]?)B)?\s*")
+_AMOUNT = re.compile(r"\s*(\d+(?:\.\d*)?(?:E[+-]?\d+)?)\s*([KMGT]?B?)\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +59,9 @@ class RunBudget:
 
 def _amount(name: str, text: str | float) -> Decimal:
     matched = _AMOUNT.fullmatch(str(text).upper())
-    if matched is None or (matched[2] is not None and name != "bytes"):
+    if matched is None or (matched[2] and name != "bytes"):
         raise UsageError(f"`budget` {name}={text} is no amount, such as minutes=90 or bytes=2GB")
-    amount = Decimal(matched[1]) * _FACTORS[matched[2] or ""]
+    amount = Decimal(matched[1]) * _FACTORS[matched[2].removesuffix("B")]
     if not 0 < amount <= _MOST:
         raise UsageError(f"`budget` {name} must be above 0, and at most {_MOST:.0e}, not {text}")
     return amount

@@ -11,6 +11,7 @@ from eechips.errors import UsageError
 from eechips.text.suggestion import describe_choices
 
 _CLASSES = re.compile(r"(?P<map>[^:/]+|[^:]+:[^:]+):(?P<classes>[^:]*)")  # ID:BAND:CLASSES, or NAME:CLASSES
+_BEFORE_NAME = re.compile(r",(?=\s*\w+\s*=|\s*$)")  # a name of a column may have a comma as well
 _NUMBERS = re.compile(r"-?\d+(\s*,\s*-?\d+)*")
 
 
@@ -40,7 +41,7 @@ class PlaceColumns:
             UsageError: if a name is another, or has no column.
         """
         if isinstance(value, str):
-            pairs = [part.partition("=")[::2] for part in value.split(",") if part.strip()]
+            pairs = [part.partition("=")[::2] for part in _BEFORE_NAME.split(value) if part.strip()]
         else:
             pairs = list(value.items())
         found = {name.strip(): column.strip() for name, column in pairs}

@@ -55,7 +55,7 @@ def test_options_that_are_not_given_have_their_documented_default(verb: str) -> 
     assert {name: value for name, value in flags.items() if name in defaults and value != defaults[name]} == {}
 
 
-COMMAND_LINE_ONLY = {"yes", "no_report", "refresh", "strict", "dropped", "check", "save"}
+COMMAND_LINE_ONLY = {"yes", "refresh", "strict", "dropped", "check"}
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "check", "split", "pack", "catalog build", "catalog ingest"])

@@ -137,6 +137,7 @@ def test_a_stored_plan_and_its_comparison_show_no_secret(tmp_path: Path) -> None
         {"local": True, "endpoint": "http://127.0.0.1:1"},
         {"executor": "dask:"},
         {"executor": "threads:4"},
+        {"executor": "processes:many"},
         {"budget": "seconds=4"},
         {"budget": "minutes=0"},
         {"budget": {"requests": 1.5}},

@@ -14,6 +14,7 @@ from eechips.errors import UsageError
 
 def test_amounts_are_read_with_their_units() -> None:
     assert RunBudget.parse("minutes=90, bytes=2GB") == RunBudget(minutes=90.0, bytes=2_000_000_000)
+    assert RunBudget.parse("bytes=2G") == RunBudget.parse("bytes=2GB")
     assert RunBudget.parse({"eecu-hours": 0.5, "requests": 10}) == RunBudget(eecu_hours=0.5, requests=10)
 
 
@@ -30,6 +31,7 @@ def test_bytes_of_three_decimals_are_whole(thousandths: int) -> None:
         ("requests=0", "must be above 0"),
         ("bytes=1.5", "counts whole requests and bytes"),
         ("hours=3", "not 'hours'"),
+        ("minutes=9G", "is no amount"),
         ("minutes=nan", "is no amount"),
         (None, "is text such as"),
         ([], "is text such as"),

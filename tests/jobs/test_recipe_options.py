@@ -19,7 +19,8 @@ from eechips.jobs.chosen_dataset import check_dataset
 from eechips.jobs.images import Images
 from eechips.jobs.mosaic import MosaicRecipe
 from eechips.jobs.points import PointValues
-from eechips.jobs.recipe_options import slug
+from eechips.jobs.recipe_options import find_formulas, find_indices, slug, split_list
+from eechips.jobs.render_style import parse_stretch
 from eechips.jobs.timeseries import TimeSeries, timeseries_recipe
 from eechips.jobs.user_recipes import script_recipe
 from eechips.recipe import Recipe
@@ -232,3 +233,16 @@ def test_misspelt_datasets_are_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["data", "chips", "my-scenes", "projects/mine/assets/naipp", "s2"])
 def test_collections_of_ones_own_and_asset_ids_are_accepted(name: str) -> None:
     check_dataset(name)
+
+
+def test_computed_bands_are_divided_at_commas_outside_parentheses() -> None:
+    found = split_list(["NDVI, low=min(B8, (B4+B3))", "EVI"])
+    assert found == ("NDVI", "low=min(B8, (B4+B3))", "EVI")
+    assert (find_indices(found), find_formulas(found)) == (("NDVI", "EVI"), ("low=min(B8, (B4+B3))",))
+
+
+@pytest.mark.parametrize("wrong", ["5", "5,x", "1,2,3"])
+def test_a_stretch_is_two_numbers(wrong: str) -> None:
+    assert parse_stretch("-1, 3e3") == (-1.0, 3000.0)
+    with pytest.raises(UsageError, match="is not two numbers: MIN,MAX"):
+        parse_stretch(wrong)

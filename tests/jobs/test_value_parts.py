@@ -32,6 +32,7 @@ def test_classes_are_different_whole_numbers(text: str) -> None:
 def test_columns_are_named() -> None:
     assert PlaceColumns.parse("lon=X, lat=Y") == PlaceColumns.parse({"lon": "X", "lat": "Y"})
     assert PlaceColumns.parse("") == PlaceColumns()
+    assert PlaceColumns.parse("lon=X, east,lat=Y") == PlaceColumns(lon="X, east", lat="Y")
     with pytest.raises(UsageError, match="did you mean 'lon'"):
         PlaceColumns.parse("lom=X")
     with pytest.raises(UsageError, match="write NAME=COLUMN"):

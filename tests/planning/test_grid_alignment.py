@@ -17,6 +17,7 @@ from eechips.geo.grid import Grid
 from eechips.planning.grid_alignment import (
     GridAlignment,
     aligned_grid,
+    choose_grid,
     cover_region,
     find_utm_crs,
     join_at_antimeridian,
@@ -153,6 +154,15 @@ def test_placements_align_pixel_corners() -> None:
 def test_a_scale_is_metres_in_feet_and_degrees_too() -> None:
     assert aligned_grid("EPSG:2263", 30.0).resolution[0] == pytest.approx(30.0 / 0.3048006096, rel=1e-9)
     assert aligned_grid("EPSG:4326", METRES_PER_DEGREE).resolution[0] == pytest.approx(1.0)
+
+
+def test_a_grid_is_that_of_an_image_or_six_numbers() -> None:
+    assert choose_grid("a/b", "native", None) == GridAlignment(align="a/b")
+    made = GridAlignment(crs="EPSG:5070", transform=(9.0, 0.0, 3.0, 0.0, -9.0, 4.0))
+    assert choose_grid("9,0,3,0,-9,4", "EPSG:5070", None) == choose_grid((9, 0, 3, 0, -9, 4), "EPSG:5070", None) == made
+    for wrong in ("9,0,3,0,-9", "utm"):
+        with pytest.raises(UsageError, match="neither the id of an image nor six numbers"):
+            choose_grid(wrong, "EPSG:5070", None)
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,8 @@ _WRITING = 6
 and the decoded file."""
 _MASKS = 3
 """Bytes of a pixel for the masks of a result: computed, written, and read back."""
-_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMG]i?B)?\s*", re.IGNORECASE)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMG]i?)?B?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class MemoryBudget:
 
 
 def parse_memory(text: str | int) -> int:
-    """Parse ``256MB``, ``1.5GiB`` or a plain number into bytes.
+    """Parse ``256MB``, ``1.5GiB``, ``2G`` or a plain number into bytes.
 
     Raises:
         UsageError: if the text is not a size.

@@ -100,7 +100,15 @@ def test_more_memory_is_more_pixels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("256MB", 256 * 10**6), ("1.5 GiB", 3 << 29), ("512kb", 512_000), (4096, 4096)]
+    ("text", "size"),
+    [
+        ("256MB", 256 * 10**6),
+        ("1.5 GiB", 3 << 29),
+        ("512kb", 512_000),
+        ("2G", 2 * 10**9),
+        ("512Mi", 1 << 29),
+        (4096, 4096),
+    ],
 )
 def test_amounts_of_memory_are_parsed(text: str | int, size: int) -> None:
     assert parse_memory(text) == size
