@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from eechips_local.archives.api_items import ApiItems
-from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery, ItemSearch
 from eechips_local.archives.archive_session import ArchiveSession
@@ -29,6 +29,7 @@ _BYTES = 128 << 20  # of one search's pages, compressed
 _HOUR, _DAY = 3600.0, 86_400.0
 _SETTLED = 60 * _DAY  # seconds after which archives rarely add items
 _IMPATIENCE = 5.0  # seconds for an archive's answer where an older one is kept
+_FIRST_PATIENCE = 15.0  # seconds for which an archive is asked that has never answered
 _TURNS = 16  # folders whose locks let one process at a time ask the same
 _COLLECTIONS = "/collections"  # name under which the list is kept; no collection has a slash at its beginning
 
@@ -77,7 +78,7 @@ class ApiSearch:
         hosts = AllowedHosts.of_url(description.api)
         hosts.check(description.api)
         self._name, self._now = description.name, now
-        self._impatience = min(_IMPATIENCE, patience)
+        self._impatience, self._first_patience = min(_IMPATIENCE, patience), min(_FIRST_PATIENCE, patience)
         self._session = ArchiveSession(hosts, HostThrottles(), patience)
         self._source: _Source = ApiItems(description, self._session)
         self._folder = None if cache_folder is None else cache_folder / _folder_name(description)
@@ -92,7 +93,8 @@ class ApiSearch:
 
         Raises:
             ArchiveError: if the archive does not answer, or not with items, and no answer is kept.
-            ArchiveRefusedError: if it refuses the search, or there are too many items.
+            ArchiveRefusedError: if it refuses the search, there are too many items, or it is not reached and has
+                never been.
         """
         seen: set[str] = set()
         for page in self._find_pages(collection, widen(query)):
@@ -123,9 +125,16 @@ class ApiSearch:
             kept = self._find_kept(collection, query)  # another may have asked meanwhile
             if kept is not None and self._is_fresh(kept, query):
                 return self._kept.read(kept)
+            is_first = kept is None and self._kept.is_empty()
+            patience = self._first_patience if is_first else None if kept is None else self._impatience
             try:
-                pages, is_whole = self._ask(collection, query, None if kept is None else self._impatience)
+                pages, is_whole = self._ask(collection, query, patience)
             except ArchiveError as error:
+                if is_first and isinstance(error, ArchiveAwayError):  # nobody waits for a network that is not there
+                    raise ArchiveRefusedError(
+                        f"{self._name} is not reached, and has never been from here: {error} Check the network, a proxy"
+                        " (HTTPS_PROXY) and the address; the demo planet (--local) needs no network."
+                    ) from error
                 if kept is None:
                     raise
                 _LOG.warning(

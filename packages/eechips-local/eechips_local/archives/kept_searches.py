@@ -89,6 +89,11 @@ class KeptSearches:
                     return KeptSearch(number, made)
         return None
 
+    def is_empty(self) -> bool:
+        """Return whether no search is kept."""
+        with self._open() as database:
+            return database.execute("SELECT 1 FROM searches LIMIT 1").fetchone() is None
+
     def pages(self, search: KeptSearch) -> Iterator[bytes]:
         """Yield the pages of a search; fewer, if it is forgotten meanwhile."""
         position = 0
