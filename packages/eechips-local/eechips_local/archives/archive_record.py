@@ -60,7 +60,7 @@ class Condition:
             return True
         try:
             return float(value) >= self.at_least  # type: ignore[arg-type]  # what is no number is an error
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
 
 

@@ -17,7 +17,7 @@ from eechips_local.evaluation.model import Bounds
 
 _DAY = 86_400_000.0
 _MOMENT = r"\d{8}T\d{6}"
-_PRODUCT = re.compile(rf"S2[A-Z]_MSIL\d[A-Z]_({_MOMENT})_(?:N\d{{4}}_)?R\d{{3}}_T(\w{{5}})_{_MOMENT}")
+_PRODUCT = re.compile(rf"S2[A-Z]_MSIL\d[A-Z]_({_MOMENT})_(?:N\d{{4}}_)?R\d{{3}}_T(\d{{2}}[A-Z]{{3}})_{_MOMENT}")
 _STRIP = re.compile(rf"_S({_MOMENT})(?:_|$)")
 _SENTINEL2 = re.compile(rf"({_MOMENT})_({_MOMENT})_T(\d{{2}}[A-Z]{{3}})")
 _LANDSAT_ITEM = re.compile(r"(L[A-Z]\d{2})_[A-Z0-9]{4}_(\d{6})_(\d{8})_")
@@ -25,13 +25,13 @@ _LANDSAT = re.compile(r"L[A-Z]\d{2}_(\d{3})(\d{3})_(\d{8})")
 # Quarter quads: state, kind of film, quad, quarter, zone, resolution, date, and in some years date of publication.
 _NAIP_ITEM = re.compile(r"[a-z]{2}_([a-z]_\d{7}_[ns][ew]_\d{1,2}_[a-z0-9]+_\d{8})(?:_\d{8})?$")
 _NAIP = re.compile(r"[a-z]_(\d{2})(\d{3})(\d{2})_[ns][ew]_\d{1,2}_[a-z0-9]+_(\d{8})")
-_HLS_ITEM = re.compile(r"HLS\.[LS]30\.(T\w{5})\.(\d{7})T(\d{6})\.v2\.0")
+_HLS_ITEM = re.compile(r"HLS\.[LS]30\.(T\d{2}[A-Z]{3})\.(\d{7})T(\d{6})\.v2\.0")
 _HLS = re.compile(r"(T\d{2}[A-Z]{3})_(\d{8})T(\d{6})")
 _DEM_ITEM = re.compile(r"Copernicus_DSM_COG_(\d+_[NS]\d{2}_00_[EW]\d{3}_00)_DEM")
 _DEM = re.compile(r"Copernicus_DSM_(\d+_[NS]\d{2}_00_[EW]\d{3}_00)")
 _MODIS_ITEM = re.compile(r"M[A-Z0-9]+\.A(\d{7})\.")
 _MODIS = re.compile(r"(\d{4})_(\d{2})_(\d{2})")
-_IMAGE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+_IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,11 +129,14 @@ def _earliest(one: float | None, other: float | None) -> float | None:
 
 
 def meets(item: Item, bounds: Bounds) -> bool:
-    """Return whether the box of an item meets bounds; one without a box may."""
-    box = item.get("bbox")
-    if not box:
+    """Return whether the box of an item meets bounds; one without a box that can be understood may."""
+    box: Any = item.get("bbox")
+    try:
+        west, south, east, north = (
+            float(box[position]) for position in ((0, 1, 2, 3) if len(box) == 4 else (0, 1, 3, 4))
+        )
+    except (TypeError, ValueError, IndexError, KeyError, OverflowError):
         return True
-    west, south, east, north = box if len(box) == 4 else (box[0], box[1], box[3], box[4])
     if south > bounds[3] or north < bounds[1]:
         return False
     return any(a <= d and b >= c for a, b in _spans(west, east) for c, d in _spans(bounds[0], bounds[2]))

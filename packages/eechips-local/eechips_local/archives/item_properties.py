@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
 from eechips_local.evaluation.model import Range
+
+_LARGEST = sys.float_info.max
 
 Conversion = Literal["", "number", "text", "time", "upper", "title", "baseline", "complement"]
 """``number``: a text or number as a number; ``text``: a number as text; ``time``: a date and time as milliseconds since
@@ -56,9 +59,10 @@ class PropertyRule:
         if value is None:
             return None
         try:
-            return self._value(value)
+            found = self._value(value)
         except (TypeError, ValueError, OverflowError):
             return None
+        return found if _is_plain(found) or (isinstance(found, list) and all(map(_is_plain, found))) else None
 
     def _value(self, value: Any) -> Any:
         for theirs, ours in self.values:
@@ -114,6 +118,11 @@ class PropertyRule:
             case "complement":
                 return 90.0 - float(value)
         return value
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value is a text or a finite number, as properties of images are."""
+    return isinstance(value, str) or (isinstance(value, (int, float)) and -_LARGEST <= value <= _LARGEST)
 
 
 def milliseconds(text: str) -> float | None:

@@ -323,3 +323,12 @@ def test_first_image_of_all_asks_for_few_items(files: Any) -> None:
     assert [asked.limit for _, asked in search.asked] == [100]
     assert len(list(collection.images(Query()))) == 2
     assert [asked.limit for _, asked in search.asked] == [100, 100, None]
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [[1]], float("nan"), [float("inf")], 10**400])
+def test_property_that_no_image_can_have_is_left_out(files: Any, value: Any) -> None:
+    store, _ = planetary(files, planetary_item(files, **{"eo:cloud_cover": value, "s2:generation_time": value}))
+    properties = image_of(store, NEW_INDEX).properties
+    assert "CLOUDY_PIXEL_PERCENTAGE" not in properties
+    assert "GENERATION_TIME" not in properties
+    assert properties["MGRS_TILE"] == "32UPU"

@@ -187,3 +187,9 @@ def test_every_record_names_a_rule() -> None:
     for record in list_records():
         for part in record.parts:
             assert rule_of(part.index)
+
+
+@pytest.mark.parametrize("name", ["..", ".hidden", "a/b", "a b", "x" * 201, ""])
+def test_item_whose_id_cannot_name_an_image_has_no_index(name: str) -> None:
+    assert rule_of("item-id").index(item(name)) is None
+    assert rule_of("item-id").search(name, "") is None
