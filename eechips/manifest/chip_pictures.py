@@ -111,14 +111,6 @@ def encode_png(image: Picture) -> bytes:
     return header + length + chunk + checksum + encoded[_PNG_HEADER:]
 
 
-def render_picture(path: Path, edge: int) -> Picture:
-    """Return a file's first three bands, or its first, as a picture that fits into a square.
-
-    See :func:`render_chip` for what is read and what is raised.
-    """
-    return render_chip(path, edge).picture()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedChip:
     """Some pixels of a file: as many as a picture of it shows.

@@ -91,7 +91,7 @@ def divide_places(
         return
     lon, lat = np.radians(lonlat[:, 0]), np.radians(lonlat[:, 1])
     space = _RADIUS * np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
-    keys = _tile_keys(lonlat, cost.tile)
+    keys = tile_keys(lonlat, cost.tile)
     more = np.zeros(len(lonlat)) if areas is None else areas / cost.tile**2
     bytes_of = np.full(len(lonlat), 40) if sizes is None else sizes
 
@@ -123,13 +123,8 @@ def divide_places(
         waiting.extend(np.sort(some[half]) for half in (order[middle:], order[:middle]))
 
 
-def count_tiles(lonlat: npt.NDArray[np.float64], tile: float) -> int:
-    """Estimate the number of tiles, with an edge in metres, that contain points; the service's tiles lie elsewhere."""
-    return len(np.unique(_tile_keys(lonlat, tile)))
-
-
-def _tile_keys(lonlat: npt.NDArray[np.float64], tile: float) -> Indices:
-    """Return a number for each place, equal for places in the same tile."""
+def tile_keys(lonlat: npt.NDArray[np.float64], tile: float) -> Indices:
+    """Return a number for each place, equal for places in the same tile; the service's tiles lie elsewhere."""
     step = math.degrees(tile / _RADIUS)
     row = np.floor((lonlat[:, 1] + 90.0) / step)
     middle = np.clip((row + 0.5) * step - 90.0, -89.9, 89.9)

@@ -140,12 +140,3 @@ FACTS = (
     Fact("grid-queries", "The grids below 500 points take one request.", "inferred"),
 )  # fmt: skip
 """All facts, in the order of the table."""
-
-
-def find_fact(key: str) -> Fact:
-    """Return a fact by its key.
-
-    Raises:
-        KeyError: if there is none.
-    """
-    return {each.key: each for each in FACTS}[key]

@@ -140,14 +140,6 @@ def lattice_of(info: Mapping[str, Any]) -> Callable[[Grid], bool] | None:
     return is_at_multiples
 
 
-def grid_of(file: SampleFile) -> Grid | None:
-    """Return the grid of a file in the manifest, if it is recorded."""
-    if file.crs is None or file.transform is None or not file.width or not file.height:
-        return None
-    a, b, c, d, e, f = file.transform
-    return Grid(file.crs, (a, b, c, d, e, f), file.width, file.height)
-
-
 def _of_one(
     checked: CheckedFile,
     options: CheckOptions,
@@ -158,7 +150,7 @@ def _of_one(
     file, measures = checked.file, checked.measures
     if measures is None:
         return {"unreadable"}
-    asked, grid = _asked(checked.unit), grid_of(file)
+    asked, grid = _asked(checked.unit), file.grid
     size = (measures.width, measures.height)
     sizes = [(file.width, file.height)] if file.width is not None else []
     sizes += [(asked.width, asked.height)] if asked is not None else _size(info)
@@ -217,7 +209,7 @@ def _is_whole(lattice: Grid, grid: Grid) -> bool:
 def _outside(files: Sequence[CheckedFile], region: BaseGeometry | None) -> npt.NDArray[np.bool_]:
     if region is None:
         return np.zeros(len(files), dtype=bool)
-    outlines = footprints([grid_of(checked.file) for checked in files])
+    outlines = footprints([checked.file.grid for checked in files])
     shapely.prepare(region)
     is_known = np.array([outline is not None for outline in outlines], dtype=bool)
     found: npt.NDArray[np.bool_] = is_known & ~shapely.intersects(region, outlines)

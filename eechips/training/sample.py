@@ -77,6 +77,14 @@ class SampleFile:
         return tuple(replace(self, frames=(), **frame) for frame in self.frames) or (self,)
 
     @property
+    def grid(self) -> Grid | None:
+        """The pixels; None if the file has none, or their location is unknown."""
+        if self.crs is None or self.transform is None or not self.width or not self.height:
+            return None
+        a, b, c, d, e, f = self.transform
+        return Grid(self.crs, (a, b, c, d, e, f), self.width, self.height)
+
+    @property
     def suffix(self) -> str:
         """The suffix of the name, in lower case and without the dot; empty if there is none."""
         return suffix_of(self.name)

@@ -80,7 +80,7 @@ class LayerSummary:
         if file.valid_fraction is not None:
             self.partial += file.valid_fraction < 1.0
             self.valid = file.valid_fraction if self.valid is None else min(self.valid, file.valid_fraction)
-        grid = grid_of(file)
+        grid = file.grid
         if grid is not None:
             self.sizes[grid.width, grid.height] += 1
             self.systems[grid.crs] += 1
@@ -183,7 +183,7 @@ def summarize(samples: Samples) -> Summary:
                 layers[file.layer] = LayerSummary(file.layer, sources.get(file.layer))
             layers[file.layer].add(file)
             has_frames = has_frames or file.series is not None
-        grid = grid_of(sample.files[0])
+        grid = sample.files[0].grid
         if grid is not None:
             grids.append(grid)
         name, value = _stratum(sample)
@@ -210,14 +210,6 @@ def summarize(samples: Samples) -> Summary:
         flags=dict(sorted(flags.items())),
         has_frames=has_frames,
     )
-
-
-def grid_of(file: SampleFile) -> Grid | None:
-    """Return the pixels of a file; None if it has none, or their location is unknown."""
-    if file.crs is None or file.transform is None or file.width is None or file.height is None:
-        return None
-    a, b, c, d, e, f = file.transform
-    return Grid(file.crs, (a, b, c, d, e, f), file.width, file.height)
 
 
 def bounds_of(grids: Sequence[Grid]) -> Bounds | None:

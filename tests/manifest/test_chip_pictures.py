@@ -16,7 +16,7 @@ from affine import Affine
 from PIL import Image
 
 from eechips.formats import npy
-from eechips.manifest.chip_pictures import GAP, encode_png, render_chip, render_picture, render_sheet
+from eechips.manifest.chip_pictures import GAP, Picture, encode_png, render_chip, render_sheet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
 from eechips.manifest.run_preview import MAX_BYTES, contact_sheet
@@ -39,13 +39,17 @@ def geotiff(path: Path, pixels: Pixels, mask: Pixels | None = None) -> Path:
     return path
 
 
+def rendered(path: Path, edge: int) -> Picture:
+    return render_chip(path, edge).picture()
+
+
 def test_pictures_are_shown_as_they_are(tmp_path: Path) -> None:
     pixels = random_pixels(0, (32, 32, 3))
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    assert (render_picture(tmp_path / "a.png", 32) == pixels.transpose(2, 0, 1)).all()
+    assert (rendered(tmp_path / "a.png", 32) == pixels.transpose(2, 0, 1)).all()
     grey = random_pixels(1, (32, 32))
     Image.fromarray(grey).save(tmp_path / "b.png")
-    assert (render_picture(tmp_path / "b.png", 32) == np.stack([grey] * 3)).all()
+    assert (rendered(tmp_path / "b.png", 32) == np.stack([grey] * 3)).all()
 
 
 def test_chips_of_one_sheet_are_stretched_alike(tmp_path: Path) -> None:
@@ -55,7 +59,7 @@ def test_chips_of_one_sheet_are_stretched_alike(tmp_path: Path) -> None:
     left, right = shown[:, GAP : GAP + 16, GAP : GAP + 16], shown[:, GAP : GAP + 16, GAP + 16 + GAP : -GAP]
     assert left.max() < 100
     assert right.min() > 150
-    np.testing.assert_allclose(*(render_picture(path, 16).astype(int) for path in paths), atol=1)  # each by itself
+    np.testing.assert_allclose(*(rendered(path, 16).astype(int) for path in paths), atol=1)  # each by itself
 
 
 def test_transparent_pixels_are_grey(tmp_path: Path) -> None:
@@ -63,7 +67,7 @@ def test_transparent_pixels_are_grey(tmp_path: Path) -> None:
     pixels[..., 3] = 255
     pixels[2:4, :, 3] = 0
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    shown = render_picture(tmp_path / "a.png", 8)
+    shown = rendered(tmp_path / "a.png", 8)
     assert (shown[:, 2:4] == 225).all()
     assert (shown[:, :2] == pixels[:2, :, :3].transpose(2, 0, 1)).all()
 
@@ -84,7 +88,7 @@ def test_data_are_stretched_from_the_2nd_to_the_98th_percentile(dtype: str, suff
             array[name] = band
         array["mask"] = valid
         path.write_bytes(npy.encode(array))
-    shown = render_picture(path, 50)
+    shown = rendered(path, 50)
     assert shown.shape == (3, 50, 50)
     assert (shown[:, :10] == 225).all()
     for band, found in zip(pixels, shown, strict=False):
@@ -99,22 +103,22 @@ def test_chips_with_values_at_the_ends_of_float64_are_shown_without_a_warning(
 ) -> None:
     values = np.linspace(-1.0, 1.0, 64).reshape(8, 8) * 0.5 + 0.5
     pixels = (ends[0] * (1 - values) + ends[1] * values)[None]
-    shown = render_picture(geotiff(tmp_path / "a.tif", pixels), 8)
+    shown = rendered(geotiff(tmp_path / "a.tif", pixels), 8)
     assert np.all(np.diff(shown[0].astype(int).ravel()) >= 0)
 
 
 def test_chips_with_nan_are_shown(tmp_path: Path) -> None:
     pixels = np.full((1, 8, 8), np.nan, dtype="float32")
-    assert render_picture(geotiff(tmp_path / "nan.tif", pixels), 8).shape == (3, 8, 8)
+    assert rendered(geotiff(tmp_path / "nan.tif", pixels), 8).shape == (3, 8, 8)
     pixels[0, 0, 0] = 5.0
-    assert (render_picture(geotiff(tmp_path / "one.tif", pixels), 8)[:, 0, 0] == 127).all()
+    assert (rendered(geotiff(tmp_path / "one.tif", pixels), 8)[:, 0, 0] == 127).all()
     np.save(tmp_path / "plain.npy", np.zeros((4, 6)))
-    assert render_picture(tmp_path / "plain.npy", 12).shape == (3, 8, 12)
+    assert rendered(tmp_path / "plain.npy", 12).shape == (3, 8, 12)
     np.save(tmp_path / "bands.npy", np.zeros((4, 6, 5)))
-    assert render_picture(tmp_path / "bands.npy", 6).shape == (3, 4, 6)
+    assert rendered(tmp_path / "bands.npy", 6).shape == (3, 4, 6)
     np.save(tmp_path / "row.npy", np.zeros(4))
     with pytest.raises(ValueError, match="is no picture"):
-        render_picture(tmp_path / "row.npy", 6)
+        rendered(tmp_path / "row.npy", 6)
 
 
 @pytest.mark.parametrize("suffix", ["tif", "npy"])
@@ -128,7 +132,7 @@ def test_codes_of_classes_have_the_same_colour_in_every_file(suffix: str, tmp_pa
         else:
             np.save(path, values)
         assert render_chip(path, 2).has_classes
-        pictures.append(render_picture(path, 2))
+        pictures.append(rendered(path, 2))
     first, second = pictures
     assert (first[:, 0, 0] == second[:, 1, 1]).all()
     assert (first[:, 1, 1] == second[:, 0, 0]).all()

@@ -128,7 +128,7 @@ def items(samples: Samples, source: ItemSource, left: SkippedUnits) -> Iterator[
     common = {"license": source.licence}
     rest = iter(samples)
     while batch := list(islice(rest, _BATCH)):
-        grids = [[_grid(file) for file in sample.files] for sample in batch]
+        grids = [[file.grid for file in sample.files] for sample in batch]
         places = np.array(_places(grids), dtype=object)
         texts, boxes = shapely.to_geojson(places).tolist(), shapely.bounds(places).tolist()
         for sample, own, place, text, box in zip(batch, grids, places, texts, boxes, strict=True):
@@ -260,13 +260,6 @@ def _places(grids: Sequence[Sequence[Grid | None]]) -> list[BaseGeometry | None]
         parts = [part for part in islice(outlines, len(own)) if part is not None]
         found.append(parts[0] if len(parts) == 1 else shapely.union_all(parts) if parts else None)
     return found
-
-
-def _grid(file: SampleFile) -> Grid | None:
-    if file.crs is None or file.transform is None or not file.width or not file.height:
-        return None
-    a, b, c, d, e, f = file.transform
-    return Grid(file.crs, (a, b, c, d, e, f), file.width, file.height)
 
 
 def _times(sample: Sample, span: tuple[str, str] | None) -> dict[str, str | None] | None:

@@ -14,7 +14,6 @@ from eechips_local.functions.registration import function
 from eechips_local.pixels.compute import Clipped, PerPixel, PixelFunction, both, constant_image, expanded, mapped
 from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels
 from eechips_local.pixels.types import bounds_of, union_type
-from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.values import Geometry
 
 
@@ -132,13 +131,3 @@ def _union(first: Geometry | None, second: Geometry | None) -> Geometry | None:
     if first is None or second is None or first.unbounded or second.unbounded:
         return second if first is not None and not first.unbounded else first
     return Geometry(first.on_globe.union(second.on_globe))
-
-
-def require_bands(image: Image) -> None:
-    """Reject an image without bands.
-
-    Raises:
-        InvalidError: if it has none.
-    """
-    if not image.bands:
-        raise InvalidError("The image has no bands.")

@@ -8,7 +8,7 @@ spherical ones for the course of edges, as Earth Engine (S2) does; lengths and a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips_local.geometry.map_projection import WGS84, Coordinates, Projection, transform_points
 from eechips_local.geometry.overlay import on_globe
 from eechips_local.geometry.projected_shapes import meets_seam, project_shape
-from eechips_local.geometry.shapes import close_at_pole, is_geographic, leaves, open_at_pole, unwrapped, valid
+from eechips_local.geometry.shapes import close_at_pole, is_geographic, open_at_pole, unwrapped, valid
 from eechips_local.pixels.pixel_grid import metres_per_unit
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.values import ErrorMargin, Geometry
@@ -362,8 +362,3 @@ def _must_bend(geometry: Geometry, target: Projection, planar: bool) -> bool:
     if geometry.geodesic or is_geographic(geometry.projection) or not has_edges(geometry.shape):
         return False
     return not planar or geometry.projection != target
-
-
-def parts_of_dimension(shape: BaseGeometry, dimension: int) -> Sequence[BaseGeometry]:
-    """Return the points (0), lines (1) or polygons (2) of a shape."""
-    return [leaf for leaf in leaves(shape) if shapely.get_dimensions(leaf) == dimension]
