@@ -15,6 +15,7 @@ import eechips
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from tests.support.coded_store import write
+from tests.support.parameters import slow_except
 
 S2, SRTM = "COPERNICUS/S2_SR_HARMONIZED", "USGS/SRTMGL1_003"
 CRS, SHAPE = "EPSG:32613", (160, 160)
@@ -95,7 +96,9 @@ COMPUTED = {
 }
 
 
-@pytest.mark.parametrize("case", [*READ, *COMPUTED])
+@pytest.mark.parametrize(
+    "case", slow_except([*READ, *COMPUTED], "tif", "coarser band", "images", "pyramid", "crs", "formula", "clip")
+)
 def test_files_are_those_of_computed_pixels(server: Server, tmp_path: Path, case: str) -> None:
     chosen = {**READ, **COMPUTED}[case]
     read, requests = fetch(server, tmp_path / "read", **chosen)

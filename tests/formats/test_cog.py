@@ -71,8 +71,13 @@ def written(mosaic: Mosaic, path: Path) -> list[tuple[Tile, str]]:
     return list(mosaic.check(path))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("nodata", [None, 0.0])
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [
+        *((dtype, None) for dtype in DTYPES),
+        *(pytest.param(d, 0.0, marks=() if d in ("uint8", "float32") else pytest.mark.slow) for d in DTYPES),
+    ],
+)
 def test_every_type_comes_back_pixel_for_pixel(tmp_path: Path, dtype: str, nodata: float | None) -> None:
     pixels, mask = values(GRID, 2, dtype)
     if nodata is not None:

