@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pystac_client import ItemSearch as ClientSearch
@@ -21,6 +22,8 @@ _PAGES = 2_000  # of one search
 _PAGE_ITEMS = 10_000  # the most that the STAC API's specification lets a client ask for
 _CONTAINERS = 1_000_000  # objects and lists of a response, each of which takes a hundred bytes of memory
 _LARGE_LIMIT = 20  # items of a page of a search that needs a few
+_DEEPEST = 10_000  # items of a search: OpenSearch, behind LandsatLook and Earth Search, follows no pages beyond them
+_LEAST_SPAN = 86_400_000.0  # milliseconds of a half of a search
 _IDS = 100  # of one request
 _QUERY = "item-search#query"
 _FILTER = ("item-search#filter", "cql2-json")
@@ -85,6 +88,11 @@ class ApiItems:
             began = False
             try:
                 for page in self._read_pages(search.url, "POST", search.get_parameters(), patience):
+                    halves = () if began or ids is not None else _halve(query, page)
+                    for half in halves:
+                        yield from self._pages(collection, half, box, ids, patience)
+                    if halves:
+                        return
                     began = True
                     yield _objects(page, "features", self._api)
                 return
@@ -213,6 +221,17 @@ def _objects(page: Mapping[str, Any], name: str, url: str) -> list[Any]:
     if len(found) > _PAGE_ITEMS:
         raise ArchiveRefusedError(f"{shown_url(url)} answers with a page of {len(found):,} {name}.")
     return found
+
+
+def _halve(query: ItemQuery, page: Mapping[str, Any]) -> tuple[ItemQuery, ...]:
+    """Return the two halves of the time of a search whose pages would lead deeper than archives follow, or nothing."""
+    context = page.get("context")
+    matched = page.get("numberMatched", context.get("matched") if isinstance(context, dict) else None)
+    is_deep = isinstance(matched, int) and matched > _DEEPEST and query.limit is None
+    if not is_deep or query.start is None or query.end is None or query.end - query.start < 2 * _LEAST_SPAN:
+        return ()
+    middle = math.floor((query.start + query.end) / 2.0)
+    return replace(query, end=middle), replace(query, start=middle)
 
 
 def _chunks(ids: tuple[str, ...] | None) -> Iterator[list[str] | None]:

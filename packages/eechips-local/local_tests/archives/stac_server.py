@@ -37,6 +37,7 @@ class StacServer:
         headers: of responses with an error.
         most: items of a page, for which larger limits are answered with ``too_large``.
         too_large: status of such a response.
+        deepest: items after which there is no further page, as with OpenSearch.
         ignores: members of a search that have no effect.
         searches: bodies of the searches.
         paths: of all requests, with their methods.
@@ -52,6 +53,7 @@ class StacServer:
     headers: dict[str, str] = field(default_factory=dict)
     most: int = 10_000
     too_large: int = 500
+    deepest: int = 1_000_000
     ignores: frozenset[str] = frozenset()
     searches: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
@@ -70,7 +72,8 @@ class StacServer:
         start, limit = int(body.get("token", 0)), int(body.get("limit", 10))
         page: dict[str, Any] = {"type": "FeatureCollection", "features": found[start : start + limit], "links": []}
         page["numberReturned"] = len(page["features"])
-        if start + limit < len(found):
+        page["numberMatched"] = len(found)
+        if start + limit < len(found) and start + limit < self.deepest:
             page["links"].append(self.next_link({**body, "token": str(start + limit)}))
         return page
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import pickle
@@ -69,7 +70,7 @@ def write_rustac(folder: Path) -> Path:
     """Write GeoParquet with rustac."""
     rustac = pytest.importorskip("rustac")
     path = folder / "rustac.parquet"
-    rustac.write_sync(str(path), copy.deepcopy(items()))
+    asyncio.run(rustac.write(str(path), copy.deepcopy(items())))
     return path
 
 

@@ -125,6 +125,16 @@ def test_a_page_that_is_too_large_for_the_archive_is_asked_for_in_smaller_ones()
         assert [search["limit"] for search in server.searches] == [100, 100, 25, 25, 25, 25]
 
 
+def test_a_search_that_leads_deeper_than_the_archive_follows_is_split_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eechips_local.archives.api_items._DEEPEST", 50)
+    items = days(300)
+    with stac_server(items, deepest=50) as server:
+        assert len(ids(open_search(server.describe(page_items=10), None), ItemQuery(start=JUNE, end=JULY))) == 300
+        assert (
+            len(ids(open_search(server.describe(page_items=10), None), ItemQuery())) == 50
+        )  # of no time: as they come
+
+
 def test_collections_are_listed_and_kept(tmp_path: Path) -> None:
     with stac_server([make_item(0), make_item(1, collection="landsat")]) as server:
         assert sorted(open_search(server.describe(), tmp_path).collections()) == ["landsat", "s2"]
