@@ -70,7 +70,11 @@ def write_rustac(folder: Path) -> Path:
     """Write GeoParquet with rustac."""
     rustac = pytest.importorskip("rustac")
     path = folder / "rustac.parquet"
-    asyncio.run(rustac.write(str(path), copy.deepcopy(items())))
+
+    async def write() -> None:
+        await rustac.write(str(path), copy.deepcopy(items()))
+
+    asyncio.run(write())
     return path
 
 
