@@ -77,8 +77,8 @@ def record_service_command(
     Examples:
       eechips record-service --project my-project
       eechips record-service --project my-project --groups types,files
-      eechips serve --replay service-recording.zip
-      eechips serve --compare service-recording.zip
+      eechips-local replay service-recording.zip
+      eechips-local compare service-recording.zip
     """
     try:
         from eechips.client.credentials import find_credentials, find_project, missing_project

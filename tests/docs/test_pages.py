@@ -13,6 +13,7 @@ import click
 import pytest
 
 from eechips.cli import main
+from eechips_local.cli import main as local_main
 from tests.docs.blocks import (
     ROOT,
     Block,
@@ -27,6 +28,7 @@ from tests.docs.blocks import (
     write_file,
 )
 
+PROGRAMS: dict[str, click.Command] = {"eechips": main, "eechips-local": local_main}
 PAGES = list_pages()
 TESTED_ELSEWHERE = {  # by test_train.py and test_crop_types.py, which look at the accuracy as well
     "docs/tutorials/training-set.md",
@@ -139,25 +141,29 @@ def test_blocks_are_read_with_their_language_title_and_indentation() -> None:
 
 
 def find_calls(line: str) -> Iterator[list[str]]:
-    """Yield the words of each call of eechips in a command line."""
+    """Yield the words of each call of eechips, or of eechips-local, in a command line; the program comes first."""
     lexer = shlex.shlex(line.replace("…", ""), posix=True, punctuation_chars="|&;<>()")
     lexer.commenters, lexer.whitespace_split = "#", True
     call: list[str] | None = None
+    begins = True  # the word begins a command, and is no package that is installed
     for word in [*lexer, ";"]:
         if set(word) <= set("|&;<>()") and word:
             if call is not None:
                 yield call
-            call = None
-        elif call is not None:
+            call, begins = None, True
+            continue
+        if call is not None:
             call.append(word)
-        elif word == "eechips" or word.endswith("/eechips"):
-            call = []
+        elif (program := word.rpartition("/")[2]) == "eechips" or (begins and program in PROGRAMS):
+            call = [program]
+        begins = begins and "=" in word  # a variable of the command
 
 
 def parse(words: list[str], line: str) -> None:
     """Require that a command and its options exist, and that choices are among those that there are."""
-    command: click.Command = main
-    context = click.Context(command, info_name="eechips", **command.context_settings)
+    program, *words = words
+    command: click.Command = PROGRAMS[program]
+    context = click.Context(command, info_name=program, **command.context_settings)
     while isinstance(command, click.Group) and words and words != ["--version"]:
         name, rest = words[0], words[1:]
         found = command.get_command(context, name)
@@ -211,7 +217,7 @@ def list_options(command: click.Command | None) -> Iterator[str]:
 @cache
 def list_all_options() -> frozenset[str]:
     """Return the options of all commands."""
-    return frozenset(list_options(main))
+    return frozenset(option for program in PROGRAMS.values() for option in list_options(program))
 
 
 def test_messages_of_the_faq_stand_in_the_source() -> None:

@@ -95,7 +95,7 @@ def running(app: ASGIApp) -> Iterator[str]:
 
 @contextmanager
 def recording(folder: Path) -> Iterator[str]:
-    """Record Earth Engine as `eechips-local serve --record` does, in this process."""
+    """Record Earth Engine as `eechips-local record` does, in this process."""
     upstream, described = open_upstream(UPSTREAM)
     assert described == "a user's, of project my-project"
     recorder = ResponseRecorder(upstream, create_recording(folder))
@@ -128,7 +128,7 @@ def test_the_requests_of_a_run_are_authorised_and_no_file_has_a_secret(
         "--executor",
         "processes:1",
     ]
-    with serving_command("--record", tmp_path / "recording") if is_recorded else nullcontext() as recorder:
+    with serving_command("record", tmp_path / "recording") if is_recorded else nullcontext() as recorder:
         if recorder is not None:
             command += ["--endpoint", recorder.url]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
@@ -220,7 +220,7 @@ def test_a_service_that_is_not_googles_gets_credentials_with_consent_only(
     google: Google, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     upstream = google.server.url
-    with serving_command("--record", tmp_path / "recording", "--upstream", upstream, *options) as recorder:
+    with serving_command("record", tmp_path / "recording", "--upstream", upstream, *options) as recorder:
         found = post(recorder.url, "projects/p/value:compute", sum_of(1, 2))
     assert found.status_code == (200 if options else 401)
     assert len(google.front.sent_to(TOKENS)) == len(options)
@@ -240,7 +240,7 @@ def test_a_recorder_without_working_credentials_ends_with_one_sentence(
         google.server.outages["token"] = "400 invalid_grant"
     else:
         (google.home / ".config" / "earthengine" / "credentials").unlink()
-    ended = CliRunner().invoke(main, ["serve", "--port", "0", "--record", str(tmp_path / "recording")])
+    ended = CliRunner().invoke(main, ["record", str(tmp_path / "recording"), "--port", "0"])
     assert ended.exit_code == 2
     assert message in " ".join(ended.stderr.split())
     assert "`earthengine authenticate" in ended.stderr

@@ -40,7 +40,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     folder = tmp_path_factory.mktemp("suite")
     service = start_server("--rate", "none", "--concurrency", "none", "--workers", "2")
     try:
-        with serving_command("--record", folder / "recording", "--upstream", service.url) as recorder:
+        with serving_command("record", folder / "recording", "--upstream", service.url) as recorder:
             calls = call_client(initialize(recorder))
             files = run_commands(recorder.url, folder / "runs")
     finally:
@@ -50,14 +50,14 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 def compare(folder: Path) -> tuple[int, dict[str, Any]]:
     """Return the exit status of a comparison, and its JSON."""
-    command = [sys.executable, "-m", "eechips", "serve", "--compare", str(folder), "--json"]
+    command = [sys.executable, "-m", "eechips_local", "compare", str(folder), "--json"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.stdout, result.stderr
     return result.returncode, json.loads(result.stdout)
 
 
 def test_everything_is_replayed_without_the_service(recorded: Recorded, tmp_path: Path) -> None:
-    with serving_command("--replay", recorded.folder) as replay:
+    with serving_command("replay", recorded.folder) as replay:
         assert call_client(initialize(replay)) == recorded.calls
         assert run_commands(replay.url, tmp_path) == recorded.files
     assert len(recorded.files) >= 8

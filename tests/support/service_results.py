@@ -45,7 +45,7 @@ def replayed(path: Path, folder: Path) -> Iterator[ProbeClient]:
         path: archive or folder of the recording.
         folder: for what commands write.
     """
-    with serving_command("--replay", path) as server:
+    with serving_command("replay", path) as server:
         client = ProbeClient(server.url, PROJECT, folder)
         try:
             yield client

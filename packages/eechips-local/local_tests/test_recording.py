@@ -66,7 +66,7 @@ def recording(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     service = start_server("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none")
     try:
         direct = compute(initialize(service))
-        with serving_command("--record", folder, "--upstream", service.url) as recorder:
+        with serving_command("record", folder, "--upstream", service.url) as recorder:
             ee = initialize(recorder)
             recorded = compute(ee)
             url, picture = fetch_picture(ee)
@@ -79,7 +79,7 @@ def recording(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 @pytest.fixture(scope="module")
 def replay(recording: tuple[Path, Any]) -> Iterator[Server]:
-    with serving_command("--replay", recording[0]) as server:
+    with serving_command("replay", recording[0]) as server:
         yield server
 
 
@@ -98,7 +98,7 @@ def test_a_request_that_is_not_recorded_is_refused_with_the_nearest(replay: Serv
     ee = initialize(replay)
     with pytest.raises(ee.EEException, match=r"is not recorded in .* Nearest is value-compute/") as caught:
         ee.ImageCollection(STACK).size().add(2).getInfo()
-    assert "it has right 1; this request has right 2. Record it with --record" in str(caught.value)
+    assert "it has right 1; this request has right 2. Record it with eechips-local record" in str(caught.value)
     with pytest.raises(ee.EEException, match="There is no recorded imageCollection-computeImages there"):
         ee.data.computeImages({"expression": ee.ImageCollection(STACK)})
 
@@ -276,7 +276,7 @@ def test_concurrent_requests_and_two_recorders_share_a_folder(start: Start, tmp_
     with ExitStack() as stack:
         upstream = stack.enter_context(serve_function(answer))
         recorders = [
-            stack.enter_context(serving_command("--record", folder, "--upstream", upstream)),  # a process of its own
+            stack.enter_context(serving_command("record", folder, "--upstream", upstream)),  # a process of its own
             start(record=str(folder), upstream=upstream),
         ]
 
@@ -304,7 +304,7 @@ def test_other_requests_are_evaluated_locally_and_not_kept(
     for payload in (folder / "thumbnails-get").iterdir():
         payload.unlink()  # its POST is recorded, and its GET is not
     before = list_files(folder)
-    arguments = ["--replay", folder, "--fill", "--assets", stack.path, "--workers", "1"]
+    arguments = ["replay", folder, "--fill", "--assets", stack.path, "--workers", "1"]
     with serving_command(*arguments) as server:
         ee = initialize(server)
         assert compute(ee)[0] == recording[1][0]
@@ -411,34 +411,33 @@ def compute_pixels(ee: Any) -> Any:
     return ee.data.computePixels({"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": GRID})
 
 
-def serve(*arguments: str | Path) -> Result:
-    """Run ``eechips-local serve`` with options that end it."""
-    return CliRunner().invoke(main, ["serve", "--port", "0", *map(str, arguments)])
+def call(*arguments: str | Path) -> Result:
+    """Run a command of ``eechips-local`` that ends by itself."""
+    return CliRunner().invoke(main, [*map(str, arguments)])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--record", "a", "--replay", "b"], "--record, --replay and --compare exclude each other"),
-        (["--fill"], "--fill needs --replay"),
-        (["--upstream", "https://example.com"], "--upstream needs --record"),
-        (["--json"], "--json and --tolerance need --compare"),
-        (["--replay", "b", "--demo"], "--demo, --assets and --catalog are for"),
-        (["--record", "a", "--upstream", "http://example.com"], "credentials are sent there"),
-        (["--record", "a", "--upstream", "https://me:secret@example.com"], "credentials are sent there"),
-        (["--record", "a", "--upstream", "http://example.com", "--send-credentials"], "credentials are sent there"),
-        (["--send-credentials"], "--credentials and --send-credentials need --record"),
-        (["--replay", "b"], "b is no recording"),
-        (["--record", "b"], "b has other files (other.txt): choose an empty folder"),
+        (["record", "a", "--fill"], "No such option"),
+        (["serve", "--record", "a"], "No such option"),
+        (["replay", "b", "--demo"], "--demo, --assets, --catalog and --archive need --fill"),
+        (["record", "a", "--upstream", "http://example.com"], "credentials are sent there"),
+        (["record", "a", "--upstream", "https://me:secret@example.com"], "credentials are sent there"),
+        (["record", "a", "--upstream", "http://example.com", "--send-credentials"], "credentials are sent there"),
+        (["replay", "b"], "b is no recording: make one by eechips-local record"),
+        (["compare", "b"], "b is no recording"),
+        (["replay", "missing"], "'missing' does not exist"),
+        (["record", "b"], "b has other files (other.txt): choose an empty folder"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(
+def test_arguments_that_cannot_be_used_are_refused(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "other.txt").touch()
     monkeypatch.chdir(tmp_path)
-    result = serve(*arguments)
+    result = call(*arguments)
     assert result.exit_code == 2 or "b" in arguments
     assert result.exit_code != 0
     assert message in " ".join(result.stderr.split())
@@ -447,13 +446,13 @@ def test_options_that_do_not_go_together_are_refused(
 def test_a_comparison_lists_differences_by_function(recording: tuple[Path, Any], stack: Stack, tmp_path: Path) -> None:
     folder = tmp_path / "recording"
     shutil.copytree(recording[0], folder)
-    options = ["--compare", folder, "--assets", stack.path, "--workers", "1"]
-    same = serve(*options)
+    options = [folder, "--assets", stack.path, "--workers", "1"]
+    same = call("compare", *options)
     assert (same.exit_code, same.stderr) == (0, "")
     assert same.stdout.splitlines()[0] == "3 requests evaluated locally, 0 with another result."
     (path,) = (folder / "value-compute").iterdir()
     rewrite(folder, "value-compute", json={"result": 7})
-    different = serve(*options)
+    different = call("compare", *options)
     assert different.exit_code == 1
     table, _, details = different.stdout.partition("\n\nvalue-compute/")
     assert "3 requests evaluated locally, 1 with another result." in table
@@ -465,8 +464,8 @@ def test_a_comparison_lists_differences_by_function(recording: tuple[Path, Any],
     ]
     assert details.splitlines() == [path.name, "  result", "  recorded: 7", f"  local:    {recording[1][0]}"]
     rewrite(folder, "value-compute", status=200, json={"result": 7, "\x1b[2J": 1})
-    assert "\x1b" not in serve(*options).stdout
+    assert "\x1b" not in call("compare", *options).stdout
     path.write_text("{}")
-    damaged = serve(*options)
+    damaged = call("compare", *options)
     assert damaged.exit_code == 2 or damaged.exit_code == 1
     assert "is damaged" in " ".join(damaged.stderr.split())

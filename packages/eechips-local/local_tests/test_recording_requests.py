@@ -340,11 +340,10 @@ def test_a_recorder_that_is_killed_leaves_whole_files(start: Start, tmp_path: Pa
             sys.executable,
             "-m",
             "eechips_local",
-            "serve",
+            "record",
+            folder,
             "--port",
             "0",
-            "--record",
-            folder,
             "--upstream",
             upstream,
         ]

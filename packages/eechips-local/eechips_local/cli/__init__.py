@@ -1,4 +1,4 @@
-"""The command ``eechips-local``: serve a local Earth Engine, and add assets to what it serves."""
+"""The command ``eechips-local``: serve a local Earth Engine, add assets to what it serves, record and replay."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from eechips_local.cli.console import HELP
 
 COMMANDS = {
     "serve": ("eechips_local.cli.serve_command", "Serve a local Earth Engine until Ctrl-C."),
+    "record": ("eechips_local.cli.recording_commands", "Record what Earth Engine responds to your requests."),
+    "replay": ("eechips_local.cli.recording_commands", "Respond from a recording, without network."),
+    "compare": ("eechips_local.cli.recording_commands", "Compare a recording with what is evaluated locally."),
     "assets": ("eechips_local.cli.assets_commands", "Add assets to a folder that it serves, and list them."),
 }
 """The module of each command, and its line in the help."""

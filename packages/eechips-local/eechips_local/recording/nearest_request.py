@@ -50,7 +50,7 @@ class MissingRequests:
         else:
             path, fewer, more = nearest
             text += f"Nearest is {path}: {_describe_difference(fewer, more)}. "
-        return f"{text}Record it with --record, or evaluate it locally with --fill."
+        return f"{text}Record it with eechips-local record, or evaluate it locally with replay --fill."
 
     def _find_nearest(self, request: CanonicalRequest) -> tuple[str, list[str], list[str]] | None:
         """Return the path of the recorded request of the same operation with the fewest other parts.

@@ -260,7 +260,7 @@ def open_recording(folder: Path) -> RecordingFolder:
     except ValueError as error:
         raise RecordingError(f"{folder / _MARKER} is damaged: {error}.") from error
     if known is None:
-        raise RecordingError(f"{folder} is no recording: make one by eechips-local serve --record {folder}.")
+        raise RecordingError(f"{folder} is no recording: make one by eechips-local record {folder}.")
     if known != _FORMAT:
         raise RecordingError(f"{folder} was recorded by another version of eechips: record it again.")
     return found

@@ -55,7 +55,7 @@ def server(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     """``eechips-local serve`` with these assets, the demo planet, and folders for exports."""
     drive = tmp_path_factory.mktemp("drive")
     with serving_command(
-        "--assets", assets, "--demo", "--workers", "2", "--drive", drive, "--concurrency", "20"
+        "serve", "--assets", assets, "--demo", "--workers", "2", "--drive", drive, "--concurrency", "20"
     ) as running:
         yield running
 

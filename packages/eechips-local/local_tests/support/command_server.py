@@ -14,15 +14,20 @@ from local_tests.support.local_earth_engine import Server
 
 
 @contextmanager
-def serving_command(*arguments: str | Path) -> Iterator[Server]:
-    """Run ``eechips-local serve`` with some arguments on any free port for the duration of the block."""
-    command = [sys.executable, "-m", "eechips_local", "serve", "--port", "0", *map(str, arguments)]
+def serving_command(verb: str, *arguments: str | Path) -> Iterator[Server]:
+    """Run a command of ``eechips-local`` that serves on any free port for the duration of the block.
+
+    Args:
+        verb: serve, record or replay.
+        *arguments: further ones.
+    """
+    command = [sys.executable, "-m", "eechips_local", verb, "--port", "0", *map(str, arguments)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, f"eechips-local serve did not start: {line!r}"
+        assert found, f"eechips-local {verb} did not start: {line!r}"
         yield Server(found[0])
     finally:
         with process:
