@@ -30,7 +30,8 @@ _NOTICE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 # "Image.load: Image asset '…' not found", "Asset '…' does not exist or doesn't allow this operation."
-_LOCAL_HINT = re.compile(r"(The demo planet|This local Earth Engine) .*", re.DOTALL)
+# What a local Earth Engine adds to the messages of the service, which end there.
+_LOCAL_HINT = re.compile(r"(?:not found\.|does not have access\)\.) (.+)", re.DOTALL)
 _NOT_FOUND = re.compile(r"\bnot found\b|\bdoes not exist\b", re.IGNORECASE)
 
 # "Geometry.simplify: Geometry has too many edges (9180789 > 2000000)."
@@ -217,9 +218,9 @@ def is_not_found(error: ee.EEException) -> bool:
 
 
 def local_hint(error: ee.EEException) -> str:
-    """Return the sentence that a local Earth Engine adds to its message about a missing asset; else ""."""
+    """Return the sentences that a local Earth Engine adds to its message about a missing asset; else ""."""
     match = _LOCAL_HINT.search(str(error))
-    return match[0] if match else ""
+    return match[1].replace("(--demo)", "(--local, without --archive)") if match else ""
 
 
 def is_too_large(error: Exception) -> bool:

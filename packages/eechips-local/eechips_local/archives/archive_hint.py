@@ -46,7 +46,7 @@ def _elsewhere(dataset: str, others: Sequence[ArchiveRecord], demo: Set[str], *,
     if instead is not None and not found:
         said.append(f"Another product is served as {instead.instead} with --archive {instead.archive}.")
     if dataset in demo and not is_demo:
-        said.append("The demo planet has a synthetic one: --demo.")
+        said.append("The demo planet (--demo) has a synthetic one.")
     return " ".join(said)
 
 

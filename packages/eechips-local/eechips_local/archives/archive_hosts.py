@@ -123,7 +123,7 @@ class AllowedHosts:
         try:
             answers = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise ArchiveAwayError(f"The host {name} is not found: is there a network?") from error
+            raise ArchiveAwayError(f"The name {name} has no address: is there a network?") from error
         addresses = tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))
         for address in addresses:
             _check_address(ipaddress.ip_address(address.partition("%")[0]), name, is_named=_is_named(found))

@@ -73,7 +73,7 @@ def test_hint_names_the_archives_that_have_a_dataset() -> None:
     hint = archive_hint("MODIS/061/MOD13Q1", [EARTH_SEARCH], {"MODIS/061/MOD13Q1"}, is_demo=False)
     assert hint == (
         "earth-search does not have MODIS/061/MOD13Q1. Served with --archive planetary-computer. "
-        "The demo planet has a synthetic one: --demo."
+        "The demo planet (--demo) has a synthetic one."
     )
     hint = archive_hint(f"LANDSAT/LC08/C02/T1_L2/LC08_{'0' * 6}_20200101", [CDSE], set(), is_demo=False)
     assert "Served with --archive earth-search or --archive planetary-computer or --archive landsatlook." in hint
@@ -94,7 +94,7 @@ def test_hint_for_a_dataset_of_nobody_names_the_nearest() -> None:
     hint = archive_hint("COPERNICUS/S2_SR", [EARTH_SEARCH], set(), is_demo=False)
     assert hint.startswith("No known archive has COPERNICUS/S2_SR; the nearest ids of datasets are COPERNICUS/S2_SR_H")
     hint = archive_hint("GOOGLE/CLOUD_SCORE_PLUS", [EARTH_SEARCH], {"GOOGLE/CLOUD_SCORE_PLUS"}, is_demo=False)
-    assert hint.endswith("No known archive has it. The demo planet has a synthetic one: --demo.")
+    assert hint.endswith("No known archive has it. The demo planet (--demo) has a synthetic one.")
 
 
 def test_every_record_is_whole() -> None:

@@ -170,7 +170,10 @@ def test_window_over_two_tiles_of_a_global_image(ee: Any, folder: Path) -> None:
     ("asset", "said"),
     [
         ("COPERNICUS/S1_GRD", "PLANETARY_COMPUTER/SENTINEL1_RTC, which is served under that name"),
-        ("COPERNICUS/S2_CLOUD_PROBABILITY", "No known archive has it. The demo planet has a synthetic one: --demo."),
+        (
+            "COPERNICUS/S2_CLOUD_PROBABILITY",
+            r"No known archive has it. The demo planet \(--demo\) has a synthetic one.",
+        ),
         ("COPERNICUS/S2_SR", "Archives have COPERNICUS/S2_SR_HARMONIZED."),
         ("COPERNICUS/S2_SRR", "No known archive has COPERNICUS/S2_SRR; the nearest ids of datasets are"),
     ],
