@@ -53,7 +53,8 @@ class FolderTransport:
                 found = file.read(last - start + 1)
         except OSError as error:
             raise ArchiveRefusedError(f"{path} cannot be read: {error.strerror}.") from error
-        return FileResponse(206, {"Content-Range": f"bytes {start}-{last}/{status.st_size}", "ETag": version}, found)
+        span = f"bytes {start}-{last}/{status.st_size}"
+        return FileResponse(206, {"Content-Range": span, "Content-Length": str(len(found)), "ETag": version}, found)
 
 
 class FileResponse:
