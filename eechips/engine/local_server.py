@@ -185,8 +185,15 @@ class LocalServer:
         return sorted(set(self._stubs.read_text(encoding="utf-8").splitlines()))
 
     def archives(self) -> list[dict[str, Any]]:
-        """Return the open archives that it serves, with their datasets: id, terms, and what differs."""
-        found: list[dict[str, Any]] = self._control("_archives")["archives"]
+        """Return the open archives that it serves, with their datasets: id, terms, and what differs.
+
+        Raises:
+            ConfigurationError: if one does not answer that is asked for its datasets.
+        """
+        try:
+            found: list[dict[str, Any]] = self._control("_archives")["archives"]
+        except ValueError as error:
+            raise ConfigurationError(f"the open archive cannot be read: {error}") from error
         return found
 
     def files(self, images: Sequence[str], bands: Sequence[str] = ()) -> dict[str, tuple[SourceFile, ...]]:

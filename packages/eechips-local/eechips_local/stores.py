@@ -228,6 +228,18 @@ class ChainedStore:
         store = next((s for s in self._stores if s.get(key) is not None), None)
         return store.files(key, bands) if isinstance(store, ArchiveFiles) else None
 
+    def archives(self) -> list[dict[str, Any]]:
+        """Return the open archives, with the terms of their datasets and what differs, as JSON.
+
+        Raises:
+            ArchiveError: if an archive that is not known does not answer.
+        """
+        from eechips_local.archives.archive_store import JoinedArchives
+        from eechips_local.archives.archive_summary import describe_archive
+
+        joined = [store for store in self._stores if isinstance(store, JoinedArchives)]
+        return [describe_archive(each.description, each.records) for store in joined for each in store.stores]
+
     def describe(self) -> Mapping[str, Any]:
         """Return the descriptions of the stores."""
         return {"stores": [dict(store.describe()) for store in self._stores]}

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from eechips_local.archives.archive_model import ArchiveDescription
-from eechips_local.archives.archive_record import ArchiveRecord, records_of
+from eechips_local.archives.archive_record import ArchiveRecord
 
 
-def describe_archive(archive: ArchiveDescription) -> dict[str, Any]:
-    """Return name, title and address of an archive, and its datasets as JSON."""
-    records = records_of(archive.like or archive.name).values()
+def describe_archive(archive: ArchiveDescription, records: Mapping[str, ArchiveRecord]) -> dict[str, Any]:
+    """Return name, title and address of an archive, and its datasets as JSON.
+
+    Args:
+        archive: the archive.
+        records: of its datasets, by their ids.
+    """
     return {
         "name": archive.name,
         "title": archive.title,
         "api": archive.api,
-        "datasets": [describe_record(record) for record in records if record.kind != "refused"],
+        "datasets": [describe_record(record) for record in records.values() if record.kind != "refused"],
     }
 
 

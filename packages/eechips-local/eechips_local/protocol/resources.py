@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any
 
 from eechips_local.archives.archive_model import ArchiveFiles
-from eechips_local.archives.archive_summary import describe_archive
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query, Seekable
 from eechips_local.geometry.geometry import geojson
@@ -18,7 +17,7 @@ from eechips_local.pixels.stored import stored_image
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips_local.protocol.pages import page, window
 from eechips_local.protocol.request_errors import InvalidError, LimitError, NotFoundError
-from eechips_local.stores import LEGACY, PUBLIC, asset_id, asset_name
+from eechips_local.stores import LEGACY, PUBLIC, ChainedStore, asset_id, asset_name
 from eechips_local.values import list_filter
 from eechips_local.values.calendar import to_datetime
 from eechips_local.values.list_filter import ListFilter, Subject
@@ -244,8 +243,8 @@ def describe(request: ServiceRequest, context: Context) -> ServiceResponse:
 
 def describe_archives(request: ServiceRequest, context: Context) -> ServiceResponse:
     """Return the open archives that are served, with their datasets."""
-    archives = () if context.config is None else context.config.archives
-    return encode_json({"archives": [describe_archive(archive) for archive in archives]})
+    found = context.store.archives() if isinstance(context.store, ChainedStore) else []
+    return encode_json({"archives": found})
 
 
 _MOST_IMAGES = 500

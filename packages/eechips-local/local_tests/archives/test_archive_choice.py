@@ -1,0 +1,86 @@
+"""Archives by name, address and file; what names none is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eechips_local.archives.archive_choice import ArchiveChoiceError, find_archive
+from eechips_local.archives.archive_list import ARCHIVES, EARTH_SEARCH, PLANETARY_COMPUTER
+from eechips_local.server_options import OptionError, find_archives
+
+
+@pytest.mark.parametrize("archive", ARCHIVES, ids=lambda each: each.name)
+def test_a_known_archive_is_found_by_its_name_and_by_its_address(archive: object) -> None:
+    known = next(each for each in ARCHIVES if each is archive)
+    assert find_archive(known.name) is known
+    assert find_archive(f"{known.api}/") is known
+
+
+def test_an_address_is_that_of_an_api_whose_host_alone_is_read() -> None:
+    found = find_archive("http://127.0.0.1:8080/stac/")
+    assert (found.api, found.hosts, found.like) == ("http://127.0.0.1:8080/stac", ("127.0.0.1:8080",), "")
+    assert found.signing == "none"
+
+
+def test_a_description_inherits_what_it_does_not_say(tmp_path: Path) -> None:
+    path = tmp_path / "mirror.toml"
+    path.write_text('like = "planetary-computer"\napi = "http://127.0.0.1:1/api"\nhosts = ["127.0.0.1:1"]\n')
+    found = find_archive(str(path))
+    assert found.like == "planetary-computer"
+    assert found.name == "mirror"
+    assert found.hosts == ("127.0.0.1:1",)
+    assert (found.signing, found.token_api) == (PLANETARY_COMPUTER.signing, PLANETARY_COMPUTER.token_api)
+
+
+def test_a_description_of_a_file_lies_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "copy.toml"
+    path.write_text('like = "earth-search"\nfile = "catalog.json"\n')
+    found = find_archive(str(path))
+    assert (found.file, found.api) == (str(tmp_path / "catalog.json"), "")
+    assert found.hosts == EARTH_SEARCH.hosts
+
+
+def test_a_catalogue_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.json"
+    path.write_text("{}")
+    assert find_archive(str(path)).file == str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("earth-serch", "known ones are earth-search, planetary-computer"),
+        ("https://user:secret@host/stac", "without a user"),
+        ("https://host/stac?token=secret", "without a query"),
+        ("ftp://host/stac", "https://"),
+        ("missing.json", "there is no file"),
+        ("missing.toml", "cannot read"),
+    ],
+)
+def test_what_names_no_archive_is_told(text: str, said: str) -> None:
+    with pytest.raises(ArchiveChoiceError, match=said) as caught:
+        find_archive(text)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(OptionError, match="--archive"):
+        find_archives([text])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('api = "https://a.b"\nurl = "x"', "no field url"),
+        ('like = "elsewhere"', "is none of earth-search"),
+        ('hosts = "a.b"', "another type"),
+        ("page_items = true", "another type"),
+        ('signing = "magic"\napi = "https://a.b"', "signing is one of"),
+        ('hosts = ["a.b"]', "an api or a file"),
+        ("= 3", "is no TOML"),
+    ],
+)
+def test_a_wrong_description_is_told(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(content)
+    with pytest.raises(ArchiveChoiceError, match=said):
+        find_archive(str(path))
