@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -139,7 +139,7 @@ def show_command(name: str, as_json: bool) -> None:
 
 
 def _details(dataset: Dataset) -> dict[str, Any]:
-    computed = {"dtype": dataset.dtype, "source": dataset.source}
+    computed = {"dtype": dataset.dtype, "source": dataset.source, "archives": _archives_of(dataset.id)}
     return {**dataclasses.asdict(dataset), **computed, "indices": [index.name for index in list_supported(dataset)]}
 
 
@@ -152,6 +152,9 @@ def _sheet(dataset: Dataset, width: int | None, has_colours: bool) -> Iterator[s
     for name, text in facts.items():
         yield from _wrapped(f"{name:<{indent}}{text}", " " * indent, width)
     yield ""
+    for archive in _archives_of(dataset.id):
+        yield from _wrapped(one_line(_describe_archive(archive)), " " * len(_GAP), width)
+        yield ""
     yield f"{format_count(len(dataset.bands), 'band')}:"
     yield from _table([_COLUMNS, *map(_row, dataset.bands)], width)
     for band in dataset.bands:
@@ -269,6 +272,23 @@ def _wrapped(text: str, indent: str, width: int | None) -> list[str]:
 
 def _join_bands(bands: Sequence[str]) -> str:
     return ",".join(bands) if len(bands) <= _SHOWN_BANDS else f"{len(bands)} bands"
+
+
+def _archives_of(dataset: str) -> list[dict[str, Any]]:
+    """Return how open archives have a dataset: those of the local Earth Engine, if it is installed."""
+    try:
+        from eechips_local.archives.archive_summary import describe_dataset
+    except ModuleNotFoundError:
+        return []
+    return describe_dataset(dataset)
+
+
+def _describe_archive(archive: Mapping[str, Any]) -> str:
+    if archive["reason"]:
+        instead = f" It has {archive['instead']}." if archive["instead"] else ""
+        return f"--archive {archive['archive']} refuses it: {archive['reason']}{instead}"
+    differs = " ".join(archive["differences"]) or "No difference is known."
+    return f"--archive {archive['archive']} reads {archive['collection']}. What differs: {differs}"
 
 
 def _list_local(as_json: bool) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from eechips_local.archives.archive_list import ARCHIVES
 from eechips_local.archives.archive_model import ArchiveDescription
-from eechips_local.archives.archive_record import ArchiveRecord
+from eechips_local.archives.archive_record import ArchiveRecord, list_records
 
 
 def describe_archive(archive: ArchiveDescription, records: Mapping[str, ArchiveRecord]) -> dict[str, Any]:
@@ -22,6 +23,15 @@ def describe_archive(archive: ArchiveDescription, records: Mapping[str, ArchiveR
         "api": archive.api,
         "datasets": [describe_record(record) for record in records.values() if record.kind != "refused"],
     }
+
+
+def describe_dataset(dataset: str) -> list[dict[str, Any]]:
+    """Return how the known archives have a dataset, as JSON: its terms and differences, or why it is refused."""
+    records = [record for archive in ARCHIVES for record in list_records(archive.name) if record.dataset == dataset]
+    return [
+        {**describe_record(each), "archive": each.archive, "reason": each.reason, "instead": each.instead}
+        for each in records
+    ]
 
 
 def describe_record(record: ArchiveRecord) -> dict[str, Any]:

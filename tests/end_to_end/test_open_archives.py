@@ -1,0 +1,312 @@
+"""Open archives behind the commands: real imagery as items in the shape of two archives, every pixel as rasterio's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyproj
+import pytest
+import rasterio
+from rasterio.windows import from_bounds
+
+import eechips
+from local_tests.archives.archive_host import ArchiveHost, archive_host
+from local_tests.archives.real_items import RAW_OFFSET, Archive, RealItems
+
+pytestmark = pytest.mark.slow
+
+S2, NAIP, L8 = "COPERNICUS/S2_SR_HARMONIZED", "USDA/NAIP/DOQQ", "LANDSAT/LC08/C02/T1_L2"
+SHORE = "-75.70,37.60,-75.53,37.74"
+BOUCONNE = (1.2155, 43.6395, 1.2420, 43.6590)
+PRAIRIE = "-99.182,47.006,-99.127,47.034"
+NAMES = {"B2": ("B02", "blue"), "B3": ("B03", "green"), "B4": ("B04", "red"), "B8": ("B08", "nir")}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An archive that is served, its items, and the file that describes it."""
+
+    host: ArchiveHost
+    items: RealItems
+    toml: Path
+
+    def source(self, image: str, band: str) -> tuple[Path, int, int]:
+        """Return the file, the number and the offset of a band of an image, as the items tell."""
+        index = image.rpartition("/")[2]
+        if image.startswith(NAIP):
+            (found,) = (item for item in self.items.items if item["id"].endswith(index))
+            return self.items.file(found["id"], "image"), "RGBN".index(band) + 1, 0
+        if image.startswith(L8):
+            return self.items.file(f"LC08_L2SP_{index[5:]}_02_T1", {"SR_B4": "red", "SR_B5": "nir08"}[band]), 1, 0
+        is_planetary = self.items.archive == "planetary-computer"
+        day, tile = index[:8], index[-5:]
+        products = [item for item in self.items.items if "s2:product_uri" in item["properties"]]
+        uris = [item["properties"]["s2:product_uri"] for item in products]
+        (found,) = (item for item, uri in zip(products, uris, strict=True) if uri[11:19] == day and f"_T{tile}_" in uri)
+        is_raw = is_planetary and found["properties"]["s2:processing_baseline"] >= "04.00"
+        return self.items.file(found["id"], NAMES[band][0 if is_planetary else 1]), 1, RAW_OFFSET if is_raw else 0
+
+
+@pytest.fixture(scope="module", params=["earth-search", "planetary-computer"])
+def served(
+    request: pytest.FixtureRequest, real_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    archive: Archive = request.param
+    folder = tmp_path_factory.mktemp(archive)
+    environment = pytest.MonkeyPatch()
+    environment.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    with archive_host(real_data, folder / "files", archive) as (host, items):
+        yield Served(host, items, host.description(folder / "tests.toml", archive))
+    environment.undo()
+
+
+def window(served: Served, image: str, band: str, chip: rasterio.DatasetReader) -> npt.NDArray[Any]:
+    """Return the pixels below a chip on the grid of the file, by rasterio."""
+    path, number, offset = served.source(image, band)
+    with rasterio.open(path) as file:
+        assert file.crs == chip.crs
+        found = file.read(number, window=from_bounds(*chip.bounds, file.transform), boundless=True, fill_value=0)
+    return np.maximum(found.astype(int), offset) - offset
+
+
+@pytest.mark.parametrize(
+    ("dataset", "roi", "start", "end", "bands"),
+    [
+        (S2, SHORE, "2022-07-01", "2022-08-01", "B4,B3,B2,B8"),
+        (S2, SHORE, "2021-10-01", "2021-11-01", "B8,B4"),
+        (NAIP, PRAIRIE, "2012-01-01", "2013-01-01", "R,N"),
+        (L8, "-114.15,47.58,-113.91,47.74", "2015-01-01", "2016-01-01", "SR_B5,SR_B4"),
+    ],
+)
+def test_every_pixel_of_a_native_chip_is_the_file_s(
+    served: Served, tmp_path: Path, dataset: str, roi: str, start: str, end: str, bands: str
+) -> None:
+    run = eechips.sample(
+        dataset, total=5, roi=roi, start=start, end=end, bands=bands.split(","), size=64, format="tif",
+        archive=served.toml, processes=1, out=tmp_path / "run", quiet=True,
+    )  # fmt: skip
+    assert isinstance(run, eechips.Run)
+    table = pd.read_parquet(run.path / "manifest.parquet")
+    assert set(table["state"]) == {"done"}
+    assert len(table) == 5
+    for file, sources in zip(table["file"], table["sources"], strict=True):
+        (image,) = sources
+        with rasterio.open(run.path / file) as chip:
+            values, masks = chip.read().astype(int), chip.read_masks() > 0
+            for number, band in enumerate(bands.split(",")):
+                expected = window(served, image, band, chip)
+                assert masks[number].all() or (expected == 0)[~masks[number]].all()
+                assert np.array_equal(values[number][masks[number]], expected[masks[number]])
+
+
+def test_pixels_of_a_projected_chip_are_those_below_their_centres(served: Served, tmp_path: Path) -> None:
+    run = eechips.sample(
+        S2, total=4, roi=SHORE, start="2022-07-01", end="2022-08-01", bands=["B4"], size=50, format="tif",
+        crs="EPSG:3857", scale=11, archive=served.toml, processes=1, out=tmp_path / "run", quiet=True,
+    )  # fmt: skip
+    table = pd.read_parquet(run.path / "manifest.parquet")
+    path, number, offset = served.source(f"{S2}/20220713T154819_20220713T155741_T18SVG", "B4")
+    with rasterio.open(path) as file:
+        pixels, inverse = np.maximum(file.read(number).astype(int), offset) - offset, ~file.transform
+        to_file = pyproj.Transformer.from_crs("EPSG:3857", file.crs, always_xy=True)
+    compared = 0
+    for name in table["file"]:
+        with rasterio.open(run.path / name) as chip:
+            values, transform = chip.read(1).astype(int), chip.transform
+        rows, columns = np.indices(values.shape) + 0.5
+        x, y = to_file.transform(*(transform @ (columns.ravel(), rows.ravel())))
+        column, row = inverse @ (np.asarray(x), np.asarray(y))
+        clear = (np.abs(column - np.round(column)) > 0.02) & (np.abs(row - np.round(row)) > 0.02)
+        expected = pixels[row.astype(int)[clear], column.astype(int)[clear]]
+        assert np.array_equal(values.ravel()[clear], expected)
+        compared += int(clear.sum())
+    assert compared > 8000
+
+
+def test_a_mosaic_is_the_file(served: Served, tmp_path: Path) -> None:
+    run = eechips.mosaic(
+        S2, roi="-75.65,37.65,-75.60,37.70", start="2022-07-01", end="2022-08-01", bands=["B4"], scale=10,
+        crs="EPSG:32618", window=256, archive=served.toml, processes=1, out=tmp_path / "run", quiet=True,
+    )  # fmt: skip
+    (made,) = (run.path / each["file"] for each in run.info["assembled"])
+    with rasterio.open(made) as mosaic:
+        values, valid = mosaic.read(1).astype(int), mosaic.read_masks(1) > 0
+        expected = window(served, f"{S2}/20220713T154819_20220713T155741_T18SVG", "B4", mosaic)
+    assert valid.mean() > 0.8
+    assert np.array_equal(values[valid], expected[valid])
+
+
+def test_a_composite_is_numpy_s_median_of_the_scenes(served: Served, tmp_path: Path) -> None:
+    run = eechips.composites(
+        S2, roi=",".join(map(str, BOUCONNE)), start="2018-04-01", end="2018-12-01", every="8 months", reducer="median",
+        bands=["B4", "B8"], scale=10, crs="EPSG:32631", size=64, format="tif", archive=served.toml, processes=1,
+        out=tmp_path / "run", quiet=True,
+    )  # fmt: skip
+    table = pd.read_parquet(run.path / "manifest.parquet")
+    assert set(table["state"]) <= {"done", "empty"}
+    compared = 0
+    for file, sources in zip(table["file"], table["sources"], strict=True):
+        if file is None:
+            continue
+        assert len(sources) == 7
+        with rasterio.open(run.path / file) as chip:
+            for number, band in enumerate(("B4", "B8"), start=1):
+                valid = chip.read_masks(number) > 0
+                stack = np.stack([window(served, image, band, chip) for image in sources])
+                assert np.array_equal(chip.read(number)[valid], np.median(stack, axis=0)[valid])
+                compared += int(valid.sum())
+    assert compared > 40_000
+
+
+def test_a_series_has_the_mean_of_all_pixels(served: Served, tmp_path: Path) -> None:
+    whole = {"type": "Feature", "properties": {"name": "all"}, "geometry": {
+        "type": "Polygon", "coordinates": [[[1.20, 43.63], [1.26, 43.63], [1.26, 43.67], [1.20, 43.67], [1.20, 43.63]]],
+    }}  # fmt: skip
+    regions = tmp_path / "regions.geojson"
+    regions.write_text(json.dumps({"type": "FeatureCollection", "features": [whole]}))
+    run = eechips.timeseries(
+        S2, regions=regions, id_field="name", bands=["B4"], start="2018-04-01", end="2018-12-01", reducer="mean",
+        scale=10, crs="EPSG:32631", archive=served.toml, processes=1, out=tmp_path / "run", quiet=True,
+    )  # fmt: skip
+    table = eechips.load(run.path)
+    assert len(table) == 7
+    column = "B4" if "B4" in table else next(name for name in table.columns if name.endswith(("mean", "value")))
+    for image, value in zip(sorted(_images(served)), table.sort_values(_date_of(table))[column], strict=True):
+        path, number, _ = served.source(image, "B4")
+        with rasterio.open(path) as file:
+            assert value == pytest.approx(file.read(number).mean(), rel=1e-9)
+
+
+def _images(served: Served) -> list[str]:
+    uris = [item["properties"].get("s2:product_uri", "") for item in served.items.items]
+    return [f"{S2}/{uri[11:26]}_x_T31TCJ" for uri in uris if "_T31TCJ_" in uri]
+
+
+def _date_of(table: pd.DataFrame) -> str:
+    return next(name for name in table.columns if name in ("date", "time", "start"))
+
+
+def sample_naip(served: Served, out: Path, **options: Any) -> eechips.Run:
+    run = eechips.sample(
+        NAIP, total=12, roi=PRAIRIE, start="2009-01-01", end="2021-01-01", size=48, format="tif", seed=4,
+        archive=served.toml, processes=1, out=out, quiet=True, **options,
+    )  # fmt: skip
+    assert isinstance(run, eechips.Run)
+    return run
+
+
+def digests(run: eechips.Run) -> dict[str, str]:
+    table = pd.read_parquet(run.path / "manifest.parquet")
+    return dict(zip(table["id"], table["sha256"], strict=True))
+
+
+def test_what_a_run_records_of_an_archive(served: Served, tmp_path: Path) -> None:
+    run = sample_naip(served, tmp_path / "run")
+    info = json.loads((run.path / "run.json").read_text())
+    assert info["source"] == f"archive:{served.toml}"
+    (dataset,) = (each for each in info["datasets"] if each["id"] == NAIP)
+    assert dataset["archive"] == "tests"
+    assert dataset["collection"] == "naip"
+    assert dataset["differs"]
+    assert dataset["licence"]
+    assert any("open archive" in note for note in info["notes"])
+    files = pd.read_parquet(run.path / "sources.parquet")
+    shown = {image for images in pd.read_parquet(run.path / "manifest.parquet")["sources"] for image in images}
+    assert set(files["source"]) == shown
+    for row in files.itertuples():
+        assert row.href.startswith(f"{served.host.url}/files/")
+        assert row.item.endswith(row.source.rpartition("/")[2])
+        assert row.etag
+        assert "sig=" not in row.href
+    report = (run.path / "report.html").read_text()
+    assert "the open archive" in report
+    eechips.card(run.path)
+    card = (run.path / "README.md").read_text()
+    assert "from the open archive" in card
+    assert "by Google Earth Engine" not in card
+
+
+def test_a_changed_file_is_told_by_rebuild(served: Served, tmp_path: Path) -> None:
+    run = sample_naip(served, tmp_path / "run")
+    lockfile = eechips.lock(run.path, tmp_path / "chips.lock", archive=served.toml)
+    same = eechips.rebuild(lockfile, tmp_path / "same", archive=served.toml, quiet=True, processes=1)
+    assert same.is_same
+    image = pd.read_parquet(run.path / "sources.parquet")["source"][0]
+    path, _, _ = served.source(image, "R")
+    before = path.read_bytes()
+    try:
+        with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+            file.write(255 - file.read())
+        cache = Path(os.environ["XDG_CACHE_HOME"])
+        shutil.rmtree(cache / "eechips-local")
+        again = eechips.rebuild(lockfile, tmp_path / "again", archive=served.toml, quiet=True, processes=1)
+    finally:
+        path.write_bytes(before)
+        shutil.rmtree(cache / "eechips-local")
+    assert [each.id for each in again.replaced] == [image]
+    assert not again.is_same
+
+
+def test_nothing_is_lost_where_five_ranges_of_a_hundred_fail(served: Served, tmp_path: Path) -> None:
+    whole = digests(sample_naip(served, tmp_path / "whole"))
+    cache = Path(os.environ["XDG_CACHE_HOME"])
+    shutil.rmtree(cache / "eechips-local")
+    served.host.failing = 0.05
+    try:
+        found = digests(sample_naip(served, tmp_path / "faulty"))
+    finally:
+        served.host.failing = 0.0
+    assert found == whole
+
+
+def test_a_killed_run_resumes(served: Served, tmp_path: Path) -> None:
+    words = [
+        sys.executable, "-m", "eechips", "sample", "--dataset", "NAIP", "--total", "60", f"--roi={PRAIRIE}", "--start",
+        "2009-01-01", "--end", "2021-01-01", "--size", "48", "--format", "tif", "--seed", "4", "--processes", "1",
+        "--archive", str(served.toml), "-q",
+    ]  # fmt: skip
+    subprocess.run([*words, "--out", str(tmp_path / "whole")], check=True, timeout=120)
+    process = subprocess.Popen([*words, "--out", str(tmp_path / "run")], start_new_session=True)
+    end = time.monotonic() + 60
+    while not list((tmp_path / "run").glob("chips/*.tif")):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "run" / "manifest.parquet").exists()
+    subprocess.run([*words, "--out", str(tmp_path / "run")], check=True, timeout=120)
+    assert digests(eechips.open_run(tmp_path / "run")) == digests(eechips.open_run(tmp_path / "whole"))
+
+
+def test_xee_opens_a_collection(served: Served) -> None:
+    xarray = pytest.importorskip("xarray", reason="xarray is not installed")
+    pytest.importorskip("xee", reason="Xee is not installed")
+    import ee
+
+    with eechips.local_earth_engine(archive=served.toml, workers=1) as server:
+        server.initialize()
+        images = ee.ImageCollection(S2).filterDate("2018-04-01", "2018-12-01").select("B4")
+        opened = xarray.open_dataset(
+            images, engine="ee", crs="EPSG:32631", crs_transform=(10.0, 0.0, 356540.0, 0.0, -10.0, 4835180.0),
+            shape_2d=(40, 30),
+        )  # fmt: skip
+        values = opened["B4"].transpose("time", "y", "x").to_numpy()
+    assert values.shape == (7, 30, 40)
+    for number, image in enumerate(sorted(_images(served))):
+        path, band, _ = served.source(image, "B4")
+        with rasterio.open(path) as file:
+            assert np.array_equal(values[number], file.read(band, window=((50, 80), (50, 90))))
