@@ -189,6 +189,33 @@ def _imported_modules(root: Path) -> dict[str, set[str]]:
     return found
 
 
+def archive_datasets() -> str:
+    """Return the table of the datasets that open archives have, and what differs in each."""
+    from eechips_local.archives.archive_list import ARCHIVES
+    from eechips_local.archives.archive_record import list_records
+
+    records = [record for archive in ARCHIVES for record in list_records(archive.name)]
+    names = [archive.name for archive in ARCHIVES]
+    table, notes = [], []
+    for dataset in sorted({record.dataset for record in records}):
+        own = {record.archive: record for record in records if record.dataset == dataset}
+        table.append((f"`{dataset}`", *(_archive_cell(own.get(name)) for name in names)))
+        notes += [f"- **{dataset}**, {name}: {_archive_note(own[name])}" for name in names if name in own]
+    return _table(("dataset", *names), table) + "\n\n## What differs\n\n" + "\n".join(notes)
+
+
+def _archive_cell(record: Any) -> str:
+    if record is None:
+        return ""
+    return "refused" if record.kind == "refused" else f"`{record.collection}`"
+
+
+def _archive_note(record: Any) -> str:
+    if record.kind == "refused":
+        return f"refused: {record.reason}" + (f" The archive has `{record.instead}`." if record.instead else "")
+    return " ".join(record.differences) or "no difference is known."
+
+
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "service-errors": service_errors,
     "datasets": datasets,
@@ -196,6 +223,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "service-facts": service_facts,
     "manifest-columns": manifest_columns,
     "layers-columns": layers_columns,
+    "archive-datasets": archive_datasets,
 }
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference/coverage.md": _coverage,

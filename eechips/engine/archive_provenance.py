@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eechips.manifest.data_source import DataSource
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import read_bands, read_sources
 from eechips.manifest.source_files import SourceFile, read_source_files, write_source_files
@@ -22,12 +23,11 @@ _IMAGES = 100  # in one request: the versions of files that were not read yet ta
 _log = logging.getLogger(__name__)
 
 
-def archive_note(archives: Sequence[str]) -> str:
+def archive_note(source: DataSource) -> str:
     """Return the sentence that says where the pixels are from."""
-    names = f"the open archive{'s' if len(archives) > 1 else ''} {', '.join(archives)}"
     return (
-        f"The pixels are those of {names}, not of Earth Engine: run.json says what differs, sources.parquet has the"
-        " files."
+        f"The pixels are those of {source.describe()}, not of Earth Engine: run.json says what differs,"
+        " sources.parquet has the files."
     )
 
 

@@ -26,6 +26,7 @@ from eechips.engine.plan import SPENT
 from eechips.engine.quota_sharing import QuotaSharing, share_quota
 from eechips.engine.workload_tag import workload_tag_of
 from eechips.errors import UsageError
+from eechips.manifest.data_source import DataSource
 from eechips.recipe import Recipe, traits_of
 from eechips.web.urls import is_loopback
 
@@ -124,7 +125,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
 def notes_of(config: RunConfig, stubs: Sequence[str] = ()) -> tuple[str, ...]:
     """Return notes for users of the results of a run: that they are synthetic, and which datasets were stubs."""
     if config.archives:
-        return (archive_note(config.archives),)
+        return (archive_note(DataSource.parse(config.source)),)
     planet = (_SYNTHETIC,) if config.is_synthetic else ()
     return (*planet, stub_note(stubs)) if stubs and planet else planet
 

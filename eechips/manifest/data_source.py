@@ -56,6 +56,8 @@ class DataSource:
             return "the local Earth Engine's demo planet"
         if self.archives:
             noun = "the open archive" if len(self.archives) == 1 else "the open archives"
+            # Of a path, the name of the file.
+            names = [name if "://" in name else name.rpartition("/")[2] for name in self.archives]
             folder = " and local files" if self.folder is not None else ""
-            return f"{noun} {', '.join(self.archives)}{folder}"
+            return f"{noun} {', '.join(names)}{folder}"
         return "a local Earth Engine" if self.folder is not None else self.service

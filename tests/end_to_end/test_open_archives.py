@@ -141,8 +141,7 @@ def test_a_mosaic_is_the_file(served: Served, tmp_path: Path) -> None:
         S2, roi="-75.65,37.65,-75.60,37.70", start="2022-07-01", end="2022-08-01", bands=["B4"], scale=10,
         crs="EPSG:32618", window=256, archive=served.toml, processes=1, out=tmp_path / "run", quiet=True,
     )  # fmt: skip
-    (made,) = (run.path / each["file"] for each in run.info["assembled"])
-    with rasterio.open(made) as mosaic:
+    with rasterio.open(run.assembled[0]) as mosaic:
         values, valid = mosaic.read(1).astype(int), mosaic.read_masks(1) > 0
         expected = window(served, f"{S2}/20220713T154819_20220713T155741_T18SVG", "B4", mosaic)
     assert valid.mean() > 0.8
@@ -152,7 +151,7 @@ def test_a_mosaic_is_the_file(served: Served, tmp_path: Path) -> None:
 def test_a_composite_is_numpy_s_median_of_the_scenes(served: Served, tmp_path: Path) -> None:
     run = eechips.composites(
         S2, roi=",".join(map(str, BOUCONNE)), start="2018-04-01", end="2018-12-01", every="8 months", reducer="median",
-        bands=["B4", "B8"], scale=10, crs="EPSG:32631", size=64, format="tif", archive=served.toml, processes=1,
+        bands=["B4", "B8"], scale=10, crs="EPSG:32631", format="tif", archive=served.toml, processes=1,
         out=tmp_path / "run", quiet=True,
     )  # fmt: skip
     table = pd.read_parquet(run.path / "manifest.parquet")
@@ -178,7 +177,7 @@ def test_a_series_has_the_mean_of_all_pixels(served: Served, tmp_path: Path) -> 
     regions = tmp_path / "regions.geojson"
     regions.write_text(json.dumps({"type": "FeatureCollection", "features": [whole]}))
     run = eechips.timeseries(
-        S2, regions=regions, id_field="name", bands=["B4"], start="2018-04-01", end="2018-12-01", reducer="mean",
+        S2, regions=str(regions), id_field="name", bands=["B4"], start="2018-04-01", end="2018-12-01", reducer="mean",
         scale=10, crs="EPSG:32631", archive=served.toml, processes=1, out=tmp_path / "run", quiet=True,
     )  # fmt: skip
     table = eechips.load(run.path)
@@ -231,6 +230,7 @@ def test_what_a_run_records_of_an_archive(served: Served, tmp_path: Path) -> Non
         assert row.item.endswith(row.source.rpartition("/")[2])
         assert row.etag
         assert "sig=" not in row.href
+    eechips.report(run.path)
     report = (run.path / "report.html").read_text()
     assert "the open archive" in report
     eechips.card(run.path)
@@ -299,7 +299,8 @@ def test_xee_opens_a_collection(served: Served) -> None:
 
     with eechips.local_earth_engine(archive=served.toml, workers=1) as server:
         server.initialize()
-        images = ee.ImageCollection(S2).filterDate("2018-04-01", "2018-12-01").select("B4")
+        place = ee.Geometry.Rectangle(BOUCONNE)
+        images = ee.ImageCollection(S2).filterBounds(place).filterDate("2018-04-01", "2018-12-01").select("B4")
         opened = xarray.open_dataset(
             images, engine="ee", crs="EPSG:32631", crs_transform=(10.0, 0.0, 356540.0, 0.0, -10.0, 4835180.0),
             shape_2d=(40, 30),

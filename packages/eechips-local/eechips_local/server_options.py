@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -176,6 +177,8 @@ def find_archives(texts: Sequence[str]) -> tuple[ArchiveDescription, ...]:
     """
     if not texts:
         return ()
+    if find_spec("pystac_client") is None:
+        raise OptionError("--archive: pystac-client is not installed: pip install 'eechips-local[archive]'")
     from eechips_local.archives.archive_choice import ArchiveChoiceError, find_archive
 
     try:
