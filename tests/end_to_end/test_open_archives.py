@@ -96,7 +96,7 @@ def test_every_pixel_of_a_native_chip_is_the_file_s(
 ) -> None:
     run = eechips.sample(
         dataset, total=5, roi=roi, start=start, end=end, bands=bands.split(","), size=64, format="tif",
-        archive=served.toml, processes=1, out=tmp_path / "run", quiet=True,
+        archive=served.toml, executor="processes:1", out=tmp_path / "run", quiet=True,
     )  # fmt: skip
     assert isinstance(run, eechips.Run)
     table = pd.read_parquet(run.path / "manifest.parquet")
@@ -115,7 +115,7 @@ def test_every_pixel_of_a_native_chip_is_the_file_s(
 def test_pixels_of_a_projected_chip_are_those_below_their_centres(served: Served, tmp_path: Path) -> None:
     run = eechips.sample(
         S2, total=4, roi=SHORE, start="2022-07-01", end="2022-08-01", bands=["B4"], size=50, format="tif",
-        crs="EPSG:3857", scale=11, archive=served.toml, processes=1, out=tmp_path / "run", quiet=True,
+        crs="EPSG:3857", scale=11, archive=served.toml, executor="processes:1", out=tmp_path / "run", quiet=True,
     )  # fmt: skip
     table = pd.read_parquet(run.path / "manifest.parquet")
     path, number, offset = served.source(f"{S2}/20220713T154819_20220713T155741_T18SVG", "B4")
@@ -139,7 +139,7 @@ def test_pixels_of_a_projected_chip_are_those_below_their_centres(served: Served
 def test_a_mosaic_is_the_file(served: Served, tmp_path: Path) -> None:
     run = eechips.mosaic(
         S2, roi="-75.65,37.65,-75.60,37.70", start="2022-07-01", end="2022-08-01", bands=["B4"], scale=10,
-        crs="EPSG:32618", window=256, archive=served.toml, processes=1, out=tmp_path / "run", quiet=True,
+        crs="EPSG:32618", window=256, archive=served.toml, executor="processes:1", out=tmp_path / "run", quiet=True,
     )  # fmt: skip
     with rasterio.open(run.assembled[0]) as mosaic:
         values, valid = mosaic.read(1).astype(int), mosaic.read_masks(1) > 0
@@ -151,7 +151,7 @@ def test_a_mosaic_is_the_file(served: Served, tmp_path: Path) -> None:
 def test_a_composite_is_numpy_s_median_of_the_scenes(served: Served, tmp_path: Path) -> None:
     run = eechips.composites(
         S2, roi=",".join(map(str, BOUCONNE)), start="2018-04-01", end="2018-12-01", every="8 months", reducer="median",
-        bands=["B4", "B8"], scale=10, crs="EPSG:32631", format="tif", archive=served.toml, processes=1,
+        bands=["B4", "B8"], scale=10, crs="EPSG:32631", format="tif", archive=served.toml, executor="processes:1",
         out=tmp_path / "run", quiet=True,
     )  # fmt: skip
     table = pd.read_parquet(run.path / "manifest.parquet")
@@ -178,7 +178,7 @@ def test_a_series_has_the_mean_of_all_pixels(served: Served, tmp_path: Path) -> 
     regions.write_text(json.dumps({"type": "FeatureCollection", "features": [whole]}))
     run = eechips.timeseries(
         S2, regions=str(regions), id_field="name", bands=["B4"], start="2018-04-01", end="2018-12-01", reducer="mean",
-        scale=10, crs="EPSG:32631", archive=served.toml, processes=1, out=tmp_path / "run", quiet=True,
+        scale=10, crs="EPSG:32631", archive=served.toml, executor="processes:1", out=tmp_path / "run", quiet=True,
     )  # fmt: skip
     table = eechips.load(run.path)
     assert len(table) == 7
@@ -201,7 +201,7 @@ def _date_of(table: pd.DataFrame) -> str:
 def sample_naip(served: Served, out: Path, **options: Any) -> eechips.Run:
     run = eechips.sample(
         NAIP, total=12, roi=PRAIRIE, start="2009-01-01", end="2021-01-01", size=48, format="tif", seed=4,
-        archive=served.toml, processes=1, out=out, quiet=True, **options,
+        archive=served.toml, executor="processes:1", out=out, quiet=True, **options,
     )  # fmt: skip
     assert isinstance(run, eechips.Run)
     return run
@@ -242,7 +242,7 @@ def test_what_a_run_records_of_an_archive(served: Served, tmp_path: Path) -> Non
 def test_a_changed_file_is_told_by_rebuild(served: Served, tmp_path: Path) -> None:
     run = sample_naip(served, tmp_path / "run")
     lockfile = eechips.lock(run.path, tmp_path / "chips.lock", archive=served.toml)
-    same = eechips.rebuild(lockfile, tmp_path / "same", archive=served.toml, quiet=True, processes=1)
+    same = eechips.rebuild(lockfile, tmp_path / "same", archive=served.toml, quiet=True, executor="processes:1")
     assert same.is_same
     image = pd.read_parquet(run.path / "sources.parquet")["source"][0]
     path, _, _ = served.source(image, "R")
@@ -252,7 +252,7 @@ def test_a_changed_file_is_told_by_rebuild(served: Served, tmp_path: Path) -> No
             file.write(255 - file.read())
         cache = Path(os.environ["XDG_CACHE_HOME"])
         shutil.rmtree(cache / "eechips-local")
-        again = eechips.rebuild(lockfile, tmp_path / "again", archive=served.toml, quiet=True, processes=1)
+        again = eechips.rebuild(lockfile, tmp_path / "again", archive=served.toml, quiet=True, executor="processes:1")
     finally:
         path.write_bytes(before)
         shutil.rmtree(cache / "eechips-local")
@@ -275,8 +275,8 @@ def test_nothing_is_lost_where_five_ranges_of_a_hundred_fail(served: Served, tmp
 def test_a_killed_run_resumes(served: Served, tmp_path: Path) -> None:
     words = [
         sys.executable, "-m", "eechips", "sample", "--dataset", "NAIP", "--total", "60", f"--roi={PRAIRIE}", "--start",
-        "2009-01-01", "--end", "2021-01-01", "--size", "48", "--format", "tif", "--seed", "4", "--processes", "1",
-        "--archive", str(served.toml), "-q",
+        "2009-01-01", "--end", "2021-01-01", "--size", "48", "--format", "tif", "--seed", "4", "--executor",
+        "processes:1", "--archive", str(served.toml), "-q",
     ]  # fmt: skip
     subprocess.run([*words, "--out", str(tmp_path / "whole")], check=True, timeout=120)
     process = subprocess.Popen([*words, "--out", str(tmp_path / "run")], start_new_session=True)
