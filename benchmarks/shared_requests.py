@@ -173,8 +173,8 @@ def scenario(name: str, side: int, places: int, folder: Path) -> tuple[list[str]
     if name == "frames":
         s2 = "S2:B2,B3,B4,B5,B6,B7,B8,B8A,B11,B12"
         return ["--demo"], [
-            "--dataset", "S2", "--bands", s2, "--dataset", "S1", "--bands", "S1:VV,VH", "--every", "month",
-            "--reducer", "median", "--start", "2020-01-01", "--end", "2021-01-01", "--total", str(places),
+            "--dataset", "S2", "--bands", s2, "--dataset", "S1", "--bands", "S1:VV,VH", "--every", "month:median",
+            "--start", "2020-01-01", "--end", "2021-01-01", "--total", str(places),
             "--roi=-105.3,39.6,-104.7,40.2", "--size", "64",
         ]  # fmt: skip
     options = ["--dataset", _ID, "--size", str(_CHIP), "--format", "tif", f"--roi={region(side)}"]

@@ -90,7 +90,7 @@ COMPUTED = {
     "pyramid": sample(bands="B11,B4"),
     "scale": sample(scale=20.0),
     "crs": sample(crs="EPSG:3857", scale=10.0),
-    "formula": sample(bands=None, expression="ndvi=(B3-B4)/(B3+B4)"),
+    "formula": sample(bands=None, index="ndvi=(B3-B4)/(B3+B4)"),
     "picture": sample(format="png", bands="B4", stretch=(0, 9000), grid="native"),
     "clip": IMAGES | {"clip": True},
 }
