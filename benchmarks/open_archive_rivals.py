@@ -173,7 +173,7 @@ def async_tiff_chips(plan: Plan) -> list[int]:
 
     async def run() -> list[int]:
         gate = asyncio.Semaphore(THREADS)
-        opened: dict[int, asyncio.Task[Any]] = {}
+        opened: dict[int, asyncio.Future[Any]] = {}
         store = HTTPStore(plan["host"], client_options={"allow_http": True})
 
         async def read(chip: list[int]) -> int:
@@ -181,7 +181,7 @@ def async_tiff_chips(plan: Plan) -> list[int]:
             async with gate:
                 if scene not in opened:
                     name = plan["scenes"][scene]["url"].rpartition("/")[2]
-                    opened[scene] = asyncio.create_task(TIFF.open(name, store=store, prefetch=65536))
+                    opened[scene] = asyncio.ensure_future(TIFF.open(name, store=store, prefetch=65536))
                 tiff = await opened[scene]
                 block = tiff.ifds[0].tile_width
                 places = [
