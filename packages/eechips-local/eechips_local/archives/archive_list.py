@@ -42,6 +42,7 @@ CDSE = ArchiveDescription(
     api="https://stac.dataspace.copernicus.eu/v1",
     hosts=("eodata.dataspace.copernicus.eu", "download.dataspace.copernicus.eu"),
     signing="cdse",
+    connections=4,  # https://documentation.dataspace.copernicus.eu/Quotas.html: of a general user
     has_cql2=True,
     page_items=100,
     source="https://documentation.dataspace.copernicus.eu/APIs/STAC.html",

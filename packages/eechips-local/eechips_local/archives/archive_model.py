@@ -31,6 +31,7 @@ class ArchiveDescription:
         token_api: address that gives tokens, for ``signing`` "planetary-computer".
         has_cql2: whether its API filters by CQL2 JSON.
         page_items: items that a page of search results has at most.
+        connections: requests for files that all processes together have in work at a host.
         like: name of the archive whose dataset records hold for this one, too; its own name by default.
         source: where the facts come from.
     """
@@ -44,6 +45,7 @@ class ArchiveDescription:
     token_api: str = ""
     has_cql2: bool = False
     page_items: int = 100
+    connections: int = 64
     like: str = ""
     source: str = ""
 

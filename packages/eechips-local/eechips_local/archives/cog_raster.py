@@ -20,6 +20,7 @@ from eechips_local.archives.archive_model import CogHeader
 from eechips_local.archives.block_decoding import Block, decode
 from eechips_local.archives.cog_parts import BoundedStore, CogParts, RasterAddress, RasterLayout, start_in
 from eechips_local.archives.file_ranges import AddressSigner, FileRanges, RangeTransport
+from eechips_local.archives.host_permits import HostPermits
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.tiff_header import TiffDirectory
 from eechips_local.evaluation.model import PixelWindow
@@ -47,6 +48,7 @@ class RangeCogReader:
         signer: authorizes them.
         folder: of headers and blocks that are kept, for all processes; :func:`cache_folder` by default.
         threads: that fetch.
+        connections: requests that all processes together have in work at a host.
     """
 
     def __init__(
@@ -55,11 +57,12 @@ class RangeCogReader:
         signer: AddressSigner,
         folder: Path | None = None,
         threads: int = 16,
+        connections: int = 64,
     ) -> None:
-        self._arguments = transport, signer, folder, threads
+        self._arguments = transport, signer, folder, threads, connections
         place = cache_folder() if folder is None else folder
         self.parts = CogParts(
-            FileRanges(transport, signer),
+            FileRanges(transport, signer, HostPermits(place / "permits", connections)),
             RangeCache(place / "headers", _HEADER_BYTES),
             RangeCache(place / "blocks", _BLOCK_BYTES),
             threads=threads,
@@ -112,7 +115,7 @@ class ReadsAhead:
             return future
 
     def _start(self) -> None:
-        """Begin what there is room for. What nobody has taken for long is dropped: a mosaic may need fewer images."""
+        """Begin what there is room for. Drop what is not taken for long: a mosaic may need fewer images."""
         now = time.monotonic()
         for key, (size, begun, future) in list(self._begun.items()):
             if now - begun < _LONGEST_KEPT:

@@ -9,16 +9,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from urllib3.exceptions import HTTPError
 
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.host_permits import HostPermits
 from eechips_local.assets.asset_names import shown_url
 
 _ATTEMPTS = 6
 _FIRST_PAUSE, _MOST_PAUSE = 0.25, 20.0  # seconds
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-_DENIED = frozenset({401, 403})
+_DENIED = frozenset({"HTTP 401", "HTTP 403"})
 _CONNECT, _SILENCE = 10.0, 15.0  # seconds
 _SLOWEST = 64 << 10  # bytes a second; a response that takes longer is asked for again
 _CHUNK = 256 << 10
@@ -100,15 +102,16 @@ class FileRanges:
     Args:
         transport: sends requests.
         signer: authorizes them.
+        permits: bound those in work of all processes.
     """
 
-    def __init__(self, transport: RangeTransport, signer: AddressSigner) -> None:
-        self._transport, self._signer = transport, signer
+    def __init__(self, transport: RangeTransport, signer: AddressSigner, permits: HostPermits) -> None:
+        self._transport, self._signer, self._permits = transport, signer, permits
         self._lock = threading.Lock()
         self._requests = self._received = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._transport, self._signer)
+        return type(self), (self._transport, self._signer, self._permits)
 
     @property
     def requests(self) -> int:
@@ -142,30 +145,41 @@ class FileRanges:
             if version.startswith('"'):  # weak ETags match nothing: RFC 9110, 13.1.1
                 headers["If-Match"] = version
             pause = min(_FIRST_PAUSE * 2**attempt, _MOST_PAUSE) * random.uniform(0.5, 1.0)
-            is_whole = False
             try:
-                response = self._transport.open(signed.url, headers, _CONNECT, _SILENCE)
-                try:
-                    with self._lock:
-                        self._requests += 1
-                    if response.status in _DENIED and not renew:
-                        reason, renew = f"HTTP {response.status}", True
-                        continue
-                    if response.status in _PASSING:
-                        reason = f"HTTP {response.status}"
-                        pause = max(pause, _retry_after(response.headers))
-                    else:
-                        found = self._take(response, href, start, length, version)
-                        is_whole = True
-                        return found
-                finally:
-                    # A connection with bytes left in it would give them to the next request.
-                    response.release_conn() if is_whole else response.close()
+                with self._permits.hold(urlsplit(href).netloc):
+                    answer = self._request(signed.url, headers, href, start, length, version)
             except (HTTPError, OSError) as error:
-                reason = type(error).__name__
+                answer = type(error).__name__, 0.0
+            if isinstance(answer, FetchedRange):
+                return answer
+            reason, wait = answer
+            if reason in _DENIED and not renew:
+                renew = True
+                continue
             if attempt + 1 < _ATTEMPTS:
-                time.sleep(pause)
+                time.sleep(max(pause, wait))
         raise ArchiveError(f"{shown_url(href)} cannot be read now: {reason}, {_ATTEMPTS} times.")
+
+    def _request(
+        self, url: str, headers: Mapping[str, str], href: str, start: int, length: int, version: str
+    ) -> FetchedRange | tuple[str, float]:
+        """Send a request; return its bytes, or why it is to be repeated, and after how many seconds at least."""
+        is_whole = False
+        response = self._transport.open(url, headers, _CONNECT, _SILENCE)
+        try:
+            with self._lock:
+                self._requests += 1
+            reason = f"HTTP {response.status}"
+            if reason in _DENIED:
+                return reason, 0.0
+            if response.status in _PASSING:
+                return reason, _retry_after(response.headers)
+            found = self._take(response, href, start, length, version)
+            is_whole = True
+            return found
+        finally:
+            # A connection with bytes left in it would give them to the next request.
+            response.release_conn() if is_whole else response.close()
 
     def _take(self, response: Any, href: str, start: int, length: int, version: str) -> FetchedRange:
         """Return the bytes of a response, if they are those that were asked for."""
@@ -185,7 +199,7 @@ class FileRanges:
                 raise HTTPError("another range than was asked for")
             first, last, size = map(int, found.groups())
             expected = min(start + length, size) - start
-            if last - first + 1 != expected or headers.get("Content-Length") != str(expected):
+            if last - first + 1 != expected or headers.get("Content-Length", str(expected)) != str(expected):
                 raise HTTPError("another range than was asked for")
         else:
             size = expected = int(headers.get("Content-Length", "-1"))

@@ -371,3 +371,21 @@ def test_threads_share_what_they_fetch(host: ObjectHost, tmp_path: Path) -> None
         for _ in pool.map(lambda _: check(content, found, [0], area), range(24)):
             pass
     assert host.requests() <= 4  # the header, and its blocks, which two threads may begin at once
+
+
+def test_processes_share_the_connections_of_a_host(host: ObjectHost, tmp_path: Path) -> None:
+    content = tiff(1000, 1000, tiled=True)
+    host.objects = {f"{i}.tif": content for i in range(24)}
+    description = ArchiveDescription("test", "Test", hosts=(host.url.removeprefix("http://"),))
+    readers = [
+        RangeCogReader(
+            HostTransport(AllowedHosts.of_files(description)), Signer(description), tmp_path / "kept", connections=3
+        )
+        for _ in range(3)  # as in three processes: locks belong to opened files
+    ]
+    files = [readers[i % 3].open(f"{host.url}/{i}.tif", collection="c") for i in range(24)]
+    for file in files:
+        file.prefetch_header()
+    for file in files:
+        check(content, file, [0], PixelWindow(10, 10, 20, 20))
+    assert host.most_busy == 3
