@@ -35,4 +35,5 @@ def open_archive(description: ArchiveDescription) -> ArchiveStore:
     transport: RangeTransport = HostTransport(AllowedHosts.of_files(description))
     if description.file:
         transport = FolderTransport(Path(description.file), transport)
-    return ArchiveStore(description, search, RangeCogReader(transport, Signer(description)))
+    reader = RangeCogReader(transport, Signer(description), connections=description.connections)
+    return ArchiveStore(description, search, reader)

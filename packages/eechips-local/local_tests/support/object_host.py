@@ -66,12 +66,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.host.busy += 1
             self.host.most_busy = max(self.host.most_busy, self.host.busy)
             fault = self.host.faults.pop(0) if self.host.faults else None
+        self.is_busy = True
         try:
             self.host.gate.wait(30)
             self._answer(fault)
         finally:
-            with self.host.lock:
-                self.host.busy -= 1
+            self._end()
+
+    def _end(self) -> None:
+        """Count a request as done: before its last bytes are sent, after which a client may send the next."""
+        with self.host.lock:
+            self.host.busy -= self.is_busy
+            self.is_busy = False
 
     def _answer(self, fault: Fault | None) -> None:
         name = unquote(urlsplit(self.path).path).removeprefix("/")
@@ -118,6 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
+        self._end()
         self.end_headers()
         self.wfile.write(body[:only])
         self.close_connection = self.close_connection or only is not None
