@@ -1,0 +1,59 @@
+"""The option ``archive`` of a run: what it excludes, and the source that a run records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eechips.engine.config import RunConfig
+from eechips.errors import UsageError
+from eechips.manifest.data_source import DataSource
+from eechips.manifest.source_files import SourceFile, hash_versions, read_source_files, write_source_files
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"local": True}, "synthetic"),
+        ({"endpoint": "http://127.0.0.1:1"}, "`archive` starts a server of its own"),
+        ({"send_credentials": True}, "needs no credentials"),
+        ({"export_to": "gs://bucket/folder"}, "`archive` has no buckets"),
+        ({"archive": "https://user:secret@host/stac"}, "neither a user nor a query"),
+    ],
+)
+def test_what_an_archive_excludes_is_told(tmp_path: Path, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        RunConfig(**{"out": tmp_path, "archive": "earth-search", **options})
+    assert "secret" not in str(caught.value)
+
+
+def test_the_source_of_a_run_names_its_archives_and_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "assets").mkdir()
+    config = RunConfig(
+        out=tmp_path / "out", archive=("earth-search", "https://a.b/v1", "mirror.toml"), local=tmp_path / "assets"
+    )
+    assert config.archives == ("earth-search", "https://a.b/v1", str(tmp_path / "mirror.toml"))
+    assert not config.is_synthetic
+    source = DataSource.parse(config.source)
+    assert source.archives == config.archives
+    assert source.folder == (tmp_path / "assets").resolve()
+    assert str(source) == config.source
+    assert source.describe() == "the open archives earth-search, https://a.b/v1, mirror.toml and local files"
+
+
+@pytest.mark.parametrize("text", ["local:demo", "local:/a/b", "https://earthengine.googleapis.com", "archive:x"])
+def test_a_source_is_read_as_it_was_written(text: str) -> None:
+    assert str(DataSource.parse(text)) == text
+
+
+def test_source_files_have_one_version_if_all_have_an_etag(tmp_path: Path) -> None:
+    files = [SourceFile("S2/a", "a", f"https://h/{band}.tif", (band,), f'"{band}1"') for band in ("B4", "B3")]
+    write_source_files(tmp_path, files)
+    assert read_source_files(tmp_path) == files
+    assert hash_versions(files) == hash_versions(reversed(files))
+    assert hash_versions(files) != hash_versions([*files[:1], SourceFile("S2/a", "a", files[1].href, ("B3",), '"2"')])
+    assert hash_versions([*files, SourceFile("S2/a", "a", "https://h/B2.tif", ("B2",), "")]) is None
+    assert hash_versions([]) is None
