@@ -17,7 +17,6 @@ from eechips.engine.executors import EXECUTORS, find_executor
 from eechips.engine.run_budget import RunBudget
 from eechips.engine.workload_tag import check_workload_tag
 from eechips.errors import UsageError
-from eechips.manifest.data_source import DataSource
 from eechips.option_fields import documented, option
 from eechips.storage import local_path
 from eechips.web.urls import display_url, is_http, strip_signature
@@ -515,6 +514,8 @@ class RunConfig:
         if not self.is_local:
             return self.service
         folder = self.local_assets.resolve() if self.local_assets else None
+        from eechips.manifest.data_source import DataSource  # its package imports numpy, which a help does not need
+
         return str(DataSource(folder=folder, archives=self.archives, is_demo=folder is None and not self.archives))
 
     @property
