@@ -384,8 +384,12 @@ def test_processes_share_the_connections_of_a_host(host: ObjectHost, tmp_path: P
         for _ in range(3)  # as in three processes: locks belong to opened files
     ]
     files = [readers[i % 3].open(f"{host.url}/{i}.tif", collection="c") for i in range(24)]
+    host.gate.clear()
     for file in files:
         file.prefetch_header()
+    while host.busy < 3:
+        assert host.most_busy <= 3
+    host.gate.set()
     for file in files:
         check(content, file, [0], PixelWindow(10, 10, 20, 20))
     assert host.most_busy == 3
