@@ -11,7 +11,7 @@ overviews. A host on loopback serves them with a latency and a bandwidth (``slow
 2. the median of 30 scenes over 1,024 x 1,024 pixels is computed, cold and with everything kept;
 
 by the reader of archives with as many threads as the rivals have, and by them. All sums are compared with the files.
-earthlens-imagery downloads whole scenes, and has no call that reads a window: it is not compared.
+earthlens-imagery, which searches an archive anew for each box, is not compared yet.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import click
 import pytest
 
 from eechips.cli import main
+from eechips_local.cli import main as local_main
 
 SECONDS = 60
 RUN = "outputs/sample-naip"
@@ -54,14 +55,14 @@ RUNNABLE = [
 ]
 
 
-def parts(line: str) -> Iterator[list[str]]:
-    """Yield the words of each command of eechips, or eechips-local, in a line of a shell."""
+def parts(line: str) -> Iterator[tuple[click.Group, list[str]]]:
+    """Yield the program and the words of each command of eechips, or eechips-local, in a line of a shell."""
     for part in re.split(r" && |; | \| (?=eechips|jq)", line):
         words = shlex.split(re.sub(r" [<>] [\w.-]+$", "", part))
         while words and "=" in words[0]:
             words.pop(0)
         if words[:1] in (["eechips"], ["eechips-local"]):
-            yield words[1:]
+            yield (main if words[0] == "eechips" else local_main), words[1:]
 
 
 class _FileMissingError(Exception):
@@ -81,9 +82,9 @@ def _make_context(command: click.Command, words: list[str], parent: click.Contex
 def test_every_example_can_be_typed(path: tuple[str, ...], line: str) -> None:
     commands = list(parts(line))
     assert commands, line
-    for words in commands:
-        with main.make_context("eechips", list(words)) as context:
-            command: click.Command | None = main
+    for program, words in commands:
+        with program.make_context("eechips", list(words)) as context:
+            command: click.Command | None = program
             while isinstance(command, click.Group) and words and not words[0].startswith("-"):
                 name = words.pop(0)
                 _, command, words = command.resolve_command(context, [name, *words])

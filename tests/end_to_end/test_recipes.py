@@ -171,7 +171,7 @@ def test_the_error_of_a_recipe_is_reported(demo_server: Server, tmp_path: Path) 
 
 
 def test_an_unknown_option_is_refused_with_the_one_that_was_meant(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no option 'proceses'; did you mean 'processes'"):
-        eechips.run(RECIPES / "modis_lst.py", proceses=2, out=tmp_path)
+    with pytest.raises(UsageError, match="there is no option 'in_fligt'; did you mean 'in_flight'"):
+        eechips.run(RECIPES / "modis_lst.py", in_fligt=2, out=tmp_path)
     with pytest.raises(UsageError, match="there is no option 'per_ecoregions'; did you mean 'per_ecoregion'"):
         eechips.sample("NAIP", per_ecoregions=2, out=tmp_path)
