@@ -25,10 +25,7 @@ _log = logging.getLogger(__name__)
 
 def archive_note(source: DataSource) -> str:
     """Return the sentence that says where the pixels are from."""
-    return (
-        f"The pixels are those of {source.describe()}, not of Earth Engine: run.json says what differs,"
-        " sources.parquet has the files."
-    )
+    return f"The pixels are those of {source.describe()}, not of Earth Engine: run.json says what differs."
 
 
 def with_archive_terms(
@@ -71,12 +68,20 @@ def note_source_files(ledger: Ledger, server: LocalServer, folder: Path, *, all_
     known = read_source_files(folder)
     listed = {file.source for file in known}
     missing = iter([source for source, _ in read_sources(ledger.database) if source not in listed])
-    bands = () if all_bands else read_bands(ledger.database)
+    bands: tuple[str, ...] = () if all_bands else read_bands(ledger.database)
     found: list[SourceFile] = []
     try:
         while batch := list(islice(missing, _IMAGES)):
-            found += [file for files in server.files(batch, bands).values() for file in files]
+            files = _list_files(server, batch, bands)
+            if bands and not set(bands) <= {band for file in files for band in file.bands}:
+                bands = ()  # results have indices, or bands by other names
+                files = _list_files(server, batch, bands)
+            found += files
     except (OSError, ValueError) as error:  # the results are there, and shall be exported
         _log.warning("cannot ask the local Earth Engine for the files of all images: %s", error)
     if found:
         write_source_files(folder, [*known, *found])
+
+
+def _list_files(server: LocalServer, images: Sequence[str], bands: Sequence[str]) -> list[SourceFile]:
+    return [file for files in server.files(images, bands).values() for file in files]

@@ -239,6 +239,17 @@ def test_what_a_run_records_of_an_archive(served: Served, tmp_path: Path) -> Non
     assert "by Google Earth Engine" not in card
 
 
+@pytest.mark.parametrize("options", [{"index": "NDVI"}, {"bands": "red,nir"}], ids=["index", "names"])
+def test_files_are_listed_where_results_have_other_bands(
+    served: Served, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    run = sample_naip(served, tmp_path / "run", **options)
+    files = pd.read_parquet(run.path / "sources.parquet")
+    shown = {image for images in pd.read_parquet(run.path / "manifest.parquet")["sources"] for image in images}
+    assert set(files["source"]) == shown
+    assert {"R", "N"} <= {band for bands in files["bands"] for band in bands}
+
+
 def test_a_changed_file_is_told_by_rebuild(served: Served, tmp_path: Path) -> None:
     run = sample_naip(served, tmp_path / "run")
     lockfile = eechips.lock(run.path, tmp_path / "chips.lock", archive=served.toml)
