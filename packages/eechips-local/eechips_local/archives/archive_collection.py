@@ -10,6 +10,7 @@ from typing import Any
 
 import shapely
 
+from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_images import image_index, image_of, image_properties, newest_of
 from eechips_local.archives.archive_model import CogReader, Item, ItemQuery, ItemSearch
 from eechips_local.archives.archive_rasters import ArchiveRaster, rasters_of
@@ -21,15 +22,14 @@ from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, PixelTy
 
 _DAY = 86_400_000.0
 _INDEX = "system:index"
-_FIRST = 100  # items that a search without bounds asks for at first
+# Items of a search without a region that are too many to be put in order: OpenSearch, behind LandsatLook and Earth
+# Search, follows no pages beyond 10,000; fewer if nothing narrows the search, so that few pages are read in vain.
+_MOST_DATED, _MOST_WHOLE = 10_000, 1_000
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
 
 class ArchiveCollection:
     """An archive's collection as an image collection, an image for each item. See ``CollectionAsset``.
-
-    Images come in the order of their ids if the query has bounds or names images; else as the archive gives them, so
-    that ``first`` and ``limit`` need not read all pages.
 
     Args:
         record: of the dataset.
@@ -53,9 +53,13 @@ class ArchiveCollection:
         return collection_properties(self._record)
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
-        """Return the images that may match."""
-        is_small = query.bounds is not None or query.indices is not None or _INDEX in query.equals
-        return iter(self._sorted(query)) if is_small else self._streamed(query)
+        """Return the images that may match, in the order of their ids.
+
+        Raises:
+            ArchiveRefusedError: if neither a region nor names of images bound the query, and there are too many
+                images to put them in order.
+        """
+        return iter(self._sorted(query))
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of a ``system:index``, or None if there is none."""
@@ -64,28 +68,38 @@ class ArchiveCollection:
 
     def _sorted(self, query: Query) -> list[ImageAsset]:
         chosen: dict[str, tuple[ArchiveRecord, Item]] = {}
+        most = _find_most(query)
         for part in self._record.parts:
             own: dict[str, list[Item]] = {}
-            for search in item_queries(part, query):
-                for item in found_items(self._search, part.collection, search):
-                    index = image_index(part, item)
-                    if index is not None:
-                        own.setdefault(index, []).append(item)
+            for item in self._find_items(part, query, most):
+                index = image_index(part, item)
+                if index is not None:
+                    own.setdefault(index, []).append(item)
             for index, items in own.items():
                 chosen.setdefault(index, (part, newest_of(items)))
         return [image_of(*chosen[index], index, self._reader) for index in sorted(chosen)]
 
-    def _streamed(self, query: Query) -> Iterator[ImageAsset]:
-        """Yield images in the archive's order: first those of a small search, then, if more are wanted, of all."""
-        seen: set[str] = set()
-        for limit, parts in ((_FIRST, self._record.parts[:1]), (None, self._record.parts)):
-            for part in parts:
-                for search in item_queries(part, query):
-                    for item in found_items(self._search, part.collection, replace(search, limit=limit)):
-                        index = image_index(part, item)
-                        if index is not None and index not in seen:
-                            seen.add(index)
-                            yield image_of(part, item, index, self._reader)
+    def _find_items(self, part: ArchiveRecord, query: Query, most: int | None) -> Iterator[Item]:
+        """Yield the items of a part that may match, if they are fewer than a number."""
+        count = 0
+        for search in item_queries(part, query):
+            for item in found_items(self._search, part.collection, replace(search, limit=most)):
+                count += 1
+                if most is not None and count >= most:
+                    raise ArchiveRefusedError(
+                        f"{self.id} has {most:,} images or more here, and all would have to be found, because images "
+                        "come in the order of their ids: filter them by a region (filterBounds) or a shorter time "
+                        "(filterDate) first."
+                    )
+                yield item
+
+
+def _find_most(query: Query) -> int | None:
+    """Return the number of items of a search that is refused, or None for a query that is bounded by itself."""
+    if query.bounds is not None or query.indices is not None or _INDEX in query.equals:
+        return None
+    is_narrow = query.start is not None or query.end is not None or query.equals or query.ranges
+    return _MOST_DATED if is_narrow else _MOST_WHOLE
 
 
 class ArchiveSeries:

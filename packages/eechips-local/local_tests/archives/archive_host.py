@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -35,7 +35,8 @@ _CONFORMS = [
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core",
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson",
 ]
-_TOKEN = "sv=2020&sig=s3cret"
+SECRET = "s3cret"
+"""Part of each token, by which texts are searched for tokens."""
 
 
 @dataclass
@@ -47,8 +48,11 @@ class ArchiveHost:
         url: its address; the API is at ``/api``, tokens at ``/token``, files at ``/files``.
         items: of its collections.
         is_signed: whether files need a token.
+        token_seconds: for which a token opens files.
+        halted: number of the request of a file that is answered when its token has expired; None for no such.
         failing: share of the requests of ranges that fail, each in another way.
-        requests: number of requests, by kind: "search", "file", "token", "failed".
+        tokens: that were given, with their expiry in seconds since 1970.
+        requests: number of requests, by kind: "search", "file", "token", "expired", "failed".
         searches: bodies of searches.
         bytes: sent of files.
     """
@@ -57,7 +61,10 @@ class ArchiveHost:
     url: str = ""
     items: tuple[Mapping[str, Any], ...] = ()
     is_signed: bool = False
+    token_seconds: float = 3600.0
+    halted: int | None = None
     failing: float = 0.0
+    tokens: dict[str, float] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
     searches: list[dict[str, Any]] = field(default_factory=list)
     bytes: int = 0
@@ -76,9 +83,26 @@ class ArchiveHost:
         path.write_text("\n".join([*lines, ""]), encoding="utf-8")
         return path
 
-    def count(self, kind: str) -> None:
+    def count(self, kind: str) -> int:
+        """Count a request and return its number of its kind."""
         with self.lock:
             self.requests[kind] += 1
+            return self.requests[kind]
+
+    def make_token(self) -> dict[str, str]:
+        """Return a new token, as the Planetary Computer does."""
+        text = f"sv=2020&sig={SECRET}{self.count('token')}"
+        self.tokens[text] = time.time() + self.token_seconds
+        expiry = datetime.fromtimestamp(self.tokens[text], timezone.utc)
+        return {"msft:expiry": expiry.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "token": text}
+
+    def is_open(self, token: str, number: int) -> bool:
+        """Return whether a token opens files at the request of that number."""
+        if number == self.halted:
+            time.sleep(max(0.0, self.tokens.get(token, 0.0) - time.time()) + 0.05)
+        if token in self.tokens and time.time() >= self.tokens[token]:
+            self.count("expired")
+        return time.time() < self.tokens.get(token, 0.0)
 
     def fault(self) -> str | None:
         """Return how this request of a file fails, or None."""
@@ -105,9 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "files":
             self._file(unquote(rest), parts.query)
         elif kind == "token":
-            self.host.count("token")
-            expiry = datetime.now(timezone.utc) + timedelta(hours=1)
-            self._send_json({"msft:expiry": expiry.strftime("%Y-%m-%dT%H:%M:%SZ"), "token": _TOKEN})
+            self._send_json(self.host.make_token())
         elif kind == "api" and rest == "search":
             given = {name: values[0] for name, values in parse_qs(parts.query).items()}
             asked: dict[str, Any] = dict(given)
@@ -167,9 +189,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, name: str, query: str) -> None:
         host = self.host
-        host.count("file")
+        number = host.count("file")
         path = host.folder / name
-        if host.is_signed and query != _TOKEN:
+        if host.is_signed and not host.is_open(query, number):
             return self._send(403, b"")
         if "/" in name or not path.is_file():
             return self._send(404, b"")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -316,13 +318,38 @@ def test_image_that_was_found_lately_is_not_searched_again(files: Any) -> None:
     assert len(search.asked) == 1
 
 
-def test_first_image_of_all_asks_for_few_items(files: Any) -> None:
-    store, search = planetary(files, planetary_item(files), planetary_item(files, OLD, OLD_STRIP))
+def many_items(files: Any, count: int) -> list[dict[str, Any]]:
+    """Return items of so many days, in no order."""
+    days = [datetime(2024, 1, 1) + timedelta(days=number * 7 % count) for number in range(count)]
+    names = [f"{day:%Y%m%d}T102559" for day in days]
+    product = "S2B_MSIL2A_{}_N0510_R108_T32UPU_20240601T130000"
+    return [planetary_item(files, product.format(name), name) for name in names]
+
+
+@pytest.mark.parametrize("query", [Query(), Query(start=1_704_067_200_000.0, end=1_705_276_800_000.0)])
+def test_images_without_a_region_come_in_the_order_of_their_ids(files: Any, query: Query) -> None:
+    """As those of the whole Earth do, which are sorted by themselves."""
+    store, search = planetary(files, *many_items(files, 120))
     collection: Any = store.get(HARMONIZED)
-    assert next(collection.images(Query())).properties["system:index"] == NEW_INDEX
-    assert [asked.limit for _, asked in search.asked] == [100]
-    assert len(list(collection.images(Query()))) == 2
-    assert [asked.limit for _, asked in search.asked] == [100, 100, None]
+    found = [image.id for image in collection.images(query)]
+    whole = (-180.0, -90.0, 180.0, 90.0)
+    assert found == [image.id for image in collection.images(replace(query, bounds=whole))]
+    assert found == sorted(found)
+    assert len(found) == (120 if query.start is None else 15)  # of 14 days, and a day more
+    assert next(collection.images(query)).id == found[0]
+    limit = 1_000 if query.start is None else 10_000
+    assert [asked.limit for _, asked in search.asked] == [limit, None, limit]
+
+
+def test_order_that_would_need_a_whole_archive_is_refused(files: Any) -> None:
+    items = many_items(files, 1_000)
+    store, _ = planetary(files, *items)
+    collection: Any = store.get(HARMONIZED)
+    with pytest.raises(ArchiveRefusedError, match=r"has 1,000 images or more .*\(filterBounds\)"):
+        collection.images(Query())
+    assert len(list(collection.images(Query(end=1e13)))) == 1_000
+    fewer: Any = planetary(files, *items[1:])[0].get(HARMONIZED)
+    assert len(list(fewer.images(Query()))) == 999
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, [[1]], float("nan"), [float("inf")], 10**400])

@@ -72,7 +72,7 @@ def server(folder: Path) -> Iterator[Server]:
         for item in items:
             for asset in item["assets"].values():
                 asset["href"] = f"{files.url}/{asset['href'].rpartition('/')[2]}"
-        document = {"type": "FeatureCollection", "features": items}
+        document = {"type": "FeatureCollection", "features": items[::-1]}
         (folder / "items.json").write_text(json.dumps(document), encoding="utf-8")
         host = files.url.removeprefix("http://").partition("/")[0]
         description = folder / "planet.toml"
@@ -113,6 +113,20 @@ def harmonized(folder: Path, number: int) -> tuple[np.ndarray[Any, Any], np.ndar
         raw = file.read(1).astype(int)
     offset = 1000 if PRODUCTS[number][0].split("_")[3] >= "N0400" else 0
     return np.maximum(raw - offset, 0), raw != 0
+
+
+def test_images_without_a_region_come_in_the_order_of_their_ids(ee: Any, folder: Path) -> None:
+    dated = ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").filterDate("2021-01-01", "2023-01-01")
+    names = [f"{product[11:26]}_{strip}_T32UPU" for product, strip in PRODUCTS]
+    assert dated.aggregate_array("system:index").getInfo() == sorted(names)
+    assert dated.first().get("system:index").getInfo() == min(names)
+    assert dated.size().getInfo() == len(names)
+    found = pixels(ee, dated.mosaic().select("B4"), "EPSG:32632", FINE, 128, 128)["B4"]
+    expected = np.zeros((128, 128), int)
+    for number in range(len(PRODUCTS)):  # a mosaic shows the last image that has a pixel
+        values, valid = harmonized(folder, number)
+        expected = np.where(valid, values, expected)
+    assert np.array_equal(found, expected)
 
 
 def test_median_of_old_and_new_scenes_has_one_scale(ee: Any, folder: Path) -> None:
