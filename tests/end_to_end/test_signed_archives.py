@@ -114,7 +114,7 @@ def test_errors_of_files_do_not_show_their_tokens(signed: SignedArchive, tmp_pat
         for item in signed.items.items:
             signed.items.file(item["id"], "image").unlink()
     else:
-        signed.host.token_seconds = 0.0
+        signed.host.token_seconds = -1.0
     out = tmp_path / "run"
     ended = signed.sample(out)
     assert ended.returncode != 0

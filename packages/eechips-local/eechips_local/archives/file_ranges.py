@@ -20,7 +20,7 @@ from eechips_local.assets.asset_names import shown_url
 _ATTEMPTS = 6
 _FIRST_PAUSE, _MOST_PAUSE = 0.25, 20.0  # seconds
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-_DENIED = frozenset({"HTTP 401", "HTTP 403"})
+_DENIED, _DENIALS = frozenset({"HTTP 401", "HTTP 403"}), 3
 _CONNECT, _SILENCE = 10.0, 15.0  # seconds
 _SLOWEST = 64 << 10  # bytes a second; a response that takes longer is asked for again
 _CHUNK = 256 << 10
@@ -135,12 +135,13 @@ class FileRanges:
 
         Raises:
             ChangedFileError: if it has another.
-            ArchiveRefusedError: if the file may not be read, or is not there.
+            ArchiveRefusedError: if the file may not be read, or is not there; or its host denies access several
+                times, each with a newer signature if there is one.
             ArchiveError: if its host does not answer.
         """
-        reason, renew = "", False
+        reason, denials = "", 0
         for attempt in range(_ATTEMPTS):
-            signed = self._signer.sign(href, collection, renew=renew)
+            signed = self._signer.sign(href, collection, renew=denials > 0)
             headers = {**signed.headers, "Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
             if version.startswith('"'):  # weak ETags match nothing: RFC 9110, 13.1.1
                 headers["If-Match"] = version
@@ -153,8 +154,13 @@ class FileRanges:
             if isinstance(answer, FetchedRange):
                 return answer
             reason, wait = answer
-            if reason in _DENIED and not renew:
-                renew = True
+            denials += reason in _DENIED
+            if denials == _DENIALS:
+                raise ArchiveRefusedError(
+                    f"{shown_url(href)} cannot be read: its host denies access ({reason}), after a renewal of its "
+                    "signature, too."
+                )
+            if reason in _DENIED and denials == 1:
                 continue
             if attempt + 1 < _ATTEMPTS:
                 time.sleep(max(pause, wait))
