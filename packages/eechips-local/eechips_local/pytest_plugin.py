@@ -335,8 +335,17 @@ def _archives(config: pytest.Config) -> tuple[str, ...]:
         raise pytest.UsageError(
             "earth_engine_archives has real pixels, and earth_engine_datasets synthetic ones: set one of them"
         )
+    if not named:
+        return ()
+    from eechips_local.server_options import OptionError, find_archives
+
     folder = config.inipath.parent if config.inipath else config.rootpath
-    return tuple(str(folder / each) if (folder / each).is_file() else each for each in named)
+    texts = tuple(str(folder / each) if (folder / each).is_file() else each for each in named)
+    try:
+        find_archives(texts)
+    except OptionError as error:
+        raise pytest.UsageError(f"earth_engine_archives: {error}") from error
+    return texts
 
 
 def _only_distributes(config: pytest.Config) -> bool:

@@ -19,6 +19,7 @@ import rasterio
 from affine import Affine
 
 from eechips_local.assets import ingest
+from local_tests.archives.sample_items import FOLDER_IMAGE, write_folder_archive
 
 LIBRARY = '''
 """Statistics of fields."""
@@ -254,6 +255,36 @@ def test_a_stub(earth_engine):
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
+def test_open_archives_are_served_in_place_of_the_demo_planet(tmp_path: Path) -> None:
+    text = f"""
+import ee
+import numpy
+import pytest
+
+GRID = {{
+    "dimensions": {{"width": 20, "height": 12}},
+    "affineTransform": {{"scaleX": 10, "translateX": 600_100, "scaleY": -10, "translateY": 5_799_920}},
+    "crsCode": "EPSG:32632",
+}}
+
+def test_pixels_are_those_of_the_file(earth_engine):
+    image = ee.Image("{FOLDER_IMAGE}").select("B4")
+    found = ee.data.computePixels({{"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": GRID}})
+    assert numpy.array_equal(found["B4"], numpy.load("window.npy"))
+
+def test_there_is_nothing_else(earth_engine):
+    with pytest.raises(ee.EEException, match="not found"):
+        ee.Image("USGS/SRTMGL1_003").getInfo()
+"""
+    archive = write_folder_archive(tmp_path / "archive")
+    with rasterio.open(archive.parent / "B04.tif") as file:
+        np.save(tmp_path / "window.npy", file.read(1)[10:22, 10:30])
+    done = run_pytest(
+        make_repository(tmp_path, test_archive=text), ini='earth_engine_archives = ["archive/archive.toml"]'
+    )
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.slow
 def test_without_the_option_other_tests_see_nothing_of_it(tmp_path: Path) -> None:
     text = """
@@ -356,6 +387,8 @@ def test_it(earth_engine):
     [
         ('earth_engine_assets = ["nowhere"]', "there is no folder"),
         ('earth_engine_assets = ["a", "b"]', "names 2 folders; it takes one"),
+        ('earth_engine_archives = ["nowhere"]', "'nowhere' is no archive"),
+        ('earth_engine_archives = ["cdse"]\nearth_engine_datasets = "all"', "set one of them"),
         ('earth_engine_datasets = "none"', 'neither "all" nor a folder'),
         ('earth_engine_asset_bytes = "1 GB"', "earth_engine_asset_bytes is a number of at least 1, not 1 GB"),
     ],

@@ -6,9 +6,11 @@ Search that public documents print (esciencecenter-digital-skills/geospatial-pyt
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import rasterio
 from affine import Affine
@@ -127,3 +129,27 @@ def earth_sentinel2(
         },
         {key: {"href": f"{SENTINEL_COGS}/{id}/{key}.tif", **asset} for key, asset in assets.items()},
     )
+
+
+FOLDER_IMAGE = "COPERNICUS/S2_SR_HARMONIZED/20190601T102031_20190601T102034_T32UPU"
+"""The only image of :func:`write_folder_archive`."""
+
+
+def write_folder_archive(folder: Path) -> Path:
+    """Write a scene of Sentinel-2 as a file, a list of its item, and a description of both; return the latter.
+
+    The scene is of a baseline without an offset, so that its band B4 has the numbers of ``B04.tif``: 128 columns and
+    rows of 10 m in UTM zone 32, none of them 0.
+    """
+    folder.mkdir(parents=True)
+    grid = Affine(10.0, 0.0, 600_000.0, 0.0, -10.0, 5_800_020.0)
+    values = np.random.default_rng(3).integers(1, 9000, (1, 128, 128)).astype(np.uint16)
+    asset = {**write_cog(folder / "B04.tif", values, grid), "href": "./B04.tif"}
+    product = "S2A_MSIL2A_20190601T102031_N0212_R065_T32UPU_20201006T080531"
+    item = planetary_sentinel2(product, "20190601T102034", item_box(grid, (128, 128)), {"B04": asset})
+    items = {"type": "FeatureCollection", "features": [item]}
+    (folder / "items.json").write_text(json.dumps(items), encoding="utf-8")
+    description = folder / "archive.toml"
+    text = 'like = "planetary-computer"\nfile = "items.json"\nhosts = []\nsigning = "none"\n'
+    description.write_text(text, encoding="utf-8")
+    return description
