@@ -252,7 +252,7 @@ def local_earth_engine(
         assets: folder of assets, or catalogue, to serve; None for the demo planet, or the archives.
         demo: serve the demo planet; None to serve it only without ``assets`` and ``archive``.
         in_flight: maximum number of requests that it answers at a time.
-        workers: processes that compute; None for one for each core.
+        workers: processes that compute; None for one for each core, or four with archives.
         allow_remote: read files elsewhere that the assets refer to.
         log: file for its standard error; removed if empty. None to discard it.
         drive: folder that stands for Google Drive, for ``ee.batch.Export``; None rejects such exports.

@@ -17,6 +17,7 @@ DOORS = {
 
 OTHERS = {
     # Files that this program has written
+    "eechips_local/archives/block_decoding.py": "blocks of a file of an archive, as a GeoTIFF that it makes in memory",
     "eechips_local/assets/cogs.py": "the image that is being ingested, in a scratch folder",
     "eechips_local/assets/pyramids.py": "levels of that image, in memory",
     "eechips_local/assets/image_manifest.py": "a file that it writes for an ingestion",

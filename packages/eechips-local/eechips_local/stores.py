@@ -104,7 +104,7 @@ def check(config: StoreConfig) -> None:
     """Check the folders of assets and of catalogues, before workers are started.
 
     Raises:
-        StoreError: saying which folder is none.
+        StoreError: saying which folder is none, or why an archive cannot be served.
     """
     for folder in config.folders:
         if (fault := find_fault(folder)) is not None:
@@ -115,6 +115,19 @@ def check(config: StoreConfig) -> None:
                 f"{folder} is not a catalogue, it has no _schema.json: `eechips catalog` and `eechips catalog ingest` "
                 "make one"
             )
+    if config.archives:
+        _check_archives(config.archives)
+
+
+def _check_archives(archives: Iterable[ArchiveDescription]) -> None:
+    """Open archives, without a request, to see that their addresses and hosts may be asked."""
+    from eechips_local.archives.archive_opening import open_archives
+    from eechips_local.protocol.request_errors import EarthEngineError
+
+    try:
+        open_archives(archives)
+    except EarthEngineError as error:
+        raise StoreError(str(error)) from error
 
 
 def asset_id(name: str) -> str:

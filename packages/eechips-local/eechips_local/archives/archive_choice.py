@@ -18,7 +18,7 @@ else:
     import tomli as tomllib
 
 _CATALOGUES = (".json", ".geojson", ".parquet", ".geoparquet")
-_LISTS, _NUMBERS, _FLAGS = ("hosts",), ("page_items",), ("has_cql2",)
+_LISTS, _NUMBERS, _FLAGS = ("hosts",), ("page_items", "connections"), ("has_cql2",)
 
 
 class ArchiveChoiceError(ValueError):
@@ -114,7 +114,10 @@ def _check(found: Mapping[str, Any], path: Path) -> None:
         else:
             is_right = isinstance(value, bool if name in _FLAGS else str)
         if not is_right:
-            raise ArchiveChoiceError(f"{path}: {name} has a value of another type than in the documentation")
+            raise ArchiveChoiceError(
+                f"{path}: {name} has a value of another type: {_LISTS[0]} is a list of texts, {_FLAGS[0]} a boolean,"
+                f" {' and '.join(_NUMBERS)} are numbers of at least 1, the others are texts"
+            )
     signing = found.get("signing")
     if signing is not None and signing not in get_args(Signing):
         raise ArchiveChoiceError(f"{path}: signing is one of {', '.join(get_args(Signing))}, not {signing!r}")

@@ -62,7 +62,8 @@ LPCLOUD = ArchiveDescription(
     name="lpcloud",
     title="LP DAAC",
     api="https://cmr.earthdata.nasa.gov/stac/LPCLOUD",
-    hosts=("data.lpdaac.earthdatacloud.nasa.gov",),
+    # The first answers a bearer token with 303 to a signed address at the second; public programs record it.
+    hosts=("data.lpdaac.earthdatacloud.nasa.gov", "d1nklfio7vscoe.cloudfront.net"),
     signing="earthdata",
     page_items=100,
     source="https://github.com/nasa/cmr-stac",

@@ -77,7 +77,6 @@ class ValueRule:
         least: numbers of the file below it count as it, where an offset is added; None for no bound.
         scale: factor.
         where: conditions on the item under which the offset is added; none for all items.
-        is_signed_square: whether the result is the square of the scaled number, with its sign.
     """
 
     dtype: str
@@ -86,7 +85,6 @@ class ValueRule:
     least: float | None = None
     scale: float = 1.0
     where: tuple[Condition, ...] = ()
-    is_signed_square: bool = False
 
     def for_item(self, properties: Mapping[str, Any]) -> ValueRule:
         """Return the rule for an item: without the offset if its properties do not fulfil the conditions.
@@ -102,8 +100,8 @@ class ValueRule:
                 "to be subtracted from its pixels is unknown. Leave the image out."
             )
         if all(met.values()):
-            return ValueRule(self.dtype, self.nodata, self.offset, self.least, self.scale, (), self.is_signed_square)
-        return ValueRule(self.dtype, self.nodata, 0.0, None, self.scale, (), self.is_signed_square)
+            return ValueRule(self.dtype, self.nodata, self.offset, self.least, self.scale)
+        return ValueRule(self.dtype, self.nodata, 0.0, None, self.scale)
 
     def apply(
         self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
@@ -116,13 +114,11 @@ class ValueRule:
         """
         for nodata in self.nodata:
             valid = valid & (values != nodata)
-        if self.offset or self.scale != 1.0 or self.is_signed_square:
+        if self.offset or self.scale != 1.0:
             numbers = values.astype(np.float64)
             if self.least is not None:
                 numbers = np.maximum(numbers, self.least)
             numbers = (numbers + self.offset) * self.scale
-            if self.is_signed_square:
-                numbers = np.sign(numbers) * numbers * numbers
             values = np.where(valid, numbers, 0.0)
         return values.astype(self.dtype, copy=False), valid
 

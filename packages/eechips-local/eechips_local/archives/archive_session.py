@@ -9,8 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -26,7 +24,7 @@ from eechips_local.archives.archive_errors import (
 )
 from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.checked_connections import certificates, pool_classes
-from eechips_local.archives.host_throttle import HostThrottles
+from eechips_local.archives.host_throttle import HostThrottles, parse_retry_after
 from eechips_local.assets.asset_names import shown_url
 
 _TIMEOUT = (
@@ -247,22 +245,9 @@ def _is_passing(status: int, attempt: int) -> bool:
 def _find_wait(response: requests.Response) -> float:
     """Return the seconds that a host wants to be left alone: of its header or, as the Planetary Computer, its text."""
     if "Retry-After" in response.headers:
-        return _parse_retry_after(response.headers["Retry-After"])
+        return parse_retry_after(response.headers["Retry-After"])
     found = _TRY_AGAIN.search(response.raw.read(1024, decode_content=True))
     return float(found[1]) if found else 0.0
-
-
-def _parse_retry_after(text: str) -> float:
-    """Return the seconds of a Retry-After header (RFC 9110, section 10.2.3); 0 for none."""
-    if text.strip().isdigit():
-        return float(text.strip()[:9])
-    try:
-        moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return 0.0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
 
 
 def _reason(error: Exception) -> str:

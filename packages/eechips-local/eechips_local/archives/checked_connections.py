@@ -15,7 +15,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_hosts import AllowedHosts
-from eechips_local.archives.host_throttle import HostCounts, HostThrottle, HostThrottles
+from eechips_local.archives.host_throttle import HostCounts, HostThrottle, HostThrottles, parse_retry_after
 from eechips_local.assets.asset_names import shown_url
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -132,8 +132,7 @@ class HostTransport:
             turn.__exit__(None, None, None)
             raise
         if response.status in _BUSY:
-            text = response.headers.get("Retry-After", "")
-            throttle.refuse(sent, float(text[:9]) if text.isdecimal() else 0.0)
+            throttle.refuse(sent, parse_retry_after(response.headers.get("Retry-After", "")))
         return ThrottledResponse(response, throttle, lambda: turn.__exit__(None, None, None))
 
     def _pool(self, url: str) -> urllib3.PoolManager:
@@ -149,11 +148,19 @@ class HostTransport:
                     "ca_certs": certificates(),
                 }
                 if proxy:
-                    self._pools[key] = urllib3.ProxyManager(proxy, **options)
+                    self._pools[key] = _proxied(proxy, options)
                 else:
                     self._pools[key] = urllib3.PoolManager(**options)
                     self._pools[key].pool_classes_by_scheme = pool_classes(self._hosts)
             return self._pools[key]
+
+
+def _proxied(address: str, options: Mapping[str, Any]) -> urllib3.ProxyManager:
+    """Return connections by way of a proxy, as requests makes them: http if it has no scheme, a user in a header."""
+    url = address if "://" in address else f"http://{address}"
+    user, password = requests.utils.get_auth_from_url(url)
+    headers = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}") if user else None
+    return urllib3.ProxyManager(url, proxy_headers=headers, **options)
 
 
 _KEPT = frozenset({"range", "if-match", "accept-encoding"})

@@ -15,6 +15,7 @@ from urllib3.exceptions import HTTPError
 
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.host_permits import HostPermits
+from eechips_local.archives.host_throttle import parse_retry_after
 from eechips_local.assets.asset_names import shown_url
 
 _ATTEMPTS = 6
@@ -239,6 +240,5 @@ def _changed(shown: str) -> ChangedFileError:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds that a host wants to be left alone; 0 where it does not say so in seconds."""
-    text = headers.get("Retry-After", "")
-    return min(float(text), _MOST_PAUSE) if text.isdecimal() else 0.0
+    """Return the seconds that a host wants to be left alone; 0 where it does not say so."""
+    return min(parse_retry_after(headers.get("Retry-After", "")), _MOST_PAUSE)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 
 _LEAST_RATE = 1.0 / 60.0  # requests a second
 _RATE_STEP = 0.25  # requests a second, more after each response
@@ -144,3 +146,16 @@ class HostThrottles:
         """Return what was sent to each host so far."""
         with self._lock:
             return {host: throttle.counts for host, throttle in self._throttles.items()}
+
+
+def parse_retry_after(text: str) -> float:
+    """Return the seconds of a Retry-After header (RFC 9110, section 10.2.3); 0 for none."""
+    if text.strip().isdigit():
+        return float(text.strip()[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return 0.0
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())

@@ -142,11 +142,18 @@ class ApiSearch:
                     self._name, error, collection.strip("/"), format_age(self._now() - kept.made),
                 )  # fmt: skip
                 return self._kept.read(kept)
-            self._kept.add(collection, query, pages, is_whole=is_whole)
+            try:
+                self._kept.add(collection, query, pages, is_whole=is_whole)
+            except sqlite3.Error as error:  # a full disk, or another process that writes for long
+                _LOG.warning("The search of %s is not kept: %s", collection.strip("/"), error)
             return pages
 
     def _find_kept(self, collection: str, query: ItemQuery) -> KeptSearch | None:
-        return self._kept.find(collection, query)
+        try:
+            return self._kept.find(collection, query)
+        except sqlite3.Error as error:
+            _LOG.warning("Kept searches cannot be read: %s", error)
+            return None
 
     def _is_fresh(self, kept: KeptSearch, query: ItemQuery) -> bool:
         """Return whether a kept answer needs no other: for a week, if all items are older than 60 days, or an hour."""

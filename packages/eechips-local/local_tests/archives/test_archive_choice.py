@@ -9,6 +9,7 @@ import pytest
 from eechips_local.archives.archive_choice import ArchiveChoiceError, find_archive
 from eechips_local.archives.archive_list import ARCHIVES, EARTH_SEARCH, PLANETARY_COMPUTER
 from eechips_local.server_options import OptionError, find_archives
+from eechips_local.stores import StoreConfig, StoreError, check
 
 
 @pytest.mark.parametrize("archive", ARCHIVES, ids=lambda each: each.name)
@@ -74,6 +75,7 @@ def test_what_names_no_archive_is_told(text: str, said: str) -> None:
         ('like = "elsewhere"', "is none of earth-search"),
         ('hosts = "a.b"', "another type"),
         ("page_items = true", "another type"),
+        ('connections = "4"', "page_items and connections are numbers of at least 1"),
         ('signing = "magic"\napi = "https://a.b"', "signing is one of"),
         ('hosts = ["a.b"]', "an api or a file"),
         ("= 3", "is no TOML"),
@@ -84,3 +86,25 @@ def test_a_wrong_description_is_told(tmp_path: Path, content: str, said: str) ->
     path.write_text(content)
     with pytest.raises(ArchiveChoiceError, match=said):
         find_archive(str(path))
+
+
+def test_connections_of_a_description_are_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('api = "https://stac.example.org"\nconnections = 4')
+    assert find_archive(str(path)).connections == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('api = "http://10.0.0.5/stac"', "10.0.0.5"),
+        ('api = "https://stac.example.org"\nhosts = ["https://data.example.org/"]', "data.example.org"),
+    ],
+)
+def test_an_archive_that_may_not_be_asked_stops_the_server_before_it_starts(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content)
+    with pytest.raises(StoreError, match=said):
+        check(StoreConfig(archives=(find_archive(str(path)),)))

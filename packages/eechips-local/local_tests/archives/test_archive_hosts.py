@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
 from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_list import ARCHIVES
 from eechips_local.archives.checked_connections import HostTransport
+from eechips_local.archives.host_throttle import parse_retry_after
 from local_tests.archives.stac_server import make_item, stac_server
 from local_tests.support.range_server import range_server
 
@@ -141,3 +144,28 @@ def test_a_host_that_wants_no_requests_gets_none() -> None:
         url = server.url
     with pytest.raises(urllib3.exceptions.HTTPError):
         _open(HostTransport(AllowedHosts.of_url(url)), url)
+
+
+BASIC = "Basic YW5uOnNlY3JldA=="
+"""Of the user ann with the password secret: https://www.rfc-editor.org/rfc/rfc7617."""
+
+
+@pytest.mark.parametrize(("prefix", "sent"), [("http://ann:secret@", BASIC), ("ann:secret@", BASIC), ("", None)])
+def test_a_proxy_gets_its_user_and_needs_no_scheme(
+    prefix: str, sent: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stac_server() as proxy:
+        address = proxy.url.removeprefix("http://")
+        monkeypatch.setenv("http_proxy", f"{prefix}{address}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        _open(HostTransport(AllowedHosts(("files.example",))), "http://files.example/a.tif").close()
+        (received,) = proxy.received
+        assert {name.lower(): value for name, value in received.items()}.get("proxy-authorization") == sent
+
+
+def test_a_time_in_retry_after_is_obeyed_as_seconds_are() -> None:
+    late = datetime.now(timezone.utc) + timedelta(hours=1)
+    assert 3500 < parse_retry_after(format_datetime(late, usegmt=True)) <= 3600
+    assert parse_retry_after(" 7 ") == 7.0
+    assert parse_retry_after("soon") == 0.0

@@ -275,6 +275,15 @@ def test_a_damaged_database_is_told_of_and_gone_without(tmp_path: Path, caplog: 
     assert "remove it if it is damaged" in caplog.text
 
 
+def test_a_database_that_takes_nothing_loses_no_search(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with stac_server(days(3)) as server:
+        search = ApiSearch(server.describe(), tmp_path)
+        search._kept.find("s2", ItemQuery())  # opens the database
+        search._kept._database.execute("PRAGMA query_only = ON")
+        assert len(ids(search, ItemQuery())) == 3
+    assert "is not kept: attempt to write a readonly database" in caplog.text
+
+
 def test_a_search_that_needs_too_much_says_what_to_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eechips_local.archives.item_search._ITEMS", 50)
     with stac_server(days(80)) as server, pytest.raises(ArchiveRefusedError, match="narrow its dates or its region"):
