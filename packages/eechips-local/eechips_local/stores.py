@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -86,6 +87,8 @@ class StoreConfig:
             also those that the STAC collections in a folder describe; None for no stubs.
         writable: that of the folders whose assets clients may change; None for none.
         archives: open archives, behind the asset folders and the catalogues, in the order in which they are searched.
+        made: when the configuration is made, in seconds since 1970: what is kept of archives' files is used once they
+            were asked for their versions after it.
     """
 
     folders: tuple[Path, ...] = ()
@@ -98,6 +101,7 @@ class StoreConfig:
     demo_datasets: Path | Literal["all"] | None = None
     writable: WritableFolder | None = None
     archives: tuple[ArchiveDescription, ...] = ()
+    made: float = field(default_factory=time.time, compare=False)
 
 
 def check(config: StoreConfig) -> None:
@@ -284,7 +288,7 @@ def open_store(config: StoreConfig, patience: float) -> ChainedStore:
     if config.archives:
         from eechips_local.archives.archive_opening import open_archives
 
-        stores.append(open_archives(config.archives))
+        stores.append(open_archives(config.archives, config.made))
     hint: Callable[[str], str] | None = None
     if config.demo:
         from eechips_local.demo import DemoStore

@@ -16,17 +16,26 @@ from eechips_local.archives.item_search import open_search
 from eechips_local.archives.signing import Signer
 
 
-def open_archives(descriptions: Iterable[ArchiveDescription]) -> JoinedArchives:
+def open_archives(descriptions: Iterable[ArchiveDescription], since: float | None = None) -> JoinedArchives:
     """Return the store of several archives, without a request.
+
+    Args:
+        descriptions: of the archives.
+        since: see :func:`open_archive`.
 
     Raises:
         ArchiveRefusedError: if a description names no archive that can be searched.
     """
-    return JoinedArchives([open_archive(description) for description in descriptions])
+    return JoinedArchives([open_archive(description, since) for description in descriptions])
 
 
-def open_archive(description: ArchiveDescription) -> ArchiveStore:
+def open_archive(description: ArchiveDescription, since: float | None = None) -> ArchiveStore:
     """Return the store of an archive's datasets, without a request.
+
+    Args:
+        description: of the archive.
+        since: when a file must have been asked for its version before what is kept of it is used, in seconds since
+            1970; now by default.
 
     Raises:
         ArchiveRefusedError: if the description names no archive that can be searched.
@@ -35,5 +44,5 @@ def open_archive(description: ArchiveDescription) -> ArchiveStore:
     transport: RangeTransport = HostTransport(AllowedHosts.of_files(description))
     if description.file:
         transport = FolderTransport(Path(description.file), transport)
-    reader = RangeCogReader(transport, Signer(description), connections=description.connections)
+    reader = RangeCogReader(transport, Signer(description), connections=description.connections, since=since)
     return ArchiveStore(description, search, reader)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from eechips_local.archives.archive_errors import ArchiveRefusedError
+from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveRefusedError
 from eechips_local.archives.block_decoding import RasterDescription, describe
 from eechips_local.archives.file_ranges import ChangedFileError, FileRanges
 from eechips_local.archives.range_cache import RangeCache
@@ -27,6 +28,7 @@ from eechips_local.assets.asset_names import shown_url
 _FIRST_BYTES = 64 << 10
 _MOST_ROUNDS = 64  # reads of a header
 _HEADERS = 512
+_LONGEST_UNCHECKED = 3600.0  # seconds after which a host is asked whether a file is still the same
 _GAP = 64 << 10  # bytes between blocks that are fetched with them, rather than by a request of their own
 _MOST_RANGE = 8 << 20  # bytes of a request, but for a larger block
 _STACK = 4 << 20  # bytes of a thread's stack: that of the thread that evaluates is very large
@@ -93,6 +95,11 @@ class RasterAddress:
         """As messages may show it."""
         return shown_url(self.href)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies on this machine."""
+        return self.href.startswith(("/", "file:"))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RasterLayout:
@@ -101,12 +108,14 @@ class RasterLayout:
     Attributes:
         address: of the file.
         version: of the file.
+        checked: when the file had this version, in seconds since 1970.
         description: as GDAL reads it.
         levels: decimation factors, images and masks.
     """
 
     address: RasterAddress
     version: str
+    checked: float
     description: RasterDescription
     levels: tuple[tuple[int, TiffDirectory, TiffDirectory | None], ...]
 
@@ -114,18 +123,29 @@ class RasterLayout:
 class CogParts:
     """Headers and blocks of an archive's files. Threads share it; it pickles as one that holds nothing.
 
+    What is kept of a file is used once the file was asked for its version: after ``since`` by any process, and again
+    after an hour. Without a network, it is used as it is.
+
     Args:
         ranges: reads files.
         headers: keeps headers on disk.
         blocks: keeps blocks on disk.
+        since: when a file must have been asked for its version, in seconds since 1970.
         memory: bytes of blocks that are held besides.
         threads: that fetch.
     """
 
     def __init__(
-        self, ranges: FileRanges, headers: RangeCache, blocks: RangeCache, memory: int = 64 << 20, threads: int = 16
+        self,
+        ranges: FileRanges,
+        headers: RangeCache,
+        blocks: RangeCache,
+        since: float,
+        memory: int = 64 << 20,
+        threads: int = 16,
     ) -> None:
-        self._arguments = ranges, headers, blocks, memory, threads
+        self._arguments = ranges, headers, blocks, since, memory, threads
+        self._since = since
         self.ranges, self._headers, self._blocks = ranges, headers, blocks
         self._layouts: BoundedStore[RasterAddress, RasterLayout] = BoundedStore(_HEADERS, lambda layout: 1)
         self._raw: BoundedStore[str, bytes] = BoundedStore(memory, len)
@@ -143,17 +163,31 @@ class CogParts:
             ArchiveRefusedError: if it is none that can be read.
             ArchiveError: if its host does not answer.
         """
-        known = self._layouts.get(address)
+        known = self._known_layout(address)
         return self.prefetch_layout(address).result() if known is None else known
 
     def prefetch_layout(self, address: RasterAddress) -> Future[RasterLayout]:
         """Begin to fetch a header, if it is not known."""
-        known = self._layouts.get(address)
+        known = self._known_layout(address)
         if known is not None:
             done: Future[RasterLayout] = Future()
             done.set_result(known)
             return done
         return self._start([address], lambda: self._read_layout(address))
+
+    def check(self, layout: RasterLayout) -> None:
+        """Check that a file of this machine is still the one whose header was read.
+
+        Raises:
+            ChangedFileError: if it is not.
+        """
+        address = layout.address
+        if address.is_local:
+            try:
+                self.ranges.read(address.href, address.collection, 0, 1, layout.version)
+            except ChangedFileError:
+                self._forget(address)
+                raise
 
     def fetch(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> list[bytes]:
         """Return blocks; b"" for those that the file leaves out.
@@ -238,8 +272,7 @@ class CogParts:
         try:
             found = self.ranges.read(address.href, address.collection, start, end - start, layout.version)
         except ChangedFileError:
-            self._layouts.remove(address)
-            self._headers.remove(address.href)
+            self._forget(address)
             raise
         if len(found.data) != end - start:
             raise ArchiveRefusedError(f"{address.shown} is damaged: it ends before its pixels.")
@@ -251,14 +284,38 @@ class CogParts:
             self._blocks.put(name, blocks[name])
         return blocks
 
+    def _known_layout(self, address: RasterAddress) -> RasterLayout | None:
+        known = self._layouts.get(address)
+        return known if known is not None and self._is_recent(known.checked) else None
+
+    def _is_recent(self, checked: float) -> bool:
+        now = time.time()
+        return max(self._since, now - _LONGEST_UNCHECKED) <= checked <= now
+
+    def _forget(self, address: RasterAddress) -> None:
+        self._layouts.remove(address)
+        self._headers.remove(address.href)
+
+    def _kept_header(self, address: RasterAddress) -> tuple[_KeptHeader | None, bool]:
+        """Return a header that is kept, if the file still has its version, and whether the file was asked now."""
+        kept = _unpacked(self._headers.get(address.href))
+        if kept is None or self._is_recent(kept.checked):
+            return kept, False
+        now = time.time()
+        try:
+            found = self.ranges.read(address.href, address.collection, 0, 1)
+        except ArchiveAwayError:  # there is no network
+            return kept, False
+        return (replace(kept, checked=now) if found.version == kept.version else None), True
+
     def _read_layout(self, address: RasterAddress) -> RasterLayout:
         """Return a header that is kept, or fetch it."""
-        kept = _unpacked(self._headers.get(address.href))
-        header, version = kept or (HeaderBytes(0), "")
-        is_new = kept is None
-        if is_new:
+        kept, is_new = self._kept_header(address)
+        if kept is None:
+            now = time.time()
             first = self.ranges.read(address.href, address.collection, 0, _FIRST_BYTES)
-            header, version = HeaderBytes(first.size, {0: first.data}), first.version
+            kept, is_new = _KeptHeader(HeaderBytes(first.size, {0: first.data}), first.version, now), True
+        header, version = kept.header, kept.version
         try:
             for _ in range(_MOST_ROUNDS):
                 try:
@@ -270,12 +327,12 @@ class CogParts:
                     header.parts[missing.start] = more.data
             else:
                 raise ArchiveRefusedError("its header lies in too many pieces")
-            layout = RasterLayout(address, version, describe(directories[0]), tuple(pyramid(directories)))
+            layout = RasterLayout(address, version, kept.checked, describe(directories[0]), tuple(pyramid(directories)))
         except ArchiveRefusedError as error:
             self._headers.remove(address.href)
             raise ArchiveRefusedError(f"{address.shown} cannot be read: {error}.") from error
         if is_new:
-            self._headers.put(address.href, _packed(header, version))
+            self._headers.put(address.href, _packed(kept))
         self._layouts.put(address, layout)
         return layout
 
@@ -308,13 +365,23 @@ def _groups(image: TiffDirectory, numbers: Sequence[int]) -> list[list[int]]:
     return groups
 
 
-def _packed(header: HeaderBytes, version: str) -> bytes:
-    places = [[start, len(part)] for start, part in header.parts.items()]
-    front = json.dumps({"size": header.size, "version": version, "parts": places})
-    return b"\n".join([front.encode(), b"".join(header.parts.values())])
+@dataclass(frozen=True, slots=True)
+class _KeptHeader:
+    """Bytes of a header, the version of their file, and when the file had it, in seconds since 1970."""
+
+    header: HeaderBytes
+    version: str
+    checked: float
 
 
-def _unpacked(content: bytes | None) -> tuple[HeaderBytes, str] | None:
+def _packed(kept: _KeptHeader) -> bytes:
+    parts = kept.header.parts
+    places = [[start, len(part)] for start, part in parts.items()]
+    front = {"size": kept.header.size, "version": kept.version, "checked": kept.checked, "parts": places}
+    return b"\n".join([json.dumps(front).encode(), b"".join(parts.values())])
+
+
+def _unpacked(content: bytes | None) -> _KeptHeader | None:
     if content is None:
         return None
     front, _, body = content.partition(b"\n")
@@ -323,4 +390,4 @@ def _unpacked(content: bytes | None) -> tuple[HeaderBytes, str] | None:
     for start, length in kept["parts"]:
         header.parts[start] = body[at : at + length]
         at += length
-    return header, kept["version"]
+    return _KeptHeader(header, kept["version"], kept.get("checked", 0.0))

@@ -19,7 +19,7 @@ from eechips_local.archives.archive_errors import ArchiveError
 from eechips_local.archives.archive_model import CogHeader
 from eechips_local.archives.block_decoding import Block, decode
 from eechips_local.archives.cog_parts import BoundedStore, CogParts, RasterAddress, RasterLayout, start_in
-from eechips_local.archives.file_ranges import AddressSigner, FileRanges, RangeTransport
+from eechips_local.archives.file_ranges import AddressSigner, ChangedFileError, FileRanges, RangeTransport
 from eechips_local.archives.host_permits import HostPermits
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.tiff_header import TiffDirectory
@@ -49,6 +49,8 @@ class RangeCogReader:
         folder: of headers and blocks that are kept, for all processes; :func:`cache_folder` by default.
         threads: that fetch.
         connections: requests that all processes together have in work at a host.
+        since: when a file must have been asked for its version before what is kept of it is used, in seconds since
+            1970; now by default.
     """
 
     def __init__(
@@ -58,13 +60,16 @@ class RangeCogReader:
         folder: Path | None = None,
         threads: int = 16,
         connections: int = 64,
+        since: float | None = None,
     ) -> None:
-        self._arguments = transport, signer, folder, threads, connections
+        since = time.time() if since is None else since
+        self._arguments = transport, signer, folder, threads, connections, since
         place = cache_folder() if folder is None else folder
         self.parts = CogParts(
             FileRanges(transport, signer, HostPermits(place / "permits", connections)),
             RangeCache(place / "headers", _HEADER_BYTES),
             RangeCache(place / "blocks", _BLOCK_BYTES),
+            since,
             threads=threads,
         )
         self.decoded: BoundedStore[tuple[Any, ...], Block] = BoundedStore(_DECODED_BYTES, _size)
@@ -152,7 +157,11 @@ class CogRaster:
     @property
     def header(self) -> CogHeader:
         """The header, read on first use; see ``CogFile``."""
-        layout = self._layout
+        try:
+            layout = self._layout
+            self.reader.parts.check(layout)
+        except ChangedFileError:
+            layout = self._layout
         found = layout.description
         return CogHeader(found.grid, self.levels, found.dtypes, found.nodata, layout.version)
 
@@ -181,8 +190,8 @@ class CogRaster:
         for part, planes in _parts(layout, image, mask, bands):
             self.reader.parts.prefetch(layout, part, [n for n, *_ in _blocks(part, planes, window)])
         size = len(bands) * window.width * window.height * (np.dtype(layout.description.dtypes[0]).itemsize + 1)
-        key = self.address, tuple(bands), window, level
-        self.reader.ahead.begin(key, size, lambda: self._read(bands, window, level))
+        key = self.address, layout.version, tuple(bands), window, level
+        self.reader.ahead.begin(key, size, lambda: self._read(layout, bands, window, level))
 
     def read(
         self, bands: Sequence[int], window: PixelWindow, level: int
@@ -193,13 +202,14 @@ class CogRaster:
             ValueError: if the window reaches outside the level.
             ArchiveError: if the host does not answer, or the file has changed.
         """
-        begun = self.reader.ahead.take((self.address, tuple(bands), window, level))
-        return self._read(bands, window, level) if begun is None else begun.result()
+        layout = self._layout
+        self.reader.parts.check(layout)
+        begun = self.reader.ahead.take((self.address, layout.version, tuple(bands), window, level))
+        return self._read(layout, bands, window, level) if begun is None else begun.result()
 
     def _read(
-        self, bands: Sequence[int], window: PixelWindow, level: int
+        self, layout: RasterLayout, bands: Sequence[int], window: PixelWindow, level: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        layout = self._layout
         _, image, mask = layout.levels[level]
         if (
             min(window.column, window.row) < 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import socket
 import struct
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -66,13 +68,13 @@ def cog(content: bytes, **options: Any) -> bytes:
         return bytes(made.getbuffer())
 
 
-def reader_of(host: ObjectHost, folder: Path) -> RangeCogReader:
+def reader_of(host: ObjectHost, folder: Path, since: float | None = None) -> RangeCogReader:
     description = ArchiveDescription("test", "Test", hosts=(host.url.removeprefix("http://"),))
-    return RangeCogReader(HostTransport(AllowedHosts.of_files(description)), Signer(description), folder)
+    return RangeCogReader(HostTransport(AllowedHosts.of_files(description)), Signer(description), folder, since=since)
 
 
-def raster(host: ObjectHost, folder: Path, name: str = "a.tif") -> CogRaster:
-    return reader_of(host, folder).open(f"{host.url}/{name}", collection="c")
+def raster(host: ObjectHost, folder: Path, name: str = "a.tif", since: float | None = None) -> CogRaster:
+    return reader_of(host, folder, since).open(f"{host.url}/{name}", collection="c")
 
 
 def expected(content: bytes, bands: list[int], window: PixelWindow, level: int) -> tuple[Array, Array]:
@@ -202,14 +204,86 @@ def test_nothing_is_sent_before_pixels_are_needed(host: ObjectHost, tmp_path: Pa
 def test_header_and_blocks_are_kept_for_other_readers(host: ObjectHost, tmp_path: Path) -> None:
     content = tiff(2000, 2000, tiled=True, blockxsize=256, blockysize=256, compress="deflate")
     host.objects["a.tif"] = content
-    area = PixelWindow(300, 300, 400, 100)
-    check(content, raster(host, tmp_path), [0], area)
+    area, since = PixelWindow(300, 300, 400, 100), time.time()
+    check(content, raster(host, tmp_path, since=since), [0], area)
     assert host.requests() == 2  # the header, and two adjacent blocks
-    check(content, raster(host, tmp_path), [0], area)
+    check(content, raster(host, tmp_path, since=since), [0], area)
     assert host.requests() == 2
-    check(content, raster(host, tmp_path), [0], PixelWindow(300, 300, 400, 400))
+    check(content, raster(host, tmp_path, since=since), [0], PixelWindow(300, 300, 400, 400))
     assert host.requests() == 3
     assert host.matches == 2
+
+
+def test_what_is_kept_is_checked_once_by_the_processes_of_a_later_server(host: ObjectHost, tmp_path: Path) -> None:
+    content = tiff(1000, 1000, tiled=True)
+    host.objects["a.tif"] = content
+    area = PixelWindow(10, 10, 20, 20)
+    check(content, raster(host, tmp_path), [0], area)
+    host.ranges.clear()
+    reader = reader_of(host, tmp_path)
+    for each in (reader, pickle.loads(pickle.dumps(reader)), reader):
+        check(content, each.open(f"{host.url}/a.tif", collection="c"), [0], area)
+    assert host.ranges == {"a.tif": [(0, 0)]}
+
+
+@pytest.mark.parametrize("has_etags", [True, False])
+def test_file_that_changes_between_servers_is_read_anew(has_etags: bool, host: ObjectHost, tmp_path: Path) -> None:
+    host.has_etags = has_etags
+    area = PixelWindow(10, 10, 20, 20)
+    host.objects["a.tif"] = tiff(1000, 1000, tiled=True)
+    before = raster(host, tmp_path)
+    before.read([0], area, 0)
+    host.objects["a.tif"] = changed = tiff(1000, 1300, tiled=True)
+    after = raster(host, tmp_path)
+    check(changed, after, [0], area)
+    assert after.header.version != before.header.version
+
+
+def test_file_is_asked_for_its_version_again_after_an_hour(
+    host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.objects["a.tif"] = content = tiff(1000, 1000, tiled=True)
+    area, start = PixelWindow(10, 10, 20, 20), time.time()
+    monkeypatch.setattr("time.time", lambda: start)
+    found = raster(host, tmp_path)
+    check(content, found, [0], area)
+    monkeypatch.setattr("time.time", lambda: start + 3599)
+    check(content, found, [0], area)
+    assert host.requests() == 2
+    host.objects["a.tif"] = changed = tiff(1000, 1300, tiled=True)
+    monkeypatch.setattr("time.time", lambda: start + 3601)
+    check(changed, found, [0], area)
+
+
+def test_what_is_kept_is_used_without_a_network(
+    host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.objects["a.tif"] = content = tiff(1000, 1000, tiled=True)
+    host.url = host.url.replace("127.0.0.1", "localhost")
+    area = PixelWindow(10, 10, 20, 20)
+    check(content, raster(host, tmp_path), [0], area)
+
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "no network")
+
+    monkeypatch.setattr("socket.getaddrinfo", fail)
+    check(content, raster(host, tmp_path), [0], area)
+    with pytest.raises(ArchiveError, match="is there a network"):
+        raster(host, tmp_path).read([0], PixelWindow(900, 900, 10, 10), 0)
+    assert host.requests() == 2
+
+
+def test_window_read_ahead_of_another_version_is_not_taken(host: ObjectHost, tmp_path: Path) -> None:
+    host.objects["a.tif"] = tiff(1000, 1000, tiled=True)
+    area = PixelWindow(10, 10, 20, 20)
+    found = raster(host, tmp_path)
+    found.prefetch([0], area, 0)
+    while host.requests() < 2:
+        time.sleep(0.01)
+    host.objects["a.tif"] = changed = tiff(1000, 1300, tiled=True)
+    with pytest.raises(ArchiveError, match="has changed"):
+        found.read([0], PixelWindow(900, 900, 10, 10), 0)
+    check(changed, found, [0], area)
 
 
 def test_reader_pickles(host: ObjectHost, tmp_path: Path) -> None:

@@ -94,3 +94,19 @@ def test_a_changed_or_missing_file_is_an_error(tmp_path: Path) -> None:
     write_cog(path, np.ones((1, 900, 900), "uint8"), Affine(10, 0, 0, 0, -10, 0))
     with pytest.raises(ArchiveError, match="has changed"):
         raster.read([0], PixelWindow(800, 800, 9, 9), 0)
+
+
+def test_a_changed_file_is_not_read_from_what_is_kept(tmp_path: Path) -> None:
+    description = write_items(tmp_path / "mine", "B04.tif")
+    path = tmp_path / "mine" / "B04.tif"
+    write_cog(path, np.zeros((1, 900, 900), "uint8"), Affine(10, 0, 0, 0, -10, 0))
+    raster = open_reader(description, tmp_path / "kept").open(find_href(description), collection="s2")
+    assert not raster.read([0], PixelWindow(0, 0, 9, 9), 0)[0].any()
+    before = raster.header.version
+    write_cog(path, np.ones((1, 900, 900), "uint8"), Affine(10, 0, 0, 0, -10, 0))
+    with pytest.raises(ArchiveError, match="has changed"):
+        raster.read([0], PixelWindow(0, 0, 9, 9), 0)
+    assert raster.read([0], PixelWindow(0, 0, 9, 9), 0)[0].all()
+    write_cog(path, np.full((1, 900, 900), 2, "uint8"), Affine(10, 0, 0, 0, -10, 0))
+    assert raster.header.version != before
+    assert (raster.read([0], PixelWindow(0, 0, 9, 9), 0)[0] == 2).all()
