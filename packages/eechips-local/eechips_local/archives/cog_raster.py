@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ class RangeCogReader:
 class ReadsAhead:
     """Windows that are read while others are computed with, in the order in which they were asked for.
 
-    Threads share it.
+    Threads share it. Those that cannot be read are dropped: whoever needs one reads it then.
 
     Args:
         most: bytes of them together.
@@ -97,7 +98,7 @@ class ReadsAhead:
         self._held = 0
         self._queued: OrderedDict[Any, tuple[int, Callable[[], Any]]] = OrderedDict()
         self._begun: OrderedDict[Any, tuple[int, float, Future[Any]]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a future that ends at once is dropped where it was begun
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
 
     def begin(self, key: Any, size: int, read: Callable[[], Any]) -> None:
@@ -133,8 +134,20 @@ class ReadsAhead:
             if self._held + size > self._most:
                 return
             del self._queued[key]
-            self._begun[key] = size, now, start_in(self._pool, read)
+            future = start_in(self._pool, read)
+            self._begun[key] = size, now, future
             self._held += size
+            future.add_done_callback(partial(self._drop_failed, key))
+
+    def _drop_failed(self, key: Any, future: Future[Any]) -> None:
+        if future.exception() is None:
+            return
+        with self._lock:
+            size, _, begun = self._begun.get(key, (0, 0.0, None))
+            if begun is future:
+                del self._begun[key]
+                self._held -= size
+                self._start()
 
 
 def _size(block: Block) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedEr
 from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.checked_connections import HostTransport
-from eechips_local.archives.cog_raster import CogRaster, RangeCogReader
+from eechips_local.archives.cog_raster import CogRaster, RangeCogReader, ReadsAhead
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.signing import Signer
 from eechips_local.evaluation.model import PixelWindow
@@ -339,6 +340,33 @@ def test_changed_file_is_an_error_and_then_read_anew(has_etags: bool, host: Obje
     with pytest.raises(ArchiveError, match="has changed"):
         found.read([0], PixelWindow(900, 900, 10, 10), 0)
     check(changed, found, [0], PixelWindow(900, 900, 10, 10))
+
+
+def test_window_that_could_not_be_read_ahead_is_read_when_it_is_needed() -> None:
+    ahead = ReadsAhead(1000)
+    ended = threading.Semaphore(0)
+
+    def fail() -> None:
+        raise ArchiveError("busy")
+
+    def read() -> int:
+        ended.release()
+        return 7
+
+    for key in "abc":
+        ahead.begin(key, 500, fail)
+    for key in "de":  # both have room only when the bytes of what failed are free again
+        ahead.begin(key, 500, read)
+    assert ended.acquire(timeout=10)
+    assert ended.acquire(timeout=10)
+    assert all(ahead.take(key) is None for key in "abc")
+    found = ahead.take("d")
+    assert found is not None
+    assert found.result(10) == 7
+    ahead.begin("a", 500, read)
+    found = ahead.take("a")
+    assert found is not None
+    assert found.result(10) == 7
 
 
 def test_missing_file_is_refused_without_its_signature(host: ObjectHost, tmp_path: Path) -> None:
