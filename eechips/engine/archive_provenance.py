@@ -8,10 +8,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eechips.errors import ConfigurationError
 from eechips.manifest.data_source import DataSource
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.ledger_queries import read_bands, read_sources
-from eechips.manifest.source_files import SourceFile, read_source_files, write_source_files
+from eechips.manifest.ledger_queries import read_bands, read_sources, read_sources_since
+from eechips.manifest.source_files import SOURCES_NAME, SourceFile, read_source_files, write_source_files
+from eechips.text.timestamps import format_utc
 
 if TYPE_CHECKING:
     from eechips.engine.local_server import LocalServer
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 ARCHIVES = "archives"
 """In the ledger: the open archives of a run, with their datasets."""
 
-_IMAGES = 100  # in one request: the versions of files that were not read yet take one request to the archive each
+_IMAGES = 20  # in one request: the versions of files that were not read yet take one request to the archive each
 _log = logging.getLogger(__name__)
 
 
@@ -54,7 +56,7 @@ def _with_terms(dataset: Mapping[str, Any], archive: Mapping[str, Any], there: M
 
 
 def note_source_files(ledger: Ledger, server: LocalServer, folder: Path, *, all_bands: bool) -> None:
-    """Add the files of images that results show, and that sources.parquet lacks.
+    """Add the files of images that results show to sources.parquet; those fetched since it was written replace theirs.
 
     Args:
         ledger: of the run.
@@ -67,21 +69,30 @@ def note_source_files(ledger: Ledger, server: LocalServer, folder: Path, *, all_
     """
     known = read_source_files(folder)
     listed = {file.source for file in known}
-    missing = iter([source for source, _ in read_sources(ledger.database) if source not in listed])
+    missing = {source for source, _ in read_sources(ledger.database)} - listed
+    wanted = iter(sorted(missing | read_sources_since(ledger.database, _written(folder))))
     bands: tuple[str, ...] = () if all_bands else read_bands(ledger.database)
     found: list[SourceFile] = []
-    try:
-        while batch := list(islice(missing, _IMAGES)):
+    while batch := list(islice(wanted, _IMAGES)):
+        try:
             files = _list_files(server, batch, bands)
             if bands and not set(bands) <= {band for file in files for band in file.bands}:
                 bands = ()  # results have indices, or bands by other names
                 files = _list_files(server, batch, bands)
-            found += files
-    except (OSError, ValueError) as error:  # the results are there, and shall be exported
-        _log.warning("cannot ask the local Earth Engine for the files of all images: %s", error)
+        except (OSError, ValueError, ConfigurationError) as error:  # the results are there, and shall be exported
+            _log.warning("cannot ask the local Earth Engine for the files of %s and others: %s", batch[0], error)
+            continue
+        found += files
     if found:
-        write_source_files(folder, [*known, *found])
+        replaced = {file.source for file in found}
+        write_source_files(folder, [*(file for file in known if file.source not in replaced), *found])
 
 
 def _list_files(server: LocalServer, images: Sequence[str], bands: Sequence[str]) -> list[SourceFile]:
     return [file for files in server.files(images, bands).values() for file in files]
+
+
+def _written(folder: Path) -> str:
+    """Return when sources.parquet was written, as the ledger has times; "" if it was not."""
+    path = folder / SOURCES_NAME
+    return format_utc(path.stat().st_mtime * 1000.0) if path.is_file() else ""

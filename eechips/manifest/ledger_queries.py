@@ -190,6 +190,15 @@ def read_sources(database: Connection) -> Iterator[tuple[str, str | None]]:
     )
 
 
+def read_sources_since(database: Connection, moment: str) -> set[str]:
+    """Return the ids of assets that results show which were fetched at or after a moment (ISO 8601, UTC)."""
+    rows = database.execute(
+        "SELECT DISTINCT s.value FROM units AS u, json_each(u.sources) AS s"
+        " WHERE u.state IN ('done', 'empty') AND typeof(s.value) = 'text' AND u.finished >= ?", (moment,),
+    )  # fmt: skip
+    return {str(source) for (source,) in rows}
+
+
 def read_bands(database: Connection) -> tuple[str, ...]:
     """Return the names of all bands of results, in order."""
     rows = database.execute("SELECT DISTINCT b.value FROM units AS u, json_each(u.bands) AS b ORDER BY b.value")

@@ -250,6 +250,31 @@ def test_files_are_listed_where_results_have_other_bands(
     assert {"R", "N"} <= {band for bands in files["bands"] for band in bands}
 
 
+def test_the_table_of_files_follows_what_is_fetched_again(served: Served, tmp_path: Path) -> None:
+    run = sample_naip(served, tmp_path / "run")
+    files = pd.read_parquet(run.path / "sources.parquet")
+    image = files["source"][0]
+    shown = pd.read_parquet(run.path / "manifest.parquet").set_index("file")["sources"]
+    path, _, _ = served.source(image, "R")
+    before = path.read_bytes()
+    cache = Path(os.environ["XDG_CACHE_HOME"]) / "eechips-local"
+    try:
+        with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+            file.write(255 - file.read())
+        shutil.rmtree(cache)
+        for name, images in shown.items():
+            if image in images:
+                (run.path / name).unlink()
+        eechips.verify(run.path, reopen=True)
+        sample_naip(served, tmp_path / "run")
+    finally:
+        path.write_bytes(before)
+        shutil.rmtree(cache)
+    later = pd.read_parquet(run.path / "sources.parquet")
+    is_changed = files.set_index("href")["etag"] != later.set_index("href")["etag"]
+    assert set(files.set_index("href")["source"][is_changed]) == {image}
+
+
 def test_a_changed_file_is_told_by_rebuild(served: Served, tmp_path: Path) -> None:
     run = sample_naip(served, tmp_path / "run")
     lockfile = eechips.lock(run.path, tmp_path / "chips.lock", archive=served.toml)

@@ -246,7 +246,7 @@ class ChainedStore:
         return store.files(key, bands) if isinstance(store, ArchiveFiles) else None
 
     def archives(self) -> list[dict[str, Any]]:
-        """Return the open archives, with the terms of their datasets and what differs, as JSON.
+        """Return the open archives, with the terms of the datasets that are served of them and what differs, as JSON.
 
         Raises:
             ArchiveError: if an archive that is not known does not answer.
@@ -254,8 +254,13 @@ class ChainedStore:
         from eechips_local.archives.archive_store import JoinedArchives
         from eechips_local.archives.archive_summary import describe_archive
 
-        joined = [store for store in self._stores if isinstance(store, JoinedArchives)]
-        return [describe_archive(each.description, each.records) for store in joined for each in store.stores]
+        found = []
+        for position, joined in enumerate(self._stores):
+            for store in joined.stores if isinstance(joined, JoinedArchives) else ():
+                earlier = self._stores[:position]  # a dataset of theirs is not the archive's
+                records = {name: each for name, each in store.records.items() if not any(s.get(name) for s in earlier)}
+                found.append(describe_archive(store.description, records))
+        return found
 
     def describe(self) -> Mapping[str, Any]:
         """Return the descriptions of the stores."""
