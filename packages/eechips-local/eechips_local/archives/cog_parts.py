@@ -204,6 +204,13 @@ class CogParts:
         """Begin to fetch blocks that are not held."""
         self._begin(layout, image, [n for n in numbers if not self._blocks.has(_name(layout, image, n))])
 
+    def remove_blocks(self, layout: RasterLayout, image: TiffDirectory, numbers: Iterable[int]) -> None:
+        """Forget blocks, in memory and on disk."""
+        for number in numbers:
+            name = _name(layout, image, number)
+            self._raw.remove(name)
+            self._blocks.remove(name)
+
     def _taken(self, layout: RasterLayout, image: TiffDirectory, number: int, source: Future[Any]) -> bytes:
         blocks: dict[str, bytes] = source.result()
         return blocks[_name(layout, image, number)]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.archives.archive_errors import ArchiveError
+from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_model import CogHeader
 from eechips_local.archives.block_decoding import Block, decode
 from eechips_local.archives.cog_parts import BoundedStore, CogParts, RasterAddress, RasterLayout, start_in
@@ -214,6 +214,7 @@ class CogRaster:
         Raises:
             ValueError: if the window reaches outside the level.
             ArchiveError: if the host does not answer, or the file has changed.
+            ArchiveRefusedError: if the file is damaged.
         """
         layout = self._layout
         self.reader.parts.check(layout)
@@ -278,14 +279,22 @@ class CogRaster:
                 found[number] = held
         missing = [number for number in numbers if number not in found]
         if missing:
-            try:
-                blocks = decode(image, missing, self.reader.parts.fetch(layout, image, missing))
-            except ArchiveError as error:
-                raise ArchiveError(str(error) if "http" in str(error) else f"{self.address.shown}: {error}.") from error
-            for number, block in zip(missing, blocks, strict=True):
+            for number, block in zip(missing, self._fetched(layout, image, missing), strict=True):
                 found[number] = block
                 self.reader.decoded.put(keys[number], block)
         return found
+
+    def _fetched(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> list[Block]:
+        """Fetch and decode blocks; once more where they cannot be decoded, as they may be damaged here only."""
+        parts, reason = self.reader.parts, ""
+        for _ in range(2):
+            data = parts.fetch(layout, image, numbers)
+            try:
+                return decode(image, numbers, data)
+            except ArchiveError as error:
+                reason = str(error)
+                parts.remove_blocks(layout, image, numbers)
+        raise ArchiveRefusedError(f"{self.address.shown}: {reason}. It was fetched twice.")
 
 
 def _parts(

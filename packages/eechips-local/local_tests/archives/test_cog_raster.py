@@ -375,12 +375,25 @@ def test_missing_file_is_refused_without_its_signature(host: ObjectHost, tmp_pat
     assert "secret" not in str(caught.value)
 
 
-def test_damaged_block_is_an_error(host: ObjectHost, tmp_path: Path) -> None:
-    content = bytearray(tiff(1000, 1000, tiled=True, compress="deflate"))
-    content[-20_000:] = bytes(20_000)
-    host.objects["a.tif"] = bytes(content)
-    with pytest.raises(ArchiveError, match=r"a\.tif: its pixels cannot be decoded"):
-        raster(host, tmp_path).read([0], PixelWindow(900, 900, 100, 100), 0)
+def test_file_with_damaged_blocks_is_refused_until_it_is_mended(host: ObjectHost, tmp_path: Path) -> None:
+    content = tiff(1000, 1000, tiled=True, compress="deflate")
+    host.has_etags = False  # so that both files are one version
+    host.objects["a.tif"] = content[:-20_000] + bytes(20_000)
+    area = PixelWindow(900, 900, 100, 100)
+    found = raster(host, tmp_path)
+    with pytest.raises(ArchiveRefusedError, match=r"a\.tif: its pixels cannot be decoded.* fetched twice"):
+        found.read([0], area, 0)
+    assert host.requests() == 3  # the header, and the blocks twice
+    host.objects["a.tif"] = content
+    check(content, found, [0], area)
+
+
+def test_blocks_that_are_damaged_on_their_way_are_fetched_again(host: ObjectHost, tmp_path: Path) -> None:
+    host.objects["a.tif"] = content = tiff(1000, 1000, tiled=True, compress="deflate")
+    host.faults = [None, "damage"]
+    area = PixelWindow(900, 900, 100, 100)
+    check(content, raster(host, tmp_path), [0], area)
+    check(content, raster(host, tmp_path), [0], area)
 
 
 def test_prefetched_windows_are_fetched_together(host: ObjectHost, tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from urllib.parse import unquote, urlsplit
 
 from local_tests.support.loopback import QuietServer
 
-Fault = Literal["reset", "truncate", "503", "429", "other range", "html", "redirect", "whole", "gzip", "late change"]
+Fault = Literal[
+    "reset", "truncate", "503", "429", "other range", "html", "redirect", "whole", "gzip", "late change", "damage"
+]
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
@@ -114,6 +116,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(200, content, {})
         if fault == "gzip":
             return self._send(206, part, {**headers, "Content-Encoding": "gzip"})
+        if fault == "damage":
+            return self._send(206, bytes(len(part)), headers)
         if fault == "other range":
             shifted = content[start + 1 : stop + 1]
             return self._send(206, shifted, {**headers, "Content-Range": f"bytes {start + 1}-{stop}/{len(content)}"})
