@@ -10,7 +10,7 @@ import threading
 import zlib
 from pathlib import Path
 
-_SWEEP_SHARE = 0.05  # of the most bytes: after each such share that a process has written, it looks at the folder
+_SWEEP_SHARE = 0.05  # of the most bytes: after each such share that a process has written, it looks at the folder again
 _LOW_SHARE = 0.8  # of the most bytes, to which a full folder is reduced
 _CHECK = 4  # bytes of the checksum at the end of each file
 
@@ -30,6 +30,7 @@ class RangeCache:
         self.folder, self.most = folder, most
         self._lock = threading.Lock()
         self._written = 0
+        self._is_swept = False
 
     def __reduce__(self) -> tuple[type[RangeCache], tuple[Path, int]]:
         return RangeCache, (self.folder, self.most)
@@ -67,9 +68,10 @@ class RangeCache:
                 raise
         with self._lock:
             self._written += len(data)
-            is_due = self._written > self.most * _SWEEP_SHARE
+            # At the first part, too: short runs do not write such a share.
+            is_due = not self._is_swept or self._written > self.most * _SWEEP_SHARE
             if is_due:
-                self._written = 0
+                self._written, self._is_swept = 0, True
         if is_due:
             self._sweep()
 

@@ -477,6 +477,14 @@ def test_kept_blocks_are_bounded_and_damaged_ones_are_fetched_again(host: Object
     check(content, raster(host, tmp_path), [0], area)
 
 
+def test_kept_blocks_are_bounded_over_short_runs(tmp_path: Path) -> None:
+    for number in range(40):
+        cache = RangeCache(tmp_path, 100_000)  # as in a process of its own
+        cache.put(f"part {number}", bytes(4_000))
+    assert sum(path.stat().st_size for path in tmp_path.glob("*/*")) <= 100_000
+    assert cache.get("part 39") == bytes(4_000)
+
+
 def test_threads_share_what_they_fetch(host: ObjectHost, tmp_path: Path) -> None:
     content = tiff(1000, 1000, tiled=True, compress="deflate")
     host.objects["a.tif"] = content
