@@ -496,6 +496,26 @@ def test_threads_share_what_they_fetch(host: ObjectHost, tmp_path: Path) -> None
     assert host.requests() <= 4  # the header, and its blocks, which two threads may begin at once
 
 
+def test_pixels_are_read_where_nothing_can_be_kept(host: ObjectHost, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "kept"  # no folder can be made here, by whichever user
+    content = tiff(1000, 1000, tiled=True)
+    host.objects = {f"{i}.tif": content for i in range(8)}
+    description = ArchiveDescription("test", "Test", hosts=(host.url.removeprefix("http://"),))
+    transport = HostTransport(AllowedHosts.of_files(description))
+    reader = pickle.loads(pickle.dumps(RangeCogReader(transport, Signer(description), folder, connections=2)))
+    files = [reader.open(f"{host.url}/{name}", collection="c") for name in host.objects]
+    host.gate.clear()
+    for file in files:
+        file.prefetch_header()
+    while host.busy < 2:
+        assert host.most_busy <= 2
+    host.gate.set()
+    for file in files:
+        check(content, file, [0], PixelWindow(10, 10, 20, 20))
+    assert host.most_busy == 2
+
+
 def test_processes_share_the_connections_of_a_host(host: ObjectHost, tmp_path: Path) -> None:
     content = tiff(1000, 1000, tiled=True)
     host.objects = {f"{i}.tif": content for i in range(24)}
