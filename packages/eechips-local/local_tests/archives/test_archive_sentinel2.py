@@ -242,7 +242,9 @@ def test_newest_of_two_items_of_one_image_counts(files: Any) -> None:
     store, _ = planetary(files, planetary_item(files), planetary_item(files, again, NEW_STRIP))
     collection: Any = store.get(HARMONIZED)
     bounds = (BOX[0], BOX[1], BOX[2], BOX[3])
-    assert [image.properties["PRODUCT_ID"] for image in collection.images(Query(bounds=bounds))] == [again]
+    for query in (Query(bounds=bounds), Query(), Query(indices=frozenset((NEW_INDEX,)))):
+        assert [image.properties["PRODUCT_ID"] for image in collection.images(query)] == [again]
+    assert image_of(store, NEW_INDEX).properties["PRODUCT_ID"] == again
 
 
 def test_images_under_bounds_come_in_the_order_of_their_ids(files: Any) -> None:
