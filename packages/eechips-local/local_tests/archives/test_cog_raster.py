@@ -375,6 +375,17 @@ def test_missing_file_is_refused_without_its_signature(host: ObjectHost, tmp_pat
     assert "secret" not in str(caught.value)
 
 
+def test_file_whose_host_goes_on_denying_access_is_refused(host: ObjectHost, tmp_path: Path) -> None:
+    host.objects["a.tif"] = content = tiff()
+    host.faults = ["403"] * 3
+    with pytest.raises(ArchiveRefusedError, match=r"a\.tif cannot be read: its host denies access \(HTTP 403\)"):
+        assert raster(host, tmp_path).header
+    assert not host.faults
+    assert host.requests() == 3
+    host.faults = ["403"]  # of a signature that has expired
+    check(content, raster(host, tmp_path), [0], PixelWindow(0, 0, 9, 9))
+
+
 def test_file_with_damaged_blocks_is_refused_until_it_is_mended(host: ObjectHost, tmp_path: Path) -> None:
     content = tiff(1000, 1000, tiled=True, compress="deflate")
     host.has_etags = False  # so that both files are one version

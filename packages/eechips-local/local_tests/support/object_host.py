@@ -17,7 +17,18 @@ from urllib.parse import unquote, urlsplit
 from local_tests.support.loopback import QuietServer
 
 Fault = Literal[
-    "reset", "truncate", "503", "429", "other range", "html", "redirect", "whole", "gzip", "late change", "damage"
+    "reset",
+    "truncate",
+    "503",
+    "429",
+    "other range",
+    "html",
+    "redirect",
+    "whole",
+    "gzip",
+    "late change",
+    "damage",
+    "403",
 ]
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -106,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "reset":
             self.close_connection = True
             return self.connection.close()
-        if fault in ("503", "429"):
+        if fault in ("503", "429", "403"):
             return self._send(int(fault), b"", {"Retry-After": "0"})
         if fault == "html":
             return self._send(200, b"<html>who are you?</html>", {})
