@@ -20,11 +20,14 @@ import pandas as pd
 import pyproj
 import pytest
 import rasterio
+from affine import Affine
 from rasterio.windows import from_bounds
 
 import eechips
 from local_tests.archives.archive_host import ArchiveHost, archive_host
 from local_tests.archives.real_items import RAW_OFFSET, Archive, RealItems
+from local_tests.support.command_server import serving_command
+from local_tests.support.local_earth_engine import initialize
 
 pytestmark = pytest.mark.slow
 
@@ -347,3 +350,82 @@ def test_xee_opens_a_collection(served: Served) -> None:
         path, band, _ = served.source(image, "B4")
         with rasterio.open(path) as file:
             assert np.array_equal(values[number], file.read(band, window=((50, 80), (50, 90))))
+
+
+MEDIANS = """
+import json, sys
+import numpy as np
+import odc.stac, pystac
+from odc.geo.geobox import GeoBox
+from affine import Affine
+
+asked = json.load(sys.stdin)
+items = [pystac.Item.from_dict(item) for item in asked["items"]]
+for number, chip in enumerate(asked["chips"]):
+    box = GeoBox(chip["shape"], Affine(*chip["transform"]), chip["crs"])
+    cube = odc.stac.load(items, bands=asked["bands"], geobox=box, groupby="id", resampling="nearest", nodata=0)
+    stack = [np.where(cube[band] > 0, cube[band].astype(float), np.nan) for band in asked["bands"]]
+    np.save(f"{asked['folder']}/{number}.npy", np.nanmedian(np.stack(stack), axis=1))
+"""
+
+
+def test_composites_are_odc_stac_s_medians(served: Served, tmp_path: Path) -> None:
+    """Of the same items over the same host, on the same grids, in an environment that has nothing of this project."""
+    odc = os.environ.get("ODC_STAC_PYTHON", sys.executable)
+    if subprocess.run([odc, "-c", "import odc.stac"], capture_output=True, check=False).returncode:
+        pytest.skip("odc-stac is not installed: set ODC_STAC_PYTHON to a Python that has it")
+    run = eechips.composites(
+        S2, roi=",".join(map(str, BOUCONNE)), start="2018-04-01", end="2018-12-01", every="8 months", reducer="median",
+        bands=["B4", "B8"], scale=10, crs="EPSG:32631", format="tif", archive=served.toml, executor="processes:1",
+        out=tmp_path / "run", quiet=True,
+    )  # fmt: skip
+    items = [item for item in served.items.items if "_T31TCJ_" in item["properties"].get("s2:product_uri", "")]
+    bands = [NAMES[band][0 if served.items.archive == "planetary-computer" else 1] for band in ("B4", "B8")]
+    chips, found = [], []
+    for file in pd.read_parquet(run.path / "manifest.parquet")["file"].dropna():
+        with rasterio.open(run.path / file) as chip:
+            grid = {"shape": chip.shape, "transform": list(chip.transform)[:6], "crs": chip.crs.to_string()}
+            chips.append(grid)
+            found.append((chip.read(), chip.read_masks() > 0))
+    asked = {"items": items, "bands": bands, "chips": chips, "folder": str(tmp_path)}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([odc, "-c", MEDIANS], input=json.dumps(asked), text=True, check=True, timeout=120, env=environment)
+    compared = 0
+    for number, (values, valid) in enumerate(found):
+        medians = np.load(tmp_path / f"{number}.npy")
+        assert np.array_equal(valid, ~np.isnan(medians))
+        assert np.array_equal(values[valid], medians[valid])
+        compared += int(valid.sum())
+    assert len(items) == 7
+    assert compared > 40_000
+
+
+@pytest.mark.filterwarnings("ignore:Couldn't find STAC entry:RuntimeWarning")
+def test_geedim_downloads_the_pixels_of_the_file(served: Served, tmp_path: Path) -> None:
+    pytest.importorskip("geedim", reason="geedim is not installed")
+    import ee
+
+    options = ("--archive", served.toml, "--rate", "none", "--concurrency", "none")
+    with serving_command("serve", *options) as server:
+        initialize(server)
+        image = ee.Image(f"{S2}/20220713T154819_20220713T155741_T18SVG").select(["B4", "B8"])
+        grid = {"crs": "EPSG:32618", "crs_transform": window_grid(served), "shape": (300, 280)}
+        array = image.gd.prepareForExport(**grid, dtype="uint16").gd.toNumPy()
+        path = tmp_path / "scene.tif"
+        computed = image.add(1)  # for files of stored images, geedim asks for Earth Engine's catalogue, on the internet
+        computed.gd.prepareForExport(**grid, dtype="uint16").gd.toGeoTIFF(path)
+    with rasterio.open(path) as made:
+        assert made.shape == (300, 280)
+        for number, band in enumerate(("B4", "B8"), start=1):
+            expected = window(served, f"{S2}/20220713T154819_20220713T155741_T18SVG", band, made)
+            assert expected.any()
+            assert np.array_equal(array[..., number - 1], expected)
+            assert np.array_equal(made.read(number), expected + 1)
+
+
+def window_grid(served: Served) -> tuple[float, ...]:
+    """Return the transform of a window of the shore, 20 columns and 30 rows from its corner."""
+    path, _, _ = served.source(f"{S2}/20220713T154819_20220713T155741_T18SVG", "B4")
+    with rasterio.open(path) as file:
+        moved = file.transform @ Affine.translation(20, 30)
+    return tuple(moved)[:6]
