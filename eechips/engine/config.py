@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -52,6 +52,11 @@ _OFFLINE = 7 * 86400.0
 _ARCHIVE_NAME = re.compile(r"[a-z0-9-]+")
 
 
+def is_archive_name(text: str) -> bool:
+    """Return whether a text can only be the name of a known archive: it is no address, and names no file."""
+    return _ARCHIVE_NAME.fullmatch(text) is not None
+
+
 def archive_text(given: str | Path) -> str:
     """Return an archive as runs record it: a name, an address, or an absolute path.
 
@@ -66,7 +71,7 @@ def archive_text(given: str | Path) -> str:
                 " would show"
             )
         return text
-    return text if _ARCHIVE_NAME.fullmatch(text) else str(local_path(given).resolve())
+    return text if is_archive_name(text) else str(local_path(given).resolve())
 
 
 @documented
@@ -469,6 +474,8 @@ class RunConfig:
     def archives(self) -> tuple[str, ...]:
         """The open archives of the local Earth Engine: names, addresses, and absolute paths."""
         given = (self.archive,) if isinstance(self.archive, (str, Path)) else self.archive
+        if not isinstance(given, Sequence) or not all(isinstance(each, (str, Path)) for each in given):
+            raise UsageError("`archive` must be a name, an address or a file, or a list of these")
         return tuple(dict.fromkeys(map(archive_text, given)))
 
     @property

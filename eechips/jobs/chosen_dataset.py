@@ -9,7 +9,7 @@ from typing import Protocol
 
 from eechips.datasets import Dataset, Kind, find_dataset, is_record_file, suggest_datasets
 from eechips.errors import UnknownDatasetError
-from eechips.jobs.recipe_options import check_bands, find_formulas, find_indices, split_list, split_names
+from eechips.jobs.recipe_options import check_bands, check_values, find_formulas, find_indices, split_list, split_names
 from eechips.jobs.shared_options import StoredValues
 from eechips.planning.band_selection import BandSelection, select_bands
 from eechips.planning.cloud_masks import CloudMask, parse_mask
@@ -187,8 +187,9 @@ def choose_dataset(options: DatasetOptions, *, deciding: tuple[str, ...] = ()) -
 
     Raises:
         UnknownDatasetError: if the alias does not exist, or the record has no such band.
-        UsageError: if a formula, or the mask, is wrong.
+        UsageError: if ``values``, a formula, or the mask is wrong.
     """
+    check_values(options.values)
     check_dataset(options.dataset)
     computed = split_list(options.index)
     chosen = ChosenDataset(

@@ -151,6 +151,20 @@ def parse_format(text: str, formats: Sequence[str]) -> str:
     raise UsageError(f"unknown format {text!r}: one of {', '.join(formats)}")
 
 
+def check_values(values: str, choices: Sequence[str] = ("stored", "scaled")) -> None:
+    """Check what the bands of the results hold.
+
+    Args:
+        values: as the caller wrote it.
+        choices: that the command has.
+
+    Raises:
+        UsageError: if it is none of the choices.
+    """
+    if values not in choices:
+        raise UsageError(f"`values` must be {', '.join(choices[:-1])} or {choices[-1]}, not {values!r}")
+
+
 def check_positive(name: str, value: float | None) -> None:
     """Check that a number is above zero; None is accepted.
 

@@ -134,7 +134,7 @@ def parse_stretch(given: str | Sequence[float] | None) -> tuple[float, float] | 
         return None
     try:
         least, greatest = map(float, given.split(",") if isinstance(given, str) else given)
-    except ValueError:
+    except (TypeError, ValueError):
         raise UsageError(f"`stretch` {given!r} is not two numbers: MIN,MAX") from None
     if not least < greatest:
         raise UsageError(f"`stretch`: the first value ({least:g}) must be below the second ({greatest:g})")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eechips.errors import RegionError, UsageError
-from eechips.jobs.recipe_options import check_bands, check_dates
+from eechips.jobs.recipe_options import check_bands, check_dates, check_values
 from eechips.jobs.value_parts import divide_count, divide_map
 from eechips.planning.date_matching import parse_window
 from eechips.planning.maps import parse_map
@@ -58,6 +58,7 @@ def check_options(options: SampleOptions) -> None:
     if options.limit is not None and options.limit < 1:
         raise UsageError(f"`limit` must be at least 1, not {options.limit}")
     check_dates(options.start, options.end)
+    check_values(options.values, ("stored", "scaled", "quantized"))
     if options.values == "quantized" and options.reducer not in (None, "mosaic"):
         raise UsageError(f"values='quantized' excludes every='{options.every}': quantized values cannot be averaged")
 

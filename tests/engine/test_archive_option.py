@@ -29,6 +29,12 @@ def test_what_an_archive_excludes_is_told(tmp_path: Path, options: dict[str, Any
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("wrong", [None, 5, ("earth-search", None)])
+def test_an_archive_that_is_no_text_is_refused(tmp_path: Path, wrong: Any) -> None:
+    with pytest.raises(UsageError, match="`archive` must be a name, an address or a file, or a list of these"):
+        RunConfig(out=tmp_path, archive=wrong)
+
+
 def test_the_source_of_a_run_names_its_archives_and_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "assets").mkdir()

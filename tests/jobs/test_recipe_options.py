@@ -16,6 +16,7 @@ import shapely
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.jobs.chips import ChipSample, sample_recipe
 from eechips.jobs.chosen_dataset import check_dataset
+from eechips.jobs.composites import Composites
 from eechips.jobs.images import Images
 from eechips.jobs.mosaic import MosaicRecipe
 from eechips.jobs.points import PointValues
@@ -241,8 +242,31 @@ def test_computed_bands_are_divided_at_commas_outside_parentheses() -> None:
     assert (find_indices(found), find_formulas(found)) == (("NDVI", "EVI"), ("low=min(B8, (B4+B3))",))
 
 
-@pytest.mark.parametrize("wrong", ["5", "5,x", "1,2,3"])
-def test_a_stretch_is_two_numbers(wrong: str) -> None:
+@pytest.mark.parametrize("wrong", ["5", "5,x", "1,2,3", 3000, (0, None)])
+def test_a_stretch_is_two_numbers(wrong: Any) -> None:
     assert parse_stretch("-1, 3e3") == (-1.0, 3000.0)
     with pytest.raises(UsageError, match="is not two numbers: MIN,MAX"):
         parse_stretch(wrong)
+
+
+MAKERS: dict[str, Callable[[Any], object]] = {
+    "sample": lambda values: chips(values=values),
+    "timeseries": lambda values: series(values=values),
+    "images": lambda values: Images(dataset="S2", roi="0,0,1,1", values=values),
+    "composites": lambda values: Composites(dataset="S2", roi="0,0,1,1", every="month", values=values),
+    "mosaic": lambda values: MosaicRecipe(dataset="S2", roi="0,0,1,1", values=values),
+    "points": lambda values: PointValues(dataset="S2", points="points.csv", values=values),
+}
+
+
+@pytest.mark.parametrize("verb", MAKERS)
+@pytest.mark.parametrize("wrong", ["Scaled", "foo", "", None])
+def test_unknown_values_are_refused(verb: str, wrong: Any) -> None:
+    with pytest.raises(UsageError, match=f"`values` must be stored.* or .*, not {wrong!r}"):
+        MAKERS[verb](wrong)
+
+
+@pytest.mark.parametrize("verb", sorted(MAKERS.keys() - {"sample"}))
+def test_quantized_values_are_for_chips(verb: str) -> None:
+    with pytest.raises(UsageError, match="`values` must be stored or scaled, not 'quantized'"):
+        MAKERS[verb]("quantized")
