@@ -75,7 +75,8 @@ def retry(run: str | Path | Run, *, classes: Sequence[str] = (), units: Sequence
 def _execute(again: click.Context, words: Sequence[str]) -> None:
     """Execute a command, as a function does."""
     if not isinstance(again.command, FetchCommand):
-        rebuild_run(**again.params)
+        with again:
+            rebuild_run(**again.params)
         return
     recipe, config = again.command.receive(again)
     if again.meta.get("yes"):

@@ -66,8 +66,13 @@ class ChipSample:
 
     @property
     def call(self) -> tuple[str, Mapping[str, Any]]:
-        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
-        return self.name, chosen_options(self.sample.options)
+        """The command and its options; see :class:`eechips.recipe.SupportsCall`.
+
+        Of the options of the run, ``on_empty`` is among them if it decides which frames a place needs.
+        """
+        sample = self.sample
+        decides = sample.frames is not None and sample.frames.needs_all
+        return self.name, chosen_options(sample.options) | ({"on_empty": sample.options.on_empty} if decides else {})
 
     @property
     def is_picture(self) -> bool:

@@ -297,6 +297,24 @@ def test_results_without_data_are_compared(make_source: Callable[[int], Source],
         assert (found.same, found.empty) == ((5, 0) if on_empty == "keep" else (4, 1))
 
 
+@pytest.mark.parametrize("on_empty", ["skip", "redraw"])
+def test_places_without_all_frames_are_compared(on_empty: str, stack_server: Server, tmp_path: Path) -> None:
+    places: dict[str, Any] = {"total": 3, "roi": "-105.0,39.735,-104.98,39.749"}
+    if on_empty == "skip":
+        pd.DataFrame({"lon": [-104.995, -100.0], "lat": [39.741, 30.0]}).to_csv(tmp_path / "places.csv", index=False)
+        places = {"points": tmp_path / "places.csv", "crs": CRS, "scale": 10}
+    run = eechips.sample(
+        STACK, size=8, start="2020-01-01", end="2020-05-01", frames=2, on_empty=on_empty, out=tmp_path / "run",
+        **places, **options(stack_server),
+    )  # fmt: skip
+    assert run.counts == ({"done": 1, "empty": 1} if on_empty == "skip" else {"done": 3})
+    assert eechips.verify(run, refetch=1) == []
+    found = eechips.rebuild(eechips.lock(run, tmp_path / "a.lock"), tmp_path / "again", **options(stack_server))
+    assert found.is_same, found.differences
+    assert files_of(found.run) == files_of(run)
+    assert found.run.counts == run.counts
+
+
 def test_results_in_an_object_store_are_locked(stack_server: Server, tmp_path: Path) -> None:
     pd.DataFrame({"lon": [-104.995, -104.992], "lat": [39.741, 39.742]}).to_csv(tmp_path / "plots.csv", index=False)
     run = eechips.sample(
@@ -476,6 +494,18 @@ def test_a_recipe_is_in_the_lockfile_and_is_executed_for_its_user(
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "another user's"))
     assert call("rebuild", "r.lock", "third", "--executor", "threads", "-q").exit_code == 2
     assert call("rebuild", "r.lock", "third", "--executor", "threads", "-q", "--trust").exit_code == 0
+
+
+def test_a_rebuilt_run_is_retried_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = RECIPE.replace("    return Table", "    if Path('bad').exists(): raise ValueError('bad')\n    return Table")
+    (tmp_path / "recipe.py").write_text(text)
+    lockfile = eechips.lock(eechips.run("recipe.py", out="run"), "a.lock")
+    Path("bad").touch()
+    done = call("rebuild", lockfile, "again", "-q")
+    assert (done.exit_code, eechips.open_run("again").counts) == (1, {"failed_permanent": 3}), done.output
+    Path("bad").unlink()
+    assert eechips.retry("again").counts == {"done": 3}
 
 
 def test_a_run_whose_recipe_has_changed_is_not_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
