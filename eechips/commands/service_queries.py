@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.client.credentials import HIGH_VOLUME_ENDPOINT
 from eechips.client.expression_digest import result_digest
-from eechips.engine.config import RunConfig
+from eechips.engine.config import RunConfig, is_archive_name
 from eechips.engine.session import connect
 from eechips.errors import UsageError
 from eechips.lockfile.run_locking import ServiceQueries
@@ -98,7 +98,7 @@ def service_of_source(source: str, options: Mapping[str, Any]) -> dict[str, Any]
             f"the results are of assets of a local Earth Engine ({data.folder!s:.200}): give{archives} their"
             " folder as `local`, or the `endpoint` that serves them"
         )
-    if any(not _is_known_by_name(name) for name in data.archives):
+    if not all(map(is_archive_name, data.archives)):
         raise UsageError(f"the results are of {data.describe():.400}: name it, or another, as `archive`")
     if data.is_local:
         return _local_options(data)
@@ -109,11 +109,6 @@ def _local_options(data: DataSource) -> dict[str, Any]:
     """Return the options that start the local Earth Engine of some data."""
     folder = {"local": data.folder or True} if data.folder is not None or data.is_demo else {}
     return {**folder, **({"archive": data.archives} if data.archives else {})}
-
-
-def _is_known_by_name(archive: str) -> bool:
-    """Return whether an archive is one of the known ones: no address or path that a stranger chose."""
-    return "/" not in archive and "\\" not in archive
 
 
 def _is_named(options: Mapping[str, Any]) -> bool:

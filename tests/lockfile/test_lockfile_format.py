@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import eechips
 from eechips.cli import main
+from eechips.commands.service_queries import service_of_source
 from eechips.errors import EechipsError, StorageError, UsageError
 from eechips.lockfile.lockfile_format import FORMAT, Lockfile
 from eechips.manifest import run_signature
@@ -223,6 +224,21 @@ def test_a_lockfile_names_no_files_services_and_folders_of_this_machine(kind: st
     assert not list(out.rglob("*"))
     with pytest.raises(EechipsError):
         eechips.rebuild(path, out)
+
+
+@pytest.mark.parametrize("name", ["evil.toml", "evil.parquet", "~evil.json", "..", "C:evil.toml", "Evil"])
+def test_a_lockfile_names_no_archive_of_a_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name != "..":
+        (tmp_path / name).write_text("name = 'evil'")
+    for source in (f"archive:{name}", f"archive:earth-search + archive:{name}"):
+        with pytest.raises(UsageError, match="name it, or another, as `archive`"):
+            service_of_source(source, {})
+        assert service_of_source(source, {"archive": (name,)}) == {}
+        path = write(tmp_path / "a.lock", {"source": source})
+        with pytest.raises(UsageError, match="name it, or another, as `archive`"):
+            eechips.rebuild(path, tmp_path / "out")
+    assert service_of_source("archive:earth-search", {}) == {"archive": ("earth-search",)}
 
 
 RECIPE = b"""
