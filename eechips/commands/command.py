@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     MakeRecipe = Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]]
     ReadOptions = Callable[[dict[str, Any]], dict[str, Any]]
 
-IN_PYTHON = "in Python"
-"""``obj`` of a context whose command a Python function calls: errors keep the names of parameters."""
-
 OPTIONAL_FOLDER = "[DIR]"
 """Name of the type of an option whose value is a folder that may be left out."""
 
@@ -170,8 +167,6 @@ class VerbCommand(click.Command):
         Raises:
             EechipsError: with `` `per_class` `` written as ``--per-class``.
         """
-        if ctx.obj == IN_PYTHON:
-            return super().invoke(ctx)
         with self.named_as_typed():
             return super().invoke(ctx)
 
