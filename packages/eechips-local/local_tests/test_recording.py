@@ -421,7 +421,9 @@ def call(*arguments: str | Path) -> Result:
     [
         (["record", "a", "--fill"], "No such option"),
         (["serve", "--record", "a"], "No such option"),
-        (["replay", "b", "--demo"], "--demo, --assets, --catalog and --archive need --fill"),
+        (["replay", "b", "--demo"], "without --fill, nothing is evaluated locally: leave out --demo."),
+        (["replay", "b", "--demo-datasets", "all", "--rate", "none"], "leave out --demo-datasets, --rate."),
+        (["replay", "b", "--latency", "0.2", "--faults", "f.json", "--allow-remote"], "--latency, --faults"),
         (["record", "a", "--upstream", "http://example.com"], "credentials are sent there"),
         (["record", "a", "--upstream", "https://me:secret@example.com"], "credentials are sent there"),
         (["record", "a", "--upstream", "http://example.com", "--send-credentials"], "credentials are sent there"),

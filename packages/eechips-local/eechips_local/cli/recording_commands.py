@@ -12,7 +12,7 @@ import click
 from eechips_local.cli.console import HELP, CommandError, LocalPath, debug_option, echo, echo_json, echo_lines
 from eechips_local.cli.served_options import (
     announce,
-    has_sources,
+    list_given,
     port_option,
     served_options,
     server_config,
@@ -95,8 +95,8 @@ def replay_command(recording: Path, fill: bool, port: int, **given: Any) -> None
     from eechips_local.recording.recording_archive import unpacked_recording
     from eechips_local.recording.serving import serve_replay
 
-    if has_sources(given) and not fill:
-        raise click.UsageError("--demo, --assets, --catalog and --archive need --fill.")
+    if (unused := list_given(given)) and not fill:
+        raise click.UsageError(f"without --fill, nothing is evaluated locally: leave out {', '.join(unused)}.")
     local = server_config(port, given) if fill else None
     with server_errors(port), _recording_errors(), unpacked_recording(recording) as folder:
         serve_replay(folder, port, announce, local)

@@ -14,8 +14,6 @@ from eechips_local.server_options import ARCHIVE, OPTIONS, OptionError, configur
 if TYPE_CHECKING:
     from eechips_local.server import ServerConfig
 
-_SOURCES = ("demo", "assets", "catalog", "archive", "demo_datasets")
-
 
 def port_option(command: FunctionT) -> FunctionT:
     """Add the option of the port."""
@@ -54,9 +52,9 @@ def served_options(command: FunctionT) -> FunctionT:
     return command
 
 
-def has_sources(given: Mapping[str, Any]) -> bool:
-    """Return whether options name something to serve."""
-    return any(given[name] for name in _SOURCES)
+def list_given(given: Mapping[str, Any]) -> list[str]:
+    """Return the options of :func:`served_options` that have a value, as they are typed."""
+    return [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
 
 
 def server_config(port: int, given: Mapping[str, Any]) -> ServerConfig:
