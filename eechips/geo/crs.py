@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import CRSError, ProjError
 
 from eechips.errors import UsageError
 
@@ -38,8 +38,24 @@ def parse_crs(crs: str) -> CRS:
 
 
 @cache
+def is_usable(crs: str) -> bool:
+    """Return whether coordinates of a CRS can be converted to longitude and latitude.
+
+    They cannot if the CRS is unknown, or has no place on Earth, as a local one.
+    """
+    try:
+        _transformer(crs)
+    except UsageError:
+        return False
+    return True
+
+
+@cache
 def _transformer(crs: str) -> Transformer:
-    return Transformer.from_crs("EPSG:4326", parse_crs(crs), always_xy=True)
+    try:
+        return Transformer.from_crs("EPSG:4326", parse_crs(crs), always_xy=True)
+    except ProjError as error:
+        raise UsageError(f"the coordinate reference system has no place on Earth: {crs}") from error
 
 
 def project(crs: str, lonlat: npt.ArrayLike) -> npt.NDArray[np.float64]:

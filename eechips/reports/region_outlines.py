@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +10,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.geo.crs import parse_crs, project
+from eechips.geo.crs import is_usable, parse_crs, project
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.chip_pictures import RenderedChip
@@ -19,6 +18,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_file_grids
 from eechips.manifest.region_file import read_region_polygons
 from eechips.manifest.run import Run
+from eechips.reports.unit_locations import recorded_grid
 
 _PIECES = 16  # of an edge across a chip, which projections bend
 
@@ -29,11 +29,12 @@ class RegionOutlines:
 
     Attributes:
         tree: of the polygons, in longitude and latitude.
-        grids: of the files, by their paths below the run's folder.
+        places: CRS, transform as JSON, width and height of the files in pixels, by their paths below the run's folder,
+            as the manifest has them.
     """
 
     tree: shapely.STRtree
-    grids: dict[str, Grid]
+    places: dict[str, tuple[str, str, int, int]]
 
     @classmethod
     def of(cls, run: Run) -> RegionOutlines | None:
@@ -42,15 +43,14 @@ class RegionOutlines:
         if not len(polygons):
             return None
         with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
-            files = read_file_grids(ledger.database)
-            known = {file: _grid(crs, transform, width, height) for file, crs, transform, width, height in files}
-        grids = {file: grid for file, grid in known.items() if grid is not None}
-        return cls(shapely.STRtree(polygons), grids)
+            places = {row[0]: row[1:] for row in read_file_grids(ledger.database)}
+        return cls(shapely.STRtree(polygons), places)
 
     def draw(self, chip: RenderedChip, file: str) -> RenderedChip:
         """Return a chip with the outlines that cross it; the chip itself if there are none, or its place is unknown."""
-        grid = self.grids.get(file)
-        if grid is None:
+        place = self.places.get(file)
+        grid = None if place is None else recorded_grid(*place)
+        if grid is None or not is_usable(grid.crs):
             return chip
         lines = self._lines(grid)
         return replace(chip, outline=_rasterized(lines, grid, chip.valid.shape)) if lines else chip
@@ -67,16 +67,9 @@ class RegionOutlines:
                 near = shapely.intersection(shapely.boundary(self.tree.geometries[number]), around)
                 fine = shapely.segmentize(near, margin / _PIECES)
                 lines += [line for line in shapely.get_parts(fine) if line.length > 0]
-        is_geographic = parse_crs(grid.crs).is_geographic
-        return lines if is_geographic else [shapely.transform(line, lambda xy: project(grid.crs, xy)) for line in lines]
-
-
-def _grid(crs: str, transform: str, width: int, height: int) -> Grid | None:
-    """Return the grid of a file; None if the manifest of another user has none that is valid."""
-    try:
-        return Grid(crs, tuple(json.loads(transform)), width, height)
-    except (ValueError, TypeError):
-        return None
+        if not lines or parse_crs(grid.crs).is_geographic:
+            return lines
+        return [shapely.transform(line, lambda xy: project(grid.crs, xy)) for line in lines]
 
 
 def _rasterized(lines: Sequence[BaseGeometry], grid: Grid, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -14,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.errors import UsageError
-from eechips.geo.crs import parse_crs
+from eechips.geo.crs import is_usable
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.database import Connection
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.reports.unit_locations import bounds_of, centres_of, grid_of, location_of
+from eechips.reports.unit_locations import bounds_of, centres_of, grid_of, location_of, recorded_grid
 from eechips.storage import ID_LENGTH, name_fields
 from eechips.storage.received_files import read_parquet
 
@@ -238,22 +237,17 @@ def _row(number: int, raw: tuple[Any, ...]) -> _Row:
     }
     listed = json.loads(dates) if dates else []
     message = None if error_class is None else f"{error_class}: {error}"[:_LENGTH]
-    grid = _grid(crs, transform, width, height) or grid_of(unit)
+    grid = recorded_grid(crs, transform, width, height) or grid_of(unit)
     date = listed[0][:10] if listed else None
     return _Row(identifier, unit, state, file, size, valid, grid, date, message, fields)
-
-
-def _grid(crs: str | None, transform: str | None, width: int | None, height: int | None) -> Grid | None:
-    if crs is None or transform is None or width is None or height is None:
-        return None
-    return Grid.from_json({"crs": crs, "transform": json.loads(transform), "width": width, "height": height})
 
 
 def _places(rows: Sequence[_Row]) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.float64]]:
     """Return outlines and centres of units."""
     import shapely
 
-    outlines = footprints([row.grid if row.grid is not None and _is_known(row.grid.crs) else None for row in rows])
+    # Recipes may name any CRS.
+    outlines = footprints([row.grid if row.grid is not None and is_usable(row.grid.crs) else None for row in rows])
     for number in np.flatnonzero(outlines == None).tolist():  # noqa: E711 - element by element
         if (bounds := bounds_of(rows[number].unit)) is not None:
             outlines[number] = shapely.box(*bounds)
@@ -262,16 +256,6 @@ def _places(rows: Sequence[_Row]) -> tuple[npt.NDArray[np.object_], npt.NDArray[
         if (place := location_of(row.unit)) is not None:
             centres[number] = place
     return outlines, centres
-
-
-@cache
-def _is_known(crs: str) -> bool:
-    """Return whether PROJ knows a coordinate reference system; recipes may name any."""
-    try:
-        parse_crs(crs)
-    except UsageError:
-        return False
-    return True
 
 
 def _columns(rows: Sequence[_Row], tally: _Tally, splits: Mapping[str, str]) -> list[UnitColumn]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +21,20 @@ def grid_of(unit: Mapping[str, Any]) -> Grid | None:
             except (KeyError, TypeError, ValueError):  # another format of a recipe
                 return None
     return None
+
+
+def recorded_grid(crs: str | None, transform: str | None, width: int | None, height: int | None) -> Grid | None:
+    """Return the grid that a manifest has of a file, its transform as JSON.
+
+    Returns:
+        None without a grid, and if the manifest of another user has none that is valid.
+    """
+    if crs is None or transform is None or width is None or height is None:
+        return None
+    try:
+        return Grid.from_json({"crs": crs, "transform": json.loads(transform), "width": width, "height": height})
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _layers(unit: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from PIL import Image
 import eechips
 from eechips.files.hashes import hash_file
 from eechips.manifest.chip_pictures import GAP, OUTLINE
+from eechips.manifest.ledger import LEDGER_NAME
 from eechips.reports.thumbnails import make_thumbnails
 from eechips.reports.unit_columns import read_units
 from tests.support.finished_run import TRANSFORM, geotiff_of, write_run
@@ -97,3 +100,16 @@ def test_files_that_have_changed_and_boxes_have_no_outline(tmp_path: Path) -> No
         run = write_run(tmp_path / name, units, **described)
         with Image.open(eechips.preview(run, edge=SIDE)) as image:
             assert not yellow(np.asarray(image)).any()
+
+
+@pytest.mark.parametrize("crs", ["EPSG:999999", "", "LOCAL_CS[]"])
+def test_a_chip_of_an_unknown_crs_has_no_outline_and_the_others_have(tmp_path: Path, crs: str) -> None:
+    _, info = write_fields(tmp_path, [shapely.box(20, 20, 40, 40)])
+    data = np.full((3, SIDE, SIDE), 70, np.uint8)
+    units = [({"kind": "point", "value": n}, {"": ("tif", geotiff_of(data + n))}) for n in range(2)]
+    run = write_run(tmp_path, units, **info)
+    with closing(sqlite3.connect(run.path / LEDGER_NAME)) as database, database:
+        assert database.execute("UPDATE units SET crs = ? WHERE position = 0", (crs,)).rowcount == 1
+    with Image.open(eechips.preview(run, by="nothing", rows=1, columns=2, edge=SIDE)) as image:
+        sheet = np.asarray(image)
+    assert [yellow(sheet[:, start : start + SIDE]).any() for start in (GAP, GAP + SIDE + GAP)] == [False, True]
