@@ -20,6 +20,7 @@ from eechips.commands.fetching import recipe_of
 from eechips.commands.parameters import CONFIGS, command_words
 from eechips.commands.untrusted_commands import refused_values
 from eechips.errors import EechipsError, RunFileError, UsageError
+from eechips.jobs.sample_validation import STRATEGIES
 from eechips.manifest.ledger import LEDGER_NAME
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run_signature import is_own
@@ -38,6 +39,9 @@ FOLLOWING = ("retry", "verify", "check", "split", "stats", "pack", "card", "repo
 """Commands that read a run: of the file's last table that makes one, unless ``folder`` names another."""
 
 _NUMBERS = (click.types.IntParamType, click.types.FloatParamType)
+_STRATEGIES = frozenset(STRATEGIES)
+_VALID_PLACES = {"per_ecoregion": "1", "per_class": "1:WORLDCOVER", "total": 1, "spacing": "1km"}
+"""Valid values of options of which a sample needs exactly one, to check the other keys with."""
 _ARGUMENTS = "arguments"
 """Key of the words that are typed after ``--``."""
 
@@ -198,6 +202,8 @@ class _Reader:
                 options[parameter.name or key] = _plain(value)
             elif isinstance(parameter.type, _NUMBERS):  # so that the other keys can be checked
                 options[parameter.name or key] = max(1, getattr(parameter.type, "min", None) or 1)
+            elif key in _VALID_PLACES:
+                options[key] = _VALID_PLACES[key]
         if "folder" in parameters and self.has_run:  # the table of that run may have mistakes
             arguments.setdefault("folder", [_path_word(str(self._folder or "."))])
         for key, parameter in parameters.items():
@@ -254,7 +260,9 @@ class _Reader:
             if wrong is None:
                 return
             has_mistakes = True
-            del left[wrong]
+            refused = left.pop(wrong)
+            if wrong in _VALID_PLACES and refused != _VALID_PLACES[wrong] and not _STRATEGIES & left.keys():
+                left[wrong] = _VALID_PLACES[wrong]  # without places, nothing else of a sample is checked
 
     def _error_of(self, command: click.Command, options: Mapping[str, Any], typed: Sequence[str]) -> str | None:
         """Return the message of a command that refuses its options, else None. Remember the folder of a run."""
