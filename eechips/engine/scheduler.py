@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from eechips.client.throttle import Throttle
 from eechips.engine.outcome import Finished, Lost
+from eechips.engine.outcome_handler import OutcomeHandler
 from eechips.engine.progress import Progress, how_to_stop
-from eechips.engine.recorder import Recorder
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_feature import StopReason
 from eechips.engine.run_log import RunLog
@@ -39,7 +39,7 @@ class Scheduler:
     def __init__(self, context: SchedulerContext, units: Iterator[WorkUnit | None], count: int) -> None:
         self._context, self._executor, self._features = context, context.executor, context.features
         self._queue = UnitQueue(count)
-        self._recorder = Recorder(context, self._queue)
+        self._outcomes = OutcomeHandler(context, self._queue)
         self._stop: Exception | None = None
         self._queue.units = self._features.start(self, units)
 
@@ -138,7 +138,7 @@ class Scheduler:
 
     def settle(self, events: Sequence[Finished | Lost]) -> None:
         """Record the outcomes of units; end the run if one of them concerns all units."""
-        failure = self._recorder.settle(events)
+        failure = self._outcomes.settle(events)
         if failure is None:
             return
         if not isinstance(failure, _FINISHING):
@@ -187,7 +187,7 @@ class Scheduler:
     def _scale(self) -> bool:
         """Adapt the workers to the slots; return whether more are being started."""
         slots = math.ceil(_SPARE * self.throttle.expected_limit)
-        return self._executor.scale(slots, self.count - self.settled, exclusive=self._recorder.is_exclusive)
+        return self._executor.scale(slots, self.count - self.settled, exclusive=self._outcomes.is_exclusive)
 
     def _submit(self) -> None:
         """Submit tasks while the executor and the features have room for them."""
@@ -197,7 +197,7 @@ class Scheduler:
                 return
             task, is_alone = self._features.prepare(found[0]), found[1]
             self._executor.submit(task, alone=is_alone)
-            self._recorder.begin(task)
+            self._outcomes.begin(task)
 
     def _is_over(self, *, is_draining: bool) -> bool:
         """Return whether nothing is under way, and no unit is to be submitted any more."""

@@ -1,4 +1,4 @@
-"""Decide what becomes of the outcomes of units: settled, fetched again, or discarded."""
+"""Decide what becomes of the outcome of a unit: committed, discarded, or fetched again, as after a lost worker."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MAX_LOSSES = 3
 """Workers that a unit may end until it fails."""
 
 
-class Recorder:
-    """Decide which outcomes are recorded; queue the units that are fetched again.
+class OutcomeHandler:
+    """Decide which outcomes are committed; queue units again whose workers were lost.
 
     Attributes:
         is_exclusive: the recipe fetches by itself, so that a process executes one unit at a time.
