@@ -11,9 +11,9 @@ from typing import Any
 from eechips.errors import StorageError
 from eechips.files.removal import LockedFolder, NamedPath, remove, replace
 from eechips.files.temporary_names import new_writer, temporary_name
+from eechips.manifest.column_type import schema_of
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import read_failures, read_unit_files
-from eechips.manifest.run_columns import schema_of
 from eechips.manifest.unit_record import FAILURES, LAYER_COLUMNS, LAYERS, LISTS, MANIFEST
 from eechips.manifest.unit_values import (
     GEO_METADATA,

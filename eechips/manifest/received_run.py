@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import StorageError, UsageError
+from eechips.manifest.column_type import Column
 from eechips.manifest.database import Connection, list_tables
-from eechips.manifest.run_columns import Column
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import FILE, FRAME, MANIFEST, State
 from eechips.storage import check_name

@@ -17,6 +17,7 @@ from eechips.errors import UsageError, ValidationError
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import inspect, validate
 from eechips.manifest.audit import Audit, read_audits
+from eechips.manifest.column_type import names_of
 from eechips.manifest.database import damaged
 from eechips.manifest.export import PARQUET_NAME, file_rows
 from eechips.manifest.history import History, read_history
@@ -35,7 +36,6 @@ from eechips.manifest.lock import is_held
 from eechips.manifest.preview_record import PreviewRecord
 from eechips.manifest.received_run import INFO_NAME as INFO_NAME
 from eechips.manifest.received_run import check_paths, check_values, read_info
-from eechips.manifest.run_columns import names_of
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import FAILURES, LAYERS, LISTS, MANIFEST, State
 from eechips.processes.parallel_map import parallel_map

@@ -10,7 +10,7 @@ from enum import Enum
 from operator import attrgetter
 from typing import Annotated, Any
 
-from eechips.manifest.run_columns import Column, columns_of, names_of
+from eechips.manifest.column_type import Column, columns_of, names_of
 
 
 class State(str, Enum):

@@ -1,4 +1,4 @@
-"""Describe a column of a run's tables: its name, type and meaning, in the ledger, in Parquet and in the documentation.
+"""Decide how a column of the manifest is stored: its type, its definition in SQLite and in Parquet, its description.
 
 :mod:`eechips.manifest.unit_record` declares the columns. Everything else derives from them: the tables of the ledger,
 ``manifest.parquet`` and ``layers.parquet``, the check of runs of others, the recovery, and the documentation.
