@@ -19,7 +19,7 @@ OUTPUT = {
     "scripts/execution.py": "the log of a script, as it sets it up",
     "geo/vector_reader.py": "the answer of a child process, as JSON",
     "eechips_local/assets/vector_reader.py": "the answer of a child process, as JSON",
-    "eechips_local/evaluation/evaluation.py": "a traceback in the log of the server",
+    "eechips_local/evaluation/request_processor.py": "a traceback in the log of the server",
     "eechips_local/exports/task_queue.py": "a traceback in the log of the server",
     "eechips_local/cli/console.py": "prints all that eechips-local prints",
     "eechips_local/text.py": "makes HTML",

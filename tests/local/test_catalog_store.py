@@ -33,7 +33,7 @@ from eechips_local.catalogs import CatalogStore
 from eechips_local.catalogs import catalog_schema as schemas
 from eechips_local.catalogs.catalog_schema import DamagedError
 from eechips_local.catalogs.catalog_store import CatalogCollection
-from eechips_local.evaluation import evaluation
+from eechips_local.evaluation import request_processor
 from eechips_local.evaluation.context import Context, ServiceLimits
 from eechips_local.evaluation.model import FolderAsset, ImageAsset, Query, Range
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, WorkerRequest
@@ -501,9 +501,9 @@ def test_a_query_is_repeated_when_the_catalogue_changes(
             put(changing, [item(f"new{calls}", (0.1, 0.0, 0.2, 1.0))])
         return ServiceResponse(str(len([first, *images])).encode())
 
-    monkeypatch.setattr(evaluation, "OPERATIONS", {"count": evaluation.ServiceOperation(count)})
-    monkeypatch.setattr(evaluation, "_RETRY_SECONDS", 0.0)
-    own = evaluation.RequestProcessor(StoreConfig(demo=False, catalogs=(changing,)), ServiceLimits())
+    monkeypatch.setattr(request_processor, "OPERATIONS", {"count": request_processor.ServiceOperation(count)})
+    monkeypatch.setattr(request_processor, "_RETRY_SECONDS", 0.0)
+    own = request_processor.RequestProcessor(StoreConfig(demo=False, catalogs=(changing,)), ServiceLimits())
     answer = own.process(WorkerRequest("count"))
     if changes == 100:
         assert (answer.status, calls) == (503, 5)

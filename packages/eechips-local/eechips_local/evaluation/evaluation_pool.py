@@ -134,7 +134,7 @@ def _main(connection: Connection, store: StoreConfig, limits: ServiceLimits) -> 
 
 
 def _loop(connection: Connection, store: StoreConfig, limits: ServiceLimits) -> None:
-    from eechips_local.evaluation.evaluation import RequestProcessor
+    from eechips_local.evaluation.request_processor import RequestProcessor
 
     processor = RequestProcessor(store, limits)
     while True:

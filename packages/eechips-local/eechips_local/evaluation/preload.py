@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from eechips_local.evaluation import evaluation
+from eechips_local.evaluation import request_processor
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.functions import load_functions
 
-__all__ = ["evaluation"]
+__all__ = ["request_processor"]
 
 load_functions()
 load_signatures()

@@ -7,7 +7,7 @@ from typing import Any
 
 from eechips_local.assets.asset_errors import AssetError
 from eechips_local.evaluation.context import Context, ServiceLimits
-from eechips_local.evaluation.evaluation import service_error
+from eechips_local.evaluation.request_processor import service_error
 from eechips_local.exports import image_files, ingestions, map_exports, table_exports, videos
 from eechips_local.exports.jobs import ExportedFile, ExportJob, ExportOutcome
 from eechips_local.exports.tasks import CODES, TaskResult

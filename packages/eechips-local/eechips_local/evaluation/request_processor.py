@@ -1,4 +1,4 @@
-"""Process requests in a worker."""
+"""Process a request in a worker: check its fields, run its operation, map exceptions to Earth Engine's errors."""
 
 from __future__ import annotations
 
