@@ -12,7 +12,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from eechips_local.archives.api_items import ApiItems
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery, ItemSearch
@@ -21,6 +20,7 @@ from eechips_local.archives.file_items import open_file
 from eechips_local.archives.host_throttle import HostCounts, HostThrottles
 from eechips_local.archives.item_conditions import encode_query, is_match, widen
 from eechips_local.archives.kept_searches import KeptSearch, KeptSearches, pack_items, unpack_items
+from eechips_local.archives.stac_item_search import StacItemSearch
 from eechips_local.assets.store_files import locked
 
 _LOG = logging.getLogger("eechips_local.archives")
@@ -80,7 +80,7 @@ class ApiSearch:
         self._name, self._now = description.name, now
         self._impatience, self._first_patience = min(_IMPATIENCE, patience), min(_FIRST_PATIENCE, patience)
         self._session = ArchiveSession(hosts, HostThrottles(), patience)
-        self._source: _Source = ApiItems(description, self._session)
+        self._source: _Source = StacItemSearch(description, self._session)
         self._folder = None if cache_folder is None else cache_folder / _folder_name(description)
         self._kept = _open_kept(self._folder, now)
 

@@ -126,7 +126,7 @@ def test_a_page_that_is_too_large_for_the_archive_is_asked_for_in_smaller_ones()
 
 
 def test_a_search_that_leads_deeper_than_the_archive_follows_is_split_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eechips_local.archives.api_items._DEEPEST", 50)
+    monkeypatch.setattr("eechips_local.archives.stac_item_search._DEEPEST", 50)
     items = days(300)
     with stac_server(items, deepest=50) as server:
         assert len(ids(open_search(server.describe(page_items=10), None), ItemQuery(start=JUNE, end=JULY))) == 300

@@ -118,7 +118,7 @@ def test_pages_in_a_circle_or_without_end_are_bounded(monkeypatch: pytest.Monkey
         with pytest.raises(ArchiveRefusedError, match="without end"):
             found(server)
         assert len(server.paths) <= 3
-        monkeypatch.setattr("eechips_local.archives.api_items._PAGES", 5)
+        monkeypatch.setattr("eechips_local.archives.stac_item_search._PAGES", 5)
         server.paths.clear()
         server.always = lambda page: _endless(page, server)
         with pytest.raises(ArchiveRefusedError, match="of which 5 were read"):

@@ -1,4 +1,4 @@
-"""Search the items of a STAC API, by pystac-client."""
+"""Search the items of a STAC API: its pages, the language of its conditions, searches that are halved or cut short."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _QUERY = "item-search#query"
 _FILTER = ("item-search#filter", "cql2-json")
 
 
-class ApiItems:
+class StacItemSearch:
     """The items of a STAC API. Threads share it.
 
     Args:
@@ -149,7 +149,7 @@ class ApiItems:
 class _SessionIO(StacApiIO):
     """Reads the pages of one search for pystac-client: over the archive's session, and no page twice."""
 
-    def __init__(self, api: ApiItems, patience: float | None) -> None:
+    def __init__(self, api: StacItemSearch, patience: float | None) -> None:
         super().__init__(max_retries=None)
         self._items, self._patience = api, patience
         self._seen: set[str] = set()
