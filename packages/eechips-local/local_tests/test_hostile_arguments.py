@@ -14,7 +14,7 @@ import pytest
 from affine import Affine
 
 from eechips_local.evaluation.context import Context, ServiceLimits
-from eechips_local.evaluation.expression import Evaluator
+from eechips_local.evaluation.expression_evaluator import Evaluator
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.functions import load_functions
 from eechips_local.pixels.lazy_image import Image, Render

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.expression import Evaluator
+from eechips_local.evaluation.expression_evaluator import Evaluator
 from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.exports import table_files
 from eechips_local.pixels.lazy_image import Image

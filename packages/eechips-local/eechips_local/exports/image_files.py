@@ -15,7 +15,7 @@ import rasterio
 import rasterio.shutil
 
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.expression import Evaluator
+from eechips_local.evaluation.expression_evaluator import Evaluator
 from eechips_local.exports.asset_files import ingest_image
 from eechips_local.exports.image_grids import (
     TILE,

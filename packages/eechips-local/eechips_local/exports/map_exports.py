@@ -13,7 +13,7 @@ from typing import Any
 import shapely
 
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.expression import Evaluator
+from eechips_local.evaluation.expression_evaluator import Evaluator
 from eechips_local.exports.image_grids import Progress, read_block
 from eechips_local.exports.jobs import ExportedFile, ExportJob
 from eechips_local.geometry.map_projection import Projection

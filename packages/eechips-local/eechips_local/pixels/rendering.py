@@ -15,7 +15,7 @@ from affine import Affine
 from shapely.geometry import shape as shape_of
 
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.expression import Evaluator
+from eechips_local.evaluation.expression_evaluator import Evaluator
 from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.functions.image_bands import choose
 from eechips_local.functions.image_clip import clip_to_bounds_and_scale

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from eechips_local.evaluation.context import Context, ServiceLimits
-from eechips_local.evaluation.expression import Evaluator
+from eechips_local.evaluation.expression_evaluator import Evaluator
 from eechips_local.evaluation.model import AssetStore
 
 Node = Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Decode and evaluate expression graphs.
+"""Evaluate an expression graph: constants, references, calls and functions, in their scopes.
 
 An expression has a result key, and values by key. Each value is a constant, a list, a dictionary, a call, a function
 definition or a reference: https://developers.google.com/earth-engine/reference/rest/v1/Expression.
