@@ -27,10 +27,10 @@ _NODATA = 42113
 # Of georeferencing: GeoTIFF 1.1 (OGC 19-008r4); of GDAL: https://gdal.org/en/stable/drivers/raster/gtiff.html.
 _GEO = frozenset({33550, 33922, 34264, 34735, 34736, 34737, 42112})
 _COLORS = frozenset({320, 529, 530, 531, 532})
-# What decoding depends on: FillOrder, Predictor, JPEGTables, LercParameters, and nodata, by which GDAL masks.
+# What decoding depends on; 347 is JPEGTables, 50674 LercParameters. GDAL masks by nodata.
 _DECODING = frozenset({
-    tiff_header.BITS, tiff_header.COMPRESSION, tiff_header.PHOTOMETRIC, 266, tiff_header.SAMPLES, 317,
-    tiff_header.EXTRA_SAMPLES, tiff_header.SAMPLE_FORMAT, 347, 50674, _NODATA,
+    tiff_header.BITS, tiff_header.COMPRESSION, tiff_header.PHOTOMETRIC, tiff_header.FILL_ORDER, tiff_header.SAMPLES,
+    tiff_header.PREDICTOR, tiff_header.EXTRA_SAMPLES, tiff_header.SAMPLE_FORMAT, 347, 50674, _NODATA,
 })  # fmt: skip
 
 
@@ -51,8 +51,26 @@ class RasterDescription:
     alpha: int | None
 
 
-Block = tuple[npt.NDArray[Any], "npt.NDArray[np.bool_] | None"]
-"""Values of a block, shape (bands, rows, columns), and where they are valid (None: everywhere)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedBlock:
+    """A block that GDAL has decoded, as ``RasterBlock``.
+
+    Attributes:
+        values: shape (bands, rows, columns).
+        valid: where they are, of the same shape; None for everywhere.
+    """
+
+    values: npt.NDArray[Any]
+    valid: npt.NDArray[np.bool_] | None
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return self.values.nbytes + (0 if self.valid is None else self.valid.nbytes)
+
+    def read(self, band: int, rows: slice, columns: slice) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
+        """Return values of a band, and where they are valid; None for everywhere."""
+        return self.values[band, rows, columns], None if self.valid is None else self.valid[band, rows, columns]
 
 
 def describe(image: TiffDirectory) -> RasterDescription:
@@ -83,7 +101,7 @@ def describe(image: TiffDirectory) -> RasterDescription:
         raise ArchiveRefusedError(f"GDAL does not read it: {error}") from error
 
 
-def decode(image: TiffDirectory, numbers: Sequence[int], data: Sequence[bytes]) -> list[Block]:
+def decode(image: TiffDirectory, numbers: Sequence[int], data: Sequence[bytes]) -> list[DecodedBlock]:
     """Decode blocks.
 
     Args:
@@ -94,9 +112,9 @@ def decode(image: TiffDirectory, numbers: Sequence[int], data: Sequence[bytes]) 
     Raises:
         ArchiveError: if they cannot be decoded.
     """
-    rows = [_rows(image, number) for number in numbers]
+    rows = [image.rows_of(number) for number in numbers]
     whole = [i for i, count in enumerate(rows) if count == image.block_height]
-    found: dict[int, Block] = {}
+    found: dict[int, DecodedBlock] = {}
     for group in (whole, *([i] for i, count in enumerate(rows) if count != image.block_height)):
         if group:
             decoded = _decode_alike(image, [data[i] for i in group], rows[group[0]])
@@ -104,14 +122,7 @@ def decode(image: TiffDirectory, numbers: Sequence[int], data: Sequence[bytes]) 
     return [found[i] for i in range(len(numbers))]
 
 
-def _rows(image: TiffDirectory, number: int) -> int:
-    """Return the rows of a block: the last strip has fewer, tiles are filled up."""
-    if image.is_tiled:
-        return image.block_height
-    return min(image.block_height, image.height - number % image.down * image.block_height)
-
-
-def _decode_alike(image: TiffDirectory, data: Sequence[bytes], rows: int) -> list[Block]:
+def _decode_alike(image: TiffDirectory, data: Sequence[bytes], rows: int) -> list[DecodedBlock]:
     tags = {tag: value for tag, value in image.tags.items() if tag in _DECODING}
     if image.is_mask:
         tags[tiff_header.PHOTOMETRIC] = _short(image, 1)
@@ -126,7 +137,7 @@ def _decode_alike(image: TiffDirectory, data: Sequence[bytes], rows: int) -> lis
     except RasterioError as error:
         raise ArchiveError("its pixels cannot be decoded: it is damaged, or compressed in an unknown way") from error
     parts = [slice(i * rows, (i + 1) * rows) for i in range(len(data))]
-    return [(values[:, part], None if valid is None else valid[:, part]) for part in parts]
+    return [DecodedBlock(values[:, part], None if valid is None else valid[:, part]) for part in parts]
 
 
 def _validity(dataset: Any, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:

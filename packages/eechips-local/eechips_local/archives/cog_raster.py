@@ -1,4 +1,4 @@
-"""Read rasters of an archive: a ``CogReader`` that fetches blocks by ranges and decodes them with GDAL."""
+"""Read rasters of an archive: a ``CogReader`` that fetches blocks by ranges, and inflates or decodes them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_model import CogHeader
-from eechips_local.archives.block_decoding import Block, decode
+from eechips_local.archives.block_decoding import decode
 from eechips_local.archives.cog_parts import BoundedStore, CogParts, RasterAddress, RasterLayout, start_in
 from eechips_local.archives.file_ranges import AddressSigner, ChangedFileError, FileRanges, RangeTransport
 from eechips_local.archives.host_permits import HostPermits
+from eechips_local.archives.inflated_blocks import RasterBlock, format_of
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.tiff_header import TiffDirectory
 from eechips_local.evaluation.model import PixelWindow
@@ -73,7 +74,8 @@ class RangeCogReader:
             since,
             threads=threads,
         )
-        self.decoded: BoundedStore[tuple[Any, ...], Block] = BoundedStore(_DECODED_BYTES, _size)
+        self.decoded: BoundedStore[tuple[Any, ...], RasterBlock] = BoundedStore(_DECODED_BYTES, _size)
+        self.turns = threading.Semaphore(os.cpu_count() or 1)  # of threads that decode
         self.ahead = ReadsAhead(_AHEAD_BYTES)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -150,9 +152,8 @@ class ReadsAhead:
                 self._start()
 
 
-def _size(block: Block) -> int:
-    values, valid = block
-    return values.nbytes + (0 if valid is None else valid.nbytes)
+def _size(block: RasterBlock) -> int:
+    return block.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +248,10 @@ class CogRaster:
         self, layout: RasterLayout, image: TiffDirectory, bands: Sequence[int], window: PixelWindow
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Return the pixels of a window from the blocks that it touches."""
-        needed = list(_blocks(image, bands if image.is_planar else [0], window))
+        needed = [
+            (number, plane, *_overlap(window, column, row, image))
+            for number, plane, column, row in _blocks(image, bands if image.is_planar else [0], window)
+        ]
         dtype = np.dtype("uint8" if image.is_mask else layout.description.dtypes[bands[0]])
         values = np.empty((len(bands), window.height, window.width), dtype)
         valid = np.ones(values.shape, dtype=bool)
@@ -257,44 +261,61 @@ class CogRaster:
         for first in range(0, len(needed), step):
             some = needed[first : first + step]
             found = self._decoded(layout, image, sorted({number for number, *_ in some}))
-            for number, plane, column, row in some:
-                block, mask = found[number]
-                there, here = _overlap(window, column, row, block.shape[1:])
+            for number, plane, there, here in some:
                 for position, band in enumerate(bands):
                     if image.is_planar and band != plane:
                         continue
-                    index = 0 if image.is_planar else band
-                    values[position][there] = block[index][here]
+                    pixels, mask = found[number].read(0 if image.is_planar else band, *here)
+                    values[position][there] = pixels
                     if mask is not None:
-                        valid[position][there] = mask[index][here]
+                        valid[position][there] = mask
         return values, valid
 
-    def _decoded(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> dict[int, Block]:
+    def _decoded(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> dict[int, RasterBlock]:
         what = layout.address, layout.version, image.width, image.height, image.is_mask
         keys = {n: (*what, n) for n in numbers}
-        found: dict[int, Block] = {}
+        found: dict[int, RasterBlock] = {}
         for number in numbers:
             held = self.reader.decoded.get(keys[number])
             if held is not None:
                 found[number] = held
         missing = [number for number in numbers if number not in found]
         if missing:
-            for number, block in zip(missing, self._fetched(layout, image, missing), strict=True):
+            for number, block in self._fetched(layout, image, missing).items():
                 found[number] = block
                 self.reader.decoded.put(keys[number], block)
         return found
 
-    def _fetched(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> list[Block]:
+    def _fetched(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> dict[int, RasterBlock]:
         """Fetch and decode blocks; once more where they cannot be decoded, as they may be damaged here only."""
         parts, reason = self.reader.parts, ""
         for _ in range(2):
             data = parts.fetch(layout, image, numbers)
             try:
-                return decode(image, numbers, data)
+                with self.reader.turns:
+                    return _decode(layout, image, numbers, data)
             except ArchiveError as error:
                 reason = str(error)
                 parts.remove_blocks(layout, image, numbers)
         raise ArchiveRefusedError(f"{self.address.shown}: {reason}. It was fetched twice.")
+
+
+def _decode(
+    layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int], data: Sequence[bytes]
+) -> dict[int, RasterBlock]:
+    """Return blocks by their numbers: inflated here, or decoded by GDAL."""
+    about = layout.description
+    block_format = format_of(image, about.dtypes[0], about.nodata, has_alpha=about.alpha is not None)
+    found: dict[int, RasterBlock] = {}
+    others: dict[int, bytes] = {}
+    for number, content in zip(numbers, data, strict=True):
+        if block_format is None or not content:
+            others[number] = content
+        else:
+            found[number] = block_format.inflate(content, image.rows_of(number))
+    if others:
+        found.update(zip(others, decode(image, list(others), list(others.values())), strict=True))
+    return found
 
 
 def _parts(
@@ -319,12 +340,12 @@ def _blocks(image: TiffDirectory, planes: Sequence[int], window: PixelWindow) ->
 
 
 def _overlap(
-    window: PixelWindow, column: int, row: int, shape: tuple[int, ...]
+    window: PixelWindow, column: int, row: int, image: TiffDirectory
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Return where a window and a block overlap: in the window, and in the block."""
     top, left = max(window.row, row), max(window.column, column)
-    bottom = min(window.row + window.height, row + shape[0])
-    right = min(window.column + window.width, column + shape[1])
+    bottom = min(window.row + window.height, row + image.block_height)
+    right = min(window.column + window.width, column + image.block_width)
     return (
         (slice(top - window.row, bottom - window.row), slice(left - window.column, right - window.column)),
         (slice(top - row, bottom - row), slice(left - column, right - column)),

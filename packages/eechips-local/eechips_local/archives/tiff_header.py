@@ -27,7 +27,7 @@ _CODES = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 STRIP_OFFSETS, SAMPLES, STRIP_ROWS, STRIP_COUNTS, PLANAR = 273, 277, 278, 279, 284
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
-EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
+FILL_ORDER, PREDICTOR, EXTRA_SAMPLES, SAMPLE_FORMAT = 266, 317, 338, 339
 _LAYOUT = {STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS, 288, 289}
 _OLD_JPEG = 6  # its tables lie outside of the directory
 
@@ -132,6 +132,12 @@ class TiffDirectory:
     def number(self, tag: int, default: int = 0) -> int:
         """Return the first value of a tag."""
         return _number(self.tags, self.order, tag, default)
+
+    def rows_of(self, number: int) -> int:
+        """Return the rows of a block: the last strip has fewer, tiles are filled up."""
+        if self.is_tiled:
+            return self.block_height
+        return min(self.block_height, self.height - number % self.down * self.block_height)
 
     @property
     def is_reduced(self) -> bool:

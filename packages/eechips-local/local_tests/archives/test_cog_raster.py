@@ -103,6 +103,10 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "lzw": {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "lzw", "predictor": 2},
     "zstd": {"tiled": True, "blockxsize": 128, "blockysize": 128, "compress": "zstd", "predictor": 2, "count": 3},
     "floats": {"tiled": True, "compress": "deflate", "predictor": 3, "dtype": "float32", "nodata": 17.0},
+    "differences of floats": {"tiled": True, "compress": "deflate", "predictor": 2, "dtype": "float32"},
+    "differences of longs": {
+        "tiled": True, "compress": "deflate", "predictor": 2, "dtype": "int64", "nodata": 17, "ENDIANNESS": "BIG",
+    },
     "not a number": {"tiled": True, "dtype": "float64", "nodata": float("nan")},
     "nodata": {"tiled": True, "nodata": 17, "compress": "deflate"},
     "signed bytes": {"tiled": True, "dtype": "int8", "nodata": -128, "count": 2},
