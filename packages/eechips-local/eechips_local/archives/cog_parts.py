@@ -16,6 +16,7 @@ from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveRefus
 from eechips_local.archives.block_decoding import RasterDescription, describe
 from eechips_local.archives.file_ranges import ChangedFileError, FileRanges
 from eechips_local.archives.range_cache import RangeCache
+from eechips_local.archives.shared_fetches import SharedFetches
 from eechips_local.archives.tiff_header import (
     HeaderBytes,
     MissingBytesError,
@@ -149,8 +150,8 @@ class CogParts:
         self.ranges, self._headers, self._blocks = ranges, headers, blocks
         self._layouts: BoundedStore[RasterAddress, RasterLayout] = BoundedStore(_HEADERS, lambda layout: 1)
         self._raw: BoundedStore[str, bytes] = BoundedStore(memory, len)
-        self._waiting: dict[Any, Future[Any]] = {}
-        self._lock = threading.Lock()
+        self._headers_coming: SharedFetches[RasterAddress, RasterLayout] = SharedFetches()
+        self._blocks_coming: SharedFetches[str, bytes] = SharedFetches()
         self._pool = ThreadPoolExecutor(threads, "archive")
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -168,12 +169,11 @@ class CogParts:
 
     def prefetch_layout(self, address: RasterAddress) -> Future[RasterLayout]:
         """Begin to fetch a header, if it is not known."""
-        known = self._known_layout(address)
-        if known is not None:
-            done: Future[RasterLayout] = Future()
-            done.set_result(known)
-            return done
-        return self._start([address], lambda: self._read_layout(address))
+        future, is_own = self._headers_coming.join(address, self._known_layout)
+        if is_own:
+            with self._headers_coming.failing([address]):
+                start_in(self._pool, partial(self._run_layout, address))
+        return future
 
     def check(self, layout: RasterLayout) -> None:
         """Check that a file of this machine is still the one whose header was read.
@@ -195,10 +195,8 @@ class CogParts:
         Raises:
             ArchiveError: if they cannot be read.
         """
-        found: dict[int, bytes] = {}
-        for number, source in self._begin(layout, image, numbers).items():
-            found[number] = source if isinstance(source, bytes) else self._taken(layout, image, number, source)
-        return [found[number] for number in numbers]
+        futures = self._begin(layout, image, numbers)
+        return [futures[number].result() for number in numbers]
 
     def prefetch(self, layout: RasterLayout, image: TiffDirectory, numbers: Iterable[int]) -> None:
         """Begin to fetch blocks that are not held."""
@@ -211,67 +209,53 @@ class CogParts:
             self._raw.remove(name)
             self._blocks.remove(name)
 
-    def _taken(self, layout: RasterLayout, image: TiffDirectory, number: int, source: Future[Any]) -> bytes:
-        blocks: dict[str, bytes] = source.result()
-        return blocks[_name(layout, image, number)]
-
-    def _begin(
-        self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]
-    ) -> dict[int, bytes | Future[Any]]:
-        """Return blocks, or what will give them: of those that are not held, near ones are fetched together."""
-        found: dict[int, bytes | Future[Any]] = {}
-        missing: list[int] = []
-        for number in numbers:
-            if not image.offsets[number] or not image.counts[number]:
-                found[number] = b""
-                continue
-            held = self._held(layout, image, number)
-            if held is None:
-                missing.append(number)
+    def _begin(self, layout: RasterLayout, image: TiffDirectory, numbers: Iterable[int]) -> dict[int, Future[bytes]]:
+        """Return what gives blocks: of those that are not held, near ones are fetched together."""
+        found: dict[int, Future[bytes]] = {}
+        own: dict[int, str] = {}
+        for number in dict.fromkeys(numbers):
+            if image.offsets[number] and image.counts[number]:
+                name = _name(layout, image, number)
+                found[number], is_own = self._blocks_coming.join(name, self._raw.get)
+                if is_own:
+                    own[number] = name
             else:
-                found[number] = held
-        for group in _groups(image, missing):
-            names = [_name(layout, image, number) for number in group]
-            future = self._start(names, partial(self._read_blocks, layout, image, group))
-            found.update(dict.fromkeys(group, future))
+                found[number] = Future()
+                found[number].set_result(b"")
+        with self._blocks_coming.failing(own.values()):
+            missing = [number for number, name in own.items() if not self._load(name, int(image.counts[number]))]
+            for group in _groups(image, missing):
+                start_in(self._pool, partial(self._run_blocks, layout, image, group))
         return found
 
-    def _held(self, layout: RasterLayout, image: TiffDirectory, number: int) -> bytes | Future[Any] | None:
-        name = _name(layout, image, number)
-        data = self._raw.get(name)
-        if data is not None:
-            return data
-        with self._lock:
-            waiting = self._waiting.get(name)
-        if waiting is not None:
-            return waiting
+    def _load(self, name: str, length: int) -> bool:
+        """Take a block from disk, if it is there."""
         data = self._blocks.get(name)
-        if data is None:
-            # It may have come between the two looks.
-            return self._raw.get(name)
-        if len(data) != int(image.counts[number]):
-            return None
+        if data is None or len(data) != length:
+            return False
+        self._hold(name, data)
+        return True
+
+    def _hold(self, name: str, data: bytes) -> None:
         self._raw.put(name, data)
-        return data
+        self._blocks_coming.end(name, data)
 
-    def _start(self, keys: Sequence[Any], work: Callable[[], Any]) -> Future[Any]:
-        """Run something in a thread, unless what it gives is on its way; others find it by its keys until it ends."""
-        with self._lock:
-            if len(keys) == 1 and keys[0] in self._waiting:
-                return self._waiting[keys[0]]
-            future = start_in(self._pool, work)
-            self._waiting.update(dict.fromkeys(keys, future))
+    def _run_layout(self, address: RasterAddress) -> None:
+        with self._headers_coming.failing([address]):
+            layout = self._read_layout(address)
+            self._layouts.put(address, layout)
+            self._headers_coming.end(address, layout)
 
-        def end(_: Future[Any]) -> None:
-            with self._lock:
-                for key in keys:
-                    self._waiting.pop(key, None)
+    def _run_blocks(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> None:
+        names = [_name(layout, image, number) for number in numbers]
+        with self._blocks_coming.failing(names):
+            blocks = self._read_blocks(layout, image, numbers)
+            for name, data in zip(names, blocks, strict=True):
+                self._blocks.put(name, data)
+                self._hold(name, data)
 
-        future.add_done_callback(end)
-        return future
-
-    def _read_blocks(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> dict[str, bytes]:
-        """Fetch blocks with one request; return them by their names."""
+    def _read_blocks(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> list[bytes]:
+        """Fetch blocks with one request."""
         starts = [int(image.offsets[n]) for n in numbers]
         ends = [int(image.offsets[n] + image.counts[n]) for n in numbers]
         start, end = min(starts), max(ends)
@@ -283,13 +267,7 @@ class CogParts:
             raise
         if len(found.data) != end - start:
             raise ArchiveRefusedError(f"{address.shown} is damaged: it ends before its pixels.")
-        blocks: dict[str, bytes] = {}
-        for number, first, last in zip(numbers, starts, ends, strict=True):
-            name = _name(layout, image, number)
-            blocks[name] = found.data[first - start : last - start]
-            self._raw.put(name, blocks[name])
-            self._blocks.put(name, blocks[name])
-        return blocks
+        return [found.data[first - start : last - start] for first, last in zip(starts, ends, strict=True)]
 
     def _known_layout(self, address: RasterAddress) -> RasterLayout | None:
         known = self._layouts.get(address)
@@ -340,7 +318,6 @@ class CogParts:
             raise ArchiveRefusedError(f"{address.shown} cannot be read: {error}.") from error
         if is_new:
             self._headers.put(address.href, _packed(kept))
-        self._layouts.put(address, layout)
         return layout
 
 

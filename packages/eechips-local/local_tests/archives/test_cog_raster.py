@@ -501,14 +501,50 @@ def test_kept_blocks_are_bounded_over_short_runs(tmp_path: Path) -> None:
 
 
 def test_threads_share_what_they_fetch(host: ObjectHost, tmp_path: Path) -> None:
-    content = tiff(1000, 1000, tiled=True, compress="deflate")
+    content = tiff(2000, 1000, tiled=True, compress="deflate")
     host.objects["a.tif"] = content
-    found = raster(host, tmp_path)
     area = PixelWindow(500, 500, 300, 300)
+    reader_of(host, tmp_path / "alone").open(f"{host.url}/a.tif", collection="c").read([0], area, 0)
+    alone = sorted(host.ranges.pop("a.tif"))
+    assert len(alone) == 4  # the header, and three rows of blocks
+    found, start = raster(host, tmp_path), threading.Barrier(8)
+
+    def read(number: int) -> None:
+        start.wait(30)
+        check(content, found, [0], area)
+        found.prefetch([0], area, 0)
+        check(content, found, [0], area)
+
     with ThreadPoolExecutor(8) as pool:
-        for _ in pool.map(lambda _: check(content, found, [0], area), range(24)):
-            pass
-    assert host.requests() <= 4  # the header, and its blocks, which two threads may begin at once
+        assert len(list(pool.map(read, range(8)))) == 8
+    assert sorted(host.ranges["a.tif"]) == alone
+
+
+def test_threads_share_the_error_of_what_they_fetch(host: ObjectHost, tmp_path: Path) -> None:
+    host.gate.clear()
+    found = raster(host, tmp_path)
+    waiting = found.reader.parts.prefetch_layout(found.address)
+    others = [found.reader.parts.prefetch_layout(found.address) for _ in range(5)]
+    assert all(other is waiting for other in others)
+    host.gate.set()
+    with pytest.raises(ArchiveRefusedError, match="HTTP 404"):
+        waiting.result(30)
+    host.objects["a.tif"] = content = tiff()
+    check(content, found, [0], PixelWindow(0, 0, 9, 9))
+
+
+def test_threads_do_not_wait_for_what_nobody_fetches(host: ObjectHost, tmp_path: Path) -> None:
+    found = raster(host, tmp_path)
+    host.objects["a.tif"] = tiff()
+    found.prefetch_header()
+    found.read([0], PixelWindow(0, 0, 9, 9), 0)
+    with ThreadPoolExecutor(1) as ended:
+        found.reader.parts._pool, pool = ended, found.reader.parts._pool
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="shutdown"):
+            found.read([0], PixelWindow(0, 190, 9, 9), 0)
+    found.reader.parts._pool = pool
+    found.read([0], PixelWindow(0, 190, 9, 9), 0)
 
 
 def test_pixels_are_read_where_nothing_can_be_kept(host: ObjectHost, tmp_path: Path) -> None:
