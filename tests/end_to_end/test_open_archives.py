@@ -303,11 +303,11 @@ def test_nothing_is_lost_where_five_ranges_of_a_hundred_fail(served: Served, tmp
     whole = digests(sample_naip(served, tmp_path / "whole"))
     cache = Path(os.environ["XDG_CACHE_HOME"])
     shutil.rmtree(cache / "eechips-local")
-    served.host.failing = 0.05
+    served.host.faults = dict.fromkeys(("status", "reset", "short", "slow"), 0.0125)
     try:
         found = digests(sample_naip(served, tmp_path / "faulty"))
     finally:
-        served.host.failing = 0.0
+        served.host.faults = {}
     assert found == whole
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveRefusedError
+from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.block_decoding import RasterDescription, describe
 from eechips_local.archives.file_ranges import ChangedFileError, FileRanges
 from eechips_local.archives.range_cache import RangeCache
@@ -125,7 +125,8 @@ class CogParts:
     """Headers and blocks of an archive's files. Threads share it; it pickles as one that holds nothing.
 
     What is kept of a file is used once the file was asked for its version: after ``since`` by any process, and again
-    after an hour. Without a network, it is used as it is.
+    after an hour. Without a network, it is used as it is. A file that has changed after ``since`` is refused: results
+    would show some of the old and some of the new one. A file of this machine is read anew.
 
     Args:
         ranges: reads files.
@@ -179,15 +180,16 @@ class CogParts:
         """Check that a file of this machine is still the one whose header was read.
 
         Raises:
-            ChangedFileError: if it is not.
+            ArchiveError: if it is not.
         """
         address = layout.address
         if address.is_local:
             try:
                 self.ranges.read(address.href, address.collection, 0, 1, layout.version)
             except ChangedFileError:
-                self._forget(address)
-                raise
+                self._layouts.remove(address)
+                self._headers.remove(address.href)
+                raise ArchiveError(f"{address.shown} has changed: the next request reads the new file.") from None
 
     def fetch(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> list[bytes]:
         """Return blocks; b"" for those that the file leaves out.
@@ -260,11 +262,7 @@ class CogParts:
         ends = [int(image.offsets[n] + image.counts[n]) for n in numbers]
         start, end = min(starts), max(ends)
         address = layout.address
-        try:
-            found = self.ranges.read(address.href, address.collection, start, end - start, layout.version)
-        except ChangedFileError:
-            self._forget(address)
-            raise
+        found = self.ranges.read(address.href, address.collection, start, end - start, layout.version)
         if len(found.data) != end - start:
             raise ArchiveRefusedError(f"{address.shown} is damaged: it ends before its pixels.")
         return [found.data[first - start : last - start] for first, last in zip(starts, ends, strict=True)]
@@ -277,18 +275,19 @@ class CogParts:
         now = time.time()
         return max(self._since, now - _LONGEST_UNCHECKED) <= checked <= now
 
-    def _forget(self, address: RasterAddress) -> None:
-        self._layouts.remove(address)
-        self._headers.remove(address.href)
-
     def _kept_header(self, address: RasterAddress) -> tuple[_KeptHeader | None, bool]:
-        """Return a header that is kept, if the file still has its version, and whether the file was asked now."""
+        """Return a header that is kept, if the file still has its version, and whether the file was asked now.
+
+        Raises:
+            ChangedFileError: if the file had this version after ``since``, and has another now.
+        """
         kept = _unpacked(self._headers.get(address.href))
         if kept is None or self._is_recent(kept.checked):
             return kept, False
         now = time.time()
+        is_used = kept.checked >= self._since and not address.is_local
         try:
-            found = self.ranges.read(address.href, address.collection, 0, 1)
+            found = self.ranges.read(address.href, address.collection, 0, 1, kept.version if is_used else "", 0.0)
         except ArchiveAwayError:  # there is no network
             return kept, False
         return (replace(kept, checked=now) if found.version == kept.version else None), True

@@ -20,7 +20,8 @@ from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedEr
 from eechips_local.archives.archive_model import CogHeader
 from eechips_local.archives.block_decoding import decode
 from eechips_local.archives.cog_parts import BoundedStore, CogParts, RasterAddress, RasterLayout, start_in
-from eechips_local.archives.file_ranges import AddressSigner, ChangedFileError, FileRanges, RangeTransport
+from eechips_local.archives.file_ranges import AddressSigner, FileRanges, RangeTransport
+from eechips_local.archives.host_pauses import HostPauses
 from eechips_local.archives.host_permits import HostPermits
 from eechips_local.archives.inflated_blocks import RasterBlock, format_of
 from eechips_local.archives.range_cache import RangeCache
@@ -68,7 +69,7 @@ class RangeCogReader:
         self._arguments = transport, signer, folder, threads, connections, since
         place = cache_folder() if folder is None else folder
         self.parts = CogParts(
-            FileRanges(transport, signer, HostPermits(place / "permits", connections)),
+            FileRanges(transport, signer, HostPermits(place / "permits", connections), HostPauses(place / "pauses")),
             RangeCache(place / "headers", _HEADER_BYTES),
             RangeCache(place / "blocks", _BLOCK_BYTES),
             since,
@@ -174,7 +175,7 @@ class CogRaster:
         try:
             layout = self._layout
             self.reader.parts.check(layout)
-        except ChangedFileError:
+        except ArchiveError:
             layout = self._layout
         found = layout.description
         return CogHeader(found.grid, self.levels, found.dtypes, found.nodata, layout.version)

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from urllib3.exceptions import HTTPError
 
-from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
+from eechips_local.archives.host_pauses import HostPauses, away
 from eechips_local.archives.host_permits import HostPermits
 from eechips_local.archives.host_throttle import parse_retry_after
 from eechips_local.assets.asset_names import shown_url
@@ -23,6 +24,7 @@ _FIRST_PAUSE, _MOST_PAUSE = 0.25, 20.0  # seconds
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _DENIED, _DENIALS = frozenset({"HTTP 401", "HTTP 403"}), 3
 _CONNECT, _SILENCE = 10.0, 15.0  # seconds
+_PATIENCE = 20.0  # seconds that a read waits for a host that is away, or wants no requests
 _SLOWEST = 64 << 10  # bytes a second; a response that takes longer is asked for again
 _CHUNK = 256 << 10
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -43,7 +45,7 @@ class FetchedRange:
     version: str
 
 
-class ChangedFileError(ArchiveError):
+class ChangedFileError(ArchiveRefusedError):
     """A file is not the one whose header was read."""
 
 
@@ -104,15 +106,18 @@ class FileRanges:
         transport: sends requests.
         signer: authorizes them.
         permits: bound those in work of all processes.
+        pauses: of hosts that are away.
     """
 
-    def __init__(self, transport: RangeTransport, signer: AddressSigner, permits: HostPermits) -> None:
-        self._transport, self._signer, self._permits = transport, signer, permits
+    def __init__(
+        self, transport: RangeTransport, signer: AddressSigner, permits: HostPermits, pauses: HostPauses
+    ) -> None:
+        self._transport, self._signer, self._permits, self._pauses = transport, signer, permits, pauses
         self._lock = threading.Lock()
         self._requests = self._received = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._transport, self._signer, self._permits)
+        return type(self), (self._transport, self._signer, self._permits, self._pauses)
 
     @property
     def requests(self) -> int:
@@ -124,7 +129,9 @@ class FileRanges:
         """Bytes of bodies that were received."""
         return self._received
 
-    def read(self, href: str, collection: str, start: int, length: int, version: str = "") -> FetchedRange:
+    def read(
+        self, href: str, collection: str, start: int, length: int, version: str = "", patience: float = _PATIENCE
+    ) -> FetchedRange:
         """Read bytes of a file; fewer where the file ends.
 
         Args:
@@ -133,14 +140,17 @@ class FileRanges:
             start: of the first byte.
             length: of bytes, at least one.
             version: that the file must still have; "" for any.
+            patience: seconds to wait for a host that is away.
 
         Raises:
             ChangedFileError: if it has another.
+            ArchiveAwayError: if its host is not reached.
             ArchiveRefusedError: if the file may not be read, or is not there; or its host denies access several
                 times, each with a newer signature if there is one.
             ArchiveError: if its host does not answer.
         """
-        reason, denials = "", 0
+        reason, denials, is_reached = "", 0, False
+        host, end = urlsplit(href).netloc, time.monotonic() + patience
         for attempt in range(_ATTEMPTS):
             signed = self._signer.sign(href, collection, renew=denials > 0)
             headers = {**signed.headers, "Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
@@ -148,9 +158,12 @@ class FileRanges:
                 headers["If-Match"] = version
             pause = min(_FIRST_PAUSE * 2**attempt, _MOST_PAUSE) * random.uniform(0.5, 1.0)
             try:
-                with self._permits.hold(urlsplit(href).netloc):
+                with self._pauses.wait(host, end - time.monotonic()), self._permits.hold(host):
                     answer = self._request(signed.url, headers, href, start, length, version)
+                is_reached = True
             except (HTTPError, OSError) as error:
+                if time.monotonic() >= end and self._pauses.is_away(host):
+                    raise away(host) from error
                 answer = type(error).__name__, 0.0
             if isinstance(answer, FetchedRange):
                 return answer
@@ -165,14 +178,21 @@ class FileRanges:
                 continue
             if attempt + 1 < _ATTEMPTS:
                 time.sleep(max(pause, wait))
-        raise ArchiveError(f"{shown_url(href)} cannot be read now: {reason}, {_ATTEMPTS} times.")
+        kind = ArchiveError if is_reached else ArchiveAwayError
+        raise kind(f"{shown_url(href)} cannot be read now: {reason}, {_ATTEMPTS} times.")
 
     def _request(
         self, url: str, headers: Mapping[str, str], href: str, start: int, length: int, version: str
     ) -> FetchedRange | tuple[str, float]:
         """Send a request; return its bytes, or why it is to be repeated, and after how many seconds at least."""
         is_whole = False
-        response = self._transport.open(url, headers, _CONNECT, _SILENCE)
+        host = urlsplit(href).netloc
+        try:
+            response = self._transport.open(url, headers, _CONNECT, _SILENCE)
+        except (HTTPError, OSError):
+            self._pauses.note_failure(host)
+            raise
+        self._pauses.note_response(host)
         try:
             with self._lock:
                 self._requests += 1
@@ -180,7 +200,9 @@ class FileRanges:
             if reason in _DENIED:
                 return reason, 0.0
             if response.status in _PASSING:
-                return reason, _retry_after(response.headers)
+                wait = parse_retry_after(response.headers.get("Retry-After", ""))
+                self._pauses.demand(host, wait)
+                return reason, min(wait, _MOST_PAUSE)
             found = self._take(response, href, start, length, version)
             is_whole = True
             return found
@@ -234,11 +256,6 @@ class FileRanges:
 
 def _changed(shown: str) -> ChangedFileError:
     return ChangedFileError(
-        f"{shown} has changed since its header was read: nothing of it was mixed with what was read before. The next "
-        "request reads the new file."
+        f"{shown} has changed since it was first read: nothing of it is mixed with what was read before. Start again "
+        "to read the new file."
     )
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds that a host wants to be left alone; 0 where it does not say so."""
-    return min(parse_retry_after(headers.get("Retry-After", "")), _MOST_PAUSE)

@@ -6,11 +6,13 @@ import hashlib
 import json
 import random
 import re
+import socket
+import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
@@ -50,9 +52,15 @@ class ArchiveHost:
         is_signed: whether files need a token.
         token_seconds: for which a token opens files.
         halted: number of the request of a file that is answered when its token has expired; None for no such.
-        failing: share of the requests of ranges that fail, each in another way.
+        faults: shares of the requests of ranges that fail: "status", "reset", "short", "slow".
+        api_faults: shares of the searches that fail: "status", "half".
+        seed: of the requests that fail.
+        actions: what is done at requests of files, by their numbers.
+        slow_seconds: that a slow response takes.
+        is_away: whether every request is counted, and its connection reset.
         tokens: that were given, with their expiry in seconds since 1970.
-        requests: number of requests, by kind: "search", "file", "token", "expired", "failed".
+        requests: number of requests, by kind: "search", "file", "token", "expired", "failed", "away".
+        times: of requests by kind, on the monotonic clock.
         searches: bodies of searches.
         bytes: sent of files.
     """
@@ -63,13 +71,19 @@ class ArchiveHost:
     is_signed: bool = False
     token_seconds: float = 3600.0
     halted: int | None = None
-    failing: float = 0.0
+    faults: Mapping[str, float] = field(default_factory=dict)
+    api_faults: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 7
+    actions: dict[int, Callable[[], object]] = field(default_factory=dict)
+    slow_seconds: float = 0.3
+    is_away: bool = False
     tokens: dict[str, float] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
+    times: list[tuple[float, str]] = field(default_factory=list)
     searches: list[dict[str, Any]] = field(default_factory=list)
     bytes: int = 0
-    random: random.Random = field(default_factory=lambda: random.Random(7))
     lock: threading.Lock = field(default_factory=threading.Lock)
+    _asked: Counter[str] = field(default_factory=Counter)
 
     @property
     def api(self) -> str:
@@ -87,7 +101,11 @@ class ArchiveHost:
         """Count a request and return its number of its kind."""
         with self.lock:
             self.requests[kind] += 1
-            return self.requests[kind]
+            self.times.append((time.monotonic(), kind))
+            number = self.requests[kind]
+        if kind == "file" and number in self.actions:
+            self.actions[number]()
+        return number
 
     def make_token(self) -> dict[str, str]:
         """Return a new token, as the Planetary Computer does."""
@@ -104,13 +122,22 @@ class ArchiveHost:
             self.count("expired")
         return time.time() < self.tokens.get(token, 0.0)
 
-    def fault(self) -> str | None:
-        """Return how this request of a file fails, or None."""
+    def expire(self) -> None:
+        """Let the tokens open no file from now on that were given so far."""
+        self.tokens.update(dict.fromkeys(self.tokens, time.time()))
+
+    def fault(self, asked: str, shares: Mapping[str, float]) -> str | None:
+        """Return how a request fails, or None: the same for the n-th request of something, whatever came between."""
         with self.lock:
-            if self.random.random() >= self.failing:
-                return None
-            self.requests["failed"] += 1
-            return self.random.choice(("status", "reset", "short", "slow"))
+            self._asked[asked] += 1
+            draw = random.Random(f"{self.seed} {asked} {self._asked[asked]}").random()
+            for kind, share in shares.items():
+                draw -= share
+                if draw < 0:
+                    self.requests["failed"] += 1
+                    self.requests[kind] += 1
+                    return kind
+        return None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -124,6 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
+        if self._is_away():
+            return
         parts = urlsplit(self.path)
         kind, _, rest = parts.path.removeprefix("/").partition("/")
         if kind == "files":
@@ -141,7 +170,17 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(404, b"")
 
+    def _is_away(self) -> bool:
+        """Reset the connection, where nothing is to be answered."""
+        if self.host.is_away:
+            self.host.count("away")
+            self.close_connection = True
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return self.host.is_away
+
     def do_POST(self) -> None:
+        if self._is_away():
+            return
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if urlsplit(self.path).path == "/api/search":
             self._search(body)
@@ -178,6 +217,9 @@ class _Handler(BaseHTTPRequestHandler):
         host = self.host
         host.count("search")
         host.searches.append(asked)
+        fault = host.fault(json.dumps(asked, sort_keys=True), host.api_faults)
+        if fault == "status":
+            return self._send(502, b"<html>Bad Gateway</html>")
         found = [item for item in host.items if _matches(item, asked)]
         found.sort(key=lambda item: str(item["properties"]["datetime"]), reverse=True)
         limit, start = int(asked.get("limit", 10)), int(asked.get("token", 0))
@@ -185,7 +227,10 @@ class _Handler(BaseHTTPRequestHandler):
         if start + limit < len(found):
             body = {**asked, "token": str(start + limit)}
             links.append({"rel": "next", "href": f"{host.api}/search", "method": "POST", "body": body})
-        self._send_json({"type": "FeatureCollection", "features": found[start : start + limit], "links": links})
+        page = {"type": "FeatureCollection", "features": found[start : start + limit], "links": links}
+        content = json.dumps(page).encode()
+        headers = {"Content-Type": "application/geo+json"}
+        return self._send(200, content[: len(content) // 2] if fault == "half" else content, headers)
 
     def _file(self, name: str, query: str) -> None:
         host = self.host
@@ -195,14 +240,14 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(403, b"")
         if "/" in name or not path.is_file():
             return self._send(404, b"")
-        fault = host.fault() if self.headers.get("Range") else None
+        fault = host.fault(f"{name} {self.headers['Range']}", host.faults) if self.headers.get("Range") else None
         if fault == "status":
             return self._send(503, b"")
         if fault == "reset":
             self.close_connection = True
             return None
         if fault == "slow":
-            time.sleep(0.3)
+            time.sleep(host.slow_seconds)
         content = path.read_bytes()
         asked = _RANGE.fullmatch(self.headers.get("Range", ""))
         start = int(asked[1]) if asked else 0
@@ -278,6 +323,66 @@ def _fulfils(value: Any, tests: Mapping[str, Any]) -> bool:
     return all(known[name](wanted) for name, wanted in tests.items())
 
 
+class _Connections(QuietServer):
+    """A server that can break the connections that stand."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.open: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.open.discard(request)
+        super().shutdown_request(request)
+
+    def end(self) -> None:
+        self.shutdown()
+        self.server_close()
+        for each in list(self.open):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+class ArchiveListener:
+    """Listens for an archive's requests: connections are refused while it does not.
+
+    Args:
+        host: that answers them.
+    """
+
+    def __init__(self, host: ArchiveHost) -> None:
+        self._host, self._port = host, 0
+        self.start()
+        host.url = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Listen, at the same port as before."""
+        self._server = _Connections(("127.0.0.1", self._port), partial(_Handler, self._host))
+        self._server.daemon_threads = self._server.block_on_close = False
+        self._port = int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Refuse connections, and break those that stand."""
+        self._server.end()
+        self._thread.join()
+
+
+@contextmanager
+def listening_host(folder: Path, *, is_signed: bool = False) -> Iterator[tuple[ArchiveHost, ArchiveListener]]:
+    """Serve a folder as an archive without items until the end of the block."""
+    host = ArchiveHost(folder, is_signed=is_signed)
+    listener = ArchiveListener(host)
+    try:
+        yield host, listener
+    finally:
+        listener.stop()
+
+
 @contextmanager
 def archive_host(
     data: Path, folder: Path, archive: Archive, *, collections: tuple[str, ...] = (), is_signed: bool = False
@@ -291,15 +396,7 @@ def archive_host(
         collections: of them; all if empty.
         is_signed: whether files need a token.
     """
-    host = ArchiveHost(folder, is_signed=is_signed)
-    with QuietServer(("127.0.0.1", 0), partial(_Handler, host)) as server:
-        host.url = f"http://127.0.0.1:{server.server_address[1]}"
+    with listening_host(folder, is_signed=is_signed) as (host, _):
         made = make_items(data, folder, archive, f"{host.url}/files", collections=collections)
         host.items = made.items
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield host, made
-        finally:
-            server.shutdown()
-            thread.join()
+        yield host, made

@@ -136,17 +136,17 @@ def make_items(data: Path, folder: Path, archive: Archive, url: str, *, collecti
         url: address at which the folder is served.
         collections: "naip", "sentinel-2-l2a", "landsat-c2-l2"; all if empty.
     """
-    makers: Mapping[str, Callable[[_Maker, Path], Iterator[dict[str, Any]]]] = {
+    makers: Mapping[str, Callable[[ItemMaker, Path], Iterator[dict[str, Any]]]] = {
         "naip": _naip, "sentinel-2-l2a": _sentinel, "landsat-c2-l2": _landsat
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    maker = _Maker(archive, folder, url)
+    maker = ItemMaker(archive, folder, url)
     chosen = collections or tuple(makers)
     return RealItems(archive, folder, tuple(item for name in chosen for item in makers[name](maker, data)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Maker:
+class ItemMaker:
     archive: Archive
     folder: Path
     url: str
@@ -180,7 +180,7 @@ class _Maker:
         }
 
 
-def _naip(maker: _Maker, data: Path) -> Iterator[dict[str, Any]]:
+def _naip(maker: ItemMaker, data: Path) -> Iterator[dict[str, Any]]:
     names = ("R", "G", "B", "N") if maker.is_planetary else ("Red", "Green", "Blue", "NIR")
     for path in sorted((data / "naip").glob("m_*.tif")):
         state = _STATES.get(path.stem[:9])
@@ -208,7 +208,7 @@ def _naip(maker: _Maker, data: Path) -> Iterator[dict[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Product:
+class SentinelProduct:
     """What the names of a Sentinel-2 product consist of. Times are like "20220713T155829"."""
 
     satellite: str
@@ -268,7 +268,7 @@ def _time(compact: str) -> str:
     return f"{date[:4]}-{date[4:6]}-{date[6:]}T{clock[:2]}:{clock[2:4]}:{clock[4:]}.024000Z"
 
 
-def _sentinel(maker: _Maker, data: Path) -> Iterator[dict[str, Any]]:
+def _sentinel(maker: ItemMaker, data: Path) -> Iterator[dict[str, Any]]:
     shore: dict[str, Raster] = {}
     for metres, bands in (
         (10, ("B02", "B03", "B04", "B08")),
@@ -278,14 +278,14 @@ def _sentinel(maker: _Maker, data: Path) -> Iterator[dict[str, Any]]:
         raster = Raster.read(data / "optical" / f"s2_l1c_va_eastern_shore_{metres}m.tif")
         shore |= {name: raster.band(number) for number, name in enumerate(bands)}
     for product in (
-        _Product(
+        SentinelProduct(
             "S2A", "20211016T155251", "20211016T160313", "20211016T160344", "20211016T204512", "03.01", 11, "18SVG"
         ),
-        _Product(
+        SentinelProduct(
             "S2B", "20220713T154819", "20220713T155741", "20220713T160001", "20220713T200512", "04.00", 54, "18SVG"
         ),
     ):
-        yield _sentinel_item(maker, product, shore)
+        yield sentinel_item(maker, product, shore)
     stack = Raster.read(data / "optical" / "2018_3A_Theia_Bouconne.tif")
     unsigned = Raster(stack.values.astype("uint16"), stack.crs, stack.transform)
     for number, date in enumerate(_BOUCONNE):
@@ -295,10 +295,10 @@ def _sentinel(maker: _Maker, data: Path) -> Iterator[dict[str, Any]]:
         coarse = {name: band if _GSD.get(name, 20) == 10 else band.every(2) for name, band in bands.items()}
         more = {"B01": bands["B02"].every(6), "B09": bands["B8A"].every(6)}
         times = (f"{day}T105029", f"{day}T105452", f"{day}T105501", f"{day}T131712")
-        yield _sentinel_item(maker, _Product("S2A", *times, "02.07", 51, "31TCJ"), {**coarse, **more})
+        yield sentinel_item(maker, SentinelProduct("S2A", *times, "02.07", 51, "31TCJ"), {**coarse, **more})
 
 
-def _sentinel_item(maker: _Maker, product: _Product, bands: Mapping[str, Raster]) -> dict[str, Any]:
+def sentinel_item(maker: ItemMaker, product: SentinelProduct, bands: Mapping[str, Raster]) -> dict[str, Any]:
     if maker.is_planetary:
         identifier = "_".join(
             part for number, part in enumerate(product.uri.removesuffix(".SAFE").split("_")) if number != 3
@@ -348,7 +348,7 @@ _TM = {"blue": 0, "green": 1, "red": 2, "nir08": 3, "swir16": 4, "swir22": 6, "l
 _TEMPERATURE = ("atran", "cdist", "drad", "emis", "emsd", "trad", "urad", "qa")
 
 
-def _landsat(maker: _Maker, data: Path) -> Iterator[dict[str, Any]]:
+def _landsat(maker: ItemMaker, data: Path) -> Iterator[dict[str, Any]]:
     for file, mission, bands, scale in (
         ("lc08_041027_montana_2015-06-04", "LC08", _OLI, 1),
         ("le07_041027_montana_2007-05-05", "LE07", _ETM, 150),
@@ -359,7 +359,7 @@ def _landsat(maker: _Maker, data: Path) -> Iterator[dict[str, Any]]:
         yield _landsat_item(maker, mission, file[-10:], bands, Raster(numbers, scene.crs, scene.transform))
 
 
-def _landsat_item(maker: _Maker, mission: str, date: str, bands: Mapping[str, int], scene: Raster) -> dict[str, Any]:
+def _landsat_item(maker: ItemMaker, mission: str, date: str, bands: Mapping[str, int], scene: Raster) -> dict[str, Any]:
     identifier = f"{mission}_L2SP_041027_{date.replace('-', '')}_02_T1"
     is_oli = mission == "LC08"
     red = scene.band(bands["red"]).values

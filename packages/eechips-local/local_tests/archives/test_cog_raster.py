@@ -255,9 +255,13 @@ def test_file_is_asked_for_its_version_again_after_an_hour(
     monkeypatch.setattr("time.time", lambda: start + 3599)
     check(content, found, [0], area)
     assert host.requests() == 2
-    host.objects["a.tif"] = changed = tiff(1000, 1300, tiled=True)
     monkeypatch.setattr("time.time", lambda: start + 3601)
-    check(changed, found, [0], area)
+    check(content, found, [0], area)
+    assert host.requests() == 3
+    host.objects["a.tif"] = tiff(1000, 1300, tiled=True)
+    monkeypatch.setattr("time.time", lambda: start + 7300)
+    with pytest.raises(ArchiveRefusedError, match="has changed since it was first read"):
+        found.read([0], area, 0)
 
 
 def test_what_is_kept_is_used_without_a_network(
@@ -286,9 +290,9 @@ def test_window_read_ahead_of_another_version_is_not_taken(host: ObjectHost, tmp
     while host.requests() < 2:
         time.sleep(0.01)
     host.objects["a.tif"] = changed = tiff(1000, 1300, tiled=True)
-    with pytest.raises(ArchiveError, match="has changed"):
+    with pytest.raises(ArchiveRefusedError, match="has changed"):
         found.read([0], PixelWindow(900, 900, 10, 10), 0)
-    check(changed, found, [0], area)
+    check(changed, raster(host, tmp_path), [0], area)
 
 
 def test_reader_pickles(host: ObjectHost, tmp_path: Path) -> None:
@@ -334,16 +338,19 @@ def test_hosts_that_are_unfit_are_refused(fault: Any, message: str, host: Object
 
 
 @pytest.mark.parametrize("has_etags", [True, False])
-def test_changed_file_is_an_error_and_then_read_anew(has_etags: bool, host: ObjectHost, tmp_path: Path) -> None:
+def test_file_that_changes_is_refused_by_all_processes_of_a_server(
+    has_etags: bool, host: ObjectHost, tmp_path: Path
+) -> None:
     host.has_etags = has_etags
-    host.objects["a.tif"] = tiff(1000, 1000, tiled=True)
-    found = raster(host, tmp_path)
-    found.read([0], PixelWindow(0, 0, 10, 10), 0)
-    changed = tiff(1000, 1300, tiled=True)
-    host.objects["a.tif"] = changed
-    with pytest.raises(ArchiveError, match="has changed"):
-        found.read([0], PixelWindow(900, 900, 10, 10), 0)
-    check(changed, found, [0], PixelWindow(900, 900, 10, 10))
+    host.objects["a.tif"] = content = tiff(1000, 1000, tiled=True)
+    found, corner, later = raster(host, tmp_path), PixelWindow(0, 0, 10, 10), PixelWindow(900, 900, 10, 10)
+    found.read([0], corner, 0)
+    host.objects["a.tif"] = changed = tiff(1000, 1300, tiled=True)
+    for process in (found, found, pickle.loads(pickle.dumps(found))):
+        with pytest.raises(ArchiveRefusedError, match="has changed since it was first read"):
+            process.read([0], later, 0)
+        check(content, process, [0], corner)  # what was read before
+    check(changed, raster(host, tmp_path), [0], later)
 
 
 def test_window_that_could_not_be_read_ahead_is_read_when_it_is_needed() -> None:

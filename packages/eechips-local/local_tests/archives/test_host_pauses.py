@@ -1,0 +1,170 @@
+"""Hosts that are left alone: by all processes, and one request at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import socket
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
+from eechips_local.archives.archive_hosts import AllowedHosts
+from eechips_local.archives.archive_model import ArchiveDescription
+from eechips_local.archives.checked_connections import HostTransport
+from eechips_local.archives.file_ranges import FileRanges
+from eechips_local.archives.host_pauses import HostPauses
+from eechips_local.archives.host_permits import HostPermits
+from eechips_local.archives.range_cache import RangeCache
+from eechips_local.archives.signing import Signer
+from local_tests.archives.archive_host import ArchiveHost, listening_host
+
+HOST = "files.example:80"
+
+
+def fail(pauses: HostPauses, times: int = 3) -> None:
+    for _ in range(times):
+        pauses.note_failure(HOST)
+
+
+def test_a_host_is_away_after_three_failures_in_all_processes(tmp_path: Path) -> None:
+    pauses = HostPauses(tmp_path)
+    fail(pauses, 2)
+    with pauses.wait(HOST, 0.0):
+        pauses.note_response(HOST)
+    fail(pauses, 2)
+    with pauses.wait(HOST, 0.0):
+        pass
+    fail(pauses, 1)
+    for each in (pauses, pickle.loads(pickle.dumps(pauses))):
+        with pytest.raises(ArchiveAwayError, match="is there a network"), each.wait(HOST, 0.0):
+            pass
+        with each.wait("others.example", 0.0):
+            pass
+    pickle.loads(pickle.dumps(pauses)).note_response(HOST)
+    with pauses.wait(HOST, 0.0):
+        pass
+
+
+def test_one_request_at_a_time_asks_a_host_that_is_away(tmp_path: Path) -> None:
+    pauses = HostPauses(tmp_path)
+    fail(pauses)
+    other = pickle.loads(pickle.dumps(pauses))
+    with pauses.wait(HOST, 5.0), pytest.raises(ArchiveAwayError), other.wait(HOST, 0.5):
+        pass
+    with other.wait(HOST, 5.0):
+        other.note_response(HOST)
+    with pauses.wait(HOST, 0.0), other.wait(HOST, 0.0):
+        pass
+
+
+def test_pauses_become_longer(tmp_path: Path) -> None:
+    pauses = HostPauses(tmp_path)
+    lengths = []
+    for _ in range(6):
+        fail(pauses, 3 if not lengths else 1)
+        began = time.time()
+        kept = RangeCache(tmp_path, 1 << 20).get(HOST)
+        assert kept is not None
+        lengths.append(float(kept.split()[0]) - began)
+    assert lengths[0] < 0.6
+    assert all(after > before * 1.4 for before, after in pairwise(lengths[:4]))
+    assert max(lengths) <= 8.0
+
+
+def test_a_host_that_demands_a_pause_gets_it_from_all_processes(tmp_path: Path) -> None:
+    pauses = HostPauses(tmp_path)
+    pauses.demand(HOST, 1.0)
+    pauses.note_response(HOST)  # of a request that was in work
+    other = pickle.loads(pickle.dumps(pauses))
+    with pytest.raises(ArchiveError, match="wants no requests for 1 s"), other.wait(HOST, 0.5):
+        pass
+    began = time.monotonic()
+    with other.wait(HOST, 5.0):
+        assert time.monotonic() - began > 0.5
+    other.note_response(HOST)
+    with pauses.wait(HOST, 0.0), other.wait(HOST, 0.0):
+        pass
+
+
+def test_each_process_has_its_own_pauses_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    pauses = HostPauses(tmp_path / "file")
+    fail(pauses)
+    with pytest.raises(ArchiveAwayError), pauses.wait(HOST, 0.0):
+        pass
+    with pauses.wait(HOST, 5.0):
+        pauses.note_response(HOST)
+    with pauses.wait(HOST, 0.0):
+        pass
+
+
+def open_ranges(host: ArchiveHost, folder: Path) -> FileRanges:
+    description = ArchiveDescription("test", "A test", hosts=(host.url.removeprefix("http://"),))
+    transport = HostTransport(AllowedHosts.of_files(description))
+    return FileRanges(
+        transport, Signer(description), HostPermits(folder / "permits", 64), HostPauses(folder / "pauses")
+    )
+
+
+def read_all(ranges: FileRanges, href: str, threads: int) -> list[str]:
+    """Read in threads until it works; return what does not."""
+    problems: list[str] = []
+
+    def read() -> None:
+        for _ in range(5):
+            try:
+                assert ranges.read(href, "c", 2, 3).data == b"234"
+                return
+            except ArchiveAwayError:
+                continue
+        problems.append("away")
+
+    started = [threading.Thread(target=read) for _ in range(threads)]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+    return problems
+
+
+def _read_in_process(host: ArchiveHost, folder: Path) -> None:
+    assert not read_all(open_ranges(host, folder), f"{host.url}/files/a.txt", 8)
+
+
+@pytest.mark.slow
+def test_processes_do_not_hammer_a_host_that_is_away_and_go_on_when_it_is_back(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.txt").write_bytes(b"0123456789")
+    context = multiprocessing.get_context("fork")
+    with listening_host(tmp_path / "files") as (host, _):
+        host.is_away = True
+        bare = ArchiveHost(host.folder, host.url)
+        processes = [context.Process(target=_read_in_process, args=(bare, tmp_path)) for _ in range(4)]
+        for process in processes:
+            process.start()
+        time.sleep(12.0)
+        away = host.requests["away"]
+        host.is_away = False
+        for process in processes:
+            process.join(60)
+        assert [process.exitcode for process in processes] == [0] * 4
+        assert away <= 4 * 8 + 4 * 8 + 12  # without pauses, about 200
+        assert host.requests["file"] == 4 * 8
+        late = [at for at, kind in host.times if kind == "away" and at > host.times[0][0] + 6]
+        assert len(late) <= 4
+
+
+def test_a_host_that_refuses_connections_is_away(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        host = ArchiveHost(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}")
+        ranges = open_ranges(host, tmp_path)
+        began = time.monotonic()
+        with pytest.raises(ArchiveAwayError, match="is there a network"):
+            ranges.read(f"{host.url}/files/a.txt", "c", 0, 1, patience=0.0)
+        assert time.monotonic() - began < 5
