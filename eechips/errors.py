@@ -167,6 +167,10 @@ class TooLargeError(RequestError):
         self.is_divisible, self.batch, self.repeats, self.advice = is_divisible, batch, repeats, advice
         self.repeats_alone = max(repeats, repeats_alone)
 
+    def allows_parts(self, *, divides_all: bool) -> bool:
+        """Return whether to request parts: of all requests, or only of those that no batch task computes whole."""
+        return self.is_divisible and (divides_all or self.batch != "first")
+
     def extended(self, text: str) -> TooLargeError:
         """Return the same error with a sentence after its message."""
         return TooLargeError(

@@ -130,7 +130,7 @@ class Fetcher:
                 with retry.alone(chip.size is not None and _is_smallest(Window(0, 0, *chip.size))):
                     return self._fetch(chip, accept)
             except TooLargeError as error:
-                if not self._is_divisible(error):
+                if not error.allows_parts(divides_all=self._divides_all):
                     raise
                 rejection = error
         grid = chip.grid or self._locate(chip, rejection)
@@ -182,17 +182,13 @@ class Fetcher:
                 with retry.alone(cuts == MAX_SPLITS or _is_smallest(window)):
                     found.append(Part(window, self._fetch(part_request(chip, grid, window), accept)))
             except TooLargeError as error:
-                if not self._is_divisible(error):
+                if not error.allows_parts(divides_all=self._divides_all):
                     raise
                 if cuts == MAX_SPLITS or _is_smallest(window):
                     raise unsplittable_error(error, f"{window.width}x{window.height} pixels are") from None
                 pending.extend((quarter, cuts + 1) for quarter in reversed(window.split(MIN_SIDE)))
                 rejected = True
         return sorted(found, key=lambda part: (part.window.row, part.window.column)), rejected
-
-    def _is_divisible(self, error: TooLargeError) -> bool:
-        """Return whether to request parts of a chip that was too large."""
-        return error.is_divisible and (self._divides_all or error.batch != "first")
 
     def _fetch(self, chip: Chip, accept: Callable[[Chip, bytes], T]) -> T:
         """Fetch a chip in one request, or two by URL.

@@ -49,7 +49,7 @@ class RowFetcher:
                 with retry.alone(size == 1):
                     found, pages = self._pages(source, size)
             except TooLargeError as error:
-                if not self._is_divisible(error):
+                if not error.allows_parts(divides_all=self._divides_all):
                     raise
                 if size == 1:
                     raise unsplittable_error(error, "a page of one row is") from None
@@ -79,7 +79,7 @@ class RowFetcher:
             try:
                 return self._pages(series.rows(), PAGE_SIZE)[0]
             except TooLargeError as error:
-                if not self._is_divisible(error):
+                if not error.allows_parts(divides_all=self._divides_all):
                     raise
         with raising_too_large():
             span = series.days()
@@ -126,10 +126,6 @@ class RowFetcher:
                 self._sizes.succeed(_PLACES)
         return found
 
-    def _is_divisible(self, error: TooLargeError) -> bool:
-        """Return whether to request parts of a table that was too large."""
-        return error.is_divisible and (self._divides_all or error.batch != "first")
-
     def _day(self, rows: ee.FeatureCollection, by_pages: bool) -> list[dict[str, Any]]:
         return self.table(rows) if by_pages else self._pages(rows, PAGE_SIZE)[0]
 
@@ -144,7 +140,7 @@ class RowFetcher:
             try:
                 rows = self._day(part, by_pages and days == 1)
             except TooLargeError as error:
-                if days == 1 or not self._is_divisible(error):
+                if days == 1 or not error.allows_parts(divides_all=self._divides_all):
                     raise
                 most, was_rejected = max(1, days // _FEWER), True
                 continue

@@ -114,32 +114,21 @@ MODIS_SUMMARYQA = MaskSource(
     usual=("snow", "cloud"),
 )
 
-MODIS_STATE_1KM = MaskSource(
-    name="state",
-    datasets=r"MODIS/0(06|61)/M[OY]D09GA",
-    title="MODIS reflectance",
-    url=_CATALOG + "MODIS_061_MOD09GA",
-    kinds=_state("state_1km"),
-    usual=_STATE_USUAL,
-)
 
-MODIS_STATEQA = MaskSource(
-    name="state",
-    datasets=r"MODIS/0(06|61)/M[OY]D09A1",
-    title="MODIS reflectance",
-    url=_CATALOG + "MODIS_061_MOD09A1",
-    kinds=_state("StateQA"),
-    usual=_STATE_USUAL,
-)
+def _modis_state(product: str, band: str) -> MaskSource:
+    return MaskSource(
+        name="state",
+        datasets=rf"MODIS/0(06|61)/M[OY]D{product}",
+        title="MODIS reflectance",
+        url=f"{_CATALOG}MODIS_061_MOD{product}",
+        kinds=_state(band),
+        usual=_STATE_USUAL,
+    )
 
-MODIS_STATE = MaskSource(
-    name="state",
-    datasets=r"MODIS/0(06|61)/M[OY]D09Q1",
-    title="MODIS reflectance",
-    url=_CATALOG + "MODIS_061_MOD09Q1",
-    kinds=_state("State"),
-    usual=_STATE_USUAL,
-)
+
+MODIS_STATE_1KM = _modis_state("09GA", "state_1km")
+MODIS_STATEQA = _modis_state("09A1", "StateQA")
+MODIS_STATE = _modis_state("09Q1", "State")
 
 HLS_FMASK = MaskSource(
     name="fmask",

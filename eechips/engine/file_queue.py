@@ -180,9 +180,10 @@ def _encode_event(event: Finished | Lost) -> dict[str, Any]:
     if isinstance(event, Lost):
         return {"task": _encode_unit(event.task), "lost": event.reason, "blame": event.blame}
     outcome = event.outcome
+    record = {} if outcome.record is None else dataclasses.asdict(outcome.record)
     staged = () if outcome.staged is None else (outcome.staged, *outcome.further)
     fields = {
-        "record": None if outcome.record is None else _without_none(dataclasses.asdict(outcome.record)),
+        "record": {name: value for name, value in record.items() if value is not None} or None,
         "files": [[each.name, each.size, each.sha256] for each in staged],
         "layers": list(outcome.layers),
         "fatal": None if outcome.fatal is None else _encode_error(outcome.fatal),
@@ -225,10 +226,6 @@ def _decode_event(line: dict[str, Any]) -> Finished | Lost:
         else None,
     )
     return Finished(task, outcome)
-
-
-def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _encode_error(error: EechipsError) -> list[str]:

@@ -1,4 +1,4 @@
-"""SHA-256 of files."""
+"""Hash files by SHA-256, and numbers by the finalizer of SplitMix64."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import errno
 import hashlib
 import os
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 _BLOCK = 1 << 20
 
@@ -23,3 +26,11 @@ def hash_file(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def mix_bits(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Mix the bits of numbers by the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

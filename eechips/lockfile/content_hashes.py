@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.errors import StorageError, UsageError, ValidationError
+from eechips.files.hashes import mix_bits
 from eechips.formats import chip_suffixes
 from eechips.storage.received_files import read_frame
 from eechips.training.chip_pixels import ChipPixels, decode
@@ -91,15 +92,15 @@ class PixelHashes:
             valid: (rows, columns); values of other pixels do not count.
         """
         _, height, width = values.shape
-        pixels: _Hashes = _mix(valid.astype(np.uint64))
+        pixels: _Hashes = mix_bits(valid.astype(np.uint64))
         bands = bytearray()
         for band in values:
             bits = _bits(band, valid)
             bands += hashlib.blake2b(bits.tobytes() + valid.tobytes(), digest_size=_BAND_BYTES).digest()
-            pixels = _mix(pixels ^ bits.astype(np.uint64))
+            pixels = mix_bits(pixels ^ bits.astype(np.uint64))
         edge = _edge(width, height)
         places: _Hashes = np.arange(width * height, dtype=np.uint64).reshape(height, width)
-        keyed = _mix(pixels ^ _mix(places))
+        keyed = mix_bits(pixels ^ mix_bits(places))
         rows, columns = np.arange(0, height, edge), np.arange(0, width, edge)
         sums: _Hashes = np.add.reduceat(np.add.reduceat(keyed, rows, axis=0), columns, axis=1)
         sampled = pixels[_sample_places(width, height, edge)]
@@ -354,20 +355,12 @@ def _sample_places(width: int, height: int, edge: int) -> tuple[npt.NDArray[np.i
     corners = np.meshgrid(np.arange(0, height, edge), np.arange(0, width, edge), indexing="ij")
     tops, lefts = (each.ravel() for each in corners)
     across, down = np.minimum(edge, width - lefts), np.minimum(edge, height - tops)
-    drawn = (_mix(np.arange(len(tops), dtype=np.uint64)) >> np.uint64(1)).astype(np.int64) % (across * down)
+    drawn = (mix_bits(np.arange(len(tops), dtype=np.uint64)) >> np.uint64(1)).astype(np.int64) % (across * down)
     return (tops + drawn // across).astype(np.intp), (lefts + drawn % across).astype(np.intp)
 
 
-def _mix(values: _Hashes) -> _Hashes:
-    """Mix the bits of numbers: the finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014)."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
 def _top_bytes(values: _Hashes) -> bytes:
-    return (_mix(values) >> np.uint64(56)).astype(np.uint8).tobytes()
+    return (mix_bits(values) >> np.uint64(56)).astype(np.uint8).tobytes()
 
 
 def _differ(first: bytes, second: bytes) -> npt.NDArray[np.bool_]:

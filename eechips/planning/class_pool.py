@@ -15,6 +15,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
+from eechips.files.hashes import mix_bits
 from eechips.geo.grid import Grid, Window
 from eechips.planning.grid_alignment import cover_region
 from eechips.planning.maps import MapBand, is_class
@@ -257,7 +258,7 @@ class ClassPool:
         """
         digest = hashlib.sha256(json.dumps([self._seed, str(self._map.name)]).encode()).digest()
         salt = np.frombuffer(digest[:16], dtype=np.uint64)
-        bits = _mixed(_mixed(pixels[:, 0].astype(np.uint64) ^ salt[0]) ^ pixels[:, 1].astype(np.uint64) ^ salt[1])
+        bits = mix_bits(mix_bits(pixels[:, 0].astype(np.uint64) ^ salt[0]) ^ pixels[:, 1].astype(np.uint64) ^ salt[1])
         uniform = np.ldexp((bits >> np.uint64(11)).astype(np.float64) + 0.5, -53)
         lots: npt.NDArray[np.float64] = -np.log(uniform)
         if parse_crs(self._map.grid.crs).is_geographic:
@@ -296,11 +297,3 @@ def _windows(grid: Grid) -> Iterator[Window]:
     for row in range(0, grid.height, _EDGE):
         for column in range(0, grid.width, _EDGE):
             yield Window(column, row, min(_EDGE, grid.width - column), min(_EDGE, grid.height - row))
-
-
-def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Apply SplitMix64's finaliser."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))

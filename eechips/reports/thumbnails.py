@@ -26,8 +26,9 @@ from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.run import Run
 from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
 from eechips.reports.region_outlines import RegionOutlines
-from eechips.reports.unit_columns import UnitColumns, with_progress
+from eechips.reports.unit_columns import UnitColumns
 from eechips.storage import LocalStore, Store
+from eechips.text.progress_bar import progress_bar
 
 MOST_BYTES = 7_000_000
 """Maximum bytes of all pictures of a page."""
@@ -156,7 +157,7 @@ def make_thumbnails(
         looks: dict[str, list[RenderedChip]] = defaultdict(list)
         paths = fetched([name for _, _, name, _ in wanted])
         for (number, layer, name, frame), path in zip(
-            wanted, with_progress(paths, len(wanted), "chips", quiet=quiet), strict=True
+            wanted, progress_bar(len(wanted), "chips", quiet=quiet, things=paths, is_kept=False), strict=True
         ):
             try:
                 seen = render_chip(path, _EDGE, enlarges=False, styles=styles)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -21,6 +21,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.reports.unit_locations import bounds_of, centres_of, grid_of, location_of, recorded_grid
 from eechips.storage import ID_LENGTH, name_fields
 from eechips.storage.received_files import read_parquet
+from eechips.text.progress_bar import progress_bar
 
 MOST_UNITS = 100_000
 """Maximum number of units on a page; of more, a random sample is used."""
@@ -36,7 +37,6 @@ _READ = (
 _PLACES = frozenset({"lon", "lat", "longitude", "latitude", "x", "y", "column", "row", "width", "height", "scale"})
 _NAMES = frozenset({"id", "index", "kind", "crs", "dtype", "mode", "date", "system:index"})
 _IMAGES = frozenset({"image", "latest"})
-_PATIENCE = 2.0  # seconds before a progress bar is shown
 _LENGTH = 200  # characters of a message
 
 T = TypeVar("T")
@@ -151,15 +151,6 @@ def read_report_rows(database: Connection) -> Iterator[tuple[Any, ...]]:
     yield from database.execute(f"SELECT {_READ} FROM units ORDER BY position")
 
 
-def with_progress(things: Iterable[T], total: int, unit: str, *, quiet: bool) -> Iterator[T]:
-    """Yield items, and show a progress bar on terminals after two seconds."""
-    from tqdm import tqdm
-
-    # None: not without a terminal.
-    disable = True if quiet else None
-    yield from tqdm(things, total=total, unit=f" {unit}", delay=_PATIENCE, leave=False, disable=disable)
-
-
 def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bool = False) -> UnitColumns:
     """Read a run's units.
 
@@ -174,7 +165,8 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
         kept = draw_numbers(total, most, seed)
         tally = _Tally()
         rows = []
-        for number, raw in enumerate(with_progress(read_report_rows(ledger.database), total, "units", quiet=quiet)):
+        rows = progress_bar(total, "units", quiet=quiet, things=read_report_rows(ledger.database), is_kept=False)
+        for number, raw in enumerate(rows):
             row = _row(number, raw)
             tally.add(row.fields, row.state)
             if kept is None or number in kept:

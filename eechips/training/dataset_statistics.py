@@ -19,6 +19,7 @@ from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import LocalStore, write_file
+from eechips.text.progress_bar import progress_bar
 from eechips.training import split_table
 from eechips.training.band_statistics import BandStatistics, BandTotals, count_fine
 from eechips.training.chip_pixels import BandPixels, decode_bands
@@ -43,7 +44,6 @@ SCHEMA = "eechips-stats-1"
 
 _MOST_THREADS = 8
 _REMOTE_THREADS = 16  # which wait most of the time
-_PATIENCE = 2.0  # seconds before there is a bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +319,7 @@ class _LayerTotals:
 def _compute(reader: _Reader, *, quiet: bool) -> DatasetStatistics:
     layers: dict[str, _LayerTotals] = {}
     records = _Records(reader.info)
-    with _bar(reader.count, quiet=quiet) as bar:
+    with progress_bar(reader.count, quiet=quiet) as bar:
         for file, totals in parallel_map(_first_pass(records), reader.files(), reader.threads):
             layer = layers.setdefault(file.layer, _LayerTotals())
             layer.files[file.split] += 1
@@ -506,10 +506,3 @@ def _check_target(path: Path) -> None:
         is_own = False
     if not is_own:
         raise UsageError(f"{path} was not written by eechips stats and is not replaced: move it away")
-
-
-def _bar(total: int, *, quiet: bool) -> Any:
-    from tqdm import tqdm
-
-    hidden = True if quiet else None  # None: where there is no terminal
-    return tqdm(total=total, unit=" files", dynamic_ncols=True, delay=_PATIENCE, disable=hidden)

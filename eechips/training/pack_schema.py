@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
+from eechips.text.progress_bar import progress_bar
 from eechips.training.frame_stack import decode_file
 from eechips.training.sample import SampleFile
 from eechips.training.samples import Samples, values_of
 from eechips.training.shard_index import MOST_VALUES, PackLayer, PackLayout, metadata_of
-from eechips.training.shard_writer import progress
 
 
 class PackSchema:
@@ -45,7 +45,7 @@ class PackSchema:
         suffixes: dict[str, set[str]] = {}
         values: dict[str, set[Any] | None] = {}
         sizes: list[tuple[int, ...]] = []
-        with progress("listing", len(samples), quiet=quiet) as bar:
+        with progress_bar(len(samples), "samples", quiet=quiet, label="listing", is_kept=False) as bar:
             for sample in samples:
                 text = metadata_of(sample).encode()
                 self.digests.append(hashlib.sha256(text).digest())

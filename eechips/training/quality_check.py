@@ -24,6 +24,7 @@ from eechips.option_fields import filled, takes
 from eechips.processes.parallel_map import parallel_map
 from eechips.processes.warning_filters import ignore_warning
 from eechips.storage import LocalStore, Store
+from eechips.text.progress_bar import progress_bar
 from eechips.training import quality_table
 from eechips.training.chip_statistics import ChipStatistics, compute_statistics
 from eechips.training.pixel_memory import PixelMemory
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 _MOST_THREADS = 8
 _REMOTE_THREADS = 16  # which wait most of the time
-_PATIENCE = 2.0  # seconds before there is a bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: 
     fresh = parallel_map(reader.read, unread, threads)
     found = []
     ignore_warning(NotGeoreferencedWarning)
-    with _bar(len(work) - len(known), quiet=quiet) as bar, quality_table.Journal(samples.run.path) as journal:
+    with progress_bar(len(work) - len(known), quiet=quiet) as bar, quality_table.Journal(samples.run.path) as journal:
         for index, (sample, file) in enumerate(work):
             digest: str | None = file.sha256
             measures: ChipStatistics | None = known.get(index)
@@ -201,13 +201,6 @@ class _Reader:
 
 def _sizes(store: Store, folders: Collection[str]) -> dict[str, int]:
     return dict(store.sizes(sorted(folders)))
-
-
-def _bar(total: int, *, quiet: bool) -> Any:
-    from tqdm import tqdm
-
-    hidden = True if quiet else None  # None: where there is no terminal
-    return tqdm(total=total, unit=" files", dynamic_ncols=True, delay=_PATIENCE, disable=hidden)
 
 
 def _frame(files: Sequence[CheckedFile]) -> pd.DataFrame:

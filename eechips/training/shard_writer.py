@@ -18,6 +18,7 @@ from eechips.files.hashes import hash_file
 from eechips.files.removal import LockedFolder, remove, remove_tree, replace
 from eechips.files.temporary_names import SCRATCH_PREFIX
 from eechips.storage import write_file
+from eechips.text.progress_bar import progress_bar
 from eechips.training.chip_pixels import ChipPixels
 from eechips.training.formats import PACK_FORMATS
 from eechips.training.frame_stack import FramePixels, decode_file
@@ -81,7 +82,7 @@ class ShardWriter:
             return whole
         with _failures(self._folder):
             self._begin(kept)
-            with progress("packing", self._index.samples, quiet=self._quiet) as bar:
+            with progress_bar(self._index.samples, "samples", quiet=self._quiet, label="packing", is_kept=False) as bar:
                 first = 0
                 for shard in self._shards:
                     if shard in kept:
@@ -132,8 +133,8 @@ class ShardWriter:
 
     def _kept(self, known: Sequence[StoredShard]) -> dict[Shard, StoredShard]:
         """Return the shards that are unchanged since they were complete."""
-        kept = {}
-        with progress("comparing", sum(stored.shard.count for stored in known), quiet=self._quiet) as bar:
+        kept, total = {}, sum(stored.shard.count for stored in known)
+        with progress_bar(total, "samples", quiet=self._quiet, label="comparing", is_kept=False) as bar:
             for stored in known:
                 if self._is_there(stored.files):
                     kept[stored.shard] = stored
@@ -238,14 +239,6 @@ class ShardWriter:
                 }
             yield PackEntry(sample.id, metadata_of(sample), layers)
             bar.update(1)
-
-
-def progress(what: str, total: int, *, quiet: bool) -> Any:
-    """Return a progress bar for a terminal."""
-    from tqdm import tqdm
-
-    hidden = True if quiet else None  # None: where there is no terminal
-    return tqdm(total=total, desc=what, unit=" samples", dynamic_ncols=True, delay=1.0, leave=False, disable=hidden)
 
 
 def _read_ahead(samples: Samples) -> Iterator[tuple[Sample, dict[str, FileContent]]]:

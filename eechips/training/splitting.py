@@ -16,6 +16,7 @@ from eechips.manifest.export import annotate
 from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
 from eechips.text.formatting import format_count, format_distance, parse_distance
+from eechips.text.progress_bar import progress_bar
 from eechips.training import quality_table, split_criteria, split_table
 from eechips.training.leakage import FootprintMap, Leakage
 from eechips.training.sample import Sample
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from eechips.geo.grid import Grid
 
-_PATIENCE = 2.0  # seconds before there is a bar
 _KEPT = ("by", "block_size", "resolution", "ratios", "stratum", "seed")
 """Options that must be unchanged for blocks to keep an earlier split."""
 
@@ -328,9 +328,7 @@ def _doubled(folder: Path, frame: pd.DataFrame) -> int:
 @contextmanager
 def _steps(count: int, *, quiet: bool) -> Iterator[Callable[[], object]]:
     """Show a progress bar for the steps of a division, on a terminal, if it takes long."""
-    from tqdm import tqdm
-
-    with tqdm(total=count, unit=" steps", delay=_PATIENCE, disable=True if quiet else None) as bar:
+    with progress_bar(count, "steps", quiet=quiet) as bar:
         yield bar.update
 
 

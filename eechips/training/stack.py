@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from tqdm import tqdm
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.unit_record import COLUMNS
 from eechips.storage import ObjectStore, is_address
+from eechips.text.progress_bar import progress_bar
 from eechips.training.chip_pixels import decode, decode_frames
 from eechips.training.geodataframe import DATE, has_tables, load
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 ONLY = "chips"
 """The variable of chips that have no layers."""
 
-_PATIENCE = 2.0  # seconds without a bar
 _CHUNK = 16_000_000  # bytes that are read at a time
 _COEFFICIENTS = ("a", "b", "c", "d", "e", "f")
 _SHOWN = frozenset({"state", "valid_fraction"})
@@ -230,8 +229,8 @@ def _read(
     paths: npt.NDArray[np.object_], shape: tuple[int, ...], final: np.dtype[Any], masked: bool, is_shown: bool = False
 ) -> npt.NDArray[Any]:
     found = np.empty((len(paths), *shape), dtype=final)
-    hidden = None if is_shown else True  # None: on terminals alone
-    for number, known in enumerate(tqdm(paths.tolist(), unit=" chips", delay=_PATIENCE, disable=hidden, leave=False)):
+    bar = progress_bar(unit="chips", quiet=not is_shown, things=paths.tolist(), is_kept=False)
+    for number, known in enumerate(bar):
         digest, _, path = known.partition(" ")
         data, suffix = _content(path, digest), path.rpartition(".")[2].lower()
         chips = decode_frames(data, suffix, shape[0]) if len(shape) == 4 else [decode(data, suffix)]

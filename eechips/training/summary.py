@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import shapely
-from tqdm import tqdm
 
 from eechips import datasets
 from eechips.geo.crs import parse_crs
@@ -19,6 +18,7 @@ from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.data_source import DEMO_SOURCE
 from eechips.manifest.run import Run
+from eechips.text.progress_bar import progress_bar
 from eechips.training import quality_table, split_table
 from eechips.training.sample import ONLY, STRATA, Sample, SampleFile
 from eechips.training.samples import Samples
@@ -26,7 +26,6 @@ from eechips.training.samples import Samples
 Bounds = tuple[float, float, float, float]
 """West, south, east, north in degrees; west is greater than east across the antimeridian."""
 
-_PATIENCE = 2.0  # seconds without a bar
 _A, _E2 = 6_378_137.0, 0.006_694_379_990_14  # of WGS84
 
 
@@ -177,7 +176,7 @@ def summarize(samples: Samples) -> Summary:
     names: Counter[str] = Counter()
     first, last, checked, has_frames = None, None, 0, False
     sources, grids = _sources(run), []
-    for sample in tqdm(samples, unit=" samples", delay=_PATIENCE, disable=None, leave=False):
+    for sample in progress_bar(unit="samples", quiet=False, things=samples, is_kept=False):
         for file in sample.files:
             if file.layer not in layers:
                 layers[file.layer] = LayerSummary(file.layer, sources.get(file.layer))

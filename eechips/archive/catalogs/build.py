@@ -15,11 +15,12 @@ from eechips.archive.catalogs.items import ItemSource, SkippedUnits, collection_
 from eechips.archive.catalogs.merge_plan import MergeResult
 from eechips.archive.catalogs.options import BuildOptions
 from eechips.archive.catalogs.schema import Schema
-from eechips.archive.catalogs.update import collection_path, folder_of, progress, update
+from eechips.archive.catalogs.update import collection_path, folder_of, update
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
 from eechips.option_fields import filled, takes
 from eechips.text.formatting import format_count
+from eechips.text.progress_bar import progress_bar
 from eechips.text.timestamps import parse_timestamp
 from eechips.training.samples import read_samples
 
@@ -92,7 +93,7 @@ def catalog(run: Run | str | Path, **options: Any) -> CatalogBuild:
         extent = union_of([partition.extent for partition in own])
         return [collection_of(source, extent, min(starts, default=None), max(ends, default=None))]
 
-    with progress(len(samples), "chips", is_shown=not wanted.quiet) as bar:
+    with progress_bar(len(samples), "chips", quiet=wanted.quiet) as bar:
         batches = _batches(items(samples, source, left), bar.update, run, left)
         found, outcome = update(
             folder,

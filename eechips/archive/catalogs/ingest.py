@@ -23,12 +23,13 @@ from eechips.archive.catalogs.merge_plan import MergeResult
 from eechips.archive.catalogs.options import IngestOptions
 from eechips.archive.catalogs.sorted_runs import SortedRun
 from eechips.archive.catalogs.sorting import Chunk, sort
-from eechips.archive.catalogs.update import changing, folder_of, progress, put, schema_of, stage
+from eechips.archive.catalogs.update import changing, folder_of, put, schema_of, stage
 from eechips.archive.catalogs.worker_pool import PendingResult, WorkerPool, Workers, choose_worker_pool, workers
 from eechips.errors import UsageError
 from eechips.files.removal import LockedFolder, remove, remove_tree
 from eechips.option_fields import filled, takes
 from eechips.text.formatting import format_spreadsheet
+from eechips.text.progress_bar import progress_bar
 from eechips.web.redaction import redact
 
 REPORT_NAME = "_ingest.json"
@@ -98,7 +99,7 @@ def ingest(lists: Sequence[str | Path] | str | Path, out: str | Path, **options:
             [wanted.column, wanted.hook, wanted.collection, wanted.strict, schema.layout.to_json()],
         ]
         job = Checkpoint(folder.absolute(), identity)  # workers may run in another folder
-        with progress(None, "entries", is_shown=not wanted.quiet) as bar, workers(who, job.folder) as pool:
+        with progress_bar(None, "entries", quiet=wanted.quiet) as bar, workers(who, job.folder) as pool:
             work = _Work(job, schema.layout, make, config, wanted.collection, wanted.strict, pool, bar.update)
             for number, entries in enumerate(chunks(files, wanted.column)):
                 work.begin(number, entries)

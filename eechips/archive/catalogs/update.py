@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -29,11 +28,11 @@ from eechips.errors import StorageError, UsageError
 from eechips.files.removal import LockedFolder, remove_empty, remove_tree
 from eechips.manifest.lock import LOCK_NAME, lock_run, remove_lock
 from eechips.storage import is_address, local_path, make_folder
+from eechips.text.progress_bar import progress_bar
 
 COLLECTION_NAME = "_collection.json"
 
 _STAGED_SCHEMA = "schema.staged"
-_PATIENCE = 2.0  # seconds before a progress bar is shown
 
 Described = Callable[[Schema], Sequence[Mapping[str, Any]]]
 """Return the STAC collections of a catalogue after the change."""
@@ -178,7 +177,7 @@ def put(
     outcome = MergeResult()
     index = IdIndex(folder, schema)
     if shards:
-        with progress(sum(shard.count for shard in shards), "items merged", is_shown=is_shown) as merging:
+        with progress_bar(sum(shard.count for shard in shards), "items merged", quiet=not is_shown) as merging:
             schema, outcome = merge(folder, schema, index, shards, change, merging.update, give_up=give_up, mixed=mixed)
     for number, collection in enumerate(described(schema)):
         content = (json.dumps(collection, indent=1, ensure_ascii=False) + "\n").encode()
@@ -227,13 +226,6 @@ def stage(change: commit.Change, staged: str, path: str, content: bytes) -> None
 def collection_path(collection: str) -> str:
     """Return the path of a collection's description, below the catalogue."""
     return f"{collection_folder(collection)}/{COLLECTION_NAME}"
-
-
-def progress(total: int | None, unit: str, *, is_shown: bool) -> Any:
-    """Return a progress bar, which appears on terminals after two seconds."""
-    from tqdm import tqdm
-
-    return tqdm(total=total, unit=f" {unit}", delay=_PATIENCE, disable=not (is_shown and sys.stderr.isatty()))
 
 
 def schema_of(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema:

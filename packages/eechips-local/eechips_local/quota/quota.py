@@ -7,8 +7,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -170,19 +169,6 @@ class Quota:
         self._filled = clock()
         self._minute = -math.inf
         self._in_minute = 0
-
-    @contextmanager
-    def admitted(self, kind: str) -> Iterator[None]:
-        """Hold a place in flight while the block lasts.
-
-        Raises:
-            TooManyRequestsError: if there is none, or too many came this second or minute.
-        """
-        self.enter(kind)
-        try:
-            yield
-        finally:
-            self.leave()
 
     def enter(self, kind: str) -> None:
         """Take a place in flight, until :meth:`leave`.
