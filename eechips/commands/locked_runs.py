@@ -32,6 +32,7 @@ from eechips.engine.run import run as run_recipe
 from eechips.engine.run_identity import describe
 from eechips.errors import EechipsError, UsageError
 from eechips.lockfile.lockfile_format import Lockfile, LockHeader
+from eechips.lockfile.lockfile_writer import ServiceQueries, lock_run_results
 from eechips.lockfile.rebuild import (
     Rebuild,
     check_identity,
@@ -41,7 +42,6 @@ from eechips.lockfile.rebuild import (
     store_inputs,
     store_locked_plan,
 )
-from eechips.lockfile.run_locking import ServiceQueries, lock_run_results
 from eechips.manifest.run import Run, open_run
 from eechips.option_fields import takes
 from eechips.recipe import SupportsInteractiveRun

@@ -12,7 +12,7 @@ from eechips.client.expression_digest import result_digest
 from eechips.engine.config import RunConfig, is_archive_name
 from eechips.engine.session import connect
 from eechips.errors import UsageError
-from eechips.lockfile.run_locking import ServiceQueries
+from eechips.lockfile.lockfile_writer import ServiceQueries
 from eechips.manifest.data_source import DataSource
 from eechips.manifest.run_signature import is_own
 from eechips.recipe import traits_of, unit_value

@@ -32,8 +32,8 @@ from eechips.engine.work_items import WorkItem
 from eechips.errors import RunMismatchError, UsageError, ValidationError
 from eechips.files.temporary_names import new_writer
 from eechips.formats import validate
+from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import lock_run
 from eechips.manifest.received_run import check_new, check_paths, check_values, read_info
 from eechips.manifest.reserved_names import GENERATED_FILES
 from eechips.manifest.run import INFO_NAME

@@ -18,7 +18,7 @@ from typing import Any
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.engine.progress import Progress
-from eechips.engine.recorded_files import RecordedFiles
+from eechips.engine.resume_check import ResumeCheck
 from eechips.errors import StorageError, UsageError
 from eechips.files.hashes import hash_file
 from eechips.files.removal import LockedFolder, NamedPath, remove, remove_tree, replace
@@ -262,7 +262,7 @@ def _by_layer(rows: Iterable[tuple[Any, ...]]) -> dict[str, tuple[str, str]]:
     return {layer: (file, sha256) for _, _, layer, file, _, sha256, _ in rows}
 
 
-def is_assembled(recipe: Recipe, ledger: Ledger, files: RecordedFiles) -> bool:
+def is_assembled(recipe: Recipe, ledger: Ledger, files: ResumeCheck) -> bool:
     """Return whether there is nothing to assemble, or all assembled files still exist."""
     if assembler(recipe) is None:
         return True

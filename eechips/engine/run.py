@@ -16,10 +16,10 @@ from eechips.engine.open_units import stop_message
 from eechips.engine.plan import ANSWERS_NAME
 from eechips.engine.progress import Progress
 from eechips.engine.queue_recovery import FILE_QUEUES
-from eechips.engine.recorded_files import RecordedFiles
 from eechips.engine.replacement import is_refilling, replacement_of
 from eechips.engine.result_assembly import assemble, is_assembled
 from eechips.engine.result_stores import store_of
+from eechips.engine.resume_check import ResumeCheck
 from eechips.engine.run_exports import RunExports, command_of
 from eechips.engine.run_identity import check_same, continue_plan, describe
 from eechips.engine.run_log import LOG_NAME, RunLog
@@ -28,9 +28,9 @@ from eechips.errors import EechipsError, UsageError
 from eechips.files.removal import LockedFolder, remove, remove_empty
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.exclusions import EXCLUSIONS, REPLACED, remove_excluded_files, remove_uncommitted_files
+from eechips.manifest.folder_lock import lock_run, remove_lock
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_dropped
-from eechips.manifest.lock import lock_run, remove_lock
 from eechips.manifest.received_run import check_new, check_paths, check_values
 from eechips.manifest.reserved_names import CALLS_FOLDER, GENERATED_FILES
 from eechips.manifest.run import INFO_NAME, Run
@@ -128,7 +128,7 @@ class _Run:
     def __init__(self, parts: RunParts) -> None:
         self._parts, self._exports = parts, RunExports(parts)
         self._recipe, self._config, self._ledger = parts.recipe, parts.config, parts.ledger
-        self._files = RecordedFiles(parts.ledger, parts.store, parts.config.policy, quiet=parts.config.quiet)
+        self._files = ResumeCheck(parts.ledger, parts.store, parts.config.policy, quiet=parts.config.quiet)
 
     def execute(self) -> Run:
         """Take the steps that are not done yet."""

@@ -16,11 +16,11 @@ from eechips.errors import RunMismatchError, StorageError, UsageError, Validatio
 from eechips.files.temporary_names import new_writer
 from eechips.lockfile.content_hashes import LARGEST_CONTENT, ContentChange, compare_contents, hash_content
 from eechips.lockfile.lockfile_format import LockedFile, LockedUnit, Lockfile, LockHeader
-from eechips.lockfile.run_locking import ServiceQueries, archive_versions
+from eechips.lockfile.lockfile_writer import ServiceQueries, archive_versions
 from eechips.manifest.files_ahead import FilesAhead
+from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_unit_files
-from eechips.manifest.lock import lock_run
 from eechips.manifest.received_run import check_new, check_paths
 from eechips.manifest.reserved_names import GENERATED_FILES
 from eechips.manifest.run import ASSEMBLED, Run

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import UsageError
+from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import lock_run
 
 AUDITS = "audits"
 """In the ledger: the audits of the run, as JSON."""

@@ -12,8 +12,8 @@ from eechips.errors import UsageError
 from eechips.files.removal import RecordedFile, remove
 from eechips.manifest.database import Connection, list_tables
 from eechips.manifest.export import COPIED, export_failures, export_layers, export_parquet
+from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import lock_run
 from eechips.manifest.run import ASSEMBLED, INFO_NAME, PLANS_GRADUALLY, open_run
 from eechips.manifest.unit_record import RECORD_COLUMNS, State
 from eechips.storage import LocalStore, ObjectStore, Store, write_file

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from eechips.errors import EechipsError, UsageError
 from eechips.manifest.database import Connection
+from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import count_failures
-from eechips.manifest.lock import lock_run
 from eechips.manifest.unit_record import COLUMNS, Record, State
 
 _LEAST_ID = 4  # hexadecimal digits that a unit may be called by

@@ -15,9 +15,9 @@ from eechips.manifest.export import (
     export_layers,
     export_parquet,
 )
+from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_unit_files
-from eechips.manifest.lock import lock_run
 from eechips.manifest.run import ASSEMBLED, Problem, Run
 from eechips.storage.received_files import open_parquet
 

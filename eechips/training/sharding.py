@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from eechips.errors import UsageError
-from eechips.manifest.lock import lock_run
+from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
 from eechips.storage import make_folder, safe_component

@@ -19,8 +19,8 @@ import pytest
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import estimate
 from eechips.engine.plan import name_template, plan_units
-from eechips.engine.recorded_files import RecordedFiles
 from eechips.engine.result_stores import store_of
+from eechips.engine.resume_check import ResumeCheck
 from eechips.engine.run import run
 from eechips.engine.run_identity import describe
 from eechips.errors import ConfigurationError, RecipeError, RunMismatchError, UsageError
@@ -124,7 +124,7 @@ def test_ten_thousand_finished_units_are_looked_through_in_no_time(service: Serv
             file = f"{unit.name}.png"
             records.append(Record(position=unit.position, state=State.DONE, file=file, bytes=1, sha256=""))
         ledger.record(records)
-        RecordedFiles(ledger, store_of(config), config.policy, quiet=True).note()
+        ResumeCheck(ledger, store_of(config), config.policy, quiet=True).note()
         export_parquet(ledger, config.out)
     began = time.process_time()
     assert run(recipe, config).counts == {"done": 10_000}

@@ -16,8 +16,8 @@ from eechips.engine.config import RunConfig
 from eechips.engine.run import run
 from eechips.errors import RunLockedError, UsageError
 from eechips.manifest import open_run
+from eechips.manifest.folder_lock import LOCK_NAME, is_held, lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import LOCK_NAME, is_held, lock_run
 
 COUNT, ROUNDS = 5, 12
 

@@ -21,7 +21,7 @@ from eechips.cli import main
 from eechips.commands.command import FetchCommand
 from eechips.engine.work_items import run_in_turn
 from eechips.errors import RunLockedError
-from eechips.manifest.lock import lock_run
+from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from tests.docs.blocks import read_blocks
 from tests.support.engine_recipes import run_chips

@@ -32,8 +32,8 @@ from eechips.files.removal import (
 )
 from eechips.files.temporary_files import make_scratch, sweep_folder, temporary_folder
 from eechips.files.temporary_names import SCRATCH_PREFIX, Writer, new_writer, temporary_name
+from eechips.manifest.folder_lock import LOCK_NAME, lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import LOCK_NAME, lock_run
 from eechips.storage import LocalStore
 from tests.support.source_tree import source_files
 
@@ -239,7 +239,7 @@ WRITTEN = {
     "engine/run_log.py": "log, to which lines are added",
     "archive/scenes/assembly.py": "temporary name, of Results.make",
     "archive/scenes/search.py": "scratch folder",
-    "manifest/lock.py": "the note of the holder in the lock file",
+    "manifest/folder_lock.py": "the note of the holder in the lock file",
     "manifest/run.py": "scratch folder",
     "reports/thumbnails.py": "scratch folder",
     "scripts/sandbox.py": "links to inputs, or copies in their place, in the stage of a call",

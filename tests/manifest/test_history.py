@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.manifest import Record, State, open_run
+from eechips.manifest.folder_lock import is_held, lock_run
 from eechips.manifest.history import read_history
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import is_held, lock_run
 from eechips.manifest.unit_record import WorkUnit
 
 BEGAN = 1_767_225_600.0  # 2026-01-01T00:00:00Z
@@ -124,7 +124,8 @@ def test_a_run_without_a_finished_unit_has_no_history(tmp_path: Path) -> None:
 def test_a_running_process_is_recognised(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
     code = (
-        "import sys, eechips.manifest.lock as l\nwith l.lock_run(l.Path(sys.argv[1])): print('in', flush=True); input()"
+        "import sys, eechips.manifest.folder_lock as l\n"
+        "with l.lock_run(l.Path(sys.argv[1])): print('in', flush=True); input()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code.replace("l.Path", "__import__('pathlib').Path"), str(tmp_path)],

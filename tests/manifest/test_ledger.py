@@ -17,9 +17,9 @@ from eechips.errors import RunLockedError, RunMismatchError, StorageError, Usage
 from eechips.manifest import Record, State, open_run
 from eechips.manifest.database import connect
 from eechips.manifest.export import export_failures, export_parquet
+from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_dropped, read_status_numbers
-from eechips.manifest.lock import lock_run
 from eechips.manifest.unit_record import WorkUnit
 
 META = {"recipe": "sample", "parameters": {"seed": 1}}

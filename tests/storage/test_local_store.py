@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from eechips.errors import StorageError, UsageError
 from eechips.files.temporary_names import new_writer, temporary_name
-from eechips.manifest.lock import lock_run
+from eechips.manifest.folder_lock import lock_run
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import (
     LocalStore,

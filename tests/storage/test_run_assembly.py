@@ -10,8 +10,8 @@ import pytest
 
 from eechips.engine.result_assembly import Results
 from eechips.errors import StorageError
+from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import lock_run
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.storage import ObjectStore
 

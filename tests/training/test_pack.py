@@ -33,7 +33,7 @@ from rasterio.errors import NotGeoreferencedWarning
 import eechips
 from eechips.cli import main
 from eechips.errors import RunLockedError, StorageError, UsageError
-from eechips.manifest.lock import lock_run
+from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.run import Run
 from eechips.training import split_table
 from eechips.training.formats import PACK_FORMATS, tfrecord, webdataset

@@ -18,7 +18,7 @@ from eechips.archive.catalogs.extents import Extent
 from eechips.archive.catalogs.layout import collection_folder, name_in_path, owner
 from eechips.archive.catalogs.schema import Partition, Schema
 from eechips.errors import RunLockedError, StorageError, UsageError
-from eechips.manifest.lock import is_held
+from eechips.manifest.folder_lock import is_held
 from eechips.storage import LocalStore, ObjectStore, is_address
 from eechips.text.formatting import format_bytes, format_count
 from eechips.text.timestamps import parse_timestamp

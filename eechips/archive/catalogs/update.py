@@ -26,7 +26,7 @@ from eechips.archive.catalogs.schema import Schema
 from eechips.archive.catalogs.sorted_runs import SortedRun, find_latest, write_sorted_run
 from eechips.errors import StorageError, UsageError
 from eechips.files.removal import LockedFolder, remove_empty, remove_tree
-from eechips.manifest.lock import LOCK_NAME, lock_run, remove_lock
+from eechips.manifest.folder_lock import LOCK_NAME, lock_run, remove_lock
 from eechips.storage import is_address, local_path, make_folder
 from eechips.text.progress_bar import progress_bar
 

@@ -17,8 +17,8 @@ from eechips.engine.plan import name_template
 from eechips.engine.run_identity import check_same, describe
 from eechips.engine.run_log import RunLog
 from eechips.files.temporary_names import new_writer
+from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import lock_run
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Unit, canonical_json, unit_id, unit_value
 from eechips.storage import ID_LENGTH, NameTemplate, fold_case

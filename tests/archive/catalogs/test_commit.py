@@ -19,7 +19,7 @@ from eechips.archive.catalogs.update import repair
 from eechips.cli import main
 from eechips.errors import EechipsError, RunLockedError, StorageError
 from eechips.files.removal import NotOwnedError
-from eechips.manifest.lock import lock_run
+from eechips.manifest.folder_lock import lock_run
 from tests.support.catalog_items import contents, digests, item, put
 
 ROOT = Path(__file__).resolve().parents[3]

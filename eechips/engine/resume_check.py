@@ -1,4 +1,4 @@
-"""Compare the files of a run with its ledger before the run continues.
+"""Check before a run resumes that its files are those which its ledger has recorded.
 
 A file that another run, another program or a person has put in the place of a result is not taken for it. To read every
 file each time would take as long as for ``eechips verify``, so only those are read that have changed since the run has
@@ -32,7 +32,7 @@ _READERS = 8  # files that are read at once
 _log = logging.getLogger(__name__)
 
 
-class RecordedFiles:
+class ResumeCheck:
     """The files of a run.
 
     Args:
