@@ -11,8 +11,7 @@ import ee
 import pandas as pd
 
 from eechips import Chip, Grid, Template
-from eechips.planning.chip_grids import snap_chip
-from eechips.planning.grid_alignment import aligned_grid, find_utm_crs
+from eechips.planning.grid_alignment import aligned_grid, find_utm_crs, snap_chip
 from eechips.recipe import NoData
 
 DATASETS = ["COPERNICUS/S1_GRD"]  # for licence and citation in run.json

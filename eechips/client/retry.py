@@ -1,4 +1,4 @@
-"""Repeat a request while a repeat can help.
+"""Decide whether and when a failed request is repeated: backoff, Retry-After, number and time of the repeats.
 
 The ``retry`` package repeats. This module adds a bound on the total time, ``Retry-After``, jitter on the first wait,
 and waits that end when the run stops. Two failures do not use up attempts, as the request does not cause them: a full

@@ -1,4 +1,7 @@
-"""Records of the quality bands of datasets, from their pages in the Earth Engine data catalog."""
+"""List which bits and values of the quality bands of each dataset mean cloud, shadow, snow or water.
+
+From the datasets' pages in the Earth Engine data catalog. :mod:`eechips.planning.cloud_masks` applies them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of quality bands, which say which pixels of an image are clear, and how to look them up."""
+"""Define records of quality bands, which say which pixels of an image are clear, and find those of a dataset."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from eechips.jobs.resolved_sample import ResolvedSample
 from eechips.jobs.sample_frames import FrameSettings, frame_window, window_fields
 from eechips.jobs.sample_layers import SampleLayer
 from eechips.jobs.sampling import build_strategy, log_sites
-from eechips.planning import asset_metadata, chip_grids
+from eechips.planning import asset_metadata, grid_alignment, point_images
 from eechips.planning.clear_shares import ClearSource, fetch_candidates
 from eechips.planning.date_matching import parse_moment
 from eechips.planning.frame_choice import Candidate
@@ -153,7 +153,7 @@ class ChipPlan:
         metadata, band = self.layers[0].metadata, self.layers[0].bands[0]
         if metadata.kind == "image" and sample.grid_mode == "native":
             for point in points:
-                yield {"grid": chip_grids.align_chip(self.alignment, band.grid, point, sample.dimensions).to_json()}
+                yield {"grid": grid_alignment.align_chip(self.alignment, band.grid, point, sample.dimensions).to_json()}
             return
         collection = moments = None
         if metadata.kind != "image":
@@ -166,14 +166,14 @@ class ChipPlan:
                 moments = [sample.dates.moments(site.fields["label_date"]) for site in sites]
         if sample.grid_mode == "thumb":
             reach = _thumb_reach(sample, band)
-            for bounds in chip_grids.buffer_bounds(points, reach, sample.dimensions, collection, moments):
+            for bounds in point_images.buffer_bounds(points, reach, sample.dimensions, collection, moments):
                 found = {} if bounds.index is None else {"latest": bounds.index}
                 yield {"grid": bounds.grid.to_json(), **found, **_date(bounds.time)}
             return
         assert collection is not None
-        for point, source in zip(points, chip_grids.find_images(collection, band.name, points, moments), strict=True):
-            native = chip_grids.utm_grid(point, asset_metadata.band_scale(band)) if source is None else source.grid
-            grid = chip_grids.align_chip(self.alignment, native, point, sample.dimensions)
+        for point, source in zip(points, point_images.find_images(collection, band.name, points, moments), strict=True):
+            native = grid_alignment.utm_grid(point, asset_metadata.band_scale(band)) if source is None else source.grid
+            grid = grid_alignment.align_chip(self.alignment, native, point, sample.dimensions)
             found = {} if source is None else {"image": source.index, **_date(source.time)}
             yield {"grid": grid.to_json(), **found}
 
@@ -235,7 +235,7 @@ class ChipPlan:
         times = [parse_moment(frames[i][k]["time"]) for i, k in places]
         moments = [(time, time - reach, time + reach + 1) for time in times]
         found: list[list[dict[str, Any] | None]] = [[None] * len(each) for each in frames]
-        for (i, k), image in zip(places, chip_grids.find_nearest(collection, points, moments), strict=True):
+        for (i, k), image in zip(places, point_images.find_nearest(collection, points, moments), strict=True):
             if image is not None:
                 index, time = image
                 found[i][k] = {"image": index, "time": format_utc(time)}
@@ -291,7 +291,7 @@ def _largest_grid(
         return band.grid
     images = asset_metadata.filter_images(metadata.id, metadata.kind, *sample.dates.of(sample.first), first.tests)
     images = images if region is None else images.filterBounds(region)
-    return chip_grids.fetch_coarsest_grid(images, band.name, band.grid)
+    return point_images.fetch_coarsest_grid(images, band.name, band.grid)
 
 
 def _survey(sample: ResolvedSample, layer: SampleLayer, region: ee.Geometry | None) -> SurveyedLayer:

@@ -47,7 +47,7 @@ from eechips.jobs.recipe_options import (
 )
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
-from eechips.planning import asset_metadata, chip_grids
+from eechips.planning import asset_metadata, point_images
 from eechips.planning.grid_alignment import cover_region, join_at_antimeridian
 from eechips.planning.image_filters import parse_condition, resolve_conditions
 from eechips.planning.region_overlaps import Overlap, grid_outline, region_centre, region_polygon
@@ -285,7 +285,7 @@ class MosaicRecipe:
         if about.kind == "image" or not self.alignment.is_native or polygon is None:
             return band.grid
         images = select_collection(self.source.dataset_id, self.options.start, self.options.end, tests)
-        found = next(iter(chip_grids.find_images(images, band.name, [region_centre(polygon)])))
+        found = next(iter(point_images.find_images(images, band.name, [region_centre(polygon)])))
         return band.grid if found is None else found.grid
 
     def _place(

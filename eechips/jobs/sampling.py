@@ -19,7 +19,7 @@ from eechips.geo.grid import Grid
 from eechips.jobs.resolved_sample import ResolvedSample
 from eechips.jobs.sample_options import SampleOptions
 from eechips.jobs.value_parts import TableColumn
-from eechips.planning import chip_grids, samplers
+from eechips.planning import point_images, samplers
 from eechips.planning.class_pool import MOST_PIXELS, ClassPool
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.maps import MapBand, fetch_map, parse_map
@@ -143,7 +143,7 @@ class _StrategyBuilder:
         if sample.grid_mode == "thumb":
             return MinDistance.of_distance(2.0 * math.sqrt(2.0) * self.thumb_reach * _THUMB_MARGIN)
         return MinDistance(
-            lambda points: chip_grids.chip_reaches(self.alignment, self.native, points, sample.dimensions)
+            lambda points: point_images.chip_reaches(self.alignment, self.native, points, sample.dimensions)
         )
 
     def _near_others(self, metres: float) -> PlaceTest | None:

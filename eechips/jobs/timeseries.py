@@ -35,7 +35,7 @@ from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
 from eechips.jobs.zonal_statistics import Elements, Reduction, composite_elements, reduce_region, reduce_regions
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
-from eechips.planning import asset_metadata, chip_grids
+from eechips.planning import asset_metadata, point_images
 from eechips.planning.asset_metadata import AssetMetadata
 from eechips.planning.expressions import box_around_all
 from eechips.planning.image_filters import PropertyFilter, unit_tests
@@ -330,7 +330,7 @@ class TimeSeries:
         if not placement.is_native:
             return [placement.base_grid(own, place) for place in places]
         images = self._images(about.tests)
-        found = chip_grids.find_images(images, self.source.selection.grid_band(about.bands[0].name), places)
+        found = point_images.find_images(images, self.source.selection.grid_band(about.bands[0].name), places)
         return [
             placement.base_grid(own if source is None else source.grid, place)
             for source, place in zip(found, places, strict=True)

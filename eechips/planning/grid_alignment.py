@@ -1,4 +1,4 @@
-"""Align the pixels of chips, scenes and mosaics: each is a window of an unbounded base grid.
+"""Decide where the pixels of chips, scenes and mosaics lie: each is a window of an unbounded base grid.
 
 A base grid is a :class:`~eechips.geo.grid.Grid` whose size is ignored; its CRS and transform determine the pixel
 corners. Pixels of rasters on the same base grid coincide exactly.
@@ -204,6 +204,49 @@ def cover_region(base_grid: Grid, region: BaseGeometry) -> Grid:
     if not np.isfinite(xy).all():
         raise RegionError(f"the region reaches beyond where {base_grid.crs} has coordinates: choose another `crs`")
     return _window(base_grid, xy)
+
+
+def snap_chip(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
+    """Return the window of a grid around a point.
+
+    Args:
+        grid: CRS and transform; the size is ignored.
+        point: longitude and latitude in degrees.
+        size: width and height in pixels.
+
+    Raises:
+        RegionError: if the pixel grid's CRS has no coordinates there.
+    """
+    x, y = point if parse_crs(grid.crs).to_epsg() == 4326 else project(grid.crs, [point])[0].tolist()
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise RegionError(f"{grid.crs} has no coordinates at {point[0]:g}, {point[1]:g}: choose another `crs`")
+    return grid.snap_around(x, y, size)
+
+
+def align_chip(placement: GridAlignment, native: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
+    """Return the grid of a chip around a point, with a given grid alignment.
+
+    Args:
+        placement: the alignment, resolved.
+        native: the source's own grid.
+        point: longitude and latitude in degrees.
+        size: width and height in pixels.
+
+    Raises:
+        RegionError: if the CRS does not reach there.
+    """
+    base_grid = placement.base_grid(native, point)
+    if not placement.is_native:
+        cover_region(base_grid, shapely.Point(point))  # raises far from the zone
+    elif parse_crs(native.crs).is_geographic and point[0] < native.transform[2] - 180.0:
+        # An image that begins more than 180 degrees east of the place, and shows it, crosses the antimeridian.
+        point = (point[0] + 360.0, point[1])
+    return snap_chip(base_grid, point, size)
+
+
+def utm_grid(point: tuple[float, float], scale: float) -> Grid:
+    """Return a grid for a point that no image contains: its UTM zone, pixel corners at multiples of the scale."""
+    return aligned_grid(utm_crs(*point), scale)
 
 
 def pixel_span(places: Sequence[Fraction]) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from eechips.planning.chip_grids import find_images
+from eechips.planning.point_images import find_images
 from eechips.probes.probe import ANY_VALUE, OPEN, Build, ExpectedResult, Probe, info, value
 from eechips.probes.probe_client import ProbeClient
 

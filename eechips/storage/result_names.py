@@ -1,4 +1,4 @@
-"""Name results: templates, safe components, and names that cannot leave the output folder."""
+"""Make the names of results from a template: safe components, unique names that cannot leave the output folder."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import eechips
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.run import Run
-from eechips.planning import chip_grids
+from eechips.planning import point_images
 from eechips.planning.band_presence import BandSurvey, survey_bands
 from local_tests.support.local_earth_engine import Server
 
@@ -127,9 +127,9 @@ def test_the_distance_of_chips_is_that_of_the_largest_pixels(demo_ee: Any) -> No
     images = demo_ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(place)
     native = Grid("EPSG:26914", (0.6, 0.0, 400000.2, 0.0, -0.6, 4700000.4), 1, 1)
     recent = images.filterDate("2018-01-01", "2022-01-01")
-    assert chip_grids.fetch_coarsest_grid(recent, "R", native) == native
+    assert point_images.fetch_coarsest_grid(recent, "R", native) == native
     older = images.filterDate("2006-01-01", "2018-01-01").sort("system:time_start", False)
-    coarsest = chip_grids.fetch_coarsest_grid(older, "R", replace(native, transform=(1, 0, 0, 0, -1, 0)))
+    coarsest = point_images.fetch_coarsest_grid(older, "R", replace(native, transform=(1, 0, 0, 0, -1, 0)))
     assert coarsest.transform[0] == pytest.approx(2.0)
 
 

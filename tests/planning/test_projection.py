@@ -11,8 +11,7 @@ from pyproj import Transformer
 
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.planning.chip_grids import snap_chip, utm_grid
-from eechips.planning.grid_alignment import rescale_grid
+from eechips.planning.grid_alignment import rescale_grid, snap_chip, utm_grid
 from eechips.planning.projection import nominal_scale, parse_crs, project, utm_crs
 
 NAIP = Grid("EPSG:26913", (0.6, 0.0, 500000.4, 0.0, -0.6, 4400000.2), 10000, 12000)

@@ -1,4 +1,4 @@
-"""List the errors of projects, accounts and credentials."""
+"""List the errors of projects, accounts and credentials, with their messages, such as that of an expired token."""
 
 from __future__ import annotations
 

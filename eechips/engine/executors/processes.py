@@ -1,4 +1,8 @@
-"""Execute units in worker processes on this machine, which are replaced when they die or hang."""
+"""Execute units in worker processes on this machine; kill and replace those that hang, replace those that die.
+
+The unit of a lost worker is reported as :class:`~eechips.engine.outcome.Lost`;
+:mod:`eechips.engine.outcome_handler` decides whether it is fetched again.
+"""
 
 from __future__ import annotations
 

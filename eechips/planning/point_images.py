@@ -1,4 +1,4 @@
-"""Compute the pixel grids of chips: on the grid of an image, or in bounds around a point."""
+"""Find the images at places, with their pixel grids, and the bounds of the chips around the places."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from typing import Any
 import ee
 import numpy as np
 import numpy.typing as npt
-import shapely
 
-from eechips.errors import RegionError
 from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
 from eechips.planning.expressions import sort_nearest_first
-from eechips.planning.grid_alignment import GridAlignment, aligned_grid, cover_region
+from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.min_distance import great_circle
-from eechips.planning.projection import nominal_scale, parse_crs, project, unproject, utm_crs
+from eechips.planning.projection import nominal_scale, parse_crs, project, unproject
 
 POINTS_PER_REQUEST = 500
 """Points in one request."""
@@ -257,44 +255,6 @@ def _each(
     return planning_requests.request_each(rows, ask, size=size, cure=_CURE)
 
 
-def snap_chip(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
-    """Return the window of a grid around a point.
-
-    Args:
-        grid: CRS and transform; the size is ignored.
-        point: longitude and latitude in degrees.
-        size: width and height in pixels.
-
-    Raises:
-        RegionError: if the pixel grid's CRS has no coordinates there.
-    """
-    x, y = point if parse_crs(grid.crs).to_epsg() == 4326 else project(grid.crs, [point])[0].tolist()
-    if not (math.isfinite(x) and math.isfinite(y)):
-        raise RegionError(f"{grid.crs} has no coordinates at {point[0]:g}, {point[1]:g}: choose another `crs`")
-    return grid.snap_around(x, y, size)
-
-
-def align_chip(placement: GridAlignment, native: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
-    """Return the grid of a chip around a point, with a given grid alignment.
-
-    Args:
-        placement: the alignment, resolved.
-        native: the source's own grid.
-        point: longitude and latitude in degrees.
-        size: width and height in pixels.
-
-    Raises:
-        RegionError: if the CRS does not reach there.
-    """
-    base_grid = placement.base_grid(native, point)
-    if not placement.is_native:
-        cover_region(base_grid, shapely.Point(point))  # raises far from the zone
-    elif parse_crs(native.crs).is_geographic and point[0] < native.transform[2] - 180.0:
-        # An image that begins more than 180 degrees east of the place, and shows it, crosses the antimeridian.
-        point = (point[0] + 360.0, point[1])
-    return snap_chip(base_grid, point, size)
-
-
 def fetch_coarsest_grid(images: ee.ImageCollection, band: str, native: Grid) -> Grid:
     """Return a pixel grid with pixels as large as the largest of some images. One request.
 
@@ -346,11 +306,6 @@ def chip_reaches(
     nominal = nominal_scale(base_grid) * math.hypot(size[0] + 1, size[1] + 1) / 2.0
     reach: npt.NDArray[np.float64] = np.where(np.isfinite(far), far, nominal)
     return reach
-
-
-def utm_grid(point: tuple[float, float], scale: float) -> Grid:
-    """Return a grid for a point that no image contains: its UTM zone, pixel corners at multiples of the scale."""
-    return aligned_grid(utm_crs(*point), scale)
 
 
 def _source(answer: dict[str, Any]) -> PointImage:
