@@ -24,7 +24,8 @@ from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.export_monitor import ExportMonitor
 from eechips.engine.local_server import LocalServer
 from eechips.engine.open_units import OpenUnits
-from eechips.engine.plan import Planner, announce_answers, kept_answers, name_template, read_inputs, units_of
+from eechips.engine.plan import name_template, read_inputs, units_of
+from eechips.engine.planner import Planner, announce_answers, kept_answers
 from eechips.engine.planning_cost import PartialPlan, plan_first_units
 from eechips.engine.progress import Progress
 from eechips.engine.queue_recovery import note_queue, recover

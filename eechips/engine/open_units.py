@@ -10,7 +10,8 @@ from eechips.engine.compute_monitor import ComputeBudget
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter, forecast_rest
 from eechips.engine.export_monitor import ExportWaits
-from eechips.engine.plan import ANSWERS_NAME, GradualPlanning, Planner, name_template
+from eechips.engine.plan import name_template
+from eechips.engine.planner import ANSWERS_NAME, GradualPlanning, Planner
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.quota_sharing import QuotaNotices
 from eechips.engine.replacement import EmptyUnitReplacement, Replacements, is_refilling

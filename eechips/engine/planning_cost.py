@@ -10,7 +10,7 @@ from eechips.client.permits import Stopped
 from eechips.client.profile_requests import MOST_PROFILES, fetch_profiles
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.costs import PlanningCost
-from eechips.engine.plan import Planner
+from eechips.engine.planner import Planner
 from eechips.engine.session import Session
 from eechips.errors import RequestError
 from eechips.recipe import SupportsPreview

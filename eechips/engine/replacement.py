@@ -11,7 +11,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from eechips.client.permits import Stopped
-from eechips.engine.plan import Planner, added_unit, service_error_of
+from eechips.engine.plan import added_unit, service_error_of
+from eechips.engine.planner import Planner
 from eechips.engine.run_feature import RunFeature
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, OPEN

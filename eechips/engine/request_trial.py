@@ -16,7 +16,7 @@ from eechips.client.shared_requests import share_chips
 from eechips.client.transport import Transport
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import fetch_result, fetch_shared
-from eechips.engine.plan import caching_answers
+from eechips.engine.planner import caching_answers
 from eechips.engine.session import Session
 from eechips.errors import EechipsError, RequestError
 from eechips.recipe import Chip, FrameStack, Recipe, SupportsPreview, request_window_of, traits_of, unit_value

@@ -13,7 +13,7 @@ from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
 from eechips.engine.export_monitor import check_exports
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.open_units import stop_message
-from eechips.engine.plan import ANSWERS_NAME
+from eechips.engine.planner import ANSWERS_NAME
 from eechips.engine.progress import Progress
 from eechips.engine.queue_recovery import FILE_QUEUES
 from eechips.engine.replacement import is_refilling, replacement_of

@@ -14,7 +14,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.executors.executor import Executor
 from eechips.engine.export_monitor import ExportMonitor
 from eechips.engine.interrupt import Interrupt
-from eechips.engine.plan import Planner
+from eechips.engine.planner import Planner
 from eechips.engine.planning_cost import PartialPlan
 from eechips.engine.request_trial import RequestPlan
 from eechips.engine.run_log import RunLog

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.engine.config import RunConfig
-from eechips.engine.plan import GradualPlanning, plan_units
+from eechips.engine.plan import plan_units
+from eechips.engine.planner import GradualPlanning
 from eechips.engine.progress import Progress
 from eechips.engine.run_identity import check_same, describe
 from eechips.errors import RunMismatchError, UsageError
