@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,23 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips import datasets
-from eechips.errors import EechipsError, UsageError
-from eechips.formats import chip_suffixes
-from eechips.manifest.ledger import LEDGER_NAME
+from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
 from eechips.processes.parallel_map import parallel_map
-from eechips.storage import LocalStore, write_file
+from eechips.storage import write_file
 from eechips.text.progress_bar import progress_bar
-from eechips.training import split_table
 from eechips.training.band_statistics import BandStatistics, BandTotals, count_fine
-from eechips.training.chip_pixels import BandPixels, decode_bands
+from eechips.training.chip_pixels import BandPixels
 from eechips.training.class_counts import ClassStatistics, ClassTotals
-from eechips.training.formats import PACK_FORMATS
-from eechips.training.pixel_memory import PixelMemory
-from eechips.training.sample import SampleFile, array_of
-from eechips.training.samples import Samples, read_samples
-from eechips.training.shard_index import INDEX_NAME, FileContent, PackIndex, read_index
+from eechips.training.pixel_readers import PixelFile, PixelReader, open_pixels
 from eechips.training.split_assignment import TRAIN
 from eechips.training.split_table import WHOLE
 from eechips.training.training_options import StatsOptions
@@ -41,9 +33,6 @@ STATS_NAME = "stats.json"
 
 SCHEMA = "eechips-stats-1"
 """Name and version of the file's schema, in its field ``schema``."""
-
-_MOST_THREADS = 8
-_REMOTE_THREADS = 16  # which wait most of the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +155,7 @@ def stats(source: Run | str | Path, **options: Any) -> DatasetStatistics:
     """
     chosen = filled(StatsOptions, options)
     path = source.path if isinstance(source, Run) else Path(source)
-    reader: _Reader = _PackReader(path) if _is_pack(source) else _RunReader(read_samples(source))
+    reader = open_pixels(source)
     target = path / STATS_NAME if chosen.out is None else Path(chosen.out)
     _check_target(target)
     found = _compute(reader, quiet=chosen.quiet)
@@ -174,117 +163,8 @@ def stats(source: Run | str | Path, **options: Any) -> DatasetStatistics:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file whose pixels are counted.
-
-    Attributes:
-        split: of its sample.
-        layer: its label.
-        bands: names of its bands; None if unknown.
-        sources: ids of the assets that it shows.
-        read: returns its pixels.
-    """
-
-    split: str
-    layer: str
-    bands: tuple[str, ...] | None
-    sources: tuple[str, ...]
-    read: Callable[[], tuple[BandPixels, ...]]
-
-
-class _RunReader:
-    """The files of a run."""
-
-    def __init__(self, samples: Samples) -> None:
-        self._samples, self._memory = samples, PixelMemory()
-        self._splits = samples.assigned_splits()
-        self.info: Mapping[str, Any] = samples.run.info
-        self.samples = {name: n for name, n in _counted(self._splits).items() if name != split_table.NONE}
-        self.left_out = self._splits.count(split_table.NONE)
-        is_local = isinstance(samples.store, LocalStore)
-        self.threads = min(_MOST_THREADS, os.cpu_count() or 1) if is_local else _REMOTE_THREADS
-        self.count = sum(1 for _ in self.files())
-        if not self.count:
-            raise UsageError(f"{samples.run.path} has no chips to compute statistics of")
-
-    def files(self) -> Iterator[_File]:
-        """Yield the files with pixels, in the order of the plan."""
-        for sample, split in zip(self._samples, self._splits, strict=True):
-            for stored in sample.files:
-                for number, file in enumerate(stored.each_frame()):
-                    is_missing = file.frame is not None and file.valid_fraction == 0.0
-                    if split != split_table.NONE and file.suffix in chip_suffixes() and not is_missing:
-                        place = (number, len(stored.frames)) if stored.frames else None
-                        yield _File(split, file.array, file.bands, file.sources, self._read_later(file, place))
-
-    def _read_later(self, file: SampleFile, place: tuple[int, int] | None) -> Callable[[], tuple[BandPixels, ...]]:
-        def read() -> tuple[BandPixels, ...]:
-            with self._memory.room(file):
-                try:
-                    return _frame_bands(decode_bands(self._samples.read(file), file.suffix), place)
-                except EechipsError as error:
-                    raise UsageError(f"{file.name}: {error}" if file.name not in str(error) else str(error)) from error
-
-        return read
-
-
-class _PackReader:
-    """The files of a pack."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._index: PackIndex = read_index(folder)
-        self.info = self._index.run
-        self.samples, self.left_out = self._index.splits, sum(self._index.left_out.values())
-        self.threads = min(_MOST_THREADS, os.cpu_count() or 1)
-        self.count = self._index.samples * len(self._index.layers)  # about: samples may lack a layer
-
-    def files(self) -> Iterator[_File]:
-        """Yield the files with pixels, in the order of the shards."""
-        module = PACK_FORMATS.get(self._index.format)
-        for stored in self._index.shards:
-            for entry in module.read(self._folder, stored.shard):
-                known = json.loads(entry.metadata)["layers"]
-                for layer, content in entry.layers.items():
-                    if isinstance(content, FileContent) and content.suffix.lower() not in chip_suffixes():
-                        continue
-                    frames = known[layer].get("frames") or [known[layer]]
-                    for number, frame in enumerate(frames):
-                        if "frame" in frame and frame.get("valid_fraction") == 0.0:
-                            continue
-                        array = array_of(layer, known[layer].get("series"))
-                        bands = known[layer].get("bands")
-                        sources = tuple(frame.get("sources") or ())
-                        place = (number, len(frames)) if "frames" in known[layer] else None
-                        names = None if bands is None else tuple(bands)
-                        yield _File(stored.shard.split, array, names, sources, _pixels(content, place))
-
-
-_Reader = _RunReader | _PackReader
-
-
-def _is_pack(source: Run | str | Path) -> bool:
-    if isinstance(source, Run):
-        return False
-    return (Path(source) / INDEX_NAME).is_file() and not (Path(source) / LEDGER_NAME).is_file()
-
-
-def _frame_bands(bands: tuple[BandPixels, ...], place: tuple[int, int] | None) -> tuple[BandPixels, ...]:
-    """Return the bands of one frame of a file: number and count of its frames; all bands for None."""
-    if place is None:
-        return bands
-    number, size = place[0], len(bands) // place[1]
-    return bands[number * size : (number + 1) * size]
-
-
-def _pixels(content: Any, place: tuple[int, int] | None) -> Callable[[], tuple[BandPixels, ...]]:
-    if isinstance(content, FileContent):
-        return lambda: _frame_bands(decode_bands(content.data, content.suffix), place)
-    if place is not None:
-        values, valid = content.values[place[0]], content.valid[place[0]]
-        return lambda: tuple(BandPixels(band, valid) for band in values)
-    return lambda: tuple(BandPixels(band, content.valid) for band in content.values)
+_FileTotals = dict[str, tuple[BandTotals, ClassTotals | None]]
+"""Totals of one file by name of the band; counts of classes where the band is a map of classes."""
 
 
 @dataclass(slots=True)
@@ -316,7 +196,7 @@ class _LayerTotals:
         return joined
 
 
-def _compute(reader: _Reader, *, quiet: bool) -> DatasetStatistics:
+def _compute(reader: PixelReader, *, quiet: bool) -> DatasetStatistics:
     layers: dict[str, _LayerTotals] = {}
     records = _Records(reader.info)
     with progress_bar(reader.count, quiet=quiet) as bar:
@@ -342,9 +222,11 @@ def _compute(reader: _Reader, *, quiet: bool) -> DatasetStatistics:
     )
 
 
-def _first_pass(records: _Records) -> Callable[[_File], tuple[_File, dict[str, tuple[BandTotals, ClassTotals | None]]]]:
-    def measure(file: _File) -> tuple[_File, dict[str, tuple[BandTotals, ClassTotals | None]]]:
-        found: dict[str, tuple[BandTotals, ClassTotals | None]] = {}
+def _first_pass(
+    records: _Records,
+) -> Callable[[PixelFile], tuple[PixelFile, _FileTotals]]:
+    def measure(file: PixelFile) -> tuple[PixelFile, _FileTotals]:
+        found: _FileTotals = {}
         for name, band in _named(file):
             is_class_map = band.values.dtype.kind in "iu" and bool(records.classes(file, name))
             classes = ClassTotals.of(band.values[band.valid]) if is_class_map else None
@@ -356,8 +238,8 @@ def _first_pass(records: _Records) -> Callable[[_File], tuple[_File, dict[str, t
 
 def _second_pass(
     wanted: Mapping[tuple[str, str, str], frozenset[int]],
-) -> Callable[[_File], tuple[_File, dict[str, dict[int, Any]]]]:
-    def measure(file: _File) -> tuple[_File, dict[str, dict[int, Any]]]:
+) -> Callable[[PixelFile], tuple[PixelFile, dict[str, dict[int, Any]]]]:
+    def measure(file: PixelFile) -> tuple[PixelFile, dict[str, dict[int, Any]]]:
         if not any(bins for key, bins in wanted.items() if key[0] == file.layer and key[2] == file.split):
             return file, {}
         found = {}
@@ -370,7 +252,7 @@ def _second_pass(
     return measure
 
 
-def _named(file: _File) -> Iterator[tuple[str, BandPixels]]:
+def _named(file: PixelFile) -> Iterator[tuple[str, BandPixels]]:
     """Yield the bands of a file with their names, or with numbers from 1 if the names are unknown."""
     pixels = file.read()
     names = file.bands
@@ -379,7 +261,7 @@ def _named(file: _File) -> Iterator[tuple[str, BandPixels]]:
     yield from zip(names, pixels, strict=True)
 
 
-def _add(layer: _LayerTotals, file: _File, name: str, band: BandTotals, classes: ClassTotals | None) -> None:
+def _add(layer: _LayerTotals, file: PixelFile, name: str, band: BandTotals, classes: ClassTotals | None) -> None:
     parts = layer.bands.setdefault(name, {})
     try:
         parts.setdefault(file.split, BandTotals(band.dtype)).add(band)
@@ -451,7 +333,7 @@ class _Records:
         listed = info.get("datasets") or ()
         self._of_run = tuple(each["id"] for each in listed if isinstance(each, Mapping) and "id" in each)
 
-    def classes(self, file: _File, band: str) -> Mapping[int, str]:
+    def classes(self, file: PixelFile, band: str) -> Mapping[int, str]:
         """Return the names of the classes of a band; empty if it is no map of classes."""
         collections = dict.fromkeys(source.rpartition("/")[0] for source in file.sources)
         candidates = (*collections, *file.sources, *self._of_run)
@@ -464,13 +346,6 @@ def _classes_of(identifier: str, band: str) -> Mapping[int, str]:
     if record is None:
         return {}
     return next((known.classes for known in record.bands if known.name == band), {})
-
-
-def _counted(splits: Iterable[str]) -> dict[str, int]:
-    """Return the number of samples of each split: train, validation and test first, then others by name."""
-    found = Counter(splits)
-    usual = [name for name in ("train", "validation", "test") if name in found]
-    return {name: found[name] for name in [*usual, *sorted(found.keys() - set(usual))]}
 
 
 def _layer_json(layer: LayerStatistics) -> dict[str, Any]:

@@ -1,0 +1,157 @@
+"""Read the pixels of all chips of a run or a pack, with the layer and the split of each file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import EechipsError, UsageError
+from eechips.formats import chip_suffixes
+from eechips.manifest.ledger import LEDGER_NAME
+from eechips.manifest.run import Run
+from eechips.storage import LocalStore
+from eechips.training import split_table
+from eechips.training.chip_pixels import BandPixels, decode_bands
+from eechips.training.formats import PACK_FORMATS
+from eechips.training.pixel_memory import PixelMemory
+from eechips.training.sample import SampleFile, array_of
+from eechips.training.samples import Samples, read_samples
+from eechips.training.shard_index import INDEX_NAME, FileContent, PackIndex, read_index
+
+_MOST_THREADS = 8
+_REMOTE_THREADS = 16  # which wait most of the time
+
+
+@dataclass(frozen=True, slots=True)
+class PixelFile:
+    """A file whose pixels are counted.
+
+    Attributes:
+        split: of its sample.
+        layer: its label.
+        bands: names of its bands; None if unknown.
+        sources: ids of the assets that it shows.
+        read: returns its pixels.
+    """
+
+    split: str
+    layer: str
+    bands: tuple[str, ...] | None
+    sources: tuple[str, ...]
+    read: Callable[[], tuple[BandPixels, ...]]
+
+
+class RunPixels:
+    """The files of a run."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples, self._memory = samples, PixelMemory()
+        self._splits = samples.assigned_splits()
+        self.info: Mapping[str, Any] = samples.run.info
+        self.samples = {name: n for name, n in _counted(self._splits).items() if name != split_table.NONE}
+        self.left_out = self._splits.count(split_table.NONE)
+        is_local = isinstance(samples.store, LocalStore)
+        self.threads = min(_MOST_THREADS, os.cpu_count() or 1) if is_local else _REMOTE_THREADS
+        self.count = sum(1 for _ in self.files())
+        if not self.count:
+            raise UsageError(f"{samples.run.path} has no chips to compute statistics of")
+
+    def files(self) -> Iterator[PixelFile]:
+        """Yield the files with pixels, in the order of the plan."""
+        for sample, split in zip(self._samples, self._splits, strict=True):
+            for stored in sample.files:
+                for number, file in enumerate(stored.each_frame()):
+                    is_missing = file.frame is not None and file.valid_fraction == 0.0
+                    if split != split_table.NONE and file.suffix in chip_suffixes() and not is_missing:
+                        place = (number, len(stored.frames)) if stored.frames else None
+                        yield PixelFile(split, file.array, file.bands, file.sources, self._read_later(file, place))
+
+    def _read_later(self, file: SampleFile, place: tuple[int, int] | None) -> Callable[[], tuple[BandPixels, ...]]:
+        def read() -> tuple[BandPixels, ...]:
+            with self._memory.room(file):
+                try:
+                    return _frame_bands(decode_bands(self._samples.read(file), file.suffix), place)
+                except EechipsError as error:
+                    raise UsageError(f"{file.name}: {error}" if file.name not in str(error) else str(error)) from error
+
+        return read
+
+
+class PackPixels:
+    """The files of a pack."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._index: PackIndex = read_index(folder)
+        self.info = self._index.run
+        self.samples, self.left_out = self._index.splits, sum(self._index.left_out.values())
+        self.threads = min(_MOST_THREADS, os.cpu_count() or 1)
+        self.count = self._index.samples * len(self._index.layers)  # about: samples may lack a layer
+
+    def files(self) -> Iterator[PixelFile]:
+        """Yield the files with pixels, in the order of the shards."""
+        module = PACK_FORMATS.get(self._index.format)
+        for stored in self._index.shards:
+            for entry in module.read(self._folder, stored.shard):
+                known = json.loads(entry.metadata)["layers"]
+                for layer, content in entry.layers.items():
+                    if isinstance(content, FileContent) and content.suffix.lower() not in chip_suffixes():
+                        continue
+                    frames = known[layer].get("frames") or [known[layer]]
+                    for number, frame in enumerate(frames):
+                        if "frame" in frame and frame.get("valid_fraction") == 0.0:
+                            continue
+                        array = array_of(layer, known[layer].get("series"))
+                        bands = known[layer].get("bands")
+                        sources = tuple(frame.get("sources") or ())
+                        place = (number, len(frames)) if "frames" in known[layer] else None
+                        names = None if bands is None else tuple(bands)
+                        yield PixelFile(stored.shard.split, array, names, sources, _pixels(content, place))
+
+
+PixelReader = RunPixels | PackPixels
+"""The files of a run, or those of a pack."""
+
+
+def open_pixels(source: Run | str | Path) -> PixelReader:
+    """Return the files of a run, or those of a pack if the source is the folder of one.
+
+    Raises:
+        UsageError: if there are no chips, or the source is neither.
+    """
+    if (
+        not isinstance(source, Run)
+        and (Path(source) / INDEX_NAME).is_file()
+        and not (Path(source) / LEDGER_NAME).is_file()
+    ):
+        return PackPixels(Path(source))
+    return RunPixels(read_samples(source))
+
+
+def _frame_bands(bands: tuple[BandPixels, ...], place: tuple[int, int] | None) -> tuple[BandPixels, ...]:
+    """Return the bands of one frame of a file: number and count of its frames; all bands for None."""
+    if place is None:
+        return bands
+    number, size = place[0], len(bands) // place[1]
+    return bands[number * size : (number + 1) * size]
+
+
+def _pixels(content: Any, place: tuple[int, int] | None) -> Callable[[], tuple[BandPixels, ...]]:
+    if isinstance(content, FileContent):
+        return lambda: _frame_bands(decode_bands(content.data, content.suffix), place)
+    if place is not None:
+        values, valid = content.values[place[0]], content.valid[place[0]]
+        return lambda: tuple(BandPixels(band, valid) for band in values)
+    return lambda: tuple(BandPixels(band, content.valid) for band in content.values)
+
+
+def _counted(splits: Iterable[str]) -> dict[str, int]:
+    """Return the number of samples of each split: train, validation and test first, then others by name."""
+    found = Counter(splits)
+    usual = [name for name in ("train", "validation", "test") if name in found]
+    return {name: found[name] for name in [*usual, *sorted(found.keys() - set(usual))]}
