@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,25 +10,21 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import shapely
-from shapely.geometry.base import BaseGeometry
 
-from eechips.archive.catalogs.antimeridian import is_across, within
 from eechips.archive.catalogs.column_types import MEMBERS
 from eechips.archive.catalogs.columns import TIMES
-from eechips.archive.catalogs.extents import union
-from eechips.archive.catalogs.item_json import json_reader, json_writer
+from eechips.archive.catalogs.item_geometry import (
+    InvalidItemError,
+    are_plain,
+    ensure_geometry,
+    is_bbox_of,
+    parse_geometries,
+    repair_geometry,
+)
+from eechips.archive.catalogs.item_json import json_reader
 from eechips.web.urls import is_signed, strip_signature_parameters
 
-_NEAR = 1e-6  # degrees of rounding between a bbox and its geometry, or beyond 180 and 90
-_HALF = 180.0
-_POLE = 90.0
-_TYPES = frozenset(
-    ("Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection")
-)
-_SIMPLE = {0, 1, 3}  # points, lines, polygons
 _OF_THE_SCENE = ("datetime", "start_datetime", "end_datetime")
 _LEFT_OUT, _NO_COLUMN = "members left out", "properties left out"
 # The usual form of RFC 3339, without dates that need a look at the calendar.
@@ -146,18 +141,18 @@ def validate_items(
     for number, value in enumerate(values):
         try:
             item, found = _fields(value, collection)
-        except _NoItemError as error:
+        except InvalidItemError as error:
             verdict.refused.append((number, error.kind, str(error)))
         else:
             wanting.append((number, item, [*before.get(number, ()), *found]))
-    shapes = _shapes([item["geometry"] for _, item, _ in wanting])
+    shapes = parse_geometries([item["geometry"] for _, item, _ in wanting])
     bounds, valid = shapely.bounds(shapes), shapely.is_valid(shapes)
-    plain = _are_plain(shapes, bounds, valid).tolist()
+    plain = are_plain(shapes, bounds, valid).tolist()
     for index, (number, item, found) in enumerate(wanting):
         try:
-            if not plain[index] or not _is_same(item.get("bbox"), bounds[index].tolist()):
-                _place(item, shapes[index], found)
-        except _NoItemError as error:
+            if not plain[index] or not is_bbox_of(item.get("bbox"), bounds[index].tolist()):
+                repair_geometry(item, shapes[index], found)
+        except InvalidItemError as error:
             verdict.refused.append((number, error.kind, str(error)))
             continue
         except (
@@ -178,32 +173,24 @@ def validate_items(
     return verdict
 
 
-class _NoItemError(Exception):
-    """A value is not an item."""
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-
-
 def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[str]]:
     """Return a shallow copy with all required fields, and its repairs."""
     if not isinstance(value, Mapping) or value.get("type") != "Feature":
         kind = value.get("type") if isinstance(value, Mapping) else type(value).__name__
-        raise _NoItemError("no item", f"not an object of type Feature: {str(kind)[:40]}")
+        raise InvalidItemError("no item", f"not an object of type Feature: {str(kind)[:40]}")
     item: dict[str, Any] = dict(value)
     mended: list[str] = []
     if type(value.get("id")) is int:
         item["id"] = str(value["id"])
         mended.append("id")
     if not isinstance(item.get("id"), str) or not item["id"]:
-        raise _NoItemError("no id", f"the id is not a string: {str(value.get('id'))[:40]}")
+        raise InvalidItemError("no id", f"the id is not a string: {str(value.get('id'))[:40]}")
     if not isinstance(value.get("properties"), Mapping):
-        raise _NoItemError("no properties", "the item has no properties")
+        raise InvalidItemError("no properties", "the item has no properties")
     if not item.keys() <= MEMBERS:
         item = {name: part for name, part in item.items() if name in MEMBERS}
         mended.append(_LEFT_OUT)
-    _geometry(item, mended)
+    ensure_geometry(item, mended)
     for name, kind, other in (("assets", Mapping, _by_name), ("links", list, _listed), ("stac_version", str, _version)):
         if not isinstance(item.get(name), kind):
             item[name] = other(item.get(name))
@@ -217,7 +204,7 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
         del item["collection"]
         mended.append("collection")
     elif not isinstance(item.get("collection"), str | None):
-        raise _NoItemError("bad collection", f"the collection is not a string: {str(item['collection'])[:40]}")
+        raise InvalidItemError("bad collection", f"the collection is not a string: {str(item['collection'])[:40]}")
     properties = item["properties"]
     if not MEMBERS.isdisjoint(properties):
         properties = item["properties"] = {name: part for name, part in properties.items() if name not in MEMBERS}
@@ -231,7 +218,7 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
                 mended.append("date")
     start, end = properties.get("start_datetime"), properties.get("end_datetime")
     if properties.get("datetime") is None and not (start and end):
-        raise _NoItemError("no date", "the item has neither datetime nor start_datetime and end_datetime")
+        raise InvalidItemError("no date", "the item has neither datetime nor start_datetime and end_datetime")
     if start and end and (start > end or not start[-1] == end[-1] == "Z") and _instant(start) > _instant(end):
         item["properties"] = {**properties, "start_datetime": end, "end_datetime": start}
         mended.append("date")
@@ -259,30 +246,6 @@ def _listed(links: Any) -> list[Any]:
 def _version(version: Any) -> str:
     """Return a version that was written as a number as text, or the present version."""
     return str(version) if type(version) in (int, float) else "1.1.0"
-
-
-def _geometry(item: dict[str, Any], mended: list[str]) -> None:
-    """Ensure that an item has a geometry, if need be that of its bbox."""
-    geometry = item.get("geometry")
-    if isinstance(geometry, Mapping):
-        if not isinstance(geometry.get("type"), str) or geometry["type"] not in _TYPES:
-            raise _NoItemError("bad geometry", f"unknown geometry type {str(geometry.get('type'))[:40]}")
-        return
-    box = _flat(item.get("bbox"))
-    if geometry is not None or box is None:
-        raise _NoItemError("no geometry", "the item has neither geometry nor bbox")
-    west, south, east, north = box
-    if west == east and south == north:
-        item["geometry"] = {"type": "Point", "coordinates": [west, south]}
-    else:
-        parts = [(west, east)] if west <= east else [(west, _HALF), (-_HALF, east)]
-        rings = [[[a, south], [b, south], [b, north], [a, north], [a, south]] for a, b in parts]
-        item["geometry"] = (
-            {"type": "Polygon", "coordinates": rings}
-            if len(parts) == 1
-            else {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]}
-        )
-    mended.append("geometry")
 
 
 def _details(item: dict[str, Any], mended: list[str]) -> None:
@@ -337,7 +300,7 @@ def _moment(name: str, text: Any) -> str | None:
         moment = None
     if moment is None:
         if name in _OF_THE_SCENE:
-            raise _NoItemError("no date", f"{name} is not a date and time: {str(text)[:40]!r}")
+            raise InvalidItemError("no date", f"{name} is not a date and time: {str(text)[:40]!r}")
         return None
     if _RFC.fullmatch(text) and ":60" not in text:
         return str(text)
@@ -374,132 +337,3 @@ def _instant(text: str) -> datetime:
     found = _MOMENT.fullmatch(text)
     assert found is not None
     return _utc(*found.groups())
-
-
-def _shapes(geometries: Sequence[Any]) -> npt.NDArray[np.object_]:
-    """Parse geometries; None for unreadable ones."""
-    texts = np.array([_text(geometry) for geometry in geometries], dtype=object)
-    found: npt.NDArray[np.object_] = shapely.from_geojson(texts, on_invalid="ignore")
-    return found
-
-
-def _text(geometry: Any) -> bytes | None:
-    try:
-        return json_writer()(geometry)
-    except TypeError:  # deeply nested lists
-        return None
-
-
-def _are_plain(
-    shapes: npt.NDArray[np.object_], bounds: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
-    """Return which geometries need no repair: their bboxes are their bounds."""
-    west, south, east, north = bounds.T
-    inside = (west >= -_HALF) & (east <= _HALF) & (south >= -_POLE) & (north <= _POLE) & (east - west <= _HALF)
-    is_one = np.isin(shapely.get_type_id(shapes), (0, 1, 3))  # a point, a line, a polygon
-    found: npt.NDArray[np.bool_] = is_one & inside & valid
-    return found
-
-
-def _place(item: dict[str, Any], shape: BaseGeometry | None, mended: list[str]) -> None:
-    """Repair geometry and bbox of an item, and make them agree."""
-    given = shape
-    if shape is None:
-        shape = shapely.from_geojson(_text(_closed(item["geometry"])), on_invalid="ignore")
-    if shape is None or not np.isfinite(shapely.bounds(shape)).all():
-        raise _NoItemError("bad geometry", "the geometry cannot be read, or is empty")
-    _, south, _, north = shapely.bounds(shape).tolist()
-    if south < -_POLE - _NEAR or north > _POLE + _NEAR:
-        raise _NoItemError("bad geometry", f"latitudes range from {south} to {north}")
-    shape = _rounded(_of_one_kind(shape))
-    box = _flat(item.get("bbox"))
-    if is_across(shape, box):
-        shape = within(shape, box)
-        mended.append("antimeridian")
-    if not shapely.is_valid(shape):
-        shape = _valid(shape)
-    if shape is not given:
-        if shape.is_empty:
-            raise _NoItemError("bad geometry", "the geometry is empty after it was made valid")
-        west, south, east, north = shapely.bounds(shape).tolist()
-        if max(abs(west), abs(east)) > _HALF or max(abs(south), abs(north)) > _POLE:  # holes outside their shells
-            raise _NoItemError("bad geometry", "the geometry reaches beyond 180 or 90 degrees after it was made valid")
-        if "antimeridian" not in mended:
-            mended.append("geometry")
-        item["geometry"] = json.loads(shapely.to_geojson(shape))
-    own = union(shapely.bounds(shapely.get_parts(shapely.get_parts(shape)))).bbox
-    if not _is_same(item.get("bbox"), own):
-        item["bbox"] = own
-        mended.append("bbox")
-
-
-def _closed(geometry: Any) -> Any:
-    """Close the rings of polygons."""
-
-    def ring(points: Any) -> Any:
-        return [*points, points[0]] if isinstance(points, list) and points and points[0] != points[-1] else points
-
-    rings = geometry.get("coordinates")
-    if geometry["type"] == "Polygon" and isinstance(rings, list):
-        return {"type": "Polygon", "coordinates": [ring(part) for part in rings]}
-    if geometry["type"] == "MultiPolygon" and isinstance(rings, list) and all(isinstance(part, list) for part in rings):
-        return {"type": "MultiPolygon", "coordinates": [[ring(part) for part in polygon] for polygon in rings]}
-    return geometry
-
-
-def _of_one_kind(shape: BaseGeometry) -> BaseGeometry:
-    """Turn a collection of points, of lines or of polygons into a multi-geometry, as STAC has no collections."""
-    if shape.geom_type != "GeometryCollection":
-        return shape
-    parts = shapely.get_parts(shape)
-    while not set(shapely.get_type_id(parts).tolist()) <= _SIMPLE:  # nested collections
-        parts = shapely.get_parts(parts)
-    kinds = set(shapely.get_type_id(parts).tolist())
-    if len(kinds) > 1:
-        raise _NoItemError("bad geometry", "the geometry is a collection of different types, which STAC lacks")
-    return shapely.multipoints(parts) if kinds == {0} else _multiple(parts)
-
-
-def _multiple(parts: Sequence[BaseGeometry]) -> BaseGeometry:
-    return shapely.multilinestrings(parts) if parts[0].geom_type == "LineString" else shapely.multipolygons(parts)
-
-
-def _rounded(shape: BaseGeometry) -> BaseGeometry:
-    """Clip a geometry that exceeds 180 or 90 degrees by rounding; return others unchanged."""
-    west, south, east, north = shapely.bounds(shape).tolist()
-    far = max(-_HALF - west, east - _HALF)
-    if not (0 < far <= _NEAR or south < -_POLE or north > _POLE):
-        return shape
-    limits = [_HALF if far <= _NEAR else math.inf, _POLE, math.inf][: 3 if shape.has_z else 2]
-    return shapely.transform(
-        shape, lambda c: np.clip(c, [-limit for limit in limits], limits), include_z=bool(shape.has_z)
-    )
-
-
-def _valid(shape: BaseGeometry) -> BaseGeometry:
-    """Make a geometry valid; of polygons keep the parts with an area, if there are any."""
-    made = shapely.make_valid(shape)
-    if shape.geom_type not in ("Polygon", "MultiPolygon"):
-        return made
-    parts = shapely.get_parts(shapely.get_parts(made))
-    for kind in ("Polygon", "LineString"):  # parts with an area, or at least a length
-        kept = [part for part in parts if part.geom_type == kind]
-        if kept:
-            return shapely.union_all(kept)
-    return made
-
-
-def _flat(bbox: Any) -> tuple[float, float, float, float] | None:
-    """Return west, south, east and north of a bbox; None if it is malformed."""
-    if not isinstance(bbox, list) or len(bbox) not in (4, 6):
-        return None
-    flat = bbox if len(bbox) == 4 else [*bbox[:2], *bbox[3:5]]
-    if not all(type(number) in (int, float) and math.isfinite(number) for number in flat):
-        return None
-    west, south, east, north = flat
-    return (west, south, east, north) if south <= north else None
-
-
-def _is_same(bbox: Any, own: Sequence[float]) -> bool:
-    flat = _flat(bbox)
-    return flat is not None and all(abs(number - other) <= _NEAR for number, other in zip(flat, own, strict=True))

@@ -1,0 +1,189 @@
+"""Check and repair the geometries and bboxes of STAC items, so that they agree."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.archive.catalogs.antimeridian import is_across, within
+from eechips.archive.catalogs.extents import union
+from eechips.archive.catalogs.item_json import json_writer
+
+_NEAR = 1e-6  # degrees of rounding between a bbox and its geometry, or beyond 180 and 90
+_HALF = 180.0
+_POLE = 90.0
+_TYPES = frozenset(
+    ("Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection")
+)
+_SIMPLE = {0, 1, 3}  # points, lines, polygons
+
+
+class InvalidItemError(Exception):
+    """A value is not an item."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+def ensure_geometry(item: dict[str, Any], mended: list[str]) -> None:
+    """Ensure that an item has a geometry, if need be that of its bbox."""
+    geometry = item.get("geometry")
+    if isinstance(geometry, Mapping):
+        if not isinstance(geometry.get("type"), str) or geometry["type"] not in _TYPES:
+            raise InvalidItemError("bad geometry", f"unknown geometry type {str(geometry.get('type'))[:40]}")
+        return
+    box = _flat(item.get("bbox"))
+    if geometry is not None or box is None:
+        raise InvalidItemError("no geometry", "the item has neither geometry nor bbox")
+    west, south, east, north = box
+    if west == east and south == north:
+        item["geometry"] = {"type": "Point", "coordinates": [west, south]}
+    else:
+        parts = [(west, east)] if west <= east else [(west, _HALF), (-_HALF, east)]
+        rings = [[[a, south], [b, south], [b, north], [a, north], [a, south]] for a, b in parts]
+        item["geometry"] = (
+            {"type": "Polygon", "coordinates": rings}
+            if len(parts) == 1
+            else {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]}
+        )
+    mended.append("geometry")
+
+
+def parse_geometries(geometries: Sequence[Any]) -> npt.NDArray[np.object_]:
+    """Parse geometries in GeoJSON; None for unreadable ones."""
+    texts = np.array([_text(geometry) for geometry in geometries], dtype=object)
+    found: npt.NDArray[np.object_] = shapely.from_geojson(texts, on_invalid="ignore")
+    return found
+
+
+def _text(geometry: Any) -> bytes | None:
+    try:
+        return json_writer()(geometry)
+    except TypeError:  # deeply nested lists
+        return None
+
+
+def are_plain(
+    shapes: npt.NDArray[np.object_], bounds: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Return which geometries need no repair: their bboxes are their bounds."""
+    west, south, east, north = bounds.T
+    inside = (west >= -_HALF) & (east <= _HALF) & (south >= -_POLE) & (north <= _POLE) & (east - west <= _HALF)
+    is_one = np.isin(shapely.get_type_id(shapes), (0, 1, 3))  # a point, a line, a polygon
+    found: npt.NDArray[np.bool_] = is_one & inside & valid
+    return found
+
+
+def repair_geometry(item: dict[str, Any], shape: BaseGeometry | None, mended: list[str]) -> None:
+    """Repair geometry and bbox of an item, and make them agree."""
+    given = shape
+    if shape is None:
+        shape = shapely.from_geojson(_text(_closed(item["geometry"])), on_invalid="ignore")
+    if shape is None or not np.isfinite(shapely.bounds(shape)).all():
+        raise InvalidItemError("bad geometry", "the geometry cannot be read, or is empty")
+    _, south, _, north = shapely.bounds(shape).tolist()
+    if south < -_POLE - _NEAR or north > _POLE + _NEAR:
+        raise InvalidItemError("bad geometry", f"latitudes range from {south} to {north}")
+    shape = _rounded(_of_one_kind(shape))
+    box = _flat(item.get("bbox"))
+    if is_across(shape, box):
+        shape = within(shape, box)
+        mended.append("antimeridian")
+    if not shapely.is_valid(shape):
+        shape = _valid(shape)
+    if shape is not given:
+        if shape.is_empty:
+            raise InvalidItemError("bad geometry", "the geometry is empty after it was made valid")
+        west, south, east, north = shapely.bounds(shape).tolist()
+        if max(abs(west), abs(east)) > _HALF or max(abs(south), abs(north)) > _POLE:  # holes outside their shells
+            raise InvalidItemError(
+                "bad geometry", "the geometry reaches beyond 180 or 90 degrees after it was made valid"
+            )
+        if "antimeridian" not in mended:
+            mended.append("geometry")
+        item["geometry"] = json.loads(shapely.to_geojson(shape))
+    own = union(shapely.bounds(shapely.get_parts(shapely.get_parts(shape)))).bbox
+    if not is_bbox_of(item.get("bbox"), own):
+        item["bbox"] = own
+        mended.append("bbox")
+
+
+def _closed(geometry: Any) -> Any:
+    """Close the rings of polygons."""
+
+    def ring(points: Any) -> Any:
+        return [*points, points[0]] if isinstance(points, list) and points and points[0] != points[-1] else points
+
+    rings = geometry.get("coordinates")
+    if geometry["type"] == "Polygon" and isinstance(rings, list):
+        return {"type": "Polygon", "coordinates": [ring(part) for part in rings]}
+    if geometry["type"] == "MultiPolygon" and isinstance(rings, list) and all(isinstance(part, list) for part in rings):
+        return {"type": "MultiPolygon", "coordinates": [[ring(part) for part in polygon] for polygon in rings]}
+    return geometry
+
+
+def _of_one_kind(shape: BaseGeometry) -> BaseGeometry:
+    """Turn a collection of points, of lines or of polygons into a multi-geometry, as STAC has no collections."""
+    if shape.geom_type != "GeometryCollection":
+        return shape
+    parts = shapely.get_parts(shape)
+    while not set(shapely.get_type_id(parts).tolist()) <= _SIMPLE:  # nested collections
+        parts = shapely.get_parts(parts)
+    kinds = set(shapely.get_type_id(parts).tolist())
+    if len(kinds) > 1:
+        raise InvalidItemError("bad geometry", "the geometry is a collection of different types, which STAC lacks")
+    return shapely.multipoints(parts) if kinds == {0} else _multiple(parts)
+
+
+def _multiple(parts: Sequence[BaseGeometry]) -> BaseGeometry:
+    return shapely.multilinestrings(parts) if parts[0].geom_type == "LineString" else shapely.multipolygons(parts)
+
+
+def _rounded(shape: BaseGeometry) -> BaseGeometry:
+    """Clip a geometry that exceeds 180 or 90 degrees by rounding; return others unchanged."""
+    west, south, east, north = shapely.bounds(shape).tolist()
+    far = max(-_HALF - west, east - _HALF)
+    if not (0 < far <= _NEAR or south < -_POLE or north > _POLE):
+        return shape
+    limits = [_HALF if far <= _NEAR else math.inf, _POLE, math.inf][: 3 if shape.has_z else 2]
+    return shapely.transform(
+        shape, lambda c: np.clip(c, [-limit for limit in limits], limits), include_z=bool(shape.has_z)
+    )
+
+
+def _valid(shape: BaseGeometry) -> BaseGeometry:
+    """Make a geometry valid; of polygons keep the parts with an area, if there are any."""
+    made = shapely.make_valid(shape)
+    if shape.geom_type not in ("Polygon", "MultiPolygon"):
+        return made
+    parts = shapely.get_parts(shapely.get_parts(made))
+    for kind in ("Polygon", "LineString"):  # parts with an area, or at least a length
+        kept = [part for part in parts if part.geom_type == kind]
+        if kept:
+            return shapely.union_all(kept)
+    return made
+
+
+def _flat(bbox: Any) -> tuple[float, float, float, float] | None:
+    """Return west, south, east and north of a bbox; None if it is malformed."""
+    if not isinstance(bbox, list) or len(bbox) not in (4, 6):
+        return None
+    flat = bbox if len(bbox) == 4 else [*bbox[:2], *bbox[3:5]]
+    if not all(type(number) in (int, float) and math.isfinite(number) for number in flat):
+        return None
+    west, south, east, north = flat
+    return (west, south, east, north) if south <= north else None
+
+
+def is_bbox_of(bbox: Any, own: Sequence[float]) -> bool:
+    """Return whether a bbox is that of a geometry, but for rounding."""
+    flat = _flat(bbox)
+    return flat is not None and all(abs(number - other) <= _NEAR for number, other in zip(flat, own, strict=True))
