@@ -150,7 +150,7 @@ class RunConfig:
         default=(),
         metadata=option(
             "Start a local Earth Engine for this run that reads the public Cloud Optimized GeoTIFFs of an open archive;"
-            " needs no account. earth-search, planetary-computer, cdse, landsatlook or lpcloud; the address of a STAC"
+            " needs no account. earth-search, planetary-computer, landsatlook, lpcloud or aef; the address of a STAC"
             " API; or a file: a static catalogue, STAC GeoParquet, or a TOML description. May be repeated.",
             SERVICE,
             metavar="NAME|URL|FILE",

@@ -164,8 +164,8 @@ ARCHIVE = ServerOption(
     "archive",
     "NAME|URL|FILE",
     "Open archive whose Cloud Optimized GeoTIFFs to serve as Earth Engine's datasets: earth-search,"
-    " planetary-computer, cdse, landsatlook, lpcloud; the address of a STAC API; a static catalogue, STAC GeoParquet"
-    " or a TOML description. May be repeated.",
+    " planetary-computer, cdse, landsatlook, lpcloud, aef; the address of a STAC API; a static catalogue, STAC"
+    " GeoParquet or a TOML description. May be repeated.",
 )
 
 

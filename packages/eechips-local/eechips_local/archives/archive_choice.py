@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -17,6 +18,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+_NAMES = ", ".join(archive.name for archive in ARCHIVES)
 _CATALOGUES = (".json", ".geojson", ".parquet", ".geoparquet")
 _LISTS, _NUMBERS, _FLAGS = ("hosts",), ("page_items", "connections"), ("has_cql2",)
 
@@ -47,11 +49,17 @@ def find_archive(text: str) -> ArchiveDescription:
         if not path.is_file():
             raise ArchiveChoiceError(f"there is no file {path}")
         return ArchiveDescription(name=path.stem, title=str(path), file=str(path))
-    names = ", ".join(archive.name for archive in ARCHIVES)
     raise ArchiveChoiceError(
-        f"{text!r} is no archive: known ones are {names}; else give the address of a STAC API, or a file that ends with"
-        f" {', '.join(_CATALOGUES)} or .toml"
+        f"{text!r} is no archive.{_suggestion(text)} Known archives are {_NAMES}; else give the address of a STAC API,"
+        f" or a file that ends with {', '.join(_CATALOGUES)} or .toml"
     )
+
+
+def _suggestion(text: str) -> str:
+    """Return a question that names the archive which a wrong name may mean; empty for none."""
+    names = [archive.name for archive in ARCHIVES]
+    near = difflib.get_close_matches(text.lower().replace("_", "-"), names, 1, cutoff=0.5)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _at(address: str) -> ArchiveDescription:
@@ -66,7 +74,7 @@ def _at(address: str) -> ArchiveDescription:
             "the address of an archive is that of a STAC API, https://…, without a user and without a query"
         )
     api = address.rstrip("/")
-    same = next((archive for archive in ARCHIVES if archive.api == api), None)
+    same = next((archive for archive in ARCHIVES if api in (archive.api, archive.index)), None)
     return same or ArchiveDescription(name=host, title=api, api=api, hosts=(host,))
 
 
@@ -84,16 +92,17 @@ def _described(path: Path) -> ArchiveDescription:
     if like is not None:
         known = known_archive(like)
         if known is None:
-            names = ", ".join(archive.name for archive in ARCHIVES)
-            raise ArchiveChoiceError(f"{path}: like = {like!r} is none of {names}")
+            raise ArchiveChoiceError(f"{path}: like = {like!r} is none of {_NAMES}.{_suggestion(like)}")
         base = replace(known, name=path.stem, title=str(path), like=known.name)
+    if found.get("api"):
+        base = replace(base, index="")
     if found.get("file"):
         found["file"] = str((path.parent / found["file"]).absolute())
         base = replace(base, api="")
     given: dict[str, Any] = {name: tuple(value) if name in _LISTS else value for name, value in found.items()}
     made = replace(base, **given)
-    if bool(made.api) == bool(made.file):
-        raise ArchiveChoiceError(f"{path} must have an api or a file, and not both")
+    if bool(made.api) + bool(made.file) + (bool(made.index) and not made.file) != 1:
+        raise ArchiveChoiceError(f"{path} must have one of api, file and index, and no more")
     return made
 
 

@@ -13,12 +13,11 @@ import shapely
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_images import image_index, image_of, image_properties, newest_of
 from eechips_local.archives.archive_model import CogReader, Item, ItemQuery, ItemSearch
-from eechips_local.archives.archive_rasters import ArchiveRaster, rasters_of
-from eechips_local.archives.archive_record import ArchiveRecord, BandRecord, TiledGrid
+from eechips_local.archives.archive_record import ArchiveRecord, TiledGrid
 from eechips_local.archives.image_index import rule_of
 from eechips_local.archives.item_filters import found_items, item_queries
-from eechips_local.archives.tile_mosaic import TileFinder, TileMosaic
-from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, PixelType, Query
+from eechips_local.archives.tiled_images import images_of_parts, mosaic_bands
+from eechips_local.evaluation.model import Bounds, ImageAsset, Query
 
 _DAY = 86_400_000.0
 _INDEX = "system:index"
@@ -29,7 +28,9 @@ _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
 
 class ArchiveCollection:
-    """An archive's collection as an image collection, an image for each item. See ``CollectionAsset``.
+    """An archive's collection as an image collection, an image for each item, or for several that are its parts.
+
+    See ``CollectionAsset``.
 
     Args:
         record: of the dataset.
@@ -77,6 +78,8 @@ class ArchiveCollection:
                     own.setdefault(index, []).append(item)
             for index, items in own.items():
                 chosen.setdefault(index, (part, newest_of(items)))
+        if self._record.kind == "parts":
+            return images_of_parts(self._record, chosen, self._search, self._reader)
         return [image_of(*chosen[index], index, self._reader) for index in sorted(chosen)]
 
     def _find_items(self, part: ArchiveRecord, query: Query, most: int | None) -> Iterator[Item]:
@@ -204,33 +207,6 @@ def single_image(record: ArchiveRecord, search: ItemSearch, reader: CogReader) -
     )
 
 
-def mosaic_bands(record: ArchiveRecord, search: Any, reader: CogReader) -> tuple[BandInfo, ...]:
-    """Return the bands of an image that is made of tiles. Nothing is searched or read.
-
-    Args:
-        record: of the dataset.
-        search: returns the items that meet bounds.
-        reader: opens their files.
-    """
-    tiles = record.tiles
-    if tiles is None:
-        raise ValueError(f"the record of {record.dataset} has no grid of tiles")
-    finder = TileFinder(search, tiles.cell)
-    groups: dict[tuple[str, object], list[BandRecord]] = {}
-    for band in record.bands:
-        groups.setdefault((band.asset, band.value), []).append(band)
-    found: dict[str, BandInfo] = {}
-    for own in groups.values():
-        opened = partial(_raster, own[0].name, record, reader)
-        dtype = own[0].value.dtype
-        source = TileMosaic(tiles, finder, opened, dtype)
-        for position, band in enumerate(own):
-            found[band.name] = BandInfo(
-                band.name, PixelType.of(dtype), tiles.grid, source, position, keeps_extent=False
-            )
-    return tuple(found[band.name] for band in record.bands)
-
-
 def collection_properties(record: ArchiveRecord) -> dict[str, Any]:
     """Return the properties of a dataset: where its pixels are from, and under which licence."""
     return {
@@ -239,11 +215,6 @@ def collection_properties(record: ArchiveRecord) -> dict[str, Any]:
         "license": record.licence,
         "citation": record.citation,
     }
-
-
-def _raster(band: str, record: ArchiveRecord, reader: CogReader, item: Item) -> ArchiveRaster | None:
-    found = rasters_of(item, record, reader)
-    return found[band][0] if band in found else None
 
 
 def _tiles(search: ItemSearch, record: ArchiveRecord, bounds: Bounds) -> Iterable[Item]:

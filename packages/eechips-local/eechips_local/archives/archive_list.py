@@ -69,7 +69,16 @@ LPCLOUD = ArchiveDescription(
     source="https://github.com/nasa/cmr-stac",
 )
 
-ARCHIVES = (EARTH_SEARCH, PLANETARY_COMPUTER, CDSE, LANDSATLOOK, LPCLOUD)
+AEF = ArchiveDescription(
+    name="aef",
+    title="AlphaEarth Foundations, at Source Cooperative",
+    # The bucket us-west-2.opendata.source.coop, which anybody may read; its name has dots, which no certificate covers.
+    index="https://s3.us-west-2.amazonaws.com/us-west-2.opendata.source.coop/tge-labs/aef/v1/annual/aef_index.parquet",
+    hosts=("s3.us-west-2.amazonaws.com",),
+    source="https://source.coop/tge-labs/aef",
+)
+
+ARCHIVES = (EARTH_SEARCH, PLANETARY_COMPUTER, CDSE, LANDSATLOOK, LPCLOUD, AEF)
 """The known archives, those without an account first."""
 
 

@@ -25,6 +25,7 @@ class ArchiveDescription:
         title: for people.
         api: address of a STAC API; empty for a file.
         file: path of a static catalogue (JSON) or of items in GeoParquet; empty for an API.
+        index: address of a table of the archive's files, which is kept on this machine; empty for an API.
         hosts: names of hosts, with a port where it is not that of the scheme, from which files may be read. A leading
             ``*.`` stands for any subdomain.
         signing: how requests of its files are authorized.
@@ -40,6 +41,7 @@ class ArchiveDescription:
     title: str
     api: str = ""
     file: str = ""
+    index: str = ""
     hosts: tuple[str, ...] = ()
     signing: Signing = "none"
     token_api: str = ""

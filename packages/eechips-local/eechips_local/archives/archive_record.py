@@ -27,9 +27,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Kind = Literal["images", "series", "single", "refused"]
-"""What the items of a record are: images of a collection; tiles of the images of a collection, each a global one; tiles
-of one image; or nothing that the dataset can be served from."""
+Kind = Literal["images", "parts", "series", "single", "refused"]
+"""What the items of a record are: images of a collection; parts into which such are cut; tiles of the images of a
+collection, each a global one; tiles of one image; or nothing that the dataset can be served from."""
 
 
 Time = Literal["item", "day", "constant"]
@@ -68,7 +68,9 @@ class Condition:
 class ValueRule:
     """How the numbers of a file become Earth Engine's.
 
-    Masked where the file's number is ``nodata``; then (number, at least ``least``, + ``offset``) x ``scale``.
+    Masked where the file's number is ``nodata``; then (number, at least ``least``, + ``offset``) x ``scale``. Where
+    there is a ``root_unit``, the number counts in such units of a square root: it is divided by it and squared, and
+    keeps its sign.
 
     Attributes:
         dtype: of the result.
@@ -76,6 +78,7 @@ class ValueRule:
         offset: added where ``where`` holds.
         least: numbers of the file below it count as it, where an offset is added; None for no bound.
         scale: factor.
+        root_unit: what 1 of a square root is in the file's numbers; None for numbers that are no square roots.
         where: conditions on the item under which the offset is added; none for all items.
     """
 
@@ -84,6 +87,7 @@ class ValueRule:
     offset: float = 0.0
     least: float | None = None
     scale: float = 1.0
+    root_unit: float | None = None
     where: tuple[Condition, ...] = ()
 
     def for_item(self, properties: Mapping[str, Any]) -> ValueRule:
@@ -100,8 +104,8 @@ class ValueRule:
                 "to be subtracted from its pixels is unknown. Leave the image out."
             )
         if all(met.values()):
-            return ValueRule(self.dtype, self.nodata, self.offset, self.least, self.scale)
-        return ValueRule(self.dtype, self.nodata, 0.0, None, self.scale)
+            return ValueRule(self.dtype, self.nodata, self.offset, self.least, self.scale, self.root_unit)
+        return ValueRule(self.dtype, self.nodata, 0.0, None, self.scale, self.root_unit)
 
     def apply(
         self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
@@ -114,11 +118,14 @@ class ValueRule:
         """
         for nodata in self.nodata:
             valid = valid & (values != nodata)
-        if self.offset or self.scale != 1.0:
+        if self.offset or self.scale != 1.0 or self.root_unit:
             numbers = values.astype(np.float64)
             if self.least is not None:
                 numbers = np.maximum(numbers, self.least)
             numbers = (numbers + self.offset) * self.scale
+            if self.root_unit:
+                roots = numbers / self.root_unit
+                numbers = roots * np.abs(roots)
             values = np.where(valid, numbers, 0.0)
         return values.astype(self.dtype, copy=False), valid
 

@@ -112,7 +112,7 @@ class ArchiveStore:
             "type": "archive",
             "name": self.description.name,
             "title": self.description.title,
-            "address": self.description.api or self.description.file,
+            "address": self.description.api or self.description.file or self.description.index,
             "datasets": sorted(name for name, record in records.items() if record.kind != "refused"),
         }
 

@@ -20,7 +20,7 @@ def describe_archive(archive: ArchiveDescription, records: Mapping[str, ArchiveR
     return {
         "name": archive.name,
         "title": archive.title,
-        "api": archive.api,
+        "api": archive.api or archive.index,
         "datasets": [describe_record(record) for record in records.values() if record.kind != "refused"],
     }
 

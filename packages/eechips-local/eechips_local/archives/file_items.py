@@ -22,6 +22,7 @@ import pyarrow.dataset as ds
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery, ItemSearch
+from eechips_local.archives.embedding_files import EmbeddingFiles, has_columns
 from eechips_local.archives.item_conditions import is_match, split_bounds
 
 _LARGEST = 256 << 20  # bytes of a document
@@ -41,7 +42,19 @@ def open_file(description: ArchiveDescription) -> ItemSearch:
     path = Path(description.file)
     if not path.is_file():
         raise ArchiveRefusedError(f"There is no file {path} with a STAC catalogue.")
-    return ParquetItems(path) if path.suffix.lower() in (".parquet", ".geoparquet") else StaticItems(path)
+    if path.suffix.lower() not in (".parquet", ".geoparquet"):
+        return StaticItems(path)
+    if description.index and _is_table(path):
+        return EmbeddingFiles(path, description.index.rpartition("/")[0])
+    return ParquetItems(path)
+
+
+def _is_table(path: Path) -> bool:
+    """Return whether a file is a table of files, and none of items."""
+    try:
+        return has_columns(set(ds.dataset(path, format="parquet").schema.names))
+    except (pa.ArrowException, OSError):
+        return False
 
 
 def resolve_path(folder: Path, href: str, document: Path) -> Path:

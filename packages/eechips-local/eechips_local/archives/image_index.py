@@ -31,6 +31,9 @@ _DEM_ITEM = re.compile(r"Copernicus_DSM_COG_(\d+_[NS]\d{2}_00_[EW]\d{3}_00)_DEM"
 _DEM = re.compile(r"Copernicus_DSM_(\d+_[NS]\d{2}_00_[EW]\d{3}_00)")
 _MODIS_ITEM = re.compile(r"M[A-Z0-9]+\.A(\d{7})\.")
 _MODIS = re.compile(r"(\d{4})_(\d{2})_(\d{2})")
+_EMBEDDING_FILE = re.compile(r"([A-Za-z0-9]+)-\d{10}-\d{10}")
+_EMBEDDING = re.compile(r"[A-Za-z0-9]{1,64}")
+_OFFSETS = ("0000000000", "0000008192")  # of rows and columns of the four files of an image
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 
 
@@ -169,6 +172,18 @@ def _modis_search(index: str, prefix: str) -> IndexSearch | None:
     return None if day is None else IndexSearch(day, day + _DAY)
 
 
+def _embedding_index(item: Item) -> str | None:
+    """Return the image that a file is cut from."""
+    found = _EMBEDDING_FILE.fullmatch(str(item["id"]))
+    return found[1] if found else None
+
+
+def _embedding_search(index: str, prefix: str) -> IndexSearch | None:
+    if not _EMBEDDING.fullmatch(index):
+        return None
+    return IndexSearch(ids=tuple(f"{index}-{rows}-{columns}" for rows in _OFFSETS for columns in _OFFSETS))
+
+
 def _item_index(item: Item) -> str | None:
     name = str(item["id"])
     return name if _IMAGE_NAME.fullmatch(name) else None
@@ -199,6 +214,7 @@ _RULES: Mapping[str, IndexRule] = MappingProxyType(
         "hls": IndexRule(_hls_index, _hls_search),
         "copernicus-dem": IndexRule(_dem_index, _dem_search),
         "modis": IndexRule(_modis_index, _modis_search),
+        "satellite-embedding": IndexRule(_embedding_index, _embedding_search),
         "item-id": IndexRule(_item_index, _item_search),
     }
 )

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import re
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -20,6 +21,7 @@ from eechips_local.archives.file_items import open_file
 from eechips_local.archives.host_throttle import HostCounts, HostThrottles
 from eechips_local.archives.item_conditions import encode_query, is_match, widen
 from eechips_local.archives.kept_searches import KeptSearch, KeptSearches, pack_items, unpack_items
+from eechips_local.archives.kept_table import KeptTable
 from eechips_local.archives.stac_item_search import StacItemSearch
 from eechips_local.assets.store_files import locked
 
@@ -54,6 +56,8 @@ def open_search(description: ArchiveDescription, cache_folder: Path | None) -> I
     """
     if description.file:
         return open_file(description)
+    if description.index:
+        return KeptTable(description, cache_folder or Path(tempfile.gettempdir()))
     return ApiSearch(description, cache_folder)
 
 

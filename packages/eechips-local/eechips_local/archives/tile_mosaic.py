@@ -50,6 +50,15 @@ class TileFinder:
     def __reduce__(self) -> tuple[Any, ...]:
         return TileFinder, (self._search, self.cell)
 
+    def items_in(self, grid: PixelGrid) -> list[Item]:
+        """Return the items that may show a part of a grid.
+
+        Raises:
+            ArchiveError: if the archive does not answer.
+            ArchiveRefusedError: if the grid covers too many squares.
+        """
+        return self.items(cells_of(grid, self.cell))
+
     def items(self, cells: Iterable[Cell]) -> list[Item]:
         """Return the items of some squares (column, row from 180 W, 90 S), each once, in the order of their ids.
 
@@ -90,6 +99,21 @@ class TileFinder:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ListedTiles:
+    """Items that are all known.
+
+    Attributes:
+        listed: the items.
+    """
+
+    listed: tuple[Item, ...]
+
+    def items_in(self, grid: PixelGrid) -> list[Item]:
+        """Return the items."""
+        return list(self.listed)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TileMosaic:
     """A ``RasterSource`` over the files of one asset of many items.
@@ -104,7 +128,7 @@ class TileMosaic:
     """
 
     tiles: TiledGrid
-    finder: TileFinder
+    finder: TileFinder | ListedTiles
     open_tile: Callable[[Item], ArchiveRaster | None]
     dtype: str
 
@@ -136,7 +160,7 @@ class TileMosaic:
         return values, valid
 
     def _rasters(self, grid: PixelGrid) -> Iterator[ArchiveRaster]:
-        items = self.finder.items(cells_of(grid, self.finder.cell))
+        items = self.finder.items_in(grid)
         found = [raster for raster in map(self.open_tile, items) if raster is not None and _overlap(raster.grid, grid)]
         if len(found) > MOST_FILES:
             raise ArchiveRefusedError(

@@ -16,7 +16,28 @@ from eechips_local.stores import StoreConfig, StoreError, check
 def test_a_known_archive_is_found_by_its_name_and_by_its_address(archive: object) -> None:
     known = next(each for each in ARCHIVES if each is archive)
     assert find_archive(known.name) is known
-    assert find_archive(f"{known.api}/") is known
+    assert find_archive(f"{known.api or known.index}/") is known
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("earthsearch", "earth-search"),
+        ("Planetary_Computer", "planetary-computer"),
+        ("alphaearth", None),
+        ("AEF", "aef"),
+    ],
+)
+def test_a_wrong_name_gets_a_suggestion(text: str, meant: str | None) -> None:
+    with pytest.raises(ArchiveChoiceError, match="Known archives are earth-search, ") as caught:
+        find_archive(text)
+    assert (f"is no archive. Did you mean {meant}?" if meant else "is no archive. Known") in str(caught.value)
+
+
+def test_own_api_replaces_the_table_of_the_archive_that_a_description_is_like(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('like = "aef"\napi = "https://stac.example.org"\n', encoding="utf-8")
+    assert (find_archive(str(path)).api, find_archive(str(path)).index) == ("https://stac.example.org", "")
 
 
 def test_an_address_is_that_of_an_api_whose_host_alone_is_read() -> None:
@@ -52,7 +73,7 @@ def test_a_catalogue_is_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("earth-serch", "known ones are earth-search, planetary-computer"),
+        ("earth-serch", "Known archives are earth-search, planetary-computer"),
         ("https://user:secret@host/stac", "without a user"),
         ("https://host/stac?token=secret", "without a query"),
         ("ftp://host/stac", "https://"),
@@ -77,7 +98,8 @@ def test_what_names_no_archive_is_told(text: str, said: str) -> None:
         ("page_items = true", "another type"),
         ('connections = "4"', "page_items and connections are numbers of at least 1"),
         ('signing = "magic"\napi = "https://a.b"', "signing is one of"),
-        ('hosts = ["a.b"]', "an api or a file"),
+        ('hosts = ["a.b"]', "one of api, file and index"),
+        ('api = "https://a.b"\nindex = "https://a.b/table.parquet"', "one of api, file and index"),
         ("= 3", "is no TOML"),
     ],
 )

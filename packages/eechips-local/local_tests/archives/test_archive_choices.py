@@ -114,7 +114,7 @@ def test_every_record_is_whole() -> None:
         assert record.source
         assert record.differences
         assert all(text.endswith(".") for text in record.differences)
-        assert (record.tiles is None) == (record.kind == "images")
+        assert (record.tiles is None) == (record.kind in ("images", "parts"))
 
 
 def test_record_with_an_unknown_key_is_refused() -> None:

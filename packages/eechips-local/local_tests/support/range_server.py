@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._fail(403)
         if name in self.files.status:
             return self._fail(self.files.status[name])
-        if "/" in name or not path.is_file():
+        if ".." in path.parts or not path.is_file():
             return self._fail(404)
         content = path.read_bytes()
         start, stop = 0, len(content)

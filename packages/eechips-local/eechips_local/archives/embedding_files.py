@@ -1,0 +1,167 @@
+"""Search the files of the Satellite Embedding dataset in the table that lists them.
+
+The table (``aef_index.parquet``) has a row for each file. Its columns, names of files and their place in Earth Engine's
+images: https://developers.google.com/earth-engine/guides/aef_on_gcs_readme (read 2026-11-23).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import shapely
+
+from eechips_local.archives.archive_errors import ArchiveRefusedError
+from eechips_local.archives.archive_model import Item, ItemQuery
+from eechips_local.archives.item_conditions import is_match, split_bounds
+from eechips_local.pixels.pixel_grid import transformer
+
+COLLECTION = "satellite-embedding-v1-annual"
+"""Id under which the files are searched: the table has none."""
+
+COLUMNS = (
+    "path", "year", "crs", "utm_zone", "utm_west", "utm_south", "utm_east", "utm_north",
+    "wgs84_west", "wgs84_south", "wgs84_east", "wgs84_north",
+)  # fmt: skip
+"""Columns of the table that are read."""
+
+_FILE = re.compile(r"(\d{4}/\d{1,2}[NS]/)([A-Za-z0-9]+-(\d{10})-(\d{10}))\.(?:tiff?|vrt)$")
+_STEP = 10.0  # metres
+_SIDE, _IMAGE_SIDE = 8192, 16384  # pixels of a file, and of an image
+_CURVE = 8  # points on an edge of an outline
+_YEARS = 1970, 9999
+
+
+class EmbeddingFiles:
+    """An ``ItemSearch`` over the table of files. Threads may share it; it pickles.
+
+    The rows of a file go from south to north, as those of Earth Engine's image do from which it was cut: the number
+    of rows in its name counts from the south. (A file of 10N at 36.6 N has 8192: 4,051,000 m are in the northern half
+    of the image that begins at 24 x 163,840 m. https://source.coop/tge-labs/aef says the same of the files.)
+
+    Args:
+        path: of the table.
+        base: address of the folder that holds the folders of the years.
+    """
+
+    def __init__(self, path: Path, base: str) -> None:
+        self._path, self._base = path, base
+        self._lock = threading.Lock()
+        self._read: pa.Table | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EmbeddingFiles, (self._path, self._base)
+
+    def items(self, collection: str, query: ItemQuery) -> Iterator[Item]:
+        """Yield the files that may match, each once.
+
+        Raises:
+            ArchiveRefusedError: if the table cannot be read.
+        """
+        if collection != COLLECTION:
+            return
+        table = self._load()
+        for row in table.filter(_choose(table, query)).to_pylist():
+            item = self._item(row)
+            if item is not None and is_match(item, query):
+                yield item
+
+    def collections(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the only collection."""
+        return {COLLECTION: {"id": COLLECTION, "item_assets": {"data": {}}}}
+
+    def _load(self) -> pa.Table:
+        with self._lock:
+            if self._read is None:
+                try:
+                    table = pq.read_table(self._path, columns=list(COLUMNS))
+                    names = pc.extract_regex(table["path"], r"(?P<id>[A-Za-z0-9]+-\d{10}-\d{10})\.(?:tiff?|vrt)$")
+                    self._read = table.append_column("id", pc.struct_field(names, "id"))
+                except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+                    raise ArchiveRefusedError(
+                        f"{self._path} cannot be read as the table of the files of Satellite Embeddings "
+                        f"({type(error).__name__}). Remove it, to fetch it again."
+                    ) from error
+            return self._read
+
+    def _item(self, row: Mapping[str, Any]) -> Item | None:
+        """Return the file of a row as a STAC item; None for a row that is not understood."""
+        found = _FILE.search(str(row["path"]))
+        bounds = [row[name] for name in COLUMNS[4:]]
+        if found is None or not all(isinstance(value, (int, float)) and np.isfinite(value) for value in bounds):
+            return None
+        west, south, east, north = bounds[:4]
+        year, crs = int(row["year"]), str(row["crs"])
+        if (east - west, north - south) != (_SIDE * _STEP, _SIDE * _STEP) or not _YEARS[0] < year < _YEARS[1]:
+            return None
+        down, right = int(found[3]), int(found[4])
+        outline = _outline(crs, (west, south, east, north)).intersection(shapely.box(*bounds[4:]))
+        return {
+            "type": "Feature",
+            "id": found[2],
+            "collection": COLLECTION,
+            "bbox": bounds[4:],
+            "geometry": None if outline.is_empty else shapely.geometry.mapping(outline),
+            "properties": {
+                "datetime": None,
+                "start_datetime": f"{year}-01-01T00:00:00Z",
+                "end_datetime": f"{year + 1}-01-01T00:00:00Z",
+                "utm_zone": row["utm_zone"],
+                "proj:code": crs,
+                "proj:shape": [_IMAGE_SIDE, _IMAGE_SIDE],
+                "proj:transform": [_STEP, 0.0, west - right * _STEP, 0.0, _STEP, south - down * _STEP],
+            },
+            "assets": {
+                "data": {
+                    "href": f"{self._base}/{found[1]}{found[2]}.tiff",
+                    "proj:shape": [_SIDE, _SIDE],
+                    "proj:transform": [_STEP, 0.0, west, 0.0, _STEP, south],
+                }
+            },
+        }
+
+
+def has_columns(names: set[str]) -> bool:
+    """Return whether the columns of a GeoParquet file are those of the table."""
+    return set(COLUMNS) <= names
+
+
+def _choose(table: pa.Table, query: ItemQuery) -> pa.ChunkedArray:
+    """Return which rows may match."""
+    found = pc.is_valid(table["id"])
+    if query.ids is not None:
+        found = pc.and_(found, pc.is_in(table["id"], pa.array(query.ids, pa.string())))
+    first, last = (_year(query.start, _YEARS[0]), _year(query.end, _YEARS[1]))
+    found = pc.and_(found, pc.and_(pc.greater_equal(table["year"], first - 1), pc.less_equal(table["year"], last)))
+    if query.bounds is not None:
+        boxes = [_meets(table, part) for part in split_bounds(query.bounds)]
+        found = pc.and_(found, boxes[0] if len(boxes) == 1 else pc.or_(*boxes))
+    return found
+
+
+def _meets(table: pa.Table, box: tuple[float, float, float, float]) -> Any:
+    west, south, east, north = (table[name] for name in COLUMNS[8:])
+    across = pc.and_(pc.less_equal(west, box[2]), pc.greater_equal(east, box[0]))
+    return pc.and_(across, pc.and_(pc.less_equal(south, box[3]), pc.greater_equal(north, box[1])))
+
+
+def _year(milliseconds: float | None, otherwise: int) -> int:
+    if milliseconds is None or not np.isfinite(milliseconds):
+        return otherwise
+    return int(np.datetime64(int(milliseconds), "ms").astype("datetime64[Y]").astype(int)) + 1970
+
+
+@lru_cache(4096)
+def _outline(crs: str, bounds: tuple[float, float, float, float]) -> shapely.Polygon:
+    """Return the outline in degrees of a rectangle, whose edges are curves there."""
+    ring = shapely.segmentize(shapely.box(*bounds), (bounds[2] - bounds[0]) / _CURVE)
+    found: shapely.Polygon = shapely.transform(ring, transformer(crs, "EPSG:4326").transform, interleaved=False)
+    return found
