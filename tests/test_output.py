@@ -14,7 +14,7 @@ OUTPUT = {
     "cli/finish.py": "logging.StreamHandler with a LineFormatter",
     "engine/progress.py": "shows the progress, in lines of its own",
     "engine/executors/threads.py": "a traceback of eechips' own thread",
-    "engine/executors/dask.py": "logging.FileHandler with a LineFormatter",
+    "engine/executors/dask_cluster.py": "logging.FileHandler with a LineFormatter",
     "engine/worker_process.py": "a traceback of eechips' own thread",
     "scripts/execution.py": "the log of a script, as it sets it up",
     "geo/vector_reader.py": "the answer of a child process, as JSON",

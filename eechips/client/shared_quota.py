@@ -24,11 +24,12 @@ use, and what that leaves is divided equally.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from eechips.client.limit_proof import LimitProof
 from eechips.client.permits import QuotaShare, QuotaUse, UsageDelta
+from eechips.client.quota_members import CountWatch, QuotaMember, fair_shares
 from eechips.client.quota_records import Grant, LeaseTimes, QuotaRecords, RunReport, TermRecord
 from eechips.client.request_time import RequestTime
 from eechips.client.throttle import Throttle, read_lease_clock
@@ -47,76 +48,6 @@ _SETTLED = 1
 """Slots of a run that may move to other runs without shorter steps."""
 _EAGER = 4
 """Factor by which a run that uses all of its slots could use more."""
-
-
-def fair_shares(total: int, wanted: Sequence[int]) -> list[int]:
-    """Divide slots by max-min fairness.
-
-    Args:
-        total: slots.
-        wanted: slots that each run could use, in the order in which the runs came.
-
-    Returns:
-        The slots of each; what cannot be divided goes to those that came first.
-    """
-    shares = [0] * len(wanted)
-    left = max(0, total)
-    order = sorted(range(len(wanted)), key=lambda number: (wanted[number], -number))
-    for done, number in enumerate(order):
-        shares[number] = min(wanted[number], left // (len(order) - done))
-        left -= shares[number]
-    return shares
-
-
-@dataclass(slots=True)
-class _Watch:
-    """When the count of a run was last seen to change."""
-
-    count: tuple[int, int]
-    since: float
-    has_changed: bool = False
-
-    def note(self, count: tuple[int, int], now: float) -> None:
-        if count != self.count:
-            self.count, self.since, self.has_changed = count, now, True
-
-
-@dataclass(slots=True)
-class _Member:
-    """The leader's account of another run.
-
-    Attributes:
-        grant: the present one.
-        issued: counts and slots of the grants of this term, from the one on that the run was using when it reported.
-        carried: slots that the run may be using since an earlier term.
-        report: the latest; None before the first.
-    """
-
-    grant: Grant
-    issued: list[tuple[int, int]] = field(default_factory=list)
-    carried: int = 0
-    report: RunReport | None = None
-
-    def note(self, report: RunReport, term: int) -> None:
-        """Free slots that the run holds no longer, according to its report."""
-        self.report = report
-        if report.term == term:
-            self.carried = 0
-            while len(self.issued) > 1 and self.issued[1][0] <= report.seen:
-                del self.issued[0]
-        current = max((slots for _, slots in self.issued), default=0)
-        self.grant = replace(self.grant, reserved=max(self.grant.slots, current, self.carried, report.held))
-
-    def change(self, slots: int, count: int) -> None:
-        """Set the slots from a record of the term on."""
-        self.issued.append((count, slots))
-        self.grant = replace(self.grant, slots=slots, reserved=max(slots, self.grant.reserved))
-
-    @property
-    def idle(self) -> int:
-        """Slots that are reserved for the run, and that it could not use."""
-        used = 0 if self.report is None else max(self.report.in_flight, self.report.wanted)
-        return max(0, self.grant.reserved - used)
 
 
 class SharedQuota:
@@ -151,9 +82,9 @@ class SharedQuota:
         self._first_limit = throttle.total_limit
         self._is_leader = False
         self._count = 0
-        self._term_watch = _Watch((0, 0), clock())
-        self._watches: dict[str, _Watch] = {}
-        self._members: dict[str, _Member] = {}
+        self._term_watch = CountWatch((0, 0), clock())
+        self._watches: dict[str, CountWatch] = {}
+        self._members: dict[str, QuotaMember] = {}
         self._others = 0
         self._is_changing = False
         self._lingering: list[tuple[int, float]] = []
@@ -286,7 +217,7 @@ class SharedQuota:
         self._term, self._is_leader, self._lingering = term, True, []
         if before.leader not in ("", self._run) and not before.is_over and self._is_running(before.leader) is False:
             self._linger(int(limit) - _sum_reserved(kept.values()), before.seconds)
-        self._members = {run: _Member(grant, [(1, grant.slots)], grant.reserved) for run, grant in kept.items()}
+        self._members = {run: QuotaMember(grant, [(1, grant.slots)], grant.reserved) for run, grant in kept.items()}
         self._watches = {}
         reserved = _sum_reserved(kept.values())
         self._throttle.reserve(reserved, 0, self._rate, ceiling=_MOST_SLOTS, bound=limit)
@@ -375,7 +306,7 @@ class SharedQuota:
         watch = self._watches.get(run)
         key = (0, -1) if report is None else (0, report.count)
         if watch is None:
-            watch = self._watches[run] = _Watch(key, now)
+            watch = self._watches[run] = CountWatch(key, now)
         else:
             watch.note(key, now)
         is_running = self._is_running(run)
@@ -392,7 +323,7 @@ class SharedQuota:
         if member is None:
             if not (is_running or watch.has_changed):  # it may be the report of a run that has ended
                 return
-            member = self._members[run] = _Member(Grant(0, 0, report.rejected, None))
+            member = self._members[run] = QuotaMember(Grant(0, 0, report.rejected, None))
             member.report = report
         self._learn(member.report, report)
         member.note(report, self._term.number)
@@ -430,7 +361,7 @@ class SharedQuota:
                 UsageDelta(sent, rejected, 0, report.in_flight, report.held, report.is_restricted)
             )
 
-    def _idle(self, run: str, member: _Member) -> int:
+    def _idle(self, run: str, member: QuotaMember) -> int:
         """Return the slots that are reserved for a run, and that it does not use: all, if it has not written lately."""
         silence = self._clock() - self._watches[run].since
         return member.grant.reserved if silence > _SILENT * self.pause else member.idle

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import tempfile
 import threading
 import time
@@ -28,11 +27,11 @@ from multiprocessing.reduction import DupFd
 from operator import attrgetter
 from typing import Any
 
-from eechips.client.anonymous_memory import allocate_anonymous_memory
 from eechips.client.congestion import START, USUAL, CongestionController
 from eechips.client.permits import Permit, QuotaLimits, QuotaShare, QuotaUse, Stopped, UsageDelta
 from eechips.client.shared_cells import ClientCells, RunCells, SharedCells
-from eechips.errors import ConfigurationError, StorageError
+from eechips.client.shared_memory import allocate_shared_memory, make_semaphore
+from eechips.errors import ConfigurationError
 
 _BURST_SECONDS = 0.1
 """The bucket holds this many seconds of the rate: enough to start, too little to break a limit per second."""
@@ -73,39 +72,6 @@ def read_lease_clock() -> float:
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
-def _shared_file(size: int) -> int:
-    """Allocate memory, or an unlinked file of zeros if the system has none, and return its descriptor."""
-    try:
-        descriptor = allocate_anonymous_memory("eechips-throttle", size)
-        if descriptor is None:
-            with tempfile.TemporaryFile(prefix="eechips-throttle-") as file:
-                descriptor = os.dup(file.fileno())
-            os.pwrite(descriptor, bytes(size), 0)  # a hole would end the process once the disk is full
-    except OSError as error:
-        raise ConfigurationError(
-            f"no shared memory for the quota of the run in {tempfile.gettempdir()}: {error.strerror or error}. Set"
-            " TMPDIR to a folder that can be written"
-        ) from error
-    return descriptor
-
-
-def _semaphore(context: BaseContext | None) -> Any:
-    """Return a semaphore of this process, or of all processes of a context.
-
-    Raises:
-        StorageError: if the system has no place for one; Linux keeps them in /dev/shm.
-    """
-    if context is None:
-        return threading.Semaphore(0)
-    try:
-        return context.Semaphore(0)
-    except OSError as error:
-        raise StorageError(
-            f"worker processes share memory in /dev/shm, which cannot be used ({error.strerror or error}): make it"
-            " writable, or run with executor='threads'"
-        ) from error
-
-
 class Throttle:
     """Issue permits and tokens for the requests of a run.
 
@@ -135,10 +101,10 @@ class Throttle:
     ) -> None:
         self._clients = clients
         self._clock, self._lease_clock = clock, lease_clock
-        self._wake = _semaphore(context)
-        self._wake_next = _semaphore(context)
+        self._wake = make_semaphore(context)
+        self._wake_next = make_semaphore(context)
         self._is_shared = context is not None
-        self._attach(_shared_file(SharedCells.size(clients)))
+        self._attach(allocate_shared_memory(SharedCells.size(clients)))
         self._check_locks()
         usual = USUAL if limits.is_known else START
         start = limits.start if limits.start is not None else min(usual, limits.in_flight)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from eechips.reports.markup import Markup, element
 from eechips.reports.report_data import ReportData
-from eechips.reports.report_sections import section
+from eechips.reports.section_markup import section
 from eechips.reports.svg_chart import ChartAxis, ChartLine, bars, legend, lines, round_axis, time_axis
 from eechips.text.formatting import format_compute, format_count, format_duration
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from eechips.manifest.failures import group_failures
 from eechips.reports.basemap import load_basemap
 from eechips.reports.markup import Markup, element, join
 from eechips.reports.report_data import ReportData
+from eechips.reports.section_markup import fact_list, plain_text, section, shorten, table
 from eechips.reports.thumbnails import Thumbnails, swatch
 from eechips.reports.unit_columns import UnitColumn
 from eechips.text.formatting import format_bytes, format_count, format_duration
@@ -29,7 +30,6 @@ _CLICKS = {
     "rows": "Click a place on the map.",
 }
 _STRATA = 200
-_LENGTH = 300  # characters of a message
 
 
 def title(data: ReportData) -> str:
@@ -90,8 +90,8 @@ def settings(data: ReportData) -> Markup:
         "Settings",
         element(
             "div",
-            _facts([(name, value) for name, value in pairs if value not in (None, "")]),
-            _facts([(name, element("code", _plain(value))) for name, value in parameters]),
+            fact_list([(name, value) for name, value in pairs if value not in (None, "")]),
+            fact_list([(name, element("code", plain_text(value))) for name, value in parameters]),
             class_="columns",
         ),
         element("p", f"Made with {versions}.", class_="note") if versions else None,
@@ -240,7 +240,7 @@ def chips(data: ReportData) -> Markup | None:
     lost = None
     if pictures.unreadable:
         name, reason = pictures.unreadable[0]
-        message = _cut(f"{format_count(len(pictures.unreadable), 'file')} cannot be read, such as {name}: {reason}")
+        message = shorten(f"{format_count(len(pictures.unreadable), 'file')} cannot be read, such as {name}: {reason}")
         lost = element("p", message, class_="notice")
     return section(
         "chips",
@@ -324,7 +324,7 @@ def strata(data: ReportData) -> Markup | None:
         element("p", f"{len(names) - _STRATA:,} more are not shown.", class_="note") if len(names) > _STRATA else None
     )
     heads = [column.name, *(state.replace("_", " ") for state in states), "mean valid fraction"]
-    return section("strata", f"By {column.name}", _table(heads, rows, numbers=range(1, len(heads))), more)
+    return section("strata", f"By {column.name}", table(heads, rows, numbers=range(1, len(heads))), more)
 
 
 def rows(data: ReportData) -> Markup | None:
@@ -334,7 +334,7 @@ def rows(data: ReportData) -> Markup | None:
         return None
     more = f", {format_count(table.left_out, 'more column')}" if table.left_out else ""
     caption = f"{table.name}: the first of {format_count(table.total, 'row')}{more}"
-    return section("rows", "Table", _table(table.columns, table.rows, caption=caption))
+    return section("rows", "Table", table(table.columns, table.rows, caption=caption))
 
 
 def failures(data: ReportData) -> Markup | None:
@@ -342,17 +342,17 @@ def failures(data: ReportData) -> Markup | None:
     if not data.failures:
         return None
     kinds = group_failures(data.failures)
-    summary = _table(
+    summary = table(
         ["count", "class", "message"],
-        [[f"{kind.count:,}", kind.error_class, _cut(kind.error)] for kind in kinds[:_KINDS]],
+        [[f"{kind.count:,}", kind.error_class, shorten(kind.error)] for kind in kinds[:_KINDS]],
         numbers=(0,),
         caption=f"{format_count(len(data.failures), 'unit')} failed"
         + (f", in {len(kinds)} kinds" if len(kinds) > 1 else ""),
     )
-    each = _table(
+    each = table(
         ["unit", "name", "class", "message", "attempts", "finished"],
         [
-            [f.id[:16], f.name, f.error_class, _cut(f.error), f"{f.attempts}", (f.finished or "")[:19]]
+            [f.id[:16], f.name, f.error_class, shorten(f.error), f"{f.attempts}", (f.finished or "")[:19]]
             for f in data.failures[:_FAILURES]
         ],
         numbers=(4,),
@@ -404,7 +404,7 @@ def licences(data: ReportData) -> Markup | None:
             element(
                 "div",
                 element("h3", dataset.get("title") or dataset.get("id", "")),
-                _facts([(n, v) for n, v in pairs if v]),
+                fact_list([(n, v) for n, v in pairs if v]),
             )
         )
     return section("licence", "Licence and citation", element("div", *parts, class_="columns"))
@@ -438,46 +438,6 @@ def _panel(text: str) -> Markup:
     )
 
 
-def section(identifier: str, heading: str, *parts: Any, hidden: bool = False) -> Markup:
-    """Build a section with a heading; a script may show it if it is hidden."""
-    return element(
-        "section",
-        element("h2", heading, id=f"{identifier}-title"),
-        *parts,
-        id=identifier,
-        aria_labelledby=f"{identifier}-title",
-        hidden=hidden,
-    )
-
-
-def _facts(pairs: Iterable[tuple[str, Any]]) -> Markup:
-    return element(
-        "dl", *(part for name, value in pairs for part in (element("dt", name), element("dd", value))), class_="facts"
-    )
-
-
-def _table(
-    heads: Sequence[str], rows: Sequence[Sequence[Any]], *, numbers: Iterable[int] = (), caption: str | None = None
-) -> Markup:
-    right = set(numbers)
-
-    def cell(name: str, column: int, value: Any) -> Markup:
-        kind = "number" if column in right else "message" if heads[column] == "message" else None
-        return element(name, value, class_=kind, scope="col" if name == "th" else None)
-
-    body = [element("tr", *(cell("td", column, value) for column, value in enumerate(row))) for row in rows]
-    top = element("tr", *(cell("th", column, name) for column, name in enumerate(heads)))
-    named = element("caption", caption) if caption else None
-    return element(
-        "div",
-        element("table", named, element("thead", top), element("tbody", *body)),
-        class_="wide",
-        tabindex="0",
-        role="region",
-        aria_label=caption or "table",
-    )
-
-
 def _mean_by(column: UnitColumn, values: npt.NDArray[np.float64]) -> dict[str, float]:
     sums: Counter[str] = Counter()
     counts: Counter[str] = Counter()
@@ -486,18 +446,3 @@ def _mean_by(column: UnitColumn, values: npt.NDArray[np.float64]) -> dict[str, f
             sums[str(name)] += value
             counts[str(name)] += 1
     return {name: sums[name] / counts[name] for name in counts}
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LENGTH else f"{text[: _LENGTH - 1]}…"
-
-
-def _plain(value: Any) -> str:
-    """Format a parameter; nested values without a setting are omitted."""
-    if isinstance(value, dict):
-        given = [(name, each) for name, each in value.items() if each not in (None, {}, [])]
-        return _cut("; ".join(f"{name} {_plain(each)}" for name, each in given))
-    if isinstance(value, (list, tuple)):
-        separator = " / " if any(isinstance(each, dict) for each in value) else ", "
-        return _cut(separator.join(map(_plain, value)))
-    return _cut(str(value))

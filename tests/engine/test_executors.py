@@ -197,9 +197,9 @@ def test_a_local_cluster_listens_on_loopback_alone(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     import psutil
 
-    from eechips.engine.executors.dask import _connect
+    from eechips.engine.executors.dask_cluster import connect_cluster
 
-    with _connect(None, 2, tmp_path / "dask.log"):
+    with connect_cluster(None, 2, tmp_path / "dask.log"):
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
         listening = [c for p in processes for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
         assert listening

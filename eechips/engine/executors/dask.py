@@ -15,48 +15,46 @@ import asyncio
 import concurrent.futures
 import contextlib
 import itertools
-import logging
 import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
-import dask.config
 import distributed
 
 from eechips.client.discovery import Discovery
 from eechips.client.permits import QuotaShare, UsageDelta
 from eechips.client.throttle import Throttle
+from eechips.engine.executors.dask_cluster import (
+    CONNECT_SECONDS,
+    REPLY_SECONDS,
+    ClosedClientError,
+    connect_cluster,
+    is_private,
+    open_log,
+    request_scheduler,
+    was_disconnected,
+)
 from eechips.engine.executors.dask_worker import LOG_NAME, DaskWorker
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ClusterLostError, ConfigurationError
 from eechips.manifest.unit_record import WorkUnit
-from eechips.processes.child_processes import register_semaphores
 from eechips.text import library_log
 from eechips.text.formatting import format_duration
-from eechips.text.library_log import LineFormatter
 from eechips.web.redaction import collect_secrets
-from eechips.web.urls import is_loopback
 
 _UPDATE_SECONDS = 1.0  # seconds between two updates of the list of workers
 _MAX_BROKEN = 3
-_CONNECT = 10.0  # seconds to reach a scheduler, or until it has a worker
 _RESTART = 30.0  # seconds that a worker may take to come back
-_REPLY = 30.0  # seconds, or a unit's time-out if that is shorter, that the scheduler may take to answer
 _WORKERLESS = 300.0  # likewise, that a cluster may be without workers
-_ENCRYPTED = ("tls", "wss", "inproc")
 """Schemes of addresses with encrypted or local connections."""
-_LOG_FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
-_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _RESUMABLE = "; the results so far are kept, and the same command resumes the run"
-_LOCAL_WORKERS = 4
 
 
 @dataclass(slots=True, eq=False)
@@ -111,7 +109,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         self._slots = 0
         self._is_exclusive = False
         self._updated, self._broken = 0.0, 0
-        self._reply_timeout = min(_REPLY, task_timeout)
+        self._reply_timeout = min(REPLY_SECONDS, task_timeout)
         self._scheduler_id = ""  # id of the scheduler's process
         self._last_seen = 0.0  # time when the cluster last had a worker
 
@@ -131,10 +129,10 @@ class DaskExecutor(Executor[_DaskHandle]):
 
     def __enter__(self) -> DaskExecutor:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(library_log.redirect_loggers(library_log.DASK, _log_file(self._log)))
+            stack.enter_context(library_log.redirect_loggers(library_log.DASK, open_log(self._log)))
             try:
-                self._client = stack.enter_context(_connect(self._scheduler, self._size, self._log))
-                self._client.wait_for_workers(1, timeout=_CONNECT)
+                self._client = stack.enter_context(connect_cluster(self._scheduler, self._size, self._log))
+                self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
                 found = self._client.scheduler_info(n_workers=-1)
                 self._check_encryption([self._client.scheduler.address, *found["workers"]])
                 self._client.register_plugin(Membership(self._spec, self._discovery, self._probe))
@@ -174,7 +172,7 @@ class DaskExecutor(Executor[_DaskHandle]):
             found.append(self._done.get(timeout=timeout))
             while True:
                 found.append(self._done.get_nowait())
-        is_broken = self._client.status != "running" or any(_was_disconnected(future) for _, _, future in found)
+        is_broken = self._client.status != "running" or any(was_disconnected(future) for _, _, future in found)
         events = self._take_tasks_back() if is_broken else self._collect(found)
         if is_broken or self._clock() - self._updated >= _UPDATE_SECONDS:
             events += self._update_workers()
@@ -293,7 +291,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         if self._client.status == "connecting":
             return None
         asking = asyncio.run_coroutine_threadsafe(
-            _request(self._client, operation, arguments), self._client.loop.asyncio_loop
+            request_scheduler(self._client, operation, arguments), self._client.loop.asyncio_loop
         )
         if not concurrent.futures.wait([asking], patience).done:
             asking.cancel()
@@ -302,7 +300,7 @@ class DaskExecutor(Executor[_DaskHandle]):
             return asking.result()
         except OSError:
             return None
-        except _ClosedError:
+        except ClosedClientError:
             raise ClusterLostError(f"the Dask scheduler{self._place} is gone{_RESUMABLE}") from None
 
     @property
@@ -317,7 +315,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         """
         parameters = self._spec.recipe.parameters
         names = sorted(name for name, value in parameters.items() if collect_secrets({name: value}))
-        clear = next((address for address in addresses if not _is_private(address)), None)
+        clear = next((address for address in addresses if not is_private(address)), None)
         if names and clear is not None:
             raise ConfigurationError(
                 f"refused to send {', '.join(names)} of the recipe to {clear}, as the connection is not encrypted: use"
@@ -384,7 +382,7 @@ class DaskExecutor(Executor[_DaskHandle]):
                 events += self._remove(handle, f"it was not done after {self._timeout:g} s", late)
                 self._ask(
                     "restart_workers",
-                    _RESTART + _REPLY,
+                    _RESTART + REPLY_SECONDS,
                     workers=[address],
                     timeout=_RESTART,
                     on_error="return",
@@ -463,77 +461,3 @@ class Membership(distributed.WorkerPlugin):
                     raise ConfigurationError("the cluster works for another run: wait for its end")
                 self._host = DaskWorker(self._spec, self._discovery, self._probe)
             return self._host
-
-
-class _ClosedError(Exception):
-    """The client was closed: its scheduler is gone."""
-
-
-async def _request(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
-    """Asks a client's scheduler, in the client's own thread."""
-    if client.status != "running":
-        raise (OSError if client.status == "connecting" else _ClosedError)
-    return await getattr(client.scheduler, operation)(**arguments)
-
-
-def _was_disconnected(future: Any) -> bool:
-    """Return whether a future was cancelled because the client lost its connection."""
-    if future.status != "cancelled":
-        return False
-    try:
-        future.result(timeout=_REPLY)
-    except concurrent.futures.CancelledError as error:
-        return getattr(error, "reason", None) == "scheduler-connection-lost"
-    return False
-
-
-def _is_private(address: str) -> bool:
-    """Return whether a connection to an address of Dask is encrypted or local."""
-    return urlsplit(address).scheme in _ENCRYPTED or is_loopback(address)
-
-
-def _log_file(path: Path) -> logging.Handler:
-    """Return a handler that writes to a file, which is created with the first message."""
-    handler = logging.FileHandler(path, delay=True, encoding="utf-8")
-    handler.setFormatter(LineFormatter(_LOG_FORMAT))
-    return handler
-
-
-@contextlib.contextmanager
-def _connect(scheduler: str | None, size: int, log: Path) -> Iterator[distributed.Client]:
-    """Yield a client of a scheduler, or of a cluster that is started for the duration of the block."""
-    with contextlib.ExitStack() as stack:
-        if scheduler is None:
-            # Worker processes share standard error with this one.
-            logging_of_workers = {"DASK_LOGGING": repr(_logging_config(log))}
-            stack.enter_context(
-                dask.config.set({_ENVIRONMENT: {**dask.config.get(_ENVIRONMENT), **logging_of_workers}})
-            )
-            # Tasks leave Dask's pool of threads, so its size does not matter. Processes decode and write in parallel.
-            cluster = distributed.LocalCluster(
-                n_workers=min(size, _LOCAL_WORKERS),
-                threads_per_worker=1,
-                dashboard_address="127.0.0.1:0",  # None would listen on all interfaces
-                worker_dashboard_address="127.0.0.1:0",
-                host="127.0.0.1",
-                silence_logs=logging.ERROR,
-            )
-            stack.enter_context(cluster)
-            stack.callback(register_semaphores)  # before the cluster releases those of its workers
-            yield stack.enter_context(distributed.Client(cluster, timeout=_CONNECT, set_as_default=False))
-        else:
-            yield stack.enter_context(distributed.Client(scheduler, timeout=_CONNECT, set_as_default=False))
-
-
-def _logging_config(log: Path) -> dict[str, Any]:
-    """Return the configuration of logging for other processes, so that they write to the same file."""
-    handler = {"class": "logging.FileHandler", "filename": str(log), "delay": True, "formatter": "plain"}
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {
-            "plain": {"class": f"{LineFormatter.__module__}.{LineFormatter.__name__}", "format": _LOG_FORMAT}
-        },
-        "handlers": {"file": {**handler, "encoding": "utf-8"}},
-        "loggers": {name: {"level": "ERROR", "handlers": ["file"], "propagate": False} for name in library_log.DASK},
-    }
