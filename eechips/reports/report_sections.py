@@ -17,7 +17,7 @@ from eechips.manifest.failures import group_failures
 from eechips.reports.basemap import load_basemap
 from eechips.reports.markup import Markup, element, join
 from eechips.reports.report_data import ReportData
-from eechips.reports.section_markup import fact_list, plain_text, section, shorten, table
+from eechips.reports.section_markup import fact_list, html_table, plain_text, section, shorten
 from eechips.reports.thumbnails import Thumbnails, swatch
 from eechips.reports.unit_columns import UnitColumn
 from eechips.text.formatting import format_bytes, format_count, format_duration
@@ -324,7 +324,7 @@ def strata(data: ReportData) -> Markup | None:
         element("p", f"{len(names) - _STRATA:,} more are not shown.", class_="note") if len(names) > _STRATA else None
     )
     heads = [column.name, *(state.replace("_", " ") for state in states), "mean valid fraction"]
-    return section("strata", f"By {column.name}", table(heads, rows, numbers=range(1, len(heads))), more)
+    return section("strata", f"By {column.name}", html_table(heads, rows, numbers=range(1, len(heads))), more)
 
 
 def rows(data: ReportData) -> Markup | None:
@@ -334,7 +334,7 @@ def rows(data: ReportData) -> Markup | None:
         return None
     more = f", {format_count(table.left_out, 'more column')}" if table.left_out else ""
     caption = f"{table.name}: the first of {format_count(table.total, 'row')}{more}"
-    return section("rows", "Table", table(table.columns, table.rows, caption=caption))
+    return section("rows", "Table", html_table(table.columns, table.rows, caption=caption))
 
 
 def failures(data: ReportData) -> Markup | None:
@@ -342,14 +342,14 @@ def failures(data: ReportData) -> Markup | None:
     if not data.failures:
         return None
     kinds = group_failures(data.failures)
-    summary = table(
+    summary = html_table(
         ["count", "class", "message"],
         [[f"{kind.count:,}", kind.error_class, shorten(kind.error)] for kind in kinds[:_KINDS]],
         numbers=(0,),
         caption=f"{format_count(len(data.failures), 'unit')} failed"
         + (f", in {len(kinds)} kinds" if len(kinds) > 1 else ""),
     )
-    each = table(
+    each = html_table(
         ["unit", "name", "class", "message", "attempts", "finished"],
         [
             [f.id[:16], f.name, f.error_class, shorten(f.error), f"{f.attempts}", (f.finished or "")[:19]]

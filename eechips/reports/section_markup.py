@@ -29,7 +29,7 @@ def fact_list(pairs: Iterable[tuple[str, Any]]) -> Markup:
     )
 
 
-def table(
+def html_table(
     heads: Sequence[str], rows: Sequence[Sequence[Any]], *, numbers: Iterable[int] = (), caption: str | None = None
 ) -> Markup:
     """Build a table.

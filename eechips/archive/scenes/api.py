@@ -26,9 +26,6 @@ def _folder(recipe: Scenes) -> str:
     return f"scenes-{slug('-'.join(recipe.collections) or 'stac')}"
 
 
-_OPTIONS = option_names(ScenesOptions) | {"ingester"}
-
-
 def scenes_recipe(options: Mapping[str, Any]) -> tuple[Scenes, RunConfig]:
     """Return the recipe and the run's config for the options of ``scenes``.
 
@@ -43,7 +40,7 @@ def scenes_recipe(options: Mapping[str, Any]) -> tuple[Scenes, RunConfig]:
         raise UsageError("executor must be 'threads': downloads share connections, tokens and the bandwidth")
     for name, value in {"read_timeout": READ_TIMEOUT, "unit_timeout": _UNIT_TIMEOUT}.items():
         chosen.setdefault(name, value)
-    recipe, config = split_options(Scenes, _OPTIONS, chosen, _folder)
+    recipe, config = split_options(Scenes, option_names(ScenesOptions), chosen, _folder)
     if config.results is not None:
         raise UsageError("scenes need a local folder, in which downloads resume: set `out`")
     return recipe, dataclasses.replace(config, executor="threads")

@@ -51,7 +51,6 @@ class Scenes:
     bandwidth. It does not use Earth Engine.
 
     Args:
-        ingester: adds scenes to a store of assets that is open; None to open the store that the options name.
         options: see :class:`eechips.archive.scenes.scenes_options.ScenesOptions`.
 
     Attributes:
@@ -71,9 +70,8 @@ class Scenes:
     slots = 10
     datasets = ()
 
-    def __init__(self, *, ingester: Put | None = None, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         self.options = chosen = ScenesOptions(**options)
-        self.ingester = ingester
         self.refused: list[str] = []
         self._context: list[SceneContext] = []
         if chosen.max_items is not None and chosen.max_items < 1:
@@ -84,7 +82,7 @@ class Scenes:
             raise UsageError(f"max_rate must be above 0 bytes a second, not {chosen.max_rate:g}")
         if chosen.assets is not None and not all(self.asset_names or ("",)):
             raise UsageError("assets must name at least one asset: A,B,C")
-        if chosen.ingest is not None and ingester is None:
+        if chosen.ingest is not None:
             check_store()
         if chosen.asset_id is not None and chosen.ingest is None:
             raise UsageError("asset_id names the collection of ingested scenes: set `ingest`, too")
@@ -306,8 +304,8 @@ class Scenes:
 
     def _open_store(self) -> contextlib.AbstractContextManager[Put | None]:
         """Open the store of assets; None if scenes are not added to one."""
-        if self.options.ingest is None or self.ingester is not None:
-            return contextlib.nullcontext(self.ingester)
+        if self.options.ingest is None:
+            return contextlib.nullcontext()
         return open_store(Path(self.options.ingest))
 
     def _given(

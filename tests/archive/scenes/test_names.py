@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import pystac
 import pytest
 
+from eechips_local.assets.folder_store import FolderStore
 from local_tests.support.function_server import Answer, serve_function
 from tests.support.scene_runs import TIFF, catalogue, fetch, steps
 from tests.support.scene_servers import item, multihash
@@ -34,7 +35,7 @@ def test_every_name_of_an_item_is_a_file_of_its_own(folder: Path, tmp_path: Path
     with serve_function(answer) as url:
         assets = {key: {"href": f"{url}/s0.tif", "type": TIFF} for key in ("B04", "b04", "a/b", "a_b", "../x")}
         found = [item(name, assets, collection=f"c{n % 2}/..") for n, name in enumerate(ITEMS)]
-        run = fetch(catalogue(tmp_path, found), out, ingest=tmp_path / "a", ingester=note(ids := []))
+        run = fetch(catalogue(tmp_path, found), out, ingest=tmp_path / "a")
     units = run.units
     assert run.counts == {"done": len(ITEMS) * 5}
     assert run.verify() == []
@@ -52,15 +53,10 @@ def test_every_name_of_an_item_is_a_file_of_its_own(folder: Path, tmp_path: Path
                 Path(unquote(asset.get_absolute_href() or "")).is_file()
                 or Path(asset.get_absolute_href() or "").is_file()
             )
+    with FolderStore(tmp_path / "a") as store:
+        collections = [each.id for each in store.summaries() if each.type == "IMAGE_COLLECTION"]
+        ids = [each.id for name in collections for each in store.summaries(name)]
     assert len({name.casefold() for name in ids}) == len(ITEMS)
-
-
-def note(ids: list[str]) -> Any:
-    def ingester(path: Path, asset: str, names: tuple[str, ...]) -> None:
-        assert path.is_file()
-        ids.append(asset)
-
-    return ingester
 
 
 PATHS = [
