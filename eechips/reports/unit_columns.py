@@ -165,8 +165,8 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
         kept = draw_numbers(total, most, seed)
         tally = _Tally()
         rows = []
-        rows = progress_bar(total, "units", quiet=quiet, things=read_report_rows(ledger.database), is_kept=False)
-        for number, raw in enumerate(rows):
+        found = read_report_rows(ledger.database)
+        for number, raw in enumerate(progress_bar(total, "units", quiet=quiet, things=found, is_kept=False)):
             row = _row(number, raw)
             tally.add(row.fields, row.state)
             if kept is None or number in kept:
