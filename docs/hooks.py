@@ -17,6 +17,7 @@ EXTRAS = {
     "beam": r"--executor beam|executor=\"beam|eechips\.beam|apache_beam",
     "report": r"eechips plot\b|eechips\.plot\b",
     "ml": r"eechips\.(load|stack)\b|import xarray|import geopandas",
+    "xarray": r"eechips\.open_cube\b|engine=\"eechips",
     "pack": r"eechips pack\b|eechips\.pack\b",
     "torch": r"import torch\b|eechips\.torch\b",
     "stac": r"eechips (catalog|scenes)\b|eechips\.(Catalog|scenes)\b",

@@ -9,6 +9,7 @@ from .commands.verification import verify as verify
 from .commands.work_queue import join as join
 from .commands.work_queue import plan as plan
 from .commands.work_queue import work as work
+from .cubes.cube import open_cube as open_cube
 from .engine.config import RunConfig as RunConfig
 from .engine.doctor import doctor as doctor
 from .engine.local_server import local_earth_engine as local_earth_engine

@@ -66,6 +66,7 @@ class Fetcher:
             file.
         divides_all: whether a chip or table is requested in parts also where a batch task may compute the whole
             instead, as its computation takes too long. Each attempt takes minutes.
+        requests: makes the requests for chips; None for those of the client.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Fetcher:
         *,
         reads_assets: bool = False,
         divides_all: bool = True,
+        requests: TemplateRequests | None = None,
     ) -> None:
         self._recipe_code = recipe_code
         self._divides_all = divides_all
@@ -85,7 +87,7 @@ class Fetcher:
         self._rows = RowFetcher(self._sizes, divides_all=divides_all)
         self._stored = StoredPixels(connection.transport) if reads_assets else None
         # By URL, the size is part of the expression.
-        self._requests = TemplateRequests(
+        self._requests = requests or TemplateRequests(
             lambda chip: self._transport.capture(lambda: self._send(chip)), fills_size=method == "pixels"
         )
 

@@ -175,15 +175,17 @@ class Transport:
                     outside.usage.add(usage)
 
     @contextlib.contextmanager
-    def limited_retries(self, retries: int, total: float) -> Iterator[None]:
+    def limited_retries(self, retries: int, total: float, delay: float | None = None) -> Iterator[None]:
         """Repeat requests that this thread sends inside the block less often than others.
 
         Args:
             retries: repeats at most.
             total: seconds after the first attempt began when no further one is started.
+            delay: longest first wait in seconds; None for that of other requests.
         """
         policy = self._policy
         limited = replace(policy, retries=min(retries, policy.retries), total=min(total, policy.total))
+        limited = limited if delay is None else replace(limited, delay=delay)
         with self._changed_mode(policy=limited):
             yield
 

@@ -110,7 +110,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         if target.credentials is not None and executor.sharing_context() is not None:
             target = replace(target, shared_token=SharedToken(is_shared=True))
         target = replace(target, workload_tag=config.workload_tag or workload_tag_of(recipe))
-        throttle = Throttle(executor.sharing_context(), _limits(config, target), clients=config.processes + 1)
+        throttle = Throttle(executor.sharing_context(), quota_limits(config, target), clients=config.processes + 1)
         name = "eechips" if recipe is None else f"eechips {recipe.name}"
         sharing = stack.enter_context(share_quota(config, target, throttle, name))
         try:
@@ -135,7 +135,7 @@ def stub_note(datasets: Sequence[str]) -> str:
     return f"Stubs of datasets that the demo planet lacks, whose values mean nothing: {', '.join(datasets)}."
 
 
-def _limits(config: RunConfig, target: ServiceTarget) -> QuotaLimits:
+def quota_limits(config: RunConfig, target: ServiceTarget) -> QuotaLimits:
     """Return the quota of a run; it starts with what the project's last run has learned."""
     known = learned_limits.load_learned_limit(target.endpoint, target.project) if config.in_flight == "auto" else None
     if config.executor_class.is_detached:  # the slots of such workers cannot grow

@@ -1,0 +1,198 @@
+"""Keep the pixels of boxes on disk: bounded, checked when they are read, shared by threads and processes.
+
+Each cube has a folder, and each box a file, whose name is that of the box. A file begins with a line of JSON, which has
+the SHA-256 of each layer (the pixels of one band of one image), and continues with the layers: float32, little-endian,
+in the order of :mod:`eechips.cubes.boxes`. A file that is damaged is removed, and its box fetched again.
+
+The lock of a box (flock) is held while it is fetched, so that no two threads or processes fetch the same box.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.cubes.boxes import Box
+from eechips.errors import StorageError
+from eechips.files.removal import ReservedName, remove, remove_empty
+from eechips.storage import write_file
+
+Array = npt.NDArray[np.float32]
+
+CUBES_FOLDER = "eechips-cubes"
+_RIGHT = ReservedName(CUBES_FOLDER)
+_SUFFIX, _LOCK = ".box", ".lock"
+_TYPE = np.dtype("<f4")
+_HEADER = 1 << 20
+"""Bytes of the longest first line: 1,000 layers have 67,000."""
+_FULL, _LARGEST = 0.9, 0.25
+"""Shares of the bound: to which old boxes are removed, and of the largest box that is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """Where boxes are kept.
+
+    Attributes:
+        folder: of all cubes.
+        most_bytes: of all files together.
+    """
+
+    folder: Path
+    most_bytes: int
+
+
+class BoxCache:
+    """The boxes of one cube on disk. Threads and processes may share it.
+
+    Args:
+        settings: of all cubes.
+        cube: digest of what the pixels depend on.
+    """
+
+    def __init__(self, settings: CacheSettings, cube: str) -> None:
+        self._settings = settings
+        self._root = settings.folder / CUBES_FOLDER
+        self._folder = self._root / cube
+
+    def boxes(self) -> list[Box]:
+        """Return the boxes that are there, in no order."""
+        try:
+            names = os.listdir(self._folder)  # noqa: PTH208 - names are enough, for each read
+        except FileNotFoundError:
+            return []
+        found = (Box.parse(name.removesuffix(_SUFFIX)) for name in names if name.endswith(_SUFFIX))
+        return [box for box in found if box is not None]
+
+    def read(self, box: Box) -> Array | None:
+        """Return the pixels of a box that lies in one that is there; None if there is none, or it is damaged."""
+        for outer in self.boxes():
+            if outer.contains(box):
+                found = self._read(outer, box.from_start(outer))
+                if found is not None:
+                    return found
+        return None
+
+    def write(self, box: Box, pixels: Array) -> None:
+        """Keep the pixels of a box, unless it is a large part of the bound; remove those that were not read for long.
+
+        Raises:
+            StorageError: if the folder cannot be written.
+        """
+        if pixels.nbytes > self._settings.most_bytes * _LARGEST:
+            return
+        layers = np.ascontiguousarray(pixels, _TYPE).reshape(-1, *box.shape[2:])
+        digests = [hashlib.sha256(layer.tobytes()).hexdigest() for layer in layers]
+        header = json.dumps({"box": box.name, "sha256": digests}).encode() + b"\n"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"could not make {self._folder}: {error.strerror or error}") from error
+        write_file(self._path(box), header + layers.tobytes())
+        self._evict()
+
+    @contextlib.contextmanager
+    def lock(self, box: Box) -> Iterator[None]:
+        """Keep other threads and processes from fetching the same box inside the block.
+
+        Raises:
+            StorageError: if the folder cannot be written.
+        """
+        path = self._path(box).with_suffix(_LOCK)
+        is_held = False
+        while not is_held:  # the holder removes the file: who has waited for that one has no lock
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                file = path.open("ab")
+            except OSError as error:
+                raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+            with file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                is_held = _is_file(path, file.fileno())
+                if is_held:
+                    try:
+                        yield
+                    finally:
+                        remove(path, _RIGHT)
+
+    def _path(self, box: Box) -> Path:
+        return self._folder / f"{box.name}{_SUFFIX}"
+
+    def _read(self, outer: Box, inner: Box) -> Array | None:
+        """Return a part of a box, whose file is removed if a layer that is needed is damaged."""
+        path = self._path(outer)
+        bands, images, rows, columns = outer.shape
+        layer_size = rows * columns * _TYPE.itemsize
+        found = np.empty(inner.shape, np.float32)
+        try:
+            with path.open("rb") as file:
+                digests = _read_header(file.readline(_HEADER), outer)
+                first = file.tell()
+                if digests is None or os.fstat(file.fileno()).st_size != first + bands * images * layer_size:
+                    raise _DamagedError
+                for band in range(inner.start[0], inner.stop[0]):
+                    for image in range(inner.start[1], inner.stop[1]):
+                        number = band * images + image
+                        file.seek(first + number * layer_size)
+                        data = file.read(layer_size)
+                        if hashlib.sha256(data).hexdigest() != digests[number]:
+                            raise _DamagedError
+                        layer = np.frombuffer(data, _TYPE).reshape(rows, columns)
+                        found[band - inner.start[0], image - inner.start[1]] = layer[inner.slices[2:]]
+            os.utime(path)
+        except FileNotFoundError:  # another process has removed it
+            return None
+        except _DamagedError:
+            remove(path, _RIGHT)
+            return None
+        return found
+
+    def _evict(self) -> None:
+        """Remove the boxes of all cubes that were not read for longest, if there are too many."""
+        files = []
+        for path in self._root.glob(f"*/*{_SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                files.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in files)
+        if total <= self._settings.most_bytes:
+            return
+        for _, size, path in sorted(files):
+            if total <= self._settings.most_bytes * _FULL:
+                break
+            remove(path, _RIGHT)
+            remove_empty(path.parent)
+            total -= size
+
+
+class _DamagedError(Exception):
+    """A file is not as it was written."""
+
+
+def _is_file(path: Path, descriptor: int) -> bool:
+    """Return whether a path is still that of an open file."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _read_header(line: bytes, box: Box) -> list[str] | None:
+    """Return the digests of the layers of a box; None if the line is damaged."""
+    try:
+        content = json.loads(line)
+        name, digests = content["box"], content["sha256"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    is_whole = name == box.name and isinstance(digests, list) and len(digests) == math.prod(box.shape[:2])
+    return digests if is_whole else None

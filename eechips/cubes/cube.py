@@ -1,0 +1,288 @@
+"""Open an image collection as a lazy cube."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from eechips.cubes.box_cache import CacheSettings
+from eechips.cubes.boxes import BoxLimits
+from eechips.cubes.cube_description import CubeDescription, band_attributes, describe_cube
+from eechips.cubes.cube_expressions import Expression, encode_collection, limit_collection, load_collection
+from eechips.cubes.cube_reader import CubeReader
+from eechips.cubes.cube_service import RetryLimits, find_address, find_service
+from eechips.errors import UsageError
+from eechips.files.user_cache import cache_folder
+from eechips.geo.grid import Grid
+from eechips.text.suggestion import did_you_mean
+
+if TYPE_CHECKING:
+    import xarray
+
+REQUEST_BYTES = 48 << 20
+"""Bytes of the pixels of a request, uncompressed, that ``image:computePixels`` accepts
+(https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels, read 2026-11)."""
+MASK_VALUE = float(np.iinfo(np.int32).max)
+"""Value of masked pixels in responses, that of Xee."""
+CACHE_BYTES = 4 << 30
+"""Bytes of the user's cache of pixels."""
+_GRID = ("crs", "crs_transform", "shape_2d")
+_OF_OLD_XEE = frozenset({"scale", "projection", "geometry"})
+_AXES = {"index": 0, "time": 0, "height": 1, "y": 1, "width": 2, "x": 2}
+
+
+def open_cube(
+    source: Any,
+    crs: str | None = None,
+    crs_transform: Any = None,
+    shape_2d: tuple[int, int] | None = None,
+    *,
+    drop_variables: str | Iterable[str] | None = None,
+    chunks: Any = None,
+    io_chunks: Any = None,
+    n_images: int = -1,
+    primary_dim_name: str | None = None,
+    primary_dim_property: str | None = None,
+    ee_mask_value: float | None = None,
+    request_byte_limit: int = REQUEST_BYTES,
+    fast_time_slicing: bool = False,
+    ee_init_if_necessary: bool = False,
+    ee_init_kwargs: Mapping[str, Any] | None = None,
+    executor_kwargs: Mapping[str, Any] | None = None,
+    getitem_kwargs: Mapping[str, int] | None = None,
+    mask_and_scale: bool = True,
+    decode_times: bool = True,
+    decode_timedelta: bool | None = None,
+    use_cftime: bool | None = None,
+    concat_characters: bool = True,
+    decode_coords: bool = True,
+    project: str | None = None,
+    endpoint: str | None = None,
+    credentials: str | Path | None = None,
+    in_flight: int | Literal["auto"] = "auto",
+    quota_folder: str | Path | None = None,
+    cache: bool | str | Path = True,
+    cache_bytes: int = CACHE_BYTES,
+    **others: Any,
+) -> xarray.Dataset:
+    """Open an image collection as a Dataset with a variable (time, y, x) for each band, float32, masked pixels NaN.
+
+    Opening takes one request. Pixels are read when values are computed, in as few requests as the service allows, and
+    kept in the user's cache. All threads share a throttle, and processes the quota, as runs do.
+
+    Args:
+        source: id of a collection (also ``ee://…``), ``ee.ImageCollection``, or ``ee.Image``.
+        crs: code or WKT of the pixels' coordinate reference system. Without it, ``crs_transform`` and ``shape_2d``,
+            pixels are those of the first band of the first image.
+        crs_transform: maps pixel corners to coordinates: (a, b, c, d, e, f), as ``affine.Affine``.
+        shape_2d: columns and rows.
+        drop_variables: names of bands to leave out.
+        chunks: of Dask, as of ``Dataset.chunk``; ``{}`` for those of requests; None for no Dask.
+        io_chunks: largest number of images, rows and columns of a request, by the names of dimensions; ``"auto"`` and
+            -1 leave that to ``request_byte_limit``.
+        n_images: number of images, the first ones; -1 for all.
+        primary_dim_name: name of the first dimension; None for ``time``.
+        primary_dim_property: property of images that is its coordinate; None for ``system:time_start``.
+        ee_mask_value: value that masked pixels have in responses, and that becomes NaN; None for 2147483647.
+        request_byte_limit: bytes of the pixels of a request, 5 for each value.
+        fast_time_slicing: read images as they are stored, by their ids, whatever the collection computes from them.
+            Collections that are only filtered are always read so.
+        ee_init_if_necessary: no effect: no process needs an initialised client.
+        ee_init_kwargs: url, project and credentials as of ``ee.Initialize``; ``credentials_function`` returns
+            credentials in each process.
+        executor_kwargs: arguments of the ThreadPoolExecutor of a read: ``max_workers``.
+        getitem_kwargs: ``max_retries``, and ``initial_delay`` in milliseconds.
+        mask_and_scale: as of ``xarray.decode_cf``, and so are the next ones.
+        decode_times: see above.
+        decode_timedelta: see above.
+        use_cftime: see above.
+        concat_characters: see above.
+        decode_coords: see above.
+        project: whose quota is used; None for that of ``ee.Initialize``, else as of a run.
+        endpoint: base URL; None for that of ``ee.Initialize``, else Earth Engine's high-volume endpoint.
+        credentials: file of credentials; None for those of ``ee.Initialize``, else as of a run.
+        in_flight: requests in flight at most.
+        quota_folder: folder, or address of an object store, in which processes share the quota; None for that of the
+            user's runs.
+        cache: folder of the cache, True for that of the user, False for none.
+        cache_bytes: bytes of all cubes in it; those that were not read for longest are removed.
+        **others: none: an unknown argument is an error that names it.
+
+    Raises:
+        UsageError: if an argument is unknown or out of range, or the collection is empty.
+        RequestError: if the collection cannot be described; classified.
+        ConfigurationError: if there are no credentials, or no project.
+    """
+    try:
+        import xarray
+    except ImportError as error:
+        raise UsageError("lazy cubes need xarray: pip install 'eechips[xarray]'") from error
+    from eechips.cubes.lazy_band import lazy_variable
+
+    _refuse(others)
+    dims = (primary_dim_name or "time", "y", "x")
+    retries = _retries(getitem_kwargs)
+    address, own = find_address(
+        endpoint=endpoint,
+        project=project,
+        credentials=credentials,
+        in_flight=in_flight,
+        quota_folder=quota_folder,
+        ee_init_kwargs=ee_init_kwargs,
+    )
+    collection = _collection(source)
+    if n_images != -1:
+        collection = limit_collection(collection, n_images)
+    found = describe_cube(
+        find_service(address, own),
+        collection,
+        primary=primary_dim_property or "system:time_start",
+        is_read_by_ids=fast_time_slicing,
+        retries=retries,
+    )
+    reader = CubeReader(
+        address=address,
+        images=found.images,
+        bands=tuple(str(band["id"]) for band in found.bands),
+        grid=_grid(found, crs, crs_transform, shape_2d),
+        mask_value=_mask_value(ee_mask_value),
+        limits=_limits(io_chunks, request_byte_limit, dims),
+        retries=retries,
+        cache=_cache(cache, cache_bytes),
+        threads=dict(executor_kwargs or {}),
+    )
+    dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
+    variables: dict[str, Any] = {
+        name: lazy_variable(reader, number, dims, band_attributes(band, reader.grid.crs))
+        for number, (name, band) in enumerate(zip(reader.bands, found.bands, strict=True))
+        if name not in dropped
+    }
+    coordinates = _coordinates(found, reader.grid, dims)
+    dataset = xarray.Dataset(variables, coordinates, dict(found.attributes))
+    options: dict[str, Any] = {} if use_cftime is None else {"use_cftime": use_cftime}
+    decoded = xarray.decode_cf(
+        dataset,
+        concat_characters=concat_characters,
+        mask_and_scale=mask_and_scale,
+        decode_times=decode_times,
+        decode_coords=decode_coords,
+        decode_timedelta=decode_timedelta,
+        **options,
+    )
+    if chunks is None:
+        return decoded
+    return decoded.chunk({**reader.preferred_chunks(dims), **chunks} if isinstance(chunks, Mapping) else chunks)
+
+
+def _refuse(others: Collection[str]) -> None:
+    """Refuse unknown arguments, with advice for those of other versions of Xee."""
+    for name in others:
+        if name in _OF_OLD_XEE:
+            raise UsageError(
+                f"`{name}` was an argument of Xee before 0.1: give crs, crs_transform and shape_2d, or none of them"
+            )
+        raise UsageError(f"open_cube has no argument `{name}`{did_you_mean(name, _ARGUMENTS)}")
+
+
+_ARGUMENTS = tuple(open_cube.__kwdefaults__ or ()) + _GRID
+
+
+def _collection(source: Any) -> Expression:
+    """Return the expression of what a user names or passes.
+
+    Raises:
+        UsageError: if it is something else.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        parts = urlsplit(str(source))
+        if parts.scheme not in ("", "ee"):
+            raise UsageError(f"a collection is an id, ee:ID or ee://ID, not '{source}'")
+        return load_collection(f"{parts.netloc}{parts.path}")
+    import ee
+
+    if isinstance(source, ee.ImageCollection):
+        return encode_collection(source)
+    if isinstance(source, ee.Image):
+        return encode_collection(ee.ImageCollection(source))
+    raise UsageError(f"a cube is opened from an id, an ee.ImageCollection or an ee.Image, not {type(source).__name__}")
+
+
+def _grid(found: CubeDescription, crs: str | None, crs_transform: Any, shape_2d: Any) -> Grid:
+    given = dict(zip(_GRID, (crs, crs_transform, shape_2d), strict=True))
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) == len(_GRID):
+        return found.native_grid
+    if missing:
+        raise UsageError(f"{missing[0]} is missing: crs, crs_transform and shape_2d are given together, or none")
+    try:
+        a, b, c, d, e, f = map(float, tuple(crs_transform)[:6])
+        width, height = map(int, shape_2d)
+        grid = Grid(str(crs), (a, b, c, d, e, f), width, height)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"crs_transform is (a, b, c, d, e, f), and shape_2d (columns, rows): {error}") from None
+    if b or d:
+        raise UsageError(
+            "crs_transform is rotated or sheared: rows and columns of a cube have coordinates of their own"
+        )
+    return grid
+
+
+def _mask_value(given: float | None) -> float:
+    value = MASK_VALUE if given is None else float(given)
+    if not math.isfinite(value):
+        raise UsageError("ee_mask_value must be a finite number")
+    return value
+
+
+def _limits(io_chunks: Any, most_bytes: int, dims: tuple[str, ...]) -> BoxLimits:
+    if not 0 < most_bytes <= REQUEST_BYTES:
+        raise UsageError(f"request_byte_limit must be from 1 to {REQUEST_BYTES}, the limit of the service")
+    if not isinstance(io_chunks, Mapping):
+        if io_chunks not in (None, "auto", -1):
+            raise UsageError("io_chunks is a mapping from dimensions to lengths, 'auto' or -1")
+        return BoxLimits(most_bytes)
+    most: list[int | None] = [None, None, None]
+    for name, length in io_chunks.items():
+        axis = 0 if name == dims[0] else _AXES.get(name)
+        if axis is None or not isinstance(length, int) or (length < 1 and length != -1):
+            raise UsageError(f"io_chunks has {name!r}: {length!r}, which is no dimension with a length")
+        most[axis] = None if length == -1 else length
+    return BoxLimits(most_bytes, *most)
+
+
+def _retries(given: Mapping[str, int] | None) -> RetryLimits:
+    unknown = set(given or {}) - {"max_retries", "initial_delay"}
+    if unknown:
+        raise UsageError(f"getitem_kwargs has `{min(unknown)}`: known are max_retries and initial_delay")
+    usual = RetryLimits()
+    found = given or {}
+    delay = found.get("initial_delay")
+    return RetryLimits(found.get("max_retries", usual.retries), usual.delay if delay is None else delay / 1000)
+
+
+def _cache(cache: bool | str | Path, most_bytes: int) -> CacheSettings | None:
+    if cache is False:
+        return None
+    folder = cache_folder() if cache is True else Path(cache).absolute()
+    return None if folder is None else CacheSettings(folder, most_bytes)
+
+
+def _coordinates(found: CubeDescription, grid: Grid, dims: tuple[str, ...]) -> dict[str, Any]:
+    """Return the coordinates: of pixel centres, as Xee computes them, and of images."""
+    import pyproj
+
+    a, _, c, _, e, f = grid.transform
+    x = np.array([c + a / 2 + number * a for number in range(grid.width)])
+    y = np.array([f + e / 2 + number * e for number in range(grid.height)])
+    axes = {axis["axis"]: axis for axis in pyproj.CRS.from_user_input(grid.crs).cs_to_cf()}
+    return {
+        dims[0]: (dims[0], found.primary),
+        dims[1]: (dims[1], y, axes.get("Y", {})),
+        dims[2]: (dims[2], x, axes.get("X", {})),
+    }

@@ -1,0 +1,161 @@
+"""Write the expressions of the requests for a cube, as the Earth Engine client does.
+
+They are JSON, so that reading needs no initialised client: the user's own session stays as it is, and workers of a
+cluster need none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Expression = Mapping[str, Any]
+"""``{"result": key, "values": {key: node}}``."""
+
+_IMAGE, _STACK = "eechips_image", "eechips_stack"
+_FUNCTION = "eechips_add"
+_NOTHING = "eechips_nothing"
+_UNCHANGING = frozenset({"ImageCollection.load", "Collection.filter", "Collection.limit"})
+"""Functions that give a collection of stored images as they are."""
+_DESCRIBED = ("size", "properties", "first", "ids", "versions", "primary")
+
+
+def load_collection(asset: str) -> Expression:
+    """Return the expression of a stored collection."""
+    return {"result": "0", "values": {"0": _call("ImageCollection.load", id=_constant(asset))}}
+
+
+def encode_collection(collection: Any) -> Expression:
+    """Return the expression of an ``ee.ImageCollection``."""
+    from ee import serializer
+
+    found: Expression = serializer.encode(collection, for_cloud_api=True)
+    return found
+
+
+def limit_collection(collection: Expression, count: int) -> Expression:
+    """Return the expression of the first images of a collection."""
+    return _result(collection, _call("Collection.limit", collection=_whole(collection), limit=_constant(count)))
+
+
+def describe_collection(collection: Expression, primary: str) -> Expression:
+    """Return the expression of what is known before a pixel is read; see :func:`read_description`.
+
+    Args:
+        collection: to describe.
+        primary: property of the images whose values are the first coordinate.
+    """
+    whole = _whole(collection)
+
+    def column(name: str) -> Any:
+        return _call("AggregateFeatureCollection.array", collection=whole, property=_constant(name))
+
+    found = [
+        _call("Collection.size", collection=whole),
+        _call("Element.toDictionary", element=whole),
+        _call("Collection.first", collection=whole),
+        column("system:id"),
+        column("system:version"),
+        column(primary),
+    ]
+    return _result(collection, {"arrayValue": {"values": found}})
+
+
+def read_description(values: Sequence[Any]) -> dict[str, Any]:
+    """Return the values of :func:`describe_collection` by name: size, properties, first, ids, versions, primary."""
+    return dict(zip(_DESCRIBED, values, strict=True))
+
+
+def shows_stored_images(collection: Expression) -> bool:
+    """Return whether the images of a collection are stored ones, unchanged: they can be read by their ids."""
+    values = collection["values"]
+    node = values[collection["result"]]
+    while True:
+        while isinstance(node, Mapping) and "valueReference" in node:
+            node = values[node["valueReference"]]
+        call = node.get("functionInvocationValue") if isinstance(node, Mapping) else None
+        if call is None or call.get("functionName") not in _UNCHANGING:
+            return False
+        if call["functionName"] == "ImageCollection.load":
+            return True
+        node = call["arguments"]["collection"]
+
+
+def stack_stored(ids: Sequence[str], bands: Sequence[str], mask_value: float) -> Expression:
+    """Return the image of the bands of stored images; see :func:`layer_names`.
+
+    Args:
+        ids: of the images.
+        bands: of each of them.
+        mask_value: of masked pixels.
+    """
+    images = [_call("Image.load", id=_constant(each)) for each in ids]
+    return _stacked({}, {"arrayValue": {"values": images}}, len(ids), bands, mask_value)
+
+
+def stack_listed(collection: Expression, first: int, count: int, bands: Sequence[str], mask_value: float) -> Expression:
+    """Return the image of the bands of images that a collection lists; see :func:`layer_names`.
+
+    Args:
+        collection: that has them.
+        first: of the images, from 0.
+        count: of images.
+        bands: of each of them.
+        mask_value: of masked pixels.
+    """
+    images = _call("Collection.toList", collection=_whole(collection), count=_constant(count), offset=_constant(first))
+    return _stacked(collection["values"], images, count, bands, mask_value)
+
+
+def layer_names(images: int, bands: int) -> tuple[str, ...]:
+    """Return the names of the bands of a response: all bands of the first image, then those of the next."""
+    return tuple(f"t{image}b{band}" for image in range(images) for band in range(bands))
+
+
+def _stacked(values: Mapping[str, Any], images: Any, count: int, bands: Sequence[str], mask_value: float) -> Expression:
+    """Return floats of all images, whose masked pixels have a value: ``unmask``, without the footprint's limits."""
+    nothing = _call("Image.constant", value=_constant(0))
+    added = _call(
+        "Image.addBands",
+        dstImg={"argumentReference": _STACK},
+        srcImg={"argumentReference": _IMAGE},
+        names=_constant(list(bands)),
+    )
+    stack = _call(
+        "Collection.iterate",
+        collection=_call("ImageCollection.fromImages", images=images),
+        function={"functionDefinitionValue": {"argumentNames": [_IMAGE, _STACK], "body": _FUNCTION}},
+        first=_call("Image.mask", image={"valueReference": _NOTHING}, mask={"valueReference": _NOTHING}),
+    )
+    key = "eechips_layers"
+    reference = {"valueReference": key}
+    names = _call(
+        "List.slice", list=_call("Image.bandNames", image=reference), start=_constant(1)
+    )  # the first band is that of the image to which the others are added
+    layers = _call("Image.toFloat", value=_call("Image.select", input=reference, bandSelectors=names))
+    filled = _call(
+        "Image.unmask",
+        input=layers,
+        value=_call("Image.constant", value=_constant(mask_value)),
+        sameFootprint=_constant(False),
+    )
+    named = _call("Image.rename", input=filled, names=_constant(list(layer_names(count, len(bands)))))
+    own = {_NOTHING: nothing, _FUNCTION: added, key: stack, "eechips_result": named}
+    return {"result": "eechips_result", "values": {**values, **own}}
+
+
+def _result(collection: Expression, node: Any) -> Expression:
+    key = f"eechips_{len(collection['values'])}"
+    return {"result": key, "values": {**collection["values"], key: node}}
+
+
+def _whole(collection: Expression) -> Any:
+    return {"valueReference": collection["result"]}
+
+
+def _call(function: str, /, **arguments: Any) -> Any:
+    return {"functionInvocationValue": {"functionName": function, "arguments": arguments}}
+
+
+def _constant(value: Any) -> Any:
+    return {"constantValue": value}

@@ -1,0 +1,156 @@
+"""Read boxes of a cube: from the cache, else in as few requests as the service allows, several at a time."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.cubes.box_cache import BoxCache, CacheSettings
+from eechips.cubes.boxes import Box, BoxLimits, divide_box, request_shape
+from eechips.cubes.cube_expressions import Expression, layer_names, stack_listed, stack_stored
+from eechips.cubes.cube_service import RetryLimits, ServiceAddress, find_service
+from eechips.geo.grid import Grid
+
+Array = npt.NDArray[np.float32]
+_MOST_THREADS = 40
+"""Requests of one read at a time: the usual quota of a project
+(https://developers.google.com/earth-engine/guides/usage, read 2025-11). The throttle sends fewer if it is less."""
+
+
+@dataclass(frozen=True, slots=True)
+class CubeImages:
+    """The images of a cube.
+
+    Attributes:
+        collection: expression of the collection.
+        count: of images.
+        ids: of stored images, by which they are read; empty to read them by their place in the collection.
+        identity: what tells these images from others: ids and versions.
+    """
+
+    collection: Expression
+    count: int
+    ids: tuple[str, ...]
+    identity: tuple[Any, ...]
+
+    def stack(self, box: Box, bands: tuple[str, ...], mask_value: float) -> Expression:
+        """Return the image that has the bands of a box."""
+        _, first, _, _ = box.start
+        _, stop, _, _ = box.stop
+        names = bands[box.start[0] : box.stop[0]]
+        if self.ids:
+            return stack_stored(self.ids[first:stop], names, mask_value)
+        return stack_listed(self.collection, first, stop - first, names, mask_value)
+
+
+@dataclass(frozen=True)
+class CubeReader:
+    """A cube that is read by boxes. Picklable, without credentials.
+
+    Attributes:
+        address: of the service.
+        images: of the cube.
+        bands: names.
+        grid: of the pixels.
+        mask_value: that masked pixels have in responses; pixels with this value are NaN.
+        limits: of a request.
+        retries: of a request.
+        cache: where pixels are kept; None to keep none.
+        threads: arguments of the ThreadPoolExecutor of a read.
+    """
+
+    address: ServiceAddress
+    images: CubeImages
+    bands: tuple[str, ...]
+    grid: Grid
+    mask_value: float
+    limits: BoxLimits
+    retries: RetryLimits
+    cache: CacheSettings | None
+    threads: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Images, rows, columns."""
+        return self.images.count, self.grid.height, self.grid.width
+
+    def preferred_chunks(self, dims: tuple[str, ...]) -> dict[str, int]:
+        """Return the chunks that take one request each, by the names of dimensions."""
+        _, images, rows, columns = request_shape((1, *self.shape), self.limits)
+        return dict(zip(dims, (images, rows, columns), strict=True))
+
+    def read(self, box: Box) -> Array:
+        """Return the pixels of a box: (band, image, row, column), NaN where they are masked.
+
+        Raises:
+            RequestError: if a request failed; classified.
+            ConfigurationError: if the service cannot be used.
+            StorageError: if the cache cannot be written.
+        """
+        if box.size == 0:
+            return np.empty(box.shape, np.float32)
+        parts = list(divide_box(box, request_shape(box.shape, self.limits)))
+        if len(parts) == 1:
+            return self._read_part(box)
+        whole = np.empty(box.shape, np.float32)
+
+        def fill(part: Box) -> None:
+            whole[part.from_start(box).slices] = self._read_part(part)
+
+        options = {"max_workers": min(len(parts), _MOST_THREADS), **self.threads}
+        with ThreadPoolExecutor(**options) as pool:
+            for _ in pool.map(fill, parts):
+                pass
+        return whole
+
+    def _read_part(self, box: Box) -> Array:
+        """Return the pixels of a box that one request can have."""
+        cache = self._cache
+        if cache is None:
+            return self._fetch(box)
+        found = cache.read(box)
+        if found is not None:
+            return found
+        with cache.lock(box):
+            found = cache.read(box)  # another thread or process may have fetched it meanwhile
+            if found is None:
+                found = self._fetch(box)
+                cache.write(box, found)
+        return found
+
+    def _fetch(self, box: Box) -> Array:
+        bands, images, rows, columns = box.shape
+        grid = self.grid.window(box.start[3], box.start[2], columns, rows)
+        expression = self.images.stack(box, self.bands, self.mask_value)
+        service = find_service(self.address)
+        layers = service.read(expression, grid, layer_names(images, bands), self.retries)
+        layers[layers == np.float32(self.mask_value)] = np.nan
+        return np.ascontiguousarray(layers.reshape(images, bands, rows, columns).swapaxes(0, 1))
+
+    @functools.cached_property
+    def _cache(self) -> BoxCache | None:
+        return None if self.cache is None else BoxCache(self.cache, self._digest)
+
+    @property
+    def _digest(self) -> str:
+        """What the pixels depend on, as text."""
+        found = [
+            self.address.endpoint,
+            self.images.identity,
+            self.bands,
+            self.grid.crs,
+            self.grid.transform,
+            self.mask_value,
+        ]
+        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:32]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_cache"}
