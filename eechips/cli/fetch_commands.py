@@ -37,20 +37,23 @@ _IMAGES = """Fetch every image of a collection that intersects a region, one fil
 
     A file contains the image's part of the region, by default on the image's own pixel grid with unchanged values. If
     bands have different scales (Sentinel-2), other bands are resampled to the first one, unless --scale or --grid is
-    given. The manifest lists id, date and valid fraction of each image.
+    given. The manifest lists id, date and valid fraction of each image. With --regions each polygon of a file has a
+    file for each image, on one pixel grid.
 
     \b
     Examples:
       eechips images --dataset S2 --roi=-105.3,39.9,-105.28,39.92 --start 2020-06-01 --end 2020-07-01 \\
           --where 'CLOUDY_PIXEL_PERCENTAGE < 20' --mask --bands B4,B3,B2,B8 --local
       eechips images --dataset L8 --roi park.gpkg --clip --mask qa_pixel:cloud,shadow,snow --crs utm
+      eechips images --dataset S2 --regions fields.gpkg --id-field field --clip --start 2020-06-01 --end 2020-07-01
       eechips images --dataset NAIP --roi=-105.3,39.9,-105.29,39.91 --format png
 """
 
 _COMPOSITES = """Make one image per period, of all images of the period, between two dates.
 
     All files have the same pixel grid, by default that of the collection's earliest image in the region. A period
-    without an image has no file and is recorded as empty; for the others, the manifest lists the images used.
+    without an image has no file and is recorded as empty; for the others, the manifest lists the images used. With
+    --regions each polygon of a file has a file for each period.
 
     \b
     Examples:

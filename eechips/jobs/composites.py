@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -23,11 +23,13 @@ from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_op
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata, inventory
+from eechips.planning.expressions import grid_rectangle
 from eechips.planning.grid_alignment import cover_region
 from eechips.planning.image_filters import PropertyFilter, unit_tests
 from eechips.planning.image_reducers import QUALITY_PREFIX, check_reducer, is_fractional, make_reducer
 from eechips.planning.inventory import Scene
 from eechips.planning.periods import parse_day, parse_step
+from eechips.planning.region_images import find_grid_scenes
 from eechips.planning.region_overlaps import region_centre
 from eechips.recipe import Chip, NoData, Unit, recipe_identity
 from eechips.recipe.template import Template
@@ -45,7 +47,7 @@ class Composites:
     Each period becomes one file, made of all images taken in it. All files have the same pixel grid: by default that of
     the collection's earliest image over the region, since a composite has no grid of its own. Images on other grids,
     such as images of the next UTM zone, are resampled (nearest neighbour). A period without images has no file, and is
-    ``empty`` in the manifest.
+    ``empty`` in the manifest. With ``regions`` each region has its own files, on a pixel grid of its own.
 
     Args:
         options: see :class:`eechips.jobs.imagery_options.CompositesOptions`.
@@ -57,7 +59,6 @@ class Composites:
 
     name = "composites"
     is_builtin = True
-    name_template = "composites/{start}"
 
     def __init__(self, **options: Any) -> None:
         self.options = chosen = CompositesOptions(**options)
@@ -73,6 +74,7 @@ class Composites:
         results = {**self.imagery.results, "reducer": chosen.reducer}
         self.identity = recipe_identity(self.name, results)
         self.parameters: Mapping[str, Any] = {**results, **self.imagery.parameters, "every": str(self.step)}
+        self.name_template = f"composites/{self.imagery.folder}{{start}}"
         self.datasets = self.imagery.datasets
         self.is_picture = self.imagery.style.is_picture
         self.export_obstacle = self.imagery.style.export_obstacle
@@ -89,7 +91,7 @@ class Composites:
         Yields:
             ``{"kind": "dates", "start": YYYY-MM-DD, "end": …, "images": how many, "sources": [system:index, …],
             "times": [ISO 8601, …], "grid": …}``, with the first ``MOST_SOURCES`` images; ``"where"`` with the resolved
-            conditions, if there are any; ``"bands"`` and ``"dtype"`` as in units of ``images``.
+            conditions, if there are any; ``"region"``, ``"bands"`` and ``"dtype"`` as in units of ``images``.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
@@ -99,20 +101,21 @@ class Composites:
         imagery, dataset = self.imagery, self.imagery.source.dataset_id
         selection = imagery.select_images()
         self._stored_dtype = selection.stored_dtype
-        grid = self._grid(selection)
-        band = selection.grid_band
-        found = inventory.list_scenes(selection.collection.filterBounds(_rectangle(grid)), dataset, band)
-        dated = [scene for scene in found if scene.day is not None]
-        if not dated:
-            raise UsageError(f"the images of {dataset} have no dates: there are no periods")
         extra = {**imagery.unit_fields(selection), **self._dtype(selection)}
         if selection.tests:
             extra["where"] = [test.to_json() for test in selection.tests]
-        count = used = 0
-        for unit, scenes in self._periods(dated):
-            count, used = count + 1, used + bool(scenes)
-            yield {**unit, **_sources(scenes), "grid": grid.to_json(), **extra}
-        _log.info("%s in %s of %s", format_count(len(dated), "image"), f"{used:,}", format_count(count, "period"))
+        images = count = used = 0
+        for place, grid, found in self._places(selection):
+            dated = [scene for scene in found if scene.day is not None]
+            if not dated:
+                raise UsageError(f"the images of {dataset} have no dates: there are no periods")
+            images += len(dated)
+            for unit, scenes in self._periods(dated):
+                count, used = count + 1, used + bool(scenes)
+                yield {**unit, **place, **_sources(scenes), "grid": grid.to_json(), **extra}
+        if count == 0:
+            raise imagery.none_found()
+        _log.info("%s in %s of %s", format_count(images, "image"), f"{used:,}", format_count(count, "period"))
 
     def request_window(self, unit: Unit) -> tuple[Hashable, Grid] | None:
         """Return the pixels of a unit: composites on the same pixels are bands of one request.
@@ -145,6 +148,17 @@ class Composites:
     def sized_result(self, index: int, unit: Unit) -> Chip | NoData:
         """Describe the file with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
         return self.imagery.sized(self.get_result(index, unit), self._stored_dtype)
+
+    def _places(self, selection: ImageSelection) -> Iterator[tuple[dict[str, Any], Grid, Sequence[Scene]]]:
+        """Yield the field of a unit that names its region, if there are several, the pixel grid, and the images."""
+        band, dataset = selection.grid_band, self.imagery.source.dataset_id
+        if self.imagery.regions is not None:
+            places = self.imagery.find_regions(selection)
+            for each in find_grid_scenes(selection.collection, dataset, band, places):
+                yield {"region": each.region}, each.grid, each.scenes
+            return
+        grid = self._grid(selection)
+        yield {}, grid, inventory.list_scenes(selection.collection.filterBounds(grid_rectangle(grid)), dataset, band)
 
     def _grid(self, selection: ImageSelection) -> Grid:
         """Return the pixel grid of all composites."""
@@ -211,20 +225,13 @@ class _Composite:
 
 
 def _composite(composite: _Composite, start: str, end: str) -> ee.Image:
+    # Composites also show images outside the region.
     images = asset_metadata.filter_images(composite.dataset, "collection", start, end).filterBounds(
-        _rectangle(composite.grid)
+        grid_rectangle(composite.grid)
     )
     for test in composite.tests:
         images = images.filter(test.filter())
     return composite.treatment.finish(composite.reduce(images))
-
-
-def _rectangle(grid: Grid) -> ee.Geometry:
-    """Return the outline of a grid for the server, since composites also show images outside the region."""
-    projection = ee.Projection(grid.crs, list(grid.transform))
-    corners = [0, 0, grid.width, grid.height]
-    rectangle: ee.Geometry = ee.Geometry.Rectangle(corners, projection, geodesic=False, evenOdd=True)
-    return rectangle
 
 
 def _sources(scenes: list[Scene]) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import ee
@@ -24,8 +25,10 @@ from eechips.planning.band_selection import BandSelection
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.image_filters import PropertyCondition, PropertyFilter, parse_condition, resolve_conditions
+from eechips.planning.region_images import RegionScenes, find_region_scenes, warn_of_small
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.regions import AssetRegion, Region, parse_region, planar_geometry
+from eechips.planning.separate_regions import SeparateRegions, read_separate_regions
 from eechips.recipe import Chip, NoData, Unit
 
 _CASTS = {"float32": "toFloat", "float64": "toDouble"}  # other methods are named after the type: toUint16
@@ -77,8 +80,15 @@ class ClipArea:
     table: tuple[str, str, str] | None = None
 
     @classmethod
-    def of(cls, region: Region) -> ClipArea:
-        """Return the area of a region."""
+    def of(cls, region: Region, unit: Unit | None = None) -> ClipArea:
+        """Return the area of a region.
+
+        Args:
+            region: the region, or several.
+            unit: which of several regions it is.
+        """
+        if isinstance(region, SeparateRegions) and unit is not None:
+            return cls(wkt=shapely.to_wkt(region.polygon_of(unit["region"]), rounding_precision=-1))
         if isinstance(region, AssetRegion):
             return cls(table=(region.asset, region.field, region.value))
         return cls(wkt=shapely.to_wkt(region_polygon(region), rounding_precision=-1))
@@ -148,6 +158,16 @@ class ResolvedImagery:
     alignment: GridAlignment
 
     @property
+    def regions(self) -> SeparateRegions | None:
+        """The regions that have files of their own; None for one region."""
+        return self.region if isinstance(self.region, SeparateRegions) else None
+
+    @property
+    def folder(self) -> str:
+        """The part of a template of names that is the folder of a region; empty for one region."""
+        return "" if self.regions is None else "{region}/"
+
+    @property
     def datasets(self) -> tuple[str, ...]:
         """Ids of the assets that are read."""
         table = (self.region.asset,) if isinstance(self.region, AssetRegion) else ()
@@ -210,6 +230,13 @@ class ResolvedImagery:
         grid_band = source.selection.grid_band(bands[0].name)
         return ImageSelection(bands, grid_band, region, region_polygon(self.region), tests, collection, about.casts)
 
+    def find_regions(self, selection: ImageSelection) -> Iterator[RegionScenes]:
+        """Find the pixel grid and the images of each region; see :func:`find_region_scenes`."""
+        assert self.regions is not None
+        dataset, band = self.source.dataset_id, selection.grid_band
+        found = find_region_scenes(selection.collection, dataset, band, self.regions, self.alignment)
+        return warn_of_small(self.regions, found) if self.options.clip else found
+
     def sized(self, chip: Chip | NoData, dtype: str | None) -> Chip | NoData:
         """Return a result with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
         if isinstance(chip, NoData) or self.style.is_picture:
@@ -218,7 +245,7 @@ class ResolvedImagery:
 
     def treatment(self, unit: Unit) -> ImageTreatment:
         """Return the processing of the images of a unit."""
-        area = ClipArea.of(self.region) if self.options.clip else None
+        area = ClipArea.of(self.region, unit) if self.options.clip else None
         return ImageTreatment(self.source.selection.planned(unit), self.source.mask, unit.get("dtype"), area)
 
     def unit_fields(self, selection: ImageSelection) -> dict[str, Any]:
@@ -259,10 +286,30 @@ def resolve_imagery(options: ImageryOptions, *, deciding: tuple[str, ...] = ()) 
         options=options,
         source=source,
         style=style,
-        region=parse_region(options.roi, crs=options.input_crs),
+        region=_choose_region(options),
         conditions=tuple(map(parse_condition, where)),
         alignment=align_grid(options),
     )
+
+
+def _choose_region(options: ImageryOptions) -> Region:
+    """Read the region, or the regions.
+
+    Raises:
+        UsageError: if not exactly one of them is given.
+        RegionError: if it cannot be used.
+    """
+    if options.regions is not None:
+        if options.roi is not None:
+            raise UsageError("`roi` is one region, and `regions` several: leave one of them out")
+        path = Path(options.regions)
+        return read_separate_regions(path, options.id_field, margin=options.margin, crs=options.input_crs)
+    if options.roi is None:
+        raise UsageError("give `roi`, a region, or `regions`, a vector file of several")
+    for name, value in (("id_field", options.id_field), ("margin", options.margin)):
+        if value is not None:
+            raise UsageError(f"`{name}` describes the regions of `regions`: leave it out, or give them")
+    return parse_region(options.roi, crs=options.input_crs)
 
 
 def check_on_empty(name: str, style: RenderStyle, config: RunConfig) -> None:

@@ -14,13 +14,16 @@ from eechips.jobs.shared_options import (
     DATASET,
     END,
     GRID,
+    ID_FIELD,
     INDEX,
     INPUT_CRS,
+    MARGIN,
     MASK,
     PALETTE,
     PIXELS,
     PLACES,
     REGION,
+    REGIONS,
     SCALE,
     START,
     STRETCH,
@@ -42,7 +45,10 @@ class ImageryOptions:
     """Options of commands that fetch images of a collection over a region, unchecked."""
 
     dataset: str = field(metadata=DATASET)
-    roi: str = field(metadata=REGION)
+    roi: str | None = field(default=None, metadata=REGION)
+    regions: str | None = field(default=None, metadata=REGIONS)
+    id_field: str | None = field(default=None, metadata=ID_FIELD)
+    margin: float | None = field(default=None, metadata=MARGIN)
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
@@ -63,7 +69,7 @@ class ImageryOptions:
     clip: bool = field(
         default=False,
         metadata=option(
-            "Mask pixels outside the region; otherwise files show the whole window around it.",
+            "Mask pixels outside the region, or each of the regions; otherwise files show the whole window around it.",
             PLACES,
             decides="data",
         ),
@@ -81,7 +87,10 @@ class ImagesOptions(ImageryOptions):
     """The options of ``eechips images``, unchecked."""
 
     limit: int | None = field(
-        default=None, metadata=option("Only the N earliest images.", DATA, metavar="N", kind="integer", decides="data")
+        default=None,
+        metadata=option(
+            "Only the N earliest images, of each region.", DATA, metavar="N", kind="integer", decides="data"
+        ),
     )
 
 

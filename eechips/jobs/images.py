@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Hashable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -14,12 +15,13 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.imagery import ImageTreatment, check_on_empty, resolve_imagery
+from eechips.jobs.imagery import ImageSelection, ImageTreatment, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import ImagesOptions
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning import inventory
+from eechips.planning.inventory import Scene
 from eechips.planning.region_overlaps import Overlap
 from eechips.recipe import Chip, NoData, Unit, recipe_identity
 from eechips.recipe.template import Template
@@ -33,7 +35,7 @@ class Images:
 
     Each image of the collection that meets the region becomes one file: the image's part of the region, by default on
     the image's own pixel grid. Bands of other scales are resampled to the first band's grid (nearest neighbour, as by
-    Earth Engine).
+    Earth Engine). With ``regions`` each region has files of its own, all on the pixel grid of most of its images.
 
     Args:
         options: see :class:`eechips.jobs.imagery_options.ImagesOptions`.
@@ -45,7 +47,6 @@ class Images:
 
     name = "images"
     is_builtin = True
-    name_template = "images/{date}_{image}"
 
     def __init__(self, **options: Any) -> None:
         self.options = ImagesOptions(**options)
@@ -56,6 +57,7 @@ class Images:
         results = self.imagery.results
         self.identity = recipe_identity(self.name, results)
         self.parameters: Mapping[str, Any] = {**results, **self.imagery.parameters, "limit": limit}
+        self.name_template = f"images/{self.imagery.folder}{{date}}_{{image}}"
         self.datasets = self.imagery.datasets
         self.is_picture = self.imagery.style.is_picture
         self.export_obstacle = self.imagery.style.export_obstacle
@@ -72,7 +74,8 @@ class Images:
         Yields:
             ``{"kind": "image", "image": system:index, "date": YYYY-MM-DD, "time": ISO 8601, "grid": …}``; with
             ``"bands"`` for a dataset without a record if the user names no bands, ``"dtype"`` for a GeoTIFF with bands
-            of several types, and ``"is_computed"`` for an image without an id.
+            of several types, and ``"is_computed"`` for an image without an id; with ``regions`` ``"region"``, its id,
+            and ``"is_resampled"`` for an image with other pixels than most of the region's.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
@@ -82,19 +85,14 @@ class Images:
         imagery = self.imagery
         selection = imagery.select_images()
         self._dtype = selection.stored_dtype
-        there = selection.collection.filterBounds(selection.region)
-        found = inventory.list_scenes(there, imagery.source.dataset_id, selection.grid_band)
-        overlap = Overlap(selection.polygon, imagery.alignment.resolved())
         extra = imagery.unit_fields(selection)
         count = 0
-        for scene in found:
-            grid = overlap.window(scene.grid, is_bounded=scene.is_bounded)
-            if grid is None:
-                continue
+        for place, scene, grid in self._windows(selection):
             count += 1
             computed = {} if scene.is_stored else {"is_computed": True}
             yield {
                 "kind": "image",
+                **place,
                 "image": scene.index,
                 "date": "undated" if scene.day is None else scene.day.isoformat(),
                 **({} if scene.moment is None else {"time": scene.moment}),
@@ -102,11 +100,25 @@ class Images:
                 **extra,
                 **computed,
             }
-            if count == self.options.limit:
-                break
         if count == 0:
             raise imagery.none_found()
         _log.info("%s of %s", format_count(count, "image"), imagery.source.dataset_id)
+
+    def _windows(self, selection: ImageSelection) -> Iterator[tuple[dict[str, Any], Scene, Grid]]:
+        """Yield the fields of a unit about its region, if there are several, its image, and its pixel grid."""
+        imagery, limit = self.imagery, self.options.limit
+        if imagery.regions is not None:
+            for each in imagery.find_regions(selection):
+                for scene in each.scenes[:limit]:
+                    resampled = {} if each.is_native(scene) else {"is_resampled": True}
+                    yield {"region": each.region, **resampled}, scene, each.grid
+            return
+        there = selection.collection.filterBounds(selection.region)
+        found = inventory.list_scenes(there, imagery.source.dataset_id, selection.grid_band)
+        overlap = Overlap(selection.polygon, imagery.alignment.resolved())
+        windows = ((scene, overlap.window(scene.grid, is_bounded=scene.is_bounded)) for scene in found)
+        for scene, grid in islice(((scene, grid) for scene, grid in windows if grid is not None), limit):
+            yield {}, scene, grid
 
     def request_window(self, unit: Unit) -> tuple[Hashable, Grid] | None:
         """Return the pixels of a unit: images on the same pixels are bands of one request.
@@ -149,7 +161,8 @@ class Images:
 
     def _is_stored(self, unit: Unit, treatment: ImageTreatment) -> bool:
         """Return whether the chip of a unit shows stored pixels of its image, unchanged."""
-        is_changed = unit.get("is_computed") or treatment.mask or treatment.dtype or treatment.area
+        is_moved = unit.get("is_computed") or unit.get("is_resampled")
+        is_changed = is_moved or treatment.mask or treatment.dtype or treatment.area
         return self.imagery.source.has_stored_pixels and self.imagery.alignment.is_stored and not is_changed
 
 

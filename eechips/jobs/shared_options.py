@@ -81,6 +81,26 @@ def optional_region(default: str) -> Mapping[str, Option]:
     )
 
 
+REGIONS = option(
+    "Vector file of polygons: each has files of its own, of its extent, on one pixel grid.",
+    PLACES,
+    metavar="FILE",
+    decides="input",
+)
+ID_FIELD = option(
+    "With `regions`: column that identifies a region; features with the same id are one region.",
+    PLACES,
+    metavar="FIELD",
+    default="numbers from 1",
+    decides="data",
+)
+MARGIN = option(
+    "With `regions`: metres around a region that its files show as well.",
+    PLACES,
+    metavar="M",
+    kind="number",
+    decides="data",
+)
 INPUT_CRS = option(
     "Coordinate reference system of a file of places that does not say it: a CSV, or a Shapefile without .prj.",
     PLACES,

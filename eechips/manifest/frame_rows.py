@@ -1,4 +1,4 @@
-"""List the frames of a run's time series for a contact sheet: a row for each place, a column for each date."""
+"""List a run's pictures of places over time for a contact sheet: a row for each place, a column for each date."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from eechips.manifest.captions import draw_caption
 from eechips.manifest.chip_pictures import GAP, Picture, RenderedChip, arrange_sheet, render_chip
 from eechips.manifest.display_styles import DisplayStyle
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import read_unit_files
+from eechips.manifest.ledger_queries import read_pictures, read_unit_files
 from eechips.storage import ID_LENGTH, unit_fields
 
 _DAY = 10  # characters of a date
+_IMAGE_KINDS = frozenset({"image", "dates"})  # kinds of units that show a region once
 _NO_NAMES = frozenset(
     {"kind", "id", "index", "image", "latest", "date", "label_date", "lon", "lat", "longitude", "latitude"}
 )
@@ -78,6 +79,8 @@ class FrameRow:
 def read_frame_rows(folder: Path, *, rows: int, columns: int, seed: int = 0) -> list[FrameRow]:
     """Return rows of frames: of places at random, in the order of the plan; empty for a run without time series.
 
+    The images of a region of ``images`` or ``composites`` are a row, too.
+
     Args:
         folder: of the run.
         rows: maximum number of rows.
@@ -91,7 +94,7 @@ def read_frame_rows(folder: Path, *, rows: int, columns: int, seed: int = 0) -> 
             if isinstance(metadata.get("series"), str) and Path(file).suffix.lstrip(".").lower() in chip_suffixes():
                 found[position][metadata["series"]] += _chips(file, metadata)
         if not found:
-            return []
+            return _region_rows(ledger, rows=rows, columns=columns, seed=seed)
         each = max(1, max(map(len, found.values())))
         chosen = _draw(sorted(found), max(1, rows // each), seed)
         names = _names([(ledger.unit(position).id, ledger.unit(position).unit) for position in chosen])
@@ -151,6 +154,21 @@ def render_frames(
     """
     looks = [[render_frame(chip, paths[chip.file], edge, styles) for chip in row.chips] for row in rows]
     return arrange_sheet(looks, edge, [draw_head(row.name, [chip.label for chip in row.chips], edge) for row in rows])
+
+
+def _region_rows(ledger: Ledger, *, rows: int, columns: int, seed: int) -> list[FrameRow]:
+    """Return rows of the regions of units that each show one of them; empty for a run of other units."""
+    found: dict[str, list[FrameChip]] = defaultdict(list)
+    for text, file, dates, valid in read_pictures(ledger.database):
+        unit = json.loads(text)
+        if not isinstance(unit, dict) or unit.get("kind") not in _IMAGE_KINDS or "region" not in unit:
+            return []
+        if Path(file).suffix.lstrip(".").lower() in chip_suffixes():
+            times = {"dates": json.loads(dates) if dates else [], "start": unit.get("start"), "valid_fraction": valid}
+            found[str(unit["region"])].append(FrameChip(_label(times), file))
+    names = list(found)
+    chosen = _draw(range(len(names)), max(1, rows), seed)
+    return [FrameRow(names[number], "", _spread(found[names[number]], columns)) for number in chosen]
 
 
 def _chips(file: str, metadata: Mapping[str, Any]) -> list[FrameChip]:

@@ -171,6 +171,13 @@ def read_unit_files(database: Connection) -> Iterator[tuple[Any, ...]]:
     )
 
 
+def read_pictures(database: Connection) -> Iterator[tuple[str, str, str | None, float | None]]:
+    """Yield unit as JSON, file, dates as JSON and valid fraction of units with a file, in the order of the plan."""
+    yield from database.execute(
+        "SELECT unit, file, dates, valid_fraction FROM units WHERE file IS NOT NULL ORDER BY position"
+    )
+
+
 def read_file_grids(database: Connection) -> Iterator[tuple[str, str, str, int, int]]:
     """Yield the grid of every file of units with a grid: path, CRS, transform as JSON, width, height."""
     columns = "crs, transform, width, height"

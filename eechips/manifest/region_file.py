@@ -30,7 +30,9 @@ def find_region_file(folder: Path, info: Mapping[str, Any]) -> Path | None:
         The file; None if there is none, if it has changed since, or if another user's run names one outside its folder.
     """
     given = info.get("parameters")
-    name, sha256 = (given.get("roi"), given.get("roi_sha256")) if isinstance(given, dict) else (None, None)
+    given = given if isinstance(given, dict) else {}
+    option = "roi" if given.get("roi") is not None else "regions"
+    name, sha256 = given.get(option), given.get(f"{option}_sha256")
     if not isinstance(name, str) or not isinstance(sha256, str) or "\0" in name:
         return None
     path = Path(str(info.get("directory") or ".")) / name

@@ -14,6 +14,7 @@ from eechips.geo.polygons import list_polygons, wrap_at_antimeridian, wrap_longi
 from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at_antimeridian, pixel_span
 from eechips.planning.projection import unproject
 from eechips.planning.regions import BoxRegion, FileRegion, Region
+from eechips.planning.separate_regions import SeparateRegions
 
 _ZONE = 6.0  # degrees: wider regions have no common UTM zone
 
@@ -112,7 +113,7 @@ def region_polygon(region: Region) -> BaseGeometry:
     """
     if isinstance(region, BoxRegion):
         return region.polygon()
-    if isinstance(region, FileRegion):
+    if isinstance(region, (FileRegion, SeparateRegions)):
         return region.polygon
     # Edges of a table's polygons are geodesics.
     found = shapely.geometry.shape(region.geometry().transform("EPSG:4326", _STRAIGHT).getInfo())

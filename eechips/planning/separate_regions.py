@@ -1,0 +1,129 @@
+"""Read the polygons of a vector file that get files of their own."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import ee
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.errors import RegionError, UsageError
+from eechips.files.hashes import hash_file
+from eechips.planning.regions import planar_geometry
+from eechips.planning.zones import Zones, read_zones
+from eechips.storage import fold_case, safe_component
+
+_SHOWN = 3  # ids that a message names
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SeparateRegions:
+    """The polygons of a vector file, each with an id; features with the same id are one region.
+
+    Attributes:
+        path: the file.
+        zones: ids and polygons in longitude and latitude.
+        sha256: of the file's bytes.
+        id_field: column of the ids; None for numbers from 1.
+        margin: metres around a region that its files show.
+        crs: CRS that the caller gave, because the file does not say it; None if it does.
+    """
+
+    path: Path
+    zones: Zones
+    sha256: str
+    id_field: str | None = None
+    margin: float = 0.0
+    crs: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """``{"regions": path, "regions_sha256": …, "id_field": …, "margin": …}``."""
+        crs = {"input_crs": self.crs} if self.crs is not None else {}
+        given = {"regions": str(self.path), "regions_sha256": self.sha256, "id_field": self.id_field}
+        return {**given, "margin": self.margin, **crs}
+
+    @property
+    def polygon(self) -> BaseGeometry:
+        """The boxes around the regions of the western and of the eastern hemisphere, in longitude and latitude."""
+        bounds = shapely.bounds(self.zones.geometries)
+        is_west = bounds[:, 0] + bounds[:, 2] < 0.0
+        return shapely.union_all(
+            [shapely.box(*each[:, :2].min(axis=0), *each[:, 2:].max(axis=0)) for each in _both(bounds, is_west)]
+        )
+
+    @cached_property
+    def _polygons(self) -> dict[Any, BaseGeometry]:
+        assert self.zones.geometries is not None
+        return dict(zip(self.zones.ids, self.zones.geometries, strict=True))
+
+    def geometry(self) -> ee.Geometry:
+        """Return :attr:`polygon` on the server."""
+        return planar_geometry(self.polygon)
+
+    def polygon_of(self, region: Any) -> BaseGeometry:
+        """Return the polygons of a region in longitude and latitude.
+
+        Args:
+            region: its id.
+
+        Raises:
+            RegionError: if the file has no such region.
+        """
+        if region not in self._polygons:
+            raise RegionError(f"{self.path} has no region {region!r}")
+        return self._polygons[region]
+
+
+def _both(bounds: Any, is_west: Any) -> list[Any]:
+    return [some for some in (bounds[is_west], bounds[~is_west]) if len(some)]
+
+
+def read_separate_regions(
+    path: Path, id_field: str | None = None, *, margin: float | None = None, crs: str | None = None
+) -> SeparateRegions:
+    """Read the regions of a vector file; see :func:`eechips.planning.zones.read_zones`.
+
+    Args:
+        path: the file.
+        id_field: column of the ids; None to number the features from 1.
+        margin: metres around a region; None for none.
+        crs: CRS of a file that does not say it.
+
+    Raises:
+        UsageError: if the margin is negative.
+        RegionError: if the file or the column cannot be used.
+    """
+    if margin is not None and not 0.0 <= margin < math.inf:
+        raise UsageError(f"`margin` must be 0 metres or more, not {margin:g}")
+    if not path.is_file():
+        raise RegionError(f"there is no vector file {path}: `regions` takes the path of one")
+    found = read_zones(path, id_field, crs=crs)
+    ids = [region if isinstance(region, (str, int, float)) else str(region) for region in found.ids]
+    _warn_of_equal_names(path, ids)
+    return SeparateRegions(path, Zones(ids, found.geometries), hash_file(path), id_field, margin or 0.0, crs)
+
+
+def _warn_of_equal_names(path: Path, ids: list[Any]) -> None:
+    """Log ids that name the same folder, such as ``a/b`` and ``A_B``."""
+    names = defaultdict(list)
+    for region in ids:
+        names[fold_case(safe_component(region))].append(region)
+    groups = [some for some in names.values() if len(some) > 1]
+    if groups:
+        shown = "; ".join(" and ".join(map(repr, some)) for some in groups[:_SHOWN])
+        _log.warning(
+            "%s: ids that differ only in case or in signs that no file name has are one folder: %s. The manifest's"
+            " column `region` tells their files apart",
+            path,
+            shown,
+        )

@@ -1,0 +1,381 @@
+"""A picture of each polygon of a file, against rasterio's mask of the source rasters."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+import rasterio
+import rasterio.warp
+import shapely
+from affine import Affine
+from PIL import Image
+from pyproj import Geod
+from rasterio.mask import mask
+
+import eechips
+from eechips.errors import RegionError, UsageError
+from eechips.geo.grid import Grid
+from eechips.jobs.composites import Composites
+from eechips.jobs.images import Images
+from eechips.reports.contact_sheet import layout
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server
+from tests.support import coded_store
+
+SCENES = "users/someone/scenes"
+LARGE = "users/someone/large"
+BANDS = ["B1", "B2"]
+LEFT, TOP = 699_960.0, 4_400_040.0  # of the rasters: UTM zone 31, near its eastern end
+SIZE = 240
+DATES = {"a": "2020-05-03", "b": "2020-05-20", "c": "2020-07-04"}
+OTHER, OTHER_DATE = "z", "2020-05-01"  # in zone 32; the earliest
+
+Shapes = dict[str, Any]
+
+
+def _metres(shape: Any, x: float, y: float, scale: float = 1.0) -> Any:
+    return shapely.transform(shape, lambda xy: xy * [scale, -scale] + [LEFT + x, TOP - y])
+
+
+def _shapes() -> Shapes:
+    """Polygons in metres of zone 31: concave, of two parts, with a hole, and smaller than a pixel."""
+    concave = shapely.Polygon([(3, 2), (431, 57), (388, 391), (212, 244), (37, 301)])
+    ring = shapely.Point(0, 0).buffer(203, quad_segs=5) - shapely.Point(20, 10).buffer(88, quad_segs=3)
+    parts = shapely.MultiPolygon([shapely.box(1.3, 2.2, 157.9, 88.4), shapely.box(304.4, 203.1, 411.7, 288.6)])
+    return {
+        "concave": _metres(concave, 200, 300),
+        "ring": _metres(ring, 1204, 907),
+        "parts": _metres(parts, 1500, 1700),
+        "speck": _metres(shapely.box(0, 0, 2.0, 1.5), 1001.0, 501.0),
+    }
+
+
+def _write(path: Path, shapes: Shapes) -> Path:
+    """Write polygons of zone 31 in degrees, as most files have them, with seven digits, as requests have them."""
+    frame = gpd.GeoDataFrame({"field": list(shapes)}, geometry=list(shapes.values()), crs="EPSG:32631")
+    degrees = frame.to_crs("EPSG:4326")
+    degrees.set_geometry(
+        shapely.transform(degrees.geometry.values, lambda xy: np.round(xy, 7)), crs="EPSG:4326"
+    ).to_file(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("regions")
+    rng = np.random.default_rng(3)
+    transform = Affine(10, 0, LEFT, 0, -10, TOP)
+    for name, date in DATES.items():
+        values = rng.integers(1, 9_000, (2, SIZE, SIZE)).astype(np.uint16)
+        values[:, 40:60, 30:50] = 0
+        coded_store.write(folder / f"{name}.tif", "EPSG:32631", transform, values, 0)
+        ingest(folder / f"{name}.tif", folder / "store", f"{SCENES}/{name}", bands=BANDS, time_start=date)
+    west, north = rasterio.warp.transform("EPSG:32631", "EPSG:32632", [LEFT - 300], [TOP + 300])
+    place = Affine(10, 0, round(west[0], -1), 0, -10, round(north[0], -1))
+    values = rng.integers(1, 9_000, (2, SIZE + 60, SIZE + 60)).astype(np.uint16)
+    coded_store.write(folder / f"{OTHER}.tif", "EPSG:32632", place, values)
+    ingest(folder / f"{OTHER}.tif", folder / "store", f"{SCENES}/{OTHER}", bands=BANDS, time_start=OTHER_DATE)
+    _write(folder / "fields.gpkg", _shapes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, serve: Callable[..., Server]) -> Server:
+    return serve("--assets", str(folder / "store"), "--no-demo", "--rate", "none", "--concurrency", "none")
+
+
+def _options(server: Server, **options: Any) -> dict[str, Any]:
+    return {"endpoint": server.url, "rate": None, "executor": "threads", "quiet": True, **options}
+
+
+def _fields(folder: Path, **options: Any) -> dict[str, Any]:
+    return {"regions": str(folder / "fields.gpkg"), "id_field": "field", **options}
+
+
+def _units(run: eechips.Run) -> pd.DataFrame:
+    """Return the units with the regions as a column, as the manifest has them."""
+    return run.units.assign(region=[unit["region"] for unit in run.units["unit"]])
+
+
+def _masked(path: Path, shape: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], Affine]:
+    """Return values, which pixels are valid, and the transform of a raster that rasterio clips to a polygon."""
+    with rasterio.open(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a polygon without a pixel's centre
+        found, transform = mask(file, [shape], crop=True, all_touched=False, filled=False)
+    return found.data, ~np.ma.getmaskarray(found).any(axis=0), transform
+
+
+def _check_clipped(path: Path, source: Path, shape: Any) -> None:
+    values, valid, transform = _masked(source, shape)
+    with rasterio.open(path) as file:
+        assert file.transform == transform
+        assert file.shape == values.shape[1:]
+        assert np.array_equal(file.read_masks(1) > 0, valid)
+        assert np.array_equal(file.read()[:, valid], values[:, valid])
+
+
+@pytest.fixture(scope="module")
+def clipped(server: Server, folder: Path) -> eechips.Run:
+    """The images of zone 31, clipped."""
+    start, end = "2020-05-02", "2020-08-01"
+    options = _options(server, start=start, end=end, clip=True, out=folder / "clipped")
+    return eechips.images(SCENES, **_fields(folder), **options)
+
+
+def test_each_file_is_the_image_that_rasterio_clips(clipped: eechips.Run, folder: Path) -> None:
+    shapes = gpd.read_file(folder / "fields.gpkg").to_crs("EPSG:32631").set_index("field").geometry
+    assert clipped.counts == {"done": 3 * len(DATES), "empty": len(DATES)}  # a speck has no pixel's centre
+    assert clipped.verify() == []
+    for unit in clipped.units.to_dict("records"):
+        region, image = unit["unit"]["region"], unit["unit"]["image"]
+        assert unit["file"] == f"images/{region}/{DATES[image]}_{image}.tif"
+        _check_clipped(clipped.path / unit["file"], folder / f"{image}.tif", shapes[region])
+
+
+def test_the_manifest_has_the_region_of_each_file(clipped: eechips.Run) -> None:
+    table = gpd.read_parquet(clipped.path / "manifest.parquet")
+    assert table.groupby("region").size().to_dict() == dict.fromkeys(_shapes(), len(DATES))
+    assert clipped.info["parameters"]["id_field"] == "field"
+
+
+def test_a_region_without_the_centre_of_a_pixel_is_told_and_has_one_pixel(
+    server: Server, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "eechips")
+    options = _options(server, start="2020-05-02", end="2020-05-10", out=folder / "speck")
+    clip = eechips.images(SCENES, **_fields(folder, clip=True), **options)
+    assert "1 region without the centre of a pixel inside: clipped to them, files have no data: speck" in caplog.text
+    assert _units(clip).set_index("region").loc["speck", ["width", "height", "valid_fraction"]].tolist() == [1, 1, 0]
+    whole = eechips.images(SCENES, **_fields(folder), **options | {"out": folder / "whole"})
+    units = _units(whole).set_index("region")
+    assert units.loc["speck", ["width", "height", "valid_fraction"]].tolist() == [1, 1, 1]
+    with rasterio.open(folder / "a.tif") as source, rasterio.open(whole.path / units.loc["speck", "file"]) as file:
+        assert file.read().ravel().tolist() == [
+            band for bands in source.sample([(LEFT + 1002, TOP - 501.5)]) for band in bands
+        ]
+
+
+def test_images_of_another_zone_are_on_the_grid_of_the_region(server: Server, folder: Path) -> None:
+    run = eechips.images(SCENES, **_fields(folder), **_options(server, out=folder / "zones"))
+    for _, units in _units(run).groupby("region"):
+        assert len(units) == len(DATES) + 1
+        assert len({(unit["crs"], *unit["transform"], unit["width"]) for unit in units.to_dict("records")}) == 1
+    for unit in run.units.to_dict("records"):
+        assert unit["crs"] == "EPSG:32631"
+        assert ("is_resampled" in unit["unit"]) == (unit["unit"]["image"] == OTHER)
+        grid = Grid.from_json(unit["unit"]["grid"])
+        expected = np.zeros((2, *grid.shape), dtype=np.uint16)
+        with (
+            rasterio.open(folder / f"{unit['unit']['image']}.tif") as source,
+            rasterio.open(run.path / unit["file"]) as file,
+        ):
+            place = {"dst_transform": grid.affine, "dst_crs": grid.crs, "dst_nodata": 0, "tolerance": 0}
+            rasterio.warp.reproject(rasterio.band(source, [1, 2]), expected, **place)
+            assert np.array_equal(file.read_masks(1) > 0, expected[0] > 0)
+            assert np.array_equal(file.read(masked=True).filled(0), expected)
+
+
+@pytest.mark.parametrize("crs", ["native", "EPSG:4326"])
+def test_a_margin_is_pixels_around_the_region(server: Server, crs: str, folder: Path) -> None:
+    import ee
+
+    options: dict[str, Any] = {"crs": crs, **({} if crs == "native" else {"scale": 10.0})}
+    ee.Initialize(_credentials(), url=server.url, project="local")
+    plain, wide = (
+        {unit["region"]: Grid.from_json(unit["grid"]) for unit in Images(dataset=SCENES, **each).get_requests()}
+        for each in (_fields(folder, **options), _fields(folder, margin=95.0, **options))
+    )
+    assert plain.keys() == wide.keys() == _shapes().keys()
+    for region, grid in plain.items():
+        column, row = (float(place) for place in wide[region].pixel(*grid.xy(0, 0)))
+        assert (column, row) == pytest.approx((round(column), round(row)), abs=1e-6)
+        assert wide[region].width == grid.width + 2 * round(column)
+        assert wide[region].height == grid.height + 2 * round(row)
+        if crs == "native":
+            assert (round(column), round(row)) == (10, 10)
+        else:
+            geod, (x, y), (far_x, far_y) = Geod(ellps="WGS84"), grid.xy(0, 0), wide[region].xy(0, 0)
+            for end in ((far_x, y), (x, far_y)):
+                distance = geod.inv(x, y, *end)[2]
+                assert 94 < distance < 107
+
+
+def _credentials() -> Any:
+    from google.auth.credentials import AnonymousCredentials
+
+    return AnonymousCredentials()
+
+
+def test_composites_are_those_of_the_clipped_images(server: Server, folder: Path) -> None:
+    options = _options(server, start="2020-05-02", end="2020-08-02", every="1 month", reducer="mean", clip=True)
+    run = eechips.composites(SCENES, **_fields(folder), **options, out=folder / "months")
+    assert run.units["file"].isna().sum() == len(_shapes())  # of the second month, which has no image
+    shapes = gpd.read_file(folder / "fields.gpkg").to_crs("EPSG:32631").set_index("field").geometry
+    for unit in run.units[run.units["file"].notna()].to_dict("records"):
+        names = unit["unit"]["sources"]
+        assert names == (["a", "b"] if unit["unit"]["start"] == "2020-05-02" else ["c"])
+        each = [_masked(folder / f"{name}.tif", shapes[unit["unit"]["region"]]) for name in names]
+        _, valid, transform = each[0]
+        with rasterio.open(run.path / unit["file"]) as file:
+            assert file.transform == transform
+            assert np.array_equal(file.read_masks(1) > 0, valid)
+            expected = np.mean([values for values, _, _ in each], axis=0, dtype=np.float64)
+            assert np.array_equal(file.read()[:, valid], expected[:, valid].astype(np.float32))
+        assert unit["file"].startswith(f"composites/{unit['unit']['region']}/2020-0")
+
+
+def test_a_picture_is_transparent_outside_the_outline(clipped: eechips.Run, server: Server, folder: Path) -> None:
+    options = _options(server, start="2020-05-02", end="2020-05-10", clip=True, format="png", bands="B1", limit=1)
+    run = eechips.images(SCENES, **_fields(folder, stretch="0,9000"), **options, out=folder / "pictures")
+    for unit in run.units.to_dict("records"):
+        same = clipped.units[clipped.units["file"] == unit["file"].replace(".png", ".tif")].iloc[0]
+        with Image.open(run.path / unit["file"]) as picture, rasterio.open(clipped.path / same["file"]) as file:
+            alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+            assert np.array_equal(alpha > 0, file.read_masks(1) > 0)
+
+
+def test_ids_that_are_no_file_names_stay_in_their_folders(
+    server: Server, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "eechips")
+    ids = ["../../up", "a/b", "A_B", "Wäldchen 你好", "", "x" * 300, "/etc/passwd", "twice", "twice", None]
+    shapes = [_metres(shapely.box(0, 0, 95, 95), 100 * number, 1000) for number in range(len(ids))]
+    frame = gpd.GeoDataFrame({"field": ids}, geometry=shapes, crs="EPSG:32631").to_crs("EPSG:4326")
+    frame.to_file(tmp_path / "hostile.geojson")
+    run = eechips.images(
+        SCENES, regions=str(tmp_path / "hostile.geojson"), id_field="field", start="2020-05-02", end="2020-05-10",
+        **_options(server, out=tmp_path / "run"),
+    )  # fmt: skip
+    assert sorted(_units(run)["region"]) == sorted({name for name in ids if name is not None})
+    assert run.counts == {"done": 8}
+    files = [run.path / name for name in run.units["file"]]
+    assert len(set(files)) == 8
+    assert all(file.is_file() and file.resolve().parent.parent == run.path / "images" for file in files)
+    assert "'a/b' and 'A_B'" in caplog.text
+    assert "1 region without field" in caplog.text
+    widths = _units(run).set_index("region")["width"]
+    assert widths["twice"] == 20 > widths["a/b"]
+
+
+def test_a_broken_polygon_is_repaired_and_told(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "eechips")
+    bow = _metres(shapely.Polygon([(0, 0), (200, 200), (200, 0), (0, 200)]), 1200, 1800)
+    _write(tmp_path / "bow.gpkg", {"bow": bow})
+    options = _options(server, start="2020-07-01", end="2020-08-01", clip=True, out=tmp_path / "run")
+    run = eechips.images(SCENES, regions=str(tmp_path / "bow.gpkg"), id_field="field", **options)
+    assert "repaired 1 of 1 polygons" in caplog.text
+    assert run.units["valid_fraction"].item() == pytest.approx(0.5, abs=0.07)
+
+
+def test_regions_without_images_are_told(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "eechips")
+    shapes = {
+        "here": _metres(shapely.box(0, 0, 90, 90), 500, 500),
+        "far": _metres(shapely.box(0, 0, 90, 90), 90_000, 0),
+    }
+    path = _write(tmp_path / "two.gpkg", shapes)
+    options = _options(server, start="2020-07-01", end="2020-08-01")
+    run = eechips.images(SCENES, regions=str(path), id_field="field", out=tmp_path / "run", **options)
+    assert _units(run)["region"].tolist() == ["here"]
+    assert "1 region without an image: far" in caplog.text
+    _write(tmp_path / "far.gpkg", {"far": shapes["far"]})
+    for function in (eechips.images, eechips.composites):
+        with pytest.raises(UsageError, match="has no image"):
+            function(SCENES, regions=str(tmp_path / "far.gpkg"), out=tmp_path / "none", **options)
+
+
+@pytest.mark.parametrize("recipe", [Images, Composites])
+def test_options_that_contradict_each_other_are_refused(folder: Path, tmp_path: Path, recipe: type[Images]) -> None:
+    fields = str(folder / "fields.gpkg")
+    for options, message in (
+        ({}, "give `roi`"),
+        ({"roi": "4,39,5,40", "regions": fields}, "leave one of them out"),
+        ({"roi": "4,39,5,40", "id_field": "field"}, "`id_field` describes the regions"),
+        ({"roi": "4,39,5,40", "margin": 3.0}, "`margin` describes the regions"),
+        ({"regions": fields, "margin": -1.0}, "must be 0 metres or more"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            recipe(dataset=SCENES, **options)
+    for options, message in (
+        ({"regions": fields, "id_field": "filed"}, "field"),
+        ({"regions": str(tmp_path / "none.gpkg")}, "there is no vector file"),
+        ({"regions": "FAO/GAUL/2015/level2", "id_field": "ADM2_CODE"}, "there is no vector file"),
+    ):
+        with pytest.raises(RegionError, match=message):
+            recipe(dataset=SCENES, **options)
+
+
+def test_a_recipe_with_regions_depends_on_them_where_it_clips(folder: Path, tmp_path: Path) -> None:
+    other = _write(tmp_path / "other.gpkg", {"concave": _shapes()["ring"]})
+    one, two = _fields(folder), {"regions": str(other), "id_field": "field"}
+    assert Images(dataset=SCENES, **one).identity == Images(dataset=SCENES, **two).identity
+    assert Images(dataset=SCENES, **one, clip=True).identity != Images(dataset=SCENES, **two, clip=True).identity
+
+
+def test_previews_and_reports_name_and_outline_the_regions(clipped: eechips.Run, tmp_path: Path) -> None:
+    rows = layout(clipped)
+    assert sorted(row.name for row in rows) == sorted(_shapes())
+    assert [chip.label for chip in rows[0].chips] == list(DATES.values())
+    with Image.open(eechips.preview(clipped, out=tmp_path / "sheet.png")) as image:
+        sheet = np.asarray(image.convert("RGB")).astype(int)
+    assert ((sheet[..., 0] > 200) & (sheet[..., 2] < 80)).any()  # yellow; the chips are of other colours
+    text = Path(eechips.report(clipped, out=tmp_path / "report.html")).read_text(encoding="utf-8")
+    for region in _shapes():
+        assert region in text
+
+
+@pytest.mark.slow
+def test_a_killed_run_continues(server: Server, clipped: eechips.Run, folder: Path, tmp_path: Path) -> None:
+    words = [
+        sys.executable, "-m", "eechips", "images", "--dataset", SCENES, "--regions", str(folder / "fields.gpkg"),
+        "--id-field", "field", "--clip", "--start", "2020-05-02", "--end", "2020-08-01", "--endpoint", server.url,
+        "--executor", "threads", "--in-flight", "1", "--rate", "3", "-q", "--out", str(tmp_path / "run"),
+    ]  # fmt: skip
+    process = subprocess.Popen(words, start_new_session=True)
+    end = time.monotonic() + 60
+    while not list((tmp_path / "run").glob("images/*/*.tif")):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "run" / "manifest.parquet").exists()
+    subprocess.run(words, check=True, timeout=120)
+    found = eechips.open_run(tmp_path / "run").units.set_index("file")["sha256"].to_dict()
+    assert found == clipped.units.set_index("file")["sha256"].to_dict()
+
+
+@pytest.mark.slow
+def test_a_region_that_is_too_large_for_a_request_comes_in_parts(folder: Path, serve: Callable[..., Server]) -> None:
+    size = 4_600  # of two bands of 16 bits: more than 48 MB
+    store = folder / "large"
+    row, column = np.mgrid[:size, :size].astype(np.uint16)
+    coded_store.write(folder / "large.tif", "EPSG:32631", Affine(10, 0, LEFT, 0, -10, TOP), np.stack([row, column]) + 1)
+    ingest(folder / "large.tif", store, f"{LARGE}/one", bands=BANDS, time_start="2020-05-03")
+    server = serve("--assets", str(store), "--no-demo", "--rate", "none", "--concurrency", "none")
+    edge = size * 10.0
+    shape = shapely.Polygon([(5, 5), (edge - 4, 1_000), (edge - 7_000, edge - 3), (1_000, edge / 2)])
+    path = _write(folder / "large.gpkg", {"large": _metres(shapely.segmentize(shape, 200), 0, 0)})
+    run = eechips.images(
+        LARGE, regions=str(path), id_field="field", clip=True, **_options(server, out=folder / "large-run")
+    )
+    (unit,) = run.units.to_dict("records")
+    assert unit["requests"] > 1
+    geometry = gpd.read_file(path).to_crs("EPSG:32631").geometry[0]
+    _check_clipped(run.path / unit["file"], folder / "large.tif", geometry)
