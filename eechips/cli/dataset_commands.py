@@ -111,8 +111,9 @@ def datasets_command(ctx: click.Context, search: str | None, as_json: bool, is_l
 @datasets_command.command("show", cls=VerbCommand, context_settings=HELP)
 @click.argument("name", metavar="NAME|ID|FILE")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show_command(name: str, as_json: bool) -> None:
-    """Show all that is known of a dataset: names, dates, bands, classes, masks, licence, citation.
+@click.option("--archive", metavar="NAME", help="Of open archives, only this one; an error if it lacks the dataset.")
+def show_command(name: str, as_json: bool, archive: str | None) -> None:
+    """Show all that is known of a dataset: names, dates, bands, classes, masks, licence, citation, and the archives.
 
     NAME is a short name, an asset id, or the path of a TOML file.
 
@@ -120,30 +121,46 @@ def show_command(name: str, as_json: bool) -> None:
     Examples:
       eechips datasets show S2
       eechips datasets show ESA/WorldCover/v200
+      eechips datasets show S2 --archive earth-search
       eechips datasets show fields.toml --json
     """
     dataset = find_dataset(name)
+    id = name if dataset is None else dataset.id
+    archives = _archives_of(id, archive)
+    if dataset is None and archives:
+        if as_json:
+            echo_json({"id": id, "archives": archives}, indent=2)
+        else:
+            echo(f"{id}: {archives[0]['title']}")
+            for found in archives:
+                for line in ("", *_archive_lines(found)):
+                    echo(line)
+                if found["bands"]:
+                    echo(f"{_GAP}Bands: {', '.join(found['bands'])}")
+        return
     if dataset is None:
         raise UnknownDatasetError(
             f"nothing is known of {name!r} in advance{suggest_datasets(name)} (if it is an Earth Engine asset id, the"
             " other commands take it, and ask the server for its bands)"
         )
     if as_json:
-        echo_json(_details(dataset), indent=2)
+        echo_json({**_details(dataset), "archives": archives}, indent=2)
         return
     is_terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if is_terminal else None
     has_colours = is_terminal and "NO_COLOR" not in os.environ
-    for line in _sheet(dataset, width, has_colours):
+    for line in _sheet(dataset, archives, width, has_colours):
         echo_coloured(line)
 
 
 def _details(dataset: Dataset) -> dict[str, Any]:
-    computed = {"dtype": dataset.dtype, "source": dataset.source, "archives": _archives_of(dataset.id)}
+    computed = {"dtype": dataset.dtype, "source": dataset.source, "archives": _archives_of(dataset.id, None)}
     return {**dataclasses.asdict(dataset), **computed, "indices": [index.name for index in list_supported(dataset)]}
 
 
-def _sheet(dataset: Dataset, width: int | None, has_colours: bool) -> Iterator[str]:
+def _sheet(
+    dataset: Dataset, archives: Sequence[Mapping[str, Any]], width: int | None, has_colours: bool
+) -> Iterator[str]:
     """Yield the lines that describe a dataset, wrapped to a width; None for lines of any length."""
     yield from _wrapped(one_line(f"{dataset.alias}: {dataset.title}"), "", width)
     yield ""
@@ -152,8 +169,12 @@ def _sheet(dataset: Dataset, width: int | None, has_colours: bool) -> Iterator[s
     for name, text in facts.items():
         yield from _wrapped(f"{name:<{indent}}{text}", " " * indent, width)
     yield ""
-    for archive in _archives_of(dataset.id):
-        yield from _wrapped(one_line(_describe_archive(archive)), " " * len(_GAP), width)
+    for archive in archives:
+        for line in _archive_lines(archive):
+            yield from _wrapped(line, _GAP * 2, width)
+        yield ""
+    if not archives:
+        yield from _wrapped(f"No open archive has it{_demo_clause(dataset.id)}.", _GAP, width)
         yield ""
     yield f"{format_count(len(dataset.bands), 'band')}:"
     yield from _table([_COLUMNS, *map(_row, dataset.bands)], width)
@@ -274,21 +295,56 @@ def _join_bands(bands: Sequence[str]) -> str:
     return ",".join(bands) if len(bands) <= _SHOWN_BANDS else f"{len(bands)} bands"
 
 
-def _archives_of(dataset: str) -> list[dict[str, Any]]:
-    """Return how open archives have a dataset: those of the local Earth Engine, if it is installed."""
+def _archives_of(dataset: str, archive: str | None) -> list[dict[str, Any]]:
+    """Return how open archives have a dataset, or one of them: those of the local Earth Engine, if it is installed.
+
+    Raises:
+        OneSentence: if that one is not known.
+        UnknownDatasetError: if it has nothing of the dataset.
+    """
     try:
+        from eechips_local.archives.archive_choice import ArchiveChoiceError, find_archive
         from eechips_local.archives.archive_summary import describe_dataset
+    except ModuleNotFoundError as error:
+        if archive is None:
+            return []
+        raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local,archive]'") from error
+    found = describe_dataset(dataset)
+    if archive is None:
+        return found
+    try:
+        description = find_archive(archive)
+    except ArchiveChoiceError as error:
+        raise OneSentence(str(error)) from error
+    wanted = description.like or description.name
+    own = [each for each in found if each["archive"] == wanted]
+    if not own:
+        having = [f"--archive {each['archive']}" for each in found if not each["reason"]]
+        if having:
+            raise UnknownDatasetError(f"{wanted} does not have {dataset}; {' or '.join(having)} does")
+        raise UnknownDatasetError(f"no open archive has {dataset}{_demo_clause(dataset)}")
+    return own
+
+
+def _demo_clause(dataset: str) -> str:
+    """Return the end of a sentence on a dataset that no archive has: whether the demo planet has it."""
+    try:
+        from eechips_local.demo import dataset_list
     except ModuleNotFoundError:
-        return []
-    return describe_dataset(dataset)
+        return ""
+    has_it = any(entry.id == dataset for entry in dataset_list.entries())
+    return "; the demo planet (--local) has a synthetic one" if has_it else ""
 
 
-def _describe_archive(archive: Mapping[str, Any]) -> str:
+def _archive_lines(archive: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence on how an archive has a dataset, and a line for each difference."""
     if archive["reason"]:
         instead = f" It has {archive['instead']}." if archive["instead"] else ""
-        return f"--archive {archive['archive']} refuses it: {archive['reason']}{instead}"
-    differs = " ".join(archive["differences"]) or "No difference is known."
-    return f"--archive {archive['archive']} reads {archive['collection']}. What differs: {differs}"
+        yield one_line(f"--archive {archive['archive']} refuses it: {archive['reason']}{instead}")
+        return
+    yield one_line(f"--archive {archive['archive']} reads {archive['collection']}. What differs from Earth Engine:")
+    for difference in archive["differences"] or ["No difference is known."]:
+        yield one_line(f"{_GAP}- {difference}")
 
 
 def _list_local(as_json: bool) -> None:

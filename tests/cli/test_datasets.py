@@ -171,3 +171,46 @@ def test_the_name_of_a_dataset_is_no_command() -> None:
     assert result.exit_code == 2
     assert "To search: main datasets --search SNOW; to show one: main datasets show SNOW" in result.output
     assert CliRunner().invoke(main, ["datasets", "show", "S2"]).exit_code == 0
+
+
+def test_archives_and_what_differs_there_are_shown() -> None:
+    shown = eechips("show", "S2").stdout
+    assert "--archive earth-search reads sentinel-2-c1-l2a. What differs from Earth Engine:\n  - Scenes come" in shown
+    assert "--archive cdse refuses it: its files are JPEG 2000" in shown
+    own = eechips("show", "S2", "--archive", "planetary-computer").stdout
+    assert "--archive planetary-computer reads sentinel-2-l2a." in own
+    assert "--archive earth-search" not in own
+    found = json.loads(eechips("show", "AEF", "--archive", "aef", "--json").stdout)
+    assert [archive["archive"] for archive in found["archives"]] == ["aef"]
+
+
+def test_dataset_that_only_an_archive_has_is_shown() -> None:
+    shown = eechips("show", "JRC/GSW1_3/GlobalSurfaceWater").stdout.splitlines()
+    assert shown[0] == "JRC/GSW1_3/GlobalSurfaceWater: JRC Global Surface Water Mapping Layers, v1.3"
+    assert shown[2].startswith("--archive planetary-computer reads jrc-gsw. What differs")
+    assert shown[-1] == "  Bands: occurrence, seasonality, recurrence, transition, max_extent"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("NAIP", "--archive", "earthsearch"), "'earthsearch' is no archive. Did you mean earth-search?"),
+        (
+            ("AEF", "--archive", "earth-search"),
+            "earth-search does not have GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL; --archive",
+        ),
+        (
+            ("CLOUD_SCORE_PLUS", "--archive", "aef"),
+            "no open archive has GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED; the demo planet (--local) has a synthetic",
+        ),
+    ],
+)
+def test_archive_without_a_dataset_says_who_has_it(arguments: tuple[str, ...], said: str) -> None:
+    result = eechips("show", *arguments)
+    assert result.returncode
+    assert said in result.stderr
+
+
+def test_dataset_that_no_archive_has_says_so() -> None:
+    shown = eechips("show", "CLOUD_SCORE_PLUS").stdout
+    assert "No open archive has it; the demo planet (--local) has a synthetic one." in shown

@@ -29,6 +29,7 @@ STRIP_OFFSETS, SAMPLES, STRIP_ROWS, STRIP_COUNTS, PLANAR = 273, 277, 278, 279, 2
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
 FILL_ORDER, PREDICTOR, EXTRA_SAMPLES, SAMPLE_FORMAT = 266, 317, 338, 339
 _LAYOUT = {STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS, 288, 289}
+_JPEG2000, _CODESTREAM = b"jP  ", b"\xff\x4f\xff\x51"  # ISO/IEC 15444-1, I.5.1 and A.4.1
 _OLD_JPEG = 6  # its tables lie outside of the directory
 
 
@@ -166,6 +167,11 @@ def parse_directories(header: HeaderBytes) -> tuple[TiffDirectory, ...]:
     """
     start = bytes(header.take(0, min(16, header.size)))
     if start[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") or len(start) < 16:
+        if start[4:8] == _JPEG2000 or start[:4] == _CODESTREAM:
+            raise ArchiveRefusedError(
+                "it is JPEG 2000, whose windows cannot be read by ranges; an archive with Cloud Optimized GeoTIFFs has "
+                "the same scenes (earth-search and planetary-computer have those of Sentinel-2)"
+            )
         raise ArchiveRefusedError("it is no TIFF file")
     order, is_big = ("<" if start[:2] == b"II" else ">"), b"+" in start[:4]
     place = int(struct.unpack(order + ("Q" if is_big else "I"), start[8:16] if is_big else start[4:8])[0])

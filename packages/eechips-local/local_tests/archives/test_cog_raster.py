@@ -461,6 +461,8 @@ def huge(width: int, height: int, side: int) -> bytes:
         (b"II*\0" + struct.pack("<IH", 8, 0) + struct.pack("<I", 8) + bytes(100), "holds no|circles|lists|claims 0x0"),
         (b"II*\0" + struct.pack("<IH", 8, 60_000) + bytes(100), "60000 tags"),
         (b"\x89PNG" + bytes(100), "no TIFF file"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100), "JPEG 2000, whose windows cannot be read by ranges"),
+        (b"\xff\x4f\xff\x51" + bytes(100), "JPEG 2000"),
         (b"II*\0", "no TIFF file"),
     ],
 )

@@ -10,6 +10,7 @@ datasets/hls2/test_hls2.py.
 from __future__ import annotations
 
 import re
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -151,6 +152,126 @@ def test_sentinel2_without_a_datastrip_has_no_index() -> None:
 def test_index_of_item(rule: str, index: str, name: str) -> None:
     assert rule_of(rule).index(item(name)) == index
     assert rule_of(rule).search(index, "HLS.L30." if "L30" in name else "HLS.S30.") is not None
+
+
+# Images of Earth Engine that public programs and notebooks name. Sources: (g) leftfield-geospatial/geedim, tests and
+# documents; (o) tests of Open-ET's packages; (e) Earth Engine's own examples (google/earthengine-community); (p) other
+# public scripts, which a search of public code for the beginning of the id finds. The name of the item follows by the
+# documented naming of the product (USGS: LSDS-1618, LSDS-1619; HLS: user guide 2.0; MODIS: LP DAAC).
+LANDSAT = {
+    "LT04": "173083_19880310 172083_19890306 044033_19830812 033036_19920604",  # g g o p; public code names no others
+    "LT05": (
+        "172083_20110207 173083_20051112 171083_20070715 042034_20091016 044033_20110716 "  # g g g o o
+        "034033_20000913 046028_19840719 149038_19931205 188028_19940803 118038_20000606"  # p p p p e
+    ),
+    "LE07": (
+        "173083_20220119 173083_20100203 171083_20190129 044033_20170708 233058_20011113 "  # g g g o e
+        "044034_20030316 038029_20100601 045029_20230704 135038_19990923 043034_20201130"  # p p p p p
+    ),
+    "LC08": (
+        "173083_20180217 044033_20170716 038031_20130828 028031_20140708 040025_20130319 "  # g o o o p
+        "202034_20240722 145037_20200712 123032_20230701 047027_20201204 046029_20230715"  # p p p p p
+    ),
+    "LC09": (
+        "173083_20220308 044033_20220127 197033_20240415 122039_20230306 121065_20240723 "  # g o p p p
+        "171084_20220427 026045_20220521 052001_20230818 131047_20211212 115028_20230116"  # g p p p p
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("sensor", "scene"), [(sensor, scene) for sensor, scenes in LANDSAT.items() for scene in scenes.split()]
+)
+def test_landsat_scene_that_programs_name(sensor: str, scene: str) -> None:
+    """The three archives name its item by the product, one without the day of processing, one by its kind, too."""
+    index = f"{sensor}_{scene}"
+    place, day = scene.split("_")
+    for name in (
+        f"{sensor}_L2SP_{place}_{day}_02_T1",
+        f"{sensor}_L2SP_{place}_{day}_20200821_02_T1_SR",
+        f"{sensor}_L2SR_{place}_{day}_20200821_02_T1",
+    ):
+        assert rule_of("landsat").index(item(name)) == index
+    assert rule_of("landsat").search(index, "") is not None
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "20200929T080731_20200929T083634_T34HEJ",  # g, as the next two
+        "20230721T080609_20230721T083101_T34HEJ",
+        "20191229T081239_20191229T083040_T34HEJ",
+        "20200101T100319_20200101T100321_T32TQM",  # p, as those that follow; their products are not known
+        "20210716T012701_20210716T012658_T54TXN",
+        "20240428T013701_20240428T013722_T52LGL",
+        "20240405T021601_20240405T022256_T51RUH",
+        "20200712T222549_20200712T222545_T60GUV",
+    ],
+)
+def test_image_of_sentinel2_that_programs_name_is_searched_by_its_tile_and_times(index: str) -> None:
+    taken, strip, tile = index.split("_")
+    search = rule_of("sentinel-2").search(index, "")
+    assert search is not None
+    assert search.equals == {"MGRS_TILE": tile[1:]}
+    assert search.start is not None
+    assert search.end is not None
+    for text in (taken, strip):
+        moment = datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc).timestamp() * 1000.0
+        assert search.start <= moment < search.end
+
+
+@pytest.mark.parametrize(
+    ("index", "granule"),
+    [
+        ("T21JUL_20130427T135010", "HLS.L30.T21JUL.2013117T135010.v2.0"),  # e
+        ("T37UDB_20210604T082849", "HLS.L30.T37UDB.2021155T082849.v2.0"),  # p
+        ("T12RXT_20240425T174911", "HLS.S30.T12RXT.2024116T174911.v2.0"),  # p; public code names no others
+    ],
+)
+def test_hls_granule_that_programs_name(index: str, granule: str) -> None:
+    assert rule_of("hls").index(item(granule)) == index
+    search = rule_of("hls").search(index, granule[:8])
+    assert search is not None
+    assert search.ids == (granule,)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "index", "day"),
+    [
+        ("MOD13Q1", "2024_04_01", "2024092"),  # p; where a year begins anew with day 1, 16 days later with 17
+        ("MOD13Q1", "2018_02_18", "2018049"),  # p
+        ("MOD13Q1", "2020_01_01", "2020001"),  # p
+        ("MOD13Q1", "2024_01_01", "2024001"),  # p
+        ("MOD13Q1", "2023_05_09", "2023129"),  # p
+        ("MOD13A1", "2014_05_09", "2014129"),  # e
+        ("MOD13A1", "2010_01_01", "2010001"),  # p
+        ("MOD11A1", "2020_01_01", "2020001"),  # p
+        ("MOD11A1", "2024_01_15", "2024015"),  # p
+        ("MOD09A1", "2020_01_01", "2020001"),  # p
+    ],
+)
+def test_day_of_modis_that_programs_name(dataset: str, index: str, day: str) -> None:
+    assert rule_of("modis").index(item(f"{dataset}.A{day}.h18v04.061.2024120000000")) == index
+
+
+@pytest.mark.parametrize(
+    ("index", "file"),
+    [
+        # Google's example: https://developers.google.com/earth-engine/guides/aef_on_gcs_readme
+        ("x8qqwcsisbgygl2ry", "x8qqwcsisbgygl2ry-0000008192-0000000000"),
+        # Files that public programs read, of 10N in 2018 and 2022, and of 19N in 2024.
+        ("xdz8z3a9znk5b1j75", "xdz8z3a9znk5b1j75-0000008192-0000008192"),
+        ("xaspzf5khdg4c5pbs", "xaspzf5khdg4c5pbs-0000008192-0000008192"),
+        ("x6sun7b33qgammiuo", "x6sun7b33qgammiuo-0000000000-0000008192"),
+    ],
+)
+def test_image_of_embeddings_is_named_by_its_files(index: str, file: str) -> None:
+    assert rule_of("satellite-embedding").index(item(file)) == index
+    search = rule_of("satellite-embedding").search(index, "")
+    assert search is not None
+    assert search.ids is not None
+    assert file in search.ids
+    assert len(search.ids) == 4
 
 
 @pytest.mark.parametrize("rule", ["sentinel-2", "landsat", "naip", "hls", "copernicus-dem", "modis"])
