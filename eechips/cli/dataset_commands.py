@@ -125,13 +125,13 @@ def show_command(name: str, as_json: bool, archive: str | None) -> None:
       eechips datasets show fields.toml --json
     """
     dataset = find_dataset(name)
-    id = name if dataset is None else dataset.id
-    archives = _archives_of(id, archive)
+    dataset_id = name if dataset is None else dataset.id
+    archives = _archives_of(dataset_id, archive)
     if dataset is None and archives:
         if as_json:
-            echo_json({"id": id, "archives": archives}, indent=2)
+            echo_json({"id": dataset_id, "archives": archives}, indent=2)
         else:
-            echo(f"{id}: {archives[0]['title']}")
+            echo(f"{dataset_id}: {archives[0]['title']}")
             for found in archives:
                 for line in ("", *_archive_lines(found)):
                     echo(line)

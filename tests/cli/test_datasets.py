@@ -14,6 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from eechips.cli import main
+from eechips.datasets import find_dataset
+from eechips_local.archives.archive_record import list_records
 from eechips_local.demo import dataset_list
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "local-datasets.md"
@@ -214,3 +216,21 @@ def test_archive_without_a_dataset_says_who_has_it(arguments: tuple[str, ...], s
 def test_dataset_that_no_archive_has_says_so() -> None:
     shown = eechips("show", "CLOUD_SCORE_PLUS").stdout
     assert "No open archive has it; the demo planet (--local) has a synthetic one." in shown
+
+
+def test_bands_of_archives_are_those_of_the_dataset() -> None:
+    """By Earth Engine's catalogue, names and types; what a record lacks is among what it says differs."""
+    compared = 0
+    for record in list_records():
+        dataset = find_dataset(record.dataset)
+        if record.kind == "refused" or dataset is None:
+            continue
+        known = {band.name: band.dtype for band in dataset.bands}
+        for band in record.bands:
+            assert band.name in known, record
+            assert known[band.name] in ("", None, band.value.dtype), (record.archive, record.dataset, band.name)
+            compared += 1
+        said = tuple(word for word in re.findall(r"\w{2,}", " ".join(record.differences)))
+        for name in known.keys() - {band.name for band in record.bands}:
+            assert name.startswith(said), (record.archive, record.dataset, name)
+    assert compared > 400
