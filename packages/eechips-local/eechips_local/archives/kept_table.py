@@ -20,6 +20,7 @@ from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQ
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.embedding_files import EmbeddingFiles
 from eechips_local.archives.file_ranges import FileRanges
+from eechips_local.archives.host_pauses import HostPauses
 from eechips_local.archives.host_permits import HostPermits
 from eechips_local.archives.signing import Signer
 from eechips_local.assets.asset_names import shown_url
@@ -50,6 +51,7 @@ class KeptTable:
             HostTransport(AllowedHosts.of_url(self._url)),
             Signer(replace(description, hosts=(urlsplit(self._url).netloc,), signing="none")),
             HostPermits(folder / "permits", description.connections),
+            HostPauses(folder / "pauses"),
         )
         self._lock = threading.Lock()
         self._files: EmbeddingFiles | None = None
