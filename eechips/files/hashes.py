@@ -6,9 +6,11 @@ import errno
 import hashlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _BLOCK = 1 << 20
 
@@ -30,6 +32,8 @@ def hash_file(path: Path) -> str:
 
 def mix_bits(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Mix the bits of numbers by the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    import numpy as np  # not for those who hash files only: the command line does not import numpy
+
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
