@@ -4,7 +4,8 @@ Each cube has a folder, and each box a file, whose name is that of the box. A fi
 the SHA-256 of each layer (the pixels of one band of one image), and continues with the layers: float32, little-endian,
 in the order of :mod:`eechips.cubes.boxes`. A file that is damaged is removed, and its box fetched again.
 
-The lock of a box (flock) is held while it is fetched, so that no two threads or processes fetch the same box.
+The lock of a box (flock) is held while it is fetched, so that no two threads or processes fetch the same box. Which box
+is fetched is decided under the lock of the cube, which sees all that are being fetched.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Array = npt.NDArray[np.float32]
 
 CUBES_FOLDER = "eechips-cubes"
 _RIGHT = ReservedName(CUBES_FOLDER)
-_SUFFIX, _LOCK = ".box", ".lock"
+_SUFFIX, _LOCK, _PLAN = ".box", ".lock", "plan"
 _TYPE = np.dtype("<f4")
 _HEADER = 1 << 20
 """Bytes of the longest first line: 1,000 layers have 67,000."""
@@ -65,13 +66,25 @@ class BoxCache:
         self._root = settings.folder / CUBES_FOLDER
         self._folder = self._root / cube
 
+    @property
+    def most_values(self) -> int:
+        """Values of the largest box that is kept."""
+        return int(self._settings.most_bytes * _LARGEST) // _TYPE.itemsize
+
     def boxes(self) -> list[Box]:
         """Return the boxes that are there, in no order."""
+        return self._listed(_SUFFIX)
+
+    def locked(self) -> list[Box]:
+        """Return the boxes that are being fetched, or that were when their process was killed."""
+        return self._listed(_LOCK)
+
+    def _listed(self, suffix: str) -> list[Box]:
         try:
             names = os.listdir(self._folder)  # noqa: PTH208 - names are enough, for each read
         except FileNotFoundError:
             return []
-        found = (Box.parse(name.removesuffix(_SUFFIX)) for name in names if name.endswith(_SUFFIX))
+        found = (Box.parse(name.removesuffix(suffix)) for name in names if name.endswith(suffix))
         return [box for box in found if box is not None]
 
     def read(self, box: Box) -> Array | None:
@@ -89,7 +102,7 @@ class BoxCache:
         Raises:
             StorageError: if the folder cannot be written.
         """
-        if pixels.nbytes > self._settings.most_bytes * _LARGEST:
+        if box.size > self.most_values:
             return
         layers = np.ascontiguousarray(pixels, _TYPE).reshape(-1, *box.shape[2:])
         digests = [hashlib.sha256(layer.tobytes()).hexdigest() for layer in layers]
@@ -102,13 +115,27 @@ class BoxCache:
         self._evict()
 
     @contextlib.contextmanager
+    def planning(self) -> Iterator[None]:
+        """Keep other threads and processes from choosing boxes of this cube inside the block.
+
+        Raises:
+            StorageError: if the folder cannot be written.
+        """
+        with self._locked(self._folder / _PLAN):
+            yield
+
+    @contextlib.contextmanager
     def lock(self, box: Box) -> Iterator[None]:
         """Keep other threads and processes from fetching the same box inside the block.
 
         Raises:
             StorageError: if the folder cannot be written.
         """
-        path = self._path(box).with_suffix(_LOCK)
+        with self._locked(self._path(box).with_suffix(_LOCK)):
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self, path: Path) -> Iterator[None]:
         is_held = False
         while not is_held:  # the holder removes the file: who has waited for that one has no lock
             try:
@@ -152,6 +179,8 @@ class BoxCache:
             os.utime(path)
         except FileNotFoundError:  # another process has removed it
             return None
+        except OSError as error:
+            raise StorageError(f"could not read {path}: {error.strerror or error}") from error
         except _DamagedError:
             remove(path, _RIGHT)
             return None

@@ -76,6 +76,16 @@ class Box:
             a >= b for a, b in zip(self.stop, other.stop, strict=True)
         )
 
+    def overlaps(self, other: Box) -> bool:
+        """Return whether another box has values of this one."""
+        return all(a < d and c < b for a, b, c, d in zip(self.start, self.stop, other.start, other.stop, strict=True))
+
+    def resized(self, axis: int, start: int, stop: int) -> Box:
+        """Return a box with another range of an axis."""
+        starts, stops = list(self.start), list(self.stop)
+        starts[axis], stops[axis] = start, stop
+        return Box((starts[0], starts[1], starts[2], starts[3]), (stops[0], stops[1], stops[2], stops[3]))
+
     def from_start(self, outer: Box) -> Box:
         """Return this box as seen from the start of another one."""
         return Box(_minus(self.start, outer.start), _minus(self.stop, outer.start))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from eechips.cubes.box_cache import BoxCache, CacheSettings
 from eechips.cubes.boxes import Box, BoxLimits, divide_box, request_shape
 from eechips.cubes.cube_expressions import Expression, layer_names, stack_listed, stack_stored
 from eechips.cubes.cube_service import RetryLimits, ServiceAddress, find_service
+from eechips.cubes.read_ahead import extend_box
 from eechips.geo.grid import Grid
 
 Array = npt.NDArray[np.float32]
@@ -99,11 +101,11 @@ class CubeReader:
             return np.empty(box.shape, np.float32)
         parts = list(divide_box(box, request_shape(box.shape, self.limits)))
         if len(parts) == 1:
-            return self._read_part(box)
+            return self._read_part(box, has_next=True)
         whole = np.empty(box.shape, np.float32)
 
         def fill(part: Box) -> None:
-            whole[part.from_start(box).slices] = self._read_part(part)
+            whole[part.from_start(box).slices] = self._read_part(part, has_next=False)
 
         options = {"max_workers": min(len(parts), _MOST_THREADS), **self.threads}
         with ThreadPoolExecutor(**options) as pool:
@@ -111,20 +113,39 @@ class CubeReader:
                 pass
         return whole
 
-    def _read_part(self, box: Box) -> Array:
-        """Return the pixels of a box that one request can have."""
+    def _read_part(self, box: Box, *, has_next: bool) -> Array:
+        """Return the pixels of a box that one request can have.
+
+        Args:
+            box: to read.
+            has_next: whether those that come next may be fetched with it.
+        """
         cache = self._cache
         if cache is None:
             return self._fetch(box)
-        found = cache.read(box)
-        if found is not None:
-            return found
-        with cache.lock(box):
-            found = cache.read(box)  # another thread or process may have fetched it meanwhile
-            if found is None:
-                found = self._fetch(box)
-                cache.write(box, found)
+        while (found := cache.read(box)) is None:
+            with contextlib.ExitStack() as stack:
+                with cache.planning():
+                    locked, known = cache.locked(), cache.boxes()
+                    if any(other.contains(box) for other in known):
+                        continue  # it came meanwhile
+                    outer = next((other for other in locked if other.contains(box)), None)
+                    wanted = self._extended(box, [*known, *locked]) if has_next else box
+                    if outer is None:
+                        stack.enter_context(cache.lock(wanted))
+                if outer is None:
+                    pixels = self._fetch(wanted)
+                    cache.write(wanted, pixels)
+                    return pixels[box.from_start(wanted).slices]
+            with cache.lock(outer):  # until it has been fetched
+                pass
         return found
+
+    def _extended(self, box: Box, known: Sequence[Box]) -> Box:
+        """Return a box with those that come next, if boxes are read one after the other."""
+        whole = Box((0, 0, 0, 0), (len(self.bands), *self.shape))
+        most = 0 if self._cache is None else self._cache.most_values
+        return extend_box(box, whole, known, self.limits, most)
 
     def _fetch(self, box: Box) -> Array:
         bands, images, rows, columns = box.shape

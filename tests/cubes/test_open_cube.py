@@ -193,14 +193,38 @@ def test_a_damaged_entry_is_fetched_again(stack: Stack, stack_server: Server, us
     assert counted(stack_server, before) == (1, 1)
 
 
-def test_threads_share_a_read(stack: Stack, stack_server: Server) -> None:
+def test_threads_share_requests(stack: Stack, stack_server: Server) -> None:
     cube = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url)
     before, values = count(stack_server), expected(stack)
+    windows = [slice(row, row + 10) for row in (0, 50, 100, 150)]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda number: (number, cube.nir[number % 4].values), range(16)))
+        found = list(pool.map(lambda number: (number % 4, cube.nir[:, windows[number % 4]].values), range(16)))
     for number, pixels in found:
-        np.testing.assert_array_equal(pixels, values[number % 4, 1])
+        np.testing.assert_array_equal(pixels, values[:, 1, windows[number]])
     assert counted(stack_server, before) == (0, 4)
+
+
+def test_neighbouring_chunks_share_requests(stack: Stack, stack_server: Server) -> None:
+    cube = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url)
+    before, values = count(stack_server), expected(stack)
+    for column in range(0, SHAPE[1], 10):
+        chunk = cube.red[..., column : column + 10].values
+        np.testing.assert_array_equal(chunk, values[:, 0, :, column : column + 10])
+    assert counted(stack_server, before) == (0, 5)  # of 1, 2, 4, 8 and 15 chunks
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_chunks_of_dask_are_read_in_threads(stack: Stack, stack_server: Server, cache: bool) -> None:
+    pytest.importorskip("dask")
+    cube = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url, cache=cache, chunks={"time": 1, "x": 30})
+    assert cube.red.chunks == ((1,) * 4, (SHAPE[0],), (30,) * 10)
+    before, values = count(stack_server), expected(stack)
+    np.testing.assert_array_equal(cube.red.compute(scheduler="threads", num_workers=8).values, values[:, 0])
+    _, pixels = counted(stack_server, before)
+    assert pixels <= 40 if cache else pixels == 40
+    np.testing.assert_array_equal(
+        cube.nir.mean("time").compute(scheduler="threads").values, values[:, 1].mean(0, dtype=np.float32)
+    )
 
 
 def test_failures_are_repeated(stack: Stack, serve_briefly: Callable[..., Server]) -> None:

@@ -1,0 +1,54 @@
+"""Boxes that are read one after the other are fetched together, and others are not."""
+
+from __future__ import annotations
+
+import hypothesis
+import numpy as np
+from hypothesis import strategies as st
+
+from eechips.cubes.boxes import Box, BoxLimits, Index, divide_box
+from eechips.cubes.read_ahead import extend_box
+
+NO_LIMITS = BoxLimits(48 << 20)
+LENGTHS = st.tuples(st.integers(1, 2), st.integers(1, 6), st.integers(1, 9), st.integers(1, 9))
+
+
+def sweep(whole: Box, chunk: Index, limits: BoxLimits = NO_LIMITS, most: int = 1 << 30) -> list[Box]:
+    """The boxes that are fetched while chunks are read in their order."""
+    fetched: list[Box] = []
+    for box in divide_box(whole, chunk):
+        if not any(known.contains(box) for known in fetched):
+            fetched.append(extend_box(box, whole, fetched, limits, most))
+    return fetched
+
+
+def test_the_requests_of_a_sweep_double() -> None:
+    whole = Box((0, 0, 0, 0), (1, 30, 64, 64))
+    assert [box.shape[1] for box in sweep(whole, (1, 1, 64, 64))] == [1, 2, 4, 8, 15]
+
+
+def test_a_sweep_stays_within_the_limits_of_a_request() -> None:
+    whole = Box((0, 0, 0, 0), (1, 30, 1024, 1024))
+    assert [box.shape[1] for box in sweep(whole, (1, 1, 1024, 1024))] == [1, 2, 4, 8, 9, 6]
+    assert {box.shape[1] for box in sweep(whole, (1, 1, 1024, 1024), BoxLimits(48 << 20, images=1))} == {1}
+    assert max(box.size for box in sweep(whole, (1, 1, 1024, 1024), most=3 << 20)) == 3 << 20
+
+
+def test_boxes_that_follow_no_other_are_fetched_as_they_are() -> None:
+    whole, known = Box((0, 0, 0, 0), (1, 100, 100, 100)), [Box((0, 0, 10, 10), (1, 100, 11, 11))]
+    for box in (Box((0, 0, 50, 50), (1, 100, 51, 51)), Box((0, 0, 11, 11), (1, 100, 12, 12))):
+        assert extend_box(box, whole, known, NO_LIMITS, 1 << 30) == box
+    assert extend_box(known[0], whole, [], NO_LIMITS, 1 << 30) == known[0]
+
+
+@hypothesis.given(LENGTHS, LENGTHS)
+def test_a_sweep_fetches_each_value_once_and_never_more_ahead_than_before(shape: Index, chunk: Index) -> None:
+    whole = Box((0, 0, 0, 0), shape)
+    counts = np.zeros(shape, int)
+    before = 0
+    for box in sweep(whole, chunk):
+        counts[box.slices] += 1
+        first = tuple(min(a, b) for a, b in zip(chunk, box.shape, strict=True))
+        assert box.size - np.prod(first) <= before
+        before += box.size
+    assert (counts == 1).all()
