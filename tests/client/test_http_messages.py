@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eechips.client.http_messages import HttpResponse
 from eechips.errors import ValidationError
@@ -22,6 +26,23 @@ def test_numbers_beyond_the_range_of_doubles_are_refused(number: str) -> None:
 @pytest.mark.parametrize("number", ["1e308", "-0.0", "1e-999"])
 def test_other_numbers_pass(number: str) -> None:
     answer(f'{{"result": {number}}}').refuse_fragment()
+
+
+@given(
+    whole=st.integers(1, 320).map(lambda digits: "9" * digits),
+    fraction=st.sampled_from(["", ".25"]),
+    exponent=st.sampled_from(["", "e", "E", "e+", "E+", "e-"]),
+    digits=st.integers(0, 1200),
+)
+def test_numbers_are_refused_by_what_python_makes_of_them(
+    whole: str, fraction: str, exponent: str, digits: int
+) -> None:
+    number = f"{whole}{fraction}{exponent}{digits}" if exponent else whole + fraction
+    if math.isfinite(float(number)):
+        answer(f'{{"result": {number}}}').refuse_fragment()
+    else:
+        with pytest.raises(ValidationError, match="beyond the range of doubles"):
+            answer(f'{{"result": {number}}}').refuse_fragment()
 
 
 def test_truncated_json_is_refused() -> None:
