@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from tests.support.engine_service import Service
 
 SERVER_FIXTURES = {"host", "service", "shared_service"}
+NOT_SLOW = "not slow"
+SLOW_MODULE = re.compile(r"^pytestmark = (\[[^]]*|.*)\bpytest\.mark\.slow\b", re.MULTILINE)
 PROCESS_MODULES = ("concurrent.futures.process", "http.server", "multiprocessing", "socketserver", "subprocess")
 
 
@@ -67,6 +70,16 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
     if sys.version_info < (3, 11):  # Google's client warns in every command
         os.environ.setdefault("PYTHONWARNINGS", "ignore:You are using a non-supported Python version:FutureWarning")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import modules all of whose tests are slow, and deselected: some import PyTorch, which takes seconds."""
+    return True if config.option.markexpr.endswith(NOT_SLOW) and is_slow(collection_path) else None
+
+
+def is_slow(path: Path) -> bool:
+    """Return whether a file is a module that marks all of its tests as slow."""
+    return path.match("test_*.py") and bool(SLOW_MODULE.search(path.read_text(encoding="utf-8")))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

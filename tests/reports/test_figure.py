@@ -5,10 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
-import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +15,6 @@ import shapely
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.figure import Figure
 
 import eechips
 from eechips.cli import main
@@ -24,6 +22,9 @@ from eechips.errors import UsageError
 from eechips.reports.figure import with_gaps
 from local_tests.support.local_earth_engine import Server
 from tests.support import finished_run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BAND = "LST_Day_1km"
 NAMES = ["Boulder", "Åland/west", "7"]
@@ -172,13 +173,15 @@ def test_notebooks_display_figures(alone: eechips.Run) -> None:
 
 
 def test_a_picture_is_written_whole(alone: eechips.Run, tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
     for name in ("lst.png", "deep/er/lst.svg", "lst.pdf"):
         path = tmp_path / name
         result = CliRunner().invoke(main, ["plot", str(alone.path), "--region", "7", "--out", str(path)])
         assert result.exit_code == 0, result.output
         assert result.output == f"{path}\n"
         assert [other.name for other in path.parent.iterdir() if other.is_file()].count(path.name) == 1
-    pixels = matplotlib.image.imread(tmp_path / "lst.png")
+    pixels = imread(tmp_path / "lst.png")
     assert pixels.shape == (540, 1350, 4)
     assert len(np.unique(pixels.reshape(-1, 4), axis=0)) > 20
     assert alone.verify() == []

@@ -9,7 +9,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import mlcroissant
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -79,6 +78,8 @@ def split_up(run: Run) -> None:
 
 def records(run: Run, name: str) -> list[dict[str, Any]]:
     """Read a record set by Croissant's own library; names are without that of the set."""
+    import mlcroissant  # with PyTorch, which takes seconds
+
     dataset = mlcroissant.Dataset(str(run.path / "croissant.json"))
     assert not dataset.metadata.ctx.issues.errors
     return [{key.rpartition("/")[2]: value for key, value in record.items()} for record in dataset.records(name)]
@@ -109,12 +110,16 @@ def test_croissant_reads_pictures(tmp_path: Path) -> None:
     for name, image in images.items():
         values = decode((run.path / name).read_bytes(), "png").values
         np.testing.assert_array_equal(np.moveaxis(image, -1, 0), values)
+    import mlcroissant
+
     metadata = mlcroissant.Dataset(str(made.croissant)).metadata
     assert (metadata.name, str(metadata.version), metadata.url) == ("naip", "1.2.0", "https://example.org/naip")
     assert metadata.license == ["https://creativecommons.org/licenses/by/4.0/"]
 
 
 def test_a_file_that_was_changed_is_found_by_croissant(tmp_path: Path) -> None:
+    import mlcroissant
+
     run = finished(tmp_path / "run", pictures(3))
     card(run)
     table = pd.read_parquet(run.path / "manifest.parquet")

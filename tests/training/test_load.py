@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
-import mlcroissant
 import numpy as np
 import pandas as pd
 import pytest
@@ -245,6 +244,8 @@ def test_a_series_is_stacked_by_region_and_time(series: eechips.Run) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of mlcroissant
 def test_a_card_of_a_table_has_its_rows(series: eechips.Run) -> None:
+    import mlcroissant  # with PyTorch, which takes seconds
+
     made = eechips.card(series)
     assert made.sheet is None
     text = made.readme.read_text()
