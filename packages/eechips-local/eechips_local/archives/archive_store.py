@@ -14,6 +14,7 @@ from eechips_local.archives.archive_model import ArchiveDescription, CogReader, 
 from eechips_local.archives.archive_rasters import ArchiveRaster
 from eechips_local.archives.archive_record import ArchiveRecord, records_of
 from eechips_local.archives.fitting_records import fitting_records
+from eechips_local.archives.signing import hide_signature
 from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query
 
 ArchiveImages = ArchiveCollection | ArchiveSeries | ArchiveMosaic
@@ -89,7 +90,7 @@ class ArchiveStore:
             if isinstance(band.source, ArchiveRaster) and (not bands or band.name in bands):
                 found.setdefault(band.source.href, (band.source, []))[1].append(band.name)
         return tuple(
-            ItemFile(raster.item_id, href, tuple(names), raster.file.header.version)
+            ItemFile(raster.item_id, hide_signature(href), tuple(names), raster.file.header.version)
             for href, (raster, names) in found.items()
         )
 

@@ -259,6 +259,12 @@ def _is_blob(host: str) -> bool:
     return _is_of(host, ("blob.core.windows.net",)) and host.partition(".")[0] not in _UNSIGNED_ACCOUNTS
 
 
+def hide_signature(href: str) -> str:
+    """Return an address as runs may record it: without its query, if that has a signature."""
+    bare, _, query = href.partition("?")
+    return bare if _is_signed(query.partition("#")[0]) else href
+
+
 def _is_signed(query: str) -> bool:
     """Return whether an address has a signature already: of Azure, S3 or CloudFront."""
     return bool({"sig", "X-Amz-Signature", "Signature"} & set(parse_qs(query)))

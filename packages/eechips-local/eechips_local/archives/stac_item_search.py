@@ -20,6 +20,7 @@ from eechips_local.evaluation.model import Bounds, Range
 
 _PAGES = 2_000  # of one search
 _PAGE_ITEMS = 10_000  # the most that the STAC API's specification lets a client ask for
+_ASSETS = 2_000  # of an item; those of known archives have at most some dozens
 _CONTAINERS = 1_000_000  # objects and lists of a response, each of which takes a hundred bytes of memory
 _LARGE_LIMIT = 20  # items of a page of a search that needs a few
 _DEEPEST = 10_000  # items of a search: OpenSearch, behind LandsatLook and Earth Search, follows no pages beyond them
@@ -220,6 +221,9 @@ def _objects(page: Mapping[str, Any], name: str, url: str) -> list[Any]:
         raise ArchiveError(f"{shown_url(url)} answers with a page that has no {name}.")
     if len(found) > _PAGE_ITEMS:
         raise ArchiveRefusedError(f"{shown_url(url)} answers with a page of {len(found):,} {name}.")
+    for one in found:
+        if isinstance(one.get("assets"), dict) and len(one["assets"]) > _ASSETS:
+            raise ArchiveRefusedError(f"{shown_url(url)} answers with an item of {len(one['assets']):,} assets.")
     return found
 
 

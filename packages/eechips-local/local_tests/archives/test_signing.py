@@ -18,7 +18,7 @@ from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedEr
 from eechips_local.archives.archive_list import CDSE, EARTH_SEARCH, LANDSATLOOK, LPCLOUD, PLANETARY_COMPUTER
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.s3_signature import S3Keys, sign_s3
-from eechips_local.archives.signing import Signer
+from eechips_local.archives.signing import Signer, hide_signature
 from local_tests.support.loopback import QuietServer
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc).timestamp()
@@ -329,3 +329,16 @@ def test_signatures_equal_botocore_s() -> None:
     sent.headers["X-Amz-Date"] = made["x-amz-date"]
     text = signer.string_to_sign(sent, signer.canonical_request(sent))
     assert made["Authorization"].endswith(f"Signature={signer.signature(text, sent)}")
+
+
+@pytest.mark.parametrize(
+    ("href", "shown"),
+    [
+        ("https://a.example/b.tif?sv=1&sig=abc", "https://a.example/b.tif"),
+        ("https://a.example/b.tif?X-Amz-Signature=abc#c", "https://a.example/b.tif"),
+        ("https://a.example/b.tif?version=3", "https://a.example/b.tif?version=3"),
+        ("https://a.example/b.tif", "https://a.example/b.tif"),
+    ],
+)
+def test_signatures_of_catalogues_are_not_recorded(href: str, shown: str) -> None:
+    assert hide_signature(href) == shown
