@@ -16,7 +16,7 @@ from eechips.manifest.source_files import SOURCES_NAME, SourceFile, read_source_
 from eechips.text.timestamps import format_utc
 
 if TYPE_CHECKING:
-    from eechips.engine.local_server import LocalServer
+    from eechips.engine.served_archives import ServedArchives
 
 ARCHIVES = "archives"
 """In the ledger: the open archives of a run, with their datasets."""
@@ -30,6 +30,15 @@ def archive_note(source: DataSource) -> str:
     return f"The pixels are those of {source.describe()}, not of Earth Engine: run.json says what differs."
 
 
+def served_note(archives: Sequence[Mapping[str, Any]]) -> str:
+    """Return the sentence that says from where a local Earth Engine that others have started may have its pixels."""
+    names = tuple(str(each["name"]) for each in archives)
+    source = DataSource(archives=names).describe()
+    return (
+        f"The pixels of datasets that run.json names are those of {source}, not of Earth Engine: it says what differs."
+    )
+
+
 def with_archive_terms(
     datasets: Sequence[Mapping[str, Any]], archives: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
@@ -37,7 +46,7 @@ def with_archive_terms(
 
     Args:
         datasets: with the terms of Earth Engine's catalogue.
-        archives: as :meth:`LocalServer.archives` returns them; the first that has a dataset serves it.
+        archives: as a local Earth Engine describes them; the first that has a dataset serves it.
     """
     served = {each["id"]: (archive, each) for archive in reversed(archives) for each in archive["datasets"]}
     return [_with_terms(each, *served[each["id"]]) if each["id"] in served else each for each in datasets]
@@ -55,12 +64,12 @@ def _with_terms(dataset: Mapping[str, Any], archive: Mapping[str, Any], there: M
     }
 
 
-def note_source_files(ledger: Ledger, server: LocalServer, folder: Path, *, all_bands: bool) -> None:
+def note_source_files(ledger: Ledger, server: ServedArchives, folder: Path, *, all_bands: bool) -> None:
     """Add the files of images that results show to sources.parquet; those fetched since it was written replace theirs.
 
     Args:
         ledger: of the run.
-        server: serves the archives.
+        server: the local Earth Engine that serves the archives.
         folder: of the run.
         all_bands: list the files of all bands, since masks read others than those of the results.
 
@@ -88,7 +97,7 @@ def note_source_files(ledger: Ledger, server: LocalServer, folder: Path, *, all_
         write_source_files(folder, [*(file for file in known if file.source not in replaced), *found])
 
 
-def _list_files(server: LocalServer, images: Sequence[str], bands: Sequence[str]) -> list[SourceFile]:
+def _list_files(server: ServedArchives, images: Sequence[str], bands: Sequence[str]) -> list[SourceFile]:
     return [file for files in server.files(images, bands).values() for file in files]
 
 

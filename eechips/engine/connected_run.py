@@ -177,10 +177,10 @@ class ConnectedRun:
 
     def _note_served(self, session: Session) -> None:
         """Note what the local Earth Engine has served: files of open archives, stubs of datasets."""
-        if session.server is not None and self._config.archives:
+        if session.served is not None:
             self._ledger.note(ARCHIVES, list(session.archives))
             is_masked = self._recipe.parameters.get("mask") not in (None, "", "none")
-            note_source_files(self._ledger, session.server, self._config.out, all_bands=is_masked)
+            note_source_files(self._ledger, session.served, self._config.out, all_bands=is_masked)
         elif session.server is not None:
             self._note_stubs(session.server)
 

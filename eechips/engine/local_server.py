@@ -11,23 +11,21 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from eechips.client.connection import skip_deprecated_assets
+from eechips.engine.served_archives import ServedArchives, send_control
 from eechips.errors import ConfigurationError
 from eechips.files.removal import LockedFolder, remove, remove_empty, remove_tree
-from eechips.manifest.source_files import SourceFile, files_from_json
+from eechips.manifest.source_files import SourceFile
 
 PROJECT = "local"
 """Project of the requests. Every project is served."""
 _START_TIMEOUT = 60.0  # seconds; a cold start imports rasterio and reads the list of algorithms
 _STOP_TIMEOUT = 10.0
-_CONTROL_TIMEOUT = 60.0
 _CATALOG_FILE = "_schema.json"
 _MOST_RESTARTS = 5
 """A server that is killed more often has too little memory, or another process ends it on purpose."""
@@ -123,7 +121,7 @@ class LocalServer:
                 try:
                     _announcement(self._process, self._errors)
                     for path, body in self._controls.items():
-                        self._send(path, body)
+                        send_control(self.url, path, body)
                 except (ConfigurationError, OSError, ValueError) as error:  # check() reports the end of the process
                     _log.warning("%s", error)
                     self._process.kill()
@@ -190,11 +188,8 @@ class LocalServer:
         Raises:
             ConfigurationError: if one does not answer that is asked for its datasets.
         """
-        try:
-            found: list[dict[str, Any]] = self._control("_archives")["archives"]
-        except ValueError as error:
-            raise ConfigurationError(f"the open archive cannot be read: {error}") from error
-        return found
+        self.check()
+        return list(ServedArchives.ask(self.url).archives)
 
     def files(self, images: Sequence[str], bands: Sequence[str] = ()) -> dict[str, tuple[SourceFile, ...]]:
         """Return the files of open archives from which images are read, by the ids of the images.
@@ -206,27 +201,16 @@ class LocalServer:
         Raises:
             ValueError: if an archive does not answer.
         """
-        asked = {"ids": list(images), "bands": list(bands)}
-        return files_from_json(self._control("_files", asked, is_setting=False)["files"])
+        self.check()
+        return ServedArchives(self.url, ()).files(images, bands)
 
-    def _control(self, path: str, body: Any = None, *, is_setting: bool = True) -> Any:
+    def _control(self, path: str, body: Any = None) -> Any:
         """Send a request to the server's own controls, and return the JSON of its response."""
         self.check()
-        found = self._send(path, body)
-        if body is not None and is_setting:
+        found = send_control(self.url, path, body)
+        if body is not None:
             self._controls[path] = {**self._controls.get(path, {}), **body}
         return found
-
-    def _send(self, path: str, body: Any) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/{path}", data, {"Content-Type": "application/json"})
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy does not reach this machine
-        try:
-            with opener.open(request, timeout=_CONTROL_TIMEOUT) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise ValueError(json.load(error)["error"]["message"]) from None
 
 
 @contextlib.contextmanager

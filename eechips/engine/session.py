@@ -19,11 +19,12 @@ from eechips.client.current_transport import use_transport
 from eechips.client.permits import QuotaLimits, Stopped
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
-from eechips.engine.archive_provenance import archive_note
+from eechips.engine.archive_provenance import archive_note, served_note
 from eechips.engine.config import RunConfig
 from eechips.engine.local_server import ExportFolders, LocalServer, local_earth_engine, remove_unused_exports
 from eechips.engine.plan import SPENT
 from eechips.engine.quota_sharing import QuotaSharing, share_quota
+from eechips.engine.served_archives import ServedArchives
 from eechips.engine.workload_tag import workload_tag_of
 from eechips.errors import UsageError
 from eechips.manifest.data_source import DataSource
@@ -44,8 +45,8 @@ class Session:
         connection: of this process.
         throttle: of all processes.
         notes: for users of the results, such as that they are synthetic.
-        server: the local Earth Engine, if there is one.
-        archives: open archives that it serves, with their datasets.
+        server: the local Earth Engine that was started for it, if there is one.
+        served: open archives of the local Earth Engine, also of one that others have started; None for none.
         sharing: the part of the run in a quota that it shares; None if it has the quota for itself.
     """
 
@@ -54,7 +55,12 @@ class Session:
     notes: tuple[str, ...]
     server: LocalServer | None
     sharing: QuotaSharing | None = None
-    archives: tuple[Mapping[str, Any], ...] = ()
+    served: ServedArchives | None = None
+
+    @property
+    def archives(self) -> tuple[Mapping[str, Any], ...]:
+        """The open archives, with their datasets."""
+        return () if self.served is None else self.served.archives
 
     def check(self) -> None:
         """Raise ConfigurationError if the local Earth Engine has ended."""
@@ -118,8 +124,21 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         except Stopped:  # nothing else stops a client that connects
             raise UsageError(SPENT) from None
         with use_transport(connection.transport):
-            archives = tuple(server.archives()) if server is not None and config.archives else ()
-            yield Session(connection, throttle, notes_of(config), server, sharing, archives)
+            served = _ask_archives(config, server)
+            notes = notes_of(config)
+            if served is not None and server is None:
+                notes = (served_note(served.archives),)
+            yield Session(connection, throttle, notes, server, sharing, served)
+
+
+def _ask_archives(config: RunConfig, server: LocalServer | None) -> ServedArchives | None:
+    """Return the open archives of a local Earth Engine: of the run's own, or of one on this machine."""
+    if server is not None:
+        return ServedArchives.ask(server.url) if config.archives else None
+    if not is_loopback(config.service):
+        return None
+    found = ServedArchives.ask(config.service.rstrip("/"))
+    return found if found.archives else None
 
 
 def notes_of(config: RunConfig, stubs: Sequence[str] = ()) -> tuple[str, ...]:

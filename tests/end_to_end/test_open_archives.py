@@ -242,6 +242,30 @@ def test_what_a_run_records_of_an_archive(served: Served, tmp_path: Path) -> Non
     assert "by Google Earth Engine" not in card
 
 
+def test_a_run_records_the_archive_of_a_server_that_others_have_started(served: Served, tmp_path: Path) -> None:
+    own = sample_naip(served, tmp_path / "own")
+    with serving_command("serve", "--archive", served.toml, "--rate", "none", "--concurrency", "none") as server:
+        run = eechips.sample(
+            NAIP, total=12, roi=PRAIRIE, start="2009-01-01", end="2021-01-01", size=48, format="tif", seed=4,
+            endpoint=server.url, project="p", executor="processes:1", out=tmp_path / "run", quiet=True,
+        )  # fmt: skip
+    assert isinstance(run, eechips.Run)
+    assert digests(run) == digests(own)
+    info = json.loads((run.path / "run.json").read_text())
+    (dataset,) = (each for each in info["datasets"] if each["id"] == NAIP)
+    assert dataset["archive"] == "tests"
+    assert dataset["differs"]
+    assert any("open archive tests" in note for note in info["notes"])
+    columns = ["source", "item", "href", "etag"]
+    assert pd.read_parquet(run.path / "sources.parquet")[columns].equals(
+        pd.read_parquet(own.path / "sources.parquet")[columns]
+    )
+    eechips.card(run.path)
+    card = (run.path / "README.md").read_text()
+    assert "from the open archive tests" in card
+    assert "demo planet" not in card
+
+
 @pytest.mark.parametrize("options", [{"index": "NDVI"}, {"bands": "red,nir"}], ids=["index", "names"])
 def test_files_are_listed_where_results_have_other_bands(
     served: Served, tmp_path: Path, options: dict[str, Any]
