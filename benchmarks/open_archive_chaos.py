@@ -100,6 +100,7 @@ class ChaosStory:
         rate: greatest number of requests in a second.
         refused: connections that were refused, of the whole machine.
         away: seconds of each of the two parts of the outage.
+        files: that the bands of the command have.
         received: megabytes of files.
         killed: processes.
         problems: what should not be.
@@ -113,6 +114,7 @@ class ChaosStory:
     rate: int = 0
     refused: int = 0
     away: float = 0.0
+    files: int = 0
     received: float = 0.0
     killed: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
@@ -180,7 +182,7 @@ def run_scenario(scenario: str, plan: FaultPlan, seed: int, folder: Path, calm: 
         folder: for everything; empty.
         calm: the run without faults.
     """
-    story = ChaosStory(scenario)
+    story = ChaosStory(scenario, files=plan.columns * plan.rows * len(BANDS))
     with listening_host(folder.parent / f"files-{seed}", is_signed=True) as (host, listener):
         files = folder / "files" if scenario == "change" else host.folder
         if files != host.folder:
@@ -347,8 +349,10 @@ def check_requests(story: ChaosStory, calm: ChaosStory | None) -> Iterator[str]:
     if calm is None:
         return
     failed = story.requests["failed"] + story.requests["expired"] + story.requests["away"]
-    # A killed worker forgets what it holds, a killed server what it has asked: some is asked for again.
-    most = calm.sent * (2.0 if story.killed else 1.15) + failed + 20
+    # A killed worker forgets what it has in work; a new server asks every file for its version.
+    servers = story.killed["server"] + story.killed["command"]
+    again = servers * story.files + 20 * story.killed["worker"]
+    most = calm.sent * 1.15 + failed + again + 20
     if story.sent > most:
         yield f"{story.sent} requests, of which {failed} failed; {calm.sent} without faults"
     # Those that are in work when the network goes, some of each process, and then one after the other.
@@ -364,7 +368,7 @@ def tell(story: ChaosStory, calm: ChaosStory) -> None:
     away = f"{story.refused}/{story.requests['away']}" if story.away else "-"
     row = (
         story.scenario, f"{story.seconds:.0f}", states, story.requests["search"], story.requests["file"],
-        story.requests["token"], story.requests["failed"] + story.requests["expired"],
+        story.requests["token"], story.requests["failed"], story.requests["expired"],
         f"{story.sent / max(1, calm.sent):.2f}", story.rate, away, f"{story.received:.1f}", killed or "-",
     )  # fmt: skip
     print(_LINE.format(*row), flush=True)
@@ -372,7 +376,7 @@ def tell(story: ChaosStory, calm: ChaosStory) -> None:
         print(f"  WRONG: {problem}", flush=True)
 
 
-_LINE = "{:8} {:>5}  {:24} {:>7} {:>6} {:>6} {:>6} {:>6} {:>6} {:>10} {:>7}  {}"
+_LINE = "{:8} {:>5}  {:24} {:>7} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>10} {:>7}  {}"
 
 
 def main() -> None:
@@ -381,14 +385,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="how many")
     parser.add_argument("--units", type=int, default=400)
     parser.add_argument("--side", type=int, default=1024, help="pixels on a side of a scene")
+    parser.add_argument("--columns", type=int, default=4, help="scenes beside each other")
+    parser.add_argument("--rows", type=int, default=3, help="of scenes")
     parser.add_argument("--outage", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--only", action="append", choices=SCENARIOS[1:], help="scenario; may be repeated")
     parser.add_argument("--keep", type=Path, help="empty folder for everything, which is kept")
     given = parser.parse_args()
-    plan = FaultPlan(given.units, side=given.side, outage=given.outage)
+    plan = FaultPlan(given.units, given.columns, given.rows, given.side, given.outage)
     adopt_orphans()
     stories: list[ChaosStory] = []
-    print(_LINE.format("", "s", "units", "search", "file", "token", "failed", "ratio", "max/s", "away", "MB", "killed"))
+    print(
+        _LINE.format(
+            "", "s", "units", "search", "file", "token", "failed", "denied", "ratio", "max/s", "away", "MB", "killed"
+        )
+    )
     with tempfile.TemporaryDirectory(prefix="archive-chaos-") as temporary:
         root = given.keep or Path(temporary)
         for seed in range(given.seed, given.seed + given.seeds):
