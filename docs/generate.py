@@ -196,12 +196,18 @@ def archive_datasets() -> str:
 
     records = [record for archive in ARCHIVES for record in list_records(archive.name)]
     names = [archive.name for archive in ARCHIVES]
-    table, notes = [], []
+    table = []
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for dataset in sorted({record.dataset for record in records}):
         own = {record.archive: record for record in records if record.dataset == dataset}
         table.append((f"`{dataset}`", *(_archive_cell(own.get(name)) for name in names)))
-        notes += [f"- **{dataset}**, {name}: {_archive_note(own[name])}" for name in names if name in own]
-    return _table(("dataset", *names), table) + "\n\n## What differs\n\n" + "\n".join(notes)
+        for name in (name for name in names if name in own):
+            groups.setdefault((name, _archive_notes(own[name])), []).append(f"`{dataset}`")
+    notes = [
+        f"**{name}**: {', '.join(datasets)}\n\n" + "\n".join(f"- {text}" for text in texts)
+        for (name, texts), datasets in groups.items()
+    ]
+    return _table(("dataset", *names), table) + "\n\n## What differs\n\n" + "\n\n".join(notes)
 
 
 def _archive_cell(record: Any) -> str:
@@ -210,10 +216,10 @@ def _archive_cell(record: Any) -> str:
     return "refused" if record.kind == "refused" else f"`{record.collection}`"
 
 
-def _archive_note(record: Any) -> str:
+def _archive_notes(record: Any) -> tuple[str, ...]:
     if record.kind == "refused":
-        return f"refused: {record.reason}" + (f" The archive has `{record.instead}`." if record.instead else "")
-    return " ".join(record.differences) or "no difference is known."
+        return (f"Refused: {record.reason}" + (f" The archive has `{record.instead}`." if record.instead else ""),)
+    return record.differences or ("No difference is known.",)
 
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
