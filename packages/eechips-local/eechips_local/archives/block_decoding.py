@@ -16,6 +16,7 @@ from rasterio.io import MemoryFile
 
 from eechips_local.archives import tiff_header
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.inflated_blocks import Buffer
 from eechips_local.archives.tiff_header import TiffDirectory, TiffTag
 from eechips_local.assets.asset_errors import IngestError
 from eechips_local.assets.raster_files import crs_of
@@ -68,9 +69,12 @@ class DecodedBlock:
         """Bytes in memory."""
         return self.values.nbytes + (0 if self.valid is None else self.valid.nbytes)
 
-    def read(self, band: int, rows: slice, columns: slice) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
-        """Return values of a band, and where they are valid; None for everywhere."""
-        return self.values[band, rows, columns], None if self.valid is None else self.valid[band, rows, columns]
+    def read(
+        self, bands: Sequence[int], rows: slice, columns: slice
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
+        """Return values, and where they are valid; see ``RasterBlock``."""
+        valid = None if self.valid is None else self.valid[:, rows, columns][list(bands)]
+        return self.values[:, rows, columns][list(bands)], valid
 
 
 def describe(image: TiffDirectory) -> RasterDescription:
@@ -101,7 +105,7 @@ def describe(image: TiffDirectory) -> RasterDescription:
         raise ArchiveRefusedError(f"GDAL does not read it: {error}") from error
 
 
-def decode(image: TiffDirectory, numbers: Sequence[int], data: Sequence[bytes]) -> list[DecodedBlock]:
+def decode(image: TiffDirectory, numbers: Sequence[int], data: Sequence[Buffer]) -> list[DecodedBlock]:
     """Decode blocks.
 
     Args:
@@ -122,7 +126,7 @@ def decode(image: TiffDirectory, numbers: Sequence[int], data: Sequence[bytes]) 
     return [found[i] for i in range(len(numbers))]
 
 
-def _decode_alike(image: TiffDirectory, data: Sequence[bytes], rows: int) -> list[DecodedBlock]:
+def _decode_alike(image: TiffDirectory, data: Sequence[Buffer], rows: int) -> list[DecodedBlock]:
     tags = {tag: value for tag, value in image.tags.items() if tag in _DECODING}
     if image.is_mask:
         tags[tiff_header.PHOTOMETRIC] = _short(image, 1)
@@ -190,7 +194,7 @@ def _one_sample(image: TiffDirectory, tags: Mapping[int, TiffTag]) -> dict[int, 
     return kept | {tiff_header.SAMPLES: _short(image, 1), tiff_header.PHOTOMETRIC: _short(image, 1)}
 
 
-def _small_tiff(image: TiffDirectory, tags: Mapping[int, TiffTag], rows: int, data: Sequence[bytes]) -> bytes:
+def _small_tiff(image: TiffDirectory, tags: Mapping[int, TiffTag], rows: int, data: Sequence[Buffer]) -> bytes:
     """Return a BigTIFF file whose blocks stand one below the other; those of separate bands for one place."""
     order = image.order
     planes = image.samples if tags.get(tiff_header.PLANAR) == _short(image, 2) else 1

@@ -77,6 +77,7 @@ class HostTransport:
         self._throttles = HostThrottles(connections, _FILES_RATE)
         self._lock = threading.Lock()
         self._pools: dict[tuple[int, str], urllib3.PoolManager] = {}
+        self._proxies: dict[tuple[str, str], str] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what opens it in another process."""
@@ -137,9 +138,14 @@ class HostTransport:
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         """Return the connections of this process, by way of a proxy where the environment names one."""
-        proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) or ""
-        key = os.getpid(), proxy
+        parts = urlsplit(url)
+        place = parts.scheme, parts.netloc
         with self._lock:
+            if place not in self._proxies:  # to look through the environment takes longer than a request
+                found = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+                self._proxies[place] = found or ""
+            proxy = self._proxies[place]
+            key = os.getpid(), proxy
             if key not in self._pools:
                 options: dict[str, Any] = {
                     "num_pools": 32,

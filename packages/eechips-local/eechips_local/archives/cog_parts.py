@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.block_decoding import RasterDescription, describe
 from eechips_local.archives.file_ranges import ChangedFileError, FileRanges
+from eechips_local.archives.inflated_blocks import Buffer
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.shared_fetches import SharedFetches
 from eechips_local.archives.tiff_header import (
@@ -32,6 +33,7 @@ _HEADERS = 512
 _LONGEST_UNCHECKED = 3600.0  # seconds after which a host is asked whether a file is still the same
 _GAP = 64 << 10  # bytes between blocks that are fetched with them, rather than by a request of their own
 _MOST_RANGE = 8 << 20  # bytes of a request, but for a larger block
+_MOST_BACKLOG = 32 << 20  # bytes of blocks that are not on disk yet
 _STACK = 4 << 20  # bytes of a thread's stack: that of the thread that evaluates is very large
 
 KeyT = TypeVar("KeyT")
@@ -50,7 +52,7 @@ class BoundedStore(Generic[KeyT, ValueT]):
         self._most, self._size = most, size
         self._held = 0
         self._values: OrderedDict[KeyT, ValueT] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def get(self, key: KeyT) -> ValueT | None:
         """Return a value, or None."""
@@ -68,6 +70,14 @@ class BoundedStore(Generic[KeyT, ValueT]):
             self._held += self._size(value)
             while self._held > self._most and self._values:
                 self._drop(next(iter(self._values)))
+
+    def hold(self, key: KeyT, value: ValueT) -> ValueT:
+        """Return the value that is held; hold this one if there is none."""
+        with self._lock:
+            held = self.get(key)
+            if held is None:
+                self.put(key, value)
+            return value if held is None else held
 
     def remove(self, key: KeyT) -> None:
         """Forget a value."""
@@ -150,10 +160,12 @@ class CogParts:
         self._since = since
         self.ranges, self._headers, self._blocks = ranges, headers, blocks
         self._layouts: BoundedStore[RasterAddress, RasterLayout] = BoundedStore(_HEADERS, lambda layout: 1)
-        self._raw: BoundedStore[str, bytes] = BoundedStore(memory, len)
+        self._raw: BoundedStore[str, Buffer] = BoundedStore(memory, len)
         self._headers_coming: SharedFetches[RasterAddress, RasterLayout] = SharedFetches()
-        self._blocks_coming: SharedFetches[str, bytes] = SharedFetches()
-        self._pool = ThreadPoolExecutor(threads, "archive")
+        self._blocks_coming: SharedFetches[str, Buffer] = SharedFetches()
+        self._pool, self._keeper = ThreadPoolExecutor(threads, "archive"), ThreadPoolExecutor(1, "keep")
+        self._backlog = 0
+        self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._arguments
@@ -191,7 +203,7 @@ class CogParts:
                 self._headers.remove(address.href)
                 raise ArchiveError(f"{address.shown} has changed: the next request reads the new file.") from None
 
-    def fetch(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> list[bytes]:
+    def fetch(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> list[Buffer]:
         """Return blocks; b"" for those that the file leaves out.
 
         Raises:
@@ -209,11 +221,15 @@ class CogParts:
         for number in numbers:
             name = _name(layout, image, number)
             self._raw.remove(name)
-            self._blocks.remove(name)
+            start_in(self._keeper, partial(self._blocks.remove, name)).result()  # after it was written
 
-    def _begin(self, layout: RasterLayout, image: TiffDirectory, numbers: Iterable[int]) -> dict[int, Future[bytes]]:
+    def wait_until_kept(self) -> None:
+        """Wait until what was fetched is on disk."""
+        start_in(self._keeper, lambda: None).result()
+
+    def _begin(self, layout: RasterLayout, image: TiffDirectory, numbers: Iterable[int]) -> dict[int, Future[Buffer]]:
         """Return what gives blocks: of those that are not held, near ones are fetched together."""
-        found: dict[int, Future[bytes]] = {}
+        found: dict[int, Future[Buffer]] = {}
         own: dict[int, str] = {}
         for number in dict.fromkeys(numbers):
             if image.offsets[number] and image.counts[number]:
@@ -238,7 +254,7 @@ class CogParts:
         self._hold(name, data)
         return True
 
-    def _hold(self, name: str, data: bytes) -> None:
+    def _hold(self, name: str, data: Buffer) -> None:
         self._raw.put(name, data)
         self._blocks_coming.end(name, data)
 
@@ -253,19 +269,33 @@ class CogParts:
         with self._blocks_coming.failing(names):
             blocks = self._read_blocks(layout, image, numbers)
             for name, data in zip(names, blocks, strict=True):
-                self._blocks.put(name, data)
                 self._hold(name, data)
+            for name, data in zip(names, blocks, strict=True):
+                self._keep(name, data)
 
-    def _read_blocks(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> list[bytes]:
+    def _keep(self, name: str, data: Buffer) -> None:
+        """Write a block to disk in a thread; leave it out where the disk does not keep up."""
+        with self._lock:
+            if self._backlog + len(data) > _MOST_BACKLOG:
+                return
+            self._backlog += len(data)
+        start_in(self._keeper, partial(self._write, name, data))
+
+    def _write(self, name: str, data: Buffer) -> None:
+        try:
+            self._blocks.put(name, data)
+        finally:
+            with self._lock:
+                self._backlog -= len(data)
+
+    def _read_blocks(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> Sequence[Buffer]:
         """Fetch blocks with one request."""
-        starts = [int(image.offsets[n]) for n in numbers]
-        ends = [int(image.offsets[n] + image.counts[n]) for n in numbers]
-        start, end = min(starts), max(ends)
+        spans = [(int(image.offsets[n]), int(image.counts[n])) for n in numbers]
         address = layout.address
-        found = self.ranges.read(address.href, address.collection, start, end - start, layout.version)
-        if len(found.data) != end - start:
+        found = self.ranges.read_spans(address.href, address.collection, spans, layout.version)
+        if [len(part) for part in found.parts] != [length for _, length in spans]:
             raise ArchiveRefusedError(f"{address.shown} is damaged: it ends before its pixels.")
-        return [found.data[first - start : last - start] for first, last in zip(starts, ends, strict=True)]
+        return found.parts
 
     def _known_layout(self, address: RasterAddress) -> RasterLayout | None:
         known = self._layouts.get(address)
@@ -339,7 +369,7 @@ def _groups(image: TiffDirectory, numbers: Sequence[int]) -> list[list[int]]:
     first = last = 0
     for number in sorted(numbers, key=lambda n: int(image.offsets[n])):
         start, end = int(image.offsets[number]), int(image.offsets[number] + image.counts[number])
-        if groups and start - last <= _GAP and end - first <= _MOST_RANGE:
+        if groups and 0 <= start - last <= _GAP and end - first <= _MOST_RANGE:
             groups[-1].append(number)
         else:
             groups.append([number])

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,14 +23,14 @@ from eechips_local.archives.cog_parts import BoundedStore, CogParts, RasterAddre
 from eechips_local.archives.file_ranges import AddressSigner, FileRanges, RangeTransport
 from eechips_local.archives.host_pauses import HostPauses
 from eechips_local.archives.host_permits import HostPermits
-from eechips_local.archives.inflated_blocks import RasterBlock, format_of
+from eechips_local.archives.inflated_blocks import Buffer, InflatedBlock, RasterBlock, format_of
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.tiff_header import TiffDirectory
 from eechips_local.evaluation.model import PixelWindow
 
 _HEADER_BYTES = 256 << 20
 _BLOCK_BYTES = 2 << 30
-_DECODED_BYTES = 64 << 20
+_DECODED_BYTES = 96 << 20
 _AHEAD_BYTES = 96 << 20
 _MOST_QUEUED = 64  # windows
 _LONGEST_KEPT = 20.0  # seconds
@@ -203,7 +203,7 @@ class CogRaster:
         layout = self._layout
         _, image, mask = layout.levels[level]
         for part, planes in _parts(layout, image, mask, bands):
-            self.reader.parts.prefetch(layout, part, [n for n, *_ in _blocks(part, planes, window)])
+            self._prefetch(layout, part, [n for n, *_ in _blocks(part, planes, window)])
         size = len(bands) * window.width * window.height * (np.dtype(layout.description.dtypes[0]).itemsize + 1)
         key = self.address, layout.version, tuple(bands), window, level
         self.reader.ahead.begin(key, size, lambda: self._read(layout, bands, window, level))
@@ -258,65 +258,80 @@ class CogRaster:
         valid = np.ones(values.shape, dtype=bool)
         each = image.block_width * image.block_height * dtype.itemsize * (1 if image.is_planar else image.samples)
         step = max(1, _TOGETHER // each)
-        self.reader.parts.prefetch(layout, image, [number for number, *_ in needed])
+        if step < len(needed):
+            self._prefetch(layout, image, [number for number, *_ in needed])
         for first in range(0, len(needed), step):
-            some = needed[first : first + step]
-            found = self._decoded(layout, image, sorted({number for number, *_ in some}))
-            for number, plane, there, here in some:
-                for position, band in enumerate(bands):
-                    if image.is_planar and band != plane:
-                        continue
-                    pixels, mask = found[number].read(0 if image.is_planar else band, *here)
-                    values[position][there] = pixels
-                    if mask is not None:
-                        valid[position][there] = mask
+            self._copy(layout, image, bands, needed[first : first + step], values, valid)
         return values, valid
 
-    def _decoded(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> dict[int, RasterBlock]:
-        what = layout.address, layout.version, image.width, image.height, image.is_mask
-        keys = {n: (*what, n) for n in numbers}
-        found: dict[int, RasterBlock] = {}
-        for number in numbers:
-            held = self.reader.decoded.get(keys[number])
-            if held is not None:
-                found[number] = held
-        missing = [number for number in numbers if number not in found]
-        if missing:
-            for number, block in self._fetched(layout, image, missing).items():
-                found[number] = block
-                self.reader.decoded.put(keys[number], block)
-        return found
+    def _prefetch(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> None:
+        """Begin to fetch blocks that are not held."""
+        held = self._held(layout, image, numbers)
+        self.reader.parts.prefetch(layout, image, [number for number in numbers if number not in held])
 
-    def _fetched(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> dict[int, RasterBlock]:
-        """Fetch and decode blocks; once more where they cannot be decoded, as they may be damaged here only."""
+    def _copy(
+        self,
+        layout: RasterLayout,
+        image: TiffDirectory,
+        bands: Sequence[int],
+        needed: Sequence[_Piece],
+        values: npt.NDArray[Any],
+        valid: npt.NDArray[np.bool_],
+    ) -> None:
+        """Fill parts of a window from blocks; fetch them once more where they are damaged, maybe only here."""
         parts, reason = self.reader.parts, ""
+        numbers = sorted({number for number, *_ in needed})
         for _ in range(2):
-            data = parts.fetch(layout, image, numbers)
+            blocks = self._held(layout, image, numbers)
+            missing = [number for number in numbers if number not in blocks]
+            data = parts.fetch(layout, image, missing)
             try:
                 with self.reader.turns:
-                    return _decode(layout, image, numbers, data)
+                    blocks |= self._opened(layout, image, dict(zip(missing, data, strict=True)))
+                    for number, plane, there, here in needed:
+                        own = [i for i, band in enumerate(bands) if band == plane or not image.is_planar]
+                        inner = [0] * len(own) if image.is_planar else bands
+                        pixels, mask = blocks[number].read(inner, *here)
+                        target = slice(None) if len(own) == len(bands) else own
+                        values[(target, *there)] = pixels
+                        if mask is not None:
+                            valid[(target, *there)] = mask
+                return
             except ArchiveError as error:
                 reason = str(error)
+                for number in numbers:
+                    self.reader.decoded.remove(_key(layout, image, number))
                 parts.remove_blocks(layout, image, numbers)
         raise ArchiveRefusedError(f"{self.address.shown}: {reason}. It was fetched twice.")
 
+    def _held(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> dict[int, RasterBlock]:
+        """Return those of blocks that are in memory."""
+        found = {number: self.reader.decoded.get(_key(layout, image, number)) for number in numbers}
+        return {number: block for number, block in found.items() if block is not None}
 
-def _decode(
-    layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int], data: Sequence[bytes]
-) -> dict[int, RasterBlock]:
-    """Return blocks by their numbers: inflated here, or decoded by GDAL."""
-    about = layout.description
-    block_format = format_of(image, about.dtypes[0], about.nodata, has_alpha=about.alpha is not None)
-    found: dict[int, RasterBlock] = {}
-    others: dict[int, bytes] = {}
-    for number, content in zip(numbers, data, strict=True):
-        if block_format is None or not content:
-            others[number] = content
-        else:
-            found[number] = block_format.inflate(content, image.rows_of(number))
-    if others:
-        found.update(zip(others, decode(image, list(others), list(others.values())), strict=True))
-    return found
+    def _opened(self, layout: RasterLayout, image: TiffDirectory, data: Mapping[int, Buffer]) -> dict[int, RasterBlock]:
+        """Hold blocks by their numbers: to be inflated here, or decoded by GDAL."""
+        about, found = layout.description, {}
+        block_format = format_of(image, about.dtypes[0], about.nodata, has_alpha=about.alpha is not None)
+        others = {number: content for number, content in data.items() if block_format is None or not content}
+        decoded = dict(zip(others, decode(image, list(others), list(others.values())), strict=True)) if others else {}
+        for number, content in data.items():
+            block: RasterBlock
+            if block_format is None or not content:
+                block = decoded[number]
+            else:
+                visible = image.visible_rows_of(number)
+                block = InflatedBlock(block_format, content, image.rows_of(number), visible)
+            found[number] = self.reader.decoded.hold(_key(layout, image, number), block)
+        return found
+
+
+_Piece = tuple[int, int, tuple[slice, slice], tuple[slice, slice]]
+"""Number and plane of a block; where it is in a window, and where the window is in it."""
+
+
+def _key(layout: RasterLayout, image: TiffDirectory, number: int) -> tuple[Any, ...]:
+    return layout.address, layout.version, image.width, image.height, image.is_mask, number
 
 
 def _parts(

@@ -6,7 +6,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -30,19 +30,28 @@ _CHUNK = 256 << 10
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
+Span = tuple[int, int]
+"""First byte and length of a part of a file."""
+
+
 @dataclass(frozen=True, slots=True)
 class FetchedRange:
     """Bytes of a file.
 
     Attributes:
-        data: the bytes.
+        parts: the bytes of each span that was asked for.
         size: of the whole file.
         version: of the file: its ETag, or what else tells versions apart.
     """
 
-    data: bytes
+    parts: tuple[bytearray, ...]
     size: int
     version: str
+
+    @property
+    def data(self) -> bytes:
+        """The bytes of all spans."""
+        return b"".join(self.parts)
 
 
 class ChangedFileError(ArchiveRefusedError):
@@ -132,13 +141,18 @@ class FileRanges:
     def read(
         self, href: str, collection: str, start: int, length: int, version: str = "", patience: float = _PATIENCE
     ) -> FetchedRange:
-        """Read bytes of a file; fewer where the file ends.
+        """Read bytes of a file; see :meth:`read_spans`."""
+        return self.read_spans(href, collection, ((start, length),), version, patience)
+
+    def read_spans(
+        self, href: str, collection: str, spans: Sequence[Span], version: str = "", patience: float = _PATIENCE
+    ) -> FetchedRange:
+        """Read spans of a file with one request; fewer bytes where the file ends.
 
         Args:
             href: of the file, unsigned.
             collection: of its item.
-            start: of the first byte.
-            length: of bytes, at least one.
+            spans: at least one byte each, in the file's order, apart from each other.
             version: that the file must still have; "" for any.
             patience: seconds to wait for a host that is away.
 
@@ -149,6 +163,7 @@ class FileRanges:
                 times, each with a newer signature if there is one.
             ArchiveError: if its host does not answer.
         """
+        start, length = spans[0][0], sum(spans[-1]) - spans[0][0]
         reason, denials, is_reached = "", 0, False
         host, end = urlsplit(href).netloc, time.monotonic() + patience
         for attempt in range(_ATTEMPTS):
@@ -159,7 +174,7 @@ class FileRanges:
             pause = min(_FIRST_PAUSE * 2**attempt, _MOST_PAUSE) * random.uniform(0.5, 1.0)
             try:
                 with self._pauses.wait(host, end - time.monotonic()), self._permits.hold(host):
-                    answer = self._request(signed.url, headers, href, start, length, version)
+                    answer = self._request(signed.url, headers, href, spans, version)
                 is_reached = True
             except (HTTPError, OSError) as error:
                 if time.monotonic() >= end and self._pauses.is_away(host):
@@ -182,7 +197,7 @@ class FileRanges:
         raise kind(f"{shown_url(href)} cannot be read now: {reason}, {_ATTEMPTS} times.")
 
     def _request(
-        self, url: str, headers: Mapping[str, str], href: str, start: int, length: int, version: str
+        self, url: str, headers: Mapping[str, str], href: str, spans: Sequence[Span], version: str
     ) -> FetchedRange | tuple[str, float]:
         """Send a request; return its bytes, or why it is to be repeated, and after how many seconds at least."""
         is_whole = False
@@ -203,16 +218,17 @@ class FileRanges:
                 wait = parse_retry_after(response.headers.get("Retry-After", ""))
                 self._pauses.demand(host, wait)
                 return reason, min(wait, _MOST_PAUSE)
-            found = self._take(response, href, start, length, version)
+            found = self._take(response, href, spans, version)
             is_whole = True
             return found
         finally:
             # A connection with bytes left in it would give them to the next request.
             response.release_conn() if is_whole else response.close()
 
-    def _take(self, response: Any, href: str, start: int, length: int, version: str) -> FetchedRange:
+    def _take(self, response: Any, href: str, spans: Sequence[Span], version: str) -> FetchedRange:
         """Return the bytes of a response, if they are those that were asked for."""
         shown, status = shown_url(href), response.status
+        start, length = spans[0][0], sum(spans[-1]) - spans[0][0]
         if status == 412:
             raise _changed(shown)
         if status in (301, 302, 303, 307, 308):
@@ -237,21 +253,40 @@ class FileRanges:
         actual = headers.get("ETag") or f"{headers.get('Last-Modified', '')} {size}".strip()
         if version and actual != version:
             raise _changed(shown)
-        return FetchedRange(self._body(response, expected), size, actual)
+        return FetchedRange(self._body(response, spans, expected), size, actual)
 
-    def _body(self, response: Any, expected: int) -> bytes:
-        end = time.monotonic() + _SILENCE + expected / _SLOWEST
-        body = bytearray()
-        while len(body) < expected:
-            part = response.read(min(_CHUNK, expected - len(body)))
-            if not part:
-                raise HTTPError("fewer bytes than were announced")
-            body += part
-            if time.monotonic() > end and len(body) < expected:
-                raise HTTPError("too slow")
+    def _body(self, response: Any, spans: Sequence[Span], expected: int) -> tuple[bytearray, ...]:
+        """Return the bytes of spans of a response, each in memory of its own."""
+        deadline = time.monotonic() + _SILENCE + expected / _SLOWEST
+        at = spans[0][0]
+        end, parts = at + expected, []
+        for start, length in spans:
+            stop = min(start + length, end)
+            _read(response, min(start, end) - at, deadline)  # what lies between them is not needed
+            parts.append(_read(response, max(0, stop - start), deadline))
+            at = max(at, stop)
         with self._lock:
             self._received += expected
-        return bytes(body)
+        return tuple(parts)
+
+
+def _read(response: Any, length: int, deadline: float) -> bytearray:
+    """Return the next bytes of a response.
+
+    Raises:
+        HTTPError: if the response is shorter, or takes too long.
+    """
+    found = bytearray(length)
+    view, at = memoryview(found), 0
+    while at < length:
+        part = response.read(min(_CHUNK, length - at))
+        if not part:
+            raise HTTPError("fewer bytes than were announced")
+        view[at : at + len(part)] = part
+        at += len(part)
+        if time.monotonic() > deadline and at < length:
+            raise HTTPError("too slow")
+    return found
 
 
 def _changed(shown: str) -> ChangedFileError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,17 +20,33 @@ _PLAIN, _DEFLATES = 1, (8, 32946)
 _INDEPENDENT, _DIFFERENCES = 1, 2
 _GREY_RGB_PALETTE = (1, 2, 3)
 
+Buffer = bytes | bytearray | memoryview
+
 
 class RasterBlock(Protocol):
-    """A block of a raster."""
+    """A block of a raster. Threads share it."""
 
     @property
     def size(self) -> int:
-        """Bytes in memory."""
+        """Bytes in memory, at most."""
         ...
 
-    def read(self, band: int, rows: slice, columns: slice) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
-        """Return values of a band, and where they are valid; None for everywhere."""
+    def read(
+        self, bands: Sequence[int], rows: slice, columns: slice
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
+        """Return values, and where they are valid; None for everywhere.
+
+        Args:
+            bands: of the block.
+            rows: of the block.
+            columns: of the block.
+
+        Returns:
+            Arrays of shape (bands, rows, columns).
+
+        Raises:
+            ArchiveError: if the block is damaged.
+        """
         ...
 
 
@@ -54,55 +72,94 @@ class BlockFormat:
     is_differenced: bool
     nodata: int | None
 
-    def inflate(self, data: bytes, rows: int) -> InflatedBlock:
-        """Return a block whose checksum is right.
-
-        Args:
-            data: of the block, as the file has it.
-            rows: of the block.
-
-        Raises:
-            ArchiveError: if the block is damaged.
-        """
-        length = rows * self.width * self.samples * self.dtype.itemsize
-        try:
-            found = isal_zlib.decompress(data, bufsize=length) if self.is_deflated else data
-        except isal_zlib.IsalError as error:  # type: ignore[misc]  # a class, not an instance
-            raise ArchiveError("its pixels cannot be decoded: it is damaged") from error
-        if len(found) < length:
-            raise ArchiveError("its pixels cannot be decoded: a block is too short")
-        return InflatedBlock(self, found[:length])
+    @property
+    def row_size(self) -> int:
+        """Bytes of a row."""
+        return self.width * self.samples * self.dtype.itemsize
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class InflatedBlock:
-    """A block, as ``RasterBlock``.
+    """A block, as ``RasterBlock``, of which only those rows are inflated that were needed, and the ones above.
 
-    Attributes:
+    The checksum of a deflated block is at its end: it is compared when the last row in the image is inflated. Before
+    that, damage is found where bytes are no deflated data. The transfer itself is checked elsewhere: length and ETag
+    of each range, the checksum of what is kept on disk.
+
+    Args:
         block_format: of the bytes.
-        data: the bytes, not compressed.
+        data: of the block, as the file has it.
+        rows: of the block.
+        visible: its rows that are in the image: the lowest tiles are filled up.
     """
 
-    block_format: BlockFormat
-    data: bytes
+    def __init__(self, block_format: BlockFormat, data: Buffer, rows: int, visible: int) -> None:
+        self._format, self._rows, self._visible = block_format, rows, visible
+        self.size = len(data) + rows * block_format.row_size
+        self._rest: Buffer = memoryview(data)
+        self._decoder = isal_zlib.decompressobj() if block_format.is_deflated else None
+        self._parts: list[tuple[int, npt.NDArray[Any]]] = []
+        self._done = 0
+        self._is_damaged = False
+        self._lock = threading.Lock()
 
-    @property
-    def size(self) -> int:
-        """Bytes in memory."""
-        return len(self.data)
-
-    def read(self, band: int, rows: slice, columns: slice) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
-        """Return values of a band, and where they are valid; None for everywhere."""
-        block_format = self.block_format
-        values: npt.NDArray[Any] = np.frombuffer(self.data, block_format.stored).reshape(
-            -1, block_format.width, block_format.samples
-        )
-        values = values[rows, :, band]
+    def read(
+        self, bands: Sequence[int], rows: slice, columns: slice
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
+        """Return values, and where they are valid; see ``RasterBlock``."""
+        block_format = self._format
+        with self._lock:
+            self._grow(self._rows if rows.stop >= self._visible else rows.stop)
+            parts = [*self._parts]
+        found = []
+        for first, part in parts:
+            values = part[max(0, rows.start - first) : max(0, rows.stop - first), : columns.stop]
+            if len(values):
+                found.append(values)
+        values = found[0] if len(found) == 1 else np.concatenate(found)
+        if list(bands) != list(range(block_format.samples)):
+            values = values[:, :, bands]
         if block_format.is_differenced:
-            whole = np.add.accumulate(values[:, : columns.stop], axis=1, dtype=block_format.stored.newbyteorder("="))
-            values = whole.view(block_format.dtype)
-        values = values[:, columns]
+            values = np.add.accumulate(values, axis=1, dtype=block_format.stored.newbyteorder("="))
+            values = values.view(block_format.dtype)
+        values = values[:, columns].transpose(2, 0, 1)
         return values, None if block_format.nodata is None else np.not_equal(values, block_format.nodata)
+
+    def _grow(self, stop: int) -> None:
+        """Inflate the rows above one that are not inflated yet."""
+        if self._is_damaged:
+            raise ArchiveError("its pixels cannot be decoded: it is damaged")
+        if stop <= self._done:
+            return
+        block_format = self._format
+        length = (stop - self._done) * block_format.row_size
+        self._is_damaged = True
+        found = self._take(length)
+        if len(found) < length:
+            raise ArchiveError("its pixels cannot be decoded: a block is too short")
+        if stop == self._rows:
+            self._end()
+        self._is_damaged = False
+        values: npt.NDArray[Any] = np.frombuffer(found, block_format.stored)
+        self._parts.append((self._done, values.reshape(-1, block_format.width, block_format.samples)))
+        self._done = stop
+
+    def _take(self, length: int) -> Buffer:
+        """Return the next bytes of the pixels; fewer at their end."""
+        if self._decoder is None:
+            found, self._rest = self._rest[:length], self._rest[length:]
+            return found
+        try:
+            inflated: bytes = self._decoder.decompress(self._rest, length)
+        except isal_zlib.IsalError as error:  # type: ignore[misc]  # a class, not an instance
+            raise ArchiveError("its pixels cannot be decoded: it is damaged") from error
+        self._rest = self._decoder.unconsumed_tail
+        return inflated
+
+    def _end(self) -> None:
+        """Compare the checksum; a block with more bytes than its rows have is not read to its end."""
+        if self._decoder is not None and not self._decoder.eof and not self._take(1) and not self._decoder.eof:
+            raise ArchiveError("its pixels cannot be decoded: a block is too short")
+        self._decoder, self._rest = None, b""
 
 
 def format_of(image: TiffDirectory, dtype: str, nodata: float | None, *, has_alpha: bool) -> BlockFormat | None:

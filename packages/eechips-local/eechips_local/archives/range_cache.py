@@ -7,8 +7,9 @@ import hashlib
 import os
 import tempfile
 import threading
-import zlib
 from pathlib import Path
+
+from isal import isal_zlib
 
 _SWEEP_SHARE = 0.05  # of the most bytes: after each such share that a process has written, it looks at the folder again
 _LOW_SHARE = 0.8  # of the most bytes, to which a full folder is reduced
@@ -42,17 +43,18 @@ class RangeCache:
             content = path.read_bytes()
         except OSError:
             return None
-        if len(content) < _CHECK or zlib.crc32(content[:-_CHECK]).to_bytes(_CHECK, "big") != content[-_CHECK:]:
+        data = memoryview(content)[:-_CHECK]
+        if len(content) < _CHECK or isal_zlib.crc32(data).to_bytes(_CHECK, "big") != content[-_CHECK:]:
             return None
         with contextlib.suppress(OSError):
             os.utime(path)
-        return content[:-_CHECK]
+        return bytes(data)
 
     def has(self, name: str) -> bool:
         """Return whether a part is there; it may be damaged, or removed until it is read."""
         return self._path(name).exists()
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes | bytearray | memoryview) -> None:
         """Keep a part. One that cannot be written is not kept: the archive still has it."""
         path = self._path(name)
         with contextlib.suppress(OSError):
@@ -61,7 +63,7 @@ class RangeCache:
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(data)
-                    file.write(zlib.crc32(data).to_bytes(_CHECK, "big"))
+                    file.write(isal_zlib.crc32(data).to_bytes(_CHECK, "big"))
                 Path(draft).replace(path)
             except OSError:
                 Path(draft).unlink()

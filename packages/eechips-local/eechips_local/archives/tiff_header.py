@@ -140,6 +140,10 @@ class TiffDirectory:
             return self.block_height
         return min(self.block_height, self.height - number % self.down * self.block_height)
 
+    def visible_rows_of(self, number: int) -> int:
+        """Return the rows of a block that are in the image."""
+        return min(self.block_height, self.height - number // self.across % self.down * self.block_height)
+
     @property
     def is_reduced(self) -> bool:
         """Whether it is a level of the pyramid, or the mask of one."""

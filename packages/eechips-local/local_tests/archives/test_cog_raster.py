@@ -93,6 +93,7 @@ def check(content: bytes, found: CogRaster, bands: list[int], window: PixelWindo
     np.testing.assert_array_equal(values, true_values)
     np.testing.assert_array_equal(valid, true_valid)
     assert values.dtype == true_values.dtype
+    found.reader.parts.wait_until_kept()  # other readers find it on disk
 
 
 LAYOUTS: dict[str, dict[str, Any]] = {
