@@ -183,9 +183,15 @@ class ResolvedImagery:
             **source.selection.parameters,
             "mask": source.mask.text if source.mask else "none",
             "format": self.style.format,
-            "clip": self.region.parameters if self.options.clip else None,
+            "clip": self._clip,
             "visualization": self.visualization(source.selection.names),
         }
+
+    @property
+    def _clip(self) -> dict[str, Any] | None:
+        """The region that results are clipped to: of a file its content, wherever it is; None if they are not."""
+        given = self.region.parameters
+        return {name: given[name] for name in given if f"{name}_sha256" not in given} if self.options.clip else None
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -97,6 +97,20 @@ def test_images_composites_and_mosaic_have_all_pixels(server: Server, tmp_path: 
     _check(mosaic.assembled[0], (16, 16))
 
 
+@pytest.mark.parametrize(("world", "written"), [("shifted", "beyond 180"), ("plain", "in two parts")])
+def test_a_region_of_a_file_has_all_pixels(server: Server, tmp_path: Path, world: str, written: str) -> None:
+    common: dict[str, Any] = {"endpoint": server.url, "rate": None, "executor": "threads", "quiet": True, "clip": True}
+    common |= {"regions": _region(tmp_path, written), "id_field": "name"}
+    dataset = WORLD.format(world)
+    for run in (
+        eechips.images(dataset, out=tmp_path / "images", **common),
+        eechips.composites(dataset, every="1 month", out=tmp_path / "composites", **common),
+    ):
+        (unit,) = run.units.to_dict("records")
+        assert unit["valid_fraction"] == 1.0
+        _check(run.path / unit["file"], (16, 16))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("crs", ["EPSG:3832", "EPSG:32601", "EPSG:3460"])
 def test_maps_that_go_on_across_180_have_all_pixels(server: Server, tmp_path: Path, crs: str) -> None:

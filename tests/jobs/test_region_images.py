@@ -328,6 +328,17 @@ def test_a_recipe_with_regions_depends_on_them_where_it_clips(folder: Path, tmp_
     assert Images(dataset=SCENES, **one, clip=True).identity != Images(dataset=SCENES, **two, clip=True).identity
 
 
+@pytest.mark.parametrize("option", ["regions", "roi"])
+def test_a_clipped_result_depends_on_the_content_of_a_file_and_not_on_its_path(
+    folder: Path, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "copy.gpkg").write_bytes((folder / "fields.gpkg").read_bytes())
+    paths = (folder / "fields.gpkg", tmp_path / "copy.gpkg")
+    for recipe in (Images, Composites):
+        one, two = (recipe(dataset=SCENES, clip=True, **{option: str(path)}) for path in paths)
+        assert one.identity == two.identity
+
+
 def test_previews_and_reports_name_and_outline_the_regions(clipped: eechips.Run, tmp_path: Path) -> None:
     rows = layout(clipped)
     assert sorted(row.name for row in rows) == sorted(_shapes())

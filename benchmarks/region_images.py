@@ -1,0 +1,158 @@
+"""A picture of each of many polygons: ``eechips images --regions --clip`` beside geedim, against one local server.
+
+    pip install geedim
+    python benchmarks/region_images.py --polygons 200 --months 12
+
+Polygons of 0.1 to 400 ha lie at random in 20 km of the demo planet. Every image of Sentinel-2 and of Landsat 8 that
+meets one becomes a GeoTIFF of four bands. geedim exports the collection of each polygon over its box, an image a file:
+``collection.gd.prepareForExport(region=…).gd.toGeoTIFF(folder, split="images")``. rasterio then masks geedim's files,
+and the results are compared pixel by pixel. geedim's catalogue of bands is on the web, and is not asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import rasterio
+import rasterio.mask
+import shapely
+from harness import Server, serving
+
+DATASETS = {
+    "S2": ("COPERNICUS/S2_SR_HARMONIZED", ["B4", "B3", "B2", "B8"]),
+    "L8": ("LANDSAT/LC08/C02/T1_L2", ["SR_B4", "SR_B3", "SR_B2", "SR_B5"]),
+}
+CRS, LEFT, BOTTOM, SIDE = "EPSG:32613", 475_000.0, 4_416_000.0, 20_000.0
+YEAR = 2020
+
+
+def draw_polygons(count: int, path: Path) -> None:
+    """Write polygons of nine corners, whose areas are spread evenly in magnitude."""
+    rng = np.random.default_rng(0)
+    shapes = []
+    for _ in range(count):
+        radius = np.sqrt(10 ** rng.uniform(-1, np.log10(400)) * 1e4 / np.pi)
+        angles, lengths = np.sort(rng.uniform(0, 2 * np.pi, 9)), radius * rng.uniform(0.7, 1.3, 9)
+        ring = np.column_stack([lengths * np.cos(angles), lengths * np.sin(angles)])
+        shapes.append(shapely.Polygon(ring + np.array([LEFT, BOTTOM]) + rng.uniform(0, SIDE, 2)).buffer(0))
+    frame = gpd.GeoDataFrame({"field": [f"F{number:03}" for number in range(count)]}, geometry=shapes, crs=CRS)
+    degrees = frame.to_crs("EPSG:4326").geometry.values
+    rounded = shapely.transform(degrees, lambda xy: np.round(xy, 7))
+    gpd.GeoDataFrame({"field": frame["field"]}, geometry=rounded, crs="EPSG:4326").to_file(path)
+
+
+def last_day(months: int) -> str:
+    return f"{YEAR + months // 12}-{months % 12 + 1:02}-01"
+
+
+def run_eechips(server: Server, fields: Path, months: int, out: Path) -> None:
+    """Run the command for each dataset."""
+    for name, (_, bands) in DATASETS.items():
+        words = [
+            sys.executable, "-m", "eechips", "images", "--dataset", name, "--bands", ",".join(bands), "--regions",
+            str(fields), "--id-field", "field", "--clip", "--start", f"{YEAR}-01-01", "--end", last_day(months),
+            "--endpoint", server.url, "--project", "local", "--quiet", "--yes", "--out", str(out / name),
+        ]  # fmt: skip
+        subprocess.run(words, check=True)
+
+
+def run_geedim(url: str, fields: Path, months: int, out: Path) -> None:
+    """Export every image over the box of every polygon; called in a process of its own."""
+    import ee
+    import geedim  # noqa: F401 - registers the accessor
+    from geedim.collection import ImageCollectionAccessor
+    from geedim.image import ImageAccessor
+    from google.auth.credentials import AnonymousCredentials
+
+    for accessor in (ImageAccessor, ImageCollectionAccessor):
+        accessor.stac = None
+    for name in ("geedim", "rasterio"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    ee.Initialize(AnonymousCredentials(), url=url, project="local")
+    frame = gpd.read_file(fields)
+
+    for name, (dataset, bands) in DATASETS.items():
+        for field, shape in zip(frame["field"], frame.geometry, strict=True):
+            region = ee.Geometry(shapely.geometry.mapping(shape), None, False)
+            images = ee.ImageCollection(dataset).filterDate(f"{YEAR}-01-01", last_day(months)).filterBounds(region)
+            folder = out / name / field
+            folder.mkdir(parents=True)
+            images.select(bands).gd.prepareForExport(region=region).gd.toGeoTIFF(folder, split="images")
+
+
+def timed(server: Server, function: Any, *arguments: Any) -> dict[str, Any]:
+    """Return the minutes and the requests of a call, by their kinds."""
+    before, began = server.get("_stats")["requests"], time.monotonic()
+    function(*arguments)
+    seconds, after = time.monotonic() - began, server.get("_stats")["requests"]
+    kinds = {kind: count - before.get(kind, 0) for kind, count in after.items() if count > before.get(kind, 0)}
+    return {"minutes": round(seconds / 60, 2), "requests": sum(kinds.values()), "kinds": kinds}
+
+
+def compare_files(ours: Path, theirs: Path, fields: Path) -> dict[str, int]:
+    """Compare the files of eechips with those of geedim that rasterio masks to the polygons."""
+    shapes = gpd.read_file(fields).set_index("field").geometry
+    found = {"files": 0, "equal": 0, "pixels": 0, "missing": 0}
+    for name in DATASETS:
+        for path in sorted((ours / name / "images").glob("*/*.tif")):
+            found["files"] += 1
+            other = theirs / name / path.parent.name / f"{path.stem.partition('_')[2]}.tif"
+            if not other.is_file():
+                found["missing"] += 1
+                continue
+            with rasterio.open(path) as one, rasterio.open(other) as two, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a polygon without a pixel's centre
+                shape = gpd.GeoSeries([shapes[path.parent.name]], crs="EPSG:4326").to_crs(two.crs)[0]
+                masked, transform = rasterio.mask.mask(two, [shape], crop=True, filled=False, indexes=[1, 2, 3, 4])
+                valid = ~np.ma.getmaskarray(masked)
+                is_equal = (
+                    one.transform == transform
+                    and one.shape == masked.shape[1:]
+                    and np.array_equal(one.read_masks() > 0, valid)
+                    and np.array_equal(one.read()[valid], masked.data[valid])
+                )
+                found["equal"] += is_equal
+                found["pixels"] += int(valid.sum())
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--polygons", type=int, default=200)
+    parser.add_argument("--months", type=int, default=12)
+    parser.add_argument("--latency", type=float, default=0.3, help="seconds of a request")
+    parser.add_argument("--geedim", nargs=3, help=argparse.SUPPRESS)  # url, polygons, output: run geedim
+    given = parser.parse_args()
+    if given.geedim:
+        url, fields, out = given.geedim
+        run_geedim(url, Path(fields), given.months, Path(out))
+        return
+    limits = ["--demo", "--rate", "100", "--concurrency", "40", "--latency", str(given.latency)]
+    with tempfile.TemporaryDirectory() as folder, serving("emulator", *limits) as server:
+        place = Path(folder)
+        fields = place / "fields.gpkg"
+        draw_polygons(given.polygons, fields)
+        os.environ["EECHIPS_CACHE"] = str(place / "cache")
+        ours = timed(server, run_eechips, server, fields, given.months, place / "eechips")
+        words = [sys.executable, __file__, "--months", str(given.months)]
+        words += ["--geedim", server.url, str(fields), str(place / "geedim")]
+        theirs = timed(server, lambda: subprocess.run(words, check=True, env={**os.environ, "TQDM_DISABLE": "1"}))
+        found = compare_files(place / "eechips", place / "geedim", fields)
+    print(json.dumps({"eechips": ours, "geedim": theirs, "compared": found}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
