@@ -196,19 +196,16 @@ def declared_options(
     return made
 
 
-def config_options(
-    *configs: type, without: Collection[str] = (), changes: Mapping[str, Mapping[str, Any]] | None = None
-) -> Callable[[FunctionT], FunctionT]:
+def config_options(*configs: type, without: Collection[str] = ()) -> Callable[[FunctionT], FunctionT]:
     """Add the options of configs to a function that :func:`click.command` makes a command of.
 
     Args:
         configs: see :func:`declared_options`.
         without: see :func:`declared_options`.
-        changes: see :func:`declared_options`.
     """
 
     def decorate(function: FunctionT) -> FunctionT:
-        made = [option for config in configs for option in declared_options(config, without=without, changes=changes)]
+        made = [option for config in configs for option in declared_options(config, without=without)]
         # As click's own decorators do: parameters are noted in reverse order.
         function.__dict__.setdefault("__click_params__", []).extend(reversed(made))
         function.__dict__.setdefault(CONFIGS, []).extend(configs)

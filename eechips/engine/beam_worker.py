@@ -65,14 +65,11 @@ class BeamWorker:
     Args:
         spec: of the run.
         rate: requests per second for each slot; None for no limit.
-        clock: seconds, monotonic.
     """
 
-    def __init__(
-        self, spec: WorkerSpec, rate: float | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, spec: WorkerSpec, rate: float | None = None) -> None:
         self.name = uuid.uuid4().hex
-        self._spec, self._rate, self._clock = spec, rate, clock
+        self._spec, self._rate, self._clock = spec, rate, time.monotonic
         self._lock = threading.Lock()
         self._users = 0
         self._numbers = itertools.count()
@@ -244,16 +241,13 @@ class _Threads:
         return found
 
 
-def process_partitions(
-    worker: BeamWorker, file_queue: FileQueue, partitions: Sequence[int], clock: Callable[[], float] = time.monotonic
-) -> None:
+def process_partitions(worker: BeamWorker, file_queue: FileQueue, partitions: Sequence[int]) -> None:
     """Execute the units of some partitions that have no reported outcome, and report theirs.
 
     Args:
         worker: that executes.
         file_queue: of the run.
         partitions: their numbers.
-        clock: seconds, monotonic.
 
     Raises:
         ConfigurationError: if this process cannot access the file queue.
@@ -267,7 +261,7 @@ def process_partitions(
         ) from None
     settled = file_queue.completed_ids(partitions)  # of a worker that ended before it had processed them all
     tasks = [task for task in heapq.merge(*every, key=lambda task: task.position) if task.id not in settled]
-    writer = _BatchWriter(worker, file_queue, partitions, clock)
+    writer = _BatchWriter(worker, file_queue, partitions)
     writer.begin()
     try:
         worker.process(len(partitions), tasks, writer.add, writer.write_if_due)
@@ -278,12 +272,10 @@ def process_partitions(
 class _BatchWriter:
     """Collect events, and write them every few seconds."""
 
-    def __init__(
-        self, worker: BeamWorker, file_queue: FileQueue, partitions: Sequence[int], clock: Callable[[], float]
-    ) -> None:
-        self._worker, self._queue, self._partitions, self._clock = worker, file_queue, partitions, clock
+    def __init__(self, worker: BeamWorker, file_queue: FileQueue, partitions: Sequence[int]) -> None:
+        self._worker, self._queue, self._partitions = worker, file_queue, partitions
         self._events: list[Finished | Lost] = []
-        self._written = clock()
+        self._written = time.monotonic()
         self._stop: StopMode | None = None
 
     def begin(self) -> None:
@@ -300,14 +292,14 @@ class _BatchWriter:
 
     def write_if_due(self) -> StopMode | None:
         """Write the events, if it is time; return whether and how to stop."""
-        if self._clock() - self._written >= _WRITE_SECONDS:
+        if time.monotonic() - self._written >= _WRITE_SECONDS:
             self.write()
             self._stop = self._queue.stop_mode or self._stop
         return self._stop
 
     def write(self) -> None:
         """Write the collected events."""
-        self._written = self._clock()
+        self._written = time.monotonic()
         events, self._events = self._events, []
         usage = self._worker.usage()
         if events or (usage is not None and usage.sent):

@@ -78,7 +78,6 @@ class ComputeMonitor:
         budget: EECU-seconds that the run may use a month; None for any amount.
         is_adaptive: whether tasks may wait for the profiles of others: workers receive them one by one.
         now: the present time, UTC.
-        clock: seconds, monotonic.
     """
 
     def __init__(
@@ -91,11 +90,10 @@ class ComputeMonitor:
         budget: float | None = None,
         is_adaptive: bool = True,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger, self._transport, self.every, self._budget = ledger, transport, every, budget
-        self._is_adaptive, self._now, self._clock = is_adaptive, now, clock
-        self._fetcher = ProfileFetcher(transport, log, clock)
+        self._is_adaptive, self._now, self._clock = is_adaptive, now, time.monotonic
+        self._fetcher = ProfileFetcher(transport, log)
         self.account = ComputeAccount.from_json(ledger.meta().get(COMPUTE) if ledger.has_plan else None)
         self._submitted = 0
         self._drawn: tuple[int, int] | None = None  # block of the sample, and the task that was drawn of it
@@ -104,7 +102,7 @@ class ComputeMonitor:
         self._planning: set[str] = set()
         self._is_changed = False
         self._unanswered = 0
-        self._saved = clock()
+        self._saved = time.monotonic()
         if self.is_profiling:
             transport.unmetered.profiles = []
 

@@ -11,13 +11,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from eechips.client.connection import skip_deprecated_assets
-from eechips.engine.served_archives import ServedArchives, send_control
+from eechips.engine.served_archives import ServedArchives
 from eechips.errors import ConfigurationError
 from eechips.files.removal import LockedFolder, remove, remove_empty, remove_tree
 from eechips.manifest.source_files import SourceFile
@@ -36,28 +36,10 @@ UNUSED_EXPORTS = f"{EXPORTS_FOLDER}/assets/catalog.json"
 """The only visible file of an asset folder without assets. The server makes it when it starts."""
 
 
-@dataclass(frozen=True)
-class ReceivedRequest:
-    """A request that a local Earth Engine has answered.
-
-    Attributes:
-        kind: its method of the REST API ("value:compute", "image:computePixels", "thumbnails:getPixels").
-        path: of its URL.
-        status: of the response (200, 429).
-        body: its JSON, with the expression where it has one; None if it has no body.
-    """
-
-    kind: str
-    path: str
-    status: int
-    body: Any
-
-
 class LocalServer:
     """A running local Earth Engine. If a signal kills it, it is started again, at the same address, some times.
 
-    Faults, quota and latency that were set are set again. Exports that were in progress are lost, and so are the
-    requests that it kept.
+    Exports that were in progress are lost.
 
     Attributes:
         url: its address.
@@ -70,7 +52,6 @@ class LocalServer:
 
     def __init__(self, command: Sequence[str], errors: IO[bytes], stubs: Path) -> None:
         self._command, self._errors, self._stubs = list(command), errors, stubs
-        self._controls: dict[str, Any] = {}
         self._restarts = 0
         self._is_closing = False
         self._turn = threading.Lock()
@@ -120,8 +101,6 @@ class LocalServer:
                 self._process = _start(self._command, self._errors)
                 try:
                     _announcement(self._process, self._errors)
-                    for path, body in self._controls.items():
-                        send_control(self.url, path, body)
                 except (ConfigurationError, OSError, ValueError) as error:  # check() reports the end of the process
                     _log.warning("%s", error)
                     self._process.kill()
@@ -133,47 +112,6 @@ class LocalServer:
 
         skip_deprecated_assets()
         ee.Initialize(AnonymousCredentials(), url=self.url, project=PROJECT)  # type: ignore[no-untyped-call]
-
-    def set_faults(self, faults: Sequence[Mapping[str, Any]] = (), *, seed: int = 0) -> None:
-        """Inject faults into the responses from now on, instead of those of an earlier call.
-
-        Args:
-            faults: each with its ``type``, and ``on``, ``probability``, ``times``, ``after``, ``status``,
-                ``retry_after``, ``seconds``, as in the plan of ``eechips serve --faults``. Without any, no faults.
-            seed: of the probabilities.
-
-        Raises:
-            ValueError: if the server refuses the plan.
-        """
-        self._control("_faults", {"seed": seed, "faults": [dict(fault) for fault in faults]})
-
-    def set_quota(self, **limits: Any) -> None:
-        """Change limits of the project.
-
-        Args:
-            **limits: ``concurrency``, ``rate`` (a second), ``minute``, ``eecu_hours``, ``restricted``; None for no
-                limit. Those that are not given stay.
-
-        Raises:
-            ValueError: if the server refuses a limit.
-        """
-        self._control("_quota", limits)
-
-    def set_latency(self, latency: str | None) -> None:
-        """Add time to responses: seconds, ``lognormal:MEDIAN,SIGMA``, or by kind; None for none.
-
-        Raises:
-            ValueError: if the server refuses it.
-        """
-        self._control("_latency", {"latency": latency})
-
-    def keep_requests(self, most: int = 10_000) -> None:
-        """Forget the requests so far, and keep the latest from now on, for :meth:`requests`."""
-        self._control("_requests", {"keep": most})
-
-    def requests(self) -> list[ReceivedRequest]:
-        """Return the requests since :meth:`keep_requests`, in the order of their responses."""
-        return [ReceivedRequest(**each) for each in self._control("_requests")["requests"]]
 
     def stubs(self) -> list[str]:
         """Return the ids of the datasets whose synthetic stubs requests have loaded so far, in order.
@@ -203,14 +141,6 @@ class LocalServer:
         """
         self.check()
         return ServedArchives(self.url, ()).files(images, bands)
-
-    def _control(self, path: str, body: Any = None) -> Any:
-        """Send a request to the server's own controls, and return the JSON of its response."""
-        self.check()
-        found = send_control(self.url, path, body)
-        if body is not None:
-            self._controls[path] = {**self._controls.get(path, {}), **body}
-        return found
 
 
 @contextlib.contextmanager

@@ -38,15 +38,10 @@ class RequestCosts:
     The seconds of a request are ``a + b * megapixels + c * megapixels ** 2``, with coefficients of 0 or more, fitted to
     the last 30 or so requests by least squares of the relative errors. The square describes a service that takes
     disproportionately long for large windows.
-
-    Args:
-        most_pixels: of a request.
-        most_units: of a request.
     """
 
-    def __init__(self, most_pixels: int = MOST_PIXELS, most_units: int = MOST_UNITS) -> None:
-        self._bound, self._most_units = most_pixels, most_units
-        self._most_pixels = min(_FIRST_PIXELS, most_pixels)
+    def __init__(self) -> None:
+        self._most_pixels = min(_FIRST_PIXELS, MOST_PIXELS)
         self._measured_pixels = 0  # of the largest request that worked
         self._left = 0  # requests that have to work until a lowered size is raised
         self._patience = _PATIENCE
@@ -70,9 +65,9 @@ class RequestCosts:
         if self._left:
             self._left -= 2 * pixels >= self._most_pixels
             if not self._left:
-                self._most_pixels = min(self._bound, 2 * self._most_pixels)
+                self._most_pixels = min(MOST_PIXELS, 2 * self._most_pixels)
         else:
-            self._most_pixels = min(self._bound, max(self._most_pixels, 2 * pixels))
+            self._most_pixels = min(MOST_PIXELS, max(self._most_pixels, 2 * pixels))
 
     def note_too_large(self, pixels: int, worked: int) -> None:
         """Note that a request was too large for the service.
@@ -108,7 +103,7 @@ class RequestCosts:
         """
         first = left if slots <= 1 else math.ceil(_FIRST_SHARE * left / slots)  # a single slot waits for no other
         tried = max(first, 2 * self._measured_pixels // pixels)
-        most = max(1, min(self._most_units, self._most_pixels // pixels, left, tried))
+        most = max(1, min(MOST_UNITS, self._most_pixels // pixels, left, tried))
         times = {}
         units = 1
         while True:

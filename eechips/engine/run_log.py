@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,12 @@ class RunLog:
 
     Args:
         folder: the output folder.
-        now: the present time as text.
 
     Raises:
         StorageError: if the file cannot be written.
     """
 
-    def __init__(self, folder: Path, now: Callable[[], str] = utc_now) -> None:
-        self._now = now
+    def __init__(self, folder: Path) -> None:
         self._writing = threading.Lock()
         try:
             self._file = resolve_inside(folder / LOG_NAME, folder).open(
@@ -45,6 +42,6 @@ class RunLog:
 
     def write(self, event: str, **fields: Any) -> None:
         """Append a line, without secrets. Threads may share a log."""
-        line = json.dumps({"time": self._now(), "event": event, **fields}, ensure_ascii=False, default=str)
+        line = json.dumps({"time": utc_now(), "event": event, **fields}, ensure_ascii=False, default=str)
         with self._writing:
             self._file.write(redact(line) + "\n")

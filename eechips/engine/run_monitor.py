@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -24,17 +24,14 @@ class RunMonitor(RunFeature):
     Args:
         executor: of the run.
         verbose: show failures as well.
-        clock: seconds, monotonic.
     """
 
-    def __init__(
-        self, executor: Executor[Any], *, verbose: bool = False, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._executor, self._is_verbose, self._clock = executor, verbose, clock
+    def __init__(self, executor: Executor[Any], *, verbose: bool = False) -> None:
+        self._executor, self._is_verbose, self._clock = executor, verbose, time.monotonic
         self._is_offline = self._is_restricted = False
         self._wait_reported: float | None = None
         self._shown_notice: str | None = None
-        self._throughput_logged = clock()
+        self._throughput_logged = time.monotonic()
 
     def settle(self, records: Sequence[Record]) -> None:
         """Count settled units; log failures."""

@@ -104,11 +104,11 @@ class Audit:
         return cls(time=str(value["time"]), units=tuple(map(str, value["units"])), **counts)
 
 
-def largest_difference(population: int, compared: int, different: int, confidence: float = CONFIDENCE) -> int:
+def largest_difference(population: int, compared: int, different: int) -> int:
     """Return how many units of a run may differ, by a one-sided confidence bound.
 
     It is the greatest number K for which a sample without replacement shows so few differences with a probability of
-    ``1 - confidence`` at least, by the hypergeometric distribution (Wang, "Exact optimal confidence intervals for
+    ``1 - CONFIDENCE`` at least, by the hypergeometric distribution (Wang, "Exact optimal confidence intervals for
     hypergeometric parameters", Journal of the American Statistical Association 110, 2015). Without differences, and for
     a small part of many units, K / population is about 3 / compared (Hanley and Lippman-Hand, "If nothing goes wrong,
     is everything all right?", JAMA 249, 1983).
@@ -117,12 +117,11 @@ def largest_difference(population: int, compared: int, different: int, confidenc
         population: number of units.
         compared: number of units in the sample.
         different: number of units in the sample that differ.
-        confidence: that the number is not greater.
     """
     low, high = different, population - (compared - different)
     while low < high:
         middle = (low + high + 1) // 2
-        if _probability(population, middle, compared, different) >= 1 - confidence:
+        if _probability(population, middle, compared, different) >= 1 - CONFIDENCE:
             low = middle
         else:
             high = middle - 1

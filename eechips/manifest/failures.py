@@ -84,19 +84,18 @@ def _failed(database: Connection) -> Iterator[Failure]:
         yield Failure(*identity, State(state), *texts, attempts, seconds, finished)  # type: ignore[call-arg]
 
 
-def list_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequence[str] = ()) -> list[Failure]:
+def list_failures(folder: str | Path, classes: Sequence[str] = ()) -> list[Failure]:
     """Return the failed units of a run, in the order of the plan.
 
     Args:
         folder: of the run.
         classes: only those whose error has one of these classes; ``permanent`` is PermanentError. All if empty.
-        ids: only these units, by id or its beginning. All if empty.
 
     Raises:
-        UsageError: if no failed unit has such a class or id.
+        UsageError: if no failed unit has such a class.
     """
     with Ledger(Path(folder) / LEDGER_NAME, readonly=True) as ledger:
-        return _selected(ledger.database, classes, ids)
+        return _selected(ledger.database, classes)
 
 
 def group_failures(failures: Iterable[Failure]) -> list[FailureGroup]:
@@ -117,7 +116,7 @@ def reopen_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequen
     Args:
         folder: of the run.
         classes: see :func:`list_failures`.
-        ids: see :func:`list_failures`.
+        ids: only these units, by id or its beginning. All if empty.
 
     Yields:
         How many units were made planned.
@@ -138,7 +137,7 @@ def reopen_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequen
         raise
 
 
-def _selected(database: Connection, classes: Sequence[str], ids: Sequence[str]) -> list[Failure]:
+def _selected(database: Connection, classes: Sequence[str], ids: Sequence[str] = ()) -> list[Failure]:
     names = {_class_named(name, count_failures(database)) for name in classes}
     prefixes = {prefix.lower() for prefix in ids}
     for prefix in prefixes:

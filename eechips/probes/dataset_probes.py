@@ -18,7 +18,7 @@ _STATES = {
 _POINTS = 500  # of a planning request of eechips
 
 
-def _layouts(dataset: str, point: tuple[float, float], band: int, start: str, end: str, most: int = 40) -> Build:
+def _layouts(dataset: str, point: tuple[float, float], band: int, start: str, end: str) -> Build:
     """Return what lists bands, types and pixel sizes of the images at a point."""
 
     def build(ee: Any) -> Any:
@@ -33,7 +33,7 @@ def _layouts(dataset: str, point: tuple[float, float], band: int, start: str, en
             })  # fmt: skip
 
         found = ee.ImageCollection(dataset).filterBounds(ee.Geometry.Point(list(point))).filterDate(start, end)
-        return found.toList(most).map(describe)
+        return found.toList(40).map(describe)
 
     return build
 

@@ -58,14 +58,14 @@ def computed(build: Build, format_name: str, on: str = "utm", **fields: Any) -> 
     return ask
 
 
-def downloaded(build: Build, format_name: str, grid: str = "utm", **options: Any) -> Callable[[ProbeClient], Any]:
+def downloaded(build: Build, format_name: str, **options: Any) -> Callable[[ProbeClient], Any]:
     """Ask for a file by ``getDownloadURL``, and describe it."""
 
     def ask(client: ProbeClient) -> Any:
-        affine = _GRIDS[grid]["affineTransform"]
+        affine = _GRIDS["utm"]["affineTransform"]
         assert isinstance(affine, dict)
         url = build(client.ee).getDownloadURL({
-            "format": format_name, "dimensions": [_SIZE, _SIZE], "crs": _GRIDS[grid]["crsCode"],
+            "format": format_name, "dimensions": [_SIZE, _SIZE], "crs": _GRIDS["utm"]["crsCode"],
             "crs_transform": [affine[name] for name in
                               ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")],
             **options,

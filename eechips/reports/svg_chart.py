@@ -54,14 +54,14 @@ class ChartAxis:
         return (value - self.low) / (self.high - self.low)
 
 
-def round_axis(low: float, high: float, ticks: int = _TICKS) -> ChartAxis:
+def round_axis(low: float, high: float) -> ChartAxis:
     """Return an axis from a round number to a round number, with round numbers between."""
     if not (math.isfinite(low) and math.isfinite(high)):
         low, high = (low - 0.5, low + 0.5) if math.isfinite(low) else (0.0, 1.0)
     if high - low <= max(_NARROWEST, 1e-12 * abs(low)):  # no round floats in between
         half = max(0.5, 1e-9 * abs(low))
         low, high = low - half, low + half
-    step = _round_step((high - low) / ticks)
+    step = _round_step((high - low) / _TICKS)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return ChartAxis(first * step, last * step, [(n * step, _number(n * step, step)) for n in range(first, last + 1)])
 

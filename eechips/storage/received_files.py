@@ -101,12 +101,11 @@ def translate_read_errors(path: Path | str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def open_parquet(path: Path, folder: Path | None = None) -> Iterator[pq.ParquetFile]:
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file, and convert errors inside the block.
 
     Args:
         path: of the file.
-        folder: that no link may lead out of; None for that of the file.
 
     Raises:
         StorageError: if it is missing or damaged, or has more values than fit into memory.
@@ -114,7 +113,7 @@ def open_parquet(path: Path, folder: Path | None = None) -> Iterator[pq.ParquetF
     """
     import pyarrow.parquet as pq
 
-    resolve_inside(path, path.parent if folder is None else folder)
+    resolve_inside(path, path.parent)
     with translate_read_errors(path), pq.ParquetFile(path) as file:
         _check_size(file)
         yield file

@@ -111,20 +111,16 @@ def test_the_server_ends_with_the_run() -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_is_killed_is_started_again_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_is_killed_is_started_again_at_its_address(caplog: pytest.LogCaptureFixture) -> None:
     ee.Reset()  # how often the client repeats requests is kept between connections
     with local_earth_engine(demo=False, in_flight=8, workers=1) as server:
-        server.set_quota(rate=1000)
-        server.set_faults([{"type": "status", "on": "value:compute", "times": 1, "status": 503}])
         killed, address = server._process, server.url
         os.kill(killed.pid, 9)
         wait_until(lambda: server._process is not killed and not server._turn.locked())
         server.check()
         assert server.url == address
-        server.keep_requests()
         server.initialize()
         assert ee.Number(1).add(1).getInfo() == 2
-        assert [each.status for each in server.requests() if each.kind == "value:compute"] == [503, 200]
     assert server._process.returncode == 0
     assert caplog.text.count("killed by signal 9") == 1
 

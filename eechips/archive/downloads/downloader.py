@@ -121,7 +121,6 @@ class Downloader:
         limiter: bandwidth of all downloads.
         disk: budget of the disk.
         timeout: seconds for a file. Threads cannot be stopped from outside, so each checks the limit itself.
-        clock: seconds, monotonic.
         allows_files: whether URLs may lead to local files; false for URLs from remote catalogues.
     """
 
@@ -133,11 +132,10 @@ class Downloader:
         limiter: BandwidthLimiter,
         disk: DiskBudget,
         timeout: float,
-        clock: Callable[[], float] = time.monotonic,
         *,
         allows_files: bool,
     ) -> None:
-        self._timeout, self._clock = timeout, clock
+        self._timeout, self._clock = timeout, time.monotonic
         self._hosts, self._signer, self._transport = hosts, signer, transport
         self._limiter, self._disk, self._allows_files = limiter, disk, allows_files
         policy = transport.policy

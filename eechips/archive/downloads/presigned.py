@@ -72,7 +72,6 @@ class PresignedUrls:
         before: assets that the catalogue presigned for an earlier command.
         ask: searches the catalogue again and updates ``signed``; returns the reason of a failure, or None.
         pause: waits; may raise to stop.
-        clock: seconds, monotonic.
     """
 
     def __init__(
@@ -82,9 +81,8 @@ class PresignedUrls:
         before: Collection[AssetKey] = (),
         ask: Callable[[], str | None] = lambda: None,
         pause: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._inner, self._signed, self._ask, self._pause, self._clock = inner, signed, ask, pause, clock
+        self._inner, self._signed, self._ask, self._pause, self._clock = inner, signed, ask, pause, time.monotonic
         self._before = set(before)
         self._asked: float | None = None
         self._useless = 0

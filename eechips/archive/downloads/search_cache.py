@@ -53,18 +53,11 @@ class SearchCache:
     Args:
         path: of the file.
         identity: of the search; the file of another search is replaced.
-        now: returns the present moment, aware.
         kept: names of query parameters to store; ``*`` for all.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        identity: str,
-        now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.timezone.utc),
-        kept: Collection[str] = (),
-    ) -> None:
-        self.path, self._identity, self._now, self._kept = path, identity, now, kept
+    def __init__(self, path: Path, identity: str, kept: Collection[str] = ()) -> None:
+        self.path, self._identity, self._kept = path, identity, kept
 
     @property
     def asked(self) -> dt.datetime | None:
@@ -81,7 +74,9 @@ class SearchCache:
     def age(self) -> str:
         """Age of the result, formatted."""
         asked = self.asked
-        return "" if asked is None else format_duration(max(0.0, (self._now() - asked).total_seconds()))
+        if asked is None:
+            return ""
+        return format_duration(max(0.0, (dt.datetime.now(dt.timezone.utc) - asked).total_seconds()))
 
     @property
     def unread(self) -> int:
@@ -112,7 +107,7 @@ class SearchCache:
             StorageError: if the file cannot be written.
         """
         temporary = self.path.with_name(temporary_name(self.path.name, str(new_writer())))
-        metadata = {_IDENTITY: self._identity.encode(), _ASKED: self._now().isoformat().encode()}
+        metadata = {_IDENTITY: self._identity.encode(), _ASKED: dt.datetime.now(dt.timezone.utc).isoformat().encode()}
         count = 0
         try:
             with pq.ParquetWriter(temporary, _SCHEMA.with_metadata(metadata), compression="zstd") as writer:

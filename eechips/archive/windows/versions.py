@@ -130,14 +130,13 @@ def raster_exists(location: RasterLocation, timeouts: Timeouts) -> bool:
     return True
 
 
-def check_range_support(location: RasterLocation, environment: Mapping[str, str] = os.environ) -> None:
+def check_range_support(location: RasterLocation) -> None:
     """Check that a store other than Amazon's supports range requests like S3.
 
     GDAL takes a range with status 200, as ``rclone serve s3`` sends it, for the whole file, and then finds no block.
 
     Args:
         location: of the raster.
-        environment: variables of the process.
 
     Raises:
         PermanentError: if the store does not.
@@ -145,7 +144,7 @@ def check_range_support(location: RasterLocation, environment: Mapping[str, str]
     """
     import fsspec
 
-    options = store_options(location, environment)
+    options = store_options(location, os.environ)
     if location.scheme != "s3" or "endpoint_url" not in options:
         return
     href = f"{location.scheme}://{location.address}"

@@ -10,8 +10,6 @@ are in ``tests/client/service_messages.toml``, each with the row that it is to m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from eechips.client.service_errors.access_errors import ACCESS_ERRORS
 from eechips.client.service_errors.data_errors import DATA_ERRORS
 from eechips.client.service_errors.error_row import (
@@ -50,12 +48,11 @@ SERVICE_ERRORS: tuple[ServiceError, ...] = (
 )
 
 
-def find_error(code: int, body: ErrorBody, table: Sequence[ServiceError] = SERVICE_ERRORS) -> ServiceError | None:
+def find_error(code: int, body: ErrorBody) -> ServiceError | None:
     """Return the first row that an answer matches; None if it is unknown.
 
     Args:
         code: HTTP status.
         body: of the answer.
-        table: rows.
     """
-    return next((row for row in table if matches(row, code, body)), None)
+    return next((row for row in SERVICE_ERRORS if matches(row, code, body)), None)

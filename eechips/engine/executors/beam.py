@@ -61,7 +61,6 @@ class BeamExecutor(Executor[WorkerHandle]):
         log: file for the output of Beam.
         note_queue: called with the token of a queue and whether it may hold outcomes.
         task_timeout: seconds after which a worker gives a task up.
-        clock: seconds, monotonic.
     """
 
     is_remote = True
@@ -78,9 +77,8 @@ class BeamExecutor(Executor[WorkerHandle]):
         log: Path,
         note_queue: Callable[[str, bool], None],
         task_timeout: float,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(throttle, task_timeout, clock)
+        super().__init__(throttle, task_timeout)
         self._spec, self._clients, self._slots = spec, size + 1, slots
         self._rate = None if spec.rate is None else spec.rate / slots
         self._options = _with_defaults(options, size)
@@ -170,7 +168,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         job = PipelineJob(self._spec, self._rate, queue, tuple(partitions), self._options, failure)
         job.save(self._scratch / f"{queue.token}.pickle")
         look = _LOOK_FAR if isinstance(self._spec.store, ObjectStore) else _LOOK
-        self._running = _Pipeline(job, self._scratch / f"{queue.token}.pickle", self._log, look, self._clock)
+        self._running = _Pipeline(job, self._scratch / f"{queue.token}.pickle", self._log, look)
 
     def _collect(self, handle: WorkerHandle, running: _Pipeline, *, is_over: bool) -> list[Finished | Lost]:
         """Return the events since the previous call."""
@@ -232,13 +230,12 @@ class _Pipeline:
         path: of the saved job.
         log: file for the output of Beam.
         look: seconds between two listings of the queue.
-        clock: seconds, monotonic.
     """
 
-    def __init__(self, job: PipelineJob, path: Path, log: Path, look: float, clock: Callable[[], float]) -> None:
+    def __init__(self, job: PipelineJob, path: Path, log: Path, look: float) -> None:
         self.queue = job.queue
-        self._submission, self._look, self._clock = job, look, clock
-        self._looked = clock()
+        self._submission, self._look, self._clock = job, look, time.monotonic
+        self._looked = time.monotonic()
         self._read: set[str] = set()
         self._workers: dict[str, tuple[str, int] | None] = {}
         self._stop_sent: StopMode | None = None

@@ -18,8 +18,6 @@ import itertools
 import math
 import queue
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -77,7 +75,6 @@ class DaskExecutor(Executor[_DaskHandle]):
         size: workers of a cluster on this machine, at most; clients of the throttle for those of any other.
         task_timeout: seconds after which a worker that is still at the same task is restarted.
         log: file for the output of Dask.
-        clock: seconds, monotonic.
 
     Raises:
         ConfigurationError: if the scheduler cannot be reached, or secrets of the recipe would be sent without
@@ -96,9 +93,8 @@ class DaskExecutor(Executor[_DaskHandle]):
         size: int,
         task_timeout: float,
         log: Path,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(throttle, task_timeout, clock)
+        super().__init__(throttle, task_timeout)
         self._spec, self._discovery, self._probe = spec, discovery, probe
         self._scheduler, self._size, self._log = scheduler, size, log
         self._stack = contextlib.ExitStack()

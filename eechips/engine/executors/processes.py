@@ -14,9 +14,7 @@ import select
 import selectors
 import signal
 import tempfile
-import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection as Pipe
@@ -95,7 +93,6 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         size: workers at most; they are started when there is work for them.
         client_init: see :func:`start_fork_server`.
         task_timeout: seconds after which a worker that is still at the same task is replaced.
-        clock: seconds, monotonic.
     """
 
     reports_progress = True
@@ -110,9 +107,8 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         size: int,
         client_init: Path,
         task_timeout: float,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(throttle, task_timeout, clock)
+        super().__init__(throttle, task_timeout)
         self._context, self._size, self._client_init = context, size, client_init
         self._spec, self._target, self._discovery = spec, target, discovery
         self._free_numbers = list(range(size, 0, -1))  # number 0 is the parent

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +29,6 @@ class ThreadExecutor(Executor[WorkerHandle]):
         discovery: API description that the client was initialised with.
         throttle: of the run.
         task_timeout: seconds after which a task is given up.
-        clock: seconds, monotonic.
     """
 
     reports_progress = True
@@ -42,9 +40,8 @@ class ThreadExecutor(Executor[WorkerHandle]):
         discovery: DiscoveryFile,
         throttle: Throttle,
         task_timeout: float,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(throttle, task_timeout, clock)
+        super().__init__(throttle, task_timeout)
         self._outcomes: queue.SimpleQueue[Outcome | TaskProgress | None] = queue.SimpleQueue()
         self._worker, self._connection = Worker(spec, connection, discovery), connection
         self._tasks = self._start_threads()
