@@ -33,7 +33,7 @@ from eechips.files.temporary_files import scratch_folder
 from eechips.formats.cog_options import DTYPES
 from eechips.formats.raster import check_crs, check_transform
 from eechips.geo.grid import Grid, Window
-from eechips.geo.raster_door import open_raster
+from eechips.geo.untrusted_rasters import open_raster
 
 GROWTH = 4 / 3
 """Bytes of a raster with overviews for each byte without: each level has a quarter of the pixels of the previous."""

@@ -13,7 +13,7 @@ from eechips.errors import UsageError, ValidationError
 from eechips.formats.interface import MAX_DECODED_BYTES, Expectation, UncertainMaskError
 from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.grid import Part
-from eechips.geo.raster_door import check_references
+from eechips.geo.untrusted_rasters import check_references
 from eechips.processes.warning_filters import ignore_warning
 from eechips.text.formatting import format_count
 

@@ -21,7 +21,7 @@ from eechips.errors import RegionError
 from eechips.files.temporary_files import temporary_folder
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.text_tables import TEXT_SUFFIXES, WKT_NAMES, find_wkt, parse_wkt, read_text_table
-from eechips.geo.vector_door import read_layer
+from eechips.geo.untrusted_vectors import read_layer
 from eechips.geo.vector_formats import RefusedFileError, check_crs
 
 if TYPE_CHECKING:

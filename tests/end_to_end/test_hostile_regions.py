@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from eechips.cli import main
 from eechips.files.hashes import hash_file
 from eechips.geo import vectors
-from eechips.geo.vector_door import read_layer
+from eechips.geo.untrusted_vectors import read_layer
 from eechips.manifest.region_file import find_region_file, read_region_file
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import FOLDER, SIGNATURE, sign_run, signed_folder

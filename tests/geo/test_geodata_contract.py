@@ -11,8 +11,8 @@ import pytest
 from tests.support.source_tree import EECHIPS, LOCAL, source_files
 
 DOORS = {
-    "geo/vector_door.py", "geo/vector_reader.py", "geo/raster_door.py",
-    "eechips_local/assets/vector_door.py", "eechips_local/assets/vector_reader.py",
+    "geo/untrusted_vectors.py", "geo/vector_reader.py", "geo/untrusted_rasters.py",
+    "eechips_local/assets/untrusted_vectors.py", "eechips_local/assets/vector_reader.py",
 }  # fmt: skip
 
 OTHERS = {
@@ -80,7 +80,7 @@ def test_geodata_is_opened_by_the_doors_alone() -> None:
     }
     opening = {name: calls for name, calls in found.items() if calls and name not in DOORS}
     unknown = {name: calls for name, calls in opening.items() if name not in OTHERS}
-    assert not unknown, "use eechips.geo.vector_door or eechips.geo.raster_door, or say here why not"
+    assert not unknown, "use eechips.geo.untrusted_vectors or eechips.geo.untrusted_rasters, or say here why not"
     assert set(OTHERS) == set(opening), "these modules open no geodata any more"
 
 
@@ -102,7 +102,7 @@ def test_the_contract_sees_every_way_to_open(source: str) -> None:
     assert list(opening_calls(source))
 
 
-@pytest.mark.parametrize("name", ["vector_door", "vector_formats", "vector_reader", "dbase_texts"])
+@pytest.mark.parametrize("name", ["untrusted_vectors", "vector_formats", "vector_reader", "dbase_texts"])
 def test_the_local_earth_engine_has_the_same_door(name: str) -> None:
     own = (EECHIPS / "geo" / f"{name}.py").read_text(encoding="utf-8")
     copy = (LOCAL / "assets" / f"{name}.py").read_text(encoding="utf-8")

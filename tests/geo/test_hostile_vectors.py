@@ -15,7 +15,7 @@ import shapely
 
 from eechips.errors import RegionError
 from eechips.geo import vectors
-from eechips.geo.vector_door import read_layer
+from eechips.geo.untrusted_vectors import read_layer
 from eechips.geo.vectors import read_features
 from tests.support.hostile_vectors import HOSTILE, LIMITS, SECRET, Trap, set_trap
 

@@ -16,7 +16,7 @@ from eechips.errors import UsageError, ValidationError
 from eechips.formats import FileMetadata
 from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.crs import parse_crs
-from eechips.geo.raster_door import open_raster
+from eechips.geo.untrusted_rasters import open_raster
 from eechips.processes.warning_filters import ignore_warning
 from eechips.text.formatting import parse_count
 

@@ -31,7 +31,7 @@ from eechips.client.permits import Permit
 from eechips.client.retry import RetryPolicy
 from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
 from eechips.geo.grid import Grid, Window
-from eechips.geo.raster_door import check_references
+from eechips.geo.untrusted_rasters import check_references
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import Unit
 

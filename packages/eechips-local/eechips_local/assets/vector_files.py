@@ -28,7 +28,7 @@ from eechips_local.assets.asset_errors import (
 )
 from eechips_local.assets.raster_files import crs_name
 from eechips_local.assets.stored_tables import INDEX_COLUMN
-from eechips_local.assets.vector_door import read_layer
+from eechips_local.assets.untrusted_vectors import read_layer
 from eechips_local.assets.vector_formats import RefusedFileError, identify
 from eechips_local.pixels.pixel_grid import transformer
 
@@ -74,7 +74,7 @@ def read_features(
     """Read a vector file.
 
     Args:
-        path: see :func:`eechips_local.assets.vector_door.read_layer`.
+        path: see :func:`eechips_local.assets.untrusted_vectors.read_layer`.
         crs: in place of the file's own, or None.
         layer: of a file with several.
         encoding: of its texts, in place of the file's own.

@@ -13,7 +13,7 @@ from rasterio.errors import RasterioIOError
 from eechips.archive.windows.raster import describe
 from eechips.errors import EechipsError, ValidationError
 from eechips.formats import validate
-from eechips.geo.raster_door import open_raster
+from eechips.geo.untrusted_rasters import open_raster
 from eechips.manifest.chip_pictures import render_chip
 from eechips_local.assets.asset_errors import UnreadableFileError
 from eechips_local.assets.raster_files import RasterFiles
