@@ -14,7 +14,7 @@ from eechips.cli.group import main
 from eechips.cli.terminal import ask, echo, echo_quoted
 from eechips.commands.command import VerbCommand
 from eechips.commands.parameters import HELP, LocalPath
-from eechips.commands.recorded_commands import (
+from eechips.commands.retried_runs import (
     as_recorded,
     has_open_units,
     is_as_recorded,

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from eechips.cli.run_file import keys_of
 from eechips.commands.parameters import Assignment, typed_text
-from eechips.commands.recorded_commands import recorded_words
+from eechips.commands.retried_runs import recorded_words
 from eechips.commands.untrusted_commands import refused_words
 from eechips.errors import UsageError
 from eechips.manifest.run import open_run

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from eechips.commands.command import FetchCommand
 from eechips.commands.fetching import find_command
-from eechips.commands.recorded_commands import (
+from eechips.commands.retried_runs import (
     as_recorded,
     describe_distrust,
     is_own_run,
