@@ -15,13 +15,13 @@ from eechips.engine.planner import ANSWERS_NAME, GradualPlanning, Planner
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.quota_sharing import QuotaNotices
 from eechips.engine.replacement import EmptyUnitReplacement, Replacements, is_refilling
+from eechips.engine.request_sharing import RequestSharing
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_feature import RUN_FEATURES, RunFeature, RunFeatures
 from eechips.engine.run_monitor import RequestLogs, RunMonitor
 from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.slow_units import SlowUnitReports, SlowUnits, advice_for
-from eechips.engine.unit_joiner import RequestSharing
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, request_window_of, traits_of
 

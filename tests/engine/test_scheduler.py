@@ -20,12 +20,12 @@ from eechips.engine.executors.executor import Executor, WorkerHandle, lost
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import FailedRequest, Finished, Lost, Outcome
 from eechips.engine.progress import Progress
+from eechips.engine.request_sharing import RequestSharing
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_feature import RunFeatures
 from eechips.engine.run_log import RunLog
 from eechips.engine.run_monitor import RunMonitor
 from eechips.engine.scheduler import Scheduler
-from eechips.engine.unit_joiner import RequestSharing
 from eechips.files.temporary_names import new_writer
 from eechips.geo.grid import Grid
 from eechips.manifest.ledger import LEDGER_NAME, Ledger

@@ -13,7 +13,7 @@ from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Executor, WorkerHandle
 from eechips.engine.outcome import FailedRequest, Finished, Lost, Outcome, TaskProgress
 from eechips.engine.request_costs import RequestCosts
-from eechips.engine.unit_joiner import UnitJoiner
+from eechips.engine.request_sharing import UnitJoiner
 from eechips.geo.grid import Grid
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import canonical_json, to_unit
