@@ -18,7 +18,7 @@ from eechips.commands.command import TYPED, UNFINISHED, option_names
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, Forecast, PlanningCost
-from eechips.engine.disk import free_bytes
+from eechips.engine.disk_space import free_bytes
 from eechips.engine.estimate import estimate
 from eechips.engine.run import run
 from eechips.engine.tiers import describe_compute, describe_expected, describe_range, describe_requests, is_much

@@ -17,7 +17,7 @@ from eechips.client import learned_limits
 from eechips.client.discovery import ClientInit
 from eechips.engine.archive_provenance import ARCHIVES, note_source_files
 from eechips.engine.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
-from eechips.engine.disk import check_disk
+from eechips.engine.disk_space import check_disk
 from eechips.engine.estimate import estimate_planned, save_unit_compute
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
 from eechips.engine.executors.processes import release_semaphores
@@ -31,9 +31,9 @@ from eechips.engine.progress import Progress
 from eechips.engine.queue_recovery import note_queue, recover
 from eechips.engine.request_trial import REQUEST_TRIAL, RequestTrial, configured_plan, try_plans
 from eechips.engine.run_context import RecipeContext, RunContext
-from eechips.engine.run_exports import RunExports
 from eechips.engine.run_log import RunLog
 from eechips.engine.run_parts import ConnectedParts, OpenParts, RunParts
+from eechips.engine.run_records import RunRecords
 from eechips.engine.session import STUBS, Session, connect, stub_note
 from eechips.engine.tiers import describe_start
 from eechips.engine.worker_spec import WorkerSpec
@@ -64,7 +64,7 @@ class ConnectedRun:
         log: log of the run.
     """
 
-    def __init__(self, parts: RunParts, exports: RunExports, log: RunLog) -> None:
+    def __init__(self, parts: RunParts, exports: RunRecords, log: RunLog) -> None:
         self._parts, self._exports, self._log = parts, exports, log
         self._config, self._recipe, self._ledger = parts.config, parts.recipe, parts.ledger
         self._traits = traits_of(parts.recipe)

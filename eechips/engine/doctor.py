@@ -27,7 +27,7 @@ from eechips.client.error_classification import classify_exception, classify_res
 from eechips.client.learned_limits import load_learned_limit
 from eechips.client.retry import RetryPolicy
 from eechips.engine.config import RunConfig
-from eechips.engine.disk import existing_folder, free_bytes
+from eechips.engine.disk_space import existing_folder, free_bytes
 from eechips.engine.local_server import local_earth_engine
 from eechips.engine.quota_sharing import list_sharing_runs, quota_place
 from eechips.engine.session import find_target

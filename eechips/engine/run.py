@@ -20,10 +20,10 @@ from eechips.engine.replacement import is_refilling, replacement_of
 from eechips.engine.result_assembly import assemble, is_assembled
 from eechips.engine.result_stores import store_of
 from eechips.engine.resume_check import ResumeCheck
-from eechips.engine.run_exports import RunExports, command_of
 from eechips.engine.run_identity import check_same, continue_plan, describe
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.run_parts import RunParts, present
+from eechips.engine.run_records import RunRecords, command_of
 from eechips.errors import EechipsError, UsageError
 from eechips.files.removal import LockedFolder, remove, remove_empty
 from eechips.files.temporary_names import new_writer
@@ -126,7 +126,7 @@ class _Run:
     """
 
     def __init__(self, parts: RunParts) -> None:
-        self._parts, self._exports = parts, RunExports(parts)
+        self._parts, self._exports = parts, RunRecords(parts)
         self._recipe, self._config, self._ledger = parts.recipe, parts.config, parts.ledger
         self._files = ResumeCheck(parts.ledger, parts.store, parts.config.policy, quiet=parts.config.quiet)
 

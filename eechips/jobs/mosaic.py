@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
-from eechips.engine.disk import refuse_small_disk
+from eechips.engine.disk_space import refuse_small_disk
 from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
 from eechips.formats import cog

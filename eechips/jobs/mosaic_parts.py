@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eechips.engine.disk import refuse_small_disk
+from eechips.engine.disk_space import refuse_small_disk
 from eechips.engine.progress import Progress
 from eechips.engine.result_assembly import CompletedUnit, Results
 from eechips.errors import StorageError

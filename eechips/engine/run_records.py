@@ -40,7 +40,7 @@ from eechips.text.timestamps import utc_now
 from eechips.web.redaction import collect_secrets, redact
 
 
-class RunExports:
+class RunRecords:
     """The files that describe a run and its results.
 
     Args:
