@@ -60,12 +60,12 @@ class ConnectedRun:
 
     Args:
         parts: parts of the run.
-        exports: files that describe the run.
+        records: files that describe the run.
         log: log of the run.
     """
 
-    def __init__(self, parts: RunParts, exports: RunRecords, log: RunLog) -> None:
-        self._parts, self._exports, self._log = parts, exports, log
+    def __init__(self, parts: RunParts, records: RunRecords, log: RunLog) -> None:
+        self._parts, self._records, self._log = parts, records, log
         self._config, self._recipe, self._ledger = parts.config, parts.recipe, parts.ledger
         self._traits = traits_of(parts.recipe)
         self.is_paused = False
@@ -141,7 +141,7 @@ class ConnectedRun:
         chosen: dict[str, Any] | None = None if trial is None else trial.to_json()
         if is_planned:
             chosen = self._ledger.meta().get(REQUEST_TRIAL)
-        self._exports.describe(session, chosen)
+        self._records.describe(session, chosen)
         if trial is not None:
             session = replace(session, notes=(*session.notes, trial.text))
         requests = configured_plan(config, chosen)
@@ -171,7 +171,7 @@ class ConnectedRun:
             has_finished = recipe.run_interactively(RecipeContext(config, self._ledger, self._log, settle))
             self._note_served(run.session)
         except EechipsError:
-            self._exports.export(finished=False)
+            self._records.export(finished=False)
             raise
         return has_finished
 

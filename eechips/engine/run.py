@@ -126,7 +126,7 @@ class _Run:
     """
 
     def __init__(self, parts: RunParts) -> None:
-        self._parts, self._exports = parts, RunRecords(parts)
+        self._parts, self._records = parts, RunRecords(parts)
         self._recipe, self._config, self._ledger = parts.recipe, parts.config, parts.ledger
         self._files = ResumeCheck(parts.ledger, parts.store, parts.config.policy, quiet=parts.config.quiet)
 
@@ -146,8 +146,8 @@ class _Run:
             remove_uncommitted_files(ledger, parts.store)
         is_settled = is_planned and self._is_settled()
         is_whole = is_settled and (parts.is_part or is_assembled(self._recipe, ledger, self._files))
-        if is_whole and self._exports.is_complete:
-            self._exports.note_code_changes()
+        if is_whole and self._records.is_complete:
+            self._records.note_code_changes()
             return Run(config.out, results=config.results)
         if not is_settled and config.export_to is not None:
             ObjectStore(config.export_to).check()
@@ -157,13 +157,13 @@ class _Run:
             if is_settled:
                 parts.sweep()  # files of an export that was killed
             else:
-                connected = ConnectedRun(parts, self._exports, log)
+                connected = ConnectedRun(parts, self._records, log)
                 is_settled, is_paused = connected.fetch(is_planned=is_planned), connected.is_paused
             if is_settled:
                 self._note_replaced()
                 if not is_whole and not parts.is_part:
                     self._assemble()
-            self._exports.export(finished=is_settled)
+            self._records.export(finished=is_settled)
             self._files.note()
             log.write("finished" if is_settled else "interrupted", **{s.value: n for s, n in ledger.counts().items()})
         return Run(config.out, not is_settled and not is_paused, is_paused, config.results)
@@ -194,7 +194,7 @@ class _Run:
         has_results = is_planned and next(self._ledger.files(), None) is not None
         if self._parts.remote_store is not None and not has_results:
             self._parts.remote_store.check()
-            self._exports.check_place()
+            self._records.check_place()
 
     def _is_settled(self) -> bool:
         """Return whether nothing is left to fetch or to replace."""
@@ -230,5 +230,5 @@ class _Run:
         try:
             assemble(self._recipe, self._ledger, self._config.out, self._parts.store, quiet=self._config.quiet)
         except EechipsError:
-            self._exports.export(finished=False)
+            self._records.export(finished=False)
             raise
