@@ -31,7 +31,8 @@ from eechips.engine.progress import Progress
 from eechips.engine.run import run as run_recipe
 from eechips.engine.run_identity import describe
 from eechips.errors import EechipsError, UsageError
-from eechips.lockfile.lockfile_format import Lockfile, LockHeader
+from eechips.lockfile.lockfile_format import Lockfile
+from eechips.lockfile.lockfile_records import LockHeader
 from eechips.lockfile.lockfile_writer import ServiceQueries, lock_run_results
 from eechips.lockfile.rebuild import (
     Rebuild,

@@ -12,16 +12,8 @@ from typing import Any
 
 from eechips.errors import StorageError, UsageError
 from eechips.lockfile.content_hashes import LARGEST_CONTENT, hash_content
-from eechips.lockfile.lockfile_format import (
-    LARGEST_INPUT,
-    LockedAsset,
-    LockedFile,
-    LockedInput,
-    LockedUnit,
-    Lockfile,
-    LockHeader,
-    write_lockfile,
-)
+from eechips.lockfile.lockfile_format import LARGEST_INPUT, Lockfile, write_lockfile
+from eechips.lockfile.lockfile_records import LockedAsset, LockedFile, LockedInput, LockedUnit, LockHeader
 from eechips.manifest.files_ahead import FilesAhead
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_sources, read_unit_files, sum_bytes

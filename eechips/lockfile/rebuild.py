@@ -15,7 +15,8 @@ from typing import Any
 from eechips.errors import RunMismatchError, StorageError, UsageError, ValidationError
 from eechips.files.temporary_names import new_writer
 from eechips.lockfile.content_hashes import LARGEST_CONTENT, ContentChange, compare_contents, hash_content
-from eechips.lockfile.lockfile_format import LockedFile, LockedUnit, Lockfile, LockHeader
+from eechips.lockfile.lockfile_format import Lockfile
+from eechips.lockfile.lockfile_records import LockedFile, LockedUnit, LockHeader
 from eechips.lockfile.lockfile_writer import ServiceQueries, archive_versions
 from eechips.manifest.files_ahead import FilesAhead
 from eechips.manifest.folder_lock import lock_run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import json
 import math
 from collections import Counter
@@ -22,8 +21,9 @@ from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
 from eechips.storage import LocalStore, write_file
-from eechips.text.formatting import format_bytes, one_line
+from eechips.text.formatting import format_bytes, format_count
 from eechips.training import split_table
+from eechips.training.card_markdown import code, escape, format_block, format_table, strip_markdown
 from eechips.training.croissant import CROISSANT_NAME, Publication, croissant, to_bytes
 from eechips.training.dataset_statistics import STATS_NAME
 from eechips.training.huggingface import configs, is_table, tables
@@ -113,7 +113,7 @@ def card(
     picture = _sheet(samples, summary)
     if picture is not None:
         write_file(run.path / SHEET_NAME, picture)
-    described = to_bytes(croissant(run, summary, publication, _plain(_opening(summary))))
+    described = to_bytes(croissant(run, summary, publication, strip_markdown(_opening(summary))))
     write_file(run.path / CROISSANT_NAME, described)
     for name, content in described_by.items():
         write_file(run.path / name, content)
@@ -147,7 +147,7 @@ def _markdown(run: Run, summary: Summary, publication: Publication, loading: Seq
     sections = [
         _front_matter(summary, publication, loading),
         _MARK,
-        f"# {_text(publication.title)}",
+        f"# {escape(publication.title)}",
         _opening(summary),
         *([f"> {_SYNTHETIC}"] if summary.is_synthetic else []),
         *([_picture(summary)] if has_sheet else []),
@@ -181,14 +181,14 @@ def _front_matter(summary: Summary, publication: Publication, loading: Sequence[
 
 def _opening(summary: Summary) -> str:
     """Describe the dataset in two sentences."""
-    titles = [_text(each.get("title") or each["id"]) for each in _shown(summary)]
+    titles = [escape(each.get("title") or each["id"]) for each in _shown(summary)]
     of = f" of {_list(titles)}" if titles else ""
     if _has_pixels(summary):
         each = f" of {len(summary.layers)} files each" if len(summary.layers) > 1 else ""
-        what = f"{_count(summary.samples, 'sample')}{each}"
+        what = f"{format_count(summary.samples, 'sample')}{each}"
     else:
         rows = sum(layer.rows for layer in summary.layers)
-        what = f"Tables of {_count(rows, 'row')}" if rows else _count(summary.files, "file")
+        what = f"Tables of {format_count(rows, 'row')}" if rows else format_count(summary.files, "file")
     return f"{what}{of}, {_origin(summary)}; {format_bytes(summary.bytes)}."
 
 
@@ -197,7 +197,7 @@ def _origin(summary: Summary) -> str:
         return "from the synthetic demo planet, not from the Earth"
     source = DataSource.parse(str(summary.info.get("source") or ""))
     if source.archives:
-        return f"from {_text(source.describe())}"
+        return f"from {escape(source.describe())}"
     if source.is_local:
         return "by a local Earth Engine from local files"
     try:
@@ -209,7 +209,7 @@ def _origin(summary: Summary) -> str:
         return f"from {_text(DataSource(archives=tuple(archives)).describe())}"
     if host in _LOOPBACK:
         return "by a local Earth Engine, which may have served the synthetic demo planet"
-    return "by Google Earth Engine" if host.endswith(".googleapis.com") else f"by the service at {_text(host)}"
+    return "by Google Earth Engine" if host.endswith(".googleapis.com") else f"by the service at {escape(host)}"
 
 
 def _picture(summary: Summary) -> str:
@@ -227,7 +227,7 @@ def _facts(run: Run, summary: Summary) -> str:
     made = [path for path in run.assembled if path.is_file()]
     if made:
         files = (
-            f"{_code(path.relative_to(run.path).as_posix())} ({format_bytes(path.stat().st_size)})" for path in made
+            f"{code(path.relative_to(run.path).as_posix())} ({format_bytes(path.stat().st_size)})" for path in made
         )
         rows.append(("assembled files", ", ".join(files)))
     if summary.bounds is not None:
@@ -238,7 +238,7 @@ def _facts(run: Run, summary: Summary) -> str:
     if period is not None:
         note = "" if summary.dates else " (requested)"
         rows.append(("dates", " to ".join(dict.fromkeys(date[:10] for date in period)) + note))
-    return _table(("", ""), rows)
+    return format_table(("", ""), rows)
 
 
 def _layers(summary: Summary) -> str:
@@ -249,7 +249,7 @@ def _layers(summary: Summary) -> str:
         dataset = _dataset(summary, layer.dataset)
         columns = (
             f"{layer.files:,}{f' `{layer.name}`' if layer.name else ''}",
-            _text((dataset.get("title") or dataset["id"]) if dataset else layer.dataset or ""),
+            escape((dataset.get("title") or dataset["id"]) if dataset else layer.dataset or ""),
             _most(layer.suffixes, str),
             _most(layer.bands, ", ".join),
             _most(layer.dtypes, str),
@@ -260,7 +260,7 @@ def _layers(summary: Summary) -> str:
         )
         rows.append(columns)
     kept = [i for i in range(len(header)) if any(row[i] for row in rows)]
-    return _table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
+    return format_table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
 def _strata(summary: Summary) -> Iterator[str]:
@@ -282,14 +282,14 @@ def _strata(summary: Summary) -> Iterator[str]:
         ]
         for stratum, own in list(counts.items())[:_MOST_STRATA]
     ]
-    yield _table(header, rows)
+    yield format_table(header, rows)
     if len(counts) > _MOST_STRATA:
         yield f"And {len(counts) - _MOST_STRATA:,} more."
 
 
 def _stratum_text(summary: Summary, stratum: Any) -> str:
     name = summary.classes.get(stratum) if isinstance(stratum, int) else None
-    return _text(stratum) if name is None else f"{stratum} {_text(name)}"
+    return escape(stratum) if name is None else f"{stratum} {escape(name)}"
 
 
 def _splits(summary: Summary) -> Iterator[str]:
@@ -297,10 +297,10 @@ def _splits(summary: Summary) -> Iterator[str]:
         return
     yield "### Splits"
     rows = [
-        (_text(name or "no split"), f"{count:,}", f"{100 * count / summary.samples:.1f} %")
+        (escape(name or "no split"), f"{count:,}", f"{100 * count / summary.samples:.1f} %")
         for name, count in summary.splits.items()
     ]
-    yield _table(("split", "samples", "share"), rows)
+    yield format_table(("split", "samples", "share"), rows)
     left = (
         f" Samples of `{split_table.NONE}` are too close to another split{_or_other_data(summary)}."
         if split_table.NONE in summary.splits
@@ -311,7 +311,7 @@ def _splits(summary: Summary) -> Iterator[str]:
         shown["away_from"] = [Path(path).name for path in shown["away_from"]]
     options = ", ".join(f"{name} {_value(value)}" for name, value in shown.items())
     yield (
-        f"Made by `eechips split` with: {_text(options)}."
+        f"Made by `eechips split` with: {escape(options)}."
         f" The split of every sample is in `{split_table.SPLITS_NAME}`.{left}"
     )
 
@@ -324,12 +324,12 @@ def _quality(summary: Summary) -> Iterator[str]:
     if summary.checked is None:
         return
     yield "### Quality"
-    checked = f"`eechips check` read {_count(summary.checked, 'sample')}"
+    checked = f"`eechips check` read {format_count(summary.checked, 'sample')}"
     if not summary.flags:
         yield f"{checked} and flagged none."
         return
     yield f"{checked}; the statistics are in `quality.parquet`. A sample may have several flags:"
-    yield _table(("flag", "samples"), [(f"`{name}`", f"{count:,}") for name, count in summary.flags.items()])
+    yield format_table(("flag", "samples"), [(f"`{name}`", f"{count:,}") for name, count in summary.flags.items()])
 
 
 def _statistics(run: Run) -> Iterator[str]:
@@ -346,19 +346,19 @@ def _sources(summary: Summary) -> Iterator[str]:
     rows = [
         (
             _link(each),
-            _code(each["id"]),
-            _text(each.get("licence") or "unknown: see its page"),
-            _text(summary.cite(each.get("citation") or "")),
+            code(each["id"]),
+            escape(each.get("licence") or "unknown: see its page"),
+            escape(summary.cite(each.get("citation") or "")),
         )
         for each in datasets
     ]
-    yield _table(("dataset", "id", "licence", "citation"), rows)
+    yield format_table(("dataset", "id", "licence", "citation"), rows)
     if summary.is_synthetic:
         yield "These are the terms of the real datasets; the pixels here are synthetic."
     for each in datasets:
         if each.get("archive"):
-            differs = _text(each.get("differs") or "no difference is known.")
-            origin = f"{_code(each['id'])} is read from the open archive {_text(each['archive'])}."
+            differs = escape(each.get("differs") or "no difference is known.")
+            origin = f"{code(each['id'])} is read from the open archive {escape(each['archive'])}."
             yield f"{origin} What differs from Earth Engine: {differs}"
 
 
@@ -371,12 +371,12 @@ def _using(run: Run, summary: Summary) -> str:
         if summary.splits:
             lines.append('train = eechips.stack(samples[samples.split == "train"])')
     lines += ["", "import datasets  # of Hugging Face, 4 or later", "", 'splits = datasets.load_dataset(".")']
-    where = f"The files are at {_code(run.address)}. " if run.address else ""
+    where = f"The files are at {code(run.address)}. " if run.address else ""
     records = f"`{PARQUET_NAME}` has a row for each unit: file, sha256, size, bands, crs, transform, source images."
     machines = f"[{CROISSANT_NAME}]({CROISSANT_NAME}) describes the dataset in [Croissant]({_CROISSANT})."
     pixels = "Pixels without data are masked: by alpha (PNG), the file's mask (GeoTIFF) or the field `mask` (NPY)."
     text = f"{where}{records} {machines}{f' {pixels}' if has_pixels else ''}"
-    return f"{_block('python', lines)}\n\n{text}"
+    return f"{format_block('python', lines)}\n\n{text}"
 
 
 def _making(run: Run, summary: Summary) -> str:
@@ -388,14 +388,14 @@ def _making(run: Run, summary: Summary) -> str:
         ("seed", _value(info.get("seed")) if info.get("seed") is not None else "none"),
         ("service", _service(info)),
         ("started, finished", f"{str(info.get('started'))[:19]}Z, {str(info.get('finished'))[:19]}Z"),
-        ("versions", _text(versions)),
-        ("recipe", f"{_code(info.get('recipe'))}, sha256 of all that changes its results: `{identity[:16]}`"),
+        ("versions", escape(versions)),
+        ("recipe", f"{code(info.get('recipe'))}, sha256 of all that changes its results: `{identity[:16]}`"),
     ]
     lines = [command] if command.startswith("eechips ") else [f"# {line}" for line in command.splitlines()]
     again = "The same command, seed and version request the same places and pixels"
     changes = "." if summary.is_synthetic else ", as long as the datasets are unchanged."
     rest = "`run.json` has all parameters; `eechips verify` checks the files."
-    return "\n\n".join([_block("sh", lines), _table(("", ""), rows), f"{again}{changes} {rest}"])
+    return "\n\n".join([format_block("sh", lines), format_table(("", ""), rows), f"{again}{changes} {rest}"])
 
 
 def _sheet(samples: Samples, summary: Summary) -> bytes | None:
@@ -482,7 +482,7 @@ def _dataset(summary: Summary, identifier: str | None) -> Mapping[str, Any] | No
 
 
 def _link(dataset: Mapping[str, Any]) -> str:
-    title = _text(dataset.get("title") or dataset["id"])
+    title = escape(dataset.get("title") or dataset["id"])
     return f"[{title}]({dataset['source']})" if dataset.get("source") else title
 
 
@@ -495,7 +495,7 @@ def _asked_for(summary: Summary) -> tuple[str, ...] | None:
 
 def _service(info: Mapping[str, Any]) -> str:
     source = DataSource.parse(str(info.get("source") or ""))
-    return _text(source.describe()) if source.is_local else _code(info.get("endpoint"))
+    return escape(source.describe()) if source.is_local else code(info.get("endpoint"))
 
 
 def _label(stratum: str | None) -> str:
@@ -511,7 +511,7 @@ def _most(values: Counter[Any], text: Any) -> str:
     """Return the most frequent values."""
     shown = [text(value) for value, _ in values.most_common(_SHOWN)]
     more = f" and {len(values) - _SHOWN:,} more" if len(values) > _SHOWN else ""
-    return _text("; ".join(dict.fromkeys(shown)) + more)
+    return escape("; ".join(dict.fromkeys(shown)) + more)
 
 
 def _value(value: Any) -> str:
@@ -524,38 +524,5 @@ def _value(value: Any) -> str:
     return str(value)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def _list(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def _plain(markdown: str) -> str:
-    """Convert Markdown of this module to plain text."""
-    return html.unescape(markdown.replace("\\", ""))
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(one_line, line))} |" for line in lines)
-
-
-def _text(value: Any) -> str:
-    """Return a value as text with the syntax of Markdown escaped: names come from others."""
-    escaped = html.escape(" ".join(one_line(str(value)).split()), quote=False)
-    return "".join(f"\\{c}" if c in "\\`*_[]|#~" else c for c in escaped)
-
-
-def _code(value: Any) -> str:
-    return f"`{' '.join(one_line(str(value)).split()).replace('`', '').replace('|', '/')}`"
-
-
-def _block(language: str, lines: Sequence[str]) -> str:
-    """Return a block of code, between fences that are longer than any in it."""
-    fence = "```"
-    lines = [one_line(line, longest=max(1, len(line))) for line in lines]
-    while any(fence in line for line in lines):
-        fence += "`"
-    return "\n".join([fence + language, *lines, fence])

@@ -18,7 +18,8 @@ import eechips
 from eechips.cli import main
 from eechips.commands.service_queries import service_of_source
 from eechips.errors import EechipsError, StorageError, UsageError
-from eechips.lockfile.lockfile_format import FORMAT, Lockfile
+from eechips.lockfile.lockfile_format import Lockfile
+from eechips.lockfile.lockfile_records import FORMAT
 from eechips.manifest import run_signature
 
 IDENTITY = "a" * 64
