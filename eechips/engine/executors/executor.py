@@ -105,14 +105,15 @@ class Executor(abc.ABC, Generic[HandleT]):
     Args:
         throttle: of the run.
         task_timeout: seconds after which a unit of a task is given up, and its worker replaced.
+        clock: seconds, monotonic.
     """
 
     is_remote: ClassVar[bool] = False
     is_detached: ClassVar[bool] = False
     reports_progress: ClassVar[bool] = False
 
-    def __init__(self, throttle: Throttle, task_timeout: float) -> None:
-        self.throttle, self._timeout, self._clock = throttle, task_timeout, time.monotonic
+    def __init__(self, throttle: Throttle, task_timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.throttle, self._timeout, self._clock = throttle, task_timeout, clock
         self._handles: list[HandleT] = []
         self.held = 0
         self.notice: str | None = None
