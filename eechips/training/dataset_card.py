@@ -206,7 +206,7 @@ def _origin(summary: Summary) -> str:
         return "by a service whose address is malformed"
     archives = sorted({str(each["archive"]) for each in summary.info.get("datasets") or () if each.get("archive")})
     if host in _LOOPBACK and archives:
-        return f"from {_text(DataSource(archives=tuple(archives)).describe())}"
+        return f"from {escape(DataSource(archives=tuple(archives)).describe())}"
     if host in _LOOPBACK:
         return "by a local Earth Engine, which may have served the synthetic demo planet"
     return "by Google Earth Engine" if host.endswith(".googleapis.com") else f"by the service at {escape(host)}"
