@@ -101,6 +101,28 @@ def test_sentinel2(index: str, product: str, strip: str) -> None:
     assert search.equals == {"MGRS_TILE": index[-5:]}
 
 
+@pytest.mark.parametrize(
+    ("name", "product", "strip"),
+    [
+        # Items of Earth Search's Collection 1 as stac-utils/pystac-client has recorded them (tests/cassettes).
+        (
+            "S2B_T20EPT_20250731T131905_L2A",
+            "S2B_MSIL2A_20250731T131909_N0511_R095_T20EPT_20250731T143919",
+            "S2B_OPER_MSI_L2A_DS_2BPS_20250731T143919_S20250731T131905_N05.11",
+        ),
+        (
+            "S2B_T24MUV_20250731T130245_L2A",
+            "S2B_MSIL2A_20250731T130249_N0511_R095_T24MUV_20250731T132745",
+            "S2B_OPER_MSI_L2A_DS_2BPS_20250731T132745_S20250731T130245_N05.11",
+        ),
+    ],
+)
+def test_second_time_is_that_which_names_items_of_collection_1(name: str, product: str, strip: str) -> None:
+    _, tile, time, _ = name.split("_")
+    found = item(name, **{"s2:product_uri": f"{product}.SAFE", "s2:datastrip_id": strip})
+    assert rule_of("sentinel-2").index(found) == f"{product.split('_')[2]}_{time}_{tile}"
+
+
 def test_sentinel2_of_the_copernicus_data_space() -> None:
     found = item(
         "S2B_MSIL2A_20220713T093549_N0400_R036_T36WWU_20220713T112940",
