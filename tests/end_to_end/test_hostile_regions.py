@@ -36,6 +36,7 @@ COMMANDS = {
     "points": "points --dataset DEM --points",
     "cells": "sample --dataset NAIP --cells",
     "roi": "sample --dataset NAIP --total 1 --roi",
+    "images": "images --dataset S2 --start 2020-06-01 --end 2020-06-05 --regions",
 }
 
 
@@ -64,7 +65,9 @@ def refuse(trap: Trap, option: str, name: str) -> None:
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize(("option", "name"), list(zip(["regions", "points", "cells", "roi"] * 2, SOME, strict=False)))
+@pytest.mark.parametrize(
+    ("option", "name"), list(zip(["regions", "points", "cells", "roi", "images"] * 2, SOME, strict=False))
+)
 def test_a_command_refuses_a_hostile_file(option: str, name: str, trap: Trap) -> None:
     refuse(trap, option, name)
 
@@ -120,8 +123,9 @@ def test_check_and_report_survive_every_hostile_region(name: str, trap: Trap) ->
     see(trap, name)
 
 
+@pytest.mark.parametrize("option", ["roi", "regions"])
 @pytest.mark.parametrize("form", ["absolute", "relative", "link", "directory", "directory and parent"])
-def test_a_stranger_s_run_names_no_file_outside_its_folder(form: str, trap: Trap) -> None:
+def test_a_stranger_s_run_names_no_file_outside_its_folder(form: str, option: str, trap: Trap) -> None:
     canary, folder = trap.place.canary, trap.place.folder
     sha256 = hash_file(canary)
     directory: dict[str, Any] = {}
@@ -135,7 +139,7 @@ def test_a_stranger_s_run_names_no_file_outside_its_folder(form: str, trap: Trap
         name = canary.name if form == "directory" else f"../outside/{canary.name}"
         directory = {"directory": str(trap.place.outside)}
     trap.watched.touched()
-    info = {"parameters": {"roi": name, "roi_sha256": sha256}, **directory}
+    info = {"parameters": {option: name, f"{option}_sha256": sha256}, **directory}
     assert find_region_file(folder, info) is None
     assert read_region_file(folder, info) is None
     assert trap.is_untouched()
