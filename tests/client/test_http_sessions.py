@@ -22,7 +22,7 @@ from local_tests.support.loopback import LoopbackServer
 class Handler(BaseHTTPRequestHandler):
     """Answers with a body in two halves, the second when it is told to, or with a rejection."""
 
-    second_half = threading.Event()
+    first_half, second_half = threading.Event(), threading.Event()
 
     def do_GET(self) -> None:
         if self.path == "/busy":
@@ -37,7 +37,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"first")
         self.wfile.flush()
-        self.second_half.wait(10)
+        self.first_half.set()
+        self.second_half.wait(60)
         self.wfile.write(b"twice")
 
     def log_message(self, format: str, *args: object) -> None:
@@ -46,6 +47,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
+    Handler.first_half.clear()
     Handler.second_half.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -67,19 +69,20 @@ def throttle() -> Iterator[Throttle]:
 def test_a_slot_is_held_until_the_body_arrives(url: str, throttle: Throttle) -> None:
     throttle_requests_library(throttle.client(1), url)
     bodies: list[bytes] = []
-    thread = threading.Thread(target=lambda: bodies.append(requests.get(f"{url}/pixels", timeout=10).content))
+    thread = threading.Thread(target=lambda: bodies.append(requests.get(f"{url}/pixels", timeout=60).content))
     thread.start()
-    thread.join(0.3)
+    assert Handler.first_half.wait(60)
+    thread.join(0.3)  # a slot that is released with the first half would be by now
     assert throttle.in_flight == 1
     Handler.second_half.set()
-    thread.join(10)
+    thread.join(60)
     assert bodies == [b"firsttwice"]
     assert (throttle.in_flight, throttle.sent, throttle.received) == (0, 1, 10)
 
 
 def test_a_streamed_request_holds_a_slot_until_the_headers_arrive(url: str, throttle: Throttle) -> None:
     throttle_requests_library(throttle.client(1), url)
-    with requests.get(f"{url}/pixels", timeout=10, stream=True) as response:
+    with requests.get(f"{url}/pixels", timeout=60, stream=True) as response:
         assert throttle.in_flight == 0
         Handler.second_half.set()
         assert response.raw.read() == b"firsttwice"
@@ -87,7 +90,7 @@ def test_a_streamed_request_holds_a_slot_until_the_headers_arrive(url: str, thro
 
 def test_a_rejection_closes_the_throttle_for_as_long_as_it_says(url: str, throttle: Throttle) -> None:
     throttle_requests_library(throttle.client(1), url)
-    assert requests.get(f"{url}/busy", timeout=10).status_code == 429
+    assert requests.get(f"{url}/busy", timeout=60).status_code == 429
     assert throttle.rejected == 1
     is_taken, wait = throttle._try_take(1, is_next=False)
     assert not is_taken
@@ -96,7 +99,7 @@ def test_a_rejection_closes_the_throttle_for_as_long_as_it_says(url: str, thrott
 
 def test_responses_of_other_services_do_not_change_the_quota(url: str, throttle: Throttle) -> None:
     throttle_requests_library(throttle.client(1), "https://earthengine-highvolume.googleapis.com")
-    assert requests.get(f"{url}/busy", timeout=10).status_code == 429
+    assert requests.get(f"{url}/busy", timeout=60).status_code == 429
     assert (throttle.sent, throttle.rejected) == (1, 0)
 
 

@@ -78,6 +78,7 @@ def test_811_dates_in_order_with_empty_cells_for_no_data(series: Callable[[str],
     assert table["LST_Day_1km"].min() > -60
 
 
+@pytest.mark.slow
 def test_max_and_count_equal_numpy_exactly(series: Callable[[str], Any], stack: Any, regions: Path) -> None:
     numbers, transform, crs = stack
     tables = series("max")

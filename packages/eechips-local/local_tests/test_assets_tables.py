@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -286,3 +288,14 @@ def test_dates_become_milliseconds(tmp_path: Path) -> None:
     data.to_parquet(tmp_path / "a.parquet")
     ingest(tmp_path / "a.parquet", tmp_path / "store", "t")
     assert [row.properties.get("day") for row in rows(table(tmp_path / "store", "t"))] == [1577923200000, None]
+
+
+def test_the_process_that_reads_vectors_imports_nothing_else_of_the_package() -> None:
+    """Each file has such a process, which would take three times as long with the modules that ingest rasters."""
+    program = (
+        "import sys, eechips_local.assets.vector_reader\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('eechips_local')))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    modules = ("dbase_texts", "vector_formats", "vector_reader")
+    assert found == ["eechips_local", "eechips_local.assets", *(f"eechips_local.assets.{name}" for name in modules)]

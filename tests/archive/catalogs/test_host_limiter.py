@@ -11,6 +11,7 @@ import pytest
 
 from eechips.archive.catalogs.fetch import FetchConfig, fetch
 from eechips.errors import UsageError
+from local_tests.support.local_earth_engine import wait_until
 from tests.support.catalog_lists import HostLimiter
 
 
@@ -59,7 +60,7 @@ def test_an_unresponsive_host_is_given_up(tmp_path: Path) -> None:
         config = FetchConfig(timeout=0.2, retries=1, first_wait=0.01)
         found = fetch([f"{host.url}/1.json", "http://127.0.0.1:9/x.json"], config, advance=lambda _: None)
         assert [(number, kind) for number, kind, _ in found.failures] == [(0, "time-out"), (1, "connection")]
-        assert host.asked["/1.json"] == 2
+        wait_until(lambda: host.asked["/1.json"] == 2)  # the second is given up before the host has read it, perhaps
     finally:
         host.close()
 
