@@ -146,6 +146,9 @@ def stackstac_chips(plan: Plan) -> list[int]:
     import stackstac
 
     items = [item.to_dict() for item in stac_items(plan, bands_apart=True)]
+    for item, place in zip(items, plan["scenes"], strict=True):
+        # pystac writes proj:code; without proj:epsg stackstac takes the box in degrees, and leaves out chips
+        item["properties"]["proj:epsg"] = place["epsg"]
     edge = plan["edge"]
 
     def read(chip: list[int]) -> int:

@@ -164,6 +164,7 @@ class CogParts:
         self._headers_coming: SharedFetches[RasterAddress, RasterLayout] = SharedFetches()
         self._blocks_coming: SharedFetches[str, Buffer] = SharedFetches()
         self._pool, self._keeper = ThreadPoolExecutor(threads, "archive"), ThreadPoolExecutor(1, "keep")
+        self._describer = ThreadPoolExecutor(1, "describe")
         self._backlog = 0
         self._lock = threading.Lock()
 
@@ -341,7 +342,9 @@ class CogParts:
                     header.parts[missing.start] = more.data
             else:
                 raise ArchiveRefusedError("its header lies in too many pieces")
-            layout = RasterLayout(address, version, kept.checked, describe(directories[0]), tuple(pyramid(directories)))
+            # In one thread: GDAL opens PROJ's database anew in each.
+            about = start_in(self._describer, partial(describe, directories[0])).result()
+            layout = RasterLayout(address, version, kept.checked, about, tuple(pyramid(directories)))
         except ArchiveRefusedError as error:
             self._headers.remove(address.href)
             raise ArchiveRefusedError(f"{address.shown} cannot be read: {error}.") from error

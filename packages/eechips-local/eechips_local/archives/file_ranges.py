@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import numpy as np
 from urllib3.exceptions import HTTPError
 
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
@@ -44,7 +45,7 @@ class FetchedRange:
         version: of the file: its ETag, or what else tells versions apart.
     """
 
-    parts: tuple[bytearray, ...]
+    parts: tuple[memoryview, ...]
     size: int
     version: str
 
@@ -255,7 +256,7 @@ class FileRanges:
             raise _changed(shown)
         return FetchedRange(self._body(response, spans, expected), size, actual)
 
-    def _body(self, response: Any, spans: Sequence[Span], expected: int) -> tuple[bytearray, ...]:
+    def _body(self, response: Any, spans: Sequence[Span], expected: int) -> tuple[memoryview, ...]:
         """Return the bytes of spans of a response, each in memory of its own."""
         deadline = time.monotonic() + _SILENCE + expected / _SLOWEST
         at = spans[0][0]
@@ -270,19 +271,18 @@ class FileRanges:
         return tuple(parts)
 
 
-def _read(response: Any, length: int, deadline: float) -> bytearray:
+def _read(response: Any, length: int, deadline: float) -> memoryview:
     """Return the next bytes of a response.
 
     Raises:
         HTTPError: if the response is shorter, or takes too long.
     """
-    found = bytearray(length)
-    view, at = memoryview(found), 0
+    found, at = np.empty(length, np.uint8).data, 0  # it is not filled with zeros before
     while at < length:
         part = response.read(min(_CHUNK, length - at))
         if not part:
             raise HTTPError("fewer bytes than were announced")
-        view[at : at + len(part)] = part
+        found[at : at + len(part)] = part
         at += len(part)
         if time.monotonic() > deadline and at < length:
             raise HTTPError("too slow")

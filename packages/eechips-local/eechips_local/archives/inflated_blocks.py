@@ -20,7 +20,7 @@ _PLAIN, _DEFLATES = 1, (8, 32946)
 _INDEPENDENT, _DIFFERENCES = 1, 2
 _GREY_RGB_PALETTE = (1, 2, 3)
 
-Buffer = bytes | bytearray | memoryview
+Buffer = bytes | memoryview
 
 
 class RasterBlock(Protocol):

@@ -54,7 +54,7 @@ class RangeCache:
         """Return whether a part is there; it may be damaged, or removed until it is read."""
         return self._path(name).exists()
 
-    def put(self, name: str, data: bytes | bytearray | memoryview) -> None:
+    def put(self, name: str, data: bytes | memoryview) -> None:
         """Keep a part. One that cannot be written is not kept: the archive still has it."""
         path = self._path(name)
         with contextlib.suppress(OSError):
