@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery
 from eechips_local.archives.checked_connections import HostTransport
@@ -29,6 +29,7 @@ from eechips_local.assets.store_files import locked
 _LOG = logging.getLogger("eechips_local.archives")
 _PART = 8 << 20  # bytes of a request
 _LARGEST = 1 << 30  # bytes of a table; that of Satellite Embeddings has some 70 MB
+_IMPATIENCE, _FIRST_PATIENCE = 5.0, 15.0  # seconds to wait for a host that is away, with a kept table and without
 _FRESH = 30 * 86_400.0  # seconds after which the archive is asked whether the table has changed
 _TABLE, _VERSION = "table.parquet", "version"
 
@@ -44,7 +45,7 @@ class KeptTable:
 
     def __init__(self, description: ArchiveDescription, folder: Path, now: Callable[[], float] = time.time) -> None:
         self._arguments = (description, folder, now)
-        self._url, self._now = description.index, now
+        self._name, self._url, self._now = description.name, description.index, now
         AllowedHosts.of_url(self._url).check(self._url)
         self._folder = folder / hashlib.sha256(self._url.encode()).hexdigest()[:16]
         self._ranges = FileRanges(
@@ -65,7 +66,7 @@ class KeptTable:
 
         Raises:
             ArchiveError: if the table is not kept, and its host does not answer.
-            ArchiveRefusedError: if it cannot be read.
+            ArchiveRefusedError: if it cannot be read, or its host is not reached and has never been.
         """
         return self._open().items(collection, query)
 
@@ -89,12 +90,18 @@ class KeptTable:
         if is_kept and 0 <= self._now() - mark.stat().st_mtime < _FRESH:
             return
         try:
-            first = self._ranges.read(self._url, "", 0, _PART if not is_kept else 1)
+            patience = _IMPATIENCE if is_kept else _FIRST_PATIENCE
+            first = self._ranges.read(self._url, "", 0, 1 if is_kept else _PART, patience=patience)
             if is_kept and mark.read_text(encoding="utf-8") == first.version:
                 os.utime(mark, (self._now(), self._now()))
                 return
             self._fetch(first.size, first.version, path)
         except (ArchiveError, ArchiveRefusedError) as error:
+            if not is_kept and isinstance(error, ArchiveAwayError):  # nobody waits for a network that is not there
+                raise ArchiveRefusedError(
+                    f"{self._name} is not reached, and has never been from here: {error} Check the network, a proxy "
+                    "(HTTPS_PROXY) and the address; the demo planet (--local) needs no network."
+                ) from error
             if not is_kept:
                 raise
             _LOG.warning("The list of files at %s is an old one: %s", shown_url(self._url), error)

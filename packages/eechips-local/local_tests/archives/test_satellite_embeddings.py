@@ -278,3 +278,10 @@ def test_changed_table_is_fetched_again(mirror: tuple[Files, ArchiveDescription]
     write_table(tmp_path / "served" / "aef_index.parquet", [*rows_of(IMAGE, 2018), *rows_of(OTHER, 2022)])
     assert count_of(description, tmp_path / "kept", days=29.0) == 3
     assert count_of(description, tmp_path / "kept", days=31.0) == 7
+
+
+def test_table_that_was_never_reached_is_refused_at_once(tmp_path: Path) -> None:
+    """A refusal, and no error that clients repeat."""
+    description = ArchiveDescription(name="away", title="Away", index="https://nothing.invalid/aef_index.parquet")
+    with pytest.raises(ArchiveRefusedError, match="away is not reached, and has never been from here"):
+        count_of(description, tmp_path / "kept")
