@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,8 +43,14 @@ class CubeBackend(BackendEntrypoint):
         return open_cube(filename_or_obj, drop_variables=drop_variables, **options)
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Return whether the argument is the folder of a run. Collections need ``engine="eechips"``."""
-        return is_run(filename_or_obj)
+        """Return whether the argument is the folder of a run, or an object of the Earth Engine client.
+
+        Ids need ``engine="eechips"``: only a request could tell whether a text is one.
+        """
+        client = sys.modules.get("ee")
+        return is_run(filename_or_obj) or (
+            client is not None and isinstance(filename_or_obj, (client.ImageCollection, client.Image))
+        )
 
 
 def is_run(place: Any) -> bool:

@@ -1,9 +1,10 @@
-"""Read neighbours of a box together with it, once boxes are read one after the other.
+"""Read neighbours of a box together with it, once boxes are read one beside the other.
 
-Chunks of Dask are read by themselves, and each would take a request. A box that follows one that was read before, in
-the order of chunks (columns first, then rows, images, bands), is extended by the chunks that come next. The first
-extension is as large as what was read before, so that a sweep takes requests that double up to the service's limit.
-What is fetched in advance is never more than what was fetched before, and a box that follows no other is not extended.
+Chunks of Dask are read by themselves, and each would take a request. A box beside one that was read before is extended
+by the chunks around it: along the columns, then the rows, the images, the bands. Dask reads chunks from the last to the
+first as well, so that both directions are tried. The first extension is as large as what was read before: a sweep takes
+requests that double up to the service's limit. What is fetched in advance is never more than what was fetched before,
+and a box that is beside no other is not extended.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _AXES = (3, 2, 1, 0)
 
 
 def extend_box(box: Box, whole: Box, known: Sequence[Box], limits: BoxLimits, most: int) -> Box:
-    """Return a box with those that come next, or the box itself.
+    """Return a box with those around it, or the box itself.
 
     Args:
         box: to read.
@@ -25,21 +26,21 @@ def extend_box(box: Box, whole: Box, known: Sequence[Box], limits: BoxLimits, mo
         limits: of a request.
         most: values of the result at most.
     """
-    if not any(_follows(box, other) for other in known):
+    if not any(_is_beside(box, other) for other in known):
         return box
     most = min(most, box.size + sum(other.size for other in known))
     found = box
     for axis in _AXES:
         found = _extended(found, axis, whole, known, limits, most)
         if (found.start[axis], found.stop[axis]) != (whole.start[axis], whole.stop[axis]):
-            break  # what comes next in the order is no box
+            break  # what comes next is no box
     return found
 
 
-def _follows(box: Box, other: Box) -> bool:
-    """Return whether a box begins where another one ends, and has no values beside it."""
+def _is_beside(box: Box, other: Box) -> bool:
+    """Return whether another box has all values on one side of a box."""
     for axis in _AXES:
-        if other.stop[axis] == box.start[axis]:
+        if box.start[axis] == other.stop[axis] or box.stop[axis] == other.start[axis]:
             moved = box.resized(axis, other.start[axis], other.stop[axis])
             if other.contains(moved):
                 return True
@@ -49,12 +50,16 @@ def _follows(box: Box, other: Box) -> bool:
 def _extended(box: Box, axis: int, whole: Box, known: Sequence[Box], limits: BoxLimits, most: int) -> Box:
     """Return a box that is longer along an axis by multiples of its own length, and overlaps no known box."""
     start, stop = box.start[axis], box.stop[axis]
-    beyond = box.resized(axis, stop, max(stop, whole.stop[axis]))
-    end = min([whole.stop[axis], *(other.start[axis] for other in known if beyond.overlaps(other))])
     length = stop - start
+    after = box.resized(axis, stop, max(stop, whole.stop[axis]))
+    before = box.resized(axis, whole.start[axis], start)
+    # A known box may overlap the box itself, which is then not extended to that side.
+    end = min([whole.stop[axis], *(max(stop, other.start[axis]) for other in known if after.overlaps(other))])
+    first = max([whole.start[axis], *(min(start, other.stop[axis]) for other in known if before.overlaps(other))])
     found = box
-    while found.stop[axis] < end:
-        longer = box.resized(axis, start, min(found.stop[axis] + length, end))
+    while (start, stop) != (first, end):
+        start, stop = (start, min(stop + length, end)) if stop < end else (max(start - length, first), stop)
+        longer = box.resized(axis, start, stop)
         if longer.size > most or not limits.accepts(longer.shape):
             break
         found = longer
