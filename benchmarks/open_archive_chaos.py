@@ -239,7 +239,16 @@ def plan_faults(
         host.actions[middle] = lambda: threading.Thread(target=go_away).start()
     if scenario == "change":
         name = host.items[len(host.items) // 2]["assets"]["B04"]["href"].rpartition("/")[2]
-        host.actions[middle] = lambda: change(host.folder / name)
+        left = 1 + plan.units // 100  # requests of blocks of the file, until it changes
+
+        def watch(asked: str, start: int) -> None:
+            nonlocal left
+            if asked == name and start:
+                left -= 1
+                if left == 0:
+                    change(host.folder / name)
+
+        host.watch = watch
         return str(name)
     return ""
 
@@ -348,7 +357,7 @@ def check_requests(story: ChaosStory, calm: ChaosStory | None) -> Iterator[str]:
     """Compare the requests of a host with those of a run without faults."""
     if calm is None:
         return
-    failed = story.requests["failed"] + story.requests["expired"] + story.requests["away"]
+    failed = sum(story.requests[kind] for kind in ("failed", "expired", "away", "changed"))
     # A killed worker forgets what it has in work; a new server asks every file for its version.
     servers = story.killed["server"] + story.killed["command"]
     again = servers * story.files + 20 * story.killed["worker"]
@@ -368,7 +377,8 @@ def tell(story: ChaosStory, calm: ChaosStory) -> None:
     away = f"{story.refused}/{story.requests['away']}" if story.away else "-"
     row = (
         story.scenario, f"{story.seconds:.0f}", states, story.requests["search"], story.requests["file"],
-        story.requests["token"], story.requests["failed"], story.requests["expired"],
+        story.requests["token"], story.requests["failed"],
+        story.requests["expired"] + story.requests["changed"],
         f"{story.sent / max(1, calm.sent):.2f}", story.rate, away, f"{story.received:.1f}", killed or "-",
     )  # fmt: skip
     print(_LINE.format(*row), flush=True)
@@ -388,10 +398,11 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=4, help="scenes beside each other")
     parser.add_argument("--rows", type=int, default=3, help="of scenes")
     parser.add_argument("--outage", type=float, default=60.0, metavar="SECONDS")
+    parser.add_argument("--kill-share", type=float, default=0.05, help="of the units, after which a worker is killed")
     parser.add_argument("--only", action="append", choices=SCENARIOS[1:], help="scenario; may be repeated")
     parser.add_argument("--keep", type=Path, help="empty folder for everything, which is kept")
     given = parser.parse_args()
-    plan = FaultPlan(given.units, given.columns, given.rows, given.side, given.outage)
+    plan = FaultPlan(given.units, given.columns, given.rows, given.side, given.outage, given.kill_share)
     adopt_orphans()
     stories: list[ChaosStory] = []
     print(

@@ -21,7 +21,7 @@ pytestmark = [
 
 def test_an_open_archive_that_fails_in_many_ways_loses_nothing_and_is_not_hammered() -> None:
     words = [sys.executable, str(CHAOS), "--units", "40", "--columns", "3", "--rows", "1", "--side", "512"]
-    words += ["--outage", "6", "--only", "kills", "--only", "outage", "--only", "change"]
+    words += ["--outage", "6", "--kill-share", "0.2", "--only", "kills", "--only", "outage", "--only", "change"]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=880, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     *table, problems = ended.stdout.splitlines()

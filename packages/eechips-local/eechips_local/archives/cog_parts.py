@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.block_decoding import RasterDescription, describe
-from eechips_local.archives.file_ranges import ChangedFileError, FileRanges
+from eechips_local.archives.file_ranges import ChangedFileError, FileRanges, changed_file
 from eechips_local.archives.inflated_blocks import Buffer
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.shared_fetches import SharedFetches
@@ -323,6 +323,17 @@ class CogParts:
             return kept, False
         return (replace(kept, checked=now) if found.version == kept.version else None), True
 
+    def _keep_header(self, address: RasterAddress, kept: _KeptHeader) -> None:
+        """Keep a header for all processes.
+
+        Raises:
+            ChangedFileError: if another process has just read another version.
+        """
+        other = None if address.is_local else _unpacked(self._headers.get(address.href))
+        if other is not None and other.checked >= self._since and other.version != kept.version:
+            raise changed_file(address.shown)
+        self._headers.put(address.href, _packed(kept))
+
     def _read_layout(self, address: RasterAddress) -> RasterLayout:
         """Return a header that is kept, or fetch it."""
         kept, is_new = self._kept_header(address)
@@ -345,11 +356,13 @@ class CogParts:
             # In one thread: GDAL opens PROJ's database anew in each.
             about = start_in(self._describer, partial(describe, directories[0])).result()
             layout = RasterLayout(address, version, kept.checked, about, tuple(pyramid(directories)))
+        except ChangedFileError:
+            raise
         except ArchiveRefusedError as error:
             self._headers.remove(address.href)
             raise ArchiveRefusedError(f"{address.shown} cannot be read: {error}.") from error
         if is_new:
-            self._headers.put(address.href, _packed(kept))
+            self._keep_header(address, kept)
         return layout
 
 

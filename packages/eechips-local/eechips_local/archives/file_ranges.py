@@ -231,7 +231,7 @@ class FileRanges:
         shown, status = shown_url(href), response.status
         start, length = spans[0][0], sum(spans[-1]) - spans[0][0]
         if status == 412:
-            raise _changed(shown)
+            raise changed_file(shown)
         if status in (301, 302, 303, 307, 308):
             raise ArchiveRefusedError(f"{shown} redirects to another address, which is not followed.")
         if status not in (200, 206):
@@ -253,7 +253,7 @@ class FileRanges:
                 raise ArchiveRefusedError(f"{shown} cannot be read in parts: its host ignores ranges.")
         actual = headers.get("ETag") or f"{headers.get('Last-Modified', '')} {size}".strip()
         if version and actual != version:
-            raise _changed(shown)
+            raise changed_file(shown)
         return FetchedRange(self._body(response, spans, expected), size, actual)
 
     def _body(self, response: Any, spans: Sequence[Span], expected: int) -> tuple[memoryview, ...]:
@@ -289,7 +289,8 @@ def _read(response: Any, length: int, deadline: float) -> memoryview:
     return found
 
 
-def _changed(shown: str) -> ChangedFileError:
+def changed_file(shown: str) -> ChangedFileError:
+    """Return the error of a file that has changed, by the address that messages may show."""
     return ChangedFileError(
         f"{shown} has changed since it was first read: nothing of it is mixed with what was read before. Start again "
         "to read the new file."

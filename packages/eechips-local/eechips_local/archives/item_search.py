@@ -28,6 +28,7 @@ from eechips_local.assets.store_files import locked
 _LOG = logging.getLogger("eechips_local.archives")
 _ITEMS = 100_000  # of one search
 _BYTES = 128 << 20  # of one search's pages, compressed
+_IDLE_PAGES = 50  # one after the other, without a new item
 _HOUR, _DAY = 3600.0, 86_400.0
 _SETTLED = 60 * _DAY  # seconds after which archives rarely add items
 _IMPATIENCE = 5.0  # seconds for an archive's answer where an older one is kept
@@ -174,11 +175,17 @@ class ApiSearch:
             return [pack_items(list(self._source.collections(patience).values()))], True
         seen: set[str] = set()
         pages: list[bytes] = []
-        size = matched = 0
+        size = matched = idle = 0
         for page in self._source.pages(collection, query, patience):
             fresh = [
                 item for item in page if item["id"] not in seen and item.get("collection", collection) == collection
             ]
+            idle = 0 if fresh else idle + 1
+            if idle > _IDLE_PAGES:
+                raise ArchiveRefusedError(
+                    f"{self._name} leads from page to page of a search of {collection}, of which the last {idle} had"
+                    " no new item."
+                )
             seen.update(item["id"] for item in fresh)
             pages.append(pack_items(fresh))
             size += len(pages[-1])

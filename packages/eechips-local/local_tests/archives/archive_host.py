@@ -56,12 +56,14 @@ class ArchiveHost:
         api_faults: shares of the searches that fail: "status", "half".
         seed: of the requests that fail.
         actions: what is done at requests of files, by their numbers.
+        watch: is told the names of files and the first bytes that requests want, before they are answered.
         redirects: addresses to which files lead, by their names.
         pages: what searches from a day on ("2023-07-01") are answered with, instead of items.
         slow_seconds: that a slow response takes.
         is_away: whether every request is counted, and its connection reset.
         tokens: that were given, with their expiry in seconds since 1970.
-        requests: number of requests, by kind: "search", "file", "token", "expired", "failed", "away".
+        requests: number of requests, by kind: "search", "file", "token", "expired", "failed", "away",
+            "changed".
         times: of requests by kind, on the monotonic clock.
         searches: bodies of searches.
         bytes: sent of files.
@@ -77,6 +79,7 @@ class ArchiveHost:
     api_faults: Mapping[str, float] = field(default_factory=dict)
     seed: int = 7
     actions: dict[int, Callable[[], object]] = field(default_factory=dict)
+    watch: Callable[[str, int], object] = lambda name, start: None
     redirects: Mapping[str, str] = field(default_factory=dict)
     pages: Mapping[str, bytes] = field(default_factory=dict)
     slow_seconds: float = 0.3
@@ -257,6 +260,8 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         if fault == "slow":
             time.sleep(host.slow_seconds)
+        wanted = _RANGE.fullmatch(self.headers.get("Range", ""))
+        host.watch(name, int(wanted[1]) if wanted else 0)
         with path.open("rb") as file:  # one version, whatever is put in its place meanwhile
             status = os.fstat(file.fileno())
             length, tag = status.st_size, f"{status.st_mtime_ns:x}-{status.st_ino:x}-{status.st_size:x}"
@@ -267,6 +272,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(416, b"")
             expected = self.headers.get("If-Match")
             if expected is not None and expected.strip('"') != tag:
+                host.count("changed")
                 return self._send(412, b"")
             file.seek(start)
             content = file.read(stop - start)

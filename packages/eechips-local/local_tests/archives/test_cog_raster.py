@@ -27,6 +27,7 @@ from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedEr
 from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.checked_connections import HostTransport
+from eechips_local.archives.cog_parts import CogParts
 from eechips_local.archives.cog_raster import CogRaster, RangeCogReader, ReadsAhead
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.signing import Signer
@@ -352,6 +353,20 @@ def test_file_that_changes_is_refused_by_all_processes_of_a_server(
             process.read([0], later, 0)
         check(content, process, [0], corner)  # what was read before
     check(changed, raster(host, tmp_path), [0], later)
+
+
+def test_file_that_changes_between_two_processes_that_read_its_header_is_refused(
+    host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.objects["a.tif"] = tiff(1000, 1000, tiled=True)
+    first = raster(host, tmp_path)
+    second = pickle.loads(pickle.dumps(first))
+    with monkeypatch.context() as patch:  # neither finds what the other keeps when it begins
+        patch.setattr(CogParts, "_kept_header", lambda *_: (None, False))
+        first.read([0], PixelWindow(0, 0, 10, 10), 0)
+        host.objects["a.tif"] = tiff(1000, 1300, tiled=True)
+        with pytest.raises(ArchiveRefusedError, match="has changed"):
+            second.read([0], PixelWindow(0, 0, 10, 10), 0)
 
 
 def test_window_that_could_not_be_read_ahead_is_read_when_it_is_needed() -> None:

@@ -112,6 +112,15 @@ def _endless(page: dict[str, Any], server: StacServer) -> dict[str, Any]:
     return {**page, "links": [server.next_link({"collections": ["s2"], "limit": 10, "page": len(server.paths)})]}
 
 
+def test_pages_without_new_items_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eechips_local.archives.item_search._IDLE_PAGES", 3)
+    with stac_server(items(5)) as server:
+        server.always = lambda page: _endless(page, server)
+        with pytest.raises(ArchiveRefusedError, match="the last 4 had no new item"):
+            found(server)
+        assert len(server.paths) == 5
+
+
 def test_pages_in_a_circle_or_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with stac_server(items(5)) as server:
         server.always = lambda page: _loop(page, server)
