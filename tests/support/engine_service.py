@@ -176,6 +176,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
     def _answer(self, body: bytes) -> None:
+        if self.path.startswith("/_"):  # a control of a local Earth Engine, which this is not
+            self._send(404, {}, b"{}", None)
+            return
         service = self.service
         kind, key = self._classify(body)
         with service.lock:
@@ -186,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
             service.in_flight += 1
             service.most_in_flight = max(service.most_in_flight, service.in_flight)
             queue = service.faults.get(None if kind in ("create", "value") else key)
-            fault = queue.popleft() if queue and kind not in ("discovery", "algorithms", "control") else None
+            fault = queue.popleft() if queue and kind not in ("discovery", "algorithms") else None
             if service.most_in_flight >= service.crowd:
                 service.together.set()
         try:
@@ -212,8 +215,6 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.split("?")[0]
         if path.startswith("/elsewhere"):
             return "unknown", None
-        if path.startswith("/_"):
-            return "control", None  # of a local Earth Engine, which this is not: 404, without planned faults
         if path.endswith("$discovery/rest"):
             return "discovery", None
         if path.endswith("/algorithms"):
