@@ -310,7 +310,7 @@ def test_an_estimate_sends_no_pixel_request_and_writes_nothing(service: Service,
     assert found.planning is not None
     assert found.seconds == pytest.approx(26.25 + found.planning.seconds)
     assert found.bytes is not None
-    assert set(service.kinds) == {"discovery", "algorithms", "control"}
+    assert set(service.kinds) == {"discovery", "algorithms"}
     assert not (tmp_path / "out").exists()
 
 

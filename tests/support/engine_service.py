@@ -86,12 +86,6 @@ class Service:
             return sum(1 for found, _ in self.requests if found == kind)
 
     @property
-    def counted(self) -> int:
-        """Requests that count for a budget: all but those for controls of a local Earth Engine."""
-        with self.lock:
-            return sum(1 for found, _ in self.requests if found != "control")
-
-    @property
     def kinds(self) -> Counter[str]:
         with self.lock:
             return Counter(kind for kind, _ in self.requests)
