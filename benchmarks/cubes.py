@@ -151,14 +151,13 @@ def main() -> None:
 
             ee.Initialize(AnonymousCredentials(), url=server.url, project="local")
             for number in range(given.rounds):
-                os.environ["EECHIPS_CACHE"] = str(Path(folder, f"cache-{number}"))
                 for name in given.reads.split(","):
+                    if name != "again":
+                        os.environ["EECHIPS_CACHE"] = str(Path(folder, f"cache-{number}-{name}"))
                     if name == "workers":
                         is_right &= read_by_workers(server, expected, given.quota)
                         server.post("_quota", concurrency=40)
                         continue
-                    if name != "again":
-                        os.environ["EECHIPS_CACHE"] = str(Path(folder, f"cache-{number}-{name}"))
                     ours = measure(name, open_ours, server, expected)
                     theirs = measure(name, open_theirs, server, expected)
                     is_right &= ours[3] and theirs[3]

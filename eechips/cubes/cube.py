@@ -107,7 +107,7 @@ def open_cube(
         project: whose quota is used; None for that of ``ee.Initialize``, else as of a run.
         endpoint: base URL; None for that of ``ee.Initialize``, else Earth Engine's high-volume endpoint.
         credentials: file of credentials; None for those of ``ee.Initialize``, else as of a run.
-        in_flight: requests in flight at most.
+        in_flight: requests of this process in flight at most.
         quota_folder: folder, or address of an object store, in which processes share the quota; None for that of the
             user's runs.
         cache: folder of the cache, True for that of the user, False for none.
