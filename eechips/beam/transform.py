@@ -26,7 +26,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import name_template
 from eechips.engine.result_stores import ImmediateStore
-from eechips.engine.run_identity import describe, plan_identity
+from eechips.engine.resumed_options import describe, plan_identity
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import RecipeError, UsageError
 from eechips.files.temporary_names import new_writer

@@ -1,4 +1,7 @@
-"""Group chips that one request can fetch: windows of one larger chip, and bands of one image."""
+"""Group chips that one request can fetch: windows of one larger chip, and bands of one image.
+
+:mod:`eechips.engine.request_sharing` decides which units of a run come here together.
+"""
 
 from __future__ import annotations
 

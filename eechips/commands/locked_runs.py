@@ -28,8 +28,8 @@ from eechips.commands.service_queries import (
 from eechips.commands.untrusted_commands import refused_values
 from eechips.engine.config import RunConfig
 from eechips.engine.progress import Progress
+from eechips.engine.resumed_options import describe
 from eechips.engine.run import run as run_recipe
-from eechips.engine.run_identity import describe
 from eechips.errors import EechipsError, UsageError
 from eechips.lockfile.lockfile_format import Lockfile
 from eechips.lockfile.lockfile_records import LockHeader

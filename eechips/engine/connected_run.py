@@ -13,7 +13,7 @@ from importlib.metadata import version
 from itertools import islice
 from typing import Any
 
-from eechips.client import learned_limits
+from eechips.client import stored_limits
 from eechips.client.discovery import ClientInit
 from eechips.engine.archive_provenance import ARCHIVES, note_source_files
 from eechips.engine.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
@@ -316,8 +316,8 @@ class ConnectedRun:
             and (session.sharing is None or session.sharing.learns)
         )
         if is_learned and throttle.rejected and throttle.sent >= _TELLING_REQUESTS:
-            learned = learned_limits.LearnedLimit(throttle.total_limit, throttle.is_restricted, utc_now())
-            learned_limits.save_learned_limit(target.endpoint, target.project, learned)
+            learned = stored_limits.LearnedLimit(throttle.total_limit, throttle.is_restricted, utc_now())
+            stored_limits.save_learned_limit(target.endpoint, target.project, learned)
 
 
 def _make_context(run: ConnectedParts) -> RunContext:

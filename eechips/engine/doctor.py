@@ -24,8 +24,8 @@ from eechips.client.access_token import Authorizer
 from eechips.client.connection import ServiceTarget
 from eechips.client.credentials import describe_credentials, find_credentials
 from eechips.client.error_classification import classify_exception, classify_response, parse_error
-from eechips.client.learned_limits import load_learned_limit
 from eechips.client.retry import RetryPolicy
+from eechips.client.stored_limits import load_learned_limit
 from eechips.engine.config import RunConfig
 from eechips.engine.disk_space import existing_folder, free_bytes
 from eechips.engine.local_server import local_earth_engine

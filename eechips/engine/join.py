@@ -26,7 +26,7 @@ from eechips.engine.reported_outcomes import ReportedOutcome, read_outcomes
 from eechips.engine.result_assembly import assembler, keep_part
 from eechips.engine.result_owners import ResultOwners
 from eechips.engine.result_stores import store_of
-from eechips.engine.run_identity import check_same, describe
+from eechips.engine.resumed_options import check_same, describe
 from eechips.engine.run_json import encode_info, info_of
 from eechips.engine.work_items import WorkItem
 from eechips.errors import RunMismatchError, UsageError, ValidationError

@@ -15,7 +15,7 @@ from typing import Any
 
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
-from eechips.engine.run_identity import PLAN, plan_identity
+from eechips.engine.resumed_options import PLAN, plan_identity
 from eechips.errors import StorageError, UsageError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER, result_name
@@ -123,7 +123,7 @@ def write_outcomes(
 
     Args:
         store: of the results.
-        described: identifies the run; see :func:`eechips.engine.run_identity.describe`.
+        described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
         outcomes: of units of one plan; those of open units are left out.
         policy: of retries.
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from eechips.engine.reported_outcomes import ReportedFile, ReportedOutcome
-from eechips.engine.run_identity import differences, plan_identity
+from eechips.engine.resumed_options import differences, plan_identity
 from eechips.manifest.ledger_queries import RecordedResult
 
 _SHOWN = 3  # differences of two plans
@@ -51,7 +51,7 @@ class ResultOwners:
     """Outcomes of the units of a plan, and of others whose results may be in the same place.
 
     Args:
-        described: identifies the run of the plan; see :func:`eechips.engine.run_identity.describe`.
+        described: identifies the run of the plan; see :func:`eechips.engine.resumed_options.describe`.
         outcomes: that workers have reported, of any plan.
         plans: what identifies each plan, by its identity; may lack some.
     """

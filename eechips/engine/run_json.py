@@ -27,7 +27,7 @@ def info_of(
     Args:
         recipe: of the run.
         config: of the run.
-        described: identifies the run; see :func:`eechips.engine.run_identity.describe`.
+        described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
         target: service, project and workload tag; empty if there is none.
         notes: for users of the results, such as that they are synthetic.
     """

@@ -43,7 +43,7 @@ class RunParts:
         interrupt: requests a stop.
         store: of the results.
         writer: in the names of temporary files.
-        described: identifies the run; see :func:`eechips.engine.run_identity.describe`.
+        described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
         now: the present time, UTC.
     """
 

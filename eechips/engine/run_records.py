@@ -13,7 +13,7 @@ from eechips.engine.archive_provenance import ARCHIVES, with_archive_terms
 from eechips.engine.compute_account import ComputeAccount
 from eechips.engine.request_trial import REQUEST_TRIAL
 from eechips.engine.result_assembly import assembly_of
-from eechips.engine.run_identity import check_same_place
+from eechips.engine.resumed_options import check_same_place
 from eechips.engine.run_json import encode_info, info_of
 from eechips.engine.run_parts import RunParts
 from eechips.engine.session import STUBS, Session, notes_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eechips.client import learned_limits
+from eechips.client import stored_limits
 from eechips.client.congestion import USUAL
 from eechips.client.connection import Connection, ServiceTarget, connect_to_nothing
 from eechips.client.connection import connect as connect_client
@@ -156,7 +156,7 @@ def stub_note(datasets: Sequence[str]) -> str:
 
 def quota_limits(config: RunConfig, target: ServiceTarget) -> QuotaLimits:
     """Return the quota of a run; it starts with what the project's last run has learned."""
-    known = learned_limits.load_learned_limit(target.endpoint, target.project) if config.in_flight == "auto" else None
+    known = stored_limits.load_learned_limit(target.endpoint, target.project) if config.in_flight == "auto" else None
     if config.executor_class.is_detached:  # the slots of such workers cannot grow
         slots = known.in_flight if known is not None else int(USUAL)
         slots = slots if config.in_flight == "auto" else config.in_flight

@@ -24,8 +24,8 @@ from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, read_inputs, units_of
 from eechips.engine.reported_outcomes import write_outcomes
 from eechips.engine.result_stores import place_store
+from eechips.engine.resumed_options import PLAN, check_same_place, describe, plan_identity
 from eechips.engine.run import run
-from eechips.engine.run_identity import PLAN, check_same_place, describe, plan_identity
 from eechips.engine.session import connect
 from eechips.errors import RunLockedError, RunMismatchError, UsageError
 from eechips.files.temporary_files import temporary_folder

@@ -231,7 +231,7 @@ def store_locked_plan(lockfile: Lockfile, folder: Path, described: Mapping[str, 
     Args:
         lockfile: its units are the plan.
         folder: of the run.
-        described: identifies the run; see :func:`eechips.engine.run_identity.describe`.
+        described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
 
     Raises:
         RunMismatchError: if the folder holds another run.

@@ -12,8 +12,6 @@ Choice = Literal["clearest", "spread", "nearest", "before-after"]
 
 CHOICES: tuple[Choice, ...] = ("clearest", "spread", "nearest", "before-after")
 
-"""What becomes of a place with fewer suitable images than frames."""
-
 SAME_PASS = 120_000
 """Milliseconds between two images below which they are one acquisition: neighbouring tiles or scenes of one pass.
 

@@ -21,7 +21,7 @@ from eechips.training.band_statistics import BandStatistics, BandTotals, count_f
 from eechips.training.chip_pixels import BandPixels
 from eechips.training.class_counts import ClassStatistics, ClassTotals
 from eechips.training.pixel_readers import PixelFile, PixelReader, open_pixels
-from eechips.training.split_assignment import TRAIN
+from eechips.training.split_balance import TRAIN
 from eechips.training.split_table import WHOLE
 from eechips.training.training_options import StatsOptions
 

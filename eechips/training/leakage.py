@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from eechips.geo.grid import Grid
 from eechips.training.footprint_index import FootprintIndex
-from eechips.training.split_assignment import Ratios
+from eechips.training.split_balance import Ratios
 from eechips.training.split_table import NONE
 
 MOST_SHOWN = 20

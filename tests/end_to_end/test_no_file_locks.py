@@ -101,10 +101,10 @@ except ConfigurationError as error:
 
 def test_learned_limits_are_not_saved_without_locks(without_locks: dict[str, str], tmp_path: Path) -> None:
     code = """
-from eechips.client import learned_limits
-limit = learned_limits.LearnedLimit(7, False, "2026-01-01T00:00:00Z")
-learned_limits.save_learned_limit("https://example.com", "p", limit)
-print(learned_limits.load_learned_limit("https://example.com", "p"))
+from eechips.client import stored_limits
+limit = stored_limits.LearnedLimit(7, False, "2026-01-01T00:00:00Z")
+stored_limits.save_learned_limit("https://example.com", "p", limit)
+print(stored_limits.load_learned_limit("https://example.com", "p"))
 """
     assert told({**without_locks, "EECHIPS_CACHE": str(tmp_path)}, code) == "None"
     assert "LearnedLimit(" in told({**os.environ, "EECHIPS_CACHE": str(tmp_path)}, code)

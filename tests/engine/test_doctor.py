@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2 import credentials as user_credentials
 
 from eechips.client.credentials import describe_credentials
-from eechips.client.learned_limits import LearnedLimit, save_learned_limit
+from eechips.client.stored_limits import LearnedLimit, save_learned_limit
 from eechips.engine.config import RunConfig
 from eechips.engine.doctor import Finding, check_disk, check_packages, check_python, examine
 from eechips.engine.tiers import describe_month

@@ -16,7 +16,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.plan import plan_units
 from eechips.engine.planner import GradualPlanning
 from eechips.engine.progress import Progress
-from eechips.engine.run_identity import check_same, describe
+from eechips.engine.resumed_options import check_same, describe
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest import Record, State
 from eechips.manifest.ledger import LEDGER_NAME, Ledger

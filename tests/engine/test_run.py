@@ -20,9 +20,9 @@ from eechips.engine.config import RunConfig
 from eechips.engine.estimate import estimate
 from eechips.engine.plan import name_template, plan_units
 from eechips.engine.result_stores import store_of
-from eechips.engine.resume_check import ResumeCheck
+from eechips.engine.resumed_files import ResumeCheck
+from eechips.engine.resumed_options import describe
 from eechips.engine.run import run
-from eechips.engine.run_identity import describe
 from eechips.errors import ConfigurationError, RecipeError, RunMismatchError, UsageError
 from eechips.files.temporary_names import temporary_name
 from eechips.formats.raster import decoding

@@ -228,7 +228,7 @@ WRITTEN = {
     "archive/catalogs/id_segments.py": "scratch folder",
     "archive/catalogs/ingest.py": "scratch folder",
     "archive/catalogs/update.py": "scratch folder",
-    "client/learned_limits.py": "a lock, never written to",
+    "client/stored_limits.py": "a lock, never written to",
     "cubes/box_cache.py": "a lock, never written to",
     "training/dataset_card.py": "scratch folder",
     "training/formats/tfrecord.py": "scratch folder of the pack",

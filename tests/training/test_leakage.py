@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eechips.geo.grid import Grid
 from eechips.training.leakage import MOST_SHOWN, FootprintMap
-from eechips.training.split_assignment import Ratios
+from eechips.training.split_balance import Ratios
 
 RATIOS = Ratios.parse("0.6,0.25,0.15")
 

@@ -14,7 +14,7 @@ from eechips.archive.scenes.download import describe_unit, partial_folder
 from eechips.archive.scenes.recipe import Scenes
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template
-from eechips.engine.run_identity import check_same, describe
+from eechips.engine.resumed_options import check_same, describe
 from eechips.engine.run_log import RunLog
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.folder_lock import lock_run

@@ -14,8 +14,8 @@ from eechips_local.archives.archive_errors import ArchiveError
 from eechips_local.archives.archive_model import CogReader, Item
 from eechips_local.archives.archive_rasters import bands_of
 from eechips_local.archives.archive_record import ArchiveRecord
-from eechips_local.archives.image_index import rule_of
 from eechips_local.archives.item_properties import milliseconds, times_of
+from eechips_local.archives.system_index import rule_of
 from eechips_local.evaluation.model import ImageAsset, LazySequence
 
 _DAY = 86_400_000.0

@@ -8,7 +8,7 @@ from typing import Any
 from eechips_local.archives.archive_errors import ArchiveError
 from eechips_local.archives.archive_model import Item, ItemQuery, ItemSearch
 from eechips_local.archives.archive_record import ArchiveRecord
-from eechips_local.archives.image_index import IndexSearch, rule_of
+from eechips_local.archives.system_index import IndexSearch, rule_of
 from eechips_local.evaluation.model import Bounds, Query, Range
 
 _DAY = 86_400_000.0

@@ -1,5 +1,6 @@
 """Authorize requests for an archive's files, with credentials from their usual places, each for its own hosts only.
 
+It fetches and renews the Planetary Computer's SAS tokens (shared access signatures) by collection. Credentials are
 ``PC_SDK_SUBSCRIPTION_KEY`` (optional) for the Planetary Computer; ``EARTHDATA_TOKEN``, or a name and a password in
 ``EARTHDATA_USERNAME`` and ``EARTHDATA_PASSWORD`` or ``~/.netrc``, for NASA; ``CDSE_ACCESS_KEY_ID`` and
 ``CDSE_SECRET_ACCESS_KEY``, or the profile ``cdse`` of ``~/.aws/credentials``, for CDSE; AWS's own variables or profile,

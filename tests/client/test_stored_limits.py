@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.client.learned_limits import LIMITS_NAME, LearnedLimit, load_learned_limit, save_learned_limit
+from eechips.client.stored_limits import LIMITS_NAME, LearnedLimit, load_learned_limit, save_learned_limit
 from eechips.files.user_cache import CACHE_VARIABLE, cache_folder
 
 SERVICE = "https://earthengine-highvolume.googleapis.com"

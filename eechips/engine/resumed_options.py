@@ -1,4 +1,4 @@
-"""Describe the identity of a run, and compare a stored run with that of a command."""
+"""Describe the options that decide the results of a run, and refuse to resume a run whose options differ."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Keep the number of requests in flight that a project's quota allowed, for later runs.
 
-The service does not publish its limits: a run learns them from rejected requests, and the next run of the same
-project begins with them. The memory is one small JSON file in the user's cache folder; runs work
-without it.
+The service does not publish its limits: a run learns them from rejected requests (:mod:`eechips.client.congestion`),
+and the next run of the same project begins with them. The memory is one small JSON file in the user's cache folder;
+runs work without it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from eechips.geo.vectors import read_features
 from eechips.manifest.ledger import LEDGER_NAME
 from eechips.training.sample import Sample
 from eechips.training.samples import read_samples
-from eechips.training.split_assignment import Ratios
+from eechips.training.split_balance import Ratios
 from eechips.training.split_table import NONE
 
 EQUAL_AREA = "EPSG:6933"
