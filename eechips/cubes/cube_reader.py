@@ -19,6 +19,7 @@ from eechips.cubes.boxes import Box, BoxLimits, divide_box, request_shape
 from eechips.cubes.cube_expressions import Expression, layer_names, stack_listed, stack_stored
 from eechips.cubes.cube_service import RetryLimits, ServiceAddress, find_service
 from eechips.cubes.read_ahead import extend_box
+from eechips.errors import PermanentError, TooLargeError
 from eechips.geo.grid import Grid
 
 Array = npt.NDArray[np.float32]
@@ -134,7 +135,13 @@ class CubeReader:
                     if outer is None:
                         stack.enter_context(cache.lock(wanted))
                 if outer is None:
-                    pixels = self._fetch(wanted)
+                    try:
+                        pixels = self._fetch(wanted)
+                    except (PermanentError, TooLargeError):
+                        if wanted == box:
+                            raise
+                        wanted = box  # others may lack the band, or be too much together
+                        pixels = self._fetch(box)
                     cache.write(wanted, pixels)
                     return pixels[box.from_start(wanted).slices]
             with cache.lock(outer):  # until it has been fetched

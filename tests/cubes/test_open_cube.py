@@ -213,6 +213,16 @@ def test_neighbouring_chunks_share_requests(stack: Stack, stack_server: Server) 
     assert counted(stack_server, before) == (0, 5)  # of 1, 2, 4, 8 and 15 chunks
 
 
+def test_images_that_lack_a_band_do_not_fail_with_their_neighbours(stack: Stack, stack_ee: Any) -> None:
+    first, last = (stack_ee.Image(f"{STACK}/image_{number}") for number in (0, 3))
+    cube = eechips.open_cube(stack_ee.ImageCollection([first, last.select("red")]), **GRID)
+    values = expected(stack)[0]
+    np.testing.assert_array_equal(cube.red[0].values, values[0])
+    np.testing.assert_array_equal(cube.nir[0].values, values[1])  # beside it: the next image is asked for as well
+    with pytest.raises(PermanentError, match="nir"):
+        cube.nir[1].values  # noqa: B018
+
+
 @pytest.mark.parametrize("cache", [True, False])
 def test_chunks_of_dask_are_read_in_threads(stack: Stack, stack_server: Server, cache: bool) -> None:
     pytest.importorskip("dask")
