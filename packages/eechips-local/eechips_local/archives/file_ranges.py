@@ -75,13 +75,13 @@ class SignedAddress:
 class AddressSigner(Protocol):
     """Signs requests for an archive's files. Threads may share it; it pickles."""
 
-    def sign(self, href: str, collection: str, *, renew: bool = False) -> SignedAddress:
+    def sign(self, href: str, collection: str, refused: SignedAddress | None = None) -> SignedAddress:
         """Return the request for a file.
 
         Args:
             href: of the file.
             collection: of its item.
-            renew: whether the host has just rejected the last signature.
+            refused: an earlier request for it that the host has refused: its signature is not used again.
 
         Raises:
             ArchiveRefusedError: if the archive's description does not allow the address.
@@ -166,9 +166,10 @@ class FileRanges:
         """
         start, length = spans[0][0], sum(spans[-1]) - spans[0][0]
         reason, denials, is_reached = "", 0, False
+        refused: SignedAddress | None = None
         host, end = urlsplit(href).netloc, time.monotonic() + patience
         for attempt in range(_ATTEMPTS):
-            signed = self._signer.sign(href, collection, renew=denials > 0)
+            signed = self._signer.sign(href, collection, refused)
             headers = {**signed.headers, "Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
             if version.startswith('"'):  # weak ETags match nothing: RFC 9110, 13.1.1
                 headers["If-Match"] = version
@@ -184,7 +185,8 @@ class FileRanges:
             if isinstance(answer, FetchedRange):
                 return answer
             reason, wait = answer
-            denials += reason in _DENIED
+            if reason in _DENIED:
+                denials, refused = denials + 1, signed
             if denials == _DENIALS:
                 raise ArchiveRefusedError(
                     f"{shown_url(href)} cannot be read: its host denies access ({reason}), after a renewal of its "

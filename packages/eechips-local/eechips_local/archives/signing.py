@@ -34,7 +34,6 @@ from eechips_local.archives.s3_signature import S3Keys, read_keys, sign_s3
 from eechips_local.assets.asset_names import shown_url
 
 _EARLIEST, _SHARE = 300.0, 0.1  # seconds before its expiry, or the share of its life, at which a token is renewed
-_JUST = 5.0  # seconds; a token as new was not the one that a host refused
 _LONGEST = 64 << 10  # bytes of a token's response
 _EARTHDATA = "https://urs.earthdata.nasa.gov"
 _KEY_HOST = "planetarycomputer.microsoft.com"
@@ -54,6 +53,11 @@ class _Token:
 
     def is_good(self, now: float) -> bool:
         return now < self.expires - min(_EARLIEST, _SHARE * (self.expires - self.made))
+
+    def is_of(self, request: SignedAddress) -> bool:
+        """Return whether this token authorized a request."""
+        is_in_query = request.url.endswith((f"?{self.text}", f"&{self.text}"))
+        return is_in_query or request.headers.get("Authorization") == f"Bearer {self.text}"
 
 
 class Signer:
@@ -90,13 +94,14 @@ class Signer:
         """Return what opens it in another process."""
         return Signer, self._arguments
 
-    def sign(self, href: str, collection: str, *, renew: bool = False) -> SignedAddress:
+    def sign(self, href: str, collection: str, refused: SignedAddress | None = None) -> SignedAddress:
         """Return the request for a file.
 
         Args:
             href: of the file, as its item has it.
             collection: of the item.
-            renew: whether the host has just refused the last signature.
+            refused: an earlier request for it that the host has refused: its token is renewed, unless another thread
+                has a newer one already.
 
         Raises:
             ArchiveRefusedError: if the archive's description does not allow the address, or credentials are missing.
@@ -111,10 +116,10 @@ class Signer:
         if _is_signed(parts.query):
             return SignedAddress(href)
         if self._description.signing == "planetary-computer" and _is_blob(host):
-            token = self._token(collection, renew, self._fetch_sas)
+            token = self._token(collection, refused, self._fetch_sas)
             return SignedAddress(f"{href}{'&' if parts.query else '?'}{token}")
         if self._description.signing == "earthdata" and _is_of(host, ("nasa.gov",)):
-            token = self._token("earthdata", renew, self._fetch_bearer)
+            token = self._token("earthdata", refused, self._fetch_bearer)
             return SignedAddress(href, {"Authorization": f"Bearer {token}"})
         return SignedAddress(href)
 
@@ -122,17 +127,18 @@ class Signer:
         """Return what this process has sent to each service of tokens."""
         return self._session.throttles.counts()
 
-    def _token(self, name: str, renew: bool, fetch: Callable[[str], _Token]) -> str:
+    def _token(self, name: str, refused: SignedAddress | None, fetch: Callable[[str], _Token]) -> str:
         """Return a token that holds for a while; threads that need the same one wait for one request."""
         with self._lock:
             lock = self._locks.setdefault(name, threading.Lock())
         with lock:
             known, now = self._tokens.get(name), self._now()
-            if known is None or not known.is_good(now) or (renew and now - known.made > _JUST):
+            is_refused = known is not None and refused is not None and known.is_of(refused)
+            if known is None or not known.is_good(now) or is_refused:
                 try:
                     known = self._tokens[name] = fetch(name)
                 except ArchiveError:
-                    if known is None or renew or now >= known.expires:
+                    if known is None or is_refused or now >= known.expires:
                         raise  # else the old one holds for some minutes
             return known.text
 

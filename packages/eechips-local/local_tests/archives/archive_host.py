@@ -37,7 +37,6 @@ _CONFORMS = [
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core",
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson",
 ]
-_NEW = 6.0  # seconds; within five, a process takes a token that was refused for one that another thread has renewed
 SECRET = "s3cret"
 """Part of each token, by which texts are searched for tokens."""
 
@@ -131,10 +130,8 @@ class ArchiveHost:
         return time.time() < self.tokens.get(token, 0.0)
 
     def expire(self) -> None:
-        """Let the tokens open no file from now on that were given so far, but those that are just new."""
-        now = time.time()
-        old = [text for text, end in self.tokens.items() if end - self.token_seconds < now - _NEW]
-        self.tokens.update(dict.fromkeys(old, now))
+        """Let the tokens open no file from now on that were given so far."""
+        self.tokens.update(dict.fromkeys(self.tokens, time.time()))
 
     def fault(self, asked: str, shares: Mapping[str, float]) -> str | None:
         """Return how a request fails, or None: the same for the n-th request of something, whatever came between."""

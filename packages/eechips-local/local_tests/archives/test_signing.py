@@ -111,10 +111,11 @@ def test_a_token_is_renewed_before_it_expires_and_where_a_host_refuses_it() -> N
         tokens.now += 2400.0  # 300 s are left, of 2700
         assert signer.sign(BLOB, "s2").url.endswith("secret1")
         tokens.now += 40.0
-        assert signer.sign(BLOB, "s2").url.endswith("secret2")
-        assert signer.sign(BLOB, "s2", renew=True).url.endswith("secret2")  # another thread has just got it
-        tokens.now += 10.0
-        assert signer.sign(BLOB, "s2", renew=True).url.endswith("secret3")
+        second = signer.sign(BLOB, "s2")
+        assert second.url.endswith("secret2")
+        third = signer.sign(BLOB, "s2", second)  # in the second in which it was made, too
+        assert third.url.endswith("secret3")
+        assert signer.sign(BLOB, "s2", second).url.endswith("secret3")  # another thread has got it meanwhile
         assert len(tokens.asked) == 3
 
 
