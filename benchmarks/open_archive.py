@@ -40,7 +40,7 @@ from affine import Affine
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from eechips_local.archives.archive_hosts import AllowedHosts
+from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.cog_raster import RangeCogReader

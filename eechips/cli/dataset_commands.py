@@ -303,8 +303,8 @@ def _archives_of(dataset: str, archive: str | None) -> list[dict[str, Any]]:
         UnknownDatasetError: if it has nothing of the dataset.
     """
     try:
-        from eechips_local.archives.archive_choice import ArchiveChoiceError, find_archive
         from eechips_local.archives.archive_summary import describe_dataset
+        from eechips_local.archives.named_archive import ArchiveChoiceError, find_archive
     except ModuleNotFoundError as error:
         if archive is None:
             return []

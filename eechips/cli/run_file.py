@@ -1,4 +1,4 @@
-"""Read run files: TOML files with a table for each command to run, whose keys are the command's options."""
+"""Read and check run files: TOML files with a table for each command to run, whose keys are the command's options."""
 
 from __future__ import annotations
 

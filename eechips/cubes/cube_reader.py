@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.cubes.box_cache import BoxCache, CacheSettings
+from eechips.cubes.box_grouping import extend_box
 from eechips.cubes.boxes import Box, BoxLimits, divide_box, request_shape
 from eechips.cubes.cube_expressions import Expression, layer_names, stack_listed, stack_stored
 from eechips.cubes.cube_service import RetryLimits, ServiceAddress, find_service
-from eechips.cubes.read_ahead import extend_box
 from eechips.errors import PermanentError, TooLargeError
 from eechips.geo.grid import Grid
 

@@ -1,4 +1,7 @@
-"""Hold the units that a scheduler has to submit, and those that are under way."""
+"""Hold the units that a scheduler has to submit, and those that are under way, in the memory of a run.
+
+Units that go to other machines are items of :mod:`eechips.engine.work_items`.
+"""
 
 from __future__ import annotations
 

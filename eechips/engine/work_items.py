@@ -1,8 +1,8 @@
 """Send units through a queue: an item is a line of JSON with all that a worker elsewhere needs to fetch the unit.
 
 A plan is written as items. A worker that receives some of them, from a file, a pipe or a message, fetches these units
-and reports their outcomes. There is no common ledger. Items may be delivered more than once: fetching a unit is
-idempotent, as its result has the same content and name each time.
+and reports their outcomes. There is no common ledger, and nothing is claimed. Items may be delivered more than once:
+fetching a unit is idempotent, as its result has the same content and name each time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Patch parts of other packages while a script runs, and restore them afterwards."""
+"""Replace the pools of a script, and parts of other packages, while it runs; restore them afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write single files atomically."""
+"""Write single files atomically: :mod:`eechips.files.removal` gives the temporary file its final name."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def find_archives(texts: Sequence[str]) -> tuple[ArchiveDescription, ...]:
         return ()
     if find_spec("pystac_client") is None:
         raise OptionError("--archive: pystac-client is not installed: pip install 'eechips-local[archive]'")
-    from eechips_local.archives.archive_choice import ArchiveChoiceError, find_archive
+    from eechips_local.archives.named_archive import ArchiveChoiceError, find_archive
 
     try:
         return tuple(find_archive(text) for text in dict.fromkeys(texts))

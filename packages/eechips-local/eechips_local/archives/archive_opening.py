@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from eechips_local.archives.archive_hosts import AllowedHosts
+from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.archive_store import ArchiveStore, JoinedArchives
 from eechips_local.archives.checked_connections import HostTransport

@@ -1,4 +1,7 @@
-"""Read the rasters of items as Earth Engine's bands: their grids, and their numbers by the rules of dataset records."""
+"""Read the rasters of items as Earth Engine's bands: their grids, and their numbers by the rules of dataset records.
+
+The offset of Sentinel-2 since baseline 04.00 is such a rule.
+"""
 
 from __future__ import annotations
 

@@ -16,13 +16,13 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import (
     ArchiveAwayError,
     ArchiveError,
     ArchiveRefusedError,
     ArchiveStatusError,
 )
-from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.checked_connections import certificates, pool_classes
 from eechips_local.archives.host_throttle import HostThrottles, parse_retry_after
 from eechips_local.assets.asset_names import shown_url

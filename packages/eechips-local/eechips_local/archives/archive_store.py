@@ -1,4 +1,4 @@
-"""Serve open archives as stores of assets."""
+"""Serve open archives as stores of assets: an asset is taken from the first archive that has it."""
 
 from __future__ import annotations
 

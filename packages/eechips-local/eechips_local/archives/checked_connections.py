@@ -13,8 +13,8 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
-from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.host_throttle import HostCounts, HostThrottle, HostThrottles, parse_retry_after
 from eechips_local.assets.asset_names import shown_url
 

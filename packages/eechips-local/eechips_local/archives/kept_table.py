@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
-from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.embedding_files import EmbeddingFiles

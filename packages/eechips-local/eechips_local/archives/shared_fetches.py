@@ -1,4 +1,4 @@
-"""Fetch each thing once for all threads that need it at the same time."""
+"""Fetch each thing once for all threads that need it at the same time, such as the blocks of `cog_parts`."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError, ArchiveStatusError
-from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.archive_session import ArchiveRequest, ArchiveSession
 from eechips_local.archives.file_ranges import SignedAddress

@@ -23,8 +23,8 @@ from rasterio.io import MemoryFile
 from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
 
+from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
-from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.cog_parts import CogParts

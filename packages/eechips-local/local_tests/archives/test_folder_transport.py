@@ -11,8 +11,8 @@ import pytest
 import rasterio
 from affine import Affine
 
+from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
-from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription, ItemQuery
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.cog_raster import RangeCogReader

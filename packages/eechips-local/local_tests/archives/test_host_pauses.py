@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
-from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.file_ranges import FileRanges

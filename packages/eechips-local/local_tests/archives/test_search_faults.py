@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
-from eechips_local.archives.archive_hosts import AllowedHosts
 from eechips_local.archives.archive_model import Item, ItemQuery
 from eechips_local.archives.archive_session import ArchiveRequest, ArchiveSession
 from eechips_local.archives.host_throttle import HostThrottle, HostThrottles

@@ -1,4 +1,4 @@
-"""Read neighbours of a box together with it, once boxes are read one beside the other.
+"""Group chunks into requests: read neighbours of a box with it, once boxes are read one beside the other.
 
 Chunks of Dask are read by themselves, and each would take a request. A box beside one that was read before is extended
 by the chunks around it: along the columns, then the rows, the images, the bands. Dask reads chunks from the last to the

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from eechips_local.archives.archive_choice import ArchiveChoiceError, find_archive
 from eechips_local.archives.archive_list import ARCHIVES, EARTH_SEARCH, PLANETARY_COMPUTER
+from eechips_local.archives.named_archive import ArchiveChoiceError, find_archive
 from eechips_local.server_options import OptionError, find_archives
 from eechips_local.stores import StoreConfig, StoreError, check
 
