@@ -355,6 +355,7 @@ def _compare(told: Story, kind: str, units: int, foreign: dict[str, bytes], plac
         elif place.content(name) != data:
             told.problems.append(f"{name}, somebody else's, was changed")
     own = {"run.json", "manifest.parquet", "layers.parquet", "manifest.sqlite", ".eechips.lock", "run.log"}
+    own.add("report.html")  # of the run that was joined
     outcomes = {name for name in there if name.startswith(f"{OUTCOMES_FOLDER}/")}
     left = set(there) - wanted - set(foreign) - own - outcomes
     if left:

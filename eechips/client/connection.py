@@ -108,8 +108,6 @@ def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, time
         try:
             with _socket_timeout(_CATALOG_TIMEOUT):
                 _initialize(target, transport, offline=not is_google(target.endpoint))
-            if transport.discovery is None:  # the client knew the algorithms from an earlier session
-                ee.data.getAlgorithms()
         except (EechipsError, ee.EEException, GoogleError, GoogleAuthError) as error:
             raise _refusal(target, error) from None
         transport.policy = policy
@@ -226,18 +224,19 @@ def _initialize(target: ServiceTarget, transport: Any, *, offline: bool) -> None
 
 @contextlib.contextmanager
 def _restored_client() -> Iterator[None]:
-    """Give the client a state of its own inside the block."""
+    """Give the client a state of its own inside the block, with the functions of the block's own service."""
     import ee
     from ee import _state
 
-    before, deprecated = _state._state, ee.deprecation.deprecated_assets
+    before, deprecated, functions = _state._state, ee.deprecation.deprecated_assets, ee.ApiFunction._api
     was_initialized = before is not None and before.initialized
-    _state._state = None
+    _state._state, ee.ApiFunction._api = None, {}
     try:
         yield
     finally:
         if was_initialized:
             _state._state, ee.deprecation.deprecated_assets = before, deprecated
+            ee.ApiFunction._api = functions
         else:
             ee.Reset()
 
@@ -316,6 +315,8 @@ def _changes() -> Iterator[str]:
         yield "ee._state does not have its session in _state"
     elif state._state is not None and not hasattr(state._state, "initialized"):
         yield "its session does not say whether it is initialised"
+    if not isinstance(getattr(ee.ApiFunction, "_api", None), dict):
+        yield "ee.ApiFunction does not have the functions of the service in _api"
     # A list of deprecated assets would be fetched from elsewhere: it gets one.
     deprecation = getattr(ee, "deprecation", None)
     if not hasattr(deprecation, "deprecated_assets"):

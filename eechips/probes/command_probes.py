@@ -96,7 +96,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[[ProbeClient], Any], str], ...] = (
     ("sample-masked", "chips of Sentinel-2 without clouds", _command(
         "sample", "S2", points=_points_file, size=32, bands="B4,B8", mask="scl", format="tif", **_S2), "commands"),
     ("sample-every", "composites of 10 days below points", _command(
-        "sample", "S2", points=_points_file, size=32, bands="B4,B8", every="10 days", reducer="median", format="tif",
+        "sample", "S2", points=_points_file, size=32, bands="B4,B8", every="10 days:median", format="tif",
         **_S2), "commands"),
     ("sample-frames", "the last two images below points", _command(
         "sample", "S2", points=_points_file, size=32, bands="B4", frames=2, format="tif", **_S2), "commands"),

@@ -28,7 +28,7 @@ MISSING = re.compile(
     r"|pretraining|3f2a9c71|my_assets|my_hooks|--watch|--rate|jq|^init$"
 )
 """Files, accounts and programs that an example needs beside eechips, with ``--local``, and the run ``sample-naip``."""
-OTHER_RUN = re.compile(r"eco_name|georeference|--class|--block-size|--by time|--check --buffer|--refetch")
+OTHER_RUN = re.compile(r"eco_name|georeference|--class|--block-size|--by time|--check --buffer|--refetch|init --from")
 """What needs a run with pictures, strata, failures, several years, more chips or splits, or one that has not moved."""
 
 

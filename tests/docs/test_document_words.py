@@ -6,7 +6,7 @@ import runpy
 
 from tests.docs.blocks import ROOT
 
-MOST_WORDS = 44_000
+MOST_WORDS = 46_000
 """Words of text, without blocks. Shorten something before this is raised."""
 
 TOOL = runpy.run_path(str(ROOT / "tools" / "document_words.py"))

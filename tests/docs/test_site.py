@@ -57,7 +57,7 @@ def test_llms_txt_lists_every_page(site: Path) -> None:
 
 def test_signatures_of_python_functions_show_their_options(site: Path) -> None:
     page = re.sub(r"<[^>]+>", "", (site / "reference" / "python.html").read_text(encoding="utf-8"))
-    for text in ("per_ecoregion: int | None = None", "least_valid: float = 0.5", "shard_count: int = 1000"):
+    for text in ("per_ecoregion: int | str | None = None", "least_valid: float = 0.5", "shard_count: int = 1000"):
         assert text in page
     assert (
         page.count("**options: Any") == 2

@@ -19,8 +19,7 @@ pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is n
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIAL = ROOT / "docs" / "tutorials" / "crop-types.md"
 FEWER = {
-    "--per-class 40": "--per-class 12",
-    "--roi=-99.8,39.2,-99.2,39.7": "--roi=-99.6,39.3,-99.3,39.6",
+    "--per-class 40": "--per-class 20",
     "--size 8": "--size 6",
     "--ratios 0.6,0.2,0.2": "--ratios 0.5,0.2,0.3",
 }

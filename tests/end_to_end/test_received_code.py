@@ -131,7 +131,7 @@ def test_results_stored_by_another_user_are_not_unpickled(folder: Path, monkeypa
     (folder / "out" / INFO_NAME).write_text("{}")
     (folder / "out" / "manifest.sqlite").unlink()
     assert call(*words).exit_code == 2
-    for name in (INFO_NAME, "manifest.parquet", "layers.parquet"):
+    for name in (INFO_NAME, "manifest.parquet", "layers.parquet", "report.html"):
         (folder / "out" / name).unlink(missing_ok=True)
     refused = call(*words)  # nothing but the pickles is left
     assert (refused.exit_code, "eechips trust out" in refused.output) == (2, True), refused.output

@@ -23,12 +23,14 @@ from eechips.engine.result_stores import store_of
 from eechips.engine.resumed_files import ResumeCheck
 from eechips.engine.resumed_options import describe
 from eechips.engine.run import run
+from eechips.engine.session import connect
 from eechips.errors import ConfigurationError, RecipeError, RunMismatchError, UsageError
 from eechips.files.temporary_names import temporary_name
 from eechips.formats.raster import decoding
 from eechips.manifest import Record, Run, State, open_run
 from eechips.manifest.export import export_parquet
 from eechips.manifest.ledger import Ledger
+from local_tests.support.local_earth_engine import Server
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.support.engine_service import Service, picture, serving
 
@@ -242,6 +244,21 @@ def test_the_users_own_session_is_unchanged(service: Service, tmp_path: Path) ->
             assert mine.count("value") == 1
         finally:
             ee.Reset()
+
+
+def test_a_run_has_the_functions_of_its_own_service(service: Service, demo_server: Server, tmp_path: Path) -> None:
+    import ee
+    from google.auth.credentials import AnonymousCredentials
+
+    ee.Reset()
+    ee.Initialize(AnonymousCredentials(), url=service.url, project="my-project")
+    try:
+        assert ee.ApiFunction.lookup("Kernel.square") is None  # this service has none
+        with connect(RunConfig(out=tmp_path, endpoint=demo_server.url)):
+            assert ee.Kernel.square(1).getInfo()["type"] == "Kernel.square"
+        assert ee.ApiFunction.lookup("Kernel.square") is None
+    finally:
+        ee.Reset()
 
 
 def test_an_uninitialised_client_stays_uninitialised(service: Service, tmp_path: Path) -> None:

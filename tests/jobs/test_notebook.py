@@ -366,7 +366,7 @@ def test_a_program_that_calls_run_itself_is_refused_with_advice(demo_server: Ser
         ((lambda count: [1], lambda index, unit: None), {}, "missing a required argument: 'count'"),
         ((lambda: [1], 5), {}, "this is none: 5"),
         ((lambda count: [1], lambda i, u: None), {"cuont": 1}, "there is no option 'cuont'; did you mean 'count'"),
-        ((lambda: [1], lambda i, u: None), {"prosesses": 1}, "no option 'prosesses'; did you mean 'processes'"),
+        ((lambda: [1], lambda i, u: None), {"exekutor": "threads"}, "no option 'exekutor'; did you mean 'executor'"),
         ((lambda: [1], lambda i, u: None), {"xyz": 1, "parameters": {}}, "there is no option 'xyz'"),
         ((lambda: [1], lambda i, u: None), {"parameters": {"xyz": 1}}, "have no parameter 'xyz'; they take: none"),
         ((lambda: [1], lambda i, u: None), {"arguments": ["x"]}, "arguments are for scripts"),

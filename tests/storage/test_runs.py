@@ -149,7 +149,7 @@ def test_empty_results_that_are_left_out_are_not_uploaded(
     assert ended.returncode == 0, ended.stderr
     assert open_run(tmp_path / "ledger").counts == {"done": 19, "empty": 1}
     assert sum(key.endswith(".png") for key in objects.puts) == 19
-    assert objects.asked["DELETE"] == 2  # of what an earlier run could have left: failures.csv, layers.parquet
+    assert objects.asked["DELETE"] == 3  # of what an earlier run could have left: failures, layers, sources
 
 
 @pytest.mark.slow
@@ -214,17 +214,17 @@ def test_a_killed_run_resumes(tmp_path: Path, service: Service, objects: ObjectS
         env=environment(objects), stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while len(objects.puts) < 60:
+    while len(objects.puts) < 60 or not open_run(tmp_path / "ledger").counts.get("done"):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=30)
-    stored = sum(key.endswith(".png") for key in objects.puts)
-    recorded = open_run(tmp_path / "ledger").counts.get("done", 0)
-    under_way = service.most_in_flight
+    units = open_run(tmp_path / "ledger").units
+    recorded = set(units.loc[units["state"] == "done", "file"])
     assert run(tmp_path, service, objects, "-p", "count=200").returncode == 0
-    again = sum(count - 1 for key, count in objects.puts.items() if key.endswith(".png"))
-    assert 0 <= again <= stored - recorded + under_way  # what was not recorded yet, or under way, when it was killed
+    again = {key.removeprefix("run/") for key, count in objects.puts.items() if count > 1 and key.endswith(".png")}
+    assert recorded
+    assert not again & recorded  # only what was not recorded yet when it was killed
     assert verify(tmp_path, objects).returncode == 0
     assert open_run(tmp_path / "ledger").counts == {"done": 200}
 

@@ -10,19 +10,18 @@ import numpy as np
 from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
-from eechips.engine.result_assembly import CompletedUnit, Results
 from eechips.errors import RecipeError, StorageError, UsageError
 from eechips.files.hashes import hash_file
 from eechips.formats import cog, geotiff
 from eechips.geo.grid import Grid, Window
-from eechips.jobs.mosaic_parts import MosaicPart, assemble_mosaic
-from eechips.jobs.mosaic_tiles import MosaicLayout
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import Unit
 from eechips.text.formatting import format_count
 
-if TYPE_CHECKING:
-    from eechips.engine.result_assembly import Results
+if TYPE_CHECKING:  # mosaics need pyarrow and the client, for which workers with little memory have no room
+    from eechips.engine.result_assembly import CompletedUnit, Results
+    from eechips.jobs.mosaic_parts import MosaicPart
+    from eechips.jobs.mosaic_tiles import MosaicLayout
 
 
 def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: float | None = None) -> bytes:
@@ -107,6 +106,8 @@ def join_windows(
 
 def join(results: Results, name: str, nodata: float | None, compress: str, resampling: str) -> None:
     """Implement :func:`eechips.archive.windows.join_windows`."""
+    from eechips.jobs.mosaic_parts import assemble_mosaic
+
     if results.failed:
         results.say(f"No {name}: {results.failed:,} of {format_count(len(results), 'window')} failed")
         return
@@ -147,6 +148,9 @@ def _shown(piece: MosaicPart) -> str:
 
 def _piece(settled: CompletedUnit) -> MosaicPart:
     """Return a window's file, checked against its record."""
+    from eechips.jobs.mosaic_parts import MosaicPart
+    from eechips.jobs.mosaic_tiles import MosaicLayout
+
     record, path, unit = settled.record, settled.path, settled.unit
     assert path is not None
     if hash_file(path) != record.sha256:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from pathlib import Path
@@ -21,20 +22,24 @@ GRID = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="page faults are counted in /proc; glibc is configured")
 @pytest.mark.slow
-def test_chips_reuse_memory() -> None:
+def test_chips_reuse_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [each for each in os.environ if each.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)  # Dask sets some in the process that starts its workers
     server = start_server("--rate", "none")
-    ee = initialize(server)
-    image = ee.ImageCollection("USDA/NAIP/DOQQ").filterDate("2019-01-01", "2020-01-01").mosaic().add(0.0)
-    request = {"expression": image, "fileFormat": "NPY", "grid": GRID}
-    for _ in range(3):  # caches are filled
-        ee.data.computePixels(request)
-    (worker,) = [pid for parent in children(server.process.pid) for pid in children(parent) if page_faults(pid) > 0]
-    before = page_faults(worker)
-    for _ in range(CHIPS):
-        ee.data.computePixels(request)
-    pages = 256 * 256 * 4 * 8 // resource.getpagesize()  # of the chip
-    assert page_faults(worker) - before < CHIPS * pages
-    stop_server(server)
+    try:
+        ee = initialize(server)
+        image = ee.ImageCollection("USDA/NAIP/DOQQ").filterDate("2019-01-01", "2020-01-01").mosaic().add(0.0)
+        request = {"expression": image, "fileFormat": "NPY", "grid": GRID}
+        for _ in range(3):  # caches are filled
+            ee.data.computePixels(request)
+        (worker,) = [pid for parent in children(server.process.pid) for pid in children(parent) if page_faults(pid) > 0]
+        before = page_faults(worker)
+        for _ in range(CHIPS):
+            ee.data.computePixels(request)
+        pages = 256 * 256 * 4 * 8 // resource.getpagesize()  # of the chip
+        assert page_faults(worker) - before < CHIPS * pages
+    finally:
+        stop_server(server)
 
 
 def page_faults(pid: int) -> int:
