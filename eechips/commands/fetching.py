@@ -24,6 +24,12 @@ Changes = Mapping[str, Mapping[str, Any]]
 
 _SEARCH = "Search"  # of eechips.archive.scenes.scenes_options
 
+_OF_SOME = {
+    "accept_changed_code": ("run",),
+    "extend": ("images", "composites", "timeseries"),
+}
+"""Options of a run that only some commands have."""
+
 _NO_REDRAW: Changes = {
     "on_empty": {
         "choices": ("keep", "skip"),
@@ -96,8 +102,7 @@ def find_command(verb: str, **attributes: Any) -> FetchCommand:
     own: list[click.Parameter] = []
     if declared.options is not None:
         own += declared_options(pkgutil.resolve_name(declared.options))
-    is_code = verb == "run"
-    without = declared.without if is_code else {*declared.without, "accept_changed_code"}
+    without = {*declared.without, *(option for option, verbs in _OF_SOME.items() if verb not in verbs)}
     shared = _run_parameters(without=without, changes=declared.changes)
     return FetchCommand(
         verb,

@@ -59,7 +59,9 @@ _LOCKED = frozenset({"sample", "images", "composites", "mosaic", "timeseries", "
 """Commands that a lockfile may name."""
 _OF_RECIPE = frozenset({"path", "parameters"})
 """Options of a lockfile of a recipe, which only its own user may set."""
-_OF_LOCKFILE = ("out", "results", "name", "on_empty", "dry_run", "estimate", "confirm", "confirm_start", "command")
+_OF_LOCKFILE = (
+    *("out", "results", "name", "on_empty", "extend", "dry_run", "estimate", "confirm", "confirm_start", "command"),
+)
 """Options of a run that a lockfile decides, or that have no meaning for one."""
 
 MOST_SHOWN = 20

@@ -238,6 +238,15 @@ class RunConfig:
             decides="code",
         ),
     )
+    extend: bool = field(
+        default=False,
+        metadata=option(
+            "Add to a finished run what its options now name in addition: later dates, further places. Its files stay;"
+            " run.json records what was added.",
+            RUN,
+            decides="run",
+        ),
+    )
     dry_run: bool = field(
         default=False, metadata=option("Plan and estimate only: request no pixels.", RUN, decides="run")
     )
@@ -409,6 +418,8 @@ class RunConfig:
             raise UsageError(
                 f"there is no folder of assets {self.local_assets}; for the demo planet, give `local` alone"
             )
+        if self.extend and self.dry_run:
+            raise UsageError("`dry_run` estimates whole runs: leave it or `extend` out")
         if self.method not in ("auto", "url", "pixels"):
             raise UsageError(f"unknown method '{self.method}': auto, url or pixels")
         self._check_executor()

@@ -25,6 +25,7 @@ from eechips.engine.export_monitor import ExportMonitor
 from eechips.engine.local_server import LocalServer
 from eechips.engine.open_units import OpenUnits
 from eechips.engine.plan import name_template, read_inputs, units_of
+from eechips.engine.plan_extension import extend_plan
 from eechips.engine.planner import Planner, announce_answers, kept_answers
 from eechips.engine.planning_cost import PartialPlan, plan_first_units
 from eechips.engine.progress import Progress
@@ -96,6 +97,8 @@ class ConnectedRun:
             compute = self._monitor_compute(stack, run.session)
             began = time.monotonic()
             planner, partial = self._make_planner(stack, run.session, is_planned=is_planned)
+            if is_planned and config.extend:
+                self._extend(run)
             if is_planned:
                 if planner is None and self._ledger.is_partial and not run.is_interactive:
                     self._complete_plan()
@@ -141,7 +144,8 @@ class ConnectedRun:
         chosen: dict[str, Any] | None = None if trial is None else trial.to_json()
         if is_planned:
             chosen = self._ledger.meta().get(REQUEST_TRIAL)
-        self._records.describe(session, chosen)
+        if not (is_planned and config.extend):  # else once the extension is planned: it may be refused
+            self._records.describe(session, chosen)
         if trial is not None:
             session = replace(session, notes=(*session.notes, trial.text))
         requests = configured_plan(config, chosen)
@@ -271,6 +275,13 @@ class ConnectedRun:
     @property
     def _meta(self) -> dict[str, Any]:
         return {**self._parts.described, "eechips": version("eechips"), "planned": utc_now()}
+
+    def _extend(self, run: ConnectedParts) -> None:
+        """Add the units that the plan lacks, and describe the run by the new options."""
+        with kept_answers(self._config.out):
+            added = extend_plan(self._recipe, self._config, self._ledger, self._parts.described)
+        self._log.write("extended", units=added)
+        self._records.describe(run.session, self._ledger.meta().get(REQUEST_TRIAL))
 
     def _plan(self) -> None:
         """Make and store the whole plan."""

@@ -88,8 +88,8 @@ def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], pl
     Raises:
         RunMismatchError: if it is another one; the message shows the difference.
     """
-    wanted = {name: described[name] for name in ("recipe", "identity", "parameters", "source")}
-    found = list(differences(stored, wanted))
+    names = ("recipe", "identity", "parameters", "source")
+    found = list(differences(stored, {name: described[name] for name in names if name in described}))
     if found:
         shown = "; ".join(found[:8])
         raise RunMismatchError(f"{place} holds another run ({shown}): choose another place, or remove what is there")

@@ -13,6 +13,7 @@ from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
 from eechips.engine.export_monitor import check_exports
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.open_units import stop_message
+from eechips.engine.plan_extension import check_growth, continue_extended, is_exported, note_exported
 from eechips.engine.planner import ANSWERS_NAME
 from eechips.engine.progress import Progress
 from eechips.engine.queue_recovery import FILE_QUEUES
@@ -67,6 +68,8 @@ def run(
         RecipeError: if the recipe cannot plan, or its first units all fail alike.
         StorageError: if results cannot be written.
     """
+    if config.extend and units is not None:
+        raise UsageError("`extend` needs the whole plan: leave it out for a part of it")
     if config.on_empty == "redraw" and units is not None:
         raise UsageError("on_empty='redraw' needs the whole plan: take keep or skip for a part of it")
     if config.on_empty == "redraw":
@@ -81,7 +84,7 @@ def run(
         try:
             with Ledger(config.out / LEDGER_NAME) as ledger:
                 try:
-                    recipe = continue_plan(recipe, config, ledger)
+                    recipe = continue_extended(continue_plan(recipe, config, ledger), config, ledger)
                     parts = RunParts(
                         recipe=recipe,
                         config=config,
@@ -139,14 +142,17 @@ class _Run:
                 " its files to the object store afterwards"
             )
         self._check_received()
-        is_planned = ledger.has_plan and check_same(ledger, parts.described, config.out)
+        is_extended = config.extend and ledger.has_plan
+        if is_extended:
+            check_growth(self._recipe, ledger, parts.described, config.out)
+        is_planned = is_extended or (ledger.has_plan and check_same(ledger, parts.described, config.out))
         self._check_store(is_planned=is_planned)
         if ledger.has_plan:
             remove_excluded_files(ledger, parts.store)
             remove_uncommitted_files(ledger, parts.store)
-        is_settled = is_planned and self._is_settled()
+        is_settled = is_planned and self._is_settled() and not is_extended
         is_whole = is_settled and (parts.is_part or is_assembled(self._recipe, ledger, self._files))
-        if is_whole and self._records.is_complete:
+        if is_whole and self._records.is_complete and is_exported(ledger):
             self._records.note_code_changes()
             return Run(config.out, results=config.results)
         if not is_settled and config.export_to is not None:
@@ -164,6 +170,8 @@ class _Run:
                 if not is_whole and not parts.is_part:
                     self._assemble()
             self._records.export(finished=is_settled)
+            if is_settled:
+                note_exported(ledger)
             self._files.note()
             log.write("finished" if is_settled else "interrupted", **{s.value: n for s, n in ledger.counts().items()})
         return Run(config.out, not is_settled and not is_paused, is_paused, config.results)

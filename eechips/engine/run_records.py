@@ -11,6 +11,7 @@ from eechips.client import retry
 from eechips.client.connection import ServiceTarget
 from eechips.engine.archive_provenance import ARCHIVES, with_archive_terms
 from eechips.engine.compute_account import ComputeAccount
+from eechips.engine.plan_extension import comparable
 from eechips.engine.request_trial import REQUEST_TRIAL
 from eechips.engine.result_assembly import assembly_of
 from eechips.engine.resumed_options import check_same_place
@@ -28,6 +29,7 @@ from eechips.manifest.export import (
     export_layers,
     export_parquet,
 )
+from eechips.manifest.extensions import EXTENSIONS
 from eechips.manifest.ledger import COMPUTE
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run import ASSEMBLED, INFO_NAME
@@ -113,7 +115,11 @@ class RunRecords:
             raise StorageError(f"{error}. The same command tries it again") from error
         except ValueError:
             stored = {}
-        check_same_place(stored if isinstance(stored, dict) else {}, self._parts.described, remote.url)
+        described = self._parts.described
+        stored = stored if isinstance(stored, dict) else {}
+        if self._config.extend:  # it was written before the extension
+            described, stored = comparable(self._parts.recipe, described, stored)
+        check_same_place(stored, described, remote.url)
 
     def _copy_all(self, remote: ObjectStore) -> None:
         self.check_place()  # another run may have written there meanwhile
@@ -172,6 +178,7 @@ class RunRecords:
         changes, stubs = meta.get(CODE_CHANGES), meta.get(STUBS)
         noted: dict[str, Any] = {CODE_CHANGES: changes} if changes else {}
         noted |= {"notes": list(notes_of(self._config, stubs))} if stubs else {}
+        noted |= {EXTENSIONS: meta[EXTENSIONS]} if meta.get(EXTENSIONS) else {}
         if (archives := meta.get(ARCHIVES)) is not None:
             noted["datasets"] = with_archive_terms(info.get("datasets") or (), archives)
         return {**info, **noted}

@@ -17,6 +17,13 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
+from eechips.jobs.grown_plans import (
+    GROWING_DATES,
+    GROWING_REGIONS,
+    add_composites,
+    check_dates_grow,
+    check_regions_stay,
+)
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import CompositesOptions
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
@@ -31,7 +38,7 @@ from eechips.planning.inventory import Scene
 from eechips.planning.periods import parse_day, parse_step
 from eechips.planning.region_images import find_grid_scenes
 from eechips.planning.region_overlaps import region_centre
-from eechips.recipe import Chip, NoData, Unit, recipe_identity
+from eechips.recipe import AddedUnits, Chip, EarlierPlan, NoData, Unit, recipe_identity
 from eechips.recipe.template import Template
 from eechips.text.formatting import format_count
 
@@ -59,6 +66,7 @@ class Composites:
 
     name = "composites"
     is_builtin = True
+    growing = GROWING_DATES | GROWING_REGIONS
 
     def __init__(self, **options: Any) -> None:
         self.options = chosen = CompositesOptions(**options)
@@ -116,6 +124,22 @@ class Composites:
         if count == 0:
             raise imagery.none_found()
         _log.info("%s in %s of %s", format_count(images, "image"), f"{used:,}", format_count(count, "period"))
+
+    def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
+        """Return the units of further periods; see :class:`eechips.recipe.SupportsExtension`.
+
+        Raises:
+            UsageError: if dates or regions are left out, or a file that is there would change.
+        """
+        check_dates_grow(earlier.parameters, self.options.start, self.options.end)
+        if self.imagery.regions is not None:
+            ids = frozenset(self.imagery.regions.zones.ids)
+            check_regions_stay({unit["region"] for unit in earlier.units}, ids, self.options.regions)
+        return add_composites(earlier.units, self.get_requests())
+
+    def continuing_from(self, first: Mapping[str, Any]) -> Composites:
+        """Return the recipe itself: units have their dates; see :class:`eechips.recipe.SupportsExtension`."""
+        return self
 
     def request_window(self, unit: Unit) -> tuple[Hashable, Grid] | None:
         """Return the pixels of a unit: composites on the same pixels are bands of one request.

@@ -15,6 +15,7 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
+from eechips.jobs.grown_plans import GROWING_DATES, GROWING_REGIONS, add_images, check_dates_grow, check_regions_stay
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import ImagesOptions
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
@@ -23,7 +24,7 @@ from eechips.option_fields import chosen_options
 from eechips.planning import inventory
 from eechips.planning.inventory import Scene
 from eechips.planning.region_overlaps import Overlap
-from eechips.recipe import Chip, NoData, Unit, recipe_identity
+from eechips.recipe import AddedUnits, Chip, EarlierPlan, NoData, Unit, recipe_identity
 from eechips.recipe.template import Template
 from eechips.text.formatting import format_count
 
@@ -47,6 +48,7 @@ class Images:
 
     name = "images"
     is_builtin = True
+    growing = GROWING_DATES | GROWING_REGIONS
 
     def __init__(self, **options: Any) -> None:
         self.options = ImagesOptions(**options)
@@ -103,6 +105,23 @@ class Images:
         if count == 0:
             raise imagery.none_found()
         _log.info("%s of %s", format_count(count, "image"), imagery.source.dataset_id)
+
+    def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
+        """Return the units of further images; see :class:`eechips.recipe.SupportsExtension`.
+
+        Raises:
+            UsageError: if dates or regions are left out, or the outline of a region has changed.
+        """
+        imagery = self.imagery
+        check_dates_grow(earlier.parameters, self.options.start, self.options.end)
+        ids = None if imagery.regions is None else frozenset(imagery.regions.zones.ids)
+        if ids is not None:
+            check_regions_stay({unit["region"] for unit in earlier.units}, ids, self.options.regions)
+        return add_images(earlier.units, self.get_requests(), ids)
+
+    def continuing_from(self, first: Mapping[str, Any]) -> Images:
+        """Return the recipe itself: units name their images; see :class:`eechips.recipe.SupportsExtension`."""
+        return self
 
     def _windows(self, selection: ImageSelection) -> Iterator[tuple[dict[str, Any], Scene, Grid]]:
         """Yield the fields of a unit about its region, if there are several, its image, and its pixel grid."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -20,6 +21,8 @@ from eechips.files.hashes import hash_file
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.geo.grid import Grid
 from eechips.jobs.chosen_dataset import align_grid, choose_dataset
+from eechips.jobs.grown_plans import GROWING_DATES, GROWING_REGIONS, check_dates_grow
+from eechips.jobs.grown_series import add_series, check_periods_stay, new_dates
 from eechips.jobs.recipe_options import (
     check_dates,
     option_names,
@@ -46,7 +49,7 @@ from eechips.planning.region_batches import divide_regions, measure_images
 from eechips.planning.regions import parse_box, planar_geometry
 from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones, read_zones
-from eechips.recipe import Table, Unit, recipe_identity
+from eechips.recipe import AddedUnits, EarlierPlan, Table, Unit, recipe_identity
 
 # Degrees around a batch of regions in which images are searched, since bounds from the server are not exact.
 _MARGIN = 0.01
@@ -79,6 +82,7 @@ class TimeSeries:
 
     name = "timeseries"
     is_builtin = True
+    growing = GROWING_DATES | GROWING_REGIONS
 
     def __init__(self, **options: Any) -> None:
         self.options = chosen = TimeSeriesOptions(**options)
@@ -87,6 +91,7 @@ class TimeSeries:
         self.statistics = parse_statistics(chosen.reducer)
         self.step: Step | None = None if chosen.every is None else parse_step(chosen.every)
         self.box = parse_box(chosen.bbox) if chosen.bbox else None
+        self._first = chosen.start, chosen.end  # of units without dates of their own
         _check(self)
 
     @property
@@ -131,9 +136,23 @@ class TimeSeries:
     @property
     def periods(self) -> list[Period]:
         """The periods; empty if there is a row for each image."""
-        if self.step is None or self.options.start is None or self.options.end is None:
+        return self._periods(self.options.start, self.options.end)
+
+    def _periods(self, start: str | None, end: str | None) -> list[Period]:
+        if self.step is None or start is None or end is None:
             return []
-        return list(self.step.periods(parse_day(self.options.start), parse_day(self.options.end)))
+        return list(self.step.periods(parse_day(start), parse_day(end)))
+
+    def _dates(self, unit: Unit) -> tuple[str | None, str | None]:
+        """Return the dates of a unit: its own, or those of the first plan."""
+        return (unit["start"], unit["end"]) if "end" in unit else self._first
+
+    def _unit_periods(self, unit: Unit) -> list[Period]:
+        """Return the periods of a unit: those of the whole run that are within its dates."""
+        start, end = self._dates(unit)
+        if start is None or end is None:
+            return []
+        return [each for each in self.periods if parse_day(start) <= each.start < parse_day(end)]
 
     @property
     def vector(self) -> tuple[str, ...]:
@@ -197,7 +216,7 @@ class TimeSeries:
     def get_requests(self) -> Iterator[Unit]:
         """Plan the regions.
 
-        Yields:
+        Returns:
             ``{"kind": "region", "region": id}``, with ``"geometry"`` (GeoJSON) for regions of a file. For one table
             ``{"kind": "region", "regions": [{"region": …}, …], "bounds": [W, S, E, N]}``. Units have ``"bands"`` for a
             dataset without a record if the user names no bands, and ``"crs"`` and ``"transform"`` of the reduced pixels
@@ -207,7 +226,37 @@ class TimeSeries:
             UnknownDatasetError: if the dataset or a band does not exist.
             RegionError: if the table of regions or its column does not exist, or there is no region.
         """
-        zones = self._zones if self.is_file else None
+        return self._plan(self._zones if self.is_file else None)
+
+    def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
+        """Return units of further dates and regions; see :class:`eechips.recipe.SupportsExtension`.
+
+        A unit has ``"start"`` and ``"end"``, its dates. Those of further dates are made of the units of the run, so
+        that the regions of a request and their pixels stay the same.
+
+        Raises:
+            UsageError: if dates or regions are left out, or a table that is there would have to change.
+        """
+        options = self.options
+        check_dates_grow(earlier.parameters, options.start, options.end)
+        before = earlier.parameters.get("start"), earlier.parameters.get("end")
+        if self.step is not None:
+            check_periods_stay(self._periods(*before), self.periods)
+        spans = new_dates(before, (options.start, options.end), is_table=options.output != "region")
+        if not self.is_file and options.regions != earlier.parameters.get("regions"):
+            raise UsageError("`regions` is another table on the server: an extension adds rows of a file only")
+        return AddedUnits(
+            list(add_series(earlier.units, self._zones if self.is_file else None, options, spans, self._plan))
+        )
+
+    def continuing_from(self, first: Mapping[str, Any]) -> TimeSeries:
+        """Return the recipe whose units without dates have those of a run before its first extension."""
+        recipe = copy.copy(self)
+        recipe._first = first.get("start"), first.get("end")
+        return recipe
+
+    def _plan(self, zones: Zones | None) -> Iterator[Unit]:
+        """Plan regions: of a file some, of a table on the server (None) all; see :meth:`get_requests`."""
         around = None if zones is None or zones.geometries is None else box_around_all(zones.geometries)
         about = asset_metadata.fetch_metadata(
             self.source.dataset_id,
@@ -257,7 +306,7 @@ class TimeSeries:
             vector=self.vector,
             min_clear=self.options.min_clear or 0.0,
         )
-        images = self._images(unit_tests(unit))
+        images = self._images(unit_tests(unit), self._dates(unit))
         if "region" in unit:
             geometry = self._geometry(unit)
             chosen = self._elements(images.filterBounds(geometry), bands, unit)
@@ -287,11 +336,12 @@ class TimeSeries:
     def _bands(self, unit: Unit) -> tuple[str, ...]:
         return self.source.selection.planned(unit).names
 
-    def _images(self, tests: Sequence[PropertyFilter]) -> ee.ImageCollection:
-        """Return the images between the dates that meet conditions."""
-        return asset_metadata.filter_images(
-            self.source.dataset_id, "collection", self.options.start, self.options.end, tests
-        )
+    def _images(
+        self, tests: Sequence[PropertyFilter], dates: tuple[str | None, str | None] | None = None
+    ) -> ee.ImageCollection:
+        """Return the images between two dates that meet conditions; None for those of the options."""
+        start, end = (self.options.start, self.options.end) if dates is None else dates
+        return asset_metadata.filter_images(self.source.dataset_id, "collection", start, end, tests)
 
     @property
     def _has_base_grid(self) -> bool:
@@ -309,7 +359,7 @@ class TimeSeries:
 
         if self.step is None:
             return Elements(images, values)
-        return composite_elements(Elements(images, values), bands, self.periods, self.options.composite)
+        return composite_elements(Elements(images, values), bands, self._unit_periods(unit), self.options.composite)
 
     def _geometry(self, region: Mapping[str, Any]) -> ee.Geometry:
         if "geometry" in region:

@@ -14,6 +14,7 @@ from eechips.errors import StorageError, UsageError
 from eechips.lockfile.content_hashes import LARGEST_CONTENT, hash_content
 from eechips.lockfile.lockfile_format import LARGEST_INPUT, Lockfile, write_lockfile
 from eechips.lockfile.lockfile_records import LockedAsset, LockedFile, LockedInput, LockedUnit, LockHeader
+from eechips.manifest.extensions import plan_parts
 from eechips.manifest.files_ahead import FilesAhead
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_sources, read_unit_files, sum_bytes
@@ -40,7 +41,7 @@ _COLUMNS = (
     "sha256",
     *_METADATA,
 )
-_SCENES = "scenes"  # the recipe
+_SCENES, _SERIES = "scenes", "timeseries"  # recipes
 _WITHOUT = "Without a lockfile, `eechips verify {}` compares its files with their sha256"
 _READERS = 8  # files of an object store that are read at once
 _SHAPEFILE = (".shp", ".shx", ".dbf", ".prj", ".cpg")
@@ -216,6 +217,11 @@ def _call(run: Run, info: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[s
         raise UsageError(
             f"{run.path} cannot be locked: a script made it, and its units are unknown before the script runs. Write a"
             f" recipe of two functions instead (eechips init), and run that. {_WITHOUT.format(run.path)}"
+        )
+    if meta.get("recipe") == _SERIES and plan_parts(meta):
+        raise UsageError(
+            f"{run.path} cannot be locked: it was extended, and its tables have different dates. Fetch all dates in"
+            f" another folder, and lock that. {_WITHOUT.format(run.path)}"
         )
     if meta.get("recipe") == _SCENES:
         raise UsageError(

@@ -12,6 +12,7 @@ from eechips.errors import StorageError
 from eechips.files.removal import LockedFolder, NamedPath, remove, replace
 from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.manifest.column_type import schema_of
+from eechips.manifest.extensions import EXTENSION_COLUMN, part_numbers, plan_parts
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import read_failures, read_unit_files
 from eechips.manifest.unit_record import FAILURES, LAYER_COLUMNS, LAYERS, LISTS, MANIFEST
@@ -45,16 +46,24 @@ def export_parquet(ledger: Ledger, folder: Path) -> Path:
     """Write manifest.parquet: one row per unit, in the order of the plan. It is GeoParquet.
 
     Columns: :data:`~eechips.manifest.unit_record.MANIFEST`; lists are lists. Then the texts and numbers of the units
-    and their properties, and ``geometry``: the outline of the pixels, or the unit's own geometry, in OGC:CRS84.
+    and their properties, and ``geometry``: the outline of the pixels, or the unit's own geometry, in OGC:CRS84. Of a
+    run that was extended also ``extension``: see :class:`~eechips.manifest.extensions.PlanPart`.
     Written in batches: memory does not grow with the plan.
 
     Raises:
         StorageError: if it cannot be written.
     """
+    import pyarrow
+
     schema = schema_of(MANIFEST)
     units = (unit for rows in ledger.batches(("unit",)) for (unit,) in rows)
-    own = ValueColumns(units, (*schema.names, GEOMETRY, *_ADDED))
-    return write_table(folder / PARQUET_NAME, _with_own(schema, own), _columns(ledger, schema, own))
+    parts = plan_parts(ledger.meta())
+    own = ValueColumns(units, (*schema.names, GEOMETRY, *_ADDED, *([EXTENSION_COLUMN] if parts else [])))
+    whole, columns = _with_own(schema, own), _columns(ledger, schema, own)
+    if parts:
+        whole = whole.append(pyarrow.field(EXTENSION_COLUMN, pyarrow.int64()))
+        columns = ([*each, part_numbers(parts, each[0].to_pylist())] for each in columns)
+    return write_table(folder / PARQUET_NAME, whole, columns)
 
 
 def export_layers(ledger: Ledger, folder: Path) -> Path | None:

@@ -275,11 +275,21 @@ class Ledger:
         Raises:
             StorageError: if one of those that are replaced is replaced already.
         """
+        self.extend(units, {})
+
+    def extend(self, units: Iterable[WorkUnit], values: Mapping[str, Any]) -> None:
+        """Add units to the end of the plan, and replace JSON values beside its origin, all or none.
+
+        Raises:
+            StorageError: see :meth:`add`.
+        """
         rows = [(u.position, bytes.fromhex(u.id), u.unit, u.name, u.replaces) for u in units]
         with self.transaction():
             self.database.executemany(
                 "INSERT INTO units (position, id, unit, name, replaces) VALUES (?, ?, ?, ?, ?)", rows
             )
+            noted = [(key, json.dumps(value)) for key, value in values.items()]
+            self.database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", noted)
 
     def amend(self, units: Iterable[WorkUnit]) -> None:
         """Replace units without a result by others at the same positions, all or none; they are planned again."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from eechips.recipe.code_errors import CodeErrors
 from eechips.recipe.code_form import hash_code
 from eechips.recipe.protocol import (
+    AddedUnits,
+    EarlierPlan,
     PlanPreview,
     Recipe,
     RecipeTraits,
@@ -20,6 +22,7 @@ from eechips.recipe.protocol import (
     SupportsCall,
     SupportsCodeChanges,
     SupportsEstimate,
+    SupportsExtension,
     SupportsInputs,
     SupportsInteractiveRun,
     SupportsLifespan,
@@ -49,8 +52,10 @@ for _kind in (Chip, Frame, FrameStack, NoData, Table):
 
 __all__ = [
     "UNIT_KINDS",
+    "AddedUnits",
     "Chip",
     "CodeErrors",
+    "EarlierPlan",
     "Frame",
     "FrameStack",
     "NoData",
@@ -67,6 +72,7 @@ __all__ = [
     "SupportsCall",
     "SupportsCodeChanges",
     "SupportsEstimate",
+    "SupportsExtension",
     "SupportsInputs",
     "SupportsInteractiveRun",
     "SupportsLifespan",

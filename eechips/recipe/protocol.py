@@ -272,6 +272,55 @@ class SupportsCodeChanges(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class EarlierPlan:
+    """The plan of a run that is extended.
+
+    Attributes:
+        parameters: of the recipe that planned last, as its ``parameters`` were.
+        units: all units, in the order of the plan; may be iterated several times.
+    """
+
+    parameters: Mapping[str, Any]
+    units: Iterable[Unit]
+
+
+@dataclass(frozen=True, slots=True)
+class AddedUnits:
+    """What an extension adds to a plan.
+
+    Attributes:
+        units: those that the plan lacks, in order.
+        changed: what was planned before and would now have other results, a phrase each; the results stay.
+    """
+
+    units: Sequence[Unit]
+    changed: Sequence[str] = ()
+
+
+@runtime_checkable
+class SupportsExtension(Protocol):
+    """A recipe whose finished run can be extended by units of more dates or places."""
+
+    @property
+    def growing(self) -> frozenset[str]:
+        """Names of the parameters that may differ in an extension. The others must be the same."""
+
+    def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
+        """Return the units that a plan lacks. Called in the parent, with Earth Engine initialised.
+
+        Raises:
+            UsageError: if a result that is there would have to change, or dates or places would be left out.
+        """
+
+    def continuing_from(self, first: Mapping[str, Any]) -> Recipe:
+        """Return the recipe for a run that was extended.
+
+        Args:
+            first: parameters of the recipe that made the first plan.
+        """
+
+
 @runtime_checkable
 class SupportsInteractiveRun(Protocol):
     """A recipe that adds units to the plan while it runs, and waits for their results."""

@@ -1,0 +1,210 @@
+"""Extend a finished run: add the units that its plan lacks, and keep everything that is there."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eechips.engine.config import RunConfig
+from eechips.engine.plan import name_template, planner_errors, read_inputs
+from eechips.engine.resumed_options import differences
+from eechips.errors import RunMismatchError, UsageError
+from eechips.manifest.extensions import EXTENSIONS, IS_EXPORTED, KEPT_CHANGES, PlanPart, plan_parts
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.received_run import read_info
+from eechips.manifest.run import ASSEMBLED
+from eechips.manifest.unit_record import WorkUnit
+from eechips.recipe import (
+    EarlierPlan,
+    Recipe,
+    SupportsExtension,
+    Unit,
+    canonical_json,
+    to_unit,
+    unit_id,
+    unit_value,
+)
+from eechips.storage import ID_LENGTH, fold_case
+from eechips.text.timestamps import utc_now
+
+_SHOWN = 5  # differences and changed results that a message names
+_log = logging.getLogger(__name__)
+
+
+def continue_extended(recipe: Recipe, config: RunConfig, ledger: Ledger) -> Recipe:
+    """Return the recipe for the units of all plans, if the run was extended or is about to be.
+
+    Args:
+        recipe: of the command.
+        config: of the run.
+        ledger: of the run.
+
+    Raises:
+        UsageError: if an extension is asked for, and the recipe has none.
+    """
+    if not ledger.has_plan:
+        return recipe
+    meta = ledger.meta()
+    parts = plan_parts(meta)
+    if config.extend and not isinstance(recipe, SupportsExtension):
+        raise UsageError(
+            f"`extend` is not for {recipe.name}, whose results are one whole: choose another output folder"
+        )
+    if not isinstance(recipe, SupportsExtension) or not (parts or config.extend):
+        return recipe
+    return recipe.continuing_from(parts[0].parameters if parts else meta.get("parameters") or {})
+
+
+def check_growth(recipe: Recipe, ledger: Ledger, described: Mapping[str, Any], folder: Path) -> None:
+    """Check that a run and its extension differ only in what may grow.
+
+    Args:
+        recipe: of the command.
+        ledger: of the run; has a plan.
+        described: the command's run; see :func:`eechips.engine.resumed_options.describe`.
+        folder: of the run.
+
+    Raises:
+        RunMismatchError: if another option differs, or the plan is not whole.
+    """
+    stored = ledger.meta()
+    if ledger.is_partial:
+        raise RunMismatchError(f"the plan of {folder} is not whole: finish its run first, by its own command")
+    wanted, kept = comparable(recipe, described, stored)
+    found = list(differences(kept, wanted))
+    if found:
+        raise RunMismatchError(
+            f"{folder} cannot be extended by other options than those of dates and places"
+            f" ({'; '.join(found[:_SHOWN])}): choose another output folder for these"
+        )
+
+
+def comparable(
+    recipe: Recipe, described: Mapping[str, Any], stored: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what must be the same in a run and its extension: of the command's run, and of the one that is there.
+
+    Args:
+        recipe: of the command.
+        described: the command's run.
+        stored: the other one, as it was described.
+    """
+    growing = recipe.growing if isinstance(recipe, SupportsExtension) else frozenset()
+    given, there = described["parameters"], stored.get("parameters")
+    there = there if isinstance(there, dict) else {}
+    has_grown = any(given.get(name) != there.get(name) for name in growing)
+    wanted = {name: value for name, value in described.items() if name != "identity" or not has_grown}
+    wanted["parameters"] = {name: value for name, value in given.items() if name not in growing}
+    kept = {name: stored.get(name) for name in wanted}
+    kept["parameters"] = {name: value for name, value in there.items() if name not in growing}
+    return wanted, kept
+
+
+@dataclass(frozen=True, slots=True)
+class _LedgerUnits:
+    """The units of a ledger, as the recipe planned them."""
+
+    ledger: Ledger
+
+    def __iter__(self) -> Iterator[Unit]:
+        for rows in self.ledger.batches(("unit",)):
+            for (text,) in rows:
+                yield unit_value(json.loads(text))
+
+
+def extend_plan(recipe: Recipe, config: RunConfig, ledger: Ledger, described: Mapping[str, Any]) -> int:
+    """Plan again, and add the units that the ledger lacks: all in one transaction, with the options that they came by.
+
+    Args:
+        recipe: of the command.
+        config: of the run.
+        ledger: of the run; has a whole plan.
+        described: the command's run.
+
+    Returns:
+        Number of added units.
+
+    Raises:
+        ConfigurationError, RequestError, RecipeError: if planning fails; the run stays as it was.
+        UsageError: if a result that is there would have to change.
+    """
+    assert isinstance(recipe, SupportsExtension)
+    stored = ledger.meta()
+    read_inputs(recipe)
+    with planner_errors():
+        found = recipe.extend_plan(EarlierPlan(stored.get("parameters") or {}, _LedgerUnits(ledger)))
+    for text in found.changed[:_SHOWN]:
+        _log.warning("%s", text)
+    if len(found.changed) > _SHOWN:
+        _log.warning("So it is with %s further results", f"{len(found.changed) - _SHOWN:,}")
+    added = _name_units(found.units, recipe, config, ledger)
+    values: dict[str, Any] = {**described, KEPT_CHANGES: list(found.changed)}
+    if added:
+        first = ledger.end
+        parts = plan_parts(stored) or [_first_part(stored, config.out, first)]
+        part = PlanPart(len(parts), first, len(added), utc_now(), config.command, described["parameters"])
+        values |= {EXTENSIONS: [each.to_json() for each in (*parts, part)], IS_EXPORTED: False, ASSEMBLED: None}
+    ledger.extend(added, values)
+    return len(added)
+
+
+def _first_part(stored: Mapping[str, Any], folder: Path, units: int) -> PlanPart:
+    """Return the part of the run before it was extended."""
+    return PlanPart(
+        number=0,
+        first=0,
+        units=units,
+        planned=str(stored.get("planned") or ""),
+        command=str(read_info(folder).get("command") or ""),
+        parameters=stored.get("parameters") or {},
+    )
+
+
+def _name_units(values: Iterable[Any], recipe: Recipe, config: RunConfig, ledger: Ledger) -> list[WorkUnit]:
+    """Return the units that the ledger lacks, with ids, and names that no other unit has.
+
+    A name that is taken gets the first date of the unit appended if that tells it apart, else the beginning of the id.
+    """
+    template = name_template(recipe, config)
+    ids: set[str] = set()
+    names: set[int] = set()
+    for rows in ledger.batches(("lower(hex(id))", "name")):
+        for identifier, name in rows:
+            ids.add(identifier)
+            names.add(hash(fold_case(name)))
+    added: list[WorkUnit] = []
+    position = ledger.end
+    for value in values:
+        unit = to_unit(value)
+        identifier = unit_id(unit, recipe.identity)
+        if identifier in ids:
+            continue
+        ids.add(identifier)
+        name = _free_name(template.render(unit, identifier, position), unit, identifier, names)
+        names.add(hash(fold_case(name)))
+        added.append(WorkUnit(position, identifier, canonical_json(unit), name))
+        position += 1
+    return added
+
+
+def _free_name(name: str, unit: Unit, identifier: str, names: set[int]) -> str:
+    dated = [f"{name}_{unit['start']}"] if isinstance(unit.get("start"), str) else []
+    for candidate in (name, *dated):
+        if hash(fold_case(candidate)) not in names:
+            return candidate
+    return f"{name}-{identifier[:ID_LENGTH]}"
+
+
+def is_exported(ledger: Ledger) -> bool:
+    """Return whether the files of the manifest have all units, as far as extensions are concerned."""
+    return bool(ledger.meta().get(IS_EXPORTED, True))
+
+
+def note_exported(ledger: Ledger) -> None:
+    """Record that the files of the manifest have the units of all extensions."""
+    if not is_exported(ledger):
+        ledger.note(IS_EXPORTED, True)

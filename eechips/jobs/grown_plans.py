@@ -1,0 +1,189 @@
+"""Find the units that an extension adds to a plan of images, composites or time series, for more dates or regions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eechips.errors import UsageError
+from eechips.geo.grid import Grid
+from eechips.recipe import AddedUnits, Unit
+
+_CLOSE = 1e-6  # of a pixel, to which origins of grids are compared
+_SHOWN = 5  # regions that a message names
+
+GROWING_DATES = frozenset({"start", "end"})
+"""Parameters of a plan that may grow: dates."""
+
+GROWING_REGIONS = frozenset({"regions", "regions_sha256"})
+"""Parameters of a plan that may grow: the file of regions, which has those of before and more."""
+
+
+def check_dates_grow(earlier: Mapping[str, Any], start: str | None, end: str | None) -> None:
+    """Check that an extension leaves out no dates.
+
+    Args:
+        earlier: parameters of the run.
+        start: first date of the extension, ISO 8601; None for the earliest image.
+        end: date after the last; None for none.
+
+    Raises:
+        UsageError: if it does.
+    """
+    first, last = earlier.get("start"), earlier.get("end")
+    if start is not None and (first is None or start > first):
+        raise UsageError(_fewer("start", first or "the earliest image", start))
+    if end is not None and (last is None or end < last):
+        raise UsageError(_fewer("end", last or "open", end))
+
+
+def _fewer(name: str, before: str, now: str) -> str:
+    return (
+        f"`{name}` is {before} in the run and {now} now: an extension adds dates and leaves none out. Give a range that"
+        " has the dates of before, or choose another output folder"
+    )
+
+
+def check_regions_stay(before: Iterable[Any], now: Collection[Any], path: object) -> None:
+    """Check that an extension leaves out no region.
+
+    Args:
+        before: ids of the regions of the run.
+        now: those of the extension.
+        path: the file of regions.
+
+    Raises:
+        UsageError: if it does.
+    """
+    missing = [region for region in before if region not in now]
+    if missing:
+        shown = ", ".join(map(str, missing[:_SHOWN])) + (", …" if len(missing) > _SHOWN else "")
+        raise UsageError(
+            f"{path} lacks regions of the run ({shown}): an extension adds regions and leaves none out. Add them to the"
+            " file, or choose another output folder"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _EarlierPlaces:
+    """What a plan has: by key of a unit the images it was made of, and by region the pixel grid.
+
+    A key is a region (None for the only one), and the image or the period.
+    """
+
+    images: Mapping[tuple[Any, ...], tuple[int, tuple[str, ...]]]
+    grids: Mapping[Any, Mapping[str, Any]]
+
+
+def add_images(earlier: Iterable[Unit], planned: Iterator[Unit], regions: Collection[Any] | None) -> AddedUnits:
+    """Return the units of images that a plan lacks. Images of a region stay on its pixel grid.
+
+    Args:
+        earlier: units of the run.
+        planned: units of the same images and more, planned again.
+        regions: ids of the regions that have files of their own; None for one region.
+
+    Raises:
+        UsageError: if the outline of a region has changed.
+    """
+    known = _read(earlier, ("image",))
+    added = []
+    for unit in planned:
+        if regions is not None:
+            unit = _placed(unit, known.grids, marks={"is_resampled": True})
+        if _key(unit, ("image",)) not in known.images:
+            added.append(unit)
+    return AddedUnits(added)
+
+
+def add_composites(earlier: Iterable[Unit], planned: Iterator[Unit]) -> AddedUnits:
+    """Return the units of composites that a plan lacks. All are on the pixel grid of their region.
+
+    Args:
+        earlier: units of the run.
+        planned: units of the same periods and more, planned again.
+
+    Raises:
+        UsageError: if a period of the run ends or begins at another day, so that its file would change; or if the
+            outline of a region has changed.
+    """
+    names = ("start", "end")
+    known = _read(earlier, names)
+    added: list[Unit] = []
+    changed: list[str] = []
+    found = set()
+    for unit in planned:
+        unit, key = _placed(unit, known.grids), _key(unit, names)
+        found.add(key)
+        if key not in known.images:
+            added.append(unit)
+        elif known.images[key] != (now := _images(unit)):
+            changed.append(_describe_change(unit, known.images[key][0], now[0]))
+    again = {key[0] for key in found}
+    cut = next((key for key in known.images if key not in found and key[0] in again), None)
+    if cut is not None:
+        raise UsageError(
+            f"the period of the run from {cut[1]} to {cut[2]} would have other days now, and its file would change:"
+            " extend from the end of a whole period, by whole periods, or choose another output folder"
+        )
+    return AddedUnits(added, tuple(changed))
+
+
+def _describe_change(unit: Unit, before: int, now: int) -> str:
+    where = f" of region {unit['region']}" if "region" in unit else ""
+    count = f"{now:,} images, not {before:,}" if now != before else "other images"
+    return f"The composite{where} from {unit['start']} to {unit['end']} would have {count} now: its file is kept"
+
+
+def _read(units: Iterable[Unit], names: Sequence[str]) -> _EarlierPlaces:
+    images: dict[tuple[Any, ...], tuple[int, tuple[str, ...]]] = {}
+    grids: dict[Any, Mapping[str, Any]] = {}
+    for unit in units:
+        images[_key(unit, names)] = _images(unit)
+        grids.setdefault(unit.get("region"), unit["grid"])
+    return _EarlierPlaces(images, grids)
+
+
+def _key(unit: Unit, names: Sequence[str]) -> tuple[Any, ...]:
+    return (unit.get("region"), *(unit[name] for name in names))
+
+
+def _images(unit: Unit) -> tuple[int, tuple[str, ...]]:
+    return unit.get("images", 1), tuple(unit.get("sources", ()))
+
+
+def _placed(unit: Unit, grids: Mapping[Any, Mapping[str, Any]], marks: Mapping[str, Any] | None = None) -> Unit:
+    """Return a unit on the pixel grid that its region has in the run.
+
+    Args:
+        unit: planned now.
+        grids: of the run, by region.
+        marks: further fields of a unit that is moved to another grid.
+
+    Raises:
+        UsageError: if the grids show that the outline of the region has changed.
+    """
+    region = unit.get("region")
+    before = grids.get(region)
+    if before is None:
+        return unit
+    now, then = Grid.from_json(unit["grid"]), Grid.from_json(before)
+    if now == then:
+        return unit
+    if _is_aligned(now, then):
+        where = "the region" if region is None else f"region {region}"
+        raise UsageError(
+            f"the outline of {where} is not that of the run, whose files would change: give it another id, or choose"
+            " another output folder"
+        )
+    return {**unit, "grid": before, **(marks or {})}
+
+
+def _is_aligned(one: Grid, other: Grid) -> bool:
+    """Return whether pixels of two grids coincide where these overlap."""
+    a, b = one.transform, other.transform
+    if one.crs != other.crs or not a[0] or not a[4] or (a[0], a[1], a[3], a[4]) != (b[0], b[1], b[3], b[4]):
+        return False
+    shifts = ((a[2] - b[2]) / a[0], (a[5] - b[5]) / a[4])
+    return all(abs(shift - round(shift)) < _CLOSE for shift in shifts)

@@ -1,0 +1,76 @@
+"""Extensions of a run: which units were planned when, and by which options."""
+
+from __future__ import annotations
+
+import dataclasses
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+EXTENSIONS = "extensions"
+"""In the ledger and in run.json, of runs that were extended: a list of the plans, see :class:`PlanPart`."""
+
+EXTENSION_COLUMN = "extension"
+"""Column of manifest.parquet of such runs: the number of the plan that a unit came with, 0 for the first."""
+
+IS_EXPORTED = "extension_exported"
+"""In the ledger of such runs: whether the files of the manifest have the units of the last extension."""
+
+KEPT_CHANGES = "kept_changes"
+"""In the ledger: what the last extension found to have other images at the source now, and kept; a sentence each."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPart:
+    """Units that were planned together.
+
+    Attributes:
+        number: 0 for the first plan, 1 for the first extension.
+        first: position of the first unit. Units from here to the first one of the next part came with it, also those
+            that replace others.
+        units: number of units when they were planned.
+        planned: ISO 8601, UTC.
+        command: as typed, without secrets; empty for a call of a program.
+        parameters: of the recipe, without secrets.
+    """
+
+    number: int
+    first: int
+    units: int
+    planned: str
+    command: str
+    parameters: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to a JSON value."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> PlanPart:
+        """Return the part of a JSON value; values that are missing count as empty."""
+        parameters = value.get("parameters")
+        return cls(
+            number=_number(value.get("number")),
+            first=_number(value.get("first")),
+            units=_number(value.get("units")),
+            planned=str(value.get("planned") or ""),
+            command=str(value.get("command") or ""),
+            parameters=parameters if isinstance(parameters, dict) else {},
+        )
+
+
+def plan_parts(stored: Mapping[str, Any]) -> list[PlanPart]:
+    """Return the parts in run.json, or in the metadata of a ledger, in their order; none if it was never extended."""
+    found = stored.get(EXTENSIONS)
+    return [PlanPart.from_json(each) for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def part_numbers(parts: Sequence[PlanPart], positions: Sequence[int]) -> list[int]:
+    """Return for each position of the plan the number of the part that its unit came with."""
+    firsts = [part.first for part in parts]
+    return [parts[bisect_right(firsts, position) - 1].number for position in positions]
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
