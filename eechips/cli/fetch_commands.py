@@ -109,6 +109,20 @@ _POINTS = """Add the values of a dataset to a table of points or polygons.
           --reducer mean,stdDev
 """
 
+_FEATURES = """Fetch the features of a table on the server as GeoParquet, however many they are.
+
+    The region is divided into cells of at most 5,000 features, which are requested separately. Each feature that meets
+    the region is in the result once. The files in features/ are one table with one schema. GEDI_L2A and GEDI_L4A are
+    the laser shots of all granules there whose quality flags are good.
+
+    \b
+    Examples:
+      eechips features --dataset RESOLVE/ECOREGIONS/2017 --roi=-106,39,-104,41 --columns ECO_NAME,BIOME_NUM --local
+      eechips features --dataset GOOGLE/Research/open-buildings/v3/polygons --roi town.gpkg --where 'confidence > 0.75'
+      eechips features --dataset GEDI_L2A --roi 7,46,8,47 --start 2020-06-01 --end 2020-09-01 \\
+          --columns rh98,sensitivity,delta_time
+"""
+
 _SCENES = """Fetch the scenes that a STAC search finds, one file for each asset.
 
     Interrupted downloads resume where they stopped, if the server supports it and the file is unchanged. A file is
@@ -168,6 +182,7 @@ composites_command = partial(find_command, "composites", callback=_fetch, help=_
 mosaic_command = partial(find_command, "mosaic", callback=_fetch, help=_MOSAIC)
 timeseries_command = partial(find_command, "timeseries", callback=_fetch, help=_TIMESERIES)
 points_command = partial(find_command, "points", callback=_fetch, help=_POINTS)
+features_command = partial(find_command, "features", callback=_fetch, help=_FEATURES)
 
 
 @click.pass_context

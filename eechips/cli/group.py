@@ -25,6 +25,7 @@ VERBS = {
         "mosaic": "A region of any size as one cloud-optimised GeoTIFF.",
         "timeseries": "A table of values over time for each region.",
         "points": "Values at the points or polygons of a table.",
+        "features": "The features of a table, or of GEDI's tables, as GeoParquet.",
         "scenes": "Whole scenes of a STAC catalogue; downloads resume.",
         "run": "Your recipe (two Python functions), or an existing script.",
         "init": "Write a recipe to start from.",
@@ -73,7 +74,7 @@ VERBS = {
 _NAMES = tuple(name for group in VERBS.values() for name in group)
 
 _MODULES = {
-    "fetch_commands": ("sample", "images", "composites", "mosaic", "timeseries", "points", "scenes", "run"),
+    "fetch_commands": ("sample", "images", "composites", "mosaic", "timeseries", "points", "features", "scenes", "run"),
     "inspect_commands": ("status", "failures"),
     "report_commands": ("report", "preview", "plot", "georeference"),
     "retry_commands": ("retry", "trust"),

@@ -33,7 +33,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-FETCHING = ("sample", "images", "composites", "mosaic", "timeseries", "points", "scenes", "run")
+FETCHING = ("sample", "images", "composites", "mosaic", "timeseries", "points", "features", "scenes", "run")
 """Commands that make a run."""
 FOLLOWING = ("retry", "verify", "check", "split", "stats", "pack", "card", "report", "preview", "plot")
 """Commands that read a run: of the file's last table that makes one, unless ``folder`` names another."""

@@ -93,7 +93,7 @@ class RowFetcher:
         """Return the rows of many places, by halves of them if they are too large.
 
         Raises:
-            TooLargeError: if the rows of a single place are.
+            TooLargeError: if the rows of a single place are, or a page of one of them if it may be paged.
             RequestError: classified.
             ee.EEException: if the service refuses the expression.
         """
@@ -105,15 +105,20 @@ class RowFetcher:
                 pending.extend(reversed(part.halves()))
                 continue
             try:
-                with retry.alone(part.size == 1):
-                    if isinstance(part.source, Series):
+                if isinstance(part.source, Series):
+                    with retry.alone(part.size == 1):
                         rows = self.series(part.source, by_pages=False)
-                    else:
+                elif part.is_paged and part.size == 1:
+                    rows = self.table(part.source)
+                else:
+                    with retry.alone(part.size == 1):
                         rows = self._pages(part.source, PAGE_SIZE)[0]
             except TooLargeError as error:  # also of the request's body: half of the places are half of it
                 if not self._divides_all and error.batch == "first":
                     raise
                 if part.size == 1:
+                    if part.is_paged:
+                        raise
                     raise unsplittable_error(error, "one place is") from None
                 pending.extend(reversed(part.halves()))
                 was_rejected = True

@@ -163,6 +163,9 @@ def _declarations() -> dict[str, _Declaration]:
         "points": _Declaration(
             f"{jobs}.table_options:PointsOptions", f"{jobs}.points:points_recipe", without=("on_empty",)
         ),
+        "features": _Declaration(
+            f"{jobs}.table_options:FeaturesOptions", f"{jobs}.table_features:features_recipe", without=("on_empty",)
+        ),
         "scenes": _Declaration(
             "eechips.archive.scenes.scenes_options:ScenesOptions",
             "eechips.archive.scenes.api:scenes_recipe",

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _EXECUTE_CODE = frozenset({"run"})
-_LOCKED = frozenset({"sample", "images", "composites", "mosaic", "timeseries", "points", *_EXECUTE_CODE})
+_LOCKED = frozenset({"sample", "images", "composites", "mosaic", "timeseries", "points", "features", *_EXECUTE_CODE})
 """Commands that a lockfile may name."""
 _OF_RECIPE = frozenset({"path", "parameters"})
 """Options of a lockfile of a recipe, which only its own user may set."""

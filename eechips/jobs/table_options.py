@@ -1,4 +1,4 @@
-"""Declare the options of ``eechips timeseries`` and ``points``."""
+"""Declare the options of ``eechips timeseries``, ``points`` and ``features``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from eechips.jobs.shared_options import (
     TABLE,
     VALUES,
     StoredValues,
+    optional_region,
 )
 from eechips.option_fields import documented, option
 from eechips.planning.statistics import REDUCERS
@@ -248,4 +249,45 @@ class PointsOptions:
     )
     format: TableFormat = field(
         default="parquet", metadata=option("Format of the table.", TABLE, choices=TABLE_FORMATS, decides="data")
+    )
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class FeaturesOptions:
+    """The options of ``eechips features``, unchecked."""
+
+    dataset: str = field(
+        metadata=option(
+            "Earth Engine id of a table, or of an index of tables, …_INDEX. GEDI_L2A and GEDI_L4A are the laser shots"
+            " whose quality flags are good.",
+            DATA,
+            metavar="NAME",
+            decides="input",
+        )
+    )
+    roi: str | None = field(default=None, metadata=optional_region("the whole table"))
+    input_crs: str | None = field(default=None, metadata=INPUT_CRS)
+    start: str | None = field(default=None, metadata=START)
+    end: str | None = field(default=None, metadata=END)
+    where: Sequence[str] | str = field(
+        default=(),
+        metadata=option(
+            "Only features whose properties meet the condition: 'sensitivity >= 0.95', 'beam in (5, 6, 8, 11)'. May be"
+            " repeated; all conditions must hold.",
+            DATA,
+            metavar="CONDITION",
+            is_multiple=True,
+            decides="data",
+        ),
+    )
+    columns: Sequence[str] | str | None = field(
+        default=None,
+        metadata=option(
+            "Properties that become columns, in order: rh98,sensitivity. Others are not requested.",
+            DATA,
+            kind="names",
+            default="all properties",
+            decides="data",
+        ),
     )

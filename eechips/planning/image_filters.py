@@ -184,16 +184,20 @@ def parse_condition(text: str) -> PropertyCondition:
 
 
 def resolve_conditions(
-    conditions: Sequence[PropertyCondition], collection: ee.ImageCollection
+    conditions: Sequence[PropertyCondition],
+    collection: ee.ImageCollection | ee.FeatureCollection,
+    *,
+    noun: str = "image",
 ) -> tuple[PropertyFilter, ...]:
     """Convert the values of conditions to the types of a collection's properties, in one request.
 
     Args:
         conditions: parsed conditions.
-        collection: with at least one image.
+        collection: with at least one image or feature.
+        noun: what its elements are, for errors.
 
     Raises:
-        UsageError: if no image has a property (the message suggests similar ones), or a value has the wrong type.
+        UsageError: if no element has a property (the message suggests similar ones), or a value has the wrong type.
     """
     import ee
 
@@ -210,7 +214,9 @@ def resolve_conditions(
             known = describe_choices(
                 condition.property, sorted(name for name in there if not name.startswith("system:"))
             )
-            raise UsageError(f"where={str(condition)!r}: no image there has a property {condition.property!r}; {known}")
+            raise UsageError(
+                f"where={str(condition)!r}: no {noun} there has a property {condition.property!r}; {known}"
+            )
         tests.append(condition.resolve(values[condition.property][0]))
     return tuple(tests)
 

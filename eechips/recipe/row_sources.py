@@ -67,8 +67,10 @@ class SplittableTable:
         source: rows of all places.
         size: number of places.
         halves: returns the tables of the first and the second half of the places; called for two places or more.
+        is_paged: whether a single place that is too large is requested in shorter pages. Not for a series.
     """
 
     source: ee.FeatureCollection | Series
     size: int
     halves: Callable[[], tuple[SplittableTable, SplittableTable]]
+    is_paged: bool = False

@@ -18,7 +18,7 @@ from eechips.commands.command import FetchCommand, VerbOption
 from eechips.commands.untrusted_commands import hash_files, refused_values, refused_words
 from eechips.errors import UsageError
 
-FETCHING = ("sample", "images", "composites", "mosaic", "timeseries", "points", "scenes", "run")
+FETCHING = ("sample", "images", "composites", "mosaic", "timeseries", "points", "features", "scenes", "run")
 RECIPE = """
 from pathlib import Path
 from eechips import Table

@@ -1,0 +1,223 @@
+"""Fetch the features of a table, or of all tables of an index, as ``eechips features`` does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from shapely.geometry.base import BaseGeometry
+
+from eechips.engine.config import LedgerOptions, RunConfig
+from eechips.engine.costs import Estimate
+from eechips.errors import UsageError
+from eechips.jobs.feature_rows import CellRows
+from eechips.jobs.feature_table import FeatureTable
+from eechips.jobs.recipe_options import check_dates, option_names, run_recipe, slug, split_names, split_options, takes
+from eechips.jobs.table_options import FeaturesOptions
+from eechips.manifest.run import Run
+from eechips.option_fields import chosen_options
+from eechips.planning.feature_cells import FeatureCell, divide_tables, whole_cell
+from eechips.planning.feature_sources import FeatureSource, find_features
+from eechips.planning.image_filters import PropertyFilter, parse_condition, resolve_conditions, unit_tests
+from eechips.planning.region_overlaps import region_polygon
+from eechips.planning.regions import AssetRegion, BoxRegion, parse_region
+from eechips.recipe import Table, Unit, recipe_identity
+from eechips.recipe.row_sources import SplittableTable
+from eechips.text.formatting import format_count
+
+if TYPE_CHECKING:
+    from eechips.engine.result_assembly import Results
+
+FOLDER = "features"
+"""Folder of the files of the table, below the output folder."""
+
+_CUTS = 16  # halvings of a cell whose features are too large for a request
+_WORLD = BoxRegion(-180.0, -90.0, 180.0, 90.0)
+
+_log = logging.getLogger(__name__)
+
+
+class Features:
+    """The recipe of ``eechips features``.
+
+    The region is divided into cells of at most some thousand features, counted by the service
+    (:mod:`eechips.planning.feature_cells`). Each cell of each table is a unit. If the features of a cell are too large
+    for a request, the cell is halved again and again, and the smallest cell is requested in short pages. At the end all
+    cells are joined to files of GeoParquet with one schema.
+
+    A feature is in the result once if it meets the region. Features without geometry are not in the result.
+
+    Args:
+        options: see :class:`eechips.jobs.table_options.FeaturesOptions`.
+
+    Raises:
+        UsageError: if an option is out of range.
+        RegionError: if the region cannot be used.
+    """
+
+    name = "features"
+    is_builtin = True
+    name_template = "cells/{id}"
+    is_concurrent = True
+
+    def __init__(self, **options: Any) -> None:
+        self.options = chosen = FeaturesOptions(**options)
+        check_dates(chosen.start, chosen.end)
+        named = find_features(chosen.dataset)
+        columns = None if chosen.columns is None else split_names(chosen.columns)
+        if columns is not None and (not all(columns) or len(set(columns)) < len(columns)):
+            raise UsageError("`columns` must name each column once: A,B,C")
+        self.source = FeatureSource(named.dataset, chosen.start, chosen.end, columns)
+        where = [chosen.where] if isinstance(chosen.where, str) else chosen.where
+        self.conditions = tuple(parse_condition(text) for text in (*named.quality, *where))
+        self.region = _WORLD if chosen.roi is None else parse_region(chosen.roi, crs=chosen.input_crs)
+        self.datasets = (named.dataset, *((self.region.asset,) if isinstance(self.region, AssetRegion) else ()))
+        self.parameters: Mapping[str, Any] = {
+            "dataset": named.dataset,
+            **self.region.parameters,
+            "start": chosen.start,
+            "end": chosen.end,
+            "where": [str(condition) for condition in self.conditions],
+            "columns": None if columns is None else list(columns),
+        }
+        self.identity = recipe_identity(self.name, _without_path(self.parameters))
+
+    @property
+    def call(self) -> tuple[str, Mapping[str, Any]]:
+        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
+        return self.name, chosen_options(self.options)
+
+    @cached_property
+    def polygon(self) -> BaseGeometry:
+        """The region in longitude and latitude; a region of a table on the server is fetched on first use."""
+        return region_polygon(self.region)
+
+    def get_requests(self) -> Iterator[Unit]:
+        """Plan the cells: a request for each sixteen cells, and for each thousand tables of an index.
+
+        Yields:
+            ``{"kind": "cell", "cell": …, "table": …}``, with ``"where"`` if there are conditions; the first one with
+            ``"types"``, the types of the properties.
+
+        Raises:
+            UnknownDatasetError: if the table or a column does not exist.
+            RegionError: if the region does not exist.
+            UsageError: if there are no features.
+        """
+        import ee
+
+        tables = self.source.list_tables(whole_cell(self.polygon).geometry())
+        if not tables:
+            raise self._none_found()
+        types = self.source.fetch_types(tables[0])
+        tests = resolve_conditions(self.conditions, ee.FeatureCollection(tables[0]), noun="feature")
+        where = {"where": [test.to_json() for test in tests]} if tests else {}
+        facts: Unit = {"types": types} if types else {}
+        count = 0
+        for each in divide_tables(tables, self.polygon, partial(self._features, tests)):
+            count += 1
+            yield {"kind": "cell", "table": each.table, "cell": each.cell.to_json(), **where, **facts}
+            facts = {}
+        if not count:
+            raise self._none_found()
+        _log.info(
+            "%s of %s in %s", format_count(len(tables), "table"), self.source.dataset, format_count(count, "cell")
+        )
+
+    def get_result(self, index: int, unit: Unit) -> Table:
+        """Describe the features of a cell: a request for each thousand of them."""
+        cell = FeatureCell.from_json(unit["cell"])
+        table = str(unit["table"])
+        rows = CellRows(cell, self.polygon, table if self.source.is_index else None, self.source.columns)
+        source = self._divisible(table, unit_tests(unit), cell, 2**_CUTS)
+        return Table(source, format="parquet", unpack=rows.columns_of)
+
+    def assemble(self, results: Results) -> None:
+        """Join the tables of all cells."""
+        paths: list[Path] = []
+        types: Mapping[str, str] = {}
+        for settled in results:
+            types = types or settled.unit.get("types", {})
+            if settled.path is not None:
+                paths.append(settled.path)
+        table = FeatureTable(types, self.source.columns)
+        for path in paths:
+            table.add(path)
+        if results.failed:
+            results.say(f"features of {format_count(results.failed, 'cell')} are missing in {FOLDER}: they failed")
+        if table.mixed:
+            results.say(f"values of several types became text: {', '.join(table.mixed)}")
+        for number, cells in enumerate(table.parts()):
+            with results.make(f"{FOLDER}/part-{number:05d}.parquet") as made:
+                table.write(cells, made)
+
+    def _features(self, tests: tuple[PropertyFilter, ...], table: str, cell: FeatureCell) -> Any:
+        return self.source.features(table, tests, cell.geometry())
+
+    def _divisible(
+        self, table: str, tests: tuple[PropertyFilter, ...], cell: FeatureCell, size: int
+    ) -> SplittableTable:
+        """Return the features of a cell, which can be halved until its size is 1."""
+
+        def halves() -> tuple[SplittableTable, SplittableTable]:
+            first, second = (self._divisible(table, tests, half, size // 2) for half in cell.halves())
+            return first, second
+
+        return SplittableTable(self.source.rows(table, tests, cell.geometry()), size, halves, is_paged=True)
+
+    def _none_found(self) -> UsageError:
+        return UsageError(
+            f"there are no features of {self.source.dataset} there, of those dates and conditions: nothing to fetch"
+        )
+
+
+def _without_path(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters without the path of a file of which the SHA-256 is one of them."""
+    return {name: value for name, value in parameters.items() if not (name == "roi" and "roi_sha256" in parameters)}
+
+
+_OPTIONS = option_names(FeaturesOptions)
+
+
+def features_recipe(options: Mapping[str, Any]) -> tuple[Features, RunConfig]:
+    """Make the recipe and the config of the run for the options of ``features``.
+
+    Raises:
+        UsageError: if an option is unknown, or out of range.
+        RegionError: if the region cannot be used.
+    """
+    return split_options(Features, _OPTIONS, options, lambda made: f"features-{slug(made.options.dataset)}")
+
+
+@overload
+def features(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
+@overload
+def features(
+    dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
+) -> Run: ...
+@takes(FeaturesOptions, RunConfig, LedgerOptions)
+def features(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
+    """Fetch the features of a table, or of all tables of an index, as GeoParquet.
+
+    Args:
+        dataset: id of the table or index, or a name ("GEDI_L2A").
+        out: folder of the results; None for ``outputs/features-<dataset>``.
+        dry_run: plan and estimate only; send no request for features.
+        options: fields of ``FeaturesOptions`` and ``RunConfig``.
+
+    Returns:
+        The finished run; the files of the table are in ``assembled``. With ``dry_run``, the estimate.
+
+    Raises:
+        UsageError: if an option is wrong.
+        RegionError: if the region cannot be used.
+        ConfigurationError: if credentials, project or endpoint are wrong.
+
+    Example:
+        >>> run = eechips.features("RESOLVE/ECOREGIONS/2017", roi="-106,39,-104,41", columns="ECO_NAME", local=True)
+        >>> geopandas.read_parquet(run.folder / "features")
+    """
+    return run_recipe(*features_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))

@@ -1,0 +1,226 @@
+"""Divide a region into cells that hold as many features of a table as a few pages have.
+
+A feature belongs to the cell that contains one point of it, its anchor: its first vertex, or the first vertex of its
+part inside the region if that vertex lies outside. Cells include their western and southern edges; the eastern and
+northern ones belong to the neighbours, except at the edges of the region's bounds. Every feature that meets the region
+therefore belongs to exactly one cell, whatever cells the service returns it for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.errors import RequestError
+from eechips.planning import planning_requests
+from eechips.planning.regions import planar_geometry
+
+if TYPE_CHECKING:
+    import ee
+
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+
+MOST_FEATURES = 5000
+"""Features of a cell, unless it is the smallest: five pages of ``table:computeFeatures``."""
+
+_MARGIN = 1e-6
+"""Degrees, 0.1 m, that are requested around a cell: the service compares geometries within a margin of its own, and
+may return coordinates that differ from the stored ones in the last digits."""
+_SMALLEST = 1e-5  # degrees: cells of 1 m are not divided
+_TOGETHER = 16  # cells that are counted in one request
+_CURE = "a smaller `roi`, or fewer features by `where`"
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCell:
+    """A box in longitude and latitude.
+
+    Attributes:
+        west: in degrees, -180 to 180; features on this edge belong to the cell.
+        south: in degrees, likewise.
+        east: in degrees; features on this edge belong to the cell only if ``has_east``.
+        north: in degrees; likewise, if ``has_north``.
+        has_east: whether no cell follows in the east.
+        has_north: whether no cell follows in the north.
+    """
+
+    west: float
+    south: float
+    east: float
+    north: float
+    has_east: bool = True
+    has_north: bool = True
+
+    @property
+    def is_smallest(self) -> bool:
+        """Return whether the cell is not divided any more."""
+        return max(self.east - self.west, self.north - self.south) < _SMALLEST
+
+    def halves(self) -> tuple[FeatureCell, FeatureCell]:
+        """Return the two halves of the longer side, the western or southern one first."""
+        if self.east - self.west > self.north - self.south:
+            middle = (self.west + self.east) / 2
+            return (
+                FeatureCell(self.west, self.south, middle, self.north, False, self.has_north),
+                FeatureCell(middle, self.south, self.east, self.north, self.has_east, self.has_north),
+            )
+        middle = (self.south + self.north) / 2
+        return (
+            FeatureCell(self.west, self.south, self.east, middle, self.has_east, False),
+            FeatureCell(self.west, middle, self.east, self.north, self.has_east, self.has_north),
+        )
+
+    def quarters(self) -> tuple[FeatureCell, ...]:
+        """Return the halves of both halves."""
+        return tuple(quarter for half in self.halves() for quarter in half.halves())
+
+    def contains(self, points: Floats) -> Booleans:
+        """Return which points belong to the cell.
+
+        Args:
+            points: longitude and latitude, shape (n, 2).
+        """
+        x, y = points.T
+        east = x <= self.east if self.has_east else x < self.east
+        north = y <= self.north if self.has_north else y < self.north
+        return np.asarray((x >= self.west) & east & (y >= self.south) & north, dtype=np.bool_)
+
+    def geometry(self) -> ee.Geometry:
+        """Return the box that is requested, which is slightly larger."""
+        west, south = max(self.west - _MARGIN, -180.0), max(self.south - _MARGIN, -90.0)
+        east, north = min(self.east + _MARGIN, 180.0), min(self.north + _MARGIN, 90.0)
+        return planar_geometry(shapely.box(west, south, east, north))
+
+    def to_json(self) -> list[Any]:
+        """Return the attributes in order, for :meth:`from_json`."""
+        return [self.west, self.south, self.east, self.north, self.has_east, self.has_north]
+
+    @classmethod
+    def from_json(cls, value: Sequence[Any]) -> FeatureCell:
+        """Read the value that ``to_json`` returned."""
+        return cls(*value)
+
+
+@dataclass(frozen=True, slots=True)
+class TableCell:
+    """A cell of a table.
+
+    Attributes:
+        table: id of the table.
+        cell: the cell.
+        path: numbers of the quarters that led to it; sorting by it keeps neighbours together.
+    """
+
+    table: str
+    cell: FeatureCell
+    path: tuple[int, ...] = ()
+
+
+def whole_cell(region: BaseGeometry) -> FeatureCell:
+    """Return the cell of a region that is not divided: its bounds."""
+    return FeatureCell(*region.bounds)
+
+
+def divide_tables(
+    tables: Sequence[str],
+    region: BaseGeometry,
+    collection: Callable[[str, FeatureCell], ee.FeatureCollection],
+) -> Iterator[TableCell]:
+    """Divide the cells of tables until each has at most ``MOST_FEATURES`` features; leave out those without any.
+
+    The service counts the features of 16 cells in one request, each up to the first one too many. A cell whose count
+    takes too long is divided.
+
+    Args:
+        tables: their ids.
+        region: polygons in longitude and latitude; cells that do not meet it are left out.
+        collection: returns the features of a table that meet a cell.
+
+    Yields:
+        The cells by table, neighbours together.
+
+    Raises:
+        ee.EEException, RequestError: if a request fails for another reason than its size.
+    """
+    shapely.prepare(region)
+    pending = [TableCell(table, whole_cell(region)) for table in tables]
+    found: dict[str, list[TableCell]] = {table: [] for table in tables}
+    while pending:
+        counts = planning_requests.request_each(
+            pending, lambda cells: _count(cells, collection), size=_TOGETHER, noun="cells", cure=_CURE
+        )
+        divided: list[TableCell] = []
+        for each, count in zip(pending, counts, strict=True):
+            if count > MOST_FEATURES and not each.cell.is_smallest:
+                divided.extend(_quarters(each, region))
+            elif count > 0:
+                found[each.table].append(each)
+        pending = divided
+    for table in tables:
+        yield from sorted(found[table], key=lambda each: each.path)
+
+
+def anchors(geometries: npt.NDArray[np.object_], region: BaseGeometry) -> Floats:
+    """Return a point of each geometry inside a region, which depends on nothing else.
+
+    Args:
+        geometries: in longitude and latitude, shape (n,).
+        region: polygons within -180 to 180 degrees.
+
+    Returns:
+        Longitude and latitude, shape (n, 2); NaN for geometries outside of the region, without coordinates, or None.
+    """
+    found = np.full((len(geometries), 2), np.nan)
+    coordinates, owner = shapely.get_coordinates(geometries, return_index=True)
+    known, first = np.unique(owner, return_index=True)
+    points = coordinates[first]
+    beyond = np.abs(points[:, 0]) > 180.0
+    points[beyond, 0] = (points[beyond, 0] + 180.0) % 360.0 - 180.0
+    inside = shapely.intersects_xy(region, points)
+    found[known[inside]] = points[inside]
+    has_extent = shapely.get_num_coordinates(geometries) > 1
+    west, south, east, north = region.bounds
+    for index in known[~inside & has_extent[known]]:
+        if (point := _first_vertex_inside(geometries[index], region)) is not None:
+            found[index] = np.clip(point, (west, south), (east, north))
+    return found
+
+
+def _first_vertex_inside(geometry: BaseGeometry, region: BaseGeometry) -> Floats | None:
+    """Return the first vertex of the part of a geometry inside a region; None if there is none."""
+    valid = geometry if geometry.is_valid else shapely.make_valid(geometry)
+    is_beyond = geometry.bounds[0] < -180.0 or geometry.bounds[2] > 180.0
+    for turn in (0.0, -360.0, 360.0) if is_beyond else (0.0,):
+        moved = shapely.transform(valid, lambda points, turn=turn: points + np.array((turn, 0.0))) if turn else valid
+        vertices: Floats = shapely.get_coordinates(shapely.intersection(moved, region))
+        if len(vertices):
+            return np.asarray(vertices[0], dtype=np.float64)
+    return None
+
+
+def _count(cells: Sequence[TableCell], collection: Callable[[str, FeatureCell], ee.FeatureCollection]) -> list[int]:
+    """Return the number of features of each cell, at most one more than a cell may have."""
+    import ee
+
+    sizes: Any = ee.List([collection(each.table, each.cell).limit(MOST_FEATURES + 1).size() for each in cells])
+    try:
+        return [int(size) for size in sizes.getInfo()]
+    except (ee.EEException, RequestError) as error:
+        if len(cells) > 1 or cells[0].cell.is_smallest or not planning_requests.is_too_large(error):
+            raise
+        return [MOST_FEATURES + 1]
+
+
+def _quarters(each: TableCell, region: BaseGeometry) -> list[TableCell]:
+    return [
+        TableCell(each.table, quarter, (*each.path, number))
+        for number, quarter in enumerate(each.cell.quarters())
+        if shapely.dwithin(region, shapely.box(quarter.west, quarter.south, quarter.east, quarter.north), _MARGIN)
+    ]
