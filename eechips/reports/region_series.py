@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from eechips.storage.received_files import open_parquet, read_frame, translate_r
 
 _DATE = "date"
 _LISTED = 12  # names in a message
+_BATCH = 65_536  # rows of a table that are read at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +81,46 @@ def _curves(run: Run, tables: _OneTable | _Tables, regions: Sequence[Any], bands
     return Curves(tables.id_column, curves, len(known))
 
 
+@dataclass(frozen=True, slots=True)
+class SeriesTables:
+    """The tables of time series of a run.
+
+    Attributes:
+        id_column: name of the column with the region's id.
+    """
+
+    id_column: str
+    _tables: _OneTable | _Tables
+    _path: Path
+
+    def curves(self, bands: Sequence[str] = ()) -> Iterator[tuple[Any, pd.DataFrame]]:
+        """Yield the id of each region, and its values by date as :class:`Curve` has them, without loading all tables.
+
+        Args:
+            bands: names of columns, or of bands for all of their columns; empty for all except counts and valid
+                fractions.
+
+        Raises:
+            UsageError: if there is no such column; the message lists columns.
+            StorageError: if a table is damaged.
+        """
+        with translate_read_errors(self._path):
+            for region, rows in self._tables.regions():
+                yield region, _curve(rows, bands)
+
+
+def open_series(run: Run) -> SeriesTables:
+    """Open the tables of time series of a run.
+
+    Raises:
+        UsageError: if the run has none.
+        StorageError: if a table is damaged.
+    """
+    with translate_read_errors(run.path):
+        tables = _one_table(run) or _tables(run)
+        return SeriesTables(tables.id_column, tables, run.path)
+
+
 class _OneTable:
     """All regions in one table, perhaps in several files.
 
@@ -100,6 +144,12 @@ class _OneTable:
     def read(self, region: Any) -> pd.DataFrame:
         """Return the rows of a region."""
         return pd.concat([_rows(path, self.id_column, region) for path in self._paths], ignore_index=True)
+
+    def regions(self) -> Iterator[tuple[Any, pd.DataFrame]]:
+        """Yield the rows of each region, in the order of their ids, in which the rows of each file are."""
+        parts = heapq.merge(*(_parts(path, self.id_column) for path in self._paths), key=itemgetter(0))
+        for region, some in groupby(parts, key=itemgetter(0)):
+            yield region, pd.concat([rows for _, rows in some], ignore_index=True)
 
 
 class _Tables:
@@ -128,6 +178,21 @@ class _Tables:
         table = _read(self._paths[region])
         found: pd.DataFrame = table[table[self.id_column].astype(str) == region]
         return found
+
+    def regions(self) -> Iterator[tuple[Any, pd.DataFrame]]:
+        """Yield the rows of each region."""
+        for path in dict.fromkeys(self._paths.values()):
+            yield from _read(path).groupby(self.id_column, sort=False)
+
+
+def _parts(path: Path, column: str) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Yield the rows of each region of a file, in its order; a region may come in several parts."""
+    if path.suffix != ".parquet":
+        yield from _read(path).groupby(column, sort=False)
+        return
+    with open_parquet(path) as file:
+        for batch in file.iter_batches(_BATCH):
+            yield from batch.to_pandas().groupby(column, sort=False)
 
 
 def _one_table(run: Run) -> _OneTable | None:
