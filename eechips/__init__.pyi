@@ -5,6 +5,7 @@ from .archive.scenes.api import scenes as scenes
 from .commands.locked_runs import lock as lock
 from .commands.locked_runs import rebuild as rebuild
 from .commands.retried_runs import retry as retry
+from .commands.updated_runs import update as update
 from .commands.verification import verify as verify
 from .commands.work_queue import join as join
 from .commands.work_queue import plan as plan

@@ -39,6 +39,7 @@ VERBS = {
         "georeference": "Write beside pictures where they are.",
         "failures": "List the failed units of a run.",
         "retry": "Run failed units again.",
+        "update": "Add to a run what its archive has in addition.",
         "verify": "Check the files of a run against their recorded checksums.",
         "trust": "Take over a run that somebody else made.",
         "lock": "Write what a run needs to be fetched again elsewhere: a lockfile.",
@@ -79,6 +80,7 @@ _MODULES = {
     "inspect_commands": ("status", "failures"),
     "report_commands": ("report", "preview", "plot", "smooth", "georeference"),
     "retry_commands": ("retry", "trust"),
+    "update_commands": ("update",),
     "verify_commands": ("verify",),
     "lock_commands": ("lock", "rebuild"),
     "training_commands": ("check", "split", "stats", "pack", "card"),
@@ -97,6 +99,9 @@ DEBUG = "debug"
 
 FAILURES = 1
 """Exit status of a run with failed units."""
+
+NEWS = 3
+"""Exit status of ``eechips update --exit-code`` if there is something new."""
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, planner_errors, read_inputs
 from eechips.engine.resumed_options import differences
 from eechips.errors import RunMismatchError, UsageError
-from eechips.manifest.extensions import EXTENSIONS, IS_EXPORTED, KEPT_CHANGES, PlanPart, plan_parts
+from eechips.manifest.extensions import EXTENSIONS, IS_EXPORTED, KEPT_CHANGES, PlanPart, PlanUnits, plan_parts
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run import ASSEMBLED
@@ -26,7 +24,6 @@ from eechips.recipe import (
     canonical_json,
     to_unit,
     unit_id,
-    unit_value,
 )
 from eechips.storage import ID_LENGTH, fold_case
 from eechips.text.timestamps import utc_now
@@ -104,18 +101,6 @@ def comparable(
     return wanted, kept
 
 
-@dataclass(frozen=True, slots=True)
-class _LedgerUnits:
-    """The units of a ledger, as the recipe planned them."""
-
-    ledger: Ledger
-
-    def __iter__(self) -> Iterator[Unit]:
-        for rows in self.ledger.batches(("unit",)):
-            for (text,) in rows:
-                yield unit_value(json.loads(text))
-
-
 def extend_plan(recipe: Recipe, config: RunConfig, ledger: Ledger, described: Mapping[str, Any]) -> int:
     """Plan again, and add the units that the ledger lacks: all in one transaction, with the options that they came by.
 
@@ -136,7 +121,7 @@ def extend_plan(recipe: Recipe, config: RunConfig, ledger: Ledger, described: Ma
     stored = ledger.meta()
     read_inputs(recipe)
     with planner_errors():
-        found = recipe.extend_plan(EarlierPlan(stored.get("parameters") or {}, _LedgerUnits(ledger)))
+        found = recipe.extend_plan(EarlierPlan(stored.get("parameters") or {}, PlanUnits(ledger)))
     for text in found.changed[:_SHOWN]:
         _log.warning("%s", text)
     if len(found.changed) > _SHOWN:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -23,6 +23,7 @@ from eechips.jobs.grown_plans import (
     add_composites,
     check_dates_grow,
     check_regions_stay,
+    find_last_day,
 )
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import CompositesOptions
@@ -136,6 +137,16 @@ class Composites:
             ids = frozenset(self.imagery.regions.zones.ids)
             check_regions_stay({unit["region"] for unit in earlier.units}, ids, self.options.regions)
         return add_composites(earlier.units, self.get_requests())
+
+    def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
+        """Return the end of the last whole period before the day of the latest image.
+
+        Raises:
+            UsageError: if the run has no end.
+        """
+        imagery = self.imagery
+        last = find_last_day(imagery.source.dataset_id, imagery.region.geometry(), self.options.end, until)
+        return None if last is None else self.step.last_end(parse_day(next(iter(units))["start"]), last)
 
     def continuing_from(self, first: Mapping[str, Any]) -> Composites:
         """Return the recipe itself: units have their dates; see :class:`eechips.recipe.SupportsExtension`."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ee
+
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
+from eechips.planning import asset_metadata, inventory
 from eechips.recipe import AddedUnits, Unit
 
 _CLOSE = 1e-6  # of a pixel, to which origins of grids are compared
@@ -43,6 +47,32 @@ def _fewer(name: str, before: str, now: str) -> str:
         f"`{name}` is {before} in the run and {now} now: an extension adds dates and leaves none out. Give a range that"
         " has the dates of before, or choose another output folder"
     )
+
+
+def find_last_day(dataset: str, around: ee.Geometry | None, end: str | None, until: dt.date) -> dt.date | None:
+    """Return the day of the latest image that meets a region, among those that a run lacks: one request.
+
+    Args:
+        dataset: id of the collection.
+        around: the region; None for the whole Earth.
+        end: of the run, exclusive, ISO 8601.
+        until: day after the last that is searched.
+
+    Returns:
+        None if the collection has no image since the end of the run.
+
+    Raises:
+        UsageError: if the run has no end.
+    """
+    if end is None:
+        raise UsageError(
+            "the run has no `end`, so its results have all images up to the day when they were fetched, and it is"
+            " unknown which are new: fetch it in another folder with `end`"
+        )
+    if end >= until.isoformat():
+        return None
+    images = asset_metadata.filter_images(dataset, "collection", end, until.isoformat())
+    return inventory.fetch_last_day(images if around is None else images.filterBounds(around))
 
 
 def check_regions_stay(before: Iterable[Any], now: Collection[Any], path: object) -> None:
@@ -132,8 +162,8 @@ def add_composites(earlier: Iterable[Unit], planned: Iterator[Unit]) -> AddedUni
 
 def _describe_change(unit: Unit, before: int, now: int) -> str:
     where = f" of region {unit['region']}" if "region" in unit else ""
-    count = f"{now:,} images, not {before:,}" if now != before else "other images"
-    return f"The composite{where} from {unit['start']} to {unit['end']} would have {count} now: its file is kept"
+    count = f"{now:,} images now, not {before:,}" if now != before else "other images now"
+    return f"The composite{where} from {unit['start']} to {unit['end']} would have {count}: its file is kept"
 
 
 def _read(units: Iterable[Unit], names: Sequence[str]) -> _EarlierPlaces:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import logging
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -118,6 +119,10 @@ class Images:
         if ids is not None:
             check_regions_stay({unit["region"] for unit in earlier.units}, ids, self.options.regions)
         return add_images(earlier.units, self.get_requests(), ids)
+
+    def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
+        """Return the day itself: images that reach the archive late are found by the next extension."""
+        return until
 
     def continuing_from(self, first: Mapping[str, Any]) -> Images:
         """Return the recipe itself: units name their images; see :class:`eechips.recipe.SupportsExtension`."""

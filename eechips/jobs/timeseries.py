@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from eechips.files.hashes import hash_file
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.geo.grid import Grid
 from eechips.jobs.chosen_dataset import align_grid, choose_dataset
-from eechips.jobs.grown_plans import GROWING_DATES, GROWING_REGIONS, check_dates_grow
+from eechips.jobs.grown_plans import GROWING_DATES, GROWING_REGIONS, check_dates_grow, find_last_day
 from eechips.jobs.grown_series import add_series, check_periods_stay, new_dates
 from eechips.jobs.recipe_options import (
     check_dates,
@@ -248,6 +249,22 @@ class TimeSeries:
         return AddedUnits(
             list(add_series(earlier.units, self._zones if self.is_file else None, options, spans, self._plan))
         )
+
+    def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
+        """Return the day of the latest image, or the end of the last whole period before it.
+
+        Raises:
+            UsageError: if the run has no end.
+        """
+        zones = self._zones if self.is_file else None
+        if zones is None or zones.geometries is None:
+            around = None if self.is_file else ee.FeatureCollection(self.options.regions).geometry()
+        else:
+            around = box_around_all(zones.geometries)
+        last = find_last_day(self.source.dataset_id, around, self.options.end, until)
+        if last is None or self.step is None or self.options.start is None:
+            return last
+        return self.step.last_end(parse_day(self.options.start), last)
 
     def continuing_from(self, first: Mapping[str, Any]) -> TimeSeries:
         """Return the recipe whose units without dates have those of a run before its first extension."""

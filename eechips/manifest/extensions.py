@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from eechips.manifest.ledger import Ledger
+from eechips.recipe import Unit, unit_value
 
 EXTENSIONS = "extensions"
 """In the ledger and in run.json, of runs that were extended: a list of the plans, see :class:`PlanPart`."""
@@ -58,6 +62,22 @@ class PlanPart:
             command=str(value.get("command") or ""),
             parameters=parameters if isinstance(parameters, dict) else {},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PlanUnits:
+    """The units of a ledger, as the recipe planned them; may be iterated several times.
+
+    Attributes:
+        ledger: of the run.
+    """
+
+    ledger: Ledger
+
+    def __iter__(self) -> Iterator[Unit]:
+        for rows in self.ledger.batches(("unit",)):
+            for (text,) in rows:
+                yield unit_value(json.loads(text))
 
 
 def plan_parts(stored: Mapping[str, Any]) -> list[PlanPart]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from eechips.manifest.database import Connection, list_tables
@@ -195,6 +196,16 @@ def read_sources(database: Connection) -> Iterator[tuple[str, str | None]]:
         "SELECT s.value, min(u.finished) FROM units AS u, json_each(u.sources) AS s"
         " WHERE u.state IN ('done', 'empty') AND typeof(s.value) = 'text' GROUP BY s.value ORDER BY s.value"
     )
+
+
+def read_positions_of(database: Connection, sources: Collection[str]) -> list[int]:
+    """Return the positions of units whose results show one of some assets, given by their ids."""
+    rows = database.execute(
+        "SELECT DISTINCT u.position FROM units AS u, json_each(u.sources) AS s"
+        " WHERE u.file IS NOT NULL AND s.value IN (SELECT value FROM json_each(?)) ORDER BY u.position",
+        (json.dumps(list(sources)),),
+    )
+    return [int(position) for (position,) in rows]
 
 
 def read_sources_since(database: Connection, moment: str) -> set[str]:

@@ -76,6 +76,12 @@ def list_scenes(collection: ee.ImageCollection, dataset: str, band: str) -> list
     return sorted(found, key=lambda scene: (scene.time is not None, scene.time or 0, scene.index))
 
 
+def fetch_last_day(collection: ee.ImageCollection) -> dt.date | None:
+    """Return the day of the latest image of a collection, UTC; None if no image has a time. One request."""
+    time = collection.aggregate_max("system:time_start").getInfo()
+    return None if time is None else dt.datetime.fromtimestamp(time / 1000, tz=dt.timezone.utc).date()
+
+
 def fetch_first_scene(collection: ee.ImageCollection, dataset: str, band: str) -> Scene | None:
     """Return the earliest image of a collection; None if it has none. One request."""
     found = list_scenes(collection.sort("system:time_start").limit(1), dataset, band)

@@ -94,6 +94,20 @@ class Step:
             raise UsageError(f"the start ({start}) must be before the end ({end}), which is exclusive")
         return self._periods(start, end)
 
+    def last_end(self, start: dt.date, bound: dt.date) -> dt.date | None:
+        """Return the end of the last whole period that ends at a day or before it; None if there is none.
+
+        Args:
+            start: first day of the first period.
+            bound: the day.
+        """
+        found = None
+        for period in self._periods(start, dt.date.max):
+            if period.end > bound:
+                break
+            found = period.end
+        return found
+
     def _periods(self, start: dt.date, end: dt.date) -> Iterator[Period]:
         origin = self.floor(start) if self.span == "season" else start
         number, first = 0, start

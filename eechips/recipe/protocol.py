@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -311,6 +312,20 @@ class SupportsExtension(Protocol):
 
         Raises:
             UsageError: if a result that is there would have to change, or dates or places would be left out.
+        """
+
+    def find_end(self, until: date, units: Iterable[Unit]) -> date | None:
+        """Return the day until which, exclusive, results can be fetched that will not change; None if there is none.
+
+        It is at most ``until``. Results made of several images end with the day before the archive's latest image, and
+        with a whole period. Called in the parent, with Earth Engine initialised.
+
+        Args:
+            until: latest day, exclusive.
+            units: of the run.
+
+        Raises:
+            UsageError: if the run's dates do not say what is new.
         """
 
     def continuing_from(self, first: Mapping[str, Any]) -> Recipe:

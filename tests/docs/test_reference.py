@@ -14,7 +14,7 @@ import pytest
 
 import eechips
 from eechips import errors
-from eechips.cli.group import INTERRUPTED, WRONG
+from eechips.cli.group import INTERRUPTED, NEWS, WRONG
 from eechips.formats import CHIP_FORMATS, TABLE_FORMATS
 from eechips.manifest.export import export_layers, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -112,7 +112,7 @@ def test_errors_stand_below_their_parents() -> None:
 
 def test_exit_statuses_are_those_of_the_command_line() -> None:
     table = read_table(read_page("reference/exit-statuses.md"), "status", "meaning")
-    assert [int(row["status"]) for row in table] == [0, 1, WRONG, INTERRUPTED]
+    assert [int(row["status"]) for row in table] == [0, 1, WRONG, NEWS, INTERRUPTED]
 
 
 def test_formats_are_those_that_can_be_written() -> None:
