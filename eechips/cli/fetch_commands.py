@@ -111,7 +111,7 @@ _POINTS = """Add the values of a dataset to a table of points or polygons.
 
 _FEATURES = """Fetch the features of a table on the server as GeoParquet, however many they are.
 
-    The region is divided into cells of at most 5,000 features, which are requested separately. Each feature that meets
+    The region is divided into cells of at most 1,000 features, which are requested separately. Each feature that meets
     the region is in the result once. The files in features/ are one table with one schema. GEDI_L2A and GEDI_L4A are
     the laser shots of all granules there whose quality flags are good.
 

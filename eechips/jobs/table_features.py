@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 class Features:
     """The recipe of ``eechips features``.
 
-    The region is divided into cells of at most some thousand features, counted by the service
+    The region is divided into cells of at most a thousand features, counted by the service
     (:mod:`eechips.planning.feature_cells`). Each cell of each table is a unit. If the features of a cell are too large
     for a request, the cell is halved again and again, and the smallest cell is requested in short pages. At the end all
     cells are joined to files of GeoParquet with one schema.
@@ -128,7 +128,7 @@ class Features:
         )
 
     def get_result(self, index: int, unit: Unit) -> Table:
-        """Describe the features of a cell: a request for each thousand of them."""
+        """Describe the features of a cell: one request, unless they are too large for it."""
         cell = FeatureCell.from_json(unit["cell"])
         table = str(unit["table"])
         rows = CellRows(cell, self.polygon, table if self.source.is_index else None, self.source.columns)

@@ -1,4 +1,4 @@
-"""Divide a region into cells that hold as many features of a table as a few pages have.
+"""Divide a region into cells that hold as many features of a table as one page has.
 
 A feature belongs to the cell that contains one point of it, its anchor: its first vertex, or the first vertex of its
 part inside the region if that vertex lies outside. Cells include their western and southern edges; the eastern and
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
-MOST_FEATURES = 5000
-"""Features of a cell, unless it is the smallest: five pages of ``table:computeFeatures``."""
+MOST_FEATURES = planning_requests.PAGE_SIZE
+"""Features of a cell, unless it is the smallest: a page of ``table:computeFeatures``. Of further pages the service may
+compute the earlier ones again."""
 
 _MARGIN = 1e-6
 """Degrees, 0.1 m, that are requested around a cell: the service compares geometries within a margin of its own, and
@@ -77,10 +78,6 @@ class FeatureCell:
             FeatureCell(self.west, middle, self.east, self.north, self.has_east, self.has_north),
         )
 
-    def quarters(self) -> tuple[FeatureCell, ...]:
-        """Return the halves of both halves."""
-        return tuple(quarter for half in self.halves() for quarter in half.halves())
-
     def contains(self, points: Floats) -> Booleans:
         """Return which points belong to the cell.
 
@@ -115,7 +112,7 @@ class TableCell:
     Attributes:
         table: id of the table.
         cell: the cell.
-        path: numbers of the quarters that led to it; sorting by it keeps neighbours together.
+        path: numbers of the halves that led to it; sorting by it keeps neighbours together.
     """
 
     table: str
@@ -159,7 +156,7 @@ def divide_tables(
         divided: list[TableCell] = []
         for each, count in zip(pending, counts, strict=True):
             if count > MOST_FEATURES and not each.cell.is_smallest:
-                divided.extend(_quarters(each, region))
+                divided.extend(_halves(each, region))
             elif count > 0:
                 found[each.table].append(each)
         pending = divided
@@ -218,9 +215,9 @@ def _count(cells: Sequence[TableCell], collection: Callable[[str, FeatureCell], 
         return [MOST_FEATURES + 1]
 
 
-def _quarters(each: TableCell, region: BaseGeometry) -> list[TableCell]:
+def _halves(each: TableCell, region: BaseGeometry) -> list[TableCell]:
     return [
-        TableCell(each.table, quarter, (*each.path, number))
-        for number, quarter in enumerate(each.cell.quarters())
-        if shapely.dwithin(region, shapely.box(quarter.west, quarter.south, quarter.east, quarter.north), _MARGIN)
+        TableCell(each.table, half, (*each.path, number))
+        for number, half in enumerate(each.cell.halves())
+        if shapely.dwithin(region, shapely.box(half.west, half.south, half.east, half.north), _MARGIN)
     ]

@@ -297,3 +297,25 @@ def test_a_killed_run_resumes(start: Callable[..., Server], store: Store, tmp_pa
     before = part.stat().st_mtime_ns
     subprocess.run(command, check=True)
     assert part.stat().st_mtime_ns == before
+
+
+def test_a_lockfile_gives_the_same_table(start: Callable[..., Server], tmp_path: Path) -> None:
+    given: dict[str, Any] = {"endpoint": start().url, "quiet": True, "executor": "threads"}
+    run = eechips.features(SHAPES, roi="-105,39.9,-104.9,40", **given, out=tmp_path / "out")
+    lockfile = eechips.lock(run, tmp_path / "a.lock")
+    found = eechips.rebuild(lockfile, tmp_path / "again", **given)
+    assert found.is_same, found.differences
+    names = [path.name for path in (tmp_path / "out" / "features").iterdir()]
+    assert names == ["part-00000.parquet"]
+    first, second = (tmp_path / folder / "features" / names[0] for folder in ("out", "again"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_plan_is_estimated_without_a_request_for_features(start: Callable[..., Server], tmp_path: Path) -> None:
+    server = start()
+    before = server.requests().get("table:computeFeatures", 0)
+    found = eechips.features(
+        PLOTS, roi=ROI, out=tmp_path / "out", endpoint=server.url, quiet=True, executor="threads", dry_run=True
+    )
+    assert found.units > 4
+    assert server.requests().get("table:computeFeatures", 0) == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import shapely
 
 from eechips_local.assets.asset_names import resolve_href
+from eechips_local.assets.held_tables import HeldTable, hold_table
 from eechips_local.assets.store_index import IndexRow, boxes
 from eechips_local.evaluation.model import Bounds, FeatureRow, Query
 
@@ -77,10 +79,14 @@ class StoredTable:
         """
         if any(name not in self._columns for name in query.equals):
             return
-        with pq.ParquetFile(self._root / resolve_href(self._root, "", self._href)) as file:
+        path = self._root / resolve_href(self._root, "", self._href)
+        with pq.ParquetFile(path) as file:
             geo = json.loads(file.schema_arrow.metadata[b"geo"])
             geometry = geo["primary_column"]
             covering = geo["columns"][geometry]["covering"]["bbox"]["xmin"][0]
+            if query.bounds is not None and (held := hold_table(path, file.metadata, covering)) is not None:
+                yield from _held_features(held, query, geometry, covering)
+                return
             groups = [
                 group
                 for group in range(file.num_row_groups)
@@ -95,6 +101,17 @@ def load_table(row: IndexRow, root: Path) -> StoredTable:
     """Return the table that a row of the index describes; its file is not opened."""
     _, properties, href, size = json.loads(row.record)
     return StoredTable(row.id, root, href, properties, json.loads(row.layout), size)
+
+
+def _held_features(held: HeldTable, query: Query, geometry: str, covering: str) -> Iterator[FeatureRow]:
+    """Yield the rows of a table in memory that may match."""
+    assert query.bounds is not None
+    rest = replace(query, bounds=None)
+    numbers = held.find(query.bounds)
+    for first in range(0, len(numbers), _BATCH_ROWS):
+        for batch in held.rows.take(pa.array(numbers[first : first + _BATCH_ROWS])).combine_chunks().to_batches():
+            chosen = batch.filter(_mask(batch, rest, covering)) if _narrows(rest) else batch
+            yield from _features(chosen, geometry, covering)
 
 
 def _narrows(query: Query) -> bool:
