@@ -44,6 +44,7 @@ from .training.dataset_card import card as card
 from .training.dataset_statistics import stats as stats
 from .training.geodataframe import load as load
 from .training.quality_check import check as check
+from .training.sample_stream import stream as stream
 from .training.sharding import pack as pack
 from .training.splitting import split as split
 from .training.stack import stack as stack

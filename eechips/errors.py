@@ -22,6 +22,7 @@
     ├── RecipeError             an exception from the recipe's own code
     ├── InternalError           an exception from eechips' own code, or a lack of memory: the unit is retried later
     ├── LeakageError            chips of different splits are too near to each other: exit status 1
+    ├── RunStoppedError         a run that is read while it is fetched has stopped too early
     ├── WorkerLostError         the unit's worker process died or hung too often
     └── StorageError            a result could not be written (disk full, no permission)
 
@@ -251,6 +252,10 @@ class MissingResultsError(EechipsError):
     def __init__(self, message: str, *, lines: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.lines = lines
+
+
+class RunStoppedError(EechipsError):
+    """A run whose samples are read while it is fetched has stopped before all of its units were settled."""
 
 
 class WorkerLostError(EechipsError):

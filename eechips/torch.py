@@ -40,20 +40,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.recipe.layer_names import MASK_SUFFIX
-from eechips.training.chip_pixels import ChipPixels
 from eechips.training.formats import PACK_FORMATS
-from eechips.training.frame_stack import FramePixels, decode_file, frame_time, stack_frames
+from eechips.training.frame_stack import decode_file, frame_time
 from eechips.training.sample import array_of, fields_of
 from eechips.training.samples import Samples, read_samples, values_of
 from eechips.training.shard_index import FileContent, PackEntry, Shard, read_index
@@ -64,19 +61,20 @@ try:
 except ImportError as error:
     raise UsageError("eechips.torch needs PyTorch: pip install 'eechips[torch]'") from error
 
-Item = dict[str, Any]
-Transform = Callable[[Item], Any]
-Types: TypeAlias = "torch.dtype | Mapping[str, torch.dtype] | None"
+from eechips.training.tensor_items import (
+    TIMES,
+    Item,
+    TensorItems,
+    Transform,
+    Types,
+    check_layers,
+    class_values,
+    join_frames,
+    training_place,
+)
+from eechips.training.torch_stream import TorchStream, stream
 
 T = TypeVar("T")
-
-_LABEL = "label"
-_TIMES = "_times"
-_OTHERS = ("id", "crs", "transform", "bounds")
-"""Further keys of items."""
-
-# Types that PyTorch computes with; it has no arithmetic for larger unsigned types.
-_HELD_BY = {"uint16": torch.int32, "uint32": torch.int64}
 
 
 class ChipDataset(Dataset[Any]):
@@ -120,7 +118,9 @@ class ChipDataset(Dataset[Any]):
         every = read_samples(run)
         self.samples: Samples = every if split is None else every.of_split(split)
         known = classes if classes is not None or label is None else values_of(every.field(label))
-        self._items = _Items(_names(layers, every.arrays, label), label, _classes(known), dtype, fill, transform)
+        self._items = TensorItems(
+            check_layers(layers, every.arrays, label), label, class_values(known), dtype, fill, transform
+        )
         self._targets = None if label is None else self._items.targets(self.samples.field(label))
 
     @property
@@ -143,17 +143,9 @@ class ChipDataset(Dataset[Any]):
         return len(self.samples)
 
     def __getitem__(self, number: int) -> Any:
-        sample = self.samples[number]
-        wanted = [file for file in sample.files if file.array in self._items.layers]
-        pixels = {file.label: decode_file(self.samples.read(file), file.suffix, file.frames) for file in wanted}
-        grids = {file.array: (file.crs, file.transform) for file in wanted}
-        frames = {
-            file.label: (file.array, file.frame, frame_time({"dates": file.dates, "start": file.start}))
-            for file in wanted
-            if file.frame is not None
-        }
         target = None if self._targets is None else self._targets[number]
-        return self._items.make(sample.id, _joined(pixels, frames), grids, target)
+        item = self._items.of_sample(self.samples[number], self.samples.read, target)
+        return item if self._items.transform is None else self._items.transform(item)
 
 
 class ShardDataset(IterableDataset[Any]):
@@ -208,10 +200,10 @@ class ShardDataset(IterableDataset[Any]):
         if split is not None and split not in index.splits:
             raise UsageError(f"{pack} has no split '{split}'; known are {', '.join(index.splits)}")
         known = classes if classes is not None or label is None else index.fields.get(label, ())
-        names = _names(layers, tuple(index.layers), label)
-        self._items = _Items(names, label, _classes(known), dtype, fill, transform)
+        names = check_layers(layers, tuple(index.layers), label)
+        self._items = TensorItems(names, label, class_values(known), dtype, fill, transform)
         self._folder, self._module = Path(pack), index.format
-        rank, world_size = _place(rank, world_size)
+        rank, world_size = training_place(rank, world_size)
         shards = [stored.shard for stored in index.shards if split in (None, stored.shard.split)]
         self._shards: list[Shard] = shards[rank::world_size]
         self._is_shuffled, self._buffer, self._seed, self._rank = shuffle, buffer, seed, rank
@@ -275,78 +267,8 @@ class ShardDataset(IterableDataset[Any]):
         target = None
         if self._items.label is not None:
             [target] = self._items.targets([fields_of(metadata["unit"]).get(self._items.label)])
-        return self._items.make(entry.id, _joined(pixels, frames), grids, target)
-
-
-@dataclass(frozen=True)
-class _Items:
-    """Convert samples to items."""
-
-    layers: tuple[str, ...]
-    label: str | None
-    classes: tuple[Any, ...]
-    dtype: Types
-    fill: float | None
-    transform: Transform | None
-
-    def make(
-        self,
-        identifier: str,
-        pixels: Mapping[str, ChipPixels | FramePixels],
-        grids: Mapping[str, tuple[str | None, Sequence[float] | None]],
-        target: torch.Tensor | None,
-    ) -> Any:
-        """Return an item."""
-        item: Item = {}
-        for layer, each in pixels.items():
-            item[layer] = self._tensor(layer, each)
-            item[f"{layer}_valid"] = torch.from_numpy(np.ascontiguousarray(each.valid))
-            if isinstance(each, FramePixels):
-                item[layer + _TIMES] = torch.from_numpy(each.times)
-        if target is not None:
-            item[_LABEL] = target
-        item["id"] = identifier
-        for layer, (crs, transform) in grids.items():
-            if crs is not None and transform is not None:
-                *_, height, width = pixels[layer].values.shape
-                item["crs"] = crs
-                item["transform"] = torch.tensor(transform, dtype=torch.float64)
-                item["bounds"] = torch.tensor(_bounds(transform, width, height), dtype=torch.float64)
-                break
-        return item if self.transform is None else self.transform(item)
-
-    def targets(self, values: Sequence[Any]) -> torch.Tensor:
-        """Convert labels to a tensor.
-
-        Raises:
-            UsageError: if a sample has no label, or a label that is not a class.
-        """
-        missing = sum(value is None for value in values)
-        if missing:
-            raise UsageError(f"{missing:,} of {len(values):,} samples have no field '{self.label}'")
-        if not self.classes:
-            texts = [value for value in values if isinstance(value, str)]
-            if texts:
-                raise UsageError(f"'{self.label}' has too many values to be listed in the pack: give classes=")
-            return torch.tensor(values, dtype=torch.float32)
-        numbers = {value: number for number, value in enumerate(self.classes)}
-        others = [value for value in values if value not in numbers]
-        if others:
-            raise UsageError(f"'{self.label}' is {others[0]!r} in a sample, which is none of the classes")
-        return torch.tensor([numbers[value] for value in values], dtype=torch.int64)
-
-    def _tensor(self, layer: str, pixels: ChipPixels | FramePixels) -> torch.Tensor:
-        values = pixels.values
-        if self.fill is not None:
-            values = np.where(np.expand_dims(pixels.valid, -3), values, np.asarray(self.fill, dtype=values.dtype))
-        if values.dtype.name == "uint64":
-            raise UsageError(f"PyTorch has no type that holds uint64, which {layer} is")
-        wanted = self.dtype.get(layer) if isinstance(self.dtype, Mapping) else self.dtype
-        held = _HELD_BY.get(values.dtype.name)
-        if held is not None:
-            values = values.astype(np.int64 if held is torch.int64 else np.int32)
-        found = torch.from_numpy(_owned(values))
-        return found if wanted is None else found.to(wanted)
+        item = self._items.make(entry.id, join_frames(pixels, frames), grids, target)
+        return item if self._items.transform is None else self._items.transform(item)
 
 
 def collate_frames(items: Sequence[Item]) -> Item:
@@ -361,8 +283,8 @@ def collate_frames(items: Sequence[Item]) -> Item:
     Example:
         >>> DataLoader(chips, batch_size=8, num_workers=4, collate_fn=collate_frames)
     """
-    series = {name.removesuffix(_TIMES) for item in items for name in item if name.endswith(_TIMES)}
-    padding = {name + end: value for name in series for end, value in (("", 0), (MASK_SUFFIX, 0), (_TIMES, math.nan))}
+    series = {name.removesuffix(TIMES) for item in items for name in item if name.endswith(TIMES)}
+    padding = {name + end: value for name in series for end, value in (("", 0), (MASK_SUFFIX, 0), (TIMES, math.nan))}
     longest = {name: max(len(item[name]) for item in items) for name in padding if all(name in item for item in items)}
     padded = [
         {name: _padded(each, longest[name], padding[name]) if name in longest else each for name, each in item.items()}
@@ -379,72 +301,6 @@ def _padded(values: torch.Tensor, length: int, value: float) -> torch.Tensor:
     return torch.cat([values, values.new_full((length - len(values), *values.shape[1:]), value)])
 
 
-def _joined(
-    pixels: Mapping[str, ChipPixels | FramePixels], frames: Mapping[str, tuple[str, int, float]]
-) -> dict[str, ChipPixels | FramePixels]:
-    """Join frames to one layer each.
-
-    Args:
-        pixels: of the files by layer.
-        frames: of files that are frames: name of the joined layer, number of the frame, and its time.
-    """
-    found: dict[str, ChipPixels | FramePixels] = {layer: each for layer, each in pixels.items() if layer not in frames}
-    series: dict[str, list[tuple[int, str, float]]] = {}
-    for layer, (name, number, time) in frames.items():
-        series.setdefault(name, []).append((number, layer, time))
-    for name, each in series.items():
-        each.sort()
-        chips = [chip for _, layer, _ in each if isinstance(chip := pixels[layer], ChipPixels)]
-        found[name] = stack_frames(chips, [time for *_, time in each])
-    return found
-
-
-def _owned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a contiguous, writable array in native byte order, whose memory PyTorch can share."""
-    return np.require(values, dtype=values.dtype.newbyteorder("="), requirements=["C", "W"])
-
-
-def _bounds(transform: Sequence[float], width: int, height: int) -> tuple[float, float, float, float]:
-    a, b, c, d, e, f = transform
-    corners = [(a * i + b * j + c, d * i + e * j + f) for i in (0, width) for j in (0, height)]
-    across, up = zip(*corners, strict=True)
-    return min(across), min(up), max(across), max(up)
-
-
-def _names(layers: Sequence[str] | None, there: tuple[str, ...], label: str | None) -> tuple[str, ...]:
-    """Check the names of layers, and return them; all layers for None."""
-    wanted = there if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
-    for name in wanted:
-        if name not in there:
-            raise UsageError(f"there is no layer '{name}': there are {', '.join(there)}")
-        if name in _OTHERS or (name == _LABEL and label is not None):
-            others = ", ".join(repr(other) for other in wanted if other != name) or "…"
-            raise UsageError(
-                f"items have '{name}' of their own, so that a layer of that name cannot be loaded: give"
-                f" layers=[{others}], or fetch it by another name"
-            )
-    return wanted
-
-
-def _classes(values: Sequence[Any] | None) -> tuple[Any, ...]:
-    """Return the classes; none if values have fractions."""
-    if values is None or any(isinstance(value, float) for value in values):
-        return ()
-    return tuple(values)
-
-
-def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Return the rank of this process, and the number of processes that train together."""
-    from torch import distributed
-
-    if rank is None and world_size is None and distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    rank, world_size = rank or 0, world_size or 1
-    if not 0 <= rank < world_size:
-        raise UsageError(f"rank {rank} is none of {world_size} processes")
-    return rank, world_size
-
-
 def _mixed(items: Iterator[T], size: int, rng: np.random.Generator) -> Iterator[T]:
     """Shuffle items with a buffer of ``size`` items."""
     waiting: list[T] = []
@@ -459,4 +315,4 @@ def _mixed(items: Iterator[T], size: int, rng: np.random.Generator) -> Iterator[
         yield waiting[number]
 
 
-__all__ = ["ChipDataset", "ShardDataset", "collate_frames"]
+__all__ = ["ChipDataset", "ShardDataset", "TorchStream", "collate_frames", "stream"]

@@ -228,6 +228,7 @@ class RunConfig:
         ),
     )
     profile_every: int = 20  # units of which one is profiled; 0 for none
+    fetch_seed: int | None = None  # of the order in which units are fetched; None for the order of the plan
     accept_changed_code: bool = field(
         default=False,
         metadata=option(

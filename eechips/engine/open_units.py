@@ -21,6 +21,7 @@ from eechips.engine.run_feature import RUN_FEATURES, RunFeature, RunFeatures
 from eechips.engine.run_monitor import RequestLogs, RunMonitor
 from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler
+from eechips.engine.shuffled_units import ShuffledUnits
 from eechips.engine.slow_units import SlowUnitReports, SlowUnits, advice_for
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, request_window_of, traits_of
@@ -143,6 +144,8 @@ class OpenUnits:
             yield ComputeBudget(run.compute)
             if run.exports is not None:
                 yield ExportWaits(run.exports, run.compute.note_exports)
+        if config.fetch_seed is not None:
+            yield ShuffledUnits(run.ledger, config.fetch_seed)
         if (window := self._request_window) is not None:
             yield RequestSharing(window)
         if meter is not None:

@@ -31,9 +31,14 @@ _FULLER = 1.25
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A unit, what it must have in common with others to share a request, and its pixels; no grid if it is alone."""
+    """A unit, what it must have in common with others to share a request, and its pixels; no grid if it is alone.
+
+    Attributes:
+        number: of the unit, in the order in which units were received.
+    """
 
     unit: WorkUnit
+    number: int
     key: Hashable = None
     grid: Grid | None = None
 
@@ -80,6 +85,7 @@ class UnitJoiner:
         self._pixels: dict[int, int] = {}  # of tasks under way, by the position of their first unit
         self._divisions: dict[int, _Division] = {}  # of tasks under way that are halves of others
         self._is_exhausted = False
+        self._received = 0
 
     def take(self, slots: int, left: int) -> WorkUnit | None:
         """Return the next task; None while the next unit is not planned yet.
@@ -168,13 +174,14 @@ class UnitJoiner:
             raise
         except Exception:  # noqa: BLE001 - a unit of a queue may have any values: it fails by itself, in its worker
             place = None
-        return _Placed(unit) if place is None else _Placed(unit, *place)
+        self._received += 1
+        return _Placed(unit, self._received) if place is None else _Placed(unit, self._received, *place)
 
     def _join(self, placed: Iterable[_Placed], most: int) -> list[_Task]:
-        """Join units to tasks of ``most`` units at most, in the order of their first units."""
+        """Join units to tasks of ``most`` units at most, in the order in which their first units were received."""
         alike: dict[Hashable, list[tuple[_Placed, Grid]]] = defaultdict(list)
         tasks: list[_Task] = []
-        for each in sorted(placed, key=lambda each: each.unit.position):
+        for each in sorted(placed, key=lambda each: each.number):
             if each.grid is None:
                 tasks.append(_Task((each,), each.pixels))
             else:
@@ -186,7 +193,7 @@ class UnitJoiner:
                 # Units of the same pixels are bands of one request.
                 pixels = max(group.grid.width * group.grid.height, sum(each.pixels for each in members))
                 tasks.append(_Task(members, pixels))
-        return sorted(tasks, key=lambda task: task.members[0].unit.position)
+        return sorted(tasks, key=lambda task: task.members[0].number)
 
 
 class RequestSharing(RunFeature):

@@ -492,9 +492,18 @@ class Ledger:
             if self._has_table(table):
                 self.database.executemany(f"DELETE FROM {table} WHERE position = ?", rows)
 
-    def batches(self, columns: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield rows of the units in the order of the plan, a few thousand at a time."""
-        cursor = self.database.execute(f"SELECT {', '.join(columns)} FROM units ORDER BY position")
+    def batches(
+        self, columns: Sequence[str], positions: Sequence[int] | None = None
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield rows of the units in the order of the plan, a few thousand at a time.
+
+        Args:
+            columns: to select.
+            positions: of the units, a few hundred at most; None for all.
+        """
+        chosen = "" if positions is None else f" WHERE position IN ({', '.join('?' * len(positions))})"
+        query = f"SELECT {', '.join(columns)} FROM units{chosen} ORDER BY position"
+        cursor = self.database.execute(query, tuple(positions or ()))
         while rows := cursor.fetchmany(_BATCH * 5):
             yield rows
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from eechips.manifest.database import Connection, list_tables
@@ -149,8 +149,12 @@ def read_further_files(database: Connection) -> Iterator[tuple[str, str, str]]:
         )
 
 
-def read_unit_files(database: Connection) -> Iterator[tuple[Any, ...]]:
+def read_unit_files(database: Connection, positions: Sequence[int] | None = None) -> Iterator[tuple[Any, ...]]:
     """Yield every file of the units that have several, in the order of the plan, each unit's first file first.
+
+    Args:
+        database: of the ledger.
+        positions: of some units, a few hundred at most; the only file of a unit is included then. None for all units.
 
     Yields:
         Position, id, layer (None for a file of a script), path, bytes, sha256, and metadata as JSON.
@@ -161,14 +165,18 @@ def read_unit_files(database: Connection) -> Iterator[tuple[Any, ...]]:
     none = "(SELECT NULL AS position, NULL AS file, NULL AS bytes, NULL AS sha256, NULL AS layer, NULL AS metadata)"
     layers = "layers" if "layers" in tables else none
     further, order = ("further_files", "rowid") if "further_files" in tables else (none, "0")
+    several = f"SELECT position FROM {layers} UNION SELECT position FROM {further}"
+    chosen = several if positions is None else ", ".join("?" * len(positions))
+    among = "" if positions is None else f" WHERE position IN ({chosen})"
     yield from database.execute(
         "SELECT u.position, lower(hex(u.id)), nullif(l.layer, ''), f.file, f.bytes, f.sha256,"
         " coalesce(l.metadata, '{}') FROM ("
-        "  SELECT position, file, bytes, sha256, -1 AS number FROM units WHERE file IS NOT NULL AND position IN"
-        f"   (SELECT position FROM {layers} UNION SELECT position FROM {further})"
-        f"  UNION ALL SELECT position, file, bytes, sha256, {order} FROM {further}"
+        "  SELECT position, file, bytes, sha256, -1 AS number FROM units WHERE file IS NOT NULL"
+        f"   AND position IN ({chosen})"
+        f"  UNION ALL SELECT position, file, bytes, sha256, {order} FROM {further}{among}"
         f" ) AS f JOIN units AS u ON u.position = f.position LEFT JOIN {layers} AS l ON l.file = f.file"
-        " WHERE u.file IS NOT NULL ORDER BY u.position, f.number"
+        " WHERE u.file IS NOT NULL ORDER BY u.position, f.number",
+        (*(positions or ()), *(positions or ())),
     )
 
 
@@ -239,3 +247,33 @@ def count_exports(database: Connection) -> tuple[int, str | None]:
         return 0, None
     count, oldest = database.execute("SELECT count(DISTINCT position), min(started) FROM exports").fetchone()
     return count, oldest
+
+
+class UnitOutcome(NamedTuple):
+    """How far a unit is.
+
+    Attributes:
+        state: of the unit.
+        has_file: whether it has a file.
+        finished: time of the last attempt, ISO 8601, UTC; None before the first.
+        replacement: position of the unit that replaces it; None if none does.
+    """
+
+    state: State
+    has_file: bool
+    finished: str | None
+    replacement: int | None
+
+
+def read_outcomes(database: Connection, positions: Sequence[int]) -> dict[int, UnitOutcome]:
+    """Return how far some units are, a few hundred at most, by position."""
+    marks = ", ".join("?" * len(positions))
+    query = (
+        "SELECT u.position, u.state, u.file IS NOT NULL, u.finished, r.position FROM units AS u"
+        f" LEFT JOIN units AS r ON r.replaces = u.position WHERE u.position IN ({marks})"
+    )
+    rows = database.execute(query, tuple(positions)).fetchall()
+    return {
+        position: UnitOutcome(State(state), bool(has_file), finished, replacement)
+        for position, state, has_file, finished, replacement in rows
+    }

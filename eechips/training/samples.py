@@ -164,18 +164,7 @@ class Samples(Sequence[Sample]):
         Raises:
             UsageError: if it is missing, cannot be read, or has changed.
         """
-        try:
-            data = self.store.read(file.name)
-        except OSError as error:
-            reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-            raise UsageError(
-                f"{file.name} {reason}: eechips verify {self.run.path} lists missing and damaged files"
-            ) from error
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise UsageError(
-                f"{file.name} has changed since it was fetched: eechips verify {self.run.path} lists such files"
-            )
-        return data
+        return read_file(self.run, self.store, file)
 
     def _made(self, numbers: range) -> Iterator[Sample]:
         first, end = self._starts[numbers.start], self._starts[numbers.stop]
@@ -183,19 +172,7 @@ class Samples(Sequence[Sample]):
         rows = self._units.slice(numbers.start, len(numbers)).to_pylist()
         for number, row in zip(numbers, rows, strict=True):
             own = files[self._starts[number] - first : self._starts[number + 1] - first]
-            yield Sample(
-                id=row["id"],
-                position=row["position"],
-                unit=json.loads(row["unit"]),
-                state=row["state"],
-                valid_fraction=row["valid_fraction"],
-                sources=_texts(row["sources"]),
-                dates=_texts(row["dates"]),
-                split=row["split"],
-                flags=None if row["flags"] is None else tuple(row["flags"]),
-                files=tuple(own),
-                finished=row["finished"],
-            )
+            yield _sample(row, own)
 
 
 def read_samples(run: Run | str | Path) -> Samples:
@@ -217,17 +194,58 @@ def read_samples(run: Run | str | Path) -> Samples:
     return Samples(run, _with_findings(run.path, units), files, starts)
 
 
+def read_some_samples(ledger: Ledger, positions: Sequence[int]) -> dict[int, Sample]:
+    """Return samples of a run that may be under way, by position, without their splits and flags.
+
+    Args:
+        ledger: of the run.
+        positions: of units, a few hundred at most; those without files are left out.
+    """
+    findings = {"split": None, "flags": None}
+    return {
+        unit[0]: _sample(
+            {**dict(zip(_UNIT_NAMES, unit, strict=True)), **findings},
+            [_file(dict(zip(_FILE_NAMES, row, strict=True))) for row in files],
+        )
+        for unit, files in _rows(ledger, positions)
+    }
+
+
+def read_file(run: Run, store: Store, file: SampleFile) -> bytes:
+    """Read a file of a run and compare it with its recorded checksum. Safe to call from threads.
+
+    Args:
+        run: that has the file.
+        store: of its results.
+        file: to read.
+
+    Raises:
+        UsageError: if it is missing, cannot be read, or has changed.
+    """
+    try:
+        data = store.read(file.name)
+    except OSError as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise UsageError(f"{file.name} {reason}: eechips verify {run.path} lists missing and damaged files") from error
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise UsageError(f"{file.name} has changed since it was fetched: eechips verify {run.path} lists such files")
+    return data
+
+
 def values_of(values: Iterable[Any]) -> tuple[Any, ...]:
     """Return the distinct values of a field in their order, numbers before texts, without None."""
     return tuple(sorted({v for v in values if v is not None}, key=lambda value: (isinstance(value, str), value)))
 
 
-def _rows(ledger: Ledger) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
-    """Yield a row for every unit with files, and rows for its files."""
-    rows = ((row, row[2] or (ONLY if '"frames"' in row[-1] else None)) for row in read_unit_files(ledger.database))
+def _rows(
+    ledger: Ledger, positions: Sequence[int] | None = None
+) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
+    """Yield a row for every unit with files, and rows for its files; of some units, or of all."""
+    found = read_unit_files(ledger.database, positions)
+    rows = ((row, row[2] or (ONLY if '"frames"' in row[-1] else None)) for row in found)
     layers = _by_position((row[0], (layer, *row[3:])) for row, layer in rows if layer is not None)
     further = _by_position(_further(ledger))
-    for batch in ledger.batches((*_UNITS, *_OWN, *FILE_COLUMNS)):
+    for batch in ledger.batches((*_UNITS, *_OWN, *FILE_COLUMNS), positions):
         for row in batch:
             unit, (file, size, digest, *metadata) = row[: len(_UNITS)], row[len(_UNITS) :]
             if file is None or not State(unit[3]).has_result:
@@ -304,6 +322,22 @@ def _with_findings(folder: Path, units: Any) -> Any:
     flags = dict(quality_table.flags(folder)) if (folder / quality_table.QUALITY_NAME).is_file() else {}
     units = units.append_column("split", pa.array([split.get(i) for i in ids], type=pa.string()))
     return units.append_column("flags", pa.array([flags.get(i) for i in ids], type=pa.list_(pa.string())))
+
+
+def _sample(row: Mapping[str, Any], files: Iterable[SampleFile]) -> Sample:
+    return Sample(
+        id=row["id"],
+        position=row["position"],
+        unit=json.loads(row["unit"]),
+        state=row["state"],
+        valid_fraction=row["valid_fraction"],
+        sources=_texts(row["sources"]),
+        dates=_texts(row["dates"]),
+        split=row["split"],
+        flags=None if row["flags"] is None else tuple(row["flags"]),
+        files=tuple(files),
+        finished=row["finished"],
+    )
 
 
 def _file(row: Mapping[str, Any]) -> SampleFile:

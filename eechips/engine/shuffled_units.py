@@ -1,0 +1,42 @@
+"""Fetch the units of a run in an order that is shuffled by a seed: that of the first epoch of training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from eechips.engine.run_feature import RunFeature
+from eechips.manifest.fetch_order import FETCH_SEED, epoch_order, planned_positions
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.unit_record import WorkUnit
+
+
+class ShuffledUnits(RunFeature):
+    """Submit the open units in the order of the first epoch, once the plan is whole.
+
+    Args:
+        ledger: of the run.
+        seed: of the order.
+    """
+
+    def __init__(self, ledger: Ledger, seed: int) -> None:
+        self._ledger, self._seed = ledger, seed
+
+    def divert(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
+        """Yield the units in the shuffled order; None while the plan is not whole."""
+        if self._ledger.meta().get(FETCH_SEED) != self._seed:
+            self._ledger.note(FETCH_SEED, self._seed)
+        return self._shuffled(units)
+
+    def _shuffled(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
+        is_open: set[int] = set()
+        for unit in units:
+            if unit is None:
+                yield None
+            else:
+                is_open.add(unit.position)
+        planned = planned_positions(self._ledger.database)
+        for position in planned[epoch_order(len(planned), self._seed)].tolist():
+            if position in is_open:
+                yield self._ledger.unit(position)
+        for position in sorted(is_open.difference(planned.tolist())):
+            yield self._ledger.unit(position)

@@ -1,0 +1,198 @@
+"""Fetch a run in a process of its own while this one trains."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import threading
+import weakref
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import EechipsError, InternalError, RunLockedError, UsageError
+from eechips.manifest.folder_lock import is_held
+from eechips.manifest.history import LOG_NAME
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.processes.child_processes import end_with_parent, hide_main
+from eechips.storage import is_address, local_path, resolve_inside
+from eechips.storage.received_files import parse_json
+
+Fetch = Callable[..., object]
+"""A function of eechips that fetches a run, with its arguments, as ``functools.partial`` makes it."""
+
+_LOOK = 0.05  # seconds between two looks at the folder
+_WAITING = "waiting"  # for another process that fetches the same run
+_LONGEST_STOP = 20.0  # seconds for the requests in flight, after which the process is killed
+
+
+def folder_of(fetch: partial[object]) -> Path:
+    """Return the folder of the ledger of a run that is to be fetched.
+
+    Raises:
+        UsageError: if the call does not name it, or cannot be made in another process.
+    """
+    function, out = fetch.func, fetch.keywords.get("out")
+    if function.__module__ == "__main__":
+        raise UsageError(
+            f"{function.__qualname__} is fetched by another process: define it in a module, not in __main__"
+        )
+    if out is None:
+        raise UsageError("the run of a stream needs a folder: partial(…, out=DIR)")
+    if fetch.keywords.get("on_empty") == "redraw":
+        raise UsageError("on_empty='redraw' changes the plan while it is read: take keep or skip for a stream")
+    if is_address(str(out)):
+        out = fetch.keywords.get("ledger")
+        if out is None:
+            raise UsageError("the run of a stream needs a local folder: with an object store, partial(…, ledger=DIR)")
+    return local_path(out)
+
+
+def has_whole_plan(folder: Path) -> bool:
+    """Return whether the run in a folder has all its units planned."""
+    if not (folder / LEDGER_NAME).is_file():
+        return False
+    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
+        return ledger.has_plan and not ledger.is_partial
+
+
+class BackgroundRun:
+    """A run that another process of this machine fetches, until this process ends or closes it.
+
+    If a run is under way in the folder, the process waits for its end and goes on where it has stopped.
+
+    Args:
+        fetch: the call that fetches the run, with ``out``.
+        seed: of the order in which units are fetched; None for the order of the plan.
+
+    Attributes:
+        folder: of the run.
+
+    Raises:
+        UsageError: if the call cannot be made in another process.
+        EechipsError: that ended the run before its plan was whole.
+    """
+
+    def __init__(self, fetch: partial[object], seed: int | None) -> None:
+        self.folder = folder_of(fetch)
+        call = partial(fetch, **{"quiet": True, **fetch.keywords}, fetch_seed=seed)
+        context = multiprocessing.get_context("spawn")
+        log_size = _log_size(self.folder)
+        self._pipe, theirs = context.Pipe(duplex=False)
+        self._process = context.Process(target=_fetch, args=(theirs, call, self.folder), name="eechips-fetch")
+        with hide_main():
+            try:
+                self._process.start()
+            except (pickle.PicklingError, AttributeError, TypeError) as error:
+                raise UsageError(f"the run of a stream is fetched by another process: {error}") from error
+        theirs.close()
+        self._finalizer = weakref.finalize(self, _stop, self._process, os.getpid())
+        try:
+            self._wait_for_plan(log_size)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop the run: requests in flight are finished, and what is fetched is kept."""
+        self._finalizer()
+
+    def _wait_for_plan(self, log_size: int) -> None:
+        """Wait until the run is under way and its plan is whole, or it has ended.
+
+        Args:
+            log_size: bytes of the run's log before.
+
+        Raises:
+            EechipsError: that ended the run.
+        """
+        is_under_way = False
+        while not (is_under_way and has_whole_plan(self.folder)):
+            is_under_way = is_under_way or self._process.pid in started_processes(self.folder, log_size)
+            if not self._pipe.poll(_LOOK):
+                continue
+            try:
+                message = self._pipe.recv()
+            except EOFError:
+                self._process.join()
+                message = InternalError(f"the process that fetches {self.folder} died ({self._process.exitcode})")
+            if isinstance(message, EechipsError):
+                raise message
+            if message is None:
+                return
+            is_under_way = True  # by another process
+
+
+def started_processes(folder: Path, offset: int) -> set[int]:
+    """Return the processes that began to fetch a run, as its log tells from an offset in bytes on."""
+    return {event.get("process", 0) for event in read_log(folder, offset) if event.get("event") == "started"}
+
+
+def read_log(folder: Path, offset: int) -> list[dict[str, Any]]:
+    """Return the events of a run's log from an offset in bytes on; a negative one counts from the end."""
+    try:
+        with resolve_inside(folder / LOG_NAME, folder).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size + offset) if offset < 0 else offset)
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError):  # the first line, or the last, may be a part of one
+            event = parse_json(line)
+            found += [event] if isinstance(event, dict) else []
+    return found
+
+
+def _log_size(folder: Path) -> int:
+    path = folder / LOG_NAME
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _fetch(pipe: Pipe, call: Callable[[], Any], folder: Path) -> None:
+    """Fetch a run, in the process for that, and send its error; None if it has none."""
+    os.setsid()  # Ctrl-C in the terminal is for the training, which ends this process
+    end_with_parent()
+    pause = threading.Event()
+    while True:
+        try:
+            call()
+        except RunLockedError:
+            pipe.send(_WAITING)
+            while is_held(folder):
+                pause.wait(_LOOK)
+            continue
+        except EechipsError as error:
+            with contextlib.suppress(OSError):  # nobody waits for it any more
+                pipe.send(_portable(error))
+            return
+        with contextlib.suppress(OSError):
+            pipe.send(None)
+        return
+
+
+def _portable(error: EechipsError) -> EechipsError:
+    """Return an error that another process can receive."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - whatever its arguments are
+        return EechipsError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _stop(process: BaseProcess, parent: int) -> None:
+    """Stop a process, if this is its parent and no copy of it."""
+    if os.getpid() != parent:
+        return
+    if process.is_alive():
+        process.terminate()
+        process.join(_LONGEST_STOP)
+    if process.is_alive():
+        process.kill()
+        process.join()

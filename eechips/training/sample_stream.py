@@ -1,0 +1,163 @@
+"""Train on a run while it is fetched: its samples in a shuffled, reproducible order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import UsageError
+from eechips.manifest.run import Run
+from eechips.storage import local_path
+from eechips.training.background_run import BackgroundRun, folder_of
+from eechips.training.stream_reader import StreamReader, StreamShare
+
+RANK, WORLD_SIZE = "RANK", "WORLD_SIZE"
+"""Variables of the environment that torchrun and other starters set."""
+
+
+class SampleStream:
+    """The samples of a run, which may be under way, epoch by epoch: see :func:`stream`.
+
+    Attributes:
+        folder: of the run.
+        seed: of the order; None for that of the plan.
+        epoch: of the next iteration.
+        rank: number of this process among those that train together.
+        world_size: number of these processes.
+    """
+
+    def __init__(
+        self, source: partial[object] | Run | str | Path, *, seed: int | None, rank: int | None, world_size: int | None
+    ) -> None:
+        self.seed, self.epoch = seed, 0
+        self.rank, self.world_size = place_of(rank, world_size)
+        self._background: BackgroundRun | None = None
+        self._reader: StreamReader | None = None
+        self._state: Mapping[str, Any] | None = None
+        self._is_followed = not isinstance(source, partial)
+        if isinstance(source, partial):
+            self.folder = folder_of(source)
+            if self.rank == 0:
+                self._background = BackgroundRun(source, seed)
+        elif isinstance(source, Run):
+            self.folder = source.path
+        elif isinstance(source, (str, Path)):
+            self.folder = local_path(source)
+        else:
+            raise UsageError(
+                "a stream reads the folder of a run, or fetches one: functools.partial(eechips.sample, …, out=DIR)"
+            )
+
+    def __enter__(self) -> SampleStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy in another process, such as a worker of a DataLoader, reads the folder alone.
+        return {**self.__dict__, "_background": None, "_reader": None}
+
+    def close(self) -> None:
+        """Stop the run that is fetched for this stream: what is fetched is kept, and resumed by the next stream."""
+        if self._background is not None:
+            self._background.close()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the next iteration; each epoch has a different order."""
+        self.epoch, self._state = epoch, None
+
+    def read(self, worker: int = 0, workers: int = 1, *, slot: int = 0, parent: int | None = None) -> StreamReader:
+        """Return an iterator over the share of a worker of this process.
+
+        Args:
+            worker: number of the worker, from 0.
+            workers: of this process, as many as of every other.
+            slot: of the epoch, before which all is left out.
+            parent: see :class:`~eechips.training.stream_reader.StreamReader`.
+        """
+        reader, readers = self.rank * workers + worker, self.world_size * workers
+        share = StreamShare(self.folder, self.seed, self.epoch, reader, readers, self._is_followed)
+        return StreamReader(share, slot, parent)
+
+    def __iter__(self) -> StreamReader:
+        self._reader = self.read()
+        if self._state is not None:
+            self._reader.load_state_dict(self._state)
+            self._state = None
+        return self._reader
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place in the epoch: after the sample that was returned last. It can be stored as JSON."""
+        return (self._reader or self.read()).state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Have the next iteration go on at a place.
+
+        Raises:
+            UsageError: if it is that of another stream, when the iteration begins.
+        """
+        self.epoch, self._state = state["epoch"], dict(state)
+
+
+def stream(
+    source: partial[object] | Run | str | Path,
+    *,
+    seed: int | None = 0,
+    rank: int | None = None,
+    world_size: int | None = None,
+) -> SampleStream:
+    """Read the samples of a run while another process fetches it, in a shuffled, reproducible order.
+
+    - The order of an epoch depends on the plan, the seed and the number of the epoch alone, not on the network. A run
+      that is started here is fetched in the order of epoch 0. The reader waits for the next sample of the order, while
+      the run fetches those after it without waiting for the reader.
+    - Sample ``k`` of the order belongs to the reader ``k mod readers`` of all processes and workers: each sample is
+      read once in an epoch. A unit that failed, or is empty and has no file, is left out, so that readers may have
+      different numbers of samples; the number of failed units is logged at the end of the epoch. If a later run has
+      fetched it, the next epoch includes it.
+    - The run's folder is the data set: later epochs read it, and send no request. Nothing is removed from it.
+    - The same program resumes both after it was killed: the run fetches what is missing, and :meth:`state_dict` tells
+      where the epoch goes on.
+    - If the run stops early, the next sample that is missing raises the reason.
+
+    Args:
+        source: a call that fetches a run, ``functools.partial(eechips.sample, …, out=DIR)``, which the process of rank
+            0 has another process of this machine make; or the folder of a run that somebody fetches, or that is there.
+        seed: of the order; None for the order of the plan. A folder that somebody fetches is read in the order in
+            which it is fetched (``fetch_seed`` of its command; by default None) until it is complete.
+        rank: number of this process among the processes that train together; None for ``RANK`` of the environment.
+            They share the folder.
+        world_size: number of these processes; None for ``WORLD_SIZE`` of the environment.
+
+    Returns:
+        The stream: iterate over it once for each epoch.
+
+    Raises:
+        UsageError: if the call names no folder, or cannot be made in another process.
+        EechipsError: that ended the run before its plan was whole.
+
+    Example:
+        >>> fetch = functools.partial(eechips.sample, "NAIP", per_ecoregion=25, local=True, out="outputs/naip")
+        >>> with eechips.stream(fetch, seed=7) as samples:
+        ...     for item in samples:
+        ...         print(item.sample.id, item.pixels["image"].values.shape)
+    """
+    return SampleStream(source, seed=seed, rank=rank, world_size=world_size)
+
+
+def place_of(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """Return the number of this process, and the number of processes that train together.
+
+    Raises:
+        UsageError: if the first is not below the second.
+    """
+    if rank is None and world_size is None:
+        rank, world_size = int(os.environ.get(RANK, "0")), int(os.environ.get(WORLD_SIZE, "1"))
+    rank, world_size = rank or 0, world_size or 1
+    if not 0 <= rank < world_size:
+        raise UsageError(f"rank {rank} is none of {world_size} processes")
+    return rank, world_size

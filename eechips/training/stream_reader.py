@@ -1,0 +1,289 @@
+"""Read the samples of a run in the order of an epoch, each as soon as it is fetched."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.errors import RunStoppedError, UsageError
+from eechips.manifest.fetch_order import FETCH_SEED, epoch_order, planned_positions
+from eechips.manifest.folder_lock import is_held
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.ledger_queries import UnitOutcome, read_outcomes
+from eechips.manifest.received_run import read_info
+from eechips.manifest.run import Run, open_run
+from eechips.manifest.unit_record import State
+from eechips.storage import Store
+from eechips.text.formatting import format_count
+from eechips.training.background_run import has_whole_plan, read_log
+from eechips.training.chip_pixels import ChipPixels
+from eechips.training.frame_stack import FramePixels, decode_file
+from eechips.training.sample import Sample, SampleFile
+from eechips.training.samples import read_file, read_some_samples
+
+_AHEAD = 32  # units that are looked up at a time
+_LOOK = 0.05  # seconds between two looks at the ledger
+_GRACE = 5.0  # seconds without a process that fetches, after which the run has stopped
+_GRACE_OF_PLAN = 60.0  # the same before there is a plan, as another process may only be starting
+_LOG_TAIL = 1 << 16  # bytes of the log that are read for the reason of a stop
+_ENDS = frozenset({"stopped", "interrupted", "killed", "budget exhausted", "time limit reached"})
+"""Events of a run's log that tell why it has stopped."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamShare:
+    """The part of an epoch that one reader reads: the slots ``reader``, ``reader + readers``, …
+
+    Attributes:
+        folder: of the run.
+        seed: of the order; None for that of the plan.
+        epoch: from 0.
+        reader: number of the reader, from 0.
+        readers: number of readers of all processes.
+        is_followed: whether the run is fetched by others, perhaps in another order.
+    """
+
+    folder: Path
+    seed: int | None
+    epoch: int
+    reader: int
+    readers: int
+    is_followed: bool = False
+
+    def order(self, ledger: Ledger) -> npt.NDArray[np.int64] | None:
+        """Return the positions of all units in the order of the epoch; None while it is unknown how they are fetched.
+
+        Raises:
+            UsageError: if the run is under way in another order than that of the first epoch.
+        """
+        fetched = ledger.meta().get(FETCH_SEED)
+        if self.is_followed and fetched != self.seed and ledger.count_open():
+            if fetched is None and not ledger.totals().units and is_held(self.folder):
+                return None
+            asked = "seed=None" if fetched is None else f"seed={fetched}"
+            raise UsageError(
+                f"{self.folder} is fetched in another order than that of seed={self.seed}, so that its first sample may"
+                f" come last: give {asked}, or read it once it is complete"
+            )
+        positions = planned_positions(ledger.database)
+        return positions[epoch_order(len(positions), self.seed, self.epoch)]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamItem:
+    """A sample of a stream.
+
+    Attributes:
+        slot: its number in the order of the epoch, from 0.
+        sample: its metadata and files; neither its split nor its flags are known.
+    """
+
+    slot: int
+    sample: Sample
+    _run: Run
+    _store: Store
+
+    def read(self, file: SampleFile) -> bytes:
+        """Read a file and compare it with its recorded checksum.
+
+        Raises:
+            UsageError: if it is missing, cannot be read, or has changed.
+        """
+        return read_file(self._run, self._store, file)
+
+    @property
+    def pixels(self) -> dict[str, ChipPixels | FramePixels]:
+        """The pixels of each layer, read from the files; ``image`` for a sample with one file.
+
+        Raises:
+            UsageError: if a file is missing, has changed, or has no pixels.
+        """
+        return {file.label: decode_file(self.read(file), file.suffix, file.frames) for file in self.sample.files}
+
+
+class StreamReader(Iterator[StreamItem]):
+    """Iterate over the samples of one reader's share, and wait for those that are not fetched yet.
+
+    Units that failed, or were empty and have no file, are passed over; the number of the former is logged at the end.
+
+    Args:
+        share: what to read.
+        slot: first slot that counts.
+        parent: process id of the parent whose end ends the iteration; None to go on without it.
+    """
+
+    def __init__(self, share: StreamShare, slot: int = 0, parent: int | None = None) -> None:
+        self._share, self._parent = share, parent
+        self._slot = self._head = self._first_from(slot)
+        self._order: npt.NDArray[np.int64] | None = None
+        self._ready: deque[tuple[int, Sample]] = deque()
+        self._failed = 0
+        self._idle_since: float | None = None
+        self._is_over = False
+        self._pause = threading.Event()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place in the epoch: after the sample that was returned last."""
+        share = self._share
+        return {
+            "seed": share.seed, "epoch": share.epoch, "reader": share.reader, "readers": share.readers,
+            "slot": self._slot,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on at a place of the same epoch.
+
+        Raises:
+            UsageError: if it is that of another reader, seed or epoch.
+        """
+        own = self.state_dict()
+        different = [name for name in ("seed", "epoch", "reader", "readers") if state[name] != own[name]]
+        if different:
+            shown = ", ".join(f"{name} {state[name]} there, {own[name]} here" for name in different)
+            raise UsageError(f"the state is that of another stream: {shown}")
+        self._slot = self._head = self._first_from(state["slot"])
+        self._ready.clear()
+
+    def __next__(self) -> StreamItem:
+        order = self.wait_for_plan()
+        while not self._ready:
+            if self._head >= len(order):
+                self._report()
+                raise StopIteration
+            if not self._look(order):
+                self._wait(_GRACE)
+        slot, sample = self._ready.popleft()
+        self._slot = slot + self._share.readers
+        return StreamItem(slot, sample, self._run, self._store)
+
+    @cached_property
+    def _run(self) -> Run:
+        return open_run(self._share.folder)
+
+    @cached_property
+    def _store(self) -> Store:
+        return self._run.store
+
+    def _first_from(self, slot: int) -> int:
+        """Return the first slot of the reader that is not before a slot."""
+        return slot + (self._share.reader - slot) % self._share.readers
+
+    def wait_for_plan(self) -> npt.NDArray[np.int64]:
+        """Return the positions of all units in the order of the epoch, int64, (units,), once the plan is whole.
+
+        Raises:
+            RunStoppedError: if there is none, and no process makes one.
+            UsageError: see :meth:`StreamShare.order`.
+        """
+        while self._order is None:
+            if has_whole_plan(self._share.folder):
+                with Ledger(self._share.folder / LEDGER_NAME, readonly=True) as ledger:
+                    self._order = self._share.order(ledger)
+            if self._order is None:
+                self._wait(_GRACE_OF_PLAN)
+                if self._is_over:
+                    raise RunStoppedError(
+                        f"{self._share.folder} has no whole plan, and nobody makes one{self._reason()}: start the"
+                        " process of rank 0, or fetch the run"
+                    )
+        return self._order
+
+    def _look(self, order: npt.NDArray[np.int64]) -> bool:
+        """Take the next units that are settled; return whether there was one."""
+        slots = range(self._head, len(order), self._share.readers)[:_AHEAD]
+        positions = {slot: int(order[slot]) for slot in slots}
+        with Ledger(self._share.folder / LEDGER_NAME, readonly=True) as ledger:
+            found = read_outcomes(ledger.database, list(positions.values()))
+            ends: dict[int, int] = {}  # position of the unit that has the sample of a slot
+            for slot, position in positions.items():
+                outcome, position = self._last_outcome(ledger, position, found[position])
+                if not self._is_settled(outcome):
+                    break
+                self._head = slot + self._share.readers
+                self._failed += outcome.state.is_failure
+                if outcome.state.has_result and outcome.has_file:
+                    ends[slot] = position
+            samples = read_some_samples(ledger, list(ends.values())) if ends else {}
+        self._ready.extend((slot, samples[position]) for slot, position in ends.items())
+        if self._head > slots[0]:
+            self._idle_since, self._is_over = None, False
+        return self._head > slots[0]
+
+    @staticmethod
+    def _last_outcome(ledger: Ledger, position: int, outcome: UnitOutcome) -> tuple[UnitOutcome, int]:
+        """Return the outcome of the unit that replaces a unit at last, and its position."""
+        while outcome.replacement is not None:
+            position = outcome.replacement
+            outcome = read_outcomes(ledger.database, [position])[position]
+        return outcome, position
+
+    def _is_settled(self, outcome: UnitOutcome) -> bool:
+        """Return whether the run is done with a unit.
+
+        Raises:
+            RunStoppedError: if the run has stopped before.
+        """
+        if outcome.state == State.FAILED_TRANSIENT:  # the next command tries it again
+            return self._is_over or (outcome.finished or "") >= self._started()
+        if outcome.state == State.PLANNED and self._is_over:
+            if not is_held(self._share.folder):
+                raise RunStoppedError(
+                    f"{self._share.folder} has stopped before all of its units were settled{self._reason()}. Start the"
+                    " training again to resume both, or fetch the rest"
+                )
+            self._is_over = False
+        return not outcome.state.is_open
+
+    def _started(self) -> str:
+        """Return when the latest command of the run began, ISO 8601, UTC: the log tells it before run.json."""
+        events = read_log(self._share.folder, -_LOG_TAIL)
+        logged = [str(event.get("time")) for event in events if event.get("event") == "started"]
+        return max([*logged, str(read_info(self._share.folder).get("started") or "")])
+
+    def _wait(self, grace: float) -> None:
+        """Wait a moment, and note if nobody fetches the run any more.
+
+        Raises:
+            RunStoppedError: if the process has ended that this one reads for.
+        """
+        self._pause.wait(_LOOK)
+        if self._parent is not None and os.getppid() != self._parent:
+            raise RunStoppedError("the training has ended")
+        if is_held(self._share.folder):
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = time.monotonic()
+        elif time.monotonic() - self._idle_since >= grace:
+            self._is_over = True
+
+    def _reason(self) -> str:
+        """Return why the run has stopped, as its log tells."""
+        for event in reversed(read_log(self._share.folder, -_LOG_TAIL)):
+            if event.get("event") == "started":
+                return ": its process was killed"
+            if event.get("event") in _ENDS:
+                return f": {event.get('error_class', '')} {event.get('error') or event['event']}".replace("  ", " ")
+        return ""
+
+    def _report(self) -> None:
+        """Log how many units failed, once."""
+        if self._failed:
+            _log.warning(
+                "%s of reader %d of %d failed, and were left out of epoch %d: eechips failures %s",
+                format_count(self._failed, "unit"), self._share.reader + 1, self._share.readers, self._share.epoch,
+                self._share.folder,
+            )  # fmt: skip
+            self._failed = 0

@@ -1,0 +1,192 @@
+"""Convert samples to items of PyTorch datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from eechips.errors import UsageError
+from eechips.training.chip_pixels import ChipPixels
+from eechips.training.frame_stack import FramePixels, decode_file, frame_time, stack_frames
+from eechips.training.sample import Sample, SampleFile
+
+Item = dict[str, Any]
+Transform = Callable[[Item], Any]
+Types: TypeAlias = "torch.dtype | Mapping[str, torch.dtype] | None"
+
+LABEL = "label"
+TIMES = "_times"
+_OTHERS = ("id", "crs", "transform", "bounds")
+"""Further keys of items."""
+
+# Types that PyTorch computes with; it has no arithmetic for larger unsigned types.
+_HELD_BY = {"uint16": torch.int32, "uint32": torch.int64}
+
+
+@dataclass(frozen=True)
+class TensorItems:
+    """Convert samples to items.
+
+    Attributes:
+        layers: of the items.
+        label: field of the units; None for none.
+        classes: values of the label by number; empty if it has fractions.
+        dtype: of the pixels, or by layer; None for that of the file.
+        fill: value of masked pixels; None to keep those of the file.
+        transform: called with each item by the dataset; None for none.
+    """
+
+    layers: tuple[str, ...]
+    label: str | None
+    classes: tuple[Any, ...]
+    dtype: Types
+    fill: float | None
+    transform: Transform | None
+
+    def of_sample(self, sample: Sample, read: Callable[[SampleFile], bytes], target: torch.Tensor | None) -> Item:
+        """Return the item of a sample of a run, not transformed yet.
+
+        Args:
+            sample: the sample.
+            read: reads a file of it.
+            target: its label; None for none.
+        """
+        wanted = [file for file in sample.files if file.array in self.layers]
+        pixels = {file.label: decode_file(read(file), file.suffix, file.frames) for file in wanted}
+        grids = {file.array: (file.crs, file.transform) for file in wanted}
+        frames = {
+            file.label: (file.array, file.frame, frame_time({"dates": file.dates, "start": file.start}))
+            for file in wanted
+            if file.frame is not None
+        }
+        return self.make(sample.id, join_frames(pixels, frames), grids, target)
+
+    def make(
+        self,
+        identifier: str,
+        pixels: Mapping[str, ChipPixels | FramePixels],
+        grids: Mapping[str, tuple[str | None, Sequence[float] | None]],
+        target: torch.Tensor | None,
+    ) -> Item:
+        """Return an item that is not transformed yet."""
+        item: Item = {}
+        for layer, each in pixels.items():
+            item[layer] = self._tensor(layer, each)
+            item[f"{layer}_valid"] = torch.from_numpy(np.ascontiguousarray(each.valid))
+            if isinstance(each, FramePixels):
+                item[layer + TIMES] = torch.from_numpy(each.times)
+        if target is not None:
+            item[LABEL] = target
+        item["id"] = identifier
+        for layer, (crs, transform) in grids.items():
+            if crs is not None and transform is not None:
+                *_, height, width = pixels[layer].values.shape
+                item["crs"] = crs
+                item["transform"] = torch.tensor(transform, dtype=torch.float64)
+                item["bounds"] = torch.tensor(_bounds(transform, width, height), dtype=torch.float64)
+                break
+        return item
+
+    def targets(self, values: Sequence[Any]) -> torch.Tensor:
+        """Convert labels to a tensor.
+
+        Raises:
+            UsageError: if a sample has no label, or a label that is not a class.
+        """
+        missing = sum(value is None for value in values)
+        if missing:
+            raise UsageError(f"{missing:,} of {len(values):,} samples have no field '{self.label}'")
+        if not self.classes:
+            texts = [value for value in values if isinstance(value, str)]
+            if texts:
+                raise UsageError(f"'{self.label}' has too many values to be listed in the pack: give classes=")
+            return torch.tensor(values, dtype=torch.float32)
+        numbers = {value: number for number, value in enumerate(self.classes)}
+        others = [value for value in values if value not in numbers]
+        if others:
+            raise UsageError(f"'{self.label}' is {others[0]!r} in a sample, which is none of the classes")
+        return torch.tensor([numbers[value] for value in values], dtype=torch.int64)
+
+    def _tensor(self, layer: str, pixels: ChipPixels | FramePixels) -> torch.Tensor:
+        values = pixels.values
+        if self.fill is not None:
+            values = np.where(np.expand_dims(pixels.valid, -3), values, np.asarray(self.fill, dtype=values.dtype))
+        if values.dtype.name == "uint64":
+            raise UsageError(f"PyTorch has no type that holds uint64, which {layer} is")
+        wanted = self.dtype.get(layer) if isinstance(self.dtype, Mapping) else self.dtype
+        held = _HELD_BY.get(values.dtype.name)
+        if held is not None:
+            values = values.astype(np.int64 if held is torch.int64 else np.int32)
+        found = torch.from_numpy(_owned(values))
+        return found if wanted is None else found.to(wanted)
+
+
+def join_frames(
+    pixels: Mapping[str, ChipPixels | FramePixels], frames: Mapping[str, tuple[str, int, float]]
+) -> dict[str, ChipPixels | FramePixels]:
+    """Join frames to one layer each.
+
+    Args:
+        pixels: of the files by layer.
+        frames: of files that are frames: name of the joined layer, number of the frame, and its time.
+    """
+    found: dict[str, ChipPixels | FramePixels] = {layer: each for layer, each in pixels.items() if layer not in frames}
+    series: dict[str, list[tuple[int, str, float]]] = {}
+    for layer, (name, number, time) in frames.items():
+        series.setdefault(name, []).append((number, layer, time))
+    for name, each in series.items():
+        each.sort()
+        chips = [chip for _, layer, _ in each if isinstance(chip := pixels[layer], ChipPixels)]
+        found[name] = stack_frames(chips, [time for *_, time in each])
+    return found
+
+
+def _owned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a contiguous, writable array in native byte order, whose memory PyTorch can share."""
+    return np.require(values, dtype=values.dtype.newbyteorder("="), requirements=["C", "W"])
+
+
+def _bounds(transform: Sequence[float], width: int, height: int) -> tuple[float, float, float, float]:
+    a, b, c, d, e, f = transform
+    corners = [(a * i + b * j + c, d * i + e * j + f) for i in (0, width) for j in (0, height)]
+    across, up = zip(*corners, strict=True)
+    return min(across), min(up), max(across), max(up)
+
+
+def check_layers(layers: Sequence[str] | None, there: tuple[str, ...], label: str | None) -> tuple[str, ...]:
+    """Check the names of layers, and return them; all layers for None."""
+    wanted = there if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
+    for name in wanted:
+        if name not in there:
+            raise UsageError(f"there is no layer '{name}': there are {', '.join(there)}")
+        if name in _OTHERS or (name == LABEL and label is not None):
+            others = ", ".join(repr(other) for other in wanted if other != name) or "…"
+            raise UsageError(
+                f"items have '{name}' of their own, so that a layer of that name cannot be loaded: give"
+                f" layers=[{others}], or fetch it by another name"
+            )
+    return wanted
+
+
+def class_values(values: Sequence[Any] | None) -> tuple[Any, ...]:
+    """Return the classes; none if values have fractions."""
+    if values is None or any(isinstance(value, float) for value in values):
+        return ()
+    return tuple(values)
+
+
+def training_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """Return the rank of this process, and the number of processes that train together."""
+    from torch import distributed
+
+    if rank is None and world_size is None and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    rank, world_size = rank or 0, world_size or 1
+    if not 0 <= rank < world_size:
+        raise UsageError(f"rank {rank} is none of {world_size} processes")
+    return rank, world_size

@@ -1,0 +1,235 @@
+"""Load a run that is being fetched as a PyTorch dataset."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+from torch.utils.data import IterableDataset, get_worker_info
+
+from eechips.errors import UsageError
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.run import Run
+from eechips.training.sample import fields_of
+from eechips.training.sample_stream import SampleStream
+from eechips.training.samples import values_of
+from eechips.training.stream_reader import StreamItem, StreamReader
+from eechips.training.tensor_items import Item, TensorItems, Transform, Types, check_layers, class_values
+
+SLOT = "slot"
+"""Key of an item's number in the order of the epoch."""
+
+
+class TorchStream(IterableDataset[Any]):
+    """The samples of a run while it is fetched, as items of a DataLoader: see :func:`stream`.
+
+    Attributes:
+        stream: of the samples.
+    """
+
+    def __init__(self, samples: SampleStream, items: TensorItems, layers: Sequence[str] | None) -> None:
+        self.stream = samples
+        self._items, self._layers = items, layers
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # shared with persistent workers
+        self._workers = torch.ones((), dtype=torch.int64).share_memory_()  # of the latest iteration
+        self._slots: dict[int, int] = {}  # after the last one noted, by worker
+        self._state: dict[str, Any] | None = None
+
+    def __enter__(self) -> TorchStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the run that is fetched for this stream: what is fetched is kept, and resumed by the next stream."""
+        self.stream.close()
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """Values of the label by number."""
+        return self._items.classes
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the next iteration for all workers; each epoch has a different order."""
+        self._epoch.fill_(epoch)
+        self._slots = {}
+
+    def note(self, slots: torch.Tensor) -> None:
+        """Note the slots of a batch that the training is done with, for :meth:`state_dict`.
+
+        Args:
+            slots: ``batch["slot"]``, int64, (samples,).
+        """
+        workers, world_size = int(self._workers), self.stream.world_size
+        for slot in slots.tolist():
+            worker = slot % (workers * world_size) - self.stream.rank * workers
+            self._slots[worker] = max(self._slots.get(worker, 0), slot + 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place in the epoch: after the batches that were noted. It can be stored as JSON."""
+        workers = int(self._workers)
+        known = self._state["slots"] if self._state is not None and self._state["epoch"] == int(self._epoch) else []
+        slots = [self._slots.get(each, known[each] if each < len(known) else 0) for each in range(workers)]
+        return {**self._own, "epoch": int(self._epoch), "workers": workers, "slots": slots}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Have the next iteration of the epoch go on at a place, with as many workers as before.
+
+        Call it before the DataLoader starts its workers.
+
+        Raises:
+            UsageError: if it is that of another seed, rank or number of processes.
+        """
+        for name, value in self._own.items():
+            if state[name] != value:
+                raise UsageError(f"the state is that of another stream: {name} {state[name]} there, {value} here")
+        self.set_epoch(state["epoch"])
+        self._workers.fill_(state["workers"])
+        self._state = dict(state)
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        return {"seed": self.stream.seed, "rank": self.stream.rank, "world_size": self.stream.world_size}
+
+    def __iter__(self) -> TorchStreamReader:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
+        epoch, slot = int(self._epoch), 0
+        if self._state is not None and self._state["epoch"] == epoch:
+            if self._state["workers"] != workers:
+                raise UsageError(
+                    f"epoch {epoch} was begun with {self._state['workers']} workers, each of which reads a part of it:"
+                    f" num_workers={self._state['workers']} continues it, not {workers}"
+                )
+            slot = self._state["slots"][worker]
+        self._workers.fill_(workers)
+        self.stream.epoch = epoch
+        parent = None if info is None else os.getppid()
+        return TorchStreamReader(self.stream.read(worker, workers, slot=slot, parent=parent), self._convert())
+
+    def _convert(self) -> Callable[[StreamItem], Any]:
+        """Return the function that makes an item of a sample."""
+        known: list[TensorItems] = []
+
+        def convert(found: StreamItem) -> Any:
+            if not known:  # the layers are those of the first sample
+                arrays = tuple(dict.fromkeys(file.array for file in found.sample.files))
+                names = check_layers(self._layers, arrays, self._items.label)
+                if SLOT in names:
+                    raise UsageError("items have 'slot' of their own, so that a layer of that name cannot be loaded")
+                known.append(replace(self._items, layers=names))
+            [items] = known
+            target = None
+            if items.label is not None:
+                [target] = items.targets([found.sample.fields.get(items.label)])
+            item: Item = {**items.of_sample(found.sample, found.read, target), SLOT: found.slot}
+            return item if items.transform is None else items.transform(item)
+
+        return convert
+
+
+class TorchStreamReader(Iterator[Any]):
+    """Iterate over the items of a worker; ``StatefulDataLoader`` of torchdata stores and restores its place.
+
+    Args:
+        reader: of the worker's samples.
+        convert: makes an item of a sample.
+    """
+
+    def __init__(self, reader: StreamReader, convert: Callable[[StreamItem], Any]) -> None:
+        self._reader, self._convert = reader, convert
+
+    def __next__(self) -> Any:
+        return self._convert(next(self._reader))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place in the epoch."""
+        return self._reader.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on at a place of the same epoch.
+
+        Raises:
+            UsageError: if it is that of another reader, seed or epoch.
+        """
+        self._reader.load_state_dict(state)
+
+
+def stream(
+    source: partial[object] | Run | str | Path,
+    *,
+    seed: int | None = 0,
+    rank: int | None = None,
+    world_size: int | None = None,
+    layers: Sequence[str] | None = None,
+    label: str | None = None,
+    classes: Sequence[Any] | None = None,
+    dtype: Types = None,
+    fill: float | None = None,
+    transform: Transform | None = None,
+) -> TorchStream:
+    """Train on a run while another process fetches it, in a shuffled, reproducible order.
+
+    Order, shares of processes and workers, failed units, later epochs and ends are those of :func:`eechips.stream`.
+    All processes need the same number of workers. The order of the batches depends on that number, and not on the
+    network. Items are those of :class:`~eechips.torch.ChipDataset`, and ``slot``: the number in the order of the epoch.
+
+    Training goes on in the middle of an epoch by ``StatefulDataLoader`` of torchdata; or by
+    :meth:`~TorchStream.note`, :meth:`~TorchStream.state_dict` and :meth:`~TorchStream.load_state_dict` with any
+    DataLoader.
+
+    Args:
+        source: as for :func:`eechips.stream`.
+        seed: as for :func:`eechips.stream`.
+        rank: number of this process among the processes that train together; None to ask torch.distributed, or else
+            ``RANK`` of the environment.
+        world_size: number of these processes; None to ask torch.distributed, or else ``WORLD_SIZE``.
+        layers: names; None for all.
+        label: field of the units, as for :class:`~eechips.torch.ChipDataset`.
+        classes: values of the label in the order of their indices; None for all values of the plan, sorted.
+        dtype: as for :class:`~eechips.torch.ChipDataset`.
+        fill: as for :class:`~eechips.torch.ChipDataset`.
+        transform: called with each item; its result replaces the item. :meth:`TorchStream.note` needs ``slot``.
+
+    Raises:
+        UsageError: as :func:`eechips.stream`; or if the plan of the run lacks the label.
+        EechipsError: that ended the run before its plan was whole.
+
+    Example:
+        >>> fetch = functools.partial(eechips.sample, "NAIP", per_ecoregion=25, local=True, out="outputs/naip")
+        >>> chips = eechips.torch.stream(fetch, seed=7, label="eco_name")
+        >>> loader = DataLoader(chips, batch_size=32, num_workers=2, persistent_workers=True)
+    """
+    if rank is None and world_size is None and distributed.is_available() and distributed.is_initialized():
+        rank, world_size = distributed.get_rank(), distributed.get_world_size()
+    samples = SampleStream(source, seed=seed, rank=rank, world_size=world_size)
+    try:
+        known = classes if classes is not None or label is None else _planned_values(samples, label)
+    except BaseException:
+        samples.close()
+        raise
+    items = TensorItems((), label, class_values(known), dtype, fill, transform)
+    return TorchStream(samples, items, layers)
+
+
+def _planned_values(samples: SampleStream, label: str) -> tuple[Any, ...]:
+    """Return the values of a field of all planned units.
+
+    Raises:
+        UsageError: if no unit has it.
+    """
+    samples.read().wait_for_plan()
+    with Ledger(samples.folder / LEDGER_NAME, readonly=True) as ledger:
+        units = [fields_of(json.loads(unit)) for batch in ledger.batches(("unit",)) for (unit,) in batch]
+    if not any(label in fields for fields in units):
+        there = ", ".join(dict.fromkeys(name for fields in units for name in fields))
+        raise UsageError(f"no unit has a field '{label}'; there are: {there or 'none'}")
+    return values_of(fields.get(label) for fields in units)

@@ -1,0 +1,301 @@
+"""A run that is read while another process fetches it: order, shares, ends, kills."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import eechips
+from eechips.errors import RecipeError, RunStoppedError, UsageError
+from eechips.manifest.folder_lock import is_held
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.training.sample_stream import SampleStream
+from eechips.training.samples import read_samples, read_some_samples
+from tests.support.engine_recipes import CHIPS
+from tests.support.engine_service import Service, picture
+from tests.support.finished_run import layered, pictures, write_run
+
+COUNT = 30
+
+PROGRAM = """
+import json, os, sys
+from functools import partial
+from pathlib import Path
+import eechips
+
+folder, url = Path(sys.argv[1]), sys.argv[2]
+fetch = partial(
+    eechips.run, str(folder / "recipe.py"), parameters={"count": 30}, endpoint=url, project="test", rate=None,
+    in_flight=2, executor="threads", method="pixels", out=folder / "out",
+)
+stream = eechips.stream(fetch, seed=5)
+state = folder / "state.json"
+if state.exists():
+    stream.load_state_dict(json.loads(state.read_text()))
+for item in stream:
+    with (folder / f"seen-{stream.rank}").open("a") as file:
+        file.write(f"{item.sample.unit['number']}\\n")
+    written = state.with_suffix(".part")
+    written.write_text(json.dumps(stream.state_dict()))
+    os.replace(written, state)
+"""
+
+
+def fetch_of(folder: Path, service: Service, count: int = COUNT, **options: Any) -> partial[object]:
+    """The call that fetches chips of the numbers 1 to ``count``."""
+    (folder / "recipe.py").write_text(CHIPS)
+    given: dict[str, Any] = {
+        "parameters": {"count": count}, "endpoint": service.url, "project": "test", "rate": None, "in_flight": 4,
+        "executor": "threads", "method": "pixels", "out": folder / "out",
+    }  # fmt: skip
+    return partial(eechips.run, str(folder / "recipe.py"), **{**given, **options})
+
+
+def start(folder: Path, service: Service, **environment: str) -> subprocess.Popen[str]:
+    """A training in a process of its own."""
+    (folder / "recipe.py").write_text(CHIPS)
+    (folder / "training.py").write_text(PROGRAM)
+    return subprocess.Popen(
+        [sys.executable, folder / "training.py", folder, service.url], env={**os.environ, **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def numbers(items: Iterable[Any]) -> list[int]:
+    """The numbers of the units of items."""
+    return [item.sample.unit["number"] for item in items]
+
+
+def seen(folder: Path, rank: int = 0) -> list[int]:
+    """What a training has seen so far."""
+    path = folder / f"seen-{rank}"
+    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def order_of(seed: int, epoch: int = 0, count: int = COUNT) -> list[int]:
+    """The numbers of the units in the order of an epoch, as documented: numpy's permutation."""
+    return (1 + np.random.default_rng([seed, epoch]).permutation(count)).tolist()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Waits until something is the case."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def wait_for(training: subprocess.Popen[str], folder: Path, count: int) -> None:
+    """Waits until a training has seen so many samples."""
+    wait_until(lambda: len(seen(folder)) >= count or training.poll() is not None)
+    assert training.poll() is None, training.communicate()
+
+
+def test_two_epochs_have_all_samples_and_the_second_sends_no_request(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.02
+    mask = np.ones((24, 24), dtype="uint8")
+    mask[0] = 0
+    with eechips.stream(fetch_of(tmp_path, service), seed=5) as stream:
+        first = []
+        for item in stream:
+            [number] = numbers([item])
+            expected = picture(number, 24, 24) * (mask if number % 7 == 0 else 1)
+            np.testing.assert_array_equal(item.pixels["image"].values, expected)
+            first.append(number)
+            assert item.slot == len(first) - 1
+        sent = len(service.requests)
+        stream.set_epoch(1)
+        second = numbers(stream)
+    assert (first, second) == (order_of(5), order_of(5, 1))
+    assert sorted(first) == list(range(1, COUNT + 1))
+    assert service.count("compute") == COUNT
+    assert len(service.requests) == sent
+
+
+def test_failed_units_are_left_out_at_once_and_fetched_by_the_next_run(
+    service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = order_of(5)[:2]
+    service.plan(first, "400")
+    service.plan(second, "503")
+    fetch = fetch_of(tmp_path, service, retries=0, retry_delay=0.01)
+    with eechips.stream(fetch, seed=5) as stream, caplog.at_level(logging.WARNING):
+        assert numbers(stream) == order_of(5)[2:]
+    assert f"2 units of reader 1 of 1 failed, and were left out of epoch 0: eechips failures {tmp_path}" in caplog.text
+    with eechips.stream(fetch, seed=5) as stream:
+        assert numbers(stream) == order_of(5)[1:]
+
+
+def test_a_run_that_stops_raises_its_reason(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.02
+    for number in order_of(5)[10:]:
+        service.plan(number, "403")
+    with eechips.stream(fetch_of(tmp_path, service), seed=5) as stream:
+        found: list[int] = []
+        with pytest.raises(RunStoppedError, match=r"has stopped before .* ConfigurationError .*not registered"):
+            found.extend(item.sample.unit["number"] for item in stream)
+    assert found == order_of(5)[: len(found)]
+    assert len(found) <= 10
+
+
+def test_errors_before_the_plan_are_raised_at_once(service: Service, tmp_path: Path) -> None:
+    fetch = fetch_of(tmp_path, service)
+    (tmp_path / "recipe.py").write_text(CHIPS.replace("    return [", "    raise LookupError('no list')\n    return ["))
+    with pytest.raises(RecipeError, match="no list"):
+        eechips.stream(fetch)
+    assert not (tmp_path / "out").exists()
+
+
+def test_calls_that_another_process_cannot_make_are_refused(service: Service, tmp_path: Path) -> None:
+    fetch = fetch_of(tmp_path, service)
+    with pytest.raises(UsageError, match="needs a folder: partial"):
+        eechips.stream(partial(fetch, out=None))
+    with pytest.raises(UsageError, match="take keep or skip"):
+        eechips.stream(partial(fetch, on_empty="redraw"))
+    with pytest.raises(UsageError, match="needs a local folder"):
+        eechips.stream(partial(fetch, out="s3://bucket/folder"))
+    with pytest.raises(UsageError, match=r"is fetched by another process: .*pickle"):
+        eechips.stream(partial(fetch, confirm=lambda forecast: True))
+    with pytest.raises(UsageError, match=r"functools\.partial"):
+        eechips.stream(fetch.func)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="rank 2 is none of 2"):
+        eechips.stream(tmp_path, rank=2, world_size=2)
+    own = type("own", (), {})
+    own.__module__ = "__main__"
+    with pytest.raises(UsageError, match="define it in a module"):
+        eechips.stream(partial(own, out=tmp_path / "out"))
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("make", [layered, pictures])
+def test_some_samples_are_those_of_all(tmp_path: Path, make: Callable[[int], Any]) -> None:
+    run = write_run(tmp_path, make(12))
+    every = {sample.position: sample for sample in read_samples(run)}
+    with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+        for chosen in ([7], [11, 0, 3], sorted(every), [99]):
+            assert read_some_samples(ledger, chosen) == {p: every[p] for p in chosen if p in every}
+
+
+@pytest.mark.parametrize("readers", [1, 2, 3, 5])
+def test_readers_share_an_epoch_and_go_on_where_they_were(tmp_path: Path, readers: int) -> None:
+    run = write_run(tmp_path, pictures(13))
+    slots: list[int] = []
+    for rank in range(readers):
+        stream = eechips.stream(run, seed=2, rank=rank, world_size=readers)
+        stream.set_epoch(4)
+        every = [item.slot for item in stream]
+        assert every == list(range(rank, 13, readers))
+        slots += every
+        for count in range(len(every) + 1):
+            stream.set_epoch(4)
+            reader = iter(stream)
+            before = [next(reader).slot for _ in range(count)]
+            state = json.loads(json.dumps(stream.state_dict()))
+            other = SampleStream(run, seed=2, rank=rank, world_size=readers)
+            other.load_state_dict(state)
+            assert before + [item.slot for item in other] == every
+    assert sorted(slots) == list(range(13))
+    another = eechips.stream(run, seed=3, rank=readers - 1, world_size=readers)
+    another.load_state_dict(state)
+    with pytest.raises(UsageError, match="seed 2 there, 3 here"):
+        iter(another)
+
+
+def test_a_stream_needs_no_pytorch() -> None:
+    program = "import sys; sys.modules['torch'] = None; import eechips; print(eechips.stream.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "stream\n"
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_run_and_epoch(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.1
+    kills = 3
+    for number in range(kills):
+        with start(tmp_path, service) as training:
+            wait_for(training, tmp_path, 8 * (number + 1))
+            training.kill()
+        wait_until(lambda: not is_held(tmp_path / "out"))  # the process that fetched has ended with it
+    with start(tmp_path, service) as training:
+        output, _ = training.communicate()
+        assert training.returncode == 0, output
+    found = seen(tmp_path)
+    # A sample whose training was done, but not stored yet, is seen again.
+    again = [number for number in found if found.count(number) > 1]
+    assert list(dict.fromkeys(found)) == order_of(5)
+    assert len(found) - COUNT <= kills, again
+    run = eechips.open_run(tmp_path / "out")
+    assert run.counts == {"done": COUNT}
+    assert run.verify() == []
+    assert service.count("compute") <= COUNT + 2 * kills  # those in flight
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_run_with_the_training(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.1
+    with start(tmp_path, service) as training:
+        wait_for(training, tmp_path, 5)
+        training.send_signal(signal.SIGINT)
+        output, _ = training.communicate(timeout=60)
+    assert "KeyboardInterrupt" in output
+    assert not is_held(tmp_path / "out")
+    run = eechips.open_run(tmp_path / "out")
+    assert run.counts["done"] == service.count("compute") < COUNT  # requests in flight were finished
+    assert run.verify() == []
+
+
+@pytest.mark.slow
+def test_two_processes_share_an_epoch_and_one_fetches(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.05
+    ranks = [start(tmp_path, service, RANK=str(rank), WORLD_SIZE="2") for rank in (1, 0)]
+    for each in ranks:
+        output, _ = each.communicate(timeout=120)
+        assert each.returncode == 0, output
+    assert seen(tmp_path, 0) == order_of(5)[::2]
+    assert seen(tmp_path, 1) == order_of(5)[1::2]
+    assert service.count("compute") == COUNT
+
+
+@pytest.mark.slow
+def test_a_run_of_others_is_followed_in_its_own_order(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.1
+    (tmp_path / "recipe.py").write_text(CHIPS)
+    words = ["run", "recipe.py", "--out", "out", "-p", f"count={COUNT}", "--endpoint", service.url, "--rate", "none"]
+    words += ["--executor", "threads", "--in-flight", "2", "--method", "pixels", "--quiet"]
+    with subprocess.Popen([sys.executable, "-m", "eechips", *words], cwd=tmp_path) as command:
+        wait_until(lambda: (tmp_path / "out" / LEDGER_NAME).exists() or command.poll() is not None)
+        reader = iter(eechips.stream(tmp_path / "out", seed=None))
+        found = numbers([next(reader)])
+        with pytest.raises(UsageError, match=r"in another order than that of seed=5, .*: give seed=None"):
+            next(iter(eechips.stream(tmp_path / "out", seed=5)))
+        # A stream of the same run waits for the command, and goes on if that has stopped.
+        with eechips.stream(fetch_of(tmp_path, service, in_flight=2), seed=5) as stream:
+            found += numbers([next(reader), next(reader)])
+            command.send_signal(signal.SIGTERM)
+            command.wait()
+            assert numbers(stream) == order_of(5)
+            found += numbers(reader)
+    assert found == list(range(1, COUNT + 1))
+    assert service.count("compute") == COUNT
+    assert numbers(eechips.stream(tmp_path / "out", seed=9)) == order_of(9)
+
+
+@pytest.mark.slow
+def test_a_reader_without_a_run_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eechips.training import stream_reader
+
+    monkeypatch.setattr(stream_reader, "_GRACE_OF_PLAN", 0.2)
+    with pytest.raises(RunStoppedError, match="has no whole plan, and nobody makes one"):
+        next(iter(eechips.stream(tmp_path / "out")))
