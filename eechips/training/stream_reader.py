@@ -196,7 +196,7 @@ class StreamReader(Iterator[StreamItem]):
                 self._wait(_GRACE_OF_PLAN)
                 if self._is_over:
                     raise RunStoppedError(
-                        f"{self._share.folder} has no whole plan, and nobody makes one{self._reason()}: start the"
+                        f"{self._share.folder} has no whole plan, and no process makes one{self._reason()}: start the"
                         " process of rank 0, or fetch the run"
                     )
         return self._order
@@ -254,7 +254,7 @@ class StreamReader(Iterator[StreamItem]):
         return max([*logged, str(read_info(self._share.folder).get("started") or "")])
 
     def _wait(self, grace: float) -> None:
-        """Wait a moment, and note if nobody fetches the run any more.
+        """Wait a moment, and note if no process fetches the run any more.
 
         Raises:
             RunStoppedError: if the process has ended that this one reads for.

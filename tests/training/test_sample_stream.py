@@ -297,5 +297,5 @@ def test_a_reader_without_a_run_gives_up(tmp_path: Path, monkeypatch: pytest.Mon
     from eechips.training import stream_reader
 
     monkeypatch.setattr(stream_reader, "_GRACE_OF_PLAN", 0.2)
-    with pytest.raises(RunStoppedError, match="has no whole plan, and nobody makes one"):
+    with pytest.raises(RunStoppedError, match="has no whole plan, and no process makes one"):
         next(iter(eechips.stream(tmp_path / "out")))
