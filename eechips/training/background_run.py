@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import EechipsError, InternalError, RunLockedError, UsageError
-from eechips.manifest.folder_lock import is_held
+from eechips.files.temporary_files import temporary_folder
+from eechips.manifest.folder_lock import is_held, lock_run
 from eechips.manifest.history import LOG_NAME
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.processes.child_processes import end_with_parent, hide_main
@@ -72,6 +73,7 @@ class BackgroundRun:
 
     Attributes:
         folder: of the run.
+        lock: folder that the process has locked as long as it lives.
 
     Raises:
         UsageError: if the call cannot be made in another process.
@@ -83,15 +85,19 @@ class BackgroundRun:
         call = partial(fetch, **{"quiet": True, **fetch.keywords}, fetch_seed=seed)
         context = multiprocessing.get_context("spawn")
         log_size = _log_size(self.folder)
+        self._stack = contextlib.ExitStack()
+        self.lock = Path(self._stack.enter_context(temporary_folder()))
         self._pipe, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_fetch, args=(theirs, call, self.folder), name="eechips-fetch")
+        given = (theirs, call, self.folder, self.lock)
+        self._process = context.Process(target=_fetch, args=given, name="eechips-fetch")
         with hide_main():
             try:
                 self._process.start()
             except (pickle.PicklingError, AttributeError, TypeError) as error:
+                self._stack.close()
                 raise UsageError(f"the run of a stream is fetched by another process: {error}") from error
         theirs.close()
-        self._finalizer = weakref.finalize(self, _stop, self._process, os.getpid())
+        self._finalizer = weakref.finalize(self, _stop, self._process, self._stack, os.getpid())
         try:
             self._wait_for_plan(log_size)
         except BaseException:
@@ -155,10 +161,18 @@ def _log_size(folder: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _fetch(pipe: Pipe, call: Callable[[], Any], folder: Path) -> None:
+def _fetch(pipe: Pipe, call: Callable[[], Any], folder: Path, lock: Path) -> None:
     """Fetch a run, in the process for that, and send its error; None if it has none."""
     os.setsid()  # Ctrl-C in the terminal is for the training, which ends this process
     end_with_parent()
+    with lock_run(lock):
+        message = _call(pipe, call, folder)
+    with contextlib.suppress(OSError):  # the reader has gone
+        pipe.send(message)
+
+
+def _call(pipe: Pipe, call: Callable[[], Any], folder: Path) -> EechipsError | None:
+    """Fetch a run, after another process that does so; return its error."""
     pause = threading.Event()
     while True:
         try:
@@ -169,12 +183,8 @@ def _fetch(pipe: Pipe, call: Callable[[], Any], folder: Path) -> None:
                 pause.wait(_LOOK)
             continue
         except EechipsError as error:
-            with contextlib.suppress(OSError):  # nobody waits for it any more
-                pipe.send(_portable(error))
-            return
-        with contextlib.suppress(OSError):
-            pipe.send(None)
-        return
+            return _portable(error)
+        return None
 
 
 def _portable(error: EechipsError) -> EechipsError:
@@ -186,8 +196,8 @@ def _portable(error: EechipsError) -> EechipsError:
     return error
 
 
-def _stop(process: BaseProcess, parent: int) -> None:
-    """Stop a process, if this is its parent and no copy of it."""
+def _stop(process: BaseProcess, stack: contextlib.ExitStack, parent: int) -> None:
+    """Stop a process and close a stack, if this is their process and no copy of it."""
     if os.getpid() != parent:
         return
     if process.is_alive():
@@ -196,3 +206,4 @@ def _stop(process: BaseProcess, parent: int) -> None:
     if process.is_alive():
         process.kill()
         process.join()
+    stack.close()

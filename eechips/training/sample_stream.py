@@ -35,6 +35,7 @@ class SampleStream:
         self.seed, self.epoch = seed, 0
         self.rank, self.world_size = place_of(rank, world_size)
         self._background: BackgroundRun | None = None
+        self._lock: Path | None = None
         self._reader: StreamReader | None = None
         self._state: Mapping[str, Any] | None = None
         self._is_followed = not isinstance(source, partial)
@@ -42,6 +43,7 @@ class SampleStream:
             self.folder = folder_of(source)
             if self.rank == 0:
                 self._background = BackgroundRun(source, seed)
+                self._lock = self._background.lock
         elif isinstance(source, Run):
             self.folder = source.path
         elif isinstance(source, (str, Path)):
@@ -80,7 +82,7 @@ class SampleStream:
             parent: see :class:`~eechips.training.stream_reader.StreamReader`.
         """
         reader, readers = self.rank * workers + worker, self.world_size * workers
-        share = StreamShare(self.folder, self.seed, self.epoch, reader, readers, self._is_followed)
+        share = StreamShare(self.folder, self.seed, self.epoch, reader, readers, self._is_followed, self._lock)
         return StreamReader(share, slot, parent)
 
     def __iter__(self) -> StreamReader:

@@ -34,8 +34,8 @@ from eechips.training.samples import read_file, read_some_samples
 
 _AHEAD = 32  # units that are looked up at a time
 _LOOK = 0.05  # seconds between two looks at the ledger
-_GRACE = 5.0  # seconds without a process that fetches, after which the run has stopped
-_GRACE_OF_PLAN = 60.0  # the same before there is a plan, as another process may only be starting
+_GRACE = 5.0  # seconds without a process that fetches, after which a run of others has stopped
+_GRACE_OF_START = 60.0  # the same before it was seen under way, as the process of rank 0 may only be starting
 _LOG_TAIL = 1 << 16  # bytes of the log that are read for the reason of a stop
 _ENDS = frozenset({"stopped", "interrupted", "killed", "budget exhausted", "time limit reached"})
 """Events of a run's log that tell why it has stopped."""
@@ -54,6 +54,7 @@ class StreamShare:
         reader: number of the reader, from 0.
         readers: number of readers of all processes.
         is_followed: whether the run is fetched by others, perhaps in another order.
+        lock: folder that is locked while this process has the run fetched; None if it does not.
     """
 
     folder: Path
@@ -62,6 +63,12 @@ class StreamShare:
     reader: int
     readers: int
     is_followed: bool = False
+    lock: Path | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a process fetches the run, or is about to."""
+        return is_held(self.folder) or (self.lock is not None and is_held(self.lock))
 
     def order(self, ledger: Ledger) -> npt.NDArray[np.int64] | None:
         """Return the positions of all units in the order of the epoch; None while it is unknown how they are fetched.
@@ -133,6 +140,7 @@ class StreamReader(Iterator[StreamItem]):
         self._failed = 0
         self._idle_since: float | None = None
         self._is_over = False
+        self._grace = 0.0 if share.lock is not None else _GRACE_OF_START
         self._pause = threading.Event()
 
     def state_dict(self) -> dict[str, Any]:
@@ -164,7 +172,7 @@ class StreamReader(Iterator[StreamItem]):
                 self._report()
                 raise StopIteration
             if not self._look(order):
-                self._wait(_GRACE)
+                self._wait()
         slot, sample = self._ready.popleft()
         self._slot = slot + self._share.readers
         return StreamItem(slot, sample, self._run, self._store)
@@ -193,7 +201,7 @@ class StreamReader(Iterator[StreamItem]):
                 with Ledger(self._share.folder / LEDGER_NAME, readonly=True) as ledger:
                     self._order = self._share.order(ledger)
             if self._order is None:
-                self._wait(_GRACE_OF_PLAN)
+                self._wait()
                 if self._is_over:
                     raise RunStoppedError(
                         f"{self._share.folder} has no whole plan, and no process makes one{self._reason()}: start the"
@@ -239,7 +247,7 @@ class StreamReader(Iterator[StreamItem]):
         if outcome.state == State.FAILED_TRANSIENT:  # the next command tries it again
             return self._is_over or (outcome.finished or "") >= self._started()
         if outcome.state == State.PLANNED and self._is_over:
-            if not is_held(self._share.folder):
+            if not self._share.is_under_way:
                 raise RunStoppedError(
                     f"{self._share.folder} has stopped before all of its units were settled{self._reason()}. Start the"
                     " training again to resume both, or fetch the rest"
@@ -253,7 +261,7 @@ class StreamReader(Iterator[StreamItem]):
         logged = [str(event.get("time")) for event in events if event.get("event") == "started"]
         return max([*logged, str(read_info(self._share.folder).get("started") or "")])
 
-    def _wait(self, grace: float) -> None:
+    def _wait(self) -> None:
         """Wait a moment, and note if no process fetches the run any more.
 
         Raises:
@@ -262,12 +270,11 @@ class StreamReader(Iterator[StreamItem]):
         self._pause.wait(_LOOK)
         if self._parent is not None and os.getppid() != self._parent:
             raise RunStoppedError("the training has ended")
-        if is_held(self._share.folder):
-            self._idle_since = None
+        if self._share.is_under_way:
+            self._idle_since, self._grace = None, min(self._grace, _GRACE)
         elif self._idle_since is None:
             self._idle_since = time.monotonic()
-        elif time.monotonic() - self._idle_since >= grace:
-            self._is_over = True
+        self._is_over = self._idle_since is not None and time.monotonic() - self._idle_since >= self._grace
 
     def _reason(self) -> str:
         """Return why the run has stopped, as its log tells."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import random
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -54,6 +55,20 @@ def test_a_request_that_costs_little_for_its_pixels_has_many_units() -> None:
     sizes = take_all(UnitJoiner(window, planned(10_000)), 10_000, 40, lambda units: 1.0 + units / 64)
     assert len(sizes) <= 200
     assert max(sizes) <= 256
+
+
+def test_tasks_come_in_the_order_in_which_their_first_units_were_received() -> None:
+    positions = random.Random(3).sample(range(400), 400)
+    units = list(planned(400))
+    joiner = UnitJoiner(window, (units[position] for position in positions))
+    tasks: list[list[int]] = []
+    while sum(map(len, tasks)) < 400:
+        task = joiner.take(4, 400)
+        assert task is not None
+        tasks.append([positions.index(unit.position) for unit in task.units])
+    firsts = [min(task) for task in tasks]
+    assert len(tasks) < 200  # they share requests
+    assert firsts == sorted(firsts)
 
 
 def test_a_request_that_takes_disproportionately_long_has_few_units() -> None:
