@@ -26,7 +26,7 @@ _SEARCH = "Search"  # of eechips.archive.scenes.scenes_options
 
 _OF_SOME = {
     "accept_changed_code": ("run",),
-    "extend": ("images", "composites", "timeseries"),
+    "extend": ("sample", "images", "composites", "timeseries"),
 }
 """Options of a run that only some commands have."""
 

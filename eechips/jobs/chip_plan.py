@@ -95,7 +95,7 @@ class ChipPlan:
             for site, place in zip(sites, self._places(sites), strict=True)
         )
         if self.sample.frames is not None:
-            yield from self._with_frames(units, self.sample.frames)
+            yield from self.with_frames(units, self.sample.frames)
         else:
             yield from self._with_provenance(units) if self.sample.options.provenance else units
 
@@ -187,7 +187,7 @@ class ChipPlan:
                 by_layer = {layer.name: one for layer, one in zip(layers, each, strict=True)}
                 yield {**unit, "provenance": by_layer if len(layers) > 1 else each[0]}
 
-    def _with_frames(self, units: Iterator[Unit], settings: FrameSettings) -> Iterator[Unit]:
+    def with_frames(self, units: Iterator[Unit], settings: FrameSettings) -> Iterator[Unit]:
         """Add frames to units.
 
         ``frames`` has of each its period, or its image with time and clear share; ``types`` has the types of the bands

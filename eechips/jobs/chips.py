@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+import datetime as dt
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.chip_plan import ChipPlan, plan_chips
+from eechips.jobs.grown_plans import find_last_day
+from eechips.jobs.grown_samples import FURTHER, GROWING_SAMPLE, add_chips, check_sample_grows
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
 from eechips.jobs.resolved_sample import ResolvedSample, resolve_sample
 from eechips.jobs.sample_frames import FrameSettings
@@ -25,8 +28,9 @@ from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning.expressions import LayerImages, chip_image, missing_image, period_image, single_image
 from eechips.planning.image_reducers import reduced_dtype
+from eechips.planning.periods import parse_day, parse_step
 from eechips.planning.strategies import SampleSite
-from eechips.recipe import Chip, Frame, FrameStack, NoData, PlanPreview, Unit
+from eechips.recipe import AddedUnits, Chip, EarlierPlan, Frame, FrameStack, NoData, PlanPreview, Unit
 from eechips.storage import NameTemplate
 
 
@@ -47,6 +51,7 @@ class ChipSample:
     name = "sample"
     is_builtin = True
     plans_gradually = True
+    growing = GROWING_SAMPLE
 
     def __init__(self, **options: Any) -> None:
         self.sample: ResolvedSample = resolve_sample(SampleOptions(**options))
@@ -129,6 +134,37 @@ class ChipSample:
         assert self._plan is not None
         return self._plan, self._sites
 
+    def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
+        """Return the units of further places and frames; see :class:`eechips.recipe.SupportsExtension`.
+
+        Those of further frames of a place have ``"further"``.
+
+        Raises:
+            UsageError: if places or dates are left out, or a chip that is there would change.
+        """
+        check_sample_grows(earlier.parameters, self.sample)
+        plan = self._make_plan()
+        return add_chips(earlier, plan, plan.sites())
+
+    def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
+        """Return the end of the last whole period before the day of the latest image.
+
+        Raises:
+            UsageError: if the sample has no periods.
+        """
+        options = self.sample.options
+        if self.sample.frames is None or not self.sample.frames.periods or options.step is None:
+            raise UsageError("a sample without `every` shows one moment, and has no dates that grow")
+        around = None if self.sample.region is None else self.sample.region.geometry()
+        last = find_last_day(self.sample.first.dataset_id, around, options.end, until)
+        if last is None or options.start is None:
+            return None
+        return parse_step(options.step).last_end(parse_day(options.start), last)
+
+    def continuing_from(self, first: Mapping[str, Any]) -> ChipSample:
+        """Return the recipe itself: units have their frames; see :class:`eechips.recipe.SupportsExtension`."""
+        return self
+
     def redraw(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
         """Draw further points of the same strata, to replace points without data.
 
@@ -200,8 +236,11 @@ class ChipSample:
             return NoData()
         grid = Grid.from_json(unit["grid"])
         chips: dict[str, Chip | FrameStack] = {}
+        settings = replace(settings, count=len(frames))
         for layer in self.sample.layers:
             if self.sample.images(layer, unit).kind == "image" or not layer.is_dated:
+                if unit.get(FURTHER):  # the first unit of the place has it
+                    continue
                 chips[layer.name] = self._chip(layer, unit, grid)
                 continue
             series = [self._frame(layer, unit, grid, settings, number, frame) for number, frame in enumerate(frames)]

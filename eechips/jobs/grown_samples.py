@@ -1,0 +1,129 @@
+"""Find the units that an extension adds to a sample: further places, and frames of further periods."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from eechips.errors import UsageError
+from eechips.jobs.chip_plan import ChipPlan
+from eechips.jobs.grown_plans import check_dates_grow
+from eechips.jobs.resolved_sample import ResolvedSample
+from eechips.jobs.sample_frames import FrameSettings
+from eechips.planning.frame_choice import TimeWindow
+from eechips.planning.strategies import SampleSite
+from eechips.recipe import AddedUnits, EarlierPlan, Unit
+
+GROWING_SAMPLE = frozenset(
+    {"total", "per_ecoregion", "per_class", "limit", "points", "points_sha256", "start", "end", "frames"}
+)
+"""Parameters of a sample that may grow. Dates grow with the periods of ``every``, which are in ``frames``."""
+
+FURTHER = "further"
+"""Key of a unit with further frames of a place that another unit has."""
+
+_Key = tuple[Any, ...]
+
+
+def check_sample_grows(earlier: Mapping[str, Any], sample: ResolvedSample) -> None:
+    """Check that an extension of a sample leaves no chip out and changes none.
+
+    Args:
+        earlier: parameters of the run.
+        sample: of the extension.
+
+    Raises:
+        UsageError: if it would.
+    """
+    if sample.options.on_empty == "redraw":
+        raise UsageError(
+            "on_empty='redraw' has drawn further places, which depend on their number: it excludes `extend`"
+        )
+    before, now = earlier.get("frames"), None if sample.frames is None else sample.frames.results
+    if _without_periods(before) != _without_periods(now):
+        raise UsageError("`frames`, `every` and their options must be those of the run: choose another output folder")
+    dates = earlier.get("start"), earlier.get("end")
+    if dates == (sample.options.start, sample.options.end):
+        return
+    if sample.frames is None or not sample.frames.periods:
+        raise UsageError(
+            "the dates of a sample grow with `every`, which has a frame for each period; other chips show one moment of"
+            " all dates, and would change: choose another output folder"
+        )
+    check_dates_grow(earlier, sample.options.start, sample.options.end)
+    known = _windows(before)
+    cut = known - {(window.start, window.end) for window in sample.frames.periods}
+    if cut:
+        raise UsageError(
+            "a period of the run would have other days now, and its chips would change: extend from the end of a whole"
+            " period, by whole periods, or choose another output folder"
+        )
+
+
+def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite]) -> AddedUnits:
+    """Return the units that a sample lacks: further frames of its places, and further places.
+
+    Args:
+        earlier: the run.
+        plan: of the extension.
+        sites: all places of the extension.
+
+    Raises:
+        UsageError: if a place of the run is not among them.
+    """
+    known = set(_keys((unit["coordinates"], unit.get("label_date")) for unit in _first_units(earlier.units)))
+    keys = list(_keys((site.point, site.fields.get("label_date")) for site in sites))
+    missing = known.difference(keys)
+    if missing:
+        longitude, latitude, *_ = min(missing, key=str)
+        raise UsageError(
+            f"{len(missing):,} places of the run are not among those of the extension, such as {longitude:.6f},"
+            f" {latitude:.6f}: an extension adds places and leaves none out. Take the same places and more, or choose"
+            " another output folder"
+        )
+    added: list[Unit] = []
+    settings = plan.sample.frames
+    if settings is not None and settings.periods:
+        lacking = _windows(earlier.parameters.get("frames"))
+        windows = tuple(each for each in settings.periods if (each.start, each.end) not in lacking)
+        if windows:
+            added += _further_frames(earlier.units, plan, settings, windows)
+    new = [site for key, site in zip(keys, sites, strict=True) if key not in known]
+    return AddedUnits([*added, *(plan.units(new) if new else ())])
+
+
+def _further_frames(
+    units: Iterable[Unit], plan: ChipPlan, settings: FrameSettings, windows: tuple[TimeWindow, ...]
+) -> Iterator[Unit]:
+    """Yield units with the frames of further periods, on the pixels of their places in the run."""
+    chosen = replace(settings, periods=windows, count=len(windows))
+    places = ({**unit, FURTHER: True} for unit in _first_units(units))
+    return plan.with_frames(places, chosen)
+
+
+def _first_units(units: Iterable[Unit]) -> Iterator[Unit]:
+    """Yield one unit for each place."""
+    return (unit for unit in units if not unit.get(FURTHER))
+
+
+def _keys(places: Iterable[tuple[Sequence[float], str | None]]) -> Iterator[_Key]:
+    """Yield longitude, latitude and date of each place, and the number of equal places before it."""
+    repeats: Counter[_Key] = Counter()
+    for (longitude, latitude), moment in places:
+        key = (float(longitude), float(latitude), moment)
+        yield (*key, repeats[key])
+        repeats[key] += 1
+
+
+def _windows(frames: Any) -> set[tuple[int, int]]:
+    """Return start and end of the periods of the parameter ``frames``."""
+    periods = frames.get("periods") if isinstance(frames, dict) else None
+    return {(int(start), int(end)) for start, end in periods or ()}
+
+
+def _without_periods(frames: Any) -> Any:
+    if not isinstance(frames, dict) or "periods" not in frames:
+        return frames
+    return {name: value for name, value in frames.items() if name not in ("count", "periods")}

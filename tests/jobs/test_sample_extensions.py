@@ -1,0 +1,117 @@
+"""Samples that are extended by places and periods, over HTTP against the demo planet."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import rasterio
+
+import eechips
+from eechips.errors import RunMismatchError, UsageError
+from local_tests.support.local_earth_engine import Server
+
+ROI = "-105.3,39.9,-105.2,40.0"
+PIXELS = "image:computePixels"
+MAY, JULY, AUGUST = "2020-05-01", "2020-07-01", "2020-08-01"
+
+
+def sample(server: Server, out: Path, **options: Any) -> eechips.Run:
+    given: dict[str, Any] = {"dataset": "S2", "bands": "B4", "size": 8, "format": "tif", "start": MAY, "end": JULY}
+    given |= {"executor": "threads", "quiet": True, "rate": None, "endpoint": server.url, "out": out}
+    given |= {"method": "pixels", "share_requests": False, "profile_every": 0, "on_empty": "keep"}
+    return eechips.sample(**{**given, **options})
+
+
+def digests(folder: Path) -> dict[str, str]:
+    paths = (folder / "chips").rglob("*.tif")
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def sent(server: Server) -> int:
+    return server.requests().get(PIXELS, 0)
+
+
+@pytest.mark.parametrize("options", [
+    {"total": 6, "roi": ROI},
+    {"total": 6, "roi": ROI, "seed": 7},
+    pytest.param({"total": 6, "roi": ROI, "min_distance": "200m"}, marks=pytest.mark.slow),
+    pytest.param({"per_class": "3:ESA/WorldCover/v200:Map", "roi": ROI}, marks=pytest.mark.slow),
+], ids=str)  # fmt: skip
+def test_more_random_places_are_those_of_one_run(demo_server: Server, tmp_path: Path, options: dict[str, Any]) -> None:
+    """Places of a seed are one sequence: the first ones are kept, with their chips."""
+    first = sample(demo_server, tmp_path / "run", **options)
+    files, known, before = digests(first.path), len(first.units), sent(demo_server)
+    more = {"total": 10} if "total" in options else {"per_class": "5:ESA/WorldCover/v200:Map"}
+    second = sample(demo_server, tmp_path / "run", extend=True, **options | more)
+    added = len(second.units) - known
+    assert added > 2
+    assert sent(demo_server) - before == added + ("per_class" in options)  # the classes of the region
+    assert digests(second.path).items() >= files.items()
+    assert second.verify() == []
+    one = sample(demo_server, tmp_path / "one", **options | more)
+    assert digests(second.path) == digests(one.path)
+    assert sorted(second.units["id"]) == sorted(one.units["id"])
+    with pytest.raises(UsageError, match="it excludes `extend`"):
+        sample(demo_server, tmp_path / "run", extend=True, on_empty="redraw", **options | more)
+    with pytest.raises(UsageError, match="places of the run are not among those of the extension"):
+        sample(demo_server, tmp_path / "run", extend=True, **options)
+
+
+def test_rows_of_a_file_are_added_and_other_options_refused(demo_server: Server, tmp_path: Path) -> None:
+    rows = pd.DataFrame({"lon": [-105.25, -105.24, -105.25], "lat": [39.95, 39.95, 39.95], "plot": ["a", "b", "c"]})
+    table = tmp_path / "plots.csv"
+    rows.head(2).to_csv(table, index=False)
+    first = sample(demo_server, tmp_path / "run", points=table)
+    files, before = digests(first.path), sent(demo_server)
+    pd.concat([pd.DataFrame({"lon": [-105.23], "lat": [39.95], "plot": ["d"]}), rows]).to_csv(table, index=False)
+    second = sample(demo_server, tmp_path / "run", points=table, extend=True)
+    assert sent(demo_server) - before == 2
+    assert digests(second.path).items() >= files.items()
+    assert sorted(unit["properties"]["plot"] for unit in second.units["unit"]) == ["a", "b", "c", "d"]
+    for message, options in (
+        ("the dates of a sample grow with `every`", {"end": AUGUST}),
+        (
+            "cannot be extended by other options than those of dates and places",
+            {"dataset": ["S2", "SRTM"], "bands": ["S2:B4"]},
+        ),
+        ("must be those of the run", {"every": "month"}),
+    ):
+        with pytest.raises((UsageError, RunMismatchError), match=message):
+            sample(demo_server, tmp_path / "run", **{"points": table, "extend": True, **options})
+    assert digests(second.path) == digests(tmp_path / "run")
+
+
+@pytest.mark.parametrize("every", ["month", pytest.param("month:median", marks=pytest.mark.slow)])
+def test_further_periods_are_frames_of_the_same_pixels(demo_server: Server, tmp_path: Path, every: str) -> None:
+    options: dict[str, Any] = {"total": 3, "roi": ROI, "every": every, "dataset": ["S2", "SRTM"], "bands": ["S2:B4"]}
+    first = sample(demo_server, tmp_path / "run", **options)
+    files, before = digests(first.path), sent(demo_server)
+    second = sample(demo_server, tmp_path / "run", end=AUGUST, extend=True, **options)
+    assert sent(demo_server) - before == 3  # not those of the elevation
+    third = sample(demo_server, tmp_path / "run", end="2020-09-01", extend=True, **options | {"total": 4})
+    assert sent(demo_server) - before == 3 + 3 + 5
+    assert second.verify() == third.verify() == []
+    assert digests(third.path).items() >= files.items()
+    one = sample(demo_server, tmp_path / "one", end="2020-09-01", **options | {"total": 4})
+    assert _frames(third) == _frames(one)
+    with pytest.raises(UsageError, match="a period of the run would have other days now"):
+        sample(
+            demo_server, tmp_path / "run", end="2020-09-01", start="2020-04-15", extend=True, **options | {"total": 4}
+        )
+
+
+def _frames(run: eechips.Run) -> dict[tuple[Any, ...], bytes]:
+    """The pixels of each frame, by place and first day."""
+    rows = pd.read_parquet(run.path / "layers.parquet")
+    places = run.units["unit"].map(lambda unit: tuple(unit["coordinates"]))
+    found = {}
+    for row in rows.itertuples():
+        with rasterio.open(run.path / row.file) as file:
+            key = (places.iloc[row.position], row.layer.split("-")[0], row.start)
+            assert key not in found
+            found[key] = file.read().tobytes() + str(file.transform).encode() + str(file.crs).encode()
+    return found
