@@ -21,6 +21,7 @@ from eechips_local.evaluation.model import Bounds
 _LEAST_ROWS = 20_000  # reading fewer takes some hundredths of a second
 _MOST_BYTES = 512_000_000  # of a table in memory
 _MOST_TABLES = 2  # held in a process
+_SORTED = 50  # of fewer rows than this part of them, sorting the numbers is faster than marking them
 _TURNS = (-360.0, 0.0, 360.0)
 
 
@@ -30,23 +31,36 @@ class HeldTable:
 
     Attributes:
         rows: without the boxes.
-        west: of each row's geometry, in degrees; NaN for none. Likewise ``south``, ``east`` and ``north``.
+        order: numbers of the rows by their western edges.
+        edges: west, south, east and north in degrees of the boxes in that order; NaN for rows without a geometry,
+            which are the last.
+        widest: greatest width of a box in degrees.
     """
 
     rows: pa.Table
-    west: npt.NDArray[np.float64]
-    south: npt.NDArray[np.float64]
-    east: npt.NDArray[np.float64]
-    north: npt.NDArray[np.float64]
+    order: npt.NDArray[np.int64]
+    edges: tuple[npt.NDArray[np.float64], ...]
+    widest: float
 
     def find(self, bounds: Bounds) -> npt.NDArray[np.int64]:
         """Return the numbers of the rows whose boxes meet a rectangle, ascending; longitudes may pass 180 degrees."""
-        found = np.zeros(len(self.west), dtype=bool)
-        for west, south, east, north in boxes(bounds):
-            level = np.flatnonzero((self.south <= north) & (self.north >= south))
-            for turn in _TURNS:
-                found[level] |= (self.west[level] <= east + turn) & (self.east[level] >= west + turn)
-        return np.flatnonzero(found)
+        found = [
+            self._find_box(west + turn, south, east + turn, north)
+            for west, south, east, north in boxes(bounds)
+            for turn in _TURNS
+        ]
+        numbers = np.concatenate(found)
+        if len(numbers) < len(self.order) // _SORTED:
+            return np.unique(numbers)
+        is_found = np.zeros(len(self.order), dtype=bool)
+        is_found[numbers] = True
+        return np.flatnonzero(is_found)
+
+    def _find_box(self, west: float, south: float, east: float, north: float) -> npt.NDArray[np.int64]:
+        first = np.searchsorted(self.edges[0], west - self.widest)
+        last = np.searchsorted(self.edges[0], east, side="right")
+        _, souths, easts, norths = (edge[first:last] for edge in self.edges)
+        return self.order[first:last][(easts >= west) & (souths <= north) & (norths >= south)]
 
 
 def hold_table(path: Path, metadata: pq.FileMetaData, covering: str) -> HeldTable | None:
@@ -72,4 +86,8 @@ def _held(path: Path, covering: str, version: tuple[int, int]) -> HeldTable:
         corners.field(name).to_numpy(zero_copy_only=False).astype(np.float64)
         for name in ("xmin", "ymin", "xmax", "ymax")
     ]
-    return HeldTable(table.drop_columns([covering]), *edges)
+    order = np.argsort(edges[0], kind="stable")
+    widths = edges[2] - edges[0]
+    # Rounding must not leave out a box that touches the rectangle.
+    widest = float(np.nanmax(widths, initial=0.0)) * (1 + 1e-9) + 1e-9
+    return HeldTable(table.drop_columns([covering]), order, tuple(edge[order] for edge in edges), widest)
