@@ -29,6 +29,8 @@ from eechips.recipe.row_sources import SplittableTable
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
+    import ee
+
     from eechips.engine.result_assembly import Results
 
 FOLDER = "features"
@@ -74,7 +76,8 @@ class Features:
         where = [chosen.where] if isinstance(chosen.where, str) else chosen.where
         self.conditions = tuple(parse_condition(text) for text in (*named.quality, *where))
         self.region = _WORLD if chosen.roi is None else parse_region(chosen.roi, crs=chosen.input_crs)
-        self.datasets = (named.dataset, *((self.region.asset,) if isinstance(self.region, AssetRegion) else ()))
+        tables = () if self.source.is_computed else (named.dataset,)
+        self.datasets = (*tables, *((self.region.asset,) if isinstance(self.region, AssetRegion) else ()))
         self.parameters: Mapping[str, Any] = {
             "dataset": named.dataset,
             **self.region.parameters,
@@ -107,13 +110,11 @@ class Features:
             RegionError: if the region does not exist.
             UsageError: if there are no features.
         """
-        import ee
-
         tables = self.source.list_tables(whole_cell(self.polygon).geometry())
         if not tables:
             raise self._none_found()
         types = self.source.fetch_types(tables[0])
-        tests = resolve_conditions(self.conditions, ee.FeatureCollection(tables[0]), noun="feature")
+        tests = resolve_conditions(self.conditions, self.source.collection(tables[0]), noun="feature")
         where = {"where": [test.to_json() for test in tests]} if tests else {}
         facts: Unit = {"types": types} if types else {}
         count = 0
@@ -123,15 +124,15 @@ class Features:
             facts = {}
         if not count:
             raise self._none_found()
-        _log.info(
-            "%s of %s in %s", format_count(len(tables), "table"), self.source.dataset, format_count(count, "cell")
-        )
+        _log.info("%s of %s in %s", format_count(len(tables), "table"), self.source.name, format_count(count, "cell"))
 
     def get_result(self, index: int, unit: Unit) -> Table:
         """Describe the features of a cell: one request, unless they are too large for it."""
         cell = FeatureCell.from_json(unit["cell"])
         table = str(unit["table"])
-        rows = CellRows(cell, self.polygon, table if self.source.is_index else None, self.source.columns)
+        rows = CellRows(
+            cell, self.polygon, table if self.source.is_table_of_index(table) else None, self.source.columns
+        )
         source = self._divisible(table, unit_tests(unit), cell, 2**_CUTS)
         return Table(source, format="parquet", unpack=rows.columns_of)
 
@@ -170,13 +171,18 @@ class Features:
 
     def _none_found(self) -> UsageError:
         return UsageError(
-            f"there are no features of {self.source.dataset} there, of those dates and conditions: nothing to fetch"
+            f"there are no features of {self.source.name} there, of those dates and conditions: nothing to fetch"
         )
 
 
 def _without_path(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters without the path of a file of which the SHA-256 is one of them."""
     return {name: value for name, value in parameters.items() if not (name == "roi" and "roi_sha256" in parameters)}
+
+
+def _label(recipe: Features) -> str:
+    """Return the name of the dataset as the user wrote it; ``computed`` for a collection of the user's own."""
+    return recipe.source.name if recipe.source.is_computed else recipe.options.dataset
 
 
 _OPTIONS = option_names(FeaturesOptions)
@@ -189,21 +195,30 @@ def features_recipe(options: Mapping[str, Any]) -> tuple[Features, RunConfig]:
         UsageError: if an option is unknown, or out of range.
         RegionError: if the region cannot be used.
     """
-    return split_options(Features, _OPTIONS, options, lambda made: f"features-{slug(made.options.dataset)}")
+    return split_options(Features, _OPTIONS, options, lambda made: f"features-{slug(_label(made))}")
 
 
-@overload
-def features(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
 @overload
 def features(
-    dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
+    dataset: str | ee.FeatureCollection, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any
+) -> Estimate: ...
+@overload
+def features(
+    dataset: str | ee.FeatureCollection,
+    *,
+    out: str | Path | None = None,
+    dry_run: Literal[False] = False,
+    **options: Any,
 ) -> Run: ...
 @takes(FeaturesOptions, RunConfig, LedgerOptions)
-def features(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
-    """Fetch the features of a table, or of all tables of an index, as GeoParquet.
+def features(
+    dataset: str | ee.FeatureCollection, *, out: str | Path | None = None, dry_run: bool = False, **options: Any
+) -> Run | Estimate:
+    """Fetch the features of a table, of all tables of an index, or of a collection of your own, as GeoParquet.
 
     Args:
-        dataset: id of the table or index, or a name ("GEDI_L2A").
+        dataset: id of the table or index, a name ("GEDI_L2A"), or a collection that the service computes, whose
+            features have an index each (``system:index``).
         out: folder of the results; None for ``outputs/features-<dataset>``.
         dry_run: plan and estimate only; send no request for features.
         options: fields of ``FeaturesOptions`` and ``RunConfig``.
@@ -218,6 +233,7 @@ def features(dataset: str, *, out: str | Path | None = None, dry_run: bool = Fal
 
     Example:
         >>> run = eechips.features("RESOLVE/ECOREGIONS/2017", roi="-106,39,-104,41", columns="ECO_NAME", local=True)
-        >>> geopandas.read_parquet(run.folder / "features")
+        >>> geopandas.read_parquet(run.path / "features")
     """
-    return run_recipe(*features_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
+    chosen = dataset if isinstance(dataset, str) else dataset.serialize()
+    return run_recipe(*features_recipe({"dataset": chosen, "out": out, "dry_run": dry_run, **options}))

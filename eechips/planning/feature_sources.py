@@ -20,6 +20,7 @@ _TABLE, _START = "table_id", "time_start"
 """Properties of an index of tables: id of a table, and its first moment, ISO 8601 in UTC
 (https://developers.google.com/earth-engine/datasets/catalog/LARSE_GEDI_GEDI02_A_002_INDEX)."""
 _INDEX_SUFFIX = "_INDEX"
+_COMPUTED = "computed"
 _TIME = "system:time_start"
 _CURE = "fewer dates or a smaller `roi`"
 
@@ -56,7 +57,8 @@ class FeatureSource:
     """Features of a dataset, filtered.
 
     Attributes:
-        dataset: id of a table, or of an index of tables.
+        dataset: id of a table, or of an index of tables; or a collection as ``ee.FeatureCollection.serialize`` writes
+            it.
         start: first day or moment, inclusive, ISO 8601; None for all.
         end: last, exclusive.
         columns: properties to request; None for all.
@@ -68,18 +70,37 @@ class FeatureSource:
     columns: tuple[str, ...] | None = None
 
     @property
-    def is_index(self) -> bool:
-        """Return whether the dataset is an index, whose features name one table each."""
-        return self.dataset.endswith(_INDEX_SUFFIX)
+    def is_computed(self) -> bool:
+        """Return whether the dataset is a collection that the service computes."""
+        return self.dataset.startswith("{")
+
+    @property
+    def name(self) -> str:
+        """The id of the table or index; ``computed`` for a collection that the service computes."""
+        return _COMPUTED if self.is_computed else self.dataset
+
+    def is_table_of_index(self, table: str) -> bool:
+        """Return whether a table is one of those of an index, not the dataset itself."""
+        return table != self.name
+
+    def collection(self, table: str) -> ee.FeatureCollection:
+        """Return all features of a table.
+
+        Args:
+            table: one of :meth:`list_tables`.
+        """
+        import ee
+
+        value: Any = ee.deserializer.fromJSON(self.dataset) if table == _COMPUTED else table
+        found: ee.FeatureCollection = ee.FeatureCollection(value)
+        return found
 
     def features(self, table: str, tests: Sequence[PropertyFilter], within: ee.Geometry) -> ee.FeatureCollection:
         """Return the features of a table that meet a geometry, with all properties."""
-        import ee
-
-        found: ee.FeatureCollection = ee.FeatureCollection(table).filterBounds(within)
+        found: ee.FeatureCollection = self.collection(table).filterBounds(within)
         for test in tests:
             found = found.filter(test.filter())
-        if not self.is_index and (self.start is not None or self.end is not None):
+        if not self.is_table_of_index(table) and (self.start is not None or self.end is not None):
             found = found.filter(_between(_TIME, _moment(self.start), _moment(self.end)))
         return found
 
@@ -93,23 +114,20 @@ class FeatureSource:
         """Return the ids of the tables that may have features in a geometry, between the dates.
 
         Raises:
-            UnknownDatasetError: if there is no such table, or it is no index.
+            UnknownDatasetError: if there is no such table.
             UsageError: if there are dates, and features have none.
         """
         import ee
 
-        if not self.is_index:
+        if not self._is_index():
             self._check_dates()
-            return [self.dataset]
-        index = ee.FeatureCollection(self.dataset).filterBounds(within)
+            return [self.name]
+        index = ee.FeatureCollection(self.dataset).filterBounds(within).filter(ee.Filter.notNull([_TABLE]))
         if self.start is not None or self.end is not None:
             index = index.filter(_between(_START, self.start, self.end))
         names = index.select([_TABLE], None, False)
         listed = self._ask(lambda: list(planning_requests.fetch_features(names, noun="tables", cure=_CURE)))
-        tables = [feature["properties"].get(_TABLE) for feature in listed]
-        if None in tables:
-            raise UnknownDatasetError(f"{self.dataset} is no index of tables: a feature has no {_TABLE}")
-        return sorted(set(tables))
+        return sorted({str(feature["properties"][_TABLE]) for feature in listed})
 
     def fetch_types(self, table: str) -> dict[str, str]:
         """Return the properties of a table's features with the names of their types, such as ``Float``.
@@ -117,10 +135,9 @@ class FeatureSource:
         Raises:
             UnknownDatasetError: if there is no such table, or it has none of the columns to request.
         """
-        import ee
-
-        described: Any = self._ask(lambda: ee.FeatureCollection(table).limit(1).getInfo())
-        known = {name: str(kind) for name, kind in described.get("columns", {}).items()}
+        described: Any = self._ask(lambda: self.collection(table).limit(1).getInfo())
+        # Columns of a computed collection are those of the table that it is made of.
+        known = {} if self.is_computed else {name: str(kind) for name, kind in described.get("columns", {}).items()}
         there = known or {name: "" for each in described["features"] for name in each["properties"]}
         for name in self.columns or ():
             if there and name not in there:
@@ -128,14 +145,23 @@ class FeatureSource:
                 raise UnknownDatasetError(f"{table} has no column {name!r}; {describe_choices(name, names)}")
         return known if self.columns is None else {name: known[name] for name in self.columns if name in known}
 
+    def _is_index(self) -> bool:
+        """Return whether the features of the dataset name one table each."""
+        import ee
+
+        if self.is_computed or not self.dataset.endswith(_INDEX_SUFFIX):
+            return False
+        named: Any = ee.FeatureCollection(self.dataset).filter(ee.Filter.notNull([_TABLE])).limit(1).size()
+        return bool(self._ask(named.getInfo))
+
     def _check_dates(self) -> None:
         import ee
 
         if self.start is None and self.end is None:
             return
-        dated: Any = ee.FeatureCollection(self.dataset).filter(ee.Filter.notNull([_TIME])).limit(1).size()
+        dated: Any = self.collection(self.name).filter(ee.Filter.notNull([_TIME])).limit(1).size()
         if not self._ask(dated.getInfo):
-            raise UsageError(f"features of {self.dataset} have no {_TIME}: leave `start` and `end` out, or use `where`")
+            raise UsageError(f"features of {self.name} have no {_TIME}: leave `start` and `end` out, or use `where`")
 
     def _ask(self, request: Callable[[], T]) -> T:
         """Send a request about the dataset.
@@ -151,7 +177,7 @@ class FeatureSource:
             if not planning_requests.is_not_found(error):
                 raise
             reason = planning_requests.local_hint(error) or "it does not exist, or you may not read it"
-            raise UnknownDatasetError(f"there is no table {self.dataset!r}: {reason}") from error
+            raise UnknownDatasetError(f"there is no table {self.name!r}: {reason}") from error
 
 
 def _between(name: str, start: Any, end: Any) -> ee.Filter:

@@ -27,7 +27,7 @@ import eechips
 from eechips.cli.group import main
 from eechips.errors import EechipsError, UnknownDatasetError, UsageError
 from eechips_local.assets import ingest
-from local_tests.support.local_earth_engine import Server, wait_until
+from local_tests.support.local_earth_engine import Server, initialize, wait_until
 
 PLOTS, SHAPES, DATE_LINE = "projects/p/assets/plots", "projects/p/assets/shapes", "projects/p/assets/dateline"
 INDEX = "LARSE/GEDI/GEDI02_A_002_INDEX"
@@ -244,6 +244,23 @@ def test_gedi_shots_of_good_quality_by_name(features: Callable[..., Any], store:
     good = [store.tables[each].query("quality_flag == 1 and degrade_flag == 0").assign(table=each) for each in tables]
     expected = pd.concat(good)[["table", "shot", "rh98", "geometry"]]
     assert_equal(found, expected, key="shot")
+
+
+def test_a_collection_that_the_service_computes(
+    features: Callable[..., Any], start: Callable[..., Server], store: Store
+) -> None:
+    ee = initialize(start())
+    table: Any = ee.FeatureCollection(PLOTS).filter(ee.Filter.gt("height", 25)).select(["number", "height"])
+    doubled = table.map(lambda plot: plot.set("double", ee.Number(plot.get("height")).multiply(2)))
+    found = features(doubled, roi="-106,39,-105.9,39.1", columns=["number", "double"])
+    source = store.tables[PLOTS]
+    chosen = source[source.intersects(shapely.box(-106, 39, -105.9, 39.1)) & (source["height"] > 25)]
+    assert_equal(found, chosen.assign(double=chosen["height"] * 2)[["number", "double", "geometry"]])
+
+
+def test_a_table_that_is_only_called_like_an_index(features: Callable[..., Any], store: Store) -> None:
+    store.add("projects/p/assets/MY_INDEX", date_line())
+    assert len(features("projects/p/assets/MY_INDEX")) == 8
 
 
 def test_all_shots_of_an_index(features: Callable[..., Any]) -> None:

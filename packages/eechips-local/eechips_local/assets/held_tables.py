@@ -6,9 +6,12 @@ order, so each of these would read the whole file.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +24,7 @@ from eechips_local.evaluation.model import Bounds
 _LEAST_ROWS = 20_000  # reading fewer takes some hundredths of a second
 _MOST_BYTES = 512_000_000  # of a table in memory
 _MOST_TABLES = 2  # held in a process
+_MOST_FILES = 1000  # of which a process knows whether to hold them
 _SORTED = 50  # of fewer rows than this part of them, sorting the numbers is faster than marking them
 _TURNS = (-360.0, 0.0, 360.0)
 
@@ -31,6 +35,7 @@ class HeldTable:
 
     Attributes:
         rows: without the boxes.
+        geometry: name of the column of geometries.
         order: numbers of the rows by their western edges.
         edges: west, south, east and north in degrees of the boxes in that order; NaN for rows without a geometry,
             which are the last.
@@ -38,6 +43,7 @@ class HeldTable:
     """
 
     rows: pa.Table
+    geometry: str
     order: npt.NDArray[np.int64]
     edges: tuple[npt.NDArray[np.float64], ...]
     widest: float
@@ -63,24 +69,37 @@ class HeldTable:
         return self.order[first:last][(easts >= west) & (souths <= north) & (norths >= south)]
 
 
-def hold_table(path: Path, metadata: pq.FileMetaData, covering: str) -> HeldTable | None:
-    """Return the rows of a file, which the process holds from now on; None if they are few, or too many to hold.
+def hold_table(path: Path) -> HeldTable | None:
+    """Return the rows of a GeoParquet file with a covering, which the process holds from now on.
 
-    Args:
-        path: of the file.
-        metadata: of the file.
-        covering: column of the boxes.
+    Returns:
+        None if they are few, or too many to hold.
     """
-    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-    if metadata.num_rows < _LEAST_ROWS or size > _MOST_BYTES:
-        return None
     status = path.stat()
-    return _held(path, covering, (status.st_mtime_ns, status.st_size))
+    version = status.st_mtime_ns, status.st_size
+    covering = _covering(path, version)
+    return None if covering is None else _held(path, covering, version)
+
+
+def covering_of(geo: Mapping[str, Any]) -> str:
+    """Return the name of the column of the boxes around geometries, from a file's metadata of GeoParquet."""
+    return str(geo["columns"][geo["primary_column"]]["covering"]["bbox"]["xmin"][0])
+
+
+@lru_cache(maxsize=_MOST_FILES)
+def _covering(path: Path, version: tuple[int, int]) -> str | None:
+    """Return the name of the column of the boxes of a table that is to be held; None for other tables."""
+    with pq.ParquetFile(path) as file:
+        groups = (file.metadata.row_group(group) for group in range(file.num_row_groups))
+        if file.metadata.num_rows < _LEAST_ROWS or sum(group.total_byte_size for group in groups) > _MOST_BYTES:
+            return None
+        return covering_of(json.loads(file.schema_arrow.metadata[b"geo"]))
 
 
 @lru_cache(maxsize=_MOST_TABLES)
 def _held(path: Path, covering: str, version: tuple[int, int]) -> HeldTable:
     table = pq.read_table(path).combine_chunks()
+    geometry = json.loads(table.schema.metadata[b"geo"])["primary_column"]
     corners = table.column(covering).combine_chunks()
     edges = [
         corners.field(name).to_numpy(zero_copy_only=False).astype(np.float64)
@@ -90,4 +109,4 @@ def _held(path: Path, covering: str, version: tuple[int, int]) -> HeldTable:
     widths = edges[2] - edges[0]
     # Rounding must not leave out a box that touches the rectangle.
     widest = float(np.nanmax(widths, initial=0.0)) * (1 + 1e-9) + 1e-9
-    return HeldTable(table.drop_columns([covering]), order, tuple(edge[order] for edge in edges), widest)
+    return HeldTable(table.drop_columns([covering]), geometry, order, tuple(edge[order] for edge in edges), widest)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import shapely
 
 from eechips_local.assets.asset_names import resolve_href
-from eechips_local.assets.held_tables import HeldTable, hold_table
+from eechips_local.assets.held_tables import HeldTable, covering_of, hold_table
 from eechips_local.assets.store_index import IndexRow, boxes
 from eechips_local.evaluation.model import Bounds, FeatureRow, Query
 
@@ -80,13 +80,13 @@ class StoredTable:
         if any(name not in self._columns for name in query.equals):
             return
         path = self._root / resolve_href(self._root, "", self._href)
+        if query.bounds is not None and (held := hold_table(path)) is not None:
+            yield from _held_features(held, query)
+            return
         with pq.ParquetFile(path) as file:
             geo = json.loads(file.schema_arrow.metadata[b"geo"])
             geometry = geo["primary_column"]
-            covering = geo["columns"][geometry]["covering"]["bbox"]["xmin"][0]
-            if query.bounds is not None and (held := hold_table(path, file.metadata, covering)) is not None:
-                yield from _held_features(held, query, geometry, covering)
-                return
+            covering = covering_of(geo)
             groups = [
                 group
                 for group in range(file.num_row_groups)
@@ -103,22 +103,22 @@ def load_table(row: IndexRow, root: Path) -> StoredTable:
     return StoredTable(row.id, root, href, properties, json.loads(row.layout), size)
 
 
-def _held_features(held: HeldTable, query: Query, geometry: str, covering: str) -> Iterator[FeatureRow]:
+def _held_features(held: HeldTable, query: Query) -> Iterator[FeatureRow]:
     """Yield the rows of a table in memory that may match."""
     assert query.bounds is not None
     rest = replace(query, bounds=None)
     numbers = held.find(query.bounds)
     for first in range(0, len(numbers), _BATCH_ROWS):
         for batch in held.rows.take(pa.array(numbers[first : first + _BATCH_ROWS])).combine_chunks().to_batches():
-            chosen = batch.filter(_mask(batch, rest, covering)) if _narrows(rest) else batch
-            yield from _features(chosen, geometry, covering)
+            chosen = batch.filter(_mask(batch, rest)) if _narrows(rest) else batch
+            yield from _features(chosen, held.geometry)
 
 
 def _narrows(query: Query) -> bool:
     return query != Query()
 
 
-def _mask(batch: pa.RecordBatch, query: Query, covering: str) -> pa.Array:
+def _mask(batch: pa.RecordBatch, query: Query, covering: str = "") -> pa.Array:
     mask: Any = pa.scalar(True)
     for name, value in query.equals.items():
         mask = pc.and_(mask, _equal(batch.column(name), value))
@@ -180,7 +180,7 @@ def _may_match(group: Any, query: Query, covering: str) -> bool:
     return True
 
 
-def _features(batch: pa.RecordBatch, geometry: str, covering: str) -> Iterator[FeatureRow]:
+def _features(batch: pa.RecordBatch, geometry: str, covering: str = "") -> Iterator[FeatureRow]:
     names = [name for name in batch.schema.names if name not in (geometry, covering, INDEX_COLUMN)]
     columns = [batch.column(name).to_pylist() for name in names]
     geometries = shapely.from_wkb(batch.column(geometry).to_numpy(zero_copy_only=False))
