@@ -22,8 +22,7 @@ from eechips_local.assets.store_index import boxes
 from eechips_local.evaluation.model import Bounds
 
 _LEAST_ROWS = 20_000  # reading fewer takes some hundredths of a second
-_MOST_BYTES = 512_000_000  # of a table in memory
-_MOST_TABLES = 2  # held in a process
+_MOST_BYTES = 400_000_000  # of a table in memory
 _MOST_FILES = 1000  # of which a process knows whether to hold them
 _SORTED = 50  # of fewer rows than this part of them, sorting the numbers is faster than marking them
 _TURNS = (-360.0, 0.0, 360.0)
@@ -47,6 +46,11 @@ class HeldTable:
     order: npt.NDArray[np.int64]
     edges: tuple[npt.NDArray[np.float64], ...]
     widest: float
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return int(self.rows.nbytes) + self.order.nbytes + sum(edge.nbytes for edge in self.edges)
 
     def find(self, bounds: Bounds) -> npt.NDArray[np.int64]:
         """Return the numbers of the rows whose boxes meet a rectangle, ascending; longitudes may pass 180 degrees."""
@@ -78,7 +82,37 @@ def hold_table(path: Path) -> HeldTable | None:
     status = path.stat()
     version = status.st_mtime_ns, status.st_size
     covering = _covering(path, version)
-    return None if covering is None else _held(path, covering, version)
+    return None if covering is None else _holder().hold(path, covering, version)
+
+
+def held_bytes() -> int:
+    """Return the bytes of the table that this process holds."""
+    return _holder().size
+
+
+class _Holder:
+    """Hold the table that was needed last."""
+
+    def __init__(self) -> None:
+        self._key: tuple[Path, tuple[int, int]] | None = None
+        self._table: HeldTable | None = None
+
+    @property
+    def size(self) -> int:
+        return 0 if self._table is None else self._table.size
+
+    def hold(self, path: Path, covering: str, version: tuple[int, int]) -> HeldTable:
+        if self._table is None or self._key != (path, version):
+            self._table = None
+            self._table = _read(path, covering)
+            self._key = path, version
+            pa.default_memory_pool().release_unused()
+        return self._table
+
+
+@lru_cache(maxsize=1)
+def _holder() -> _Holder:
+    return _Holder()
 
 
 def covering_of(geo: Mapping[str, Any]) -> str:
@@ -96,9 +130,8 @@ def _covering(path: Path, version: tuple[int, int]) -> str | None:
         return covering_of(json.loads(file.schema_arrow.metadata[b"geo"]))
 
 
-@lru_cache(maxsize=_MOST_TABLES)
-def _held(path: Path, covering: str, version: tuple[int, int]) -> HeldTable:
-    table = pq.read_table(path).combine_chunks()
+def _read(path: Path, covering: str) -> HeldTable:
+    table = pq.read_table(path, use_threads=False).combine_chunks()
     geometry = json.loads(table.schema.metadata[b"geo"])["primary_column"]
     corners = table.column(covering).combine_chunks()
     edges = [

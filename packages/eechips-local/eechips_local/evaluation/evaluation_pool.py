@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from eechips_local.assets.held_tables import held_bytes
 from eechips_local.evaluation.context import ServiceLimits
 from eechips_local.protocol.messages import ServiceResponse, WorkerRequest, error_response
 from eechips_local.protocol.request_errors import LimitError, UnavailableError
@@ -37,8 +38,8 @@ _BASE_MEMORY = 4 << 30
 # Graphs are evaluated by recursion: allow for the deepest that the limits let through.
 _STACK = 512 << 20
 _RECURSION = 20_000
-# Memory of all workers together. A worker that holds more than its share after a request is replaced: allocators and
-# caches would otherwise grow for hours.
+# Memory of all workers together, besides the tables that they hold. A worker that has more than its share after a
+# request is replaced: allocators and caches would otherwise grow for hours.
 _MOST_RESIDENT = 1280 << 20
 _STARTS = 3  # attempts to start a process
 _UNKNOWN_STATUS = 255  # that multiprocessing makes up for the processes of a fork server that has died
@@ -143,7 +144,8 @@ def _loop(connection: Connection, store: StoreConfig, limits: ServiceLimits) -> 
         except (EOFError, ConnectionResetError):
             return
         with contextlib.suppress(BrokenPipeError):  # the server was killed: the next recv ends
-            connection.send((processor.process(request), _resident(), processor.take_reads()))
+            response = processor.process(request)
+            connection.send((response, _resident() - held_bytes(), processor.take_reads()))
 
 
 def _resident() -> int:
