@@ -78,6 +78,14 @@ def distribution(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/distribution", "-m", "", *session.posargs)
 
 
+@nox.session(venv_backend="venv")
+def loaders(session: nox.Session) -> None:
+    """Read training sets by the loaders of other libraries, of some gigabytes, in an environment of their own."""
+    session.install("-e", "./packages/eechips-local", "-e", ".[dev]")
+    session.install("torchgeo", "terratorch", "rslearn", "tacotoolbox", "tacoreader", "duckdb<1.4")  # tacoreader 2.4
+    session.run("python", "-m", "pytest", "tests/end_to_end/test_training_loaders.py", "-m", "", *session.posargs)
+
+
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Run the fuzzers for ten minutes; ``nox -s fuzz -- 3600`` for an hour."""

@@ -37,10 +37,12 @@ def test_every_recipe_is_run_here() -> None:
         "naip_chips.py",
         "ndvi_mosaic.py",
         "plot_elevation.py",
+        "rslearn_windows.py",  # this and the next in test_training_loaders.py
         "s2_composites.py",
         "sentinel2_evi.py",
         "ssl4eo_folders.py",
         "stacked_frames.py",
+        "taco_dataset.py",
         "train_classifier.py",  # in test_train.py
     ]
 

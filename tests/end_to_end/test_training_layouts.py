@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,32 @@ def test_stacked_frames_have_all_bands_of_a_time_together(demo_server: Server, t
     assert lists == {
         split: [f"chip_{each[:16]}" for each in rows["id"]] for split, rows in splits.groupby("split", sort=False)
     }
+
+
+def test_windows_of_rslearn_have_the_files_and_grids_of_the_run(demo_server: Server, tmp_path: Path) -> None:
+    options = {"frames": "2:spread", "start": "2022-06-01", "end": "2022-09-01", "scale": 10.0, "crs": "utm"}
+    run = sample(demo_server, tmp_path / "run", "S2", bands="B4,B8", total=2, roi=FARMLAND, **options)
+    assert load("rslearn_windows.py")["arrange"](run.path, tmp_path / "out") == (2, 0)
+    for position, identifier in run.units["id"].items():
+        window = tmp_path / "out" / "windows" / "default" / identifier[:16]
+        about = json.loads((window / "metadata.json").read_text())
+        for frame, layer in (("t00", "image"), ("t01", "image.1")):
+            path = window / "layers" / layer / "B4_B8" / "geotiff.tif"
+            assert path.read_bytes() == (run.path / run.layers.loc[position, "file"][frame]).read_bytes()
+            with rasterio.open(path) as file:
+                scale = about["projection"]["x_resolution"], about["projection"]["y_resolution"]
+                left, top, right, bottom = about["bounds"]
+                assert (left * scale[0], bottom * scale[1], right * scale[0], top * scale[1]) == tuple(file.bounds)
+                assert file.crs == rasterio.CRS.from_string(about["projection"]["crs"])
+    layers = json.loads((tmp_path / "out" / "config.json").read_text())["layers"]
+    assert layers == {"image": {"type": "raster", "band_sets": [{"bands": ["B4", "B8"], "dtype": "uint16"}]}}
+
+
+def test_chips_between_the_pixels_of_rslearn_are_refused(demo_server: Server, tmp_path: Path) -> None:
+    options = {"start": "2022-06-01", "end": "2022-09-01", "crs": "EPSG:32614", "grid": "10,0,3,0,-10,0"}
+    run = sample(demo_server, tmp_path / "run", "S2", bands="B4", total=1, roi=FARMLAND, format="tif", **options)
+    with pytest.raises(SystemExit, match="Fetch the chips with --crs EPSG:32614 --grid 10,0,0"):
+        load("rslearn_windows.py")["arrange"](run.path, tmp_path / "out")
 
 
 S2 = "COPERNICUS/S2_SR_HARMONIZED"
