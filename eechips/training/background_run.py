@@ -7,9 +7,9 @@ import multiprocessing
 import os
 import pickle
 import threading
-import weakref
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import util
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -97,7 +97,8 @@ class BackgroundRun:
                 self._stack.close()
                 raise UsageError(f"the run of a stream is fetched by another process: {error}") from error
         theirs.close()
-        self._finalizer = weakref.finalize(self, _stop, self._process, self._stack, os.getpid())
+        # Before multiprocessing waits for its processes at the exit of this one; not in copies of it.
+        self._finalizer = util.Finalize(self, _stop, (self._process, self._stack), exitpriority=10)
         try:
             self._wait_for_plan(log_size)
         except BaseException:
@@ -196,10 +197,8 @@ def _portable(error: EechipsError) -> EechipsError:
     return error
 
 
-def _stop(process: BaseProcess, stack: contextlib.ExitStack, parent: int) -> None:
-    """Stop a process and close a stack, if this is their process and no copy of it."""
-    if os.getpid() != parent:
-        return
+def _stop(process: BaseProcess, stack: contextlib.ExitStack) -> None:
+    """Stop a process, and close a stack."""
     if process.is_alive():
         process.terminate()
         process.join(_LONGEST_STOP)

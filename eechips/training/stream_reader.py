@@ -37,8 +37,8 @@ _LOOK = 0.05  # seconds between two looks at the ledger
 _GRACE = 5.0  # seconds without a process that fetches, after which a run of others has stopped
 _GRACE_OF_START = 60.0  # the same before it was seen under way, as the process of rank 0 may only be starting
 _LOG_TAIL = 1 << 16  # bytes of the log that are read for the reason of a stop
-_ENDS = frozenset({"stopped", "interrupted", "killed", "budget exhausted", "time limit reached"})
-"""Events of a run's log that tell why it has stopped."""
+_TURNS = frozenset({"started", "stopped", "interrupted", "killed", "budget exhausted", "time limit reached"})
+"""Events of a run's log that tell when a command began, and why it has stopped."""
 
 _log = logging.getLogger(__name__)
 
@@ -278,12 +278,13 @@ class StreamReader(Iterator[StreamItem]):
 
     def _reason(self) -> str:
         """Return why the run has stopped, as its log tells."""
-        for event in reversed(read_log(self._share.folder, -_LOG_TAIL)):
-            if event.get("event") == "started":
-                return ": its process was killed"
-            if event.get("event") in _ENDS:
-                return f": {event.get('error_class', '')} {event.get('error') or event['event']}".replace("  ", " ")
-        return ""
+        events = [event for event in read_log(self._share.folder, -_LOG_TAIL) if event.get("event") in _TURNS]
+        last = [number for number, event in enumerate(events) if event["event"] == "started"]
+        ends = events[last[-1] + 1 :] if last else events
+        if not ends:
+            return ": its process was killed" if last else ""
+        error = ends[0].get("error")
+        return f": {ends[0]['event']}" if error is None else f": {ends[0].get('error_class')}: {error}"
 
     def _report(self) -> None:
         """Log how many units failed, once."""

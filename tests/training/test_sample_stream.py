@@ -50,6 +50,8 @@ for item in stream:
     written = state.with_suffix(".part")
     written.write_text(json.dumps(stream.state_dict()))
     os.replace(written, state)
+    if item.slot == int(os.environ.get("LAST_SLOT", -1)):
+        break
 """
 
 
@@ -124,6 +126,7 @@ def test_two_epochs_have_all_samples_and_the_second_sends_no_request(service: Se
     assert len(service.requests) == sent
 
 
+@pytest.mark.slow
 def test_failed_units_are_left_out_at_once_and_fetched_by_the_next_run(
     service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -144,7 +147,7 @@ def test_a_run_that_stops_raises_its_reason(service: Service, tmp_path: Path) ->
         service.plan(number, "403")
     with eechips.stream(fetch_of(tmp_path, service), seed=5) as stream:
         found: list[int] = []
-        with pytest.raises(RunStoppedError, match=r"has stopped before .* ConfigurationError .*not registered"):
+        with pytest.raises(RunStoppedError, match=r"has stopped before .* ConfigurationError: .*not registered"):
             found.extend(item.sample.unit["number"] for item in stream)
     assert found == order_of(5)[: len(found)]
     assert len(found) <= 10
@@ -257,6 +260,16 @@ def test_ctrl_c_ends_the_run_with_the_training(service: Service, tmp_path: Path)
 
 
 @pytest.mark.slow
+def test_a_program_that_ends_ends_the_run(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.1
+    with start(tmp_path, service, LAST_SLOT="4") as training:
+        output, _ = training.communicate(timeout=60)
+    assert (training.returncode, output) == (0, "")
+    assert not is_held(tmp_path / "out")
+    assert eechips.open_run(tmp_path / "out").counts["done"] == service.count("compute") < COUNT
+
+
+@pytest.mark.slow
 def test_two_processes_share_an_epoch_and_one_fetches(service: Service, tmp_path: Path) -> None:
     service.latency = 0.05
     ranks = [start(tmp_path, service, RANK=str(rank), WORLD_SIZE="2") for rank in (1, 0)]
@@ -290,6 +303,26 @@ def test_a_run_of_others_is_followed_in_its_own_order(service: Service, tmp_path
     assert found == list(range(1, COUNT + 1))
     assert service.count("compute") == COUNT
     assert numbers(eechips.stream(tmp_path / "out", seed=9)) == order_of(9)
+
+
+@pytest.mark.slow
+def test_a_spent_budget_is_told(service: Service, tmp_path: Path) -> None:
+    stream = eechips.stream(fetch_of(tmp_path, service, budget="requests=12"), seed=5)
+    with stream, pytest.raises(RunStoppedError, match=r"of its units were settled: budget exhausted\. Start the"):
+        numbers(stream)
+    with eechips.stream(fetch_of(tmp_path, service), seed=5) as stream:
+        assert numbers(stream) == order_of(5)
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_the_reader(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.1
+    with eechips.stream(fetch_of(tmp_path, service), seed=5) as stream:
+        reader = iter(stream)
+        next(reader)
+        os.kill(int((tmp_path / "out" / ".eechips.lock").read_text().split()[0]), signal.SIGKILL)
+        with pytest.raises(RunStoppedError, match=r"all of its units were settled: its process was killed\. Start the"):
+            numbers(reader)
 
 
 @pytest.mark.slow

@@ -214,7 +214,7 @@ def test_a_run_that_stops_ends_the_training_with_its_reason(service: Service, tm
         service.plan(number, "403")
     with eechips.torch.stream(fetch_of(tmp_path, service), seed=5) as chips:
         loader = DataLoader(chips, batch_size=2, num_workers=2)
-        with pytest.raises(RunStoppedError, match=r"has stopped before .* ConfigurationError .*not registered"):
+        with pytest.raises(RunStoppedError, match=r"has stopped before .* ConfigurationError: .*not registered"):
             list(loader)
 
 
