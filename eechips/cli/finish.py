@@ -24,6 +24,7 @@ from eechips.engine.run import run
 from eechips.engine.tiers import describe_compute, describe_expected, describe_range, describe_requests, is_much
 from eechips.errors import RecipeError
 from eechips.manifest.export import PARQUET_NAME
+from eechips.manifest.extensions import plan_parts
 from eechips.manifest.failures import Failure, group_failures, list_failures
 from eechips.manifest.run import REPORT_NAME, Run
 from eechips.recipe import Recipe
@@ -68,6 +69,8 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         for path in done.assembled:
             if path.is_file():
                 echo(f"Made from all results: {path}")
+    if config.extend:
+        refresh(done)
     _report(done, quiet=config.quiet)
     if not done.is_complete:
         for line in _failed(done):
@@ -224,6 +227,16 @@ def _summary(done: Run) -> list[str]:
         f"{whole:,} of {wanted}{blank}{rowless}{fileless}{dropped}{unwanted}, {size}, in {place}",
         *outside,
     ]
+
+
+def refresh(done: Run) -> None:
+    """Bring splits and statistics of an extended run up to date, and print what was not."""
+    if not plan_parts(done.info) or done.info.get("results"):
+        return
+    from eechips.training.refreshed_files import refresh_files
+
+    for line in refresh_files(done.path):
+        echo(line, err=True)
 
 
 def _report(done: Run, *, quiet: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from eechips.cli.finish import refresh
 from eechips.cli.group import FAILURES, INTERRUPTED, NEWS
 from eechips.cli.terminal import echo
 from eechips.commands.command import VerbCommand
@@ -40,6 +41,8 @@ def update_command(folder: Path, until: str | None, refetch: bool, exit_code: bo
     if found.is_interrupted:
         context.exit(INTERRUPTED)
     echo(found.describe())
+    if found.added:
+        refresh(open_run(folder))
     for line in found.kept:
         echo(line, err=True)
     for name in found.replaced:

@@ -109,7 +109,9 @@ class FootprintMap:
         used = split_of != NONE
         return Leakage(int(is_near.sum()), pairs, tuple(nearest), int((used & ~self.has_place).sum()))
 
-    def thinned(self, splits: Sequence[str], ratios: Ratios, metres: float) -> list[str]:
+    def thinned(
+        self, splits: Sequence[str], ratios: Ratios, metres: float, held: npt.NDArray[np.bool_] | None = None
+    ) -> list[str]:
         """Leave out chips until no two of different splits are too close to each other.
 
         Of two that are, the one goes whose split has the larger share; with equal shares, the split that was named
@@ -119,15 +121,17 @@ class FootprintMap:
             splits: of every unit.
             ratios: of the splits.
             metres: see :meth:`check`.
+            held: units that stay, whatever is near them, (n,); None for none.
 
         Returns:
             The splits, ``none`` for what was left out.
         """
         split_of = np.asarray(splits, dtype=object)
-        kept = np.zeros(len(self._ids), dtype=bool)
+        kept = np.zeros(len(self._ids), dtype=bool) if held is None else held.copy()
         for name in ratios.smallest_first:
-            mine = split_of == name
-            for some, _, _ in self._outlines.near(self._of(mine), self._of(kept), metres):
+            mine = (split_of == name) & ~kept
+            others = kept & (split_of != name)
+            for some, _, _ in self._outlines.near(self._of(mine), self._of(others), metres):
                 split_of[mine & self._having(some)] = NONE
             kept |= split_of == name
         found: list[str] = split_of.tolist()

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from eechips.errors import LeakageError, UsageError
 from eechips.manifest.export import annotate
+from eechips.manifest.extensions import plan_parts
 from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
 from eechips.text.formatting import format_count, format_distance, parse_distance
@@ -126,7 +127,8 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
         step()
         placed, leakage = _without_near(homes, near, wanted, chosen), None
         if metres is not None:
-            placed = where.thinned(placed, wanted, metres) if chosen.near == "drop" else placed
+            if chosen.near == "drop":
+                placed = where.thinned(placed, wanted, metres, _members(samples, placed, metres, chosen))
             leakage = where.check(placed, metres)
         step()
     if leakage is not None and metres is not None:
@@ -261,6 +263,21 @@ def _strata(samples: Samples, every: Sequence[Sample], name: str | None) -> list
         return [sample.stratum for sample in every]
     assert name is not None
     return samples.field(name)
+
+
+def _members(
+    samples: Samples, placed: Sequence[str], metres: float, options: SplitOptions
+) -> npt.NDArray[np.bool_] | None:
+    """Return the chips of an extended run that are in a split by the same options, and stay there; None for others."""
+    folder = samples.run.path
+    if options.fresh or not plan_parts(samples.run.info) or not (folder / split_table.SPLITS_NAME).is_file():
+        return None
+    before = split_table.options(folder)
+    if (before.get("buffer"), before.get("near")) != (metres, options.near):
+        return None
+    known = dict(split_table.read(folder))
+    same = [known.get(identifier) == split != NONE for identifier, split in zip(samples.ids, placed, strict=True)]
+    return np.asarray(same, dtype=bool)
 
 
 def _blocks(samples: Samples, where: FootprintMap, options: SplitOptions) -> list[str]:

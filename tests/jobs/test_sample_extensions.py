@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ import rasterio
 
 import eechips
 from eechips.errors import RunMismatchError, UsageError
-from local_tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server, wait_until
 
 ROI = "-105.3,39.9,-105.2,40.0"
 PIXELS = "image:computePixels"
@@ -111,7 +115,51 @@ def _frames(run: eechips.Run) -> dict[tuple[Any, ...], bytes]:
     found = {}
     for row in rows.itertuples():
         with rasterio.open(run.path / row.file) as file:
-            key = (places.iloc[row.position], row.layer.split("-")[0], row.start)
+            key = (places.iloc[row.position], re.sub(r"-?t\d+$", "", row.layer), row.start)
             assert key not in found
             found[key] = file.read().tobytes() + str(file.transform).encode() + str(file.crs).encode()
     return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_an_extension_that_is_killed_twice_ends_as_one_run(demo_server: Server, tmp_path: Path) -> None:
+    """50 places x 2 months, then 2 months and 10 places more: nothing is fetched again but what was in flight."""
+    places = pd.DataFrame({"lon": [-105.29 + 0.001 * number for number in range(60)], "lat": 39.95})
+    table, run = tmp_path / "plots.csv", tmp_path / "run"
+    places.head(50).to_csv(table, index=False)
+    first = sample(demo_server, run, points=table, every="month")
+    files, before = digests(run), sent(demo_server)
+    assert len(files) == 100
+    modified = {path: path.stat().st_mtime_ns for path in (first.path / "chips").iterdir()}
+    places.to_csv(table, index=False)
+    command = [
+        *(sys.executable, "-m", "eechips", "sample", "--dataset", "S2", "--bands", "B4", "--size", "8"),
+        *("--format", "tif", "--start", MAY, "--end", "2020-09-01", "--every", "month", "--points", str(table)),
+        *("--endpoint", demo_server.url, "--rate", "none", "--method", "pixels", "--executor", "threads"),
+        *("--in-flight", "4", "--out", str(run), "--quiet", "--extend"),
+    ]
+    for count in (120, 170):
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            wait_until(partial(_has_files, run, count, process))
+            assert process.poll() is None, process.communicate()
+        finally:
+            process.kill()
+            process.communicate()
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    found = eechips.open_run(run)
+    assert found.verify() == []
+    assert len(digests(run)) == 60 * 4
+    assert digests(run).items() >= files.items()
+    assert {path: path.stat().st_mtime_ns for path in modified} == modified
+    assert sent(demo_server) - before < 140 + 20 + 70  # what was there before a kill is not fetched again
+    assert [part["units"] for part in found.info["extensions"]] == [50, 60]
+    one = sample(demo_server, tmp_path / "one", points=table, every="month", end="2020-09-01")
+    assert _frames(found) == _frames(one)
+
+
+def _has_files(folder: Path, count: int, process: subprocess.Popen[bytes]) -> bool:
+    """Say whether a run has so many results, or its process has ended."""
+    return len(list((folder / "chips").glob("*.tif"))) >= count or process.poll() is not None

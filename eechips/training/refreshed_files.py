@@ -1,0 +1,86 @@
+"""Bring the splits, the statistics and the data card of a run up to date after it was extended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import EechipsError, UsageError
+from eechips.storage.received_files import read_json
+from eechips.training import split_table
+from eechips.training.croissant import CROISSANT_NAME
+from eechips.training.dataset_card import card
+from eechips.training.dataset_statistics import SCHEMA, STATS_NAME, stats
+from eechips.training.splitting import split
+
+
+def refresh_files(folder: Path) -> list[str]:
+    """Make splits, statistics and data card of a run again, if it has them, by the options of before.
+
+    Chips keep their split; see :func:`eechips.training.splitting.split`.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        A sentence about each file that was left as it was.
+    """
+    made = (
+        (split_table.SPLITS_NAME, _split_again),
+        (STATS_NAME, _compute_again),
+        (CROISSANT_NAME, _describe_again),
+    )
+    left: list[str] = []
+    for name, make in made:
+        if (folder / name).is_file():
+            try:
+                make(folder)
+            except EechipsError as error:
+                left.append(f"{name} was left as it was: {error}")
+    return left
+
+
+def _split_again(folder: Path) -> None:
+    options = _split_options(split_table.options(folder))
+    if not options:
+        raise UsageError(f"it has no options of a split: eechips split {folder}")
+    split(folder, **options, quiet=True)
+
+
+def _compute_again(folder: Path) -> None:
+    if _read(folder / STATS_NAME).get("schema") != SCHEMA:
+        raise UsageError("eechips stats has not written it")
+    stats(folder, quiet=True)
+
+
+def _describe_again(folder: Path) -> None:
+    """Write the data card again, with what the publisher said of the data set."""
+    known = _read(folder / CROISSANT_NAME)
+    creator = known.get("creator")
+    given = {
+        "title": known.get("name"),
+        "creator": creator.get("name") if isinstance(creator, dict) else None,
+        "url": known.get("url"),
+        "version": known.get("version"),
+    }
+    card(folder, **{name: value for name, value in given.items() if isinstance(value, str)})  # type: ignore[arg-type]
+
+
+def _split_options(recorded: dict[str, Any]) -> dict[str, Any]:
+    """Return options of ``split`` by those that splits.parquet records; empty if another program made it."""
+    if not {"by", "ratios", "seed", "stratum"} <= recorded.keys():
+        return {}
+    found: dict[str, Any] = {
+        name: recorded[name] for name in ("by", "ratios", "seed", "stratum", "near") if name in recorded
+    }
+    optional = ("resolution", "date_field", "away_from", "away", "cuts")
+    found |= {name: recorded[name] for name in optional if recorded.get(name)}
+    for name in ("block_size", "buffer", "distance"):
+        if (metres := recorded.get(name)) is not None and (name != "distance" or recorded.get("away_from")):
+            found[name] = f"{float(metres):f}m"
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found = read_json(path, path.parent)
+    return found if isinstance(found, dict) else {}
