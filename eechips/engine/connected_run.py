@@ -58,6 +58,7 @@ class ConnectedRun:
 
     Attributes:
         is_paused: the run ended after its first units, without a confirmation.
+        is_unchanged: the run was complete, and its extension has nothing to add.
 
     Args:
         parts: parts of the run.
@@ -69,13 +70,14 @@ class ConnectedRun:
         self._parts, self._records, self._log = parts, records, log
         self._config, self._recipe, self._ledger = parts.config, parts.recipe, parts.ledger
         self._traits = traits_of(parts.recipe)
-        self.is_paused = False
+        self.is_paused = self.is_unchanged = False
 
-    def fetch(self, *, is_planned: bool) -> bool:
+    def fetch(self, *, is_planned: bool, is_complete: bool = False) -> bool:
         """Connect, start the executor, plan if necessary, and settle the open units.
 
         Args:
             is_planned: the ledger has the plan of this run, or its beginning.
+            is_complete: all is there but what an extension may add.
 
         Returns:
             Whether all are settled; False if the run was stopped before.
@@ -98,7 +100,9 @@ class ConnectedRun:
             began = time.monotonic()
             planner, partial = self._make_planner(stack, run.session, is_planned=is_planned)
             if is_planned and config.extend:
-                self._extend(run)
+                self._extend(run, is_complete=is_complete)
+            if self.is_unchanged:
+                return True
             if is_planned:
                 if planner is None and self._ledger.is_partial and not run.is_interactive:
                     self._complete_plan()
@@ -276,12 +280,16 @@ class ConnectedRun:
     def _meta(self) -> dict[str, Any]:
         return {**self._parts.described, "eechips": version("eechips"), "planned": utc_now()}
 
-    def _extend(self, run: ConnectedParts) -> None:
-        """Add the units that the plan lacks, and describe the run by the new options."""
+    def _extend(self, run: ConnectedParts, *, is_complete: bool) -> None:
+        """Add the units that the plan lacks, and describe the run by the new options; leave a complete one as it is."""
         with kept_answers(self._config.out):
-            added = extend_plan(self._recipe, self._config, self._ledger, self._parts.described)
+            added = extend_plan(
+                self._recipe, self._config, self._ledger, self._parts.described, is_complete=is_complete
+            )
         self._log.write("extended", units=added)
-        self._records.describe(run.session, self._ledger.meta().get(REQUEST_TRIAL))
+        self.is_unchanged = is_complete and not added
+        if not self.is_unchanged:
+            self._records.describe(run.session, self._ledger.meta().get(REQUEST_TRIAL))
 
     def _plan(self) -> None:
         """Make and store the whole plan."""

@@ -101,14 +101,19 @@ def comparable(
     return wanted, kept
 
 
-def extend_plan(recipe: Recipe, config: RunConfig, ledger: Ledger, described: Mapping[str, Any]) -> int:
+def extend_plan(
+    recipe: Recipe, config: RunConfig, ledger: Ledger, described: Mapping[str, Any], *, is_complete: bool
+) -> int:
     """Plan again, and add the units that the ledger lacks: all in one transaction, with the options that they came by.
+
+    A complete run to which there is nothing to add keeps its options.
 
     Args:
         recipe: of the command.
         config: of the run.
         ledger: of the run; has a whole plan.
         described: the command's run.
+        is_complete: nothing of the run is open.
 
     Returns:
         Number of added units.
@@ -127,7 +132,9 @@ def extend_plan(recipe: Recipe, config: RunConfig, ledger: Ledger, described: Ma
     if len(found.changed) > _SHOWN:
         _log.warning("So it is with %s further results", f"{len(found.changed) - _SHOWN:,}")
     added = _name_units(found.units, recipe, config, ledger)
-    values: dict[str, Any] = {**described, KEPT_CHANGES: list(found.changed)}
+    values: dict[str, Any] = {KEPT_CHANGES: list(found.changed)}
+    if added or not is_complete:
+        values |= described
     if added:
         first = ledger.end
         parts = plan_parts(stored) or [_first_part(stored, config.out, first)]

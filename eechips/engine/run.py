@@ -150,11 +150,13 @@ class _Run:
         if ledger.has_plan:
             remove_excluded_files(ledger, parts.store)
             remove_uncommitted_files(ledger, parts.store)
-        is_settled = is_planned and self._is_settled() and not is_extended
+        is_settled = is_planned and self._is_settled()
         is_whole = is_settled and (parts.is_part or is_assembled(self._recipe, ledger, self._files))
-        if is_whole and self._records.is_complete and is_exported(ledger):
+        is_complete = is_whole and self._records.is_complete and is_exported(ledger)
+        if is_complete and not is_extended:
             self._records.note_code_changes()
             return Run(config.out, results=config.results)
+        is_settled, is_whole = is_settled and not is_extended, is_whole and not is_extended
         if not is_settled and config.export_to is not None:
             ObjectStore(config.export_to).check()
         is_paused = False
@@ -164,7 +166,10 @@ class _Run:
                 parts.sweep()  # files of an export that was killed
             else:
                 connected = ConnectedRun(parts, self._records, log)
-                is_settled, is_paused = connected.fetch(is_planned=is_planned), connected.is_paused
+                is_settled = connected.fetch(is_planned=is_planned, is_complete=is_complete)
+                if connected.is_unchanged:
+                    return Run(config.out, results=config.results)
+                is_paused = connected.is_paused
             if is_settled:
                 self._note_replaced()
                 if not is_whole and not parts.is_part:

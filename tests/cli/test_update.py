@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -29,6 +30,7 @@ COLLECTION = "users/someone/daily"
 CRS, TRANSFORM = "EPSG:32613", Affine(10, 0, 500_000, 0, -10, 4_400_000)
 EDGE = 16
 ROI = "-104.9998,39.7487,-104.9994,39.7490"
+CHANGING = (".eechips.lock", "run.log", "manifest.sqlite")  # by every command
 PIXELS = "image:computePixels"
 FIRST = dt.date(2024, 5, 30)
 
@@ -115,7 +117,12 @@ def write_regions(path: Path) -> str:
 
 def test_new_images_are_fetched_and_one_line_says_so(archive: Archive) -> None:
     run = begin(archive, "images", "--roi=" + ROI, "--end", "2024-06-01")
+    eechips.check(run, quiet=True)
+    there = {path: path.read_bytes() for path in run.rglob("*") if path.name not in CHANGING and path.is_file()}
+    assert b"flags" in there[run / "manifest.parquet"]
     assert update(run, "2024-06-02") == "nothing new until 2024-06-02"
+    assert {path: path.read_bytes() for path in there} == there
+    eechips.stats(run, quiet=True)
     assert update(run, "2024-06-02", "--exit-code") == "nothing new until 2024-06-02"
     before, sent = digests(run), archive.sent()
     archive.put(dt.date(2024, 6, 2))
@@ -125,6 +132,7 @@ def test_new_images_are_fetched_and_one_line_says_so(archive: Archive) -> None:
     assert images(run) == ["image_001", "image_003", "image_002"]
     assert digests(run).items() >= before.items()
     assert typed("verify", run).exit_code == 0
+    assert json.loads((run / "stats.json").read_text())["samples"] == {"all": 3}
     info = eechips.open_run(run).info
     assert info["command"].startswith("eechips images --end 2024-06-04 --dataset")
     assert [part["units"] for part in info["extensions"]] == [1, 2]
