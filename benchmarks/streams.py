@@ -112,7 +112,7 @@ def train(given: argparse.Namespace) -> None:
                 file.write(json.dumps(line) + "\n")
                 file.flush()
                 if given.train == "stream":
-                    data.note(batch["slot"])
+                    data.note(batch["ordinal"])
                     written = stored.with_suffix(".part")
                     written.write_text(json.dumps(data.state_dict()))
                     written.replace(stored)

@@ -20,7 +20,7 @@ def epoch_order(count: int, seed: int | None, epoch: int = 0) -> npt.NDArray[np.
         epoch: from 0; each has an order of its own. A run fetches its units in the order of epoch 0.
 
     Returns:
-        The number of the unit in each slot, int64, (count,).
+        The number of the unit at each ordinal, int64, (count,).
     """
     if seed is None:
         return np.arange(count, dtype=np.int64)

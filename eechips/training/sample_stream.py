@@ -12,7 +12,7 @@ from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.storage import local_path
 from eechips.training.background_run import BackgroundRun, folder_of
-from eechips.training.stream_reader import StreamReader, StreamShare
+from eechips.training.stream_reader import StreamPart, StreamReader
 
 RANK, WORLD_SIZE = "RANK", "WORLD_SIZE"
 """Variables of the environment that torchrun and other starters set."""
@@ -72,18 +72,18 @@ class SampleStream:
         """Set the epoch of the next iteration; each epoch has a different order."""
         self.epoch, self._state = epoch, None
 
-    def read(self, worker: int = 0, workers: int = 1, *, slot: int = 0, parent: int | None = None) -> StreamReader:
-        """Return an iterator over the share of a worker of this process.
+    def read(self, worker: int = 0, workers: int = 1, *, ordinal: int = 0, parent: int | None = None) -> StreamReader:
+        """Return an iterator over the part of a worker of this process.
 
         Args:
             worker: number of the worker, from 0.
             workers: of this process, as many as of every other.
-            slot: of the epoch, before which all is left out.
+            ordinal: of the epoch, before which all is left out.
             parent: see :class:`~eechips.training.stream_reader.StreamReader`.
         """
         reader, readers = self.rank * workers + worker, self.world_size * workers
-        share = StreamShare(self.folder, self.seed, self.epoch, reader, readers, self._is_followed, self._lock)
-        return StreamReader(share, slot, parent)
+        part = StreamPart(self.folder, self.seed, self.epoch, reader, readers, self._is_followed, self._lock)
+        return StreamReader(part, ordinal, parent)
 
     def __iter__(self) -> StreamReader:
         self._reader = self.read()

@@ -37,15 +37,15 @@ _LOOK = 0.05  # seconds between two looks at the ledger
 _GRACE = 5.0  # seconds without a process that fetches, after which a run of others has stopped
 _GRACE_OF_START = 60.0  # the same before it was seen under way, as the process of rank 0 may only be starting
 _LOG_TAIL = 1 << 16  # bytes of the log that are read for the reason of a stop
-_TURNS = frozenset({"started", "stopped", "interrupted", "killed", "budget exhausted", "time limit reached"})
+_EVENTS = frozenset({"started", "stopped", "interrupted", "killed", "budget exhausted", "time limit reached"})
 """Events of a run's log that tell when a command began, and why it has stopped."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class StreamShare:
-    """The part of an epoch that one reader reads: the slots ``reader``, ``reader + readers``, …
+class StreamPart:
+    """The part of an epoch that one reader reads: the ordinals ``reader``, ``reader + readers``, …
 
     Attributes:
         folder: of the run.
@@ -94,11 +94,11 @@ class StreamItem:
     """A sample of a stream.
 
     Attributes:
-        slot: its number in the order of the epoch, from 0.
+        ordinal: its number in the order of the epoch, from 0.
         sample: its metadata and files; neither its split nor its flags are known.
     """
 
-    slot: int
+    ordinal: int
     sample: Sample
     _run: Run
     _store: Store
@@ -122,33 +122,33 @@ class StreamItem:
 
 
 class StreamReader(Iterator[StreamItem]):
-    """Iterate over the samples of one reader's share, and wait for those that are not fetched yet.
+    """Iterate over the samples of one reader's part, and wait for those that are not fetched yet.
 
     Units that failed, or were empty and have no file, are passed over; the number of the former is logged at the end.
 
     Args:
-        share: what to read.
-        slot: first slot that counts.
+        part: what to read.
+        ordinal: first ordinal that counts.
         parent: process id of the parent whose end ends the iteration; None to go on without it.
     """
 
-    def __init__(self, share: StreamShare, slot: int = 0, parent: int | None = None) -> None:
-        self._share, self._parent = share, parent
-        self._slot = self._head = self._first_from(slot)
+    def __init__(self, part: StreamPart, ordinal: int = 0, parent: int | None = None) -> None:
+        self._part, self._parent = part, parent
+        self._ordinal = self._head = self._first_from(ordinal)
         self._order: npt.NDArray[np.int64] | None = None
         self._ready: deque[tuple[int, Sample]] = deque()
         self._failed = 0
         self._idle_since: float | None = None
         self._is_over = False
-        self._grace = 0.0 if share.lock is not None else _GRACE_OF_START
+        self._grace = 0.0 if part.lock is not None else _GRACE_OF_START
         self._pause = threading.Event()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the epoch: after the sample that was returned last."""
-        share = self._share
+        part = self._part
         return {
-            "seed": share.seed, "epoch": share.epoch, "reader": share.reader, "readers": share.readers,
-            "slot": self._slot,
+            "seed": part.seed, "epoch": part.epoch, "reader": part.reader, "readers": part.readers,
+            "ordinal": self._ordinal,
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -162,7 +162,7 @@ class StreamReader(Iterator[StreamItem]):
         if different:
             shown = ", ".join(f"{name} {state[name]} there, {own[name]} here" for name in different)
             raise UsageError(f"the state is that of another stream: {shown}")
-        self._slot = self._head = self._first_from(state["slot"])
+        self._ordinal = self._head = self._first_from(state["ordinal"])
         self._ready.clear()
 
     def __next__(self) -> StreamItem:
@@ -173,62 +173,62 @@ class StreamReader(Iterator[StreamItem]):
                 raise StopIteration
             if not self._look(order):
                 self._wait()
-        slot, sample = self._ready.popleft()
-        self._slot = slot + self._share.readers
-        return StreamItem(slot, sample, self._run, self._store)
+        ordinal, sample = self._ready.popleft()
+        self._ordinal = ordinal + self._part.readers
+        return StreamItem(ordinal, sample, self._run, self._store)
 
     @cached_property
     def _run(self) -> Run:
-        return open_run(self._share.folder)
+        return open_run(self._part.folder)
 
     @cached_property
     def _store(self) -> Store:
         return self._run.store
 
-    def _first_from(self, slot: int) -> int:
-        """Return the first slot of the reader that is not before a slot."""
-        return slot + (self._share.reader - slot) % self._share.readers
+    def _first_from(self, ordinal: int) -> int:
+        """Return the first ordinal of the reader from an ordinal on."""
+        return ordinal + (self._part.reader - ordinal) % self._part.readers
 
     def wait_for_plan(self) -> npt.NDArray[np.int64]:
         """Return the positions of all units in the order of the epoch, int64, (units,), once the plan is whole.
 
         Raises:
             RunStoppedError: if there is none, and no process makes one.
-            UsageError: see :meth:`StreamShare.order`.
+            UsageError: see :meth:`StreamPart.order`.
         """
         while self._order is None:
-            if has_whole_plan(self._share.folder):
-                with Ledger(self._share.folder / LEDGER_NAME, readonly=True) as ledger:
-                    self._order = self._share.order(ledger)
+            if has_whole_plan(self._part.folder):
+                with Ledger(self._part.folder / LEDGER_NAME, readonly=True) as ledger:
+                    self._order = self._part.order(ledger)
             if self._order is None:
                 self._wait()
                 if self._is_over:
                     raise RunStoppedError(
-                        f"{self._share.folder} has no whole plan, and no process makes one{self._reason()}: start the"
+                        f"{self._part.folder} has no whole plan, and no process makes one{self._reason()}: start the"
                         " process of rank 0, or fetch the run"
                     )
         return self._order
 
     def _look(self, order: npt.NDArray[np.int64]) -> bool:
         """Take the next units that are settled; return whether there was one."""
-        slots = range(self._head, len(order), self._share.readers)[:_AHEAD]
-        positions = {slot: int(order[slot]) for slot in slots}
-        with Ledger(self._share.folder / LEDGER_NAME, readonly=True) as ledger:
+        ordinals = range(self._head, len(order), self._part.readers)[:_AHEAD]
+        positions = {ordinal: int(order[ordinal]) for ordinal in ordinals}
+        with Ledger(self._part.folder / LEDGER_NAME, readonly=True) as ledger:
             found = read_outcomes(ledger.database, list(positions.values()))
-            ends: dict[int, int] = {}  # position of the unit that has the sample of a slot
-            for slot, position in positions.items():
+            ends: dict[int, int] = {}  # position of the unit that has the sample of an ordinal
+            for ordinal, position in positions.items():
                 outcome, position = self._last_outcome(ledger, position, found[position])
                 if not self._is_settled(outcome):
                     break
-                self._head = slot + self._share.readers
+                self._head = ordinal + self._part.readers
                 self._failed += outcome.state.is_failure
                 if outcome.state.has_result and outcome.has_file:
-                    ends[slot] = position
+                    ends[ordinal] = position
             samples = read_some_samples(ledger, list(ends.values())) if ends else {}
-        self._ready.extend((slot, samples[position]) for slot, position in ends.items())
-        if self._head > slots[0]:
+        self._ready.extend((ordinal, samples[position]) for ordinal, position in ends.items())
+        if self._head > ordinals[0]:
             self._idle_since, self._is_over = None, False
-        return self._head > slots[0]
+        return self._head > ordinals[0]
 
     @staticmethod
     def _last_outcome(ledger: Ledger, position: int, outcome: UnitOutcome) -> tuple[UnitOutcome, int]:
@@ -247,9 +247,9 @@ class StreamReader(Iterator[StreamItem]):
         if outcome.state == State.FAILED_TRANSIENT:  # the next command tries it again
             return self._is_over or (outcome.finished or "") >= self._started()
         if outcome.state == State.PLANNED and self._is_over:
-            if not self._share.is_under_way:
+            if not self._part.is_under_way:
                 raise RunStoppedError(
-                    f"{self._share.folder} has stopped before all of its units were settled{self._reason()}. Start the"
+                    f"{self._part.folder} has stopped before all of its units were settled{self._reason()}. Start the"
                     " training again to resume both, or fetch the rest"
                 )
             self._is_over = False
@@ -257,9 +257,9 @@ class StreamReader(Iterator[StreamItem]):
 
     def _started(self) -> str:
         """Return when the latest command of the run began, ISO 8601, UTC: the log tells it before run.json."""
-        events = read_log(self._share.folder, -_LOG_TAIL)
+        events = read_log(self._part.folder, -_LOG_TAIL)
         logged = [str(event.get("time")) for event in events if event.get("event") == "started"]
-        return max([*logged, str(read_info(self._share.folder).get("started") or "")])
+        return max([*logged, str(read_info(self._part.folder).get("started") or "")])
 
     def _wait(self) -> None:
         """Wait a moment, and note if no process fetches the run any more.
@@ -270,7 +270,7 @@ class StreamReader(Iterator[StreamItem]):
         self._pause.wait(_LOOK)
         if self._parent is not None and os.getppid() != self._parent:
             raise RunStoppedError("the training has ended")
-        if self._share.is_under_way:
+        if self._part.is_under_way:
             self._idle_since, self._grace = None, min(self._grace, _GRACE)
         elif self._idle_since is None:
             self._idle_since = time.monotonic()
@@ -278,7 +278,7 @@ class StreamReader(Iterator[StreamItem]):
 
     def _reason(self) -> str:
         """Return why the run has stopped, as its log tells."""
-        events = [event for event in read_log(self._share.folder, -_LOG_TAIL) if event.get("event") in _TURNS]
+        events = [event for event in read_log(self._part.folder, -_LOG_TAIL) if event.get("event") in _EVENTS]
         last = [number for number, event in enumerate(events) if event["event"] == "started"]
         ends = events[last[-1] + 1 :] if last else events
         if not ends:
@@ -291,7 +291,7 @@ class StreamReader(Iterator[StreamItem]):
         if self._failed:
             _log.warning(
                 "%s of reader %d of %d failed, and were left out of epoch %d: eechips failures %s",
-                format_count(self._failed, "unit"), self._share.reader + 1, self._share.readers, self._share.epoch,
-                self._share.folder,
+                format_count(self._failed, "unit"), self._part.reader + 1, self._part.readers, self._part.epoch,
+                self._part.folder,
             )  # fmt: skip
             self._failed = 0

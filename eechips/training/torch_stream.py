@@ -23,7 +23,7 @@ from eechips.training.samples import values_of
 from eechips.training.stream_reader import StreamItem, StreamReader
 from eechips.training.tensor_items import Item, TensorItems, Transform, Types, check_layers, class_values
 
-SLOT = "slot"
+ORDINAL = "ordinal"
 """Key of an item's number in the order of the epoch."""
 
 
@@ -39,7 +39,7 @@ class TorchStream(IterableDataset[Any]):
         self._items, self._layers = items, layers
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # shared with persistent workers
         self._workers = torch.ones((), dtype=torch.int64).share_memory_()  # of the latest iteration
-        self._slots: dict[int, int] = {}  # after the last one noted, by worker
+        self._ordinals: dict[int, int] = {}  # after the last one noted, by worker
         self._state: dict[str, Any] | None = None
 
     def __enter__(self) -> TorchStream:
@@ -60,25 +60,25 @@ class TorchStream(IterableDataset[Any]):
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration for all workers; each epoch has a different order."""
         self._epoch.fill_(epoch)
-        self._slots = {}
+        self._ordinals = {}
 
-    def note(self, slots: torch.Tensor) -> None:
-        """Note the slots of a batch that the training is done with, for :meth:`state_dict`.
+    def note(self, ordinals: torch.Tensor) -> None:
+        """Note the ordinals of a batch that the training is done with, for :meth:`state_dict`.
 
         Args:
-            slots: ``batch["slot"]``, int64, (samples,).
+            ordinals: ``batch["ordinal"]``, int64, (samples,).
         """
         workers, world_size = int(self._workers), self.stream.world_size
-        for slot in slots.tolist():
-            worker = slot % (workers * world_size) - self.stream.rank * workers
-            self._slots[worker] = max(self._slots.get(worker, 0), slot + 1)
+        for ordinal in ordinals.tolist():
+            worker = ordinal % (workers * world_size) - self.stream.rank * workers
+            self._ordinals[worker] = max(self._ordinals.get(worker, 0), ordinal + 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the epoch: after the batches that were noted. It can be stored as JSON."""
         workers = int(self._workers)
-        known = self._state["slots"] if self._state is not None and self._state["epoch"] == int(self._epoch) else []
-        slots = [self._slots.get(each, known[each] if each < len(known) else 0) for each in range(workers)]
-        return {**self._own, "epoch": int(self._epoch), "workers": workers, "slots": slots}
+        known = self._state["ordinals"] if self._state is not None and self._state["epoch"] == int(self._epoch) else []
+        ordinals = [self._ordinals.get(each, known[each] if each < len(known) else 0) for each in range(workers)]
+        return {**self._own, "epoch": int(self._epoch), "workers": workers, "ordinals": ordinals}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Have the next iteration of the epoch go on at a place, with as many workers as before.
@@ -102,18 +102,18 @@ class TorchStream(IterableDataset[Any]):
     def __iter__(self) -> TorchStreamReader:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
-        epoch, slot = int(self._epoch), 0
+        epoch, ordinal = int(self._epoch), 0
         if self._state is not None and self._state["epoch"] == epoch:
             if self._state["workers"] != workers:
                 raise UsageError(
                     f"epoch {epoch} was begun with {self._state['workers']} workers, each of which reads a part of it:"
                     f" num_workers={self._state['workers']} continues it, not {workers}"
                 )
-            slot = self._state["slots"][worker]
+            ordinal = self._state["ordinals"][worker]
         self._workers.fill_(workers)
         self.stream.epoch = epoch
         parent = None if info is None else os.getppid()
-        return TorchStreamReader(self.stream.read(worker, workers, slot=slot, parent=parent), self._convert())
+        return TorchStreamReader(self.stream.read(worker, workers, ordinal=ordinal, parent=parent), self._convert())
 
     def _convert(self) -> Callable[[StreamItem], Any]:
         """Return the function that makes an item of a sample."""
@@ -123,14 +123,14 @@ class TorchStream(IterableDataset[Any]):
             if not known:  # the layers are those of the first sample
                 arrays = tuple(dict.fromkeys(file.array for file in found.sample.files))
                 names = check_layers(self._layers, arrays, self._items.label)
-                if SLOT in names:
-                    raise UsageError("items have 'slot' of their own, so that a layer of that name cannot be loaded")
+                if ORDINAL in names:
+                    raise UsageError("items have 'ordinal' of their own, so that a layer of that name cannot be loaded")
                 known.append(replace(self._items, layers=names))
             [items] = known
             target = None
             if items.label is not None:
                 [target] = items.targets([found.sample.fields.get(items.label)])
-            item: Item = {**items.of_sample(found.sample, found.read, target), SLOT: found.slot}
+            item: Item = {**items.of_sample(found.sample, found.read, target), ORDINAL: found.ordinal}
             return item if items.transform is None else items.transform(item)
 
         return convert
@@ -178,9 +178,10 @@ def stream(
 ) -> TorchStream:
     """Train on a run while another process fetches it, in a shuffled, reproducible order.
 
-    Order, shares of processes and workers, failed units, later epochs and ends are those of :func:`eechips.stream`.
+    Order, parts of processes and workers, failed units, later epochs and ends are those of :func:`eechips.stream`.
     All processes need the same number of workers. The order of the batches depends on that number, and not on the
-    network. Items are those of :class:`~eechips.torch.ChipDataset`, and ``slot``: the number in the order of the epoch.
+    network. Items are those of :class:`~eechips.torch.ChipDataset`, and ``ordinal``: the number in the order of the
+    epoch.
 
     Training goes on in the middle of an epoch by ``StatefulDataLoader`` of torchdata; or by
     :meth:`~TorchStream.note`, :meth:`~TorchStream.state_dict` and :meth:`~TorchStream.load_state_dict` with any
@@ -197,7 +198,7 @@ def stream(
         classes: values of the label in the order of their indices; None for all values of the plan, sorted.
         dtype: as for :class:`~eechips.torch.ChipDataset`.
         fill: as for :class:`~eechips.torch.ChipDataset`.
-        transform: called with each item; its result replaces the item. :meth:`TorchStream.note` needs ``slot``.
+        transform: called with each item; its result replaces the item. :meth:`TorchStream.note` needs ``ordinal``.
 
     Raises:
         UsageError: as :func:`eechips.stream`; or if the plan of the run lacks the label.

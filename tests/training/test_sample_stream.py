@@ -50,7 +50,7 @@ for item in stream:
     written = state.with_suffix(".part")
     written.write_text(json.dumps(stream.state_dict()))
     os.replace(written, state)
-    if item.slot == int(os.environ.get("LAST_SLOT", -1)):
+    if item.ordinal == int(os.environ.get("LAST_ORDINAL", -1)):
         break
 """
 
@@ -116,7 +116,7 @@ def test_two_epochs_have_all_samples_and_the_second_sends_no_request(service: Se
             expected = picture(number, 24, 24) * (mask if number % 7 == 0 else 1)
             np.testing.assert_array_equal(item.pixels["image"].values, expected)
             first.append(number)
-            assert item.slot == len(first) - 1
+            assert item.ordinal == len(first) - 1
         sent = len(service.requests)
         stream.set_epoch(1)
         second = numbers(stream)
@@ -194,22 +194,22 @@ def test_some_samples_are_those_of_all(tmp_path: Path, make: Callable[[int], Any
 @pytest.mark.parametrize("readers", [1, 2, 3, 5])
 def test_readers_share_an_epoch_and_go_on_where_they_were(tmp_path: Path, readers: int) -> None:
     run = write_run(tmp_path, pictures(13))
-    slots: list[int] = []
+    ordinals: list[int] = []
     for rank in range(readers):
         stream = eechips.stream(run, seed=2, rank=rank, world_size=readers)
         stream.set_epoch(4)
-        every = [item.slot for item in stream]
+        every = [item.ordinal for item in stream]
         assert every == list(range(rank, 13, readers))
-        slots += every
+        ordinals += every
         for count in range(len(every) + 1):
             stream.set_epoch(4)
             reader = iter(stream)
-            before = [next(reader).slot for _ in range(count)]
+            before = [next(reader).ordinal for _ in range(count)]
             state = json.loads(json.dumps(stream.state_dict()))
             other = SampleStream(run, seed=2, rank=rank, world_size=readers)
             other.load_state_dict(state)
-            assert before + [item.slot for item in other] == every
-    assert sorted(slots) == list(range(13))
+            assert before + [item.ordinal for item in other] == every
+    assert sorted(ordinals) == list(range(13))
     another = eechips.stream(run, seed=3, rank=readers - 1, world_size=readers)
     another.load_state_dict(state)
     with pytest.raises(UsageError, match="seed 2 there, 3 here"):
@@ -262,7 +262,7 @@ def test_ctrl_c_ends_the_run_with_the_training(service: Service, tmp_path: Path)
 @pytest.mark.slow
 def test_a_program_that_ends_ends_the_run(service: Service, tmp_path: Path) -> None:
     service.latency = 0.1
-    with start(tmp_path, service, LAST_SLOT="4") as training:
+    with start(tmp_path, service, LAST_ORDINAL="4") as training:
         output, _ = training.communicate(timeout=60)
     assert (training.returncode, output) == (0, "")
     assert not is_held(tmp_path / "out")

@@ -57,7 +57,7 @@ if state.exists():
 for batch in DataLoader(chips, batch_size=2, num_workers=2):
     with (folder / f"seen-{rank}").open("a") as file:
         file.writelines(f"{chips.classes[label]}\\n" for label in batch["label"].tolist())
-    chips.note(batch["slot"])
+    chips.note(batch["ordinal"])
     written = state.with_suffix(".part")
     written.write_text(json.dumps(chips.state_dict()))
     os.replace(written, state)
@@ -109,7 +109,7 @@ def test_two_workers_train_while_the_run_is_fetched(service: Service, tmp_path: 
         loader = DataLoader(chips, batch_size=2, num_workers=2, persistent_workers=True)
         found = []
         for batch in loader:
-            assert batch["image"].shape == (len(batch["slot"]), 3, 24, 24)
+            assert batch["image"].shape == (len(batch["ordinal"]), 3, 24, 24)
             found.append([chips.classes[label] for label in batch["label"].tolist()])
             for number, pixels, valid in zip(found[-1], batch["image"], batch["image_valid"], strict=True):
                 expected = picture(number, 24, 24)
@@ -131,7 +131,7 @@ def test_items_are_those_of_a_dataset_by_index(tmp_path: Path) -> None:
     chips = ChipDataset(run, **options)
     by_id = {item["id"]: item for item in chips}
     items = list(eechips.torch.stream(run, seed=1, **options))
-    assert [item.pop("slot") for item in items] == list(range(9))
+    assert [item.pop("ordinal") for item in items] == list(range(9))
     assert {item["id"] for item in items} == set(by_id)
     for item in items:
         other = by_id[item["id"]]
@@ -152,13 +152,13 @@ def test_an_epoch_goes_on_after_any_batch(tmp_path: Path, workers: int, done: in
     run = write_run(tmp_path, layered(17))
 
     def train(chips: Any, most: int) -> list[int]:
-        slots = []
+        ordinals = []
         for number, batch in enumerate(DataLoader(chips, batch_size=2, num_workers=workers)):
             if number == most:
                 break
-            slots += batch["slot"].tolist()
-            chips.note(batch["slot"])
-        return slots
+            ordinals += batch["ordinal"].tolist()
+            chips.note(batch["ordinal"])
+        return ordinals
 
     chips = eechips.torch.stream(run, rank=1, world_size=2)
     chips.set_epoch(3)
@@ -178,7 +178,7 @@ def test_an_epoch_goes_on_after_any_batch(tmp_path: Path, workers: int, done: in
 def test_another_number_of_workers_cannot_go_on(tmp_path: Path) -> None:
     run = write_run(tmp_path, layered(9))
     chips = eechips.torch.stream(run)
-    chips.note(next(iter(DataLoader(chips, batch_size=2, num_workers=2)))["slot"])
+    chips.note(next(iter(DataLoader(chips, batch_size=2, num_workers=2)))["ordinal"])
     resumed = eechips.torch.stream(run)
     resumed.load_state_dict(chips.state_dict())
     with pytest.raises(UsageError, match=r"was begun with 2 workers, .*: num_workers=2 continues it, not 1"):
@@ -198,14 +198,14 @@ def test_a_stateful_loader_goes_on_after_any_batch(tmp_path: Path, workers: int)
     def loader() -> Any:
         return loaders.StatefulDataLoader(eechips.torch.stream(run), batch_size=2, num_workers=workers)
 
-    whole = [batch["slot"].tolist() for batch in loader()]
+    whole = [batch["ordinal"].tolist() for batch in loader()]
     for done in (1, 4):
         first = loader()
         batches = iter(first)
-        before = [next(batches)["slot"].tolist() for _ in range(done)]
+        before = [next(batches)["ordinal"].tolist() for _ in range(done)]
         second = loader()
         second.load_state_dict(first.state_dict())
-        assert before + [batch["slot"].tolist() for batch in second] == whole
+        assert before + [batch["ordinal"].tolist() for batch in second] == whole
 
 
 def test_a_run_that_stops_ends_the_training_with_its_reason(service: Service, tmp_path: Path) -> None:
