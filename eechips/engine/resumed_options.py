@@ -50,8 +50,16 @@ def plan_identity(described: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json([described["identity"], described["source"]]).encode()).hexdigest()
 
 
-def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> bool:
+def check_same(
+    ledger: Ledger, described: Mapping[str, Any], folder: object, growing: frozenset[str] = frozenset()
+) -> bool:
     """Compare the plan of a ledger with the one described.
+
+    Args:
+        ledger: of the run that is there.
+        described: the run of this command; see :func:`describe`.
+        folder: of both, for the message.
+        growing: parameters in which an extension may differ.
 
     Returns:
         True if it is the same; False if it is another without results, which may be replaced.
@@ -67,6 +75,8 @@ def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> 
         return False
     shown = "; ".join(found[:8])
     accept = ", or give `accept_changed_code` to fetch what is left with the changed code" if _is_code(found) else ""
+    if growing and all(each.partition(":")[0] in growing for each in found):
+        accept = ", or give `extend` to add what is new to it"
     raise RunMismatchError(
         f"{folder} holds another run ({shown}): choose another output folder, or remove this one{accept}"
     )

@@ -37,7 +37,7 @@ from eechips.manifest.reserved_names import CALLS_FOLDER, GENERATED_FILES
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import Recipe
+from eechips.recipe import Recipe, SupportsExtension
 from eechips.storage import LocalStore, ObjectStore, make_folder
 
 _REDRAWN = "redrawn"  # key in the ledger: all empty units were replaced as far as possible
@@ -145,7 +145,8 @@ class _Run:
         is_extended = config.extend and ledger.has_plan
         if is_extended:
             check_growth(self._recipe, ledger, parts.described, config.out)
-        is_planned = is_extended or (ledger.has_plan and check_same(ledger, parts.described, config.out))
+        growing = parts.recipe.growing if isinstance(parts.recipe, SupportsExtension) else frozenset()
+        is_planned = is_extended or (ledger.has_plan and check_same(ledger, parts.described, config.out, growing))
         self._check_store(is_planned=is_planned)
         if ledger.has_plan:
             remove_excluded_files(ledger, parts.store)

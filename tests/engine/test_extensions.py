@@ -134,6 +134,10 @@ def test_what_would_change_or_be_left_out_is_refused(demo_server: Server, tmp_pa
         for path, content in before.items():
             assert path.read_bytes() == content, path
 
+    with pytest.raises(RunMismatchError, match="or give `extend` to add what is new to it"):
+        fetch(demo_server, run.path, start=START, end=END, **options)
+    with pytest.raises(RunMismatchError, match=r"or remove this one$"):
+        fetch(demo_server, run.path, start=START, end=END, **options, bands="B8")
     refuse(UsageError, "the period of the run from 2020-06-11 to 2020-06-16 would have other days now")
     refuse(UsageError, "`end` is 2020-06-16 in the run and 2020-06-11 now", end="2020-06-11")
     refuse(UsageError, "`start` is 2020-06-01 in the run and 2020-06-02 now", start="2020-06-02")
