@@ -43,8 +43,6 @@ def update_command(folder: Path, until: str | None, refetch: bool, exit_code: bo
     echo(found.describe())
     if found.added:
         refresh(open_run(folder))
-    for line in found.kept:
-        echo(line, err=True)
     for name in found.replaced:
         echo(f"New version: {name}", err=True)
     if not open_run(folder).is_complete:

@@ -90,7 +90,8 @@ def update(
     Args:
         run: the run, or its folder; made by a command that can be extended.
         until: the day, exclusive, YYYY-MM-DD; None for today, UTC.
-        refetch: fetch results again whose images have changed at the source since.
+        refetch: fetch results again whose images have changed at the source since, and composites that an earlier
+            update has kept though they would have other images.
         trust: execute the command of run.json even if somebody else wrote it.
         now: the present time, UTC.
 
@@ -131,9 +132,10 @@ def _update(run: Run, until: dt.date, *, refetch: bool, trust: bool) -> RunUpdat
         if end is not None:
             again.params["end"] = end
             words = with_end(words, end)
-        if refetch and replaced:
+        if refetch:
             with lock_run(place), Ledger(place / LEDGER_NAME) as ledger:
-                ledger.reopen(read_positions_of(ledger.database, replaced))
+                changed = [each["position"] for each in ledger.meta().get(KEPT_CHANGES) or ()]
+                ledger.reopen([*read_positions_of(ledger.database, replaced), *changed])
         before = _count_units(place)
         recipe, config = _make(again, place)
         done = run_recipe(recipe, dataclasses.replace(config, extend=True, command=shlex.join(words)))
@@ -145,7 +147,7 @@ def _update(run: Run, until: dt.date, *, refetch: bool, trust: bool) -> RunUpdat
             added=_count_units(place) - before,
             replaced=tuple(replaced),
             is_refetched=refetch,
-            kept=tuple(map(str, kept)),
+            kept=tuple(str(each["text"]) for each in kept),
             is_interrupted=done.interrupted,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from eechips.manifest.received_run import read_info
 from eechips.manifest.run import ASSEMBLED
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import (
+    ChangedUnit,
     EarlierPlan,
     Recipe,
     SupportsExtension,
@@ -116,7 +117,7 @@ def extend_plan(
         is_complete: nothing of the run is open.
 
     Returns:
-        Number of added units.
+        Number of units that were added, or planned again as they have images now.
 
     Raises:
         ConfigurationError, RequestError, RecipeError: if planning fails; the run stays as it was.
@@ -127,13 +128,14 @@ def extend_plan(
     read_inputs(recipe)
     with planner_errors():
         found = recipe.extend_plan(EarlierPlan(stored.get("parameters") or {}, PlanUnits(ledger)))
-    for text in found.changed[:_SHOWN]:
-        _log.warning("%s", text)
-    if len(found.changed) > _SHOWN:
-        _log.warning("So it is with %s further results", f"{len(found.changed) - _SHOWN:,}")
+    amended, kept = _amend(found.changed, recipe, ledger)
+    for each in kept[:_SHOWN]:
+        _log.warning("%s", each["text"])
+    if len(kept) > _SHOWN:
+        _log.warning("So it is with %s further results", f"{len(kept) - _SHOWN:,}")
     added = _name_units(found.units, recipe, config, ledger)
-    values: dict[str, Any] = {KEPT_CHANGES: list(found.changed)}
-    if added or not is_complete:
+    values: dict[str, Any] = {KEPT_CHANGES: kept}
+    if added or amended or not is_complete:
         values |= described
     if added:
         first = ledger.end
@@ -141,7 +143,23 @@ def extend_plan(
         part = PlanPart(len(parts), first, len(added), utc_now(), config.command, described["parameters"])
         values |= {EXTENSIONS: [each.to_json() for each in (*parts, part)], IS_EXPORTED: False, ASSEMBLED: None}
     ledger.extend(added, values)
-    return len(added)
+    return len(added) + amended
+
+
+def _amend(changed: Sequence[ChangedUnit], recipe: Recipe, ledger: Ledger) -> tuple[int, list[dict[str, Any]]]:
+    """Plan changed units without a file again; return their number, and text and position of those that are kept."""
+    kept: list[dict[str, Any]] = []
+    amended: list[WorkUnit] = []
+    for each in changed:
+        query = "SELECT position, name, file FROM units ORDER BY position LIMIT 1 OFFSET ?"
+        position, name, file = ledger.database.execute(query, (each.index,)).fetchone()
+        if file is None:
+            unit = to_unit(each.unit)
+            amended.append(WorkUnit(position, unit_id(unit, recipe.identity), canonical_json(unit), name))
+        else:
+            kept.append({"text": each.text, "position": position})
+    ledger.amend(amended)
+    return len(amended), kept
 
 
 def _first_part(stored: Mapping[str, Any], folder: Path, units: int) -> PlanPart:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import ee
 
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata, inventory
-from eechips.recipe import AddedUnits, Unit
+from eechips.recipe import AddedUnits, ChangedUnit, Unit
 
 _CLOSE = 1e-6  # of a pixel, to which origins of grids are compared
 _SHOWN = 5  # regions that a message names
@@ -95,14 +95,21 @@ def check_regions_stay(before: Iterable[Any], now: Collection[Any], path: object
         )
 
 
+class _EarlierUnit(NamedTuple):
+    """The number of a unit in the plan; number and names of its images. A tuple, as there may be a million."""
+
+    number: int
+    images: tuple[int, tuple[str, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class _EarlierPlaces:
-    """What a plan has: by key of a unit the images it was made of, and by region the pixel grid.
+    """What a plan has: by key of a unit its place and its images, and by region the pixel grid.
 
     A key is a region (None for the only one), and the image or the period.
     """
 
-    images: Mapping[tuple[Any, ...], tuple[int, tuple[str, ...]]]
+    images: Mapping[tuple[Any, ...], _EarlierUnit]
     grids: Mapping[Any, Mapping[str, Any]]
 
 
@@ -141,15 +148,16 @@ def add_composites(earlier: Iterable[Unit], planned: Iterator[Unit]) -> AddedUni
     names = ("start", "end")
     known = _read(earlier, names)
     added: list[Unit] = []
-    changed: list[str] = []
+    changed: list[ChangedUnit] = []
     found = set()
     for unit in planned:
         unit, key = _placed(unit, known.grids), _key(unit, names)
         found.add(key)
         if key not in known.images:
             added.append(unit)
-        elif known.images[key] != (now := _images(unit)):
-            changed.append(_describe_change(unit, known.images[key][0], now[0]))
+        elif known.images[key].images != (now := _images(unit)):
+            before = known.images[key]
+            changed.append(ChangedUnit(before.number, unit, _describe_change(unit, before.images[0], now[0])))
     again = {key[0] for key in found}
     cut = next((key for key in known.images if key not in found and key[0] in again), None)
     if cut is not None:
@@ -167,10 +175,10 @@ def _describe_change(unit: Unit, before: int, now: int) -> str:
 
 
 def _read(units: Iterable[Unit], names: Sequence[str]) -> _EarlierPlaces:
-    images: dict[tuple[Any, ...], tuple[int, tuple[str, ...]]] = {}
+    images: dict[tuple[Any, ...], _EarlierUnit] = {}
     grids: dict[Any, Mapping[str, Any]] = {}
-    for unit in units:
-        images[_key(unit, names)] = _images(unit)
+    for index, unit in enumerate(units):
+        images[_key(unit, names)] = _EarlierUnit(index, _images(unit))
         grids.setdefault(unit.get("region"), unit["grid"])
     return _EarlierPlaces(images, grids)
 

@@ -22,7 +22,8 @@ IS_EXPORTED = "extension_exported"
 """In the ledger of such runs: whether the files of the manifest have the units of the last extension."""
 
 KEPT_CHANGES = "kept_changes"
-"""In the ledger: what the last extension found to have other images at the source now, and kept; a sentence each."""
+"""In the ledger: results that would be made of other images now, and that the last extension has kept: a sentence as
+``text`` and the ``position`` of the unit each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from eechips.recipe.code_errors import CodeErrors
 from eechips.recipe.code_form import hash_code
 from eechips.recipe.protocol import (
     AddedUnits,
+    ChangedUnit,
     EarlierPlan,
     PlanPreview,
     Recipe,
@@ -53,6 +54,7 @@ for _kind in (Chip, Frame, FrameStack, NoData, Table):
 __all__ = [
     "UNIT_KINDS",
     "AddedUnits",
+    "ChangedUnit",
     "Chip",
     "CodeErrors",
     "EarlierPlan",

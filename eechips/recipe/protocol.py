@@ -287,16 +287,31 @@ class EarlierPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangedUnit:
+    """A unit of a plan that would have another result now.
+
+    Attributes:
+        index: its number in the plan, from 0.
+        unit: as it would be planned now.
+        text: what has changed, a sentence.
+    """
+
+    index: int
+    unit: Unit
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class AddedUnits:
     """What an extension adds to a plan.
 
     Attributes:
         units: those that the plan lacks, in order.
-        changed: what was planned before and would now have other results, a phrase each; the results stay.
+        changed: units that would have other results now. Those with a file are kept; the others are planned again.
     """
 
     units: Sequence[Unit]
-    changed: Sequence[str] = ()
+    changed: Sequence[ChangedUnit] = ()
 
 
 @runtime_checkable

@@ -161,7 +161,7 @@ def test_new_versions_of_old_images_are_told_and_fetched_when_asked(archive: Arc
 
 
 @pytest.mark.slow
-def test_composites_and_tables_end_before_the_latest_image(archive: Archive) -> None:
+def test_composites_and_tables_end_before_the_latest_image(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
     """And with a whole period: 10 days, or a day."""
     west_to_north = write_regions(Path("fields.gpkg"))
     words = ("--every", "10 days", "--reducer", "max", "--roi=" + ROI, "--end", "2024-05-31")
@@ -182,7 +182,16 @@ def test_composites_and_tables_end_before_the_latest_image(archive: Archive) -> 
     archive.put(dt.date(2024, 6, 25))
     result = typed("update", composites, "--until", "2024-06-30", "--trust")
     assert result.stdout == "composites: 1 new unit until 2024-06-20; 1 composite kept that would have other images\n"
-    assert result.stderr.startswith("The composite from 2024-05-31 to 2024-06-10 would have 3 images now, not 2")
+    told = [text for text in caplog.messages if text.startswith("The composite")]
+    assert told == ["The composite from 2024-05-31 to 2024-06-10 would have 3 images now, not 2: its file is kept"]
+    before = digests(composites)
+    assert update(composites, "2024-06-30", "--trust", "--refetch") == "nothing new until 2024-06-20"
+    changed = {name for name, digest in digests(composites).items() if before[name] != digest}
+    assert changed == {"composites/2024-05-31.tif"}
+    assert update(composites, "2024-06-30", "--trust") == "nothing new until 2024-06-20"
+    unit = eechips.open_run(composites).units["unit"].iloc[-2]
+    assert (unit["start"], unit["images"]) == ("2024-05-31", 3)
+    assert typed("verify", composites).exit_code == 0
     tables = sorted((series / "series").glob("*.csv"))
     rows = pd.concat([pd.read_csv(table) for table in tables])
     assert rows["date"].tolist() == ["2024-05-30", "2024-06-01", "2024-06-09"]
