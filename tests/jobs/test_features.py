@@ -36,11 +36,11 @@ BOX = shapely.box(-106, 39, -104, 41)
 
 
 def plots() -> geopandas.GeoDataFrame:
-    """12,000 points: dense ones in a corner, and all points of a lattice on which every edge of a cell lies."""
+    """6,000 points: dense ones in a corner, and all points of a lattice on which every edge of a cell lies."""
     random = np.random.default_rng(3)
     lattice = np.stack(np.meshgrid(np.linspace(-106, -104, 33), np.linspace(39, 41, 33)), axis=-1).reshape(-1, 2)
-    dense = random.uniform((-106, 39), (-105.9, 39.1), (8000, 2))
-    spread = random.uniform((-106.5, 38.5), (-103.5, 41.5), (12_000 - len(lattice) - 8000, 2))
+    dense = random.uniform((-106, 39), (-105.9, 39.1), (3000, 2))
+    spread = random.uniform((-106.5, 38.5), (-103.5, 41.5), (6000 - len(lattice) - 3000, 2))
     places = np.concatenate([lattice, dense, spread])
     number = np.arange(len(places))
     return geopandas.GeoDataFrame(
@@ -229,10 +229,10 @@ def test_cells_that_are_too_large_are_divided(
     limits: tuple[str, ...], features: Callable[..., Any], store: Store, tmp_path: Path
 ) -> None:
     source = store.tables[PLOTS]
-    region = shapely.box(-105.99, 39.01, -105.98, 39.02)
+    region = shapely.box(-105.99, 39.01, -105.97, 39.03)
     inside = source[source.intersects(region)]
     assert 50 < len(inside) < 150
-    found = features(PLOTS, *limits, roi="-105.99,39.01,-105.98,39.02")
+    found = features(PLOTS, *limits, roi="-105.99,39.01,-105.97,39.03")
     assert_equal(found, inside)
     units = eechips.open_run(tmp_path / "out").units
     assert units["requests"].tolist()[0] >= (1 if limits[1] == "60000" else 8)
@@ -336,3 +336,33 @@ def test_a_plan_is_estimated_without_a_request_for_features(start: Callable[...,
     )
     assert found.units > 4
     assert server.requests().get("table:computeFeatures", 0) == before
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_features_take_a_request_for_each_cell(
+    serve_briefly: Callable[..., Server], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(6)
+    places = np.concatenate([random.normal((-105, 40), 0.05, (50_000, 2)), random.uniform(-60, 60, (50_000, 2))])
+    number = np.arange(len(places))
+    source = geopandas.GeoDataFrame(
+        {
+            "number": number,
+            "height": random.uniform(0, 50, len(places)),
+            "kind": random.choice(["a", "b"], len(places)),
+        },
+        geometry=geopandas.points_from_xy(*places.T),
+        crs="EPSG:4326",
+    )
+    source.to_parquet(tmp_path / "a.parquet")
+    ingest(tmp_path / "a.parquet", tmp_path / "assets", PLOTS)
+    server = serve_briefly("--assets", str(tmp_path / "assets"), "--no-demo", "--rate", "none", "--concurrency", "none")
+    run = eechips.features(PLOTS, out=tmp_path / "out", endpoint=server.url, quiet=True, executor="threads")
+    assert_equal(geopandas.read_parquet(tmp_path / "out" / "features"), source)
+    assert set(run.units["requests"]) == {1}
+    groups = [
+        file.metadata.row_group(group).num_rows
+        for file in map(pyarrow.parquet.ParquetFile, run.assembled)
+        for group in range(file.num_row_groups)
+    ]
+    assert max(groups) < 60_000
