@@ -2,11 +2,12 @@
 
     python benchmarks/features.py --features 2000000
     python benchmarks/features.py --features 100000 --rival PYTHON
+    python benchmarks/features.py --features 20000 --size 0.01 --rival PYTHON
 
-A table of random points, of which half lie in a twentieth of the region, is ingested into a local Earth Engine without
-a quota. The command fetches all of it. With `--rival PYTHON`, geefetch, which that interpreter has installed, downloads
-the same table: the region in squares of half a degree, its usual way of squares of a fixed size, one after the other,
-joined to one file of GeoParquet by its own functions.
+A table of random points or squares, of which half lie in a twentieth of the region, is ingested into a local Earth
+Engine without a quota. The command fetches all of it. With `--rival PYTHON`, geefetch, which that interpreter has
+installed, downloads the same table: the region in squares of half a degree, its usual way of squares of a fixed size,
+one after the other, joined to one file of GeoParquet by its own functions.
 
 Requests are those that the server counts. Memory is the maximum over time of the proportional set size of all processes
 of the command.
@@ -27,6 +28,7 @@ from typing import Any
 import geopandas
 import numpy as np
 import pandas as pd
+import shapely
 from harness import Server, serving
 from processes import descendants, pss
 
@@ -65,14 +67,20 @@ merge_parquet(paths).to_parquet(Path(folder) / "all.parquet")
 """What ``geefetch.data.get`` does for GEDI, without the index of granules: it has no option for another table."""
 
 
-def generate(count: int) -> geopandas.GeoDataFrame:
-    """Return points like laser shots: numbers, flags, texts, missing values and a time."""
+def generate(count: int, size: float) -> geopandas.GeoDataFrame:
+    """Return features like laser shots: numbers, flags, texts, missing values and a time.
+
+    Args:
+        count: how many.
+        size: edge of a square in degrees; 0 for points.
+    """
     random = np.random.default_rng(1)
     dense = random.uniform((-106, 39), (-104.5, 40), (count // 2, 2))
     spread = random.uniform((WEST, SOUTH), (EAST, NORTH), (count - len(dense), 2))
     places = np.concatenate([dense, spread])
     random.shuffle(places)
     number = np.arange(count)
+    x, y = places.T
     return geopandas.GeoDataFrame(
         {
             "shot": number,
@@ -82,7 +90,7 @@ def generate(count: int) -> geopandas.GeoDataFrame:
             "quality_flag": random.integers(0, 2, count),
             "system:time_start": 1_577_836_800_000 + number * 1000,
         },
-        geometry=geopandas.points_from_xy(*places.T),
+        geometry=shapely.box(x, y, x + size, y + size) if size else shapely.points(x, y),
         crs="EPSG:4326",
     )
 
@@ -138,8 +146,7 @@ def compare(found: pd.DataFrame, source: pd.DataFrame) -> dict[str, Any]:
     differs = np.zeros(len(found), dtype=bool)
     for name in columns:
         differs |= ~((found[name] == expected[name]) | (found[name].isna() & expected[name].isna())).to_numpy()
-    places = [np.column_stack([frame.geometry.x, frame.geometry.y]) for frame in (found, expected)]
-    differs |= (places[0] != places[1]).any(axis=1)
+    differs |= ~shapely.equals(found.geometry.to_numpy(), expected.geometry.to_numpy())
     same = all(found[name].dtype.kind == expected[name].dtype.kind for name in columns)
     return {"rows": len(found), "duplicates": 0, "differences": int(differs.sum()), "types are equal": same}
 
@@ -147,12 +154,13 @@ def compare(found: pd.DataFrame, source: pd.DataFrame) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=int, default=2_000_000)
+    parser.add_argument("--size", type=float, default=0.0, help="edge of square features in degrees; 0 for points")
     parser.add_argument("--rival", metavar="PYTHON", help="interpreter that has geefetch")
     parser.add_argument("--folder", type=Path, help="folder that is kept; else a temporary one")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
         folder = Path(temporary)
-        source = generate(arguments.features)
+        source = generate(arguments.features, arguments.size)
         source.to_parquet(folder / "shots.parquet")
         began = time.monotonic()
         ingest(folder / "shots.parquet", folder / "assets", ASSET)
