@@ -70,7 +70,7 @@ class SampleStream:
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration; each epoch has a different order."""
-        self.epoch, self._state = epoch, None
+        self.epoch, self._state, self._reader = epoch, None, None
 
     def read(self, worker: int = 0, workers: int = 1, *, ordinal: int = 0, parent: int | None = None) -> StreamReader:
         """Return an iterator over the part of a worker of this process.
@@ -94,7 +94,7 @@ class SampleStream:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the epoch: after the sample that was returned last. It can be stored as JSON."""
-        return (self._reader or self.read()).state_dict()
+        return dict(self._state) if self._state is not None else (self._reader or self.read()).state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Have the next iteration go on at a place.

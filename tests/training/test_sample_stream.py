@@ -208,8 +208,11 @@ def test_readers_share_an_epoch_and_go_on_where_they_were(tmp_path: Path, reader
             state = json.loads(json.dumps(stream.state_dict()))
             other = SampleStream(run, seed=2, rank=rank, world_size=readers)
             other.load_state_dict(state)
+            assert other.state_dict() == state
             assert before + [item.ordinal for item in other] == every
     assert sorted(ordinals) == list(range(13))
+    other.set_epoch(6)
+    assert other.state_dict() == {**state, "epoch": 6, "ordinal": readers - 1}
     another = eechips.stream(run, seed=3, rank=readers - 1, world_size=readers)
     another.load_state_dict(state)
     with pytest.raises(UsageError, match="seed 2 there, 3 here"):
