@@ -66,7 +66,7 @@ def test_signatures_of_python_functions_show_their_options(site: Path) -> None:
 
 def test_pages_say_below_their_titles_which_extras_they_need(site: Path) -> None:
     text = (site / "how-to" / "timeseries.html").read_text(encoding="utf-8")
-    assert "pip install 'eechips[local,report]'" in html.unescape(text)
+    assert "pip install 'eechips[local,report,series]'" in html.unescape(text)
     assert "The examples need" not in (site / "reference" / "errors.html").read_text(encoding="utf-8")
 
 
