@@ -52,6 +52,7 @@ from eechips.recipe.layer_names import MASK_SUFFIX
 from eechips.training.formats import PACK_FORMATS
 from eechips.training.frame_stack import decode_file, frame_time
 from eechips.training.sample import array_of, fields_of
+from eechips.training.sample_stream import check_place
 from eechips.training.samples import Samples, read_samples, values_of
 from eechips.training.shard_index import FileContent, PackEntry, Shard, read_index
 
@@ -70,9 +71,8 @@ from eechips.training.tensor_items import (
     check_layers,
     class_values,
     join_frames,
-    training_place,
 )
-from eechips.training.torch_stream import TorchStream, stream
+from eechips.training.torch_stream import TorchStream, ask_distributed, stream
 
 T = TypeVar("T")
 
@@ -203,7 +203,7 @@ class ShardDataset(IterableDataset[Any]):
         names = check_layers(layers, tuple(index.layers), label)
         self._items = TensorItems(names, label, class_values(known), dtype, fill, transform)
         self._folder, self._module = Path(pack), index.format
-        rank, world_size = training_place(rank, world_size)
+        rank, world_size = check_place(*ask_distributed(rank, world_size))
         shards = [stored.shard for stored in index.shards if split in (None, stored.shard.split)]
         self._shards: list[Shard] = shards[rank::world_size]
         self._is_shuffled, self._buffer, self._seed, self._rank = shuffle, buffer, seed, rank

@@ -159,6 +159,15 @@ def place_of(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """
     if rank is None and world_size is None:
         rank, world_size = int(os.environ.get(RANK, "0")), int(os.environ.get(WORLD_SIZE, "1"))
+    return check_place(rank, world_size)
+
+
+def check_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """Return the number of a process, and the number of processes that train together; None is the first, or one.
+
+    Raises:
+        UsageError: if the first is not below the second.
+    """
     rank, world_size = rank or 0, world_size or 1
     if not 0 <= rank < world_size:
         raise UsageError(f"rank {rank} is none of {world_size} processes")

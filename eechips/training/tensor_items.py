@@ -178,15 +178,3 @@ def class_values(values: Sequence[Any] | None) -> tuple[Any, ...]:
     if values is None or any(isinstance(value, float) for value in values):
         return ()
     return tuple(values)
-
-
-def training_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Return the rank of this process, and the number of processes that train together."""
-    from torch import distributed
-
-    if rank is None and world_size is None and distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    rank, world_size = rank or 0, world_size or 1
-    if not 0 <= rank < world_size:
-        raise UsageError(f"rank {rank} is none of {world_size} processes")
-    return rank, world_size

@@ -209,8 +209,7 @@ def stream(
         >>> chips = eechips.torch.stream(fetch, seed=7, label="eco_name")
         >>> loader = DataLoader(chips, batch_size=32, num_workers=2, persistent_workers=True)
     """
-    if rank is None and world_size is None and distributed.is_available() and distributed.is_initialized():
-        rank, world_size = distributed.get_rank(), distributed.get_world_size()
+    rank, world_size = ask_distributed(rank, world_size)
     samples = SampleStream(source, seed=seed, rank=rank, world_size=world_size)
     try:
         known = classes if classes is not None or label is None else _planned_values(samples, label)
@@ -219,6 +218,13 @@ def stream(
         raise
     items = TensorItems((), label, class_values(known), dtype, fill, transform)
     return TorchStream(samples, items, layers)
+
+
+def ask_distributed(rank: int | None, world_size: int | None) -> tuple[int | None, int | None]:
+    """Return the rank and the number of processes of torch.distributed, if neither is given and it is initialized."""
+    if rank is None and world_size is None and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return rank, world_size
 
 
 def _planned_values(samples: SampleStream, label: str) -> tuple[Any, ...]:
