@@ -16,6 +16,14 @@ from eechips.text.formatting import format_count
 if TYPE_CHECKING:
     from eechips.reports.smoothing import Method
 
+_bands = click.option(
+    "--band",
+    "bands",
+    multiple=True,
+    metavar="NAME",
+    help="Only this column, or all columns of this band. May be repeated.",
+)
+
 
 @click.command("report", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=LocalPath(), metavar="DIR")
@@ -123,13 +131,7 @@ def preview_command(
     metavar="ID",
     help=f"Only this region. May be repeated. [default: the first {MOST_PANELS}]",
 )
-@click.option(
-    "--band",
-    "bands",
-    multiple=True,
-    metavar="NAME",
-    help="Only this column, or all columns of this band. May be repeated.",
-)
+@_bands
 @click.option(
     "--out",
     type=LocalPath(dir_okay=False),
@@ -190,13 +192,7 @@ def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...],
     help="Longest time between two values that is filled.",
 )
 @click.option("--step", type=int, metavar="DAYS", help="A row every so many days. [default: the dates of the run]")
-@click.option(
-    "--band",
-    "bands",
-    multiple=True,
-    metavar="NAME",
-    help="Only this column, or all columns of this band. May be repeated.",
-)
+@_bands
 @click.option(
     "--out",
     type=LocalPath(dir_okay=False),
