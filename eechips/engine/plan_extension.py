@@ -81,6 +81,11 @@ def check_growth(recipe: Recipe, ledger: Ledger, described: Mapping[str, Any], f
         )
 
 
+def growing_parameters(recipe: Recipe) -> frozenset[str]:
+    """Return the names of the parameters that may differ in an extension; none if the recipe has no extensions."""
+    return recipe.growing if isinstance(recipe, SupportsExtension) else frozenset()
+
+
 def comparable(
     recipe: Recipe, described: Mapping[str, Any], stored: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -91,7 +96,7 @@ def comparable(
         described: the command's run.
         stored: the other one, as it was described.
     """
-    growing = recipe.growing if isinstance(recipe, SupportsExtension) else frozenset()
+    growing = growing_parameters(recipe)
     given, there = described["parameters"], stored.get("parameters")
     there = there if isinstance(there, dict) else {}
     has_grown = any(given.get(name) != there.get(name) for name in growing)

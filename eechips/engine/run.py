@@ -13,7 +13,13 @@ from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
 from eechips.engine.export_monitor import check_exports
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.open_units import stop_message
-from eechips.engine.plan_extension import check_growth, continue_extended, is_exported, note_exported
+from eechips.engine.plan_extension import (
+    check_growth,
+    continue_extended,
+    growing_parameters,
+    is_exported,
+    note_exported,
+)
 from eechips.engine.planner import ANSWERS_NAME
 from eechips.engine.progress import Progress
 from eechips.engine.queue_recovery import FILE_QUEUES
@@ -37,7 +43,7 @@ from eechips.manifest.reserved_names import CALLS_FOLDER, GENERATED_FILES
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import Recipe, SupportsExtension
+from eechips.recipe import Recipe
 from eechips.storage import LocalStore, ObjectStore, make_folder
 
 _REDRAWN = "redrawn"  # key in the ledger: all empty units were replaced as far as possible
@@ -145,7 +151,7 @@ class _Run:
         is_extended = config.extend and ledger.has_plan
         if is_extended:
             check_growth(self._recipe, ledger, parts.described, config.out)
-        growing = parts.recipe.growing if isinstance(parts.recipe, SupportsExtension) else frozenset()
+        growing = growing_parameters(parts.recipe)
         is_planned = is_extended or (ledger.has_plan and check_same(ledger, parts.described, config.out, growing))
         self._check_store(is_planned=is_planned)
         if ledger.has_plan:

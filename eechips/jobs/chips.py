@@ -137,7 +137,7 @@ class ChipSample:
     def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
         """Return the units of further places and frames; see :class:`eechips.recipe.SupportsExtension`.
 
-        Those of further frames of a place have ``"further"``.
+        A unit with further frames of a place that is there has ``"further"``.
 
         Raises:
             UsageError: if places or dates are left out, or a chip that is there would change.

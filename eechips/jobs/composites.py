@@ -18,8 +18,7 @@ from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.grown_plans import (
-    GROWING_DATES,
-    GROWING_REGIONS,
+    GROWING,
     add_composites,
     check_dates_grow,
     check_regions_stay,
@@ -67,7 +66,7 @@ class Composites:
 
     name = "composites"
     is_builtin = True
-    growing = GROWING_DATES | GROWING_REGIONS
+    growing = GROWING
 
     def __init__(self, **options: Any) -> None:
         self.options = chosen = CompositesOptions(**options)

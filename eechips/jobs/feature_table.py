@@ -43,7 +43,7 @@ class _Extent:
         values = pq.read_table(path, columns=[GEOMETRY]).column(GEOMETRY).to_numpy()
         if len(values):
             shapes = shapely.from_wkb(values)
-            self.kinds.update(shape for shape in {each.geom_type for each in shapes})
+            self.kinds.update(each.geom_type for each in shapes)
             self.bounds.append(tuple(shapely.total_bounds(shapes).tolist()))
 
     def metadata(self) -> dict[bytes, bytes]:
@@ -76,11 +76,6 @@ class FeatureTable:
                 self._found.setdefault(each.name, set()).add(each.type)
             if file.metadata.num_rows:
                 self._files.append((path, file.metadata.num_rows))
-
-    @property
-    def rows(self) -> int:
-        """Rows of all files."""
-        return sum(rows for _, rows in self._files)
 
     @property
     def mixed(self) -> list[str]:

@@ -17,11 +17,8 @@ from eechips.recipe import AddedUnits, ChangedUnit, Unit
 _CLOSE = 1e-6  # of a pixel, to which origins of grids are compared
 _SHOWN = 5  # regions that a message names
 
-GROWING_DATES = frozenset({"start", "end"})
-"""Parameters of a plan that may grow: dates."""
-
-GROWING_REGIONS = frozenset({"regions", "regions_sha256"})
-"""Parameters of a plan that may grow: the file of regions, which has those of before and more."""
+GROWING = frozenset({"start", "end", "regions", "regions_sha256"})
+"""Parameters that may differ in an extension: the dates, and the file of regions, which may have further ones."""
 
 
 def check_dates_grow(earlier: Mapping[str, Any], start: str | None, end: str | None) -> None:
@@ -80,7 +77,7 @@ def check_regions_stay(before: Iterable[Any], now: Collection[Any], path: object
 
     Args:
         before: ids of the regions of the run.
-        now: those of the extension.
+        now: ids of the regions of the extension.
         path: the file of regions.
 
     Raises:

@@ -37,7 +37,7 @@ def new_dates(before: Dates, now: Dates, *, is_table: bool) -> list[tuple[str, s
 
     Args:
         before: of the run.
-        now: of the extension; these have those of the run.
+        now: of the extension; they include the dates of the run.
         is_table: whether all rows become one table, which has rows of a region in the order of the units.
 
     Raises:
@@ -64,7 +64,7 @@ def add_series(
     spans: Sequence[tuple[str, str]],
     plan: Callable[[Zones | None], Iterator[Unit]],
 ) -> Iterator[Unit]:
-    """Yield the units of further dates, and those of further regions with all dates.
+    """Yield units of the run's regions with further dates, and units of further regions with all dates.
 
     Args:
         earlier: units of the run.

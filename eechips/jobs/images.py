@@ -16,7 +16,7 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.grown_plans import GROWING_DATES, GROWING_REGIONS, add_images, check_dates_grow, check_regions_stay
+from eechips.jobs.grown_plans import GROWING, add_images, check_dates_grow, check_regions_stay
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import ImagesOptions
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
@@ -49,7 +49,7 @@ class Images:
 
     name = "images"
     is_builtin = True
-    growing = GROWING_DATES | GROWING_REGIONS
+    growing = GROWING
 
     def __init__(self, **options: Any) -> None:
         self.options = ImagesOptions(**options)

@@ -22,7 +22,7 @@ from eechips.files.hashes import hash_file
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.geo.grid import Grid
 from eechips.jobs.chosen_dataset import align_grid, choose_dataset
-from eechips.jobs.grown_plans import GROWING_DATES, GROWING_REGIONS, check_dates_grow, find_last_day
+from eechips.jobs.grown_plans import GROWING, check_dates_grow, find_last_day
 from eechips.jobs.grown_series import add_series, check_periods_stay, new_dates
 from eechips.jobs.recipe_options import (
     check_dates,
@@ -83,7 +83,7 @@ class TimeSeries:
 
     name = "timeseries"
     is_builtin = True
-    growing = GROWING_DATES | GROWING_REGIONS
+    growing = GROWING
 
     def __init__(self, **options: Any) -> None:
         self.options = chosen = TimeSeriesOptions(**options)
@@ -145,11 +145,11 @@ class TimeSeries:
         return list(self.step.periods(parse_day(start), parse_day(end)))
 
     def _dates(self, unit: Unit) -> tuple[str | None, str | None]:
-        """Return the dates of a unit: its own, or those of the first plan."""
+        """Return the dates of a unit: its own, or else the dates of the first plan."""
         return (unit["start"], unit["end"]) if "end" in unit else self._first
 
     def _unit_periods(self, unit: Unit) -> list[Period]:
-        """Return the periods of a unit: those of the whole run that are within its dates."""
+        """Return the periods of the run that are within the dates of a unit."""
         start, end = self._dates(unit)
         if start is None or end is None:
             return []
@@ -232,8 +232,8 @@ class TimeSeries:
     def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
         """Return units of further dates and regions; see :class:`eechips.recipe.SupportsExtension`.
 
-        A unit has ``"start"`` and ``"end"``, its dates. Those of further dates are made of the units of the run, so
-        that the regions of a request and their pixels stay the same.
+        An added unit has its dates, ``"start"`` and ``"end"``. Further dates of a region are fetched by a copy of its
+        unit in the run, so that the regions of a request and their pixels stay the same.
 
         Raises:
             UsageError: if dates or regions are left out, or a table that is there would have to change.
@@ -267,7 +267,7 @@ class TimeSeries:
         return self.step.last_end(parse_day(self.options.start), last)
 
     def continuing_from(self, first: Mapping[str, Any]) -> TimeSeries:
-        """Return the recipe whose units without dates have those of a run before its first extension."""
+        """Return the recipe for which a unit without dates has the dates of the run before its first extension."""
         recipe = copy.copy(self)
         recipe._first = first.get("start"), first.get("end")
         return recipe
@@ -356,7 +356,7 @@ class TimeSeries:
     def _images(
         self, tests: Sequence[PropertyFilter], dates: tuple[str | None, str | None] | None = None
     ) -> ee.ImageCollection:
-        """Return the images between two dates that meet conditions; None for those of the options."""
+        """Return the images that meet conditions between two dates, by default the dates of the options."""
         start, end = (self.options.start, self.options.end) if dates is None else dates
         return asset_metadata.filter_images(self.source.dataset_id, "collection", start, end, tests)
 

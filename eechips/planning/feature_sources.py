@@ -176,7 +176,7 @@ class FeatureSource:
         except ee.EEException as error:
             if not planning_requests.is_not_found(error):
                 raise
-            reason = planning_requests.local_hint(error) or "it does not exist, or you may not read it"
+            reason = planning_requests.missing_table_reason(error)
             raise UnknownDatasetError(f"there is no table {self.name!r}: {reason}") from error
 
 

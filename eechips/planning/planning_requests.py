@@ -223,6 +223,11 @@ def local_hint(error: ee.EEException) -> str:
     return match[1].replace("(--demo)", "(--local, without --archive)") if match else ""
 
 
+def missing_table_reason(error: ee.EEException) -> str:
+    """Return why there is no table, from the error that says so."""
+    return local_hint(error) or "it does not exist, or you may not read it"
+
+
 def is_too_large(error: Exception) -> bool:
     """Return whether an error says that a request was too large or took too long: a smaller one may succeed."""
     found = classify_exception(error) or classify_response(400, str(error))

@@ -323,7 +323,7 @@ def fetch_fields(asset: str) -> list[str]:
         names = ee.FeatureCollection(asset).first().propertyNames().getInfo()
     except ee.EEException as error:
         if planning_requests.is_not_found(error):
-            reason = planning_requests.local_hint(error) or "it does not exist, or you may not read it"
+            reason = planning_requests.missing_table_reason(error)
             raise RegionError(f"there is no table {asset!r} to take regions from: {reason}") from error
         raise
     return sorted(name for name in names if not name.startswith("system:"))
