@@ -161,6 +161,7 @@ class CogParts:
         self.ranges, self._headers, self._blocks = ranges, headers, blocks
         self._layouts: BoundedStore[RasterAddress, RasterLayout] = BoundedStore(_HEADERS, lambda layout: 1)
         self._raw: BoundedStore[str, Buffer] = BoundedStore(memory, len)
+        self._changed: BoundedStore[RasterAddress, str] = BoundedStore(_HEADERS, lambda version: 1)
         self._headers_coming: SharedFetches[RasterAddress, RasterLayout] = SharedFetches()
         self._blocks_coming: SharedFetches[str, Buffer] = SharedFetches()
         self._pool, self._keeper = ThreadPoolExecutor(threads, "archive"), ThreadPoolExecutor(1, "keep")
@@ -290,10 +291,16 @@ class CogParts:
                 self._backlog -= len(data)
 
     def _read_blocks(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> Sequence[Buffer]:
-        """Fetch blocks with one request."""
+        """Fetch blocks with one request; none for a version that the file was seen to have lost."""
         spans = [(int(image.offsets[n]), int(image.counts[n])) for n in numbers]
         address = layout.address
-        found = self.ranges.read_spans(address.href, address.collection, spans, layout.version)
+        if self._changed.get(address) == layout.version:
+            raise changed_file(address.shown)
+        try:
+            found = self.ranges.read_spans(address.href, address.collection, spans, layout.version)
+        except ChangedFileError:
+            self._changed.put(address, layout.version)
+            raise
         if [len(part) for part in found.parts] != [length for _, length in spans]:
             raise ArchiveRefusedError(f"{address.shown} is damaged: it ends before its pixels.")
         return found.parts

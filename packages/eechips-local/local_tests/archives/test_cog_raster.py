@@ -348,10 +348,13 @@ def test_file_that_changes_is_refused_by_all_processes_of_a_server(
     found, corner, later = raster(host, tmp_path), PixelWindow(0, 0, 10, 10), PixelWindow(900, 900, 10, 10)
     found.read([0], corner, 0)
     host.objects["a.tif"] = changed = tiff(1000, 1300, tiled=True)
-    for process in (found, found, pickle.loads(pickle.dumps(found))):
-        with pytest.raises(ArchiveRefusedError, match="has changed since it was first read"):
-            process.read([0], later, 0)
-        check(content, process, [0], corner)  # what was read before
+    for process in (found, pickle.loads(pickle.dumps(found))):
+        for asked in (1, 0):  # once by each process
+            before = host.requests()
+            with pytest.raises(ArchiveRefusedError, match="has changed since it was first read"):
+                process.read([0], later, 0)
+            assert host.requests() - before == asked
+            check(content, process, [0], corner)  # what was read before
     check(changed, raster(host, tmp_path), [0], later)
 
 
