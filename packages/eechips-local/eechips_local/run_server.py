@@ -31,6 +31,7 @@ def create_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--stubs-file", type=Path, help="append the ids of datasets whose stubs are loaded to this file, one a line"
     )
+    parser.add_argument("--key", type=Path, help="write the key of a service account of this server to this file")
     for option in OPTIONS:
         parser.add_argument(f"--{option.name}", metavar=option.metavar, help=option.help)
     return parser
@@ -54,7 +55,7 @@ def read_config(given: Mapping[str, Any]) -> ServerConfig:
         archives=find_archives(given["archive"]),
     )
     names = (option.name.replace("-", "_") for option in OPTIONS)
-    config = ServerConfig(port=given["port"], store=store, stubs_file=given["stubs_file"])
+    config = ServerConfig(port=given["port"], store=store, stubs_file=given["stubs_file"], key=given["key"])
     return configured(config, {name: given[name] for name in names})
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -33,6 +34,9 @@ from eechips_local.protocol.static_files import StaticFile
 from eechips_local.quota.compute_quota import ComputeQuota
 from eechips_local.quota.quota import Latency, Quota, QuotaConfig
 from eechips_local.stores import StoreConfig, StoreError, check
+
+if TYPE_CHECKING:  # it loads libraries that a server without a key does without
+    from eechips_local.protocol.issued_tokens import TokenIssuer
 
 HOST = "127.0.0.1"
 # Two cores read 12 to 14 chips a second from a host with 50 ms of latency with two processes, 19 to 23 with eight, and
@@ -56,6 +60,7 @@ class ServerConfig:
         workers: processes that evaluate; None for one a core, and for four where they wait for archives.
         stubs_file: file to which ids of datasets are appended whose stubs requests load, one a line; None for none.
         files: of the page for browsers, by their paths; none for no page.
+        key: file to which the key of a service account of this server is written; None for no account.
     """
 
     port: int = 0
@@ -68,6 +73,7 @@ class ServerConfig:
     workers: int | None = None
     stubs_file: Path | None = None
     files: Mapping[str, StaticFile] = field(default_factory=dict)
+    key: Path | None = None
 
 
 def announce_json(url: str) -> None:
@@ -97,10 +103,29 @@ def serve(
     Raises:
         StoreError: if the configuration of what to serve is invalid.
         RegistrationError: if functions of other packages cannot be used.
+        KeyFileError: if the key cannot be written; a StoreError.
         OSError: if the port is taken.
     """
-    with listening(config.port) as listener, open_app(config) as local:
+    with listening(config.port) as listener, open_app(config, _open_issuer(config, listener)) as local:
         run(local.app, listener, announce, wait_for_end, stop=local.stop)
+
+
+def _open_issuer(config: ServerConfig, listener: socket.socket) -> TokenIssuer | None:
+    """Write the key of a server, and return what issues tokens for it; None for a server without one.
+
+    Raises:
+        KeyFileError: if the key cannot be written.
+    """
+    if config.key is None:
+        return None
+    from eechips_local.protocol.issued_tokens import TokenIssuer
+    from eechips_local.protocol.service_account import write_key
+
+    return TokenIssuer(write_key(config.key, _address(listener)))
+
+
+def _address(listener: socket.socket) -> str:
+    return f"http://{HOST}:{listener.getsockname()[1]}"
 
 
 def count_workers(store: StoreConfig) -> int:
@@ -123,8 +148,12 @@ class LocalApp:
 
 
 @contextmanager
-def open_app(config: ServerConfig) -> Iterator[LocalApp]:
+def open_app(config: ServerConfig, tokens: TokenIssuer | None = None) -> Iterator[LocalApp]:
     """Start the workers of a server for the duration of the block; give its application.
+
+    Args:
+        config: of the server.
+        tokens: of its service account, if it has one.
 
     Raises:
         StoreError: if the configuration of what to serve is invalid.
@@ -148,6 +177,7 @@ def open_app(config: ServerConfig) -> Iterator[LocalApp]:
                 latency=config.latency,
                 faults=config.faults,
                 account=account,
+                tokens=tokens,
             )
 
             def stop() -> None:
@@ -211,7 +241,7 @@ def run(
             timeout_graceful_shutdown=2, ws="none",
             http=BoundedProtocol,
         ),
-        lambda: announce(f"http://{HOST}:{listener.getsockname()[1]}"),
+        lambda: announce(_address(listener)),
         stop,
     )  # fmt: skip
     if wait_for_end is not None:

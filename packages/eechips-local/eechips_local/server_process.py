@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-PROJECT = "local"
+PROJECT = "eechips-local"
 """Project of the requests. Every project is served."""
 _TIMEOUT = 60.0
 """Seconds of a request to the server's controls, and of its end."""

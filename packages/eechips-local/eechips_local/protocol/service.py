@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,6 +37,9 @@ from eechips_local.protocol.request_log import LatestRequests, ObservedRequest, 
 from eechips_local.quota.compute_cost import PROFILE_REQUEST_HEADER, PROFILE_RESPONSE_HEADER, profile_id
 from eechips_local.quota.compute_quota import ComputeQuota
 from eechips_local.quota.quota import RESTRICTED, Latency, Quota
+
+if TYPE_CHECKING:  # it loads libraries that a server without a key does without
+    from eechips_local.protocol.issued_tokens import TokenIssuer
 
 # "Thumbnail names live a few hours."
 _LIFE = 3 * 3600.0
@@ -129,6 +133,7 @@ class Service:
         account: of what requests have computed.
         log: the latest requests with their bodies, for tests.
         latest: the latest requests without them, for the page.
+        tokens: issues and checks access tokens; None without a service account: authorization is not looked at.
     """
 
     workers: EvaluationPool
@@ -142,6 +147,7 @@ class Service:
     account: ComputeQuota = field(default_factory=ComputeQuota)
     log: RequestLog = field(default_factory=RequestLog)
     latest: LatestRequests = field(default_factory=LatestRequests)
+    tokens: TokenIssuer | None = None
 
     async def body(self, request: Request) -> bytes:
         """Return a request's body.
@@ -234,6 +240,8 @@ class Service:
         try:
             # A slot is for a request that is whole: clients that do not finish theirs would hold all slots.
             request.state.body = await read_body(request, self.payload, self.body_seconds)
+            if self.tokens is not None:
+                self.tokens.check(request.headers.get("authorization"))
             self.quota.enter(kind)
         except EarthEngineError as error:
             self.latest.end(observed)
