@@ -143,7 +143,8 @@ def layer_facts(record: Record, result: Any, frame_fractions: Sequence[float] = 
 
 
 def _frame_facts(frame: Frame) -> dict[str, Any]:
-    return {"frame": frame.number, "start": frame.start, "end": frame.end, "clear_fraction": frame.clear}
+    score = {} if frame.score is None else {"score": frame.score}
+    return {"frame": frame.number, "start": frame.start, "end": frame.end, "clear_fraction": frame.clear, **score}
 
 
 def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) -> Outcome:

@@ -20,6 +20,7 @@ from eechips.planning import asset_metadata, grid_alignment, point_images
 from eechips.planning.clear_shares import ClearSource, fetch_candidates
 from eechips.planning.date_matching import parse_moment
 from eechips.planning.frame_choice import Candidate
+from eechips.planning.frame_score import FrameScore, list_score_bands, resolve_score
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.image_filters import PropertyFilter, resolve_conditions
 from eechips.planning.provenance import ChipFootprint, find_contributors
@@ -28,6 +29,7 @@ from eechips.recipe import PlanPreview, Unit
 from eechips.text.formatting import format_count
 from eechips.text.timestamps import format_utc
 
+_SCORE_DIGITS = 12  # significant ones of a recorded score: fewer than a sum of doubles in another order would change
 _BATCH = 500  # units whose provenance or frames are requested at a time
 
 _log = logging.getLogger(__name__)
@@ -42,12 +44,14 @@ class SurveyedLayer:
         bands: the stored bands that are needed; the first one gives the pixel grid.
         results: the bands of the chips: stored or computed.
         tests: the user's conditions on images, resolved, and those that images have the needed bands.
+        score: by which the images of its frames are chosen; None for their clear shares.
     """
 
     metadata: asset_metadata.AssetMetadata
     bands: tuple[asset_metadata.Band, ...]
     results: tuple[asset_metadata.Band, ...]
     tests: tuple[PropertyFilter, ...] = ()
+    score: FrameScore | None = None
 
     @property
     def dtypes(self) -> list[str]:
@@ -210,10 +214,10 @@ class ChipPlan:
                 yield {**unit, "frames": found, **types}
 
     def _choose(self, units: Sequence[Unit], settings: FrameSettings) -> list[list[dict[str, Any]]]:
-        """Return the frames of units: ``image``, ``time`` and ``clear``, and ``start`` and ``end`` of its period."""
+        """Return the frames of units: ``image``, ``time``, ``clear``, ``score``; ``start`` and ``end`` of a period."""
         options, layer = self.sample.options, self.layers[0]
         windows = [frame_window(options, unit.get("label_date")) for unit in units]
-        source = ClearSource(layer.metadata.id, layer.bands[0].name, settings.mask, layer.tests)
+        source = ClearSource(layer.metadata.id, layer.bands[0].name, settings.mask, layer.tests, layer.score)
         grids = [Grid.from_json(unit["grid"]) for unit in units]
         found = []
         candidates = fetch_candidates(source, grids, windows)
@@ -300,7 +304,11 @@ def _survey(sample: ResolvedSample, layer: SampleLayer, region: ee.Geometry | No
     tests = _resolve(layer, region, *dates)
     masks = [layer.mask, sample.frames.mask if sample.frames is not None and not layer.is_further else None]
     stored = layer.selection.stored
-    needed = tuple(dict.fromkeys((*stored, *(band for mask in masks if mask for band in mask.quality_bands(stored)))))
+    rank_by = None if sample.frames is None or layer.is_further else sample.frames.rank_by
+    # Names that are properties of images are no bands that any image has, and change nothing.
+    ranked = list_score_bands(rank_by, layer.selection, layer.known) if rank_by is not None and stored else ()
+    quality = [band for mask in masks if mask for band in mask.quality_bands(stored)]
+    needed = tuple(dict.fromkeys((*stored, *ranked, *quality)))
     metadata = asset_metadata.fetch_metadata(layer.dataset_id, layer.known_kind, region, *dates, tests, needed)
     results = layer.selection.find_bands(metadata)
     sample.style.check_found(results, layer.stretched)
@@ -308,7 +316,12 @@ def _survey(sample: ResolvedSample, layer: SampleLayer, region: ee.Geometry | No
     bands = metadata.select(dict.fromkeys((grid_band, *layer.selection.stored))) if layer.selection.names else results
     if layer.mask is not None:
         metadata.select(layer.mask.quality_bands([band.name for band in bands]))
-    return SurveyedLayer(metadata, bands, results, (*tests, *metadata.tests))
+    score = (
+        None
+        if rank_by is None
+        else resolve_score(rank_by, layer.selection, layer.known, metadata, is_scaled=layer.scaled)
+    )
+    return SurveyedLayer(metadata, bands, results, (*tests, *metadata.tests), score)
 
 
 def _resolve(
@@ -340,4 +353,5 @@ def _frame(candidate: Candidate | None) -> dict[str, Any]:
     """Return the image of a frame as a part of its unit; nothing for a missing frame."""
     if candidate is None:
         return {}
-    return {"image": candidate.index, "time": format_utc(candidate.time), "clear": round(candidate.clear, 6)}
+    score = {} if candidate.score is None else {"score": float(f"{candidate.score:.{_SCORE_DIGITS}g}")}
+    return {"image": candidate.index, "time": format_utc(candidate.time), "clear": round(candidate.clear, 6), **score}

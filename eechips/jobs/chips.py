@@ -270,7 +270,7 @@ class ChipSample:
             image = single_image(images, sources[0])
         else:
             image = missing_image(images)
-        clear = frame.get("clear") if layer == self.sample.first else None
+        clear, score = (frame.get("clear"), frame.get("score")) if layer == self.sample.first else (None, None)
         return Chip(
             image=image,
             grid=grid,
@@ -280,7 +280,7 @@ class ChipSample:
             dtype=dtype,
             sources=sources,
             dates=dates,
-            frame=Frame(number, layer.name, frame.get("start"), frame.get("end"), clear),
+            frame=Frame(number, layer.name, frame.get("start"), frame.get("end"), clear, score),
         )
 
     def _chip(self, layer: SampleLayer, unit: Unit, grid: Grid) -> Chip:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError
 from eechips.jobs.value_parts import divide_number
+from eechips.planning.band_formula import parse_formula
 from eechips.planning.cloud_masks import CloudMask, parse_mask
 from eechips.planning.date_matching import format_moment, parse_moment, parse_window
 from eechips.planning.frame_choice import (
@@ -41,6 +42,7 @@ class FrameSettings:
         choice: how images are chosen.
         reducer: reduces the images of a period to one; None to choose one image.
         min_clear: least clear share of a chosen image.
+        rank_by: formula whose mean over clear pixels is the score that images are chosen by; None for the clear share.
         mask: tells clear pixels; None if the dataset has no quality band: then valid pixels are clear.
         needs_all: whether a place with fewer suitable images is empty; otherwise its missing frames are masked.
         near: maximum time in milliseconds between a frame and the image of a further dataset, by layer.
@@ -52,6 +54,7 @@ class FrameSettings:
     choice: Choice = "clearest"
     reducer: str | None = None
     min_clear: float = 0.0
+    rank_by: str | None = None
     mask: CloudMask | None = None
     needs_all: bool = False
     near: dict[str, int] = field(default_factory=dict, hash=False)
@@ -69,6 +72,8 @@ class FrameSettings:
             return {**found, "reducer": self.reducer}
         found |= {"choose": self.choice, "min_clear": self.min_clear}
         found["clear_by"] = None if self.mask is None else self.mask.text
+        if self.rank_by is not None:
+            found["rank_by"] = self.rank_by
         return {**found, "near": dict(sorted(self.near.items()))} if self.near else found
 
     def choose(self, candidates: Sequence[Candidate], window: TimeWindow, moment: int | None) -> list[Candidate | None]:
@@ -116,7 +121,8 @@ def parse_frames(options: SampleOptions, layers: Sequence[SampleLayer]) -> Frame
     if options.reducer is not None:
         return FrameSettings(**shared, reducer=_reducer(options))
     near = _near([text for text in options.nearness if ":" in text], layers)
-    return FrameSettings(**shared, min_clear=min_clear, mask=_mask(clear_by, layers[0]), near=near)
+    rank_by = _ranking(options.rank_by, choice)
+    return FrameSettings(**shared, min_clear=min_clear, rank_by=rank_by, mask=_mask(clear_by, layers[0]), near=near)
 
 
 def is_stacked(format_name: str | None) -> bool:
@@ -142,8 +148,9 @@ def window_fields(window: TimeWindow) -> dict[str, str]:
 
 def _check_unused(options: SampleOptions) -> None:
     """Check that no option of frames is given without frames."""
-    if options.min_clear is not None:
-        raise UsageError("`min_clear` is for several frames: give `frames` or `every`")
+    for name in ("min_clear", "rank_by"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"`{name}` is for several frames: give `frames` or `every`")
     if named := [text for text in options.nearness if ":" in text]:
         raise UsageError(f"near='{named[0]}' is for several frames: give `frames` or `every`")
     if is_stacked(options.format):
@@ -187,10 +194,19 @@ def _reducer(options: SampleOptions) -> str:
     check_reducer(options.reducer)
     if options.reducer.startswith(QUALITY_PREFIX):
         raise UsageError(f"{options.reducer} is for `eechips composites`; a frame without a reducer is the clearest")
-    for name in ("min_clear", "near"):
+    for name in ("min_clear", "rank_by", "near"):
         if getattr(options, name) not in (None, ()):
             raise UsageError(f"`{name}` chooses single images: it excludes every='{options.every}'")
     return options.reducer
+
+
+def _ranking(text: str | None, choice: Choice) -> str | None:
+    """Return the formula of the score, checked as far as it can be without the dataset."""
+    if text is None:
+        return None
+    if choice == "nearest":
+        raise UsageError("`rank_by` chooses images by their pixels, and `frames` nearest by their time: leave out one")
+    return parse_formula(text).text.strip()
 
 
 def _mask(name: str | None, first: SampleLayer) -> CloudMask | None:

@@ -267,6 +267,18 @@ class SampleOptions:
             decides="data",
         ),
     )
+    rank_by: str | None = field(
+        default=None,
+        metadata=option(
+            "Choose the images with the highest score instead of the clearest: NDVI, 'B8/B4', -CLOUD_COVER. The score"
+            " is the mean of the formula over the clear pixels of the chip; it has bands, indices, bands of `index` and"
+            " numeric properties of images.",
+            TIME,
+            metavar="FORMULA",
+            is_advanced=True,
+            decides="data",
+        ),
+    )
     near: Sequence[str] | str | None = field(
         default=None,
         metadata=option(

@@ -32,6 +32,7 @@ class Column:
         name: name of the column.
         value_type: type of the values: int, float, str or bytes.
         is_nullable: whether values may be missing.
+        is_optional: whether a table in which no row has a value lacks the column.
     """
 
     meaning: str
@@ -44,6 +45,7 @@ class Column:
     name: str = ""
     value_type: type = str
     is_nullable: bool = True
+    is_optional: bool = False
 
     @property
     def definition(self) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 from eechips.errors import StorageError
 from eechips.files.removal import LockedFolder, NamedPath, remove, replace
 from eechips.files.temporary_names import new_writer, temporary_name
-from eechips.manifest.column_type import schema_of
+from eechips.manifest.column_type import Column, names_of, schema_of
 from eechips.manifest.extensions import EXTENSION_COLUMN, part_numbers, plan_parts
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.ledger_queries import read_failures, read_unit_files
-from eechips.manifest.unit_record import FAILURES, LAYER_COLUMNS, LAYERS, LISTS, MANIFEST
+from eechips.manifest.ledger_queries import layer_columns, read_failures, read_unit_files
+from eechips.manifest.unit_record import FAILURES, LISTS, MANIFEST
 from eechips.manifest.unit_values import (
     GEO_METADATA,
     GEOMETRY,
@@ -69,7 +69,8 @@ def export_parquet(ledger: Ledger, folder: Path) -> Path:
 def export_layers(ledger: Ledger, folder: Path) -> Path | None:
     """Write layers.parquet, a row per file, if units have several files; remove an old one if they have one each.
 
-    A file with several frames has a row for each frame. Columns: :data:`~eechips.manifest.unit_record.LAYERS`.
+    A file with several frames has a row for each frame. The columns are those of
+    :func:`~eechips.manifest.ledger_queries.layer_columns`.
 
     Raises:
         StorageError: if it cannot be written.
@@ -78,7 +79,8 @@ def export_layers(ledger: Ledger, folder: Path) -> Path | None:
     if not ledger.has_layers:
         remove(path, LockedFolder(folder))
         return None
-    return write_table(path, schema_of(LAYERS), _layers(ledger))
+    columns = layer_columns(ledger.database)
+    return write_table(path, schema_of(columns), _layers(ledger, columns))
 
 
 def annotate(folder: Path, column: str, values: Mapping[str, str | Sequence[str]]) -> None:
@@ -136,21 +138,25 @@ def write_table(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
     return path
 
 
-def _layers(ledger: Ledger) -> Iterator[list[Any]]:
+def _layers(ledger: Ledger, columns: Sequence[Column]) -> Iterator[list[Any]]:
     rows = read_unit_files(ledger.database)
     while batch := list(islice(rows, _BATCH)):
-        yield [list(column) for column in zip(*(each for row in batch for each in file_rows(row)), strict=True)]
+        frames = (each for row in batch for each in file_rows(row, columns))
+        yield [list(column) for column in zip(*frames, strict=True)]
 
 
-def file_rows(row: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return a row of :func:`read_unit_files` with its fields as the columns ``LAYER_COLUMNS``.
+def file_rows(row: Sequence[Any], columns: Sequence[Column]) -> list[tuple[Any, ...]]:
+    """Return a row of :func:`read_unit_files` with the columns of files.
 
     A file with several frames has a row for each of them.
+
+    Args:
+        row: the position and the other columns that are no metadata, then the metadata as JSON.
+        columns: of :func:`~eechips.manifest.ledger_queries.layer_columns`.
     """
-    fields = json.loads(row[-1])
-    return [
-        (*row[:-1], *((fields | frame).get(name) for name in LAYER_COLUMNS)) for frame in fields.get("frames") or [{}]
-    ]
+    own, fields = row[:-1], json.loads(row[-1])
+    names = names_of(columns)[len(own) :]
+    return [(*own, *((fields | frame).get(name) for name in names)) for frame in fields.get("frames") or [{}]]
 
 
 def export_failures(ledger: Ledger, folder: Path) -> Path | None:

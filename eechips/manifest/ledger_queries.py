@@ -6,8 +6,9 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from eechips.manifest.column_type import Column
 from eechips.manifest.database import Connection, list_tables
-from eechips.manifest.unit_record import FAILURES, State
+from eechips.manifest.unit_record import FAILURES, LAYERS, State
 
 
 class RecordedResult(NamedTuple):
@@ -147,6 +148,24 @@ def read_further_files(database: Connection) -> Iterator[tuple[str, str, str]]:
             "SELECT lower(hex(id)), f.file, f.sha256 FROM further_files AS f JOIN units USING (position)"
             " ORDER BY position, f.file"
         )
+
+
+def layer_columns(database: Connection) -> tuple[Column, ...]:
+    """Return the columns of the files of a run: all but the optional ones of which no file has a value."""
+    without = {each.name for each in LAYERS if each.is_optional and not _has_value(database, each.name)}
+    return tuple(each for each in LAYERS if each.name not in without)
+
+
+def _has_value(database: Connection, name: str) -> bool:
+    """Return whether the metadata of some file, or of a frame in it, have a value of a column."""
+    if "layers" not in list_tables(database):
+        return False
+    of_frame = f"SELECT 1 FROM json_each(metadata, '$.frames') AS f WHERE json_extract(f.value, '$.{name}') IS NOT NULL"
+    query = (
+        f"SELECT EXISTS (SELECT 1 FROM layers WHERE instr(metadata, '\"{name}\"')"
+        f" AND (json_extract(metadata, '$.{name}') IS NOT NULL OR EXISTS ({of_frame})))"
+    )
+    return bool(database.execute(query).fetchone()[0])
 
 
 def read_unit_files(database: Connection, positions: Sequence[int] | None = None) -> Iterator[tuple[Any, ...]]:

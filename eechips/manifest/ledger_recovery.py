@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ def _of_manifest(folder: Path, meta: dict[str, Any]) -> _Rows:
     further, layers = [], []
     if (folder / LAYERS_NAME).exists():
         first = {unit[0]: unit[_UNIT.index("file")] for unit in units}
-        rows = _parquet_rows(folder / LAYERS_NAME, names_of(LAYERS))
+        rows = _parquet_rows(folder / LAYERS_NAME, names_of(LAYERS), {each.name for each in LAYERS if each.is_optional})
         for (position, file), frames in itertools.groupby(rows, key=lambda row: (row["position"], row["file"])):
             each = list(frames)
             layers.append((position, file, each[0]["layer"] or "", json.dumps(_metadata(each))))
@@ -170,18 +170,20 @@ def _of_manifest(folder: Path, meta: dict[str, Any]) -> _Rows:
     return _Rows(PARQUET_NAME, meta, units, further, layers, is_whole=True)
 
 
-def _parquet_rows(path: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _parquet_rows(path: Path, names: Sequence[str], optional: Collection[str] = ()) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table as dicts, without the optional columns that it lacks."""
     with open_parquet(path) as file:
+        names = [name for name in names if name not in optional or name in file.schema_arrow.names]
         lacking = sorted(set(names) - set(file.schema_arrow.names))
         if lacking:
             raise StorageError(f"{path} is no manifest: it lacks {', '.join(lacking)}")
-        for batch in file.iter_batches(columns=list(names)):
+        for batch in file.iter_batches(columns=names):
             yield from batch.to_pylist()
 
 
 def _metadata(frames: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the metadata of a file from its rows: one, or one for each of its frames."""
-    own = [{name: frame[name] for name in LAYER_COLUMNS if frame[name] is not None} for frame in frames]
+    own = [{name: frame[name] for name in LAYER_COLUMNS if frame.get(name) is not None} for frame in frames]
     if len(own) == 1:
         return own[0]
     shared = {name: value for name, value in own[0].items() if name not in _OF_FRAMES}

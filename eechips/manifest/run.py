@@ -26,6 +26,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import (
     count_exports,
     count_failures,
+    layer_columns,
     read_failures,
     read_further_files,
     read_status_numbers,
@@ -37,7 +38,7 @@ from eechips.manifest.preview_record import PreviewRecord
 from eechips.manifest.received_run import INFO_NAME as INFO_NAME
 from eechips.manifest.received_run import check_paths, check_values, read_info
 from eechips.manifest.run_signature import is_own
-from eechips.manifest.unit_record import FAILURES, LAYERS, LISTS, MANIFEST, State
+from eechips.manifest.unit_record import FAILURES, LISTS, MANIFEST, State
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import LocalStore, ObjectStore, Store, local_path
 from eechips.text.formatting import escape_html, format_bytes
@@ -200,8 +201,9 @@ class Run:
         import pandas as pd
 
         with self._ledger() as ledger:
-            rows = [each for row in read_unit_files(ledger.database) for each in file_rows(row)]
-        return pd.DataFrame(rows, columns=list(names_of(LAYERS))).set_index(["position", "layer"])
+            columns = layer_columns(ledger.database)
+            rows = [each for row in read_unit_files(ledger.database) for each in file_rows(row, columns)]
+        return pd.DataFrame(rows, columns=list(names_of(columns))).set_index(["position", "layer"])
 
     @property
     def failures(self) -> pd.DataFrame:

@@ -223,6 +223,13 @@ FRAME = (
         of_frame=True,
         value_type=float,
     ),
+    Column(
+        "With `--rank-by`: score of the frame's image, by which it was chosen. Runs without scores lack the column.",
+        name="score",
+        of_frame=True,
+        value_type=float,
+        is_optional=True,
+    ),
 )
 """Columns of a file that is one frame of a time series: see :class:`eechips.recipe.Frame`."""
 
@@ -240,7 +247,7 @@ LAYERS = (
     *FILE,
     *FRAME,
 )
-"""Columns of ``layers.parquet``."""
+"""Columns of ``layers.parquet``; the optional ones only if some file has a value."""
 
 COLUMNS = {column.name: column for column in (*MANIFEST, *LAYERS)}
 """All columns by name."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ee
@@ -52,6 +52,7 @@ class AssetMetadata:
         tests: conditions that the images have the needed bands; empty if all have them.
         casts: bands whose types differ between images, and the numpy names of the types that hold them all; and bands
             that the record of the dataset takes in a smaller type.
+        properties: of the image, or of the first one.
     """
 
     id: str
@@ -59,6 +60,7 @@ class AssetMetadata:
     bands: tuple[Band, ...]
     tests: tuple[PropertyFilter, ...] = ()
     casts: tuple[tuple[str, str], ...] = ()
+    properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def unit_fields(self) -> dict[str, Any]:
@@ -200,7 +202,7 @@ def fetch_metadata(
     narrow = _narrow_types(asset_id)
     held = tuple(replace(band, dtype=narrow.get(band.name) or survey.dtype(band.name, band.dtype)) for band in bands)
     casts = tuple((band.name, band.dtype) for band in held if band.name in narrow or not survey.has_one_type(band.name))
-    return AssetMetadata(asset_id, kind, held, has_bands(varying), casts)
+    return AssetMetadata(asset_id, kind, held, has_bands(varying), casts, image.get("properties", {}))
 
 
 def _narrow_types(asset_id: str) -> dict[str, str]:

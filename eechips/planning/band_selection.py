@@ -291,7 +291,7 @@ def select_bands(
 
 def _plain_band(name: str, record: Dataset | None, *, is_scaled: bool) -> str | ComputedBand:
     """Return a band by its name or common name: the name itself if it is stored under it unchanged."""
-    band = None if record is None else _find_band(name, record)
+    band = None if record is None else find_band(name, record)
     if band is None:  # the server says whether it exists
         return name
     if not is_scaled or (band.scale == 1 and band.offset == 0):
@@ -335,14 +335,14 @@ def _is_band_name(text: str) -> bool:
 
 
 def _required_band(variable: str, text: str, name: str, record: Dataset) -> DatasetBand:
-    band = _find_band(variable, record)
+    band = find_band(variable, record)
     if band is None:
         known = [*(each.name for each in record.bands), *record.band_names]
         raise UsageError(f"index={text!r}: {name} has no band {variable!r}; {describe_choices(variable, known)}")
     return band
 
 
-def _find_band(name: str, record: Dataset) -> DatasetBand | None:
+def find_band(name: str, record: Dataset) -> DatasetBand | None:
     """Return the band with a name, or else with a common name."""
     bands: Mapping[str, DatasetBand] = {band.name: band for band in record.bands}
     return bands.get(name) or bands.get(record.band_names.get(name.lower(), ""))

@@ -1,4 +1,4 @@
-"""Measure which share of a chip's pixels each image of a collection shows clear: many chips in one request."""
+"""Measure how much of a chip each image of a collection shows clear, and its score: many chips in one request."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from eechips.planning import asset_metadata, planning_requests
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.expressions import corners_inside
 from eechips.planning.frame_choice import Candidate, TimeWindow
+from eechips.planning.frame_score import FrameScore
 from eechips.planning.image_filters import PropertyFilter
 
 # Pixels of all chips of a request, times the images of each, whose quality band the server reads. With chips of 64 x 64
@@ -36,12 +37,14 @@ class ClearSource:
         band: whose mask says which pixels are clear if there is no quality band.
         mask: quality band or score, with its settings; None if the dataset has none.
         tests: conditions on properties that images meet.
+        score: what is measured of the clear pixels besides; None for nothing.
     """
 
     collection: str
     band: str
     mask: CloudMask | None
     tests: tuple[PropertyFilter, ...] = ()
+    score: FrameScore | None = None
 
     def clear(self, image: ee.Image) -> ee.Image:
         """Return an image of 1 where a pixel is clear, else 0, also outside the footprint."""
@@ -53,7 +56,7 @@ class ClearSource:
 def fetch_candidates(
     source: ClearSource, grids: Sequence[Grid], windows: Sequence[TimeWindow]
 ) -> Iterator[tuple[Candidate, ...]]:
-    """Yield the images of each chip within its interval of time, with their clear shares, by time.
+    """Yield the images of each chip within its interval of time, with clear shares and scores, by time.
 
     The server counts clear pixels on the chip's own grid, so the share is that of the pixels that the chip would have.
     The images of the chips are counted first, a request for each thousand chips, which determines how many chips share
@@ -92,7 +95,10 @@ def _ask(source: ClearSource, chips: Sequence[tuple[Grid, TimeWindow]]) -> list[
     found = []
     for (grid, _), rows in zip(chips, answers, strict=True):
         pixels = grid.width * grid.height
-        each = [Candidate(index, int(time), float(count or 0) / pixels) for index, time, count in rows]
+        each = [
+            Candidate(index, int(time), float(count or 0) / pixels, *(None if v is None else float(v) for v in scores))
+            for index, time, count, *scores in rows
+        ]
         found.append(tuple(sorted(each, key=lambda candidate: (candidate.time, candidate.index))))
     return found
 
@@ -117,15 +123,23 @@ def _images(source: ClearSource, row: Any) -> ee.ImageCollection:
 
 
 def _measured(source: ClearSource, row: Any) -> Any:
-    """Return a server-side list of ``[system:index, system:time_start, clear pixels]`` for each image of a chip."""
+    """Return a server-side list for each image of a chip: ``system:index``, ``system:time_start``, its clear pixels.
+
+    If there is a score, it is the fourth element.
+    """
     values: Any = ee.List(row)
     interior, projection = _interior(values), ee.Projection(values.getString(1), values.get(2))
 
     def measure(element: Any) -> Any:
         image = ee.Image(element)
-        counted = source.clear(image).reduceRegion(
-            reducer=ee.Reducer.sum().unweighted(), geometry=interior, crs=projection, maxPixels=_MOST_PIXELS
-        )
-        return ee.List([image.get("system:index"), image.get("system:time_start"), counted.get("clear")])
+        clear, reducer = source.clear(image), ee.Reducer.sum().unweighted()
+        columns = ["clear"]
+        if source.score is not None:
+            clear = clear.addBands(source.score.image(image).updateMask(clear).rename(["score"]))
+            reducer = reducer.combine(ee.Reducer.mean().unweighted(), "", True)
+            columns = ["clear_sum", "score_mean"]
+        found = clear.reduceRegion(reducer=reducer, geometry=interior, crs=projection, maxPixels=_MOST_PIXELS)
+        measured = [found.get(name) for name in columns]
+        return ee.List([image.get("system:index"), image.get("system:time_start"), *measured])
 
     return _images(source, row).toList(_MOST_IMAGES).map(measure)

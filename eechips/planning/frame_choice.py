@@ -1,8 +1,9 @@
-"""Choose the frames of a time series from the images of a place: the clearest, evenly spread, or around a date."""
+"""Choose the frames of a time series from the images of a place: the best, evenly spread, or around a date."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -45,11 +46,18 @@ class Candidate:
         index: its ``system:index``.
         time: its ``system:time_start`` in milliseconds since 1970.
         clear: share of the chip's pixels that it shows clear, 0 to 1.
+        score: the user's own; None if images have none, or the formula has no value on any clear pixel.
     """
 
     index: str
     time: int
     clear: float
+    score: float | None = None
+
+    @property
+    def merit(self) -> tuple[float, float]:
+        """What images are ordered by, the best has the greatest: score, then clear share. No score is the least."""
+        return (-math.inf if self.score is None else self.score, self.clear)
 
 
 def choose_frames(
@@ -71,6 +79,7 @@ def choose_frames(
     - ``before-after``: the clearest half of the frames before the moment, and the clearest half from it on; of equally
       clear ones, those nearest to it.
 
+    If images have scores, the greatest score comes before the clearest: of equal scores, the clearest is taken.
     Images less than :data:`SAME_PASS` apart are one acquisition, of which at most one is chosen. An image that shows
     no clear pixel is never chosen.
 
@@ -104,7 +113,7 @@ def choose_frames(
 def choose_of_windows(
     candidates: Iterable[Candidate], windows: Sequence[TimeWindow], min_clear: float = 0.0
 ) -> list[Candidate | None]:
-    """Choose the clearest image of each interval, of equally clear ones that nearest to its middle.
+    """Choose the best image of each interval, of equally good ones that nearest to its middle.
 
     Returns:
         An image for each interval; None where none is clear enough.
@@ -128,21 +137,21 @@ def _suitable(candidates: Iterable[Candidate], min_clear: float) -> list[Candida
 
 
 def _best(candidates: Sequence[Candidate], count: int, moment: int | None = None) -> list[Candidate]:
-    """Return the clearest images, one of each acquisition, by time.
+    """Return the best images, one of each acquisition, by time: those with the greatest score, or the clearest.
 
-    Of equally clear images, the one nearest to the moment is chosen first; without a moment, the one farthest in time
+    Of equally good images, the one nearest to the moment is chosen first; without a moment, the one farthest in time
     from those that are chosen already, and at first the earliest.
     """
-    left = sorted(candidates, key=lambda each: (-each.clear, each.time, each.index))
+    left = sorted(candidates, key=lambda each: (*(-value for value in each.merit), each.time, each.index))
     chosen: list[Candidate] = []
     while left and len(chosen) < count:
-        clearest = [each for each in left if each.clear == left[0].clear]
+        equal = [each for each in left if each.merit == left[0].merit]
         if moment is not None:
-            best = min(clearest, key=lambda each: abs(each.time - moment))
+            best = min(equal, key=lambda each: abs(each.time - moment))
         elif chosen:
-            best = max(clearest, key=lambda each: min(abs(each.time - other.time) for other in chosen))
+            best = max(equal, key=lambda each: min(abs(each.time - other.time) for other in chosen))
         else:
-            best = clearest[0]
+            best = equal[0]
         chosen.append(best)
         left = [each for each in left if abs(each.time - best.time) >= SAME_PASS]
     return sorted(chosen, key=lambda each: (each.time, each.index))

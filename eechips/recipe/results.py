@@ -44,6 +44,7 @@ class Frame:
         start: start of its period, inclusive, ISO 8601; None without periods.
         end: end of its period, exclusive, ISO 8601.
         clear: share of the chip's pixels that its image shows clear, 0 to 1; None if unknown.
+        score: by which its image was chosen; None if it was chosen otherwise.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Frame:
     start: str | None = None
     end: str | None = None
     clear: float | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.unit_record import FILE_COLUMNS, FRAME_COLUMNS
+from eechips.manifest.unit_record import FILE_COLUMNS, FRAME
 from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.storage.received_files import read_frame, translate_read_errors
 from eechips.training import quality_table, split_table
@@ -107,7 +107,7 @@ def _files(run: Run) -> geopandas.GeoDataFrame:
     samples = read_samples(run)
     owned = [(sample, each) for sample in samples for file in sample.files for each in file.each_frame()]
     has_frames = any(file.frame is not None for _, file in owned)
-    columns = (*_FILE_COLUMNS, *FRAME_COLUMNS) if has_frames else _FILE_COLUMNS
+    columns = (*_FILE_COLUMNS, *_frame_columns(file for _, file in owned)) if has_frames else _FILE_COLUMNS
     frame = pd.DataFrame([_file_row(sample, file, columns) for sample, file in owned], columns=[*columns])
     _join(frame, [sample.unit for sample, _ in owned])
     frame.insert(3, "path", _paths(run, frame["file"]))
@@ -118,6 +118,12 @@ def _files(run: Run) -> geopandas.GeoDataFrame:
     _insert_splits(frame, run)
     grids = [_grid(None, file.crs, file.transform, file.width, file.height) for _, file in owned]
     return _with_outlines(frame.set_index(["position", "layer"]), grids)
+
+
+def _frame_columns(files: Iterable[SampleFile]) -> tuple[str, ...]:
+    """Return the columns of frames: all but the optional ones of which no file has a value."""
+    there = {each.name for file in files for each in FRAME if getattr(file, each.name) is not None}
+    return tuple(each.name for each in FRAME if not each.is_optional or each.name in there)
 
 
 _FILE_COLUMNS = ("position", "layer", "id", "unit", "state", "file", "bytes", "sha256", *FILE_COLUMNS)

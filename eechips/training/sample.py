@@ -47,7 +47,8 @@ class SampleFile:
         start: start of the frame's period, ISO 8601.
         end: end of the frame's period, exclusive.
         clear_fraction: share of pixels that the frame's image shows clear, 0 to 1.
-        frames: of a file with several frames, the columns ``frame``, ``start``, ``end``, ``clear_fraction``,
+        score: by which the frame's image was chosen; None if it was chosen otherwise.
+        frames: of a file with several frames, the columns ``frame``, ``start``, ``end``, ``clear_fraction``, ``score``,
             ``sources``, ``dates`` and ``valid_fraction`` of each. ``bands`` has the bands of one frame.
     """
 
@@ -70,6 +71,7 @@ class SampleFile:
     start: str | None = None
     end: str | None = None
     clear_fraction: float | None = None
+    score: float | None = None
     frames: tuple[Mapping[str, Any], ...] = ()
 
     def each_frame(self) -> tuple[SampleFile, ...]:

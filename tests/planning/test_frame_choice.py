@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -41,6 +42,19 @@ def test_the_clearest_frames_have_the_greatest_sum_of_all_combinations(
     best = max(sum(each.clear for each in some) for some in itertools.combinations(suitable, len(chosen)))
     assert sum(each.clear for each in chosen) == best
     assert [each.time for each in chosen] == sorted(each.time for each in chosen)
+
+
+@given(candidates, st.data(), st.integers(1, 4), st.sampled_from([0.0, 0.5]))
+def test_frames_with_scores_are_those_with_the_greatest_scores(
+    found: list[Candidate], data: st.DataObject, count: int, least: float
+) -> None:
+    """No image that is left out is better than one that is taken: by score, then by clear share; no score is least."""
+    scored = [replace(each, score=data.draw(st.none() | st.integers(-2, 2).map(float))) for each in found]
+    chosen = [each for each in choose_frames(scored, count, WINDOW, "clearest", min_clear=least) if each is not None]
+    suitable = [each for each in scored if each.clear > 0 and each.clear >= least]
+    by_score = sorted(suitable, key=lambda each: (each.score is None, -(each.score or 0.0), -each.clear))
+    best = [(each.score, each.clear) for each in by_score[:count]]
+    assert sorted(((each.score, each.clear) for each in chosen), key=str) == sorted(best, key=str)
 
 
 @given(candidates, st.integers(1, 4))
