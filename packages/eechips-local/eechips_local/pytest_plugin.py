@@ -2,8 +2,9 @@
 
 pytest loads this module wherever eechips-local is installed, so it imports nothing else of it until a test needs it.
 
-- The fixture ``earth_engine`` connects ``ee`` to a local Earth Engine for one test.
-- ``pytest --earth-engine`` does so for all tests, and for modules that call Earth Engine when they are imported.
+- The fixture ``earth_engine`` connects ``ee`` to a local Earth Engine for one test, ``earth_engine_session`` from the
+  first test that asks for it to the end of the session.
+- ``pytest --earth-engine`` connects it before the first conftest is imported, for all tests.
 
 The server is a process of its own for each process of pytest-xdist. It serves the demo planet, the folder of assets of
 the ini option ``earth_engine_assets``, and what tests ingest. Tasks (``ee.batch.Export``) write to folders of the
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from eechips_local.server_process import AnsweredRequest, ServerProcess
 
 _IN_FLIGHT = 40
+_WORKERS = 2  # a heavy request does not keep the others waiting
+_XDIST_WORKER = "PYTEST_XDIST_WORKER"
+"""Variable that pytest-xdist sets in the processes that run tests:
+https://pytest-xdist.readthedocs.io/en/stable/how-to.html#identifying-the-worker-process-during-a-test"""
 
 
 class EarthEngine:
@@ -142,6 +147,8 @@ class EarthEngineSession:
         self._given, self._asset_bytes, self._asset_count = assets, asset_bytes, asset_count
         self._stack = ExitStack()
         self._running: EarthEngine | None = None
+        self._connection = ExitStack()
+        self._users = 0
 
     def start(self) -> EarthEngine:
         """Return the local Earth Engine; start it unless it is running."""
@@ -152,7 +159,7 @@ class EarthEngineSession:
             folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="earth-engine-")))
             self._fill(folder / "assets")
             options = {
-                "assets": folder / "assets", "concurrency": _IN_FLIGHT, "rate": "none", "workers": 1,
+                "assets": folder / "assets", "concurrency": _IN_FLIGHT, "rate": "none", "workers": _WORKERS,
                 "drive": folder / "drive", "buckets": folder / "buckets", "export-assets": folder / "exported",
                 "asset-bytes": self._asset_bytes, "asset-count": self._asset_count, "demo-datasets": self._datasets,
             }  # fmt: skip
@@ -163,21 +170,49 @@ class EarthEngineSession:
         return self._running
 
     def connect(self, stack: ExitStack) -> EarthEngine:
-        """Connect ``ee``, and what reads eechips' environment variables, until the stack is closed.
+        """Connect ``ee``, and what reads variables of the environment, until this and all other stacks are closed.
 
         Calls of ``ee.Initialize`` and ``ee.Authenticate`` by the tested code then do nothing.
         """
+        engine = self.start()
+        if not self._users:
+            self._connect(engine)
+        self._users += 1
+        stack.callback(self._leave)
+        return engine
+
+    def connect_later(self, stack: ExitStack) -> None:
+        """Connect ``ee``, as :meth:`connect` does, when ``ee.Initialize`` is called."""
         import ee
 
-        engine = self.start()
+        waiting = pytest.MonkeyPatch()
+        stack.callback(waiting.undo)
+
+        def initialize(*_: Any, **__: Any) -> None:
+            waiting.undo()
+            if not self._users:
+                self.connect(stack)
+
+        waiting.setattr(ee, "Initialize", initialize)
+        _keep_credentials(waiting)
+
+    def _connect(self, engine: EarthEngine) -> None:
+        import ee
+
         environment = pytest.MonkeyPatch()
-        stack.callback(environment.undo)
+        self._connection.callback(environment.undo)
         environment.setenv("EECHIPS_ENDPOINT", engine.url)
         environment.setenv("EECHIPS_PROJECT", engine.project)
         engine._server.initialize()
-        stack.callback(ee.Reset)
-        _keep_client(environment)
-        return engine
+        self._connection.callback(ee.Reset)
+        for name in ("Initialize", "Reset"):
+            environment.setattr(ee, name, _do_nothing)
+        _keep_credentials(environment)
+
+    def _leave(self) -> None:
+        self._users -= 1
+        if not self._users:
+            self._connection.close()
 
     def stop(self) -> None:
         """Stop the server, and remove its folder."""
@@ -209,7 +244,6 @@ class EarthEngineSession:
 
 
 _SESSION = pytest.StashKey[EarthEngineSession]()
-_CONNECTION = pytest.StashKey[ExitStack]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -235,31 +269,45 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("earth_engine_asset_count", "most assets of a project that tests export")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """With ``--earth-engine`` connect before any conftest is imported: it may call Earth Engine."""
+    if early_config.known_args_namespace.earth_engine:
+        _open_session(early_config)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Prepare the session. With ``--earth-engine`` connect at once: modules may call Earth Engine when imported."""
+    """Prepare the session before other plugins and conftests, unless that has been done."""
+    _open_session(config)
+
+
+def _open_session(config: pytest.Config) -> None:
+    """Prepare the session. With ``--earth-engine`` connect at once: modules may call Earth Engine when imported.
+
+    Raises:
+        pytest.UsageError: if an ini option is wrong.
+    """
+    if _SESSION in config.stash:
+        return
     folders = config.getini("earth_engine_assets")
     if len(folders) > 1:
         raise pytest.UsageError(f"earth_engine_assets names {len(folders)} folders; it takes one")
     if folders and not folders[0].is_dir():
         raise pytest.UsageError(f"earth_engine_assets: there is no folder {folders[0]}")
-    config.stash[_SESSION] = EarthEngineSession(
+    session = config.stash[_SESSION] = EarthEngineSession(
         folders[0] if folders else None,
         asset_bytes=_limit(config, "earth_engine_asset_bytes"),
         asset_count=_limit(config, "earth_engine_asset_count"),
         datasets=_datasets(config),
         archives=_archives(config),
     )
-    if config.getoption("earth_engine") and not _only_distributes(config):
-        config.stash[_CONNECTION] = ExitStack()
-        config.stash[_SESSION].connect(config.stash[_CONNECTION])
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Disconnect, and stop the server."""
-    if (connection := config.stash.get(_CONNECTION, None)) is not None:
-        connection.close()
-    if (session := config.stash.get(_SESSION, None)) is not None:
-        session.stop()
+    config.add_cleanup(session.stop)  # it also runs when a conftest cannot be imported
+    if config.known_args_namespace.earth_engine:
+        connection = ExitStack()
+        config.add_cleanup(connection.close)  # before the session stops
+        connect = session.connect_later if _only_distributes(config) else session.connect
+        connect(connection)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -275,38 +323,55 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def earth_engine(pytestconfig: pytest.Config) -> Iterator[EarthEngine]:
     """Connect ``ee`` to a local Earth Engine for one test."""
     with ExitStack() as stack:
-        session = pytestconfig.stash[_SESSION]
-        engine = session.start() if _CONNECTION in pytestconfig.stash else session.connect(stack)
+        engine = pytestconfig.stash[_SESSION].connect(stack)
         engine.reset()
         stack.callback(engine.reset)
         yield engine
 
 
-def _keep_client(environment: pytest.MonkeyPatch) -> None:
-    """Make initialisation and authentication of the client do nothing, however the tested code does it."""
+@pytest.fixture(scope="session")
+def earth_engine_session(pytestconfig: pytest.Config) -> Iterator[EarthEngine]:
+    """Connect ``ee`` to a local Earth Engine until the end of the session, for fixtures that outlive a test."""
+    with ExitStack() as stack:
+        yield pytestconfig.stash[_SESSION].connect(stack)
+
+
+def _do_nothing(*_: Any, **__: Any) -> None:
+    """Take the place of ``ee.Initialize``."""
+
+
+def _keep_credentials(environment: pytest.MonkeyPatch) -> None:
+    """Make authentication of the client do nothing, and credentials empty, however the tested code does it."""
     import ee
     import google.auth
     from google.auth.credentials import AnonymousCredentials
     from google.oauth2 import service_account
 
-    def initialize(*_: Any, **__: Any) -> None:
-        pass
+    from eechips_local.server_process import PROJECT
+
+    class LocalCredentials(AnonymousCredentials):
+        """Credentials that are not needed, with what scripts ask of a service account's."""
+
+        project_id = PROJECT
+        service_account_email = ""
 
     def authenticate(*_: Any, **__: Any) -> bool:
         return True
 
     def credentials(*_: Any, **__: Any) -> Any:
-        return AnonymousCredentials()  # type: ignore[no-untyped-call]
+        return LocalCredentials()  # type: ignore[no-untyped-call]
 
     def default(*_: Any, **__: Any) -> tuple[Any, None]:
         return credentials(), None
 
-    for name, value in {"Initialize": initialize, "Authenticate": authenticate, "Reset": initialize}.items():
-        environment.setattr(ee, name, value)
+    environment.setattr(ee, "Authenticate", authenticate)
     environment.setattr(ee, "ServiceAccountCredentials", credentials)
+    environment.setattr(ee.data, "get_persistent_credentials", credentials)
     environment.setattr(google.auth, "default", default)
     environment.setattr(google.auth._default, "default", default)
-    environment.setattr(service_account.Credentials, "from_service_account_file", credentials)
+    for name in ("from_service_account_file", "from_service_account_info"):
+        environment.setattr(service_account.Credentials, name, credentials)
+    environment.setenv("EARTHENGINE_PROJECT", os.environ.get("EARTHENGINE_PROJECT", PROJECT))  # pytest-gee asks for it
 
 
 def _limit(config: pytest.Config, name: str) -> int | None:
@@ -350,4 +415,10 @@ def _archives(config: pytest.Config) -> tuple[str, ...]:
 
 def _only_distributes(config: pytest.Config) -> bool:
     """Return whether this process runs no tests itself: pytest-xdist starts others for them."""
-    return config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+    given = config.known_args_namespace
+    if given.collectonly or getattr(given, "usepdb", False) or _XDIST_WORKER in os.environ:
+        return False
+    processes = getattr(given, "numprocesses", None)
+    if processes is None:
+        return bool(getattr(given, "dist", "no") != "no" or getattr(given, "distload", False))
+    return bool(processes)
