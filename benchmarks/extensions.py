@@ -3,8 +3,8 @@
     python benchmarks/extensions.py --places 500 --months 6 --more-places 100 --more-months 6 --kills 2
 
 Chips of the demo planet's Sentinel-2, one a month. The server counts the requests. Each chip of the extension is needed
-once; a place whose months are in flight at a kill is asked for again. The exit status is 1 if a file of the first run has other bytes or
-another time, if ``verify`` finds anything, if a chip is missing, or if more was asked for.
+once; a place whose months are in flight at a kill is asked for again. The exit status is 1 if a file of the first run
+has other bytes or another time, if ``verify`` finds anything, if a chip is missing, or if more was asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -63,11 +62,12 @@ def files(folder: Path) -> dict[str, tuple[str, int]]:
     }
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
+def wait_for(command: Command, chips: Path, count: int) -> None:
+    """Wait until a command has so many chips, or ends."""
     end = time.monotonic() + _WAIT
-    while not is_so():
+    while command.is_running and len(list(chips.glob("*.tif"))) < count:
         if time.monotonic() > end:
-            raise TimeoutError(f"nothing new for {_WAIT:g} s")
+            raise TimeoutError(f"there are not {count} chips after {_WAIT:g} s")
         time.sleep(0.05)
 
 
@@ -76,7 +76,7 @@ def extend(server: Server, folder: Path, months: int, kills: list[int]) -> None:
     words, chips = sample(server, folder, months, "--extend"), folder / "run" / "chips"
     for count in kills:
         command = Command(words, folder / "log.txt")
-        wait_until(lambda count=count: len(list(chips.glob("*.tif"))) >= count or not command.is_running)  # type: ignore[misc]
+        wait_for(command, chips, count)
         if not command.is_running:
             raise RuntimeError((folder / "log.txt").read_text())
         command.signal(9)
