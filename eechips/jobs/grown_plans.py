@@ -110,25 +110,31 @@ class _EarlierPlaces:
     grids: Mapping[Any, Mapping[str, Any]]
 
 
-def add_images(earlier: Iterable[Unit], planned: Iterator[Unit], regions: Collection[Any] | None) -> AddedUnits:
-    """Return the units of images that a plan lacks. Images of a region stay on its pixel grid.
+def add_images(earlier: Iterable[Unit], planned: Iterator[Unit], *, is_placed: bool) -> AddedUnits:
+    """Return the units of images, or of mosaics of them, that a plan lacks.
 
     Args:
         earlier: units of the run.
         planned: units of the same images and more, planned again.
-        regions: ids of the regions that have files of their own; None for one region.
+        is_placed: whether all images of a region are on one pixel grid: that of the run.
 
     Raises:
         UsageError: if the outline of a region has changed.
     """
     known = _read(earlier, ("image",))
-    added = []
+    added: list[Unit] = []
+    changed: list[ChangedUnit] = []
     for unit in planned:
-        if regions is not None:
+        if is_placed:
             unit = _placed(unit, known.grids, marks={"is_resampled": True})
-        if _key(unit, ("image",)) not in known.images:
+        region, shown = unit.get("region"), unit.get("sources", [unit["image"]])
+        before = next((known.images[region, name] for name in shown if (region, name) in known.images), None)
+        if before is None:
             added.append(unit)
-    return AddedUnits(added)
+        elif before.images != (now := _images(unit)):
+            what = f"mosaic{_of_region(unit)} of {unit['date']}"
+            changed.append(ChangedUnit(before.number, unit, _describe_images(what, before.images[0], now[0])))
+    return AddedUnits(added, tuple(changed))
 
 
 def add_composites(earlier: Iterable[Unit], planned: Iterator[Unit]) -> AddedUnits:
@@ -166,9 +172,16 @@ def add_composites(earlier: Iterable[Unit], planned: Iterator[Unit]) -> AddedUni
 
 
 def _describe_change(unit: Unit, before: int, now: int) -> str:
-    where = f" of region {unit['region']}" if "region" in unit else ""
+    return _describe_images(f"composite{_of_region(unit)} from {unit['start']} to {unit['end']}", before, now)
+
+
+def _of_region(unit: Unit) -> str:
+    return f" of region {unit['region']}" if "region" in unit else ""
+
+
+def _describe_images(what: str, before: int, now: int) -> str:
     count = f"{now:,} images now, not {before:,}" if now != before else "other images now"
-    return f"The composite{where} from {unit['start']} to {unit['end']} would have {count}: its file is kept"
+    return f"The {what} would have {count}: its file is kept"
 
 
 def _read(units: Iterable[Unit], names: Sequence[str]) -> _EarlierPlaces:

@@ -236,11 +236,11 @@ class ResolvedImagery:
         grid_band = source.selection.grid_band(bands[0].name)
         return ImageSelection(bands, grid_band, region, region_polygon(self.region), tests, collection, about.casts)
 
-    def find_regions(self, selection: ImageSelection) -> Iterator[RegionScenes]:
+    def find_regions(self, selection: ImageSelection, properties: Sequence[str] = ()) -> Iterator[RegionScenes]:
         """Find the pixel grid and the images of each region; see :func:`find_region_scenes`."""
         assert self.regions is not None
         dataset, band = self.source.dataset_id, selection.grid_band
-        found = find_region_scenes(selection.collection, dataset, band, self.regions, self.alignment)
+        found = find_region_scenes(selection.collection, dataset, band, self.regions, self.alignment, properties)
         return warn_of_small(self.regions, found) if self.options.clip else found
 
     def sized(self, chip: Chip | NoData, dtype: str | None) -> Chip | NoData:

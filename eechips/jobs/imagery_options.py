@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from eechips.formats import CHIP_FORMATS
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
@@ -86,6 +87,16 @@ class ImageryOptions:
 class ImagesOptions(ImageryOptions):
     """The options of ``eechips images``, unchecked."""
 
+    mosaic_by: Literal["day", "orbit"] | None = field(
+        default=None,
+        metadata=option(
+            "Join the images of a platform and a day (UTC), or of one pass of an orbit, to one file: tiles of"
+            " Sentinel-2, scenes of Landsat. The latest is on top. Files of a region have the same pixels.",
+            DATA,
+            choices=("day", "orbit"),
+            decides="data",
+        ),
+    )
     limit: int | None = field(
         default=None,
         metadata=option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -24,6 +24,8 @@ from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning import inventory
 from eechips.planning.inventory import Scene
+from eechips.planning.passes import PASS_KINDS, PASS_PROPERTIES, group_passes
+from eechips.planning.region_images import RegionScenes, place_scenes
 from eechips.planning.region_overlaps import Overlap
 from eechips.recipe import AddedUnits, Chip, EarlierPlan, NoData, Unit, recipe_identity
 from eechips.recipe.template import Template
@@ -37,7 +39,8 @@ class Images:
 
     Each image of the collection that meets the region becomes one file: the image's part of the region, by default on
     the image's own pixel grid. Bands of other scales are resampled to the first band's grid (nearest neighbour, as by
-    Earth Engine). With ``regions`` each region has files of its own, all on the pixel grid of most of its images.
+    Earth Engine). With ``regions`` each region has files of its own, all on the pixel grid of most of its images. With
+    ``mosaic_by`` images of the same pass are one file.
 
     Args:
         options: see :class:`eechips.jobs.imagery_options.ImagesOptions`.
@@ -57,7 +60,10 @@ class Images:
         if limit is not None and limit < 1:
             raise UsageError(f"`limit` must be at least 1, not {limit}")
         self.imagery = resolve_imagery(self.options)
-        results = self.imagery.results
+        by = self.options.mosaic_by
+        if by is not None and by not in PASS_KINDS:
+            raise UsageError(f"`mosaic_by` is {' or '.join(PASS_KINDS)}, not {by!r}")
+        results = self.imagery.results | ({} if by is None else {"mosaic_by": by})
         self.identity = recipe_identity(self.name, results)
         self.parameters: Mapping[str, Any] = {**results, **self.imagery.parameters, "limit": limit}
         self.name_template = f"images/{self.imagery.folder}{{date}}_{{image}}"
@@ -78,7 +84,9 @@ class Images:
             ``{"kind": "image", "image": system:index, "date": YYYY-MM-DD, "time": ISO 8601, "grid": …}``; with
             ``"bands"`` for a dataset without a record if the user names no bands, ``"dtype"`` for a GeoTIFF with bands
             of several types, and ``"is_computed"`` for an image without an id; with ``regions`` ``"region"``, its id,
-            and ``"is_resampled"`` for an image with other pixels than most of the region's.
+            and ``"is_resampled"`` for an image with other pixels than most of the region's; with several images of a
+            pass ``"images"``, how many, ``"sources"``, their ``system:index``, and ``"times"``: ``"image"`` is the
+            earliest.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
@@ -90,8 +98,9 @@ class Images:
         self._dtype = selection.stored_dtype
         extra = imagery.unit_fields(selection)
         count = 0
-        for place, scene, grid in self._windows(selection):
+        for place, shown, grid in self._windows(selection):
             count += 1
+            scene = shown[0]
             computed = {} if scene.is_stored else {"is_computed": True}
             yield {
                 "kind": "image",
@@ -102,10 +111,12 @@ class Images:
                 "grid": grid.to_json(),
                 **extra,
                 **computed,
+                **({} if len(shown) == 1 else _several(shown)),
             }
         if count == 0:
             raise imagery.none_found()
-        _log.info("%s of %s", format_count(count, "image"), imagery.source.dataset_id)
+        noun = "image" if self.options.mosaic_by is None else "pass"
+        _log.info("%s of %s", format_count(count, noun), imagery.source.dataset_id)
 
     def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
         """Return the units of further images; see :class:`eechips.recipe.SupportsExtension`.
@@ -118,7 +129,8 @@ class Images:
         ids = None if imagery.regions is None else frozenset(imagery.regions.zones.ids)
         if ids is not None:
             check_regions_stay({unit["region"] for unit in earlier.units}, ids, self.options.regions)
-        return add_images(earlier.units, self.get_requests(), ids)
+        is_placed = ids is not None or self.options.mosaic_by is not None
+        return add_images(earlier.units, self.get_requests(), is_placed=is_placed)
 
     def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
         """Return the day itself: images that reach the archive late are found by the next extension."""
@@ -128,21 +140,40 @@ class Images:
         """Return the recipe itself: units name their images; see :class:`eechips.recipe.SupportsExtension`."""
         return self
 
-    def _windows(self, selection: ImageSelection) -> Iterator[tuple[dict[str, Any], Scene, Grid]]:
-        """Yield the fields of a unit about its region, if there are several, its image, and its pixel grid."""
+    def _windows(self, selection: ImageSelection) -> Iterator[tuple[dict[str, Any], Sequence[Scene], Grid]]:
+        """Yield the fields of a unit about its region, if there are several, its images, and its pixel grid."""
         imagery, limit = self.imagery, self.options.limit
+        if self.options.mosaic_by is not None:
+            for each in self._places(selection):
+                region = {} if imagery.regions is None else {"region": each.region}
+                for joined in group_passes(each.scenes, self.options.mosaic_by, imagery.source.dataset_id)[:limit]:
+                    is_native = all(map(each.is_native, joined.scenes))
+                    yield {**region, **({} if is_native else {"is_resampled": True})}, joined.scenes, each.grid
+            return
         if imagery.regions is not None:
             for each in imagery.find_regions(selection):
                 for scene in each.scenes[:limit]:
                     resampled = {} if each.is_native(scene) else {"is_resampled": True}
-                    yield {"region": each.region, **resampled}, scene, each.grid
+                    yield {"region": each.region, **resampled}, (scene,), each.grid
             return
         there = selection.collection.filterBounds(selection.region)
         found = inventory.list_scenes(there, imagery.source.dataset_id, selection.grid_band)
         overlap = Overlap(selection.polygon, imagery.alignment.resolved())
         windows = ((scene, overlap.window(scene.grid, is_bounded=scene.is_bounded)) for scene in found)
         for scene, grid in islice(((scene, grid) for scene, grid in windows if grid is not None), limit):
-            yield {}, scene, grid
+            yield {}, (scene,), grid
+
+    def _places(self, selection: ImageSelection) -> Iterator[RegionScenes]:
+        """Yield the images of each region on one pixel grid, with the properties that tell their passes."""
+        imagery = self.imagery
+        if imagery.regions is not None:
+            yield from imagery.find_regions(selection, PASS_PROPERTIES)
+            return
+        there = selection.collection.filterBounds(selection.region)
+        found = inventory.list_scenes(there, imagery.source.dataset_id, selection.grid_band, PASS_PROPERTIES)
+        placed = place_scenes("", selection.polygon, found, imagery.alignment.resolved())
+        if placed is not None:
+            yield placed
 
     def request_window(self, unit: Unit) -> tuple[Hashable, Grid] | None:
         """Return the pixels of a unit: images on the same pixels are bands of one request.
@@ -162,8 +193,13 @@ class Images:
         """
         imagery, dataset = self.imagery, self.imagery.source.dataset_id
         treatment = imagery.treatment(unit)
-        source = f"{dataset}/{unit['image']}"
-        if unit.get("is_computed"):
+        names, moments = unit.get("sources", [unit["image"]]), unit.get("times", [unit.get("time")])
+        source, *others = sources = tuple(f"{dataset}/{name}" for name in names)
+        if others:
+            fixed = treatment, dataset if unit.get("is_computed") else None
+            shown = names if unit.get("is_computed") else sources
+            image = Template(_joined, fixed, {f"image_{number}": each for number, each in enumerate(shown)})
+        elif unit.get("is_computed"):
             image = Template(_found, (treatment, dataset), {"image": unit["image"]})
         else:
             image = Template(_stored, (treatment,), {"source": source})
@@ -174,8 +210,8 @@ class Images:
             format=imagery.style.format,
             visualization=imagery.visualization(treatment.bands),
             dtype=treatment.dtype,
-            sources=(source,),
-            dates=(unit["time"],) if "time" in unit else (),
+            sources=sources,
+            dates=tuple(each for each in moments if each is not None),
             asset=source if self._is_stored(unit, treatment) else None,
         )
 
@@ -185,7 +221,7 @@ class Images:
 
     def _is_stored(self, unit: Unit, treatment: ImageTreatment) -> bool:
         """Return whether the chip of a unit shows stored pixels of its image, unchanged."""
-        is_moved = unit.get("is_computed") or unit.get("is_resampled")
+        is_moved = unit.get("is_computed") or unit.get("is_resampled") or "sources" in unit
         is_changed = is_moved or treatment.mask or treatment.dtype or treatment.area
         return self.imagery.source.has_stored_pixels and self.imagery.alignment.is_stored and not is_changed
 
@@ -195,8 +231,35 @@ def _stored(treatment: ImageTreatment, source: str) -> ee.Image:
 
 
 def _found(treatment: ImageTreatment, dataset: str, image: str) -> ee.Image:
+    return treatment.finish(treatment.select(_find(dataset, image)))
+
+
+def _find(dataset: str, image: str) -> ee.Image:
+    """Return an image of a collection by its index."""
     there = ee.ImageCollection(dataset).filter(ee.Filter.eq("system:index", image))
-    return treatment.finish(treatment.select(ee.Image(there.first())))
+    found: ee.Image = ee.Image(there.first())
+    return found
+
+
+def _joined(treatment: ImageTreatment, dataset: str | None, **images: str) -> ee.Image:
+    """Return the mosaic of images, the last on top.
+
+    Args:
+        treatment: of the images.
+        dataset: the collection in which images without an id are found by their index; None for images by id.
+        **images: ids or indices.
+    """
+    found = [ee.Image(each) if dataset is None else _find(dataset, each) for each in images.values()]
+    return treatment.finish(ee.ImageCollection([treatment.select(each) for each in found]).mosaic())
+
+
+def _several(scenes: Sequence[Scene]) -> dict[str, Any]:
+    """Return the part of a unit that names the images of a pass."""
+    return {
+        "images": len(scenes),
+        "sources": [scene.index for scene in scenes],
+        "times": [scene.moment for scene in scenes],
+    }
 
 
 _OPTIONS = option_names(ImagesOptions)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ee
@@ -12,6 +12,8 @@ import ee
 from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
 from eechips.text.timestamps import format_utc
+
+_OF_IMAGE = "property_"  # names of the columns with properties of images, which end with a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Scene:
         is_bounded: whether the server returned the size.
         is_stored: whether the image has an id: the collection's, a slash, and the index. Images of computed
             collections have none.
+        properties: those that were asked for, None where the image lacks one.
     """
 
     index: str
@@ -32,6 +35,7 @@ class Scene:
     grid: Grid
     is_bounded: bool
     is_stored: bool
+    properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def moment(self) -> str | None:
@@ -44,7 +48,7 @@ class Scene:
         return None if self.time is None else dt.datetime.fromtimestamp(self.time / 1000, tz=dt.timezone.utc).date()
 
 
-def list_scenes(collection: ee.ImageCollection, dataset: str, band: str) -> list[Scene]:
+def list_scenes(collection: ee.ImageCollection, dataset: str, band: str, properties: Sequence[str] = ()) -> list[Scene]:
     """List the images of a collection by time, those without a time first, then by index.
 
     It sends one request for each thousand images, which returns their sizes and projections, too.
@@ -53,6 +57,7 @@ def list_scenes(collection: ee.ImageCollection, dataset: str, band: str) -> list
         collection: filtered images of the dataset.
         dataset: id of the collection.
         band: name of the band whose grid is returned; every image has it.
+        properties: names of properties to return.
     """
 
     def describe(element: Any) -> Any:
@@ -69,10 +74,11 @@ def list_scenes(collection: ee.ImageCollection, dataset: str, band: str) -> list
                 "transform": about.get("crs_transform"),
                 "size": about.get("dimensions", []),
                 "origin": about.get("origin", [0, 0]),
+                **{f"{_OF_IMAGE}{number}": image.get(name) for number, name in enumerate(properties)},
             },
         )
 
-    found = [_scene(feature["properties"], dataset) for feature in _features(collection, describe)]
+    found = [_scene(feature["properties"], dataset, properties) for feature in _features(collection, describe)]
     return sorted(found, key=lambda scene: (scene.time is not None, scene.time or 0, scene.index))
 
 
@@ -93,7 +99,7 @@ def _features(collection: ee.ImageCollection, describe: Any) -> Iterator[dict[st
     return planning_requests.fetch_features(ee.FeatureCollection(collection.map(describe)), noun="images", cure=cure)
 
 
-def _scene(about: dict[str, Any], dataset: str) -> Scene:
+def _scene(about: dict[str, Any], dataset: str, properties: Sequence[str]) -> Scene:
     a, b, c, d, e, f = (float(number) for number in about["transform"])
     time = about.get("time")
     size = about.get("size") or ()
@@ -107,4 +113,5 @@ def _scene(about: dict[str, Any], dataset: str) -> Scene:
         grid=grid,
         is_bounded=bool(size),
         is_stored=about.get("id") == f"{dataset}/{about['index']}",
+        properties={name: about.get(f"{_OF_IMAGE}{number}") for number, name in enumerate(properties)},
     )

@@ -66,7 +66,12 @@ class RegionScenes:
 
 
 def find_region_scenes(
-    collection: ee.ImageCollection, dataset: str, band: str, regions: SeparateRegions, alignment: GridAlignment
+    collection: ee.ImageCollection,
+    dataset: str,
+    band: str,
+    regions: SeparateRegions,
+    alignment: GridAlignment,
+    properties: Sequence[str] = (),
 ) -> Iterator[RegionScenes]:
     """Find the images that meet each region, and the grid of its pixels: two requests or more for 100 regions.
 
@@ -79,6 +84,7 @@ def find_region_scenes(
         regions: the regions; those near each other are yielded together. Those without images are left out, which is
             logged.
         alignment: of the pixels.
+        properties: of images to return.
 
     Raises:
         RegionError: if a region is not within the area of the CRS.
@@ -89,11 +95,11 @@ def find_region_scenes(
     missing = []
     for numbers in _nearby(geometries):
         shapes = geometries[numbers]
-        found = _find(collection, dataset, band, shapes, None)
+        found = _find(collection, dataset, band, shapes, None, properties)
         for number, shape, scenes in zip(numbers.tolist(), shapes, found, strict=True):
             region = regions.zones.ids[number]
             try:
-                placed = _place(region, shape, scenes, placement, regions.margin)
+                placed = place_scenes(region, shape, scenes, placement, regions.margin)
             except RegionError as error:
                 raise RegionError(f"region {region}: {error}") from error
             if placed is None:
@@ -160,6 +166,7 @@ def _find(
     band: str,
     shapes: npt.NDArray[np.object_],
     grids: Sequence[Grid] | None,
+    properties: Sequence[str] = (),
 ) -> Iterator[list[Scene]]:
     """Yield the images that meet each shape, or each grid if there are grids, by time."""
 
@@ -174,7 +181,7 @@ def _find(
         indices: Any = ee.List(places).map(list_indices).getInfo()
         if not any(indices):
             return [[] for _ in numbers]
-        scenes = inventory.list_scenes(near, dataset, band)
+        scenes = inventory.list_scenes(near, dataset, band, properties)
         return [[scene for scene in scenes if scene.index in some] for some in map(frozenset, indices)]
 
     costs = (shapely.get_num_coordinates(shapes) * (_BYTES_PER_VERTEX / _BODY)).tolist()
@@ -189,10 +196,25 @@ def _boxes(shapes: npt.NDArray[np.object_]) -> BaseGeometry:
     return shapely.union_all(shapely.box(west, south, east, north))
 
 
-def _place(
-    region: str | int | float, shape: BaseGeometry, scenes: Sequence[Scene], placement: GridAlignment, margin: float
+def place_scenes(
+    region: str | int | float,
+    shape: BaseGeometry,
+    scenes: Sequence[Scene],
+    placement: GridAlignment,
+    margin: float = 0.0,
 ) -> RegionScenes | None:
-    """Return the grid of a region and the images that show it; None if there are none."""
+    """Return the grid of a region and the images that show it; None if there are none.
+
+    Args:
+        region: id of the region.
+        shape: its polygons in longitude and latitude.
+        scenes: images near it, by time.
+        placement: of the pixels, resolved.
+        margin: metres around the region.
+
+    Raises:
+        RegionError: if the region is not within the area of the CRS.
+    """
     overlap = Overlap(shape, placement)
     shown = tuple(
         scene for scene in scenes if not scene.is_bounded or overlap.window(scene.grid, is_bounded=True) is not None
