@@ -1,7 +1,7 @@
 """Evaluate requests in worker processes, so that the server responds meanwhile and all cores are used.
 
 The server reaches each worker through a pipe, and waits in a thread for its response. A worker that exceeds its time
-is killed and replaced; its request gets Earth Engine's time-out error.
+is killed and replaced; its request gets Earth Engine's time-out error. So is a worker whose client has left.
 """
 
 from __future__ import annotations
@@ -157,6 +157,40 @@ def _resident() -> int:
     return pages * resource.getpagesize()
 
 
+class PendingEvaluation:
+    """A request that waits for a worker, or is evaluated by one, unless its client leaves.
+
+    Args:
+        request: of the client.
+    """
+
+    def __init__(self, request: WorkerRequest) -> None:
+        self.request = request
+        self.is_abandoned = False
+        self._lock = threading.Lock()
+        self._worker: _WorkerProcess | None = None
+
+    def abandon(self) -> None:
+        """Stop the evaluation: no worker begins it, and one that has is killed. Blocks while that worker starts."""
+        with self._lock:
+            self.is_abandoned = True
+            if self._worker is not None:
+                self._worker.interrupt()
+
+    @contextlib.contextmanager
+    def evaluated_by(self, worker: _WorkerProcess) -> Iterator[None]:
+        """Let :meth:`abandon` kill the process of a worker for the duration of the block; it is replaced afterwards."""
+        with self._lock:
+            self._worker = worker
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._worker = None
+            if self.is_abandoned:
+                worker.end()
+
+
 class _WorkerProcess:
     """The server's handle of one worker process."""
 
@@ -184,38 +218,47 @@ class _WorkerProcess:
             context, store, limits = self._arguments
             self._connection, self._process = start_process(context, _main, store, limits)
 
-    def answer(self, request: WorkerRequest) -> ServiceResponse:
+    def answer(self, pending: PendingEvaluation) -> ServiceResponse:
         """Have the process run a request. It is replaced if it dies, hangs or has grown too large.
 
         A process may die for reasons unrelated to the request, so the request is retried once.
         """
         for _ in range(2):
+            if pending.is_abandoned:
+                return error_response(UnavailableError("The client has left."))
             try:
                 self.start()
-                self._connection.send(request)
+                self._connection.send(pending.request)
                 if not self._connection.poll(self._seconds):
-                    self._end()
+                    self.end()
                     return error_response(LimitError("Computation timed out."))
                 found: tuple[ServiceResponse, int, Mapping[str, int]] = self._connection.recv()
             except (EOFError, OSError):
-                self._end()
+                self.end()
                 if self._closed:
                     return error_response(UnavailableError("The server is stopping."))
                 continue
             response, resident, reads = found
             self.reads.update(reads)
             if resident > self._most_resident:
-                self._end()
+                self.end()
             return response
         # The system killed both processes, most likely for their memory.
         return error_response(LimitError("User memory limit exceeded."))
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End the process, if there is one; the next request starts another."""
         with self._lock:
             if self._process is not None:
                 kill_process(self._process)
                 self._connection.close()
                 self._process = None
+
+    def interrupt(self) -> None:
+        """Kill the process, if there is one; the thread that waits for its response notices."""
+        with self._lock:
+            if self._process is not None:
+                kill_process(self._process)
 
     def stop(self) -> None:
         """End the process for good; its request gets an error."""
@@ -258,11 +301,12 @@ class EvaluationPool:
         finally:
             self._idle.put(worker)
 
-    def run(self, request: WorkerRequest) -> ServiceResponse:
+    def run(self, pending: PendingEvaluation) -> ServiceResponse:
         """Run a request in the next idle worker. Call it in ``threads``."""
         worker = self._idle.get()
         try:
-            return worker.answer(request)
+            with pending.evaluated_by(worker):
+                return worker.answer(pending)
         finally:
             self._idle.put(worker)
 

@@ -11,13 +11,13 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from eechips_local.evaluation.evaluation_pool import EvaluationPool
+from eechips_local.evaluation.evaluation_pool import EvaluationPool, PendingEvaluation
 from eechips_local.exports.task_queue import TaskQueue
 from eechips_local.protocol import fields
 from eechips_local.protocol.fault_injection import alter_response, replace_response
@@ -31,7 +31,7 @@ from eechips_local.protocol.messages import (
     decode,
     error_response,
 )
-from eechips_local.protocol.request_body import read_body
+from eechips_local.protocol.request_body import ClientGoneError, read_body
 from eechips_local.protocol.request_errors import EarthEngineError, NotFoundError
 from eechips_local.protocol.request_log import LatestRequests, ObservedRequest, RequestLog
 from eechips_local.quota.compute_cost import PROFILE_REQUEST_HEADER, PROFILE_RESPONSE_HEADER, profile_id
@@ -111,6 +111,13 @@ _FREE = frozenset(
     }
 )
 """Operations that compute nothing for the client."""
+_CHANGING = frozenset(
+    {
+        *(f"assets:{method}" for method in ("create", "delete", "patch", "copy", "move", "setIamPolicy")),
+        "image:importExternal",
+    }
+)
+"""Operations that come to their end when the client leaves."""
 
 
 Handler = Callable[["Service", Request], Awaitable[Response]]
@@ -177,6 +184,7 @@ class Service:
 
         Raises:
             ComputeSpentError: if the operation may compute, and the compute of the month is used up.
+            ClientGoneError: if the client leaves meanwhile. The worker is then free for other requests.
         """
         if operation not in _FREE:
             self.account.check(self.quota.config.eecu_hours)
@@ -185,8 +193,11 @@ class Service:
         work = WorkerRequest(
             operation, content, _resource_name(request), {**request.query_params, **request.path_params}
         )
-        loop = asyncio.get_running_loop()
-        response = await loop.run_in_executor(self.workers.threads, self.workers.run, work)
+        pending = PendingEvaluation(work)
+        evaluating = asyncio.get_running_loop().run_in_executor(self.workers.threads, self.workers.run, pending)
+        if operation not in _CHANGING:
+            await _wait_unless_left(request, evaluating, pending)
+        response = await evaluating
         return await self.respond(request, operation, response, tag)
 
     async def respond(
@@ -278,6 +289,32 @@ class Service:
         if self.quota.config.restricted:
             response.headers.update(RESTRICTED)
         return response
+
+
+async def _wait_unless_left(
+    request: Request, evaluating: asyncio.Future[ServiceResponse], pending: PendingEvaluation
+) -> None:
+    """Wait for the end of an evaluation, and abandon it if the client leaves.
+
+    Raises:
+        ClientGoneError: if the client leaves.
+    """
+    leaving = asyncio.ensure_future(_wait_for_leaving(request))
+    ends: set[asyncio.Future[Any]] = {evaluating, leaving}
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+    if not evaluating.done():
+        evaluating.cancel()  # one that still waits for a thread is never begun
+        await asyncio.to_thread(pending.abandon)
+        raise ClientGoneError("The client closed the connection before the response to its request.")
+
+
+async def _wait_for_leaving(request: Request) -> None:
+    """Wait until the client of a request, whose body has been read, closes the connection; else for ever."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _set_tag(request: Request, tag: str | None) -> None:

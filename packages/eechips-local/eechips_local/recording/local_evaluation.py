@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Iterator
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from starlette.responses import Response
@@ -81,8 +83,13 @@ class LocalEvaluation:
         }  # fmt: skip
         found, body = Response(), bytearray()
 
+        parts: Iterator[Message] = iter([{"type": "http.request", "body": content, "more_body": False}])
+
         async def receive() -> Message:
-            return {"type": "http.request", "body": content, "more_body": False}
+            if (part := next(parts, None)) is not None:
+                return part
+            never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+            return await never  # the client stays
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
