@@ -65,6 +65,10 @@ THREE = constant(10, 20, 40, names=["B4", "B5", "B6"])
         ("sqrt(pow(3, 2) + pow(4, 2))", [5.0]),
         ("atan2(1, 0)", [0.0]),
         ("abs(-4)", [4]),
+        # https://github.com/Open-ET/openet-landsat-lai/blob/main/openet/lai/model.py
+        ('float((b("B5") - b("B4"))) / (b("B5") + b("B4"))', [10 / 30]),
+        ("int(7.9) + byte(300)", [7 + 255]),
+        ("toUint8(b(0)) - 11", [-1]),
     ],
 )
 def test_values(text: str, expected: list[float]) -> None:

@@ -11,9 +11,11 @@ from eechips_local.evaluation.type_conversion import promote
 from eechips_local.functions.image_bands import choose
 from eechips_local.functions.image_math import (
     BINARY_NAMES,
+    CAST_TYPES,
     UNARY_NAMES,
     binary,
     binary_named,
+    cast_image,
     matched,
     spread,
     unary_named,
@@ -115,6 +117,8 @@ def _computed(operation: FormulaCall, operands: Sequence[Image]) -> Image:
         return binary_named(known, *operands)
     if known in UNARY_NAMES and len(operands) == 1:
         return unary_named(known, operands[0])
+    if known in CAST_TYPES and len(operands) == 1:
+        return cast_image(operands[0], CAST_TYPES[known])
     raise InvalidError(f"The function '{name}' of {len(operands)} arguments is not known in expressions.")
 
 

@@ -308,6 +308,12 @@ UNARY_NAMES = frozenset(_UNARY_TYPES)
 """Operations of one image."""
 
 
+CAST_TYPES: Mapping[str, PixelType] = {
+    spelling: PixelType.of(dtype) for name, dtype in CASTS.items() for spelling in (name, *SPELLINGS[name])
+}
+"""Types by the name of the operation that casts an image to it."""
+
+
 def binary_named(name: str, first: Image, second: Image) -> Image:
     """Return two images under an operation of ``elementwise.BINARY``."""
     return binary(first, second, BINARY[name], _BINARY_TYPES[name])
@@ -326,10 +332,8 @@ def _table() -> Mapping[str, Implementation]:
     for name in _UNARY_TYPES:
         for spelling in (name, *SPELLINGS.get(name, ())):
             table[f"Image.{spelling}"] = _plain(lambda value, n=name: unary_named(n, value))
-    for name, dtype in CASTS.items():
-        target = PixelType.of(dtype)
-        for spelling in (name, *SPELLINGS[name]):
-            table[f"Image.{spelling}"] = _plain(lambda value, t=target: cast_image(value, t))
+    for name, target in CAST_TYPES.items():
+        table[f"Image.{name}"] = _plain(lambda value, t=target: cast_image(value, t))
     return table
 
 

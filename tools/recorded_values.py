@@ -1,0 +1,118 @@
+"""Collect values that other projects' tests state of Earth Engine, with the expressions that have them.
+
+The tests of these projects call the service and compare its answer with a number. This module is a plugin for pytest
+that notes the expression, the number and its tolerance of each test that sends one request; run it in a copy of the
+project, by the local Earth Engine, once for each project:
+
+    VALUES_FILE=values.jsonl VALUES_SOURCE='Open-ET/openet-ptjpl@6475acf4d68d' \
+        python -m pytest --earth-engine -p recorded_values openet/ptjpl/tests/test_b_*.py
+
+Then write the table that ``local_tests/test_recorded_values.py`` reads:
+
+    python tools/recorded_values.py values.jsonl packages/eechips-local/local_tests/recorded_values.jsonl.gz
+
+Expressions that load assets are left out: their values depend on the pixels. So are long ones, and those of which no
+value of the answer is near the number, as the test computes further. That is asked of the answer of the local Earth
+Engine: a value in which it errs by more than a tenth would be left out, too. ``rejected.txt`` lists all that were.
+"""
+
+from __future__ import annotations
+
+import gzip
+import inspect
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ee
+import pytest
+
+_LONGEST = 16_000  # characters of an expression
+_NEAR = 0.1  # of the number: the value of the answer that a test compares
+_LIMITS = re.compile(r"<=?\s*([0-9.]+(?:e-?[0-9]+)?)\b|(?:abs|rel)=([0-9.]+(?:e-?[0-9]+)?)")
+
+_asked: list[tuple[Any, Any]] = []
+
+
+def pytest_configure() -> None:
+    """Note what the client asks for."""
+    send = ee.data.computeValue
+
+    def compute(asked: Any) -> Any:
+        value = send(asked)
+        _asked.append((ee.serializer.encode(asked, for_cloud_api=True), value))
+        return value
+
+    ee.data.computeValue = compute
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item: pytest.Function) -> Iterator[None]:
+    """Write a line for a test with an expected number and one request."""
+    _asked.clear()
+    yield
+    given = item.callspec.params if hasattr(item, "callspec") else {}
+    if len(_asked) != 1 or not isinstance(given.get("expected", ""), (int, float, type(None))):
+        return
+    ((expression, value),) = _asked
+    line = {
+        "source": os.environ["VALUES_SOURCE"],
+        "test": item.nodeid,
+        "expected": given["expected"],
+        "tolerance": _tolerance(item, given),
+        "expression": expression,
+        "value": value,
+    }
+    with Path(os.environ["VALUES_FILE"]).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _tolerance(item: pytest.Function, given: dict[str, Any]) -> float:
+    """Return the tolerance of a test: its argument ``tol``, or the greatest in its text; 0 for equal numbers."""
+    tolerances = [given["tol"]] if "tol" in given else []
+    declared = inspect.signature(item.function).parameters.values()
+    tolerances += [each.default for each in declared if each.name == "tol" and each.default is not each.empty]
+    if tolerances:
+        return float(tolerances[0])
+    found = _LIMITS.findall(inspect.getsource(item.function))
+    return max((float(one or other) for one, other in found), default=0.0)
+
+
+def _key(line: dict[str, Any]) -> str | None:
+    """Return the name of the value that a test compares; "" for the answer itself, None if it is not there."""
+    values = line["value"] if isinstance(line["value"], dict) else {"": line["value"]}
+    for name, value in values.items():
+        if line["expected"] is None or value is None:
+            if line["expected"] is value:
+                return str(name)
+        elif isinstance(value, (int, float)) and abs(value - line["expected"]) <= max(
+            line["tolerance"], _NEAR * abs(line["expected"])
+        ):
+            return str(name)
+    return None
+
+
+def write_table(lines: Path, table: Path) -> None:
+    """Write the table, and list the lines that are not in it."""
+    kept, rejected, seen = [], [], set()
+    for text in lines.read_text(encoding="utf-8").splitlines():
+        line = json.loads(text)
+        expression = json.dumps(line["expression"], separators=(",", ":"))
+        key = _key(line)
+        if expression in seen or len(expression) > _LONGEST or ".load" in expression or key is None:
+            rejected.append(f"{line['source']} {line['test']}: {line['expected']}, {line['value']}")
+            continue
+        seen.add(expression)
+        row = {name: line[name] for name in ("source", "test", "expected", "tolerance", "expression")}
+        kept.append(json.dumps({**row, "key": key}, separators=(",", ":")))
+    table.write_bytes(gzip.compress("\n".join(kept).encode() + b"\n", 9, mtime=0))
+    lines.with_name("rejected.txt").write_text("\n".join(rejected) + "\n", encoding="utf-8")
+    sys.stdout.write(f"{len(kept)} values; {len(rejected)} are left out\n")
+
+
+if __name__ == "__main__":
+    write_table(Path(sys.argv[1]), Path(sys.argv[2]))
