@@ -33,6 +33,8 @@ from .recipe import Table as Table
 from .recipe.row_sources import Series as Series
 from .recipe.template import Template as Template
 from .reports.contact_sheet import preview as preview
+from .reports.explorer import Explorer as Explorer
+from .reports.explorer import explore as explore
 from .reports.figure import plot as plot
 from .reports.inspection import failures as failures
 from .reports.inspection import status as status

@@ -46,6 +46,8 @@ from eechips.text.formatting import escape_html, format_bytes
 if TYPE_CHECKING:
     import pandas as pd
 
+    import eechips
+
 REPORT_NAME = "report.html"
 PLANS_GRADUALLY = "plans_gradually"
 """In the ledger: the recipe is a script, which plans while it runs and writes its files itself."""
@@ -334,6 +336,16 @@ class Run:
                 if each is not None:
                     problems.append(each)
         return problems
+
+    def explore(self, **options: Any) -> eechips.Explorer:
+        """Explore the run in a notebook: map, chips, filters, marks of bad chips, a region.
+
+        Args:
+            **options: of :func:`eechips.explore`.
+        """
+        import eechips
+
+        return eechips.explore(self, **options)
 
     @contextlib.contextmanager
     def _local_files(self, count: int) -> Iterator[list[Path]]:

@@ -132,6 +132,7 @@ function drawMap() {
     frame.dataset.names = drawNames(g, projection, named, wrapped(view.x), view.y).join(", ");
     if (data.map.roi.length) drawRoi(g);
     drawUnits(g);
+    for (const draw of overlays) draw(g, projection);
     drawScale(g, projection);
   }
 

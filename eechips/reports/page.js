@@ -94,6 +94,7 @@ function facts(i) {
 
 // One unit at a time is chosen; the map, the sheets and the panel show it.
 const listeners = [];
+const overlays = []; // functions that draw above the units of the map
 let chosen = null;
 
 function choose(i, source) {

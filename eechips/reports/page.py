@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from eechips.errors import UsageError
 from eechips.manifest.run import REPORT_NAME, Run, open_run
@@ -23,7 +25,7 @@ MOST_BYTES = 15_000_000
 """Default for the maximum size of a page."""
 
 _LEAST_UNITS = 500  # included in any case
-_SCRIPTS = (
+SCRIPTS = (
     "elements.js",
     "page.js",
     "colours.js",
@@ -35,9 +37,10 @@ _SCRIPTS = (
     "sheets.js",
     "series.js",
     "viewer.js",
-    "start.js",
 )
-_STYLE = "page.css"
+"""Scripts of a page, without the one that starts them."""
+
+STYLES = ("page.css",)
 
 
 def report(
@@ -114,21 +117,45 @@ def render(data: ReportData) -> str:
     )
     parts = [part for build in builders if (part := build(data)) is not None]
     payload = page_data(data.places, data.pictures, roi=data.roi) | {"beside": data.is_beside}
-    body = element(
-        "body",
+    contents = (
         report_sections.head(data),
         element("main", *parts),
         element("footer", element("p", "Made by eechips; this file needs no network.")),
-        _viewer(),
         element(
             "noscript",
             element("p", "The map, the chips, the histograms and the list of units need JavaScript.", class_="notice"),
         ),
-        element("script", Markup(as_script(payload)), id="data", type="application/json"),
-        element("script", Markup(_script())),
     )
-    title = element("title", f"{report_sections.title(data)} · eechips")
-    return f"<!doctype html>\n{element('html', _head(title), body, lang='en')}\n"
+    return assemble_page(report_sections.title(data), contents, payload)
+
+
+def assemble_page(
+    title: str,
+    contents: Sequence[Markup],
+    payload: Mapping[str, Any],
+    *,
+    scripts: Sequence[str] = (*SCRIPTS, "start.js"),
+    styles: Sequence[str] = STYLES,
+) -> str:
+    """Assemble a page that is allowed its own scripts and styles only.
+
+    Args:
+        title: of the page.
+        contents: of its body, before the dialog of the full-size view.
+        payload: JSON value that the scripts read.
+        scripts: names of files of this package, in their order.
+        styles: names of files of this package, in their order.
+    """
+    script, style = _script(tuple(scripts)), "".join(map(_file, styles))
+    body = element(
+        "body",
+        *contents,
+        _viewer(),
+        element("script", Markup(as_script(payload)), id="data", type="application/json"),
+        element("script", Markup(script)),
+    )
+    head = _head(element("title", f"{title} · eechips"), script, style)
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
 def _viewer() -> Markup:
@@ -156,26 +183,26 @@ def _viewer() -> Markup:
     )
 
 
-def _head(title: Markup) -> Markup:
+def _head(title: Markup, script: str, style: str) -> Markup:
     return element(
         "head",
         element("meta", charset="utf-8"),
         Markup(MARK),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_policy()}">'),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_policy(script, style)}">'),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("meta", name="referrer", content="no-referrer"),
         title,
         element("link", rel="icon", href="data:,"),
-        element("style", Markup(_file(_STYLE))),
+        element("style", Markup(style)),
     )
 
 
-def _policy() -> str:
+def _policy(script: str, style: str) -> str:
     """Return the content security policy: only own scripts, styles and pictures may load."""
     return (
         "default-src 'none'; img-src data: 'self' file:; "
-        f"script-src '{_hash(_script())}'; style-src '{_hash(_file(_STYLE))}'; base-uri 'none'; form-action 'none'"
+        f"script-src '{_hash(script)}'; style-src '{_hash(style)}'; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -184,9 +211,9 @@ def _hash(text: str) -> str:
 
 
 @cache
-def _script() -> str:
-    """Return all scripts as one, in a scope of its own."""
-    return "".join(['(() => {\n"use strict";\n', *map(_file, _SCRIPTS), "})();"])
+def _script(names: tuple[str, ...]) -> str:
+    """Join scripts to one in strict mode, whose names are its own."""
+    return "".join(['(() => {\n"use strict";\n', *map(_file, names), "})();"])
 
 
 @cache

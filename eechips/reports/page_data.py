@@ -46,7 +46,7 @@ def page_data(units: UnitColumns, pictures: Thumbnails, *, roi: Sequence[Ring] =
         "columns": [_column(column) for column in with_place(units)],
         "stratum": units.stratum.name if units.stratum is not None else None,
         "pictures": {
-            str(number): [_picture(picture, units.ids[number]) for picture in pictures.of[number]]
+            str(number): [encode_picture(picture, units.ids[number]) for picture in pictures.of[number]]
             for number in sorted(pictures.of)
         },
         "painted": {
@@ -58,7 +58,8 @@ def page_data(units: UnitColumns, pictures: Thumbnails, *, roi: Sequence[Ring] =
     }
 
 
-def _picture(picture: Thumbnail, identifier: str) -> dict[str, Any]:
+def encode_picture(picture: Thumbnail, identifier: str) -> dict[str, Any]:
+    """Return the JSON value of a picture of a unit for the scripts."""
     found: dict[str, Any] = {
         "layer": picture.layer,
         "source": picture.address,

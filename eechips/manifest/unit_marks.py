@@ -1,0 +1,66 @@
+"""Mark units of a run as bad: the ledger keeps the marks, until the units are excluded or the marks are removed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from eechips.manifest.exclusions import exclude_units
+from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+
+MARKS = "marks"
+"""In the ledger: ids of units that are marked as bad."""
+
+REASON = "dropped: marked as bad"
+"""Error of units that were excluded since they were marked."""
+
+
+def read_marks(folder: Path) -> list[str]:
+    """Return ids of the units that are marked as bad and have a file, in the order of the plan."""
+    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
+        return _marks(ledger)
+
+
+def mark_units(folder: Path, ids: Collection[str], *, is_bad: bool = True) -> list[str]:
+    """Mark units as bad, or remove their marks. The files stay.
+
+    Args:
+        folder: of the run.
+        ids: of the units; others than those of the run with a file are ignored.
+        is_bad: False to remove the marks.
+
+    Returns:
+        Ids of all units that are marked now, in the order of the plan.
+
+    Raises:
+        RunLockedError: if a process is running in the folder.
+        StorageError: if the ledger cannot be written.
+    """
+    with lock_run(folder), Ledger(folder / LEDGER_NAME) as ledger:
+        before = set(_marks(ledger))
+        ledger.note(MARKS, sorted(before | set(ids) if is_bad else before - set(ids)))
+        return _marks(ledger)
+
+
+def exclude_marked(folder: Path) -> int:
+    """Exclude the marked units: see :func:`eechips.manifest.exclusions.exclude_units`. Their files are removed.
+
+    Returns:
+        How many were excluded.
+
+    Raises:
+        UsageError: if units of this run cannot be excluded.
+        RunLockedError: if a process is running in the folder.
+        StorageError: if the manifest cannot be written.
+    """
+    return exclude_units(folder, dict.fromkeys(read_marks(folder), REASON))[0]
+
+
+def _marks(ledger: Ledger) -> list[str]:
+    noted = ledger.meta().get(MARKS)
+    wanted = {each for each in noted if isinstance(each, str)} if isinstance(noted, list) else set()
+    if not wanted:
+        return []
+    rows = (row for batch in ledger.batches(("lower(hex(id))", "file")) for row in batch)
+    return [identifier for identifier, file in rows if file is not None and identifier in wanted]
