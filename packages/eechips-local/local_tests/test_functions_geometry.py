@@ -20,6 +20,7 @@ from eechips_local.values.values import WHOLE_EARTH, Collection, Feature, Geomet
 from local_tests.support.graphs import Ready, call, evaluate, invoke
 
 GEOD = Geod(ellps="WGS84")
+SPHERE = Geod(a=6371007.180918475, b=6371007.180918475)  # with the surface of the ellipsoid
 
 
 def point(x: float, y: float, **more: Any) -> Ready:
@@ -127,7 +128,7 @@ def test_a_ring_around_a_pole_contains_it() -> None:
     assert op("contains", left=cap, right=point(77, -90)) is False
     assert coordinates(evaluate(cap)) == [[[0, 80], [120, 80], [-120, 80], [0, 80]]]
     # Three meridians' worth of a great circle triangle: area by Geod, which knows rings around poles.
-    area, _ = GEOD.polygon_area_perimeter([0, 120, -120], [80, 80, 80])
+    area, _ = SPHERE.polygon_area_perimeter([0, 120, -120], [80, 80, 80])
     assert op("area", geometry=cap) == pytest.approx(area, rel=1e-9)
 
 
@@ -154,10 +155,13 @@ small = st.tuples(st.floats(-179, 179), st.floats(-75, 75), st.floats(0.001, 3),
 
 @given(small)
 @settings(max_examples=60, deadline=None)
-def test_area_perimeter_and_length_are_the_ellipsoids(where: tuple[float, float, float, float]) -> None:
+def test_area_is_the_spheres_and_perimeter_and_length_are_the_ellipsoids(
+    where: tuple[float, float, float, float],
+) -> None:
     west, south, wide, high = where
     box = (west, south, west + wide, south + high)
-    area, perimeter = GEOD.geometry_area_perimeter(shapely.box(*box))
+    area, _ = SPHERE.geometry_area_perimeter(shapely.box(*box))
+    _, perimeter = GEOD.geometry_area_perimeter(shapely.box(*box))
     assert op("area", geometry=rectangle(*box)) == pytest.approx(abs(area), rel=1e-9)
     assert op("perimeter", geometry=rectangle(*box)) == pytest.approx(perimeter, rel=1e-9)
     line = [[west, south], [west + wide, south + high], [west, south + high]]
@@ -168,10 +172,29 @@ def test_area_perimeter_and_length_are_the_ellipsoids(where: tuple[float, float,
     assert op("length", geometry=rectangle(*box)) == 0
 
 
+RECORDED_AREAS = [
+    # https://github.com/shapely/shapely/issues/726
+    (
+        23944.14737277293,
+        (
+            (-97.59238135821987, 43.47456565304017), (-97.59244690469288, 43.47962399877412),
+            (-97.59191951546768, 43.47962728271748), (-97.59185396090983, 43.47456565304017),
+        ),
+    ),
+    # https://github.com/csaybar/EEwPython/blob/master/4_features.ipynb
+    (9918985.748240016e6, ((-5, 40), (65, 40), (65, 60), (-5, 60), (-5, 60))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("area", "ring"), RECORDED_AREAS)
+def test_areas_are_those_that_were_recorded_from_the_service(
+    area: float, ring: tuple[tuple[float, float], ...]
+) -> None:
+    assert op("area", geometry=polygon(*ring)) == pytest.approx(area, rel=1e-10)
+
+
 def test_planar_rectangles_follow_parallels() -> None:
-    # Between parallels: 2 pi R² (sin b - sin a) of the authalic sphere; here by a very dense polygon.
-    xs = np.linspace(0, 60, 6001)
-    expected = abs(GEOD.polygon_area_perimeter([*xs, *xs[::-1]], [40] * 6001 + [50] * 6001)[0])
+    expected = math.radians(60) * 6371007.180918475**2 * (math.sin(math.radians(50)) - math.sin(math.radians(40)))
     assert op("area", geometry=planar(0, 40, 60, 50)) == pytest.approx(expected, rel=1e-6)
     bowed = op("area", geometry=rectangle(0, 40, 60, 50))
     assert abs(bowed - expected) > 0.01 * expected
@@ -194,8 +217,10 @@ def test_planar_edges_of_a_projected_crs_need_an_error_margin() -> None:
     square = rectangle(5e5, 0, 5e5 + 30, 20, crs=projection("EPSG:32631"))
     with pytest.raises(InvalidError, match="specify a non-zero error margin"):
         op("area", geometry=square)
-    # The scale of UTM on its central meridian is 0.9996.
-    assert op("area", geometry=square, maxError=1) == pytest.approx(600 / 0.9996**2, rel=1e-5)
+    # The scale of UTM on its central meridian is 0.9996. At the equator, radii of the ellipsoid are those of a meridian
+    # and of the equator.
+    of_sphere = 6371007.180918475**2 / (6335439.327 * 6378137.0)
+    assert op("area", geometry=square, maxError=1) == pytest.approx(600 / 0.9996**2 * of_sphere, rel=1e-5)
 
 
 @given(small)
@@ -303,7 +328,8 @@ def test_a_points_buffer_is_a_circle_within_the_margin(radius: float, share: flo
 
 def test_a_buffer_around_a_pole_is_a_cap() -> None:
     made = op("buffer", geometry=point(10, 89.9), distance=100_000)
-    assert op("area", geometry=ready(made)) == pytest.approx(math.pi * 1e10, rel=0.02)
+    # At a pole a degree has 111.69 km, and 111.19 km on the sphere.
+    assert op("area", geometry=ready(made)) == pytest.approx(math.pi * 1e10 * (111.19 / 111.69) ** 2, rel=0.02)
     assert made.shape.bounds[3] == 90
 
 

@@ -1,7 +1,9 @@
-"""Measures and constructions on the WGS84 ellipsoid.
+"""Measures and constructions of geometries on the Earth.
 
-Shapes here are longitude/latitude shapes with geodesic edges, as ``planar_frame.recast`` makes them. Lengths and areas
-are the ellipsoid's (Karney 2013, by pyproj.Geod); centroids are those of the sphere, as in S2.
+Shapes here are longitude/latitude shapes with geodesic edges, as ``planar_frame.recast`` makes them. Lengths are those
+of the WGS84 ellipsoid (Karney 2013, by pyproj.Geod). Areas and centroids are those of a sphere on which latitudes are
+taken as they are, as in S2: the service's areas are those of the sphere with as much surface as the ellipsoid
+(https://github.com/shapely/shapely/issues/726, and the polygon of csaybar/EEwPython's 4_features.ipynb, to ten digits).
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from eechips_local.geometry.shapes import leaves, open_at_pole, valid
 from eechips_local.values.values import Geometry
 
 GEOD = Geod(ellps="WGS84")
+AUTHALIC_SPHERE = Geod(a=6371007.180918475, b=6371007.180918475)
+"""The sphere with the surface of the WGS84 ellipsoid (Snyder 1987, equation 3-13)."""
 
 _SMALL = 10_000.0  # metres: within it the gnomonic plane keeps areas to 4e-6 (3r² / 2R²)
 _HALF = 0.4  # share of the sphere in a polygon's bounds above which it may be larger than a hemisphere
@@ -62,7 +66,7 @@ def _simple_area(polygon: BaseGeometry) -> float:
 
 def _ring_area(ring: BaseGeometry) -> float:
     points = shapely.get_coordinates(ring)
-    found, _ = GEOD.polygon_area_perimeter(points[:, 0], points[:, 1])
+    found, _ = AUTHALIC_SPHERE.polygon_area_perimeter(points[:, 0], points[:, 1])
     return float(found)
 
 
