@@ -1,10 +1,12 @@
-"""Mark units of a run as bad: the ledger keeps the marks, until the units are excluded or the marks are removed."""
+"""Mark units of a run as bad: training sets are without them, until the marks are removed or the units excluded."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 
+from eechips.errors import StorageError
 from eechips.manifest.exclusions import exclude_units
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -23,7 +25,7 @@ def read_marks(folder: Path) -> list[str]:
 
 
 def mark_units(folder: Path, ids: Collection[str], *, is_bad: bool = True) -> list[str]:
-    """Mark units as bad, or remove their marks. The files stay.
+    """Mark units as bad, or remove their marks. The files stay; samples of the run are without them.
 
     Args:
         folder: of the run.
@@ -57,9 +59,20 @@ def exclude_marked(folder: Path) -> int:
     return exclude_units(folder, dict.fromkeys(read_marks(folder), REASON))[0]
 
 
+def marked_ids(ledger: Ledger) -> frozenset[str]:
+    """Return the ids that are marked as bad, of units with or without a file."""
+    row = ledger.database.execute("SELECT value FROM meta WHERE key = ?", (MARKS,)).fetchone()
+    if row is None:
+        return frozenset()
+    try:
+        noted = json.loads(row[0])
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StorageError(f"{ledger.path} is damaged: {error}") from error
+    return frozenset(each for each in noted if isinstance(each, str)) if isinstance(noted, list) else frozenset()
+
+
 def _marks(ledger: Ledger) -> list[str]:
-    noted = ledger.meta().get(MARKS)
-    wanted = {each for each in noted if isinstance(each, str)} if isinstance(noted, list) else set()
+    wanted = marked_ids(ledger)
     if not wanted:
         return []
     rows = (row for batch in ledger.batches(("lower(hex(id))", "file")) for row in batch)

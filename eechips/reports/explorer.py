@@ -33,7 +33,7 @@ def explore(
     """Explore a run of chips in a notebook. No network is needed.
 
     The cell shows the map, the chips and the search box of the report. Chips are marked as bad with a button or the key
-    X; a box that is drawn on the map with Shift becomes ``roi``.
+    X: splits, packs, cards and loaders are without them. A box that is drawn on the map with Shift becomes ``roi``.
 
     Args:
         run: the run, finished or in progress, or its folder.
@@ -98,7 +98,7 @@ class Explorer:
         return read_marks(self.run.path)
 
     def mark(self, ids: Iterable[str], *, is_bad: bool = True) -> None:
-        """Mark units as bad, or remove their marks. The files stay.
+        """Mark units as bad, or remove their marks. The files stay; splits, packs, cards and loaders leave them out.
 
         Args:
             ids: of the units, or their first 16 digits.

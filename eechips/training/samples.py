@@ -22,6 +22,7 @@ from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_further_files, read_unit_files
 from eechips.manifest.run import Run, open_run
+from eechips.manifest.unit_marks import marked_ids
 from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State
 from eechips.storage import Store
 from eechips.text.formatting import format_count
@@ -37,7 +38,7 @@ _WITHOUT: Mapping[str, Any] = {"bands": None, "transform": None, "sources": (), 
 
 
 class Samples(Sequence[Sample]):
-    """The units of a run that have files, in the order of the plan.
+    """The units of a run that have files and are not marked as bad, in the order of the plan.
 
     Attributes:
         run: the run.
@@ -182,8 +183,8 @@ def read_samples(run: Run | str | Path) -> Samples:
         run: the run, or its folder.
 
     Returns:
-        Every unit that has files, in the order of the plan. Units that failed, are not fetched yet, or whose empty
-        file was dropped have none.
+        Every unit that has files and is not marked as bad, in the order of the plan. Units that failed, are not
+        fetched yet, or whose empty file was dropped have none.
 
     Raises:
         UsageError: if the folder holds no run.
@@ -240,7 +241,8 @@ def values_of(values: Iterable[Any]) -> tuple[Any, ...]:
 def _rows(
     ledger: Ledger, positions: Sequence[int] | None = None
 ) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
-    """Yield a row for every unit with files, and rows for its files; of some units, or of all."""
+    """Yield a row for every unit with files that is not marked as bad, and rows for its files; of some, or of all."""
+    bad = marked_ids(ledger)
     found = read_unit_files(ledger.database, positions)
     rows = ((row, row[2] or (ONLY if '"frames"' in row[-1] else None)) for row in found)
     layers = _by_position((row[0], (layer, *row[3:])) for row, layer in rows if layer is not None)
@@ -248,7 +250,7 @@ def _rows(
     for batch in ledger.batches((*_UNITS, *_OWN, *FILE_COLUMNS), positions):
         for row in batch:
             unit, (file, size, digest, *metadata) = row[: len(_UNITS)], row[len(_UNITS) :]
-            if file is None or not State(unit[3]).has_result:
+            if file is None or not State(unit[3]).has_result or unit[1] in bad:
                 continue
             own = [(ONLY, file, size, digest, _metadata(metadata))]
             yield unit, layers(unit[0]) or own + further(unit[0])

@@ -125,6 +125,7 @@ def test_marks_are_stored_and_removed(run: eechips.Run, cell: Callable[..., Any]
     assert again.marked == explorer.marked
     assert len(again.marked) == 3
     assert run.verify() == [], "a mark removes no file"
+    assert len(eechips.split(run.path, by="random", quiet=True).splits) == 37
     browser = cell(again)
     assert browser.execute_script(MARKED) == "3 marked as bad"
     browser.find_element("id", "unmark-all").click()
