@@ -18,12 +18,6 @@ REASON = "dropped: marked as bad"
 """Error of units that were excluded since they were marked."""
 
 
-def read_marks(folder: Path) -> list[str]:
-    """Return ids of the units that are marked as bad and have a file, in the order of the plan."""
-    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
-        return _marks(ledger)
-
-
 def mark_units(folder: Path, ids: Collection[str], *, is_bad: bool = True) -> list[str]:
     """Mark units as bad, or remove their marks. The files stay; samples of the run are without them.
 
@@ -40,9 +34,9 @@ def mark_units(folder: Path, ids: Collection[str], *, is_bad: bool = True) -> li
         StorageError: if the ledger cannot be written.
     """
     with lock_run(folder), Ledger(folder / LEDGER_NAME) as ledger:
-        before = set(_marks(ledger))
+        before = set(read_marks(ledger))
         ledger.note(MARKS, sorted(before | set(ids) if is_bad else before - set(ids)))
-        return _marks(ledger)
+        return read_marks(ledger)
 
 
 def exclude_marked(folder: Path) -> int:
@@ -56,7 +50,9 @@ def exclude_marked(folder: Path) -> int:
         RunLockedError: if a process is running in the folder.
         StorageError: if the manifest cannot be written.
     """
-    return exclude_units(folder, dict.fromkeys(read_marks(folder), REASON))[0]
+    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
+        marks = read_marks(ledger)
+    return exclude_units(folder, dict.fromkeys(marks, REASON))[0]
 
 
 def marked_ids(ledger: Ledger) -> frozenset[str]:
@@ -71,7 +67,8 @@ def marked_ids(ledger: Ledger) -> frozenset[str]:
     return frozenset(each for each in noted if isinstance(each, str)) if isinstance(noted, list) else frozenset()
 
 
-def _marks(ledger: Ledger) -> list[str]:
+def read_marks(ledger: Ledger) -> list[str]:
+    """Return ids of the units that are marked as bad and have a file, in the order of the plan."""
     wanted = marked_ids(ledger)
     if not wanted:
         return []

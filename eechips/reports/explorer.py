@@ -95,7 +95,8 @@ class Explorer:
     @property
     def marked(self) -> list[str]:
         """Ids of the units that are marked as bad, in the order of the plan; the ledger keeps them."""
-        return read_marks(self.run.path)
+        with Ledger(self.run.path / LEDGER_NAME, readonly=True) as ledger:
+            return read_marks(ledger)
 
     def mark(self, ids: Iterable[str], *, is_bad: bool = True) -> None:
         """Mark units as bad, or remove their marks. The files stay; splits, packs, cards and loaders leave them out.

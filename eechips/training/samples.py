@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby, islice
@@ -22,12 +23,14 @@ from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_further_files, read_unit_files
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.unit_marks import marked_ids
+from eechips.manifest.unit_marks import marked_ids, read_marks
 from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State
 from eechips.storage import Store
 from eechips.text.formatting import format_count
 from eechips.training import quality_table, split_table
 from eechips.training.sample import ONLY, Sample, SampleFile, array_of, fields_of, label_of
+
+_log = logging.getLogger(__name__)
 
 _BATCH = 1000  # samples that are made at a time
 _UNITS = ("position", "lower(hex(id))", "unit", "state", "valid_fraction", "sources", "dates", "finished")
@@ -192,6 +195,9 @@ def read_samples(run: Run | str | Path) -> Samples:
     run = run if isinstance(run, Run) else open_run(run)
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         units, files, starts = _tables(_rows(ledger))
+        marks = read_marks(ledger)
+    if marks:
+        _log.warning("%s of %s marked as bad and left out", format_count(len(marks), "unit"), run.path)
     return Samples(run, _with_findings(run.path, units), files, starts)
 
 

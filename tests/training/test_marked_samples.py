@@ -23,17 +23,20 @@ def run(tmp_path: Path) -> eechips.Run:
     return finished_run.write_run(tmp_path / "run", units)
 
 
-def test_samples_are_without_marked_units(run: eechips.Run) -> None:
+def test_samples_are_without_marked_units(run: eechips.Run, caplog: pytest.LogCaptureFixture) -> None:
     ids = run.units["id"].tolist()
     mark_units(run.path, [ids[1], ids[4]])
     kept = [ids[number] for number in (0, 2, 3, 5)]
     samples = read_samples(run)
+    assert caplog.messages == [f"2 units of {run.path} marked as bad and left out"]
     assert samples.ids == kept
     assert [sample.id for sample in samples] == kept
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         assert sorted(read_some_samples(ledger, range(6))) == [0, 2, 3, 5]
     mark_units(run.path, [ids[1], ids[4]], is_bad=False)
+    caplog.clear()
     assert read_samples(run).ids == ids
+    assert caplog.messages == []
 
 
 def test_splits_checks_and_packs_are_without_marked_units(run: eechips.Run, tmp_path: Path) -> None:
