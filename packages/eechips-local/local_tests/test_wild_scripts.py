@@ -323,7 +323,8 @@ class TestPixels:
         groups = {str(int(g["class"])): g["sum"] for g in areas.get("groups").getInfo()}
         assert groups.keys() == counts.keys()
         total = scene.region.area(1).getInfo()
-        assert sum(groups.values()) == pytest.approx(total, rel=1e-3)
+        # pixels lie on the ellipsoid, areas of geometries on the authalic sphere
+        assert sum(groups.values()) == pytest.approx(total, rel=2e-3)
         share = sum(counts.values())
         for name, area in groups.items():
             assert area / total == pytest.approx(counts[name] / share, abs=0.01)
