@@ -214,8 +214,8 @@ class Step:
     """What was done, and what it cost.
 
     Attributes:
-        name: of it.
-        items: that it dealt with.
+        name: name of it.
+        items: items that it dealt with.
         cpu: seconds of processor of all its processes.
         seconds: by the clock.
         memory: MB of all its processes, at most.

@@ -19,14 +19,14 @@ class Scan:
     """A query and what it cost.
 
     Attributes:
-        name: of it.
-        items: that it found.
-        files: that were read.
+        name: name of it.
+        items: items that it found.
+        files: files that were read.
         groups: row groups that were scanned.
         rows: in the row groups that can have matches by the statistics in the files.
         all_groups: row groups of the files.
-        bytes: that were read.
-        seconds: of processor.
+        bytes: number of bytes that were read.
+        seconds: seconds of processor time.
     """
 
     name: str
@@ -64,7 +64,7 @@ def scan(name: str, source: str, rows: int, further: str = "") -> Scan:
     """Looks for the items of the place and the month, twice: for the answer, and for the profile.
 
     Args:
-        name: of the query.
+        name: name of the query.
         source: what is read, as SQL has it.
         rows: in the row groups that can have matches.
         further: conditions.

@@ -135,7 +135,7 @@ def chaos(seed: int, plan: Plan, calm: dict[str, str], folder: Path) -> Story:
     """One run, with all that happens to it.
 
     Args:
-        seed: of faults and victims.
+        seed: seed of faults and victims.
         plan: what the run is like.
         calm: sha256 of every file of a run without trouble, by name.
         folder: for everything; empty.

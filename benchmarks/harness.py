@@ -35,7 +35,7 @@ class Server:
 
     Attributes:
         url: its address.
-        process: of it.
+        process: process of it.
         session: to ask it.
     """
 
@@ -66,7 +66,7 @@ def serving(kind: str, *options: str) -> Iterator[Server]:
 
     Args:
         kind: ``light`` (service.py) or ``emulator``.
-        options: of ``python -m eechips_local.run_server``.
+        options: options of ``python -m eechips_local.run_server``.
     """
     program = [str(HERE / "service.py")] if kind == "light" else ["-m", "eechips_local.run_server"]
     # In a session of its own: Ctrl-C in the terminal is for the benchmark. What it says of clients that break
@@ -117,7 +117,7 @@ class Command:
     """A command that is running, in a session of its own. Needs :func:`adopt_orphans`.
 
     Args:
-        arguments: of it.
+        arguments: arguments of it.
         log: file for its output.
         environment: variables on top of ours.
     """
@@ -241,7 +241,7 @@ class Sample:
         time: on the server's clock.
         busy: seconds in flight of all requests together, so far.
         chips: answers with pixels.
-        requests: of any kind.
+        requests: requests of any kind.
         rejected: those that the quota turned away.
         asked: those that ask for a chip: that create a thumbnail, or compute pixels.
     """

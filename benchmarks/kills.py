@@ -73,7 +73,7 @@ class Event:
     """What happens to a command.
 
     Attributes:
-        name: of it.
+        name: name of it.
         at: share of all results at which it happens.
         act: does it; returns what undoes it.
         statuses: with which the command may end because of it, besides 0.
@@ -103,15 +103,15 @@ class Site:
     """Where a seed's run happens.
 
     Attributes:
-        kind: of run.
-        folder: of everything.
-        words: of the command.
-        environment: of the command.
-        service: that is asked; None with a local Earth Engine.
+        kind: kind of run.
+        folder: folder of everything.
+        words: words of the command.
+        environment: environment of the command.
+        service: service that is asked; None with a local Earth Engine.
         tokens: its authentication, if it has any.
-        party: that gives the tokens.
+        party: party that gives the tokens.
         secret: file that the credentials are read from, if any.
-        cluster: of Dask.
+        cluster: cluster of Dask.
     """
 
     kind: str

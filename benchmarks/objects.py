@@ -57,8 +57,8 @@ class Attempt:
         status: exit status; -9 if it was killed.
         seconds: from its start to its end.
         cpu: seconds of processor time of all its processes.
-        parent: of its first process alone.
-        peak: of the memory of all its processes, in MB.
+        parent: parent of its first process alone.
+        peak: peak of the memory of all its processes, in MB.
         before: objects that were there before.
         recorded: units that the ledger had as done afterwards.
         again: objects that were uploaded although they had been there.
@@ -95,7 +95,7 @@ def story(units: int, kills: int, edge: int, folder: Path, *, verify: bool) -> S
     Args:
         units: how many.
         kills: how many.
-        edge: of a chip, in pixels; the server of the store holds all chips in memory.
+        edge: edge length of a chip, in pixels; the server of the store holds all chips in memory.
         folder: for the ledger and the commands' output; empty.
         verify: whether ``eechips verify`` reads everything back.
     """

@@ -63,10 +63,10 @@ class FaultPlan:
     Attributes:
         units: how many.
         columns: scenes beside each other.
-        rows: of scenes.
+        rows: rows of scenes.
         side: pixels on a side of a scene.
         outage: seconds for which connections are refused, and then for which they are reset.
-        kill_share: of the units, after which the next worker is killed.
+        kill_share: share of the units, after which the next worker is killed.
     """
 
     units: int
@@ -96,11 +96,11 @@ class ChaosStory:
         statuses: with which the commands ended.
         seconds: all commands together.
         states: numbers of units by their state.
-        requests: that the host received, by kind.
+        requests: requests that the host received, by kind.
         rate: greatest number of requests in a second.
         refused: connections that were refused, of the whole machine.
         away: seconds of each of the two parts of the outage.
-        files: that the bands of the command have.
+        files: files that the bands of the command have.
         received: megabytes of files.
         killed: processes.
         problems: what should not be.
@@ -177,8 +177,8 @@ def run_scenario(scenario: str, plan: FaultPlan, seed: int, folder: Path, calm: 
 
     Args:
         scenario: one of ``SCENARIOS``.
-        plan: of the runs.
-        seed: of pixels, faults and victims.
+        plan: plan of the runs.
+        seed: seed of pixels, faults and victims.
         folder: for everything; empty.
         calm: the run without faults.
     """

@@ -28,8 +28,8 @@ class Asked:
         width: pixels.
         height: pixels.
         bands: names of the bands.
-        crs: of the grid, for GEO_TIFF.
-        transform: of the grid, in rasterio's order, for GEO_TIFF.
+        crs: CRS of the grid, for GEO_TIFF.
+        transform: transform of the grid, in rasterio's order, for GEO_TIFF.
     """
 
     unit: str

@@ -74,10 +74,10 @@ class Story:
     """What happened with one seed and store.
 
     Attributes:
-        seconds: of the workers, and of the join.
+        seconds: seconds of the workers, and of the join.
         killed: workers that were killed before their end.
         asked: requests for each unit, of the workers and of the join, where the server counts them.
-        files: that were compared.
+        files: files that were compared.
         problems: violations.
     """
 
@@ -95,9 +95,9 @@ class Place:
     Attributes:
         address: as ``--out`` takes it.
         environment: variables by which clients find it.
-        store: of the results, as eechips sees it.
+        store: store of the results, as eechips sees it.
         content: what a file holds, read past eechips; None if there is none.
-        requests: of the clients of the server so far; always 0 without one.
+        requests: requests of the clients of the server so far; always 0 without one.
     """
 
     address: str
@@ -224,13 +224,13 @@ def story(seed: int, kind: str, units: int, workers: int, kills: int, folder: Pa
     """Plans, works, kills, joins and compares.
 
     Args:
-        seed: of all random choices.
-        kind: of store.
+        seed: seed of all random choices.
+        kind: kind of store.
         units: planned; each has two files.
         workers: at once.
-        kills: of them are killed and started again.
+        kills: kills of them are killed and started again.
         folder: empty, for everything.
-        server: of S3: ``bucket`` or ``moto``.
+        server: server of S3: ``bucket`` or ``moto``.
     """
     told, chance = Story(), random.Random(seed)
     (folder / "recipe.py").write_text(RECIPE)

@@ -90,8 +90,8 @@ class Scenario:
         concurrency: requests in flight, or None.
         rate: requests a second, or None.
         latency: as ``--latency`` takes it, or None.
-        faults: of the plan.
-        changes: of the quota.
+        faults: faults of the plan.
+        changes: changes of the quota.
         rivals: whether the original pattern takes part.
     """
 

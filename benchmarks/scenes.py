@@ -78,7 +78,7 @@ class Scene:
 
     Attributes:
         name: below its server's folder, without suffix.
-        path: of what is served in the end.
+        path: path of what is served in the end.
         host: 0 has Range, 1 does not.
         is_wrong: whether the catalogue has another checksum.
     """
@@ -288,7 +288,7 @@ class Taken:
         transfer: between the first and the last byte.
         whole: from its start to its end.
         disk: until the system has put what is left onto the disk.
-        processor: of its processes.
+        processor: processor time of its processes.
         server: processor of the files' server.
     """
 

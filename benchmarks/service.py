@@ -157,7 +157,7 @@ class Witness:
         units: by unit, the requests in order: [seconds on the clock of ``/_stats``, kind, outcome]. The outcome is
             None as long as there is none.
         in_flight: requests for chips that were received and not yet answered, those that the quota rejects included.
-        most: of these, at once.
+        most: greatest number of these at once.
     """
 
     app: ASGIApp

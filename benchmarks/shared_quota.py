@@ -302,9 +302,9 @@ class SlurmJob:
     Args:
         slurm: where it runs.
         work: command of a task, without its part.
-        tasks: of the array.
-        folder: of scripts and outcomes.
-        environment: of the tasks.
+        tasks: tasks of the array.
+        folder: folder of scripts and outcomes.
+        environment: environment of the tasks.
     """
 
     def __init__(

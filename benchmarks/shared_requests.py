@@ -65,13 +65,13 @@ class Measured:
 
     Attributes:
         chips: files.
-        seconds: of the whole command.
+        seconds: seconds of the whole command.
         pixel_requests: requests for pixels, as the server counted them; those that the quota rejected not included.
         requests: all of them.
         received: bytes of responses with pixels.
         waste: pixels of the requests for each pixel of the chips; 1 if they tile their windows.
         cpu: seconds of processor time of the client.
-        server_cpu: of the server.
+        server_cpu: processor time of the server of the server.
     """
 
     chips: int

@@ -71,7 +71,7 @@ class Task:
 
     Attributes:
         job: id, by which it can be cancelled.
-        index: of the task, from 1; 0 for a job that is no array.
+        index: index of the task, from 1; 0 for a job that is no array.
         node: where it runs.
     """
 

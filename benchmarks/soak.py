@@ -82,8 +82,8 @@ class Client:
     """One thread's requests.
 
     Args:
-        url: of the server.
-        seed: of its random numbers.
+        url: URL of the server.
+        seed: seed of its random numbers.
         real: whether the server has the real data too.
     """
 

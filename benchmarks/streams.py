@@ -194,9 +194,9 @@ def check(name: str, folder: Path, epochs: int, count: int, most: int) -> bool:
     """Print how often samples were seen; return whether that is right.
 
     Args:
-        name: of the way.
-        folder: of the training.
-        epochs: that are whole.
+        name: name of the way.
+        folder: folder of the training.
+        epochs: epochs that are whole.
         count: samples of each.
         most: samples that may be seen twice, as kills came between training and storing its place.
     """

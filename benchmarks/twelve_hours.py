@@ -328,10 +328,10 @@ class Phase:
     """What was used of the quota in a phase.
 
     Attributes:
-        name: of it.
+        name: name of it.
         seconds: it lasted.
         recovery: real seconds until a second with 97% of the quota in flight; all of them if there was none.
-        share: of the quota that was in flight from then on.
+        share: share of the quota that was in flight from then on.
         lost: seconds of the full quota that were not used until then.
     """
 

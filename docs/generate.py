@@ -242,7 +242,7 @@ def render(path: str) -> str:
     """Return the content that a page should have.
 
     Args:
-        path: of the page below ``docs``.
+        path: path of the page below ``docs``.
     """
     if path in PAGES:
         return PAGES[path]()

@@ -184,8 +184,8 @@ class PermanentError(RequestError):
     """The request will never succeed: the failure is recorded, and the run continues.
 
     Attributes:
-        fault: of the expression or its data, by the name of its row in the table of the service's errors; empty for
-            others. Many alike among the first units stop the run.
+        fault: fault of the expression or its data, by the name of its row in the table of the service's errors; empty
+            for others. Many alike among the first units stop the run.
     """
 
     def __init__(self, message: str, *, status: int | None = None, fault: str = "") -> None:
@@ -222,7 +222,7 @@ class InternalError(EechipsError):
     A unit is repeated a few times, and again by the next run. Many such units in a row stop the run.
 
     Attributes:
-        traceback: of the exception, as text.
+        traceback: traceback of the exception, as text.
     """
 
     def __init__(self, message: str, *, traceback: str = "") -> None:
@@ -246,7 +246,7 @@ class MissingResultsError(EechipsError):
     """Results that the workers of a queue were to make are missing or damaged: nothing was joined.
 
     Attributes:
-        lines: of the plan, whose results are missing: queue them again.
+        lines: lines of the plan, whose results are missing: queue them again.
     """
 
     def __init__(self, message: str, *, lines: tuple[str, ...] = ()) -> None:

@@ -51,7 +51,7 @@ class Option:
 
     Attributes:
         help: one or more sentences. Names of options are in backquotes; the command line shows them as ``--names``.
-        heading: of the section of the help that lists the option.
+        heading: heading of the section of the help that lists the option.
         metavar: placeholder of the value, such as ``DATE``.
         kind: conversion of text to a value. A field whose default is a boolean is always a flag.
         choices: allowed values; any if empty.

@@ -24,8 +24,8 @@ class Registry(Generic[T]):
     An object is imported on first use. A name of eechips cannot be replaced.
 
     Args:
-        kind: of the objects, for errors: ``"chip format"``.
-        group: of entry points, which starts with ``eechips.``.
+        kind: kind of the objects, for errors: ``"chip format"``.
+        group: group of entry points, which starts with ``eechips.``.
         own: the import path of each object of eechips by name: ``"package.module"`` or ``"package.module:attribute"``.
         instance_of: the class of all objects; None if they are modules or classes, which are not checked.
         class_path: from where packages import that class, for errors: ``"eechips.formats.ChipFormat"``.

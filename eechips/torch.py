@@ -84,14 +84,14 @@ class ChipDataset(Dataset[Any]):
 
     Args:
         run: the run, or its folder.
-        split: of ``eechips split``; None for all samples, including those without a split.
+        split: split of ``eechips split``; None for all samples, including those without a split.
         layers: names; None for all.
         label: field of the units, such as ``class`` or ``eco_name``. Texts and integers become class indices, numbers
             with fractions stay unchanged.
         classes: values of the label in the order of their indices; None for all values of the run, sorted, which are
             the same for all splits.
-        dtype: of all pixels, or by layer; None for that of the file, or the next larger one that PyTorch computes with:
-            uint16 becomes int32, uint32 int64.
+        dtype: data type of all pixels, or by layer; None for that of the file, or the next larger one that PyTorch
+            computes with: uint16 becomes int32, uint32 int64.
         fill: value of masked pixels; None to keep the values of the file, which are 0 in files of Earth Engine.
         transform: called with each item; its result replaces the item.
 
@@ -157,7 +157,7 @@ class ShardDataset(IterableDataset[Any]):
 
     Args:
         pack: folder of ``eechips pack``.
-        split: of the shards; None for all.
+        split: split of the shards; None for all.
         layers: as for :class:`ChipDataset`.
         label: as for :class:`ChipDataset`.
         classes: as for :class:`ChipDataset`.
@@ -166,7 +166,7 @@ class ShardDataset(IterableDataset[Any]):
         transform: as for :class:`ChipDataset`.
         shuffle: whether to shuffle shards in every epoch, and samples within a buffer.
         buffer: samples in the buffer of each worker.
-        seed: of the order; the same seed, epoch and number of workers give the same order.
+        seed: seed of the order; the same seed, epoch and number of workers give the same order.
         rank: number of this process among the processes that train together; None to ask torch.distributed.
         world_size: number of these processes; None to ask torch.distributed.
 
@@ -278,7 +278,7 @@ def collate_frames(items: Sequence[Item]) -> Item:
     else is joined as PyTorch does it by default.
 
     Args:
-        items: of :class:`ChipDataset` or :class:`ShardDataset`, without a ``transform`` that renames their keys.
+        items: items of :class:`ChipDataset` or :class:`ShardDataset`, without a ``transform`` that renames their keys.
 
     Example:
         >>> DataLoader(chips, batch_size=8, num_workers=4, collate_fn=collate_frames)

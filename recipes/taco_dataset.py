@@ -20,10 +20,10 @@ def write(run, out, *, identifier, licence, provider, description="Chips of Eart
     Args:
         run: folder of a run of GeoTIFFs.
         out: path of the data set.
-        identifier: of the data set, in lower case.
-        licence: of the data, as in CC-BY-4.0.
+        identifier: id of the data set, in lower case.
+        licence: licence of the data, as in CC-BY-4.0.
         provider: who provides the data set.
-        description: of the data set.
+        description: description of the data set.
         task: one of TACO's tasks.
     """
     import tacotoolbox

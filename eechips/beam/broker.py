@@ -30,7 +30,8 @@ class Topics:
 
     Attributes:
         input: topic of the units; None to use the subscription.
-        subscription: of a topic of units; None to use the topic, from which only later messages are received.
+        subscription: subscription of a topic of units; None to use the topic, from which only later messages are
+            received.
         output: topic of the outcomes.
         failures: topic of the outcomes of failed units; may be the same.
     """
@@ -47,7 +48,7 @@ def connected(pipeline: beam.Pipeline, fetch: FetchUnits, topics: Topics, window
     Args:
         pipeline: a streaming pipeline.
         fetch: transform that fetches the units.
-        topics: of Pub/Sub.
+        topics: topics of Pub/Sub.
         window: length in seconds.
     """
     messages = pipeline | "Take" >> ReadFromPubSub(topics.input, topics.subscription)
@@ -77,9 +78,9 @@ def stream(
 
     Args:
         fetch: transform that fetches the units.
-        topics: of Pub/Sub.
+        topics: topics of Pub/Sub.
         window: length in seconds.
-        options: of Beam, as on a command line.
+        options: options of Beam, as on a command line.
         max_minutes: time limit, after which it is cancelled; None for no limit.
         clock: seconds, monotonic.
         pause: sleeps for a number of seconds.

@@ -19,14 +19,15 @@ class FetchedUnit(NamedTuple):
     """The outcome of a unit.
 
     Attributes:
-        id: of the unit: SHA-256 of the unit and the recipe.
+        id: id of the unit: SHA-256 of the unit and the recipe.
         unit: the input value, as JSON.
         state: ``done``; ``empty``, without a valid pixel; ``failed_transient``, which can be retried;
             ``failed_permanent``.
-        path: of the file, or its address; None if there is none.
+        path: path of the file, or its address; None if there is none.
         bytes: its size.
-        sha256: of its content, hexadecimal.
-        metadata: of the file, as JSON: :data:`~eechips.manifest.unit_record.FILE_COLUMNS`, without missing values.
+        sha256: SHA-256 digest of its content, hexadecimal.
+        metadata: metadata of the file, as JSON: :data:`~eechips.manifest.unit_record.FILE_COLUMNS`, without missing
+            values.
         layers: JSON list of files, for a unit that has several: path, bytes, sha256.
         error_class: name of the class in ``eechips.errors``, if it failed.
         error: message of the error, if it failed.
@@ -61,7 +62,7 @@ def fetched_unit_of(event: Finished | Lost, unit: Any, place: str, plan: str) ->
     """Return the element for an outcome.
 
     Args:
-        event: of the unit; if it is finished, it has a record.
+        event: event of the unit; if it is finished, it has a record.
         unit: the input value.
         place: folder or address that names of files are below.
         plan: identity of the plan.

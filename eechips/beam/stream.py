@@ -80,7 +80,7 @@ def read_message(message: bytes, identity: str) -> Iterator[Any]:
 
     Args:
         message: its data.
-        identity: of the recipe.
+        identity: identity of the recipe.
     """
     try:
         yield _unit(message, identity)

@@ -68,8 +68,8 @@ class FetchUnits(PTransform[Any, Any]):
         send_credentials: send credentials to endpoints other than Google's hosts with https, too.
         in_flight: maximum requests in flight of all workers together.
         rate: maximum requests a second of all workers together; ``auto`` for Earth Engine's limit, None for no limit.
-        retries: of one request after transient failures.
-        method: of requests for pixels: ``pixels`` (one request) or ``url`` (two); ``auto`` is ``pixels``, and
+        retries: retries of one request after transient failures.
+        method: method of requests for pixels: ``pixels`` (one request) or ``url`` (two); ``auto`` is ``pixels``, and
             ``getPixels`` for chips of a stored image where the files are the same.
         name: template of the results' names; it cannot use ``{index}``.
         on_empty: ``keep`` files without a valid pixel, or ``skip`` them.
@@ -171,7 +171,7 @@ class _FetchBundle(beam.DoFn):
     Args:
         spec: settings of the worker.
         rate: requests per second for each slot; None for no limit.
-        template: of names.
+        template: template of names.
         place: folder or address of the results.
         plan: identity of what the units belong to.
     """

@@ -97,7 +97,7 @@ def read_job(context: click.Context, file: Path, tasks: int, quota_folder: str, 
     """Return the job of a run file.
 
     Args:
-        context: of the command.
+        context: context of the command.
         file: the run file.
         tasks: parts of the plan.
         quota_folder: in which the tasks share the quota.

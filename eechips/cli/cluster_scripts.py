@@ -36,7 +36,7 @@ class ClusterJob:
     """A job for a cluster.
 
     Attributes:
-        name: of the job, for people and the scheduler.
+        name: name of the job, for people and the scheduler.
         verb: command that fetches.
         words: its options.
         after: commands to run once the results are joined, each with its words.
@@ -108,9 +108,9 @@ def write_slurm(job: ClusterJob, folder: Path, working: Path, partition: str | N
 
     Args:
         job: what to run.
-        folder: of the scripts, the plan and the outcomes; shared by all nodes.
+        folder: folder of the scripts, the plan and the outcomes; shared by all nodes.
         working: folder in which relative paths of the job start.
-        partition: of the cluster, with a network; None for the default one.
+        partition: partition of the cluster, with a network; None for the default one.
     """
 
     def script(step: str, commands: Sequence[str], *further: str) -> str:
@@ -171,10 +171,10 @@ def write_kubernetes(
 
     Args:
         job: what to run. Relative paths start in the persistent volume.
-        folder: of the manifests.
+        folder: folder of the manifests.
         image: container with eechips.
         claim: persistent volume claim, ``ReadWriteMany``, for the plan, the outcomes, and results in a folder.
-        service_account: of the pods; None for the default one.
+        service_account: service account of the pods; None for the default one.
     """
 
     def manifest(step: str, commands: Sequence[str], **further: Any) -> str:

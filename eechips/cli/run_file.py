@@ -63,7 +63,7 @@ def read_run_file(path: Path, root: click.Context, overrides: Mapping[str, Any] 
     """Read the steps of a run file, in their order.
 
     Args:
-        path: of the file.
+        path: path of the file.
         root: context of ``eechips``, which knows the commands.
         overrides: options that replace keys of each table that makes a run.
 

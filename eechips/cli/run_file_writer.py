@@ -39,8 +39,8 @@ def write_run_file(path: Path, context: click.Context) -> None:
     """Write a command as a run file.
 
     Args:
-        path: of the file.
-        context: of the command.
+        path: path of the file.
+        context: context of the command.
 
     Raises:
         StorageError: if it cannot be written.
@@ -62,7 +62,7 @@ def recorded_context(folder: Path, root: click.Context) -> click.Context:
     """Return the context of the command that made a run.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         root: context of ``eechips``.
 
     Raises:

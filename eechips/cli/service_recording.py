@@ -200,7 +200,7 @@ class _Progress:
     """Prints each answer: one line that changes in a terminal, else one for each group.
 
     Args:
-        count: of all probes.
+        count: number of all probes.
     """
 
     def __init__(self, count: int) -> None:

@@ -82,7 +82,7 @@ def open_output(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
     """Open a file for lines; it gets its name once it is complete.
 
     Args:
-        path: of the file; ``-`` for standard output.
+        path: path of the file; ``-`` for standard output.
         keeps: keep the lines written so far, if any, when the block raises; a kill leaves none in any case.
 
     Raises:

@@ -54,7 +54,7 @@ class Authorizer:
     """Source of valid access tokens for requests. Threads may share it.
 
     Args:
-        credentials: of google.auth.
+        credentials: credentials of google.auth.
         shared: the token that the processes of a run share; None for one of its own.
         clock: seconds, monotonic; for a shared token the same in all processes.
     """
@@ -123,8 +123,8 @@ class Authorizer:
         if another process has obtained it, as it may be as old as the first.
 
         Args:
-            token: that the request was sent with.
-            status: of the response.
+            token: token that the request was sent with.
+            status: status of the response.
             resent: number of times that the request was sent again already.
             is_public: whether the service responds to anybody, so that its response shows nothing of the token.
 
@@ -238,7 +238,7 @@ class Authorizer:
 
         Args:
             error: why the refresh failed.
-            generation: of the token when it began.
+            generation: generation of the token when it began.
 
         Returns:
             Seconds until the next try.
@@ -278,7 +278,7 @@ class Authorizer:
 
         Args:
             error: what google.auth raised.
-            status: of the token endpoint's last answer; None if nothing was asked.
+            status: status of the token endpoint's last answer; None if nothing was asked.
         """
         text = _text(error)
         if status is not None and 200 <= status < 400:

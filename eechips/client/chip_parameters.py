@@ -109,7 +109,7 @@ def with_mask_band(image: ee.Image, chip_format: str, dtype: str | None, bands: 
 
     Args:
         image: with the bands of the chip.
-        chip_format: of the chip.
+        chip_format: chip format of the chip.
         dtype: numpy name of the pixels' type; None if it is unknown.
         bands: their names; None if they are unknown.
     """

@@ -28,7 +28,7 @@ class ProfileShare:
 
     Attributes:
         profile: id of the profile.
-        share: of the unit, above 0 and up to 1.
+        share: share of the unit, above 0 and up to 1.
     """
 
     profile: str

@@ -84,8 +84,8 @@ def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, time
     Args:
         target: service, project, credentials.
         quota: client of the run's throttle; every request passes it.
-        policy: of retries, once connected.
-        timeouts: of every request.
+        policy: policy of retries, once connected.
+        timeouts: timeouts of every request.
 
     Raises:
         ConfigurationError: if the endpoint cannot be reached, or refuses; says what to do.
@@ -127,8 +127,8 @@ def connect_to_nothing(quota: QuotaClient, policy: RetryPolicy, timeouts: Timeou
 
     Args:
         quota: client of the run's throttle.
-        policy: of retries.
-        timeouts: of requests.
+        policy: policy of retries.
+        timeouts: timeouts of requests.
     """
     return Connection(NO_SERVICE, Transport("", quota, policy, timeouts, discovery=Discovery(b"", b"")))
 
@@ -141,8 +141,8 @@ def connect_worker(
     Args:
         target: as the parent's.
         quota: client of this worker.
-        policy: of retries.
-        timeouts: of every request.
+        policy: policy of retries.
+        timeouts: timeouts of every request.
         discovery: the documents that the parent has fetched.
     """
     if target == NO_SERVICE:
@@ -170,7 +170,7 @@ class LazyTransport:
 
     Attributes:
         discovery: responses to the client's initialisation.
-        transport: that sends all other requests; None until it is set.
+        transport: transport that sends all other requests; None until it is set.
     """
 
     def __init__(self, discovery: Discovery) -> None:

@@ -50,8 +50,8 @@ class ConnectionPool:
 
         Args:
             request: to send.
-            timeouts: of the request.
-            permit: of the request. The outcome is recorded in it.
+            timeouts: timeouts of the request.
+            permit: permit of the request. The outcome is recorded in it.
 
         Raises:
             UnreachableError: if no connection can be made.
@@ -127,8 +127,8 @@ def _read(response: urllib3.BaseHTTPResponse, timeouts: Timeouts, end: float) ->
 
     Args:
         response: whose body is to be read.
-        timeouts: of the request.
-        end: of its total time, by the monotonic clock.
+        timeouts: timeouts of the request.
+        end: end of its total time, by the monotonic clock.
 
     Raises:
         ValidationError: if it is shorter than announced.

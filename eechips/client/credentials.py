@@ -48,7 +48,7 @@ def find_credentials(endpoint: str, key_file: Path | None, *, send_anywhere: boo
 
     Args:
         endpoint: base URL of the service.
-        key_file: of credentials, as the user names it.
+        key_file: key file of credentials, as the user names it.
         send_anywhere: the user's consent to send credentials to a host that is not Google's.
 
     Raises:
@@ -75,7 +75,7 @@ def find_project(named: str | None, credentials: Any) -> str | None:
 
     Args:
         named: by the user, for this run.
-        credentials: of google.auth, or None.
+        credentials: credentials of google.auth, or None.
     """
     return (
         named
@@ -104,7 +104,7 @@ def describe_credentials(credentials: Any, endpoint: str) -> str:
 
     Args:
         credentials: google.auth credentials, or None.
-        endpoint: that they are sent to.
+        endpoint: endpoint that they are sent to.
     """
     if credentials is None:
         reason = "it is this machine" if is_loopback(endpoint) else "it is not https at one of Google's hosts"
@@ -127,7 +127,7 @@ def find_cure(credentials: Any) -> str:
     """Return what to do when Google issues no token for credentials, a clause.
 
     Args:
-        credentials: of google.auth.
+        credentials: credentials of google.auth.
     """
     if getattr(credentials, "refresh_token", None):
         return _SIGN_IN if _is_stored(credentials) or not _is_of_gcloud(credentials) else _SIGN_IN_WITH_GCLOUD

@@ -101,7 +101,7 @@ def next_renewal(period: Period, now: datetime) -> datetime:
     first of the month in the same time zone is taken.
 
     Args:
-        period: of the quota.
+        period: period of the quota.
         now: the present time, aware.
     """
     day = _pacific(now).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -254,7 +254,8 @@ def parse_error(body: bytes, media_type: str = "") -> ErrorBody:
 
     Args:
         body: decoded; it may be anything.
-        media_type: of the response, its ``Content-Type``. What is announced as JSON and is not was damaged on its way.
+        media_type: media type of the response, its ``Content-Type``. What is announced as JSON and is not was damaged
+            on its way.
     """
     try:
         document = json.loads(body)

@@ -17,7 +17,7 @@ class ExportPlace:
 
     Attributes:
         bucket: its name.
-        prefix: of the names of objects, without a slash at the end; it may be empty.
+        prefix: prefix of the names of objects, without a slash at the end; it may be empty.
     """
 
     bucket: str

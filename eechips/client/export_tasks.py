@@ -46,7 +46,7 @@ class ExportTask:
 
     Attributes:
         operation: its name, ``projects/…/operations/…``.
-        url: of the file that it writes, ``gs://…``.
+        url: URL of the file that it writes, ``gs://…``.
     """
 
     operation: str
@@ -90,7 +90,7 @@ def start_export(result: Chip | Table, place: ExportPlace, unit: str, key: str) 
 
     Args:
         result: without an obstacle, see :func:`export_obstacle`.
-        place: of the file.
+        place: place of the file.
         unit: id of the unit, hexadecimal, with which the name of the file begins.
         key: differs between runs and between attempts, so that each has a request id of its own.
 
@@ -147,8 +147,8 @@ class _ExportRequest:
 
     Attributes:
         content: what is exported.
-        options: of the file.
-        suffix: of the file.
+        options: options of the file.
+        suffix: suffix of the file.
     """
 
     content: dict[str, Any]

@@ -70,7 +70,7 @@ def read_rows(data: bytes, table: Table) -> list[dict[str, Any]]:
 
     Args:
         data: the file.
-        table: that was exported.
+        table: table that was exported.
 
     Returns:
         The same as :meth:`eechips.client.fetcher.Fetcher.rows`. Numbers without a fraction are integers, as in

@@ -46,9 +46,9 @@ class HttpRequest:
     """A request.
 
     Attributes:
-        method: of HTTP.
+        method: HTTP method.
         url: absolute.
-        body: of the request; None for none.
+        body: body of the request; None for none.
         headers: without those of the connection.
     """
 
@@ -65,9 +65,9 @@ class HttpRequest:
         ``X-Goog-Api-Client`` replaces that of googleapiclient. It also drops the question mark before an empty query.
 
         Args:
-            method: of HTTP.
+            method: HTTP method.
             url: absolute.
-            body: of the request.
+            body: body of the request.
             headers: may have a name twice, in different case.
         """
         names = {name.lower(): name for name in headers}

@@ -125,7 +125,7 @@ class Permit:
         """Record a response of the service.
 
         Args:
-            status: of HTTP.
+            status: status of HTTP.
             headers: with lower-case names.
         """
         self.status = status

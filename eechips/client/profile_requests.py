@@ -22,7 +22,7 @@ def fetch_profiles(transport: Transport, profiles: Sequence[str]) -> list[float]
     """Return the EECU-seconds of profiled requests, in one request that is not profiled itself.
 
     Args:
-        transport: of this process, whose client is initialised.
+        transport: transport of this process, whose client is initialised.
         profiles: ids, :data:`MOST_PROFILES` at most.
 
     Raises:

@@ -13,7 +13,7 @@ class RunReport:
 
     Attributes:
         run: id of the run.
-        count: of its reports; a run whose count changes is alive.
+        count: number of its reports; a run whose count changes is alive.
         term: number of the term whose record it has read.
         seen: count of that record.
         held: slots that it may be using.
@@ -23,7 +23,7 @@ class RunReport:
         sent: requests since its beginning.
         rejected: requests with the response 429 since its beginning.
         is_restricted: whether the service announces its restricted mode.
-        seconds: that a request of it takes on average; 0 if that is not known.
+        seconds: seconds that a request of it takes on average; 0 if that is not known.
         about: what it is, for people.
     """
 
@@ -47,7 +47,7 @@ class Grant:
     """Share of a run.
 
     Attributes:
-        slots: that it may use from now on.
+        slots: slots that it may use from now on.
         reserved: slots that it may still be using.
         rejected: rejections of the run that the leader has taken into account.
         rate: requests a second; None for no limit.
@@ -64,14 +64,14 @@ class TermRecord:
     """What the leader of a term has decided.
 
     Attributes:
-        number: of the term.
+        number: number of the term.
         leader: id of the run that leads.
-        count: of the records of this term; a leader whose count changes is alive.
+        count: number of the records of this term; a leader whose count changes is alive.
         limit: slots of all runs together.
         is_learned: whether the service has shown that it accepts no more.
         grants: by the id of the run, in the order in which they came.
         is_over: whether the leader has left.
-        seconds: that a request of the leader takes on average; 0 if that is not known.
+        seconds: seconds that a request of the leader takes on average; 0 if that is not known.
         about: what the leader is, for people.
     """
 

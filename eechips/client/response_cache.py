@@ -28,7 +28,7 @@ class ResponseCache:
     A response that cannot be read is unknown.
 
     Args:
-        path: of the file, which is created if it does not exist.
+        path: path of the file, which is created if it does not exist.
         clock: seconds since 1970.
 
     Raises:

@@ -63,10 +63,10 @@ class StrictResponse(http.client.HTTPResponse):
     Methods that read raise a :class:`FramingError` where it is not.
 
     Args:
-        sock: of the connection.
+        sock: socket of the connection.
         host: what is known of the host.
-        args: of the base class.
-        kwargs: of the base class.
+        args: arguments of the base class.
+        kwargs: keyword arguments of the base class.
     """
 
     def __init__(self, sock: socket.socket, *args: Any, host: HostFraming, **kwargs: Any) -> None:
@@ -231,7 +231,7 @@ def make_strict(pool: Any) -> Any:
     """Have a pool open connections that refuse doubtful responses, whatever their kind.
 
     Args:
-        pool: of which no connection is open yet.
+        pool: pool of which no connection is open yet.
     """
     kind: type[Any] = pool.ConnectionCls
     if not issubclass(kind, StrictConnection):

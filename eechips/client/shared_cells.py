@@ -120,12 +120,12 @@ class SharedCells:
     """The records of a throttle in shared memory.
 
     Attributes:
-        congestion: of the controller.
-        run: of the run.
-        clients: of each client.
+        congestion: cells of the controller.
+        run: cells of the run.
+        clients: cells of each client.
 
     Args:
-        descriptor: of the file.
+        descriptor: descriptor of the file.
         clients: number of clients.
     """
 

@@ -54,8 +54,8 @@ class SharedQuota:
     """A run's side of a quota that several runs share. Call :meth:`step` every few seconds from one thread.
 
     Args:
-        records: of all runs.
-        throttle: of this run.
+        records: records of all runs.
+        throttle: throttle of this run.
         run: id of this run, unique.
         times: the same for all runs.
         rate: requests a second of all runs; None for no limit.
@@ -333,8 +333,8 @@ class SharedQuota:
         """Leave the slots of a run that was killed unused for a while: its requests may still be with the service.
 
         Args:
-            slots: of the run.
-            seconds: that a request of it takes on average; 0 if that is not known.
+            slots: slots of the run.
+            seconds: seconds that a request of it takes on average; 0 if that is not known.
         """
         most = _LINGER * self._times.lease
         self._lingering.append((slots, self._clock() + (min(most, _LONG_REQUEST * seconds) if seconds > 0.0 else most)))

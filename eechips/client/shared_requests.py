@@ -39,9 +39,9 @@ class SharedMember:
     """A chip in a shared request.
 
     Attributes:
-        index: of the chip.
-        part: of the request in which it lies.
-        window: of that part.
+        index: index of the chip.
+        part: part of the request in which it lies.
+        window: window of that part.
     """
 
     index: int
@@ -67,7 +67,7 @@ class SharedChip:
         """Return the chip that covers some of the chips of one image, and is not read from a stored image.
 
         Args:
-            indices: of these chips.
+            indices: indices of these chips.
         """
         assert self.chip.grid is not None
         members = [member for member in self.members if member.index in indices]

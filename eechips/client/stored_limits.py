@@ -51,7 +51,7 @@ def load_learned_limit(endpoint: str, project: str, folder: Path | None = None) 
     Args:
         endpoint: base URL of the service.
         project: whose quota it is.
-        folder: of the file; None for the user's cache folder.
+        folder: folder of the file; None for the user's cache folder.
 
     Returns:
         None if no limit is stored, or the file cannot be read.
@@ -73,7 +73,7 @@ def save_learned_limit(endpoint: str, project: str, learned: LearnedLimit, folde
         endpoint: base URL of the service.
         project: whose quota it is.
         learned: limit to store.
-        folder: of the file; None for the user's cache folder.
+        folder: folder of the file; None for the user's cache folder.
 
     Returns:
         Whether it was stored; False also if the folder cannot be written.

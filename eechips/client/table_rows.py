@@ -25,7 +25,7 @@ class RowFetcher:
     """Fetcher of rows, by the Earth Engine client of this process.
 
     Args:
-        sizes: that worked after larger pages and ranges were rejected.
+        sizes: sizes that worked after larger pages and ranges were rejected.
         divides_all: whether a table is requested in parts also where a batch task may compute the whole instead.
     """
 

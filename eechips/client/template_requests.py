@@ -27,7 +27,7 @@ class TemplateMismatch:
 
     Attributes:
         template: name of its function.
-        positions: of the units whose requests were filled in since the last comparison.
+        positions: positions of the units whose requests were filled in since the last comparison.
     """
 
     template: str
@@ -63,7 +63,7 @@ class TemplateRequests:
         """Attribute requests of this thread to a unit inside the block, or to several that share them.
 
         Args:
-            *positions: of the units.
+            *positions: positions of the units.
             is_repeated: whether they were tried before. Their requests are then not filled in, in case that caused the
                 failure.
         """
@@ -284,7 +284,7 @@ def _guard(base: Any, names: tuple[str, ...]) -> Any:
 
     Args:
         base: float or str.
-        names: of special methods, without underscores.
+        names: names of special methods, without underscores.
     """
 
     def refusing(name: str) -> Any:

@@ -360,7 +360,7 @@ class Throttle:
         """Learn from the requests of another run that shares the quota.
 
         Args:
-            delta: of its requests since its previous report.
+            delta: delta of its requests since its previous report.
         """
         with self._locked():
             now = self._clock()
@@ -409,7 +409,7 @@ class Throttle:
         """Learn from the requests of a process on another machine, as if they had passed here.
 
         Args:
-            number: of the client that represents it.
+            number: number of the client that represents it.
             delta: requests since its last message.
             wanted: permits that all such processes together can use. The requests in flight when a process reports
                 are slightly fewer than it could have.

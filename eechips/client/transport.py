@@ -50,7 +50,7 @@ class RequestMode:
 
     Attributes:
         usage: counts the requests; None outside of :meth:`Transport.metered`.
-        policy: of retries; None for that of the transport.
+        policy: policy of retries; None for that of the transport.
         accept: checks the bodies of responses to the client; None outside of :meth:`Transport.checking`.
         captured: receives requests of the client, which are not sent; None to send them.
     """
@@ -72,15 +72,15 @@ class Transport:
 
     Attributes:
         endpoint: base URL of the service.
-        policy: of retries; may be changed between requests.
-        timeouts: of one request.
+        policy: policy of retries; may be changed between requests.
+        timeouts: timeouts of one request.
         unmetered: counts the requests outside of :meth:`metered`.
 
     Args:
         endpoint: base URL of the service, no slash at the end.
         quota: client of the run's throttle.
-        policy: of retries.
-        timeouts: of one request.
+        policy: policy of retries.
+        timeouts: timeouts of one request.
         credentials: google.auth credentials for the endpoint, or None.
         shared_token: the access token that the processes of a run share; None for one of its own.
         discovery: responses to the client's initialisation, if they are known already.
@@ -208,7 +208,7 @@ class Transport:
         Args:
             attempt: sends the request once, and records the number of received bytes in the permit; raises
                 TransientError where repeating can help.
-            policy: of retries; None for that of all requests.
+            policy: policy of retries; None for that of all requests.
 
         Returns:
             The value that ``attempt`` returns.
@@ -385,7 +385,7 @@ class Transport:
 
         Args:
             request: to send.
-            number: of the attempt, from 1.
+            number: number of the attempt, from 1.
             is_authorized: whether the endpoint receives the credentials.
             is_next: whether the request continues a unit: it goes before those that begin one.
 

@@ -17,10 +17,10 @@ class RequestLog:
     """A request and its outcome, for the log. It has no URL, which may be a secret.
 
     Attributes:
-        kind: of the request, such as ``thumbnails:getPixels`` or ``image:computePixels``.
+        kind: kind of the request, such as ``thumbnails:getPixels`` or ``image:computePixels``.
         status: HTTP status; None if there was no response.
         seconds: from the permit to the last byte.
-        bytes: of the response, as received.
+        bytes: number of bytes of the response, as received.
         attempt: 1 for the first.
         ended: time of the last byte, ISO 8601, UTC.
     """
@@ -43,7 +43,7 @@ class Usage:
         received: bytes of response bodies, as received.
         seconds: for which requests were in flight.
         request_logs: one for each request; None if they are not wanted.
-        kinds: of the requests that succeeded, in the order of the first of each.
+        kinds: kinds of the requests that succeeded, in the order of the first of each.
         profiles: ids of the profiles of requests; None if requests are not profiled.
     """
 
@@ -70,7 +70,7 @@ class Usage:
         """Count the request that is sent inside the block.
 
         Args:
-            permit: of the request, in which the block records the number of bytes.
+            permit: permit of the request, in which the block records the number of bytes.
         """
         self.requests += 1
         began = time.monotonic()
@@ -87,8 +87,8 @@ class Usage:
         """Count and log the request that is sent inside the block.
 
         Args:
-            url: of the request.
-            permit: of the request, in which the block records the outcome.
+            url: URL of the request.
+            permit: permit of the request, in which the block records the outcome.
             attempt: 1 for the first.
         """
         began = time.monotonic()

@@ -47,7 +47,7 @@ class VerbOption(click.Option):
     """An option with its place in the help.
 
     Attributes:
-        heading: of the section that lists it; empty for the section "Options".
+        heading: heading of the section that lists it; empty for the section "Options".
         is_advanced: whether only ``--help-all`` lists it.
         decides: see :class:`eechips.option_fields.Option`.
     """
@@ -187,7 +187,7 @@ class FetchCommand(VerbCommand):
         make: makes the recipe, and the config of its run, from options by name.
         read: returns the options by name that ``make`` takes, of the parameters as they are parsed; None if only
             those without a value are left out.
-        attrs: of :class:`click.Command`.
+        attrs: attributes of :class:`click.Command`.
     """
 
     def __init__(self, *args: Any, make: MakeRecipe, read: ReadOptions | None = None, **attrs: Any) -> None:

@@ -86,7 +86,7 @@ def find_command(verb: str, **attributes: Any) -> FetchCommand:
 
     Args:
         verb: name of the command.
-        attributes: of :class:`click.Command`, such as its help.
+        attributes: attributes of :class:`click.Command`, such as its help.
 
     Raises:
         UsageError: if there is none of this name.
@@ -133,7 +133,7 @@ def recipe_of(words: Sequence[str]) -> tuple[Recipe, RunConfig]:
     """Return the recipe and the config that a command would run.
 
     Args:
-        words: of the command, from its verb on; see :func:`parse_words`.
+        words: words of the command, from its verb on; see :func:`parse_words`.
 
     Raises:
         UsageError, click.UsageError: see :func:`parse_words`.

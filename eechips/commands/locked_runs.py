@@ -197,7 +197,7 @@ def rebuild_run(
         trust: execute a recipe of somebody else.
         compare_with: folder of the run that was locked.
         show: called before the run starts; progress is shown unless it is None.
-        options: of the run, as they are parsed.
+        options: options of the run, as they are parsed.
     """
     old = None if compare_with is None else open_run(compare_with)
     return _rebuild(lockfile, _folder(str(out)), trust=trust, old=old, options=typed_options(options), show=show)
@@ -210,10 +210,10 @@ def lock_run(
 
     Args:
         run: the run.
-        path: of the lockfile.
+        path: path of the lockfile.
         quiet: show no progress.
         versions: ask the service.
-        options: of the service.
+        options: options of the service.
 
     Returns:
         The header, and the assets that have changed since the run has fetched them.
@@ -347,11 +347,11 @@ def _make(
     """Make the recipe of a lockfile.
 
     Args:
-        command: that makes it.
-        header: of the lockfile.
+        command: command that makes it.
+        header: header of the lockfile.
         inputs: paths of the files that it reads, by option and value.
         given: options of the run.
-        path: of the lockfile.
+        path: path of the lockfile.
     """
     options = rebuilt_options(header, inputs, _input_options(header.command), path)
     try:

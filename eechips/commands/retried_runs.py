@@ -95,7 +95,7 @@ def is_as_recorded(info: Mapping[str, Any], words: Sequence[str], *, is_own: boo
 
     Args:
         info: run.json.
-        words: of the command.
+        words: words of the command.
         is_own: whether this user made the run, where it is; see :func:`is_own_run`.
     """
     return is_own and str(Path.cwd()) == info.get("directory") and is_same_recipe(words, info)
@@ -179,7 +179,7 @@ def as_recorded(
     folder is the working directory; the verb records the same words in run.json.
 
     Args:
-        words: of the command.
+        words: words of the command.
         run: the run that it made; results go to its folder, even if that was renamed.
         find: returns a command by its name, if there is one.
 
@@ -216,7 +216,7 @@ def _directory(info: Mapping[str, Any], named: str | Path | None, place: Path) -
     Args:
         info: run.json.
         named: the folder of the run as the command names it, if it does.
-        place: of the run, absolute.
+        place: place of the run, absolute.
 
     Returns:
         The first folder from which the command writes to ``place``: the recorded one; or, if the whole project has

@@ -65,8 +65,8 @@ def service_of_run(run: Run, source: str, options: Mapping[str, Any]) -> dict[st
 
     Args:
         run: the run; its run.json is believed if this user wrote it.
-        source: of the run's data.
-        options: of the user.
+        source: source of the run's data.
+        options: options of the user.
 
     Raises:
         UsageError: if only the user can name the service.

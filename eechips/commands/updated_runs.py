@@ -207,7 +207,7 @@ def with_end(words: Sequence[str], end: str) -> list[str]:
     """Return the words of a command with another end of its dates.
 
     Args:
-        words: of the command, with ``eechips``.
+        words: words of the command, with ``eechips``.
         end: day after the last, YYYY-MM-DD.
     """
     own = words.index("--") if "--" in words else len(words)

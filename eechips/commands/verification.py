@@ -59,7 +59,7 @@ def verify(
             damaged ledger or manifest again.
         refetch: fetch a random sample of the finished units again, so many (``60``) or such a share (``"1%"``), and
             compare pixels and values; the result is the last of ``run.audits``.
-        seed: of the sample; None for another one each time.
+        seed: seed of the sample; None for another one each time.
         trust: with ``refetch``, execute the command of run.json even if another user wrote it.
 
     Returns:
@@ -136,8 +136,8 @@ def refetch(
 
     Args:
         run: the run.
-        size: of the sample.
-        seed: of the selection; None for another one each time.
+        size: size of the sample.
+        seed: seed of the selection; None for another one each time.
         trust: execute the command of run.json even if somebody else wrote it.
         ask: asks for permission to execute the words of a command, and raises UsageError without it; None to refuse.
         show: called before the run starts.

@@ -93,7 +93,7 @@ def plan(command: str, source: Any = None, **options: Any) -> Iterator[str]:
         command: name of the function: ``"sample"``.
         source: first argument of the function: a dataset, a STAC catalogue, or the file of a recipe, which the workers
             can read as well.
-        options: of the function.
+        options: options of the function.
 
     Yields:
         Lines, while they are planned.
@@ -144,7 +144,7 @@ def work(
     of the run that are given here replace the plan's.
 
     Args:
-        lines: of the plan, any of them.
+        lines: lines of the plan, any of them.
         out: results: a folder, or ``s3://bucket/folder``.
         part: one part of the lines, such as ``3/40``; ``auto`` is that of this task of an array of tasks.
         ledger: folder that keeps the ledgers of calls, so that the same call resumes after a kill.
@@ -189,9 +189,9 @@ def join(
     Every result is read once and must decode; with ``outcomes``, it must have the checksum that its worker reported.
 
     Args:
-        lines: of the plan, all of them.
-        out: of the results, as for :func:`eechips.work`.
-        outcomes: that the calls of :func:`eechips.work` returned, of as many units as there are.
+        lines: lines of the plan, all of them.
+        out: folder of the results, as for :func:`eechips.work`.
+        outcomes: outcomes that the calls of :func:`eechips.work` returned, of as many units as there are.
         trust: see :func:`eechips.work`.
         options: fields of ``RunConfig``.
 

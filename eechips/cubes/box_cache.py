@@ -45,8 +45,8 @@ class CacheSettings:
     """Where boxes are kept.
 
     Attributes:
-        folder: of all cubes.
-        most_bytes: of all files together.
+        folder: folder of all cubes.
+        most_bytes: maximum size of all files together.
     """
 
     folder: Path
@@ -57,7 +57,7 @@ class BoxCache:
     """The boxes of one cube on disk. Threads and processes may share it.
 
     Args:
-        settings: of all cubes.
+        settings: settings of all cubes.
         cube: digest of what the pixels depend on.
     """
 

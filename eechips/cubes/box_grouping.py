@@ -23,7 +23,7 @@ def extend_box(box: Box, whole: Box, known: Sequence[Box], limits: BoxLimits, mo
         box: to read.
         whole: all of the cube.
         known: boxes that were read before, or that are being read.
-        limits: of a request.
+        limits: limits of a request.
         most: values of the result at most.
     """
     if not any(_is_beside(box, other) for other in known):

@@ -126,8 +126,8 @@ def request_shape(shape: Index, limits: BoxLimits) -> Index:
     Bands are divided only where a single pixel of all bands is too much. Fewer divisions of time are preferred.
 
     Args:
-        shape: of the box.
-        limits: of a request.
+        shape: shape of the box.
+        limits: limits of a request.
     """
     if limits.accepts(shape):
         return shape

@@ -83,7 +83,7 @@ def open_cube(
         crs_transform: maps pixel corners to coordinates: (a, b, c, d, e, f), as ``affine.Affine``.
         shape_2d: columns and rows.
         drop_variables: names of bands to leave out.
-        chunks: of Dask, as of ``Dataset.chunk``; ``{}`` for those of requests; None for no Dask.
+        chunks: chunks of Dask, as of ``Dataset.chunk``; ``{}`` for those of requests; None for no Dask.
         io_chunks: largest number of images, rows and columns of a request, by the names of dimensions; ``"auto"`` and
             -1 leave that to ``request_byte_limit``.
         n_images: number of images, the first ones; -1 for all.

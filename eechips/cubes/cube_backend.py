@@ -29,7 +29,7 @@ class CubeBackend(BackendEntrypoint):
         Args:
             filename_or_obj: folder of a run; or an id (also ``ee://…``), an ``ee.ImageCollection`` or an ``ee.Image``.
             drop_variables: names of variables to leave out.
-            **options: of these functions.
+            **options: options of these functions.
 
         Raises:
             UsageError: as these functions.

@@ -27,10 +27,10 @@ class CubeDescription:
     """What is known of a cube without its pixels.
 
     Attributes:
-        images: of the cube.
-        bands: of the first image, as the service describes them: id, data_type, dimensions, crs, crs_transform.
+        images: images of the cube.
+        bands: bands of the first image, as the service describes them: id, data_type, dimensions, crs, crs_transform.
         primary: values of the first coordinate, one for each image.
-        attributes: of the collection.
+        attributes: attributes of the collection.
     """
 
     images: CubeImages
@@ -68,10 +68,10 @@ def describe_cube(
 
     Args:
         service: to ask.
-        collection: of the images.
+        collection: collection of the images.
         primary: property of the images whose values are the first coordinate.
         is_read_by_ids: whether the images are read as they are stored, whatever the collection computes from them.
-        retries: of the request.
+        retries: retries of the request.
 
     Raises:
         UsageError: if the collection is empty, or its images have no bands.

@@ -85,9 +85,9 @@ def stack_stored(ids: Sequence[str], bands: Sequence[str], mask_value: float) ->
     """Return the image of the bands of stored images; see :func:`layer_names`.
 
     Args:
-        ids: of the images.
-        bands: of each of them.
-        mask_value: of masked pixels.
+        ids: ids of the images.
+        bands: bands of each of them.
+        mask_value: mask value of masked pixels.
     """
     images = [_call("Image.load", id=_constant(each)) for each in ids]
     return _stacked({}, {"arrayValue": {"values": images}}, len(ids), bands, mask_value)
@@ -97,11 +97,11 @@ def stack_listed(collection: Expression, first: int, count: int, bands: Sequence
     """Return the image of the bands of images that a collection lists; see :func:`layer_names`.
 
     Args:
-        collection: that has them.
-        first: of the images, from 0.
-        count: of images.
-        bands: of each of them.
-        mask_value: of masked pixels.
+        collection: collection that has them.
+        first: number of the first image, from 0.
+        count: number of images.
+        bands: bands of each of them.
+        mask_value: mask value of masked pixels.
     """
     images = _call("Collection.toList", collection=_whole(collection), count=_constant(count), offset=_constant(first))
     return _stacked(collection["values"], images, count, bands, mask_value)

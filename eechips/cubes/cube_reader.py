@@ -34,8 +34,8 @@ class CubeImages:
 
     Attributes:
         collection: expression of the collection.
-        count: of images.
-        ids: of stored images, by which they are read; empty to read them by their place in the collection.
+        count: number of images.
+        ids: ids of stored images, by which they are read; empty to read them by their place in the collection.
         identity: what tells these images from others: ids and versions.
     """
 
@@ -59,13 +59,13 @@ class CubeReader:
     """A cube that is read by boxes. Picklable, without credentials.
 
     Attributes:
-        address: of the service.
-        images: of the cube.
+        address: address of the service.
+        images: images of the cube.
         bands: names.
-        grid: of the pixels.
-        mask_value: that masked pixels have in responses; pixels with this value are NaN.
-        limits: of a request.
-        retries: of a request.
+        grid: grid of the pixels.
+        mask_value: value that masked pixels have in responses; pixels with this value are NaN.
+        limits: limits of a request.
+        retries: retries of a request.
         cache: where pixels are kept; None to keep none.
         threads: arguments of the ThreadPoolExecutor of a read.
     """

@@ -79,8 +79,8 @@ class PixelService:
     """A connection whose threads share a throttle.
 
     Args:
-        address: of the service.
-        credentials: of the user's session in this process; None to find them.
+        address: address of the service.
+        credentials: credentials of the user's session in this process; None to find them.
     """
 
     def __init__(self, address: ServiceAddress, credentials: Any = None) -> None:
@@ -122,10 +122,10 @@ class PixelService:
         A request that is too large for the service is divided.
 
         Args:
-            expression: of the image.
-            grid: of the pixels.
-            names: of the bands.
-            retries: of each request.
+            expression: expression of the image.
+            grid: grid of the pixels.
+            names: names of the bands.
+            retries: retries of each request.
 
         Returns:
             (band, row, column).
@@ -175,8 +175,8 @@ def find_service(address: ServiceAddress, credentials: Any = None) -> PixelServi
     """Return the service of this process, connected when it is first used.
 
     Args:
-        address: of the service.
-        credentials: of the user's session in this process; None to find them.
+        address: address of the service.
+        credentials: credentials of the user's session in this process; None to find them.
 
     Raises:
         ConfigurationError: if there are no credentials, or no project.

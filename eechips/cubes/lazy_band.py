@@ -18,8 +18,8 @@ class LazyBand(BackendArray):
     """A band of a cube: (image, row, column), float32, NaN where it is masked. Picklable.
 
     Args:
-        reader: of the cube.
-        number: of the band, from 0.
+        reader: reader of the cube.
+        number: number of the band, from 0.
     """
 
     def __init__(self, reader: CubeReader, number: int) -> None:
@@ -57,10 +57,10 @@ def lazy_variable(
     """Return the variable of a band, whose pixels are read when they are computed.
 
     Args:
-        reader: of the cube.
-        number: of the band, from 0.
+        reader: reader of the cube.
+        number: number of the band, from 0.
         dims: names of the dimensions of images, rows and columns.
-        attributes: of the variable.
+        attributes: attributes of the variable.
     """
     data = indexing.LazilyIndexedArray(LazyBand(reader, number))
     encoding = {"source": attributes["id"], "dtype": data.dtype, "preferred_chunks": reader.preferred_chunks(dims)}

@@ -23,14 +23,14 @@ class DatasetBand:
         name: as Earth Engine has it.
         description: in a few words; empty if the catalog has none.
         common_names: names of the field ("red", "nir"), lower case. They choose bands as well, and indices need them.
-        units: of the values, as the catalog writes them; empty if they have none or it says none.
+        units: units of the values, as the catalog writes them; empty if they have none or it says none.
         scale: factor of the stored values: value = stored * ``scale`` + ``offset``.
         offset: see ``scale``.
         dtype: numpy name of the type of the values; None if it is not known.
         is_cast: whether the stored values are cast to it, as their own type is wider than they are exact.
         pixel_size: nominal edge of a pixel in metres, where it is not that of the dataset.
         classes: names of the values, if the band is a map of classes.
-        colours: of the classes, hexadecimal, as far as they are known.
+        colours: colours of the classes, hexadecimal, as far as they are known.
     """
 
     name: str

@@ -82,7 +82,7 @@ def exclude_bits(quality: ee.Image, fields: Sequence[BitField]) -> list[ee.Image
 
     Args:
         quality: the band.
-        fields: of this band.
+        fields: fields of this band.
     """
     found: list[ee.Image] = []
     flags = 0

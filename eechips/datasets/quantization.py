@@ -35,7 +35,7 @@ class Quantization:
         """Return values as stored integers, rounded to the nearest; values beyond the limits become these.
 
         Args:
-            values: of any shape. Masked and NaN values become ``nodata``.
+            values: values of any shape. Masked and NaN values become ``nodata``.
         """
         import numpy as np
 

@@ -245,9 +245,9 @@ class _Table:
     """A table of a record, whose values are checked as they are read.
 
     Args:
-        values: of the table.
+        values: values of the table.
         origin: name of the file, for errors.
-        place: of the table in the file, for errors.
+        place: place of the table in the file, for errors.
     """
 
     def __init__(self, values: Mapping[str, Any], origin: str, place: str = "") -> None:

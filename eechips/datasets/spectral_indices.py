@@ -53,7 +53,7 @@ class SpectralIndex:
     Attributes:
         name: short name, as in the list.
         long_name: full name.
-        domain: of application: vegetation, water, burn, snow, soil, urban, clouds, radar or kernel.
+        domain: domain of application: vegetation, water, burn, snow, soil, urban, clouds, radar or kernel.
         formula: over variables, in Python's notation.
         variables: bands, constants and wavelengths of the formula.
         reference: URL of the publication.
@@ -84,7 +84,7 @@ class IndexInputs:
     """The values of the variables of an index for a dataset.
 
     Attributes:
-        bands: of the dataset, by variable.
+        bands: bands of the dataset, by variable.
         numbers: constants, and wavelengths in nanometres, by variable.
     """
 

@@ -68,9 +68,9 @@ def note_source_files(ledger: Ledger, server: ServedArchives, folder: Path, *, a
     """Add the files of images that results show to sources.parquet; those fetched since it was written replace theirs.
 
     Args:
-        ledger: of the run.
+        ledger: ledger of the run.
         server: the local Earth Engine that serves the archives.
-        folder: of the run.
+        folder: folder of the run.
         all_bands: list the files of all bands, since masks read others than those of the results.
 
     Raises:

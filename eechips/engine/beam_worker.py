@@ -63,7 +63,7 @@ class BeamWorker:
     """A worker process. Several bundles may use it at once; it is connected from the first to the last of them.
 
     Args:
-        spec: of the run.
+        spec: specification of the run.
         rate: requests per second for each slot; None for no limit.
     """
 
@@ -231,7 +231,7 @@ class _Threads:
         """Return the outcomes since the previous call; wait up to ``timeout`` seconds for the first.
 
         Raises:
-            BaseException: that ended a thread.
+            BaseException: the exception that ended a thread.
         """
         found: list[Outcome] = []
         for each in drain(self._results, timeout):
@@ -245,8 +245,8 @@ def process_partitions(worker: BeamWorker, file_queue: FileQueue, partitions: Se
     """Execute the units of some partitions that have no reported outcome, and report theirs.
 
     Args:
-        worker: that executes.
-        file_queue: of the run.
+        worker: worker that executes.
+        file_queue: file queue of the run.
         partitions: their numbers.
 
     Raises:

@@ -72,7 +72,7 @@ class Breaker:
 
         Args:
             task: the unit.
-            outcome: of the unit.
+            outcome: outcome of the unit.
 
         Returns:
             The error that stops the run; None to continue.
@@ -161,7 +161,7 @@ class _FirstUnits:
     """The units that started first, while all that have ended have failed alike.
 
     Attributes:
-        failure: of all units that have ended; None if none has.
+        failure: failure of all units that have ended; None if none has.
         failed: number of these.
     """
 
@@ -198,7 +198,7 @@ def service_failure_of(error: EechipsError) -> tuple[int, str] | None:
     """Return the status of an unknown or lasting failure of the service, and a key that failures of its kind share.
 
     Args:
-        error: that a unit failed with.
+        error: error that a unit failed with.
     """
     if not isinstance(error, (UnknownServiceError, TransientError)) or error.status is None or error.status < 300:
         return None

@@ -36,7 +36,7 @@ class _Batch:
     """Records that are written in one transaction.
 
     Attributes:
-        records: of the units.
+        records: records of the units.
         further: position, path, size and SHA-256 of the files of a unit beyond the first.
         layers: position, path, layer and metadata of the files of a unit with layers.
         owners: position of the unit of each committed file.
@@ -61,7 +61,7 @@ class Committer:
     """Commit files under their final names, each of which belongs to one unit, and write the ledger.
 
     Args:
-        ledger: of the run.
+        ledger: ledger of the run.
         store: where results are committed.
     """
 

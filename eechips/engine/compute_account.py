@@ -16,7 +16,7 @@ class MonthAccount:
     """The compute of a month.
 
     Attributes:
-        eecu_seconds: of profiled requests.
+        eecu_seconds: EECU seconds of profiled requests.
         unprofiled: units whose requests were not profiled.
     """
 
@@ -31,7 +31,7 @@ class ComputeAccount:
     Attributes:
         sample: the profiled tasks.
         months: by month, such as ``2026-11``; see :func:`eechips.client.error_classification.quota_month`.
-        planning_eecu_seconds: of the planner's requests, all of which are profiled.
+        planning_eecu_seconds: EECU seconds of the planning of the planner's requests, all of which are profiled.
     """
 
     sample: ComputeSample = field(default_factory=ComputeSample)

@@ -48,7 +48,7 @@ class _Task:
 
     Attributes:
         finished: when it was.
-        units: that it settled.
+        units: units that it settled.
         shares: position and share of a profile.
         left: profiles that are not known yet.
         seconds: EECU-seconds by profile; None for one that the service does not give.
@@ -68,12 +68,12 @@ class ComputeMonitor:
 
     Attributes:
         every: one task in so many is profiled; 0 for none.
-        account: of the run.
+        account: account of the run.
 
     Args:
-        ledger: of the run.
-        transport: of this process.
-        log: of the run.
+        ledger: ledger of the run.
+        transport: transport of this process.
+        log: log of the run.
         every: one task in so many is profiled; 0 for none.
         budget: EECU-seconds that the run may use a month; None for any amount.
         is_adaptive: whether tasks may wait for the profiles of others: workers receive them one by one.
@@ -303,7 +303,7 @@ class ComputeBudget(RunFeature):
     """Keep account of a run's compute, and stop it before its budget is exceeded.
 
     Args:
-        monitor: of the run.
+        monitor: monitor of the run.
     """
 
     def __init__(self, monitor: ComputeMonitor) -> None:

@@ -12,11 +12,11 @@ class PlanningCost:
     """What it costs to connect and to plan a run.
 
     Attributes:
-        requests: of the whole plan, without repeats; at least, if it is extrapolated.
+        requests: requests of the whole plan, without repeats; at least, if it is extrapolated.
         sent: those that were sent until now, by an estimate or a run.
-        seconds: of the whole plan, approximately; less for what the service has cached, and at least, if it is
+        seconds: seconds of the whole plan, approximately; less for what the service has cached, and at least, if it is
             extrapolated.
-        compute: of the whole plan; None if the service does not report it.
+        compute: compute of the whole plan; None if the service does not report it.
         most_requests: at most, if the plan is extrapolated from its first units; None if it is not.
         most_seconds: likewise.
         tried: number of these first units; 0 if all are planned.
@@ -38,12 +38,12 @@ class Estimate:
     Attributes:
         units: in the plan.
         requests: for results, if no chips share one and none is repeated.
-        bytes: of files, approximately; None if the recipe cannot tell before it runs.
+        bytes: number of bytes of files, approximately; None if the recipe cannot tell before it runs.
         seconds: approximately, limited by the quota, planning included; None if there is none.
         least_requests: if all units do that can share a request.
         most_requests: if each chip whose stored image was read has to be computed as well, as it may be masked.
         planning: what it costs to plan; None if the recipe sends no requests to Earth Engine.
-        compute: of planning and results; None if that is unknown.
+        compute: compute of planning and results; None if that is unknown.
         compute_source: where ``compute`` comes from, in words.
     """
 
@@ -66,11 +66,12 @@ class Forecast:
         tried: units that are finished.
         left: units that are left, including replacements of empty units at the rate so far.
         requests: HTTP requests, including retries.
-        bytes: of files; None if no unit that was tried has one.
-        seconds: of time, with the learned slots and the allowed rate.
+        bytes: number of bytes of files; None if no unit that was tried has one.
+        seconds: time, with the learned slots and the allowed rate.
         request_seconds: total duration of the requests at the service.
         slots: requests in flight at once.
-        compute: of the units that are left, by the profiles of those that were tried; None if none was profiled.
+        compute: compute of the units that are left, by the profiles of those that were tried; None if none was
+            profiled.
         unplanned: units of ``left`` that are not planned yet.
         planning: cost of planning these, apart from ``requests``, ``seconds`` and ``compute``; None if it is unknown,
             as an earlier command has planned the first units, or if all units are planned.

@@ -27,7 +27,7 @@ def refuse_small_disk(folder: Path, need: int, advice: str) -> None:
     """Raise an error if a disk has too little free space.
 
     Args:
-        folder: of the results; it need not exist yet.
+        folder: folder of the results; it need not exist yet.
         need: bytes of the results.
         advice: what to do.
 

@@ -74,7 +74,7 @@ class Finding:
     """The result of a check.
 
     Attributes:
-        name: of the check.
+        name: name of the check.
         state: the result.
         detail: what was found, without secrets.
         advice: what to do; empty if all is well.
@@ -94,7 +94,7 @@ class Answer:
         headers: names in lower case.
         seconds: from sending the request to the end of the response.
         local: time of this machine, half-way between both.
-        error: of the service, or of the connection.
+        error: error of the service, or of the connection.
     """
 
     headers: Mapping[str, str]
@@ -139,7 +139,7 @@ def examine(config: RunConfig, now: Callable[[], datetime] = _utc_now) -> list[F
     With ``local``, a local Earth Engine runs meanwhile. A few small requests are sent: no pixels are computed.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         now: the present time, UTC.
     """
     findings = [check_python(), check_packages(local=config.is_local), check_disk(config.out)]
@@ -286,7 +286,7 @@ def check_token(found: Finding, credentials: Any) -> Finding:
 
     Args:
         found: the finding so far.
-        credentials: of google.auth.
+        credentials: credentials of google.auth.
     """
     try:
         Authorizer(credentials).authorize({})

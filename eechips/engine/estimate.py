@@ -78,11 +78,11 @@ def estimate_planned(
     """Estimate the cost of a run whose first units, or all, are in the ledger. Send no request.
 
     Args:
-        recipe: of the run.
-        config: of the run.
+        recipe: recipe of the run.
+        config: configuration of the run.
         session: in which it was planned.
-        ledger: of the run.
-        seconds: that planning has taken so far.
+        ledger: ledger of the run.
+        seconds: seconds that planning has taken so far.
 
     Returns:
         None for recipes of users, whose functions may send requests, and if no result can be described.
@@ -323,11 +323,11 @@ def forecast_rest(
     """Extrapolate the cost of the units that are left.
 
     Args:
-        totals: of the units that were tried, by this command or earlier ones; at least one.
+        totals: totals of the units that were tried, by this command or earlier ones; at least one.
         left: units that are left.
-        meter: of the units that this command has tried.
+        meter: meter of the units that this command has tried.
         slots: concurrent requests, as learned so far.
-        config: of the run.
+        config: configuration of the run.
         sample: the profiled units; None if there are none.
         unplanned: units of these that are not planned yet.
         planning: what it costs to plan them, if that is known.

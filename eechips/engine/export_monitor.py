@@ -58,7 +58,7 @@ class _Pending:
     Attributes:
         unit: without joined units.
         exports: its tasks.
-        statuses: of those that have ended, by operation.
+        statuses: statuses of those that have ended, by operation.
     """
 
     unit: WorkUnit
@@ -99,8 +99,8 @@ class ExportMonitor:
     All methods are called by the thread of the scheduler.
 
     Args:
-        ledger: of the run, with a plan.
-        log: of the run.
+        ledger: ledger of the run, with a plan.
+        log: log of the run.
         fetch: requests the states of tasks.
         clock: seconds, monotonic.
     """
@@ -156,7 +156,7 @@ class ExportMonitor:
         """Yield the units of a plan but those whose tasks an earlier run has started; wait for these tasks.
 
         Args:
-            units: of the plan; None while the next one is not planned yet.
+            units: units of the plan; None while the next one is not planned yet.
             note: called with each unit that is not yielded.
         """
         for unit in units:
@@ -279,7 +279,7 @@ class ExportWaits(RunFeature):
     """Wait for batch tasks while other units are fetched.
 
     Args:
-        monitor: of the run's tasks.
+        monitor: monitor of the run's tasks.
         note_compute: receives the compute of tasks that have ended, in EECU-seconds.
     """
 

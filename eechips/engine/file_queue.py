@@ -42,7 +42,7 @@ class OutcomeBatch:
     """Outcomes that a worker writes at once.
 
     Attributes:
-        events: of units, in the order of their completion.
+        events: events of units, in the order of their completion.
         worker: name of the worker process.
         usage: use of the quota since the previous batch; None in a first batch without outcomes.
         host: name of the machine and process id, by which a parent on the same machine sees whether it is alive.
@@ -59,7 +59,7 @@ class FileQueue:
     """A folder of partitions and batches. Picklable; every process reads and writes it directly.
 
     Attributes:
-        store: of the results.
+        store: store of the results.
         token: name of the folder.
     """
 
@@ -99,7 +99,7 @@ class FileQueue:
         """Write a batch.
 
         Args:
-            partitions: that the worker processes.
+            partitions: partitions that the worker processes.
             batch: the events.
         """
         about = {"worker": batch.worker, "host": batch.host, "usage": batch.usage and dataclasses.asdict(batch.usage)}

@@ -72,11 +72,11 @@ def join_results(
     """Record the results of a plan. Units that are recorded already are skipped.
 
     Args:
-        recipe: that planned it.
-        config: of the run that it becomes: its folder, and where the results are.
-        items: of the whole plan.
-        outcomes: that workers have reported, in addition to those beside the results; of several of a unit, one whose
-            files are there counts.
+        recipe: recipe that planned it.
+        config: configuration of the run that it becomes: its folder, and where the results are.
+        items: items of the whole plan.
+        outcomes: outcomes that workers have reported, in addition to those beside the results; of several of a unit,
+            one whose files are there counts.
 
     Returns:
         The missing results. If there are none, :func:`eechips.engine.run.run` can finish the run.
@@ -150,7 +150,7 @@ class _Found:
     """The record of a unit whose files are all present.
 
     Attributes:
-        record: of the unit.
+        record: record of the unit.
         further: position, path, size and sha256 of the files beyond the first.
         layers: position, path, layer and metadata of each file of a unit that has several.
     """

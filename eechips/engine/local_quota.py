@@ -14,7 +14,7 @@ class LocalQuota:
     """The slots of a process, which are those of the work that it does at the moment. Threads may share it.
 
     Args:
-        throttle: of the process; it learns how many of the slots the service accepts.
+        throttle: throttle of the process; it learns how many of the slots the service accepts.
         rate: requests per second for each slot; None for no limit.
     """
 
@@ -47,7 +47,7 @@ class UsageMeter:
     """Report the use of a throttle since the previous report. Threads may share it.
 
     Args:
-        throttle: of the process.
+        throttle: throttle of the process.
     """
 
     def __init__(self, throttle: Throttle) -> None:

@@ -134,7 +134,7 @@ class LocalServer:
 
         Args:
             images: at most 500 ids; those of other assets are left out of the result.
-            bands: of the images; all if empty.
+            bands: bands of the images; all if empty.
 
         Raises:
             ValueError: if an archive does not answer.
@@ -172,8 +172,8 @@ def local_earth_engine(
         drive: folder that stands for Google Drive, for ``ee.batch.Export``; None rejects such exports.
         buckets: folder of folders that stand for buckets of Cloud Storage, likewise.
         export_assets: folder of the assets that exports make, likewise.
-        asset_bytes: of all assets of a project or user in that folder; None for no limit.
-        asset_count: of assets of a project or user in that folder, likewise.
+        asset_bytes: number of bytes of the asset of all assets of a project or user in that folder; None for no limit.
+        asset_count: number of assets of assets of a project or user in that folder, likewise.
         demo_datasets: ``"all"``, or a folder of STAC collections: serve synthetic stubs of datasets that the demo
             planet lacks, as ``eechips serve --demo-datasets`` does.
         archive: open archives to serve, as ``eechips serve --archive`` does: "earth-search", the address of a STAC

@@ -182,7 +182,7 @@ def stop_message(config: RunConfig, *, is_planned: bool = True) -> str:
     """Return the message for a run that was stopped.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         is_planned: whether it has units, so that it may have results.
     """
     kept = "Stopped; completed results are kept"

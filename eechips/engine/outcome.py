@@ -38,7 +38,7 @@ class StartedExports:
     Attributes:
         tasks: one for each chip or table, in their order.
         requests: sent for the unit before, those that started the tasks included.
-        seconds: that these took.
+        seconds: seconds that these took.
     """
 
     tasks: tuple[ExportTask, ...]
@@ -51,7 +51,7 @@ class Outcome:
     """The outcome of a unit.
 
     Attributes:
-        position: of the unit in the plan.
+        position: position of the unit in the plan.
         record: for the ledger; None if the unit was abandoned because the run stops.
         staged: the file to commit, if there is one.
         fatal: an error that concerns every unit, so that the run must stop.
@@ -61,14 +61,14 @@ class Outcome:
             failures of the same kind.
         request_logs: the requests that were sent, if they are logged.
         further: more files to commit, of a unit that has several.
-        layers: of a unit whose files have names of their own, each file's path, layer, and metadata as JSON.
+        layers: layers of a unit whose files have names of their own, each file's path, layer, and metadata as JSON.
         is_exclusive: the recipe fetched by itself, so that the process could fetch no other unit meanwhile.
         mismatches: units whose results may be wrong, which are fetched again.
         failed_request: the request that the unit shared, if it failed; the unit is fetched again.
         joined: outcomes of the further units of the task.
-        profiles: of the unit's requests; None if they were not profiled.
+        profiles: profiles of the unit's requests; None if they were not profiled.
         request_seconds: for which the requests of the task were in flight, if they worked at once.
-        pixels_that_worked: of the largest part of a request that was too large for the service.
+        pixels_that_worked: number of pixels of the largest part of a request that was too large for the service.
         exports: tasks that export the unit's results; then there is no record yet.
     """
 
@@ -100,7 +100,7 @@ class TaskProgress:
     """A worker has finished a unit of a task of several, whose time limit begins anew.
 
     Attributes:
-        position: of the first unit of the task.
+        position: position of the first unit of the task.
     """
 
     position: int
@@ -128,7 +128,7 @@ class Lost:
     """A worker ended, or was killed because a task took too long.
 
     Attributes:
-        task: that it was executing.
+        task: task that it was executing.
         reason: how it ended.
         blame: whether this task was the cause; False for another task of the same worker, None if unknown.
     """

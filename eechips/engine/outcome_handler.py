@@ -28,7 +28,7 @@ class OutcomeHandler:
 
     Args:
         context: the parts of the run.
-        queue: of the scheduler.
+        queue: queue of the scheduler.
     """
 
     def __init__(self, context: SchedulerContext, queue: UnitQueue) -> None:
@@ -164,7 +164,7 @@ class OutcomeHandler:
         """Return whether the request that a unit shared has failed, and have the unit fetched again.
 
         Args:
-            event: of the unit.
+            event: event of the unit.
             divided: units that are fetched again in halves, by the first unit of their request; added to.
         """
         if isinstance(event, Lost) or event.outcome.failed_request is None:

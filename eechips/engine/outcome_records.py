@@ -50,7 +50,7 @@ def record_of(task: WorkUnit, metadata: FileMetadata, staged: StagedFile | None,
         task: the unit.
         metadata: what the file holds.
         staged: the file; None if it is not stored.
-        result: that the recipe returned.
+        result: result that the recipe returned.
     """
     # Pictures do not say where they lie: the request did.
     grid = result.grid if isinstance(result, (Chip, FrameStack)) else None
@@ -78,8 +78,8 @@ def lacks_layer(results: Sequence[Any], fractions: Sequence[float | None]) -> bo
     """Return whether a layer of a unit has no valid pixel: a file, or all frames of a time series.
 
     Args:
-        results: that the recipe returned for the unit.
-        fractions: of valid pixels in the file of each.
+        results: results that the recipe returned for the unit.
+        fractions: fractions of valid pixels in the file of each.
     """
     return any(fraction == 0.0 for fraction in _layer_fractions(results, fractions))
 
@@ -208,9 +208,9 @@ def completed(outcome: Outcome, usage: Usage, seconds: float, shared_request: in
     """Return an outcome with its cost.
 
     Args:
-        outcome: of a unit.
+        outcome: outcome of a unit.
         usage: its requests.
-        seconds: that it took.
+        seconds: seconds that it took.
         shared_request: position of the first unit of the request that it shared.
     """
     request_logs = tuple(usage.request_logs or ())

@@ -106,9 +106,9 @@ def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> 
     the beginning of the id appended.
 
     Args:
-        values: that ``get_requests`` returned.
-        identity: of the recipe.
-        template: of the names.
+        values: values that ``get_requests`` returned.
+        identity: identity of the recipe.
+        template: template of the names.
 
     Raises:
         UsageError: if a value is not JSON, or lacks a field of the template.
@@ -149,7 +149,7 @@ def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: in
     Args:
         unit: the unit.
         identifier: its id.
-        template: of the names.
+        template: template of the names.
         position: in the plan.
         replaces: position of the replaced unit.
 

@@ -37,9 +37,9 @@ def continue_extended(recipe: Recipe, config: RunConfig, ledger: Ledger) -> Reci
     """Return the recipe for the units of all plans, if the run was extended or is about to be.
 
     Args:
-        recipe: of the command.
-        config: of the run.
-        ledger: of the run.
+        recipe: recipe of the command.
+        config: configuration of the run.
+        ledger: ledger of the run.
 
     Raises:
         UsageError: if an extension is asked for, and the recipe has none.
@@ -61,10 +61,10 @@ def check_growth(recipe: Recipe, ledger: Ledger, described: Mapping[str, Any], f
     """Check that a run and its extension differ only in what may grow.
 
     Args:
-        recipe: of the command.
-        ledger: of the run; has a plan.
+        recipe: recipe of the command.
+        ledger: ledger of the run; has a plan.
         described: the command's run; see :func:`eechips.engine.resumed_options.describe`.
-        folder: of the run.
+        folder: folder of the run.
 
     Raises:
         RunMismatchError: if another option differs, or the plan is not whole.
@@ -92,7 +92,7 @@ def comparable(
     """Return what must be the same in a run and its extension: of the command's run, and of the one that is there.
 
     Args:
-        recipe: of the command.
+        recipe: recipe of the command.
         described: the command's run.
         stored: the other one, as it was described.
     """
@@ -115,9 +115,9 @@ def extend_plan(
     A complete run to which there is nothing to add keeps its options.
 
     Args:
-        recipe: of the command.
-        config: of the run.
-        ledger: of the run; has a whole plan.
+        recipe: recipe of the command.
+        config: configuration of the run.
+        ledger: ledger of the run; has a whole plan.
         described: the command's run.
         is_complete: nothing of the run is open.
 

@@ -105,10 +105,10 @@ class Planner:
         failure: error of the recipe or the service; the ledger has the units so far.
 
     Args:
-        recipe: of the run.
-        ledger: of the run; used by the thread that calls, alone.
-        template: of the names.
-        folder: of the run.
+        recipe: recipe of the run.
+        ledger: ledger of the run; used by the thread that calls, alone.
+        template: template of the names.
+        folder: folder of the run.
         meta: description of the plan, if the ledger has none.
         accept: called when the plan is complete; an exception stops the run.
     """
@@ -137,7 +137,7 @@ class Planner:
         """Plan and store the first units only, in this thread; :meth:`start` plans the others.
 
         Args:
-            recipe: of the run.
+            recipe: recipe of the run.
             count: number of units; fewer are planned if the ledger has some of them.
             note_chosen: called when the places are chosen, before the units are planned.
 
@@ -245,7 +245,7 @@ class Planner:
         """Yield the units to fetch, in the order of the plan; None whenever more are planned but not ready.
 
         Args:
-            position: of the first one.
+            position: position of the first one.
         """
         while True:
             end = self.stored
@@ -308,7 +308,7 @@ class GradualPlanning(RunFeature):
     """Add units to a run while they are planned.
 
     Args:
-        planner: of the run.
+        planner: planner of the run.
     """
 
     def __init__(self, planner: Planner) -> None:

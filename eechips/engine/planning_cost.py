@@ -52,7 +52,7 @@ class PartialPlan:
 
     Attributes:
         unplanned: units that are not planned yet.
-        cost: of the plan, by its first units; None if an earlier command has planned these.
+        cost: cost of the plan, by its first units; None if an earlier command has planned these.
     """
 
     unplanned: int
@@ -64,7 +64,7 @@ def plan_first_units(planner: Planner, recipe: SupportsPreview, session: Session
 
     Args:
         planner: not started.
-        recipe: of the run.
+        recipe: recipe of the run.
         session: in which it plans.
         count: number of these units.
 

@@ -28,8 +28,8 @@ class ProfileFetcher:
     Profiles that do not come are recorded in the log of the run.
 
     Args:
-        transport: of this process, whose client is initialised.
-        log: of the run.
+        transport: transport of this process, whose client is initialised.
+        log: log of the run.
         clock: seconds, monotonic.
     """
 

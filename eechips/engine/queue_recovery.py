@@ -37,10 +37,10 @@ def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
     """Record the outcomes in the file queues of earlier pipelines, and remove the queues.
 
     Args:
-        ledger: of the run; has a plan.
-        store: of the results.
-        throttle: of the run.
-        log: of the run.
+        ledger: ledger of the run; has a plan.
+        store: store of the results.
+        throttle: throttle of the run.
+        log: log of the run.
         interrupt: requests a stop.
 
     Returns:
@@ -109,7 +109,7 @@ class _Replay(Executor[WorkerHandle]):
     """An executor that has every outcome already.
 
     Args:
-        throttle: of the run.
+        throttle: throttle of the run.
         outcomes: by position.
     """
 

@@ -37,7 +37,7 @@ def quota_place(config: RunConfig, endpoint: str) -> str | Path | None:
     only in a folder that is named by the option or by ``EECHIPS_CACHE``.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         endpoint: base URL of the service.
     """
     if config.is_local or config.executor_class.is_detached:  # the slots of such workers cannot change
@@ -59,7 +59,7 @@ class SharingRun:
 
     Attributes:
         about: what it is, as it says itself.
-        slots: that it may use.
+        slots: slots that it may use.
     """
 
     about: str
@@ -120,7 +120,7 @@ class QuotaSharing:
     """The part of a run in a shared quota, kept up by a thread.
 
     Args:
-        quota: of this run, which has joined.
+        quota: quota of this run, which has joined.
         project: whose quota it is.
     """
 
@@ -176,10 +176,10 @@ def share_quota(
     """Share the quota of a project for the duration of the block.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         target: service and project.
-        throttle: of the run.
-        name: of the run, for other users.
+        throttle: throttle of the run.
+        name: name of the run, for other users.
 
     Yields:
         The part of this run; None if it has the quota for itself.
@@ -227,7 +227,7 @@ class QuotaNotices(RunFeature):
     """Report with whom a run shares its quota, whenever it changes.
 
     Args:
-        sharing: of the run.
+        sharing: sharing of the run.
     """
 
     def __init__(self, sharing: QuotaSharing) -> None:

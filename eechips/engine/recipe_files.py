@@ -14,7 +14,7 @@ class RecipeFile:
     Attributes:
         name: its path below the output folder.
         data: its content.
-        metadata: of the file.
+        metadata: metadata of the file.
     """
 
     name: str
@@ -39,10 +39,10 @@ class ExistingFile:
 
     Attributes:
         temporary: its present path below that folder.
-        suffix: of the name that it gets, without the dot; empty for none.
+        suffix: suffix of the name that it gets, without the dot; empty for none.
         size: bytes.
-        sha256: of its content, hexadecimal.
-        metadata: of the file.
+        sha256: SHA-256 digest of its content, hexadecimal.
+        metadata: metadata of the file.
         sources: ids of its sources.
         dates: ISO 8601.
     """

@@ -32,7 +32,7 @@ class RecordedCompute:
 
     Attributes:
         sample: the profiled units.
-        pixels: of a unit; 0 if it has none.
+        pixels: number of pixels of a unit; 0 if it has none.
         seen: when, ISO 8601, UTC.
     """
 
@@ -48,7 +48,7 @@ class RecordedCompute:
 
         Args:
             units: number of them.
-            pixels: of one; 0 if it has none.
+            pixels: number of pixels of one; 0 if it has none.
         """
         found = self.sample.estimate(units)
         if found is None:
@@ -65,7 +65,7 @@ def load_recorded_compute(endpoint: str, kind: str) -> RecordedCompute | None:
 
     Args:
         endpoint: base URL of the service.
-        kind: of the run.
+        kind: kind of the run.
 
     Returns:
         None if there is none, or the file cannot be read.

@@ -60,7 +60,7 @@ class _Wanted:
     Attributes:
         empty: its position.
         original: the unit of the recipe's plan that it, or a chain of replacements, stands for.
-        number: of the draw, from 1.
+        number: number of the draw, from 1.
     """
 
     empty: int
@@ -79,8 +79,8 @@ class Replacements:
 
     Args:
         recipe: draws the units.
-        ledger: of the run; used by the thread that calls, alone.
-        template: of the names.
+        ledger: ledger of the run; used by the thread that calls, alone.
+        template: template of the names.
         of_empty: replace empty units; else only those that the user has dropped.
 
     Raises:
@@ -191,7 +191,7 @@ class EmptyUnitReplacement(RunFeature):
     """Replace empty units while the others are fetched.
 
     Args:
-        replacements: of the run.
+        replacements: replacements of the run.
         planner: makes the rest of the plan; None if it is complete.
     """
 
@@ -234,7 +234,7 @@ class EmptyUnitReplacement(RunFeature):
         """Return whether every empty unit has a replacement, as far as possible.
 
         Raises:
-            EechipsError: of the recipe's draw, or of the service.
+            EechipsError: the recipe's draw or the service fails.
         """
         self._replacements.check()
         return self._replacements.is_settled

@@ -35,10 +35,10 @@ class ReportedFile:
 
     Attributes:
         name: path below the output folder.
-        sha256: of its content, hexadecimal.
+        sha256: SHA-256 digest of its content, hexadecimal.
         size: bytes.
         layer: its name among the files of the unit; empty if it has none.
-        metadata: of the file, as JSON.
+        metadata: metadata of the file, as JSON.
     """
 
     name: str
@@ -108,7 +108,7 @@ class StoredOutcomes:
     """The outcomes beside results.
 
     Attributes:
-        outcomes: of the units of all plans.
+        outcomes: outcomes of the units of all plans.
         plans: what identifies each plan, by its identity.
     """
 
@@ -122,10 +122,10 @@ def write_outcomes(
     """Write the outcomes of a worker beside their results. The same outcomes are written to the same file.
 
     Args:
-        store: of the results.
+        store: store of the results.
         described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
-        outcomes: of units of one plan; those of open units are left out.
-        policy: of retries.
+        outcomes: outcomes of units of one plan; those of open units are left out.
+        policy: policy of retries.
 
     Raises:
         TransientError, StorageError: if they cannot be written.
@@ -148,8 +148,8 @@ def read_outcomes(store: Store, policy: RetryPolicy) -> StoredOutcomes:
     """Read the outcomes beside results.
 
     Args:
-        store: of the results.
-        policy: of retries.
+        store: store of the results.
+        policy: policy of retries.
 
     Raises:
         StorageError: if a file is damaged.

@@ -34,7 +34,7 @@ class _Placed:
     """A unit, what it must have in common with others to share a request, and its pixels; no grid if it is alone.
 
     Attributes:
-        number: of the unit, in the order in which units were received.
+        number: number of the unit, in the order in which units were received.
     """
 
     unit: WorkUnit

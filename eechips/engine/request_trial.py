@@ -52,11 +52,11 @@ class PlanCost:
     """The cost of a plan for a chip.
 
     Attributes:
-        plan: that was tried.
+        plan: plan that was tried.
         requests: HTTP requests.
-        seconds: of slots.
-        bytes: of responses.
-        eecu_seconds: of compute; None if the service does not report it.
+        seconds: seconds of slots.
+        bytes: number of bytes of responses.
+        eecu_seconds: EECU seconds of compute; None if the service does not report it.
     """
 
     plan: RequestPlan
@@ -79,7 +79,7 @@ class RequestTrial:
     """The plans that were tried, and the chosen one.
 
     Attributes:
-        costs: of each plan; that of the configured plan comes first.
+        costs: costs of each plan; that of the configured plan comes first.
     """
 
     costs: tuple[PlanCost, ...]
@@ -106,7 +106,7 @@ def configured_plan(config: RunConfig, chosen: Mapping[str, Any] | None) -> Requ
     """Return the plan of a run: the options', or that of its trial, in an earlier command as well.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         chosen: the JSON value of the trial; None if there was none.
     """
     plan = RequestPlan(config.reads_assets, config.shares_requests)

@@ -47,9 +47,9 @@ class CompletedUnit:
         unit: as the recipe returned it.
         name: path of its result below the output folder, without suffix.
         record: its columns of the manifest.
-        path: of its file, or of a local copy if results are in an object store; None if it has no file. Of a unit with
-            several files, the first.
-        paths: of all its files by layer, likewise; empty if its file has no layer.
+        path: path of its file, or of a local copy if results are in an object store; None if it has no file. Of a unit
+            with several files, the first.
+        paths: paths of all its files by layer, likewise; empty if its file has no layer.
     """
 
     unit: Any
@@ -80,8 +80,8 @@ class Results:
     """The results of a run whose units are all settled. Iterating yields them in the order of the plan.
 
     Args:
-        ledger: of the run.
-        folder: of the ledger, and of the results unless they are remote.
+        ledger: ledger of the run.
+        folder: folder of the ledger, and of the results unless they are remote.
         remote: the object store of the results; None for the folder.
         quiet: show no progress.
     """
@@ -170,7 +170,7 @@ class Results:
         """Return a progress bar for a part of the work; use it in a ``with`` block.
 
         Args:
-            total: of what is counted.
+            total: total of what is counted.
             unit: its name.
         """
         return Progress(total, 0, None, quiet=self._quiet, unit=unit)
@@ -244,7 +244,7 @@ def keep_part(folder: Path, file: str, data: bytes) -> None:
     """Store a result of an object store that was downloaded anyway, so that an assembly need not download it again.
 
     Args:
-        folder: of the ledger.
+        folder: folder of the ledger.
         file: path below the output folder.
         data: its content.
     """
@@ -277,9 +277,9 @@ def assemble(recipe: Recipe, ledger: Ledger, folder: Path, store: Store, *, quie
     """Have a recipe assemble its results, and record the files in the ledger.
 
     Args:
-        recipe: of the run.
-        ledger: of the run.
-        folder: of the ledger; what is assembled is put there.
+        recipe: recipe of the run.
+        ledger: ledger of the run.
+        folder: folder of the ledger; what is assembled is put there.
         store: where the results are.
         quiet: show no progress.
 

@@ -32,8 +32,8 @@ def describe_change(result: RecordedResult, size: int | None, sha256: str | None
 
     Args:
         result: as recorded.
-        size: of the file, in bytes; None if there is none.
-        sha256: of its content, hexadecimal; None if it was not read.
+        size: size of the file, in bytes; None if there is none.
+        sha256: SHA-256 digest of its content, hexadecimal; None if it was not read.
     """
     short = result.unit[:_DIGITS]
     if size is None:
@@ -52,7 +52,7 @@ class ResultOwners:
 
     Args:
         described: identifies the run of the plan; see :func:`eechips.engine.resumed_options.describe`.
-        outcomes: that workers have reported, of any plan.
+        outcomes: outcomes that workers have reported, of any plan.
         plans: what identifies each plan, by its identity; may lack some.
     """
 
@@ -91,7 +91,7 @@ class ResultOwners:
         Args:
             unit: id of the unit.
             file: path of the file, which has the name of the unit's result.
-            sha256: of its content, hexadecimal; None if there is no file.
+            sha256: SHA-256 digest of its content, hexadecimal; None if there is no file.
             reported: what the unit's worker has reported of the file; None if no outcome is known.
         """
         short = unit[:_DIGITS]

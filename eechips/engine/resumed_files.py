@@ -38,9 +38,9 @@ class ResumeCheck:
     """The files of a run.
 
     Args:
-        ledger: of the run; has a plan.
-        store: of the results.
-        policy: of retries.
+        ledger: ledger of the run; has a plan.
+        store: store of the results.
+        policy: policy of retries.
         quiet: show no progress.
     """
 

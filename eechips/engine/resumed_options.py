@@ -56,9 +56,9 @@ def check_same(
     """Compare the plan of a ledger with the one described.
 
     Args:
-        ledger: of the run that is there.
+        ledger: ledger of the run that is there.
         described: the run of this command; see :func:`describe`.
-        folder: of both, for the message.
+        folder: folder of both, for the message.
         growing: parameters in which an extension may differ.
 
     Returns:
@@ -109,8 +109,8 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterato
     """Yield the differences of two runs, for messages.
 
     Args:
-        stored: of the run that is there, as of :func:`describe`.
-        wanted: of the run of this command.
+        stored: description of the run that is there, as returned by :func:`describe`.
+        wanted: description of the run of this command.
     """
     for key, value in wanted.items():
         old = stored.get(key)
@@ -142,9 +142,9 @@ def continue_plan(recipe: Recipe, config: RunConfig, ledger: Ledger) -> Recipe:
     command with the same code needs no option.
 
     Args:
-        recipe: of the command.
-        config: of the run.
-        ledger: of the run.
+        recipe: recipe of the command.
+        config: configuration of the run.
+        ledger: ledger of the run.
 
     Returns:
         The recipe itself if its code has not changed, if the change is not accepted, or if more than the code has

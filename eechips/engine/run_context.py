@@ -26,12 +26,12 @@ class RunContext:
 
     Attributes:
         transport: provides slots, the pauses between retries, and the retry policy.
-        timeouts: of requests.
+        timeouts: timeouts of requests.
         unit_timeout: seconds that one unit may take; the recipe enforces it.
-        store: of the results.
-        log: of the run; threads may share it.
+        store: store of the results.
+        log: log of the run; threads may share it.
         quiet: show no messages.
-        token: of the run's writer, in the names of temporary files.
+        token: token of the run's writer, in the names of temporary files.
     """
 
     transport: Transport
@@ -52,9 +52,9 @@ class RecipeContext:
     """The context of a recipe that adds units to the plan while it runs.
 
     Attributes:
-        config: of the run.
-        ledger: of the run, with a plan that is empty at first.
-        log: of the run.
+        config: configuration of the run.
+        ledger: ledger of the run, with a plan that is empty at first.
+        log: log of the run.
         settle: fetches the open units between two positions of the plan; returns False if the run was stopped.
     """
 
@@ -73,11 +73,11 @@ class SchedulerContext:
     """The parts of a run that a scheduler uses.
 
     Attributes:
-        ledger: of the run; the scheduler is its only writer.
+        ledger: ledger of the run; the scheduler is its only writer.
         store: where results are committed.
         executor: executes units.
         progress: counts settled units.
-        log: of the run.
+        log: log of the run.
         interrupt: requests a stop.
         check: called at least twice a second; raises an error if the run cannot continue.
         deadline: no unit starts after this time, on the clock.

@@ -25,8 +25,8 @@ def info_of(
     """Return the content of run.json for a run that starts.
 
     Args:
-        recipe: of the run.
-        config: of the run.
+        recipe: recipe of the run.
+        config: configuration of the run.
         described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
         target: service, project and workload tag; empty if there is none.
         notes: for users of the results, such as that they are synthetic.

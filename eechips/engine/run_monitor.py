@@ -22,7 +22,7 @@ class RunMonitor(RunFeature):
     """Report settled and failed units, slots, throughput and pauses; each change of state once.
 
     Args:
-        executor: of the run.
+        executor: executor of the run.
         verbose: show failures as well.
     """
 

@@ -36,12 +36,12 @@ class RunParts:
     """The parts that a run has from the beginning.
 
     Attributes:
-        recipe: of the run.
-        config: of the run.
+        recipe: recipe of the run.
+        config: configuration of the run.
         part: units of a plan that was made elsewhere; None for the whole plan, made here.
-        ledger: of the run.
+        ledger: ledger of the run.
         interrupt: requests a stop.
-        store: of the results.
+        store: store of the results.
         writer: in the names of temporary files.
         described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
         now: the present time, UTC.
@@ -95,7 +95,7 @@ class ConnectedParts(RunParts):
     """The parts of a run that is connected.
 
     Attributes:
-        log: of the run.
+        log: log of the run.
         scratch: folder of its temporary files.
         session: connected.
         discovery: file by which workers connect.

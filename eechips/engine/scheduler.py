@@ -209,7 +209,7 @@ class Scheduler:
         """End the features; return whether nothing is left to do.
 
         Raises:
-            EechipsError: that ended the run.
+            EechipsError: the error that ended the run.
         """
         self._features.finish()
         if self._stop is not None:

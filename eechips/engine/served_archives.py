@@ -19,7 +19,7 @@ class ControlError(ValueError):
     """A local Earth Engine refuses a request of its own controls.
 
     Attributes:
-        status: of HTTP.
+        status: status of HTTP.
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -31,8 +31,8 @@ def send_control(url: str, path: str, body: Any = None) -> Any:
     """Send a request to a local Earth Engine's own controls, and return the JSON of its response.
 
     Args:
-        url: of the server.
-        path: of the control ("_archives").
+        url: URL of the server.
+        path: path of the control ("_archives").
         body: JSON of a POST; None for a GET.
 
     Raises:
@@ -63,7 +63,7 @@ class ServedArchives:
     """The open archives of a local Earth Engine.
 
     Attributes:
-        url: of the server.
+        url: URL of the server.
         archives: as it describes them, with their datasets: id, terms, and what differs.
     """
 
@@ -93,7 +93,7 @@ class ServedArchives:
 
         Args:
             images: at most 500 ids; those of other assets are left out of the result.
-            bands: of the images; all if empty.
+            bands: bands of the images; all if empty.
 
         Raises:
             OSError: if the server is not reached.

@@ -42,8 +42,8 @@ class Session:
     """A connected process.
 
     Attributes:
-        connection: of this process.
-        throttle: of all processes.
+        connection: connection of this process.
+        throttle: throttle of all processes.
         notes: for users of the results, such as that they are synthetic.
         server: the local Earth Engine that was started for it, if there is one.
         served: open archives of the local Earth Engine, also of one that others have started; None for none.
@@ -78,7 +78,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
     Args:
         config: has the service, the project and the credentials.
         server_log: file for the errors of the local Earth Engine.
-        recipe: of the run; if it needs no service, nothing is initialised.
+        recipe: recipe of the run; if it needs no service, nothing is initialised.
 
     Raises:
         ConfigurationError: if credentials, project or endpoint do not work.

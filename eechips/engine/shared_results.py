@@ -34,12 +34,12 @@ class SharedResult:
     """The result of a unit, and the files that it has from requests shared with other units.
 
     Attributes:
-        result: that the recipe returned.
+        result: result that the recipe returned.
         began: when the task was taken up, in seconds of the monotonic clock.
         first: position of the first unit of the request that it shares; None if it shares none.
         files: by the identity of their chips.
-        usage: of the shared requests that count for this unit; its kinds are those of all that it shares.
-        profiles: of shared requests, with the unit's share of each.
+        usage: usage of the shared requests that count for this unit; its kinds are those of all that it shares.
+        profiles: profiles of shared requests, with the unit's share of each.
     """
 
     result: Any
@@ -55,9 +55,10 @@ class SharedFetch:
     """What shared requests gave to the units of a task.
 
     Attributes:
-        results: of units that are finished one after the other, by position.
-        outcomes: of units that are fetched again, or abandoned, by position.
-        pixels_that_worked: of the largest part of a request that was too large for the service; None if none was.
+        results: results of units that are finished one after the other, by position.
+        outcomes: outcomes of units that are fetched again, or abandoned, by position.
+        pixels_that_worked: number of pixels of the largest part of a request that was too large for the service; None
+            if none was.
     """
 
     results: Mapping[int, SharedResult]
@@ -69,7 +70,7 @@ class SharedFetcher:
     """Fetches chips in shared requests.
 
     Args:
-        fetcher: of this process.
+        fetcher: fetcher of this process.
         transport: meters the requests.
         logs: record every request.
         secrets: values that are redacted in errors.
@@ -86,7 +87,7 @@ class SharedFetcher:
         then alone, where each gets its own error.
 
         Args:
-            results: that the recipe returned for the units, in the order of the plan.
+            results: results that the recipe returned for the units, in the order of the plan.
             is_profiled: whether the requests are profiled. A request is divided among its units by the pixels of their
                 chips.
         """
@@ -183,7 +184,7 @@ def _divide(usage: Usage, members: Sequence[tuple[WorkUnit, Chip]]) -> dict[int,
     """Divide the profiles of a shared request among its units, by the pixels of their chips.
 
     Args:
-        usage: of the request.
+        usage: usage of the request.
         members: the unit of each chip, and the chip.
 
     Returns:

@@ -14,8 +14,8 @@ class ShuffledUnits(RunFeature):
     """Submit the open units in the order of the first epoch, once the plan is whole.
 
     Args:
-        ledger: of the run.
-        seed: of the order.
+        ledger: ledger of the run.
+        seed: seed of the order.
     """
 
     def __init__(self, ledger: Ledger, seed: int) -> None:

@@ -30,8 +30,8 @@ class UnitCost:
         least: requests if all chips of the unit share one.
         requests: without repeats; one for each chip, two by URL.
         most: requests if all chips are computed after their stored image was read.
-        seconds: that the requests take one after the other.
-        bytes: of the files; None if that is unknown.
+        seconds: seconds that the requests take one after the other.
+        bytes: number of bytes of the files; None if that is unknown.
         low: EECU-seconds at least, assumed.
         high: EECU-seconds at most, assumed.
     """
@@ -50,7 +50,7 @@ def cost_of(result: Any, config: RunConfig) -> UnitCost:
 
     Args:
         result: as a recipe describes it.
-        config: of the run.
+        config: configuration of the run.
     """
     if isinstance(result, Chip):
         return _chip_cost(result, config)
@@ -97,7 +97,7 @@ def chip_bytes(chip: Chip, dtype: str = "float32") -> float | None:
 
     Args:
         chip: to estimate.
-        dtype: of its pixels, if the chip has none.
+        dtype: data type of its pixels, if the chip has none.
     """
     import numpy as np
 

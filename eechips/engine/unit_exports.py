@@ -27,7 +27,7 @@ class UnitExports:
     """Starts exports, and reads the files.
 
     Args:
-        spec: of the run, with a place of exported files.
+        spec: specification of the run, with a place of exported files.
         transport: sends the requests.
         recipe_code: surrounds what executes code of the recipe.
     """
@@ -47,8 +47,8 @@ class UnitExports:
 
         Args:
             task: the unit.
-            result: that the recipe returned for it.
-            error: of its request.
+            result: result that the recipe returned for it.
+            error: error of its request.
 
         Returns:
             The outcome with the tasks.
@@ -73,7 +73,7 @@ class UnitExports:
 
         Args:
             task: the unit.
-            result: that the recipe returned for it.
+            result: result that the recipe returned for it.
 
         Returns:
             The files of its chips and tables, by the identity of each: the same as those of requests.

@@ -22,7 +22,7 @@ class UnitQueue:
     """The units to settle: those of the plan, after those that are fetched again or replace others.
 
     Attributes:
-        units: of the plan; None while the next one is not planned yet.
+        units: units of the plan; None while the next one is not planned yet.
         count: units to settle, so far.
         settled: those that are settled.
         again: units that come before the next one of the plan.
@@ -51,7 +51,7 @@ class UnitQueue:
         """Take the next unit for which an executor has room.
 
         Args:
-            executor: of the run.
+            executor: executor of the run.
             most: units of a task.
 
         Returns:

@@ -55,10 +55,10 @@ class WorkItem:
 
     Attributes:
         job: words of the command that planned it, from the verb on.
-        identity: of the recipe.
+        identity: identity of the recipe.
         unit: the unit.
         files: paths and SHA-256 of the files that the command reads, its recipe among them.
-        signature: of all these, by the user who planned it; see :mod:`eechips.manifest.run_signature`.
+        signature: signature of all these, by the user who planned it; see :mod:`eechips.manifest.run_signature`.
     """
 
     job: tuple[str, ...]
@@ -123,7 +123,7 @@ def units_of_items(recipe: Recipe, items: Sequence[WorkItem]) -> list[WorkUnit]:
     They keep their positions in the plan: a recipe that names results by them gives the same names everywhere.
 
     Args:
-        recipe: that planned them.
+        recipe: recipe that planned them.
         items: perhaps with duplicates, as queues may deliver a message twice.
 
     Raises:
@@ -151,7 +151,7 @@ def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str], files: Map
 
     Args:
         recipe: what to plan.
-        config: of the run.
+        config: configuration of the run.
         job: words of the command.
         files: SHA-256 of the files that the command reads, by path.
 
@@ -174,8 +174,8 @@ def fetch_items(
     """Fetch the units of items, and write their outcomes beside the results.
 
     Args:
-        recipe: that planned it.
-        config: of the run; its folder is not used.
+        recipe: recipe that planned it.
+        config: configuration of the run; its folder is not used.
         items: to fetch.
         place: folder, or address of an object store, for the results.
         ledger_folder: keeps the ledgers of calls, each in a folder of its own: a call with the same items and the same

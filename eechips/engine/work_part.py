@@ -34,8 +34,8 @@ class WorkPart:
     """One of several parts of a plan, which together are the whole plan.
 
     Attributes:
-        number: of the part, from 1 on.
-        count: of parts.
+        number: number of the part, from 1 on.
+        count: number of parts.
 
     Raises:
         UsageError: if there is no such part.
@@ -55,7 +55,7 @@ class WorkPart:
         """Parse ``3/40``; ``auto`` takes the part from the variables of a scheduler, ``auto/40`` all but the number.
 
         Args:
-            text: of the user.
+            text: text of the user.
             environment: variables of this process.
 
         Raises:

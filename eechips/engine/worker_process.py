@@ -56,13 +56,13 @@ def main(
     """Have threads receive units and send outcomes, until the parent sends None or ends.
 
     Args:
-        spec: of the run.
+        spec: specification of the run.
         target: service and credentials.
         discovery: API description for the client.
-        throttle: of the run.
+        throttle: throttle of the run.
         client: number of this worker at the throttle.
         pipe: to the parent.
-        environment: of the parent; a fork server keeps the variables of the time of its start.
+        environment: environment of the parent; a fork server keeps the variables of the time of its start.
     """
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C

@@ -22,10 +22,10 @@ class WorkerSpec:
 
     Attributes:
         recipe: what to fetch.
-        store: of the results.
-        token: of the run's writer, in the names of temporary files; see :mod:`eechips.files.temporary_names`.
-        policy: of retries.
-        timeouts: of requests.
+        store: store of the results.
+        token: token of the run's writer, in the names of temporary files; see :mod:`eechips.files.temporary_names`.
+        policy: policy of retries.
+        timeouts: timeouts of requests.
         method: how pixels are requested.
         reads_assets: read chips from stored images where that gives the same file.
         endpoint: base URL of the service; empty if the recipe needs none.
@@ -43,7 +43,7 @@ class WorkerSpec:
         reuses_connections: send several requests over a connection, one after the other.
         appends_id: append the unit's id to names that the recipe gives to results, where names of units are not
             compared with each other.
-        version: of eechips, which must be the same on all machines.
+        version: version of eechips, which must be the same on all machines.
     """
 
     recipe: Recipe

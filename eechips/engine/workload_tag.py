@@ -37,7 +37,7 @@ def workload_tag_of(recipe: Recipe | None) -> str:
     other parameters.
 
     Args:
-        recipe: of the run; None for requests outside of one.
+        recipe: recipe of the run; None for requests outside of one.
     """
     if recipe is None:
         return "eechips"

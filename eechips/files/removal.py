@@ -104,7 +104,7 @@ class RecordedFile:
 
     Attributes:
         size: bytes.
-        sha256: of the content, hexadecimal; None if it was not recorded: then the size decides.
+        sha256: SHA-256 digest of the content, hexadecimal; None if it was not recorded: then the size decides.
     """
 
     size: int | None
@@ -186,7 +186,7 @@ def remove(path: Path, right: RemovalRight) -> bool:
     """Remove a file.
 
     Args:
-        path: of the file.
+        path: path of the file.
         right: to the file.
 
     Returns:
@@ -280,7 +280,7 @@ def set_aside(path: Path) -> Path:
     """Rename a file of another program that has the name of a file to write; no file is overwritten.
 
     Args:
-        path: of the file, such as ``run.json``.
+        path: path of the file, such as ``run.json``.
 
     Returns:
         Its new path, such as ``run.kept-1.json``.

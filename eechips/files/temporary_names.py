@@ -156,7 +156,7 @@ def is_abandoned(name: str, asking: Writer, *, own: bool = False) -> bool:
     """Return whether a file or folder is temporary and abandoned, so that it may be removed.
 
     Args:
-        name: of the file or folder, without folders.
+        name: name of the file or folder, without folders.
         asking: the writer that asks. If it works for a run, it holds the lock of that run.
         own: whether its own files are abandoned, too, since it does not write any longer.
     """
@@ -171,7 +171,7 @@ def has_ended(writer: Writer, asking: Writer, written: float) -> bool:
     """Return whether a writer has ended, so that its files stay incomplete.
 
     Args:
-        writer: of a file.
+        writer: writer of a file.
         asking: the writer that asks. If it works for a run, it holds the lock of that run.
         written: time of the file, in seconds since 1970.
     """
@@ -206,8 +206,8 @@ def no_locks(folder: Path, error: OSError) -> StorageError:
     """Return the error of a folder whose file system has no locks.
 
     Args:
-        folder: that cannot be locked.
-        error: of the system.
+        folder: folder that cannot be locked.
+        error: error of the system.
     """
     return StorageError(
         f"{folder} cannot be locked ({error.strerror or error}): its file system has no working flock, so two commands "

@@ -66,7 +66,7 @@ class Tile:
 
     Attributes:
         window: position in the mosaic.
-        path: of its GeoTIFF, with an internal mask.
+        path: path of its GeoTIFF, with an internal mask.
     """
 
     window: Window
@@ -78,13 +78,13 @@ class Mosaic:
     """A raster to make from windows. Pixels outside all windows have no data.
 
     Attributes:
-        grid: of its pixels.
+        grid: grid of its pixels.
         bands: names.
         dtype: numpy name of the type of all bands.
         tiles: the windows, in row-major order; windows of a row have the same rows of pixels.
         nodata: value of pixels without data; None for an internal mask.
         compress: one of ``eechips.formats.cog_options.COMPRESSIONS``.
-        resampling: of the overviews, one of ``RESAMPLINGS`` of that module.
+        resampling: resampling of the overviews, one of ``RESAMPLINGS`` of that module.
         tags: metadata of the file.
     """
 
@@ -106,7 +106,7 @@ class Mosaic:
         """Write the file.
 
         Args:
-            path: of the new file. Temporary files are written into a folder beside it.
+            path: path of the new file. Temporary files are written into a folder beside it.
             watch: called from time to time with the bytes written so far; overviews count twice.
 
         Raises:

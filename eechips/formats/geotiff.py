@@ -187,7 +187,7 @@ def stack(frames: Sequence[EncodedFile], times: Sequence[str]) -> EncodedFile:
 
     Args:
         frames: results of ``receive`` or ``assemble``, of one grid and with equal bands.
-        times: of each.
+        times: time of each.
 
     Raises:
         ValidationError: if frames differ in size or bands, or valid pixels have all values of their type.
@@ -242,7 +242,7 @@ def encode(
     Args:
         pixels: (bands, rows, columns), of any type that GDAL has.
         mask: (rows, columns), boolean, true where valid; None for no mask.
-        names: of the bands.
+        names: names of the bands.
         crs: rasterio CRS; None for none.
         transform: pixel corners to coordinates, an ``Affine`` or its first six values.
         nodata: value of masked pixels; None for none.

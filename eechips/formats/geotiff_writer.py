@@ -43,9 +43,9 @@ class FileKind:
     Attributes:
         shape: bands, rows, columns.
         dtype: numpy name of the type.
-        wkt: of the coordinate reference system; empty if there is none.
+        wkt: WKT of the coordinate reference system; empty if there is none.
         crs: rasterio CRS of this WKT, or None.
-        names: of the bands.
+        names: names of the bands.
         nodata: value of masked pixels; None for none.
         has_mask: whether there is an internal mask.
         is_north_up: whether rows run east and columns south.
@@ -103,7 +103,7 @@ class GeotiffWriter:
     """Writer of the files of a kind. Threads may share it.
 
     Args:
-        layout: of an empty file of this kind: its image, and its mask if there is one.
+        layout: layout of an empty file of this kind: its image, and its mask if there is one.
     """
 
     def __init__(self, layout: TiffLayout) -> None:

@@ -98,7 +98,7 @@ class EncodedFile:
 
     Attributes:
         data: content of the file.
-        suffix: of its name, without the dot.
+        suffix: suffix of its name, without the dot.
         metadata: what it holds.
         frame_fractions: valid fraction of each frame of a file with several.
     """
@@ -113,7 +113,7 @@ def stacked_name(number: int, band: str) -> str:
     """Return the name of a band of one of several chips of a response.
 
     Args:
-        number: of the chip.
+        number: number of the chip.
         band: its name in the chip.
     """
     return f"c{number}_{band}"
@@ -124,9 +124,9 @@ class DecodedChip:
     """The decoded response for data, before it is encoded as a file.
 
     Attributes:
-        values: of the bands, (…, rows, columns).
+        values: values of the bands, (…, rows, columns).
         mask: (rows, columns), true where a pixel is valid.
-        names: of the bands.
+        names: names of the bands.
         crs: as the format's library has it; None if the format has none.
         transform: pixel corners to coordinates, (a, b, c, d, e, f); None if the format has none.
     """
@@ -141,8 +141,8 @@ class DecodedChip:
         """Return a window of the pixels.
 
         Args:
-            window: of the pixels.
-            transform: of the window.
+            window: window of the pixels.
+            transform: transform of the window.
         """
         where = (..., *window.slices)
         return replace(self, values=self.values[where], mask=self.mask[where], transform=transform)
@@ -159,7 +159,7 @@ class ChipFormat:
         name: value of ``Chip.format`` and ``--format``; also the suffix of new files.
         suffixes: all suffixes of such files, in lower case, without the dot.
         magic: byte strings of which a file has one at its beginning.
-        media_type: of the file (https://www.iana.org/assignments/media-types).
+        media_type: media type of the file (https://www.iana.org/assignments/media-types).
         is_picture: whether the format holds a rendered picture: 8 bits, 1 or 3 bands, no CRS. Otherwise it holds data,
             which is requested with ``MASK_BAND``.
         has_mask: whether masked pixels differ from valid ones in the file.

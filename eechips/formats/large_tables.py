@@ -29,9 +29,9 @@ class TableAppender:
     missing values, as in :mod:`eechips.formats.csv`.
 
     Args:
-        path: of the file, which is replaced.
+        path: path of the file, which is replaced.
         schema: names and types of the columns.
-        format: of the file.
+        format: format of the file.
 
     Raises:
         OSError: if it cannot be written.
@@ -73,8 +73,8 @@ class TableSpill:
 
     Args:
         folder: in which a scratch folder for the files is made; not /tmp, which may be small.
-        schema: of the rows.
-        count: of the parts, at least 1.
+        schema: schema of the rows.
+        count: number of the parts, at least 1.
 
     Raises:
         OSError: if the files cannot be created.

@@ -96,7 +96,7 @@ def validate(data: bytes, suffix: str) -> FileMetadata:
 
     Args:
         data: content of the file.
-        suffix: of its name, without the dot. Files of unknown suffixes are not checked.
+        suffix: suffix of its name, without the dot. Files of unknown suffixes are not checked.
 
     Returns:
         The metadata of the file.
@@ -119,7 +119,7 @@ def inspect(data: bytes, suffix: str) -> FileMetadata:
 
     Args:
         data: content of the file.
-        suffix: of its name, without the dot.
+        suffix: suffix of its name, without the dot.
 
     Raises:
         ValidationError: if the file does not decode.

@@ -14,7 +14,7 @@ def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFil
     """Encode a table as Parquet.
 
     Args:
-        names: of the columns.
+        names: names of the columns.
         columns: values of each column, of one type.
     """
     import pyarrow

@@ -76,7 +76,7 @@ def check_certain(mask: Any, expectation: Expectation) -> None:
     """Raise UncertainMaskError if a response without a mask has a pixel in doubt.
 
     Args:
-        mask: of the decoded response, (rows, columns).
+        mask: mask of the decoded response, (rows, columns).
         expectation: requested properties.
     """
     if expectation.is_unmasked and not mask.all():

@@ -65,7 +65,7 @@ class Tag:
 
     Attributes:
         kind: number of its type.
-        count: of its values.
+        count: number of its values.
         data: values in the byte order of the file.
     """
 
@@ -86,8 +86,8 @@ class TiffImage:
         block_width: pixels of a block.
         block_height: pixels of a block.
         planes: number of bands that have blocks of their own, else 1.
-        offsets: of the blocks, by plane, row and column; 0 for missing ones.
-        sizes: of the blocks in bytes.
+        offsets: offsets of the blocks, by plane, row and column; 0 for missing ones.
+        sizes: sizes of the blocks in bytes.
     """
 
     tags: Mapping[int, Tag]
@@ -175,7 +175,7 @@ def parse_layout(data: bytes, size: int) -> TiffLayout:
 
     Args:
         data: beginning of the file, or the result of ``dumps``.
-        size: of the file in bytes: no block ends beyond it.
+        size: size of the file in bytes: no block ends beyond it.
 
     Raises:
         IncompleteHeaderError: if more of the file is needed.
@@ -290,7 +290,7 @@ def encode_header(layout: TiffLayout, *, is_big: bool) -> tuple[bytes, dict[tupl
     """Encode a TIFF without blocks; its size does not depend on their offsets.
 
     Args:
-        layout: of the images.
+        layout: layout of the images.
         is_big: whether it is a BigTIFF. Offsets and sizes of blocks have 8 bytes then, otherwise 4.
 
     Returns:

@@ -23,7 +23,7 @@ class GroupLimits:
     """Limits of a group of grids.
 
     Attributes:
-        pixels: of the window that covers the group.
+        pixels: pixels of the window that covers the group.
         members: grids.
         waste: pixels of the window for each pixel of the grids, 1 if they tile it.
     """
@@ -38,8 +38,8 @@ class GridGroup:
     """Grids, and the window that covers them.
 
     Attributes:
-        grid: that covers all members.
-        members: of each member, its index among the grids and its window of ``grid``.
+        grid: grid that covers all members.
+        members: members of each member, its index among the grids and its window of ``grid``.
     """
 
     grid: Grid
@@ -87,9 +87,9 @@ class _Lattice:
     """Grids of the same pixels.
 
     Attributes:
-        indices: of the grids, ascending.
-        boxes: of each, its first column and row and those after its last, in pixels from the corner of the first grid:
-            (grids, 4).
+        indices: indices of the grids, ascending.
+        boxes: boxes of each, its first column and row and those after its last, in pixels from the corner of the first
+            grid: (grids, 4).
     """
 
     indices: list[int]
@@ -160,7 +160,7 @@ def _cut(boxes: npt.NDArray[np.int64], groups: int, *, is_full: bool) -> int:
 
     Args:
         boxes: ordered.
-        groups: that hold them.
+        groups: groups that hold them.
         is_full: whether there are no large gaps.
     """
     total = len(boxes)

@@ -64,7 +64,7 @@ def list_squares(region: BaseGeometry, edge: int) -> tuple[list[str], Floats]:
 
     Args:
         region: in longitude and latitude.
-        edge: of a square in metres: 100000, 10000 or 1000.
+        edge: edge length of a square in metres: 100000, 10000 or 1000.
 
     Returns:
         Names, such as ``13TDE`` or ``13TDE04``, and centres as longitudes and latitudes, (n, 2).

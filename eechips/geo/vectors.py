@@ -91,7 +91,7 @@ def repair(
     """Repair invalid polygons with ``shapely.make_valid``, without the lines and points that it may return.
 
     Args:
-        path: of the file, for messages.
+        path: path of the file, for messages.
         geometries: valid and invalid polygons, shape (n,).
         name: returns the name of a geometry in messages, given its index.
 

@@ -112,7 +112,7 @@ class FeatureTable:
 
         Args:
             cells: files of cells.
-            path: of the file.
+            path: path of the file.
 
         Raises:
             OSError: if it cannot be written.

@@ -35,7 +35,7 @@ def fingerprint(functions: Iterable[Callable[..., Any]], parameters: Mapping[str
     differs between versions of Python.
 
     Args:
-        functions: of a notebook, a program or a module.
+        functions: functions of a notebook, a program or a module.
         parameters: values of any type, by name.
     """
     functions = tuple(functions)

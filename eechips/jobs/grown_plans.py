@@ -52,7 +52,7 @@ def find_last_day(dataset: str, around: ee.Geometry | None, end: str | None, unt
     Args:
         dataset: id of the collection.
         around: the region; None for the whole Earth.
-        end: of the run, exclusive, ISO 8601.
+        end: end of the run, exclusive, ISO 8601.
         until: day after the last that is searched.
 
     Returns:
@@ -206,7 +206,7 @@ def _placed(unit: Unit, grids: Mapping[Any, Mapping[str, Any]], marks: Mapping[s
 
     Args:
         unit: planned now.
-        grids: of the run, by region.
+        grids: grids of the run, by region.
         marks: further fields of a unit that is moved to another grid.
 
     Raises:

@@ -32,7 +32,7 @@ def check_sample_grows(earlier: Mapping[str, Any], sample: ResolvedSample) -> No
 
     Args:
         earlier: parameters of the run.
-        sample: of the extension.
+        sample: sample of the extension.
 
     Raises:
         UsageError: if it would.
@@ -67,7 +67,7 @@ def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite])
 
     Args:
         earlier: the run.
-        plan: of the extension.
+        plan: plan of the extension.
         sites: all places of the extension.
 
     Raises:

@@ -36,8 +36,8 @@ def new_dates(before: Dates, now: Dates, *, is_table: bool) -> list[tuple[str, s
     """Return the dates that an extension adds before and after those of a run.
 
     Args:
-        before: of the run.
-        now: of the extension; they include the dates of the run.
+        before: periods of the run.
+        now: periods of the extension; they include the dates of the run.
         is_table: whether all rows become one table, which has rows of a region in the order of the units.
 
     Raises:
@@ -69,7 +69,7 @@ def add_series(
     Args:
         earlier: units of the run.
         zones: regions of the file as it is now; None for a table on the server, whose regions stay.
-        options: of the extension.
+        options: options of the extension.
         spans: dates that are new.
         plan: plans regions with all dates.
 

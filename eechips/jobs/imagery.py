@@ -272,7 +272,7 @@ def resolve_imagery(options: ImageryOptions, *, deciding: tuple[str, ...] = ()) 
     """Check the options of images over a region, without requests.
 
     Args:
-        options: of the command.
+        options: options of the command.
         deciding: stored bands that are read besides, to choose pixels by.
 
     Raises:
@@ -322,9 +322,9 @@ def check_on_empty(name: str, style: RenderStyle, config: RunConfig) -> None:
     """Check that a recipe supports ``on_empty``.
 
     Args:
-        name: of the command.
+        name: name of the command.
         style: format of the files.
-        config: of the run.
+        config: configuration of the run.
 
     Raises:
         UsageError: if it does not.

@@ -77,7 +77,7 @@ class MosaicRecipe:
         options: see :class:`eechips.jobs.imagery_options.MosaicOptions`.
 
     Attributes:
-        folder: of the run, on whose disk there must be room; None to leave that unchecked.
+        folder: folder of the run, on whose disk there must be room; None to leave that unchecked.
 
     Raises:
         UsageError: if an option is out of range, or contradicts another.

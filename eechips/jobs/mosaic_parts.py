@@ -35,12 +35,12 @@ class MosaicPart:
     """A fetched window whose file is unchanged.
 
     Attributes:
-        layout: of the mosaic.
+        layout: layout of the mosaic.
         window: its position in the mosaic.
-        path: of its file.
+        path: path of its file.
         file: path below the output folder.
-        bytes: of the file.
-        sha256: of the file.
+        bytes: number of bytes of the file.
+        sha256: SHA-256 digest of the file.
         valid_fraction: share of its pixels that are not masked.
     """
 
@@ -76,10 +76,10 @@ def assemble_mosaic(
     """Make a mosaic, compare it with its windows, and write the table of windows, ``<name>.windows.parquet``.
 
     Args:
-        results: of the run.
+        results: results of the run.
         pieces: all windows with data.
         mosaic: grid, bands and encoding of the mosaic.
-        name: of its file, ending in ``.tif``.
+        name: name of its file, ending in ``.tif``.
 
     Raises:
         StorageError: if the disk is too small, or the mosaic cannot be written.

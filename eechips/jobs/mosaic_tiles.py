@@ -28,10 +28,10 @@ class MosaicLayout:
     """The common description of the windows of a mosaic.
 
     Attributes:
-        grid: of the whole.
-        kind: of the dataset.
+        grid: grid of the whole.
+        kind: kind of the dataset.
         bands: names, in the order of the output.
-        dtype: of all bands.
+        dtype: data type of all bands.
         tests: conditions on properties, as JSON.
         casts: bands whose types differ between images, and the numpy names of the types that hold them all.
     """
@@ -66,11 +66,12 @@ class TileComposite:
         start: first day of the images, inclusive; None for no bound.
         end: last day, exclusive.
         tests: conditions on their properties, as JSON.
-        mask: of clouds, applied to every image.
+        mask: mask of clouds, applied to every image.
         reducer: one of :data:`eechips.jobs.imagery_options.MOSAIC_REDUCERS`.
         selection: the bands.
-        dtype: of all bands.
-        input_dtype: that the bands of each image are converted to before they are combined; None to keep their own.
+        dtype: data type of all bands.
+        input_dtype: data type that the bands of each image are converted to before they are combined; None to keep
+            their own.
     """
 
     dataset: str
@@ -121,7 +122,7 @@ def stored_image(dataset: str, selection: BandSelection, dtype: str, mask: Cloud
     Args:
         dataset: id of the image.
         selection: the bands.
-        dtype: of all bands.
+        dtype: data type of all bands.
         mask: cloud mask; None for none.
     """
     return Template(_stored, (dataset, selection, dtype, mask))

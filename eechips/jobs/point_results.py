@@ -37,8 +37,8 @@ class Pairs:
         is_named: whether rows have the id of their image.
         at: longitude and latitude of the places, (n, 2); None for polygons.
         geometries: the polygons, shape (n,); empty for points.
-        moments: of the places, in milliseconds since 1970, (n,): of each place only the nearest image is kept. None to
-            keep all images.
+        moments: moments of the places, in milliseconds since 1970, (n,): of each place only the nearest image is kept.
+            None to keep all images.
         keeps_empty: whether a pair without a value is kept even if the image's footprint does not contain the place.
     """
 

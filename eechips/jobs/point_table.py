@@ -49,8 +49,8 @@ class PointTable:
     Args:
         places: the user's rows.
         keep: the only column of the user's to keep; None for all.
-        prefix: of the names of added columns.
-        format: of the table.
+        prefix: prefix of the names of added columns.
+        format: format of the table.
     """
 
     def __init__(self, places: Places, *, keep: str | None, prefix: str, format: TableFormat) -> None:

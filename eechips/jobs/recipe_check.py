@@ -94,7 +94,7 @@ class RecipeCheck:
     """Result of the test of a recipe.
 
     Attributes:
-        name: of the recipe.
+        name: name of the recipe.
         units: number of units in the plan; for a script, of the pools that it has opened so far.
         is_whole: whether the plan is complete.
         tried: the first unit, one from the middle, the last.
@@ -159,7 +159,7 @@ def check_recipe(recipe: Recipe, config: RunConfig, *, keep: Path | None = None)
 
     Args:
         recipe: to test.
-        config: of its run, with a temporary folder that the caller removes.
+        config: configuration of its run, with a temporary folder that the caller removes.
         keep: folder of the real run, to keep the files in a folder below it; None to keep no files.
 
     Raises:
@@ -193,12 +193,12 @@ class CheckedRecipe:
         is_open: whether the plan may become longer.
         is_through: whether the test is complete; False if the user stopped it.
         tried: results of the units.
-        files: of the units, below the run's folder.
+        files: files of the units, below the run's folder.
         forecast: estimate of all units.
 
     Args:
         recipe: to test.
-        config: of its run.
+        config: configuration of its run.
     """
 
     def __init__(self, recipe: Recipe, config: RunConfig) -> None:

@@ -156,7 +156,7 @@ def check_values(values: str, choices: Sequence[str] = ("stored", "scaled")) -> 
 
     Args:
         values: as the caller wrote it.
-        choices: that the command has.
+        choices: choices that the command has.
 
     Raises:
         UsageError: if it is none of the choices.

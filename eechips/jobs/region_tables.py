@@ -32,7 +32,7 @@ class TableLayout:
         id_column: name of the column with the region's id.
         values: names of the numeric columns.
         counts: names of the integer columns among them.
-        format: of the files.
+        format: format of the files.
         by_year: whether there is a file for each year, in Hive-style folders (``series/year=2019/…``); else one file.
     """
 
@@ -56,7 +56,7 @@ def merge_tables(results: Results, layout_for: Callable[[Unit], TableLayout], mo
     the uncompressed parts.
 
     Args:
-        results: of units with ``"regions"``, a list of ``{"region": id, …}``.
+        results: results of units with ``"regions"``, a list of ``{"region": id, …}``.
         layout_for: returns the layout of the table for any unit.
         most_rows: maximum rows sorted at once.
     """
@@ -120,9 +120,9 @@ class _Files:
     """Write the files of a table. At the end of a ``with`` block they receive their final names, in order.
 
     Args:
-        results: of the run.
-        layout: of the table.
-        schema: of the rows.
+        results: results of the run.
+        layout: layout of the table.
+        schema: schema of the rows.
     """
 
     def __init__(self, results: Results, layout: TableLayout, schema: pa.Schema) -> None:

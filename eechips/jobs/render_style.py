@@ -19,7 +19,7 @@ class RenderStyle:
     """The requested format and colours of results.
 
     Attributes:
-        format: of the results; data (GeoTIFF, NPY) have no colours.
+        format: format of the results; data (GeoTIFF, NPY) have no colours.
         stretch: values that become black and white; None for the dataset's default.
         palette: colours (hexadecimal, from the first value to the last) for a picture of one band; empty for the
             dataset's default.
@@ -48,7 +48,7 @@ class RenderStyle:
         """Return the parameters of ``ee.Image.visualize``; empty for values.
 
         Args:
-            bands: of the picture.
+            bands: bands of the picture.
             known: the record of their dataset, if it has one: its colours are the default.
         """
         if not self.is_picture:
@@ -90,7 +90,7 @@ class RenderStyle:
         """Check the number of bands of a picture.
 
         Args:
-            bands: that the user names; None for the dataset's own.
+            bands: bands that the user names; None for the dataset's own.
 
         Raises:
             UsageError: if a picture cannot have as many bands.

@@ -45,7 +45,7 @@ class ResolvedSample:
         strata: the table of ``per_ecoregion``, and the column that identifies its features; None for other strategies.
         class_map: the map of ``per_class``; None for other strategies.
         classes: its wanted classes; None for all.
-        columns: of a file of places.
+        columns: columns of a file of places.
         dates: the dates of the images.
         style: format and colours of the chips.
         alignment: the requested pixel grid.

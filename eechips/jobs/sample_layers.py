@@ -26,7 +26,7 @@ class SampleLayer(ChosenDataset):
     """A dataset of a sample.
 
     Attributes:
-        name: of its files; empty for a single dataset.
+        name: name of its files; empty for a single dataset.
         is_further: whether it is on the pixel grid of another dataset before it.
         conditions: on properties of its images.
     """

@@ -37,7 +37,7 @@ class SourceSummary:
         dtypes: numpy names of their types.
         groups: bands grouped by grid, in order.
         pixel: edge of the smallest pixels in metres.
-        grid: of the first band of the first image.
+        grid: grid of the first band of the first image.
         images: maximum number of images at a place, from some of the places.
         is_tiled: whether images contain some of the places only.
         is_aligned: whether all images are known to have the same pixel grid, band by band.
@@ -83,7 +83,7 @@ def summarize_source(bands: Sequence[asset_metadata.Band], mode: Mode) -> Source
     """Summarise a dataset without a request.
 
     Args:
-        bands: of the values.
+        bands: bands of the values.
         mode: source of a row's values.
     """
     return SourceSummary(
@@ -110,7 +110,7 @@ def count_images(
 
     Args:
         found: the summary so far.
-        images: of the collection, on these days and with the needed bands.
+        images: images of the collection, on these days and with the needed bands.
         dataset: id of the collection.
         grid_bands: for each group of bands the stored band whose pixel grid it has.
         places: geometries in longitude and latitude, shape (n,).

@@ -21,7 +21,7 @@ def vector_bands(record: Dataset | None, selection: BandSelection) -> tuple[str,
     """Return the bands of a selection that are a vector of length 1 in each pixel.
 
     Args:
-        record: of the dataset, if it has one.
+        record: record of the dataset, if it has one.
         selection: the bands of the results.
 
     Returns:

@@ -68,7 +68,7 @@ def checked(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], optio
 
     Args:
         make: makes the recipe and its config.
-        options: of ``make``.
+        options: options of ``make``.
 
     Raises:
         UsageError, ConfigurationError, RecipeError, RequestError: as a run.

@@ -20,9 +20,9 @@ class PlaceColumns:
     """Columns of a file of places; None where the usual names count.
 
     Attributes:
-        lon: of the longitude.
-        lat: of the latitude.
-        id: that identifies a polygon.
+        lon: name of the column of longitudes.
+        lat: name of the column of latitudes.
+        id: name of the column that identifies a polygon.
     """
 
     lon: str | None = None
@@ -34,8 +34,8 @@ class PlaceColumns:
         """Return the columns of a text such as ``lon=LONG,lat=LAT``, or of columns by name.
 
         Args:
-            value: of the option.
-            names: that the file may have.
+            value: value of the option.
+            names: names that the file may have.
 
         Raises:
             UsageError: if a name is another, or has no column.
@@ -75,8 +75,8 @@ class DateColumn:
     """A column of dates.
 
     Attributes:
-        name: of the column.
-        format: of its dates, as ``%d/%m/%Y``; None for ISO 8601.
+        name: name of the column.
+        format: format of its dates, as ``%d/%m/%Y``; None for ISO 8601.
     """
 
     name: str

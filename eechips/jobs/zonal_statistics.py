@@ -34,8 +34,8 @@ class Reduction:
         bands: names of the reduced bands.
         statistics: the reducers.
         id_column: name of the column with the region's id.
-        crs: of the pixels; None for the CRS of each image's first band.
-        transform: of the pixels, with ``crs``.
+        crs: CRS of the pixels; None for the CRS of each image's first band.
+        transform: transform of the pixels, with ``crs``.
         scale: edge of the pixels in metres, without ``crs``; None for the images' own.
         vector: numeric columns that are together a mean vector, which is divided by its length.
         min_clear: least valid fraction of a region, 0 to 1; with less, its values are missing.
@@ -133,7 +133,7 @@ def composite_elements(elements: Elements, bands: Sequence[str], periods: Sequen
         elements: images of the composites.
         bands: names of the bands that ``elements.values`` returns.
         periods: in order.
-        name: of a reducer, or ``mosaic`` for the latest image on top.
+        name: name of a reducer, or ``mosaic`` for the latest image on top.
     """
     # Added to each period, since a reducer of no images returns no bands.
     nothing = ee.ImageCollection([ee.Image.constant([0] * len(bands)).rename(list(bands)).updateMask(0)])
@@ -159,11 +159,11 @@ def reduce_region(
     """Return the table of one region: a row for each image, by time.
 
     Args:
-        elements: that meet the region.
+        elements: elements that meet the region.
         reduction: parameters.
         region: id.
-        geometry: of the region.
-        table_format: of the file.
+        geometry: geometry of the region.
+        table_format: table format of the file.
     """
     outputs = reduction.statistics.outputs(reduction.bands)
     reducer = reduction.statistics.reducer()
@@ -193,7 +193,7 @@ def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[t
     features.
 
     Args:
-        elements: that meet any of the regions.
+        elements: elements that meet any of the regions.
         reduction: parameters.
         regions: id and geometry of each region.
     """

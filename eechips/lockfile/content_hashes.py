@@ -202,8 +202,8 @@ def hash_content(data: bytes, suffix: str) -> ContentHashes | None:
     """Hash the content of a chip or a table.
 
     Args:
-        data: of the file.
-        suffix: of its name, without the dot.
+        data: bytes of the file.
+        suffix: suffix of its name, without the dot.
 
     Returns:
         None for a file of another kind, or one that is too large or does not decode.
@@ -230,7 +230,7 @@ def compare_contents(before: bytes, after: bytes, suffix: str) -> ContentChange 
     Args:
         before: content of the old file, a chip or a table.
         after: content of the new one.
-        suffix: of their name, without the dot.
+        suffix: suffix of their name, without the dot.
 
     Returns:
         The difference, with the exact share of the old pixels or rows that have changed; None if there is none.

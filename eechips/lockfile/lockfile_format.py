@@ -43,11 +43,11 @@ class Lockfile:
     """A lockfile that is open for reading. Use it in a ``with`` block.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         header: what it says of the run.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
         UsageError: if it is no lockfile, or another version's.
@@ -143,7 +143,7 @@ class Lockfile:
         """Yield the lines of a member, as read by a function.
 
         Args:
-            name: of the member.
+            name: name of the member.
             noun: what a line is, for messages.
             read: converts a line.
             count: number of lines that there must be.
@@ -214,7 +214,7 @@ def write_lockfile(
     """Write a lockfile, signed by this user.
 
     Args:
-        path: of the file; it is replaced.
+        path: path of the file; it is replaced.
         header: what it says of the run; its signature is replaced.
         inputs: contents of the header's files.
         assets: lines of :meth:`LockedAsset.to_line`.

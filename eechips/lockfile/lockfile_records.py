@@ -47,10 +47,10 @@ class LockedInput:
     """A file that the command reads.
 
     Attributes:
-        option: that names it.
+        option: option that names it.
         path: its value.
-        name: of the file.
-        sha256: of its content, hexadecimal.
+        name: name of the file.
+        sha256: SHA-256 digest of its content, hexadecimal.
     """
 
     option: str
@@ -66,10 +66,10 @@ class LockedFile:
     Attributes:
         file: path below the folder of the run.
         bytes: size.
-        sha256: of the content, hexadecimal.
+        sha256: SHA-256 digest of the content, hexadecimal.
         layer: its name among the files of the unit; empty if there is one.
         metadata: bands, dtype, crs, transform, sources and dates, as far as they are known.
-        hashes: of its content, in small parts; None for kinds of files without.
+        hashes: hashes of its content, in small parts; None for kinds of files without.
     """
 
     file: str
@@ -108,7 +108,7 @@ class LockedAsset:
     """An asset that results show.
 
     Attributes:
-        id: of the asset.
+        id: id of the asset.
         version: when the lockfile was written; of an asset that has changed since its results were fetched, or is gone,
             it is unknown.
     """
@@ -145,7 +145,7 @@ class LockedUnit:
         position: in the plan.
         id: hexadecimal.
         unit: canonical JSON.
-        name: of its results, without suffix.
+        name: name of its results, without suffix.
         state: ``done`` or ``empty``.
         finished: time at which it was fetched, ISO 8601; None if it is unknown.
         files: its results, the first one first; none for an empty unit whose file was not kept.
@@ -209,23 +209,23 @@ class LockHeader:
     """What a lockfile says of the run as a whole.
 
     Attributes:
-        command: that fetches, such as ``sample``.
-        options: of the command, as JSON values by name.
+        command: command that fetches, such as ``sample``.
+        options: options of the command, as JSON values by name.
         inputs: files that the command reads.
         recipe: its name.
-        identity: of the recipe: what determines a result besides its unit.
+        identity: identity of the recipe: what determines a result besides its unit.
         source: where requests went: the endpoint, or a name of the local Earth Engine's data.
         datasets: id, licence and citation of each dataset.
-        versions: of the software, by name.
-        started: of the run, ISO 8601.
-        finished: of the run, ISO 8601.
+        versions: versions of the software, by name.
+        started: start time of the run, ISO 8601.
+        finished: end time of the run, ISO 8601.
         assets: number of those that results show.
         units: their number.
         files: their number.
-        bytes: of all files.
+        bytes: number of bytes of all files.
         left_out: units of the run that failed or were dropped, and are not in the lockfile.
         assembled: files made of all results.
-        signature: of :meth:`signed`, by the user who wrote the lockfile; None without one.
+        signature: signature of :meth:`signed`, by the user who wrote the lockfile; None without one.
     """
 
     command: str

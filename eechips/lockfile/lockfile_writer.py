@@ -71,8 +71,8 @@ class _Totals:
 
     Attributes:
         units: with results, or empty.
-        files: of units.
-        bytes: of these files.
+        files: files of units.
+        bytes: number of bytes of these files.
         left_out: units that failed or were dropped.
     """
 
@@ -93,7 +93,7 @@ def lock_run_results(
 
     Args:
         run: a finished run.
-        path: of the lockfile.
+        path: path of the lockfile.
         inputs: returns the names of the options of a command that may be paths of files.
         connect: to the service, for the versions of assets.
         tell: called after every unit.
@@ -170,7 +170,7 @@ def archive_versions(folder: Path) -> dict[str, AssetVersion]:
     """Return the versions that images of open archives had when a run read them, by their ids.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
 
     Raises:
         StorageError: if its sources.parquet is damaged.
@@ -189,9 +189,9 @@ def _assets(
     An asset whose last change is earlier than the results that show it had the same version then.
 
     Args:
-        ledger: of the run.
-        header: of the lockfile.
-        queries: of the service.
+        ledger: ledger of the run.
+        header: header of the lockfile.
+        queries: queries of the service.
         known: versions that were recorded when the results were fetched.
     """
     fetched = dict(read_sources(ledger.database))

@@ -69,7 +69,7 @@ class RebuiltFile:
         unit: its id, hexadecimal; empty for a file made of all results.
         layer: its name among the files of the unit; empty if there is one.
         difference: see :class:`Difference`.
-        change: of the content; None if it was not compared.
+        change: change of the content; None if it was not compared.
         bands: names of the bands that have changed; empty if all have, or it is unknown.
         sources: ids of the assets that the file shows, as far as the lockfile knows them.
         replaced: those of them that have another version now, or are gone.
@@ -92,7 +92,7 @@ class ReplacedAsset:
     """An asset that has another version than in the lockfile.
 
     Attributes:
-        id: of the asset.
+        id: id of the asset.
         before: in the lockfile: ``system:version``, or the digest of the ETags of an archive's files.
         now: likewise; None if the asset is gone.
         files: number of files that show it.
@@ -201,10 +201,10 @@ def rebuilt_options(
     """Return the options of a lockfile's command, with the paths of its own copies of the files that it reads.
 
     Args:
-        header: of the lockfile.
+        header: header of the lockfile.
         inputs: paths of the copies, by option and value.
-        names: of the options that may be paths of files.
-        place: of the lockfile, for messages.
+        names: names of the options that may be paths of files.
+        place: place of the lockfile, for messages.
 
     Raises:
         UsageError: if an option is the path of another file of this machine.
@@ -230,7 +230,7 @@ def store_locked_plan(lockfile: Lockfile, folder: Path, described: Mapping[str, 
 
     Args:
         lockfile: its units are the plan.
-        folder: of the run.
+        folder: folder of the run.
         described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
 
     Raises:
@@ -341,8 +341,8 @@ def _find_replaced(lockfile: Lockfile, queries: ServiceQueries, folder: Path) ->
 
     Args:
         lockfile: has the versions of before.
-        queries: of the service.
-        folder: of the new run, which has recorded the versions of the files of open archives.
+        queries: queries of the service.
+        folder: folder of the new run, which has recorded the versions of the files of open archives.
     """
     before = {each.id: each.version for each in lockfile.assets()}
     of_archives = archive_versions(folder)
@@ -391,11 +391,11 @@ def _difference(stores: _Stores, unit: str, file: LockedFile, digest: str | None
     """Describe how a file differs.
 
     Args:
-        stores: of the new and the old results.
+        stores: stores of the new and the old results.
         unit: id.
-        file: of the lockfile.
+        file: file of the lockfile.
         digest: SHA-256 of the new file; None if there is none.
-        state: of the unit now.
+        state: state of the unit now.
     """
     sources = _sources(file)
     if digest is None:
@@ -480,8 +480,8 @@ def check_identity(header: LockHeader, identity: str, here: str) -> None:
     """Check that a recipe requests what the run of a lockfile requested.
 
     Args:
-        header: of the lockfile.
-        identity: of the recipe here.
+        header: header of the lockfile.
+        identity: identity of the recipe here.
         here: version of eechips.
 
     Raises:

@@ -59,7 +59,7 @@ class Audit:
 
     Attributes:
         time: when, ISO 8601, UTC.
-        seed: of the selection.
+        seed: seed of the selection.
         population: number of units with files, of which the sample was drawn.
         compared: number of units that were fetched again and compared.
         different: number of these whose pixels or values differ.

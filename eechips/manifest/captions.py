@@ -24,7 +24,7 @@ def draw_caption(text: str, width: int) -> npt.NDArray[np.uint8]:
 
     Args:
         text: the caption.
-        width: of the picture, in pixels.
+        width: width of the picture, in pixels.
 
     Returns:
         Grey values, (rows, ``width``).

@@ -59,8 +59,8 @@ def render_sheet(rows: Sequence[Sequence[Path]], edge: int, styles: Sequence[Dis
 
     Args:
         rows: the chips of each row; rows may differ in length.
-        edge: of a square, in pixels.
-        styles: of the datasets that the chips may be of.
+        edge: edge length of a square, in pixels.
+        styles: styles of the datasets that the chips may be of.
 
     Raises:
         OSError: if a file cannot be read.
@@ -75,8 +75,8 @@ def arrange_sheet(
     """Return the same of files that were read already.
 
     Args:
-        chips: of each row.
-        edge: of a square, in pixels.
+        chips: chips of each row.
+        edge: edge length of a square, in pixels.
         captions: a picture of grey values above each row, (rows, columns), all of one height; none if empty.
     """
     stretches = StretchRanges.of([chip for row in chips for chip in row])
@@ -116,11 +116,11 @@ class RenderedChip:
     """Some pixels of a file: as many as a picture of it shows.
 
     Attributes:
-        values: of the bands that are painted, one or three: (bands, rows, columns), of the file's type.
+        values: values of the bands that are painted, one or three: (bands, rows, columns), of the file's type.
         valid: where they are not masked: (rows, columns).
         is_data: whether they are data, and no colours.
-        names: of these bands; empty if unknown.
-        style: of the dataset; None if it is not known.
+        names: names of these bands; empty if unknown.
+        style: style of the dataset; None if it is not known.
         outline: pixels of lines that are drawn above: (rows, columns); None for none.
     """
 
@@ -152,7 +152,8 @@ class RenderedChip:
         band; each class has a colour of its own, the same in every file. Masked pixels are grey.
 
         Args:
-            stretches: of several files, so that what is brighter in one of them chips so; None for this file's own.
+            stretches: stretches of several files, so that what is brighter in one of them chips so; None for this
+                file's own.
         """
         shown: npt.NDArray[Any]
         if self.has_classes:
@@ -229,7 +230,7 @@ def describe_colours(chips: Sequence[RenderedChip], stretches: StretchRanges | N
     """Describe the colours of files, once for files that are displayed alike, in order of appearance.
 
     Args:
-        chips: of the files.
+        chips: chips of the files.
         stretches: with which they are painted; None for their own.
     """
     stretches = stretches or StretchRanges.of(chips)
@@ -309,10 +310,11 @@ def render_chip(
     as are shown.
 
     Args:
-        path: of the file.
-        edge: of the square, in pixels.
+        path: path of the file.
+        edge: edge length of the square, in pixels.
         enlarges: whether files that are smaller than that are made larger.
-        styles: of the datasets that the file may be of; see :func:`eechips.manifest.display_styles.choose_style`.
+        styles: styles of the datasets that the file may be of; see
+            :func:`eechips.manifest.display_styles.choose_style`.
         frame: number of the frame, of a file with several.
         bands: names of the bands of a frame; empty for a file that is one.
 

@@ -22,7 +22,7 @@ def connect(path: Path, *, readonly: bool) -> Connection:
     """Open the file of a ledger, possibly of another user.
 
     Args:
-        path: of the file.
+        path: path of the file.
         readonly: whether it is not to be changed.
 
     Raises:
@@ -135,7 +135,7 @@ class Connection(sqlite3.Connection):
     """A connection whose cursors raise errors of eechips.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
     """
 
     path: Path

@@ -32,10 +32,10 @@ class DisplayStyle:
         dtype: numpy name of the type that holds their values; None if it is not known.
         low: value that is black; None for what the files have.
         high: value that is white.
-        gamma: of what lies between.
+        gamma: gamma of what lies between.
         palette: colours of one band, hexadecimal, from ``low`` to ``high``.
         classes: names of values, if these are classes.
-        colours: of the classes, hexadecimal.
+        colours: colours of the classes, hexadecimal.
     """
 
     bands: tuple[str, ...]
@@ -88,8 +88,8 @@ def choose_style(names: Sequence[str], styles: Sequence[DisplayStyle]) -> tuple[
     """Return the bands of a file that are painted, and the style that they have.
 
     Args:
-        names: of the file's bands; empty texts if unknown.
-        styles: of the datasets that the file may be of.
+        names: names of the file's bands; empty texts if unknown.
+        styles: styles of the datasets that the file may be of.
 
     Returns:
         Numbers of one band or of three, from 0; those of a style's, or else red, green and blue by their usual names,

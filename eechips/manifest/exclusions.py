@@ -66,7 +66,7 @@ def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collect
     same strata, if its recipe can: ``eechips retry`` is enough.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         reasons: why, by id of the unit.
         again: ids of units that are to be fetched again instead, as only their files are wrong.
 
@@ -125,8 +125,8 @@ def remove_excluded_files(ledger: Ledger, store: Store) -> None:
     A file that has become the result of another unit, or is not as it was recorded, stays.
 
     Args:
-        ledger: of the run, whose lock is held.
-        store: of the results.
+        ledger: ledger of the run, whose lock is held.
+        store: store of the results.
     """
     for file in _remove_noted(ledger, store, REMOVALS):
         _log.warning("%s is not as it was recorded: it stays, although its unit was dropped", file)
@@ -138,8 +138,8 @@ def remove_uncommitted_files(ledger: Ledger, store: Store) -> None:
     A script that is run again would take their units for done. Files that are not as they were written stay.
 
     Args:
-        ledger: of the run, whose lock is held.
-        store: of the results.
+        ledger: ledger of the run, whose lock is held.
+        store: store of the results.
     """
     _remove_noted(ledger, store, COMMITTING)
 
@@ -148,9 +148,9 @@ def _remove_noted(ledger: Ledger, store: Store, name: str) -> list[str]:
     """Remove the files that the ledger lists for removal, except results of units.
 
     Args:
-        ledger: of the run, whose lock is held.
-        store: of the results.
-        name: of the note, which is empty afterwards.
+        ledger: ledger of the run, whose lock is held.
+        store: store of the results.
+        name: name of the note, which is empty afterwards.
 
     Returns:
         Files that stay since they are not as they were recorded.

@@ -90,7 +90,7 @@ def annotate(folder: Path, column: str, values: Mapping[str, str | Sequence[str]
     and what was known of those before is not in it.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         column: its name.
         values: by id of the unit, a text each, or a list of texts each; other units have none.
 
@@ -152,7 +152,7 @@ def file_rows(row: Sequence[Any], columns: Sequence[Column]) -> list[tuple[Any, 
 
     Args:
         row: the position and the other columns that are no metadata, then the metadata as JSON.
-        columns: of :func:`~eechips.manifest.ledger_queries.layer_columns`.
+        columns: columns of :func:`~eechips.manifest.ledger_queries.layer_columns`.
     """
     own, fields = row[:-1], json.loads(row[-1])
     names = names_of(columns)[len(own) :]

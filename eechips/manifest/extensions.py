@@ -37,7 +37,7 @@ class PlanPart:
         units: number of units when they were planned.
         planned: ISO 8601, UTC.
         command: as typed, without secrets; empty for a call of a program.
-        parameters: of the recipe, without secrets.
+        parameters: parameters of the recipe, without secrets.
     """
 
     number: int
@@ -70,7 +70,7 @@ class PlanUnits:
     """The units of a ledger, as the recipe planned them; may be iterated several times.
 
     Attributes:
-        ledger: of the run.
+        ledger: ledger of the run.
     """
 
     ledger: Ledger

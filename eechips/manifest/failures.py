@@ -35,9 +35,9 @@ class Failure:
         state: whether the next run tries it in any case.
         error_class: name of the class in :mod:`eechips.errors`.
         error: what happened.
-        traceback: of the recipe, for a RecipeError.
+        traceback: traceback of the recipe, for a RecipeError.
         attempts: how often it was tried, in all runs.
-        seconds: that the last run spent on it.
+        seconds: seconds that the last run spent on it.
         finished: when that was, ISO 8601, UTC.
     """
 
@@ -88,7 +88,7 @@ def list_failures(folder: str | Path, classes: Sequence[str] = ()) -> list[Failu
     """Return the failed units of a run, in the order of the plan.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         classes: only those whose error has one of these classes; ``permanent`` is PermanentError. All if empty.
 
     Raises:
@@ -114,7 +114,7 @@ def reopen_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequen
     If the run is refused or stops with an error, units that it did not try are failures as before.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         classes: see :func:`list_failures`.
         ids: only these units, by id or its beginning. All if empty.
 

@@ -16,7 +16,7 @@ def epoch_order(count: int, seed: int | None, epoch: int = 0) -> npt.NDArray[np.
 
     Args:
         count: number of units.
-        seed: of the order; None for the order of the plan, in each epoch.
+        seed: seed of the order; None for the order of the plan, in each epoch.
         epoch: from 0; each has an order of its own. A run fetches its units in the order of epoch 0.
 
     Returns:

@@ -10,7 +10,7 @@ class FilesAhead:
     """The files of units that have several, read in step with the units.
 
     Args:
-        rows: of :func:`~eechips.manifest.ledger_queries.read_unit_files`, in the order of the plan.
+        rows: rows of :func:`~eechips.manifest.ledger_queries.read_unit_files`, in the order of the plan.
     """
 
     def __init__(self, rows: Iterator[tuple[Any, ...]]) -> None:

@@ -33,7 +33,7 @@ class FramePart:
     """Where a frame is in a file with several.
 
     Attributes:
-        number: of the frame, from 0.
+        number: number of the frame, from 0.
         bands: names of the bands of each frame.
     """
 
@@ -48,7 +48,7 @@ class FrameChip:
     Attributes:
         label: its day, or the first day of its period; says if it has no data.
         file: below the folder of results.
-        part: of the file; None if the file is the frame.
+        part: part of the file; None if the file is the frame.
     """
 
     label: str
@@ -82,10 +82,10 @@ def read_frame_rows(folder: Path, *, rows: int, columns: int, seed: int = 0) -> 
     The images of a region of ``images`` or ``composites`` are a row, too.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         rows: maximum number of rows.
         columns: maximum number of frames of a row, which are spread evenly over time.
-        seed: of the random selection.
+        seed: seed of the random selection.
     """
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
         found: dict[int, dict[str, list[FrameChip]]] = defaultdict(lambda: defaultdict(list))
@@ -109,9 +109,9 @@ def draw_head(name: str, labels: Sequence[str], edge: int) -> npt.NDArray[np.uin
     """Draw what stands above a row: its name, and the label of each chip.
 
     Args:
-        name: of the row.
-        labels: of its chips, from left to right.
-        edge: of a chip, in pixels.
+        name: name of the row.
+        labels: labels of its chips, from left to right.
+        edge: edge length of a chip, in pixels.
 
     Returns:
         Grey values, (rows, columns).
@@ -127,8 +127,8 @@ def render_frame(chip: FrameChip, file: Path, edge: int, styles: Sequence[Displa
     Args:
         chip: the frame.
         file: its path.
-        edge: of the square into which it fits, in pixels.
-        styles: of the datasets that it may be of.
+        edge: edge length of the square into which it fits, in pixels.
+        styles: styles of the datasets that it may be of.
 
     Raises:
         OSError, ValueError: if the file cannot be read, or has no such frame.
@@ -145,9 +145,9 @@ def render_frames(
 
     Args:
         rows: to show.
-        paths: of the files.
-        edge: of a chip, in pixels.
-        styles: of the datasets that they may be of.
+        paths: paths of the files.
+        edge: edge length of a chip, in pixels.
+        styles: styles of the datasets that they may be of.
 
     Raises:
         OSError, ValueError: if a file cannot be read.

@@ -38,7 +38,7 @@ class History:
             (``eechips --debug``), or of a look every few seconds; empty for runs of less than that.
         limits: requests that could be in flight, the mean of such looks; empty for runs of less than that.
         duration: seconds in which a command ran, up to the last unit, or to now.
-        commands: that settled units.
+        commands: commands that settled units.
         recent: units settled a second in the last minute; None if nothing runs, or nothing was settled.
         failed: units that failed, in each interval.
         rejected: requests that the service rejected in each interval, as far as looks every few seconds tell; empty for
@@ -81,8 +81,8 @@ class _Axis:
     """The time in which commands ran, without pauses.
 
     Attributes:
-        begins: of every stretch, seconds since 1970.
-        ends: of every stretch.
+        begins: start of every stretch, seconds since 1970.
+        ends: end of every stretch.
     """
 
     begins: tuple[float, ...]
@@ -109,7 +109,7 @@ def read_history(folder: Path, now: float, *, intervals: int = 60, is_running: b
     """Read the throughput of the run in a folder.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         now: seconds since 1970.
         intervals: how many at most; none is shorter than a second.
         is_running: whether the last command still runs.
@@ -219,7 +219,7 @@ def _records(log: Path, event: str) -> Iterator[tuple[float, dict[str, Any]]]:
     """Yield the lines of a log for an event with their times; skip other and truncated lines.
 
     Args:
-        log: of a run, possibly of another user.
+        log: log of a run, possibly of another user.
         event: as it stands in the line.
     """
     with contextlib.suppress(FileNotFoundError), resolve_inside(log, log.parent).open("rb") as file:

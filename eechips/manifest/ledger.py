@@ -79,7 +79,7 @@ class Totals:
     Attributes:
         units: number of units.
         requests: sent for them, repeats included.
-        bytes: of their files.
+        bytes: number of bytes of their files.
         seconds: sum of the time spent on each.
         dropped: those without data whose file was not kept.
     """
@@ -97,11 +97,11 @@ class Ledger:
     Functions over its connection read it as a whole: see :mod:`eechips.manifest.ledger_queries`.
 
     Attributes:
-        path: of the SQLite file.
+        path: path of the SQLite file.
         database: connection to it.
 
     Args:
-        path: of the SQLite file.
+        path: path of the SQLite file.
         readonly: opens it without the right to change it.
 
     Raises:
@@ -445,10 +445,10 @@ class Ledger:
         """Store the batch tasks that export the results of a unit; they are removed when the unit is recorded.
 
         Args:
-            position: of the unit.
+            position: position of the unit.
             tasks: operation and address of the file, in the order of the results.
             requests: sent for the unit so far.
-            seconds: that they took.
+            seconds: seconds that they took.
             started: when the tasks were started, ISO 8601.
         """
         rows = [(position, number, *task, requests, seconds, started) for number, task in enumerate(tasks)]
@@ -499,7 +499,7 @@ class Ledger:
 
         Args:
             columns: to select.
-            positions: of the units, a few hundred at most; None for all.
+            positions: positions of the units, a few hundred at most; None for all.
         """
         chosen = "" if positions is None else f" WHERE position IN ({', '.join('?' * len(positions))})"
         query = f"SELECT {', '.join(columns)} FROM units{chosen} ORDER BY position"

@@ -15,11 +15,11 @@ class RecordedResult(NamedTuple):
     """A recorded file of a unit. A tuple, as there may be a million.
 
     Attributes:
-        position: of the unit in the plan.
+        position: position of the unit in the plan.
         unit: its id.
         name: path of the file below the output folder.
         size: bytes.
-        sha256: of its content, hexadecimal.
+        sha256: SHA-256 digest of its content, hexadecimal.
         finished: when the unit was finished, in seconds since 1970; None if that is unknown.
     """
 
@@ -97,7 +97,7 @@ def read_dropped(database: Connection, *, empty: bool = True) -> Iterator[int]:
     """Yield positions of units that have neither a file nor a replacement, in order.
 
     Args:
-        database: of the ledger.
+        database: database of the ledger.
         empty: include units that were empty, not only excluded ones.
     """
     states = "('empty', 'skipped')" if empty else "('skipped')"
@@ -172,8 +172,9 @@ def read_unit_files(database: Connection, positions: Sequence[int] | None = None
     """Yield every file of the units that have several, in the order of the plan, each unit's first file first.
 
     Args:
-        database: of the ledger.
-        positions: of some units, a few hundred at most; the only file of a unit is included then. None for all units.
+        database: database of the ledger.
+        positions: positions of some units, a few hundred at most; the only file of a unit is included then. None for
+            all units.
 
     Yields:
         Position, id, layer (None for a file of a script), path, bytes, sha256, and metadata as JSON.
@@ -272,7 +273,7 @@ class UnitOutcome(NamedTuple):
     """How far a unit is.
 
     Attributes:
-        state: of the unit.
+        state: state of the unit.
         has_file: whether it has a file.
         finished: time of the last attempt, ISO 8601, UTC; None before the first.
         replacement: position of the unit that replaces it; None if none does.

@@ -89,8 +89,8 @@ def check_new(folder: Path, names: Iterable[str]) -> None:
     Those of a run of this user whose ledger has been removed are not in the way.
 
     Args:
-        folder: of the run.
-        names: of the files that a run writes.
+        folder: folder of the run.
+        names: names of the files that a run writes.
 
     Raises:
         UsageError: if it has any; the message names them.

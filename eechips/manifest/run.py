@@ -82,7 +82,7 @@ class Status:
         outside: files that a script has written outside the run's folder, and the folders where they lie.
         exporting: units that wait for batch tasks of Earth Engine.
         oldest_export: ISO 8601, when the first of these tasks was started; None if no unit waits.
-        bytes: of all files.
+        bytes: number of bytes of all files.
         requests: sent for all units.
         rate: results a second while a command ran; None for fewer than two.
         is_running: whether a process works in the folder now.
@@ -127,7 +127,7 @@ class Problem:
     """A unit whose file differs from the ledger.
 
     Attributes:
-        id: of the unit; ``assembled`` for an assembled file.
+        id: id of the unit; ``assembled`` for an assembled file.
         file: path below the output folder.
         reason: the difference.
     """
@@ -267,7 +267,7 @@ class Run:
         """Read the status of the run.
 
         Args:
-            intervals: of the history, at most.
+            intervals: intervals of the history, at most.
             clock: seconds since 1970.
         """
         is_running = is_held(self.path)
@@ -341,7 +341,7 @@ class Run:
         """Explore the run in a notebook: map, chips, filters, marks of bad chips, a region.
 
         Args:
-            **options: of :func:`eechips.explore`.
+            **options: options of :func:`eechips.explore`.
         """
         import eechips
 

@@ -29,7 +29,7 @@ def render_preview(summary: str, files: Sequence[Path], styles: Sequence[Display
     Args:
         summary: HTML that describes the run.
         files: some of its results, which are read.
-        styles: of the run's datasets.
+        styles: styles of the run's datasets.
     """
     parts = [f"<div>{summary}</div>"]
     pictures = [path for path in files if _suffix(path) in chip_suffixes()]
@@ -51,8 +51,8 @@ def contact_sheet(paths: Sequence[Path], styles: Sequence[DisplayStyle] = ()) ->
     It has at most ``MAX_BYTES``, as long as chips are not made smaller than 64 pixels.
 
     Args:
-        paths: of chips of any format.
-        styles: of the datasets that they may be of.
+        paths: paths of chips of any format.
+        styles: styles of the datasets that they may be of.
 
     Raises:
         OSError, ValueError: if a file is none of those.

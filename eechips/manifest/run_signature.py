@@ -70,7 +70,7 @@ def is_signed(kind: Kind, content: Mapping[str, Any], signature: object) -> bool
     Args:
         kind: what it is.
         content: the object, as it is now.
-        signature: that came with it.
+        signature: signature that came with it.
     """
     key = _key(create=False)
     if key is None or not isinstance(signature, str):
@@ -102,7 +102,7 @@ def sealing_key(identity: str) -> bytes:
     """Derive the key that seals the data of a script; workers may receive it, unlike the user's own key.
 
     Args:
-        identity: of the script.
+        identity: identity of the script.
 
     Returns:
         32 bytes; random ones if this user has no place for a key, so that nothing that was kept can be used later.
@@ -117,7 +117,7 @@ def seal(data: bytes, key: bytes, name: str) -> bytes:
     Args:
         data: such as a pickle.
         key: see :func:`sealing_key`.
-        name: of what it is: the seal of one is not valid for another.
+        name: name of what it is: the seal of one is not valid for another.
     """
     return _SEALED + _seal_of(data, key, name) + data
 

@@ -23,7 +23,7 @@ class SourceFile:
         source: id of the image that is read from it, as the column ``sources`` of the manifest has it.
         item: id of the STAC item.
         href: address of the file, without a signature.
-        bands: of the image, which are read from the file.
+        bands: bands of the image, which are read from the file.
         etag: version of the file, as its host gave it; "" where it gave none.
     """
 

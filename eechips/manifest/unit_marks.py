@@ -22,8 +22,8 @@ def mark_units(folder: Path, ids: Collection[str], *, is_bad: bool = True) -> li
     """Mark units as bad, or remove their marks. The files stay; samples of the run are without them.
 
     Args:
-        folder: of the run.
-        ids: of the units; others than those of the run with a file are ignored.
+        folder: folder of the run.
+        ids: ids of the units; others than those of the run with a file are ignored.
         is_bad: False to remove the marks.
 
     Returns:

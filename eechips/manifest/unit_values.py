@@ -48,7 +48,7 @@ class ValueColumns:
     """The columns of the units' own values: their names and types, found in a first pass over all units.
 
     Attributes:
-        names: of the columns, by name of the value.
+        names: names of the columns, by name of the value.
 
     Args:
         units: as JSON.

@@ -52,7 +52,7 @@ class AssetMetadata:
         tests: conditions that the images have the needed bands; empty if all have them.
         casts: bands whose types differ between images, and the numpy names of the types that hold them all; and bands
             that the record of the dataset takes in a smaller type.
-        properties: of the image, or of the first one.
+        properties: properties of the image, or of the first one.
     """
 
     id: str
@@ -165,7 +165,7 @@ def fetch_metadata(
     Args:
         asset_id: the dataset.
         kind: one image or a collection; None to ask the server.
-        region: that the image meets; None for any image.
+        region: region that the image meets; None for any image.
         start: first day, inclusive; None for no bound.
         end: last day, exclusive; None for no bound.
         tests: conditions on properties that the image meets.

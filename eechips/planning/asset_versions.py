@@ -18,7 +18,7 @@ def fetch_versions(ids: Iterable[str]) -> dict[str, AssetVersion]:
     """Fetch the versions of assets: one request for 500 images, and one for each asset of another kind.
 
     Args:
-        ids: of images, collections or tables.
+        ids: ids of images, collections or tables.
 
     Returns:
         Their versions; assets that do not exist, or may not be read, are left out.

@@ -84,7 +84,7 @@ class Formula:
 
     Attributes:
         text: as it was written.
-        names: of bands and constants, in order of their first appearance.
+        names: names of bands and constants, in order of their first appearance.
     """
 
     text: str
@@ -185,7 +185,7 @@ class _Composer:
 
     Args:
         values: images, numbers or :data:`_UNKNOWN`, by name.
-        text: of the formula, for errors.
+        text: text of the formula, for errors.
     """
 
     def __init__(self, values: Mapping[str, Any], text: str) -> None:

@@ -106,7 +106,7 @@ def tell_left_out(dataset: str, images: ee.ImageCollection, names: Sequence[str]
     Args:
         dataset: id of the collection.
         images: filtered images, also those that lack a band.
-        names: of the bands.
+        names: names of the bands.
         is_local: whether they are those of a region; of all others only the first are looked at.
     """
     lacking = [test.filter().Not() for test in has_bands(names)]

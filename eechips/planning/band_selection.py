@@ -72,7 +72,7 @@ class ComputedBand:
     """A band that is not stored under its name; hashable and picklable.
 
     Attributes:
-        name: of the result.
+        name: name of the result.
         formula: over the variables; None for a copy of ``reference`` under another name.
         inputs: the bands in the formula.
         constants: the numbers in the formula, by name.
@@ -119,7 +119,7 @@ class BandSelection:
     """The bands of a result, in order; hashable and picklable.
 
     Attributes:
-        names: of all bands; empty for all of a dataset without a record.
+        names: names of all bands; empty for all of a dataset without a record.
         computed: those that are not stored under their names.
         quantization: as which integers the bands are returned; None for their own values.
         speckle: filter of stored bands of radar images; None for none.
@@ -172,8 +172,8 @@ class BandSelection:
         """Return the selection with what a plan found out: the names, if it has none itself, and the casts.
 
         Args:
-            unit: of the plan, or its part that describes the dataset.
-            names: of the bands; None for those of the unit.
+            unit: unit of the plan, or its part that describes the dataset.
+            names: names of the bands; None for those of the unit.
         """
         found = self.names or tuple(unit.get("bands", ()) if names is None else names)
         casts = tuple((name, dtype) for name, dtype in unit.get("casts", ()))
@@ -212,7 +212,7 @@ class BandSelection:
 
         Args:
             image: with all its bands and its properties, which the result keeps.
-            mask: of clouds, applied to the stored bands; None for none.
+            mask: mask of clouds, applied to the stored bands; None for none.
             *more: names of stored bands; those that are bands of the result already are ignored.
         """
         names = tuple(dict.fromkeys((*self.names, *more)))
@@ -254,8 +254,8 @@ def select_bands(
     """Choose the bands of a dataset: stored ones, then indices, then expressions.
 
     Args:
-        name: of the dataset, as the user wrote it.
-        record: of the dataset, if it has one.
+        name: name of the dataset, as the user wrote it.
+        record: record of the dataset, if it has one.
         bands: names or common names; None for the default bands, or for none if there are indices or expressions.
         indices: short names of spectral indices.
         expressions: ``name=formula`` each.

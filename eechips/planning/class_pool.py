@@ -59,7 +59,7 @@ class ClassPool:
     Args:
         layer: map whose values are the classes.
         region: polygons in longitude and latitude.
-        seed: of the plan.
+        seed: seed of the plan.
         classes: requested classes; None for all that are found.
         few_pixels: maximum pixels of a region that is searched completely from the start.
     """

@@ -64,7 +64,7 @@ def fetch_candidates(
 
     Args:
         source: the collection, and what tells clear pixels.
-        grids: of the chips.
+        grids: grids of the chips.
         windows: interval of the images of each chip.
     """
     chips = list(zip(grids, windows, strict=True))

@@ -58,7 +58,7 @@ class CloudMask:
         """Return an image that is 1 for clear pixels, 0 for others, and masked where the quality band is masked.
 
         Args:
-            image: of the dataset, with all its bands and its ``system:index``.
+            image: image of the dataset, with all its bands and its ``system:index``.
             band: the band to mask, for datasets with a quality band for day and one for night.
         """
         score = self.source.score
@@ -73,7 +73,7 @@ class CloudMask:
         """Return bands of an image, masked where it is not clear.
 
         Args:
-            image: of the dataset, with all its bands and its ``system:index``.
+            image: image of the dataset, with all its bands and its ``system:index``.
             bands: names of the bands to keep, in order.
         """
         is_halved = any(HALF in each.band for each in self._values())

@@ -18,7 +18,7 @@ class DateMatch:
     """Date of a chip's label, and the interval of images that match it.
 
     Attributes:
-        moment: of the label, ISO 8601.
+        moment: moment of the label, ISO 8601.
         first: start of the interval, inclusive, ISO 8601.
         last: end of the interval, exclusive, ISO 8601.
     """

@@ -40,7 +40,7 @@ class LayerImages:
         start: first day, inclusive; None for no bound.
         end: last day, exclusive; None for no bound.
         selection: the bands of the chips.
-        mask: of clouds, applied to every image; None for none.
+        mask: mask of clouds, applied to every image; None for none.
         dtype: numpy name of the type to which all bands are converted; None to keep their types.
         types: numpy names of the types of the bands, for an image without a valid pixel; empty if unknown.
         tests: conditions on properties that the images meet.
@@ -72,7 +72,7 @@ class LayerImages:
         Masked pixels show the next image below. The band types are those of the first image.
 
         Args:
-            images: of the dataset.
+            images: images of the dataset.
             *others: images with the same bands, placed above all of ``images``.
         """
         # Select bands first: the service rejects mosaics of images whose bands differ, as between some years.
@@ -143,9 +143,9 @@ def chip_image(
     """Make the template of a chip's image.
 
     Args:
-        images: of the dataset.
-        grid: of the chip.
-        coordinates: of its place, longitude and latitude in degrees.
+        images: images of the dataset.
+        grid: grid of the chip.
+        coordinates: coordinates of its place, longitude and latitude in degrees.
         source: id of the image on top; None for the latest, or for the nearest to the date.
         date_match: date and interval of the images; None for all images, the latest on top.
         is_thumb: whether the chip is requested by bounds in degrees, not by its pixel grid.
@@ -261,7 +261,7 @@ def single_image(images: LayerImages, source: str) -> Template:
     """Make the template of a frame that shows one image alone, masked outside its footprint.
 
     Args:
-        images: of the dataset.
+        images: images of the dataset.
         source: id of the image.
     """
     return Template(_single, (images,), {"source": source})
@@ -273,10 +273,10 @@ def period_image(
     """Make the template of a frame that reduces the images of a period to one.
 
     Args:
-        images: of the dataset.
-        grid: of the chip.
-        coordinates: of its place, longitude and latitude in degrees.
-        reducer: of the values of a pixel, or ``mosaic``: the latest.
+        images: images of the dataset.
+        grid: grid of the chip.
+        coordinates: coordinates of its place, longitude and latitude in degrees.
+        reducer: reducer of the values of a pixel, or ``mosaic``: the latest.
         first: start of the period, inclusive, ISO 8601.
         last: end of the period, exclusive, ISO 8601.
     """
@@ -289,7 +289,7 @@ def missing_image(images: LayerImages) -> Template:
     """Make the template of a frame without a valid pixel.
 
     Args:
-        images: of the dataset, with the types of its bands.
+        images: images of the dataset, with the types of its bands.
     """
     return Template(_missing, (images,))
 

@@ -25,7 +25,7 @@ class FrameScore:
     """A formula that scores images; hashable and picklable.
 
     Attributes:
-        formula: of bands and properties.
+        formula: formula of bands and properties.
         selection: the bands in it, by the names that they have in the formula.
         properties: the properties of images in it.
     """
@@ -38,7 +38,7 @@ class FrameScore:
         """Return the formula of an image, masked where it has no value, and if the image lacks a property.
 
         Args:
-            image: of the dataset, with all its bands and its properties.
+            image: image of the dataset, with all its bands and its properties.
         """
         values: dict[str, Value] = {name: _property_image(image, name) for name in self.properties}
         if self.selection.names:
@@ -53,7 +53,7 @@ def list_score_bands(text: str, own: BandSelection, record: Dataset | None) -> t
     Args:
         text: the formula.
         own: the bands of the result.
-        record: of the dataset; None if it has none.
+        record: record of the dataset; None if it has none.
 
     Raises:
         UsageError: if the text is no formula, or the dataset lacks a band of an index in it.
@@ -70,7 +70,7 @@ def resolve_score(
     Args:
         text: the formula.
         own: the bands of the result.
-        record: of the dataset; None if it has none.
+        record: record of the dataset; None if it has none.
         metadata: the dataset as the server describes it: bands and properties of its first image.
         is_scaled: whether scale and offset of the record are applied to bands; they always are in indices.
 

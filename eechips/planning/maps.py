@@ -32,7 +32,7 @@ class MapName:
     """Name of a map: ``ESA/WorldCover/v200:Map``, or ``WORLDCOVER`` for a dataset with one band.
 
     Attributes:
-        id: of the dataset.
+        id: id of the dataset.
         band: name; None for the dataset's only band.
     """
 
@@ -67,7 +67,7 @@ class MapBand:
     """A band of a map, and the pixel grid on which it is read.
 
     Attributes:
-        name: of the dataset and the band.
+        name: name of the dataset and the band.
         kind: one image, or a collection.
         dtype: numpy name of the type of its values.
         grid: native pixel grid of the first image in the region; its size is ignored.
@@ -146,7 +146,7 @@ def fetch_map(option: str, name: MapName, region: ee.Geometry | None) -> MapBand
 
     Args:
         option: name of the option, for messages.
-        name: of the map.
+        name: name of the map.
         region: in which the map will be read; None for anywhere.
 
     Raises:

@@ -65,7 +65,7 @@ class MinDistance:
 
         Args:
             point: longitude and latitude in degrees.
-            radius: of its circle, in metres, from :meth:`radii`.
+            radius: radius of its circle, in metres, from :meth:`radii`.
         """
         if not math.isfinite(radius):
             return False

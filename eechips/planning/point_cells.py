@@ -78,10 +78,10 @@ def divide_places(
 
     Args:
         lonlat: longitudes and latitudes (n, 2) in degrees.
-        cost: of each place.
+        cost: cost of each place.
         sizes: bytes of each place in a request, shape (n,); None for 40.
         areas: square metres that each place covers, shape (n,); None for 0.
-        moments: of the places, in milliseconds since 1970, shape (n,); None for none.
+        moments: moments of the places, in milliseconds since 1970, shape (n,); None for none.
         most: maximum places of a cell.
 
     Yields:
@@ -142,7 +142,7 @@ def merge_duplicates(
 
     Args:
         shapes: points or polygons in longitude and latitude, shape (n,).
-        moments: of the places, in milliseconds since 1970, shape (n,); None for none.
+        moments: moments of the places, in milliseconds since 1970, shape (n,); None for none.
         base_grid: grid whose pixels determine the values of points; None if there is none, and for polygons.
 
     Returns:

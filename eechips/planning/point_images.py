@@ -135,7 +135,7 @@ def buffer_bounds(
 
     Args:
         points: longitudes and latitudes in degrees.
-        radius: of the buffer in metres.
+        radius: radius of the buffer in metres.
         size: width and height in pixels.
         collection: whose images are found in the same request; None for no image.
         moments: as for :func:`find_images`.
@@ -259,7 +259,7 @@ def fetch_coarsest_grid(images: ee.ImageCollection, band: str, native: Grid) -> 
     """Return a pixel grid with pixels as large as the largest of some images. One request.
 
     Args:
-        images: of which the first thousand are compared; they all have the band.
+        images: images of which the first thousand are compared; they all have the band.
         band: name of the band.
         native: its grid in the first image.
     """
@@ -284,7 +284,7 @@ def chip_reaches(
     may be on other pixel grids, such as other UTM zones; their pixels are assumed to be no larger.
 
     Args:
-        placement: of the chips, resolved.
+        placement: placement of the chips, resolved.
         native: the grid of an image, with the largest pixels of all images.
         points: longitudes and latitudes in degrees, (n, 2).
         size: width and height of a chip in pixels.

@@ -24,7 +24,7 @@ class ChipFootprint:
 
     Attributes:
         grid: its pixels.
-        coordinates: of its place, longitude and latitude in degrees.
+        coordinates: coordinates of its place, longitude and latitude in degrees.
         source: ``system:index`` of the image on top; None for the latest, or the nearest to the date.
         date_match: date and interval of its images; None for all images.
     """
@@ -56,7 +56,7 @@ def find_contributors(images: LayerImages, chips: Sequence[ChipFootprint]) -> It
     dozen of 256 pixels, share a request.
 
     Args:
-        images: of the dataset.
+        images: images of the dataset.
         chips: all with a date, or all without.
     """
     size = max((chip.grid.width * chip.grid.height for chip in chips), default=1)

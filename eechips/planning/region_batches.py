@@ -31,8 +31,8 @@ class ImageDensity:
 
     Attributes:
         images: maximum number of images that meet one region, from some of the regions.
-        width: of the first image, in degrees of longitude; 360 if it has no bounds.
-        height: of the first image, in degrees of latitude; 180 if it has no bounds.
+        width: width of the first image, in degrees of longitude; 360 if it has no bounds.
+        height: height of the first image, in degrees of latitude; 180 if it has no bounds.
     """
 
     images: int
@@ -45,7 +45,7 @@ def measure_images(images: ee.ImageCollection, shapes: ZoneShapes) -> ImageDensi
 
     Args:
         images: filtered by date; at least one.
-        shapes: of the regions.
+        shapes: shapes of the regions.
     """
     count = len(shapes.points)
     chosen = np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).astype(int))
@@ -77,10 +77,10 @@ def divide_regions(
     only some of them. If there are enough regions, there are at least ``SLOTS`` batches.
 
     Args:
-        shapes: of the regions.
-        cost: of each region.
+        shapes: shapes of the regions.
+        cost: cost of each region.
         imagery: number and size of the images that are reduced.
-        groups: of the regions; a batch has regions of one group only. None for one group.
+        groups: groups of the regions; a batch has regions of one group only. None for one group.
         most: maximum regions of a batch; None to choose by size only.
 
     Yields:

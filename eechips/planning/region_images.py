@@ -83,8 +83,8 @@ def find_region_scenes(
         band: name of the band whose grid images are described by.
         regions: the regions; those near each other are yielded together. Those without images are left out, which is
             logged.
-        alignment: of the pixels.
-        properties: of images to return.
+        alignment: alignment of the pixels.
+        properties: properties of images to return.
 
     Raises:
         RegionError: if a region is not within the area of the CRS.
@@ -209,7 +209,7 @@ def place_scenes(
         region: id of the region.
         shape: its polygons in longitude and latitude.
         scenes: images near it, by time.
-        placement: of the pixels, resolved.
+        placement: placement of the pixels, resolved.
         margin: metres around the region.
 
     Raises:

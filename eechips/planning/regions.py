@@ -121,7 +121,7 @@ class FileRegion:
     Attributes:
         path: the file.
         polygon: the union in EPSG:4326.
-        sha256: of the file's bytes, so that an edited file is a different region.
+        sha256: SHA-256 digest of the file's bytes, so that an edited file is a different region.
         crs: CRS that the caller gave, because the file does not say it; None if it does.
     """
 
@@ -214,7 +214,7 @@ def warn_of_wide(geometries: npt.NDArray[np.object_] | None, names: Sequence[obj
 
     Args:
         geometries: polygons, shape (n,); None if the service has them.
-        names: of the regions.
+        names: names of the regions.
     """
     if geometries is None:
         return
@@ -274,7 +274,7 @@ def check_size(polygon: BaseGeometry, name: str = "the region") -> None:
 
     Args:
         polygon: in longitude and latitude.
-        name: of the region, for the message.
+        name: name of the region, for the message.
 
     Raises:
         RegionError: if it does not; the message has the tolerance within which it can be simplified.

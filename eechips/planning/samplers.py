@@ -49,7 +49,7 @@ def draw_points(geometry: BaseGeometry, count: int, seed: int, key: int | float 
     Args:
         geometry: polygons in longitude and latitude, within -180 to 180.
         count: number of points.
-        seed: of the whole plan.
+        seed: seed of the whole plan.
         key: distinguishes this geometry's draw from others with the same seed.
 
     Returns:
@@ -66,7 +66,7 @@ class PointStream:
 
     Args:
         geometry: polygons in longitude and latitude, within -180 to 180.
-        seed: of the whole plan.
+        seed: seed of the whole plan.
         key: distinguishes this geometry's draw from others with the same seed.
     """
 
@@ -184,7 +184,7 @@ def interleave(strata: Sequence[Stratum], count: int, seed: int) -> list[tuple[S
     Args:
         strata: to draw in.
         count: points in each stratum.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Raises:
         RegionError: if a stratum is too small for ``count`` different points.

@@ -32,7 +32,7 @@ class SeparateRegions:
     Attributes:
         path: the file.
         zones: ids and polygons in longitude and latitude.
-        sha256: of the file's bytes.
+        sha256: SHA-256 digest of the file's bytes.
         id_field: column of the ids; None for numbers from 1.
         margin: metres around a region that its files show.
         crs: CRS that the caller gave, because the file does not say it; None if it does.

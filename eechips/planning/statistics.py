@@ -27,7 +27,7 @@ class Statistics:
     """Reducers that are applied to the same pixels, and the number of pixels.
 
     Attributes:
-        names: of ``REDUCERS``, or ``p0`` to ``p100`` for percentiles; in the order of the columns.
+        names: names of ``REDUCERS``, or ``p0`` to ``p100`` for percentiles; in the order of the columns.
 
     Raises:
         UsageError: if there is no name, or one is unknown or repeated.

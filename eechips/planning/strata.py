@@ -64,10 +64,10 @@ class _Feature:
 
     Attributes:
         index: its ``system:index``.
-        id: of the stratum.
-        name: of the stratum.
+        id: id of the stratum.
+        name: name of the stratum.
         bounds: west, south, east, north in degrees, within -180 to 180.
-        length: of its outline in metres.
+        length: length of its outline in metres.
         is_inside: whether it lies inside the region, so that it need not be clipped.
     """
 

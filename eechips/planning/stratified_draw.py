@@ -48,7 +48,7 @@ class StrataPool:
 
     Args:
         strata: to draw in.
-        seed: of the whole plan.
+        seed: seed of the whole plan.
         keep: tells which points count; None if all do.
         is_thinned: whether a minimum distance rejects candidates; then too few candidates are no error.
     """
@@ -118,7 +118,7 @@ class StratifiedDraw:
 
     Args:
         pool: provides candidates.
-        keys: of the strata, in the order of their turns.
+        keys: keys of the strata, in the order of their turns.
         count: points in each stratum.
         min_distance: between the points of all strata; None for no minimum distance.
     """
@@ -148,9 +148,9 @@ class StratifiedDraw:
         """Return a replacement of a point; it is unique, and does not depend on other replacements.
 
         Args:
-            key: of the stratum.
+            key: key of the stratum.
             point: one of the points of :meth:`interleaved`.
-            number: of the replacement, from 1.
+            number: number of the replacement, from 1.
 
         Returns:
             Longitude and latitude in degrees; None if the stratum has no such point, or no more points.

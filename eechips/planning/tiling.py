@@ -73,9 +73,9 @@ def divide_grid(grid: Grid, base_grid: Grid, bands: int, dtype: npt.DTypeLike, e
 
     Args:
         grid: the whole; a window of the base grid.
-        base_grid: of the source; its pixel 0, 0 is the corner of a block.
+        base_grid: base grid of the source; its pixel 0, 0 is the corner of a block.
         bands: number of bands of the data; the mask, which is transferred with them, is added.
-        dtype: of the data.
+        dtype: data type of the data.
         edge: maximum pixels a side of a window; None to choose.
     """
     first = [round(place) for place in base_grid.pixel(grid.transform[2], grid.transform[5])]

@@ -168,7 +168,7 @@ def fetch_zone_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool
     Args:
         asset: id of the table.
         id_field: column of the ids.
-        zones: of the table.
+        zones: zones of the table.
         is_whole: whether these are all zones of the table.
     """
 

@@ -17,7 +17,7 @@ class FactRecord:
 
     Attributes:
         fact: the fact.
-        probes: that ask for it.
+        probes: probes that ask for it.
         contradicted: names of probes with another answer than expected.
         answered: number of probes with an answer.
     """

@@ -38,9 +38,9 @@ class ProbeResult:
 
     Attributes:
         outcome: a value, an error of the request, or none of both (credentials, quota, network).
-        status: of the last response, 0 without one.
+        status: status of the last response, 0 without one.
         value: JSON; descriptions of files instead of their content.
-        message: of the error, whole.
+        message: message of the error, whole.
         requests: number of requests.
         received: bytes of the responses.
         seconds: from the first request to the last response.
@@ -62,8 +62,8 @@ class ExpectedResult:
     """The expected class of an answer.
 
     Attributes:
-        outcome: of the answer; None for an open question, whose answer is only recorded.
-        value: that is expected, a dictionary by those of its keys that it has here; None for any.
+        outcome: outcome of the answer; None for an open question, whose answer is only recorded.
+        value: value that is expected, a dictionary by those of its keys that it has here; None for any.
         pattern: regular expression that the error's message matches somewhere.
     """
 

@@ -37,8 +37,8 @@ class SentRequest:
     """A request and its response.
 
     Attributes:
-        status: of the response; 0 without one.
-        message: of the error, or the reason why there is no response; empty for a result.
+        status: status of the response; 0 without one.
+        message: message of the error, or the reason why there is no response; empty for a result.
         received: bytes of the response.
         seconds: until the response was there.
         profile: id of the profile of the computation; empty for none.
@@ -60,13 +60,13 @@ class ProbeClient:
 
     Attributes:
         ee: the module.
-        url: of the server.
-        project: of the requests.
+        url: URL of the server.
+        project: project of the requests.
         folder: for results of commands.
 
     Args:
-        url: of the server.
-        project: of the requests.
+        url: URL of the server.
+        project: project of the requests.
         folder: for results of commands; it exists.
 
     Raises:
@@ -125,7 +125,7 @@ class ProbeClient:
         """Send a request as it is, and return the JSON of its response.
 
         Args:
-            method: of HTTP.
+            method: HTTP method.
             path: below ``v1/``; ``{project}`` stands for the project.
             body: JSON, or text that is sent as it is; None for none.
 

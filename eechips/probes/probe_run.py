@@ -29,10 +29,10 @@ def ask_probes(
     """Ask the probes that have no answer yet, and keep each answer as soon as it is there.
 
     Args:
-        client: that sends the requests.
+        client: client that sends the requests.
         probes: in the order in which they are asked.
         found: answers so far; new ones are added.
-        folder: of the recording.
+        folder: folder of the recording.
         hide: returns a text without what belongs to the user.
         report: called with each new answer.
 

@@ -25,7 +25,7 @@ class ServiceResults:
 
     Attributes:
         service: host of the service.
-        date: of the first probe, ISO.
+        date: date of the first probe, ISO.
         eechips: version.
         client: version of earthengine-api.
         results: by the names of probes, in the order in which they were asked.
@@ -58,7 +58,7 @@ class ServiceResults:
         """Write the answers; the file appears whole.
 
         Args:
-            folder: of the recording.
+            folder: folder of the recording.
             hide: returns a text without what belongs to the user.
         """
         content = {"eechips_results": _FORMAT, **_map_texts(asdict(self), hide)}

@@ -16,7 +16,7 @@ class AssetVersion:
         version: ``system:version`` of an image, which is another once the image was replaced: microseconds since 1970,
             of its last change. None for other assets.
         updated: ``updateTime`` of another asset, ISO 8601. Of a collection it does not say which images have changed.
-        etags: of an image of an open archive, SHA-256 of the addresses and ETags of its files, hexadecimal.
+        etags: ETags of an image of an open archive, SHA-256 of the addresses and ETags of its files, hexadecimal.
     """
 
     version: int | None = None

@@ -74,7 +74,7 @@ class RecipeTraits:
         is_concurrent: several threads may call ``get_result`` at once.
         plans_gradually: ``get_requests`` is a generator that sends requests between units. It may run in a separate
             thread while the first units are fetched.
-        name_template: of the results' names, unless the user gives one; None for ``chips/{id}``.
+        name_template: template of the results' names, unless the user gives one; None for ``chips/{id}``.
         imports: modules that the recipe imports, which workers can load in advance.
         slots: concurrent units of a recipe that needs no service; None for one per core.
         path: file of the recipe, if it has one.
@@ -252,7 +252,7 @@ class SupportsWorkerStart(Protocol):
         """Prepare a worker's copy of the recipe, before the first unit.
 
         Args:
-            connection: of the process, an ``eechips.client.connection.Connection``.
+            connection: connection of the process, an ``eechips.client.connection.Connection``.
             discovery: file of the API description that the client was initialised with.
         """
 
@@ -269,7 +269,7 @@ class SupportsCodeChanges(Protocol):
         """Return this recipe for a plan that another version of its code has made.
 
         Args:
-            identity: of the version that made the plan; the ids of its units follow from it.
+            identity: identity of the version that made the plan; the ids of its units follow from it.
         """
 
 
@@ -278,7 +278,7 @@ class EarlierPlan:
     """The plan of a run that is extended.
 
     Attributes:
-        parameters: of the recipe that planned last, as its ``parameters`` were.
+        parameters: parameters of the recipe that planned last, as its ``parameters`` were.
         units: all units, in the order of the plan; may be iterated several times.
     """
 
@@ -337,7 +337,7 @@ class SupportsExtension(Protocol):
 
         Args:
             until: latest day, exclusive.
-            units: of the run.
+            units: units of the run.
 
         Raises:
             UsageError: if the run's dates do not say what is new.

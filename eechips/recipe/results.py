@@ -26,7 +26,7 @@ class _ResultInfo:
     Attributes:
         name: path below the output folder, without suffix; None for the name template of the run.
         sources: ids of the assets that the result is made from, if known.
-        dates: of the assets, ISO 8601.
+        dates: dates of the assets, ISO 8601.
     """
 
     name: str | None = None
@@ -39,7 +39,7 @@ class Frame:
     """The place of a file in a time series.
 
     Attributes:
-        number: of the frame, from 0.
+        number: number of the frame, from 0.
         series: name of the dataset's files; empty if there is one dataset.
         start: start of its period, inclusive, ISO 8601; None without periods.
         end: end of its period, exclusive, ISO 8601.

@@ -25,7 +25,7 @@ class _Signature:
     """The parameters of a script's function, read without running the script.
 
     Attributes:
-        names: of all parameters that can be passed by name.
+        names: names of all parameters that can be passed by name.
         defaults: defaults that are literals.
     """
 

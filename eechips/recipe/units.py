@@ -44,7 +44,7 @@ def unit_id(unit: Unit, identity: str, repeat: int = 0) -> str:
 
     Args:
         unit: the unit.
-        identity: of the recipe.
+        identity: identity of the recipe.
         repeat: number of equal units before this one in the plan.
     """
     content: dict[str, Any] = {"recipe": identity, "unit": unit}

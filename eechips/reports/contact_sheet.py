@@ -59,7 +59,7 @@ class SheetRow:
     """A row of a contact sheet.
 
     Attributes:
-        name: of the stratum, or of the place; empty if the sheet has none.
+        name: name of the stratum, or of the place; empty if the sheet has none.
         chips: with their dates, if they are frames of a time series.
         total: chips that the stratum has; None for a time series.
     """

@@ -39,7 +39,7 @@ def explore(
         run: the run, finished or in progress, or its folder.
         thumbnails: maximum number of chips shown at once, selected equally from each stratum. The picture of another
             one is read when it is clicked on.
-        height: of the cell, in pixels.
+        height: height of the cell, in pixels.
         seed: seed of the random selections.
         quiet: show no progress.
 
@@ -65,7 +65,7 @@ class Explorer:
     Args:
         run: the run.
         thumbnails: maximum number of chips shown at once.
-        height: of the cell, in pixels.
+        height: height of the cell, in pixels.
         seed: seed of the random selections.
         quiet: show no progress.
 
@@ -102,7 +102,7 @@ class Explorer:
         """Mark units as bad, or remove their marks. The files stay; splits, packs, cards and loaders leave them out.
 
         Args:
-            ids: of the units, or their first 16 digits.
+            ids: ids of the units, or their first 16 digits.
             is_bad: False to remove the marks.
 
         Raises:

@@ -15,7 +15,7 @@ def render_explorer(data: ReportData, marked: Sequence[int]) -> str:
     """Render the page.
 
     Args:
-        data: of the run.
+        data: bytes of the run's data.
         marked: numbers of the units that are marked as bad.
     """
     builders = (

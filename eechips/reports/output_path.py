@@ -23,7 +23,7 @@ def output_path(run: Run, out: str | Path | None, name: str) -> Path:
     Args:
         run: shown by the file.
         out: requested path; None for the default in the run's folder.
-        name: of the default file.
+        name: name of the default file.
 
     Raises:
         UsageError: if the path is a result of the run, since scripts may choose any names for results, or a file that

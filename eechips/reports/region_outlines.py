@@ -28,7 +28,7 @@ class RegionOutlines:
     """The polygons of a run's region, and where its files lie.
 
     Attributes:
-        tree: of the polygons, in longitude and latitude.
+        tree: tree of the polygons, in longitude and latitude.
         places: CRS, transform as JSON, width and height of the files in pixels, by their paths below the run's folder,
             as the manifest has them.
     """

@@ -125,7 +125,7 @@ class _OneTable:
     """All regions in one table, perhaps in several files.
 
     Args:
-        paths: of the files, Parquet or CSV.
+        paths: paths of the files, Parquet or CSV.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -156,7 +156,7 @@ class _Tables:
     """A table for each region.
 
     Args:
-        paths: of the files, Parquet or CSV, in the order of the plan, with the region if the plan has it.
+        paths: paths of the files, Parquet or CSV, in the order of the plan, with the region if the plan has it.
     """
 
     def __init__(self, paths: Sequence[tuple[Path, Any]]) -> None:

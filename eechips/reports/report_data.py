@@ -47,7 +47,7 @@ class ReportData:
         units: all units, or a random sample of them.
         places: the units, the regions of time series, or the rows of a table: on the map, in the table, to be searched.
         noun: what ``places`` are: units, regions or rows.
-        pictures: of some units.
+        pictures: pictures of some units.
         made: name and picture of the files assembled from all results.
         curves: time series, if the run has any.
         head: first rows of a table, if the run has one.
@@ -82,7 +82,7 @@ def read_report_data(run: Run, *, thumbnails: int, most: int, seed: int, is_besi
         run: the run, finished or in progress.
         thumbnails: maximum number of displayed chips.
         most: maximum number of units.
-        seed: of all random selections.
+        seed: seed of all random selections.
         is_beside: whether the page is in the run's folder.
         quiet: show no progress.
     """
@@ -164,8 +164,8 @@ def read_regions(folder: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Unit
     Regions of a table on the server have no outlines, since the plan has their ids only.
 
     Args:
-        folder: of the run.
-        seed: of the random selection, if the run has more than ``most`` regions.
+        folder: folder of the run.
+        seed: seed of the random selection, if the run has more than ``most`` regions.
         most: maximum number of regions.
     """
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:

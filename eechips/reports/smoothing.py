@@ -161,7 +161,7 @@ def smooth_series(values: pd.Series[Any], dates: pd.DatetimeIndex, smoothing: Sm
 
     Args:
         values: by date, sorted, unique; NaN where they are missing.
-        dates: of the result.
+        dates: dates of the result.
         smoothing: how.
     """
     found = values.dropna()
@@ -189,7 +189,7 @@ def whittaker(values: NDArray[np.float64], days: float) -> NDArray[np.float64]:
     period of ``days``.
 
     Args:
-        values: of shape (n,), at least three of which are numbers.
+        values: values of shape (n,), at least three of which are numbers.
         days: period that keeps half of its amplitude, in steps.
     """
     from scipy.linalg import solveh_banded

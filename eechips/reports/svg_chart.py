@@ -24,8 +24,8 @@ class ChartLine:
 
     Attributes:
         label: shown in the legend.
-        x: of each point.
-        y: of each point; NaN interrupts the line.
+        x: x coordinate of each point.
+        y: y coordinate of each point; NaN interrupts the line.
         steps: whether a value is constant up to the next point.
     """
 
@@ -85,9 +85,9 @@ def bars(
 
     Args:
         label: description for screen readers.
-        edges: of the bins, one more than bins.
-        counts: of each series.
-        names: of each series.
+        edges: edges of the bins, one more than bins.
+        counts: counts of each series.
+        names: names of each series.
         x: horizontal axis.
     """
     totals = np.sum(np.asarray(counts, dtype=np.float64), axis=0)

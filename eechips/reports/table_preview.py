@@ -23,7 +23,7 @@ class TableHead:
     """First rows of a table.
 
     Attributes:
-        name: of the file.
+        name: name of the file.
         columns: names; of many columns, the first ones.
         rows: values as text.
         total: number of rows of the table.
@@ -41,7 +41,7 @@ def read_head(path: Path) -> TableHead:
     """Read the first rows of a table.
 
     Args:
-        path: of a CSV or Parquet file.
+        path: path of a CSV or Parquet file.
     """
     frame = read_frame(path, path.suffix[1:], rows=_ROWS)
     if path.suffix == ".csv":
@@ -60,8 +60,8 @@ def read_locations(path: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Unit
     """Return the rows of a table as places on a map, if it has columns of longitude and latitude.
 
     Args:
-        path: of a CSV or Parquet file.
-        seed: of the random selection, if it has more rows than ``most``.
+        path: path of a CSV or Parquet file.
+        seed: seed of the random selection, if it has more rows than ``most``.
         most: maximum number of rows.
     """
     import pandas as pd

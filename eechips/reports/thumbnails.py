@@ -49,9 +49,9 @@ class FrameInfo:
     """The place of a file in a series of frames.
 
     Attributes:
-        series: of several series of frames; empty if there is one.
-        number: of the frame, from 0.
-        time: of its image, or the first day of its period; empty for a missing frame.
+        series: series of several series of frames; empty if there is one.
+        number: number of the frame, from 0.
+        time: time of its image, or the first day of its period; empty for a missing frame.
         clear: share of clear pixels; None if unknown.
     """
 
@@ -80,9 +80,10 @@ class Thumbnail:
     """A picture of a file.
 
     Attributes:
-        layer: of the file among those of its unit; empty if the unit has one file.
+        layer: layer of the file among those of its unit; empty if the unit has one file.
         data: PNG or JPEG.
-        means: of each band shown, over the pixels that are not masked; NaN if all are. None of codes of classes.
+        means: mean values of each band shown, over the pixels that are not masked; NaN if all are. None of codes of
+            classes.
         file: below the run's folder; empty for an assembled one.
         frame: place in a series of frames, if the file is a frame.
     """
@@ -129,9 +130,9 @@ def make_thumbnails(
 
     Args:
         run: the run.
-        units: of the run.
+        units: units of the run.
         count: maximum number of chips.
-        seed: of the random selection.
+        seed: seed of the random selection.
         quiet: show no progress.
     """
     layers = _layers(run.path)
@@ -181,8 +182,8 @@ def make_thumbnail(path: Path, styles: Sequence[DisplayStyle] = ()) -> Thumbnail
     """Return a large picture of a file, such as a mosaic.
 
     Args:
-        path: of the file.
-        styles: of the datasets that it may show.
+        path: path of the file.
+        styles: styles of the datasets that it may show.
 
     Raises:
         OSError, ValueError: if it is not a readable picture.
@@ -207,7 +208,7 @@ def draw_units(numbers: Sequence[int], strata: Sequence[Any], count: int, seed: 
         numbers: to draw from.
         strata: stratum of each number; empty for one stratum.
         count: maximum number of units.
-        seed: of the random selection.
+        seed: seed of the random selection.
     """
     groups: dict[Any, list[int]] = defaultdict(list)
     for index in np.random.default_rng(seed).permutation(len(numbers)):

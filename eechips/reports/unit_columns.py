@@ -48,9 +48,9 @@ class UnitColumn:
     """A column with a value for each unit.
 
     Attributes:
-        name: of the column.
+        name: name of the column.
         kind: ``category`` for classes, ``number`` for quantities, ``text`` for labels.
-        values: of each unit; None or NaN for units without a value.
+        values: values of each unit; None or NaN for units without a value.
     """
 
     name: str
@@ -70,7 +70,7 @@ class UnitColumns:
     Attributes:
         total: units in the plan; of a long plan, more than in these columns.
         ids: first digits of the units' ids.
-        states: of the units.
+        states: states of the units.
         files: paths below the run's folder; None without a file.
         bytes: sizes of the files; 0 without a file.
         valid: share of pixels that are not masked; NaN if unknown.
@@ -155,8 +155,8 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
     """Read a run's units.
 
     Args:
-        folder: of the run.
-        seed: of the random selection, if the run has more than ``most`` units.
+        folder: folder of the run.
+        seed: seed of the random selection, if the run has more than ``most`` units.
         most: maximum number of units.
         quiet: show no progress.
     """

@@ -65,7 +65,7 @@ class StateChange:
     """A change of a list, dict or set of the script by a call.
 
     Attributes:
-        name: of the variable.
+        name: name of the variable.
         added: items of a list or set, or pairs of a dict.
     """
 
@@ -80,7 +80,7 @@ class CallResult:
     Attributes:
         value: returned value.
         error: raised exception.
-        changes: of the script's variables.
+        changes: changes of the script's variables.
         outside: files that it wrote by absolute paths outside the run's folder.
         appended: content that it appended to files which several calls append to, by name.
         has_caught_failure: whether the unit has failed with an error that the call has caught.
@@ -178,7 +178,7 @@ class CallFolder:
         """Store the result of a call, unless it is None.
 
         Args:
-            position: of the call.
+            position: position of the call.
             result: to store.
             sandbox: folder in which the call ran.
             out: destination of its files: returned paths below ``sandbox`` become paths below ``out``.
@@ -226,8 +226,8 @@ def seal_results(folder: Path, key: bytes) -> None:
     """Sign the stored return values of calls in a run that the user trusts.
 
     Args:
-        folder: of all calls of a run.
-        key: of this user, for the script of the run.
+        folder: folder of all calls of a run.
+        key: key of this user, for the script of the run.
 
     Raises:
         UsageError: if one of the files is a link out of the folder, or no regular file.

@@ -37,7 +37,7 @@ class CallContext:
         imports: folders that the script imports from.
         inputs: files below ``home`` that the script names.
         folders: below ``out``, that the script has made.
-        log_level: of the script's logging; None if it has not configured logging.
+        log_level: log level of the script's logging; None if it has not configured logging.
         cwd: the script's working directory when it opened the pool: below ``out``, or absolute.
     """
 
@@ -56,7 +56,7 @@ class CallExecutor:
 
     Args:
         place: folders and settings of the calls.
-        observer: of the requests.
+        observer: observer of the requests.
     """
 
     def __init__(self, place: CallContext, observer: RequestObserver) -> None:
@@ -85,7 +85,7 @@ class CallExecutor:
         Raises:
             Stopped: if the run is stopping.
             EechipsError: for an exception of a request.
-            Exception: of the script's own code, unchanged.
+            Exception: what the script's own code raises, unchanged.
         """
         self._sandbox.clear()
         self._observer.reset()

@@ -46,7 +46,7 @@ class ScriptHost:
 
     Args:
         bench: context of the run.
-        identity: of the script.
+        identity: identity of the script.
         place: folders and settings of the calls; the folders that the script makes are added.
         key: signs arguments and results of calls.
         sandbox: working folder of the script.

@@ -344,7 +344,7 @@ def named_inputs(texts: Iterable[str], source: Path) -> tuple[tuple[str, ...], t
     A file may be named in parts, as by ``os.path.join("data", "fields.geojson")``: a folder, and a file in or below it.
 
     Args:
-        texts: of the script, or its arguments.
+        texts: texts of the script, or its arguments.
         source: the folder.
 
     Returns:

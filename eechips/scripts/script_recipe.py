@@ -52,7 +52,7 @@ class ScriptRecipe:
 
     Args:
         source: the script.
-        arguments: of the script.
+        arguments: arguments of the script.
         out: the run's folder, absolute.
         home: the working directory of the command, absolute.
     """
@@ -141,8 +141,8 @@ class ScriptRecipe:
         """Check whether the script has done anything.
 
         Args:
-            host: of its pools.
-            context: of the run.
+            host: host of its pools.
+            context: context of the run.
             tasks: number of the export tasks that it has started, and of files that it has written elsewhere.
 
         Raises:
@@ -284,7 +284,7 @@ def await_tasks(folder: Path, *, quiet: bool) -> int:
     """Wait until every task of the local Earth Engine has ended, and show how many have.
 
     Args:
-        folder: of the exports, for the message.
+        folder: folder of the exports, for the message.
         quiet: show nothing.
 
     Returns:

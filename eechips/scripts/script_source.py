@@ -203,7 +203,7 @@ class _Magics(ast.NodeTransformer):
         ignored: magics and commands without Python code.
 
     Args:
-        path: of the script.
+        path: path of the script.
     """
 
     def __init__(self, path: Path) -> None:

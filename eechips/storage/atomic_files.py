@@ -20,7 +20,7 @@ def open_atomic(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
     """Open a text file that receives its name when the block ends; pipes and devices are written directly.
 
     Args:
-        path: of the file; an existing file, or the target of a link, is replaced.
+        path: path of the file; an existing file, or the target of a link, is replaced.
         keeps: whether the file is kept if the block raises an exception after it has written something; otherwise it
             is removed.
 

@@ -110,7 +110,7 @@ class LocalStore:
         Args:
             name: final path below the root.
             data: the content.
-            token: of the writer; see :func:`eechips.files.temporary_names.temporary_name`.
+            token: token of the writer; see :func:`eechips.files.temporary_names.temporary_name`.
 
         Raises:
             StorageError: if it cannot be written; no temporary file is left.

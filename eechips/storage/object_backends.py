@@ -32,7 +32,7 @@ class Backend(Protocol):
         """Upload data and verify it.
 
         Args:
-            key: of the object.
+            key: key of the object.
             data: content.
 
         Raises:
@@ -43,7 +43,7 @@ class Backend(Protocol):
         """Upload a small object, unless one with its key exists.
 
         Args:
-            key: of the object.
+            key: key of the object.
             data: content.
 
         Returns:
@@ -57,8 +57,8 @@ class Backend(Protocol):
         """Upload a file in little memory, in parts if it is large, and verify it.
 
         Args:
-            path: of the file.
-            key: of the object.
+            path: path of the file.
+            key: key of the object.
             tell: called with the number of bytes sent so far.
         """
 
@@ -84,7 +84,7 @@ class Backend(Protocol):
         """Yield all objects with a prefix, by one request for each page.
 
         Args:
-            prefix: of the keys; at least the bucket and a slash.
+            prefix: prefix of the keys; at least the bucket and a slash.
             size: objects of a page; None for the store's maximum.
 
         Raises:

@@ -67,7 +67,7 @@ class ObjectStore:
         Args:
             name: below the prefix.
             data: content.
-            token: of the writer; see :func:`eechips.files.temporary_names.temporary_name`.
+            token: token of the writer; see :func:`eechips.files.temporary_names.temporary_name`.
 
         Raises:
             TransientError: if the upload fails, but a retry may succeed.
@@ -99,7 +99,7 @@ class ObjectStore:
 
         Args:
             name: below the prefix.
-            path: of the file.
+            path: path of the file.
             tell: called with the number of bytes sent so far.
 
         Raises:

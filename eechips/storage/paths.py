@@ -26,7 +26,7 @@ def resolve_inside(path: str | Path, root: Path) -> Path:
     """Resolve the path of a file in a folder that another user may have made.
 
     Args:
-        path: of the file, which need not exist; its folder is inside ``root``.
+        path: path of the file, which need not exist; its folder is inside ``root``.
         root: folder that contains the file after links are resolved.
 
     Raises:

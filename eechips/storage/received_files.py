@@ -105,7 +105,7 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file, and convert errors inside the block.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
         StorageError: if it is missing or damaged, or has more values than fit into memory.
@@ -123,7 +123,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
     """Read a Parquet file as an Arrow table.
 
     Args:
-        path: of the file.
+        path: path of the file.
         columns: names; None for all.
 
     Raises:
@@ -147,7 +147,7 @@ def read_frame(
         suffix: ``csv`` or ``parquet``.
         columns: names; None for all.
         rows: number of first rows; None for all.
-        name: of the content, for messages.
+        name: name of the content, for messages.
 
     Raises:
         StorageError, UsageError: see :func:`open_parquet`.

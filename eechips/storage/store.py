@@ -22,7 +22,7 @@ class StagedFile:
         name: final path below the root, with forward slashes.
         temporary: present path below the root.
         size: bytes.
-        sha256: of the content, hexadecimal.
+        sha256: SHA-256 digest of the content, hexadecimal.
         data: the content, if the worker cannot write to the folder; None otherwise.
     """
 

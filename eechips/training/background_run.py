@@ -69,15 +69,15 @@ class BackgroundRun:
 
     Args:
         fetch: the call that fetches the run, with ``out``.
-        seed: of the order in which units are fetched; None for the order of the plan.
+        seed: seed of the order in which units are fetched; None for the order of the plan.
 
     Attributes:
-        folder: of the run.
+        folder: folder of the run.
         lock: folder that the process has locked as long as it lives.
 
     Raises:
         UsageError: if the call cannot be made in another process.
-        EechipsError: that ended the run before its plan was whole.
+        EechipsError: the error that ended the run before its plan was whole.
     """
 
     def __init__(self, fetch: partial[object], seed: int | None) -> None:
@@ -116,7 +116,7 @@ class BackgroundRun:
             log_size: bytes of the run's log before.
 
         Raises:
-            EechipsError: that ended the run.
+            EechipsError: the error that ended the run.
         """
         is_under_way = False
         while not (is_under_way and has_whole_plan(self.folder)):

@@ -62,7 +62,7 @@ class Histogram:
 
     Attributes:
         low: the integer of the first count.
-        counts: of ``low``, ``low`` + 1, …
+        counts: counts of ``low``, ``low`` + 1, …
     """
 
     low: int = 0
@@ -103,15 +103,15 @@ class BandTotals:
     """What statistics of a band need of its files; totals of files can be added.
 
     Attributes:
-        dtype: of the values.
+        dtype: data type of the values.
         pixels: number of pixels.
         valid: number of valid ones.
         least: the least value.
         greatest: the greatest value.
-        mean: of the values; of integers that are counted by value it is not used.
+        mean: mean of the values; of integers that are counted by value it is not used.
         squares: sum of squared differences from the mean.
         coarse: counts of the values, or of the upper bits of their keys.
-        fine: of the second pass: counts of the lower bits of keys, by their upper bits.
+        fine: result of the second pass: counts of the lower bits of keys, by their upper bits.
     """
 
     dtype: np.dtype[Any]
@@ -213,7 +213,7 @@ def count_fine(band: BandPixels, bins: frozenset[int]) -> dict[int, Counts]:
     """Count the lower bits of the keys of a band's valid values, for keys with some upper bits.
 
     Args:
-        band: of one file.
+        band: band of one file.
         bins: the upper bits; see :meth:`BandTotals.wanted_bins`.
 
     Returns:

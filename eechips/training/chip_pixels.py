@@ -52,7 +52,7 @@ def decode(data: bytes, suffix: str) -> ChipPixels:
 
     Args:
         data: content of the file.
-        suffix: of its name, without the dot.
+        suffix: suffix of its name, without the dot.
 
     Raises:
         ValidationError: if it does not decode.
@@ -78,7 +78,7 @@ def decode_frames(data: bytes, suffix: str, count: int) -> list[ChipPixels]:
 
     Args:
         data: content of the file.
-        suffix: of its name, without the dot.
+        suffix: suffix of its name, without the dot.
         count: number of frames.
 
     Returns:
@@ -109,7 +109,7 @@ def decode_bands(data: bytes, suffix: str) -> tuple[BandPixels, ...]:
 
     Args:
         data: content of the file.
-        suffix: of its name, without the dot.
+        suffix: suffix of its name, without the dot.
 
     Raises:
         ValidationError: if it does not decode.

@@ -34,8 +34,8 @@ class ChipStatistics:
         height: rows.
         min: the least valid value of all bands; None if none is valid.
         max: the greatest.
-        mean: of all valid values.
-        std: of these, of the population.
+        mean: mean of all valid values.
+        std: standard deviation of these, of the population.
         valid_fraction: share of pixels that are not masked.
         black: share of valid pixels that are 0 in every band.
         saturated: share of valid pixels that have the greatest number of their type in some band; None for floats.
@@ -216,7 +216,7 @@ def cloud_share(pixels: ChipPixels, bands: Sequence[str], sources: Iterable[str]
     """Return the share of valid pixels that are cloud.
 
     Args:
-        pixels: of the file.
+        pixels: pixels of the file.
         bands: names of its bands.
         sources: ids of the images that it shows, or of their collections.
 

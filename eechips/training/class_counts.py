@@ -21,8 +21,8 @@ class ClassStatistics:
     """Classes of a band in the files of a split.
 
     Attributes:
-        values: of the classes, in order: those of the dataset's record, and further ones in the files.
-        names: of the classes; None for values that the record does not name.
+        values: values of the classes, in order: those of the dataset's record, and further ones in the files.
+        names: names of the classes; None for values that the record does not name.
         counts: number of valid pixels of each class.
         inverse_frequency: weights n / (k * n_c), for n pixels in k classes that occur and n_c pixels of the class:
             "balanced" weights of scikit-learn
@@ -74,7 +74,7 @@ class ClassTotals:
         """Compute the weights.
 
         Args:
-            names: of the classes by value.
+            names: names of the classes by value.
         """
         values = sorted(names.keys() | self.counts.keys())
         counts = [self.counts.get(value, (0, 0))[0] for value in values]

@@ -106,7 +106,7 @@ def croissant(run: Run, summary: Summary, publication: Publication, description:
 
     Args:
         run: finished: it has its manifest.
-        summary: of it.
+        summary: summary of it.
         publication: what its publisher says.
         description: what it is, in a few sentences.
     """

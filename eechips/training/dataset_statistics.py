@@ -45,7 +45,7 @@ class LayerStatistics:
         files: number of files by split.
         overall: statistics of each band in all files.
         splits: the same by split; empty if there are no splits.
-        classes: of bands that are maps of classes: their classes in all files.
+        classes: classes of bands that are maps of classes: their classes in all files.
         split_classes: the same by split.
     """
 

@@ -50,11 +50,11 @@ class FootprintIndex:
     """The footprints of grids, equal ones once, with a spatial index.
 
     Attributes:
-        numbers: of the outline of every grid that was given, (n,).
+        numbers: numbers of the outline of every grid that was given, (n,).
         centres: longitude and latitude in degrees of the middle of every outline, (m, 2).
 
     Args:
-        grids: of the chips.
+        grids: grids of the chips.
 
     Raises:
         UsageError: if a CRS is unknown, or a grid reaches beyond what it can show.

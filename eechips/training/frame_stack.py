@@ -34,8 +34,8 @@ def stack_frames(frames: Sequence[ChipPixels], times: Sequence[float]) -> FrameP
     """Join frames, in their order, to one array; a frame of another type is converted.
 
     Args:
-        frames: of one series; all with equal bands and size.
-        times: of each, seconds since 1970, NaN if unknown.
+        frames: frames of one series; all with equal bands and size.
+        times: time of each, seconds since 1970, NaN if unknown.
 
     Raises:
         UsageError: if frames differ in bands or size.
@@ -56,7 +56,7 @@ def decode_file(data: bytes, suffix: str, frames: Sequence[Mapping[str, Any]]) -
 
     Args:
         data: content of the file.
-        suffix: of its name, without the dot.
+        suffix: suffix of its name, without the dot.
         frames: see :attr:`eechips.training.sample.SampleFile.frames`.
 
     Raises:
@@ -79,7 +79,7 @@ def frame_time(facts: Mapping[str, Any]) -> float:
     """Return the time of a frame in seconds since 1970; NaN if it has none.
 
     Args:
-        facts: of its file: ``dates`` and ``start``, as in ``layers.parquet``.
+        facts: entries of its file: ``dates`` and ``start``, as in ``layers.parquet``.
     """
     text = next(iter(facts.get("dates") or ()), None) or facts.get("start")
     moment = parse_timestamp(text) if text else None

@@ -57,7 +57,7 @@ def tables(samples: Samples) -> dict[str, bytes]:
     image; id, state, stratum, valid_fraction, sources, dates, crs, transform, and the unit's own values.
 
     Args:
-        samples: of the run.
+        samples: samples of the run.
     """
     files = list(dict.fromkeys(_column_of(samples, file) for sample in samples for file in sample.files))
     rows: dict[str, list[dict[str, Any]]] = {}
@@ -98,8 +98,8 @@ def configs(samples: Samples, names: Iterable[str]) -> list[str]:
     """Return lines of YAML that describe the files for ``datasets``.
 
     Args:
-        samples: of the run.
-        names: of the tables.
+        samples: samples of the run.
+        names: names of the tables.
     """
     names = list(names)
     suffixes = sorted({file.suffix for sample in samples for file in sample.files if _is_image(samples, file)})

@@ -24,7 +24,7 @@ class Leak:
     Attributes:
         first: id of one unit.
         second: id of the other.
-        splits: of both.
+        splits: splits of both.
         metres: between their outlines, along the geodesic; 0 if they overlap.
     """
 
@@ -40,7 +40,7 @@ class Leakage:
 
     Attributes:
         chips: how many are too near to a chip of another split.
-        pairs: of outlines of which two chips are too near; chips in one place count once.
+        pairs: pairs of outlines of which two chips are too near; chips in one place count once.
         nearest: the nearest pairs, at most ``MOST_SHOWN``, by distance and then by id.
         unmeasured: chips of unknown location, without crs and transform.
     """
@@ -58,7 +58,7 @@ class FootprintMap:
     """The footprints of all chips.
 
     Args:
-        ids: of the units.
+        ids: ids of the units.
         grids: grids of the files of every unit; none if its location is unknown.
 
     Raises:
@@ -91,7 +91,7 @@ class FootprintMap:
         """Find chips of different splits that overlap or are closer than a distance.
 
         Args:
-            splits: of every unit; ``none`` is no split.
+            splits: splits of every unit; ``none`` is no split.
             metres: the distance; 0 for chips that overlap.
         """
         split_of = np.asarray(splits, dtype=object)
@@ -118,8 +118,8 @@ class FootprintMap:
         first. A chip that goes takes no other with it.
 
         Args:
-            splits: of every unit.
-            ratios: of the splits.
+            splits: splits of every unit.
+            ratios: ratios of the splits.
             metres: see :meth:`check`.
             held: units that stay, whatever is near them, (n,); None for none.
 

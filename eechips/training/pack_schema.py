@@ -32,7 +32,7 @@ class PackSchema:
     Attributes:
         layout: the layers.
         fields: the values that fields of the units have, as far as they are few.
-        digests: of all that is packed of each sample.
+        digests: digests of all that is packed of each sample.
 
     Raises:
         UsageError: if they are to become arrays, and cannot.

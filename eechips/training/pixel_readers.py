@@ -32,7 +32,7 @@ class PixelFile:
     """A file whose pixels are counted.
 
     Attributes:
-        split: of its sample.
+        split: split of its sample.
         layer: its label.
         bands: names of its bands; None if unknown.
         sources: ids of the assets that it shows.

@@ -50,11 +50,11 @@ class CheckedFile:
     """A file with its statistics and flags.
 
     Attributes:
-        id: of the unit.
+        id: id of the unit.
         unit: as it was planned.
         file: what the manifest says.
-        sha256: of the content that was read; None if there was none.
-        measures: of the content; None if it did not decode.
+        sha256: SHA-256 digest of the content that was read; None if there was none.
+        measures: measures of the content; None if it did not decode.
         flags: what is wrong, in the order of ``FLAGS``.
         duplicate_of: id of the unit that shows the same.
     """

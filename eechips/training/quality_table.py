@@ -37,7 +37,7 @@ def read(folder: str | Path) -> pd.DataFrame:
     """Read quality.parquet: a row for each file with pixels, in the order of the plan.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
 
     Returns:
         Columns id (of the unit), layer (None where a unit has one file), file, bytes, sha256 (of the content that was
@@ -120,7 +120,7 @@ class Journal:
     run at once: each has a journal of its own.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
 
     Raises:
         StorageError: if it cannot be written.
@@ -157,9 +157,9 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
     """Write quality.parquet atomically.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         frame: as :func:`read` returns it.
-        options: of the check, JSON values.
+        options: options of the check, JSON values.
 
     Raises:
         StorageError: if it cannot be written.

@@ -28,10 +28,10 @@ class SampleFile:
     """A file of a sample.
 
     Attributes:
-        layer: of the file in the sample; empty if the sample has one file.
+        layer: layer of the file in the sample; empty if the sample has one file.
         name: path below the folder of results, with forward slashes.
         bytes: size.
-        sha256: of the content, hexadecimal.
+        sha256: SHA-256 digest of the content, hexadecimal.
         bands: names of bands (of columns, in a table); None if unknown.
         dtype: numpy name of the pixels' type.
         width: columns of pixels.
@@ -39,7 +39,7 @@ class SampleFile:
         crs: code, or WKT.
         transform: pixel corners to coordinates, (a, b, c, d, e, f).
         valid_fraction: share of pixels that are not masked, 0 to 1.
-        rows: of a table.
+        rows: rows of a table.
         sources: ids of assets.
         dates: ISO 8601.
         series: name of the dataset whose frame it is, empty if there is one dataset; None for no frame.
@@ -48,8 +48,8 @@ class SampleFile:
         end: end of the frame's period, exclusive.
         clear_fraction: share of pixels that the frame's image shows clear, 0 to 1.
         score: by which the frame's image was chosen; None if it was chosen otherwise.
-        frames: of a file with several frames, the columns ``frame``, ``start``, ``end``, ``clear_fraction``, ``score``,
-            ``sources``, ``dates`` and ``valid_fraction`` of each. ``bands`` has the bands of one frame.
+        frames: frames of a file with several frames, the columns ``frame``, ``start``, ``end``, ``clear_fraction``,
+            ``score``, ``sources``, ``dates`` and ``valid_fraction`` of each. ``bands`` has the bands of one frame.
     """
 
     layer: str
@@ -107,13 +107,13 @@ class Sample:
     """A unit with its results.
 
     Attributes:
-        id: of the unit, hexadecimal.
+        id: id of the unit, hexadecimal.
         position: in the plan; never its identity.
         unit: as the recipe planned it.
         state: ``done``, or ``empty`` if it has masked pixels only.
-        valid_fraction: of its least valid file; None if unknown.
+        valid_fraction: valid fraction of its least valid file; None if unknown.
         sources: ids of the assets of all its files.
-        dates: of all its files, ISO 8601.
+        dates: dates of all its files, ISO 8601.
         split: its split; None if the run was not split, or without this unit.
         flags: set by ``eechips check``; None if it was not checked.
         files: in the order of the recipe.
@@ -163,8 +163,8 @@ def array_of(label: str, series: str | None) -> str:
     """Return the name of the array that a file is a part of: that of its series, or else its label.
 
     Args:
-        label: of the file.
-        series: of a frame, empty if there is one dataset; None for a file that is no frame.
+        label: label of the file.
+        series: series of a frame, empty if there is one dataset; None for a file that is no frame.
     """
     return label if series is None else series or UNNAMED[0]
 

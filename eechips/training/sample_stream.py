@@ -22,9 +22,9 @@ class SampleStream:
     """The samples of a run, which may be under way, epoch by epoch: see :func:`stream`.
 
     Attributes:
-        folder: of the run.
-        seed: of the order; None for that of the plan.
-        epoch: of the next iteration.
+        folder: folder of the run.
+        seed: seed of the order; None for that of the plan.
+        epoch: epoch of the next iteration.
         rank: number of this process among those that train together.
         world_size: number of these processes.
     """
@@ -77,8 +77,8 @@ class SampleStream:
 
         Args:
             worker: number of the worker, from 0.
-            workers: of this process, as many as of every other.
-            ordinal: of the epoch, before which all is left out.
+            workers: workers of this process, as many as of every other.
+            ordinal: number of the sample in the epoch before which all is left out.
             parent: see :class:`~eechips.training.stream_reader.StreamReader`.
         """
         reader, readers = self.rank * workers + worker, self.world_size * workers
@@ -129,7 +129,7 @@ def stream(
     Args:
         source: a call that fetches a run, ``functools.partial(eechips.sample, …, out=DIR)``, which the process of rank
             0 has another process of this machine make; or the folder of a run that somebody fetches, or that is there.
-        seed: of the order; None for the order of the plan. A folder that somebody fetches is read in the order in
+        seed: seed of the order; None for the order of the plan. A folder that somebody fetches is read in the order in
             which it is fetched (``fetch_seed`` of its command; by default None) until it is complete.
         rank: number of this process among the processes that train together; None for ``RANK`` of the environment.
             They share the folder.
@@ -140,7 +140,7 @@ def stream(
 
     Raises:
         UsageError: if the call names no folder, or cannot be made in another process.
-        EechipsError: that ended the run before its plan was whole.
+        EechipsError: the error that ended the run before its plan was whole.
 
     Example:
         >>> fetch = functools.partial(eechips.sample, "NAIP", per_ecoregion=25, local=True, out="outputs/naip")

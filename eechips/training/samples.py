@@ -205,8 +205,8 @@ def read_some_samples(ledger: Ledger, positions: Sequence[int]) -> dict[int, Sam
     """Return samples of a run that may be under way, by position, without their splits and flags.
 
     Args:
-        ledger: of the run.
-        positions: of units, a few hundred at most; those without files are left out.
+        ledger: ledger of the run.
+        positions: positions of units, a few hundred at most; those without files are left out.
     """
     findings = {"split": None, "flags": None}
     return {
@@ -222,8 +222,8 @@ def read_file(run: Run, store: Store, file: SampleFile) -> bytes:
     """Read a file of a run and compare it with its recorded checksum. Safe to call from threads.
 
     Args:
-        run: that has the file.
-        store: of its results.
+        run: run that has the file.
+        store: store of its results.
         file: to read.
 
     Raises:

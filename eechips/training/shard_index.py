@@ -28,7 +28,7 @@ class FileContent:
     """The bytes of a file.
 
     Attributes:
-        suffix: of its name, without the dot.
+        suffix: suffix of its name, without the dot.
         data: the content.
     """
 
@@ -45,7 +45,7 @@ class PackEntry:
     """A sample in a shard.
 
     Attributes:
-        id: of the unit.
+        id: id of the unit.
         metadata: JSON text: what is known of the sample, see :func:`metadata_of`.
         layers: its files, or their pixels, by name of the layer.
     """
@@ -60,7 +60,7 @@ class PackLayer:
     """The common properties of a layer in all samples.
 
     Attributes:
-        suffixes: of its files.
+        suffixes: suffixes of its files.
         bands: names of its bands; None if unknown, or samples differ.
         dtype: numpy name of the type of its values; None if samples differ.
         shape: bands, rows and columns, with the frames first if a file has several; None if samples differ or it was
@@ -82,7 +82,7 @@ class Shard:
     """Samples that are packed together.
 
     Attributes:
-        split: of all of them.
+        split: split of all of them.
         number: among the shards of the split, from 0.
         count: how many samples.
         first: number of the first of them among those of the split.
@@ -115,7 +115,7 @@ class ShardFile:
     Attributes:
         name: path below the pack's folder, with forward slashes.
         bytes: size.
-        sha256: of the content, hexadecimal.
+        sha256: SHA-256 digest of the content, hexadecimal.
     """
 
     name: str
@@ -153,7 +153,7 @@ class PackIndex:
 
     Attributes:
         format: a name in :data:`eechips.training.formats.PACK_FORMATS`.
-        seed: of the order of the samples.
+        seed: seed of the order of the samples.
         shard_count: samples of a shard at most.
         shard_bytes: bytes of a shard at most.
         selected: splits that were asked for; none for all.

@@ -52,8 +52,8 @@ class ShardWriter:
     Args:
         samples: in the order in which they are packed.
         shards: one after the other, they take up the samples.
-        index: of the pack, but for what is known of shards when they are there.
-        folder: of the pack; held by this process.
+        index: index of the pack, but for what is known of shards when they are there.
+        folder: folder of the pack; held by this process.
         quiet: no progress.
     """
 

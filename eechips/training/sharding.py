@@ -75,7 +75,7 @@ class _Plan:
     Attributes:
         samples: in the order in which they are packed.
         shards: one after the other, they take up the samples.
-        index: of the pack, without what is known of shards when they are there.
+        index: index of the pack, without what is known of shards when they are there.
     """
 
     samples: Samples

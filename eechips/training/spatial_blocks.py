@@ -98,8 +98,8 @@ def dates_of(sample: Sample, field: str | None) -> Span | None:
 
     Args:
         sample: the sample.
-        field: of its unit, with the date; None for the dates of its sources, or, where these are not known, what its
-            unit says: a period, or a field that is called like a date.
+        field: field of its unit, with the date; None for the dates of its sources, or, where these are not known, what
+            its unit says: a period, or a field that is called like a date.
     """
     if field is not None:
         return _span([sample.fields.get(field)])
@@ -128,8 +128,8 @@ def cuts_of(spans: Sequence[Span], ratios: Ratios) -> tuple[dt.date, ...]:
     """Return the first days of splits whose sizes are as close to the shares as whole days allow.
 
     Args:
-        spans: of the chips.
-        ratios: of the splits, the earliest first.
+        spans: spans of the chips.
+        ratios: ratios of the splits, the earliest first.
 
     Raises:
         UsageError: if there are fewer days than splits.
@@ -205,7 +205,7 @@ def find_near(grids: Sequence[Sequence[Grid]], paths: Sequence[Path], metres: fl
     """Find units of which a file overlaps the footprints of another data set, or lies nearer than a distance.
 
     Args:
-        grids: of the files of every unit.
+        grids: grids of the files of every unit.
         paths: see :func:`read_footprints`.
         metres: along the geodesic; 0 for those that overlap.
 

@@ -48,8 +48,8 @@ class StreamPart:
     """The part of an epoch that one reader reads: the ordinals ``reader``, ``reader + readers``, …
 
     Attributes:
-        folder: of the run.
-        seed: of the order; None for that of the plan.
+        folder: folder of the run.
+        seed: seed of the order; None for that of the plan.
         epoch: from 0.
         reader: number of the reader, from 0.
         readers: number of readers of all processes.

@@ -34,11 +34,11 @@ class LayerSummary:
     """The files of a layer.
 
     Attributes:
-        name: of the layer; empty if samples have one file.
+        name: name of the layer; empty if samples have one file.
         dataset: id of the asset that it shows; None if unknown.
         files: how many.
-        bytes: of all of them.
-        suffixes: of their names, with how many there are of each, as in what follows.
+        bytes: number of bytes of all of them.
+        suffixes: suffixes of their names, with how many there are of each, as in what follows.
         folders: first parts of their names.
         bands: names.
         dtypes: numpy names.
@@ -47,7 +47,7 @@ class LayerSummary:
         systems: coordinate reference systems.
         partial: files with masked pixels.
         valid: least share of valid pixels; None if unknown.
-        rows: of tables, all together.
+        rows: rows of tables, all together.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Summary:
         classes: names of the values of ``class``, of maps that eechips knows.
         stratum: the field of a unit that says which stratum it was drawn in; None if there is none.
         strata: samples by stratum and split, in order; the stratum is empty without one, the split without splits.
-        bounds: of all outlines; None if nothing has one.
+        bounds: bounds of all outlines; None if nothing has one.
         dates: the first and the last, ISO 8601; None if there are none.
         split_options: how the splits were made; None if they were not.
         checked: samples that were checked; None if none were.

@@ -33,10 +33,10 @@ class TensorItems:
     """Convert samples to items.
 
     Attributes:
-        layers: of the items.
+        layers: layers of the items.
         label: field of the units; None for none.
         classes: values of the label by number; empty if it has fractions.
-        dtype: of the pixels, or by layer; None for that of the file.
+        dtype: data type of the pixels, or by layer; None for that of the file.
         fill: value of masked pixels; None to keep those of the file.
         transform: called with each item by the dataset; None for none.
     """
@@ -132,8 +132,8 @@ def join_frames(
     """Join frames to one layer each.
 
     Args:
-        pixels: of the files by layer.
-        frames: of files that are frames: name of the joined layer, number of the frame, and its time.
+        pixels: pixels of the files by layer.
+        frames: frames of files that are frames: name of the joined layer, number of the frame, and its time.
     """
     found: dict[str, ChipPixels | FramePixels] = {layer: each for layer, each in pixels.items() if layer not in frames}
     series: dict[str, list[tuple[int, str, float]]] = {}

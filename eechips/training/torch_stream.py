@@ -31,7 +31,7 @@ class TorchStream(IterableDataset[Any]):
     """The samples of a run while it is fetched, as items of a DataLoader: see :func:`stream`.
 
     Attributes:
-        stream: of the samples.
+        stream: stream of the samples.
     """
 
     def __init__(self, samples: SampleStream, items: TensorItems, layers: Sequence[str] | None) -> None:
@@ -140,7 +140,7 @@ class TorchStreamReader(Iterator[Any]):
     """Iterate over the items of a worker; ``StatefulDataLoader`` of torchdata stores and restores its place.
 
     Args:
-        reader: of the worker's samples.
+        reader: reader of the worker's samples.
         convert: makes an item of a sample.
     """
 
@@ -202,7 +202,7 @@ def stream(
 
     Raises:
         UsageError: as :func:`eechips.stream`; or if the plan of the run lacks the label.
-        EechipsError: that ended the run before its plan was whole.
+        EechipsError: the error that ended the run before its plan was whole.
 
     Example:
         >>> fetch = functools.partial(eechips.sample, "NAIP", per_ecoregion=25, local=True, out="outputs/naip")

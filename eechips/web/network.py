@@ -36,7 +36,7 @@ def is_metadata_address(address: str) -> bool:
     """Return whether an IP address, in any notation, is link-local or belongs to a cloud's metadata service.
 
     Args:
-        address: of a socket; IPv6 may have a zone.
+        address: address of a socket; IPv6 may have a zone.
 
     Raises:
         ValueError: if it is not an IP address.
@@ -67,7 +67,7 @@ def is_private_address(address: str) -> bool:
     """Return whether an IP address, in any notation, is not public: loopback and private networks.
 
     Args:
-        address: of a socket; IPv6 may have a zone.
+        address: address of a socket; IPv6 may have a zone.
 
     Raises:
         ValueError: if it is not an IP address.

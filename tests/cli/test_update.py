@@ -39,7 +39,7 @@ class Archive:
     """A collection to which images are added. An image has one value, the number that its id ends with.
 
     Attributes:
-        server: that serves it.
+        server: server that serves it.
     """
 
     def __init__(self, folder: Path, serve: Callable[..., Server]) -> None:

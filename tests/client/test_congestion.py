@@ -19,7 +19,7 @@ class Simulation:
     """A client that always has more to send, and a service with a quota. Time is simulated.
 
     Attributes:
-        quota: of the service, by time in seconds.
+        quota: quota of the service, by time in seconds.
         latency: draws the seconds that a request takes.
         transit: seconds, on average, that a slot is held while the service does not have the request.
         accidents: share of requests that are rejected for no reason of ours.

@@ -136,9 +136,9 @@ class State:
     Attributes:
         make: writes the files.
         result: the project with which requests are answered, or the one sentence of the error.
-        options: of the run; of ``credentials`` a path below the home.
+        options: options of the run; of ``credentials`` a path below the home.
         environment: variables; paths below the home.
-        fault: of the token endpoint.
+        fault: fault of the token endpoint.
     """
 
     make: Callable[[World], object]

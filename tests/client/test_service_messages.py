@@ -41,8 +41,8 @@ class Message:
 
     Attributes:
         row: name of the row.
-        status: of HTTP; None if the source does not tell.
-        text: of the message.
+        status: status of HTTP; None if the source does not tell.
+        text: text of the message.
         source: where it was reported.
     """
 

@@ -133,14 +133,15 @@ class World:
     Attributes:
         now: seconds.
         attempts: requests.
-        rejected: of them.
+        rejected: number of rejected requests.
         most: most requests that could have been in flight at once.
-        excess: of them, most above the quota or the limit that the runs had learned, whichever was higher.
+        excess: greatest number of requests above the quota or the limit that the runs had learned, whichever was
+            higher.
         learned: highest limit that a run had learned.
         lag: seconds for which a run holds a slot after the service has answered.
         is_visible: whether the runs are on one machine, and see which of them live.
         lasts: whether the service finishes the requests of killed runs.
-        times: of the records.
+        times: times of the records.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class Block:
 
     Attributes:
         language: its first word, such as ``sh``.
-        title: of a block with ``title="NAME"``: the name of the file that it shows.
+        title: title of a block with ``title="NAME"``: the name of the file that it shows.
         text: what stands in it, without indentation.
     """
 

@@ -116,7 +116,7 @@ class _Module:
     """What a module calls things.
 
     Attributes:
-        path: of its file.
+        path: path of its file.
         texts: lines, and the message that is raised there or the first line of a docstring.
         classes: names.
     """
@@ -179,5 +179,17 @@ def test_modules_and_classes_are_named_by_the_terms(package: str) -> None:
         for module in _modules(package)
         for name in (module.path.stem, *module.classes)
         if _words_of(name) & replaced
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("folder", ["eechips", "packages", "recipes", "tests", "tools", "benchmarks"])
+def test_descriptions_of_arguments_name_what_they_describe(folder: str) -> None:
+    """ "folder: of the run." is no description: "folder: folder of the run."."""
+    fragment = re.compile(r"^\s+\*{0,2}\w+: (?:of|that) (?!of\b)", re.MULTILINE)
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group().strip()}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for match in fragment.finditer(path.read_text(encoding="utf-8"))
     ]
     assert found == []

@@ -90,7 +90,7 @@ class Listener:
     """A server that records what it receives.
 
     Attributes:
-        url: of the server.
+        url: URL of the server.
         requests: request lines with their headers.
     """
 

@@ -24,7 +24,7 @@ class Budget:
     """The time in which a test may look for an input that fails.
 
     Attributes:
-        seconds: of the test.
+        seconds: seconds of the test.
         first: seed.
         last: seed so far.
     """

@@ -81,7 +81,7 @@ class Prepared:
     Attributes:
         store: has the assets "raster" and "polygons".
         frame: the polygons in the raster's CRS, in the order of the table.
-        path: of the raster, the band alone.
+        path: path of the raster, the band alone.
         nodata: its value for no data; where it has none, one that does not occur.
     """
 

@@ -45,8 +45,8 @@ class Source:
     """A collection of images side by side, which change.
 
     Attributes:
-        url: of the server.
-        pixels: of each image: (bands, rows, columns).
+        url: URL of the server.
+        pixels: pixels of each image: (bands, rows, columns).
     """
 
     def __init__(self, folder: Path, count: int, serve: Callable[..., Server]) -> None:

@@ -102,7 +102,7 @@ def write_run(folder: Path, chips: Iterable[Mapping[str, Any]], **info: Any) -> 
     """A run whose ledger has chips, and whose files nobody needs.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         chips: each with ``unit``, and columns of its record; ``layers``, if it has several files: columns of each.
         **info: for run.json.
     """

@@ -21,13 +21,13 @@ class DaskCluster:
     """Started by :func:`dask_cluster`. Works for tests and benchmarks alike.
 
     Attributes:
-        address: of the scheduler; it stays the same when the scheduler is started again.
+        address: address of the scheduler; it stays the same when the scheduler is started again.
         nannies: processes that each keep one worker, and start it again when it dies.
 
     Args:
         folder: for logs and what workers write.
         scheduler_options: further words of the command line of ``dask scheduler``.
-        worker_options: of ``dask worker``.
+        worker_options: worker options of ``dask worker``.
         environment: variables of all processes on top of ours.
     """
 
@@ -59,7 +59,7 @@ class DaskCluster:
         """Starts a nanny, which starts a worker.
 
         Args:
-            address: of the scheduler, such as that of a proxy before it; None for its own.
+            address: address of the scheduler, such as that of a proxy before it; None for its own.
         """
         words = ["--host", "127.0.0.1", "--nthreads", "1", "--nworkers", "1", "--no-dashboard"]
         words += ["--local-directory", str(self._folder), *self._worker_options]

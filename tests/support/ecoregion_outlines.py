@@ -22,7 +22,7 @@ def write_outlines(data: Path, path: Path, share: float = 1.0) -> Path:
     Args:
         data: folder of the real data.
         path: file to write.
-        share: of the vertices of the originals.
+        share: share of the vertices of the originals.
     """
     table = geopandas.read_parquet(data / SIMPLIFIED)
     lengths = table["SHAPE_LENG"].to_numpy()

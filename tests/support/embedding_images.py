@@ -28,8 +28,8 @@ class EmbeddingPixels:
 
     Attributes:
         values: shape (64, rows, columns), the north at the top.
-        crs: of the pixels.
-        transform: of the pixels.
+        crs: CRS of the pixels.
+        transform: transform of the pixels.
     """
 
     values: npt.NDArray[np.float64]

@@ -36,7 +36,7 @@ class ExportService:
     """A local Earth Engine with buckets.
 
     Attributes:
-        server: that is running.
+        server: server that is running.
         buckets: has a folder for each bucket.
     """
 
@@ -88,7 +88,7 @@ class ExportService:
 
         Args:
             folder: where it runs.
-            *words: of the command.
+            *words: words of the command.
             status: its exit status.
         """
         with pytest.MonkeyPatch.context() as patch:

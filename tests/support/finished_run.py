@@ -39,7 +39,7 @@ def write_run(
     """A finished run.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         units: each with its files; None if it failed.
         frames: what the ledger says beside of the files of a layer, of time series.
         **info: for run.json.

@@ -111,7 +111,7 @@ class FramingFront:
     """A front and what it did.
 
     Attributes:
-        url: of the front.
+        url: URL of the front.
         illegal: share of the responses with an illegal framing.
         counts: exchanges by framing.
     """
@@ -135,7 +135,7 @@ def framing_front(server: str, seed: int, illegal: float = 0.3) -> Iterator[Fram
 
     Args:
         server: address of the server behind the front.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
         illegal: share of the responses with an illegal framing.
     """
     front = FramingFront(illegal=illegal)

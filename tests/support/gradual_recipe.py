@@ -22,9 +22,9 @@ class Gradual:
     """Units are numbers, and what the service adds to them.
 
     Args:
-        count: of units.
+        count: number of units.
         before: called with each number before its unit is given.
-        first: of the numbers.
+        first: first of the numbers.
     """
 
     name = "gradual"

@@ -12,7 +12,7 @@ def slow_except(values: Iterable[Any], *quick: Any) -> list[Any]:
     """Return parameters that are slow, except for some.
 
     Args:
-        values: of the parameter.
+        values: values of the parameter.
         *quick: those that are tested by default: the edges, and one of each path through the code.
 
     Raises:

@@ -16,7 +16,7 @@ class TcpProxy:
         passed: all bytes that were passed, in either direction.
 
     Args:
-        port: of the server.
+        port: port of the server.
         host: address of loopback at which it listens.
     """
 

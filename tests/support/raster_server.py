@@ -42,7 +42,7 @@ class Bucket:
         silence: seconds for which nothing comes in the middle of an answer to such a request.
         absent: requests for anything else than a file that is there, such as lists.
         seen: headers of all requests, names in lower case.
-        part_status: of answers to requests for parts: 200 as `rclone serve s3` has it.
+        part_status: status of the part of answers to requests for parts: 200 as `rclone serve s3` has it.
         sends_parts: whether a request for a part is answered by one.
         keeps_conditions: whether ``If-Match`` is heeded; not all servers do.
         between: called before every answer, with its number; what changes a file under a run.
@@ -73,7 +73,7 @@ class Bucket:
         left out. Blocks must be larger than that.
 
         Args:
-            name: of the file.
+            name: name of the file.
             bands: numbers from 1; any one of them where the blocks hold all.
         """
         with rasterio.open(self.folder / name) as source:

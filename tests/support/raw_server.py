@@ -21,7 +21,7 @@ class RawServer:
     Attributes:
         answers: by path.
         asked: headers of the requests, by path.
-        url: of the server.
+        url: URL of the server.
     """
 
     answers: dict[str, RawAnswer] = field(default_factory=dict)

@@ -23,7 +23,7 @@ class RefusingProxy:
     Attributes:
         url: its address.
         passed: grids of the requests that were passed on.
-        kinds: of these, such as ``getPixels``.
+        kinds: kinds of these, such as ``getPixels``.
         refused: grids of those that were refused.
     """
 

@@ -46,7 +46,7 @@ class Faults:
     """The faults of a server.
 
     Attributes:
-        seed: of what is drawn.
+        seed: seed of what is drawn.
         cuts: share of answers that are cut somewhere, by a reset.
         has_ranges: whether it knows them.
         has_validators: whether it tells versions apart.
@@ -55,7 +55,7 @@ class Faults:
         damaged: names of files of which one byte is another, so many times.
         busy: share of requests answered with 503.
         rate: bytes a second of all answers; None for no limit.
-        key: of the signatures: servers that have the same sign for each other.
+        key: key of the signatures: servers that have the same sign for each other.
     """
 
     seed: int = 1
@@ -75,7 +75,7 @@ class Body:
     """A part of a file that was sent.
 
     Attributes:
-        version: of the file.
+        version: version of the file.
         begin: first byte.
         end: byte after the last that has come to the other side's system.
         how: it ended: ``whole``, ``cut`` by the server, or ``left`` by the client.
@@ -91,7 +91,7 @@ def sent_twice(bodies: Sequence[Body]) -> Counter[str]:
     """Bytes of one file that were sent although the other side had had them, by what had happened.
 
     Args:
-        bodies: of the file, in the order of time.
+        bodies: bodies of the file, in the order of time.
 
     Returns:
         ``replaced``: the file was, and what had come of the old one was of no use any more. ``cut``, ``left``: the
@@ -122,7 +122,7 @@ class FileServer(LoopbackServer):
         span: when the first and the last piece of a body were sent, in seconds.
 
     Args:
-        folder: of the files.
+        folder: folder of the files.
         faults: what is wrong.
     """
 

@@ -42,9 +42,9 @@ def answer_question(answer: str, *arguments: str, cwd: Path, question: str = "Co
 
     Args:
         answer: typed, with its line feed.
-        arguments: of eechips.
+        arguments: arguments of eechips.
         cwd: folder of the command.
-        question: that the command asks, once.
+        question: question that the command asks, once.
     """
     asked = f"{question} [y/N]"
     command = [sys.executable, "-m", "eechips", *arguments]

@@ -21,7 +21,7 @@ class WatchedFolder:
 
     Attributes:
         folder: the watched folder.
-        descriptor: of inotify.
+        descriptor: descriptor of inotify.
     """
 
     folder: Path

@@ -37,7 +37,7 @@ class CatalogBuild:
 
     Attributes:
         catalog: after the change.
-        outcome: of the merge.
+        outcome: outcome of the merge.
         without_place: units without a location, such as tables, which become no items.
     """
 

@@ -32,7 +32,7 @@ class IngestCounts:
         failures: entries without an item, by kind.
         mended: repaired items, by repair.
         requests: by host.
-        bytes: of the items as received.
+        bytes: number of bytes of the items as received.
     """
 
     entries: int = 0
@@ -73,7 +73,7 @@ class FailedEntry:
 
     Attributes:
         place: list and line.
-        address: of the item, if the list has URLs.
+        address: address of the item, if the list has URLs.
         kind: ``HTTP 404``, ``no geometry``, …
         reason: for people.
     """
@@ -89,8 +89,8 @@ class SortedChunk:
     """Result of a sorted chunk of entries.
 
     Attributes:
-        counts: of its entries.
-        failures: of its entries.
+        counts: counts of its entries.
+        failures: failures of its entries.
         shards: sorted runs of its items.
     """
 
@@ -106,11 +106,11 @@ class Checkpoint:
     chunks of entries, with the digest of the entries: a remote list may change between two commands.
 
     Attributes:
-        folder: of the checkpoint.
+        folder: folder of the checkpoint.
         identity: digest that identifies the ingest.
 
     Args:
-        folder: of the catalogue.
+        folder: folder of the catalogue.
         identity: JSON value that identifies the ingest.
     """
 

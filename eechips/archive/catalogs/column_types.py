@@ -103,7 +103,7 @@ def unified(schemas: Iterable[pa.Schema], chosen: Mapping[str, pa.DataType] | No
     """Return a schema for rows of all schemas, after :func:`conformed`.
 
     Args:
-        schemas: of the rows.
+        schemas: schemas of the rows.
         chosen: types of columns that are already decided; other mixed columns become numbers or booleans.
     """
     found: dict[str, list[pa.Field]] = defaultdict(list)

@@ -70,8 +70,8 @@ class FetchConfig:
     Attributes:
         in_flight: concurrent requests, or calls of a hook.
         per_host: concurrent requests to one host, until it rejects one.
-        retries: of a request after transient errors. Rejections for too many requests do not count while the host
-            answers others.
+        retries: retries of a request after transient errors. Rejections for too many requests do not count while the
+            host answers others.
         timeout: seconds for a response.
         first_wait: seconds before the first retry; doubled for each further one, up to ``longest_wait``.
         longest_wait: seconds; also the limit for ``Retry-After``.
@@ -143,13 +143,13 @@ def fetch(
     """Fetch URLs by HTTP or by fsspec, or call a hook for each.
 
     Args:
-        addresses: of items.
+        addresses: addresses of items.
         config: concurrency, retries and timeouts.
         make: the hook; None to fetch.
         foreign: whether each URL is from a remote list, which must not name local files; None if none is. Hooks receive
             all URLs.
         advance: called after each URL.
-        seed: of the jitter in waits.
+        seed: seed of the jitter in waits.
         enough: bytes after which no further URL is requested.
         borne: by host, the concurrent requests that it accepted before; updated in place.
     """

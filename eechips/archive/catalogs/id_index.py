@@ -66,7 +66,7 @@ class IndexFiles:
 
     Args:
         home: folder or store.
-        partitions: that are searched, by path.
+        partitions: partitions that are searched, by path.
     """
 
     def __init__(self, home: Path | ObjectStore, partitions: Mapping[str, Partition]) -> None:
@@ -111,7 +111,7 @@ class IndexFiles:
 
         Args:
             known: version that the segment covers.
-            moment: of the last change of the segment. Local files changed later are compared by their SHA-256.
+            moment: moment of the last change of the segment. Local files changed later are compared by their SHA-256.
         """
         now = self.partitions.get(known.path)
         if now is None or (now.sha256, now.bytes, now.items) != (known.sha256, known.bytes, known.items):
@@ -201,7 +201,7 @@ class IdIndex:
 
     Args:
         home: folder or store of the catalogue.
-        schema: of the catalogue.
+        schema: schema of the catalogue.
         owners: folders of the collections to search; None for all.
 
     Attributes:
@@ -283,8 +283,8 @@ class IdIndex:
         """Add the partitions that the index lacks, as a part of a change; drop what has become invalid.
 
         Args:
-            change: of the catalogue, which has the new partitions.
-            schema: of the catalogue after the change.
+            change: change of the catalogue, which has the new partitions.
+            schema: schema of the catalogue after the change.
 
         Returns:
             Whether the index changes.
@@ -379,7 +379,7 @@ def keys_in(source: object, path: str) -> Iterator[npt.NDArray[np.bytes_]]:
 
     Args:
         source: path or file of the partition.
-        path: of the partition, below the catalogue.
+        path: path of the partition, below the catalogue.
 
     Raises:
         pa.ArrowException, OSError: if it cannot be read.

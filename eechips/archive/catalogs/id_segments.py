@@ -74,7 +74,7 @@ class IndexedPartition:
     Attributes:
         path: below the catalogue.
         bytes: size of the file.
-        sha256: of the file, hexadecimal.
+        sha256: SHA-256 digest of the file, hexadecimal.
         items: number of its rows.
     """
 
@@ -100,9 +100,9 @@ def write_segment(path: Path, partitions: Sequence[IndexedPartition], rows: Iter
     """Write a segment; memory does not grow with its rows.
 
     Args:
-        path: of the new file.
-        partitions: that it covers.
-        rows: of all partitions, in any order.
+        path: path of the new file.
+        partitions: partitions that it covers.
+        rows: rows of all partitions, in any order.
 
     Returns:
         Name of the segment, which depends on its content only.
@@ -225,12 +225,12 @@ class Segment:
     """A segment to search.
 
     Args:
-        name: of the file, for messages.
-        size: of the file in bytes.
+        name: name of the file, for messages.
+        size: size of the file in bytes.
         read: returns a part of the file.
 
     Attributes:
-        partitions: that it covers.
+        partitions: partitions that it covers.
 
     Raises:
         DamagedSegmentError: if its directory is damaged.

@@ -49,8 +49,8 @@ class IngestResult:
 
     Attributes:
         catalog: after the change.
-        outcome: of the merge.
-        counts: of the entries of the lists.
+        outcome: outcome of the merge.
+        counts: counts of the entries of the lists.
         resumed: entries that an earlier, interrupted command had processed.
         seconds: by phase: fetch, shard, merge.
         worker_pool: workers that sorted.

@@ -116,7 +116,7 @@ def items(samples: Samples, source: ItemSource, left: SkippedUnits) -> Iterator[
     """Yield the items of a run's units, in the order of the plan.
 
     Args:
-        samples: of the run.
+        samples: samples of the run.
         source: properties that the items share.
         left: counts units without a location or a date, which are skipped.
 
@@ -149,9 +149,9 @@ def collection_of(source: ItemSource, extent: Extent, start: str | None, end: st
 
     Args:
         source: properties that the items share.
-        extent: of all items.
-        start: of the first item, ISO 8601.
-        end: of the last item, ISO 8601.
+        extent: extent of all items.
+        start: start of the first item, ISO 8601.
+        end: end of the last item, ISO 8601.
     """
     used = [dataset.get("title") or dataset["id"] for dataset in source.datasets]
     made = str(source.info.get("command", "")).strip()

@@ -96,9 +96,9 @@ def assign_cells(
     """Return the cells of items: those of the centres of their boxes; ``global`` if they meet too many.
 
     Args:
-        grid: of the cells.
-        boxes: of the items, (n, 4): west, south, east, north.
-        geometries: of the items, as WKB.
+        grid: grid of the cells.
+        boxes: boxes of the items, (n, 4): west, south, east, north.
+        geometries: geometries of the items, as WKB.
         most_cells: maximum number of cells of an item.
     """
     found = grid.locate(*centres(boxes))
@@ -137,7 +137,7 @@ class Layout:
     """Layout of a catalogue, fixed when it is created.
 
     Attributes:
-        grid: of the cells.
+        grid: grid of the cells.
         period: time span of a partition.
         most_cells: items that meet more cells are ``global``.
         by: first level of the partitions.
@@ -175,9 +175,9 @@ class Layout:
         """Return the files of items, below the catalogue, with forward slashes.
 
         Args:
-            missions: of the items.
+            missions: missions of the items.
             collections: ids.
-            cells: of the items.
+            cells: cells of the items.
             starts: first moments of the items, ``datetime64[us]``.
         """
         times = _times(starts, _LEVELS[self.period])

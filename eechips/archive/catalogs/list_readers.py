@@ -61,7 +61,7 @@ class ListEntry:
 
     Attributes:
         place: file and number of the line or row, for messages; without secrets.
-        address: of the item; None if the list holds the item itself.
+        address: address of the item; None if the list holds the item itself.
         item: JSON, not parsed yet.
         is_foreign: whether the list is remote, so that it must not name local files.
     """

@@ -74,8 +74,8 @@ class MergePlan:
     """The rows that enter and leave each partition.
 
     Args:
-        folder: of the catalogue.
-        schema: of the catalogue.
+        folder: folder of the catalogue.
+        schema: schema of the catalogue.
         shards: sorted runs of new rows.
         rows: the newest new rows.
         among: partitions that may have versions of them.
@@ -173,8 +173,8 @@ class MergePlan:
         """Return which rows a partition keeps; the others are replaced there or in another partition.
 
         Args:
-            path: of the partition.
-            count: of its rows, in the order of the file.
+            path: path of the partition.
+            count: number of its rows, in the order of the file.
         """
         found = np.ones(count, dtype=bool)
         found[self._gone.get(path, NO_ROWS)] = False

@@ -32,7 +32,7 @@ class KnownVersions:
 
     Attributes:
         row: indices of the new rows.
-        code: of the partitions with other versions.
+        code: code of the partitions with other versions.
         stamp: update times of those.
         at: row numbers of those in their files.
     """

@@ -29,10 +29,10 @@ class Partition:
     Attributes:
         path: below the catalogue, with forward slashes.
         collection: id; None if its items have none.
-        cell: of the layout's grid, or ``global``.
+        cell: cell of the layout's grid, or ``global``.
         items: number of items; each is in one partition only.
         bytes: size of the file.
-        sha256: of the file, hexadecimal.
+        sha256: SHA-256 digest of the file, hexadecimal.
         extent: box around all items.
         start: start of the first item, ISO 8601, UTC; None if unknown.
         end: end of the last item.
@@ -89,7 +89,7 @@ class Schema:
     """Content of the schema file.
 
     Attributes:
-        layout: of the catalogue.
+        layout: layout of the catalogue.
         partitions: by path.
         columns: Arrow's names of the columns' types, for each collection (by id, "" for none).
         suspects: partitions that were unreadable during a merge, and may hold older versions of its items.
@@ -144,7 +144,7 @@ class Schema:
         """Parse the content that ``dumps`` returned.
 
         Args:
-            content: of the schema file.
+            content: content of the schema file.
             home: the catalogue, for messages.
 
         Raises:

@@ -144,10 +144,10 @@ class SortedRun:
 
     Attributes:
         file: in Arrow's IPC format.
-        paths: of the partitions, below the catalogue, in the order of the rows.
+        paths: paths of the partitions, below the catalogue, in the order of the rows.
         counts: rows of each.
         batch: rows of each batch except the last.
-        bytes: of all rows, in memory.
+        bytes: number of bytes of all rows, in memory.
     """
 
     file: Path
@@ -264,7 +264,7 @@ def write_sorted_run(file: Path, table: pa.Table, paths: Sequence[str]) -> Sorte
     Args:
         file: path of the new file.
         table: at least one row, all of one collection.
-        paths: of their partitions.
+        paths: paths of their partitions.
 
     Raises:
         OSError: if the file cannot be written.
@@ -292,10 +292,10 @@ class LatestItems:
     """The newest row of each item in several runs.
 
     Attributes:
-        keys: of the items, sorted; shape (n,).
+        keys: keys of the items, sorted; shape (n,).
         stamps: update times, see :func:`~eechips.archive.catalogs.columns.stamps_of`; shape (n,).
-        paths: of the partitions of the runs, sorted.
-        codes: of the rows' partitions: indices in ``paths``; shape (n,).
+        paths: paths of the partitions of the runs, sorted.
+        codes: codes of the rows' partitions: indices in ``paths``; shape (n,).
         places: indices of the rows in the concatenated runs; shape (n,).
     """
 

@@ -29,7 +29,7 @@ class Chunk:
     """Entries of lists with their fetched texts.
 
     Attributes:
-        name: of the chunk, for files.
+        name: name of the chunk, for files.
         places: file and line, and URL if there is one, of each entry.
         bodies: text of each; None for failures.
         failures: index, kind and reason of entries without a text.
@@ -51,7 +51,7 @@ def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, str
     Args:
         chunk: texts of items.
         folder: for the runs.
-        layout: of the catalogue.
+        layout: layout of the catalogue.
         collection: id for items without one.
         strict: reject items that need repairs.
 

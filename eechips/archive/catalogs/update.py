@@ -51,7 +51,7 @@ def update(
     """Add items to a catalogue atomically.
 
     Args:
-        folder: of the catalogue; created if it does not exist.
+        folder: folder of the catalogue; created if it does not exist.
         choose: returns the requested layout, given that of the catalogue, or None for a new one.
         batches: items of one collection each, as many as fit into memory.
         described: returns the changed descriptions of collections.
@@ -126,7 +126,7 @@ def repair(folder: Path) -> RepairResult:
     """Complete an interrupted commit of a catalogue; check and complete its index of ids.
 
     Args:
-        folder: of the catalogue.
+        folder: folder of the catalogue.
 
     Raises:
         UsageError: if the folder is not a catalogue.
@@ -270,9 +270,9 @@ def merge(
     """Merge sorted runs into the scratch folder of a change: nothing happens before the commit.
 
     Args:
-        folder: of the catalogue.
-        schema: of the catalogue.
-        index: of the catalogue.
+        folder: folder of the catalogue.
+        schema: schema of the catalogue.
+        index: index of the catalogue.
         shards: sorted runs of new rows.
         change: receives the new files.
         advance: called with numbers of merged rows.

@@ -71,7 +71,7 @@ class WorkerPool:
     """Choice of workers.
 
     Attributes:
-        processes: of this machine; 1 for this process.
+        processes: processes of this machine; 1 for this process.
         scheduler: address of a Dask cluster to use instead; None for this machine.
     """
 
@@ -98,7 +98,7 @@ def choose_worker_pool(size: int, processes: int | None, scheduler: str | None) 
 
     Args:
         size: bytes.
-        processes: of this machine; None to choose by size.
+        processes: processes of this machine; None to choose by size.
         scheduler: address of a Dask cluster, which takes precedence over ``processes``; None to choose by size.
 
     Raises:
@@ -198,7 +198,7 @@ class _Cluster:
     """A cluster that may disconnect.
 
     Args:
-        client: of the cluster.
+        client: client of the cluster.
     """
 
     def __init__(self, client: Any) -> None:

@@ -23,9 +23,9 @@ class AccessDenial:
     """A host rejects a signature, or requires one.
 
     Attributes:
-        status: of HTTP.
+        status: status of HTTP.
         code: error code of the store, such as ``RequestTimeTooSkewed``; empty if there is none.
-        region: of the S3 bucket, if the request went to another region.
+        region: region of the S3 bucket, if the request went to another region.
     """
 
     status: int
@@ -61,8 +61,8 @@ def parse_region_hint(headers: Mapping[str, str], body: bytes = b"") -> str | No
     a header (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html).
 
     Args:
-        headers: of the response.
-        body: of the response, or its beginning.
+        headers: headers of the response.
+        body: body of the response, or its beginning.
     """
     found = _REGION.search(body)
     return found[1].decode() if found else headers.get("x-amz-bucket-region")

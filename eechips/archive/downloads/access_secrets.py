@@ -40,7 +40,7 @@ class Secrets:
         """Return a secret that is required.
 
         Args:
-            name: of the secret.
+            name: name of the secret.
             use: what requires it, for the message.
 
         Raises:

@@ -61,7 +61,7 @@ def make_unit(
 
     Args:
         item: STAC item.
-        key: of the asset.
+        key: key of the asset.
         prefers: selects a URL among the alternatives of the asset.
         kept: names of query parameters that are stored.
     """

@@ -20,7 +20,7 @@ def content_encodings(headers: Mapping[str, str], expected: ExpectedFile) -> tup
     The encoding of a file that itself is a gzip file is ignored: servers label both cases alike.
 
     Args:
-        headers: of the response.
+        headers: headers of the response.
         expected: properties of the file.
 
     Raises:

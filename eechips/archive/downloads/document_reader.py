@@ -48,7 +48,7 @@ class UnreadDocument:
     """A document that a catalogue names and that cannot be read.
 
     Attributes:
-        address: of the document, or of the one that names it.
+        address: address of the document, or of the one that names it.
         reason: for people.
     """
 
@@ -65,7 +65,7 @@ class DocumentReader:
     Attributes:
         hosts: sessions of the hosts.
         signer: returns headers and signed URLs.
-        policy: of retries.
+        policy: policy of retries.
         pause: waits between retries; may raise to stop.
         unread: documents that could not be read so far.
     """
@@ -99,7 +99,7 @@ class DocumentReader:
         """Send a request and return the JSON response.
 
         Args:
-            method: of HTTP.
+            method: HTTP method.
             address: absolute URL.
             body: JSON value, for POST.
             headers: further headers.

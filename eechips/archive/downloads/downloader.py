@@ -61,7 +61,7 @@ class DownloadRequest:
         href: URL as it is stored: without its query.
         asset: collection, item and key.
         expected: what the catalogue states about the file.
-        path: of the partial file.
+        path: path of the partial file.
     """
 
     href: str
@@ -82,7 +82,7 @@ class DownloadedFile:
     Attributes:
         size: bytes.
         sha256: hexadecimal.
-        metadata: of the header, as GDAL reads it.
+        metadata: metadata of the header, as GDAL reads it.
         checked: names of the passed checks, such as ``size`` and ``sha256``.
     """
 
@@ -361,7 +361,7 @@ def _prepare_partial(
     """Check that a response continues the partial file, or restart the file.
 
     Args:
-        response: of the host.
+        response: response of the host.
         partial: the file so far.
         request: the file.
         is_part: whether the request asked for the missing rest.
@@ -420,7 +420,7 @@ def _describe_whole(
     """Return the version of a file that is sent from its first byte, and the digests that the host states.
 
     Args:
-        headers: of the response.
+        headers: headers of the response.
         total: bytes from ``Content-Range``; None if there is none.
         expected: what the catalogue states about the file.
     """

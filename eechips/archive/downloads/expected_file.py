@@ -127,8 +127,8 @@ class ExpectedFile:
     Attributes:
         size: bytes.
         checksum: multihash of the file extension, hexadecimal.
-        media_type: of the asset.
-        suffix: of the URL.
+        media_type: media type of the asset.
+        suffix: suffix of the URL.
         shape: rows and columns.
         bands: number of bands.
         crs: code, such as EPSG:32613.
@@ -151,8 +151,8 @@ class ExpectedFile:
 
         Args:
             asset: JSON object.
-            properties: of the item.
-            suffix: of the URL.
+            properties: properties of the item.
+            suffix: suffix of the URL.
         """
 
         roles, kind = asset.get("roles"), _media_type(asset.get("type"))

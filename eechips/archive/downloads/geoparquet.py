@@ -52,7 +52,7 @@ def table_items(search: Search, reader: DocumentReader) -> Iterator[tuple[dict[s
 
     Args:
         search: criteria.
-        reader: of remote files.
+        reader: reader of remote files.
 
     Raises:
         ConfigurationError: if an extra is missing, or a file is not STAC GeoParquet.

@@ -84,10 +84,10 @@ class HostSessions:
 
         Args:
             url: absolute; may be a secret.
-            headers: of the request to every host.
+            headers: headers of the request to every host.
             secrets: returns further headers for the host of a URL.
-            method: of HTTP.
-            body: of the request.
+            method: HTTP method.
+            body: body of the request.
 
         Raises:
             TransientError, PermanentError: if there is no response; the message omits the URL's query.
@@ -116,9 +116,9 @@ class HostSessions:
         """Request a JSON document, such as a token.
 
         Args:
-            method: of HTTP.
+            method: HTTP method.
             url: absolute.
-            headers: of the request.
+            headers: headers of the request.
             form: fields of the body.
 
         Raises:

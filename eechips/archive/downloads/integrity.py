@@ -55,7 +55,7 @@ class _Tiff:
     """Number format of a TIFF file.
 
     Attributes:
-        order: of the bytes, as :mod:`struct` names it.
+        order: order of the bytes, as :mod:`struct` names it.
         is_big: whether offsets have eight bytes (BigTIFF) instead of four.
     """
 
@@ -70,7 +70,7 @@ def check_end(path: Path, kind: str) -> None:
     """Check that a file is not truncated, if its format states its end.
 
     Args:
-        path: of the file.
+        path: path of the file.
         kind: ``tif``, ``zip``, ``parquet``, ``h5``, ``nc``, ``hdf`` or ``jp2``; others are not checked.
 
     Raises:
@@ -218,10 +218,10 @@ def quarantine(folder: Path, identifier: str, file: Path, suffix: str, reason: M
     """Move a file into quarantine with the reason; replace an earlier one of the same unit.
 
     Args:
-        folder: of the run.
-        identifier: of the unit.
+        folder: folder of the run.
+        identifier: id of the unit.
         file: path of the file.
-        suffix: of its URL.
+        suffix: suffix of its URL.
         reason: JSON object.
 
     Returns:

@@ -43,7 +43,7 @@ class FileVersion:
         etag: as sent; None if there is none.
         modified: ``Last-Modified`` as sent; None if there is none.
         is_dated: whether ``modified`` is a strong validator.
-        md5: of the whole file, hexadecimal; None if the server does not state it.
+        md5: MD5 digest of the whole file, hexadecimal; None if the server does not state it.
     """
 
     total: int | None
@@ -57,9 +57,9 @@ class FileVersion:
         """Return the version that a response states.
 
         Args:
-            headers: of the response.
+            headers: headers of the response.
             total: bytes of the whole file.
-            md5: of the whole file, hexadecimal; None if unknown.
+            md5: MD5 digest of the whole file, hexadecimal; None if unknown.
         """
         modified = headers.get("Last-Modified")
         return cls(total, headers.get("ETag"), modified, _is_dated(modified, headers.get("Date")), md5)
@@ -99,10 +99,10 @@ class PartialFile:
 
     Attributes:
         failures: how often the complete file was wrong.
-        version: of the file on the server; None before the first byte.
+        version: version of the file on the server; None before the first byte.
 
     Args:
-        path: of the file.
+        path: path of the file.
         algorithms: digests beside sha256, named as in :func:`eechips.archive.downloads.integrity.create_digest`.
     """
 
@@ -135,7 +135,7 @@ class PartialFile:
         """Start the file from its first byte.
 
         Args:
-            version: of the file on the server.
+            version: version of the file on the server.
             algorithms: further digests to compute.
 
         Raises:
@@ -252,8 +252,8 @@ def claim_partial(folder: Path, writer: Writer) -> Iterator[Path]:
     over the file of a writer that has ended.
 
     Args:
-        folder: of the unit, in :data:`PARTIAL`.
-        writer: of the claim. A writer that works for a run holds the lock of that run.
+        folder: folder of the unit, in :data:`PARTIAL`.
+        writer: writer of the claim. A writer that works for a run holds the lock of that run.
 
     Yields:
         The path of the file, which need not exist yet.
@@ -311,8 +311,8 @@ def offer(path: Path, token: str) -> Path:
     in between finds the file under its first name and does not download it again.
 
     Args:
-        path: of the file.
-        token: of the writer; see :func:`eechips.files.temporary_names.temporary_name`.
+        path: path of the file.
+        token: token of the writer; see :func:`eechips.files.temporary_names.temporary_name`.
 
     Returns:
         The second name, which a sweep of the store removes; the first, where the file system has no hard links.
@@ -337,8 +337,8 @@ def forget(folder: Path, writer: Writer) -> None:
     """Remove the partial files of a unit, except those that are being written.
 
     Args:
-        folder: of the unit, in :data:`PARTIAL`.
-        writer: of the removal. A writer that works for a run holds the lock of that run.
+        folder: folder of the unit, in :data:`PARTIAL`.
+        writer: writer of the removal. A writer that works for a run holds the lock of that run.
     """
     for path in _left(folder, writer):
         discard(path)

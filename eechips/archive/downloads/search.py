@@ -35,7 +35,7 @@ def items(search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
 
     Args:
         search: criteria.
-        reader: of the catalogue's documents.
+        reader: reader of the catalogue's documents.
 
     Raises:
         UsageError: if there is no such catalogue.

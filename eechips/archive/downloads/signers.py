@@ -55,9 +55,9 @@ class Signer(Protocol):
         """Discard a rejected signature; return whether signing again can help.
 
         Args:
-            href: of the asset.
-            collection: of its item.
-            region: of its S3 bucket, if the host stated it.
+            href: address of the asset.
+            collection: collection of its item.
+            region: region of its S3 bucket, if the host stated it.
         """
 
 

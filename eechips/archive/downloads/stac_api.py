@@ -46,8 +46,8 @@ class _Question:
     """One form of a search request.
 
     Attributes:
-        method: of HTTP.
-        language: of the filter; None to request all items and filter locally.
+        method: HTTP method.
+        language: language of the filter; None to request all items and filter locally.
         page: items of a page.
     """
 
@@ -72,9 +72,9 @@ def api_items(
 
     Args:
         document: landing page of the API.
-        address: of the landing page.
+        address: address of the landing page.
         search: criteria.
-        reader: of further documents.
+        reader: reader of further documents.
 
     Raises:
         ConfigurationError: if pystac-client is missing.
@@ -157,8 +157,8 @@ def pages_from(page: Mapping[str, Any], address: str, reader: DocumentReader) ->
 
     Args:
         page: the first page.
-        address: of the page.
-        reader: of the following pages.
+        address: address of the page.
+        reader: reader of the following pages.
 
     Raises:
         PermanentError, TransientError: see :func:`api_items`.
@@ -234,9 +234,9 @@ def _pages(
     """Yield the items of a page and of all following pages.
 
     Args:
-        address: of the page.
-        method: of HTTP.
-        parameters: of the search.
+        address: address of the page.
+        method: HTTP method.
+        parameters: parameters of the search.
         reader: sends the requests.
         first: the page, if it was already read.
 

@@ -27,9 +27,9 @@ def static_items(document: Any, address: str, collections: Sequence[str], reader
     Args:
         document: a catalogue, a collection, an item, a collection of features, or an array of these or of their URLs;
             JSON.
-        address: of the document.
+        address: address of the document.
         collections: ids; empty for all.
-        reader: of further documents.
+        reader: reader of further documents.
 
     Raises:
         PermanentError: if the document is none of these.

@@ -57,7 +57,7 @@ class OAuthSigner:
     The grants are client credentials (RFC 6749, 4.4), a resource owner's password (4.3), and refreshing (6).
 
     Args:
-        token_url: that issues tokens.
+        token_url: URL that issues tokens.
         names: hosts that receive them.
         secrets: client id, client secret, user name and password.
         hosts: sessions for requests of tokens.
@@ -219,7 +219,8 @@ class Auth:
             its entry of ``.netrc``; ``oauth`` sends a token that is requested with client credentials, or with a user
             name and password; ``sas`` requests signed URLs, or a token for the URLs of a collection, from an endpoint.
         hosts: hosts that receive the secrets: ``data.example.com``, ``*.example.com``; no others.
-        token_url: of ``oauth`` and ``sas``; for ``sas`` it contains ``{collection}``, or receives ``?href=``.
+        token_url: URL for tokens of ``oauth`` and ``sas``; for ``sas`` it contains ``{collection}``, or receives
+            ``?href=``.
         requester_pays: whether your AWS account pays for transfers from S3.
 
     Raises:

@@ -36,9 +36,9 @@ def assemble_scenes(
     """Write a STAC item beside the files of each item, and add complete scenes to a store of assets.
 
     Args:
-        results: of the run.
-        items: of the search.
-        identity: of the recipe.
+        results: results of the run.
+        items: items of the search.
+        identity: identity of the recipe.
         put: adds a scene to the store; None to leave the store alone.
         into: folder of the store, for messages.
         asset_id: Earth Engine id of the collection in the store; None for ``scenes/<collection>``.
@@ -129,9 +129,9 @@ def local_item(item: Mapping[str, Any], parts: Sequence[CompletedUnit], name: st
     """Return a STAC item whose assets are the local files, with their sizes and checksums.
 
     Args:
-        item: of the catalogue.
+        item: item of the catalogue.
         parts: completed units of its assets, all with a file.
-        name: of the item's file, below the folder of the run, with forward slashes.
+        name: name of the item's file, below the folder of the run, with forward slashes.
     """
     up = "../" * (len(PurePosixPath(name).parts) - 1)
     assets = {

@@ -28,9 +28,9 @@ class SceneContext:
 
     Attributes:
         site: context of the run.
-        folder: of the run.
-        reader: of the catalogue's documents.
-        downloader: of files.
+        folder: folder of the run.
+        reader: reader of the catalogue's documents.
+        downloader: downloader of files.
         disk: budget of the disk.
     """
 
@@ -44,7 +44,7 @@ class SceneContext:
         """Download the file of a unit.
 
         Args:
-            unit: of an asset.
+            unit: unit of an asset.
             identifier: first digits of its id.
 
         Raises:
@@ -96,7 +96,7 @@ def partial_folder(folder: Path, identifier: str) -> Path:
     """Return the folder of a unit's partial files, which stay until the file is in the ledger.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         identifier: first digits of the unit's id.
     """
     return folder / PARTIAL / identifier
@@ -106,7 +106,7 @@ def remove_if_empty(folder: Path) -> None:
     """Remove the folders of partial and quarantined files if they are empty; call it when no download is running.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
     """
     for name in (PARTIAL, QUARANTINE):
         remove_empty(folder / name)

@@ -288,8 +288,8 @@ class Scenes:
         """Search the catalogue again, and yield a unit for each asset that it has now or had before.
 
         Args:
-            folder: of the run; the result is cached there.
-            log: of the run.
+            folder: folder of the run; the result is cached there.
+            log: log of the run.
 
         Raises:
             UsageError, ConfigurationError: see :meth:`get_requests`.

@@ -33,8 +33,8 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
     are logged and kept if their file was downloaded; otherwise they are planned with their new properties.
 
     Args:
-        recipe: of the run.
-        config: of the run; without a run in its folder nothing happens.
+        recipe: recipe of the run.
+        config: configuration of the run; without a run in its folder nothing happens.
 
     Returns:
         Number of added and replaced units.
@@ -79,8 +79,8 @@ class _Further:
 
     Args:
         ledger: with the plan.
-        identity: of the recipe.
-        template: of the names.
+        identity: identity of the recipe.
+        template: template of the names.
     """
 
     def __init__(self, ledger: Ledger, identity: str, template: NameTemplate) -> None:

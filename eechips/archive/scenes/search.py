@@ -45,7 +45,7 @@ class SceneSearch:
         end: day or moment after the last, as the user wrote it; None for no bound.
         assets: keys, or names of bands, of the assets; None for those with the role data.
         prefers: selects a URL among the alternatives of an asset.
-        identity: of the search; cached results of other searches are ignored.
+        identity: identity of the search; cached results of other searches are ignored.
         keep_query: names of query parameters to store; ``*`` for all.
         signed: URLs with a query by asset; grows.
     """
@@ -187,8 +187,8 @@ def listed_items(address: str, reader: DocumentReader) -> Iterator[tuple[Any, st
     Items that cannot be read are noted in ``reader.unread``.
 
     Args:
-        address: of the list.
-        reader: of remote lists and items.
+        address: address of the list.
+        reader: reader of remote lists and items.
 
     Raises:
         UsageError, ConfigurationError: if there is no such list, or it cannot be read.

@@ -70,8 +70,9 @@ def read_chip(unit: Unit, *, policy: RetryPolicy | None = None) -> Pixels:
     """Read the pixels of a chip, the north at the top.
 
     Args:
-        unit: of :func:`plan_chip`.
-        policy: of retries; None for the run's, or ``POLICY`` of :mod:`eechips.archive.windows.raster` outside of a run.
+        unit: unit of :func:`plan_chip`.
+        policy: policy of retries; None for the run's, or ``POLICY`` of :mod:`eechips.archive.windows.raster` outside of
+            a run.
 
     Returns:
         Masked array (bands, rows, columns) of the rasters' dtype, masked where no raster has data.

@@ -100,7 +100,7 @@ def describe_missing(warnings: Sequence[str]) -> str:
     """Describe the parts of a raster that GDAL failed to read and ignored; empty if there are none.
 
     Args:
-        warnings: of GDAL during a successful read.
+        warnings: warnings of GDAL during a successful read.
     """
     lasting = [text for text in warnings if not _AGAIN.search(text)]
     found = [text for text in lasting if _UNREAD.search(text) or is_transient_status(_status(text) or 200)]

@@ -64,9 +64,9 @@ def gdal_options(
     finds by ``AWS_ENDPOINT_URL``, ``STORAGE_EMULATOR_HOST`` or ``AZURE_STORAGE_ACCOUNT_NAME`` are set for GDAL, too.
 
     Args:
-        location: of the raster.
+        location: location of the raster.
         cache: bytes for decoded blocks.
-        timeouts: of a request.
+        timeouts: timeouts of a request.
         condition: header of all requests, such as ``If-Match: "…"``.
         environment: variables of the process.
         beside: whether to search files beside the raster in any location.
@@ -112,7 +112,7 @@ def store_options(location: RasterLocation, environment: Mapping[str, str] = os.
     """Return the options of fsspec for a store that is set for GDAL by GDAL's own variables.
 
     Args:
-        location: of the raster, in a store.
+        location: location of the raster, in a store.
         environment: variables of the process.
     """
 

@@ -36,9 +36,9 @@ class KeptHeader:
     """Header of a GeoTIFF.
 
     Attributes:
-        layout: of its blocks, see :class:`~eechips.formats.tiff_layout.TiffLayout`.
-        size: of the file in bytes.
-        version: of the file.
+        layout: layout of its blocks, see :class:`~eechips.formats.tiff_layout.TiffLayout`.
+        size: size of the file in bytes.
+        version: version of the file.
         alpha: number of the alpha band, which is read with every other band; None if there is none.
     """
 
@@ -88,11 +88,11 @@ class KeptHeader:
         """Fetch the blocks of a window; neighbouring ones by one request.
 
         Args:
-            location: of the file.
+            location: location of the file.
             window: inside the raster.
             bands: numbers from 1.
             most: bytes of the decoded blocks, at most.
-            timeouts: of a request.
+            timeouts: timeouts of a request.
             count: called with the bytes of each response.
 
         Returns:
@@ -127,8 +127,8 @@ def fetch_header(location: RasterLocation, timeouts: Timeouts, count: Callable[[
     """Read the header of a file, usually by one request.
 
     Args:
-        location: of the file.
-        timeouts: of a request.
+        location: location of the file.
+        timeouts: timeouts of a request.
         count: called with the bytes of each response.
 
     Returns:

@@ -35,7 +35,7 @@ class RasterLocation:
         path: for GDAL: ``/vsis3/bucket/key``.
         scheme: ``s3``, ``gs``, ``az``, ``http``; ``file`` for local files; empty for paths that only GDAL knows.
         address: for other packages: ``bucket/key`` in a store, a URL, or the path of a file.
-        account: of Azure, where the URL names it.
+        account: account of Azure, where the URL names it.
     """
 
     path: str

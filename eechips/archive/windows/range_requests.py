@@ -52,11 +52,11 @@ def read_range(
     """Read a byte range.
 
     Args:
-        location: of the file; see :func:`is_supported`.
+        location: location of the file; see :func:`is_supported`.
         start: first byte.
         end: the one after the last. A file that ends before gives fewer bytes, without a version only.
-        timeouts: of the request.
-        version: that the file must have; None for any.
+        timeouts: timeouts of the request.
+        version: version that the file must have; None for any.
 
     Returns:
         The bytes, and the version of the file.

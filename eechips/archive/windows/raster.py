@@ -55,12 +55,12 @@ class Raster:
 
     Attributes:
         href: location of the raster.
-        grid: of its pixels.
+        grid: grid of its pixels.
         blocks: layout of its blocks.
         dtypes: numpy names of the bands' types; ``complex64`` for GDAL's complex integers.
         is_interleaved: whether a block holds all bands.
         alpha: number of the alpha band; None if there is none.
-        version: of the file; None if unknown.
+        version: version of the file; None if unknown.
         others: names of files beside the raster that belong to it, such as a mask, if a search needs requests.
         header: kept to read windows without requests for it; None if there is none.
     """
@@ -98,7 +98,7 @@ def describe(href: str, *, keep_header: bool = False, policy: RetryPolicy | None
         keep_header: keep the header of a GeoTIFF at ``http(s)://`` or ``s3://``: chips are then read without requests
             for it, and stay readable when the file is replaced by one with the same grid and type. Ignored for other
             rasters, for those with files beside them, and where the server states no version.
-        policy: of retries; None for the run's, or ``POLICY`` outside of a run.
+        policy: policy of retries; None for the run's, or ``POLICY`` outside of a run.
 
     Raises:
         UsageError: if the raster has no CRS or transform, or cannot be read in windows.
@@ -138,9 +138,9 @@ def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None 
     In a run, its retries and timeouts apply, and the call ends when the run stops.
 
     Args:
-        unit: of :func:`eechips.archive.windows.plan_windows`.
+        unit: unit of :func:`eechips.archive.windows.plan_windows`.
         scaled: apply the bands' scale and offset.
-        policy: of retries; None for the run's, or ``POLICY`` outside of a run.
+        policy: policy of retries; None for the run's, or ``POLICY`` outside of a run.
 
     Returns:
         Masked array (bands, rows, columns), masked where the raster has no data, and in the halo outside the raster.
@@ -189,7 +189,7 @@ class _HeaderReader:
     """Read a window by a kept header.
 
     Attributes:
-        opening: of the raster.
+        opening: opening of the raster.
         window: inside the raster.
         bands: numbers from 1.
         received: counts the bytes of responses.
@@ -307,7 +307,7 @@ class _Opening:
     """Parameters for opening a raster.
 
     Attributes:
-        location: of the raster.
+        location: location of the raster.
         href: as the user wrote it.
         cache: bytes for decoded blocks.
         version: to read; None if unknown.
@@ -400,7 +400,7 @@ def _persist(attempt: Callable[[], T], policy: RetryPolicy | None, received: Cou
 
     Args:
         attempt: to repeat.
-        policy: of retries.
+        policy: policy of retries.
         received: its ``bytes`` are those that the attempts have received without GDAL.
     """
     transport = current_transport()

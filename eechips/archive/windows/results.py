@@ -28,7 +28,7 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
     """Encode the pixels of a window as a georeferenced GeoTIFF with an internal mask.
 
     Args:
-        unit: of the window.
+        unit: unit of the window.
         pixels: array, masked or not, of shape (rows, columns) or (bands, rows, columns), as large as the window, or
             with its halo, which is cut off; booleans become 1 and 0. A pixel that is masked or NaN in any band has no
             data in all bands.
@@ -89,11 +89,11 @@ def join_windows(
     A table beside it, ``<name>.windows.parquet``, lists the windows with their checksums.
 
     Args:
-        results: of the run, as ``assemble`` receives them.
-        name: of the file, ending in ``.tif``.
+        results: results of the run, as ``assemble`` receives them.
+        name: name of the file, ending in ``.tif``.
         nodata: value of pixels without data; None for an internal mask.
         compress: one of ``eechips.formats.cog_options.COMPRESSIONS``.
-        resampling: of the overviews, one of ``eechips.formats.cog_options.RESAMPLINGS``.
+        resampling: resampling of the overviews, one of ``eechips.formats.cog_options.RESAMPLINGS``.
 
     Raises:
         RecipeError: if windows have different bands, or bands of different types.

@@ -77,8 +77,8 @@ def read_version(location: RasterLocation, timeouts: Timeouts) -> RasterVersion 
     """Read the present version of a raster.
 
     Args:
-        location: of the raster.
-        timeouts: of a request.
+        location: location of the raster.
+        timeouts: timeouts of a request.
 
     Returns:
         None if it is unknown: for paths that only GDAL knows, for remote virtual rasters, which are lists of others,
@@ -110,8 +110,8 @@ def raster_exists(location: RasterLocation, timeouts: Timeouts) -> bool:
     """Return whether a file exists on the web or in a store; files without access count as missing.
 
     Args:
-        location: of the file.
-        timeouts: of a request.
+        location: location of the file.
+        timeouts: timeouts of a request.
 
     Raises:
         TransientError: if the server does not respond.
@@ -136,7 +136,7 @@ def check_range_support(location: RasterLocation) -> None:
     GDAL takes a range with status 200, as ``rclone serve s3`` sends it, for the whole file, and then finds no block.
 
     Args:
-        location: of the raster.
+        location: location of the raster.
 
     Raises:
         PermanentError: if the store does not.

@@ -38,11 +38,11 @@ def plan_windows(
         bands: numbers from 1; None for all.
         dtype: numpy name of the result's dtype.
         results: number of bands of the result.
-        max_memory: of a worker in total, including some 144 MB for Python and its libraries: ``256MB``.
+        max_memory: maximum memory of a worker in total, including some 144 MB for Python and its libraries: ``256MB``.
         working: bytes of a pixel for the computation; None for eight for each input and output band.
         halo: pixels around a window that are read with it, for computations on neighbours, such as a filter of 3 x 3
             pixels (1) or a slope (1). Blocks at the edges of windows are then read for each window that needs them.
-        policy: of retries; None for the run's.
+        policy: policy of retries; None for the run's.
 
     Yields:
         ``{"kind": "window", "href", "col_off", "row_off", "width", "height", "bands"}``, in row-major order, with

@@ -18,10 +18,10 @@ class BlockLayout:
     """Layout of a raster's blocks. Blocks at the right and lower edges may reach beyond the raster.
 
     Attributes:
-        width: of the raster, pixels.
-        height: of the raster, pixels.
-        block_width: of a tile or strip, pixels.
-        block_height: of a tile or strip, pixels.
+        width: width of the raster, pixels.
+        height: height of the raster, pixels.
+        block_width: block width of a tile or strip, pixels.
+        block_height: block height of a tile or strip, pixels.
     """
 
     width: int
@@ -52,7 +52,7 @@ def tile(blocks: BlockLayout, most: int, halo: int = 0) -> Iterator[Window]:
     the right and lower edges have the same size.
 
     Args:
-        blocks: of the raster.
+        blocks: blocks of the raster.
         most: pixels of the blocks that a window is read from, whole blocks counted; at least
             ``min_window_pixels(blocks, halo)``.
         halo: pixels around a window that are read with it.

@@ -53,6 +53,6 @@ def find_error(code: int, body: ErrorBody) -> ServiceError | None:
 
     Args:
         code: HTTP status.
-        body: of the answer.
+        body: body of the answer.
     """
     return next((row for row in SERVICE_ERRORS if matches(row, code, body)), None)

@@ -35,7 +35,7 @@ class Example:
         code: HTTP status.
         status: word of ``google.rpc.Code``.
         message: as the service writes it.
-        reason: of ``google.rpc.ErrorInfo``; empty where none is sent.
+        reason: reason of ``google.rpc.ErrorInfo``; empty where none is sent.
         quota_limit: metadata of the ErrorInfo.
         quota_unit: metadata of the ErrorInfo.
     """
@@ -53,16 +53,16 @@ class ServiceError:
     """One row.
 
     Attributes:
-        name: of the row.
+        name: name of the row.
         kind: what to do.
         cause: what happened, a clause without a full stop.
         cure: what the user can do, a clause without a full stop.
         source: where it is documented.
-        example: of a body.
+        example: example of a body.
         message: regular expression, searched in the message; empty for none.
-        reasons: of ErrorInfo, in capitals, or of ``errors[]``.
+        reasons: reasons of ErrorInfo, in capitals, or of ``errors[]``.
         codes: HTTP statuses; empty for any. A row with neither message, reasons nor window is found by them alone.
-        window: of a quota that the details of the error name; such a row needs neither message nor reason.
+        window: window of a quota that the details of the error name; such a row needs neither message nor reason.
         period: after which the quota is renewed. Details that name another period rule the row out.
         batch: when a batch task may compute what was too large.
         repeats: times that a request which is to be split is sent again first.
@@ -91,8 +91,8 @@ class ErrorBody:
 
     Attributes:
         message: the service's message.
-        reasons: of ``google.rpc.ErrorInfo`` and of ``errors[]``.
-        window: of the quota that the error's details name.
+        reasons: reasons of ``google.rpc.ErrorInfo`` and of ``errors[]``.
+        window: window of the quota that the error's details name.
         is_whole: False for a JSON object that was cut off or damaged on its way.
     """
 
@@ -108,7 +108,7 @@ def quota_window(unit: str, names: Sequence[str] = ()) -> QuotaWindow:
     Args:
         unit: ``quota_unit`` of an ErrorInfo, such as ``1/d/{project}`` or ``1/min/{project}/{user}``. The syntax is
             that of ``google.api.QuotaLimit.unit``: quotas with other units are not renewed by time.
-        names: of the limit and its metric, such as ``ReadsPerDayPerProject`` or
+        names: names of the limit and its metric, such as ``ReadsPerDayPerProject`` or
             ``earthengine.googleapis.com/daily_eecu_usage_time``.
     """
     found = re.search(r"/(s|min|h|d|mo)\b", unit)
@@ -135,7 +135,7 @@ def matches(row: ServiceError, code: int, body: ErrorBody) -> bool:
     Args:
         row: to compare.
         code: HTTP status of the answer.
-        body: of the answer.
+        body: body of the answer.
     """
     is_said = bool(row.message) and re.search(row.message, body.message, re.IGNORECASE | re.DOTALL) is not None
     is_named = bool(set(row.reasons) & set(body.reasons))

@@ -51,12 +51,12 @@ class BeamExecutor(Executor[WorkerHandle]):
     """Execute units in Beam pipelines, one after the other. All units that are ready at a time form one pipeline.
 
     Args:
-        spec: of the run; its store publishes results immediately.
-        throttle: of the run; it counts the requests that workers report.
+        spec: specification of the run; its store publishes results immediately.
+        throttle: throttle of the run; it counts the requests that workers report.
         size: workers, where they are processes of this machine and the options do not have their number; otherwise
             clients of the throttle.
         slots: requests in flight at most, of all workers together.
-        options: of Beam, as on a command line.
+        options: options of Beam, as on a command line.
         scratch: temporary folder of the run.
         log: file for the output of Beam.
         note_queue: called with the token of a queue and whether it may hold outcomes.
@@ -227,7 +227,7 @@ class _Pipeline:
 
     Args:
         job: to submit.
-        path: of the saved job.
+        path: path of the saved job.
         log: file for the output of Beam.
         look: seconds between two listings of the queue.
     """

@@ -41,7 +41,7 @@ class ProcessPartitions(beam.DoFn):
 
     Args:
         make_worker: pickled function that makes the worker of a process.
-        queue: of the run.
+        queue: queue of the run.
         parent: pipe that ends with the parent, for worker processes of this machine; see :func:`pipe_of_parent`.
     """
 

@@ -28,11 +28,11 @@ class PipelineJob:
     """A pipeline to submit.
 
     Attributes:
-        spec: of the run.
+        spec: specification of the run.
         rate: requests per second for each slot; None for no limit.
-        queue: of units and outcomes.
+        queue: queue of units and outcomes.
         partitions: numbers of the partitions.
-        options: of Beam, as on a command line.
+        options: options of Beam, as on a command line.
         failure: file for the error if the pipeline fails.
     """
 

@@ -67,10 +67,10 @@ class DaskExecutor(Executor[_DaskHandle]):
     """Execute units in a Dask cluster. Use it in a ``with`` block.
 
     Args:
-        spec: of the run.
+        spec: specification of the run.
         discovery: API description for the clients of the workers.
         probe: a file that exists where the results are stored.
-        throttle: of the run.
+        throttle: throttle of the run.
         scheduler: its address; None to start a cluster on this machine.
         size: workers of a cluster on this machine, at most; clients of the throttle for those of any other.
         task_timeout: seconds after which a worker that is still at the same task is restarted.
@@ -407,7 +407,7 @@ def execute(plugin: str, task: WorkUnit, share: QuotaShare) -> tuple[Outcome, Us
     Args:
         plugin: name of the :class:`Membership` of the run.
         task: the task.
-        share: of the quota, of the worker.
+        share: share of the quota, of the worker.
     """
     membership = cast(Membership, distributed.get_worker().plugins[plugin])
     distributed.secede()
@@ -418,7 +418,7 @@ class Membership(distributed.WorkerPlugin):
     """The plugin that connects a worker of a cluster to a run.
 
     Args:
-        spec: of the run.
+        spec: specification of the run.
         discovery: API description for the client.
         probe: a file that exists where the results are stored.
     """

@@ -27,7 +27,7 @@ class DaskWorker:
     """A worker process of a cluster. Several threads may use it.
 
     Args:
-        spec: of the run.
+        spec: specification of the run.
         discovery: API description for the client.
         probe: a file that exists where the results are stored, if this machine has the same file system.
 
@@ -52,7 +52,7 @@ class DaskWorker:
 
         Args:
             task: the task.
-            share: of the quota, at present.
+            share: share of the quota, at present.
 
         Returns:
             The outcome, and the use of the quota since the previous call returned.

@@ -41,14 +41,14 @@ class ExecutorContext:
 
     Attributes:
         spec: what workers do; without credentials.
-        connection: of this process.
+        connection: connection of this process.
         discovery: API description that the client was initialised with, in ``scratch``.
-        throttle: of the run.
+        throttle: throttle of the run.
         task_timeout: seconds after which a task is given up; infinite if the recipe enforces its own limit.
         processes: worker processes at most.
         scheduler: address of a Dask scheduler, if the user named one.
-        pipeline_options: of Beam.
-        folder: of the ledger; for log files. Absolute.
+        pipeline_options: pipeline options of Beam.
+        folder: folder of the ledger; for log files. Absolute.
         scratch: temporary folder of the run. Absolute.
         note_queue: records in the ledger that a file queue may hold outcomes, ``note_queue(token, True)``, or that it
             no longer does, so that the next run can recover them.
@@ -103,7 +103,7 @@ class Executor(abc.ABC, Generic[HandleT]):
         notice: why no task is executed at present, as a sentence for the user; None if all is well.
 
     Args:
-        throttle: of the run.
+        throttle: throttle of the run.
         task_timeout: seconds after which a unit of a task is given up, and its worker replaced.
         clock: seconds, monotonic.
     """
@@ -137,7 +137,7 @@ class Executor(abc.ABC, Generic[HandleT]):
         """Start what takes long before the run connects.
 
         Args:
-            recipe: of the run.
+            recipe: recipe of the run.
             scratch: temporary folder of the run; a file ``CLIENT_INIT_NAME`` appears in it after connecting.
         """
 
@@ -153,7 +153,7 @@ class Executor(abc.ABC, Generic[HandleT]):
 
         Args:
             slots: tasks that should be under way.
-            tasks: that are left, including those under way.
+            tasks: tasks that are left, including those under way.
             exclusive: a task occupies its worker alone, because the recipe fetches by itself.
 
         Returns:
@@ -257,7 +257,7 @@ def lost(handle: WorkerHandle, reason: str, late: set[int]) -> list[Finished | L
     """Return the events of the tasks of a worker that has ended, and remove them from its handle.
 
     Args:
-        handle: of the worker.
+        handle: handle of the worker.
         reason: how it ended.
         late: positions of the tasks for which it was killed, if it was.
     """

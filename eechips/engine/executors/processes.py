@@ -85,11 +85,11 @@ class ProcessExecutor(Executor[_ProcessHandle]):
     """Execute units in worker processes on this machine.
 
     Args:
-        context: of the processes; the one the throttle was made with.
-        spec: of the run.
+        context: context of the processes; the one the throttle was made with.
+        spec: specification of the run.
         target: service and credentials.
         discovery: API description for the client.
-        throttle: of the run.
+        throttle: throttle of the run.
         size: workers at most; they are started when there is work for them.
         client_init: see :func:`start_fork_server`.
         task_timeout: seconds after which a worker that is still at the same task is replaced.
@@ -323,8 +323,8 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
     Starting takes about as long as connecting: call this before.
 
     Args:
-        context: of the processes.
-        recipe: of the run, whose code workers import.
+        context: context of the processes.
+        recipe: recipe of the run, whose code workers import.
         client_init: file that appears once the parent has connected, in a folder that exists until then.
     """
     if context.get_start_method() != "forkserver":

@@ -24,10 +24,10 @@ class ThreadExecutor(Executor[WorkerHandle]):
     """One worker with many threads. A thread that hangs cannot be ended; its unit is given up.
 
     Args:
-        spec: of the run.
-        connection: of this process.
+        spec: specification of the run.
+        connection: connection of this process.
         discovery: API description that the client was initialised with.
-        throttle: of the run.
+        throttle: throttle of the run.
         task_timeout: seconds after which a task is given up.
     """
 

@@ -21,7 +21,7 @@ class PackFormat(Protocol):
     """A format of shards.
 
     Attributes:
-        SUFFIX: of the file of a shard.
+        SUFFIX: suffix of the file of a shard.
         IS_DECODED: the format stores arrays, so that all samples must have one shape, and not the files as they are.
         CLOSING: names of files that are written last, because they list the others.
     """

@@ -111,7 +111,7 @@ class _SampleWriter:
     """Write a sample into a group.
 
     Args:
-        group: of Zarr, empty.
+        group: group of Zarr, empty.
     """
 
     def __init__(self, group: Any) -> None:

@@ -88,7 +88,7 @@ def _extensions(suffixes: Mapping[str, str]) -> dict[str, str]:
     """Return the extensions of a sample's files, after its id.
 
     Args:
-        suffixes: of its files by layer.
+        suffixes: suffixes of its files by layer.
     """
     if len(suffixes) == 1:
         [(layer, suffix)] = suffixes.items()

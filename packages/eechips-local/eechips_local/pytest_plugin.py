@@ -70,7 +70,7 @@ class EarthEngine:
         Args:
             faults: each with its ``type``, and ``on``, ``probability``, ``times``, ``after``, ``status``,
                 ``retry_after``, ``seconds``, as in the plan of ``serve --faults``. Without any, no faults.
-            seed: of the probabilities.
+            seed: seed of the probabilities.
 
         Raises:
             ValueError: if the server refuses the plan.
@@ -106,7 +106,7 @@ class EarthEngine:
         Args:
             files: rasters or vector files.
             asset_id: id of the asset, or of the collection if there are several files.
-            **options: of ``assets ingest``: ``time_start``, ``bands``, ``properties``, ``crs``, ``nodata``.
+            **options: options of ``assets ingest``: ``time_start``, ``bands``, ``properties``, ``crs``, ``nodata``.
 
         Raises:
             eechips_local.assets.AssetError: if a file cannot be ingested, or the asset exists.
@@ -128,9 +128,9 @@ class EarthEngineSession:
 
     Args:
         assets: folder of assets that is copied for the session; None for none.
-        asset_bytes: of the assets of a project that tests export; None for no limit.
+        asset_bytes: number of bytes of the asset of the assets of a project that tests export; None for no limit.
         asset_count: number of these assets, likewise.
-        datasets: of which datasets stubs are served: "all", or a folder of STAC collections; None for none.
+        datasets: datasets of which datasets stubs are served: "all", or a folder of STAC collections; None for none.
         archives: open archives that are served instead of the demo planet: names, addresses of STAC APIs, files.
     """
 

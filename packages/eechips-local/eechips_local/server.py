@@ -53,13 +53,13 @@ class ServerConfig:
         port: 0 for any that is free.
         store: the assets.
         quota: requests in flight and a second.
-        limits: of each request.
+        limits: limits of each request.
         exports: where exports go, and how many run.
         latency: extra time before each response, or None.
         faults: which faults to inject.
         workers: processes that evaluate; None for one a core, and for four where they wait for archives.
         stubs_file: file to which ids of datasets are appended whose stubs requests load, one a line; None for none.
-        files: of the page for browsers, by their paths; none for no page.
+        files: files of the page for browsers, by their paths; none for no page.
         key: file to which the key of a service account of this server is written; None for no account.
     """
 
@@ -152,8 +152,8 @@ def open_app(config: ServerConfig, tokens: TokenIssuer | None = None) -> Iterato
     """Start the workers of a server for the duration of the block; give its application.
 
     Args:
-        config: of the server.
-        tokens: of its service account, if it has one.
+        config: configuration of the server.
+        tokens: tokens of its service account, if it has one.
 
     Raises:
         StoreError: if the configuration of what to serve is invalid.

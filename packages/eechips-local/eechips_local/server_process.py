@@ -25,8 +25,8 @@ class AnsweredRequest:
 
     Attributes:
         kind: its method of the REST API ("value:compute", "image:computePixels", "thumbnails:getPixels").
-        path: of its URL.
-        status: of the response (200, 429).
+        path: path of its URL.
+        status: status of the response (200, 429).
         body: its JSON, with the expression where it has one; None if it has no body.
     """
 
@@ -105,7 +105,7 @@ def server_process(*arguments: str) -> Iterator[ServerProcess]:
     """Run a local Earth Engine, a process of its own, for the duration of the block.
 
     Args:
-        *arguments: of ``python -m eechips_local.run_server``.
+        *arguments: arguments of ``python -m eechips_local.run_server``.
 
     Raises:
         RuntimeError: if it does not start; says why.

@@ -60,8 +60,8 @@ class WritableFolder:
 
     Attributes:
         path: the folder.
-        most_bytes: of the files of all assets of a project or user; None for no limit.
-        most_assets: of a project or user, folders and collections included; None for no limit.
+        most_bytes: maximum size of the files of all assets of a project or user; None for no limit.
+        most_assets: maximum number of assets of a project or user, folders and collections included; None for no limit.
     """
 
     path: Path

@@ -35,7 +35,7 @@ class Api:
 
     Args:
         found: items.
-        methods: of the search that it tells of, and knows.
+        methods: methods of the search that it tells of, and knows.
         page: items of a page.
         classes: further conformance classes.
         change: makes something else of an answer: number of the search request, from 1, and the answer.

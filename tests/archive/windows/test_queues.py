@@ -78,7 +78,7 @@ class Lambda:
     """Emulate the event source mapping between an SQS queue and a function, with partial failures.
 
     Attributes:
-        deliveries: of each message, by its body.
+        deliveries: deliveries of each message, by its body.
     """
 
     def __init__(self, queue: Any, url: str, handler: Callable[[Any, Any], Any]) -> None:

@@ -41,9 +41,9 @@ class CcdcOptions:
         detection: positions of the bands in which changes are looked for.
         clouds: positions of the bands by which clouds are found; none for no search.
         observations: successive observations that make a change.
-        probability: of the chi-square distribution beyond which an observation deviates.
+        probability: probability of the chi-square distribution beyond which an observation deviates.
         growth: factor of the length of a segment after which its model is fitted again.
-        penalty: of the lasso.
+        penalty: penalty of the lasso.
         iterations: greatest number, of the lasso.
         year: length of a year in the unit of times.
     """
@@ -89,7 +89,7 @@ def find_segments(times: Floats, values: Floats, options: CcdcOptions) -> list[C
     Args:
         times: shape (n,), ascending, in any unit.
         values: shape (n, bands).
-        options: of the algorithm.
+        options: options of the algorithm.
     """
     kept = np.concatenate([[True], np.diff(times) > 0]) if len(times) else np.zeros(0, dtype=bool)
     search = _Search(times[kept], values[kept], options)

@@ -27,7 +27,7 @@ class C2cOptions:
         error: greatest root mean square error of a segment.
         segments: greatest number of segments.
         has_infill: whether zeros, which are missing values, are filled.
-        tolerance: of spikes, from 0 to 1; 1 for no removal.
+        tolerance: tolerance of spikes, from 0 to 1; 1 for no removal.
         spike: difference from the mean of the neighbours beyond which a value may be a spike.
         has_post: whether what follows a change is described.
         has_regrowth: whether the regrowth after a change is described.
@@ -80,7 +80,7 @@ def find_changes(dates: Sequence[float], values: Sequence[float], options: C2cOp
     Args:
         dates: ascending.
         values: as many.
-        options: of the algorithm.
+        options: options of the algorithm.
     """
     series = list(values)
     if sum(value != 0 for value in series) < 3:

@@ -101,7 +101,7 @@ def segment(years: Floats, values: Floats, options: LandTrendrOptions) -> Segmen
     Args:
         years: shape (n,), ascending.
         values: shape (n,), at least two.
-        options: of the algorithm.
+        options: options of the algorithm.
     """
     x, y = (years - years[0]).tolist(), despike(values, options.spike).tolist()
     vertices = _vertices(x, y, options)

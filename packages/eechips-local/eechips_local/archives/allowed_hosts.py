@@ -28,7 +28,7 @@ class HostName:
 
     Attributes:
         name: in lower case; all its subdomains, if it begins with a dot.
-        port: that was named, or None for that of the scheme.
+        port: port that was named, or None for that of the scheme.
     """
 
     name: str

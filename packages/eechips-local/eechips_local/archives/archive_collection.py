@@ -33,8 +33,8 @@ class ArchiveCollection:
     See ``CollectionAsset``.
 
     Args:
-        record: of the dataset.
-        search: of the archive's items.
+        record: record of the dataset.
+        search: search of the archive's items.
         reader: opens their files.
     """
 
@@ -111,8 +111,8 @@ class ArchiveSeries:
     There is an image for each date of which there is a tile of the place that the record names.
 
     Args:
-        record: of the dataset, with a grid of tiles.
-        search: of the archive's items.
+        record: record of the dataset, with a grid of tiles.
+        search: search of the archive's items.
         reader: opens their files.
     """
 
@@ -169,7 +169,7 @@ class ArchiveMosaic:
     """An image collection of one image, which is made of an archive's tiles. See ``CollectionAsset``.
 
     Args:
-        record: of the dataset.
+        record: record of the dataset.
         image: its only one.
     """
 

@@ -23,7 +23,7 @@ class ArchiveStatusError(ArchiveError):
     """An archive answers a request with an error.
 
     Attributes:
-        http_status: of the response.
+        http_status: HTTP status of the response.
     """
 
     def __init__(self, message: str, http_status: int) -> None:

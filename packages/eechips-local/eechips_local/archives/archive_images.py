@@ -34,9 +34,9 @@ def image_of(record: ArchiveRecord, item: Item, index: str, reader: CogReader) -
     """Return the image of an item. Nothing is read before its bands are looked at.
 
     Args:
-        record: of the dataset.
+        record: record of the dataset.
         item: as JSON.
-        index: of the image.
+        index: index of the image.
         reader: opens its files.
 
     Raises:

@@ -57,12 +57,12 @@ class ItemQuery:
     """Conditions of a search. A search may return more items than match, never fewer.
 
     Attributes:
-        bounds: that the items meet (west may exceed east across the antimeridian), or None.
+        bounds: bounds that the items meet (west may exceed east across the antimeridian), or None.
         start: least time of an item in milliseconds since 1970, inclusive, or None.
         end: greatest time, exclusive, or None.
         equals: values of STAC properties.
-        ranges: of STAC properties.
-        ids: of items, one of which an item must have, or None.
+        ranges: ranges of STAC properties.
+        ids: ids of items, one of which an item must have, or None.
         limit: number of items after which the caller stops, as far as it is known; None for all.
     """
 
@@ -96,11 +96,11 @@ class CogHeader:
     """What the header of a raster file says.
 
     Attributes:
-        grid: of full resolution.
+        grid: grid of full resolution.
         levels: decimation factors of the pyramid, ascending, the first is 1.
         dtypes: numpy names, one for each band.
-        nodata: of all bands, or None.
-        version: of the file (ETag), or "" where the host gives none.
+        nodata: nodata value of all bands, or None.
+        version: version of the file (ETag), or "" where the host gives none.
     """
 
     grid: PixelGrid
@@ -143,8 +143,8 @@ class CogReader(Protocol):
         """Return a raster by its address, without a request.
 
         Args:
-            href: of the file, unsigned.
-            collection: of the item, by which some archives give tokens.
+            href: address of the file, unsigned.
+            collection: collection of the item, by which some archives give tokens.
 
         Raises:
             ArchiveError: if the address is none that the archive's description allows.
@@ -158,9 +158,9 @@ class ItemFile:
 
     Attributes:
         item: id of the item.
-        href: of the file, unsigned.
-        bands: of the image, as Earth Engine names them.
-        version: of the file (ETag), or "" where the host gives none.
+        href: address of the file, unsigned.
+        bands: bands of the image, as Earth Engine names them.
+        version: version of the file (ETag), or "" where the host gives none.
     """
 
     item: str
@@ -177,9 +177,9 @@ class ArchiveFiles(Protocol):
         """Return the files from which an image is read, or None if the store has no such image.
 
         Args:
-            asset_id: of an image ("COPERNICUS/S2_SR_HARMONIZED/2023…_T13TDE"). For an image made of tiles of the
+            asset_id: id of an image ("COPERNICUS/S2_SR_HARMONIZED/2023…_T13TDE"). For an image made of tiles of the
                 whole Earth, nothing is listed: the result is empty.
-            bands: of the image; all of them if empty.
+            bands: bands of the image; all of them if empty.
 
         Raises:
             ArchiveError: if the archive does not answer.

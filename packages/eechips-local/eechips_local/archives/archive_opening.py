@@ -20,7 +20,7 @@ def open_archives(descriptions: Iterable[ArchiveDescription], since: float | Non
     """Return the store of several archives, without a request.
 
     Args:
-        descriptions: of the archives.
+        descriptions: descriptions of the archives.
         since: see :func:`open_archive`.
 
     Raises:
@@ -33,7 +33,7 @@ def open_archive(description: ArchiveDescription, since: float | None = None) ->
     """Return the store of an archive's datasets, without a request.
 
     Args:
-        description: of the archive.
+        description: description of the archive.
         since: when a file must have been asked for its version before what is kept of it is used, in seconds since
             1970; now by default.
 

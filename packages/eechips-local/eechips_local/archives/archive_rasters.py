@@ -27,11 +27,11 @@ class ArchiveRaster:
     """Bands of a raster of an item, in Earth Engine's numbers. A ``RasterSource``.
 
     Attributes:
-        item_id: of the item, for messages.
+        item_id: id of the item, for messages.
         asset: key of the asset.
         href: its address, unsigned.
         file: the raster.
-        numbers: of the file's bands, from 1; the source's bands are in this order.
+        numbers: numbers of the file's bands, from 1; the source's bands are in this order.
         rule: how the numbers of all of them become Earth Engine's.
         declared: grid that the item tells, which the file must have; None to take the file's.
     """
@@ -120,7 +120,7 @@ def rasters_of(item: Item, record: ArchiveRecord, reader: CogReader) -> dict[str
 
     Args:
         item: as JSON.
-        record: of the dataset; its bands whose asset, or whose band of it, the item does not have are left out.
+        record: record of the dataset; its bands whose asset, or whose band of it, the item does not have are left out.
         reader: opens files; nothing is read.
 
     Raises:

@@ -43,7 +43,7 @@ class Condition:
 
     Attributes:
         property: its STAC name.
-        at_least: that it, as a number, must reach; None for no bound.
+        at_least: number that it must reach; None for no bound.
         differs: value that it must not be; it may be missing. None for no such condition.
     """
 
@@ -73,7 +73,7 @@ class ValueRule:
     keeps its sign.
 
     Attributes:
-        dtype: of the result.
+        dtype: data type of the result.
         nodata: numbers of the file that are masked, besides the nodata value that it declares.
         offset: added where ``where`` holds.
         least: numbers of the file below it count as it, where an offset is added; None for no bound.
@@ -113,7 +113,7 @@ class ValueRule:
         """Return Earth Engine's numbers, and where they are valid.
 
         Args:
-            values: of the file, any shape.
+            values: values of the file, any shape.
             valid: where the file itself says so, same shape.
         """
         for nodata in self.nodata:
@@ -137,7 +137,7 @@ class BandRecord:
     Attributes:
         name: Earth Engine's.
         asset: key of the item's asset.
-        number: of the file's band, from 1.
+        number: number of the file's band, from 1.
         value: how its numbers become Earth Engine's.
     """
 
@@ -178,19 +178,19 @@ class ArchiveRecord:
         collection: the archive's id of the collection.
         index: name of the rule that makes ``system:index``; see ``image_index``.
         bands: in Earth Engine's order.
-        properties: of images, by their Earth Engine names.
+        properties: properties of images, by their Earth Engine names.
         constants: properties that all images have.
         filters: values of STAC properties that items must have.
-        prefixes: of items' ids, one of which an item must have; none for any.
+        prefixes: prefixes of items' ids, one of which an item must have; none for any.
         omitted: conditions which all hold of items that are left out; none for no item.
         time: when the images are.
         alternate: name of the alternate address by which files are read ("s3"); empty for their own.
         is_one_grid: whether all bands of an image have one grid, so that the header of one file tells it where items
             do not.
         margin_days: by which the time of items may differ from that of Earth Engine's images.
-        tiles: of images that are made of many files.
-        licence: of the archive's data.
-        citation: that the data ask for.
+        tiles: tiles of images that are made of many files.
+        licence: licence of the archive's data.
+        citation: citation that the data ask for.
         differences: from Earth Engine's pixels, in plain sentences.
         reason: why the dataset is refused.
         instead: dataset of the archive that has what there is.

@@ -49,7 +49,7 @@ class ArchiveRequest:
     Attributes:
         method: GET or POST.
         url: without credentials.
-        headers: of the request; those that authorize it never leave its host.
+        headers: headers of the request; those that authorize it never leave its host.
         body: JSON of a POST.
         largest: bytes of the response at most, decompressed.
     """
@@ -65,8 +65,8 @@ class ArchiveSession:
     """Sends requests to an archive's hosts. Threads share it; each has connections of its own.
 
     Args:
-        hosts: that may be asked, redirected requests included.
-        throttles: of the hosts.
+        hosts: hosts that may be asked, redirected requests included.
+        throttles: throttles of the hosts.
         patience: seconds for which a request is repeated while the archive does not answer.
         clock: seconds, which never go back.
     """

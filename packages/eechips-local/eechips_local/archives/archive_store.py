@@ -34,8 +34,8 @@ class ArchiveStore:
     assets; the archive is asked for them on first use.
 
     Args:
-        description: of the archive.
-        search: of its items.
+        description: description of the archive.
+        search: search of its items.
         reader: opens their files.
     """
 
@@ -159,7 +159,7 @@ class JoinedArchives:
     One that an archive refuses may be another's; it is refused if no archive has it.
 
     Args:
-        stores: of the archives, in the order in which they are asked.
+        stores: stores of the archives, in the order in which they are asked.
     """
 
     def __init__(self, stores: Sequence[ArchiveStore]) -> None:

@@ -15,7 +15,7 @@ def describe_archive(archive: ArchiveDescription, records: Mapping[str, ArchiveR
 
     Args:
         archive: the archive.
-        records: of its datasets, by their ids.
+        records: records of its datasets, by their ids.
     """
     return {
         "name": archive.name,

@@ -40,9 +40,9 @@ class RasterDescription:
     """What GDAL reads in a header.
 
     Attributes:
-        grid: of full resolution.
+        grid: grid of full resolution.
         dtypes: numpy names, one for each band.
-        nodata: of all bands, or None.
+        nodata: nodata value of all bands, or None.
         alpha: position of the band that masks the others, or None.
     """
 
@@ -110,7 +110,7 @@ def decode(image: TiffDirectory, numbers: Sequence[int], data: Sequence[Buffer])
 
     Args:
         image: whose they are.
-        numbers: of the blocks.
+        numbers: numbers of the blocks.
         data: their bytes, b"" for those that the file leaves out.
 
     Raises:

@@ -68,7 +68,7 @@ class HostTransport:
     A redirect is followed to another of the hosts, without the headers that authorize the request.
 
     Args:
-        hosts: that may be asked.
+        hosts: hosts that may be asked.
         connections: to each of them, at most.
     """
 
@@ -88,12 +88,12 @@ class HostTransport:
 
         Args:
             url: signed.
-            headers: of the request.
+            headers: headers of the request.
             connect: seconds until a connection stands.
             silence: seconds without a byte.
 
         Raises:
-            HTTPError: of urllib3, if there is no response.
+            HTTPError: the error of urllib3, if there is no response.
             ArchiveError: if the host is not found, or wants no request now.
             ArchiveRefusedError: if a host, or the address that it has, is not allowed.
         """
@@ -176,8 +176,8 @@ class ThrottledResponse:
     """A response of urllib3 that ends its host's turn when it is read, or closed.
 
     Attributes:
-        status: of HTTP.
-        headers: of the response.
+        status: status of HTTP.
+        headers: headers of the response.
     """
 
     def __init__(self, response: urllib3.BaseHTTPResponse, throttle: HostThrottle, end: Callable[[], object]) -> None:

@@ -44,8 +44,8 @@ class BoundedStore(Generic[KeyT, ValueT]):
     """Values in memory, of which those that were not used for longest are forgotten. Threads share it.
 
     Args:
-        most: of the sizes of all values.
-        size: of a value.
+        most: maximum of the sizes of all values.
+        size: size of a value.
     """
 
     def __init__(self, most: int, size: Callable[[ValueT], int]) -> None:
@@ -95,7 +95,7 @@ class RasterAddress:
 
     Attributes:
         href: unsigned.
-        collection: of its item.
+        collection: collection of its item.
     """
 
     href: str
@@ -117,8 +117,8 @@ class RasterLayout:
     """What the header of a file says.
 
     Attributes:
-        address: of the file.
-        version: of the file.
+        address: address of the file.
+        version: version of the file.
         checked: when the file had this version, in seconds since 1970.
         description: as GDAL reads it.
         levels: decimation factors, images and masks.
@@ -144,7 +144,7 @@ class CogParts:
         blocks: keeps blocks on disk.
         since: when a file must have been asked for its version, in seconds since 1970.
         memory: bytes of blocks that are held besides.
-        threads: that fetch.
+        threads: threads that fetch.
     """
 
     def __init__(

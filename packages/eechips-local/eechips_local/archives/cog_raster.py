@@ -49,8 +49,8 @@ class RangeCogReader:
     Args:
         transport: sends requests.
         signer: authorizes them.
-        folder: of headers and blocks that are kept, for all processes; :func:`cache_folder` by default.
-        threads: that fetch.
+        folder: folder of headers and blocks that are kept, for all processes; :func:`cache_folder` by default.
+        threads: threads that fetch.
         connections: requests that all processes together have in work at a host.
         since: when a file must have been asked for its version before what is kept of it is used, in seconds since
             1970; now by default.
@@ -162,8 +162,8 @@ class CogRaster:
     """A raster of an archive, as ``CogFile``.
 
     Attributes:
-        address: of the file.
-        reader: that has opened it.
+        address: address of the file.
+        reader: reader that has opened it.
     """
 
     address: RasterAddress

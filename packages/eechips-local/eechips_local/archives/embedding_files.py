@@ -48,7 +48,7 @@ class EmbeddingFiles:
     of the image that begins at 24 x 163,840 m. https://source.coop/tge-labs/aef says the same of the files.)
 
     Args:
-        path: of the table.
+        path: path of the table.
         base: address of the folder that holds the folders of the years.
     """
 

@@ -83,7 +83,7 @@ class StaticItems:
     """The items of a static catalogue, or of a list of items. Threads share it; it pickles.
 
     Args:
-        path: of a catalogue, a collection, or a feature collection of items.
+        path: path of a catalogue, a collection, or a feature collection of items.
     """
 
     def __init__(self, path: Path) -> None:
@@ -136,7 +136,7 @@ class ParquetItems:
     """The items of a STAC GeoParquet file. Threads share it; it pickles.
 
     Args:
-        path: of the file.
+        path: path of the file.
     """
 
     def __init__(self, path: Path) -> None:

@@ -41,8 +41,8 @@ class FetchedRange:
 
     Attributes:
         parts: the bytes of each span that was asked for.
-        size: of the whole file.
-        version: of the file: its ETag, or what else tells versions apart.
+        size: size of the whole file.
+        version: version of the file: its ETag, or what else tells versions apart.
     """
 
     parts: tuple[memoryview, ...]
@@ -65,7 +65,7 @@ class SignedAddress:
 
     Attributes:
         url: with a signature, where one is needed.
-        headers: that authorize it.
+        headers: headers that authorize it.
     """
 
     url: str = field(repr=False)
@@ -79,8 +79,8 @@ class AddressSigner(Protocol):
         """Return the request for a file.
 
         Args:
-            href: of the file.
-            collection: of its item.
+            href: address of the file.
+            collection: collection of its item.
             refused: an earlier request for it that the host has refused: its signature is not used again.
 
         Raises:
@@ -98,7 +98,7 @@ class RangeTransport(Protocol):
 
         Args:
             url: signed.
-            headers: of the request.
+            headers: headers of the request.
             connect: seconds until a connection stands.
             silence: seconds without a byte.
 
@@ -116,7 +116,7 @@ class FileRanges:
         transport: sends requests.
         signer: authorizes them.
         permits: bound those in work of all processes.
-        pauses: of hosts that are away.
+        pauses: pauses of hosts that are away.
     """
 
     def __init__(
@@ -151,10 +151,10 @@ class FileRanges:
         """Read spans of a file with one request; fewer bytes where the file ends.
 
         Args:
-            href: of the file, unsigned.
-            collection: of its item.
+            href: address of the file, unsigned.
+            collection: collection of its item.
             spans: at least one byte each, in the file's order, apart from each other.
-            version: that the file must still have; "" for any.
+            version: version that the file must still have; "" for any.
             patience: seconds to wait for a host that is away.
 
         Raises:

@@ -21,7 +21,7 @@ def fitting_records(search: ItemSearch, archive: str) -> dict[str, ArchiveRecord
     dataset the one counts of whose bands most are there, of such the first in the order of the known archives.
 
     Args:
-        search: of the archive's items.
+        search: search of the archive's items.
         archive: its name.
 
     Raises:

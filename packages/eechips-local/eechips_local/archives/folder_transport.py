@@ -18,7 +18,7 @@ class FolderTransport:
     """Reads files below a folder; everything else is sent on. Threads may share it; it pickles.
 
     Args:
-        file: of the static catalogue, below whose folder files may be read.
+        file: file of the static catalogue, below whose folder files may be read.
         others: sends requests for addresses.
     """
 
@@ -61,8 +61,8 @@ class FileResponse:
     """A part of a file as a response of urllib3.
 
     Attributes:
-        status: of HTTP.
-        headers: of the response.
+        status: status of HTTP.
+        headers: headers of the response.
     """
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:

@@ -43,7 +43,7 @@ class HostPauses:
     Threads and processes may share it; it pickles. Where files cannot be written, each process has pauses of its own.
 
     Args:
-        folder: of the files; it is created.
+        folder: folder of the files; it is created.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -22,7 +22,7 @@ class HostPermits:
     of its own.
 
     Args:
-        folder: of the files; it is created.
+        folder: folder of the files; it is created.
         most: permits of a host.
     """
 

@@ -21,8 +21,8 @@ class HostCounts:
     """Numbers of what was sent to a host.
 
     Attributes:
-        requests: that were sent, repeated ones too.
-        refusals: that the host rejected for their number (429, 503).
+        requests: requests that were sent, repeated ones too.
+        refusals: refusals that the host rejected for their number (429, 503).
         failures: other ones without a whole response.
         received: bytes of the bodies of responses, as they came over the network.
     """

@@ -37,9 +37,9 @@ class RasterBlock(Protocol):
         """Return values, and where they are valid; None for everywhere.
 
         Args:
-            bands: of the block.
-            rows: of the block.
-            columns: of the block.
+            bands: bands of the block.
+            rows: rows of the block.
+            columns: columns of the block.
 
         Returns:
             Arrays of shape (bands, rows, columns).
@@ -55,7 +55,7 @@ class BlockFormat:
     """How bytes of a block are values.
 
     Attributes:
-        dtype: of the values.
+        dtype: data type of the values.
         stored: in the order of the file's bytes; unsigned integers of the same size, where differences are stored.
         width: columns of the block.
         samples: bands in the block, pixel by pixel.
@@ -86,9 +86,9 @@ class InflatedBlock:
     of each range, the checksum of what is kept on disk.
 
     Args:
-        block_format: of the bytes.
-        data: of the block, as the file has it.
-        rows: of the block.
+        block_format: block format of the bytes.
+        data: bytes of the block, as the file has it.
+        rows: rows of the block.
         visible: its rows that are in the image: the lowest tiles are filled up.
     """
 
@@ -167,7 +167,7 @@ def format_of(image: TiffDirectory, dtype: str, nodata: float | None, *, has_alp
 
     Args:
         image: whose they are.
-        dtype: of its values, as GDAL has them.
+        dtype: data type of its values, as GDAL has them.
         nodata: as GDAL has it.
         has_alpha: whether a band masks the others.
     """

@@ -34,7 +34,7 @@ def item_queries(record: ArchiveRecord, query: Query) -> list[ItemQuery]:
     """Return searches that together find all items of the images that may match.
 
     Args:
-        record: of the dataset.
+        record: record of the dataset.
         query: conditions on the images, by their Earth Engine names.
     """
     base = _base(record, query)

@@ -26,7 +26,7 @@ class PropertyRule:
     Attributes:
         name: STAC's.
         convert: how.
-        prefix: of the item's text that the image's lacks.
+        prefix: prefix of the item's text that the image's lacks.
         suffix: likewise.
         width: digits to which the item's text is padded with zeros, for numbers; 0 for none.
         tolerance: by which the item's number may differ from the image's, for items whose numbers are rounded.

@@ -58,7 +58,7 @@ class KeptSearches:
     """Results of searches. Threads and processes share it.
 
     Args:
-        path: of the database; None to keep it in memory.
+        path: path of the database; None to keep it in memory.
         largest: bytes of all results, beyond which the ones that were not used for longest are forgotten.
         now: seconds since 1970.
 
@@ -117,9 +117,9 @@ class KeptSearches:
         """Keep the results of a search in place of older ones.
 
         Args:
-            collection: that was searched.
-            query: of the search.
-            pages: of :func:`pack_items`.
+            collection: collection that was searched.
+            query: query of the search.
+            pages: pages of :func:`pack_items`.
             is_whole: whether these are all results.
         """
         text, now, size = encode_query(query), self._now(), sum(map(len, pages))

@@ -23,7 +23,7 @@ class RangeCache:
     not used for longest are removed.
 
     Args:
-        folder: of the parts; it is created.
+        folder: folder of the parts; it is created.
         most: bytes of all parts together.
     """
 

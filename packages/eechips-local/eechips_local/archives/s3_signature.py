@@ -40,8 +40,8 @@ def read_keys(environment: Mapping[str, str], prefix: str, profile: str) -> S3Ke
     """Return the keys of the environment, or of AWS's file of credentials; None if neither has any.
 
     Args:
-        environment: of the process.
-        prefix: of the names of variables: "AWS" for ``AWS_ACCESS_KEY_ID``.
+        environment: environment of the process.
+        prefix: prefix of the names of variables: "AWS" for ``AWS_ACCESS_KEY_ID``.
         profile: section of the file.
 
     Raises:
@@ -70,9 +70,9 @@ def sign_s3(
     """Return the headers of a GET request that authorize it, for 15 minutes.
 
     Args:
-        url: of the file, its path quoted, without a query.
-        keys: of the reader.
-        region: of the bucket.
+        url: URL of the file, its path quoted, without a query.
+        keys: keys of the reader.
+        region: region of the bucket.
         now: the time.
         headers: further ones that are part of the signature, with lower-case names.
     """

@@ -64,7 +64,7 @@ class Signer:
     """Authorizes requests for an archive's files. Threads share it; it pickles, without tokens.
 
     Args:
-        description: of the archive.
+        description: description of the archive.
         environment: where credentials are; that of the process by default.
         now: seconds since 1970.
         patience: seconds for which a service of tokens that does not answer is asked.
@@ -98,8 +98,8 @@ class Signer:
         """Return the request for a file.
 
         Args:
-            href: of the file, as its item has it.
-            collection: of the item.
+            href: address of the file, as its item has it.
+            collection: collection of the item.
             refused: an earlier request for it that the host has refused: its token is renewed, unless another thread
                 has a newer one already.
 

@@ -34,8 +34,8 @@ class StacItemSearch:
     """The items of a STAC API. Threads share it.
 
     Args:
-        description: of the archive.
-        session: that sends its requests.
+        description: description of the archive.
+        session: session that sends its requests.
     """
 
     def __init__(self, description: ArchiveDescription, session: ArchiveSession) -> None:

@@ -45,8 +45,8 @@ class IndexSearch:
         start: least time in milliseconds since 1970, or None.
         end: greatest, exclusive.
         equals: values of the image's properties, by their Earth Engine names.
-        ids: of items, one of which it has, or None.
-        bounds: that it meets, or None.
+        ids: ids of items, one of which it has, or None.
+        bounds: bounds that it meets, or None.
     """
 
     start: float | None = None

@@ -37,8 +37,8 @@ class MissingBytesError(Exception):
     """Bytes of a header that are not there yet.
 
     Attributes:
-        start: of the first of them.
-        length: of how many.
+        start: start of the first of them.
+        length: length of how many.
     """
 
     def __init__(self, start: int, length: int) -> None:
@@ -51,7 +51,7 @@ class HeaderBytes:
     """Ranges of a file that hold its header.
 
     Attributes:
-        size: of the file.
+        size: size of the file.
         parts: bytes by their offsets.
     """
 
@@ -81,7 +81,7 @@ class TiffTag:
 
     Attributes:
         type: TIFF's number of it.
-        count: of values.
+        count: number of values.
         data: the values, in the file's byte order.
     """
 
@@ -104,7 +104,7 @@ class TiffDirectory:
         is_tiled: whether blocks are tiles, else strips.
         block_width: columns of a block.
         block_height: rows of a block.
-        offsets: of the blocks in the file; 0 for those that it leaves out.
+        offsets: offsets of the blocks in the file; 0 for those that it leaves out.
         counts: their bytes.
     """
 

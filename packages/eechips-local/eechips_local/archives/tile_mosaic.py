@@ -122,9 +122,9 @@ class TileMosaic:
 
     Attributes:
         tiles: grid of the whole.
-        finder: of the items.
+        finder: finder of the items.
         open_tile: returns the raster of an item, whose CRS is that of the whole; None for an item without the asset.
-        dtype: of the values.
+        dtype: data type of the values.
     """
 
     tiles: TiledGrid

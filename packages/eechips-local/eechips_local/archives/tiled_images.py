@@ -27,7 +27,7 @@ def mosaic_bands(record: ArchiveRecord, search: Any, reader: CogReader) -> tuple
     """Return the bands of an image that is made of tiles. Nothing is searched or read.
 
     Args:
-        record: of the dataset.
+        record: record of the dataset.
         search: returns the items that meet bounds.
         reader: opens their files.
     """
@@ -43,9 +43,9 @@ def images_of_parts(
     """Return the images of which each is cut into several items: whole ones, whatever parts a search has found.
 
     Args:
-        record: of the dataset, of kind "parts".
+        record: record of the dataset, of kind "parts".
         indices: ``system:index`` of the images.
-        search: of the archive's items.
+        search: search of the archive's items.
         reader: opens their files; nothing is read.
 
     Raises:

@@ -61,8 +61,8 @@ class AssetChanges:
 
     Args:
         root: the folder.
-        most_bytes: of the files of a project's or user's assets, or None.
-        most_assets: of a project or user, or None.
+        most_bytes: maximum size of the files of a project's or user's assets, or None.
+        most_assets: maximum number of assets of a project or user, or None.
         clock: seconds since 1970, for the versions of assets.
     """
 
@@ -103,7 +103,7 @@ class AssetChanges:
         """Check that an asset may be put where its id says.
 
         Args:
-            asset_id: of an asset that may be there already.
+            asset_id: id of an asset that may be there already.
             kind: type of the asset, as the REST API names it.
 
         Raises:
@@ -153,7 +153,7 @@ class AssetChanges:
         """Replace the access policy of an asset.
 
         Args:
-            asset_id: of the asset.
+            asset_id: id of the asset.
             change: returns the new policy from the present one.
 
         Raises:

@@ -79,18 +79,18 @@ def ingest(
         asset_id: Earth Engine id.
         name: template of the names of several files, with the fields ``{stem}``, ``{date}``, ``{folder}`` and
             ``{path}``; see ``folders.name_files``.
-        pattern: of the names of files in folders, like "*.tif".
+        pattern: pattern of the names of files in folders, like "*.tif".
         recursive: also the files in folders in folders.
         time_start: ``system:time_start``: ISO date or datetime (UTC unless it has an offset), or milliseconds.
         time_end: ``system:time_end``, likewise.
         bands: band names. For a NetCDF they choose variables, if they are names of variables; for STAC items they
             choose assets, or bands of assets.
-        properties: of every image or table, JSON values.
+        properties: properties of every image or table, JSON values.
         resampling: how pyramids are made: "average", "nearest" or "mode", for all bands or by name. None takes
             the mode for bands with a colour table and averages the others.
         nodata: in place of the files' own value for no data.
         crs: in place of the files' own.
-        layer: of vector files with several.
+        layer: layer of vector files with several.
         dates: make an image of each date of a raster with a band, or as many as ``bands`` names, for each of these.
         dates_from_bands: likewise, with the dates that descriptions of bands have in them, or of a NetCDF's time
             axis: ``asset_id/2000_02_18`` and so on.
@@ -235,7 +235,7 @@ class IngestTask:
     Args:
         root: the folder.
         facts: properties of all assets.
-        version: of the assets, in microseconds since 1970.
+        version: version of the assets, in microseconds since 1970.
         overwrite: whether assets of the same ids are replaced.
         admit: see ``publish``.
     """

@@ -15,7 +15,7 @@ def local_object(context: Context, uri: str) -> Path | None:
     Objects of a server with a folder of buckets are in that folder only.
 
     Args:
-        context: of the request.
+        context: context of the request.
         uri: ``gs://bucket/object``.
 
     Raises:

@@ -61,7 +61,7 @@ def date_within(name: str) -> int:
     """Return the first date in a name, in milliseconds since 1970.
 
     Args:
-        name: of a file or band: "m_3008501_ne_16_1_20110815", "S2A_20151128T002653_N0204",
+        name: name of a file or band: "m_3008501_ne_16_1_20110815", "S2A_20151128T002653_N0204",
             "MOD11A2.A2000049.h12v04", "LST_Day_1km_doy2000049_aid0001".
 
     Raises:

@@ -54,7 +54,7 @@ def find_files(paths: Sequence[Path], *, pattern: str | None, recursive: bool) -
 
     Args:
         paths: files and folders.
-        pattern: of the names of files in folders, like "*.tif"; None takes those that look like rasters or
+        pattern: pattern of the names of files in folders, like "*.tif"; None takes those that look like rasters or
             vector files by their suffix. Hidden files are left out.
         recursive: whether folders in folders are looked into; symbolic links to folders are not followed.
 

@@ -56,7 +56,7 @@ class ImagePlanner:
 
         Args:
             named: files by id.
-            properties: of all.
+            properties: properties of all.
             times: ``system:time_start`` by id, of those that have one of their own.
         """
         return [
@@ -75,10 +75,10 @@ class ImagePlanner:
 
         Args:
             paths: the files; no date may occur in two of them.
-            asset_id: of the collection.
-            properties: of all images.
-            dates: of the bands of a single file: one for each band, or one for each group of as many bands as have
-                names, in order. None takes them from the descriptions of bands, or the time axis of a NetCDF.
+            asset_id: id of the collection.
+            properties: properties of all images.
+            dates: dates of the bands of a single file: one for each band, or one for each group of as many bands as
+                have names, in order. None takes them from the descriptions of bands, or the time axis of a NetCDF.
         """
         if "system:time_start" in properties or "system:time_end" in properties:
             raise IngestError("Times of a series come from its dates: leave time_start and time_end out.")

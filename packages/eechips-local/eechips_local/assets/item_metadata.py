@@ -32,12 +32,13 @@ class ItemMetadata:
     """A raster of an item, as far as the item tells.
 
     Attributes:
-        key: of the asset.
+        key: key of the asset.
         href: where it is, as the item has it.
-        names: of its bands, in order; None for a band that has none. Empty if the item does not say how many there are.
+        names: names of its bands, in order; None for a band that has none. Empty if the item does not say how many
+            there are.
         dtypes: numpy names of the bands' types, or None where one is missing.
         nodata: stored values of each of these bands that mean no data; None where none is declared.
-        grid: of all its bands, or None where it is not declared.
+        grid: grid of all its bands, or None where it is not declared.
     """
 
     key: str

@@ -52,8 +52,8 @@ def check_free(index: StoreIndex, asset_ids: Sequence[str], kind: str) -> None:
     """Make sure that new assets would not take the place of another type's.
 
     Args:
-        index: of the store.
-        asset_ids: of assets to be.
+        index: index of the store.
+        asset_ids: ids of assets to be.
         kind: "image" or "table".
 
     Raises:
@@ -91,7 +91,7 @@ def publish(root: Path, records: Sequence[AssetRecord], *, replace: bool = True,
 
     Raises:
         AssetExistsError: see ``check_free``; or an id is there already and shall not be replaced.
-        AssetError: of ``admit``.
+        AssetError: as ``admit`` raises it.
         AssetWriteError: if a document cannot be written, or another process has removed a file meanwhile.
     """
     with writing(root), locked(root), closing(StoreIndex(root)) as index:
@@ -122,10 +122,10 @@ def put(
 
     Args:
         root: the store's folder.
-        index: of the store, which is fresh.
+        index: index of the store, which is fresh.
         records: assets whose files are in place.
         plans: folders and collections by id.
-        version: of the change, in microseconds since 1970.
+        version: version of the change, in microseconds since 1970.
 
     Raises:
         AssetExistsError: see ``check_free``.
@@ -152,9 +152,9 @@ def withdraw(root: Path, index: StoreIndex, asset_id: str, version: int) -> None
 
     Args:
         root: the store's folder.
-        index: of the store, which is fresh.
-        asset_id: of the asset.
-        version: of the change, in microseconds since 1970.
+        index: index of the store, which is fresh.
+        asset_id: id of the asset.
+        version: version of the change, in microseconds since 1970.
 
     Raises:
         AssetWriteError: if its container's document cannot be written.
@@ -202,7 +202,7 @@ def finish_move(root: Path, index: StoreIndex) -> None:
 
     Args:
         root: the store's folder.
-        index: of the store, which is fresh.
+        index: index of the store, which is fresh.
     """
     path = root / _JOURNAL
     if not path.exists():

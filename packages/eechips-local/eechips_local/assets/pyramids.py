@@ -38,7 +38,7 @@ def add_pyramid(path: str, policy: str, new_file: Callable[[], str]) -> Iterator
     """Hold a virtual raster that has the pixels of a GeoTIFF and a pyramid above them, and yield its name.
 
     Args:
-        path: of the GeoTIFF.
+        path: path of the GeoTIFF.
         policy: "average" of the valid pixels of a block; "mode", the most frequent of them, the first of several;
             "nearest", the upper left one (https://developers.google.com/earth-engine/guides/image_upload).
         new_file: returns the path of a new file for a level; the caller removes it.

@@ -39,7 +39,7 @@ class BandSource:
         path: file, or GDAL's name of a subdataset.
         number: the band there, from 1.
         name: in the image.
-        resampling: of its pyramid, one of ``RESAMPLINGS``.
+        resampling: resampling of its pyramid, one of ``RESAMPLINGS``.
         masked: whether an alpha band or mask of the file says where it is valid.
         nodata: stored value that stands for no data, or None.
         dtype: numpy name of the type.
@@ -125,7 +125,7 @@ class RasterFiles:
 
         Args:
             path: file or subdataset.
-            names: of the bands; None takes their descriptions, or "b1", "b2", ….
+            names: names of the bands; None takes their descriptions, or "b1", "b2", ….
             resampling: see ``BandSource``, for all bands or by name; None averages, except classes with colours.
             nodata: in place of the file's own, or None.
             crs: in place of the file's own, or None.

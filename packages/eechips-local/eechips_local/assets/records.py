@@ -90,7 +90,7 @@ class TableRecord:
     Attributes:
         id: the full Earth Engine id.
         version: microseconds since 1970.
-        properties: of the table itself.
+        properties: properties of the table itself.
         footprint: bounding box of its features, in longitude and latitude.
         href: path of the GeoParquet file, relative to the store's folder.
         columns: Earth Engine type names by column.

@@ -124,7 +124,7 @@ class RefusedFile:
     """A ``RasterSource`` that stands for a file on a web server where none may be read.
 
     Attributes:
-        asset_id: of the image.
+        asset_id: id of the image.
         url: where it is.
         levels: as of the file.
     """

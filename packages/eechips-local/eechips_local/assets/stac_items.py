@@ -94,7 +94,7 @@ def plan(
 
     Args:
         item: the item.
-        asset_id: of the image.
+        asset_id: id of the image.
         rasters: opens files.
         bands: names of bands, or of assets for all their bands, in order; None takes all rasters that are data.
         properties: further ones, which replace the item's.

@@ -204,7 +204,7 @@ class StoreIndex:
         """Add, replace and remove containers and assets in one transaction. The caller holds the store's lock.
 
         Args:
-            containers: that are new or changed.
+            containers: containers that are new or changed.
             records: assets, likewise.
             removed: ids of containers and assets that are no longer there, children before parents.
         """

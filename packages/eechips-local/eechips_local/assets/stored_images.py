@@ -69,7 +69,7 @@ class StoredCollection:
 
     Args:
         asset_id: the full Earth Engine id.
-        properties: of the collection itself.
+        properties: properties of the collection itself.
         index: the store's index.
         files: the store's rasters.
     """

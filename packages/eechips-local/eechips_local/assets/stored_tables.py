@@ -32,7 +32,7 @@ class StoredTable:
         asset_id: the full Earth Engine id.
         root: the store's folder.
         href: the file, relative to it.
-        properties: of the table itself.
+        properties: properties of the table itself.
         columns: Earth Engine type names by column.
         size: number of rows.
     """

@@ -76,8 +76,8 @@ def read_features(
     Args:
         path: see :func:`eechips_local.assets.untrusted_vectors.read_layer`.
         crs: in place of the file's own, or None.
-        layer: of a file with several.
-        encoding: of its texts, in place of the file's own.
+        layer: layer of a file with several.
+        encoding: encoding of its texts, in place of the file's own.
 
     Raises:
         UnreadableFileError: if it cannot be read.

@@ -61,7 +61,7 @@ class Limits:
     """Bounds of a file.
 
     Attributes:
-        bytes: of the file, of its unpacked content, and of its features.
+        bytes: number of bytes of the file, of its unpacked content, and of its features.
         rows: features.
         vertices: vertices of all geometries.
         memory: bytes of the address space of the process.

@@ -54,7 +54,7 @@ class Request:
         source: the file.
         folder: empty folder for scratch files and the result.
         layer: name of the layer; None for the first with geometries.
-        encoding: of the texts of a Shapefile, in place of its own; None for its own.
+        encoding: encoding of the texts of a Shapefile, in place of its own; None for its own.
         needs_geometry: whether a Parquet file without geometries is refused.
         limits: bounds.
     """

@@ -41,9 +41,9 @@ class AllowedFiles:
         """Return GDAL's name of the file that an item refers to.
 
         Args:
-            asset_id: of the image, for messages.
+            asset_id: id of the image, for messages.
             href: a URL, a path, or one relative to where the item came from.
-            links: of the item: ``self`` is where it came from.
+            links: links of the item: ``self`` is where it came from.
 
         Raises:
             InvalidError: if it may not be read, or its location is unknown.

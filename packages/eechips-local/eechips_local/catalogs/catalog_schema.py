@@ -47,7 +47,7 @@ class CatalogPartitions:
 
     Attributes:
         paths: below the catalogue, with ``/``.
-        digests: of the files, sha256.
+        digests: digests of the files, sha256.
         items: how many each has, int64 (n,).
         boxes: around them, west, south, east, north in degrees, west beyond east across the antimeridian; (n, 4).
         starts: when the first begins, in milliseconds since 1970; not a number where none says, (n,).
@@ -105,7 +105,7 @@ class CatalogSchema:
     """Collections and partitions of a catalogue.
 
     Attributes:
-        stamp: of the file that says so.
+        stamp: modification stamp of the file that says so.
         collections: partitions by the ids of their collections; what is of none is under the catalogue's name.
     """
 

@@ -25,7 +25,7 @@ class CatalogCollection:
 
     Args:
         collection: its id.
-        properties: of the collection itself.
+        properties: properties of the collection itself.
         catalog: has its items.
         rasters: open their files.
     """

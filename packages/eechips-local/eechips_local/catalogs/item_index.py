@@ -66,7 +66,7 @@ class Directory:
 
     Args:
         root: the catalogue's folder.
-        reader: of its partitions.
+        reader: reader of its partitions.
     """
 
     def __init__(self, root: Path, reader: PartitionReader) -> None:

@@ -39,7 +39,7 @@ class RasterHeader:
     """Header of a raster file.
 
     Attributes:
-        grid: of its pixels; None if it does not say where they lie.
+        grid: grid of its pixels; None if it does not say where they lie.
         width: columns.
         height: rows.
         names: descriptions of its bands, without an alpha band that masks the others; None for one without.
@@ -78,7 +78,7 @@ class ItemRasters:
         Files are opened only if the item does not tell their bands, types or grid.
 
         Args:
-            asset_id: of the image.
+            asset_id: id of the image.
             document: the item.
             links: gives its links.
 
@@ -164,9 +164,9 @@ class BandLayout:
     """Structure of an item's file.
 
     Attributes:
-        names: of its bands, or None for one that has none.
+        names: names of its bands, or None for one that has none.
         dtypes: their numpy types.
-        grid: of its pixels.
+        grid: grid of its pixels.
     """
 
     names: tuple[str | None, ...]
@@ -179,7 +179,7 @@ class ItemRaster:
     """A ``RasterSource`` over a file of an item, which is opened when it has to be.
 
     Attributes:
-        asset_id: of the image.
+        asset_id: id of the image.
         declared: what the item declares of the file.
         links: gives the item's links.
         rasters: opens files.

@@ -57,7 +57,7 @@ class PartitionReader:
         """Open a partition for the block; yield it and the stamp that tells it from a replacement.
 
         Args:
-            path: of the partition.
+            path: path of the partition.
             stamp: what it must be; None for whatever is there.
 
         Raises:
@@ -91,7 +91,7 @@ class PartitionReader:
         """Yield the rows of a partition that can pass a query, of each row group that has any.
 
         Args:
-            path: of the partition.
+            path: path of the partition.
             query: what to find.
             flat: whether no box in it crosses the antimeridian.
         """
@@ -108,7 +108,7 @@ class PartitionReader:
         """Return certain rows of a partition.
 
         Args:
-            path: of the partition.
+            path: path of the partition.
             rows: their positions in it.
             ids: what they must be.
 
@@ -138,7 +138,7 @@ class PartitionReader:
         Args:
             file: the partition.
             group: number of the row group.
-            names: of the columns, properties as items call them; these are the names of the table's columns, too.
+            names: names of the columns, properties as items call them; these are the names of the table's columns, too.
         """
         found = file.read_row_group(group, columns=[_COLUMNS.get(name, name) for name in names], use_threads=False)
         self.reads.add(row_groups=1, rows=len(found))
@@ -177,19 +177,19 @@ class Block:
     meanwhile, reading raises an error and the whole request is retried.
 
     Attributes:
-        ids: of the items.
+        ids: ids of the items.
         starts: ``system:time_start`` in milliseconds since 1970, or None.
         versions: when the items were updated, in microseconds since 1970.
         footprints: outlines.
 
     Args:
-        reader: of the catalogue.
-        source: of the rows.
+        reader: reader of the catalogue.
+        source: source of the rows.
         rows: positions in it.
         table: their columns ``id``, ``geometry`` and, if there is one, ``updated``.
         starts: see above, or not a number.
         known: values of properties that are known already, by name.
-        names: of all columns that the partition has.
+        names: names of all columns that the partition has.
     """
 
     def __init__(

@@ -84,7 +84,7 @@ class Look:
     Attributes:
         east: eastward part of the direction in which it looks, a unit vector.
         south: southward part.
-        angle: of incidence in the cells, degrees.
+        angle: angle of incidence in the cells, degrees.
     """
 
     east: float
@@ -99,7 +99,7 @@ def backscatter(ground: Ground, when: date, north: float, look: Look) -> npt.NDA
         ground: without clouds.
         when: date, for the weather.
         north: latitude of the middle of the scene, for the season.
-        look: of the radar.
+        look: look direction of the radar.
     """
     vigour = climate.season_of_growth(north, when)
     rect, land = ground.rect, ground.terrain

@@ -92,7 +92,7 @@ class StandingCrops:
     """What stands on blocks on a date; arrays of shape (rows, columns).
 
     Attributes:
-        codes: of the crops. From autumn on winter crops of the next year stand on their fields.
+        codes: codes of the crops. From autumn on winter crops of the next year stand on their fields.
         green: share of the ground that is hidden by green plants.
     """
 
@@ -104,7 +104,7 @@ def codes(blocks: SurveyBlocks, year: int | Codes) -> Codes:
     """Return the code of the crop that each block is harvested of in a year, as if all were fields.
 
     Args:
-        blocks: of the survey grid.
+        blocks: blocks of the survey grid.
         year: one, or one for each row, shape (rows, 1).
     """
     fate, kind, watered = noise.random(blocks.field, year, np.array([505, 512, 513]).reshape(-1, 1, 1))
@@ -120,7 +120,7 @@ def standing(blocks: SurveyBlocks, when: date, delays: Mapping[int, int] = _NO_D
     """Return what stands on blocks on a date, as if all were fields.
 
     Args:
-        blocks: of the survey grid.
+        blocks: blocks of the survey grid.
         when: date.
         delays: days by which crops are late, by code.
     """

@@ -45,7 +45,7 @@ class DatasetEntry:
         id: as in Earth Engine's catalogue.
         kind: "image", "collection" or "table".
         dates: first and last day, such as "2013-03-18 - "; the last one is missing where it follows the calendar.
-        names: of the bands, or of a table's columns.
+        names: names of the bands, or of a table's columns.
         title: as in the catalogue.
     """
 

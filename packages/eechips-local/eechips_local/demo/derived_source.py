@@ -31,9 +31,10 @@ class Derivation(Protocol):
         Args:
             layers: values of :meth:`layers`, shape (layers, height, width).
             bands: indices from 0.
-            columns: of the pixels in their level of the pyramid; of two dimensions that broadcast with ``rows``.
+            columns: columns of the pixels in their level of the pyramid; of two dimensions that broadcast with
+                ``rows``.
             rows: likewise.
-            factor: of the level: 1 is full resolution.
+            factor: factor of the level: 1 is full resolution.
         """
         ...
 
@@ -45,7 +46,7 @@ class DerivedSource:
     Attributes:
         painted: the picture.
         derivation: makes bands of its layers.
-        dtype: of the stored values.
+        dtype: data type of the stored values.
     """
 
     painted: PaintedSource

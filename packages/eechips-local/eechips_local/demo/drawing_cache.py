@@ -37,7 +37,7 @@ def kept(name: str, draw: Callable[[], Arrays]) -> Arrays:
     """Return arrays as they were drawn once, by this process or another.
 
     Args:
-        name: of the drawing, as in a file's name.
+        name: name of the drawing, as in a file's name.
         draw: makes the arrays; none of Python objects.
     """
     folder = cache_folder()

@@ -37,7 +37,7 @@ class EmbeddingTile:
     """A tile.
 
     Attributes:
-        zone: of UTM.
+        zone: zone of UTM.
         southern: whether northings count from the south.
         column: tiles of easting west of it.
         row: tiles of northing south of it.

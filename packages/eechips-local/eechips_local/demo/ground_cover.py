@@ -41,7 +41,7 @@ class GroundLayer:
     """Something that covers part of the cells.
 
     Attributes:
-        share: of each cell, 0 to 1.
+        share: share of each cell, 0 to 1.
         first: name in ``spectra.REFLECTANCE``.
         second: name of what ``mix`` leads to.
         mix: 0 is all ``first``, 1 is all ``second``.
@@ -94,7 +94,7 @@ class Ground:
         layers: what lies over the open land, from the ground up, by name.
         light: brightness of the light.
         houses: density of houses, 0 to 1; None where there are none.
-        blocks: of the survey grid; None where single fields are not drawn.
+        blocks: blocks of the survey grid; None where single fields are not drawn.
     """
 
     rect: Rect
@@ -110,7 +110,7 @@ class Ground:
         """Return the reflectance, shape (bands, height, width).
 
         Args:
-            bands: of ``spectra.BANDS``.
+            bands: bands of ``spectra.BANDS``.
             vigour: how green vegetation is, 1 in summer, 0 when it is dormant. Crops have calendars of their own.
         """
         soil, grass = _open_land(self.terrain, bands)
@@ -158,7 +158,7 @@ def ground(rect: Rect, when: date, snow_line: float = 330.0) -> Ground:
     """Return the ground in a rectangle.
 
     Args:
-        rect: of pitch 1 or more.
+        rect: rectangle of pitch 1 or more.
         when: date; decides what grows on the fields, and how green it is.
         snow_line: see ``snow_share``.
     """

@@ -148,7 +148,7 @@ class Landsat(ImageSearch):
     """A ``CollectionAsset``: one of the satellites.
 
     Attributes:
-        number: of the satellite.
+        number: number of the satellite.
         first: no image is older.
         shift: days by which it follows Landsat 8.
         until: the first day without an image.

@@ -56,7 +56,7 @@ class Level1Overpass:
 
     Attributes:
         surface: the scene below it.
-        azimuth: of the sun, degrees.
+        azimuth: azimuth of the sun, degrees.
         elevation: likewise.
         is_raw: whether numbers as sent to the ground are stored, not reflectances and kelvins.
     """
@@ -116,7 +116,7 @@ def paint_surface(
     """Paint the bands of the surface that other bands are computed from, each once.
 
     Args:
-        surface: of the overpass.
+        surface: overpass whose surface is painted.
         rect: pixels to paint.
         below: a band of the surface for each band; None for those that need none.
 

@@ -104,9 +104,9 @@ class ThematicOverpass:
     Attributes:
         surface: what Landsat 8 would see.
         satellite: 4, 5 or 7.
-        names: of the bands.
-        level: of processing.
-        azimuth: of the sun, degrees.
+        names: names of the bands.
+        level: level of processing.
+        azimuth: azimuth of the sun, degrees.
         elevation: likewise.
         gaps: the scene that has gaps between its scans; None for none.
     """
@@ -193,7 +193,7 @@ class ThematicLandsat(Landsat):
     """A ``CollectionAsset``: Landsat 4, 5 or 7 at one level.
 
     Attributes:
-        level: of processing.
+        level: level of processing.
     """
 
     level: Level

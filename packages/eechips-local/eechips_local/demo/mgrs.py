@@ -35,7 +35,7 @@ class MgrsTile:
     """A tile.
 
     Attributes:
-        zone: of UTM.
+        zone: zone of UTM.
         southern: whether northings count from the south.
         column: hundreds of kilometres of easting, 1 to 8.
         row: hundreds of kilometres of northing of the square's southern edge.

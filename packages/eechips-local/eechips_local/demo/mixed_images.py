@@ -38,10 +38,10 @@ class MixedImage:
 
     Attributes:
         index: ``system:index``.
-        month: of 2020, from 1.
+        month: month of 2020, from 1.
         bands: in order.
         dtype: numpy name of the type of all bands.
-        crs: of the pixels.
+        crs: CRS of the pixels.
         pixel: edge of a pixel in metres.
         is_dated: whether it has ``system:time_start``.
         has_outline: whether it has ``system:footprint`` and pixels of its own.

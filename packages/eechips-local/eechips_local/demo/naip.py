@@ -144,7 +144,7 @@ class Quarter:
     """A quarter quad.
 
     Attributes:
-        latitude: of the southern edge of the square degree.
+        latitude: latitude of the southern edge of the square degree.
         longitude: degrees west of its eastern edge.
         quad: 1 to 64, row by row from the north-west.
         quarter: "ne", "nw", "se" or "sw".

@@ -128,7 +128,7 @@ def _fill_wave(wave: Floats, px: Floats, py: Floats, period: int, seed: int) -> 
         px: x in wavelengths.
         py: y in wavelengths.
         period: one less than the number of wavelengths around the Earth.
-        seed: of the noise.
+        seed: seed of the noise.
     """
     ix, iy = np.floor(px), np.floor(py)
     fx, fy = px - ix, py - iy
@@ -170,7 +170,7 @@ def _mix_slopes(
         left: slopes at the left nodes.
         right: slopes at the right nodes.
         away: distance to the east of the left nodes, of the right ones, and to the south of both.
-        share: of the right nodes.
+        share: share of the right nodes.
     """
     step = right[0] * away[1] + right[1] * away[2]
     np.add(left[0] * away[0], left[1] * away[2], out=into)

@@ -71,9 +71,9 @@ class PaintedSource:
     """A ``RasterSource`` that paints its pixels.
 
     Attributes:
-        grid: of level 0.
+        grid: grid of level 0.
         scene: what is seen.
-        dtype: of the stored values.
+        dtype: data type of the stored values.
         smooth: read linearly between cells; else take the cell that holds the pixel's centre (for classes).
         outline: corners of the convex part of the grid that is seen, clockwise in the CRS; None for all of it.
     """
@@ -239,9 +239,9 @@ def outline_around(crs: str, points: Sequence[tuple[float, float]], longitude: f
     """Return a polygon in degrees whose longitudes continue across the antimeridian.
 
     Args:
-        crs: of the points.
+        crs: CRS of the points.
         points: corners, x and y.
-        longitude: of a place inside; no corner is more than 180 degrees from it.
+        longitude: longitude of a place inside; no corner is more than 180 degrees from it.
     """
     xs, ys = zip(*points, strict=True)
     longitudes, latitudes = to_degrees(crs)(xs, ys)
@@ -255,7 +255,7 @@ def positions(grid: PixelGrid, columns: Integers, rows: Integers) -> tuple[Float
 
     Args:
         grid: whose pixels.
-        columns: of the pixels, of two dimensions that broadcast with those of ``rows``.
+        columns: columns of the pixels, of two dimensions that broadcast with those of ``rows``.
         rows: likewise. In projections that are not known in closed form all must lie within the grid.
 
     Returns:

@@ -47,7 +47,7 @@ class Acquisition:
     """Kind of a scene.
 
     Attributes:
-        mode: of the instrument: EW or IW.
+        mode: mode of the instrument: EW or IW.
         bands: names, without that of the angle.
         pixel: edge of a pixel in metres.
     """
@@ -148,7 +148,7 @@ class Speckle:
     (https://doi.org/10.1073/pnas.17.12.684). Pixels of coarser levels are means of many: they have more looks.
 
     Attributes:
-        seed: of the pass.
+        seed: seed of the pass.
         is_log: in decibels.
     """
 

@@ -143,7 +143,7 @@ class Reflectance:
 
     Attributes:
         seen: the pass.
-        names: of the bands.
+        names: names of the bands.
         at_top: at the top of the atmosphere, not at the surface.
         offset: added to the stored reflectances.
     """
@@ -397,8 +397,8 @@ class Product(ImageSearch):
         kind: which of the products.
         until: the first day without an image.
         first: no image is older.
-        at_top: of a reflectance: at the top of the atmosphere, not at the surface.
-        is_harmonized: of a reflectance: stored alike before and after 2022-01-25.
+        at_top: whether the reflectance is at the top of the atmosphere, not at the surface.
+        is_harmonized: whether the reflectance is stored alike before and after 2022-01-25.
     """
 
     id: str

@@ -26,9 +26,9 @@ class GlobalSeries:
     Attributes:
         id: the full Earth Engine id.
         title: as in the catalogue.
-        grid: of all images.
+        grid: grid of all images.
         bands: name and dtype of each.
-        dates: of the images, ascending; ``system:index`` ascends with them. The last element ends the last image.
+        dates: dates of the images, ascending; ``system:index`` ascends with them. The last element ends the last image.
         index: ``system:index`` of a date.
         scene: what is seen on a date.
         smooth: see ``PaintedSource``.

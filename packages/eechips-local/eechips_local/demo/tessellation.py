@@ -144,7 +144,7 @@ class VoronoiSites:
         x: units, those near the antimeridian repeated on its other side.
         y: units.
         origin: number of the place that each is a copy of.
-        tree: of points.
+        tree: tree of points.
     """
 
     x: Floats

@@ -22,7 +22,7 @@ class ServiceLimits:
     """Limits of the service, with Earth Engine's values.
 
     Attributes:
-        elements: of a collection that ``getInfo`` returns or that becomes a list.
+        elements: elements of a collection that ``getInfo`` returns or that becomes a list.
         payload: bytes of a request's body.
         response: bytes of a value or table; "responses are limited to tens of megabytes of data" in
             developers.google.com/earth-engine/guides/processing_environments, read 2026-11.
@@ -30,8 +30,8 @@ class ServiceLimits:
         thumbnail_side: pixels on a side of those.
         pixels_bytes: likewise of computePixels and getPixels.
         pixels_side: pixels on a side of those.
-        bands: of computePixels and getPixels.
-        seconds: of one evaluation. Interactive computations end after about 5 minutes.
+        bands: bands of computePixels and getPixels.
+        seconds: seconds of one evaluation. Interactive computations end after about 5 minutes.
         memory: bytes of pixels that one evaluation holds at once.
         depth: nested function calls.
 
@@ -58,7 +58,7 @@ class Context:
 
     Attributes:
         store: the assets.
-        limits: of the request.
+        limits: limits of the request.
         config: which assets and files are served; None for those of the store alone.
         clock: monotonic seconds.
         hint: returns a sentence to add to the message about a missing asset.

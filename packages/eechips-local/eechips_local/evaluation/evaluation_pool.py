@@ -94,7 +94,7 @@ def start_process(context: Any, target: Callable[..., None], *arguments: Any) ->
     Args:
         context: see ``worker_context``.
         target: the function.
-        arguments: of the function, after the connection.
+        arguments: arguments of the function, after the connection.
 
     Raises:
         OSError, EOFError: if the system does not start one.
@@ -161,7 +161,7 @@ class PendingEvaluation:
     """A request that waits for a worker, or is evaluated by one, unless its client leaves.
 
     Args:
-        request: of the client.
+        request: request of the client.
     """
 
     def __init__(self, request: WorkerRequest) -> None:

@@ -85,10 +85,10 @@ class BandInfo:
 
     Attributes:
         name: as ``bandNames`` gives it.
-        pixel_type: of its values.
-        grid: of full resolution.
-        source: of its pixels.
-        index: of the source's bands.
+        pixel_type: pixel type of its values.
+        grid: grid of full resolution.
+        source: source of its pixels.
+        index: index of the source's bands.
         keeps_extent: whether the pixels of pyramid levels are stretched over the extent; see ``PixelGrid.level``.
     """
 

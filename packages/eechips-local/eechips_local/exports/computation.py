@@ -38,7 +38,7 @@ def compute(
     Args:
         job: what.
         store_config: the assets.
-        limits: of the computation.
+        limits: limits of the computation.
         report: called with the share that is done, from 0 to 1.
     """
     cost = ComputeCost()

@@ -48,10 +48,10 @@ class Destination:
     Attributes:
         root: the folder of Drive or of all buckets.
         folder: below the root; the final files are in it or below it.
-        prefix: of the names of files.
+        prefix: prefix of the names of files.
         separator: between prefix and coordinates. Names on Drive have "-", objects in Cloud Storage none, as the
             names of published exports show.
-        uri: of what the task reports.
+        uri: URI that the task reports.
         replaces: whether a file of the same name is replaced, as an object of Cloud Storage is. Drive keeps both.
     """
 
@@ -78,9 +78,9 @@ class AssetDestination:
 
     Attributes:
         root: the asset folder.
-        id: of the asset.
+        id: id of the asset.
         overwrite: whether an asset of that id is replaced.
-        uri: of what the task reports.
+        uri: URI that the task reports.
     """
 
     root: Path

@@ -33,7 +33,7 @@ class ExportStarter:
 
     Args:
         store: the assets.
-        limits: of requests.
+        limits: limits of requests.
     """
 
     def __init__(self, store: StoreConfig, limits: ServiceLimits) -> None:
@@ -49,9 +49,9 @@ class ExportRun:
     """One attempt at a task.
 
     Args:
-        task: of the queue.
+        task: task of the queue.
         store: the assets.
-        limits: of the computation.
+        limits: limits of the computation.
     """
 
     def __init__(self, task: ExportTask, store: StoreConfig, limits: ServiceLimits) -> None:

@@ -75,10 +75,10 @@ def create_geotiff(
     """Create a tiled GeoTIFF on a grid, whose blocks are written one by one.
 
     Args:
-        path: of the file.
-        grid: of its pixels.
-        count: of its bands.
-        dtype: of all bands.
+        path: path of the file.
+        grid: grid of its pixels.
+        count: number of its bands.
+        dtype: data type of all bands.
         nodata: value of masked pixels; None for none.
     """
     return rasterio.open(

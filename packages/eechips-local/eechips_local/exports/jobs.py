@@ -17,7 +17,7 @@ class ExportJob:
         method: key of ``tasks.TYPES``.
         content: the request's body.
         folder: empty folder that takes the files.
-        asset: that is made of the files; None for exports of files.
+        asset: asset that is made of the files; None for exports of files.
     """
 
     method: str
@@ -33,7 +33,7 @@ class ExportedFile:
     Attributes:
         staged: its name in the job's folder.
         part: coordinates or number in its final name; None where it is the only one.
-        ending: of its final name, with the dot.
+        ending: ending of its final name, with the dot.
     """
 
     staged: str
@@ -47,7 +47,7 @@ class ExportOutcome:
 
     Attributes:
         files: none for an asset, which is in place.
-        result: of the attempt.
+        result: result of the attempt.
     """
 
     files: tuple[ExportedFile, ...]

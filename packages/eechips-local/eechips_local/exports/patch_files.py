@@ -33,7 +33,7 @@ class PatchOptions:
     """Options of TfRecordImageExportOptions that patches depend on.
 
     Attributes:
-        width: of patches without margins, in pixels.
+        width: width of patches without margins, in pixels.
         height: likewise.
         margin: pixels left and right of a patch, and above and below: half of the kernel size.
         default: value of masked pixels.

@@ -25,7 +25,7 @@ def put_in_place(
     Args:
         place: folder of the files, on the file system of the destination.
         files: in order.
-        destination: of the task.
+        destination: destination of the task.
         report: called with the shares of files that are computed and written.
 
     Raises:

@@ -70,8 +70,8 @@ class TaskResult:
     Attributes:
         error: code of google.rpc.Code and message; None for success.
         is_intermittent: whether another attempt may succeed.
-        eecu_seconds: of the attempt.
-        workload_tag: of the request.
+        eecu_seconds: EECU seconds of the attempt.
+        workload_tag: workload tag of the request.
         stubs: ids of the datasets whose synthetic stubs the attempt has loaded.
     """
 
@@ -87,26 +87,26 @@ class ExportTask:
     """An export.
 
     Attributes:
-        id: of the task.
-        project: that it runs in.
-        method: that started it, a key of ``TYPES``.
+        id: id of the task.
+        project: project that it runs in.
+        method: method that started it, a key of ``TYPES``.
         content: the request's body; empty after the end.
         request_id: which the client made up, or an empty text.
-        digest: of the request's body.
+        digest: digest of the request's body.
         description: for people.
-        destination: of its files, or its asset.
+        destination: destination of its files, or its asset.
         priority: tasks with a higher one run first.
         created: seconds since 1970.
-        updated: of the last change of state.
+        updated: time of the last change of state.
         started: None before it runs.
         ended: None before its end.
-        state: of the task.
+        state: state of the task.
         attempt: number of the present one; 0 before the first.
         created_share: from 0 to 1, of files that are computed.
         written_share: from 0 to 1, of files at their destination.
-        eecu_seconds: of all attempts.
+        eecu_seconds: EECU seconds of all attempts.
         error: code of google.rpc.Code and message, of a task that failed or was cancelled.
-        workload_tag: of the request.
+        workload_tag: workload tag of the request.
     """
 
     id: str

@@ -88,12 +88,12 @@ class RecordFiles:
     """Writes records to numbered files, each up to a size. A context manager.
 
     Args:
-        folder: of the files.
+        folder: folder of the files.
         is_compressed: by gzip.
-        most_bytes: of a file before compression, unless its first record has more.
+        most_bytes: maximum size of a file before compression, unless its first record has more.
 
     Attributes:
-        names: of the files, in order.
+        names: names of the files, in order.
     """
 
     def __init__(self, folder: Path, *, is_compressed: bool, most_bytes: int) -> None:

@@ -167,7 +167,7 @@ class _Applied:
     Attributes:
         schema: names of the inputs.
         predict: called with samples of shape (samples, inputs).
-        name: of the output.
+        name: name of the output.
         kind: type of the output.
     """
 

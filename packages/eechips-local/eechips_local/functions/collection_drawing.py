@@ -42,11 +42,11 @@ class FeatureStyle:
     """Style in which a feature is drawn.
 
     Attributes:
-        color: of lines: red, green, blue (0 to 255) and opacity (0 to 1).
-        fill: of polygons and markers, likewise.
+        color: color of lines: red, green, blue (0 to 255) and opacity (0 to 1).
+        fill: fill of polygons and markers, likewise.
         size: radius of markers in pixels.
-        shape: of markers.
-        width: of lines in pixels.
+        shape: shape of markers.
+        width: width of lines in pixels.
         line: "solid", "dotted" or "dashed".
     """
 
@@ -104,7 +104,7 @@ class _DrawnFeatures:
 
     Attributes:
         collection: the features, the last on top.
-        options: of all of them.
+        options: options of all of them.
         property: holds a dictionary of options of each feature.
         reach: pixels by which features may reach into a grid from beside it.
     """

@@ -61,8 +61,8 @@ class _Interpolated:
     """An estimate at the centre of each pixel from the points within reach; masked where there are none.
 
     Attributes:
-        collection: of points.
-        name: of the property that is estimated.
+        collection: collection of points.
+        name: name of the property that is estimated.
         reach: metres.
         reducer: combines the values of points in the same place.
         estimate: from distances and values.
@@ -216,7 +216,7 @@ def ordinary_kriging(far: Floats, apart: Floats, values: Floats, gamma: Callable
     Args:
         far: from places to points, inf beyond reach; shape (places, points).
         apart: between points; shape (points, points).
-        values: of points.
+        values: values of points.
         gamma: semivariance of distances.
 
     Raises:

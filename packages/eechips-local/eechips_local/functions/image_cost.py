@@ -137,9 +137,9 @@ def least_costs(
     all pixels at a time until nothing changes (Bellman 1958).
 
     Args:
-        cost: of a metre; infinite where there is no way. Shape (height, width).
+        cost: cost of a metre; infinite where there is no way. Shape (height, width).
         source: where ways begin.
-        grid: of the pixels.
+        grid: grid of the pixels.
         geodetic: see ``cumulative_cost``.
     """
     steps = [(0, 1), (1, 0), (1, 1), (1, -1)]

@@ -51,11 +51,11 @@ def _extreme_spectra(
     """Return the spectrum under a kernel that is nearest to one of each pixel, or farthest; and where there is one.
 
     Args:
-        pixels: of all bands, with margins.
+        pixels: pixels of all bands, with margins.
         cells: rows and columns of the kernel's cells in the margins. Of spectra that are as near, the first is taken.
         metric: distance of two spectra.
         origin: spectra from which distances are taken; shape (bands, height, width).
-        shape: of the result.
+        shape: shape of the result.
         farthest: whether the farthest is wanted.
     """
     chosen = np.zeros_like(origin)
@@ -185,7 +185,7 @@ def paraboloids(heights: Floats, reach: int) -> tuple[Floats, Indices, Indices]:
     then along the rows. Of pixels that give as much, the nearest along each axis is taken.
 
     Args:
-        heights: of paraboloids, -inf where there is none; with a margin of ``reach`` pixels on all sides.
+        heights: heights of paraboloids, -inf where there is none; with a margin of ``reach`` pixels on all sides.
         reach: pixels along each axis.
 
     Returns:
@@ -246,7 +246,7 @@ def _power_points(zero: Bools, squares: Floats) -> list[Pixels]:
 
     Args:
         zero: pixels whose medial axis is wanted.
-        squares: of their distances to the nearest other pixel, inf where none is near; same shape.
+        squares: squares of their distances to the nearest other pixel, inf where none is near; same shape.
     """
     heights = np.where(zero & np.isfinite(squares), squares, -np.inf)
     reach = math.ceil(math.sqrt(max(float(heights.max(initial=0.0)), 0.0)))

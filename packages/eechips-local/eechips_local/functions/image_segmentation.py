@@ -111,7 +111,7 @@ def superpixels(
         values: shape (bands, height, width).
         valid: pixels that may join; shape (height, width).
         seeds: cluster of each seed, counted from 0, and -1 elsewhere.
-        weight: of squared distances in pixels against those of values.
+        weight: weight of squared distances in pixels against those of values.
         neighbours: offsets (rows, columns) of the pixels that touch one.
         check_time: called from time to time.
     """

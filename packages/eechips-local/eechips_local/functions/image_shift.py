@@ -135,10 +135,10 @@ class _Displaced:
 
     Attributes:
         inputs: what is shown.
-        lattice: of the inputs.
+        lattice: lattice of the inputs.
         displacement: metres to the right and upwards in ``crs``.
         crs: the CRS of the displacement.
-        method: of interpolation between pixels of the lattice.
+        method: method of interpolation between pixels of the lattice.
         most: greatest metres along either axis; pixels with greater ones are masked.
     """
 

@@ -94,7 +94,7 @@ def check_operands(name: str, values: Iterable[Any]) -> None:
     """Check the arguments of a function of geometries or features: each may have so many edges.
 
     Args:
-        name: of the function; others than these are not checked.
+        name: name of the function; others than these are not checked.
         values: the arguments.
 
     Raises:

@@ -123,9 +123,9 @@ def move_shape(shape: BaseGeometry, move: Mover, midpoints: Midpoints, tolerance
     """Move a shape, adding vertices where its edges would bend.
 
     Args:
-        shape: of any type.
+        shape: shape of any type.
         move: moves points of shape (n, 2).
-        midpoints: of edges, before they are moved.
+        midpoints: midpoints of edges, before they are moved.
         tolerance: the greatest distance, after the move, between a true edge and the result's.
     """
     if shape.geom_type in ("Point", "MultiPoint"):
@@ -160,7 +160,7 @@ def rebuild_shape(shape: BaseGeometry, change: Callable[[Coordinates, bool], Coo
     """Return a copy of a shape with each of its points, lines and rings replaced.
 
     Args:
-        shape: of any type.
+        shape: shape of any type.
         change: called with the coordinates, and whether they are a ring of a polygon.
     """
     if shape.geom_type == "Polygon":

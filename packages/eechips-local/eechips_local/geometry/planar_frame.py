@@ -165,7 +165,7 @@ def rebuilt(shape: BaseGeometry, change: Callable[[Coordinates, bool], Coordinat
     """Return a shape with each of its lines and rings replaced.
 
     Args:
-        shape: of any type.
+        shape: shape of any type.
         change: called with the coordinates and whether they are a ring of a polygon; None drops it.
     """
     if shape.is_empty:
@@ -186,8 +186,8 @@ class Frame:
     """A plane to work in.
 
     Attributes:
-        projection: of the results, and of the plane itself unless it is gnomonic.
-        centre: of the gnomonic plane (longitude, latitude), or None.
+        projection: projection of the results, and of the plane itself unless it is gnomonic.
+        centre: centre of the gnomonic plane (longitude, latitude), or None.
         geodesic: whether results have geodesic edges.
         tolerance: metres by which bent edges may be off.
     """
@@ -267,7 +267,7 @@ def recast(geometry: Geometry, projection: Projection, geodesic: bool, tolerance
 
     Args:
         geometry: any.
-        projection: of the result.
+        projection: projection of the result.
         geodesic: whether the result's edges are geodesics; only for longitude and latitude.
         tolerance: metres by which edges may be off.
     """

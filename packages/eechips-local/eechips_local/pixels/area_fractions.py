@@ -139,8 +139,8 @@ def cell_areas(
 
     Args:
         shape: the polygon.
-        columns: of the cells.
-        rows: of the cells.
+        columns: columns of the cells.
+        rows: rows of the cells.
     """
     cells = shapely.box(columns, rows, columns + 1, rows + 1)
     inside = shapely.contains_properly(shape, cells)

@@ -181,7 +181,7 @@ def constant_image(values: Sequence[bool | int | float | Array], names: Sequence
 
     Args:
         values: numbers, or arrays for array bands.
-        names: of the bands; by default "constant", or "constant_0", "constant_1", … for several, which is how
+        names: names of the bands; by default "constant", or "constant_0", "constant_1", … for several, which is how
             Earth Engine names them.
     """
     if names is None:

@@ -42,8 +42,8 @@ def open_file(path: str, **options: Any) -> DatasetReader:
     As ``rasterio.open`` does it, which takes a single driver.
 
     Args:
-        path: of the file, or GDAL's name of it.
-        options: of GDAL's driver.
+        path: path of the file, or GDAL's name of it.
+        options: options of GDAL's driver.
 
     Raises:
         RasterioIOError: if it cannot be opened, or refers to another file.
@@ -78,7 +78,7 @@ class HandlePool(Generic[_KeyT, _HandleT]):
         open_handle: opens the handle of a key.
         close_handle: closes a handle.
         limit: greatest cost of all idle handles together.
-        cost: of a handle; by default each costs 1.
+        cost: cost of a handle; by default each costs 1.
     """
 
     def __init__(
@@ -296,7 +296,7 @@ class FileSource:
     Values are valid where GDAL says so: nodata value (NaN included), internal mask, alpha band.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         levels: decimation factors of the pyramid, ascending, the first is 1.
         pool: where opened datasets are kept; give sources of one store the same.
     """

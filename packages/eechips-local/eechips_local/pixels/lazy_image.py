@@ -60,7 +60,7 @@ class ImageBand:
 
     Attributes:
         name: unique within the image.
-        type: of its values.
+        type: type of its values.
         projection: default projection, used where a scale or grid is not given.
         extent: pixels of that projection which hold data; None where the band is unbounded.
         raster: computes its pixels.
@@ -94,8 +94,8 @@ class Image:
         bands: in order; those of a stored image may be created on first use.
         properties: user and system properties, without ``system:footprint``.
         footprint: outline, or None where the image is unbounded.
-        id: of a stored image.
-        version: of a stored image.
+        id: id of a stored image.
+        version: version of a stored image.
     """
 
     bands: Sequence[ImageBand]
@@ -176,7 +176,7 @@ class Render:
         All are on their way together then. What cannot be fetched is left to the read, which says so.
 
         Args:
-            bands: that will be read.
+            bands: bands that will be read.
             grid: on which they will be.
             least: number of rasters below which nothing is begun.
         """

@@ -154,9 +154,9 @@ def extreme(
 
     Args:
         pick: np.maximum or np.minimum.
-        values: of the padded grid.
+        values: values of the padded grid.
         weights: only which of them are zero matters.
-        shape: of the result.
+        shape: shape of the result.
     """
     tables = [values]
     found: npt.NDArray[Any] | None = None

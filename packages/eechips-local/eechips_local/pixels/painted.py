@@ -35,10 +35,10 @@ class Painted:
 
     Attributes:
         inputs: what is painted upon.
-        dtypes: of the results, band by band.
+        dtypes: data types of the results, band by band.
         features: what is painted, the last on top.
         color: the value of a feature, or None to leave it out.
-        width: of a feature's outline in pixels; None to fill it.
+        width: width of a feature's outline in pixels; None to fill it.
     """
 
     inputs: Sequence[ImageBand]

@@ -86,7 +86,7 @@ def write_gif(frames: Sequence[Frame], frames_per_second: float) -> bytes:
     same as the one before last longer instead.
 
     Args:
-        frames: of one size.
+        frames: frames of one size.
         frames_per_second: is kept to a hundredth of a second for each frame.
 
     Raises:

@@ -70,7 +70,7 @@ class SeriesRaster:
 
     Attributes:
         members: the images.
-        names: of the bands of all images.
+        names: names of the bands of all images.
         analysis: called once for each pixel at which all of ``others`` are valid; equal series may share a call.
         outputs: number of output bands.
         others: further bands that the analysis needs.

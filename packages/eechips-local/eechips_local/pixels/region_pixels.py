@@ -74,7 +74,7 @@ class Lattice:
     """The pixel lattice of a reduction.
 
     Attributes:
-        projection: of the pixels.
+        projection: projection of the pixels.
         max_pixels: how many there may be.
         best_effort: use larger pixels where there are more.
     """
@@ -89,7 +89,7 @@ class RegionPixels:
     """The pixels of a region, with their weights.
 
     Attributes:
-        columns: of the lattice, shape (n,); pixels come row by row.
+        columns: columns of the lattice, shape (n,); pixels come row by row.
         rows: likewise.
         fraction: part of each pixel's area that lies in the region, 1 for pixels that points and lines touch.
         centre: whether the pixel's centre lies in it, or a point or line touches the pixel.
@@ -113,8 +113,8 @@ class PixelRegion:
 
     Attributes:
         shape: x counts columns, y rows.
-        projection: of the lattice.
-        column: of the first pixel that its bounds touch.
+        projection: projection of the lattice.
+        column: column of the first pixel that its bounds touch.
         row: likewise.
         width: columns that its bounds touch.
         height: likewise.

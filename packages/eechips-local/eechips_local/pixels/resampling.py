@@ -216,7 +216,7 @@ def read_computed(
         count: number of bands.
         location: where the output's centres fall.
         shape: the output's (height, width).
-        method: of resampling.
+        method: method of resampling.
     """
     parts = []
     for part in parts_of(location):
@@ -278,7 +278,7 @@ class _Held:
     """Indices held within an extent.
 
     Attributes:
-        indices: of columns or rows.
+        indices: indices of columns or rows.
         span: columns or rows from the first to the last.
         outside: which of them lie outside and were moved to the edge; None where none does.
     """

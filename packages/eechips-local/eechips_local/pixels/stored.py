@@ -33,7 +33,8 @@ class PixelSource(Protocol):
 
         Args:
             bands: indices from 0.
-            columns: of the pixels, all within the level's extent; of two dimensions that broadcast with ``rows``.
+            columns: columns of the pixels, all within the level's extent; of two dimensions that broadcast with
+                ``rows``.
             rows: likewise.
             level: position in ``levels``.
 

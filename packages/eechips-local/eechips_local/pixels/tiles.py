@@ -29,7 +29,7 @@ class Tile:
     Attributes:
         grid: the tile without margins.
         margins: pixels that are read beyond each side.
-        column: of its first pixel, from where both coordinates of the CRS are 0.
+        column: column of its first pixel, from where both coordinates of the CRS are 0.
         row: likewise.
         check_time: raises where the request's time is over.
     """

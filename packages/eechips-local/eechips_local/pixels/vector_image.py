@@ -61,7 +61,7 @@ class Rasterized:
     """``Collection.reduceToImage``: a reducer over properties of the features that meet each pixel.
 
     Attributes:
-        collection: of features.
+        collection: collection of features.
         properties: one for each input of the reducer.
         reducer: with numbers as outputs.
     """

@@ -37,7 +37,7 @@ def create_app(service: Service, files: Mapping[str, StaticFile] = MappingProxyT
 
     Args:
         service: processes the requests.
-        files: of the page for browsers, by their paths.
+        files: files of the page for browsers, by their paths.
     """
     routes = [
         Route(f"/{version}/{path}", partial(service.handle, kind, handler), methods=[method])

@@ -49,13 +49,13 @@ class Fault:
     Attributes:
         type: see ``FaultType``.
         on: pattern of the kinds of request it happens to ("thumbnails:*").
-        probability: that it happens to one of them.
+        probability: probability that it happens to one of them.
         times: greatest number of occurrences; None for no limit.
         after: number of requests without the fault before the first.
-        status: of the error, for ``status``.
-        message: of the error, for ``status`` ("Computation timed out.").
+        status: status of the error, for ``status``.
+        message: message of the error, for ``status`` ("Computation timed out.").
         retry_after: seconds in the header, for ``reject`` and ``status``.
-        seconds: of a stall.
+        seconds: seconds of a stall.
     """
 
     type: FaultType

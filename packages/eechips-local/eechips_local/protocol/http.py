@@ -94,7 +94,7 @@ def http_response(response: ServiceResponse, added: Mapping[str, str] = MappingP
     """Return a worker's response as an HTTP response.
 
     Args:
-        response: of a worker.
+        response: response of a worker.
         added: further headers.
     """
     headers = dict(added)

@@ -518,13 +518,13 @@ class ServiceResponse:
 
     Attributes:
         content: the body.
-        media_type: of the body.
+        media_type: media type of the body.
         filename: under which a browser saves the body, if any.
         status: HTTP status.
-        pixels: of the grid that it shows, if it has one.
-        bands: of those pixels.
+        pixels: pixels of the grid that it shows, if it has one.
+        bands: bands of those pixels.
         cost: what the evaluation has computed.
-        workload_tag: of the request; None for none.
+        workload_tag: workload tag of the request; None for none.
     """
 
     content: bytes

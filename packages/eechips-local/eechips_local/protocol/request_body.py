@@ -39,7 +39,7 @@ class _Received:
     Attributes:
         content: the bytes, without those beyond the limit.
         size: their number, with those.
-        time: of the last part, by the clock of the loop.
+        time: time of the last part, by the clock of the loop.
     """
 
     time: float
@@ -51,7 +51,7 @@ async def read_body(request: Request, most: int, seconds: float = BODY_SECONDS, 
     """Return a request's body.
 
     Args:
-        request: of a client.
+        request: request of a client.
         most: greatest size, in bytes.
         seconds: time for it to arrive.
         stall: time without a further part of it.

@@ -19,9 +19,9 @@ class LoggedRequest:
     """A request that was answered.
 
     Attributes:
-        kind: of the request, as statistics name it ("image:computePixels").
-        path: of its URL, without the query.
-        status: of its response.
+        kind: kind of the request, as statistics name it ("image:computePixels").
+        path: path of its URL, without the query.
+        status: status of its response.
         body: compressed.
     """
 
@@ -82,11 +82,11 @@ class ObservedRequest:
     """A request from its head to the last byte of its response.
 
     Attributes:
-        number: of the server's requests, from 1.
+        number: number of the server's requests, from 1.
         kind: as statistics name it.
         asset: name of the asset in its path; empty for none.
         begun: seconds on the clock of its :class:`LatestRequests`.
-        status: of its response; None until there is one.
+        status: status of its response; None until there is one.
         ended: seconds on that clock; None while it is in flight.
         tag: its workload tag, as soon as it is known.
     """

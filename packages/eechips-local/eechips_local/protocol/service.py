@@ -137,7 +137,7 @@ class Service:
         faults: which faults to inject.
         names: requests by their names.
         body_seconds: time for a body to arrive.
-        account: of what requests have computed.
+        account: account of what requests have computed.
         log: the latest requests with their bodies, for tests.
         latest: the latest requests without them, for the page.
         tokens: issues and checks access tokens; None without a service account: authorization is not looked at.
@@ -206,9 +206,9 @@ class Service:
         """Charge a request for its compute, and return its response after the extra time that its pixels take.
 
         Args:
-            request: of the client.
+            request: request of the client.
             operation: key of ``evaluation.OPERATIONS``.
-            response: of a worker.
+            response: response of a worker.
             tag: workload tag, if the request has none.
         """
         headers = {}

@@ -46,7 +46,8 @@ class ServiceAccount:
     Attributes:
         email: address of the account.
         public_key: PEM.
-        audiences: of assertions: addresses of the server's path of tokens, and those that libraries always name.
+        audiences: audiences of assertions: addresses of the server's path of tokens, and those that libraries always
+            name.
     """
 
     email: str
@@ -58,7 +59,7 @@ def write_key(path: Path, url: str) -> ServiceAccount:
     """Make a service account, and write its key to a file that only this user can read.
 
     Args:
-        path: of the file. A key that a local Earth Engine has written is replaced.
+        path: path of the file. A key that a local Earth Engine has written is replaced.
         url: address of the server.
 
     Raises:

@@ -37,7 +37,7 @@ class StaticFile:
     """A file that the server sends to browsers.
 
     Attributes:
-        media_type: of its content.
+        media_type: media type of its content.
         load: returns its content; called in a thread, for each request.
     """
 

@@ -41,8 +41,8 @@ class ComputeCost:
     """What the evaluation of a request has computed so far.
 
     Attributes:
-        calls: of functions.
-        pixels: of bands, over all steps.
+        calls: calls of functions.
+        pixels: pixels of bands, over all steps.
         stubs: ids of the datasets whose synthetic stubs were loaded; not those that the process has loaded before.
     """
 
@@ -75,8 +75,8 @@ class ProfileRow:
     Attributes:
         seconds: EECU-seconds.
         memory: bytes.
-        count: of events.
-        description: of what was done.
+        count: number of events.
+        description: description of what was done.
     """
 
     seconds: float
@@ -138,7 +138,7 @@ def profile_text(identifiers: Sequence[str], most: int) -> str:
     """Return profiles together as a table, in the form of ``ee.profilePrinting``.
 
     Args:
-        identifiers: of the profiles.
+        identifiers: ids of the profiles.
         most: rows at most; further ones are merged into the last.
 
     Raises:

@@ -35,8 +35,8 @@ class TagAccount:
     """What requests with one workload tag have used.
 
     Attributes:
-        requests: that computed anything.
-        eecu_seconds: of these.
+        requests: requests that computed anything.
+        eecu_seconds: EECU seconds of these.
     """
 
     requests: int = 0

@@ -254,7 +254,7 @@ class SizeTerm:
 
     Attributes:
         seconds: for a megapixel (2^20 pixels), or for a band.
-        exponent: of the number of megapixels; None if the seconds are for a band.
+        exponent: exponent of the number of megapixels; None if the seconds are for a band.
     """
 
     seconds: float
@@ -318,7 +318,7 @@ class Latency:
     Args:
         rules: pattern of the kinds of request (``thumbnails:*``) and their delay. The first that fits is the
             one; a kind that none fits gets no latency.
-        seed: of the draws.
+        seed: seed of the draws.
     """
 
     def __init__(self, rules: Sequence[tuple[str, Delay]], seed: int = 0) -> None:

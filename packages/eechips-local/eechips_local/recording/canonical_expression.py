@@ -48,7 +48,7 @@ class _Canonicalizer:
     """Rewrites one graph.
 
     Args:
-        values: of the graph.
+        values: values of the graph.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -118,7 +118,7 @@ class _Canonicalizer:
         """Rewrite a node: return a constant, a reference to an argument, or a reference to a value.
 
         Args:
-            node: of the graph.
+            node: node of the graph.
             names: new names of the arguments of the functions around it.
         """
         _, free = self._traits[id(node)]

@@ -57,7 +57,7 @@ class ReceivedRequest:
     """A request as a client sends it.
 
     Attributes:
-        method: of HTTP.
+        method: HTTP method.
         path: decoded, without the first slash.
         query: after the question mark, encoded.
         headers: by lower-case names.
@@ -121,7 +121,7 @@ class CanonicalRequest:
 
     Attributes:
         operation: name of the folder of its responses.
-        method: of HTTP.
+        method: HTTP method.
         path: without version, with a placeholder for the client's project.
         query: parameters that decide the response.
         body: JSON, its expression in canonical form; None without one.
@@ -182,7 +182,7 @@ def find_operation(method: str, path: str) -> str | None:
     """Return the operation of a request, None for one that is not recorded.
 
     Args:
-        method: of HTTP.
+        method: HTTP method.
         path: without the first slash and without version.
     """
     return next(

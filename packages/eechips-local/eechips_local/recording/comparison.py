@@ -29,8 +29,8 @@ class RequestDifference:
     """A request whose recorded response differs from the local one.
 
     Attributes:
-        path: of its file in the recording.
-        functions: that its expression calls.
+        path: path of its file in the recording.
+        functions: functions that its expression calls.
         where: the first field or array that differs.
         recorded: what the recording has there.
         local: what the local Earth Engine has there.
@@ -48,9 +48,9 @@ class FunctionCount:
     """How many requests use a function, and how many of those differ.
 
     Attributes:
-        function: of Earth Engine; the operation in parentheses for requests without an expression.
-        requests: that use it.
-        different: of those.
+        function: function of Earth Engine; the operation in parentheses for requests without an expression.
+        requests: requests that use it.
+        different: number of those that differ.
     """
 
     function: str
@@ -66,7 +66,7 @@ class Comparison:
         compared: number of requests.
         not_compared: numbers of other requests by operation.
         tolerance: greatest relative difference of equal numbers.
-        functions: of the requests, those with most differences first.
+        functions: functions of the requests, those with most differences first.
         differences: in the order of their files.
     """
 
@@ -85,7 +85,7 @@ def compare_recording(folder: RecordingFolder, app: ASGIApp, tolerance: float) -
     """Evaluate all requests of a recording locally, and compare.
 
     Args:
-        folder: of the recording.
+        folder: folder of the recording.
         app: the local Earth Engine.
         tolerance: greatest relative difference of equal numbers.
 

@@ -35,7 +35,7 @@ class GoogleCredentials:
     """The user's credentials for the service that is recorded. Threads may share them.
 
     Args:
-        credentials: of google.auth.
+        credentials: credentials of google.auth.
     """
 
     def __init__(self, credentials: Any) -> None:
@@ -102,7 +102,7 @@ def open_upstream(address: str, key_file: Path | None = None, *, send_anywhere: 
 
     Args:
         address: base URL of the service.
-        key_file: of credentials; None for those that the Earth Engine client finds.
+        key_file: key file of credentials; None for those that the Earth Engine client finds.
         send_anywhere: the user's consent to send credentials to a host that is not Google's.
 
     Returns:

@@ -22,7 +22,7 @@ class LocalEvaluation:
     """Evaluates requests. Names of the recording, of thumbnails and of pages, become local ones first.
 
     Args:
-        folder: of the recording.
+        folder: folder of the recording.
         app: the local Earth Engine.
     """
 
@@ -35,7 +35,7 @@ class LocalEvaluation:
 
         Args:
             request: in canonical form.
-            placeholders: of the client.
+            placeholders: placeholders of the client.
 
         Raises:
             RecordingError: if the request that has created a name is damaged.
@@ -68,7 +68,7 @@ class LocalEvaluation:
         """Send a request to the local Earth Engine; see https://asgi.readthedocs.io/en/latest/specs/www.html.
 
         Args:
-            method: of HTTP.
+            method: HTTP method.
             path: encoded, with the first slash.
             query: encoded.
             content: the body, JSON.

@@ -21,7 +21,7 @@ class MissingRequests:
     """Describes requests without a recorded response. Threads may share it.
 
     Args:
-        folder: of the recording.
+        folder: folder of the recording.
     """
 
     def __init__(self, folder: RecordingFolder) -> None:

@@ -48,7 +48,7 @@ def find_user(port: int, server: int) -> int | None:
     """Return the id of the user whose socket is connected to a server of this machine; None if that is unknown.
 
     Args:
-        port: of the socket, on the loopback interface.
+        port: port of the socket, on the loopback interface.
         server: port of the server.
     """
     ends = f"{_LOOPBACK}:{port:04X}", f"{_LOOPBACK}:{server:04X}"

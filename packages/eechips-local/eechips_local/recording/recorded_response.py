@@ -24,8 +24,8 @@ class RecordedResponse:
     """A final response of the service.
 
     Attributes:
-        status: of HTTP.
-        media_type: of the content.
+        status: status of HTTP.
+        media_type: media type of the content.
         content: bytes; JSON is written without spaces.
         disposition: under which name a browser saves the content; None for none.
     """
@@ -40,7 +40,7 @@ class RecordedResponse:
         """Return a response of the service; headers of an unusual form are left out.
 
         Args:
-            status: of HTTP.
+            status: status of HTTP.
             headers: by lower-case names.
             content: the body, decompressed.
         """

@@ -45,9 +45,9 @@ class RecordingEntry:
     """A request with its response.
 
     Attributes:
-        path: of the file, relative to the folder.
+        path: path of the file, relative to the folder.
         request: in canonical form.
-        response: of the service.
+        response: response of the service.
     """
 
     path: str
@@ -59,7 +59,7 @@ class RecordingFolder:
     """A folder of requests and their responses. Threads and processes may share it.
 
     Args:
-        folder: that exists; see :func:`create_recording` and :func:`open_recording`.
+        folder: folder that exists; see :func:`create_recording` and :func:`open_recording`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -104,7 +104,7 @@ class RecordingFolder:
         """Return a request with its response by its key; None if it is not recorded.
 
         Args:
-            operation: of the request, such as ``thumbnails``.
+            operation: operation of the request, such as ``thumbnails``.
             key: from a name of a recording; texts of other forms are no keys.
 
         Raises:

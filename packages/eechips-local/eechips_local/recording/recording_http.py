@@ -69,7 +69,7 @@ def send_recorded(
 
     Args:
         recorded: with placeholders.
-        placeholders: of the client.
+        placeholders: placeholders of the client.
         added: further headers.
     """
     content = recorded.content

@@ -49,7 +49,7 @@ class ResponseRecorder:
 
     Args:
         upstream: the service.
-        folder: of the recording.
+        folder: folder of the recording.
     """
 
     def __init__(self, upstream: Upstream, folder: RecordingFolder) -> None:
@@ -191,7 +191,7 @@ class ResponseRecorder:
         """Return a response that is not recorded, as the service sent it; redirects lead to this server.
 
         Args:
-            response: of the service.
+            response: response of the service.
             origin: see `ORIGIN_HEADER`.
             server: base URL of this server.
         """

@@ -31,7 +31,7 @@ class ResponseReplayer:
     """Responds to requests from a recording.
 
     Args:
-        folder: of the recording.
+        folder: folder of the recording.
         local: the local Earth Engine, which evaluates requests that are not recorded; None refuses them.
     """
 

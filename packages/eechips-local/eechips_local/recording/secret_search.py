@@ -48,7 +48,7 @@ def find_secrets(folder: Path, known: Sequence[str] = ()) -> list[FoundSecret]:
     """Return what must not be published, file by file.
 
     Args:
-        folder: of the recording.
+        folder: folder of the recording.
         known: secrets and names of the user, such as the id of the project.
     """
     secrets = [re.escape(each.encode()) for each in known if len(each) >= _SHORTEST]

@@ -26,7 +26,7 @@ def serve_recorder(
     """Record until SIGINT, SIGTERM or the return of a function.
 
     Args:
-        folder: of the recording.
+        folder: folder of the recording.
         upstream: the service.
         port: 0 for any that is free.
         announce: called with the URL when the server is ready.
@@ -47,7 +47,7 @@ def serve_replay(folder: Path, port: int, announce: Callable[[str], None], local
     """Replay until SIGINT or SIGTERM.
 
     Args:
-        folder: of the recording.
+        folder: folder of the recording.
         port: 0 for any that is free.
         announce: called with the URL when the server is ready.
         local: configuration of the local Earth Engine that evaluates requests which are not recorded; None for none.
@@ -71,7 +71,7 @@ def compare_locally(folder: Path, local: ServerConfig, tolerance: float) -> Comp
     """Compare a recording with local evaluation, without a quota.
 
     Args:
-        folder: of the recording.
+        folder: folder of the recording.
         local: configuration of the local Earth Engine.
         tolerance: greatest relative difference of equal numbers.
 

@@ -55,8 +55,8 @@ class Authorization(Protocol):
         """Return whether a request is to be sent again because its token was refused.
 
         Args:
-            token: that the request was sent with.
-            status: of the response.
+            token: token that the request was sent with.
+            status: status of the response.
             resent: number of times that the request was sent again already.
 
         Raises:
@@ -69,7 +69,7 @@ class UpstreamResponse:
     """A whole response, decompressed.
 
     Attributes:
-        status: of HTTP.
+        status: status of HTTP.
         headers: by lower-case names.
         content: the body.
         token: with which the request was sent; empty for none.
@@ -121,9 +121,9 @@ class Upstream:
         """Send a request once; send it again only if its token was refused.
 
         Args:
-            method: of HTTP.
+            method: HTTP method.
             target: encoded path and query, with the first slash.
-            headers: of the client.
+            headers: headers of the client.
             content: the body.
 
         Raises:

@@ -34,7 +34,7 @@ def _picking(
     """Return a reducer that picks one of the tuples of inputs, by the first of them.
 
     Args:
-        names: of the outputs, one for each input.
+        names: names of the outputs, one for each input.
         choose: gives the index of the chosen tuple at each place, and where its first input is no null.
         inputs: how many.
         arrays: whether they may be arrays, which ``choose`` must not compare then.
@@ -169,8 +169,8 @@ def _folding(
     """Return a reducer of one input to one number.
 
     Args:
-        name: of the output.
-        kind: of the output.
+        name: name of the output.
+        kind: kind of the output.
         fold: reduces a column along its first axis.
         again: reduces results of ``fold`` along the first axis.
         always: whether there is a result where there is no value.

@@ -72,7 +72,7 @@ def _of_tally(spec: OutputSpec, make: Callable[[ValueCounts], Value], *, finite:
     """Return a reducer to something that is no number, made from the tally of each place; null where that is empty.
 
     Args:
-        spec: of the output.
+        spec: specification of the output.
         make: from the tally to the output.
         finite: leave out infinite values and NaN, which no bucket can hold.
     """
@@ -150,7 +150,7 @@ class Buckets:
 
     Attributes:
         most: greatest number of buckets, a power of two from 2 on.
-        least_width: of a bucket; None for any power of two.
+        least_width: minimum width of a bucket; None for any power of two.
     """
 
     most: int

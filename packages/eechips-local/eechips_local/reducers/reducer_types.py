@@ -105,11 +105,11 @@ class OutputSpec:
     """Output of a reducer as known before the reduction.
 
     Attributes:
-        name: of the output.
+        name: name of the output.
         kind: "same" as an input, "double", "count" (a whole number), "flag" (0 or 1), "list" (of numbers; an array
             where it becomes a pixel), or "object" (anything else).
         source: which input it is the same as.
-        dimensions: of the array that each output is; 0 for a number.
+        dimensions: dimensions of the array that each output is; 0 for a number.
         empty: the result of no input at all, where that is not null.
     """
 

@@ -179,7 +179,7 @@ def ridge_regression(x: int, y: int, penalty: float) -> Reducer:
     Args:
         x: number of independent variables.
         y: number of dependent variables.
-        penalty: of the squares of coefficients, from 0 on.
+        penalty: penalty of the squares of coefficients, from 0 on.
     """
     _check_sizes(x, y)
     if not 0 <= penalty < math.inf:
@@ -369,7 +369,7 @@ def geometric_median(inputs: int, improvement: float) -> Reducer:
 
     Args:
         inputs: dimensions.
-        improvement: of the sum of distances below which the search ends.
+        improvement: improvement of the sum of distances below which the search ends.
     """
     if not 1 <= inputs <= 1000:
         raise InvalidError(f"The number of inputs must be from 1 to 1000; found {inputs}.")

@@ -70,7 +70,7 @@ class BandDescription:
     Attributes:
         name: as in Earth Engine.
         description: in a few words.
-        units: of the values after scale and offset.
+        units: units of the values after scale and offset.
         dtype: numpy name of the stored type; None if it is not known.
         pixel_size: metres; None if it is not known.
         minimum: least stored value; None if it is not known.
@@ -112,12 +112,12 @@ class DatasetDescription:
         columns: properties of the images, or columns of the table.
         start: UTC; None if it is not known.
         end: UTC, exclusive; None if images are still added.
-        interval: of the images of a collection; None if it is not known.
+        interval: interval of the images of a collection; None if it is not known.
         bounds: extent in degrees.
         is_point_table: whether the rows of the table are points.
         index: ``system:index`` of an image, as of ``strftime``; None for one that follows the interval.
         is_composite: see ``ImageAsset``.
-        properties: of all images, with their values.
+        properties: properties of all images, with their values.
     """
 
     id: str

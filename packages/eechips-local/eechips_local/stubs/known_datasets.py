@@ -74,7 +74,7 @@ class Entry:
     """Facts of some datasets.
 
     Attributes:
-        patterns: of their ids.
+        patterns: patterns of their ids.
         facts: as in the file.
     """
 

@@ -74,12 +74,12 @@ class BandPlan:
     """What a band of a stub shows.
 
     Attributes:
-        name: of the band.
-        dtype: of the stored values.
+        name: name of the band.
+        dtype: data type of the stored values.
         low: least stored value.
         high: greatest stored value.
         subject: what the values follow; "unknown" if no range of them is known, and they cannot be read.
-        seed: of the noise that tells bands apart.
+        seed: seed of the noise that tells bands apart.
         scale: value = stored * ``scale`` + ``offset``.
         offset: see ``scale``.
         is_celsius: whether temperatures are in degrees Celsius, not kelvin.

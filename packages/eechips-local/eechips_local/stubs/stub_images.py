@@ -53,7 +53,7 @@ def pixel_grid(dataset: str, bounds: Bounds, size: float) -> PixelGrid:
 
     Args:
         dataset: id. Those of MODIS and VIIRS that are tiled in the sinusoidal projection have it; others EPSG:4326.
-        bounds: of the dataset in degrees.
+        bounds: bounds of the dataset in degrees.
         size: metres of a pixel.
     """
     if _SINUSOIDAL_IDS.match(dataset) and _TILED[0] < size <= _TILED[1]:
@@ -70,7 +70,7 @@ class ImageMaker:
     """Makes the images of a dataset.
 
     Args:
-        dataset: of an image, or a collection of images.
+        dataset: dataset of an image, or a collection of images.
     """
 
     def __init__(self, dataset: DatasetDescription) -> None:
@@ -108,7 +108,7 @@ class ImageMaker:
         """Return an image.
 
         Args:
-            id: of the image.
+            id: id of the image.
             start: when it begins, UTC; None if it has no time.
             end: when it ends.
         """
@@ -149,7 +149,7 @@ def property_values(dataset: DatasetDescription, index: str, start: datetime | N
     """Return values of the stated properties of an image, or columns of a row, by their types.
 
     Args:
-        dataset: of the dataset.
+        dataset: description of the dataset.
         index: ``system:index`` of the image or row.
         start: when it begins; the values of years, months and days follow it.
     """
@@ -182,7 +182,7 @@ class StubCollection:
     """A ``CollectionAsset`` of one image for each interval, over the extent of the dataset.
 
     Attributes:
-        dataset: of the dataset.
+        dataset: description of the dataset.
         until: the first day without an image.
     """
 

@@ -85,7 +85,7 @@ class _Land:
     """The land on the nodes of a rectangle on a date; each of its aspects is computed on first use.
 
     Args:
-        rect: of pitch 16 or more.
+        rect: rectangle of pitch 16 or more.
         when: date.
     """
 

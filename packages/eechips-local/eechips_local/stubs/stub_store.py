@@ -42,7 +42,7 @@ class StubStore:
     """An ``AssetStore`` of stubs. Nothing is read before an asset is asked for.
 
     Attributes:
-        sources: of descriptions; the first that knows a dataset counts.
+        sources: sources of descriptions; the first that knows a dataset counts.
         until: the first day without an image.
         painted: the ids of the datasets that the demo planet paints itself, for which there are no stubs.
     """

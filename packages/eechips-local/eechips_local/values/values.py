@@ -210,9 +210,9 @@ class Collection:
 
     Attributes:
         element: "Image" or "Feature".
-        properties: of the collection itself.
-        id: of a stored collection, else None.
-        version: of a stored collection, else None.
+        properties: properties of the collection itself.
+        id: id of a stored collection, else None.
+        version: version of a stored collection, else None.
         columns: types of the columns of a table, by name.
         is_stored: whether the elements come from a store unchanged and in its order, perhaps filtered.
         query: what a store is asked for.
@@ -242,9 +242,9 @@ class Collection:
         Args:
             element: "Image" or "Feature".
             elements: computes them; may leave out what a query excludes.
-            properties: of the collection itself.
-            id: of a stored collection.
-            version: of a stored collection.
+            properties: properties of the collection itself.
+            id: id of a stored collection.
+            version: version of a stored collection.
             columns: types of the columns of a table, by name.
             query: passed to ``elements``.
             filters: what each must pass.

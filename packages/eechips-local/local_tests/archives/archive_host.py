@@ -46,25 +46,25 @@ class ArchiveHost:
     """A served archive and what it was asked for.
 
     Attributes:
-        folder: of its files.
+        folder: folder of its files.
         url: its address; the API is at ``/api``, tokens at ``/token``, files at ``/files``.
-        items: of its collections.
+        items: items of its collections.
         is_signed: whether files need a token.
         token_seconds: for which a token opens files.
         halted: number of the request of a file that is answered when its token has expired; None for no such.
         faults: shares of the requests of ranges that fail: "status", "reset", "short", "slow".
         api_faults: shares of the searches that fail: "status", "half".
-        seed: of the requests that fail.
+        seed: seed of the requests that fail.
         actions: what is done at requests of files, by their numbers.
         watch: is told the names of files and the first bytes that requests want, before they are answered.
         redirects: addresses to which files lead, by their names.
         pages: what searches from a day on ("2023-07-01") are answered with, instead of items.
-        slow_seconds: that a slow response takes.
+        slow_seconds: seconds that a slow response takes.
         is_away: whether every request is counted, and its connection reset.
-        tokens: that were given, with their expiry in seconds since 1970.
+        tokens: tokens that were given, with their expiry in seconds since 1970.
         requests: number of requests, by kind: "search", "file", "token", "expired", "failed", "away",
             "changed".
-        times: of requests by kind, on the monotonic clock.
+        times: times of requests by kind, on the monotonic clock.
         searches: bodies of searches.
         bytes: sent of files.
     """
@@ -368,7 +368,7 @@ class ArchiveListener:
     """Listens for an archive's requests: connections are refused while it does not.
 
     Args:
-        host: that answers them.
+        host: host that answers them.
     """
 
     def __init__(self, host: ArchiveHost) -> None:
@@ -411,7 +411,7 @@ def archive_host(
         data: folder of the real imagery.
         folder: for the files.
         archive: whose shape the items have.
-        collections: of them; all if empty.
+        collections: collections of them; all if empty.
         is_signed: whether files need a token.
     """
     with listening_host(folder, is_signed=is_signed) as (host, _):

@@ -45,7 +45,7 @@ class Raster:
     Attributes:
         values: bands, rows, columns.
         crs: "EPSG:32618".
-        transform: of the upper left corner.
+        transform: transform of the upper left corner.
     """
 
     values: Values
@@ -109,7 +109,7 @@ class RealItems:
 
     Attributes:
         archive: name.
-        folder: of the files.
+        folder: folder of the files.
         items: STAC items.
     """
 

@@ -28,19 +28,19 @@ class StacServer:
     """A STAC API's items, planned faults and received requests.
 
     Attributes:
-        items: that it has.
-        url: of its landing page.
+        items: items that it has.
+        url: URL of its landing page.
         conforms: its conformance classes.
-        faults: of the next requests: an HTTP status; "reset", "truncated" or "garbage"; a function of the page that
-            would be sent, which returns another; "ok" for none.
+        faults: faults of the next requests: an HTTP status; "reset", "truncated" or "garbage"; a function of the page
+            that would be sent, which returns another; "ok" for none.
         always: the fault of every request, while it is there.
-        headers: of responses with an error.
+        headers: headers of responses with an error.
         most: items of a page, for which larger limits are answered with ``too_large``.
         too_large: status of such a response.
         deepest: items after which there is no further page, as with OpenSearch.
         ignores: members of a search that have no effect.
         searches: bodies of the searches.
-        paths: of all requests, with their methods.
+        paths: paths of all requests, with their methods.
         sent: bytes of the bodies of all responses.
         received: headers of the requests.
     """

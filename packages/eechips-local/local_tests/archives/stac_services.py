@@ -50,8 +50,8 @@ def pgstac_api(items: Sequence[Mapping[str, Any]], python: Path) -> Iterator[str
     """Serve items by stac-fastapi-pgstac; yield the address of its STAC API.
 
     Args:
-        items: of any collections.
-        python: of an environment with the server, of :func:`find_pgstac`.
+        items: items of any collections.
+        python: Python interpreter of an environment with the server, from :func:`find_pgstac`.
     """
     with _postgres() as (folder, environment):
         names = sorted({str(item["collection"]) for item in items})

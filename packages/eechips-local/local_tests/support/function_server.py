@@ -21,7 +21,8 @@ def serve_function(
     """Serves until the block ends; gives its address.
 
     Args:
-        answer: of path, headers and body of a request; ``Content-Length`` is added if it is not among the headers.
+        answer: answer of path, headers and body of a request; ``Content-Length`` is added if it is not among the
+            headers.
         encryption: for https.
     """
 

@@ -51,7 +51,7 @@ class GoogleFront:
 
     Attributes:
         environment: variables by which processes use it, and trust its certificate.
-        requests: that were received, in their order.
+        requests: requests that were received, in their order.
         refused: hosts that were asked for and are not listed.
     """
 

@@ -39,11 +39,11 @@ class ObjectHost:
 
     Attributes:
         objects: by name.
-        url: of the host.
+        url: URL of the host.
         faults: what is wrong with the next answers, in order; None for nothing.
         ranges: first and last byte of those that were asked for, by name.
         busy: requests in work.
-        most_busy: that were in work at a time.
+        most_busy: greatest number that were in work at a time.
         has_etags: whether answers have them.
         matches: how many requests had ``If-Match``.
         gate: answers wait for it.

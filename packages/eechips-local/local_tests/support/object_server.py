@@ -51,7 +51,7 @@ class ObjectServer:
     """A server with one bucket.
 
     Attributes:
-        url: of the server.
+        url: URL of the server.
         bucket: its address, such as ``s3://name``.
         environment: variables by which clients find it.
         asked: requests by method, such as PUT, and LIST for those that list.
@@ -94,7 +94,7 @@ def serving_objects(name: str, store: str = "s3") -> Iterator[ObjectServer]:
     """A server of a store with an empty bucket; clients that fsspec keeps of others are forgotten.
 
     Args:
-        name: of the bucket.
+        name: name of the bucket.
         store: ``s3``, ``gs`` or ``az``.
     """
     import fsspec

@@ -53,7 +53,7 @@ def kinds(pid: int) -> dict[str, list[int]]:
     """The processes of a run by their kind.
 
     Args:
-        pid: of the command.
+        pid: process id of the command.
     """
     servers, found = named(pid, "eechips_local.run_server"), {}
     for place, root in [("", pid), *(("server's ", server) for server in servers)]:
@@ -68,7 +68,7 @@ def pipeline_kinds(pid: int) -> dict[str, list[int]]:
     """The processes of a run with Beam's own runner by their kind.
 
     Args:
-        pid: of the command.
+        pid: process id of the command.
     """
     runners = named(pid, "eechips.engine.executors.beam_pipeline")
     shells = [shell for runner in runners for shell in named(runner, "sdk_worker_main")]

@@ -28,12 +28,12 @@ class Files:
 
     Attributes:
         folder: whose files are served.
-        url: of the folder.
+        url: URL of the folder.
         status: in place of an answer, by file name: an HTTP status.
         short: file names whose answers end after half of what they promise.
         signature: what must stand after the question mark, if anything: ``/sign?href=…`` puts it there, as the
             Planetary Computer does.
-        bytes: that were sent, by file name.
+        bytes: number of bytes that were sent, by file name.
         queries: what stood after the question mark.
     """
 

@@ -24,9 +24,9 @@ def ingest_array(folder: Path, name: str, values: np.ndarray, bands: Sequence[st
     Args:
         folder: for the file and the store.
         name: id of the image.
-        values: of its pixels.
+        values: values of its pixels.
         bands: names of its bands.
-        options: of the raster, such as its CRS.
+        options: options of the raster, such as its CRS.
     """
     path = folder / f"{name.replace('/', '-')}.tif"
     raster(path, values, **{"crs": CRS, "transform": TRANSFORM, **options})

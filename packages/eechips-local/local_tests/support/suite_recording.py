@@ -72,7 +72,7 @@ class SuiteRecording:
     """A plugin of pytest that records, or replays, the tests with the fixture ``serve``.
 
     Args:
-        folder: of the recordings.
+        folder: folder of the recordings.
         is_replay: whether the tests run without local Earth Engines.
     """
 

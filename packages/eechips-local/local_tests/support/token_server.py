@@ -50,14 +50,14 @@ class TokenServer:
     """Issued tokens, planned faults and received requests.
 
     Attributes:
-        url: of the service, and of the parties below it.
+        url: URL of the service, and of the parties below it.
         lifetime: seconds for which a token is valid.
         clock: seconds; replace it, or :meth:`advance` it.
         upstream: base URL to which authorized requests are forwarded.
         requests: requests by party (``token``, ``sts``, ``impersonate``, ``metadata``, ``service``). Of the metadata
             server, those for a token only.
         refused: requests to the service that were answered 401 for their token.
-        headers: of the requests to the service, with lower-case names, in their order; ``:path`` is the path.
+        headers: headers of the requests to the service, with lower-case names, in their order; ``:path`` is the path.
         grants: parameters of the requests to ``/token`` and ``/sts``.
         outages: the fault of every request to a party, by party, as long as it stands there.
         held: requests that such faults have held.
