@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,14 @@ COMPUTE = {"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}
 
 
 def sign(key: Path, *, signer: Any = None, **changed: Any) -> str:
-    """Return an assertion of a key, as google.auth makes them."""
+    """Return an assertion of a key, as google.auth makes them; claims that are a timedelta count from now."""
     document = json.loads(key.read_text())
     now = int(time.time())
     claims = {
         "iss": document["client_email"], "aud": document["token_uri"], "iat": now, "exp": now + 3600, "scope": SCOPE,
         **changed,
     }  # fmt: skip
+    claims = {name: now + int(v.total_seconds()) if isinstance(v, timedelta) else v for name, v in claims.items()}
     found: bytes = jwt.encode(
         signer or RSASigner.from_service_account_info(document), {k: v for k, v in claims.items() if v is not None}
     )
@@ -138,9 +140,9 @@ def test_audiences_that_libraries_name_are_accepted(issuer: tuple[TokenIssuer, P
     [
         ({"aud": "http://127.0.0.1:8766/token"}, "invalid_grant", "wrong audience"),
         ({"aud": None}, "invalid_grant", "wrong audience"),
-        ({"exp": int(time.time()) - 60}, "invalid_grant", "Token expired"),
-        ({"iat": int(time.time()) + 600, "exp": int(time.time()) + 700}, "invalid_grant", "too early"),
-        ({"exp": int(time.time()) + 7200}, "invalid_grant", "3600 seconds at most"),
+        ({"exp": timedelta(seconds=-60)}, "invalid_grant", "Token expired"),
+        ({"iat": timedelta(seconds=600), "exp": timedelta(seconds=700)}, "invalid_grant", "too early"),
+        ({"exp": timedelta(hours=2)}, "invalid_grant", "3600 seconds at most"),
         ({"exp": "soon"}, "invalid_grant", "Invalid JWT"),
         ({"exp": None}, "invalid_grant", "required claim exp"),
         ({"iss": "client@other.iam.gserviceaccount.com"}, "invalid_grant", "account not found"),
