@@ -31,7 +31,7 @@ def service_errors() -> str:
         message = " ".join(example.message.split())
         if len(message) > _MESSAGE_LENGTH:
             message = message[:_MESSAGE_LENGTH].rstrip() + "…"
-        cure = row.cure.removeprefix("or ")
+        cure = row.cure.removeprefix("or ") or "correct what the message names"
         action = row.kind.value
         if row.kind is ErrorAction.TOO_LARGE:
             batch = "" if row.batch == "never" else ", or a batch task (`export_to`)"

@@ -208,7 +208,7 @@ def _sentence(error: EechipsError) -> tuple[str, Sequence[str]]:
     text = " ".join(str(error).split())  # Earth Engine breaks some of its messages into lines
     if isinstance(error, RequestError):  # failed requests of units are recorded: this one is the planner's
         helps = f" What helps: {error.advice}." if isinstance(error, TooLargeError) and error.advice else ""
-        return f"Earth Engine rejected a planning request: {text}{helps}", ()
+        return f"a planning request was rejected: {text}{helps}", ()
     hint = " (eechips --debug shows the traceback)" if isinstance(error, (RecipeError, InternalError)) else ""
     return text + hint, ()
 

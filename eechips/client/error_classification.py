@@ -88,7 +88,7 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
 
 
 def _advised(text: str, row: ServiceError) -> str:
-    return f"{text.rstrip('.')}. What helps: {row.cure}."
+    return f"{text.rstrip('.')}. What helps: {row.cure}." if row.cure else text
 
 
 def next_renewal(period: Period, now: datetime) -> datetime:

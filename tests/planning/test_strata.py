@@ -167,6 +167,6 @@ def test_a_refused_plan_ends_with_one_sentence(demo_server: Server, tmp_path: Pa
             result = CliRunner().invoke(main, command)
         assert result.exit_code == 2
         (line,) = result.output.splitlines()[-1:]
-        assert line.startswith("Error: Earth Engine rejected a planning request: User memory limit exceeded.")
+        assert line.startswith("Error: a planning request was rejected: User memory limit exceeded.")
         assert line.count(" What helps: ") == 1
         assert line.endswith(helps)

@@ -9,7 +9,6 @@ from eechips.client.service_errors.error_row import ErrorAction, Example, Servic
 
 _DEBUGGING = "https://developers.google.com/earth-engine/guides/debugging"
 
-_FIX_RECIPE = "correct the recipe or the unit"
 _SAME_BANDS = (
     "`bands` that every image has, or only the images that have them: `where` 'system:band_names has BAND'; in a"
     " recipe, select(names) before images are combined"
@@ -220,7 +219,7 @@ DATA_ERRORS: tuple[ServiceError, ...] = (
         "expression",
         ErrorAction.PERMANENT,
         "a function of the expression fails for the unit",
-        _FIX_RECIPE,
+        "",
         _DEBUGGING,
         Example(
             400,

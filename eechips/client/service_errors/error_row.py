@@ -56,7 +56,7 @@ class ServiceError:
         name: name of the row.
         kind: what to do.
         cause: what happened, a clause without a full stop.
-        cure: what the user can do, a clause without a full stop.
+        cure: what the user can do, a clause without a full stop; empty where only the message can tell.
         source: where it is documented.
         example: example of a body.
         message: regular expression, searched in the message; empty for none.

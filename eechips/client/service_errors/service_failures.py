@@ -32,7 +32,7 @@ BY_STATUS: tuple[ServiceError, ...] = (
         "not found",
         ErrorAction.PERMANENT,
         "what was asked for does not exist, or its name has expired",
-        "correct the recipe or the unit",
+        "",
         "https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto",
         Example(404, "NOT_FOUND", "Not found: the name does not exist or has expired."),
         codes=(404,),
