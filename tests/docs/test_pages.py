@@ -38,7 +38,7 @@ TESTED_ELSEWHERE = {  # by test_train.py and test_crop_types.py, which look at t
 OTHER_OPTIONS = {
     "--ack-deadline", "--array", "--concurrency", "--dead-letter-topic", "--direct_num_workers", "--earth-engine",
     "--live", "--max-delivery-attempts", "--max_num_workers", "--no-allow-unauthenticated",
-    "--push-auth-service-account", "--requeue", "--requirements_file", "--runner",
+    "--push-auth-service-account", "--requeue", "--requirements_file", "--runner", "--service_account_file",
 }  # fmt: skip
 
 BENCHMARK_OPTIONS = {
