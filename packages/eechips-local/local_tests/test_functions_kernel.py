@@ -69,12 +69,6 @@ PAGES: dict[str, tuple[int, str]] = {
         .000 .000 .000 .076 .000 .000 .000
         .000 .000 .000 .076 .000 .000 .000
         .000 .000 .000 .076 .000 .000 .000"""),
-    "gaussian": (3, """
-        .002 .013 .021 .013 .002
-        .013 .059 .098 .059 .013
-        .021 .098 .162 .098 .021
-        .013 .059 .098 .059 .013
-        .002 .013 .021 .013 .002"""),
     "euclidean": (3, """
         4.242 3.605 3.162 3.000 3.162 3.605 4.242
         3.605 2.828 2.236 2.000 2.236 2.828 3.605
@@ -110,6 +104,21 @@ def table(text: str) -> npt.NDArray[np.float64]:
 def test_weights_of_radius_3_are_those_of_the_reference(name: str) -> None:
     digits, text = PAGES[name]
     assert cut(weights(name, radius=3), digits).tolist() == table(text).tolist()
+
+
+def test_weights_of_a_gaussian_as_recorded() -> None:
+    """One eighth of the kernel that https://github.com/aazuspan/eerepr recorded in December 2024; the page has 5x5."""
+    found = at(call("Kernel.gaussian", radius=3))
+    assert (found.values.shape, found.x, found.y) == ((7, 7), 3, 3)
+    assert found.values[3, 3:].tolist() == pytest.approx(
+        [0.15924112569070253, 0.09658462501856419, 0.02155094284826827, 0.0017690091140438226], rel=1e-12
+    )
+    assert found.values[2, 4:].tolist() == pytest.approx(
+        [0.05858153633060706, 0.013071307583189414, 0.001072958264978661], rel=1e-12
+    )
+    assert found.values[1, 5:].tolist() == pytest.approx([0.0029166029543864387, 2.3940934949727e-4], rel=1e-12)
+    assert found.values[0, 6] == pytest.approx(1.9651916124031917e-5, rel=1e-12)
+    assert np.array_equal(found.values, found.values.T)
 
 
 def test_rectangles_and_squares() -> None:

@@ -53,6 +53,9 @@ _APPROXIMATIONS: Mapping[str, str] = {
     ),
     "Image.spectralGradient": "The name of the band: `gradient`.",
     "Image.visualize": "How halves are rounded: up, so that the middle of the range is 128.",
+    "Kernel.gaussian": (
+        "The size: with radius 3 its page prints 5 by 5 weights, a recording of December 2024 has 7 by 7, as here."
+    ),
     "Reducer.fixed2DHistogram": "The order of the axes: that of x is the first.",
     "Reducer.kendallsCorrelation": (
         "The p-value: that of the normal distribution, for both sides, without a correction for ties."

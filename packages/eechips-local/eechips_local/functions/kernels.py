@@ -151,18 +151,18 @@ def rectangle(xRadius: float, yRadius: float, units: str, normalize: bool, magni
 
 @function("Kernel.gaussian")
 def gaussian(radius: float, sigma: float, units: str, normalize: bool, magnitude: float) -> Kernel:
-    """Return a Gaussian bell, sampled at pixels nearer than the radius in both directions.
+    """Return a Gaussian bell, sampled at pixels within the radius in both directions.
 
-    So radius 3 gives 5 by 5 weights, as documented.
+    Radius 3 gives 7 by 7 weights, as recorded from the service in December 2024
+    (https://github.com/aazuspan/eerepr, tests/data/test_regression_objects_kernel_.yml); the page of the reference
+    still prints 5 by 5.
     """
     unit = _units(units)
     if not sigma > 0.0:
         raise InvalidError(f"The standard deviation of a kernel must be positive, but was {sigma}.")
 
     def weights(edge: float) -> Weights:
-        pixels = radius * unit(edge)
-        _reach(pixels)
-        reach = max(math.ceil(pixels - 1e-9) - 1, 0)
+        reach = _reach(radius * unit(edge))
         x, y = _lattice(reach, reach)
         with np.errstate(over="ignore"):
             values = np.exp(-(x**2 + y**2) / (2.0 * np.float64(sigma * unit(edge)) ** 2))
