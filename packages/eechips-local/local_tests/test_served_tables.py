@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import xml.etree.ElementTree as ElementTree
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import geopandas
 import pandas as pd
+import pyogrio
 import pytest
 import requests
 import shapely
@@ -135,12 +137,46 @@ def test_kml_opens_in_gdal(ee: Any) -> None:
     assert all(a.equals(b) for a, b in zip(frame.geometry, squares(), strict=True))
 
 
-def test_other_formats_are_refused(ee: Any) -> None:
-    response = requests.get(ee.FeatureCollection(TABLE).getDownloadURL("shp"))
+@pytest.mark.parametrize("selectors", [None, ["half", "a_long_column"]])
+def test_zipped_shapefile(ee: Any, tmp_path: Path, selectors: list[str] | None) -> None:
+    """As geemap's ``ee_export_vector`` reads it: it unpacks the archive and opens the file of that name."""
+    collection = ee.FeatureCollection(TABLE).map(
+        lambda f: f.set({"half": ee.Number(f.get("n")).divide(2), "a_long_column": ee.String("é").cat(f.get("crop"))})
+    )
+    response = requests.get(collection.getDownloadURL("SHP", selectors, "my fields"))
+    assert response.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert sorted(archive.namelist()) == [f"my fields.{ending}" for ending in ("cpg", "dbf", "prj", "shp", "shx")]
+        archive.extractall(tmp_path)
+    frame = pyogrio.read_dataframe(tmp_path / "my fields.shp")
+    names = {"a_long_col", "half", "geometry"} | ({"crop", "n"} if selectors is None else set())
+    assert set(frame.columns) == names
+    assert frame.crs == "EPSG:4326"
+    assert list(frame.half) == [n / 2 for n in range(10)]
+    assert list(frame.a_long_col) == ["érye", "éoats"] * 5
+    assert all(a.equals(b) for a, b in zip(frame.geometry, squares(), strict=True))
+
+
+def test_files_of_a_zipped_shapefile_stay_in_its_folder(ee: Any) -> None:
+    content = requests.get(ee.FeatureCollection(TABLE).getDownloadURL("shp", filename="../up")).content
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert {Path(name).name for name in archive.namelist()} == set(archive.namelist())
+        assert ".._up.shp" in archive.namelist()
+
+
+def test_tables_that_no_shapefile_holds_are_refused(ee: Any) -> None:
+    point, line = ee.Geometry.Point([1, 2]), ee.Geometry.LineString([[0, 0], [1, 1]])
+    response = requests.get(ee.FeatureCollection([ee.Feature(point), ee.Feature(line)]).getDownloadURL("shp"))
     assert response.status_code == 400
-    assert "does not write tables as SHP" in response.json()["error"]["message"]
+    assert "geometries of one type; found LineString, Point" in response.json()["error"]["message"]
+
+
+def test_other_formats_are_refused(ee: Any) -> None:
     with pytest.raises(ee.EEException, match="Invalid value at 'file_format'"):
         ee.FeatureCollection(TABLE).getDownloadURL("xlsx")
+    response = requests.get(ee.FeatureCollection(TABLE).getDownloadURL("TF_RECORD_TABLE"))
+    assert response.status_code == 400
+    assert "does not write tables as TF_RECORD_TABLE" in response.json()["error"]["message"]
 
 
 def test_an_empty_image_collection_maps_to_an_empty_table(ee: Any) -> None:

@@ -79,11 +79,21 @@ TABLE_WRITERS = {
 def table_features(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``tables:getFeatures``: what a table download URL gives, from the request that created it."""
     form = request.body.get("fileFormat") or "CSV"
-    if form not in TABLE_WRITERS:
-        raise InvalidError(f"The local Earth Engine does not write tables as {form}: use {', '.join(TABLE_WRITERS)}.")
-    write, media_type, ending = TABLE_WRITERS[form]
-    collection = collection_of(request.body, "Feature", context)
-    content = write(elements(collection, context), list(request.body.get("selectors") or ()) or None, context)
+    name = str(request.body.get("filename") or "table")
+    selectors = list(request.body.get("selectors") or ()) or None
+    if form != "SHP" and form not in TABLE_WRITERS:
+        raise InvalidError(
+            f"The local Earth Engine does not write tables as {form}: use {', '.join([*TABLE_WRITERS, 'SHP'])}."
+        )
+    rows = elements(collection_of(request.body, "Feature", context), context)
+    if form == "SHP":
+        # Here, since it brings pyarrow along, which other formats have no use for.
+        from eechips_local.exports.shapefiles import zipped_shapefile
+
+        content, media_type, ending = zipped_shapefile(rows, selectors, name, context), "application/zip", "zip"
+    else:
+        write, media_type, ending = TABLE_WRITERS[form]
+        content = write(rows, selectors, context)
     if len(content) > context.limits.response:
         raise LimitError(f"Response size exceeds limit of {context.limits.response} bytes.")
-    return ServiceResponse(content, media_type, f"{request.body.get('filename') or 'table'}.{ending}")
+    return ServiceResponse(content, media_type, f"{name}.{ending}")

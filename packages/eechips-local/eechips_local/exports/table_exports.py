@@ -19,18 +19,16 @@ from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.operations import TABLE_WRITERS, collection_of, elements
 from eechips_local.exports.asset_files import asset_task, check_free
 from eechips_local.exports.jobs import ExportedFile, ExportJob
-from eechips_local.exports.table_files import planar
+from eechips_local.exports.shapefiles import write_shapefile
+from eechips_local.exports.table_columns import column, column_names, shapes
 from eechips_local.exports.tf_records import RecordFiles, Values, as_numbers, example
 from eechips_local.protocol.messages import unwrapped_integer
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.values.value_json import Encoder
 from eechips_local.values.values import Array, Feature
 
-_INDEX, _GEO = "system:index", ".geo"
-_LONGEST_NAME = 10  # of a Shapefile's columns: https://developers.google.com/earth-engine/guides/exporting_tables
-_LONGEST_TEXT = 254  # of a Shapefile's values
-_MOST_VERTICES = 100_000  # of an asset's geometries, likewise
-_SINGLE = {"MultiPolygon": "Polygon", "MultiLineString": "LineString", "LinearRing": "LineString"}
+_GEO = ".geo"
+_MOST_VERTICES = 100_000  # of an asset's geometries: https://developers.google.com/earth-engine/guides/exporting_tables
 _WHOLE = 1 << 40
 
 
@@ -44,7 +42,8 @@ def export_table(
         return _ingest(features, selectors, context, job, report)
     form = body["fileExportOptions"].get("fileFormat") or "CSV"
     if form == "SHP":
-        return _shapefile(features, selectors, context, job)
+        files = write_shapefile(job.folder / "table.shp", features, selectors, context)
+        return [ExportedFile(path.name, None, path.suffix) for path in files]
     if form == "TF_RECORD_TABLE":
         return _records(features, selectors, context, job)
     if form not in TABLE_WRITERS:
@@ -63,69 +62,6 @@ def _bounded(features: Iterator[Feature], given: Any) -> Iterator[Feature]:
                 f"A geometry has more than {most} vertices (maxVertices); the local Earth Engine does not cut it."
             )
         yield feature
-
-
-def _names(features: Sequence[Feature], selectors: Sequence[str] | None) -> list[str]:
-    """Return the columns besides the geometry: the selected ones, or all properties but the index."""
-    if selectors is not None:
-        return [name for name in selectors if name != _GEO]
-    return sorted({name for feature in features for name in feature.properties if name != _INDEX})
-
-
-def _column(features: Sequence[Feature], name: str, context: Context) -> pa.Array:
-    """Return the values of a property as 64-bit integers, doubles or texts; lists and objects are JSON."""
-    encoder = Encoder(context)
-    values = [encoder.encode(feature.properties.get(name)) for feature in features]
-    known = [value for value in values if value is not None]
-    if known and all(isinstance(value, int) and abs(value) < 2**63 for value in known):
-        return pa.array([None if value is None else int(value) for value in values], pa.int64())
-    if known and all(isinstance(value, (int, float)) for value in known):
-        return pa.array([None if value is None else float(value) for value in values], pa.float64())
-    texts = [value if isinstance(value, str | None) else json.dumps(value) for value in values]
-    return pa.array(texts, pa.string())
-
-
-def _shapes(features: Sequence[Feature]) -> npt.NDArray[np.object_]:
-    found = np.empty(len(features), dtype=object)
-    for index, feature in enumerate(features):
-        geometry = planar(feature).geometry
-        found[index] = None if geometry is None else geometry.lonlat
-    return found
-
-
-def _shapefile(
-    features: Iterator[Feature], selectors: Sequence[str] | None, context: Context, job: ExportJob
-) -> list[ExportedFile]:
-    # Here, since it brings pandas along, which other formats have no use for.
-    import pyogrio
-    from pyogrio.errors import DataSourceError
-
-    rows = list(features)
-    shapes = _shapes(rows)
-    kinds = sorted({_SINGLE.get(shape.geom_type, shape.geom_type) for shape in shapes if shape is not None})
-    if len(kinds) != 1 or kinds == ["GeometryCollection"]:
-        raise InvalidError(f"A Shapefile has geometries of one type; found {', '.join(kinds) or 'none'}.")
-    names = _names(rows, selectors)
-    short = [name.replace(":", "_")[:_LONGEST_NAME] for name in names]
-    if len(set(short)) < len(short):
-        raise InvalidError(
-            f"Column names of a Shapefile have {_LONGEST_NAME} characters at most, and must differ then."
-        )
-    columns = [_column(rows, name, context) for name in names]
-    for name, column in zip(names, columns, strict=True):
-        if pa.types.is_string(column.type):
-            longest = max((len(text.encode("utf-8", "replace")) for text in column.to_pylist() if text), default=0)
-            if longest > _LONGEST_TEXT:
-                raise InvalidError(f"Texts in a Shapefile have {_LONGEST_TEXT} bytes at most; '{name}' has {longest}.")
-    table = pa.table([*columns, pa.array(shapely.to_wkb(shapes), pa.binary())], names=[*short, "geometry"])
-    try:
-        pyogrio.write_arrow(
-            table, job.folder / "table.shp", driver="ESRI Shapefile", geometry_name="geometry",
-            geometry_type=kinds[0], crs="EPSG:4326", encoding="UTF-8",
-        )  # fmt: skip
-    except DataSourceError as error:
-        raise InvalidError(f"The Shapefile cannot be written: {error}") from error
-    return [ExportedFile(path.name, None, path.suffix) for path in sorted(job.folder.glob("table.*"))]
 
 
 def _records(
@@ -166,11 +102,11 @@ def _ingest(
     assert job.asset is not None
     check_free(job.asset, context)
     rows = list(features)
-    shapes = _shapes(rows)
-    if rows and int(shapely.get_num_coordinates(shapes).max()) > _MOST_VERTICES:
+    geometries = shapes(rows)
+    if rows and int(shapely.get_num_coordinates(geometries).max()) > _MOST_VERTICES:
         raise LimitError(f"A geometry of the table has more than {_MOST_VERTICES} vertices.")
     report(0.5)
-    path = _parquet(job.folder / "table.parquet", rows, shapes, selectors, context)
+    path = _parquet(job.folder / "table.parquet", rows, geometries, selectors, context)
     task = asset_task(job.asset, {}, context)
     with changing():
         task.run("table", {job.asset.id: partial(task.table, job.asset.id, partial(read_features, path), {})})
@@ -181,16 +117,16 @@ def _ingest(
 def _parquet(
     path: Path,
     rows: Sequence[Feature],
-    shapes: npt.NDArray[np.object_],
+    geometries: npt.NDArray[np.object_],
     selectors: Sequence[str] | None,
     context: Context,
 ) -> Path:
     """Write GeoParquet (https://geoparquet.org/releases/v1.1.0), which keeps the types of columns."""
-    names = _names(rows, selectors)
+    names = column_names(rows, selectors)
     geometry = "geometry"
     while geometry in names:
         geometry = f"_{geometry}"
-    arrays = [*(_column(rows, name, context) for name in names), pa.array(shapely.to_wkb(shapes), pa.binary())]
+    arrays = [*(column(rows, name, context) for name in names), pa.array(shapely.to_wkb(geometries), pa.binary())]
     geo = {
         "version": "1.1.0",
         "primary_column": geometry,
