@@ -18,7 +18,7 @@ from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
 from eechips.jobs.chosen_dataset import ChosenDataset, align_grid, choose_dataset
 from eechips.jobs.imagery_options import ImageryOptions
-from eechips.jobs.recipe_options import check_dates, parse_format, split_names
+from eechips.jobs.recipe_options import check_dates, parse_format
 from eechips.jobs.render_style import RenderStyle, parse_stretch
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection
@@ -283,8 +283,7 @@ def resolve_imagery(options: ImageryOptions, *, deciding: tuple[str, ...] = ()) 
     if source.known_kind == "image":
         raise _single_image(source)
     check_dates(options.start, options.end)
-    palette = () if options.palette is None else split_names(options.palette)
-    style = RenderStyle(parse_format(options.format, CHIP_FORMATS.names), parse_stretch(options.stretch), palette)
+    style = RenderStyle(parse_format(options.format, CHIP_FORMATS.names), *parse_stretch(options.stretch))
     style.check_chosen(source.chosen_names)
     style.check()
     where = (options.where,) if isinstance(options.where, str) else options.where

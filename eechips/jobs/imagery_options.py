@@ -20,7 +20,6 @@ from eechips.jobs.shared_options import (
     INPUT_CRS,
     MARGIN,
     MASK,
-    PALETTE,
     PIXELS,
     PLACES,
     REGION,
@@ -76,7 +75,6 @@ class ImageryOptions:
         ),
     )
     stretch: str | Sequence[float] | None = field(default=None, metadata=STRETCH)
-    palette: Sequence[str] | str | None = field(default=None, metadata=PALETTE)
     crs: str = field(default="native", metadata=CRS)
     scale: float | None = field(default=None, metadata=SCALE)
     grid: str | Sequence[float] | None = field(default=None, metadata=GRID)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from eechips.datasets import Dataset
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
+from eechips.jobs.recipe_options import split_names
 from eechips.planning.asset_metadata import Band
 
 _COUNTS = (1, 3)  # bands of a picture: grey or a palette's colours, or red, green and blue
+_COLOUR = re.compile("[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,8 @@ class RenderStyle:
 
     @property
     def is_set(self) -> bool:
-        """Return whether any colour option is given."""
-        return self.stretch is not None or bool(self.palette)
+        """Return whether the user gives values or colours."""
+        return self.stretch is not None
 
     def visualization(self, bands: Sequence[str], known: Dataset | None) -> dict[str, Any]:
         """Return the parameters of ``ee.Image.visualize``; empty for values.
@@ -69,7 +72,7 @@ class RenderStyle:
             UsageError: if they contradict each other.
         """
         if not self.is_picture and self.is_set:
-            raise UsageError(f"`stretch` and `palette` make pictures (png, jpg); {self.format} holds the values")
+            raise UsageError(f"`stretch` makes pictures (png, jpg); {self.format} holds the values")
 
     def check_empty(self, on_empty: str) -> None:
         """Check that empty results can be recognised in the format.
@@ -121,21 +124,26 @@ class RenderStyle:
             )
 
 
-def parse_stretch(given: str | Sequence[float] | None) -> tuple[float, float] | None:
-    """Return the values that become black and white.
+def parse_stretch(stretch: str | Sequence[float] | None) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
+    """Return the values that become black and white, and the colours from the first value to the last.
 
     Args:
-        given: two numbers, also as text: ``0,3000``; None for the dataset's default.
+        stretch: two numbers, also as text with colours: ``0,3000`` or ``-1,1:ff0000,00ff00``; None for the dataset's
+            default.
 
     Raises:
-        UsageError: if they are not two numbers, or the first is not below the second.
+        UsageError: if they are not two numbers, the first is not below the second, or a colour is not hexadecimal.
     """
-    if given is None:
-        return None
+    if stretch is None:
+        return None, ()
+    limits, separator, colours = stretch.partition(":") if isinstance(stretch, str) else (stretch, "", "")
     try:
-        least, greatest = map(float, given.split(",") if isinstance(given, str) else given)
+        least, greatest = map(float, limits.split(",") if isinstance(limits, str) else limits)
     except (TypeError, ValueError):
-        raise UsageError(f"`stretch` {given!r} is not two numbers: MIN,MAX") from None
+        raise UsageError(f"`stretch` {stretch!r} is not two numbers: MIN,MAX") from None
     if not least < greatest:
         raise UsageError(f"`stretch`: the first value ({least:g}) must be below the second ({greatest:g})")
-    return least, greatest
+    palette = split_names(colours) if separator else ()
+    if wrong := [colour for colour in palette if not _COLOUR.fullmatch(colour)]:
+        raise UsageError(f"`stretch`: {wrong[0]!r} is no hexadecimal colour, as ff0000 is for red")
+    return (least, greatest), palette

@@ -10,7 +10,7 @@ from typing import Any
 from eechips.datasets import ECOREGIONS
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS, stack_formats
-from eechips.jobs.recipe_options import parse_format, split_names
+from eechips.jobs.recipe_options import parse_format
 from eechips.jobs.render_style import RenderStyle, parse_stretch
 from eechips.jobs.sample_frames import STACK_SUFFIX, FrameSettings, parse_frames
 from eechips.jobs.sample_layers import SampleDates, SampleLayer, parse_layers
@@ -185,8 +185,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         scaled=options.values == "scaled",
         quantized=options.values == "quantized",
     )
-    palette = () if options.palette is None else split_names(options.palette)
-    style = RenderStyle(_format(options, layers), parse_stretch(options.stretch), palette)
+    style = RenderStyle(_format(options, layers), *parse_stretch(options.stretch))
     chosen = parse_grid_mode(options.grid)
     alignment = choose_grid(options.grid if chosen is None else None, options.crs, options.scale)
     width, height = (options.size, options.size) if isinstance(options.size, int) else options.size
@@ -235,7 +234,7 @@ def _format(options: SampleOptions, layers: tuple[SampleLayer, ...]) -> str:
     (first, *others), record = layers, layers[0].known
     if others or options.frames is not None or options.every is not None:
         return "tif"
-    has_colours = options.stretch is not None or options.palette is not None
+    has_colours = options.stretch is not None
     is_natural = record is not None and record.is_photographic and _has_default_bands(first)
     return "png" if has_colours or is_natural else "tif"
 

@@ -16,7 +16,6 @@ from eechips.jobs.shared_options import (
     END,
     INPUT_CRS,
     MASK,
-    PALETTE,
     PIXELS,
     PLACES,
     SCALE,
@@ -347,7 +346,6 @@ class SampleOptions:
         ),
     )
     stretch: str | Sequence[float] | None = field(default=None, metadata=STRETCH)
-    palette: Sequence[str] | str | None = field(default=None, metadata=PALETTE)
 
     on_empty: OnEmpty = "keep"
 

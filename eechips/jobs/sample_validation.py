@@ -145,7 +145,7 @@ def check_layers(layers: Sequence[SampleLayer], style: RenderStyle) -> None:
         style.check_chosen(layer.chosen_names)
     style.check()
     if len(layers) > 1 and style.is_set:
-        raise UsageError("`stretch` and `palette` are for one dataset: with several, each has its usual colours")
+        raise UsageError("`stretch` is for one dataset: with several, each has its usual colours")
 
 
 def _check_strategy(options: SampleOptions) -> None:

@@ -126,17 +126,11 @@ GRID = option(
     decides="data",
 )
 STRETCH = option(
-    "Values that become black and white in a picture: 0,3000.",
+    "Values that become black and white in a picture: 0,3000; for one band also other colours, hexadecimal, from the"
+    " first value to the last: -1,1:ff0000,00ff00.",
     PIXELS,
-    metavar="MIN,MAX",
+    metavar="MIN,MAX[:A,B,…]",
     default="the dataset's",
-    is_advanced=True,
-    decides="data",
-)
-PALETTE = option(
-    "Hexadecimal colours, from the first value of `stretch` to the last, for a picture of one band: 000000,ffffff.",
-    PIXELS,
-    kind="names",
     is_advanced=True,
     decides="data",
 )

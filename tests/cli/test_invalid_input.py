@@ -56,7 +56,7 @@ def refuse(*arguments: str) -> str:
         (["--size", "256x128"], "--grid thumb makes squares, not 256x128: use --grid native"),
         (["--format", "png", "--bands", "R,G"], "png takes 1 or 3 bands, not 2: tif and npy take any"),
         (["--bands", "R,,B"], "--bands must name at least one band"),
-        (["--format", "tif", "--stretch", "0,9"], "--stretch and --palette make pictures"),
+        (["--format", "tif", "--stretch", "0,9"], "--stretch makes pictures"),
         (["--stretch", "5,5"], "--stretch: the first value (5) must be below the second (5)"),
         (["--format", "gif"], "unknown format 'gif': one of png, jpg, tif, npy"),
         (["--roi", "1,2,3"], "'1,2,3' is no file, and a region is W,S,E,N in degrees"),

@@ -246,7 +246,7 @@ def test_pictures_of_computed_values_need_a_range(demo_server: Server, tmp_path:
     options = {**SUMMER, **QUIET, "endpoint": demo_server.url, "limit": 1, "format": "png"}
     with pytest.raises(UsageError, match="the values of NDVI are float32 and png holds 8 bits: give `stretch`"):
         eechips.images("S2", out=tmp_path / "a", **options, index="NDVI")
-    run = eechips.images("S2", out=tmp_path / "b", **options, index="NDVI", stretch=(-1, 1), palette="ff0000,00ff00")
+    run = eechips.images("S2", out=tmp_path / "b", **options, index="NDVI", stretch="-1,1:ff0000,00ff00")
     assert run.units["file"].notna().all()
     natural = eechips.images("S2", out=tmp_path / "c", **options, bands="red,green,blue")
     default = eechips.images("S2", out=tmp_path / "d", **options)

@@ -172,12 +172,8 @@ def test_visualization_is_the_dataset_s_unless_given() -> None:
     assert set(chips(**lst).sample.results["visualization"]) == {"min", "max", "palette"}
     assert chips(**lst, stretch=(0.0, 1.0)).sample.results["visualization"]["max"] == 1.0
     assert "palette" not in chips(**lst, bands=("LST_Night_1km",)).sample.results["visualization"]
-    blues = chips(**lst, palette="000000, 0000ff").sample.results["visualization"]["palette"]
-    assert (
-        blues
-        == chips(**lst, palette=["000000", "0000ff"]).sample.results["visualization"]["palette"]
-        == ["000000", "0000ff"]
-    )
+    blue = chips(**lst, stretch="0,1:000000, 0000ff").sample.results["visualization"]
+    assert blue == {"min": 0.0, "max": 1.0, "palette": ["000000", "0000ff"]}
     assert chips(**{**lst, "format": "tif"}).sample.results["visualization"] == {}
     assert chips().sample.results["visualization"] == {}
 
@@ -244,8 +240,16 @@ def test_computed_bands_are_divided_at_commas_outside_parentheses() -> None:
 
 @pytest.mark.parametrize("wrong", ["5", "5,x", "1,2,3", 3000, (0, None)])
 def test_a_stretch_is_two_numbers(wrong: Any) -> None:
-    assert parse_stretch("-1, 3e3") == (-1.0, 3000.0)
+    assert parse_stretch("-1, 3e3") == ((-1.0, 3000.0), ())
+    assert parse_stretch("-1,1:ff0000,00FF00") == ((-1.0, 1.0), ("ff0000", "00FF00"))
+    assert parse_stretch(None) == (None, ())
     with pytest.raises(UsageError, match="is not two numbers: MIN,MAX"):
+        parse_stretch(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["0,1:", "0,1:red", "0,1:ff0000,", "0,1:#ff0000"])
+def test_colours_of_a_stretch_are_hexadecimal(wrong: str) -> None:
+    with pytest.raises(UsageError, match="is no hexadecimal colour, as ff0000 is for red"):
         parse_stretch(wrong)
 
 
