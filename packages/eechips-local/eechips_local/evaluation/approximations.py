@@ -89,6 +89,10 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "How many breakpoints are chosen, and what `maxBreaks` 0 is: as in R, by the Bayesian information criterion, "
         "and as many as fit."
     ),
+    "TemporalSegmentation.Verdet": (
+        "The name of the band, negative values, masked values, and the angle at which segments end: `score`, 1e-5, a "
+        "masked pixel, and all else as in the authors' program for Earth Engine."
+    ),
     "Terrain.fillMinima": "See `FMask.fillMinima`.",
     "Terrain.hillShadow": (
         "How far shadows reach, and what the hysteresis does: a tile of 256 pixels and the neighborhood; shadows "

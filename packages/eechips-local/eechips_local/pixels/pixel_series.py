@@ -30,7 +30,7 @@ class PixelSeries:
     """The values of one pixel.
 
     Attributes:
-        times: milliseconds since 1970, ascending, shape (images,).
+        times: milliseconds since 1970, ascending, or positions of images without dates, shape (images,).
         values: shape (bands, images); 0 where masked.
         valid: where the values are not masked and finite, likewise.
         others: values of further bands at the pixel, numbers or arrays.
@@ -74,6 +74,7 @@ class SeriesRaster:
         analysis: called once for each pixel at which all of ``others`` are valid; equal series may share a call.
         outputs: number of output bands.
         others: further bands that the analysis needs.
+        is_dated: whether images have dates, which sort them; else they are in the order of the collection.
     """
 
     members: Members
@@ -81,6 +82,7 @@ class SeriesRaster:
     analysis: Analysis
     outputs: int
     others: tuple[ImageBand, ...] = ()
+    is_dated: bool = True
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Stack the images some rows at a time, and analyse pixel by pixel."""
@@ -89,7 +91,7 @@ class SeriesRaster:
 
     def _analyse(self, grid: PixelGrid, render: Render) -> list[Pixels]:
         images = images_under(self.members, grid, render)
-        times = times_of(images)
+        times = times_of(images) if self.is_dated else np.arange(len(images), dtype=np.float64)
         order = np.argsort(times, kind="stable").tolist()
         images, times = [images[i] for i in order], times[order]
         per_row = max(1, len(images) * len(self.names) * grid.width * 16)
