@@ -41,8 +41,14 @@ def quick(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """Run the tests that take minutes: kills, fuzzers, whole runs; and properties with more examples."""
-    chosen = ("-m", "slow or hypothesis", *session.posargs)
+    chosen = ("-m", "(slow or hypothesis) and not exhaustive", *session.posargs)
     session.run("python", "-m", "pytest", *PARALLEL, *chosen, env={"EECHIPS_EXAMPLES": "100"})
+
+
+@nox.session
+def exhaustive(session: nox.Session) -> None:
+    """Run the slow tests that repeat others with more values, seeds, executors and sizes."""
+    session.run("python", "-m", "pytest", *PARALLEL, "-m", "exhaustive", *session.posargs)
 
 
 @nox.session
