@@ -17,12 +17,13 @@ from local_tests.support.local_earth_engine import Server
 from local_tests.support.stack_store import STACK, Stack
 from tests.cubes.test_open_cube import GRID, expected
 
+pytestmark = pytest.mark.slow
+
 distributed = pytest.importorskip("distributed")
 
 MOST = 3
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 def test_workers_keep_one_quota(stack: Stack, serve_briefly: Callable[..., Server]) -> None:
     server = serve_briefly(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("hatchling")
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,14 +55,12 @@ def tracked(project: Path, package: str) -> set[str]:
     return set(subprocess.run(words, cwd=project, check=True, capture_output=True, text=True).stdout.split())
 
 
-@pytest.mark.slow
 def test_the_wheel_of_the_local_earth_engine_has_its_modules(local_wheel: Path) -> None:
     names, metadata = read_names(local_wheel)
     assert names == tracked(LOCAL, "eechips_local")
     assert "Requires-Dist: eechips" not in metadata
 
 
-@pytest.mark.slow
 def test_a_wheel_has_all_modules_resources_and_licences(wheel: Path) -> None:
     names, _ = read_names(wheel)
     shipped = (path for path in (ROOT / "recipes").rglob("*") if path.suffix in (".py", ".csv"))
@@ -68,7 +68,6 @@ def test_a_wheel_has_all_modules_resources_and_licences(wheel: Path) -> None:
     assert names == {*tracked(ROOT, "eechips"), *recipes}
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_unpacked_wheels_work_in_an_empty_folder(wheel: Path, local_wheel: Path, tmp_path: Path) -> None:
     for path in (wheel, local_wheel):
@@ -101,7 +100,6 @@ def run_alone(wheel: Path, without: str, folder: Path, *words: str) -> subproces
     )
 
 
-@pytest.mark.slow
 def test_the_local_earth_engine_works_without_eechips(local_wheel: Path, tmp_path: Path) -> None:
     listed = run_alone(local_wheel, "eechips", tmp_path, "-m", "eechips_local", "serve", "--coverage")
     assert listed.returncode == 0, listed.stderr
@@ -117,7 +115,6 @@ def test_the_local_earth_engine_works_without_eechips(local_wheel: Path, tmp_pat
     assert "2 passed" in tested.stdout, tested.stdout + tested.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [("sample", "--dataset", "NAIP", "--per-ecoregion", "1", "--local"), ("serve", "--demo"), ("assets", "ls")]
 )
@@ -132,7 +129,6 @@ def test_eechips_says_how_to_install_the_local_earth_engine(
     assert "Traceback" not in refused.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("project", "files"),
     [

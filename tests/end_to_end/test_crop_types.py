@@ -14,7 +14,7 @@ import pytest
 
 from tests.docs.blocks import list_commands, read_blocks
 
-pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")]
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIAL = ROOT / "docs" / "tutorials" / "crop-types.md"
@@ -46,7 +46,6 @@ def scores_of(text: str) -> dict[str, float]:
     return {name: float(score) for name, score in re.findall(r"^  (\S.*?) +([01]\.\d+)  \(", text, flags=re.M)}
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_series_tells_crops_that_no_single_date_and_no_shuffled_series_tells(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")

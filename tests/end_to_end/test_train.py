@@ -26,7 +26,7 @@ from eechips.training import split_table
 from tests.docs.blocks import list_commands, read_blocks
 from tests.support.finished_run import write_run
 
-pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")]
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "train_classifier.py"
@@ -86,7 +86,6 @@ def striped(folder: Path, *, is_told: bool, count: int = 90) -> Run:
     return run
 
 
-@pytest.mark.slow
 def test_a_signal_in_the_pixels_is_learned(tmp_path: Path) -> None:
     run = striped(tmp_path / "run", is_told=True)
     accuracy, chance, _ = scores(train(run.path, "--epochs", "12"))
@@ -94,7 +93,6 @@ def test_a_signal_in_the_pixels_is_learned(tmp_path: Path) -> None:
     assert accuracy > 0.9
 
 
-@pytest.mark.slow
 def test_order_place_and_name_are_not_learned(tmp_path: Path) -> None:
     """Without a signal in the pixels there is no skill, however much the rest would give away."""
     run = striped(tmp_path / "run", is_told=False, count=360)
@@ -103,7 +101,6 @@ def test_order_place_and_name_are_not_learned(tmp_path: Path) -> None:
     assert 0.3 < scores(text, "validation")[0] < 0.7
 
 
-@pytest.mark.slow
 def test_the_same_seed_learns_the_same(tmp_path: Path) -> None:
     run = striped(tmp_path / "run", is_told=True)
     done = CliRunner().invoke(main, ["pack", str(run.path), "--to", "webdataset", "--quiet"])
@@ -113,7 +110,6 @@ def test_the_same_seed_learns_the_same(tmp_path: Path) -> None:
     assert first == second
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_tutorial_makes_a_training_set_that_a_model_learns_from(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
@@ -135,7 +131,6 @@ def test_the_tutorial_makes_a_training_set_that_a_model_learns_from(tmp_path: Pa
     assert "POLYGON" in in_folder(f"{sys.executable} program.py", tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_land_cover_is_learned_from_real_terrain(real_data: Path, tmp_path: Path) -> None:
     (shell,) = [

@@ -12,10 +12,12 @@ from local_tests.support.object_server import missing_packages
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "queue_workers.py"
 
-pytestmark = pytest.mark.skipif(not BENCHMARK.is_file(), reason="the benchmarks are not beside the tests")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not BENCHMARK.is_file(), reason="the benchmarks are not beside the tests"),
+]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("store", "server"), [("folder", ""), ("file", ""), ("s3", "bucket"), ("s3", "moto")])
 def test_killed_workers_lose_nothing_and_touch_no_file_of_others(store: str, server: str) -> None:
     if store == "s3" and missing_packages("s3"):

@@ -9,8 +9,9 @@ import pytest
 
 from eechips.engine.run_json import encode_info
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_a_folder_whose_name_is_not_utf8_is_recorded_as_it_is() -> None:
     folder = os.fsdecode(b"/data/caf\xe9")
     found = json.loads(encode_info({"directory": folder, "notes": ["São Tomé"]}).decode())

@@ -34,7 +34,7 @@ from tests.support import oversized_files
 from tests.support.finished_run import layered, pictures, write_run
 from tests.support.watched_folder import WatchedFolder, watch_folder
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads")]
 
 VERBS = (
     ("verify", "{run}"),
@@ -384,7 +384,6 @@ CHANGES = (
 )
 
 
-@pytest.mark.slow
 def test_a_changed_folder_raises_errors_of_eechips_alone(
     budget: Budget, originals: list[Path], outside: WatchedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,8 @@ import eechips
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.real_store import NAIP
 
+pytestmark = pytest.mark.slow
+
 # Inside the North Dakota quad, which images of ten years show.
 QUAD = "-99.175,47.010,-99.135,47.031"
 
@@ -28,7 +30,6 @@ def truth(source: Path, transform: list[float], width: int, height: int) -> tupl
         return file.read(window=window), file.read_masks(window=window), file.window_transform(window)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["url", "pixels"])
 def test_native_chips_are_the_source_s_own_pixels(
     real_data: Path, real_server: Server, tmp_path: Path, method: str

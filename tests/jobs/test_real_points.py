@@ -16,6 +16,8 @@ from eechips.manifest.run import Run
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.real_store import LST
 
+pytestmark = pytest.mark.slow
+
 STACK = "lst/MOD11A2.006_LST_Day_1km_buffalo_811dates_u16.tif"
 DATES = 811
 _TOGETHER = 1_000  # points that are compared at once
@@ -68,7 +70,6 @@ def check(table: Path, points: pd.DataFrame, data: Path) -> int:
     return masked
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("count", [400, 100_000])
 def test_random_points_equal_direct_reads_with_few_requests(
     count: int, real_data: Path, real_server: Server, tmp_path: Path

@@ -20,6 +20,8 @@ import eechips
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.real_store import LST
 
+pytestmark = pytest.mark.slow
+
 NETCDF = "NETCDF:{}:LST_Day_1km"
 
 
@@ -66,7 +68,6 @@ def projected(regions: Path, crs: Any) -> geopandas.GeoDataFrame:
     return frame.set_geometry(frame.segmentize(0.0005)).to_crs(crs)
 
 
-@pytest.mark.slow
 def test_811_dates_in_order_with_empty_cells_for_no_data(series: Callable[[str], Any], stack: Any) -> None:
     table = series("max")["ring"]
     assert list(table.columns) == ["id", "date", "LST_Day_1km", "count", "valid_fraction"]
@@ -78,7 +79,6 @@ def test_811_dates_in_order_with_empty_cells_for_no_data(series: Callable[[str],
     assert table["LST_Day_1km"].min() > -60
 
 
-@pytest.mark.slow
 def test_max_and_count_equal_numpy_exactly(series: Callable[[str], Any], stack: Any, regions: Path) -> None:
     numbers, transform, crs = stack
     tables = series("max")
@@ -91,7 +91,6 @@ def test_max_and_count_equal_numpy_exactly(series: Callable[[str], Any], stack: 
         np.testing.assert_array_equal(tables[name]["LST_Day_1km"], expected)
 
 
-@pytest.mark.slow
 def test_mean_equals_exactextract(series: Callable[[str], Any], stack: Any, regions: Path) -> None:
     numbers, transform, crs = stack
     tables = series("mean")

@@ -15,6 +15,8 @@ from eechips.engine.run import run
 from local_tests.support.local_earth_engine import Server
 from tests.support.engine_recipes import script, with_workers
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 import math
 import re
@@ -43,7 +45,6 @@ def get_result(index, unit, by="by_sine"):
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("by", "executor", "in_flight"),
     [("by_sine", "threads", 1), ("by_sine", "threads", 6), ("by_pattern", "processes", 4)],

@@ -17,6 +17,8 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import command, run
 
+pytestmark = pytest.mark.slow
+
 LISTS = """
 import os
 from multiprocessing import Pool
@@ -108,7 +110,6 @@ def outputs(folder: Path) -> dict[str, str]:
 EXPECTED = {f"tile_{n:02d}.txt": str(n + 1) for n in range(20)}
 
 
-@pytest.mark.slow
 def test_a_killed_script_that_lists_missing_files_resumes(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "lists.py").write_text(LISTS)
     interrupted(tmp_path, demo_server)
@@ -128,7 +129,6 @@ def test_a_killed_script_that_lists_missing_files_resumes(demo_server: Server, t
     assert "to do: 0" in again.stdout
 
 
-@pytest.mark.slow
 def test_a_file_that_was_named_but_not_recorded_is_made_again_and_one_of_the_user_stays(
     demo_server: Server, tmp_path: Path
 ) -> None:
@@ -165,7 +165,6 @@ main()
     assert open_run(tmp_path / "run").verify() == []
 
 
-@pytest.mark.slow
 def test_a_list_that_is_shorter_for_another_reason_is_refused(
     demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,7 +179,6 @@ def test_a_list_that_is_shorter_for_another_reason_is_refused(
     assert "differs from its last run" in refused.stderr
 
 
-@pytest.mark.slow
 def test_calls_that_write_no_file_are_reported(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "nothing.py").write_text(WRITES_NOTHING)
     for _ in range(2):

@@ -13,6 +13,8 @@ import shapely
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize
 
+pytestmark = pytest.mark.slow
+
 TABLE = "projects/edges/assets/outlines"
 
 
@@ -28,7 +30,6 @@ def client(serve: Callable[..., Server], tmp_path_factory: pytest.TempPathFactor
     return initialize(serve("--assets", str(folder / "store"), "--no-demo"))
 
 
-@pytest.mark.slow
 def test_operations_on_more_than_two_million_edges_are_refused(client: Any) -> None:
     table = client.FeatureCollection(TABLE)
     large, small = (client.Feature(table.filter(client.Filter.eq("n", n)).first()) for n in (0, 1))

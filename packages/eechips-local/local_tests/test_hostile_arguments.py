@@ -24,6 +24,8 @@ from eechips_local.values.value_json import Encoder
 from eechips_local.values.values import Collection
 from local_tests.support.graphs import EmptyStore, Graph, Ready, invoke
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 5.0
 LIMITS = ServiceLimits(seconds=2.0, memory=256 << 20)
 PLACE = PixelGrid("EPSG:4326", Affine(0.0002, 0, 10, 0, -0.0002, 20.001), 7, 5)
@@ -119,7 +121,6 @@ def check(name: str, every: int) -> int:
 CLASSES = sorted({name.split(".")[0] for name in load_functions()})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", CLASSES)
 def test_a_sample_of_all_calls(kind: str) -> None:
     """Each eleventh value: over the arguments of all functions every value has its turn."""
@@ -129,7 +130,7 @@ def test_a_sample_of_all_calls(kind: str) -> None:
                 check(name, 11)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", CLASSES)
 def test_all_calls(kind: str) -> None:
     assert sum(check(name, 1) for name in load_functions() if name.split(".")[0] == kind)

@@ -12,6 +12,8 @@ import pytest
 from local_tests.support.local_earth_engine import initialize, start_server, stop_server
 from local_tests.support.process_tree import children
 
+pytestmark = pytest.mark.slow
+
 CHIPS = 5
 GRID = {
     "dimensions": {"width": 256, "height": 256},
@@ -21,7 +23,6 @@ GRID = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="page faults are counted in /proc; glibc is configured")
-@pytest.mark.slow
 def test_chips_reuse_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [each for each in os.environ if each.startswith("MALLOC_")]:
         monkeypatch.delenv(name)  # Dask sets some in the process that starts its workers

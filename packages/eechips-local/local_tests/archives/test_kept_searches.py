@@ -16,6 +16,8 @@ from eechips_local.archives.archive_model import ItemQuery
 from eechips_local.archives.kept_searches import KeptSearches, pack_items, unpack_items
 from local_tests.archives.stac_server import make_item
 
+pytestmark = pytest.mark.slow
+
 
 def _write(path: Path, seed: int) -> None:
     kept, noise = KeptSearches(path, largest=200_000), random.Random(seed)
@@ -31,7 +33,6 @@ def _write(path: Path, seed: int) -> None:
             kept.read(found)
 
 
-@pytest.mark.slow
 def test_killed_writers_leave_whole_results(tmp_path: Path) -> None:
     path, dice = tmp_path / "searches.sqlite", random.Random(3)
     context = multiprocessing.get_context("spawn")
