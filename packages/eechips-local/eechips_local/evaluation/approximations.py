@@ -79,6 +79,11 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "The scaling of the lasso, the thresholds of Tmask, and short segments before the first and after the last "
         "stable model: variables have a variance of 1; the others are as in the programs of the authors and the USGS."
     ),
+    "TemporalSegmentation.Ewmacd": (
+        "Masked images, which have no element in the arrays; what `rmse` and `rSquared` are of: the training images "
+        "that the model is fitted to; pixels without a model, which are masked. Scores are as in the authors' program "
+        "for Earth Engine."
+    ),
     "TemporalSegmentation.LandTrendr": (
         "Details that the paper leaves open: as in the authors' program, but for two in which pixels of Earth Engine "
         "that others published differ from it. "

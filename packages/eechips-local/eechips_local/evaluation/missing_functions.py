@@ -39,7 +39,7 @@ _REASONS: Mapping[str, str] = {
             "CrossCorrelation", "FMask.matchClouds", "Feature.hersDescriptor", "HoughTransform",
             "Image.Segmentation.GMeans", "Image.displacement", "Image.hersDescriptor",
             "Image.hersFeature", "Image.hersImage", "Image.loadZarrV2Array", "Image.register",
-            "TemporalSegmentation.Ewmacd", "TemporalSegmentation.VCT",
+            "TemporalSegmentation.VCT",
             "ImageCollection.formaTrend", "ImageCollection.loadZarrV2Array",
         ),
         _UNDOCUMENTED,
