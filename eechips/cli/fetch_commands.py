@@ -68,6 +68,7 @@ _MOSAIC = """Make one cloud-optimised GeoTIFF of a region of any size.
     The region is fetched in windows that align with the blocks of the source. Each window is verified; all are then
     assembled into mosaic.tif, and mosaic.windows.parquet lists their checksums. If a window fails, there is no mosaic;
     to resume, repeat the command or use eechips retry. Windows are kept, and take about as much disk as the mosaic.
+    With --regions each polygon of a file has a mosaic of its own.
 
     \b
     Examples:
@@ -75,6 +76,8 @@ _MOSAIC = """Make one cloud-optimised GeoTIFF of a region of any size.
       eechips mosaic --dataset S2 --roi 7.0,46.0,8.0,47.0 --start 2023-06-01 --end 2023-09-01 \\
           --reducer median --mask --bands B4,B3,B2,B8 --crs utm --out outputs/valais
       eechips mosaic --dataset NAIP --roi county.gpkg --clip --start 2021-01-01 --end 2022-01-01
+      eechips mosaic --dataset S2 --regions parks.gpkg --id-field park --clip --start 2023-06-01 --end 2023-09-01 \\
+          --reducer median --mask
 """
 
 _TIMESERIES = """Write a table of a dataset's values over time for each region.

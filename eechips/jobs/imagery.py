@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import ee
@@ -27,8 +26,8 @@ from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.image_filters import PropertyCondition, PropertyFilter, parse_condition, resolve_conditions
 from eechips.planning.region_images import RegionScenes, find_region_scenes, warn_of_small
 from eechips.planning.region_overlaps import region_polygon
-from eechips.planning.regions import AssetRegion, Region, parse_region, planar_geometry
-from eechips.planning.separate_regions import SeparateRegions, read_separate_regions
+from eechips.planning.regions import AssetRegion, Region, planar_geometry
+from eechips.planning.separate_regions import SeparateRegions, choose_region
 from eechips.recipe import Chip, NoData, Unit
 
 _CASTS = {"float32": "toFloat", "float64": "toDouble"}  # other methods are named after the type: toUint16
@@ -287,34 +286,23 @@ def resolve_imagery(options: ImageryOptions, *, deciding: tuple[str, ...] = ()) 
     style.check_chosen(source.chosen_names)
     style.check()
     where = (options.where,) if isinstance(options.where, str) else options.where
+    region = choose_region(
+        roi=options.roi,
+        regions=options.regions,
+        id_field=options.id_field,
+        margin=options.margin,
+        crs=options.input_crs,
+    )
+    if region is None:
+        raise UsageError("give `roi`, a region, or `regions`, a vector file of several")
     return ResolvedImagery(
         options=options,
         source=source,
         style=style,
-        region=_choose_region(options),
+        region=region,
         conditions=tuple(map(parse_condition, where)),
         alignment=align_grid(options),
     )
-
-
-def _choose_region(options: ImageryOptions) -> Region:
-    """Read the region, or the regions.
-
-    Raises:
-        UsageError: if not exactly one of them is given.
-        RegionError: if it cannot be used.
-    """
-    if options.regions is not None:
-        if options.roi is not None:
-            raise UsageError("`roi` is one region, and `regions` several: leave one of them out")
-        path = Path(options.regions)
-        return read_separate_regions(path, options.id_field, margin=options.margin, crs=options.input_crs)
-    if options.roi is None:
-        raise UsageError("give `roi`, a region, or `regions`, a vector file of several")
-    for name, value in (("id_field", options.id_field), ("margin", options.margin)):
-        if value is not None:
-            raise UsageError(f"`{name}` describes the regions of `regions`: leave it out, or give them")
-    return parse_region(options.roi, crs=options.input_crs)
 
 
 def check_on_empty(name: str, style: RenderStyle, config: RunConfig) -> None:

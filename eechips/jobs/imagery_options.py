@@ -136,6 +136,9 @@ class MosaicOptions:
 
     dataset: str = field(metadata=DATASET)
     roi: str | None = field(default=None, metadata=optional_region("the whole of a single image"))
+    regions: str | None = field(default=None, metadata=REGIONS)
+    id_field: str | None = field(default=None, metadata=ID_FIELD)
+    margin: float | None = field(default=None, metadata=MARGIN)
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
@@ -159,7 +162,9 @@ class MosaicOptions:
     clip: bool = field(
         default=False,
         metadata=option(
-            "Mask pixels outside the region; otherwise the mosaic is the window around it.", PLACES, decides="data"
+            "Mask pixels outside the region, or each of the regions; otherwise a mosaic is the window around it.",
+            PLACES,
+            decides="data",
         ),
     )
     dtype: str | None = field(
@@ -185,7 +190,7 @@ class MosaicOptions:
     )
     compress: str = field(
         default="deflate",
-        metadata=option("Compression of mosaic.tif.", PIXELS, choices=COMPRESSIONS, is_advanced=True, decides="data"),
+        metadata=option("Compression of the mosaic.", PIXELS, choices=COMPRESSIONS, is_advanced=True, decides="data"),
     )
     overview_resampling: str | None = field(
         default=None,

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, overload
-
-import shapely
-from shapely.geometry.base import BaseGeometry
 
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.engine.disk_space import refuse_small_disk
 from eechips.engine.result_assembly import Results
-from eechips.errors import RegionError, UsageError
+from eechips.errors import UsageError
 from eechips.formats import cog
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
 from eechips.geo.grid import Grid
 from eechips.geo.grid_longitudes import wrap_longitude
 from eechips.jobs.chosen_dataset import ChosenDataset, align_grid, choose_dataset
 from eechips.jobs.imagery_options import MOSAIC_REDUCERS, MosaicOptions
-from eechips.jobs.mosaic_parts import SMALL_DISK, MosaicPart, assemble_mosaic, estimate_disk
+from eechips.jobs.mosaic_parts import SMALL_DISK, MosaicPart, assemble_mosaic, assemble_mosaics, estimate_disk
+from eechips.jobs.mosaic_places import MosaicPlace, place_regions, place_whole
 from eechips.jobs.mosaic_tiles import (
     MosaicLayout,
     TileComposite,
@@ -47,19 +43,19 @@ from eechips.jobs.recipe_options import (
 )
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
-from eechips.planning import asset_metadata, point_images
-from eechips.planning.grid_alignment import cover_region, join_at_antimeridian
+from eechips.planning import asset_metadata
+from eechips.planning.grid_alignment import join_at_antimeridian
 from eechips.planning.image_filters import parse_condition, resolve_conditions
-from eechips.planning.region_overlaps import Overlap, grid_outline, region_centre, region_polygon
-from eechips.planning.regions import Region, parse_region
-from eechips.planning.tiling import Tiling, divide_grid, project_region
+from eechips.planning.region_images import warn_of_small
+from eechips.planning.region_overlaps import region_polygon
+from eechips.planning.separate_regions import SeparateRegions, choose_region
+from eechips.planning.tiling import SLOTS, Tiling, divide_grid
 from eechips.recipe import Chip, Unit, canonical_json, recipe_identity
 from eechips.recipe.template import Template
 from eechips.text.formatting import format_bytes, format_count
 from eechips.text.suggestion import describe_choices
 
 _LEAST_WINDOW = 16
-_CLOSE = Fraction(1, 1000)  # of a pixel: maximum shift of a corner by rounding
 
 # Bands with classes or bits, which must not be averaged: of eechips.datasets, and by common names.
 _CLASSES = re.compile(r"Map|label|cropland|landcover|SCL|QA\w*|\w*_QA\w*|QC\w*|LC_Type\d|\w*[Cc]lass\w*")
@@ -71,7 +67,7 @@ class MosaicRecipe:
     """The recipe of ``eechips mosaic``.
 
     The region is divided into windows. Each is fetched by a request and stored as a GeoTIFF; at the end all are joined
-    to one cloud-optimised GeoTIFF.
+    to one cloud-optimised GeoTIFF. With ``regions`` each region has a mosaic of its own, on a pixel grid of its own.
 
     Args:
         options: see :class:`eechips.jobs.imagery_options.MosaicOptions`.
@@ -86,7 +82,6 @@ class MosaicRecipe:
 
     name = "mosaic"
     is_builtin = True
-    name_template = "windows/{row}-{column}"
 
     def __init__(self, **options: Any) -> None:
         self.options = chosen = MosaicOptions(**options)
@@ -94,9 +89,14 @@ class MosaicRecipe:
         self.source = choose_dataset(chosen)
         _check(chosen, self.source)
         self.alignment = align_grid(chosen)
-        self.region: Region | None = None  # of a single image: the whole
-        if chosen.roi is not None:
-            self.region = parse_region(chosen.roi, crs=chosen.input_crs)
+        self.region = choose_region(  # None: the whole of a single image
+            roi=chosen.roi,
+            regions=chosen.regions,
+            id_field=chosen.id_field,
+            margin=chosen.margin,
+            crs=chosen.input_crs,
+        )
+        self.name_template = f"windows/{'' if self.regions is None else '{region}/'}{{row}}-{{column}}"
         where = (chosen.where,) if isinstance(chosen.where, str) else chosen.where
         self.conditions = tuple(map(parse_condition, where))
         self.datasets = self.source.masked_ids
@@ -106,6 +106,11 @@ class MosaicRecipe:
     def call(self) -> tuple[str, Mapping[str, Any]]:
         """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
         return self.name, chosen_options(self.options)
+
+    @property
+    def regions(self) -> SeparateRegions | None:
+        """The regions that have mosaics of their own; None for one mosaic."""
+        return self.region if isinstance(self.region, SeparateRegions) else None
 
     @property
     def results(self) -> dict[str, Any]:
@@ -145,10 +150,12 @@ class MosaicRecipe:
     def get_requests(self) -> Iterator[Unit]:
         """Plan the windows with a few requests, independent of their number.
 
+        Several regions of a collection cost as many as for :class:`eechips.jobs.images.Images`.
+
         Yields:
             ``{"kind": "tile", "row", "column", "width", "height"}`` in pixels of the mosaic, and ``"mosaic"`` with the
-            layout of the mosaic. With ``clip``, windows outside the region are omitted, and windows on its edge have
-            ``"clip"``: polygons in the mosaic's CRS.
+            layout of the mosaic; with ``regions`` ``"region"``, its id. With ``clip``, windows outside the region are
+            omitted, and windows on its edge have ``"clip"``: polygons in the mosaic's CRS.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
@@ -159,18 +166,24 @@ class MosaicRecipe:
         about = self._describe()
         bands = self.source.selection.find_bands(about)
         grid_band = self.source.selection.grid_band(bands[0].name)
-        polygon = None if self.region is None else join_at_antimeridian(region_polygon(self.region))
         tests = (*self._settled(), *(canonical_json(test.to_json()) for test in about.tests))
-        native = self._native(about, replace(bands[0], name=grid_band), polygon, tests)
-        base_grid, grid = self._place(about, native, polygon)
+        places = self._places(about, replace(bands[0], name=grid_band), tests)
         dtype = self.options.dtype or reduced_dtype(self.options.reducer, about.kind, [band.dtype for band in bands])
         cog.check_nodata(self.options.nodata, dtype)
-        layout = MosaicLayout(grid, about.kind, tuple(band.name for band in bands), dtype, tests, about.casts)
-        tiling = divide_grid(grid, base_grid, len(bands), dtype, self.options.window)
-        self._announce(layout, tiling)
+        names = tuple(band.name for band in bands)
+        parts = []
+        for place in places:
+            layout = MosaicLayout(place.grid, about.kind, names, dtype, tests, about.casts)
+            # Many regions fill the slots with windows that are as large as requests allow.
+            edge, least = self.options.window, max(1, SLOTS // len(places))
+            tiling = divide_grid(place.grid, place.base_grid, len(bands), dtype, edge, least=least)
+            parts.append((place, layout, tiling))
+        self._announce([(layout, tiling) for _, layout, tiling in parts])
         if self.folder is not None:
-            refuse_small_disk(self.folder, estimate_disk(layout, self.options.compress), SMALL_DISK)
-        yield from self._units(layout, tiling, polygon if self.options.clip else None)
+            needed = sum(estimate_disk(layout, self.options.compress) for _, layout, _ in parts)
+            refuse_small_disk(self.folder, needed, SMALL_DISK)
+        for part in parts:
+            yield from self._units(*part)
 
     def get_result(self, index: int, unit: Unit) -> Chip:
         """Describe the pixels of a window: one request, or more if it is too large for the service."""
@@ -189,12 +202,15 @@ class MosaicRecipe:
     def assemble(self, results: Results) -> None:
         """Make ``mosaic.tif`` and ``mosaic.windows.parquet`` from all windows.
 
+        With ``regions`` they are ``mosaics/<region>.tif`` and ``mosaics.windows.parquet``. A region of which a window
+        failed has no mosaic.
+
         Raises:
             StorageError: if the file of a window has changed, or the mosaic cannot be written.
             ValidationError: if the pixels of the mosaic differ from its windows.
         """
         try:
-            self._assemble(results)
+            self._assemble(results) if self.regions is None else self._assemble_each(results)
         except KeyboardInterrupt:
             results.say("Stopped while the windows were put together; they are kept, and the same command resumes")
             raise
@@ -210,6 +226,23 @@ class MosaicRecipe:
         mosaic = self._mosaic(pieces)
         cog.check_nodata(self.options.nodata, mosaic.dtype)
         assemble_mosaic(results, pieces, mosaic)
+
+    def _assemble_each(self, results: Results) -> None:
+        """Make the mosaic of each region, and one table of all windows."""
+        pieces: dict[Any, list[MosaicPart]] = {}
+        failed = set()
+        for settled in results:
+            region = settled.unit["region"]
+            pieces.setdefault(region, [])
+            if settled.record.state.is_failure:
+                failed.add(region)
+            elif settled.path is not None:
+                pieces[region].append(MosaicPart.of(settled))
+        for region in failed:
+            results.say(f"No mosaic of {region}: one of its windows failed")
+        assemble_mosaics(
+            results, {region: parts for region, parts in pieces.items() if region not in failed}, self._mosaic
+        )
 
     def _mosaic(self, pieces: Sequence[MosaicPart]) -> cog.Mosaic:
         layout = pieces[0].layout
@@ -246,7 +279,7 @@ class MosaicRecipe:
         )
         if about.kind == "collection":
             if region is None:
-                raise UsageError(f"{self.source.dataset_id} is a collection: give `roi`")
+                raise UsageError(f"{self.source.dataset_id} is a collection: give `roi` or `regions`")
             return about
         for name in ("start", "end", "where"):
             if getattr(self.options, name):
@@ -274,58 +307,37 @@ class MosaicRecipe:
             raise UsageError(f"{self.source.dataset_id} has no image with {which} that meets the region")
         return tests
 
-    def _native(
-        self,
-        about: asset_metadata.AssetMetadata,
-        band: asset_metadata.Band,
-        polygon: BaseGeometry | None,
-        tests: tuple[str, ...],
-    ) -> Grid:
-        """Return the source's own grid: of the image, or of the latest image in the middle of the region."""
-        if about.kind == "image" or not self.alignment.is_native or polygon is None:
-            return band.grid
-        images = select_collection(self.source.dataset_id, self.options.start, self.options.end, tests)
-        found = next(iter(point_images.find_images(images, band.name, [region_centre(polygon)])))
-        return band.grid if found is None else found.grid
+    def _places(
+        self, about: asset_metadata.AssetMetadata, band: asset_metadata.Band, tests: tuple[str, ...]
+    ) -> list[MosaicPlace]:
+        """Return the pixels of the mosaic, or of the mosaic of each region.
 
-    def _place(
-        self, about: asset_metadata.AssetMetadata, native: Grid, polygon: BaseGeometry | None
-    ) -> tuple[Grid, Grid]:
-        """Return the base grid, and the mosaic's window of it."""
-        placement = self.alignment.resolved()
-        has_end = about.kind == "image" and native.width * native.height > 1  # one pixel: size unknown
-        if polygon is None and has_end and placement.is_native:
-            base_grid = placement.base_grid(native, (0.0, 0.0))  # the place is ignored
-            return base_grid, _covering(base_grid, native)
-        region = polygon or (grid_outline(native) if has_end else None)
-        if region is None:
-            raise UsageError(f"{self.source.dataset_id} is not bounded in longitude and latitude: give `roi`")
-        base_grid = placement.base_grid(native, region_centre(region))
-        if not has_end:
-            return base_grid, cover_region(base_grid, region)
-        grid = Overlap(region, placement).window(native)
-        if grid is None:
-            raise RegionError(f"the region does not meet {self.source.dataset_id}")
-        return base_grid, grid
+        Args:
+            about: the dataset.
+            band: the stored band whose pixels are native.
+            tests: conditions on its images, as JSON.
 
-    def _units(self, layout: MosaicLayout, tiling: Tiling, polygon: BaseGeometry | None) -> Iterator[Unit]:
+        Raises:
+            RegionError: if a region is outside the area of the CRS.
+            UsageError: if no region is shown by an image.
+        """
+        dates = self.options.start, self.options.end
+        images = None if about.kind == "image" else select_collection(about.id, *dates, tests)
+        if self.regions is None:
+            polygon = None if self.region is None else join_at_antimeridian(region_polygon(self.region))
+            return [place_whole(about, band, images, polygon, self.alignment)]
+        places = place_regions(about, band, images, self.regions, self.alignment)
+        found = list(warn_of_small(self.regions, places) if self.options.clip else places)
+        if not found:
+            raise UsageError(f"{about.id} has no image that meets a region")
+        return found
+
+    def _units(self, place: MosaicPlace, layout: MosaicLayout, tiling: Tiling) -> Iterator[Unit]:
         shared = layout.to_json()
-        clip = None if polygon is None else project_region(layout.grid, polygon)
-        if clip is not None:
-            shapely.prepare(clip)
-        for window in tiling:
-            place = {"row": window.row, "column": window.column, "width": window.width, "height": window.height}
-            unit = {"kind": "tile", **place, "mosaic": shared}
-            if clip is None:
-                yield unit
-                continue
-            whole = layout.grid.window(window.column, window.row, window.width, window.height)
-            box = _outline(whole.window(-1, -1, whole.width + 2, whole.height + 2))
-            if clip.contains(box):
-                yield unit
-            elif clip.intersects(box):
-                east = wrap_longitude(whole).transform[2] - whole.transform[2]
-                yield {**unit, "clip": _coordinates(shapely.intersection(clip, box), east)}
+        region = {} if place.region is None else {"region": place.region}
+        for window, clip in place.windows(tiling, is_clipped=self.options.clip):
+            box = {"row": window.row, "column": window.column, "width": window.width, "height": window.height}
+            yield {"kind": "tile", **region, **box, "mosaic": shared, **({} if clip is None else {"clip": clip})}
 
     def _image(self, layout: MosaicLayout, place: Grid) -> Template:
         selection = self.source.selection.planned({"bands": layout.bands, "casts": layout.casts})
@@ -344,36 +356,16 @@ class MosaicRecipe:
         )
         return composed_image(composite, place)
 
-    def _announce(self, layout: MosaicLayout, tiling: Tiling) -> None:
-        width, height = tiling.largest
+    def _announce(self, parts: Sequence[tuple[MosaicLayout, Tiling]]) -> None:
+        layout = parts[0][0]
         pixels = f"{layout.grid.width:,}x{layout.grid.height:,} pixels"
-        _log.info("Mosaic: %s, %s x %s, %s", pixels, len(layout.bands), layout.dtype, layout.grid.crs[:60])
-        count = f"{'up to ' if self.options.clip else ''}{len(tiling):,}"
-        _log.info("Windows: %s of %sx%s pixels at most", count, f"{width:,}", f"{height:,}")
-        need = format_bytes(estimate_disk(layout, self.options.compress))
+        what = pixels if self.regions is None else format_count(len(parts), "region")
+        _log.info("Mosaic: %s, %s x %s, %s", what, len(layout.bands), layout.dtype, layout.grid.crs[:60])
+        widths, heights = zip(*(tiling.largest for _, tiling in parts), strict=True)
+        count = f"{'up to ' if self.options.clip else ''}{sum(len(tiling) for _, tiling in parts):,}"
+        _log.info("Windows: %s of %sx%s pixels at most", count, f"{max(widths):,}", f"{max(heights):,}")
+        need = format_bytes(sum(estimate_disk(layout, self.options.compress) for layout, _ in parts))
         _log.info("Disk: about %s, of windows, mosaic and overviews", need)
-
-
-def _covering(base_grid: Grid, grid: Grid) -> Grid:
-    """Return the window of a base grid that contains a grid with the same origin and axes."""
-    (left, top), (right, bottom) = (base_grid.pixel(*grid.xy(*corner)) for corner in _corners(grid)[::2])
-    width, height = math.ceil(right - left - _CLOSE), math.ceil(bottom - top - _CLOSE)
-    return base_grid.window(round(left), round(top), width, height)
-
-
-def _corners(grid: Grid) -> tuple[tuple[int, int], ...]:
-    return (0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height)
-
-
-def _outline(grid: Grid) -> BaseGeometry:
-    """Return the outline of a grid in its CRS."""
-    return shapely.Polygon([grid.xy(*corner) for corner in _corners(grid)])
-
-
-def _coordinates(polygons: BaseGeometry, east: float) -> list[Any]:
-    """Return the coordinates of polygons as in a GeoJSON MultiPolygon, moved along x."""
-    parts = [part for part in shapely.get_parts(polygons) if part.geom_type == "Polygon"]
-    return [[[[x + east, y] for x, y in ring.coords] for ring in (part.exterior, *part.interiors)] for part in parts]
 
 
 _OPTIONS = option_names(MosaicOptions)
@@ -406,7 +398,8 @@ def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
 
     Returns:
         The finished run: ``assembled`` has the paths of ``mosaic.tif`` and of ``mosaic.windows.parquet``, the list of
-        its windows; neither exists if a window failed. With ``dry_run``, the estimate.
+        its windows; neither exists if a window failed. With ``regions`` it has ``mosaics/<region>.tif`` and
+        ``mosaics.windows.parquet``. With ``dry_run``, the estimate.
 
     Raises:
         UsageError: if an option is wrong.
@@ -438,7 +431,7 @@ def _check(options: MosaicOptions, source: ChosenDataset) -> None:
     source.selection  # noqa: B018 - parsed to be checked
     if options.window is not None and options.window < _LEAST_WINDOW:
         raise UsageError(f"`window` must be at least {_LEAST_WINDOW} pixels, not {options.window}")
-    if options.clip and options.roi is None:
-        raise UsageError("`clip` needs a region: give `roi`")
+    if options.clip and options.roi is None and options.regions is None:
+        raise UsageError("`clip` needs a region: give `roi` or `regions`")
     if options.dtype is not None:
         cog.check_nodata(options.nodata, options.dtype)

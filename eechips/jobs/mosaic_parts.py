@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +22,11 @@ from eechips.formats import cog
 from eechips.geo.grid import Window
 from eechips.jobs.mosaic_tiles import MosaicLayout
 from eechips.recipe import canonical_json
+from eechips.storage import ID_LENGTH, fold_case, safe_component
 from eechips.text.formatting import format_bytes, format_count
 
 MOSAIC_NAME = "mosaic.tif"
+_MOSAICS = "mosaics"  # folder of those of several regions
 SMALL_DISK = "choose another folder, a smaller region, or a coarser scale"
 
 _COMPRESSION = 0.7  # bytes of a window's file for each byte of its pixels; as in engine.estimate
@@ -85,6 +89,17 @@ def assemble_mosaic(
         StorageError: if the disk is too small, or the mosaic cannot be written.
         ValidationError: if the pixels of the mosaic differ from its windows.
     """
+    windows = _make(results, pieces, mosaic, name)
+    layout = canonical_json({"mosaic": name, **pieces[0].layout.to_json()})
+    with results.make(f"{name.removesuffix('.tif')}.windows.parquet") as path:
+        pq.write_table(windows.replace_schema_metadata({"eechips": layout}), path)
+
+
+def _make(results: Results, pieces: Sequence[MosaicPart], mosaic: cog.Mosaic, name: str) -> pa.Table:
+    """Make a mosaic, compare it with its windows, and return the table of windows.
+
+    See :func:`assemble_mosaic`.
+    """
     stored = sum(piece.bytes for piece in pieces)
     written = round(_WRITTEN * (mosaic.bytes if mosaic.compress == "none" else stored))
     refuse_small_disk(pieces[0].path.parent, written, SMALL_DISK)
@@ -98,10 +113,56 @@ def assemble_mosaic(
                 progress.settle(failed=False)
                 progress.show(0, 0)
         size = path.stat().st_size
-    with results.make(f"{name.removesuffix('.tif')}.windows.parquet") as path:
-        _list(pieces, digests, path, name)
     what = f"{mosaic.grid.width:,}x{mosaic.grid.height:,} pixels, {', '.join(mosaic.bands[:8])} of {mosaic.dtype}"
     results.say(f"{name}: {what}, {format_bytes(size)}, of {format_count(len(pieces), 'window')}")
+    return _windows(pieces, digests)
+
+
+def assemble_mosaics(
+    results: Results, pieces: Mapping[Any, Sequence[MosaicPart]], describe: Callable[[Sequence[MosaicPart]], cog.Mosaic]
+) -> None:
+    """Make the mosaic of each region, ``mosaics/<region>.tif``, and the table of all windows.
+
+    The table, ``mosaics.windows.parquet``, has the columns ``region`` and ``mosaic``, the file, besides those of a
+    single mosaic.
+
+    Args:
+        results: results of the run.
+        pieces: windows with data of each region.
+        describe: returns grid, bands and encoding of the mosaic of some windows.
+
+    Raises:
+        StorageError: if the disk is too small, or a mosaic cannot be written.
+        ValidationError: if the pixels of a mosaic differ from its windows.
+    """
+    tables = []
+    for region, name in _names(pieces).items():
+        if not pieces[region]:
+            results.say(f"No mosaic of {region}: no window has data")
+            continue
+        windows = _make(results, pieces[region], describe(pieces[region]), name)
+        for column, value in (("mosaic", name), ("region", str(region))):
+            windows = windows.add_column(0, column, pa.array([value] * len(windows)))
+        tables.append(windows)
+    if tables:
+        with results.make(f"{_MOSAICS}.windows.parquet") as path:
+            pq.write_table(pa.concat_tables(tables), path)
+
+
+def _names(regions: Iterable[Any]) -> dict[Any, str]:
+    """Return the name of the mosaic of each region.
+
+    Of regions whose ids name the same file, such as ``a/b`` and ``A_B``, the later ones have a digest of the id, too.
+    """
+    names = {}
+    taken = set()
+    for region in regions:
+        name = safe_component(region)
+        if fold_case(name) in taken:
+            name = f"{name}-{hashlib.sha256(str(region).encode()).hexdigest()[:ID_LENGTH]}"
+        taken.add(fold_case(name))
+        names[region] = f"{_MOSAICS}/{name}.tif"
+    return names
 
 
 def estimate_disk(layout: MosaicLayout, compress: str) -> int:
@@ -125,18 +186,18 @@ class _Gauge:
         self._progress.show(0, 0)
 
 
-def _list(pieces: Sequence[MosaicPart], digests: Sequence[str], path: Path, name: str) -> None:
-    """Write the table of a mosaic's windows, with their checksums."""
-    columns = {
-        "row": [piece.window.row for piece in pieces],
-        "column": [piece.window.column for piece in pieces],
-        "width": [piece.window.width for piece in pieces],
-        "height": [piece.window.height for piece in pieces],
-        "file": [piece.file for piece in pieces],
-        "bytes": [piece.bytes for piece in pieces],
-        "sha256": [piece.sha256 for piece in pieces],
-        "pixels_sha256": list(digests),
-        "valid_fraction": [piece.valid_fraction for piece in pieces],
-    }
-    layout = canonical_json({"mosaic": name, **pieces[0].layout.to_json()})
-    pq.write_table(pa.table(columns).replace_schema_metadata({"eechips": layout}), path)
+def _windows(pieces: Sequence[MosaicPart], digests: Sequence[str]) -> pa.Table:
+    """Return the table of a mosaic's windows, with their checksums."""
+    return pa.table(
+        {
+            "row": [piece.window.row for piece in pieces],
+            "column": [piece.window.column for piece in pieces],
+            "width": [piece.window.width for piece in pieces],
+            "height": [piece.window.height for piece in pieces],
+            "file": [piece.file for piece in pieces],
+            "bytes": [piece.bytes for piece in pieces],
+            "sha256": [piece.sha256 for piece in pieces],
+            "pixels_sha256": list(digests),
+            "valid_fraction": [piece.valid_fraction for piece in pieces],
+        }
+    )

@@ -7,7 +7,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import ee
 import numpy as np
@@ -96,18 +96,38 @@ def find_region_scenes(
     for numbers in _nearby(geometries):
         shapes = geometries[numbers]
         found = _find(collection, dataset, band, shapes, None, properties)
-        for number, shape, scenes in zip(numbers.tolist(), shapes, found, strict=True):
+        for number, scenes in zip(numbers.tolist(), found, strict=True):
             region = regions.zones.ids[number]
-            try:
-                placed = place_scenes(region, shape, scenes, placement, regions.margin)
-            except RegionError as error:
-                raise RegionError(f"region {region}: {error}") from error
+            placed = place_region(regions, region, scenes, placement)
             if placed is None:
                 missing.append(region)
             else:
                 yield placed
-    if missing:
-        _log.warning("%s without an image: %s", format_count(len(missing), "region"), _names(missing))
+    warn_of_missing(missing)
+
+
+def place_region(
+    regions: SeparateRegions, region: str | int | float, scenes: Sequence[Scene], placement: GridAlignment
+) -> RegionScenes | None:
+    """Return the grid of one of several regions, with its margin; see :func:`place_scenes`.
+
+    Raises:
+        RegionError: if the region is not within the area of the CRS; the message names it.
+    """
+    try:
+        return place_scenes(region, regions.polygon_of(region), scenes, placement, regions.margin)
+    except RegionError as error:
+        raise RegionError(f"region {region}: {error}") from error
+
+
+def warn_of_missing(regions: Sequence[object]) -> None:
+    """Log regions that no image shows.
+
+    Args:
+        regions: their ids.
+    """
+    if regions:
+        _log.warning("%s without an image: %s", format_count(len(regions), "region"), _names(regions))
 
 
 def find_grid_scenes(
@@ -124,7 +144,22 @@ def find_grid_scenes(
         yield from _with_grid_scenes(collection, dataset, band, batch)
 
 
-def warn_of_small(regions: SeparateRegions, places: Iterator[RegionScenes]) -> Iterator[RegionScenes]:
+class RegionPlace(Protocol):
+    """A region and its pixel grid."""
+
+    @property
+    def region(self) -> Any:
+        """Id of the region."""
+
+    @property
+    def grid(self) -> Grid:
+        """Its pixels."""
+
+
+Placed = TypeVar("Placed", bound=RegionPlace)
+
+
+def warn_of_small(regions: SeparateRegions, places: Iterator[Placed]) -> Iterator[Placed]:
     """Pass regions on, and log those that contain no centre of a pixel: clipped to them, an image is empty."""
     small = []
     for place in places:

@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
 from eechips.files.hashes import hash_file
-from eechips.planning.regions import planar_geometry
+from eechips.planning.regions import Region, parse_region, planar_geometry
 from eechips.planning.zones import Zones, read_zones
 from eechips.storage import fold_case, safe_component
 
@@ -86,6 +86,35 @@ class SeparateRegions:
 
 def _both(bounds: Any, is_west: Any) -> list[Any]:
     return [some for some in (bounds[is_west], bounds[~is_west]) if len(some)]
+
+
+def choose_region(
+    *, roi: str | Path | None, regions: str | Path | None, id_field: str | None, margin: float | None, crs: str | None
+) -> Region | None:
+    """Read the region, or the regions, that options describe.
+
+    Args:
+        roi: one region; see :func:`eechips.planning.regions.parse_region`.
+        regions: vector file of several.
+        id_field: column of the ids of several regions.
+        margin: metres around each of several regions.
+        crs: CRS of a file that does not say it.
+
+    Returns:
+        None if neither is given.
+
+    Raises:
+        UsageError: if both are given, or an option lacks its regions.
+        RegionError: if the region cannot be used.
+    """
+    if regions is not None:
+        if roi is not None:
+            raise UsageError("`roi` is one region, and `regions` several: leave one of them out")
+        return read_separate_regions(Path(regions), id_field, margin=margin, crs=crs)
+    for name, value in (("id_field", id_field), ("margin", margin)):
+        if value is not None:
+            raise UsageError(f"`{name}` describes the regions of `regions`: leave it out, or give them")
+    return None if roi is None else parse_region(roi, crs=crs)
 
 
 def read_separate_regions(

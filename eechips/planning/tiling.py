@@ -64,12 +64,14 @@ class Tiling:
         return max(width for _, width in self.columns), max(height for _, height in self.rows)
 
 
-def divide_grid(grid: Grid, base_grid: Grid, bands: int, dtype: npt.DTypeLike, edge: int | None = None) -> Tiling:
+def divide_grid(
+    grid: Grid, base_grid: Grid, bands: int, dtype: npt.DTypeLike, edge: int | None = None, *, least: int = SLOTS
+) -> Tiling:
     """Divide a grid into windows, one for each request.
 
     Edges of windows are at multiples of ``BLOCK`` pixels of the base grid, and where a grid in degrees crosses the
     antimeridian. Windows are as large as ``USUAL_BYTES`` allows, but down to 512 pixels smaller if there would be fewer
-    than ``SLOTS`` of them.
+    than ``least`` of them.
 
     Args:
         grid: the whole; a window of the base grid.
@@ -77,6 +79,7 @@ def divide_grid(grid: Grid, base_grid: Grid, bands: int, dtype: npt.DTypeLike, e
         bands: number of bands of the data; the mask, which is transferred with them, is added.
         dtype: data type of the data.
         edge: maximum pixels a side of a window; None to choose.
+        least: number of windows that are wanted, if they do not become too small for it.
     """
     first = [round(place) for place in base_grid.pixel(grid.transform[2], grid.transform[5])]
     breaks = antimeridian_columns(grid)
@@ -84,7 +87,7 @@ def divide_grid(grid: Grid, base_grid: Grid, bands: int, dtype: npt.DTypeLike, e
     for length in edges:
         columns = tuple(_cut(grid.width, first[0], length, breaks))
         rows = tuple(_cut(grid.height, first[1], length))
-        if len(columns) * len(rows) >= SLOTS:
+        if len(columns) * len(rows) >= least:
             break
     return Tiling(columns, rows)
 

@@ -8,14 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pytest
 import rasterio
@@ -24,7 +22,6 @@ import shapely
 from affine import Affine
 from PIL import Image
 from pyproj import Geod
-from rasterio.mask import mask
 
 import eechips
 from eechips.errors import RegionError, UsageError
@@ -35,61 +32,28 @@ from eechips.reports.contact_sheet import layout
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from tests.support import coded_store
+from tests.support.field_scenes import (
+    BANDS,
+    DATES,
+    LEFT,
+    OTHER,
+    SCENES,
+    TOP,
+    check_clipped,
+    field_shapes,
+    in_metres,
+    masked,
+    write_fields,
+    write_scenes,
+)
 
-SCENES = "users/someone/scenes"
 LARGE = "users/someone/large"
-BANDS = ["B1", "B2"]
-LEFT, TOP = 699_960.0, 4_400_040.0  # of the rasters: UTM zone 31, near its eastern end
-SIZE = 240
-DATES = {"a": "2020-05-03", "b": "2020-05-20", "c": "2020-07-04"}
-OTHER, OTHER_DATE = "z", "2020-05-01"  # in zone 32; the earliest
-
-Shapes = dict[str, Any]
-
-
-def _metres(shape: Any, x: float, y: float, scale: float = 1.0) -> Any:
-    return shapely.transform(shape, lambda xy: xy * [scale, -scale] + [LEFT + x, TOP - y])
-
-
-def _shapes() -> Shapes:
-    """Polygons in metres of zone 31: concave, of two parts, with a hole, and smaller than a pixel."""
-    concave = shapely.Polygon([(3, 2), (431, 57), (388, 391), (212, 244), (37, 301)])
-    ring = shapely.Point(0, 0).buffer(203, quad_segs=5) - shapely.Point(20, 10).buffer(88, quad_segs=3)
-    parts = shapely.MultiPolygon([shapely.box(1.3, 2.2, 157.9, 88.4), shapely.box(304.4, 203.1, 411.7, 288.6)])
-    return {
-        "concave": _metres(concave, 200, 300),
-        "ring": _metres(ring, 1204, 907),
-        "parts": _metres(parts, 1500, 1700),
-        "speck": _metres(shapely.box(0, 0, 2.0, 1.5), 1001.0, 501.0),
-    }
-
-
-def _write(path: Path, shapes: Shapes) -> Path:
-    """Write polygons of zone 31 in degrees, as most files have them, with seven digits, as requests have them."""
-    frame = gpd.GeoDataFrame({"field": list(shapes)}, geometry=list(shapes.values()), crs="EPSG:32631")
-    degrees = frame.to_crs("EPSG:4326")
-    degrees.set_geometry(
-        shapely.transform(degrees.geometry.values, lambda xy: np.round(xy, 7)), crs="EPSG:4326"
-    ).to_file(path)
-    return path
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("regions")
-    rng = np.random.default_rng(3)
-    transform = Affine(10, 0, LEFT, 0, -10, TOP)
-    for name, date in DATES.items():
-        values = rng.integers(1, 9_000, (2, SIZE, SIZE)).astype(np.uint16)
-        values[:, 40:60, 30:50] = 0
-        coded_store.write(folder / f"{name}.tif", "EPSG:32631", transform, values, 0)
-        ingest(folder / f"{name}.tif", folder / "store", f"{SCENES}/{name}", bands=BANDS, time_start=date)
-    west, north = rasterio.warp.transform("EPSG:32631", "EPSG:32632", [LEFT - 300], [TOP + 300])
-    place = Affine(10, 0, round(west[0], -1), 0, -10, round(north[0], -1))
-    values = rng.integers(1, 9_000, (2, SIZE + 60, SIZE + 60)).astype(np.uint16)
-    coded_store.write(folder / f"{OTHER}.tif", "EPSG:32632", place, values)
-    ingest(folder / f"{OTHER}.tif", folder / "store", f"{SCENES}/{OTHER}", bands=BANDS, time_start=OTHER_DATE)
-    _write(folder / "fields.gpkg", _shapes())
+    write_scenes(folder)
     return folder
 
 
@@ -111,23 +75,6 @@ def _units(run: eechips.Run) -> pd.DataFrame:
     return run.units.assign(region=[unit["region"] for unit in run.units["unit"]])
 
 
-def _masked(path: Path, shape: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], Affine]:
-    """Return values, which pixels are valid, and the transform of a raster that rasterio clips to a polygon."""
-    with rasterio.open(path) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a polygon without a pixel's centre
-        found, transform = mask(file, [shape], crop=True, all_touched=False, filled=False)
-    return found.data, ~np.ma.getmaskarray(found).any(axis=0), transform
-
-
-def _check_clipped(path: Path, source: Path, shape: Any) -> None:
-    values, valid, transform = _masked(source, shape)
-    with rasterio.open(path) as file:
-        assert file.transform == transform
-        assert file.shape == values.shape[1:]
-        assert np.array_equal(file.read_masks(1) > 0, valid)
-        assert np.array_equal(file.read()[:, valid], values[:, valid])
-
-
 @pytest.fixture(scope="module")
 def clipped(server: Server, folder: Path) -> eechips.Run:
     """The images of zone 31, clipped."""
@@ -143,12 +90,12 @@ def test_each_file_is_the_image_that_rasterio_clips(clipped: eechips.Run, folder
     for unit in clipped.units.to_dict("records"):
         region, image = unit["unit"]["region"], unit["unit"]["image"]
         assert unit["file"] == f"images/{region}/{DATES[image]}_{image}.tif"
-        _check_clipped(clipped.path / unit["file"], folder / f"{image}.tif", shapes[region])
+        check_clipped(clipped.path / unit["file"], folder / f"{image}.tif", shapes[region])
 
 
 def test_the_manifest_has_the_region_of_each_file(clipped: eechips.Run) -> None:
     table = gpd.read_parquet(clipped.path / "manifest.parquet")
-    assert table.groupby("region").size().to_dict() == dict.fromkeys(_shapes(), len(DATES))
+    assert table.groupby("region").size().to_dict() == dict.fromkeys(field_shapes(), len(DATES))
     assert clipped.info["parameters"]["id_field"] == "field"
 
 
@@ -199,7 +146,7 @@ def test_a_margin_is_pixels_around_the_region(server: Server, crs: str, folder: 
         {unit["region"]: Grid.from_json(unit["grid"]) for unit in Images(dataset=SCENES, **each).get_requests()}
         for each in (_fields(folder, **options), _fields(folder, margin=95.0, **options))
     )
-    assert plain.keys() == wide.keys() == _shapes().keys()
+    assert plain.keys() == wide.keys() == field_shapes().keys()
     for region, grid in plain.items():
         column, row = (float(place) for place in wide[region].pixel(*grid.xy(0, 0)))
         assert (column, row) == pytest.approx((round(column), round(row)), abs=1e-6)
@@ -223,12 +170,12 @@ def _credentials() -> Any:
 def test_composites_are_those_of_the_clipped_images(server: Server, folder: Path) -> None:
     options = _options(server, start="2020-05-02", end="2020-08-02", every="1 month", reducer="mean", clip=True)
     run = eechips.composites(SCENES, **_fields(folder), **options, out=folder / "months")
-    assert run.units["file"].isna().sum() == len(_shapes())  # of the second month, which has no image
+    assert run.units["file"].isna().sum() == len(field_shapes())  # of the second month, which has no image
     shapes = gpd.read_file(folder / "fields.gpkg").to_crs("EPSG:32631").set_index("field").geometry
     for unit in run.units[run.units["file"].notna()].to_dict("records"):
         names = unit["unit"]["sources"]
         assert names == (["a", "b"] if unit["unit"]["start"] == "2020-05-02" else ["c"])
-        each = [_masked(folder / f"{name}.tif", shapes[unit["unit"]["region"]]) for name in names]
+        each = [masked(folder / f"{name}.tif", shapes[unit["unit"]["region"]]) for name in names]
         _, valid, transform = each[0]
         with rasterio.open(run.path / unit["file"]) as file:
             assert file.transform == transform
@@ -253,7 +200,7 @@ def test_ids_that_are_no_file_names_stay_in_their_folders(
 ) -> None:
     caplog.set_level(logging.WARNING, "eechips")
     ids = ["../../up", "a/b", "A_B", "Wäldchen 你好", "", "x" * 300, "/etc/passwd", "twice", "twice", None]
-    shapes = [_metres(shapely.box(0, 0, 95, 95), 100 * number, 1000) for number in range(len(ids))]
+    shapes = [in_metres(shapely.box(0, 0, 95, 95), 100 * number, 1000) for number in range(len(ids))]
     frame = gpd.GeoDataFrame({"field": ids}, geometry=shapes, crs="EPSG:32631").to_crs("EPSG:4326")
     frame.to_file(tmp_path / "hostile.geojson")
     run = eechips.images(
@@ -275,8 +222,8 @@ def test_a_broken_polygon_is_repaired_and_told(
     server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "eechips")
-    bow = _metres(shapely.Polygon([(0, 0), (200, 200), (200, 0), (0, 200)]), 1200, 1800)
-    _write(tmp_path / "bow.gpkg", {"bow": bow})
+    bow = in_metres(shapely.Polygon([(0, 0), (200, 200), (200, 0), (0, 200)]), 1200, 1800)
+    write_fields(tmp_path / "bow.gpkg", {"bow": bow})
     options = _options(server, start="2020-07-01", end="2020-08-01", clip=True, out=tmp_path / "run")
     run = eechips.images(SCENES, regions=str(tmp_path / "bow.gpkg"), id_field="field", **options)
     assert "repaired 1 of 1 polygons" in caplog.text
@@ -286,15 +233,15 @@ def test_a_broken_polygon_is_repaired_and_told(
 def test_regions_without_images_are_told(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "eechips")
     shapes = {
-        "here": _metres(shapely.box(0, 0, 90, 90), 500, 500),
-        "far": _metres(shapely.box(0, 0, 90, 90), 90_000, 0),
+        "here": in_metres(shapely.box(0, 0, 90, 90), 500, 500),
+        "far": in_metres(shapely.box(0, 0, 90, 90), 90_000, 0),
     }
-    path = _write(tmp_path / "two.gpkg", shapes)
+    path = write_fields(tmp_path / "two.gpkg", shapes)
     options = _options(server, start="2020-07-01", end="2020-08-01")
     run = eechips.images(SCENES, regions=str(path), id_field="field", out=tmp_path / "run", **options)
     assert _units(run)["region"].tolist() == ["here"]
     assert "1 region without an image: far" in caplog.text
-    _write(tmp_path / "far.gpkg", {"far": shapes["far"]})
+    write_fields(tmp_path / "far.gpkg", {"far": shapes["far"]})
     for function in (eechips.images, eechips.composites):
         with pytest.raises(UsageError, match="has no image"):
             function(SCENES, regions=str(tmp_path / "far.gpkg"), out=tmp_path / "none", **options)
@@ -322,7 +269,7 @@ def test_options_that_contradict_each_other_are_refused(folder: Path, tmp_path: 
 
 
 def test_a_recipe_with_regions_depends_on_them_where_it_clips(folder: Path, tmp_path: Path) -> None:
-    other = _write(tmp_path / "other.gpkg", {"concave": _shapes()["ring"]})
+    other = write_fields(tmp_path / "other.gpkg", {"concave": field_shapes()["ring"]})
     one, two = _fields(folder), {"regions": str(other), "id_field": "field"}
     assert Images(dataset=SCENES, **one).identity == Images(dataset=SCENES, **two).identity
     assert Images(dataset=SCENES, **one, clip=True).identity != Images(dataset=SCENES, **two, clip=True).identity
@@ -341,13 +288,13 @@ def test_a_clipped_result_depends_on_the_content_of_a_file_and_not_on_its_path(
 
 def test_previews_and_reports_name_and_outline_the_regions(clipped: eechips.Run, tmp_path: Path) -> None:
     rows = layout(clipped)
-    assert sorted(row.name for row in rows) == sorted(_shapes())
+    assert sorted(row.name for row in rows) == sorted(field_shapes())
     assert [chip.label for chip in rows[0].chips] == list(DATES.values())
     with Image.open(eechips.preview(clipped, out=tmp_path / "sheet.png")) as image:
         sheet = np.asarray(image.convert("RGB")).astype(int)
     assert ((sheet[..., 0] > 200) & (sheet[..., 2] < 80)).any()  # yellow; the chips are of other colours
     text = Path(eechips.report(clipped, out=tmp_path / "report.html")).read_text(encoding="utf-8")
-    for region in _shapes():
+    for region in field_shapes():
         assert region in text
 
 
@@ -382,11 +329,11 @@ def test_a_region_that_is_too_large_for_a_request_comes_in_parts(folder: Path, s
     server = serve("--assets", str(store), "--no-demo", "--rate", "none", "--concurrency", "none")
     edge = size * 10.0
     shape = shapely.Polygon([(5, 5), (edge - 4, 1_000), (edge - 7_000, edge - 3), (1_000, edge / 2)])
-    path = _write(folder / "large.gpkg", {"large": _metres(shapely.segmentize(shape, 200), 0, 0)})
+    path = write_fields(folder / "large.gpkg", {"large": in_metres(shapely.segmentize(shape, 200), 0, 0)})
     run = eechips.images(
         LARGE, regions=str(path), id_field="field", clip=True, **_options(server, out=folder / "large-run")
     )
     (unit,) = run.units.to_dict("records")
     assert unit["requests"] > 1
     geometry = gpd.read_file(path).to_crs("EPSG:32631").geometry[0]
-    _check_clipped(run.path / unit["file"], folder / "large.tif", geometry)
+    check_clipped(run.path / unit["file"], folder / "large.tif", geometry)

@@ -207,8 +207,8 @@ REGIONS = [-105.0, 39.745, -104.985, 39.75]
 @pytest.mark.parametrize(
     "kind",
     slow_except(
-        ["images", "composites", "mosaic", "timeseries", "points", "frames", "pictures"],
-        "images", "mosaic", "timeseries", "pictures",
+        ["images", "composites", "mosaic", "mosaics", "timeseries", "points", "frames", "pictures"],
+        "images", "mosaics", "timeseries", "pictures",
     ),
 )  # fmt: skip
 def test_results_of_every_command_are_the_same_to_the_byte(kind: str, stack_server: Server, tmp_path: Path) -> None:
@@ -229,6 +229,9 @@ def test_results_of_every_command_are_the_same_to_the_byte(kind: str, stack_serv
         )
     elif kind == "mosaic":
         run = eechips.mosaic(STACK, roi=str(tmp_path / "zones.gpkg"), clip=True, window=64, **given)
+    elif kind == "mosaics":
+        zones = {"regions": str(tmp_path / "zones.gpkg"), "id_field": "zone"}
+        run = eechips.mosaic(STACK, clip=True, margin=50.0, window=64, **zones, **given)
     elif kind == "timeseries":
         run = eechips.timeseries(STACK, regions=str(tmp_path / "zones.gpkg"), id_field="zone", **given)
     elif kind == "points":
