@@ -24,6 +24,10 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "shapes reach 95% of the sill at the range. Distances are on a sphere, the band has the name of the property."
     ),
     "HillShadow": "See `Terrain.hillShadow`.",
+    "HoughTransform": (
+        "The steps of angles and distances, how votes are smoothed, how far a line goes, and its value: one degree and "
+        "one pixel, means of 3 by 3, through the cell of the grid, 1."
+    ),
     "Image.Segmentation.KMeans": (
         "Where clusters begin, and which is the first: k-means++ with a fixed seed, by scikit-learn. Tiles have 256 "
         "pixels."

@@ -36,7 +36,7 @@ _REASONS: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "CrossCorrelation", "FMask.matchClouds", "Feature.hersDescriptor", "HoughTransform",
+            "CrossCorrelation", "FMask.matchClouds", "Feature.hersDescriptor",
             "Image.Segmentation.GMeans", "Image.displacement", "Image.hersDescriptor",
             "Image.hersFeature", "Image.hersImage", "Image.loadZarrV2Array", "Image.register",
             "TemporalSegmentation.VCT",
