@@ -18,7 +18,21 @@ from eechips.planning.feature_cells import FeatureCell, anchors
 INDEX, GEOMETRY, TABLE = "system:index", "geometry", "table"
 """Columns beside the properties: id of the feature, its geometry, and of an index of tables the id of its table."""
 _GEO = ".geo"
-_RENAMED = "property_{}"  # name of a property that is called as one of the columns beside them
+_PREFIX = "property_"  # of a property that is called as one of the columns beside them
+
+
+def column_of(name: str, *, has_table: bool) -> str:
+    """Return the column of a property; different properties have different columns.
+
+    Args:
+        name: name of the property.
+        has_table: whether there is a column of tables.
+    """
+    own = (GEOMETRY, TABLE) if has_table else (GEOMETRY,)
+    bare = name
+    while bare.startswith(_PREFIX):
+        bare = bare.removeprefix(_PREFIX)
+    return f"{_PREFIX}{name}" if bare in own else name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,8 +71,9 @@ class CellRows:
         for name in names:
             if name in (INDEX, _GEO):
                 continue
-            shown = _RENAMED.format(name) if name in (GEOMETRY, TABLE) else name
-            found[shown] = unify_types([to_plain_value(row.get(name)) for row in kept])
+            found[column_of(name, has_table=self.table is not None)] = unify_types(
+                [to_plain_value(row.get(name)) for row in kept]
+            )
         found[GEOMETRY] = shapely.to_wkb(geometries[belongs]).tolist()
         return found
 

@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
-from eechips.jobs.feature_rows import CellRows
+from eechips.jobs.feature_rows import CellRows, column_of
 from eechips.jobs.feature_table import FeatureTable
 from eechips.jobs.recipe_options import check_dates, option_names, run_recipe, slug, split_names, split_options, takes
 from eechips.jobs.table_options import FeaturesOptions
@@ -140,11 +140,14 @@ class Features:
         """Join the tables of all cells."""
         paths: list[Path] = []
         types: Mapping[str, str] = {}
+        name = partial(column_of, has_table=False)
         for settled in results:
             types = types or settled.unit.get("types", {})
+            name = partial(column_of, has_table=self.source.is_table_of_index(str(settled.unit["table"])))
             if settled.path is not None:
                 paths.append(settled.path)
-        table = FeatureTable(types, self.source.columns)
+        columns = None if self.source.columns is None else [name(each) for each in self.source.columns]
+        table = FeatureTable({name(each): kind for each, kind in types.items()}, columns)
         for path in paths:
             table.add(path)
         if results.failed:

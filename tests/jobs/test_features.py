@@ -238,6 +238,29 @@ def test_cells_that_are_too_large_are_divided(
     assert units["requests"].tolist()[0] >= (1 if limits[1] == "60000" else 8)
 
 
+def test_properties_that_are_called_as_other_columns(features: Callable[..., Any], store: Store) -> None:
+    values = {"table": "a", "property_geometry": "b", "property_property_geometry": "c", "property_table": "d"}
+    frame = geopandas.GeoDataFrame({name: [text] for name, text in values.items()}, geometry=[shapely.Point(0, 0)])
+    store.add("projects/p/assets/reserved", frame.set_crs("EPSG:4326"))
+    found = features("projects/p/assets/reserved")
+    shown = found.drop(columns=["system:index", "geometry"]).iloc[0].to_dict()
+    assert shown == {"table": "a", "property_property_geometry": "b", "property_property_property_geometry": "c",
+                     "property_table": "d"}  # fmt: skip
+
+
+def test_a_property_called_table_beside_the_column_of_tables(features: Callable[..., Any], store: Store) -> None:
+    place = [shapely.Point(0, 0)]
+    frame = geopandas.GeoDataFrame({"table": ["a"], "property_table": ["b"]}, geometry=place, crs="EPSG:4326")
+    store.add("projects/p/assets/listed", frame)
+    store.add(
+        "projects/p/assets/LISTED_INDEX",
+        geopandas.GeoDataFrame({"table_id": ["projects/p/assets/listed"]}, geometry=place, crs="EPSG:4326"),
+    )
+    found = features("projects/p/assets/LISTED_INDEX", columns=["property_table", "table"])
+    assert list(found.columns) == ["system:index", "table", "property_property_table", "property_table", "geometry"]
+    assert found.iloc[0].tolist()[1:4] == ["projects/p/assets/listed", "b", "a"]
+
+
 def test_gedi_shots_of_good_quality_by_name(features: Callable[..., Any], store: Store) -> None:
     found = features("GEDI_L2A", roi=ROI, end="2019-04-12", columns=["shot", "rh98"])
     tables = [f"LARSE/GEDI/GEDI02_A_002/GEDI02_A_201910{number}" for number in range(2)]
