@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import numpy.typing as npt
 
@@ -31,3 +33,11 @@ def planned_positions(database: Connection) -> npt.NDArray[np.int64]:
     """Return the positions of the units of a plan, without those that replace others, int64, (count,)."""
     rows = database.execute("SELECT position FROM units WHERE replaces IS NULL ORDER BY position").fetchall()
     return np.array([position for (position,) in rows], dtype=np.int64)
+
+
+def plan_digest(database: Connection) -> str:
+    """Return what tells a plan from others, and from itself before it was extended: a digest of its units' ids."""
+    found = hashlib.sha256()
+    for (identifier,) in database.execute("SELECT id FROM units WHERE replaces IS NULL ORDER BY position"):
+        found.update(identifier)
+    return found.hexdigest()[:16]

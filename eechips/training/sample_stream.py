@@ -72,7 +72,15 @@ class SampleStream:
         """Set the epoch of the next iteration; each epoch has a different order."""
         self.epoch, self._state, self._reader = epoch, None, None
 
-    def read(self, worker: int = 0, workers: int = 1, *, ordinal: int = 0, parent: int | None = None) -> StreamReader:
+    def read(
+        self,
+        worker: int = 0,
+        workers: int = 1,
+        *,
+        ordinal: int = 0,
+        parent: int | None = None,
+        plan: str | None = None,
+    ) -> StreamReader:
         """Return an iterator over the part of a worker of this process.
 
         Args:
@@ -80,10 +88,11 @@ class SampleStream:
             workers: workers of this process, as many as of every other.
             ordinal: number of the sample in the epoch before which all is left out.
             parent: see :class:`~eechips.training.stream_reader.StreamReader`.
+            plan: likewise.
         """
         reader, readers = self.rank * workers + worker, self.world_size * workers
         part = StreamPart(self.folder, self.seed, self.epoch, reader, readers, self._is_followed, self._lock)
-        return StreamReader(part, ordinal, parent)
+        return StreamReader(part, ordinal, parent, plan)
 
     def __iter__(self) -> StreamReader:
         self._reader = self.read()

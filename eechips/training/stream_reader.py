@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.errors import RunStoppedError, UsageError
-from eechips.manifest.fetch_order import FETCH_SEED, epoch_order, planned_positions
+from eechips.manifest.fetch_order import FETCH_SEED, epoch_order, plan_digest, planned_positions
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import UnitOutcome, read_outcomes
@@ -130,10 +130,11 @@ class StreamReader(Iterator[StreamItem]):
         part: what to read.
         ordinal: first ordinal that counts.
         parent: process id of the parent whose end ends the iteration; None to go on without it.
+        plan: digest of the plan of which ``ordinal`` is; None for any.
     """
 
-    def __init__(self, part: StreamPart, ordinal: int = 0, parent: int | None = None) -> None:
-        self._part, self._parent = part, parent
+    def __init__(self, part: StreamPart, ordinal: int = 0, parent: int | None = None, plan: str | None = None) -> None:
+        self._part, self._parent, self._plan = part, parent, plan
         self._ordinal = self._head = self._first_from(ordinal)
         self._order: npt.NDArray[np.int64] | None = None
         self._ready: deque[tuple[int, Sample]] = deque()
@@ -148,20 +149,21 @@ class StreamReader(Iterator[StreamItem]):
         part = self._part
         return {
             "seed": part.seed, "epoch": part.epoch, "reader": part.reader, "readers": part.readers,
-            "ordinal": self._ordinal,
+            "ordinal": self._ordinal, "plan": self._plan,
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on at a place of the same epoch.
 
         Raises:
-            UsageError: if it is that of another reader, seed or epoch.
+            UsageError: if it is that of another reader, seed or epoch; when the plan is known, if it is of another.
         """
         own = self.state_dict()
-        different = [name for name in ("seed", "epoch", "reader", "readers") if state[name] != own[name]]
+        different = [name for name in ("seed", "epoch", "reader", "readers") if state.get(name) != own[name]]
         if different:
-            shown = ", ".join(f"{name} {state[name]} there, {own[name]} here" for name in different)
+            shown = ", ".join(f"{name} {state.get(name)} there, {own[name]} here" for name in different)
             raise UsageError(f"the state is that of another stream: {shown}")
+        self._plan, self._order = state["plan"], None  # the order is read again, and the plan compared
         self._ordinal = self._head = self._first_from(state["ordinal"])
         self._ready.clear()
 
@@ -194,12 +196,13 @@ class StreamReader(Iterator[StreamItem]):
 
         Raises:
             RunStoppedError: if there is none, and no process makes one.
-            UsageError: see :meth:`StreamPart.order`.
+            UsageError: see :meth:`StreamPart.order`; or if the place in the epoch is one of another plan.
         """
         while self._order is None:
             if has_whole_plan(self._part.folder):
                 with Ledger(self._part.folder / LEDGER_NAME, readonly=True) as ledger:
                     self._order = self._part.order(ledger)
+                    self._check_plan(plan_digest(ledger.database))
             if self._order is None:
                 self._wait()
                 if self._is_over:
@@ -208,6 +211,14 @@ class StreamReader(Iterator[StreamItem]):
                         " process of rank 0, or fetch the run"
                     )
         return self._order
+
+    def _check_plan(self, plan: str) -> None:
+        if self._plan not in (None, plan):
+            raise UsageError(
+                f"the state is that of another plan than {self._part.folder} has: that of another run, or of this one"
+                " before it was extended. Begin the epoch again, without the state"
+            )
+        self._plan = plan
 
     def _look(self, order: npt.NDArray[np.int64]) -> bool:
         """Take the next units that are settled; return whether there was one."""

@@ -15,8 +15,10 @@ from torch import distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from eechips.errors import UsageError
+from eechips.manifest.fetch_order import plan_digest
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
+from eechips.training.background_run import has_whole_plan
 from eechips.training.sample import fields_of
 from eechips.training.sample_stream import SampleStream
 from eechips.training.samples import values_of
@@ -41,6 +43,7 @@ class TorchStream(IterableDataset[Any]):
         self._workers = torch.ones((), dtype=torch.int64).share_memory_()  # of the latest iteration
         self._ordinals: dict[int, int] = {}  # after the last one noted, by worker
         self._state: dict[str, Any] | None = None
+        self._plan: str | None = None
 
     def __enter__(self) -> TorchStream:
         return self
@@ -60,7 +63,7 @@ class TorchStream(IterableDataset[Any]):
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration for all workers; each epoch has a different order."""
         self._epoch.fill_(epoch)
-        self._ordinals = {}
+        self._ordinals, self._plan = {}, None
 
     def note(self, ordinals: torch.Tensor) -> None:
         """Note the ordinals of a batch that the training is done with, for :meth:`state_dict`.
@@ -78,7 +81,11 @@ class TorchStream(IterableDataset[Any]):
         workers = int(self._workers)
         known = self._state["ordinals"] if self._state is not None and self._state["epoch"] == int(self._epoch) else []
         ordinals = [self._ordinals.get(each, known[each] if each < len(known) else 0) for each in range(workers)]
-        return {**self._own, "epoch": int(self._epoch), "workers": workers, "ordinals": ordinals}
+        if self._plan is None:
+            self._plan = _find_plan(self.stream.folder)
+        return {
+            **self._own, "epoch": int(self._epoch), "workers": workers, "ordinals": ordinals, "plan": self._plan
+        }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Have the next iteration of the epoch go on at a place, with as many workers as before.
@@ -86,11 +93,12 @@ class TorchStream(IterableDataset[Any]):
         Call it before the DataLoader starts its workers.
 
         Raises:
-            UsageError: if it is that of another seed, rank or number of processes.
+            UsageError: if it is that of another seed, rank or number of processes; when the iteration begins, if it is
+                that of another plan.
         """
         for name, value in self._own.items():
-            if state[name] != value:
-                raise UsageError(f"the state is that of another stream: {name} {state[name]} there, {value} here")
+            if state.get(name) != value:
+                raise UsageError(f"the state is that of another stream: {name} {state.get(name)} there, {value} here")
         self.set_epoch(state["epoch"])
         self._workers.fill_(state["workers"])
         self._state = dict(state)
@@ -102,18 +110,19 @@ class TorchStream(IterableDataset[Any]):
     def __iter__(self) -> TorchStreamReader:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
-        epoch, ordinal = int(self._epoch), 0
+        epoch, ordinal, plan = int(self._epoch), 0, None
         if self._state is not None and self._state["epoch"] == epoch:
             if self._state["workers"] != workers:
                 raise UsageError(
                     f"epoch {epoch} was begun with {self._state['workers']} workers, each of which reads a part of it:"
                     f" num_workers={self._state['workers']} continues it, not {workers}"
                 )
-            ordinal = self._state["ordinals"][worker]
+            ordinal, plan = self._state["ordinals"][worker], self._state["plan"]
         self._workers.fill_(workers)
         self.stream.epoch = epoch
         parent = None if info is None else os.getppid()
-        return TorchStreamReader(self.stream.read(worker, workers, ordinal=ordinal, parent=parent), self._convert())
+        reader = self.stream.read(worker, workers, ordinal=ordinal, parent=parent, plan=plan)
+        return TorchStreamReader(reader, self._convert())
 
     def _convert(self) -> Callable[[StreamItem], Any]:
         """Return the function that makes an item of a sample."""
@@ -225,6 +234,14 @@ def ask_distributed(rank: int | None, world_size: int | None) -> tuple[int | Non
     if rank is None and world_size is None and distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return rank, world_size
+
+
+def _find_plan(folder: Path) -> str | None:
+    """Return the digest of the plan of a run; None if it is not whole yet."""
+    if not has_whole_plan(folder):
+        return None
+    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
+        return plan_digest(ledger.database)
 
 
 def _planned_values(samples: SampleStream, label: str) -> tuple[Any, ...]:

@@ -212,11 +212,23 @@ def test_readers_share_an_epoch_and_go_on_where_they_were(tmp_path: Path, reader
             assert before + [item.ordinal for item in other] == every
     assert sorted(ordinals) == list(range(13))
     other.set_epoch(6)
-    assert other.state_dict() == {**state, "epoch": 6, "ordinal": readers - 1}
+    assert other.state_dict() == {**state, "epoch": 6, "ordinal": readers - 1, "plan": None}  # not read yet
     another = eechips.stream(run, seed=3, rank=readers - 1, world_size=readers)
     another.load_state_dict(state)
     with pytest.raises(UsageError, match="seed 2 there, 3 here"):
         iter(another)
+
+
+def test_a_state_does_not_go_on_in_another_plan(tmp_path: Path) -> None:
+    first, other = (write_run(tmp_path / str(count), pictures(count)) for count in (9, 12))
+    begun = eechips.stream(first)
+    next(iter(begun))
+    again, extended = eechips.stream(first), eechips.stream(other)
+    for each in (again, extended):
+        each.load_state_dict(json.loads(json.dumps(begun.state_dict())))
+    assert len(list(again)) == 8
+    with pytest.raises(UsageError, match=r"that of another plan .*before it was extended"):
+        next(iter(extended))
 
 
 def test_a_stream_needs_no_pytorch() -> None:

@@ -187,6 +187,10 @@ def test_another_number_of_workers_cannot_go_on(tmp_path: Path) -> None:
         eechips.torch.stream(run, seed=1).load_state_dict(chips.state_dict())
     resumed.set_epoch(1)  # has no such state
     assert len(list(resumed)) == 9
+    extended = eechips.torch.stream(write_run(tmp_path / "extended", layered(12)))
+    extended.load_state_dict(chips.state_dict())
+    with pytest.raises(UsageError, match="that of another plan"):
+        list(DataLoader(extended, batch_size=2, num_workers=2))
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # what torchdata 0.11 calls
