@@ -52,6 +52,7 @@ def test_asset_stores_are_recognised(planet: FolderStore) -> None:
     assert store.get("nothing/there") is None
     assert store.describe() == {
         "type": "folder", "path": str(planet.path), "folder": 0, "collection": 2, "image": 5, "table": 0,
+        "classifier": 0,
     }  # fmt: skip
 
 

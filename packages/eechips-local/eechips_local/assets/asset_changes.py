@@ -34,13 +34,13 @@ from eechips_local.assets.publish import (
     put,
     withdraw,
 )
-from eechips_local.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord, TableRecord
+from eechips_local.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord
 from eechips_local.assets.store_files import duplicate, locked, remove, write_json, writing
 from eechips_local.assets.store_index import StoreIndex, hrefs_of
 
 Properties = Mapping[str, Any]
 Update = Callable[[Properties, Sequence[str]], tuple[Properties, Sequence[str]]]
-"""Returns new properties and names of bands from the present ones; folders, collections and tables have no bands."""
+"""Returns new properties and names of bands from the present ones; only images have bands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class AssetChanges:
             QuotaExceededError: if a project or user has no room for them.
         """
         for record in records:
-            self._check_quota(index, record.id, _size_of(self._root, _hrefs_of(record)))
+            self._check_quota(index, record.id, _size_of(self._root, record.hrefs))
 
     def recover(self) -> None:
         """Finish, or undo, a move that was cut short."""
@@ -207,7 +207,7 @@ class AssetChanges:
             put(self._root, index, [changed], {}, changed.version)
 
     def copy(self, source: str, target: str, *, overwrite: bool, folder: Path) -> None:
-        """Copy an image or a table.
+        """Copy an image, a table or a classifier.
 
         Args:
             source: id of the asset.
@@ -224,12 +224,12 @@ class AssetChanges:
             found = index if folder == self._root else others
             if found.container(source) is not None:
                 raise AssetChangeError(
-                    f"Asset '{source}' is a folder or collection: only images and tables are copied."
+                    f"Asset '{source}' is a folder or collection: only images, tables and classifiers are copied."
                 )
             record = self._record(found, folder, source)
             self._check_target(index, target, overwrite=overwrite)
-            self._check_parent(index, target, "IMAGE" if isinstance(record, ImageRecord) else "TABLE")
-            self._check_quota(index, target, _size_of(folder, _hrefs_of(record)))
+            self._check_parent(index, target, _type_of(record))
+            self._check_quota(index, target, _size_of(folder, record.hrefs))
             with self._files() as added:
                 copied = self._relocated(record, folder, target, added)
                 put(self._root, index, [copied], {}, copied.version)
@@ -340,7 +340,7 @@ class AssetChanges:
         """Return what an asset's document says.
 
         Raises:
-            UnknownAssetError: if there is no image or table of that id.
+            UnknownAssetError: if there is no such asset, or it is a folder or collection.
             AssetChangeError: if its document is not where this store puts it.
         """
         if not is_id(asset_id) or index.asset(asset_id) is None:
@@ -364,16 +364,12 @@ class AssetChanges:
             return found
 
         version = self._version(record.version)
-        if isinstance(record, TableRecord):
+        if not isinstance(record, ImageRecord):
             return replace(record, id=asset_id, version=version, href=relocate(record.href))
         files = tuple(replace(file, href=relocate(file.href)) for file in record.files)
         if len({file.href for file in files}) < len({file.href for file in record.files}):
             raise AssetExistsError(f"Files of '{record.id}' have one name in different folders: ingest it again.")
         return replace(record, id=asset_id, version=version, files=files)
-
-
-def _hrefs_of(record: AssetRecord) -> list[str]:
-    return [record.href] if isinstance(record, TableRecord) else [file.href for file in record.files]
 
 
 def _size_of(root: Path, hrefs: Sequence[str]) -> int:
@@ -387,4 +383,4 @@ def _unknown(asset_id: str) -> UnknownAssetError:
 def _type_of(record: AssetRecord | ContainerRecord) -> str:
     if isinstance(record, ContainerRecord):
         return "IMAGE_COLLECTION" if record.kind == "collection" else "FOLDER"
-    return "IMAGE" if isinstance(record, ImageRecord) else "TABLE"
+    return record.kind.upper()

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eechips_local.assets import stac_items
+from eechips_local.assets import stac, stac_items
 from eechips_local.assets.asset_errors import IngestError, UnreadableFileError
 from eechips_local.assets.asset_names import check_id, folder_of
 from eechips_local.assets.cogs import StoredRasters, store_bands
@@ -22,7 +22,7 @@ from eechips_local.assets.image_plans import ImagePlan, ImagePlanner
 from eechips_local.assets.linked_files import refer_to_bands
 from eechips_local.assets.publish import Admit, check_free, create, discard, publish
 from eechips_local.assets.raster_files import BandSource, RasterFiles
-from eechips_local.assets.records import AssetRecord, ImageRecord, TableRecord
+from eechips_local.assets.records import AssetRecord, ClassifierRecord, ImageRecord, TableRecord
 from eechips_local.assets.store_files import Deposit, workspace
 from eechips_local.assets.store_index import StoreIndex
 from eechips_local.assets.stored_tables import INDEX_COLUMN, PARQUET_SUFFIXES
@@ -293,6 +293,24 @@ class IngestTask:
         columns = {**features.columns, INDEX_COLUMN: "String"}
         count = len(features.geometries)
         return TableRecord(asset_id, self._version, {**self.facts, **more}, features.bounds, href, columns, count)
+
+    def classifier(self, asset_id: str, document: Mapping[str, Any]) -> ClassifierRecord:
+        """Store the file of a classifier.
+
+        Raises:
+            IngestError: if its document is too large.
+        """
+        folder, text = folder_of(asset_id), json.dumps(document, allow_nan=False)
+        if len(text) > stac.LARGEST:
+            raise IngestError(
+                f"The classifier has {len(text)} bytes, and a stored one at most {stac.LARGEST}: train it on fewer "
+                "samples."
+            )
+        with workspace(self._root / folder) as place:
+            made = place / "classifier.json"
+            made.write_text(text)
+            href = self._deposit.add(made, folder)
+        return ClassifierRecord(asset_id, self._version, self.facts, href)
 
 
 def _are_items(paths: Sequence[Path]) -> bool:

@@ -11,9 +11,10 @@ from eechips_local.asset_folder import find_fault
 from eechips_local.assets.asset_errors import InvalidStoreError, UnknownAssetError
 from eechips_local.assets.asset_names import is_id
 from eechips_local.assets.store_index import StoreIndex
+from eechips_local.assets.stored_classifiers import load_classifier
 from eechips_local.assets.stored_images import StoredCollection, StoreFiles, load_image
 from eechips_local.assets.stored_tables import StoredTable, load_table
-from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query
+from eechips_local.evaluation.model import Asset, ClassifierAsset, FolderAsset, ImageAsset, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +24,14 @@ class AssetSummary:
     Attributes:
         id: the full Earth Engine id.
         type: as Earth Engine's REST API names it.
-        size: images of a collection, rows of a table, bands of an image, children of a folder.
+        size: images of a collection, rows of a table, bands of an image, children of a folder; 0 of a classifier.
         time_start: least ``system:time_start`` in milliseconds since 1970, or None.
         time_end: greatest ``system:time_start`` likewise.
         names: bands of the image, or of the collection's first one; columns of the table.
     """
 
     id: str
-    type: Literal["FOLDER", "IMAGE_COLLECTION", "IMAGE", "TABLE"]
+    type: Literal["FOLDER", "IMAGE_COLLECTION", "IMAGE", "TABLE", "CLASSIFIER"]
     size: int
     time_start: float | None = None
     time_end: float | None = None
@@ -89,6 +90,8 @@ class FolderStore:
             return None
         if row.kind == "table":
             return load_table(row, self._path)
+        if row.kind == "classifier":
+            return load_classifier(row, self._path)
         return load_image(row, self._files)
 
     def stamp(self, asset_id: str) -> str:
@@ -115,7 +118,7 @@ class FolderStore:
         asset = self.get(parent)
         if asset is None:
             raise UnknownAssetError(f"There is no asset {parent!r} in {self._path}.")
-        if isinstance(asset, ImageAsset | StoredTable):
+        if isinstance(asset, ImageAsset | StoredTable | ClassifierAsset):
             yield self._summary(asset)
         else:
             yield from self._below(parent, images=isinstance(asset, StoredCollection))
@@ -141,6 +144,8 @@ class FolderStore:
             return AssetSummary(asset.id, "IMAGE", len(asset.bands), start, start, [band.name for band in asset.bands])
         if isinstance(asset, StoredTable):
             return AssetSummary(asset.id, "TABLE", len(asset), names=list(asset.columns))
+        if isinstance(asset, ClassifierAsset):
+            return AssetSummary(asset.id, "CLASSIFIER", 0)
         if isinstance(asset, StoredCollection):
             size, start, end = self._index.count(asset.id)
             first = next(asset.images(Query()), None)

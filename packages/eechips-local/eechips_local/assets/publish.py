@@ -15,7 +15,7 @@ from eechips_local.asset_folder import ROOT_DOCUMENT
 from eechips_local.assets import stac
 from eechips_local.assets.asset_errors import AssetExistsError, AssetWriteError
 from eechips_local.assets.asset_names import ancestors, folder_of, is_id, is_remote, is_root, split_id
-from eechips_local.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord, TableRecord
+from eechips_local.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord
 from eechips_local.assets.store_files import StagedDocuments, locked, remove, remove_empty, write_json, writing
 from eechips_local.assets.store_index import StoreIndex, hrefs_of, stamp_of
 
@@ -54,10 +54,10 @@ def check_free(index: StoreIndex, asset_ids: Sequence[str], kind: str) -> None:
     Args:
         index: index of the store.
         asset_ids: ids of assets to be.
-        kind: "image" or "table".
+        kind: kind of their records.
 
     Raises:
-        AssetExistsError: if an id is a folder, a collection or the other kind, or lies below an image or table.
+        AssetExistsError: if an id is a folder, a collection or of another kind, or lies below an asset that is none.
     """
     for asset_id in asset_ids:
         container = index.container(asset_id)
@@ -85,7 +85,7 @@ def publish(root: Path, records: Sequence[AssetRecord], *, replace: bool = True,
 
     Args:
         root: the store's folder.
-        records: assets whose files are in place; all images or all tables.
+        records: assets whose files are in place; all of one kind.
         replace: whether assets of the same ids are replaced.
         admit: checks the quota, for instance, against what the store has at that moment.
 
@@ -132,7 +132,7 @@ def put(
         AssetWriteError: if a document cannot be written, or another process has removed a file meanwhile.
     """
     for record in records:
-        check_free(index, [record.id], "image" if isinstance(record, ImageRecord) else "table")
+        check_free(index, [record.id], record.kind)
     superseded = _files_to_remove(root, index, records)
     containers = _Containers(root, index, records, plans, version)
     with StagedDocuments() as documents:
@@ -357,7 +357,7 @@ def _files_to_remove(root: Path, index: StoreIndex, records: Sequence[AssetRecor
     old: set[str] = set()
     new: set[str] = set()
     for record in records:
-        new.update([record.href] if isinstance(record, TableRecord) else [file.href for file in record.files])
+        new.update(record.hrefs)
         row = index.asset(record.id)
         if row is not None:
             old.update(href for href in hrefs_of(row) if not is_remote(href))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+import shapely
 from shapely.geometry.base import BaseGeometry
 
 ContainerKind = Literal["folder", "collection"]
@@ -70,12 +71,18 @@ class ImageRecord:
         bands: in order.
     """
 
+    kind: ClassVar[str] = "image"
     id: str
     version: int
     properties: Mapping[str, Any]
     footprint: BaseGeometry
     files: tuple[RasterFile, ...]
     bands: tuple[RasterBand, ...]
+
+    @property
+    def hrefs(self) -> list[str]:
+        """Its files: paths relative to the store's folder, or URLs."""
+        return [file.href for file in self.files]
 
     @property
     def time_start(self) -> float | None:
@@ -97,6 +104,7 @@ class TableRecord:
         rows: number of features.
     """
 
+    kind: ClassVar[str] = "table"
     id: str
     version: int
     properties: Mapping[str, Any]
@@ -106,12 +114,42 @@ class TableRecord:
     rows: int
 
     @property
+    def hrefs(self) -> list[str]:
+        """Its file: a path relative to the store's folder."""
+        return [self.href]
+
+    @property
     def time_start(self) -> float | None:
         """``system:time_start`` in milliseconds since 1970, or None."""
         return milliseconds(self.properties.get("system:time_start"))
 
 
-AssetRecord = ImageRecord | TableRecord
+@dataclass(frozen=True, slots=True)
+class ClassifierRecord:
+    """A classifier.
+
+    Attributes:
+        id: the full Earth Engine id.
+        version: microseconds since 1970.
+        properties: properties of the asset.
+        href: path of its JSON file, relative to the store's folder.
+    """
+
+    kind: ClassVar[str] = "classifier"
+    footprint: ClassVar[BaseGeometry] = shapely.Polygon()
+    time_start: ClassVar[None] = None
+    id: str
+    version: int
+    properties: Mapping[str, Any]
+    href: str
+
+    @property
+    def hrefs(self) -> list[str]:
+        """Its file: a path relative to the store's folder."""
+        return [self.href]
+
+
+AssetRecord = ImageRecord | TableRecord | ClassifierRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from eechips_local.assets.date_parsing import to_milliseconds
 from eechips_local.assets.item_metadata import declared_crs, six
 from eechips_local.assets.records import (
     AssetRecord,
+    ClassifierRecord,
     ContainerKind,
     ImageRecord,
     RasterBand,
@@ -38,11 +39,14 @@ from eechips_local.assets.records import (
 
 _DOCUMENTS: dict[ContainerKind, str] = {"folder": "catalog.json", "collection": "collection.json"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_EXTENSIONS = [
-    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
-]
-_TABLE_EXTENSIONS = ["https://stac-extensions.github.io/table/v1.2.0/schema.json"]
+_EXTENSIONS = {
+    "image": [
+        "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+        "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
+    ],
+    "table": ["https://stac-extensions.github.io/table/v1.2.0/schema.json"],
+    "classifier": [],
+}
 _STAC_PROPERTIES = frozenset(
     ("datetime", "start_datetime", "end_datetime", "created", "updated", "title", "description", "license",
      "providers", "keywords", "roles", "bands", "data_type", "nodata", "statistics", "unit")
@@ -67,7 +71,7 @@ def item_href(asset_id: str) -> str:
     return posixpath.join(folder_of(asset_id), "item.json")
 
 
-_LARGEST = 1 << 28
+LARGEST = 1 << 28
 """Bytes of a document, at most: that of a collection names all of its items."""
 
 
@@ -81,8 +85,8 @@ def read_document(path: Path) -> dict[str, Any]:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InvalidStoreError(f"{path} is no regular file: it is not read")
         with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
+            data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
             raise InvalidStoreError(f"{path} is too large for a STAC document")
         document = json.loads(data)
     except (OSError, ValueError, RecursionError) as error:
@@ -103,7 +107,7 @@ def links(document: Mapping[str, Any], relation: str) -> list[str]:
 
 
 def item(record: AssetRecord, parent_href: str) -> dict[str, Any]:
-    """Return the item of an image or a table.
+    """Return the item of an image, a table or a classifier.
 
     Args:
         record: the asset.
@@ -113,7 +117,7 @@ def item(record: AssetRecord, parent_href: str) -> dict[str, Any]:
     start = record.time_start
     end = milliseconds(record.properties.get("system:time_end"))
     extra: dict[str, Any] = {
-        "eechips:type": "image" if isinstance(record, ImageRecord) else "table",
+        "eechips:type": record.kind,
         "eechips:version": record.version,
         "eechips:properties": dict(record.properties),
     }
@@ -124,7 +128,7 @@ def item(record: AssetRecord, parent_href: str) -> dict[str, Any]:
         # STAC wants a time of every item: where none is known, that of its making.
         datetime=_moment(record.version / 1000 if start is None else start),
         properties=extra,
-        stac_extensions=_EXTENSIONS if isinstance(record, ImageRecord) else _TABLE_EXTENSIONS,
+        stac_extensions=_EXTENSIONS[record.kind],
     )
     if start is not None and end is not None:
         made.common_metadata.start_datetime = _moment(start)
@@ -135,6 +139,10 @@ def item(record: AssetRecord, parent_href: str) -> dict[str, Any]:
             bands = sorted((band for band in record.bands if band.file == position), key=lambda band: band.index)
             key = "data" if len(record.files) == 1 else f"data-{position}"
             made.assets[key] = _raster_asset(file, bands, href)
+    elif isinstance(record, ClassifierRecord):
+        made.assets["data"] = pystac.Asset(
+            _relative(record.href, href), media_type=pystac.MediaType.JSON, roles=["data"]
+        )
     else:
         made.properties["table:row_count"] = record.rows
         made.properties["table:columns"] = [{"name": name, "type": kind} for name, kind in record.columns.items()]
@@ -256,6 +264,13 @@ def read_item(document: Mapping[str, Any], parent: str, root: Path, href: str) -
                 columns={column["name"]: column["type"] for column in stac["table:columns"]},
                 rows=int(stac["table:row_count"]),
             )
+        if stac.get("eechips:type") == "classifier":
+            return ClassifierRecord(
+                id=asset_id,
+                version=int(stac["eechips:version"]),
+                properties=stac["eechips:properties"],
+                href=resolve_href(root, href, document["assets"]["data"]["href"]),
+            )
         files, bands = _read_rasters(document, root, href)
         return ImageRecord(
             id=asset_id,
@@ -266,9 +281,7 @@ def read_item(document: Mapping[str, Any], parent: str, root: Path, href: str) -
             bands=tuple(bands),
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, ShapelyError) as error:
-        raise InvalidStoreError(
-            f"{root / href} does not describe an image or a table that can be served: {error!r}"
-        ) from error
+        raise InvalidStoreError(f"{root / href} does not describe an asset that can be served: {error!r}") from error
 
 
 def _read_rasters(document: Mapping[str, Any], root: Path, href: str) -> tuple[list[RasterFile], list[RasterBand]]:

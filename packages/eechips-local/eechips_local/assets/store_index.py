@@ -26,7 +26,7 @@ from eechips_local.asset_folder import ROOT_DOCUMENT
 from eechips_local.assets import stac
 from eechips_local.assets.asset_errors import AssetWriteError, InvalidStoreError
 from eechips_local.assets.asset_names import ancestors, join_id, resolve_href, split_id
-from eechips_local.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord
+from eechips_local.assets.records import AssetRecord, ClassifierRecord, ContainerKind, ContainerRecord, ImageRecord
 from eechips_local.assets.store_files import commit, locked, private_folder, workspace
 from eechips_local.evaluation.model import Bounds, Query
 from eechips_local.pixels.file_source import HandlePool
@@ -64,7 +64,7 @@ class IndexRow:
 
     Attributes:
         id: the full Earth Engine id.
-        kind: "image" or "table".
+        kind: kind of its record: "image", "table" or "classifier".
         layout: JSON of what images of a collection commonly share.
         record: JSON of what is the asset's own.
         footprint: WKB.
@@ -103,7 +103,7 @@ class StoreIndex:
             return _find_container(connection, asset_id)
 
     def asset(self, asset_id: str) -> IndexRow | None:
-        """Return the image or table of an id, or None."""
+        """Return the image, table or classifier of an id, or None."""
         parent, name = split_id(asset_id)
         with self._fresh(asset_id) as connection:
             found = connection.execute(
@@ -164,14 +164,14 @@ class StoreIndex:
         return int(found[0]), found[1], found[2]
 
     def totals(self) -> dict[str, int]:
-        """Return the numbers of folders, collections, images and tables."""
+        """Return the numbers of folders, collections, images, tables and classifiers."""
         with self._fresh("") as connection:
             counts = dict(connection.execute("SELECT kind, count(*) FROM asset GROUP BY kind"))
             counts.update(connection.execute("SELECT kind, count(*) FROM container WHERE id != '' GROUP BY kind"))
-        return {kind: int(counts.get(kind, 0)) for kind in ("folder", "collection", "image", "table")}
+        return {kind: int(counts.get(kind, 0)) for kind in ("folder", "collection", "image", "table", "classifier")}
 
     def tree(self, asset_id: str) -> tuple[list[ContainerRecord], list[IndexRow]]:
-        """Return a folder or collection with all containers below it, parents first, and their images and tables."""
+        """Return a folder or collection with all containers below it, parents first, and their other assets."""
         with self._fresh(asset_id) as connection:
             found = connection.execute(
                 "SELECT key, id, kind, href, stamp, properties FROM container"
@@ -460,13 +460,12 @@ def _write(
 def _write_asset(
     connection: sqlite3.Connection, parent: int, name: str, layout: int, own: str, record: AssetRecord
 ) -> None:
-    kind = "image" if isinstance(record, ImageRecord) else "table"
     time = record.time_start
     connection.execute(
         "INSERT INTO asset (parent, name, kind, time, layout, record, footprint) VALUES (?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (parent, name) DO UPDATE SET kind = excluded.kind, time = excluded.time,"
         " layout = excluded.layout, record = excluded.record, footprint = excluded.footprint",
-        (parent, name, kind, time, layout, own, shapely.to_wkb(record.footprint)),
+        (parent, name, record.kind, time, layout, own, shapely.to_wkb(record.footprint)),
     )
     (key,) = connection.execute("SELECT key FROM asset WHERE parent = ? AND name = ?", (parent, name)).fetchone()
     west, south, east, north = record.footprint.bounds if not record.footprint.is_empty else (-180, -90, 180, 90)
@@ -500,6 +499,8 @@ def pack(record: AssetRecord) -> tuple[str, str]:
             dict(record.properties),
             [[file.href, *file.transform, file.width, file.height] for file in record.files],
         ]
+    elif isinstance(record, ClassifierRecord):
+        shared, own = {}, [record.version, dict(record.properties), record.href]
     else:
         shared = dict(record.columns)
         own = [record.version, dict(record.properties), record.href, record.rows]
@@ -509,7 +510,7 @@ def pack(record: AssetRecord) -> tuple[str, str]:
 def hrefs_of(row: IndexRow) -> list[str]:
     """Return the files of an asset, relative to the store, and the URLs of those that are elsewhere."""
     own = json.loads(row.record)
-    return [own[2]] if row.kind == "table" else [place[0] for place in own[2]]
+    return [place[0] for place in own[2]] if row.kind == "image" else [own[2]]
 
 
 def _dump(value: Mapping[str, Any] | list[Any]) -> str:

@@ -60,7 +60,6 @@ _REASONS: Mapping[str, str] = {
         ),
         _TESTS,
     ),
-    "Classifier.load": "Exports of classifiers are refused, so there are none to load.",
 }  # fmt: skip
 
 

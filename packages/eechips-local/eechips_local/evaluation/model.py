@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.pixels.pixel_grid import PixelGrid
+
+if TYPE_CHECKING:
+    from eechips_local.algorithms.classification import Classifier
 
 Bounds = tuple[float, float, float, float]
 """West, south, east, north in degrees (EPSG:4326)."""
@@ -254,7 +257,33 @@ class FolderAsset:
     properties: Mapping[str, Any] = field(default_factory=dict)
 
 
-Asset = ImageAsset | CollectionAsset | TableAsset | FolderAsset
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassifierAsset:
+    """A stored classifier.
+
+    Attributes:
+        id: the full Earth Engine id.
+        properties: properties of the asset.
+        read: reads its document, which ``functions/classifier_assets.py`` describes.
+    """
+
+    id: str
+    properties: Mapping[str, Any]
+    read: Callable[[], Mapping[str, Any]]
+    _classifiers: list[Classifier] = field(default_factory=list, repr=False)
+
+    def classifier(self, build: Callable[[Mapping[str, Any]], Classifier]) -> Classifier:
+        """Return the classifier, built when it is first used: a process then fits its model once for all requests.
+
+        Args:
+            build: returns the classifier of a document.
+        """
+        if not self._classifiers:
+            self._classifiers.append(build(self.read()))
+        return self._classifiers[0]
+
+
+Asset = ImageAsset | CollectionAsset | TableAsset | FolderAsset | ClassifierAsset
 
 
 class AssetStore(Protocol):

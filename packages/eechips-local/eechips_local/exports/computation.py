@@ -8,7 +8,7 @@ from typing import Any
 from eechips_local.assets.asset_errors import AssetError
 from eechips_local.evaluation.context import Context, ServiceLimits
 from eechips_local.evaluation.request_processor import service_error
-from eechips_local.exports import image_files, ingestions, map_exports, table_exports, videos
+from eechips_local.exports import classifier_exports, image_files, ingestions, map_exports, table_exports, videos
 from eechips_local.exports.jobs import ExportedFile, ExportJob, ExportOutcome
 from eechips_local.exports.tasks import CODES, TaskResult
 from eechips_local.protocol import messages
@@ -24,6 +24,7 @@ _EXPORTS: Mapping[str, Export] = {
     "table:export": table_exports.export_table,
     "map:export": map_exports.export_map,
     "video:export": videos.export_video,
+    "classifier:export": classifier_exports.export_classifier,
     "image:import": ingestions.import_image,
     "table:import": ingestions.import_table,
 }

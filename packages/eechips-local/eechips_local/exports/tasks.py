@@ -18,6 +18,7 @@ TYPES = {
     "table:export": "EXPORT_FEATURES",
     "video:export": "EXPORT_VIDEO",
     "map:export": "EXPORT_TILES",
+    "classifier:export": "EXPORT_CLASSIFIER",
     "image:import": "INGEST_IMAGE",
     "table:import": "INGEST_TABLE",
 }

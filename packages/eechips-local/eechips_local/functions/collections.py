@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.kept_properties import TracedFunction
-from eechips_local.evaluation.model import Counted, Dated, FolderAsset, ImageAsset, Query
+from eechips_local.evaluation.model import ClassifierAsset, Counted, Dated, FolderAsset, ImageAsset, Query
 from eechips_local.functions.filter_expression import expression
 from eechips_local.functions.filters import INDEX
 from eechips_local.functions.registration import function
@@ -55,7 +55,7 @@ def load_table(context: Context, tableId: str, geometryColumn: str | None, versi
     asset = context.note(("asset", tableId), lambda: context.store.get(tableId.strip("/")))
     if asset is None:
         raise _missing(context, "Collection", tableId)
-    if isinstance(asset, (ImageAsset, FolderAsset)) or hasattr(asset, "images"):
+    if isinstance(asset, (ImageAsset, FolderAsset, ClassifierAsset)) or hasattr(asset, "images"):
         raise InvalidError(f"Asset '{tableId}' is not a FeatureCollection.")
     rows = asset.rows
 

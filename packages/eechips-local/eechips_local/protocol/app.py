@@ -109,7 +109,7 @@ def _reject(what: str) -> Handler:
     return reject
 
 
-_NO_EXPORT = _reject("export classifiers and tiled videos")
+_NO_EXPORT = _reject("export tiled videos")
 _LINK = _reject("link assets: copy them")
 _VIEW = _reject("serve FeatureViews: use listFeatures, computeFeatures or a map of the drawn collection")
 _PROJECT = _reject("keep the configuration of projects")
@@ -140,10 +140,7 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("POST", "projects/{project}/operations/{id}:wait", "operations:wait", task_routes.wait_operation),
     ("POST", "projects/{project}/featureView", "featureView:create", _VIEW),
     *(("POST", f"projects/{{project}}/{method}", method, task_routes.start(method)) for method in TYPES),
-    *(
-        ("POST", f"projects/{{project}}/{kind}:export", f"{kind}:export", _NO_EXPORT)
-        for kind in ("videoMap", "classifier")
-    ),
+    ("POST", "projects/{project}/videoMap:export", "videoMap:export", _NO_EXPORT),
     ("POST", "projects/{project}/image:importExternal", "image:importExternal", _evaluate("image:importExternal")),
     ("POST", "projects/{project}/assets", "assets:create", _evaluate("assets:create")),
     *(

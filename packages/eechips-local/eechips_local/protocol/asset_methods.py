@@ -112,7 +112,7 @@ def patch(request: ServiceRequest, context: Context) -> ServiceResponse:
 
 
 def copy(request: ServiceRequest, context: Context) -> ServiceResponse:
-    """``assets.copy``: an image or a table of a folder of assets."""
+    """``assets.copy``: an image, a table or a classifier of a folder of assets."""
     folder, source = writable_folder(context), asset_id(request.name)
     target = _target(request)
     if request.body.get("bandIds"):

@@ -39,6 +39,9 @@ def described(base: str) -> dict[str, Any]:
     projects["resources"]["image"]["methods"]["importExternal"] = _method(
         "projects.image.importExternal", "POST", "{+project}/image:importExternal", project=_PROJECT
     )
+    projects["resources"]["classifier"] = {"methods": {
+        "export": _method("projects.classifier.export", "POST", "{+project}/classifier:export", project=_PROJECT),
+    }}  # fmt: skip
     projects["resources"]["tables"] = {"methods": {
         "create": _method("projects.tables.create", "POST", "{+parent}/tables", parent=_PROJECT),
         "getFeatures": _method("projects.tables.getFeatures", "GET", "{+name}:getFeatures", name=_TABLE),

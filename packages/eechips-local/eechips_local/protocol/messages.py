@@ -224,7 +224,9 @@ _IMAGE_FILES = _message(
         maxMaskedRatio=_wrapped,
     ),
 )
-_ASSET_TYPE = _enum("EarthEngineAsset.Type", "TYPE_UNSPECIFIED", "IMAGE", "IMAGE_COLLECTION", "TABLE", "FOLDER")
+_ASSET_TYPE = _enum(
+    "EarthEngineAsset.Type", "TYPE_UNSPECIFIED", "IMAGE", "IMAGE_COLLECTION", "TABLE", "FOLDER", "CLASSIFIER"
+)
 _LOCATION = _message(uris=_array(_string))
 # https://developers.google.com/earth-engine/reference/rest/v1/projects.assets#EarthEngineAsset
 _ASSET: Mapping[str, Check] = {
@@ -385,6 +387,7 @@ _REQUESTS: Mapping[str, Check] = {
         ),
         tileExportOptions=_IMAGE_FILES,
     ),
+    "classifier:export": _message(**_EXPORT, assetExportOptions=_message(earthEngineDestination=_EARTH_ENGINE)),
     "image:import": _message(**_IMPORT, imageManifest=_IMAGE_MANIFEST),
     "image:importExternal": _message(imageManifest=_IMAGE_MANIFEST, overwrite=_boolean),
     "table:import": _message(**_IMPORT, tableManifest=_TABLE_MANIFEST),

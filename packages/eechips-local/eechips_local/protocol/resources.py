@@ -10,7 +10,7 @@ from typing import Any
 
 from eechips_local.archives.archive_model import ArchiveFiles
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query, Seekable
+from eechips_local.evaluation.model import Asset, ClassifierAsset, FolderAsset, ImageAsset, Query, Seekable
 from eechips_local.geometry.geometry import geojson
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.stored import stored_image
@@ -48,6 +48,8 @@ def kind_of(asset: Asset) -> str:
         return "IMAGE"
     if isinstance(asset, FolderAsset):
         return "FOLDER"
+    if isinstance(asset, ClassifierAsset):
+        return "CLASSIFIER"
     return "IMAGE_COLLECTION" if hasattr(asset, "images") else "TABLE"
 
 
@@ -131,7 +133,10 @@ def list_assets(request: ServiceRequest, context: Context) -> ServiceResponse:
     Raises:
         InvalidError: if the asset is of another type. Programs tell collections by it.
     """
-    if not _PROJECT.fullmatch(request.name) and kind_of(_find(request.name, context)) in ("IMAGE", "TABLE"):
+    if not _PROJECT.fullmatch(request.name) and kind_of(_find(request.name, context)) not in (
+        "FOLDER",
+        "IMAGE_COLLECTION",
+    ):
         raise InvalidError(f"Asset '{request.name}' is neither a Folder nor an ImageCollection.")
     children = _images if _is_collection(request.name, context) else _folder
     return _listed("assets", children, request, context)
@@ -274,7 +279,7 @@ _MOST_LISTED = 20_000
 
 
 def list_store(request: ServiceRequest, context: Context) -> ServiceResponse:
-    """Return all assets but folders and the images of collections: id, name, type, title, dates, and whether they are
+    """Return what can be drawn, but the images of collections: id, name, type, title, dates, and whether they are
     synthetic. Of a store with more than 20,000, the first ones.
     """
     found = list(islice(_below("", context), _MOST_LISTED + 1))
@@ -288,7 +293,7 @@ def _below(parent: str, context: Context) -> Iterator[Asset]:
         asset = context.store.get(child)
         if isinstance(asset, FolderAsset):
             yield from _below(child, context)
-        elif asset is not None:
+        elif asset is not None and not isinstance(asset, ClassifierAsset):
             yield asset
 
 

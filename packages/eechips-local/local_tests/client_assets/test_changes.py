@@ -155,7 +155,7 @@ def test_copies_are_independent(ee: Any, stack: Stack, home: str) -> None:
     ee.data.copyAsset(f"{STACK}/image_3", f"{home}/second", allowOverwrite=True)
     np.testing.assert_array_equal(red(ee, f"{home}/second"), stack.pixels[3][0])
     np.testing.assert_array_equal(red(ee, f"{STACK}/image_2"), stack.pixels[2][0])
-    with pytest.raises(ee.EEException, match="only images and tables are copied"):
+    with pytest.raises(ee.EEException, match="only images, tables and classifiers are copied"):
         ee.data.copyAsset(STACK, f"{home}/third")
     with pytest.raises(ee.EEException, match="does not exist"):
         ee.data.copyAsset(f"{home}/none", f"{home}/third")
