@@ -16,7 +16,7 @@ KNOWN = frozenset(
     {
         "encodings/filter", "encodings/reducer", "files/png-of-float", "pyramids/odd-image",
         "reductions/default-projection", "reductions/too-many-pixels", "refused/empty-value", "regions/contains",
-        "regions/metres-area", "values/bad-date", "values/bitwise-decimals", "values/gaussian", "values/given-index",
+        "regions/metres-area", "values/bad-date", "values/bitwise-decimals", "values/given-index",
         "values/object-type-byte",
     }
 )  # fmt: skip

@@ -233,6 +233,13 @@ def test_an_index_that_is_no_text_is_shown_as_what_it_is() -> None:
     assert encode(evaluate(feature))["id"] == {"type": "Filter"}
 
 
+def test_kernels_show_parameters_that_differ_from_their_defaults() -> None:
+    """As eerepr recorded ``Kernel.gaussian(3)`` in December 2024."""
+    assert encode(evaluate(invoke("Kernel.gaussian", radius=3))).keys() == {"type", "center", "radius", "weights"}
+    shown = encode(evaluate(invoke("Kernel.circle", radius=90, units="meters", normalize=False)))
+    assert shown == {"type": "Kernel.circle", "radius": 90, "units": "meters", "normalize": False}
+
+
 def test_kernels_show_their_weights_row_by_row() -> None:
     shown = encode(evaluate(invoke("Kernel.plus", radius=1, units="pixels", normalize=False, magnitude=0.00025)))
     assert shown["center"] == [1, 1]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.functions.registration import Implementation, function
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.values.values import Kernel, Weights
@@ -25,7 +26,14 @@ _GREATEST_REACH = 5_000  # pixels: a larger neighbourhood would not fit into mem
 
 
 def _described(kind: str, weights: Callable[[float], Weights], **parameters: Any) -> Kernel:
-    return Kernel(weights, {"type": f"Kernel.{kind}", **parameters})
+    """Return a kernel whose description has the parameters that differ from their defaults.
+
+    So ``Kernel.gaussian(3)`` has a radius only, as recorded (https://github.com/aazuspan/eerepr).
+    """
+    name = f"Kernel.{kind}"
+    defaults = {argument.name: argument.default for argument in load_signatures()[name].arguments if argument.optional}
+    shown = {key: value for key, value in parameters.items() if key not in defaults or value != defaults[key]}
+    return Kernel(weights, {"type": name, **shown})
 
 
 def _units(units: str) -> Callable[[float], float]:
