@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from tests.support.source_tree import EECHIPS, LOCAL
@@ -30,32 +32,26 @@ def imported(path: Path, known: Mapping[str, Path]) -> Iterator[str]:
                 yield inner if inner in known else node.module
 
 
-def reachable(start: str, graph: Mapping[str, set[str]]) -> set[str]:
-    """The modules that a module imports, directly or through others."""
-    found: set[str] = set()
-    left = list(graph[start])
-    while left:
-        name = left.pop()
-        if name not in found:
-            found.add(name)
-            left += graph[name]
-    return found
-
-
-def cycles(graph: Mapping[str, set[str]]) -> set[frozenset[str]]:
-    """The largest sets of modules that all import each other, directly or through others."""
-    reach = {name: reachable(name, graph) for name in graph}
-    return {frozenset(other for other in reach[name] if name in reach[other]) for name in graph if name in reach[name]}
+def find_cycle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Return modules each of which imports the next, the last being the first again; none if there is no cycle."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
 
 
 def test_cycles_are_found() -> None:
     graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set[str]()}
-    assert cycles(graph) == {frozenset("abc")}
+    found = find_cycle(graph)
+    assert found[0] == found[-1]
+    assert set(found) == set("abc")
+    assert all(imported in graph[name] for name, imported in pairwise(found))
+    assert find_cycle({**graph, "c": set()}) == []
 
 
 def test_there_are_no_import_cycles() -> None:
     known = modules()
     graph = {name: set(imported(path, known)) - {name} for name, path in known.items()}
     assert sum(map(len, graph.values())) > len(graph)
-    found = sorted(map(sorted, cycles(graph)))
-    assert found == [], "move what modules share into one of their own"
+    assert find_cycle(graph) == [], "move what modules share into one of their own"

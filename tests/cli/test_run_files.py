@@ -28,8 +28,8 @@ from eechips.commands.parameters import command_words
 from eechips.errors import RunFileError
 from eechips.manifest.run import Run, open_run
 from local_tests.support.local_earth_engine import Server
+from local_tests.support.parameters import slow_except
 from tests.docs.blocks import ROOT, list_commands, list_pages, name_page, prepare_folder, read_blocks, write_file
-from tests.support.parameters import slow_except
 
 REGION = "roi = [-105.1, 40.0, -104.9, 40.2]"
 SAMPLE = f'[sample]\ndataset = "NAIP"\ntotal = 1\n{REGION}\n'
@@ -408,6 +408,7 @@ def test_an_existing_file_is_not_replaced(tmp_path: Path) -> None:
     assert path.read_text() == "# mine\n"
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_run_file_gives_the_files_of_its_commands_and_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_server: Server

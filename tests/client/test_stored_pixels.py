@@ -14,8 +14,8 @@ from affine import Affine
 import eechips
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
+from local_tests.support.parameters import slow_except
 from tests.support.coded_store import write
-from tests.support.parameters import slow_except
 
 S2, SRTM = "COPERNICUS/S2_SR_HARMONIZED", "USGS/SRTMGL1_003"
 CRS, SHAPE = "EPSG:32613", (160, 160)

@@ -26,9 +26,9 @@ from eechips.manifest.run import Run
 from eechips.recipe import load_recipe
 from eechips.text.formatting import format_compute
 from local_tests.support.local_earth_engine import Server
+from local_tests.support.parameters import slow_except
 from tests.cli.test_commands import eechips as eechips_command
 from tests.support.engine_recipes import with_workers
-from tests.support.parameters import slow_except
 
 NOVEMBER = datetime(2026, 11, 20, tzinfo=timezone.utc)
 DECEMBER = datetime(2026, 12, 1, 8, 0, tzinfo=timezone.utc)  # midnight Pacific time

@@ -21,8 +21,8 @@ from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from eechips.manifest.unit_record import Record, State
 from eechips.storage import LocalStore, ObjectStore
 from local_tests.support.object_server import missing_packages, serving_objects
+from local_tests.support.parameters import slow_except
 from tests.support.engine_service import Service
-from tests.support.parameters import slow_except
 
 RECIPE = """
 import json

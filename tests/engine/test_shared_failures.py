@@ -15,8 +15,8 @@ import eechips
 from eechips.errors import PermanentError
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
+from local_tests.support.parameters import slow_except
 from tests.support.coded_store import write
-from tests.support.parameters import slow_except
 from tests.support.refusing_proxy import refusing_proxy
 
 CRS, TRANSFORM, SIDE, CHIP = "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), 10, 16

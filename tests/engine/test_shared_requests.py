@@ -27,8 +27,8 @@ from eechips.geo.grid import Grid
 from eechips.recipe import Chip
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
+from local_tests.support.parameters import slow_except
 from tests.support.coded_store import write
-from tests.support.parameters import slow_except
 
 L8, SOIL = "LANDSAT/LC08/C02/T1_L2", "users/someone/soil"
 CRS, TRANSFORM, SHAPE = "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), (200, 200)
@@ -229,6 +229,7 @@ def test_queue_workers_share_the_requests_of_a_batch(server: Server, tmp_path: P
         assert len({position < len(batches[0]) for position in units.index}) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_and_resumes_has_each_file_once(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "soil.py"
     path.write_text(SCRIPT)

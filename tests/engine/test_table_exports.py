@@ -12,8 +12,8 @@ import pytest
 
 from eechips.manifest import open_run
 from local_tests.support.local_earth_engine import wait_until
+from local_tests.support.parameters import slow_except
 from tests.support.export_runs import EXPORT, MEMORY, ExportService, checksums, export_service
-from tests.support.parameters import slow_except
 
 ROWS = "table:computeFeatures"
 REGIONS = {
@@ -81,7 +81,7 @@ def assembled(out: Path) -> list[bytes]:
     return [(out / file).read_bytes() for file in open_run(out).assembled]
 
 
-@pytest.mark.parametrize("name", slow_except(RUNS, "a table of each region", "one table", "points in an image"))
+@pytest.mark.parametrize("name", slow_except(RUNS, "a table of each region", "points in an image"))
 def test_tables_that_time_out_are_exported_and_have_the_same_bytes(
     service: ExportService, folder: Path, name: str
 ) -> None:
@@ -222,6 +222,7 @@ def get_result(index, unit):
 """
 
 
+@pytest.mark.slow
 def test_tables_of_recipes_are_exported_if_their_columns_are_known(service: ExportService, folder: Path) -> None:
     (folder / "recipe.py").write_text(RECIPE)
     words = ["run", "recipe.py", *SERVICE]

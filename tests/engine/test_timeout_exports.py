@@ -74,6 +74,7 @@ def test_chips_that_time_out_are_exported_and_have_the_same_bytes(
     assert len(log(tmp_path / "out", "export started")) == 3
 
 
+@pytest.mark.slow
 def test_every_chip_of_a_shared_request_that_times_out_is_exported(service: ExportService, tmp_path: Path) -> None:
     words = [*(word for word in SAMPLE if word not in ("--method", "pixels")), "--mask"]  # of computed images
     service.run(tmp_path, *words)
@@ -85,6 +86,7 @@ def test_every_chip_of_a_shared_request_that_times_out_is_exported(service: Expo
     assert set(open_run(tmp_path / "out").units["method"]) == {"image:export"}
 
 
+@pytest.mark.slow
 def test_arrays_and_several_datasets_are_exported_alike(service: ExportService, tmp_path: Path) -> None:
     words = [*SAMPLE, "--dataset", "SRTM", "--total", "2"]
     words[words.index("tif")] = "npy"
@@ -138,6 +140,7 @@ def test_chips_that_need_too_much_memory_are_divided_first_and_then_exported(
     assert service.count("image:computePixels") - pixels > 6
 
 
+@pytest.mark.slow
 def test_chips_with_too_many_aggregations_are_exported_after_one_repeat(
     service: ExportService, hashes: dict[str, str], tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from eechips.errors import RegionError
 from eechips.geo import vectors
 from eechips.geo.untrusted_vectors import read_layer
 from eechips.geo.vectors import read_features
+from local_tests.support.parameters import slow_except
 from tests.support.hostile_vectors import HOSTILE, LIMITS, SECRET, Trap, set_trap
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads")
@@ -37,7 +38,7 @@ def read_whole(path: Path) -> tuple[np.ndarray, pa.Table]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", slow_except(HOSTILE, *list(HOSTILE)[::3]))
 def test_a_hostile_file_is_read_or_refused(name: str, trap: Trap, monkeypatch: pytest.MonkeyPatch) -> None:
     make, expected = HOSTILE[name]
     path = make(trap.place)

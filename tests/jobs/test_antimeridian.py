@@ -73,12 +73,12 @@ def _check(path: Path, size: tuple[int, int] | None) -> None:
 @pytest.mark.parametrize(
     ("world", "written"),
     [
-        *zip(WESTS, REGIONS, strict=True),
+        (list(WESTS)[-1], list(REGIONS)[-1]),
         *(
             pytest.param(world, written, marks=pytest.mark.slow)
-            for world, other in zip(WESTS, REGIONS, strict=True)
+            for world in WESTS
             for written in REGIONS
-            if written != other
+            if (world, written) != (list(WESTS)[-1], list(REGIONS)[-1])
         ),
     ],
 )

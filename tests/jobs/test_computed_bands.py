@@ -24,7 +24,7 @@ from eechips.jobs.points import PointValues
 from eechips.jobs.timeseries import TimeSeries
 from eechips.manifest.display_styles import display_styles
 from local_tests.support.local_earth_engine import Server
-from tests.support.parameters import slow_except
+from local_tests.support.parameters import slow_except
 
 Array = npt.NDArray[Any]
 

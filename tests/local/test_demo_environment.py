@@ -138,6 +138,7 @@ def test_lights_grow_and_the_sea_is_dark() -> None:
     assert sea.max() < 0.5
 
 
+@pytest.mark.slow
 def test_modis_land_cover_agrees_with_world_cover() -> None:
     year = images(COVER, FARMS, (2021, 1, 1), (2022, 1, 1))[0]
     fine = images("ESA/WorldCover/v200", FARMS, (2021, 1, 1), (2022, 1, 1))[0]
@@ -155,6 +156,7 @@ def test_modis_land_cover_agrees_with_world_cover() -> None:
     assert (sample(year, "LW", x, y)[0] == 1).all()
 
 
+@pytest.mark.slow
 def test_water_lies_where_the_other_maps_have_it() -> None:
     image = single(WATER)
     x, y = square(LAKE, 0.12, 100)
@@ -173,6 +175,7 @@ def test_water_lies_where_the_other_maps_have_it() -> None:
     assert not sample(image, "occurrence", *square(FOREST, 0.01, 9))[1].all()
 
 
+@pytest.mark.slow
 def test_surfaces_rise_above_the_ground_by_trees() -> None:
     surface = images(HEIGHTS, FOREST, (2010, 1, 1), (2012, 1, 1))[0]
     x, y = square(FOREST, 0.1, 80)

@@ -169,6 +169,7 @@ def test_slopes_that_face_the_radar_are_brighter() -> None:
     assert np.corrcoef(*smooth)[0, 1] < -0.2
 
 
+@pytest.mark.slow
 def test_clouds_do_not_show() -> None:
     """Between two passes a year apart the radar sees the same change below the clouds of one day and beside them."""
     size, checked = 512, 0
@@ -195,6 +196,7 @@ def test_clouds_do_not_show() -> None:
     assert checked == 2
 
 
+@pytest.mark.slow
 def test_backscatter_and_vegetation_index_of_fields_rise_together() -> None:
     """Monthly means over the fields that are green in July, by three sensors."""
     size, fields = 192, None

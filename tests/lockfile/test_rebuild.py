@@ -28,8 +28,8 @@ from eechips.lockfile.rebuild import Rebuild
 from eechips.manifest.run import Run
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Host, Server
+from local_tests.support.parameters import slow_except
 from local_tests.support.stack_store import STACK
-from tests.support.parameters import slow_except
 from tests.support.scene_runs import catalogue
 from tests.support.scene_runs import fetch as fetch_scenes
 from tests.support.scene_runs import items as scene_items

@@ -21,6 +21,7 @@ from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.reports.smoothing import Smoothing, smooth_series, whittaker
 from local_tests.support.local_earth_engine import Server
+from local_tests.support.parameters import slow_except
 
 pytest.importorskip("scipy")
 
@@ -121,7 +122,7 @@ def one(demo_server: Server, regions: Path, tmp_path_factory: pytest.TempPathFac
     return fetch_series(demo_server, regions, tmp_path_factory.mktemp("runs") / "one")
 
 
-@pytest.mark.parametrize("output", ["region", "one", "year"])
+@pytest.mark.parametrize("output", slow_except(["region", "one", "year"], "one"))
 def test_the_table_has_the_values_of_the_run_and_curves_beside_them(
     output: str, demo_server: Server, regions: Path, one: eechips.Run, tmp_path: Path
 ) -> None:

@@ -149,6 +149,7 @@ def test_an_input_that_a_library_has_written_through_is_a_result(tmp_path: Path)
     assert not (tmp_path / "run" / "in.txt").is_symlink()
 
 
+@pytest.mark.slow
 def test_odd_names_of_files_are_taken(demo_server: Server, tmp_path: Path) -> None:
     names = ["back\\slash.txt", "new\nline.txt", "quote'\".txt", " .txt", "é ☃.txt", "-rf.txt", "..a/b.txt"]
     script = tmp_path / "script.py"

@@ -171,6 +171,7 @@ def test_a_script_without_results_is_not_a_success(name: str, said: str, demo_se
         assert said in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_script_without_a_pool_is_told_which_files_it_has_left(demo_server: Server, home: Path) -> None:
     script = home / "script.py"
     script.write_text("import ee\nee.Initialize()\nopen('sum.csv', 'w').write(str(ee.Number(1).getInfo()))\n")

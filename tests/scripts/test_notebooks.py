@@ -61,6 +61,7 @@ def test_a_notebook_runs_cell_after_cell(demo_server: Server, tmp_path: Path) ->
     assert json.loads((tmp_path / "run" / "whole" / "found.json").read_text()) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_an_error_in_a_notebook_is_reported_with_its_line(demo_server: Server, tmp_path: Path) -> None:
     result = run(notebook(tmp_path / "chips.ipynb", ["import ee", "x = 1\nundefined"]), demo_server, tmp_path)
     assert result.returncode == 2

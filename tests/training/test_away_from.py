@@ -180,6 +180,7 @@ def test_the_antimeridian_is_no_border(tmp_path: Path) -> None:
         assert set(np.flatnonzero(found.splits["near_footprints"]).tolist()) == wanted
 
 
+@pytest.mark.slow
 def test_an_existing_split_can_be_checked_against_footprints(run: Path) -> None:
     path = write_footprints(run.parent / "other.parquet")
     eechips.split(run, by="random", near="drop")
@@ -192,6 +193,7 @@ def test_an_existing_split_can_be_checked_against_footprints(run: Path) -> None:
     assert ask("split", run, "--check", "--away-from", path).exit_code == 0
 
 
+@pytest.mark.slow
 def test_several_data_sets_are_joined(run: Path) -> None:
     path = write_footprints(run.parent / "other.parquet")
     first, second = run.parent / "first.parquet", run.parent / "second.parquet"
@@ -203,6 +205,7 @@ def test_several_data_sets_are_joined(run: Path) -> None:
     assert set(np.flatnonzero(split_table.table(run)["near_footprints"]).tolist()) == overlapping()
 
 
+@pytest.mark.slow
 def test_later_chips_keep_the_splits_of_earlier_ones(run: Path) -> None:
     path = write_footprints(run.parent / "other.parquet")
     eechips.split(run, by="random", away_from=path, near="drop")

@@ -122,6 +122,7 @@ def test_pictures_in_parquet_are_images_for_hugging_face(run: Run, tmp_path: Pat
         assert row["S2"]["bytes"][:2] == b"II"
 
 
+@pytest.mark.slow
 def test_a_store_of_zarr_is_opened_by_its_consolidated_metadata(run: Run, tmp_path: Path) -> None:
     import zarr
 

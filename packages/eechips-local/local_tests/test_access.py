@@ -194,6 +194,7 @@ def test_control_requests_are_refused_unless_they_are_json(
     assert requests.post(f"{server.url}/{name}", json.dumps(body), headers=headers, timeout=30).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_in_the_middle_of_its_body_is_not_a_fault(capfd: pytest.CaptureFixture[str]) -> None:
     running = start_server("--no-demo")
     try:

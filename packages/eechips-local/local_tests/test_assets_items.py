@@ -291,6 +291,7 @@ def remote_item(tmp_path: Path, href: str) -> Path:
     return write(tmp_path / "item.json", item("far", {"a": asset(href, bands=[{"name": "one"}, {"name": "two"}])}))
 
 
+@pytest.mark.slow
 def test_a_remote_file_is_copied_where_that_is_allowed(tmp_path: Path, web: Files) -> None:
     document = remote_item(tmp_path, f"{web.url}/big.tif?sig=secret")
     with pytest.raises(UnsafeHrefError, match=f"refers to {web.url}/big.tif: .*--allow-remote") as caught:

@@ -129,6 +129,7 @@ def test_folders_that_are_no_stores_are_refused(tmp_path: Path) -> None:
         FolderStore(tmp_path).get("a")
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_store_unchanged(tmp_path: Path, planet: FolderStore) -> None:
     big = raster(tmp_path / "big.tif", noise(1, 1200, 1200))
     before = snapshot(planet.path)
@@ -204,7 +205,10 @@ def test_invalid_links_of_a_document_are_ignored(value: Any) -> None:
     assert stac.links({"links": value}, "item") == []
 
 
-@pytest.mark.parametrize(("exists", "message"), [(True, "holds no assets"), (False, "There is no folder")])
+@pytest.mark.parametrize(
+    ("exists", "message"),
+    [(True, "holds no assets"), pytest.param(False, "There is no folder", marks=pytest.mark.slow)],
+)
 def test_a_server_does_not_start_with_a_folder_without_assets(tmp_path: Path, exists: bool, message: str) -> None:
     folder = tmp_path / "empty"
     if exists:

@@ -18,6 +18,7 @@ from pyproj import Transformer
 from eechips_local.demo import DemoStore, mgrs, naip, wrs
 from eechips_local.evaluation.model import Counted, Dated, FolderAsset, ImageAsset, PixelType, Query
 from eechips_local.stores import StoreError, demo_end
+from local_tests.support.parameters import slow_except
 
 STORE = DemoStore(date(2025, 1, 1))
 COLLECTIONS = (
@@ -68,6 +69,17 @@ SIBLINGS = tuple(
     if name.startswith(("MODIS/006/", "LANDSAT/LC09/", "LANDSAT/LT04/")) or re.search("/L[ET]0[57]/.*_(L2|TOA)$", name)
 )
 """Collections whose images lie and are dated as those of another: a later version, level or craft."""
+QUICK = (
+    "COPERNICUS/S1_GRD",
+    "COPERNICUS/S2_SR_HARMONIZED",
+    "ESA/WorldCover/v200",
+    "GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL",
+    "LANDSAT/LC08/C02/T1_L2",
+    "MODIS/061/MOD11A2",
+    "NASA/HLS/HLSL30/v002",
+    "USDA/NAIP/DOQQ",
+)
+"""Collections that are tested by default; each is laid out in its own way."""
 OWN = ("EECHIPS/DEMO/MIXED",)  # which Earth Engine does not have
 IMAGES = ("CGIAR/SRTM90_V4", "JRC/GSW1_4/GlobalSurfaceWater", "NASA/NASADEM_HGT/001", "USGS/SRTMGL1_003")
 TABLES = (
@@ -181,9 +193,7 @@ SPAN = {
 PLACE = (-109.0, 36.9, -107.2, 38.3)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SIBLINGS else name for name in COLLECTIONS]
-)
+@pytest.mark.parametrize("name", slow_except(COLLECTIONS, *QUICK))
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_queries_lose_nothing_that_matches(name: str, data: st.DataObject) -> None:
@@ -205,7 +215,7 @@ def test_queries_lose_nothing_that_matches(name: str, data: st.DataObject) -> No
     assert narrowed <= {i.id for i in whole if start <= i.properties["system:time_start"] < end}
 
 
-@pytest.mark.parametrize("name", COLLECTIONS)
+@pytest.mark.parametrize("name", slow_except(COLLECTIONS, *QUICK))
 def test_numbers_and_times_of_images_are_known_without_making_them(name: str) -> None:
     hours = Query(start=millis(2018, 7, 3, 9), end=millis(2018, 7, 3, 10))
     collection = STORE.get(name)
@@ -230,7 +240,7 @@ def test_tiles_of_the_whole_earth_are_those_of_its_parts() -> None:
                         and bounds[1] < mgrs.middle(tile)[1] < bounds[3]}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", COLLECTIONS)
+@pytest.mark.parametrize("name", slow_except(COLLECTIONS, *QUICK))
 def test_an_index_is_found_at_once(name: str) -> None:
     year = YEARS.get(name, 2021)
     query = Query(bounds=(-105.0, 39.5, -105.0, 39.5), start=millis(year, 1, 1), end=millis(year + 1, 1, 1))

@@ -106,6 +106,7 @@ def lst(day: str) -> tuple[npt.NDArray, npt.NDArray]:
     return values * 0.02 - 273.15, valid
 
 
+@pytest.mark.slow
 def test_surface_temperature_makes_sense() -> None:
     summer, seen = lst("2015_07_04")
     winter, also = lst("2015_01_01")

@@ -145,6 +145,7 @@ class TestSuperpixels:
         assert not mask[~inside].any()
         assert mask[inside].mean() > 0.99
 
+    @pytest.mark.slow
     def test_windows_across_an_edge_of_tiles_agree(self, ee: Any) -> None:
         snic = ee.Algorithms.Image.Segmentation.SNIC(ee.Image("test/noise"), 12, 30)
         whole = read_pixels(ee, snic, 200, 200, 88, 56)
@@ -181,6 +182,7 @@ class TestKMeans:
         expected = ROWS // 32 % 2 * 2 + COLUMNS // 16 % 2
         assert same_parts(found, expected[:SIDE, :SIDE])
 
+    @pytest.mark.slow
     def test_the_sum_of_squares_is_that_of_scikit_learn(self, ee: Any) -> None:
         """Both begin elsewhere; ten beginnings of scikit-learn are not much better than one of ours."""
         cluster = pytest.importorskip("sklearn.cluster")

@@ -63,6 +63,7 @@ def test_a_tower_s_shadow_is_as_long_as_geometry_tells(ee: Any, azimuth: float, 
         assert line == [1, *[0] * steps, *[1] * (len(line) - 1 - steps)]
 
 
+@pytest.mark.slow
 def test_shadows_of_hills_are_those_of_rays(ee: Any) -> None:
     ndimage = pytest.importorskip("scipy.ndimage")
     azimuth, zenith = 290.0, 78.0

@@ -245,6 +245,7 @@ def test_exports(earth_engine):
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_stubs_of_datasets_are_served(tmp_path: Path) -> None:
     text = """
 import ee
@@ -257,6 +258,7 @@ def test_a_stub(earth_engine):
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_open_archives_are_served_in_place_of_the_demo_planet(tmp_path: Path) -> None:
     text = f"""
 import ee
@@ -601,11 +603,17 @@ def test_it(earth_engine):
     ("ini", "message"),
     [
         ('earth_engine_assets = ["nowhere"]', "there is no folder"),
-        ('earth_engine_assets = ["a", "b"]', "names 2 folders; it takes one"),
-        ('earth_engine_archives = ["nowhere"]', "'nowhere' is no archive"),
-        ('earth_engine_archives = ["cdse"]\nearth_engine_datasets = "all"', "set one of them"),
-        ('earth_engine_datasets = "none"', 'neither "all" nor a folder'),
-        ('earth_engine_asset_bytes = "1 GB"', "earth_engine_asset_bytes is a number of at least 1, not 1 GB"),
+        pytest.param('earth_engine_assets = ["a", "b"]', "names 2 folders; it takes one", marks=pytest.mark.slow),
+        pytest.param('earth_engine_archives = ["nowhere"]', "'nowhere' is no archive", marks=pytest.mark.slow),
+        pytest.param(
+            'earth_engine_archives = ["cdse"]\nearth_engine_datasets = "all"', "set one of them", marks=pytest.mark.slow
+        ),
+        pytest.param('earth_engine_datasets = "none"', 'neither "all" nor a folder', marks=pytest.mark.slow),
+        pytest.param(
+            'earth_engine_asset_bytes = "1 GB"',
+            "earth_engine_asset_bytes is a number of at least 1, not 1 GB",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_folders_that_cannot_be_served_are_refused(tmp_path: Path, ini: str, message: str) -> None:

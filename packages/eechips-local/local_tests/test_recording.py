@@ -264,6 +264,7 @@ def test_long_lists_and_their_pages_are_recorded(start: Start, tmp_path: Path) -
     assert list_all(start(replay=str(tmp_path / "out"))) == ["first", "last"]
 
 
+@pytest.mark.slow
 def test_concurrent_requests_and_two_recorders_share_a_folder(start: Start, tmp_path: Path) -> None:
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         values = json.loads(body)["expression"]["values"]
@@ -296,6 +297,7 @@ def test_concurrent_requests_and_two_recorders_share_a_folder(start: Start, tmp_
     assert [name for name in list_files(folder) if ".tmp" in name] == []
 
 
+@pytest.mark.slow
 def test_other_requests_are_evaluated_locally_and_not_kept(
     recording: tuple[Path, Any], stack: Stack, tmp_path: Path
 ) -> None:

@@ -326,6 +326,7 @@ def test_paths_with_raw_bytes_are_refused(start: Start, tmp_path: Path) -> None:
                 assert client.makefile("rb").readline().split()[1] == b"400"
 
 
+@pytest.mark.slow
 def test_a_recorder_that_is_killed_leaves_whole_files(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "out"
 

@@ -27,6 +27,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.errors import PermanentError, ValidationError
 from eechips.formats.tiff_layout import IncompleteHeaderError, UnsupportedTiffError, parse_layout
 from eechips.geo.grid import Window as GridWindow
+from local_tests.support.parameters import slow_except
 from tests.archive.windows.test_rasters import elsewhere
 from tests.support.raster_server import Bucket, serving_bucket
 
@@ -127,7 +128,7 @@ def url_of(bucket: Bucket, name: str) -> str:
     return f"http://{urlsplit(bucket.environment['AWS_ENDPOINT_URL']).netloc}/bucket/{name}"
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", slow_except(FORMATS, *list(FORMATS)[::4]))
 def test_chips_equal_those_of_rasterio(bucket: Bucket, kind: str) -> None:
     path = write(bucket.folder / "a.tif", **FORMATS[kind])
     raster = describe(url_of(bucket, "a.tif"), keep_header=True, policy=ONCE)

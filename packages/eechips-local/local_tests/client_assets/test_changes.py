@@ -212,6 +212,7 @@ def test_changes_survive_a_restart(
         again.data.deleteAsset(f"{home}/images/i")
 
 
+@pytest.mark.slow
 def test_two_clients_change_at_once(ee: Any, home: str) -> None:
     """Each of 40 changes of one asset stays, and of several creations of one id one succeeds."""
     ee.data.copyAsset(TABLE, f"{home}/table")
@@ -271,6 +272,7 @@ def test_the_command_line_of_the_client(server: Server, ee: Any, home: str) -> N
     assert names(ee, home) == []
 
 
+@pytest.mark.slow
 def test_limits_of_storage_need_the_folder() -> None:
     command = [sys.executable, "-m", "eechips_local.run_server", "--no-demo", "--asset-count", "3"]
     done = subprocess.run(command, capture_output=True, text=True)

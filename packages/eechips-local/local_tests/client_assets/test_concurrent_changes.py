@@ -87,7 +87,12 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
     ],
 )
 @pytest.mark.parametrize(
-    ("where", "seen", "wanted"), [("put", OLD, OLD), ("withdraw", OLD + NEW, NEW), ("files", NEW, NEW)]
+    ("where", "seen", "wanted"),
+    [
+        pytest.param("put", OLD, OLD, marks=pytest.mark.slow),
+        ("withdraw", OLD + NEW, NEW),
+        pytest.param("files", NEW, NEW, marks=pytest.mark.slow),
+    ],
 )
 def test_a_move_that_was_cut_short_leaves_one_id(
     folder: Path, raster: Path, where: str, seen: list[str], wanted: list[str], reader: str
@@ -111,6 +116,7 @@ def test_an_asset_that_is_made_under_the_new_id_later_is_no_reason_to_remove_the
     assert ids(folder) == [*OLD, "images/c"]
 
 
+@pytest.mark.slow
 def test_a_server_that_starts_finishes_a_move(
     serve: Callable[..., Server], stack: Stack, tmp_path: Path, folder: Path
 ) -> None:

@@ -152,6 +152,7 @@ def test_a_source_has_another_transform(ee: Any, write: Write, home: str) -> Non
     np.testing.assert_array_equal(found["b1"], pixels[0])
 
 
+@pytest.mark.slow
 def test_assets_are_replaced_only_if_asked(ee: Any, write: Write, home: str) -> None:
     manifest = {"name": f"{home}/image", "tilesets": [{"sources": [{"uris": [write("r1.tif", values((1, 9, 9)))]}]}]}
     assert ingested(ee, manifest) == ""
@@ -162,6 +163,7 @@ def test_assets_are_replaced_only_if_asked(ee: Any, write: Write, home: str) -> 
     np.testing.assert_array_equal(read(ee, ee.Image(f"{home}/image"), (9, 9))["b1"], newer[0])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_ingested(ee: Any, server: Server, folders: Folders, write: Write, home: str) -> None:
     write("ok.tif", values((1, 9, 9)))
     secret = folders.root / "secret.tif"

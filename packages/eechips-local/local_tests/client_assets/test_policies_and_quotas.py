@@ -109,6 +109,7 @@ def test_more_assets_than_the_quota_allows(small: tuple[Any, Folders]) -> None:
     ee.data.copyAsset(TABLE, f"{root}/d")
 
 
+@pytest.mark.slow
 def test_more_bytes_than_the_quota_allows(small: tuple[Any, Folders]) -> None:
     ee, folders = small
     (folders.buckets / "my-bucket").mkdir(parents=True)

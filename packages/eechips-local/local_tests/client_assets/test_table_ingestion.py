@@ -53,6 +53,7 @@ def test_a_csv_with_coordinates(ee: Any, bucket: Path, home: str) -> None:
     assert described["startTime"] == "2020-01-02T00:00:00.000Z"
 
 
+@pytest.mark.slow
 def test_options_of_a_csv(ee: Any, bucket: Path, home: str) -> None:
     text = "x;y;code;when;größe\n500000;4400000;007;03/02/2021;'a;b'\n500100;4400100;008;04/02/2021;ü\n"
     (bucket / "options.csv").write_bytes(text.encode("latin-1"))
@@ -73,6 +74,7 @@ def test_options_of_a_csv(ee: Any, bucket: Path, home: str) -> None:
     assert "has no column 'lon'" in ingested(ee, f"{home}/f", {**source, "xColumn": "lon"})
 
 
+@pytest.mark.slow
 def test_columns_of_geometries(ee: Any, bucket: Path, home: str) -> None:
     shapes = [shapely.box(0, 0, 1, 1), shapely.box(2, 2, 3, 4)]
     table = pd.DataFrame(
@@ -95,6 +97,7 @@ def test_a_csv_without_geometries(ee: Any, bucket: Path, home: str) -> None:
     assert ee.data.getAsset(f"{home}/t")["type"] == "TABLE"
 
 
+@pytest.mark.slow
 def test_shapefiles(ee: Any, bucket: Path, home: str) -> None:
     """A Shapefile by its main file, in another encoding, and in an archive."""
     shapes = [shapely.box(500_000 + 100 * i, 4_400_000, 500_050 + 100 * i, 4_400_080) for i in range(3)]
@@ -119,6 +122,7 @@ def test_shapefiles(ee: Any, bucket: Path, home: str) -> None:
     assert "The charset 'klingon' is not known" in ingested(ee, f"{home}/none", source)
 
 
+@pytest.mark.slow
 def test_several_sources_are_one_table(ee: Any, bucket: Path, home: str) -> None:
     (bucket / "one.csv").write_text("longitude,latitude,a\n1,2,x\n")
     (bucket / "two.csv").write_text("longitude,latitude,b\n3,4,5\n")
@@ -130,6 +134,7 @@ def test_several_sources_are_one_table(ee: Any, bucket: Path, home: str) -> None
     assert found["b"].tolist()[1] == 5
 
 
+@pytest.mark.slow
 def test_what_cannot_be_ingested(ee: Any, bucket: Path, home: str) -> None:
     (bucket / "empty.csv").write_text("a,b\n")
     (bucket / "twice.csv").write_text("a,a\n1,2\n")

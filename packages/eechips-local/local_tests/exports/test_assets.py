@@ -72,6 +72,7 @@ def test_masks_of_bands_are_their_own(ee: Any, stack: Stack, asset: str) -> None
     np.testing.assert_array_equal(found["nir"], nir > 0)
 
 
+@pytest.mark.slow
 def test_assets_are_replaced_only_if_asked(ee: Any, stack: Stack, asset: str) -> None:
     first, second = (ee.Image(f"{STACK}/image_{index}") for index in (0, 1))
     assert exported(ee, first, asset)["state"] == "COMPLETED"
@@ -115,6 +116,7 @@ def test_assets_cannot_leave_their_folder(ee: Any, folders: Folders, server: Ser
     assert sorted(folders.root.rglob("*.json")) == before
 
 
+@pytest.mark.slow
 def test_policies_that_are_not_supported_fail(ee: Any, asset: str) -> None:
     image = ee.Image(f"{STACK}/image_0")
     status = exported(ee, image, asset, pyramidingPolicy={"red": "max"})
@@ -123,6 +125,7 @@ def test_policies_that_are_not_supported_fail(ee: Any, asset: str) -> None:
     assert "is of no band of the image" in status["error_message"]
 
 
+@pytest.mark.slow
 def test_exported_assets_are_there_for_the_next_server(
     ee: Any, folders: Folders, asset: str, serve_briefly: Callable[..., Server]
 ) -> None:
@@ -131,6 +134,7 @@ def test_exported_assets_are_there_for_the_next_server(
     assert initialize(other).Image(asset).bandNames().getInfo() == ["red", "nir"]
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):

@@ -102,6 +102,7 @@ def test_large_images_are_divided_into_files(
             np.testing.assert_array_equal(file.read(), expected)
 
 
+@pytest.mark.slow
 def test_files_without_pixels_are_skipped_if_asked(ee: Any, folders: Folders, name: str) -> None:
     image = ee.Image(f"{STACK}/image_0")
     image = image.updateMask(image.select(0).gt(0).And(ee.Image.pixelCoordinates(CRS).select("x").gte(501_280)))
@@ -116,6 +117,7 @@ def test_files_without_pixels_are_skipped_if_asked(ee: Any, folders: Folders, na
     assert names(folders.drive / f"{name}True") == [file for file in every if not file.endswith("-0000000000.tif")]
 
 
+@pytest.mark.slow
 def test_cloud_optimized_files_and_masked_pixels(ee: Any, stack: Stack, folders: Folders, name: str) -> None:
     image = ee.Image(f"{STACK}/image_0").toInt32()
     task = ee.batch.Export.image.toDrive(
@@ -133,6 +135,7 @@ def test_cloud_optimized_files_and_masked_pixels(ee: Any, stack: Stack, folders:
     np.testing.assert_array_equal(values, expected.repeat(4, axis=1).repeat(4, axis=2))
 
 
+@pytest.mark.slow
 def test_drive_keeps_files_of_the_same_name_and_buckets_replace_them(ee: Any, folders: Folders, name: str) -> None:
     for index in (0, 1):
         image = ee.Image(f"{STACK}/image_0").select(index)
@@ -169,6 +172,7 @@ def failures(ee: Any) -> dict[str, Callable[[str], Any]]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_tasks_fail_with_the_message_of_earth_engine(ee: Any, folders: Folders, name: str) -> None:
     for message, attempt in failures(ee).items():
         task = attempt(name)

@@ -54,6 +54,7 @@ def test_tiles_cover_the_image_at_each_zoom(ee: Any, folders: Folders, name: str
         assert (folders.buckets / "my-bucket" / name / tile).read_bytes() == content
 
 
+@pytest.mark.slow
 def test_opaque_tiles_are_jpeg_and_empty_ones_are_skipped(ee: Any, folders: Folders, name: str) -> None:
     east = TRANSFORM.c + 10 * SHAPE[1] / 2
     half = ee.Geometry.Rectangle([east, TRANSFORM.f - 2000, east + 1500, TRANSFORM.f], "EPSG:32613", False)
@@ -74,7 +75,7 @@ def test_opaque_tiles_are_jpeg_and_empty_ones_are_skipped(ee: Any, folders: Fold
 @pytest.mark.parametrize(
     ("scale", "zoom"),
     [
-        (9.55, 14),
+        pytest.param(9.55, 14, marks=pytest.mark.slow),
         pytest.param(10.0, 14, marks=pytest.mark.slow),
         pytest.param(30.0, 12, marks=pytest.mark.slow),
         (1e6, 0),
@@ -85,6 +86,7 @@ def test_a_scale_stands_for_a_zoom(ee: Any, folders: Folders, name: str, scale: 
     assert {int(tile.split("/")[0]) for tile in tiles(folders.buckets / "my-bucket" / name)} == set(range(zoom + 1))
 
 
+@pytest.mark.slow
 def test_maps_that_cannot_be_made_fail(ee: Any, name: str) -> None:
     for message, image, options in (
         ("Unable to export unbounded image.", ee.Image(1).visualize(), {"maxZoom": 2}),

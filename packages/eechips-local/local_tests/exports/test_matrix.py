@@ -25,6 +25,7 @@ import shapely
 from PIL import Image as Picture
 
 from local_tests.support.export_tasks import Folders, finished
+from local_tests.support.parameters import slow_except
 from local_tests.support.stack_store import SHAPE, STACK, TABLE, TRANSFORM, Stack
 
 BUCKET = "my-bucket"
@@ -80,7 +81,7 @@ IMAGES: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("where", ["drive", pytest.param("bucket", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("form", IMAGES)
+@pytest.mark.parametrize("form", slow_except(IMAGES, "GeoTIFF", "several GeoTIFFs", "TFRecord"))
 def test_images(ee: Any, stack: Stack, folders: Folders, name: str, form: str, where: str) -> None:
     given, endings = IMAGES[form]
     options = copy.deepcopy(given)  # the client takes options out of it
@@ -110,6 +111,7 @@ def test_images(ee: Any, stack: Stack, folders: Folders, name: str, form: str, w
         assert json.loads(mixer.read_text())["totalPatches"] == 6
 
 
+@pytest.mark.slow
 def test_the_prefix_is_the_description_unless_one_is_given(ee: Any, folders: Folders, name: str) -> None:
     image, table = ee.Image(f"{STACK}/image_0"), ee.FeatureCollection(TABLE)
     for task in (
@@ -148,8 +150,8 @@ TABLES: dict[str, tuple[set[str], Callable[[Path], Any]]] = {
 
 
 @pytest.mark.parametrize("where", ["drive", pytest.param("bucket", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("selected", [False, True])
-@pytest.mark.parametrize("form", TABLES)
+@pytest.mark.parametrize("selected", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("form", slow_except(TABLES, "CSV", "GeoJSON", "SHP"))
 def test_tables(ee: Any, folders: Folders, name: str, form: str, selected: bool, where: str) -> None:
     endings, read = TABLES[form]
     table = ee.FeatureCollection(TABLE).filter(ee.Filter.gte("n", 4))
@@ -221,6 +223,7 @@ def test_maps(ee: Any, folders: Folders, name: str, form: str, kinds: set[str]) 
             assert picture.size == (256, 256)
 
 
+@pytest.mark.slow
 def test_assets(ee: Any, name: str) -> None:
     root = f"projects/some-project/assets/{name}"
     image = run(ee.batch.Export.image.toAsset(ee.Image(f"{STACK}/image_0"), "x", f"{root}/image"))
@@ -230,6 +233,7 @@ def test_assets(ee: Any, name: str) -> None:
     assert ee.FeatureCollection(f"{root}/table").size().getInfo() == 10
 
 
+@pytest.mark.slow
 def test_files_are_whole_where_a_tile_would_be_empty(ee: Any, folders: Folders, name: str) -> None:
     image = ee.Image(f"{STACK}/image_0").select("red")
     half = image.updateMask(ee.Image.pixelCoordinates(image.projection()).select("x").lt(200))
@@ -240,6 +244,7 @@ def test_files_are_whole_where_a_tile_would_be_empty(ee: Any, folders: Folders, 
     assert file_names(folders.drive / f"{name}True") == {f"image-{PARTS[0]}"}
 
 
+@pytest.mark.slow
 def test_options_that_change_no_file_are_taken(ee: Any, folders: Folders, name: str) -> None:
     image = ee.Image(f"{STACK}/image_0")
     task = ee.batch.Export.image.toDrive(image, name, maxPixels=1e13, priority=9999)

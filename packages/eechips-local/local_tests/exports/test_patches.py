@@ -118,6 +118,7 @@ def test_objects_of_patches_follow_their_prefix(ee: Any, folders: Folders, name:
     assert found == ["Image_pixel_demo_00000.tfrecord.gz", "Image_pixel_demo_mixer.json"]
 
 
+@pytest.mark.slow
 def test_files_of_a_second_task_have_the_same_number(ee: Any, folders: Folders, name: str) -> None:
     image = ee.Image(f"{STACK}/image_0")
     for is_compressed in (False, True, True):
@@ -128,6 +129,7 @@ def test_files_of_a_second_task_have_the_same_number(ee: Any, folders: Folders, 
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_patches_that_are_not_supported_fail(ee: Any, name: str) -> None:
     image = ee.Image(f"{STACK}/image_0")
     for message, options in {

@@ -44,6 +44,7 @@ def test_selected_columns(ee: Any, folders: Folders, name: str) -> None:
     assert path.read_text() == "n\n" + "".join(f"{n}\n" for n in range(10))
 
 
+@pytest.mark.slow
 def test_an_export_has_more_elements_than_a_response(ee: Any, folders: Folders, name: str) -> None:
     points = ee.FeatureCollection.randomPoints(ee.Geometry.Rectangle([0, 0, 1, 1]), 6000, 1)
     with pytest.raises(ee.EEException, match="accumulating over 5000 elements"):
@@ -87,6 +88,7 @@ def test_objects_in_a_bucket(ee: Any, folders: Folders, name: str) -> None:
     assert [path.name for path in (folders.buckets / "my-bucket" / name).iterdir()] == ["t.csv"]
 
 
+@pytest.mark.slow
 def test_tasks_fail_with_the_reason(ee: Any, name: str) -> None:
     point, line = ee.Geometry.Point([1, 2]), ee.Geometry.LineString([[0, 0], [1, 1]])
     of = ee.FeatureCollection

@@ -174,6 +174,7 @@ def test_malformed_requests_are_refused(tasks: Tasks, options: dict[str, Any]) -
     assert tasks.queue.operations("p") == []
 
 
+@pytest.mark.slow
 def test_the_queue_has_an_end(tasks: Tasks) -> None:
     for index in range(3001):
         tasks.submit(str(index))
@@ -216,6 +217,7 @@ def idle_processes(ee: Any, server: ServerProcess) -> set[int]:
     return set(descendants(server.process.pid))
 
 
+@pytest.mark.slow
 def test_a_running_task_is_killed_when_it_is_cancelled(server: ServerProcess, folders: Folders) -> None:
     ee = initialize(server)
     before = idle_processes(ee, server)
@@ -278,6 +280,7 @@ def test_no_process_outlives_the_server(stack: Stack, tmp_path: Path, end: str) 
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_operations_as_resources(server: ServerProcess) -> None:
     ee = initialize(server)
     tasks = [start(ee, ee.Image(f"{STACK}/image_0"), f"resource {index}") for index in range(3)]
@@ -311,6 +314,7 @@ def test_the_client_may_send_a_request_again(server: ServerProcess) -> None:
         ee.data.exportImage(request_id, dict(other.config))
 
 
+@pytest.mark.slow
 def test_exports_are_charged(stack: Stack, tmp_path: Path) -> None:
     server = start_server(
         "--no-demo", "--assets", str(stack.path), "--drive", str(tmp_path), "--eecu-hours", "0.000001", "--exports", "3"

@@ -74,6 +74,7 @@ def test_an_animation(ee: Any, server: Server, folders: Folders, name: str) -> N
         assert (image.n_frames, image.info["duration"]) == (4, 100)
 
 
+@pytest.mark.slow
 def test_videos_that_cannot_be_made_fail(ee: Any, name: str) -> None:
     empty = ee.ImageCollection(STACK).filter(ee.Filter.gt("cloud", 1000))
     for message, collection, options in (
