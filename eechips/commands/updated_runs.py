@@ -1,4 +1,4 @@
-"""Extend a run by what the archive has in addition: :func:`update`."""
+"""Extend a run by new images, and find images that have a new version in the archive: :func:`update`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Render chips as small pictures, and arrange them in a contact sheet."""
+"""Render chips as small pictures: values between two percentiles become black to white; arrange them in a sheet."""
 
 from __future__ import annotations
 

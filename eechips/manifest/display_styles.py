@@ -1,4 +1,4 @@
-"""Choose the bands, value ranges and colours in which data are displayed."""
+"""Look up the bands, value ranges and colours in which the data of a known dataset are displayed."""
 
 from __future__ import annotations
 

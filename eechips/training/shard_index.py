@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from eechips.errors import UsageError
 from eechips.recipe import canonical_json
@@ -270,46 +266,3 @@ def metadata_of(sample: Sample) -> str:
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None and value != ()}
-
-
-def shuffled_order(ids: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
-    """Return the numbers of samples in an order that looks random and is the same everywhere.
-
-    It sorts by the sha256 of seed and id, so that further samples come between those that were there.
-    """
-    keys = [hashlib.sha256(f"{seed}:{identifier}".encode()).digest() for identifier in ids]
-    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
-
-
-def shard_sizes(weights: npt.NDArray[np.int64], most_count: int, most_bytes: int) -> list[int]:
-    """Return the number of samples of each shard, as equal as the limits allow.
-
-    Args:
-        weights: bytes of every sample, in order.
-        most_count: samples of a shard.
-        most_bytes: bytes of a shard; a sample that has more is alone.
-
-    Returns:
-        Counts, all positive; together they are all samples.
-    """
-    filled = _filled(weights, most_count, most_bytes)
-    if not filled:
-        return []
-    ends = np.linspace(0, len(weights), len(filled) + 1).round().astype(np.int64)
-    sums = np.concatenate([[0], np.cumsum(weights)])
-    counts = np.diff(ends)
-    is_within = counts.max() <= most_count and (sums[ends[1:]] - sums[ends[:-1]]).max() <= most_bytes
-    return [int(count) for count in counts] if is_within else filled
-
-
-def _filled(weights: npt.NDArray[np.int64], most_count: int, most_bytes: int) -> list[int]:
-    """Return the numbers of samples of shards that are as full as the limits allow."""
-    counts: list[int] = []
-    size = most_bytes
-    for weight in weights.tolist():
-        if not counts or counts[-1] == most_count or size + weight > most_bytes:
-            counts.append(0)
-            size = 0
-        counts[-1] += 1
-        size += weight
-    return counts

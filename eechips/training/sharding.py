@@ -1,4 +1,4 @@
-"""Divide the samples of a run into shards and write them."""
+"""Decide how many samples each shard of a pack gets, and in what order, and write the shards."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from eechips.errors import UsageError
 from eechips.manifest.folder_lock import lock_run
@@ -20,7 +21,7 @@ from eechips.training import split_table as splits_of_runs
 from eechips.training.formats import PACK_FORMATS
 from eechips.training.pack_schema import PackSchema
 from eechips.training.samples import Samples, read_samples
-from eechips.training.shard_index import PackIndex, Shard, shard_sizes, shuffled_order
+from eechips.training.shard_index import PackIndex, Shard
 from eechips.training.shard_writer import ShardWriter
 from eechips.training.training_options import PackOptions
 
@@ -159,3 +160,46 @@ def _identity(shards: Iterable[Shard], digests: Sequence[bytes]) -> str:
         whole.update(b"".join(digests[first : first + shard.count]))
         first += shard.count
     return whole.hexdigest()
+
+
+def shuffled_order(ids: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
+    """Return the numbers of samples in an order that looks random and is the same everywhere.
+
+    It sorts by the sha256 of seed and id, so that further samples come between those that were there.
+    """
+    keys = [hashlib.sha256(f"{seed}:{identifier}".encode()).digest() for identifier in ids]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+
+
+def shard_sizes(weights: npt.NDArray[np.int64], most_count: int, most_bytes: int) -> list[int]:
+    """Return the number of samples of each shard, as equal as the limits allow.
+
+    Args:
+        weights: bytes of every sample, in order.
+        most_count: samples of a shard.
+        most_bytes: bytes of a shard; a sample that has more is alone.
+
+    Returns:
+        Counts, all positive; together they are all samples.
+    """
+    filled = _filled(weights, most_count, most_bytes)
+    if not filled:
+        return []
+    ends = np.linspace(0, len(weights), len(filled) + 1).round().astype(np.int64)
+    sums = np.concatenate([[0], np.cumsum(weights)])
+    counts = np.diff(ends)
+    is_within = counts.max() <= most_count and (sums[ends[1:]] - sums[ends[:-1]]).max() <= most_bytes
+    return [int(count) for count in counts] if is_within else filled
+
+
+def _filled(weights: npt.NDArray[np.int64], most_count: int, most_bytes: int) -> list[int]:
+    """Return the numbers of samples of shards that are as full as the limits allow."""
+    counts: list[int] = []
+    size = most_bytes
+    for weight in weights.tolist():
+        if not counts or counts[-1] == most_count or size + weight > most_bytes:
+            counts.append(0)
+            size = 0
+        counts[-1] += 1
+        size += weight
+    return counts

@@ -39,7 +39,8 @@ from eechips.training import split_table
 from eechips.training.formats import PACK_FORMATS, tfrecord, webdataset
 from eechips.training.formats.zarr import dimensions
 from eechips.training.samples import read_samples
-from eechips.training.shard_index import FileContent, PackIndex, PackLayer, read_index, shard_sizes
+from eechips.training.shard_index import FileContent, PackIndex, PackLayer, read_index
+from eechips.training.sharding import shard_sizes
 from tests.support.finished_run import geotiff_of, layered, move_results, pictures, write_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of the readers that we compare with

@@ -1,13 +1,14 @@
-"""Build the pyramids of stored rasters: each pixel of a level is made of a block of 2x2 pixels of the level below.
+"""Decide how the pyramids of stored rasters are made, by average, mode or nearest, and build them.
 
-So do Earth Engine's (https://developers.google.com/earth-engine/guides/scale). GDAL's overviews differ: it stretches
+Each pixel of a level is made of a block of 2x2 pixels of the level below.
+So are Earth Engine's (https://developers.google.com/earth-engine/guides/scale). GDAL's overviews differ: it stretches
 pixels where a size is odd, 513 columns become 257 of 1.996 columns each, and counts masked pixels for the mode.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree
@@ -16,15 +17,38 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import rasterio.shutil
-from rasterio.enums import MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
+from eechips_local.assets.asset_errors import IngestError
+
+RESAMPLINGS = ("average", "nearest", "mode")
 _TILE = 256
 _STRIP_PIXELS = 1 << 22
 
 Values = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
+
+
+def choose_resampling(requested: str | Mapping[str, str] | None, band: str, colour: ColorInterp) -> str:
+    """Return how the pyramid of a band is made, one of ``RESAMPLINGS``.
+
+    Args:
+        requested: what the user requests, for all bands or by name; by default "mode" for a band with a colour table,
+            whose values are classes that have no average, else "average".
+        band: name of the band.
+        colour: how the file says that the band is displayed.
+
+    Raises:
+        IngestError: if there is no such resampling.
+    """
+    chosen = requested if isinstance(requested, str) else (requested or {}).get(band)
+    if chosen is None:
+        return "mode" if colour is ColorInterp.palette else "average"
+    if chosen not in RESAMPLINGS:
+        raise IngestError(f"Pyramids are made by {', '.join(RESAMPLINGS)}, not by {chosen!r}.")
+    return chosen
 
 
 def pyramid_factors(width: int, height: int) -> list[int]:

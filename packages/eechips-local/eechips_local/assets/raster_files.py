@@ -20,12 +20,12 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from eechips_local.assets.asset_errors import IngestError, MissingCrsError, UnreadableFileError
+from eechips_local.assets.pyramids import choose_resampling
 from eechips_local.assets.remote import reading, shown_name
 from eechips_local.pixels.file_source import check_references
 from eechips_local.pixels.pixel_grid import parse_crs
 from eechips_local.warning_filters import ignore
 
-RESAMPLINGS = ("average", "nearest", "mode")
 IN_MEMORY_BYTES = 128 << 20
 # Folders may hold thousands of files, and a process may open about a thousand.
 _OPEN_FILES = 64
@@ -39,7 +39,7 @@ class BandSource:
         path: file, or GDAL's name of a subdataset.
         number: the band there, from 1.
         name: in the image.
-        resampling: resampling of its pyramid, one of ``RESAMPLINGS``.
+        resampling: resampling of its pyramid, see :func:`~eechips_local.assets.pyramids.choose_resampling`.
         masked: whether an alpha band or mask of the file says where it is valid.
         nodata: stored value that stands for no data, or None.
         dtype: numpy name of the type.
@@ -154,7 +154,7 @@ class RasterFiles:
                 path=path,
                 number=position + 1,
                 name=name,
-                resampling=_resampling(resampling, name, colours[position]),
+                resampling=choose_resampling(resampling, name, colours[position]),
                 masked=masked,
                 nodata=_nodata(nodatavals[position], nodata, dtypes[position], path),
                 dtype=np.dtype(dtypes[position]).name,
@@ -243,16 +243,6 @@ def _names(dataset: DatasetReader, path: str, count: int, names: Sequence[str] |
     if len(set(names)) != count or not all(names):
         raise IngestError(f"Band names must differ and not be empty: {', '.join(names)}.")
     return list(names)
-
-
-def _resampling(asked: str | Mapping[str, str] | None, name: str, colour: ColorInterp) -> str:
-    chosen = asked if isinstance(asked, str) else (asked or {}).get(name)
-    if chosen is None:
-        # A colour table says that values are classes, whose average means nothing.
-        return "mode" if colour is ColorInterp.palette else "average"
-    if chosen not in RESAMPLINGS:
-        raise IngestError(f"Pyramids are made by {', '.join(RESAMPLINGS)}, not by {chosen!r}.")
-    return chosen
 
 
 def _nodata(own: float | None, override: float | None, dtype: str, path: str) -> float | None:
