@@ -27,7 +27,15 @@ def begin(folder: Path, service: Service) -> subprocess.Popen[str]:
     return start(folder, "--endpoint", service.url, "--in-flight", "4", "--executor", "beam", *PARALLEL)
 
 
-@pytest.mark.parametrize("victims", ["one worker", "workers", "runner", "shells"])
+@pytest.mark.parametrize(
+    "victims",
+    [
+        pytest.param("one worker", marks=pytest.mark.exhaustive),
+        "workers",
+        "runner",
+        pytest.param("shells", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_run_survives_killed_processes(service: Service, tmp_path: Path, victims: str) -> None:
     process = begin(tmp_path, service)
     wait_until(lambda: done(tmp_path) >= 4, process)

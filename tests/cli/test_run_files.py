@@ -536,7 +536,13 @@ def tutorials() -> list[Path]:
 @pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("page", tutorials(), ids=name_page)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=name_page(page), marks=[pytest.mark.exhaustive] if number >= 2 else [])
+        for number, page in enumerate(tutorials())
+    ],
+)
 def test_commands_of_a_tutorial_give_the_same_bytes_as_run_files(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_server: Server
 ) -> None:

@@ -55,6 +55,7 @@ def test_the_first_command_prints_what_the_readme_shows(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 def test_first_command_on_a_fresh_clone(tmp_path: Path) -> None:
     clone = tmp_path / "clone"

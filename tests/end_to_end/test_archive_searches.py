@@ -97,7 +97,9 @@ def digests(out: Path) -> dict[str, str]:
     return dict(zip(table["id"], table["sha256"], strict=True))
 
 
-@pytest.mark.parametrize("more", [(), ("--frames", "3")], ids=["latest", "frames"])
+@pytest.mark.parametrize(
+    "more", [(), pytest.param(("--frames", "3"), marks=pytest.mark.exhaustive)], ids=["latest", "frames"]
+)
 def test_a_run_is_planned_and_made_again_without_a_network(year: YearArchive, more: tuple[str, ...]) -> None:
     ended = year.run("online", *more, "--bands", "B4,B3,B2")
     assert ended.returncode == 0, ended.stderr

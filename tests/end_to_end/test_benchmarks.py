@@ -191,7 +191,7 @@ def test_no_process_is_lost_from_sight() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["url", "pixels"])
+@pytest.mark.parametrize("method", ["url", pytest.param("pixels", marks=pytest.mark.exhaustive)])
 def test_a_run_under_random_faults_loses_nothing(tmp_path: Path, method: str) -> None:
     figures = tmp_path / "figures.json"
     command = [sys.executable, str(BENCHMARKS / "chaos.py"), "--units", "300", "--kill-every", "3", "--seed", "7"]

@@ -63,7 +63,9 @@ class Served:
         return self.items.file(found["id"], NAMES[band][0 if is_planetary else 1]), 1, RAW_OFFSET if is_raw else 0
 
 
-@pytest.fixture(scope="module", params=["earth-search", "planetary-computer"])
+@pytest.fixture(
+    scope="module", params=["earth-search", pytest.param("planetary-computer", marks=pytest.mark.exhaustive)]
+)
 def served(
     request: pytest.FixtureRequest, real_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:

@@ -131,6 +131,7 @@ def test_the_tutorial_makes_a_training_set_that_a_model_learns_from(tmp_path: Pa
     assert "POLYGON" in in_folder(f"{sys.executable} program.py", tmp_path)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 def test_land_cover_is_learned_from_real_terrain(real_data: Path, tmp_path: Path) -> None:
     (shell,) = [

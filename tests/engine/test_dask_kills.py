@@ -66,7 +66,14 @@ def assert_as_undisturbed(folder: Path, undisturbed: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(open_run(folder / "out").units[SAME], undisturbed)
 
 
-@pytest.mark.parametrize("victims", ["worker", "all workers", "nanny"])
+@pytest.mark.parametrize(
+    "victims",
+    [
+        pytest.param("worker", marks=pytest.mark.exhaustive),
+        "all workers",
+        pytest.param("nanny", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_run_survives_killed_processes(
     service: Service, tmp_path: Path, cluster: DaskCluster, undisturbed: pd.DataFrame, victims: str
 ) -> None:

@@ -72,11 +72,11 @@ def assert_whole(folder: Path, count: int = COUNT) -> None:
 @pytest.mark.parametrize(
     "victims",
     [
-        pytest.param(["fork server", "resource tracker"], marks=pytest.mark.slow),
+        pytest.param(["fork server", "resource tracker"], marks=[pytest.mark.slow, pytest.mark.exhaustive]),
         pytest.param(["fork server"], marks=pytest.mark.slow),
-        pytest.param(["resource tracker"], marks=pytest.mark.slow),
+        pytest.param(["resource tracker"], marks=[pytest.mark.slow, pytest.mark.exhaustive]),
         pytest.param(["workers"], marks=pytest.mark.slow),
-        pytest.param(["fork server", "workers"], marks=pytest.mark.slow),
+        pytest.param(["fork server", "workers"], marks=[pytest.mark.slow, pytest.mark.exhaustive]),
         pytest.param(["workers", "fork server", "resource tracker"], marks=pytest.mark.slow),
     ],
     ids=" and ".join,
@@ -159,7 +159,7 @@ def test_the_local_earth_engine_survives_killed_processes(tmp_path: Path, victim
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["pixels", "url"])
+@pytest.mark.parametrize("method", ["pixels", pytest.param("url", marks=pytest.mark.exhaustive)])
 def test_a_local_earth_engine_that_was_killed_is_started_again(tmp_path: Path, method: str) -> None:
     count = 400
     process = start(tmp_path, "--local", "--method", method, count=count)

@@ -18,7 +18,15 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(("store", "server"), [("folder", ""), ("file", ""), ("s3", "bucket"), ("s3", "moto")])
+@pytest.mark.parametrize(
+    ("store", "server"),
+    [
+        ("folder", ""),
+        pytest.param("file", "", marks=pytest.mark.exhaustive),
+        ("s3", "bucket"),
+        pytest.param("s3", "moto", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_killed_workers_lose_nothing_and_touch_no_file_of_others(store: str, server: str) -> None:
     if store == "s3" and missing_packages("s3"):
         pytest.skip(str(missing_packages("s3")))

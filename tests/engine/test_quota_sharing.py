@@ -159,6 +159,7 @@ def test_tasks_that_share_a_quota_in_a_folder_lose_nothing() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 def test_tasks_that_share_a_quota_in_a_bucket_lose_nothing() -> None:
     if missing_packages("s3"):
@@ -167,6 +168,7 @@ def test_tasks_that_share_a_quota_in_a_bucket_lose_nothing() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
 def test_a_job_array_of_slurm_loses_nothing() -> None:
     sys.path.insert(0, str(ROOT / "benchmarks"))

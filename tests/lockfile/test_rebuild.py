@@ -163,7 +163,8 @@ def check_changed(source: Source, before: Run, lockfile: Path, out: Path, change
 
 
 @pytest.mark.parametrize(
-    ("images", "per_image"), [(8, 2), pytest.param(40, 25, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    ("images", "per_image"),
+    [(8, 2), pytest.param(40, 25, marks=[pytest.mark.slow, pytest.mark.exhaustive, pytest.mark.timeout(900)])],
 )
 def test_chips_are_the_same_to_the_byte_and_changed_images_are_found(
     images: int, per_image: int, make_source: Callable[[int], Source], tmp_path: Path

@@ -60,13 +60,13 @@ main(["catalog", "ingest", *sys.argv[3:]])
 @pytest.mark.parametrize(
     ("phase", "count"),
     [
-        ("fetched", 1),
+        pytest.param("fetched", 1, marks=pytest.mark.exhaustive),
         ("sharded", 0),
-        ("sharded", 1),
+        pytest.param("sharded", 1, marks=pytest.mark.exhaustive),
         (".made", 3),
         ("commit.json", 0),
-        ("items.parquet", 4),
-        ("_schema.json", 0),
+        pytest.param("items.parquet", 4, marks=pytest.mark.exhaustive),
+        pytest.param("_schema.json", 0, marks=pytest.mark.exhaustive),
     ],
 )
 def test_an_ingestion_killed_in_any_phase_resumes(tmp_path: Path, host: HostLimiter, phase: str, count: int) -> None:
