@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import heapq
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -153,7 +154,7 @@ class _OneTable:
 
 
 class _Tables:
-    """A table for each region.
+    """Tables of each region; several of one region are of different dates, as an extended run has them.
 
     Args:
         paths: paths of the files, Parquet or CSV, in the order of the plan, with the region if the plan has it.
@@ -161,10 +162,10 @@ class _Tables:
 
     def __init__(self, paths: Sequence[tuple[Path, Any]]) -> None:
         self.id_column = _id_column(_read(paths[0][0], rows=0), paths[0][0])
-        self._paths: dict[str, Path] = {}
+        self._paths: dict[str, list[Path]] = {}
         for path, region in paths:
             for value in [region] if region is not None else self._regions(path):
-                self._paths[str(value)] = path
+                self._paths.setdefault(str(value), []).append(path)
 
     def _regions(self, path: Path) -> Iterator[Any]:
         yield from _read(path, columns=[self.id_column])[self.id_column].drop_duplicates().tolist()
@@ -175,14 +176,22 @@ class _Tables:
 
     def read(self, region: Any) -> pd.DataFrame:
         """Return the rows of a region."""
-        table = _read(self._paths[region])
+        table = pd.concat([_read(path) for path in self._paths[region]], ignore_index=True)
         found: pd.DataFrame = table[table[self.id_column].astype(str) == region]
         return found
 
     def regions(self) -> Iterator[tuple[Any, pd.DataFrame]]:
         """Yield the rows of each region."""
-        for path in dict.fromkeys(self._paths.values()):
-            yield from _read(path).groupby(self.id_column, sort=False)
+        groups: dict[tuple[Path, ...], set[str]] = {}
+        for name, own in self._paths.items():
+            groups.setdefault(tuple(own), set()).add(name)
+        shared = Counter(path for paths in groups for path in paths)
+        for paths, names in groups.items():
+            table = pd.concat([_read(path) for path in paths], ignore_index=True)
+            has_others = any(shared[path] > 1 for path in paths)
+            for region, rows in table.groupby(self.id_column, sort=False):
+                if not has_others or str(region) in names:
+                    yield region, rows
 
 
 def _parts(path: Path, column: str) -> Iterator[tuple[Any, pd.DataFrame]]:

@@ -160,11 +160,11 @@ def smooth_series(values: pd.Series[Any], dates: pd.DatetimeIndex, smoothing: Sm
     """Return the smoothed series at dates: NaN outside of the values, in long gaps, and if there are too few values.
 
     Args:
-        values: by date, sorted, unique; NaN where they are missing.
+        values: by date, sorted, unique; NaN where they are missing, as infinite ones count.
         dates: dates of the result.
         smoothing: how.
     """
-    found = values.dropna()
+    found = values[np.isfinite(values)]
     result = np.full(len(dates), np.nan)
     if len(found) < _LEAST_VALUES:
         return result

@@ -97,6 +97,9 @@ def test_a_cloudy_series_comes_near_the_truth() -> None:
 def test_too_few_values_have_no_curve() -> None:
     values = pd.Series([1.0, np.nan, 2.0], index=DAYS[:3])
     assert np.isnan(smooth_series(values, DAYS[:3], Smoothing())).all()
+    infinite = pd.Series([1.0, np.inf, -np.inf], index=DAYS[:3])  # as of a logarithm of 0
+    for method in ("whittaker", "savgol"):
+        assert np.isnan(smooth_series(infinite, DAYS[:3], Smoothing(method))).all()  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +112,9 @@ def regions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fetch_series(server: Server, regions: Path, out: Path, output: str = "one", **options: Any) -> eechips.Run:
     run = eechips.timeseries(
-        "MODIS_LST", regions=str(regions), id_field="place", start="2019-03-01", end="2020-09-01", output=output,
-        bands="LST_Day_1km,LST_Night_1km", endpoint=server.url, rate=None, out=out, executor="threads", quiet=True,
-        **options,
+        "MODIS_LST", regions=str(regions), id_field="place", start="2019-03-01", output=output, out=out, quiet=True,
+        bands="LST_Day_1km,LST_Night_1km", endpoint=server.url, rate=None, executor="threads",
+        **{"end": "2020-09-01", **options},
     )  # fmt: skip
     assert isinstance(run, eechips.Run)
     return run
@@ -140,6 +143,19 @@ def test_the_table_has_the_values_of_the_run_and_curves_beside_them(
         np.testing.assert_array_equal(mine["LST_Day_1km_smooth"], curve)
     assert set(found["place"]) == {20, 3, 100}
     assert found["LST_Day_1km_filled"].equals(found["LST_Day_1km"].fillna(found["LST_Day_1km_smooth"]))
+
+
+def test_an_extended_run_has_all_of_its_dates(
+    demo_server: Server, regions: Path, one: eechips.Run, tmp_path: Path
+) -> None:
+    fetch_series(demo_server, regions, tmp_path / "run", "region", end="2019-06-01")
+    run = fetch_series(demo_server, regions, tmp_path / "run", "region", extend=True)
+    assert len(run.units) == 6
+    found, whole = (
+        pd.read_parquet(eechips.smooth(each, out=tmp_path / f"{name}.parquet")).sort_values(["place", "date"])
+        for name, each in (("extended", run), ("one", one))
+    )
+    pd.testing.assert_frame_equal(found.reset_index(drop=True), whole.reset_index(drop=True))
 
 
 def test_rows_in_steps_and_how_the_table_was_made(one: eechips.Run) -> None:
