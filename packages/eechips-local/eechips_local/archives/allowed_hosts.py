@@ -19,6 +19,8 @@ from eechips_local.assets.asset_names import shown_url
 
 _PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215; Pythons differ in whether it is public
+_COMPATIBLE = ipaddress.IPv6Network("::/96")  # RFC 4291, 2.5.5.1
 _IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -165,7 +167,7 @@ def _embedded(address: _IPAddress) -> _IPAddress:
     """Return the IPv4 address that an IPv6 address leads to (RFC 4291, RFC 3056, RFC 6052), or the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
-    if address in _NAT64:
+    if address in _NAT64 or address in _COMPATIBLE:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or address
 
@@ -174,7 +176,8 @@ def _check_address(address: _IPAddress, name: str, *, is_named: bool) -> None:
     inner = _embedded(address)
     if inner.is_link_local or inner.is_multicast or inner.is_unspecified:
         raise ArchiveRefusedError(f"{name} is at {address}, where no archive is: nothing was sent.")
-    is_public = inner.is_global and not getattr(inner, "is_site_local", False)
+    is_local = getattr(inner, "is_site_local", False) or (inner.version == 6 and inner in _LOCAL_NAT64)
+    is_public = inner.is_global and not is_local
     if not (is_public or is_named):
         raise ArchiveRefusedError(
             f"{name} is at {address}, in a private network: nothing was sent. If the archive is yours, name this host "

@@ -116,9 +116,11 @@ class Signer:
         if _is_signed(parts.query):
             return SignedAddress(href)
         if self._description.signing == "planetary-computer" and _is_blob(host):
+            _check_encrypted(href, parts.scheme, host)
             token = self._token(collection, refused, self._fetch_sas)
             return SignedAddress(f"{href}{'&' if parts.query else '?'}{token}")
         if self._description.signing == "earthdata" and _is_of(host, ("nasa.gov",)):
+            _check_encrypted(href, parts.scheme, host)
             token = self._token("earthdata", refused, self._fetch_bearer)
             return SignedAddress(href, {"Authorization": f"Bearer {token}"})
         return SignedAddress(href)
@@ -260,6 +262,18 @@ class Signer:
 def _is_of(host: str, domains: tuple[str, ...]) -> bool:
     """Return whether credentials may be sent to a host: one of a domain, or of this machine."""
     return host in _LOOPBACK or any(host == domain or host.endswith(f".{domain}") for domain in domains)
+
+
+def _check_encrypted(href: str, scheme: str, host: str) -> None:
+    """Refuse to send a token over a network in clear text.
+
+    Raises:
+        ArchiveRefusedError: if it would be.
+    """
+    if scheme != "https" and host not in _LOOPBACK:
+        raise ArchiveRefusedError(
+            f"The archive refers to {shown_url(href)}, which is not encrypted: no token is sent there, and nothing was."
+        )
 
 
 def _is_blob(host: str) -> bool:

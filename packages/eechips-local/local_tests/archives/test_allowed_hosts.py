@@ -71,7 +71,8 @@ def test_what_is_no_host_is_refused(host: str) -> None:
     [
         "127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "169.254.169.254", "0.0.0.0", "224.0.0.1",
         "::1", "fe80::1", "fc00::1", "fec0::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1",
-        "2002:7f00:1::", "::", "ff02::1", "198.18.0.1", "fd00:ec2::254",
+        "2002:7f00:1::", "::", "ff02::1", "198.18.0.1", "fd00:ec2::254", "::127.0.0.1", "::169.254.169.254",
+        "64:ff9b:1::7f00:1",
     ],
 )  # fmt: skip
 def test_public_names_with_private_addresses_are_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

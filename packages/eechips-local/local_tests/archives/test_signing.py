@@ -240,6 +240,18 @@ def test_earthdata_s_token_goes_to_nasa_s_hosts_only() -> None:
     assert real.sign(href, "c").headers == {"Authorization": "Bearer mine"}
 
 
+@pytest.mark.parametrize(
+    ("archive", "href"),
+    [
+        (LPCLOUD, "http://data.lpdaac.earthdatacloud.nasa.gov/a.tif"),
+        (PLANETARY_COMPUTER, BLOB.replace("https", "http")),
+    ],
+)
+def test_no_token_is_sent_in_clear_text(archive: ArchiveDescription, href: str) -> None:
+    with pytest.raises(ArchiveRefusedError, match="is not encrypted: no token is sent"):
+        Signer(archive, {"EARTHDATA_TOKEN": "mine"}, patience=0.0).sign(href, "c")
+
+
 def test_earthdata_s_token_is_made_of_a_name_and_a_password(tmp_path: Path) -> None:
     path = tmp_path / "netrc"
     path.write_text("machine 127.0.0.1 login me password word\n")
