@@ -217,7 +217,7 @@ def _grid(found: CubeDescription, crs: str | None, crs_transform: Any, shape_2d:
     given = dict(zip(_GRID, (crs, crs_transform, shape_2d), strict=True))
     missing = [name for name, value in given.items() if value is None]
     if len(missing) == len(_GRID):
-        return found.native_grid
+        return _unrotated(found.native_grid, "the grid of the first image")
     if missing:
         raise UsageError(f"{missing[0]} is missing: crs, crs_transform and shape_2d are given together, or none")
     try:
@@ -226,9 +226,15 @@ def _grid(found: CubeDescription, crs: str | None, crs_transform: Any, shape_2d:
         grid = Grid(str(crs), (a, b, c, d, e, f), width, height)
     except (TypeError, ValueError) as error:
         raise UsageError(f"crs_transform is (a, b, c, d, e, f), and shape_2d (columns, rows): {error}") from None
+    return _unrotated(grid, "crs_transform")
+
+
+def _unrotated(grid: Grid, what: str) -> Grid:
+    _, b, _, d, _, _ = grid.transform
     if b or d:
         raise UsageError(
-            "crs_transform is rotated or sheared: rows and columns of a cube have coordinates of their own"
+            f"{what} is rotated or sheared: rows and columns of a cube have coordinates of their own. Give crs,"
+            " crs_transform and shape_2d of a grid that is not"
         )
     return grid
 

@@ -21,7 +21,8 @@ from eechips.cubes.box_cache import CUBES_FOLDER
 from eechips.cubes.cube_backend import CubeBackend
 from eechips.cubes.cube_service import close_services
 from eechips.errors import PermanentError, TransientError, UsageError
-from local_tests.support.local_earth_engine import Server
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server, initialize
 from local_tests.support.stack_store import CRS, DATES, SHAPE, STACK, TRANSFORM, Stack
 
 if sys.version_info >= (3, 11):
@@ -275,6 +276,18 @@ def test_what_does_not_exist_is_named(stack_server: Server) -> None:
 def test_arguments_are_checked(stack_server: Server, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         eechips.open_cube(STACK, **{**GRID, "endpoint": stack_server.url, **options})
+
+
+def test_the_grid_of_a_rotated_image_is_refused(serve: Callable[..., Server], tmp_path: Path) -> None:
+    transform = rasterio.Affine(10, 2, 480000, 2, -10, 4420000)
+    options = {"driver": "GTiff", "width": 8, "height": 8, "count": 1, "dtype": "uint8", "crs": CRS}
+    with rasterio.open(tmp_path / "a.tif", "w", transform=transform, **options) as file:
+        file.write(np.ones((1, 8, 8), np.uint8))
+    ingest(tmp_path / "a.tif", tmp_path / "assets", "projects/p/assets/rotated")
+    server = serve("--assets", str(tmp_path / "assets"), "--no-demo")
+    image = initialize(server).Image("projects/p/assets/rotated").set("system:time_start", 0)
+    with pytest.raises(UsageError, match="the grid of the first image is rotated"):
+        eechips.open_cube(image, endpoint=server.url)
 
 
 def test_other_sources_are_refused(stack_server: Server) -> None:
