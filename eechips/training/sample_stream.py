@@ -127,9 +127,9 @@ def stream(
       that is started here is fetched in the order of epoch 0. The reader waits for the next sample of the order, while
       the run fetches those after it without waiting for the reader.
     - Sample ``k`` of the order belongs to the reader ``k mod readers`` of all processes and workers: each sample is
-      read once in an epoch. A unit that failed, or is empty and has no file, is left out, so that readers may have
-      different numbers of samples; the number of failed units is logged at the end of the epoch. If a later run has
-      fetched it, the next epoch includes it.
+      read once in an epoch. A unit that failed, is marked as bad, or is empty and has no file, is left out, so that
+      readers may have different numbers of samples; the number of failed units is logged at the end of the epoch. If a
+      later run has fetched it, the next epoch includes it.
     - The run's folder is the data set: later epochs read it, and send no request. Nothing is removed from it.
     - The same program resumes both after it was killed: the run fetches what is missing, and :meth:`state_dict` tells
       where the epoch goes on.

@@ -206,7 +206,7 @@ def read_some_samples(ledger: Ledger, positions: Sequence[int]) -> dict[int, Sam
 
     Args:
         ledger: ledger of the run.
-        positions: positions of units, a few hundred at most; those without files are left out.
+        positions: positions of units, a few hundred at most; those without files, or marked as bad, are left out.
     """
     findings = {"split": None, "flags": None}
     return {

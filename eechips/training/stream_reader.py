@@ -124,7 +124,8 @@ class StreamItem:
 class StreamReader(Iterator[StreamItem]):
     """Iterate over the samples of one reader's part, and wait for those that are not fetched yet.
 
-    Units that failed, or were empty and have no file, are passed over; the number of the former is logged at the end.
+    Units that failed, are marked as bad, or were empty and have no file, are passed over; the number of failed ones is
+    logged at the end.
 
     Args:
         part: what to read.
@@ -236,7 +237,8 @@ class StreamReader(Iterator[StreamItem]):
                 if outcome.state.has_result and outcome.has_file:
                     ends[ordinal] = position
             samples = read_some_samples(ledger, list(ends.values())) if ends else {}
-        self._ready.extend((ordinal, samples[position]) for ordinal, position in ends.items())
+        # Units that are marked as bad have no sample.
+        self._ready.extend((ordinal, samples[position]) for ordinal, position in ends.items() if position in samples)
         if self._head > ordinals[0]:
             self._idle_since, self._is_over = None, False
         return self._head > ordinals[0]

@@ -21,6 +21,7 @@ import eechips
 from eechips.errors import RecipeError, RunStoppedError, UsageError
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.unit_marks import mark_units
 from eechips.training.sample_stream import SampleStream
 from eechips.training.samples import read_samples, read_some_samples
 from tests.support.engine_recipes import CHIPS
@@ -217,6 +218,15 @@ def test_readers_share_an_epoch_and_go_on_where_they_were(tmp_path: Path, reader
     another.load_state_dict(state)
     with pytest.raises(UsageError, match="seed 2 there, 3 here"):
         iter(another)
+
+
+def test_units_that_are_marked_as_bad_are_left_out(tmp_path: Path) -> None:
+    run = write_run(tmp_path, pictures(40))  # more than are looked up at a time
+    ids = run.units["id"].tolist()
+    mark_units(run.path, [*ids[:2], ids[39]], is_bad=True)
+    assert {item.sample.id for item in eechips.stream(run)} == set(ids[2:39])
+    mark_units(run.path, ids, is_bad=True)
+    assert list(eechips.stream(run)) == []
 
 
 def test_a_state_does_not_go_on_in_another_plan(tmp_path: Path) -> None:
