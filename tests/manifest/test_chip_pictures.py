@@ -198,6 +198,7 @@ def large(tmp_path: Path) -> Run:
     return Run(folder)
 
 
+@pytest.mark.slow
 def test_only_a_few_chips_of_a_large_run_are_read(large: Run) -> None:
     wanted = large.sample_files(12)
     assert len(wanted) == 12

@@ -102,6 +102,7 @@ def test_a_region_has_the_cells_whose_centres_lie_in_it() -> None:
     assert latitudes == sorted(latitudes, reverse=True)
 
 
+@pytest.mark.slow
 def test_a_region_across_the_antimeridian_has_every_cell_once() -> None:
     region = parse_box("179,-20,-179,-18").polygon()
     sites = MajorTomGrid(50_000.0).sites(region)

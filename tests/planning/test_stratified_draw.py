@@ -74,6 +74,7 @@ def test_fewer_points_are_the_first_of_more_also_when_apart() -> None:
     assert draws(10, apart=4_000).interleaved() == many[:20]
 
 
+@pytest.mark.slow
 def test_a_stratum_that_is_full_has_fewer_and_says_so() -> None:
     crowded = draws(500, apart=20_000)
     found = crowded.interleaved()

@@ -174,6 +174,7 @@ def test_notebooks_display_figures(alone: eechips.Run) -> None:
     assert found.stdout == "b'PNG'\n", found.stderr
 
 
+@pytest.mark.slow
 def test_a_picture_is_written_whole(alone: eechips.Run, tmp_path: Path) -> None:
     from matplotlib.image import imread
 

@@ -81,6 +81,7 @@ def test_polygons_of_a_file_become_rings(tmp_path: Path, suffix: str, crs: str) 
     assert shapely.hausdorff_distance(found.boundary, truth.boundary, densify=0.01) < 0.004  # a thousandth of it, twice
 
 
+@pytest.mark.slow
 def test_a_changed_file_has_no_region(tmp_path: Path) -> None:
     path = tmp_path / "area.geojson"
     gpd.GeoDataFrame(geometry=[shapely.box(7.0, 46.0, 7.5, 46.5)], crs="EPSG:4326").to_file(path)

@@ -175,6 +175,7 @@ class TestSuperpixels:
 
 
 class TestKMeans:
+    @pytest.mark.slow
     def test_blobs_are_found(self, ee: Any) -> None:
         image = ee.Algorithms.Image.Segmentation.KMeans(ee.Image("test/blobs"), 4)
         assert image.bandNames().getInfo() == ["clusters"]

@@ -378,6 +378,7 @@ def test_a_conftest_connects_when_it_is_imported(tmp_path: Path, processes: str)
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", ["0", pytest.param("2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "variables",

@@ -135,6 +135,7 @@ def test_a_series_of_811_dates_in_one_request(ee: Any, real_data: Path) -> None:
                 assert found[index][1] == pytest.approx(mean, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_get_region_of_a_series(ee: Any, real_data: Path) -> None:
     stack = real_data / "lst" / "MOD11A2.006_LST_Day_1km_buffalo_811dates_u16.tif"
     with rasterio.open(stack) as file:

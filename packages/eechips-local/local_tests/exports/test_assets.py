@@ -88,6 +88,7 @@ def test_stored_assets_of_others_are_not_replaced(ee: Any) -> None:
     assert status["error_message"] == f"Cannot overwrite asset 'projects/earthengine-legacy/assets/{STACK}/image_3'."
 
 
+@pytest.mark.slow
 def test_a_table_becomes_an_asset(ee: Any, asset: str) -> None:
     collection = ee.FeatureCollection(TABLE).map(lambda f: f.set("half", ee.Number(f.get("n")).divide(2)))
     collection = collection.merge(ee.FeatureCollection([ee.Feature(None, {"n": 99, "crop": "none", "half": 1})]))
