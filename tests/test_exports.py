@@ -67,5 +67,5 @@ def test_signatures_show_every_option(verb: str, options: set[str]) -> None:
     takes_more = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     assert takes_more is (verb == "run")  # the parameters of the recipe
     if verb == "sample":
-        assert parameters["size"].default == 256
+        assert parameters["seed"].default == 0
         assert parameters["dataset"].default is inspect.Parameter.empty

@@ -24,6 +24,7 @@ from eechips.planning.frame_score import FrameScore, list_score_bands, resolve_s
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.image_filters import PropertyFilter, resolve_conditions
 from eechips.planning.provenance import ChipFootprint, find_contributors
+from eechips.planning.region_images import region_grid
 from eechips.planning.strategies import SampleSite, Strategy
 from eechips.recipe import PlanPreview, Unit
 from eechips.text.formatting import format_count
@@ -156,8 +157,8 @@ class ChipPlan:
         sample, points = self.sample, [site.point for site in sites]
         metadata, band = self.layers[0].metadata, self.layers[0].bands[0]
         if metadata.kind == "image" and sample.grid_mode == "native":
-            for point in points:
-                yield {"grid": grid_alignment.align_chip(self.alignment, band.grid, point, sample.dimensions).to_json()}
+            for site in sites:
+                yield {"grid": self._grid(band.grid, site).to_json()}
             return
         collection = moments = None
         if metadata.kind != "image":
@@ -175,11 +176,22 @@ class ChipPlan:
                 yield {"grid": bounds.grid.to_json(), **found, **_date(bounds.time)}
             return
         assert collection is not None
-        for point, source in zip(points, point_images.find_images(collection, band.name, points, moments), strict=True):
-            native = grid_alignment.utm_grid(point, asset_metadata.band_scale(band)) if source is None else source.grid
-            grid = grid_alignment.align_chip(self.alignment, native, point, sample.dimensions)
+        for site, source in zip(sites, point_images.find_images(collection, band.name, points, moments), strict=True):
+            scale = asset_metadata.band_scale(band)
+            native = grid_alignment.utm_grid(site.point, scale) if source is None else source.grid
             found = {} if source is None else {"image": source.index, **_date(source.time)}
-            yield {"grid": grid.to_json(), **found}
+            yield {"grid": self._grid(native, site).to_json(), **found}
+
+    def _grid(self, native: Grid, site: SampleSite) -> Grid:
+        """Return the pixels of a chip: around a point, or of a region."""
+        regions = self.sample.regions
+        if regions is None:
+            return grid_alignment.align_chip(self.alignment, native, site.point, self.sample.dimensions)
+        region = site.fields["region"]
+        try:
+            return region_grid(regions.polygon_of(region), self.alignment, native, regions.margin)
+        except RegionError as error:
+            raise RegionError(f"region {region}: {error}") from error
 
     def _with_provenance(self, units: Iterator[Unit]) -> Iterator[Unit]:
         """Add ``provenance`` to units: of each layer, ids and dates of the images that the chip shows."""

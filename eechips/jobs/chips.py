@@ -67,6 +67,8 @@ class ChipSample:
         options = self.sample.options
         if options.per_ecoregion is not None:
             return "chips/{eco_name}/{id}"
+        if options.regions is not None:
+            return "chips/{region}"
         return "chips/{class}/{id}" if options.per_class is not None else "chips/{id}"
 
     @property
@@ -318,7 +320,7 @@ class ChipSample:
     def _asset(self, layer: SampleLayer, unit: Unit, images: LayerImages) -> str | None:
         """Return the stored image whose pixels a chip shows unchanged where it is valid; None if there is none."""
         sample = self.sample
-        is_stored = layer.has_stored_pixels and images.has_stored_pixels
+        is_stored = layer.has_stored_pixels and images.has_stored_pixels and images.area is None
         if not (is_stored and layer == sample.first and sample.grid_mode == "native" and sample.alignment.is_stored):
             return None
         if images.kind == "image":
@@ -345,7 +347,9 @@ def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
     make = partial(ChipSample, on_empty=options.get("on_empty", "keep"))  # which decides on missing frames as well
     recipe, config = split_options(make, _OPTIONS, options, _folder)
     chosen = recipe.sample.options
-    strategy = next((name for name in ("spacing", "cells", "points") if getattr(chosen, name) is not None), None)
+    strategy = next(
+        (name for name in ("spacing", "cells", "points", "regions") if getattr(chosen, name) is not None), None
+    )
     if config.on_empty == "redraw" and strategy is not None:
         raise UsageError(f"on_empty='redraw' draws further random points; `{strategy}` has none: use keep or skip")
     recipe.sample.style.check_empty(config.on_empty)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ee
 import numpy as np
-import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.engine.config import RunConfig
@@ -21,12 +19,13 @@ from eechips.jobs.recipe_options import check_dates, parse_format
 from eechips.jobs.render_style import RenderStyle, parse_stretch
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection
+from eechips.planning.clip_area import ClipArea, region_content
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.image_filters import PropertyCondition, PropertyFilter, parse_condition, resolve_conditions
 from eechips.planning.region_images import RegionScenes, find_region_scenes, warn_of_small
 from eechips.planning.region_overlaps import region_polygon
-from eechips.planning.regions import AssetRegion, Region, planar_geometry
+from eechips.planning.regions import AssetRegion, Region
 from eechips.planning.separate_regions import SeparateRegions, choose_region
 from eechips.recipe import Chip, NoData, Unit
 
@@ -64,44 +63,6 @@ class ImageSelection:
     def stored_dtype(self) -> str:
         """The numpy name of the type that holds all bands."""
         return str(np.result_type(*(band.dtype for band in self.bands)))
-
-
-@dataclass(frozen=True, slots=True)
-class ClipArea:
-    """A region as part of a template: hashable, and converted to a geometry without a request.
-
-    Attributes:
-        wkt: the polygons of a box or a file.
-        table: asset, field and value of features on the server.
-    """
-
-    wkt: str | None = None
-    table: tuple[str, str, str] | None = None
-
-    @classmethod
-    def of(cls, region: Region, unit: Unit | None = None) -> ClipArea:
-        """Return the area of a region.
-
-        Args:
-            region: the region, or several.
-            unit: which of several regions it is.
-        """
-        if isinstance(region, SeparateRegions) and unit is not None:
-            return cls(wkt=shapely.to_wkt(region.polygon_of(unit["region"]), rounding_precision=-1))
-        if isinstance(region, AssetRegion):
-            return cls(table=(region.asset, region.field, region.value))
-        return cls(wkt=shapely.to_wkt(region_polygon(region), rounding_precision=-1))
-
-    def geometry(self) -> ee.Geometry:
-        """Return the geometry on the server."""
-        if self.table is None:
-            return planar_geometry(shapely.from_wkt(self.wkt))
-        asset, name, value = self.table
-        same = [ee.Filter.eq(name, value)]
-        with contextlib.suppress(ValueError):  # the column may contain numbers or text
-            same.append(ee.Filter.eq(name, float(value)))
-        geometry: ee.Geometry = ee.FeatureCollection(asset).filter(ee.Filter.Or(*same)).geometry()
-        return geometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +150,7 @@ class ResolvedImagery:
     @property
     def _clip(self) -> dict[str, Any] | None:
         """The region that results are clipped to: of a file its content, wherever it is; None if they are not."""
-        given = self.region.parameters
-        return {name: given[name] for name in given if f"{name}_sha256" not in given} if self.options.clip else None
+        return region_content(self.region) if self.options.clip else None
 
     @property
     def parameters(self) -> dict[str, Any]:

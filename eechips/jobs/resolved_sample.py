@@ -25,13 +25,18 @@ from eechips.jobs.sample_validation import (
 )
 from eechips.jobs.value_parts import PlaceColumns, TableColumn, divide_count, divide_map
 from eechips.planning.cell_grids import PlaceCells, parse_cells
+from eechips.planning.clip_area import ClipArea, region_content
 from eechips.planning.expressions import LayerImages
 from eechips.planning.grid_alignment import GridAlignment, choose_grid
 from eechips.planning.image_filters import PropertyFilter
 from eechips.planning.maps import parse_map
 from eechips.planning.places import Places, read_places
 from eechips.planning.regions import Region, parse_region
+from eechips.planning.separate_regions import SeparateRegions, choose_region
 from eechips.recipe import Unit, recipe_identity
+
+DEFAULT_SIZE = 256
+"""Edge of a chip in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +55,8 @@ class ResolvedSample:
         style: format and colours of the chips.
         alignment: the requested pixel grid.
         grid_mode: ``native`` or ``thumb``.
-        dimensions: width and height of a chip in pixels.
-        region: the region; None for the whole world.
+        dimensions: width and height of a chip in pixels; without a meaning for regions.
+        region: the region; None for the whole world. Several regions have a chip each.
         places: the file of points; None for other strategies.
         frames: the frames of each place; None if a chip shows one moment.
         cells: the grid of cells; None for other strategies.
@@ -77,6 +82,11 @@ class ResolvedSample:
     away_from: Places | None = None
 
     @property
+    def regions(self) -> SeparateRegions | None:
+        """The regions that have a chip each, of their extent; None for other strategies."""
+        return self.region if isinstance(self.region, SeparateRegions) else None
+
+    @property
     def first(self) -> SampleLayer:
         """The dataset whose pixel grid the chips have."""
         return self.layers[0]
@@ -98,7 +108,7 @@ class ResolvedSample:
         found: dict[str, Any] = {
             "start": options.start,
             "end": options.end,
-            "size": list(self.dimensions),
+            "size": None if self.regions is not None else list(self.dimensions),
             "scale": options.scale,
             "grid": self.grid_mode,
             "format": self.style.format,
@@ -108,6 +118,7 @@ class ResolvedSample:
         rest: dict[str, Any] = {"align": self.alignment.align, "window": options.window}
         rest["crs"] = None if options.crs == "native" else options.crs
         rest["transform"] = None if self.alignment.transform is None else list(self.alignment.transform)
+        rest["clip"] = region_content(self.region) if options.clip and self.region is not None else None
         rest["frames"] = None if self.frames is None else self.frames.results
         return found | {name: value for name, value in rest.items() if value is not None}
 
@@ -153,7 +164,9 @@ class ResolvedSample:
         dtype = unit.get("dtypes", {}).get(layer.name) or layer.common_dtype if self.style.format == "tif" else None
         types = tuple(unit["types"][layer.name]) if "types" in unit else ()
         tests = tuple(map(PropertyFilter.from_json, unit.get("where", {}).get(layer.name, ())))
-        return LayerImages(layer.dataset_id, kind, *self.dates.of(layer), selection, layer.mask, dtype, types, tests)
+        area = ClipArea.of(self.region, unit) if self.options.clip and self.region is not None else None
+        dates = self.dates.of(layer)
+        return LayerImages(layer.dataset_id, kind, *dates, selection, layer.mask, dtype, types, tests, area)
 
     def _layer_results(self, layer: SampleLayer) -> dict[str, Any]:
         bands = layer.compared_bands(layer.bands)
@@ -188,9 +201,10 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
     style = RenderStyle(_format(options, layers), *parse_stretch(options.stretch))
     chosen = parse_grid_mode(options.grid)
     alignment = choose_grid(options.grid if chosen is None else None, options.crs, options.scale)
-    width, height = (options.size, options.size) if isinstance(options.size, int) else options.size
+    size = DEFAULT_SIZE if options.size is None else options.size
+    width, height = (size, size) if isinstance(size, int) else size
     frames = parse_frames(options, layers)
-    is_thumb = style.is_picture and alignment.is_native and frames is None
+    is_thumb = style.is_picture and alignment.is_native and frames is None and options.regions is None
     grid_mode = chosen or ("thumb" if is_thumb else "native")
     check_grid(alignment, grid_mode, (width, height))
     if frames is not None and grid_mode == "thumb":
@@ -247,6 +261,10 @@ def _has_default_bands(layer: SampleLayer) -> bool:
 def _region(options: SampleOptions, first: SampleLayer, cells: PlaceCells | None) -> Region | None:
     """Return the region: the user's, or the dataset's default unless places are listed in a file."""
     roi = options.roi
+    if options.regions is not None:
+        return choose_region(
+            roi=roi, regions=options.regions, id_field=options.id_field, margin=options.margin, crs=options.input_crs
+        )
     is_listed = options.points is not None or (cells is not None and not cells.needs_region)
     if roi is None and not is_listed:
         roi = first.known.region if first.known else None

@@ -14,10 +14,13 @@ from eechips.jobs.shared_options import (
     CRS,
     DATA,
     END,
+    ID_FIELD,
     INPUT_CRS,
+    MARGIN,
     MASK,
     PIXELS,
     PLACES,
+    REGIONS,
     SCALE,
     START,
     STRETCH,
@@ -40,8 +43,8 @@ class SampleOptions:
     """The options of ``eechips sample``, unchecked.
 
     A chip shows the images of a dataset between two dates, the latest on top. Exactly one of ``per_ecoregion``,
-    ``per_class``, ``total``, ``spacing``, ``cells`` and ``points`` selects the places. The options are checked by
-    :func:`eechips.jobs.resolved_sample.resolve_sample`. ``on_empty`` is that of the run.
+    ``per_class``, ``total``, ``spacing``, ``cells``, ``points`` and ``regions`` selects the places. The options are
+    checked by :func:`eechips.jobs.resolved_sample.resolve_sample`. ``on_empty`` is that of the run.
     """
 
     dataset: str | Sequence[str] = field(
@@ -108,6 +111,17 @@ class SampleOptions:
             decides="input",
         ),
     )
+    regions: str | None = field(default=None, metadata=REGIONS)
+    id_field: str | None = field(default=None, metadata=ID_FIELD)
+    margin: float | None = field(default=None, metadata=MARGIN)
+    clip: bool = field(
+        default=False,
+        metadata=option(
+            "With `regions`: mask pixels outside the region; otherwise chips show the whole window around it.",
+            PLACES,
+            decides="data",
+        ),
+    )
     roi: str | None = field(
         default=None, metadata=optional_region("the dataset's (Colorado for NAIP); the world with `total`")
     )
@@ -164,12 +178,13 @@ class SampleOptions:
             decides="data",
         ),
     )
-    size: int | tuple[int, int] = field(
-        default=256,
+    size: int | tuple[int, int] | None = field(
+        default=None,
         metadata=option(
             "Size of a chip in pixels: an edge, or width and height (with `grid` native).",
             PIXELS,
             kind="size",
+            default="256; with `regions` the region's extent",
             decides="data",
         ),
     )

@@ -22,18 +22,20 @@ if TYPE_CHECKING:
     from eechips.planning.grid_alignment import GridAlignment
     from eechips.planning.places import Places
 
-STRATEGIES = ("per_ecoregion", "per_class", "total", "spacing", "cells", "points")
+STRATEGIES = ("per_ecoregion", "per_class", "total", "spacing", "cells", "points", "regions")
 """Options that select the places; exactly one must be given."""
 
 RANDOM = ("per_ecoregion", "per_class", "total")
 """Those that draw points."""
 
-REGULAR = ("spacing", "cells")
+REGULAR = ("spacing", "cells", "regions")
 """Those whose places have a distance of their own."""
 
 # Options that belong to one strategy.
 _BELONGS = {
     "date_field": "points",
+    "id_field": "regions",
+    "margin": "regions",
 }
 
 # Further fields of units of a file of points.
@@ -166,6 +168,10 @@ def _check_strategy(options: SampleOptions) -> None:
     for name, belongs in _BELONGS.items():
         if getattr(options, name) is not None and strategy != belongs:
             raise UsageError(f"{_option(name)} belongs to {_option(belongs)}, not to {_option(strategy)}")
+    if options.clip and strategy != "regions":
+        raise UsageError(f"`clip` belongs to `regions`, not to {_option(strategy)}")
+    if strategy == "regions" and (options.size is not None or options.grid == "thumb"):
+        raise UsageError("chips of `regions` show their extents: leave `size` and grid='thumb' out")
     if (options.date_field is None) != (options.window is None):
         raise UsageError(
             "`date_field` and `near` belong together: the date, and the time within which an image must be, as in 30d"

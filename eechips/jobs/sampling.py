@@ -18,6 +18,7 @@ from eechips.geo.feature_index import FeatureIndex
 from eechips.geo.grid import Grid
 from eechips.jobs.resolved_sample import ResolvedSample
 from eechips.jobs.sample_options import SampleOptions
+from eechips.jobs.sample_validation import REGULAR
 from eechips.jobs.value_parts import TableColumn
 from eechips.planning import point_images, samplers
 from eechips.planning.class_pool import MOST_PIXELS, ClassPool
@@ -33,6 +34,7 @@ from eechips.planning.strategies import (
     SampleSite,
     Strategy,
     listed_sites,
+    region_sites,
     regular_sites,
     sites_within,
 )
@@ -82,6 +84,8 @@ class _StrategyBuilder:
             return FixedStrategy(sites, self._point_filter(), self._min_distance())
         if sample.cells is not None:
             return FixedStrategy(sample.cells.sites(self._outline()), self._point_filter(), self._min_distance())
+        if sample.regions is not None:
+            return FixedStrategy(region_sites(sample.regions), self._point_filter(), self._min_distance())
         assert sample.places is not None
         date = options.date
         sites = listed_sites(sample.places, *((None, None) if date is None else (date.name, date.format)))
@@ -138,7 +142,7 @@ class _StrategyBuilder:
             return None
         if options.min_distance != "chip":
             metres = parse_distance("`min_distance`", options.min_distance)
-            is_regular = options.spacing is not None or options.cells is not None
+            is_regular = any(getattr(options, name) is not None for name in REGULAR)
             return MinDistance.of_distance(0.0 if is_regular else metres, self._near_others(metres))
         if sample.grid_mode == "thumb":
             return MinDistance.of_distance(2.0 * math.sqrt(2.0) * self.thumb_reach * _THUMB_MARGIN)

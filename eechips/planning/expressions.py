@@ -19,6 +19,7 @@ from eechips.datasets import Kind
 from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import TYPE_NAMES, BandSelection
+from eechips.planning.clip_area import ClipArea
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.date_matching import DateMatch
 from eechips.planning.image_filters import PropertyFilter
@@ -44,6 +45,7 @@ class LayerImages:
         dtype: numpy name of the type to which all bands are converted; None to keep their types.
         types: numpy names of the types of the bands, for an image without a valid pixel; empty if unknown.
         tests: conditions on properties that the images meet.
+        area: pixels of a chip outside it are masked; None to keep all.
     """
 
     dataset: str
@@ -55,6 +57,7 @@ class LayerImages:
     dtype: str | None = None
     types: tuple[str, ...] = ()
     tests: tuple[PropertyFilter, ...] = ()
+    area: ClipArea | None = None
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -97,6 +100,10 @@ class LayerImages:
     def select(self, image: ee.Image) -> ee.Image:
         """Return the bands of an image of the dataset, in order, with the cloud mask applied."""
         return self._cast(self.selection.select(image, self.mask))
+
+    def clip(self, image: ee.Image) -> ee.Image:
+        """Mask the image of a chip outside :attr:`area`."""
+        return image if self.area is None else image.clip(self.area.geometry())
 
     def nothing(self) -> ee.Image:
         """Return an image with the bands and no valid pixel.
@@ -166,7 +173,7 @@ def chip_image(
 def _stored(images: LayerImages) -> ee.Image:
     """Return the dataset itself."""
     image: ee.Image = ee.Image(images.dataset)
-    return image if images.has_stored_pixels else images.select(image)
+    return images.clip(image if images.has_stored_pixels else images.select(image))
 
 
 def _shown(images: LayerImages, has_image: bool, corners: Sequence[float]) -> ee.Image:
@@ -181,7 +188,7 @@ def _shown_around(
     """Return the mosaic of images around a point."""
     box = box_around(coordinates, reach)
     found = images.near(box, **near) if near else images.over(box)
-    return images.mosaic(found, *_no_pixels(images, has_image))
+    return images.clip(images.mosaic(found, *_no_pixels(images, has_image)))
 
 
 def _no_pixels(images: LayerImages, has_image: bool) -> list[ee.Image]:
@@ -198,7 +205,7 @@ def _shown_above(images: LayerImages, coordinates: Sequence[float], reach: float
     box = box_around(coordinates, reach)
     below = images.mosaic(images.near(box, **near) if near else images.over(box))
     image: ee.Image = ee.ImageCollection([below, images.select(ee.Image(source))]).mosaic()
-    return image
+    return images.clip(image)
 
 
 def place_of(grid: Grid) -> dict[str, Any]:
@@ -295,7 +302,7 @@ def missing_image(images: LayerImages) -> Template:
 
 
 def _single(images: LayerImages, source: str) -> ee.Image:
-    return images.select(ee.Image(source))
+    return images.clip(images.select(ee.Image(source)))
 
 
 def _missing(images: LayerImages) -> ee.Image:
@@ -308,7 +315,7 @@ def _period(
     """Return the images of a period reduced to one; masked where there is none."""
     there = images.over(box_around(coordinates, reach)).filterDate(first, last)
     if reducer == "mosaic":
-        return images.mosaic(there, images.nothing())
+        return images.clip(images.mosaic(there, images.nothing()))
     # A reduction of no images has no bands: the masked image gives it bands, and adds no value.
     every = there.map(images.select).merge(ee.ImageCollection([images.nothing()]))
     reduced: ee.Image = every.reduce(make_reducer(reducer)).rename(list(images.bands))
@@ -316,4 +323,4 @@ def _period(
         reduced = reduced.unmask(0).toUint16()
     elif is_fractional(reducer):
         reduced = reduced.toFloat()
-    return reduced
+    return images.clip(reduced)

@@ -29,7 +29,7 @@ _DAY_FIRST = re.compile(r"\d{1,2}([/.-])\d{1,2}\1\d{4}")
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 _NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?$"
 _WANTED: Mapping[Kind, str] = {
-    "points": "chips need points; for polygons, use `cells` (chips at their centres), or eechips images with `regions`",
+    "points": "chips need points; for polygons, use `regions` (their extents) or `cells` (chips at their centres)",
     "polygons": "`cells` needs polygons; for points, use `points`",
 }
 _log = logging.getLogger(__name__)

@@ -261,9 +261,23 @@ def place_scenes(
         alike[_phase(scene.grid)].append(scene.grid)
     (phase, _), *_ = Counter({phase: len(some) for phase, some in alike.items()}).most_common(1)
     native = alike[phase][0]
+    return RegionScenes(region, region_grid(shape, placement, native, margin), shown, native)
+
+
+def region_grid(shape: BaseGeometry, placement: GridAlignment, native: Grid, margin: float) -> Grid:
+    """Return the pixels of a region and its margin.
+
+    Args:
+        shape: its polygons in longitude and latitude.
+        placement: placement of the pixels, resolved.
+        native: pixel grid of an image.
+        margin: metres around the region.
+
+    Raises:
+        RegionError: if the region is not within the area of the CRS.
+    """
     centre = region_centre(shape)
-    grid = _widened(cover_region(placement.base_grid(native, centre), shape), margin, centre[1])
-    return RegionScenes(region, grid, shown, native)
+    return _widened(cover_region(placement.base_grid(native, centre), shape), margin, centre[1])
 
 
 def _phase(grid: Grid) -> tuple[object, ...]:

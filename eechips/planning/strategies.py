@@ -15,6 +15,8 @@ from shapely.geometry.base import BaseGeometry
 from eechips.planning.date_matching import format_moment
 from eechips.planning.min_distance import MinDistance, regular_points
 from eechips.planning.places import Places
+from eechips.planning.region_overlaps import region_centre
+from eechips.planning.separate_regions import SeparateRegions
 from eechips.planning.stratified_draw import Key, Point, PointFilter, StratifiedDraw
 
 
@@ -112,6 +114,11 @@ def regular_sites(region: BaseGeometry, spacing: float) -> list[SampleSite]:
         SampleSite((lon, lat), {"row": row, "column": column})
         for (lon, lat), (row, column) in zip(points.round(9).tolist(), places.tolist(), strict=True)
     ]
+
+
+def region_sites(regions: SeparateRegions) -> list[SampleSite]:
+    """Return the middle of the bounds of each region; units have ``region``, its id."""
+    return [SampleSite(region_centre(regions.polygon_of(region)), {"region": region}) for region in regions.zones.ids]
 
 
 def sites_within(sites: Sequence[SampleSite], region: BaseGeometry) -> list[SampleSite]:

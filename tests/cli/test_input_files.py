@@ -131,7 +131,7 @@ def test_a_sample_s_files_are_repaired(tmp_path: Path, monkeypatch: pytest.Monke
     options: dict[str, Any] = {option: "bow.geojson"}
     more: dict[str, Any] = {"min_distance": "500m", "total": 2} if "away" in option else {}
     if "points" in option:  # their kind is told of before their validity
-        with pytest.raises(RegionError, match="holds polygons: chips need points; for polygons, use `cells`"):
+        with pytest.raises(RegionError, match="holds polygons: chips need points; for polygons, use `regions`"):
             resolve_sample(SampleOptions(dataset="NAIP", **options))
         return
     found = resolve_sample(SampleOptions(dataset="NAIP", **options, **more))
