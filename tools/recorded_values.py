@@ -1,15 +1,21 @@
 """Collect values that other projects' tests state of Earth Engine, with the expressions that have them.
 
-The tests of these projects call the service and compare its answer with a number. This module is a plugin for pytest
-that notes the expression, the number and its tolerance of each test that sends one request; run it in a copy of the
-project, by the local Earth Engine, once for each project:
+The tests of these projects call the service and compare its answer with a value. This module is a plugin for pytest
+that notes the expression, the value and its tolerance; run it in a copy of the project, by the local Earth Engine, once
+for each project:
 
     VALUES_FILE=values.jsonl VALUES_SOURCE='Open-ET/openet-ptjpl@6475acf4d68d' \
         python -m pytest --earth-engine -p recorded_values openet/ptjpl/tests/test_b_*.py
 
-Then write the table that ``local_tests/test_recorded_values.py`` reads:
+It notes the argument ``expected`` of tests that send one request and, with ``-o enable_assertion_pass_hook=true``, what
+an assertion compares with a literal by ``==``: ``assert number.getInfo() == 42``. Look at each test that fails: its
+value is not noted. Tests of pytest-gee keep their expressions and values in files; add those by
 
-    python tools/recorded_values.py values.jsonl packages/eechips-local/local_tests/recorded_values.jsonl.gz
+    python tools/recorded_values.py files geetools/tests 'gee-community/geetools@c2724f622799' values.jsonl
+
+Then add the lines to the table that ``local_tests/test_recorded_values.py`` reads:
+
+    python tools/recorded_values.py table values.jsonl packages/eechips-local/local_tests/recorded_values.jsonl.gz
 
 Expressions that load assets are left out: their values depend on the pixels. So are long ones, and those of which no
 value of the answer is near the number, as the test computes further. That is asked of the answer of the local Earth
@@ -18,6 +24,7 @@ Engine: a value in which it errs by more than a tenth would be left out, too. ``
 
 from __future__ import annotations
 
+import ast
 import gzip
 import inspect
 import json
@@ -59,16 +66,47 @@ def pytest_runtest_call(item: pytest.Function) -> Iterator[None]:
     if len(_asked) != 1 or not isinstance(given.get("expected", ""), (int, float, type(None))):
         return
     ((expression, value),) = _asked
-    line = {
-        "source": os.environ["VALUES_SOURCE"],
-        "test": item.nodeid,
-        "expected": given["expected"],
-        "tolerance": _tolerance(item, given),
-        "expression": expression,
-        "value": value,
-    }
+    _write(
+        {
+            "test": item.nodeid,
+            "expected": given["expected"],
+            "tolerance": _tolerance(item, given),
+            "expression": expression,
+            "value": value,
+        }
+    )
+
+
+def pytest_assertion_pass(item: pytest.Item, orig: str) -> None:
+    """Write a line for an assertion that compares the latest answer with a literal."""
+    compared = ast.parse(orig, mode="eval").body
+    if not (_asked and isinstance(compared, ast.Compare) and isinstance(compared.ops[0], ast.Eq)):
+        return
+    try:
+        expected = ast.literal_eval(compared.comparators[0])
+    except ValueError:
+        return
+    expression, value = _asked[-1]
+    _write({"test": item.nodeid, "expected": expected, "tolerance": 0.0, "expression": expression, "value": value})
+
+
+def _write(line: dict[str, Any]) -> None:
+    """Add a line to the file of lines."""
     with Path(os.environ["VALUES_FILE"]).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+        file.write(json.dumps({"source": os.environ["VALUES_SOURCE"], **line}) + "\n")
+
+
+def write_files(tests: Path, source: str, lines: Path) -> None:
+    """Add the expressions and values that tests keep by pytest-gee: serialized_test_x.yml and test_x.yml."""
+    import yaml
+
+    with lines.open("a", encoding="utf-8") as file:
+        for path in sorted(tests.rglob("serialized_*.yml")):
+            values = path.with_name(path.name.removeprefix("serialized_"))
+            expression, expected = (yaml.safe_load(each.read_text(encoding="utf-8")) for each in (path, values))
+            test = str(values.relative_to(tests.parent))
+            line = {"source": source, "test": test, "expected": expected, "tolerance": 0.0}
+            file.write(json.dumps({**line, "expression": expression, "value": expected}) + "\n")
 
 
 def _tolerance(item: pytest.Function, given: dict[str, Any]) -> float:
@@ -84,6 +122,8 @@ def _tolerance(item: pytest.Function, given: dict[str, Any]) -> float:
 
 def _key(line: dict[str, Any]) -> str | None:
     """Return the name of the value that a test compares; "" for the answer itself, None if it is not there."""
+    if line["expected"] == line["value"]:
+        return ""
     values = line["value"] if isinstance(line["value"], dict) else {"": line["value"]}
     for name, value in values.items():
         if line["expected"] is None or value is None:
@@ -96,17 +136,19 @@ def _key(line: dict[str, Any]) -> str | None:
     return None
 
 
-def write_table(lines: Path, table: Path) -> None:
-    """Write the table, and list the lines that are not in it."""
-    kept, rejected, seen = [], [], set()
+def add_to_table(lines: Path, table: Path) -> None:
+    """Add the lines to the table, and list those that are not added."""
+    kept = gzip.decompress(table.read_bytes()).decode().splitlines() if table.exists() else []
+    seen = {(json.dumps(row["expression"], separators=(",", ":")), row["key"]) for row in map(json.loads, kept)}
+    rejected = []
     for text in lines.read_text(encoding="utf-8").splitlines():
         line = json.loads(text)
         expression = json.dumps(line["expression"], separators=(",", ":"))
         key = _key(line)
-        if expression in seen or len(expression) > _LONGEST or ".load" in expression or key is None:
+        if len(expression) > _LONGEST or ".load" in expression or key is None or (expression, key) in seen:
             rejected.append(f"{line['source']} {line['test']}: {line['expected']}, {line['value']}")
             continue
-        seen.add(expression)
+        seen.add((expression, key))
         row = {name: line[name] for name in ("source", "test", "expected", "tolerance", "expression")}
         kept.append(json.dumps({**row, "key": key}, separators=(",", ":")))
     table.write_bytes(gzip.compress("\n".join(kept).encode() + b"\n", 9, mtime=0))
@@ -115,4 +157,7 @@ def write_table(lines: Path, table: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_table(Path(sys.argv[1]), Path(sys.argv[2]))
+    if sys.argv[1] == "files":
+        write_files(Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
+    else:
+        add_to_table(Path(sys.argv[2]), Path(sys.argv[3]))

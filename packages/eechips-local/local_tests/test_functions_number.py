@@ -65,7 +65,7 @@ def number(name, *values):
         # Further ones, by the descriptions.
         ("toInt", (1.7,), 1),
         ("toInt", (-1.7,), -1),
-        ("toFloat", (0.1,), 0.10000000149011612),
+        ("toFloat", (0.1,), 0.1),
         ("toLong", (1e300,), 2**63 - 1),
         ("round", (-2.5,), -2),
         ("round", (0.49999999999999994,), 0),

@@ -69,8 +69,12 @@ def load_table(context: Context, tableId: str, geometryColumn: str | None, versi
 
 @function("Collection")
 def from_features(features: list[Value]) -> Collection:
-    """Return a collection of given features; those without ``system:index`` are numbered."""
-    return Collection.of("Feature", _numbered(features))
+    """Return a collection of given features; those without ``system:index`` are numbered.
+
+    The tests of geetools, which run against the service, find features by the index that they came with
+    (tests/test_Dictionary/test_to_table_any.yml).
+    """
+    return Collection.of("Feature", _indexed(features))
 
 
 @function("ImageCollection.fromImages")
@@ -80,19 +84,17 @@ def from_images(images: list[Image]) -> Collection:
     geedim's tests, which run against the service, find an image of a made collection by the index that it came with
     (tests/test_mask.py, ``test_s2_image_get_mask_bands``).
     """
-    return Collection.of("Image", [_indexed(image, position) for position, image in enumerate(images)])
+    return Collection.of("Image", _indexed(images))
 
 
-def _indexed(image: Image, position: int) -> Image:
-    """Return an image with its own index, or that of its position."""
-    if image.properties.get("system:index") is not None:
-        return image
-    return image.with_properties({**image.properties, "system:index": str(position)})
-
-
-def _numbered(elements: list[Any]) -> list[Any]:
-    """Return Earth Engine numbers the elements of a made collection 0, 1, 2, … whatever they were called before."""
-    return [with_properties(e, {**e.properties, "system:index": str(i)}) for i, e in enumerate(elements)]
+def _indexed(elements: list[Any]) -> list[Any]:
+    """Return elements with their own index, or that of their position."""
+    return [
+        element
+        if element.properties.get("system:index") is not None
+        else with_properties(element, {**element.properties, "system:index": str(position)})
+        for position, element in enumerate(elements)
+    ]
 
 
 @function("Collection.filter")
