@@ -142,7 +142,7 @@ class TestComposites:
     def test_quality_mosaic_takes_all_bands_of_the_best(self) -> None:
         found = bands(invoke("ImageCollection.qualityMosaic", collection=STACK, qualityBand="b"))
         quality = np.where(VALID[:, 1], VALUES[:, 1], -1)
-        best = quality.argmax(axis=0)
+        best = len(quality) - 1 - quality[::-1].argmax(axis=0)  # the last of several
         there = VALID[:, 1].any(axis=0)
         for band, name in enumerate("ab"):
             taken = np.take_along_axis(layers(band), best[None], axis=0)[0]

@@ -84,7 +84,7 @@ UTM = {"type": "name", "properties": {"name": "EPSG:32613"}}
              {"type": "Point", "coordinates": [1, 2]}, {"type": "LineString", "coordinates": [[0, 0], [1, 1.5]]}]}),
         (Geometry(shapely.Polygon(), geodesic=True), {"type": "Polygon", "coordinates": []}),
         (WHOLE_EARTH, {"geodesic": False, "type": "Polygon", "coordinates": [
-            [[180, -90], [180, 90], [-180, 90], [-180, -90], [180, -90]]]}),
+            [[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]]]}),
     ],
 )  # fmt: skip
 def test_geometries_say_what_is_not_taken_for_granted(geometry: Geometry, expected: Any) -> None:

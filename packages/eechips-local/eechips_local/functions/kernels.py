@@ -197,7 +197,8 @@ def fixed(width: int, height: int, weights: list[list[Any]], x: int, y: int, nor
         raise InvalidError("The focus of a kernel must lie inside it.")
     made = Weights(_scaled(np.array(rows, dtype=np.float64), normalize, 1.0), across, down)
     description = {"type": "Kernel.fixed", "width": len(rows[0]), "height": len(rows), "weights": rows}
-    return Kernel(lambda edge: made, {**description, "x": across, "y": down, "normalize": normalize})
+    normalized = {"normalize": True} if normalize else {}
+    return Kernel(lambda edge: made, {**description, "x": across, "y": down, **normalized})
 
 
 # Kernels of kernels

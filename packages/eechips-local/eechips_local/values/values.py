@@ -115,7 +115,7 @@ class Geometry:
         return w, s, e, n
 
 
-WHOLE_EARTH = Geometry(shapely.box(-180, -90, 180, 90), unbounded=True)
+WHOLE_EARTH = Geometry(shapely.Polygon([(-180, -90), (180, -90), (180, 90), (-180, 90)]), unbounded=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
