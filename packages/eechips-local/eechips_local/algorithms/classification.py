@@ -39,10 +39,12 @@ class TrainingData:
     Attributes:
         samples: shape (samples, inputs).
         labels: shape (samples,): whole numbers for classification.
+        inputs: names of the inputs; empty where nothing asks for them.
     """
 
     samples: Floats
     labels: Floats
+    inputs: tuple[str, ...] = ()
 
 
 Fit = Callable[[TrainingData, str], Model]
@@ -62,6 +64,7 @@ class Classifier:
         schema: names of its inputs; None until it is trained.
         training: what it is trained on. None until then, or if it needs no training.
         values: what a classifier that needs no training can return, in ascending order.
+        outputs: names of its outputs, if it says them itself; it then predicts an array of shape (samples, outputs).
     """
 
     kind: str
@@ -72,6 +75,7 @@ class Classifier:
     schema: tuple[str, ...] | None = None
     training: TrainingData | None = None
     values: tuple[float, ...] = (0, 1)
+    outputs: tuple[str, ...] = ()
     _models: dict[str, Model] = field(default_factory=dict, repr=False)
 
     @property

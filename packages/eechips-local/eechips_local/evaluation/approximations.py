@@ -6,6 +6,10 @@ from collections.abc import Mapping
 
 _APPROXIMATIONS: Mapping[str, str] = {
     "CannyEdgeDetector": "The weights of the gradient: central differences.",
+    "Classifier.amnhMaxent": (
+        "What `explain` has (options and numbers, no contributions), the name without `clamp` (`probability`), whether "
+        "`autoFeature` takes thresholds (never), and where fitting ends: at the minimum, near which Maxent 3.4 stops."
+    ),
     "Classifier.decisionTree": "See `Classifier.decisionTreeEnsemble`.",
     "Classifier.decisionTreeEnsemble": (
         "How trees are joined: by the most frequent value where all leaves are whole numbers, else by the mean. "

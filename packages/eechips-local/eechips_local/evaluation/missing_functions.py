@@ -50,7 +50,7 @@ _REASONS: Mapping[str, str] = {
     **dict.fromkeys(("Image.displacement", "Image.register"), _MATCHING),
     **dict.fromkeys(
         (
-            "Classifier.amnhMaxent", "Clusterer.wekaCobweb", "Clusterer.wekaLVQ", "Clusterer.wekaXMeans",
+            "Clusterer.wekaCobweb", "Clusterer.wekaLVQ", "Clusterer.wekaXMeans",
             "Classifier.pegasos", "Classifier.perceptron", "Classifier.randomForest", "Classifier.winnow",
         ),
         _MODELS,

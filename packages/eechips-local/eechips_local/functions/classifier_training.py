@@ -93,7 +93,7 @@ def train(
     if not len(table):
         raise InvalidError("No valid training data were found.")
     table = table[part_of(len(table), subsampling, subsamplingSeed)]
-    return classifier.trained(TrainingData(table[:, :-1], table[:, -1]), names)
+    return classifier.trained(TrainingData(table[:, :-1], table[:, -1], names), names)
 
 
 @function("Classifier.setOutputMode")
@@ -126,6 +126,8 @@ def training_matrix(classifier: Classifier) -> ConfusionMatrix:
     training = classifier.training
     if training is None:
         raise InvalidError("The classifier must be trained before it is used.")
+    if "CLASSIFICATION" not in classifier.modes:
+        raise InvalidError(f"The classifier {classifier.kind} gives no classes.")
     actual = classes_of(training.labels)
     found = replace(classifier, mode="CLASSIFICATION", _models={}).classify(training.samples).astype(np.int64)
     if min(actual.min(), found.min()) < 0:
@@ -167,13 +169,13 @@ class _Applied:
     Attributes:
         schema: names of the inputs.
         predict: called with samples of shape (samples, inputs).
-        name: name of the output.
-        kind: type of the output.
+        names: names of the outputs. With several, an array of shape (samples, outputs) is predicted.
+        kind: type of the outputs.
     """
 
     schema: tuple[str, ...]
     predict: Any
-    name: str
+    names: tuple[str, ...]
     kind: PixelType
 
 
@@ -187,7 +189,7 @@ def _classification(classifier: Classifier, name: str) -> _Applied:
         kind = ranged(PixelType("int"), ends)
     if classifier.has_arrays:
         kind = replace(kind, dimensions=1)
-    return _Applied(classifier.schema, classifier.classify, name, kind)
+    return _Applied(classifier.schema, classifier.classify, classifier.outputs or (name,), kind)
 
 
 def clustering(clusterer: Clusterer, name: str) -> _Applied:
@@ -198,11 +200,11 @@ def clustering(clusterer: Clusterer, name: str) -> _Applied:
     """
     if clusterer.schema is None:
         raise InvalidError("The clusterer must be trained before it is used.")
-    return _Applied(clusterer.schema, clusterer.cluster, name, PixelType("int", int(_INT32.min), int(_INT32.max)))
+    return _Applied(clusterer.schema, clusterer.cluster, (name,), PixelType("int", int(_INT32.min), int(_INT32.max)))
 
 
 def applied_to_image(image: Image, applied: _Applied) -> Image:
-    """Return the output for each pixel that is valid in all inputs, as the only band.
+    """Return the outputs for each pixel that is valid in all inputs, as the only bands.
 
     Raises:
         InvalidError: if a band is missing, or holds arrays.
@@ -223,13 +225,18 @@ def applied_to_image(image: Image, applied: _Applied) -> Image:
         found = applied.predict(np.where(finite[:, None], samples, 0.0))
         values = np.zeros((*valid.shape, *found.shape[1:]), dtype=found.dtype)
         values[valid] = found
+        layers = [values] if len(applied.names) == 1 else list(np.moveaxis(values, -1, 0))
         inside = np.zeros(valid.shape, dtype=bool)
         inside[valid] = finite
-        return [Pixels(values, np.where(inside, mask, 0).astype(mask.dtype))]
+        shares = np.where(inside, mask, 0).astype(mask.dtype)
+        return [Pixels(layer, shares) for layer in layers]
 
-    first = inputs[0]
-    band = ImageBand(applied.name, applied.kind, first.projection, Joint(inputs, compute), 0, first.extent, first.fixed)
-    return image.computed([band])
+    first, joint = inputs[0], Joint(inputs, compute)
+    bands = [
+        ImageBand(name, applied.kind, first.projection, joint, position, first.extent, first.fixed)
+        for position, name in enumerate(applied.names)
+    ]
+    return image.computed(bands)
 
 
 def applied_to_features(context: Context, features: Collection, applied: _Applied) -> Collection:
@@ -240,7 +247,9 @@ def applied_to_features(context: Context, features: Collection, applied: _Applie
         table = table_of(context, features, applied.schema)
         outputs = applied.predict(table) if len(table) else []
         for feature, output in zip(originals, outputs, strict=True):
-            yield feature.with_properties({**feature.properties, applied.name: output.tolist()})
+            found = [output] if len(applied.names) == 1 else output
+            new = {name: value.tolist() for name, value in zip(applied.names, found, strict=True)}
+            yield feature.with_properties({**feature.properties, **new})
 
     return features.derived(elements)
 
