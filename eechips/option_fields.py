@@ -113,23 +113,23 @@ def options_of(config: type) -> dict[str, tuple[dataclasses.Field[Any], Option]]
 
 def chosen_options(config: object) -> dict[str, Any]:
     """Return the options of a config whose values differ from their defaults, as JSON values by name."""
-    found = {}
+    chosen = {}
     for name, (field, _) in options_of(type(config)).items():
         value, default = getattr(config, name), field.default
         if default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
         if default is dataclasses.MISSING or value != default:
-            found[name] = _as_json(value)
-    return found
+            chosen[name] = _as_json(value)
+    return chosen
 
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, (str, int, float)) or value is None:
         return value
     if isinstance(value, Mapping):
-        return {str(key): _as_json(each) for key, each in value.items()}
+        return {str(key): _as_json(element) for key, element in value.items()}
     if isinstance(value, Sequence):
-        return [_as_json(each) for each in value]
+        return [_as_json(element) for element in value]
     return str(value)
 
 
@@ -204,8 +204,8 @@ def _parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
 
 
 def _with_entries(text: str, entries: Mapping[str, Option]) -> str:
-    def fill(found: re.Match[str]) -> str:
-        lines = [line for name, option in entries.items() for line in _entry(name, option, found[1])]
+    def fill(match: re.Match[str]) -> str:
+        lines = [line for name, option in entries.items() for line in _entry(name, option, match[1])]
         return "\n".join(lines) + "\n"
 
     return _ARGUMENTS.sub(fill, text, count=1)

@@ -101,5 +101,5 @@ class Registry(Generic[T]):
                 f"the {self.kind} {name!r} is declared as a {type(loaded).__name__}, not an {self._class_path}. Repair"
                 " or remove the package that declares it"
             )
-        found: T = loaded
-        return found
+        plugin: T = loaded
+        return plugin

@@ -250,10 +250,10 @@ class ShardDataset(IterableDataset[Any]):
         wanted = {layer: entry.layers[layer] for layer in self._items.layers if layer in entry.layers}
         facts = metadata["layers"]
         pixels = {
-            name: decode_file(each.data, each.suffix, facts[name].get("frames", ()))
-            if isinstance(each, FileContent)
-            else each
-            for name, each in wanted.items()
+            name: decode_file(content.data, content.suffix, facts[name].get("frames", ()))
+            if isinstance(content, FileContent)
+            else content
+            for name, content in wanted.items()
         }
         frames = {
             layer: (array_of(layer, facts[layer].get("series")), facts[layer]["frame"], frame_time(facts[layer]))
@@ -287,7 +287,10 @@ def collate_frames(items: Sequence[Item]) -> Item:
     padding = {name + end: value for name in series for end, value in (("", 0), (MASK_SUFFIX, 0), (TIMES, math.nan))}
     longest = {name: max(len(item[name]) for item in items) for name in padding if all(name in item for item in items)}
     padded = [
-        {name: _padded(each, longest[name], padding[name]) if name in longest else each for name, each in item.items()}
+        {
+            name: _padded(field, longest[name], padding[name]) if name in longest else field
+            for name, field in item.items()
+        }
         for item in items
     ]
     batch: Item = default_collate(padded)

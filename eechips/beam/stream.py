@@ -71,8 +71,8 @@ class FetchMessages(PTransform[Any, Any]):
             | "Count" >> beam.CombineGlobally(_Count()).without_defaults()
             | "Sum up" >> beam.Map(_summary).with_output_types(PubsubMessage)
         )  # fmt: skip
-        found: PCollection[PubsubMessage] = (reports, counted) | "All" >> beam.Flatten()
-        return found
+        output_messages: PCollection[PubsubMessage] = (reports, counted) | "All" >> beam.Flatten()
+        return output_messages
 
 
 def read_message(message: bytes, identity: str) -> Iterator[Any]:
@@ -104,17 +104,17 @@ def _unit(message: bytes, identity: str) -> Any:
     return unit_value(json.loads(item.unit.unit))
 
 
-def message_of(found: FetchedUnit) -> PubsubMessage:
+def message_of(fetched_unit: FetchedUnit) -> PubsubMessage:
     """Return the message that reports an outcome."""
-    content = {name: value for name, value in found._asdict().items() if value is not None}
+    content = {name: value for name, value in fetched_unit._asdict().items() if value is not None}
     for name in ("unit", "metadata", "layers"):
         content[name] = json.loads(content[name])
     data = json.dumps(content, ensure_ascii=False).encode()
-    return PubsubMessage(data, {"kind": "unit", "id": found.id, "state": found.state})
+    return PubsubMessage(data, {"kind": "unit", "id": fetched_unit.id, "state": fetched_unit.state})
 
 
-def _state(found: FetchedUnit) -> str:
-    return found.state
+def _state(fetched_unit: FetchedUnit) -> str:
+    return fetched_unit.state
 
 
 def _summary(counts: dict[str, int], between: Any = beam.DoFn.WindowParam) -> PubsubMessage:

@@ -143,13 +143,13 @@ class FetchUnits(PTransform[Any, Any]):
         """Key the units into partitions, and fetch them."""
         keyed = beam.Map(_partition_of, self.recipe.identity, self._slots).with_output_types(KV[int, str])
         fetch = _FetchBundle(self._spec, self._rate, self._template, self._place, self._plan)
-        found: PCollection[FetchedUnit] = (
+        fetched_units: PCollection[FetchedUnit] = (
             units
             | "Partitions" >> keyed
             | "Spread" >> ReshufflePerKey()
             | "Fetch" >> beam.ParDo(fetch).with_output_types(FetchedUnit)
         )
-        return found
+        return fetched_units
 
     def display_data(self) -> dict[str, Any]:
         """Return the data that runners display."""
@@ -229,10 +229,10 @@ class _FetchBundle(beam.DoFn):
                     " of this pipeline may be wrong. Give Chip the image itself, or pass what it decides by in"
                     " 'fixed', and fetch them again"
                 )
-            found = fetched_unit_of(event, self._values[event.task.id], self._place, self._plan)
-            _count(found)
-            for timestamp, window in self._places[found.id]:
-                yield WindowedValue(found, timestamp, (window,))
+            fetched_unit = fetched_unit_of(event, self._values[event.task.id], self._place, self._plan)
+            _count(fetched_unit)
+            for timestamp, window in self._places[fetched_unit.id]:
+                yield WindowedValue(fetched_unit, timestamp, (window,))
 
     def _tasks(self) -> Iterator[WorkUnit]:
         for identifier, value in self._values.items():
@@ -243,11 +243,11 @@ class _FetchBundle(beam.DoFn):
             yield WorkUnit(self._worker.next_position(), identifier, canonical_json(unit), name)
 
 
-def _count(found: FetchedUnit) -> None:
-    Metrics.counter(_NAMESPACE, found.state).inc()
-    Metrics.counter(_NAMESPACE, "requests").inc(found.requests)
-    Metrics.counter(_NAMESPACE, "bytes").inc(found.bytes or 0)
-    Metrics.distribution(_NAMESPACE, "milliseconds").update(round(1000 * found.seconds))
+def _count(fetched_unit: FetchedUnit) -> None:
+    Metrics.counter(_NAMESPACE, fetched_unit.state).inc()
+    Metrics.counter(_NAMESPACE, "requests").inc(fetched_unit.requests)
+    Metrics.counter(_NAMESPACE, "bytes").inc(fetched_unit.bytes or 0)
+    Metrics.distribution(_NAMESPACE, "milliseconds").update(round(1000 * fetched_unit.seconds))
 
 
 def _partition_of(value: Any, identity: str, slots: int) -> tuple[int, str]:

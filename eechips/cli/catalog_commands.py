@@ -187,13 +187,13 @@ def partitions_command(
     if bbox is not None and point is not None:
         raise UsageError("choose one of --bbox and --point")
     catalog = open_catalog(place)
-    found = catalog.partitions(
+    partitions = catalog.partitions(
         bbox=point if bbox is None else bbox, start=start, end=end, collections=collections, missions=missions
     )
     if as_json:
-        echo_json([partition.to_json() for partition in found], indent=1)
+        echo_json([partition.to_json() for partition in partitions], indent=1)
         return
-    for partition in found:
+    for partition in partitions:
         echo(catalog.address(partition))
 
 

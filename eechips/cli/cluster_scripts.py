@@ -93,9 +93,9 @@ class ClusterJob:
 
     def join(self) -> list[str]:
         """Return the commands of the join, and of what follows."""
-        given = ("--units", self._file(_UNITS), "--out", self.out)
+        options = ("--units", self._file(_UNITS), "--out", self.out)
         return [
-            shlex.join(("eechips", "join", *given, "--missing", self._file(_MISSING))),
+            shlex.join(("eechips", "join", *options, "--missing", self._file(_MISSING))),
             *(shlex.join(("eechips", *words)) for words in self.after),
         ]
 

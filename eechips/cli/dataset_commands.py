@@ -91,17 +91,17 @@ def datasets_command(ctx: click.Context, search: str | None, as_json: bool, is_l
             raise click.UsageError("--search and --local exclude each other", ctx)
         _list_local(as_json)
         return
-    found = list_datasets() if search is None else search_datasets(search)
-    if not found:
+    datasets = list_datasets() if search is None else search_datasets(search)
+    if not datasets:
         raise UnknownDatasetError(
             f"no dataset with a short name matches {search!r}{suggest_datasets(search or '')} (any Earth Engine asset"
             " id works as well)"
         )
     if as_json:
-        echo_json([_details(dataset) for dataset in found], indent=2)
+        echo_json([_details(dataset) for dataset in datasets], indent=2)
         return
     rows = [("ALIAS", "ID", "BANDS", "SCALE", "DATES", "SYNONYMS", "LICENCE")]
-    for dataset in found:
+    for dataset in datasets:
         bands, scale = _join_bands(dataset.default_bands), f"{dataset.pixel_size:.0f} m"
         dates = f"{dataset.start} - {dataset.end or ''}".rstrip()
         rows.append((dataset.alias, dataset.id, bands, scale, dates, ",".join(dataset.synonyms), dataset.licence))
@@ -132,11 +132,11 @@ def show_command(name: str, as_json: bool, archive: str | None) -> None:
             echo_json({"id": dataset_id, "archives": archives}, indent=2)
         else:
             echo(f"{dataset_id}: {archives[0]['title']}")
-            for found in archives:
-                for line in ("", *_archive_lines(found)):
+            for description in archives:
+                for line in ("", *_archive_lines(description)):
                     echo(line)
-                if found["bands"]:
-                    echo(f"{_GAP}Bands: {', '.join(found['bands'])}")
+                if description["bands"]:
+                    echo(f"{_GAP}Bands: {', '.join(description['bands'])}")
         return
     if dataset is None:
         raise UnknownDatasetError(
@@ -219,11 +219,11 @@ def _facts(dataset: Dataset) -> dict[str, str]:
     return {name: one_line(text) for name, text in facts.items() if text}
 
 
-def _describe_quantization(given: Quantization | None) -> str:
-    if given is None:
+def _describe_quantization(quantization: Quantization | None) -> str:
+    if quantization is None:
         return ""
-    formula = f"sign(x) * abs(x / {given.divisor:g}) ** {given.power:g}"
-    return f"values are {formula} of the {given.dtype} x; {given.nodata} is nodata"
+    formula = f"sign(x) * abs(x / {quantization.divisor:g}) ** {quantization.power:g}"
+    return f"values are {formula} of the {quantization.dtype} x; {quantization.nodata} is nodata"
 
 
 def _describe_indices(dataset: Dataset) -> str:
@@ -309,17 +309,17 @@ def _archives_of(dataset: str, archive: str | None) -> list[dict[str, Any]]:
         if archive is None:
             return []
         raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local,archive]'") from error
-    found = describe_dataset(dataset)
+    archives = describe_dataset(dataset)
     if archive is None:
-        return found
+        return archives
     try:
         description = find_archive(archive)
     except ArchiveChoiceError as error:
         raise OneSentence(str(error)) from error
     wanted = description.like or description.name
-    own = [each for each in found if each["archive"] == wanted]
+    own = [details for details in archives if details["archive"] == wanted]
     if not own:
-        having = [f"--archive {each['archive']}" for each in found if not each["reason"]]
+        having = [f"--archive {details['archive']}" for details in archives if not details["reason"]]
         if having:
             raise UnknownDatasetError(f"{wanted} does not have {dataset}; {' or '.join(having)} does")
         raise UnknownDatasetError(f"no open archive has {dataset}{_demo_clause(dataset)}")

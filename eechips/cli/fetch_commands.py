@@ -223,7 +223,7 @@ def run_command() -> click.Command:
         decides="run",
         help="Print the JSON schema of run files, for an editor.",
     )
-    after = next(number for number, each in enumerate(command.params, start=1) if each.name == "check")
+    after = next(number for number, parameter in enumerate(command.params, start=1) if parameter.name == "check")
     command.params.insert(after, schema)
     return command
 
@@ -241,10 +241,10 @@ def _run_recipe(context: click.Context, /, recipe: Path, check: bool, **values: 
     if not check:
         finish(*command.make(chosen))
         return
-    found = checked(command.make, chosen)
-    for line in found.lines:
+    report = checked(command.make, chosen)
+    for line in report.lines:
         echo(line)
-    if found.failed:
+    if report.failed:
         context.exit(FAILURES)
 
 

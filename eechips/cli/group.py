@@ -141,8 +141,8 @@ class Verbs(click.Group):
         module = next((module for module, names in _MODULES.items() if cmd_name in names), None)
         if module is None:
             return None
-        found = getattr(importlib.import_module(f"eechips.cli.{module}"), f"{cmd_name.replace('-', '_')}_command")
-        command: click.Command = found if isinstance(found, click.Command) else found()
+        attribute = getattr(importlib.import_module(f"eechips.cli.{module}"), f"{cmd_name.replace('-', '_')}_command")
+        command: click.Command = attribute if isinstance(attribute, click.Command) else attribute()
         return command
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -106,12 +106,12 @@ _REBUILD = """Fetch the run of a lockfile again, and name the files that are not
 
 @click.pass_context
 def _rebuild(context: click.Context, /, **values: Any) -> None:
-    found = rebuild_run(**values, show=show_log)
-    if not found.is_finished:
+    rebuild = rebuild_run(**values, show=show_log)
+    if not rebuild.is_finished:
         context.exit(INTERRUPTED)
-    for line in _summary(found):
+    for line in _summary(rebuild):
         echo(line)
-    if not found.is_same:
+    if not rebuild.is_same:
         context.exit(FAILURES)
 
 
@@ -120,11 +120,13 @@ def rebuild_command() -> click.Command:
     return VerbCommand("rebuild", params=rebuild_parameters(), callback=_rebuild, help=_REBUILD, context_settings=HELP)
 
 
-def _summary(found: Rebuild) -> list[str]:
+def _summary(rebuild: Rebuild) -> list[str]:
     """Describe a rebuild: how many files are the same, and what the others are."""
-    lines = [f"{found.same:,} of {format_count(found.files, 'file')} are the same to the byte, in {found.run.path}"]
-    if found.empty:
-        lines.append(f"{format_count(found.empty, 'unit')} without data, as before")
+    lines = [
+        f"{rebuild.same:,} of {format_count(rebuild.files, 'file')} are the same to the byte, in {rebuild.run.path}"
+    ]
+    if rebuild.empty:
+        lines.append(f"{format_count(rebuild.empty, 'unit')} without data, as before")
     titles = {
         Difference.VALUES: "have other values",
         Difference.ENCODING: "have the same values in other bytes",
@@ -134,31 +136,31 @@ def _summary(found: Rebuild) -> list[str]:
         Difference.FAILED: "could not be fetched; to try again, repeat the command",
     }
     for kind, title in titles.items():
-        files = [each for each in found.differences if each.difference is kind]
+        files = [rebuilt_file for rebuilt_file in rebuild.differences if rebuilt_file.difference is kind]
         if files:
             lines.append(f"{format_count(len(files), 'file')} {title}:")
-            lines += [f"  {_described(each)}" for each in files[:MOST_SHOWN]]
+            lines += [f"  {_described(rebuilt_file)}" for rebuilt_file in files[:MOST_SHOWN]]
             if len(files) > MOST_SHOWN:
                 lines.append(f"  … and {len(files) - MOST_SHOWN:,} more")
-    if found.differences:
-        lines.append(f"All of them: {found.run.path / REBUILD_NAME}")
-    return [*lines, *_summary_of_sources(found)]
+    if rebuild.differences:
+        lines.append(f"All of them: {rebuild.run.path / REBUILD_NAME}")
+    return [*lines, *_summary_of_sources(rebuild)]
 
 
-def _summary_of_sources(found: Rebuild) -> list[str]:
+def _summary_of_sources(rebuild: Rebuild) -> list[str]:
     """Describe the assets that have other versions, and changes that no version explains."""
     lines = []
-    if found.replaced:
-        lines.append(f"{format_count(len(found.replaced), 'asset')} changed at the source:")
-        lines += [f"  {_described_asset(each)}" for each in found.replaced[:MOST_SHOWN]]
-        if len(found.replaced) > MOST_SHOWN:
-            lines.append(f"  … and {len(found.replaced) - MOST_SHOWN:,} more")
-        lines.append(f"All of them: {found.run.path / REPLACED_NAME}")
-    if found.other_expressions:
-        count = format_count(found.other_expressions, "unit")
+    if rebuild.replaced:
+        lines.append(f"{format_count(len(rebuild.replaced), 'asset')} changed at the source:")
+        lines += [f"  {_described_asset(change)}" for change in rebuild.replaced[:MOST_SHOWN]]
+        if len(rebuild.replaced) > MOST_SHOWN:
+            lines.append(f"  … and {len(rebuild.replaced) - MOST_SHOWN:,} more")
+        lines.append(f"All of them: {rebuild.run.path / REPLACED_NAME}")
+    if rebuild.other_expressions:
+        count = format_count(rebuild.other_expressions, "unit")
         lines.append(f"{count}: this version of eechips requests another expression than the one that was locked")
-    same = [each for each in found.differences if each.difference is Difference.VALUES and each.sources]
-    unexplained = sum(not each.replaced for each in same)
+    same = [change for change in rebuild.differences if change.difference is Difference.VALUES and change.sources]
+    unexplained = sum(not change.replaced for change in same)
     if unexplained:
         lines.append(
             f"{format_count(unexplained, 'file')} changed, but no asset that the lockfile names for them: an image that"
@@ -172,26 +174,26 @@ def _version(version: int | str) -> str:
     return version[:_DIGITS] if isinstance(version, str) else str(version)
 
 
-def _described_asset(each: ReplacedAsset) -> str:
-    now = "it is gone" if each.now is None else f"version {_version(each.before)} is now {_version(each.now)}"
-    if not each.changed:
-        return f"{each.id}: {now}; no pixel of {format_count(each.files, 'file')} has changed"
-    about = "" if each.is_exact else "about "
-    share = "" if each.share is None else f", {about}{each.share:.1%} of their pixels"
-    return f"{each.id}: {now}; {each.changed:,} of {format_count(each.files, 'file')} changed{share}"
+def _described_asset(asset: ReplacedAsset) -> str:
+    now = "it is gone" if asset.now is None else f"version {_version(asset.before)} is now {_version(asset.now)}"
+    if not asset.changed:
+        return f"{asset.id}: {now}; no pixel of {format_count(asset.files, 'file')} has changed"
+    about = "" if asset.is_exact else "about "
+    share = "" if asset.share is None else f", {about}{asset.share:.1%} of their pixels"
+    return f"{asset.id}: {now}; {asset.changed:,} of {format_count(asset.files, 'file')} changed{share}"
 
 
-def _described(each: RebuiltFile) -> str:
-    change = each.change
+def _described(rebuilt_file: RebuiltFile) -> str:
+    change = rebuilt_file.change
     parts = [] if change is None else [_share(change)]
-    if each.bands:
-        parts.append(f"bands {', '.join(each.bands)}")
+    if rebuilt_file.bands:
+        parts.append(f"bands {', '.join(rebuilt_file.bands)}")
     if change is not None and change.window is not None:
         left, top, width, height = change.window
         parts.append(f"columns {left}-{left + width - 1}, rows {top}-{top + height - 1}")
-    if each.details:
-        parts.append(each.details)
-    return f"{each.file}: {'; '.join(parts)}" if parts else each.file
+    if rebuilt_file.details:
+        parts.append(rebuilt_file.details)
+    return f"{rebuilt_file.file}: {'; '.join(parts)}" if parts else rebuilt_file.file
 
 
 def _share(change: ContentChange) -> str:

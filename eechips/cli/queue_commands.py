@@ -178,17 +178,17 @@ def join_command(
     if not trust:
         is_own = all(item.is_own for item in items)
         check_planned(items[0], parameter_names(job[0], words), is_own=is_own)
-    made = (*job, "--out", out, *words)
-    recipe, config = recipe_of_job(made)
-    command = shlex.join(["eechips", *made])
+    job_words = (*job, "--out", out, *words)
+    recipe, config = recipe_of_job(job_words)
+    command = shlex.join(["eechips", *job_words])
     config = dataclasses.replace(config, command=command)
     show_log(config)
-    found = join_results(recipe, config, items, () if outcomes is None else _outcome_lines(outcomes))
+    join_result = join_results(recipe, config, items, () if outcomes is None else _outcome_lines(outcomes))
     if missing is not None:
         with open_output(missing) as lines:
-            lines.writelines(f"{item.to_json()}\n" for item in found.missing)
-    if found.missing:
-        for line in _missing_lines(found, command):
+            lines.writelines(f"{item.to_json()}\n" for item in join_result.missing)
+    if join_result.missing:
+        for line in _missing_lines(join_result, command):
             echo(line, err=True)
         context.exit(FAILURES)
     finish(recipe, config)
@@ -203,11 +203,11 @@ def _outcome_lines(file: IO[str]) -> Iterator[Mapping[str, Any]]:
                 raise UsageError(f"line {number} of --outcomes is not JSON ({error}): {line:.120}") from None
 
 
-def _missing_lines(found: JoinResult, command: str) -> Iterator[str]:
+def _missing_lines(join_result: JoinResult, command: str) -> Iterator[str]:
     """Describe missing results, and say what to do."""
-    yield describe_missing(found)
-    for _, reason in found.damaged[:MOST_SHOWN]:
+    yield describe_missing(join_result)
+    for _, reason in join_result.damaged[:MOST_SHOWN]:
         yield f"  {reason}"
-    for identifier, error in [*found.failed.items()][:MOST_SHOWN]:
+    for identifier, error in [*join_result.failed.items()][:MOST_SHOWN]:
         yield f"  {identifier[:16]}: {error}"
     yield f"Queue their lines (--missing FILE) again, or fetch them here: {command}"

@@ -120,18 +120,18 @@ def _is_own_run(folder: Path) -> bool:
 def _refused(tables: Mapping[str, Any], root: click.Context) -> list[str]:
     """Return what tables set that only this user's may: tables of other commands, and options that are no data."""
     assert isinstance(root.command, click.Group)
-    found = []
+    refused = []
     for name, content in tables.items():
         command = root.command.get_command(root, name)
         if not isinstance(command, FetchCommand):
-            found.append(f"[{name}]")
+            refused.append(f"[{name}]")
             continue
         names = {key: parameter.name or key for key, parameter in keys_of(command).items()}
         tables_of_name = content if isinstance(content, list) else [content]
         for table in filter(_is_table, tables_of_name):  # others are mistakes
             values = {names.get(key, key): value for key, value in table.items()}
-            found += [f"[{name}] {each}" for each in refused_values(command, values, ())]
-    return list(dict.fromkeys(found))
+            refused += [f"[{name}] {option}" for option in refused_values(command, values, ())]
+    return list(dict.fromkeys(refused))
 
 
 class _Reader:
@@ -178,20 +178,20 @@ class _Reader:
         command = self._commands.get_command(self._root, name)
         assert command is not None
         is_fetching = isinstance(command, FetchCommand)
-        found = len(self.problems)
+        problem_count = len(self.problems)
         arguments: dict[str, list[str]] = {}
         options: dict[str, Any] = {}
         parameters = keys_of(command)
         replaced = {key: value for key, value in self._overrides.items() if is_fetching and key in parameters}
-        given = {**table, **replaced}
+        settings = {**table, **replaced}
         for key in replaced:
             self.overrides_left.pop(key, None)
         meant: set[str] = set()  # keys that are misspelt, as they should be
-        for key, value in given.items():
+        for key, value in settings.items():
             parameter = parameters.get(key)
             if parameter is None:
                 self.problems.append(f"{label} has no key {key!r}{did_you_mean(key, list(parameters))}")
-                nearest = nearest_name(key, [name for name in parameters if name not in given])
+                nearest = nearest_name(key, [name for name in parameters if name not in settings])
                 if nearest is None:
                     continue
                 meant.add(nearest)
@@ -207,14 +207,16 @@ class _Reader:
         if "folder" in parameters and self.has_run:  # the table of that run may have mistakes
             arguments.setdefault("folder", [_path_word(str(self._folder or "."))])
         for key, parameter in parameters.items():
-            if parameter.required and key not in {*arguments, *given, *meant}:
+            if parameter.required and key not in {*arguments, *settings, *meant}:
                 self.problems.append(f"{label} needs the key {key!r}")
         self.has_run = self.has_run or is_fetching
         after = arguments.pop(_ARGUMENTS, [])
-        typed = [word for each in arguments.values() for word in each] + (["--", *after] if after else [])
-        if len(self.problems) == found:
+        typed = [word for argument_words in arguments.values() for word in argument_words] + (
+            ["--", *after] if after else []
+        )
+        if len(self.problems) == problem_count:
             self.steps.append(RunStep(name, (*command_words(command, options), *typed)))
-        has_mistakes = len(self.problems) > found
+        has_mistakes = len(self.problems) > problem_count
         if is_fetching:
             self._folder = self._place = None
         self._check_together(label, command, options, typed, has_mistakes)
@@ -227,11 +229,11 @@ class _Reader:
         """Return the words of an argument; note what is wrong with it."""
         is_several = parameter.nargs == -1
         values = value if is_several and isinstance(value, list) else [value]
-        if any(isinstance(each, (bool, list, dict)) for each in values) or (value == "" and not is_several):
+        if any(isinstance(element, (bool, list, dict)) for element in values) or (value == "" and not is_several):
             wanted = "a list of texts and numbers" if is_several else "a text that is not empty"
             self.problems.append(f"{label} {key} must be {wanted}, not {value!r}")
             return []
-        return [str(each) if is_several else _path_word(str(each)) for each in values]
+        return [str(element) if is_several else _path_word(str(element)) for element in values]
 
     def _check_together(
         self, label: str, command: click.Command, options: Mapping[str, Any], typed: Sequence[str], has_mistakes: bool
@@ -304,14 +306,14 @@ class _Reader:
 
 def keys_of(command: click.Command) -> dict[str, click.Option | click.Argument]:
     """Return the parameters of a command by the keys of its table in a run file."""
-    found: dict[str, click.Option | click.Argument] = {}
+    parameters: dict[str, click.Option | click.Argument] = {}
     for parameter in command.params:
         if isinstance(parameter, click.Argument):
-            found[_ARGUMENTS if parameter.nargs == -1 else parameter.name or ""] = parameter
+            parameters[_ARGUMENTS if parameter.nargs == -1 else parameter.name or ""] = parameter
         elif isinstance(parameter, click.Option) and parameter.name and _is_key(parameter):
             flag = max(parameter.opts, key=len)
-            found[flag[2:].replace("-", "_") if flag.startswith("--") else parameter.name] = parameter
-    return found
+            parameters[flag[2:].replace("-", "_") if flag.startswith("--") else parameter.name] = parameter
+    return parameters
 
 
 def _check_configs(command: click.Command, values: Mapping[str, Any]) -> None:
@@ -350,7 +352,7 @@ def run_steps(steps: Sequence[RunStep], root: click.Context, *, quiet: bool) -> 
             command.invoke(context)
         unfinished = context.meta.pop(UNFINISHED, unfinished if step.verb in FOLLOWING else None)
         if unfinished == "paused":
-            if left := [each.verb for each in steps[number:]]:
+            if left := [later_step.verb for later_step in steps[number:]]:
                 echo(f"Not run: {', '.join(left)}. To run all: repeat the run file with --yes", err=True)
             return
 
@@ -366,16 +368,18 @@ def _wrong_shape(parameter: click.Option, value: Sequence[Any]) -> str | None:
     if not value:
         return "left out, or have a value"
     names_file = isinstance(parameter.type, click.Path) or re.search("FILE|DIR", parameter.metavar or "") is not None
-    if names_file and not parameter.multiple and any(isinstance(each, str) for each in value):
+    if names_file and not parameter.multiple and any(isinstance(element, str) for element in value):
         return "one path"
-    inner = [each for each in value if isinstance(each, (list, dict))]
-    if inner and not (parameter.multiple and all(isinstance(each, list) and not _nested(each) for each in inner)):
+    inner = [element for element in value if isinstance(element, (list, dict))]
+    if inner and not (
+        parameter.multiple and all(isinstance(element, list) and not _nested(element) for element in inner)
+    ):
         return "a list of texts and numbers"
     return None
 
 
 def _nested(values: Sequence[Any]) -> bool:
-    return any(isinstance(each, (list, dict)) for each in values)
+    return any(isinstance(element, (list, dict)) for element in values)
 
 
 def _is_table(value: Any) -> bool:
@@ -394,9 +398,9 @@ def _is_key(parameter: click.Option) -> bool:
 def _plain(value: Any) -> Any:
     """Return a value with its dates as text."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _plain(element) for key, element in value.items()}
     if isinstance(value, list):
-        return tuple(_plain(each) for each in value)
+        return tuple(_plain(element) for element in value)
     return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else value
 
 
@@ -404,4 +408,4 @@ def _message(error: EechipsError | click.UsageError | click.BadParameter) -> str
     """Return the message of an error, with the names of options as keys."""
     text = (error.message or error.format_message()) if isinstance(error, click.UsageError) else str(error)
     text = text.rstrip(".").removesuffix(" range")  # "is not a valid integer range"
-    return re.sub(r"(?<![\w-])--([a-z][a-z0-9-]+)", lambda found: found[1].replace("-", "_"), text)
+    return re.sub(r"(?<![\w-])--([a-z][a-z0-9-]+)", lambda match: match[1].replace("-", "_"), text)

@@ -43,13 +43,13 @@ def run_file_schema(root: click.Context) -> dict[str, Any]:
 def _table(command: click.Command) -> dict[str, Any]:
     keys = keys_of(command)
     required = [key for key, parameter in keys.items() if parameter.required and key != "folder"]
-    found: dict[str, Any] = {
+    schema: dict[str, Any] = {
         "type": "object",
         "description": command.get_short_help_str(200),
         "additionalProperties": False,
         "properties": {key: _value(parameter) for key, parameter in keys.items()},
     }
-    return {**found, "required": required} if required else found
+    return {**schema, "required": required} if required else schema
 
 
 def _value(parameter: click.Option | click.Argument) -> dict[str, Any]:

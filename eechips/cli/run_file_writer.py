@@ -26,13 +26,13 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 def typed_keys(context: click.Context) -> dict[str, Any]:
     """Return the options that were typed for a command, by their keys of a run file, as values of TOML."""
-    found = {}
+    options = {}
     for key, parameter in keys_of(context.command).items():
         value = context.params.get(parameter.name or "")
         is_typed = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
         if is_typed and value not in (None, ()):
-            found[key] = _plain(parameter, value)
-    return found
+            options[key] = _plain(parameter, value)
+    return options
 
 
 def write_run_file(path: Path, context: click.Context) -> None:
@@ -89,14 +89,14 @@ def _plain(parameter: click.Parameter, value: Any) -> Any:
     if isinstance(parameter.type, Assignment) and parameter.multiple:
         return dict(value)
     if parameter.multiple or parameter.nargs == -1:
-        return [_single(parameter, each) for each in value]
+        return [_single(parameter, element) for element in value]
     return _single(parameter, value)
 
 
 def _single(parameter: click.Parameter, value: Any) -> Any:
     if isinstance(value, (int, float)) and math.isfinite(value):
         return value
-    if isinstance(value, tuple) and all(isinstance(each, str) for each in value):
+    if isinstance(value, tuple) and all(isinstance(element, str) for element in value):
         return list(value)
     return typed_text(value, parameter.type)
 

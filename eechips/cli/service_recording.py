@@ -102,8 +102,8 @@ def record_service_command(
         raise click.UsageError(f"--endpoint: {error}") from error
     except (CredentialsError, UnavailableError) as error:
         raise OneSentence(str(error)) from error
-    found = find_credentials(endpoint, credentials, send_anywhere=send_credentials)
-    project = find_project(project, found)
+    loaded_credentials = find_credentials(endpoint, credentials, send_anywhere=send_credentials)
+    project = find_project(project, loaded_credentials)
     if not project:
         raise missing_project()
     host = urlsplit(endpoint).hostname or endpoint
@@ -115,7 +115,7 @@ def record_service_command(
                else "Writes nothing to the project.")  # fmt: skip
     if not yes and not ask(f"Write the answers to {out}, and start?", default=True):
         raise click.exceptions.Exit(FAILURES)
-    known = [project, *(str(value) for name in _SECRETS if (value := getattr(found, name, None)))]
+    known = [project, *(str(value) for name in _SECRETS if (value := getattr(loaded_credentials, name, None)))]
     try:
         _record(create_recording(out), upstream, project, host, probes, known)
     except (RecordingError, AssetWriteError) as error:
@@ -130,8 +130,8 @@ def _record(
     from eechips.probes.probe_run import ask_probes
     from eechips_local.recording.placeholders import Placeholders
 
-    found = _open_results(recording.folder, host)
-    left = sum(each.name not in found.results for each in probes)
+    service_results = _open_results(recording.folder, host)
+    left = sum(probe.name not in service_results.results for probe in probes)
     if left < len(probes):
         echo(f"{len(probes) - left:,} of them {'is' if len(probes) - left == 1 else 'are'} answered already.")
     with _recorder(recording, upstream) as url, temporary_folder() as scratch:
@@ -139,7 +139,7 @@ def _record(
         client = ProbeClient(url, project, scratch)
         try:
             is_whole = ask_probes(
-                client, probes, found, recording.folder,
+                client, probes, service_results, recording.folder,
                 lambda text: placeholders.hide_in_error(text.replace(str(scratch), "{folder}")), _Progress(len(probes)),
             )  # fmt: skip
         except KeyboardInterrupt:
@@ -148,7 +148,7 @@ def _record(
             raise click.exceptions.Exit(INTERRUPTED) from None
         finally:
             client.close()
-    _conclude(found, probes, is_whole=is_whole)
+    _conclude(service_results, probes, is_whole=is_whole)
     _pack(recording.folder, known)
 
 
@@ -164,10 +164,14 @@ def _open_results(folder: Path, host: str) -> ServiceResults:
     path = folder / RESULTS
     if not path.exists():
         return empty
-    found = read_results(path.read_text(encoding="utf-8"))
-    if (found.service, found.eechips, found.client) != (host, empty.eechips, empty.client):
+    service_results = read_results(path.read_text(encoding="utf-8"))
+    if (service_results.service, service_results.eechips, service_results.client) != (
+        host,
+        empty.eechips,
+        empty.client,
+    ):
         raise UsageError(f"{folder} has answers of another service or version: choose another folder")
-    return found
+    return service_results
 
 
 @contextmanager
@@ -217,21 +221,21 @@ class _Progress:
         self._group = group
 
 
-def _conclude(found: ServiceResults, probes: list[Probe], *, is_whole: bool) -> None:
+def _conclude(service_results: ServiceResults, probes: list[Probe], *, is_whole: bool) -> None:
     """Print how many answers are as expected, which are not, and what it took."""
     from eechips.probes.fact_table import judge_results
     from eechips.probes.probe import Verdict
 
-    verdicts = judge_results(found)
+    verdicts = judge_results(service_results)
     counts = Counter(verdicts.values())
     echo(
-        f"\n{format_count(len(found.results), 'answer')}: {counts[Verdict.CONFIRMED]:,} as expected, "
+        f"\n{format_count(len(service_results.results), 'answer')}: {counts[Verdict.CONFIRMED]:,} as expected, "
         f"{counts[Verdict.CONTRADICTED]:,} not, {counts[Verdict.ANSWERED]:,} to open questions, "
         f"{counts[Verdict.UNANSWERED]:,} without an answer."
     )
-    echo(f"Took {found.seconds / 60:.1f} minutes and {found.eecu_seconds:.1f} EECU-seconds.")
+    echo(f"Took {service_results.seconds / 60:.1f} minutes and {service_results.eecu_seconds:.1f} EECU-seconds.")
     if not is_whole:
-        left = sum(each.name not in found.results for each in probes)
+        left = sum(probe.name not in service_results.results for probe in probes)
         verb = "was" if left == 1 else "were"
         echo(f"The bound of compute is reached: {format_count(left, 'question')} {verb} not asked.")
     others = [name for name, verdict in verdicts.items() if verdict is Verdict.CONTRADICTED]
@@ -252,7 +256,7 @@ def _pack(folder: Path, known: list[str]) -> None:
 
     secrets = find_secrets(folder, [*known, str(Path.home())])
     if secrets:
-        listed = "; ".join(f"{each.file} has {each.kind}" for each in secrets[:5])
+        listed = "; ".join(f"{secret.file} has {secret.kind}" for secret in secrets[:5])
         raise OneSentence(f"the recording is not packed, as it should not be published: {listed}. Remove these files")
     target = folder.with_name(f"{folder.name}.zip")
     size = pack_recording(folder, target)

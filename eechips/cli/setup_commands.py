@@ -64,8 +64,8 @@ def doctor_command(as_json: bool, out: str, **options: Any) -> None:
     would_fail = any(finding.state == "failed" for finding in findings)
     if as_json:
         texts = [
-            dataclasses.replace(found, detail=option_names(found.detail), advice=option_names(found.advice))
-            for found in findings
+            dataclasses.replace(original, detail=option_names(original.detail), advice=option_names(original.advice))
+            for original in findings
         ]
         document = {"ok": not would_fail, "findings": [dataclasses.asdict(finding) for finding in texts]}
         echo_json(document, indent=2)
@@ -207,7 +207,7 @@ def _write_for_script(path: Path, script: Path, *, force: bool) -> None:
     if source.project is not None:
         lines.append(f"project = {format_value(source.project)}  # as in the script")
     if source.ignored:
-        lines += ["# Not Python, and left out:", *(f"#   {each}" for each in source.ignored)]
+        lines += ["# Not Python, and left out:", *(f"#   {ignored_line}" for ignored_line in source.ignored)]
     _write(path, "\n".join(lines) + "\n")
     typed = shlex.quote(str(path))
     echo(f"Written: {path}")
@@ -217,17 +217,19 @@ def _write_for_script(path: Path, script: Path, *, force: bool) -> None:
 
 def _write_examples(folder: Path, *, force: bool) -> None:
     """Write the recipes of the documentation, with the tables that they read."""
-    found = [each for each in _examples().iterdir() if each.is_file() and each.name.endswith((".py", ".csv"))]
-    there = [each.name for each in found if (folder / each.name).exists()]
+    examples = [
+        example for example in _examples().iterdir() if example.is_file() and example.name.endswith((".py", ".csv"))
+    ]
+    there = [example.name for example in examples if (folder / example.name).exists()]
     if there and not force:
         raise UsageError(f"{folder / there[0]} exists: choose another folder, or overwrite it with --force")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for each in found:
-            write_file(folder / each.name, each.read_bytes())
+        for example in examples:
+            write_file(folder / example.name, example.read_bytes())
     except OSError as error:
         raise StorageError(f"could not write {folder}: {error.strerror or error}") from error
-    echo(f"Written: {format_count(len(found), 'file')} to {folder}")
+    echo(f"Written: {format_count(len(examples), 'file')} to {folder}")
 
 
 def _examples() -> Traversable:

@@ -66,13 +66,13 @@ def check_command(
     from eechips.training.quality_check import check
 
     chosen = _dropped_flags(dropped)
-    found = check(folder, **typed_options(options))
-    for line in _quality_lines(found):
+    report = check(folder, **typed_options(options))
+    for line in _quality_lines(report):
         echo(line)
     if chosen:
-        for line in _drop(found, chosen):
+        for line in _drop(report, chosen):
             echo(line)
-    if strict and len(found.flagged):
+    if strict and len(report.flagged):
         ctx.exit(1)
 
 
@@ -90,18 +90,18 @@ def _dropped_flags(words: tuple[str, ...] | None) -> tuple[str, ...]:
     return words
 
 
-def _drop(found: QualityReport, flags: tuple[str, ...]) -> list[str]:
+def _drop(report: QualityReport, flags: tuple[str, ...]) -> list[str]:
     """Drop units with some flags; units with damaged files are planned again instead."""
     from eechips.manifest.exclusions import exclude_units
     from eechips.training.quality_flags import DAMAGED
 
-    units, every = found.units(flags), found.units()
+    units, every = report.units(flags), report.units()
     again = [identifier for identifier in units if DAMAGED & set(every[identifier])]
     reasons = {identifier: f"dropped: {', '.join(own)}" for identifier, own in units.items() if identifier not in again}
-    dropped, reopened = exclude_units(found.run.path, reasons, again)
+    dropped, reopened = exclude_units(report.run.path, reasons, again)
     lines = [f"Dropped: {format_count(dropped, 'unit')}"]
     lines += [f"To be fetched again, because of damaged files: {format_count(reopened, 'unit')}"] if reopened else []
-    place = shlex.quote(str(found.run.path))
+    place = shlex.quote(str(report.run.path))
     if dropped:
         lines.append(f"To replace them by others of the same strata: eechips retry {place}")
     elif reopened:
@@ -109,16 +109,16 @@ def _drop(found: QualityReport, flags: tuple[str, ...]) -> list[str]:
     return lines
 
 
-def _quality_lines(found: QualityReport) -> list[str]:
+def _quality_lines(report: QualityReport) -> list[str]:
     """Return a line for each flag, and one for each check that was not possible."""
     from eechips.training.quality_flags import FLAGS
     from eechips.training.quality_table import QUALITY_NAME
 
-    counts, files = found.counts, len(found.files)
-    units, flagged = found.files["id"].nunique(), found.flagged["id"].nunique()
+    counts, files = report.counts, len(report.files)
+    units, flagged = report.files["id"].nunique(), report.flagged["id"].nunique()
     lines = []
     if len(counts):
-        layers = [layer for layer in found.files["layer"].fillna("").unique() if layer in counts.columns]
+        layers = [layer for layer in report.files["layer"].fillna("").unique() if layer in counts.columns]
         heads = "".join(f"{layer[:12] or 'files':>13}" for layer in layers)
         lines.append(f"{'flag':<16}{heads}  ")
         for flag in counts.index:
@@ -126,10 +126,10 @@ def _quality_lines(found: QualityReport) -> list[str]:
             lines.append(f"{flag:<16}{row}  {FLAGS[flag]}")
         lines = [line.rstrip() for line in lines] + [""]
     lines.append(
-        f"{flagged:,} of {format_count(units, 'unit')} flagged; {found.read:,} of {format_count(files, 'file')} read"
+        f"{flagged:,} of {format_count(units, 'unit')} flagged; {report.read:,} of {format_count(files, 'file')} read"
     )
-    lines += [f"Not checked: {flag}: {option_names(why)}" for flag, why in found.unchecked.items()]
-    return [*lines, f"Written: {found.run.path / QUALITY_NAME}"]
+    lines += [f"Not checked: {flag}: {option_names(why)}" for flag, why in report.unchecked.items()]
+    return [*lines, f"Written: {report.run.path / QUALITY_NAME}"]
 
 
 _STRATA = 30  # strata that are printed
@@ -264,8 +264,8 @@ def stats_command(folder: Path, **options: Any) -> None:
     from eechips.training.dataset_statistics import STATS_NAME, stats
 
     chosen = typed_options(options)
-    found = stats(folder, **chosen)
-    for line in _statistics_lines(found):
+    statistics = stats(folder, **chosen)
+    for line in _statistics_lines(statistics):
         echo(line)
     echo(f"Written: {chosen.get('out') or folder / STATS_NAME}")
 
@@ -273,13 +273,13 @@ def stats_command(folder: Path, **options: Any) -> None:
 _SHOWN = ("mean", "std", "min", "p2", "p50", "p98", "max")  # statistics that are printed
 
 
-def _statistics_lines(found: DatasetStatistics) -> list[str]:
+def _statistics_lines(statistics: DatasetStatistics) -> list[str]:
     """Return a line for each band of the split of reference, and one for each class."""
-    lines = [f"{name}: {format_count(count, 'sample')}" for name, count in found.samples.items()]
-    lines += [f"left out: {format_count(found.left_out, 'sample')}"] if found.left_out else []
-    frame = found.frame
-    for name, layer in found.layers.items():
-        split = found.reference if found.reference in layer.splits else "all"
+    lines = [f"{name}: {format_count(count, 'sample')}" for name, count in statistics.samples.items()]
+    lines += [f"left out: {format_count(statistics.left_out, 'sample')}"] if statistics.left_out else []
+    frame = statistics.frame
+    for name, layer in statistics.layers.items():
+        split = statistics.reference if statistics.reference in layer.splits else "all"
         lines += ["", f"{f'{name} ({split})':<24}{'valid':>8}" + "".join(f"{head:>11}" for head in _SHOWN)]
         rows = frame[(frame["layer"] == name) & (frame["split"] == split)]
         for row in rows.to_dict("records"):
@@ -368,7 +368,7 @@ def card_command(
     """
     from eechips.training.dataset_card import card
 
-    made = card(folder, title=title, creator=creator, url=url, version=version, overwrite=overwrite)
-    for path in (made.readme, made.croissant, made.sheet):
+    data_card = card(folder, title=title, creator=creator, url=url, version=version, overwrite=overwrite)
+    for path in (data_card.readme, data_card.croissant, data_card.sheet):
         if path is not None:
             echo(path)

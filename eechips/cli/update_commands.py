@@ -37,15 +37,15 @@ def update_command(folder: Path, until: str | None, refetch: bool, exit_code: bo
       eechips update outputs/images-s2 --exit-code
     """
     context = click.get_current_context()
-    found = update(open_run(folder), until=until, refetch=refetch, trust=trust)
-    if found.is_interrupted:
+    run_update = update(open_run(folder), until=until, refetch=refetch, trust=trust)
+    if run_update.is_interrupted:
         context.exit(INTERRUPTED)
-    echo(found.describe())
-    if found.added:
+    echo(run_update.describe())
+    if run_update.added:
         refresh(open_run(folder))
-    for name in found.replaced:
+    for name in run_update.replaced:
         echo(f"New version: {name}", err=True)
     if not open_run(folder).is_complete:
         context.exit(FAILURES)
-    if exit_code and found.has_news:
+    if exit_code and run_update.has_news:
         context.exit(NEWS)

@@ -216,9 +216,9 @@ class Authorizer:
             self._postpone(error, generation)
             raise
         except Exception as error:  # noqa: BLE001 - TypeError, KeyError and more for an answer that is no token
-            found = self._classify(error, request.status)
-            self._postpone(found, generation)
-            raise found from None  # the original may quote a secret
+            classified = self._classify(error, request.status)
+            self._postpone(classified, generation)
+            raise classified from None  # the original may quote a secret
         finally:
             session.close()
         self._state = self._publish(self._measured())
@@ -227,9 +227,9 @@ class Authorizer:
     def _publish(self, measured: TokenState) -> TokenState:
         """Give a new token to the other processes."""
 
-        def publish(found: TokenState) -> TokenState:
-            generation = max(found.generation, self._state.generation) + 1
-            return replace(measured, generation=generation, lease_until=found.lease_until)
+        def publish(shared_state: TokenState) -> TokenState:
+            generation = max(shared_state.generation, self._state.generation) + 1
+            return replace(measured, generation=generation, lease_until=shared_state.lease_until)
 
         return self._shared.update(publish)
 
@@ -245,16 +245,16 @@ class Authorizer:
         """
         now = self._clock()
 
-        def put_off(found: TokenState) -> TokenState:
-            if found.generation != generation:  # another process has taken the refresh over, and has got a token
-                return found
+        def put_off(shared_state: TokenState) -> TokenState:
+            if shared_state.generation != generation:  # another process has taken the refresh over, and has got a token
+                return shared_state
             is_final = not isinstance(error, TransientError)
             return replace(
-                found,
+                shared_state,
                 failure=str(error)[:_LONGEST],
                 is_final=is_final,
-                not_before=now + (_LONGEST_DELAY if is_final else found.delay),  # a run ends of it meanwhile
-                delay=min(found.delay * 2, _LONGEST_DELAY),
+                not_before=now + (_LONGEST_DELAY if is_final else shared_state.delay),  # a run ends of it meanwhile
+                delay=min(shared_state.delay * 2, _LONGEST_DELAY),
             )
 
         return max(0.0, self._shared.update(put_off).not_before - now)
@@ -329,10 +329,10 @@ def _request(session: requests.Session) -> Any:
             try:
                 response = super().__call__(*args, **options)
             except google.auth.exceptions.TransportError as error:
-                found = classify_exception(error.__cause__ or error)
-                if isinstance(found, ConfigurationError):  # a certificate that is not trusted
-                    raise found from None
-                raise UnreachableError(f"could not refresh the credentials: {found or _text(error)}") from None
+                classified = classify_exception(error.__cause__ or error)
+                if isinstance(classified, ConfigurationError):  # a certificate that is not trusted
+                    raise classified from None
+                raise UnreachableError(f"could not refresh the credentials: {classified or _text(error)}") from None
             self.status = response.status
             body = bytes(response.data[:_LONGEST]).decode("utf-8", "replace")
             if is_transient_status(response.status) or (response.status >= 400 and _PASSING.search(body)):

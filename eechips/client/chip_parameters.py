@@ -59,14 +59,14 @@ def placement(chip: Chip) -> dict[str, Any]:
         # With these three alone the client sends a clip without a size, and a thumbnail that has none is scaled to 512
         # pixels on its longer side. With the rectangle it sends the size.
         return {**exact, "region": _rectangle(chip.grid)} if chip.is_picture else exact
-    found: dict[str, Any] = {"region": chip.region}
+    parameters: dict[str, Any] = {"region": chip.region}
     if chip.dimensions is not None:
-        found["dimensions"] = list(chip.dimensions)
+        parameters["dimensions"] = list(chip.dimensions)
     if chip.scale is not None:
-        found["scale"] = chip.scale
+        parameters["scale"] = chip.scale
     if chip.crs is not None:
-        found["crs"] = chip.crs
-    return found
+        parameters["crs"] = chip.crs
+    return parameters
 
 
 def _rectangle(grid: Grid) -> ee.Geometry:
@@ -94,11 +94,11 @@ def has_bands(image: ee.Image, bands: Sequence[str]) -> bool:
 
     These select or name the bands, and then change types or masks.
     """
-    made: Any = image
-    while made.func is not None and made.func.getSignature().get("name") in _KEEPING_BANDS:
-        made = next(iter(made.args.values()))
-    inner: Any = (made.args or {}).get("input")
-    return hasattr(inner, "rename") and made in (inner.select(list(bands)), inner.rename(list(bands)))
+    operation: Any = image
+    while operation.func is not None and operation.func.getSignature().get("name") in _KEEPING_BANDS:
+        operation = next(iter(operation.args.values()))
+    inner: Any = (operation.args or {}).get("input")
+    return hasattr(inner, "rename") and operation in (inner.select(list(bands)), inner.rename(list(bands)))
 
 
 def with_mask_band(image: ee.Image, chip_format: str, dtype: str | None, bands: Sequence[str] | None) -> ee.Image:

@@ -61,10 +61,12 @@ def _stacked(parts: Sequence[tuple[Any, ...]], values: Sequence[Sequence[Any]]) 
     import ee
 
     images = []
-    for number, ((build, fixed, names, bands, file_format, dtype), given) in enumerate(zip(parts, values, strict=True)):
-        image = build(*fixed, **dict(zip(names, given, strict=True)))
+    for number, ((build, fixed, names, bands, file_format, dtype), part_values) in enumerate(
+        zip(parts, values, strict=True)
+    ):
+        image = build(*fixed, **dict(zip(names, part_values, strict=True)))
         image = image if has_bands(image, bands) else image.select(list(bands))
         masked = with_mask_band(image, file_format, dtype, bands)
         images.append(masked.rename([stacked_name(number, name) for name in (*bands, MASK_BAND)]))
-    found: ee.Image = ee.Image.cat(images)
-    return found
+    stack: ee.Image = ee.Image.cat(images)
+    return stack

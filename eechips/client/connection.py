@@ -258,8 +258,8 @@ def _is_of_no_project(text: str) -> bool:
     """
     import ee
 
-    found = _CHARGED_PROJECT.search(text)
-    number = "" if found is None else found[1]
+    match = _CHARGED_PROJECT.search(text)
+    number = "" if match is None else match[1]
     is_of_client = ee.oauth.CLIENT_ID.startswith(f"{number}-")
     return (
         text == ee.NO_PROJECT_EXCEPTION or _NO_QUOTA_PROJECT in text or ee.oauth.is_sdk_project(number) or is_of_client
@@ -269,13 +269,13 @@ def _is_of_no_project(text: str) -> bool:
 def _refusal(target: ServiceTarget, error: Exception) -> EechipsError:
     if _is_of_no_project(str(error)):
         return missing_project(f"Earth Engine takes no requests for the project {target.project}")
-    found = classify_exception(error)
-    if isinstance(found, ConfigurationError):
-        return found
-    if isinstance(found, TransientError) and found.status is None:
-        return ConfigurationError(f"cannot reach {target.endpoint}: {found}")
-    if found is not None:
-        return ConfigurationError(f"{target.endpoint} refused: {found}")
+    classified = classify_exception(error)
+    if isinstance(classified, ConfigurationError):
+        return classified
+    if isinstance(classified, TransientError) and classified.status is None:
+        return ConfigurationError(f"cannot reach {target.endpoint}: {classified}")
+    if classified is not None:
+        return ConfigurationError(f"{target.endpoint} refused: {classified}")
     return ConfigurationError(f"{target.endpoint} does not answer like Earth Engine: {redact(str(error))[:200]}")
 
 

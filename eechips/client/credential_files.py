@@ -74,18 +74,18 @@ def load_default_credentials() -> Any:
     named = os.environ.get(_VARIABLE)
     content = _read(stored) if stored.is_file() else {}
     if content.get("refresh_token"):
-        found = _make(stored, content)
+        credentials = _make(stored, content)
     elif named:
-        found = _load_named(Path(named))
+        credentials = _load_named(Path(named))
     elif gcloud.is_file():
-        found = _make(gcloud, _read(gcloud))
+        credentials = _make(gcloud, _read(gcloud))
     else:
-        found = _load_of_machine()
+        credentials = _load_of_machine()
     # As the client does: what `earthengine set_project` has stored comes first, then gcloud's.
     project = content.get("project") or (_read(gcloud).get("quota_project_id") if gcloud.is_file() else None)
-    if project and project != found.quota_project_id and hasattr(found, "with_quota_project"):
-        found = found.with_quota_project(project)
-    return found
+    if project and project != credentials.quota_project_id and hasattr(credentials, "with_quota_project"):
+        credentials = credentials.with_quota_project(project)
+    return credentials
 
 
 def _gcloud_file() -> Path:
@@ -110,15 +110,15 @@ def _load_of_machine() -> Any:
     from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 
     try:
-        found, project = google.auth.default()
+        credentials, project = google.auth.default()
     except DefaultCredentialsError:
         raise ConfigurationError(_NONE_FOUND) from None
     except GoogleAuthError as error:
         raise ConfigurationError(f"the credentials of this machine do not work: {redact(str(error))[:200]}") from None
-    if project and not found.quota_project_id and hasattr(found, "with_quota_project"):
-        found = found.with_quota_project(project)
+    if project and not credentials.quota_project_id and hasattr(credentials, "with_quota_project"):
+        credentials = credentials.with_quota_project(project)
     add_scopes: Any = with_scopes_if_required
-    return add_scopes(found, _SCOPES)
+    return add_scopes(credentials, _SCOPES)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -168,9 +168,9 @@ def classify_exception(error: BaseException) -> EechipsError | None:
     if isinstance(error, EechipsError):
         return error
     for known in (_classify_client, _classify_auth, _classify_transport):
-        found = known(error)
-        if found is not None:
-            return found
+        classified = known(error)
+        if classified is not None:
+            return classified
     return None
 
 
@@ -183,9 +183,9 @@ def internal_error(error: BaseException) -> EechipsError:
     Returns:
         An InternalError for everything else.
     """
-    found = classify_exception(error)
-    if found is not None:
-        return found
+    classified = classify_exception(error)
+    if classified is not None:
+        return classified
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, MemoryError):
         text = (
@@ -215,9 +215,9 @@ def raising_recipe_errors(of_eechips: tuple[type[BaseException], ...] = (MemoryE
     except EechipsError:
         raise
     except (Exception, SystemExit) as error:
-        found = classify_exception(error)
-        if found is not None:
-            raise found from error
+        classified = classify_exception(error)
+        if classified is not None:
+            raise classified from error
         if isinstance(error, of_eechips):
             raise
         raise recipe_error(error) from error
@@ -236,9 +236,9 @@ def raising_too_large() -> Iterator[None]:
     try:
         yield
     except EEException as error:
-        found = classify_exception(error)
-        if isinstance(found, TooLargeError):
-            raise found from None
+        classified = classify_exception(error)
+        if isinstance(classified, TooLargeError):
+            raise classified from None
         raise
 
 
@@ -279,9 +279,11 @@ def parse_error(body: bytes, media_type: str = "") -> ErrorBody:
 def _window(details: Sequence[Mapping[str, Any]]) -> QuotaWindow:
     """Find the period of the quota that ``google.rpc.ErrorInfo`` or ``google.rpc.QuotaFailure`` names."""
     for entry in details:
-        for found in (*_dicts([entry.get("metadata")]), *_dicts(entry.get("violations"))):
+        for quota_details in (*_dicts([entry.get("metadata")]), *_dicts(entry.get("violations"))):
             names = ("quota_limit", "quotaId", "quota_metric", "quotaMetric", "subject")
-            window = quota_window(str(found.get("quota_unit", "")), [str(found[n]) for n in names if n in found])
+            window = quota_window(
+                str(quota_details.get("quota_unit", "")), [str(quota_details[n]) for n in names if n in quota_details]
+            )
             if window:
                 return window
     return ""

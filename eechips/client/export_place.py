@@ -30,11 +30,11 @@ class ExportPlace:
         Raises:
             UsageError: if it is something else.
         """
-        found = _PLACE.fullmatch(url)
-        parts = (found["prefix"] or "").strip("/").split("/") if found else []
-        if found is None or any(part in ("", ".", "..") for part in parts if parts != [""]):
+        match = _PLACE.fullmatch(url)
+        parts = (match["prefix"] or "").strip("/").split("/") if match else []
+        if match is None or any(part in ("", ".", "..") for part in parts if parts != [""]):
             raise UsageError(f"export_to is a place in Cloud Storage such as gs://bucket/folder, not '{url}'")
-        return cls(found["bucket"], "/".join(parts))
+        return cls(match["bucket"], "/".join(parts))
 
     @property
     def url(self) -> str:

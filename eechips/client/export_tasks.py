@@ -109,10 +109,10 @@ def start_export(result: Chip | Table, place: ExportPlace, unit: str, key: str) 
         started = start(name, {**request.content, "description": name, "fileExportOptions": options})
         operation = str(started["name"])
     except Exception as error:
-        found = internal_error(error)
-        known = _find_task(name) if getattr(found, "status", None) == _EXISTS else None
+        classified = internal_error(error)
+        known = _find_task(name) if getattr(classified, "status", None) == _EXISTS else None
         if known is None:
-            raise found from error
+            raise classified from error
         operation = known
     return ExportTask(operation, f"gs://{place.bucket}/{prefix}{request.suffix}")
 
@@ -126,7 +126,7 @@ def fetch_statuses(operations: Collection[str]) -> Mapping[str, TaskStatus]:
     Raises:
         EechipsError: classified, if the service does not answer.
     """
-    found: dict[str, TaskStatus] = {}
+    statuses: dict[str, TaskStatus] = {}
     left = set(operations)
     try:
         pages = _list_pages(next(iter(left)).partition("/operations/")[0]) if left else iter(())
@@ -134,9 +134,9 @@ def fetch_statuses(operations: Collection[str]) -> Mapping[str, TaskStatus]:
             listed = next(pages, None) if len(left) >= _SPARED * number else None
             if listed is None:
                 break
-            found |= {each["name"]: _status(each) for each in listed if each["name"] in left}
-            left -= found.keys()
-        return found | {name: _status(_get(name)) for name in left}
+            statuses |= {operation["name"]: _status(operation) for operation in listed if operation["name"] in left}
+            left -= statuses.keys()
+        return statuses | {name: _status(_get(name)) for name in left}
     except Exception as error:
         raise internal_error(error) from error
 
@@ -199,8 +199,10 @@ def _find_task(name: str) -> str | None:
     """Return the operation of the task with a description, which is unique; None if there is none."""
     import ee
 
-    found = (each for each in ee.data.listOperations() if each.get("metadata", {}).get("description") == name)
-    return next((str(each["name"]) for each in found), None)
+    matches = (
+        operation for operation in ee.data.listOperations() if operation.get("metadata", {}).get("description") == name
+    )
+    return next((str(operation["name"]) for operation in matches), None)
 
 
 def _list_pages(project: str) -> Iterator[list[dict[str, Any]]]:
@@ -224,13 +226,13 @@ def _get(name: str) -> dict[str, Any] | None:
     import ee
 
     try:
-        found: dict[str, Any] = ee.data.getOperation(name)
+        operation: dict[str, Any] = ee.data.getOperation(name)
     except ee.EEException as error:
         classified = internal_error(error)
         if isinstance(classified, PermanentError) and classified.status == _GONE:
             return None
         raise
-    return found
+    return operation
 
 
 def _status(operation: Mapping[str, Any] | None) -> TaskStatus:

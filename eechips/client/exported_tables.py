@@ -56,8 +56,8 @@ def exported_rows(table: Table) -> ee.FeatureCollection:
         return feature.select([], None, keeps_geometry).set(_ROW, text)
 
     end = ee.FeatureCollection([ee.Feature(None, {_ROW: _END})])
-    found: ee.FeatureCollection = rows.map(packed).merge(end)
-    return found
+    exported: ee.FeatureCollection = rows.map(packed).merge(end)
+    return exported
 
 
 def selected_columns(table: Table) -> list[str]:
@@ -118,5 +118,5 @@ def _row(text: str, geometry: str) -> dict[str, Any]:
 
 def _number(text: str) -> float | int:
     """Return a number as it is in responses, where whole ones have no fraction."""
-    found = float(text)
-    return int(found) if found.is_integer() and abs(found) < _MOST_EXACT else found
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < _MOST_EXACT else number

@@ -26,8 +26,8 @@ def result_digest(result: Any) -> str | None:
     Returns:
         SHA-256, hexadecimal; None for a result without an expression.
     """
-    found = _described(result)
-    return None if found is None else hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+    description = _described(result)
+    return None if description is None else hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
 def expression_digest(expression: Mapping[str, Any]) -> str:
@@ -50,9 +50,9 @@ def expression_digest(expression: Mapping[str, Any]) -> str:
         if isinstance(node, dict):
             if "valueReference" in node:
                 return digest(node["valueReference"])
-            return {name: digest_of(each) if _is_node(each) else resolve(each) for name, each in node.items()}
+            return {name: digest_of(child) if _is_node(child) else resolve(child) for name, child in node.items()}
         if isinstance(node, list):
-            return [digest_of(each) if _is_node(each) else resolve(each) for each in node]
+            return [digest_of(child) if _is_node(child) else resolve(child) for child in node]
         return node
 
     def digest_of(node: Any) -> str:
@@ -64,7 +64,7 @@ def expression_digest(expression: Mapping[str, Any]) -> str:
 def _described(result: Any) -> Any:
     """Return what identifies the requests of a result, as JSON; None without an expression."""
     if isinstance(result, Mapping):
-        return {str(name): _described(each) for name, each in result.items()}
+        return {str(name): _described(part) for name, part in result.items()}
     if isinstance(result, FrameStack):
         return [_described(chip) for chip in result.chips]
     if isinstance(result, Chip):

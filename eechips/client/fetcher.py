@@ -144,12 +144,12 @@ class Fetcher:
         windows = [
             part for quarter in quarters for part in split_window(quarter, lambda w: fits(chip, w, limits, most))
         ]
-        found, was_rejected = self._collect(chip, grid, windows, accept)
+        parts, was_rejected = self._collect(chip, grid, windows, accept)
         if rejection is not None or was_rejected:
-            self._sizes.settle(kind, max(part.window.pixels for part in found))
+            self._sizes.settle(kind, max(part.window.pixels for part in parts))
         else:
-            self._sizes.succeed(kind, len(found))
-        return assemble(found)
+            self._sizes.succeed(kind, len(parts))
+        return assemble(parts)
 
     def rows(self, source: ee.FeatureCollection | Series | SplittableTable) -> list[dict[str, Any]]:
         """Fetch the features of a collection, page by page, or the rows of a series or of many places.
@@ -175,14 +175,14 @@ class Fetcher:
         Returns:
             The parts in row-major order, and whether anything was too large.
         """
-        found: list[Part[T]] = []
+        parts: list[Part[T]] = []
         pending = [(window, 0) for window in reversed(windows)]
         rejected = False
         while pending:
             window, cuts = pending.pop()
             try:
                 with retry.alone(cuts == MAX_SPLITS or _is_smallest(window)):
-                    found.append(Part(window, self._fetch(part_request(chip, grid, window), accept)))
+                    parts.append(Part(window, self._fetch(part_request(chip, grid, window), accept)))
             except TooLargeError as error:
                 if not error.allows_parts(divides_all=self._divides_all):
                     raise
@@ -190,7 +190,7 @@ class Fetcher:
                     raise unsplittable_error(error, f"{window.width}x{window.height} pixels are") from None
                 pending.extend((quarter, cuts + 1) for quarter in reversed(window.split(MIN_SIDE)))
                 rejected = True
-        return sorted(found, key=lambda part: (part.window.row, part.window.column)), rejected
+        return sorted(parts, key=lambda part: (part.window.row, part.window.column)), rejected
 
     def _fetch(self, chip: Chip, accept: Callable[[Chip, bytes], T]) -> T:
         """Fetch a chip in one request, or two by URL.
@@ -208,10 +208,10 @@ class Fetcher:
                 return self._download(chip, request, check)
             if request is not None:
                 return self._transport.post(request, check)
-            found: list[T] = []
-            with self._recipe_code(), self._transport.checking(lambda body: found.append(check(body))):
+            accepted: list[T] = []
+            with self._recipe_code(), self._transport.checking(lambda body: accepted.append(check(body))):
                 self._send(chip)
-            return found[-1]
+            return accepted[-1]
 
     def _download(self, chip: Chip, request: HttpRequest | None, accept: Callable[[bytes], T]) -> T:
         """Create the URL of a chip and fetch its file; create another URL if it has expired meanwhile."""
@@ -258,8 +258,13 @@ class Fetcher:
         if self._method == "url":
             if chip.is_picture:
                 return image.getThumbId({**placement(chip), "format": request_format(chip)})
-            found = {"image": image, "format": file_format(chip), "filePerBand": False, **placement(chip)}
-            return {"thumbid": ee.data.getDownloadId(found)["docid"]}
+            thumbnail_parameters = {
+                "image": image,
+                "format": file_format(chip),
+                "filePerBand": False,
+                **placement(chip),
+            }
+            return {"thumbid": ee.data.getDownloadId(thumbnail_parameters)["docid"]}
         parameters: dict[str, Any] = {"fileFormat": file_format(chip)}
         if chip.grid is not None:
             parameters["grid"] = chip.grid.to_pixel_grid()

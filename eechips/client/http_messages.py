@@ -207,4 +207,4 @@ def _may_be_large(data: bytes) -> bool:
     A regular expression takes ten times as long, which is longer than to parse the JSON.
     """
     digits = data.translate(_NUMBERS)
-    return any(each in digits for each in _LARGE)
+    return any(mark in digits for mark in _LARGE)

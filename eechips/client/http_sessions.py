@@ -130,13 +130,13 @@ def _connect_within_limits(
     with contextlib.suppress(OSError, UnicodeError):  # connecting reports what is wrong with a name
         for *_, target in socket.getaddrinfo(connection.host.strip("[]"), connection.port, type=socket.SOCK_STREAM):
             refuse(connection.host, str(target[0]))
-    found = connect()
+    opened = connect()
     try:
-        refuse(connection.host, str(found.getpeername()[0]))  # the name may have got another address meanwhile
+        refuse(connection.host, str(opened.getpeername()[0]))  # the name may have got another address meanwhile
     except PermanentError:
-        found.close()
+        opened.close()
         raise
-    return found
+    return opened
 
 
 def _refuse_metadata(host: str, address: str) -> None:

@@ -101,8 +101,8 @@ class QuotaFolder:
     def find(self) -> tuple[list[int], list[str]]:
         """Return the numbers of terms, and the ids of runs with a report."""
         names = [name for name, size in self._store.sizes(["."]) if size <= _MOST_BYTES][:_MOST_RECORDS]
-        terms = [int(found[1]) for found in map(_TERM.fullmatch, names) if found]
-        runs = [found[1] for found in map(_RUN.fullmatch, names) if found]
+        terms = [int(match[1]) for match in map(_TERM.fullmatch, names) if match]
+        runs = [match[1] for match in map(_RUN.fullmatch, names) if match]
         return sorted(terms), sorted(runs)
 
     def read_term(self, number: int) -> TermRecord | None:
@@ -215,7 +215,7 @@ def _fields(record: type, content: Any) -> dict[str, Any]:
         raise TypeError("no record")
     if "version" in content and content["version"] != _VERSION:
         raise ValueError("another version")
-    found: dict[str, Any] = {}
+    known_fields: dict[str, Any] = {}
     for field in dataclasses.fields(record):
         kinds = _KINDS.get(str(field.type))
         if kinds is None:
@@ -226,5 +226,5 @@ def _fields(record: type, content: Any) -> dict[str, Any]:
             raise TypeError(field.name)
         if isinstance(value, (int, float)) and not (math.isfinite(value) and 0 <= value < _MOST_COUNT):
             raise ValueError(field.name)
-        found[field.name] = value
-    return found
+        known_fields[field.name] = value
+    return known_fields

@@ -96,7 +96,7 @@ class StrictResponse(http.client.HTTPResponse):
         codings = headers.get_all("transfer-encoding", ())
         if len(lengths) > 1 or any(not _LENGTH.fullmatch(length.strip()) for length in lengths):
             raise self._host.refuse("lengths that contradict each other, or are no numbers, came back")
-        if codings and (lengths or self.version != 11 or [each.strip().lower() for each in codings] != ["chunked"]):
+        if codings and (lengths or self.version != 11 or [coding.strip().lower() for coding in codings] != ["chunked"]):
             raise self._host.refuse("a transfer coding that is not just 'chunked' came back")
         self.will_close |= self.status >= 400 and self.status != _TOO_MANY_REQUESTS
 

@@ -136,13 +136,13 @@ def call(
 
     waits = _RetryWaits(policy, pause, await_service, clock)
     try:
-        found: T = retry_call(
+        outcome: T = retry_call(
             lambda: waits.attempt(attempt),
             exceptions=TransientError,
             tries=policy.retries + 1,
             logger=None,  # its messages would name addresses; attempts are recorded in the ledger
         )
-        return found
+        return outcome
     except _RetriesExhaustedError as stop:
         raise stop.error from None
 

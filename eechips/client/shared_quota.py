@@ -187,10 +187,10 @@ class SharedQuota:
 
     def _read_term(self, latest: int) -> None:
         """Read the record of the latest term; one that cannot be read changes nothing."""
-        found = self._records.read_term(latest) if latest else None
-        if found is not None:
-            self._term = found
-        self._term_watch.note((latest, -1 if found is None else found.count), self._clock())
+        term = self._records.read_term(latest) if latest else None
+        if term is not None:
+            self._term = term
+        self._term_watch.note((latest, -1 if term is None else term.count), self._clock())
 
     def _is_open(self, latest: int, now: float) -> bool:
         """Return whether there is no leader, or its lease has ended."""
@@ -267,8 +267,8 @@ class SharedQuota:
         """
         if latest != self._term.number:
             return True
-        found = self._records.read_term(latest)
-        return found is not None and found.leader != self._run
+        term = self._records.read_term(latest)
+        return term is not None and term.leader != self._run
 
     def _stand_down(self) -> None:
         """Follow the leader of a later term."""

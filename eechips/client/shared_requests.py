@@ -77,8 +77,8 @@ class SharedChip:
         height = max(window.row + window.height for window in windows) - row
         chip = replace(_over(self.chip, self.chip.grid.window(column, row, width, height)), asset=None)
         moved = (
-            replace(member, window=replace(member.window, column=each.column - column, row=each.row - row))
-            for member, each in zip(members, windows, strict=True)
+            replace(member, window=replace(member.window, column=own_window.column - column, row=own_window.row - row))
+            for member, own_window in zip(members, windows, strict=True)
         )
         return SharedChip(chip, (chip,), tuple(moved))
 
@@ -102,7 +102,7 @@ def share_chips(chips: Sequence[Chip]) -> list[SharedChip]:
     alike: dict[Hashable, list[int]] = defaultdict(list)
     for number, (cover, _) in enumerate(covers):
         alike[_pixel_type(cover) or number].append(number)
-    found = []
+    shared_chips = []
     for numbers in alike.values():
         for some in _divide(numbers, [cover for cover, _ in covers]):
             parts = tuple(covers[number][0] for number in some)
@@ -112,8 +112,8 @@ def share_chips(chips: Sequence[Chip]) -> list[SharedChip]:
                 for member in covers[number][1]
             )
             if len(members) > 1:
-                found.append(SharedChip(stack_chips(parts) if len(parts) > 1 else parts[0], parts, members))
-    return found
+                shared_chips.append(SharedChip(stack_chips(parts) if len(parts) > 1 else parts[0], parts, members))
+    return shared_chips
 
 
 def _cover(chips: Sequence[Chip]) -> list[tuple[Chip, tuple[Part[int], ...]]]:
@@ -125,15 +125,15 @@ def _cover(chips: Sequence[Chip]) -> list[tuple[Chip, tuple[Part[int], ...]]]:
         if key is not None:
             similar[key].append(index)
     limits = GroupLimits(pixels=MOST_PIXELS, members=len(chips), waste=MOST_WASTE)
-    found = []
+    covers = []
     for indices in similar.values():
         for group in group_grids([grid for i in indices if (grid := chips[i].grid) is not None], limits):
             members = tuple(replace(member, content=indices[member.content]) for member in group.members)
             first = chips[members[0].content]
             if len(members) > 1:
                 first = replace(_over(first, group.grid), name=None, sources=(), dates=(), frame=None)
-            found.append((first, members))
-    return found
+            covers.append((first, members))
+    return covers
 
 
 def _divide(numbers: Sequence[int], chips: Sequence[Chip]) -> Iterator[list[int]]:

@@ -132,7 +132,9 @@ def _is_sound(fields: Mapping[str, Any]) -> bool:
 def _newest(known: _Known) -> _Known:
     """Return the entries seen last, so that the file stays small."""
     entries = [
-        (entry["seen"], endpoint, project) for endpoint, found in known.items() for project, entry in found.items()
+        (entry["seen"], endpoint, project)
+        for endpoint, projects in known.items()
+        for project, entry in projects.items()
     ]
     kept: _Known = {}
     for _, endpoint, project in sorted(sorted(entries)[-_MOST:], key=lambda entry: entry[1:]):

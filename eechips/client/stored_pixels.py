@@ -92,16 +92,16 @@ class StoredPixels:
             except (UncertainMaskError, ValidationError):
                 return None
 
-        found: T | None = None
+        content: T | None = None
         request = self._transport.capture(lambda: _send(chip))
         # The error that concerns the user is that of the chip's own expression.
         try:
-            found = self._transport.post(request, receive)
+            content = self._transport.post(request, receive)
         except (PermanentError, ConfigurationError):
-            found = None
+            content = None
         with self._lock:
-            tries.settle(is_used=found is not None)
-        return found
+            tries.settle(is_used=content is not None)
+        return content
 
 
 def _stored(chip: Chip) -> StoredChip:

@@ -47,7 +47,7 @@ class RowFetcher:
         while True:
             try:
                 with retry.alone(size == 1):
-                    found, pages = self._pages(source, size)
+                    rows, pages = self._pages(source, size)
             except TooLargeError as error:
                 if not error.allows_parts(divides_all=self._divides_all):
                     raise
@@ -59,7 +59,7 @@ class RowFetcher:
                 self._sizes.settle(_ROWS, size)
             else:
                 self._sizes.succeed(_ROWS, pages)
-            return found
+            return rows
 
     def series(self, series: Series, *, by_pages: bool = True) -> list[dict[str, Any]]:
         """Return the rows of a series, by ranges of dates if the whole is too large.
@@ -97,7 +97,7 @@ class RowFetcher:
             RequestError: classified.
             ee.EEException: if the service refuses the expression.
         """
-        found: list[dict[str, Any]] = []
+        all_rows: list[dict[str, Any]] = []
         pending, was_rejected, largest = [places], False, 0
         while pending:
             part = pending.pop()
@@ -123,13 +123,13 @@ class RowFetcher:
                 pending.extend(reversed(part.halves()))
                 was_rejected = True
                 continue
-            found.extend(rows)
+            all_rows.extend(rows)
             if was_rejected:
                 largest = max(largest, part.size)
                 self._sizes.settle(_PLACES, largest)
             else:
                 self._sizes.succeed(_PLACES)
-        return found
+        return all_rows
 
     def _day(self, rows: ee.FeatureCollection, by_pages: bool) -> list[dict[str, Any]]:
         return self.table(rows) if by_pages else self._pages(rows, PAGE_SIZE)[0]
@@ -138,7 +138,7 @@ class RowFetcher:
         self, series: Series, start: int, end: int, most: int, *, was_rejected: bool, by_pages: bool
     ) -> list[dict[str, Any]]:
         """Return the rows of a series from one day to another, by ranges of so many days at most, or fewer."""
-        found: list[dict[str, Any]] = []
+        all_rows: list[dict[str, Any]] = []
         while start < end:
             days = min(most, end - start)
             part = series.rows(start, start + days)
@@ -149,7 +149,7 @@ class RowFetcher:
                     raise
                 most, was_rejected = max(1, days // _FEWER), True
                 continue
-            found.extend(rows)
+            all_rows.extend(rows)
             start += days
             if was_rejected:
                 self._sizes.settle(_DAYS, days)
@@ -157,13 +157,13 @@ class RowFetcher:
             else:
                 self._sizes.succeed(_DAYS)
                 most = self._sizes.most(_DAYS) or most
-        return found
+        return all_rows
 
     def _pages(self, source: ee.FeatureCollection, size: int) -> tuple[list[dict[str, Any]], int]:
         """Return the rows of a collection, page by page, and how many pages there were."""
         import ee
 
-        found: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         pages, token = 0, None
         while pages == 0 or token:
             parameters = {"expression": source, "pageSize": size}
@@ -173,9 +173,9 @@ class RowFetcher:
                 page = ee.data.computeFeatures(parameters)
             if not isinstance(page, dict):
                 raise ValidationError("no table came back")
-            found.extend(_row(feature) for feature in page.get("features", []))
+            rows.extend(_row(feature) for feature in page.get("features", []))
             pages, token = pages + 1, page.get("nextPageToken")
-        return found, pages
+        return rows, pages
 
 
 def _row(feature: Mapping[str, Any]) -> dict[str, Any]:

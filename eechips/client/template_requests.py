@@ -79,8 +79,8 @@ class TemplateRequests:
         if not self._doubts:
             return ()
         with self._filling:
-            found, self._doubts = self._doubts, []
-        return tuple(found)
+            mismatches, self._doubts = self._doubts, []
+        return tuple(mismatches)
 
     def fill(self, chip: Chip) -> HttpRequest | None:
         """Return the request for a chip; None if it has no template, or one that cannot be filled in.
@@ -115,7 +115,7 @@ class TemplateRequests:
         is_same = self._is_same(filled, chip, chip.image)
         with self._filling:
             if is_same:
-                traced.unchecked = [each for each in traced.unchecked if each[0] > number]
+                traced.unchecked = [pending_check for pending_check in traced.unchecked if pending_check[0] > number]
                 return filled
             self._stop_filling(chip.image.build)
         return None
@@ -200,9 +200,9 @@ class _Blank:
         pieces: list[str] = []
         end = 0
         body = request.text
-        for found in _MARK.finditer(body):
-            pieces += [body[end : found.start()], found[1] or str(int(found[2]))]
-            end = found.end()
+        for match in _MARK.finditer(body):
+            pieces += [body[end : match.start()], match[1] or str(int(match[2]))]
+            end = match.end()
         return cls(request, [*pieces, body[end:]])
 
     def fill(self, values: Mapping[str, Any]) -> HttpRequest:
@@ -233,7 +233,7 @@ class _Holes:
     def mark(self, value: Any, *, is_guarded: bool) -> Any:
         """Return a value of the same shape made of marks; None and booleans, which ``is`` may compare, stay."""
         if isinstance(value, (list, tuple)):
-            return [self.mark(each, is_guarded=is_guarded) for each in value]
+            return [self.mark(element, is_guarded=is_guarded) for element in value]
         if _is_constant(value):
             return value
         number = len(self.marks)
@@ -302,7 +302,7 @@ def _guard(base: Any, names: tuple[str, ...]) -> Any:
             _refuse_use(self)
         return object.__getattribute__(self, name)
 
-    methods = {name: refusing(name) for name in (f"__{each}__" for each in names)}
+    methods = {name: refusing(name) for name in (f"__{operation}__" for operation in names)}
     return type(f"_Guarded_{base.__name__}", (base,), {**methods, "__getattribute__": attribute})
 
 
@@ -311,9 +311,9 @@ _GuardedText = _guard(str, (*_ANY, *_OF_TEXTS))
 
 
 def _guarded(kind: Any, mark: str, holes: _Holes) -> Any:
-    made = kind(mark)
-    object.__setattr__(made, "_holes", holes)
-    return made
+    guarded = kind(mark)
+    object.__setattr__(guarded, "_holes", holes)
+    return guarded
 
 
 def _is_constant(value: Any) -> bool:
@@ -322,8 +322,8 @@ def _is_constant(value: Any) -> bool:
 
 def _leaves(value: Any) -> Iterator[Any]:
     if isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _leaves(each)
+        for element in value:
+            yield from _leaves(element)
     elif not _is_constant(value):
         yield value
 
@@ -340,13 +340,13 @@ def _key(chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) 
 def _typed(value: Any) -> Hashable:
     """Return a value that equals only values of the same type; in a dictionary, 1 equals True."""
     if isinstance(value, tuple):
-        return tuple(_typed(each) for each in value)
+        return tuple(_typed(element) for element in value)
     return type(value), value
 
 
 def _shape(value: Any) -> Hashable:
     if isinstance(value, (list, tuple)):
-        return type(value), tuple(_shape(each) for each in value)
+        return type(value), tuple(_shape(element) for element in value)
     return type(value), value if _is_constant(value) else None
 
 

@@ -190,8 +190,8 @@ class Throttle:
     @property
     def semaphores(self) -> list[str]:
         """Name of the system's semaphores that it holds."""
-        found = (getattr(each, "_semlock", None) for each in (self._wake, self._wake_next))
-        return [each.name for each in found if each is not None and each.name is not None]
+        locks = (getattr(semaphore, "_semlock", None) for semaphore in (self._wake, self._wake_next))
+        return [semaphore.name for semaphore in locks if semaphore is not None and semaphore.name is not None]
 
     def close(self) -> None:
         """Release the system's semaphores, once no process waits; the state can still be read."""

@@ -126,8 +126,8 @@ class Transport:
     @property
     def discovery(self) -> Discovery | None:
         """The discovery documents with which the client was initialised through this transport."""
-        found = {**self._known, **self._seen}
-        return Discovery(**found) if len(found) == 2 else None
+        documents = {**self._known, **self._seen}
+        return Discovery(**documents) if len(documents) == 2 else None
 
     @property
     def is_spent(self) -> bool:
@@ -424,7 +424,7 @@ class Transport:
         captured = self._local.mode.captured
         if captured is None:
             return self._known.get(document)
-        kept = {name: each for name, each in request.headers.items() if name.lower() not in _OF_THE_CONNECTION}
+        kept = {name: header for name, header in request.headers.items() if name.lower() not in _OF_THE_CONNECTION}
         captured.append(replace(request, body=request.text, headers=kept))
         return _CAPTURED
 

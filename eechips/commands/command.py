@@ -75,7 +75,7 @@ class VerbOption(click.Option):
         if self.is_input and isinstance(value, str):
             value = os.path.expanduser(value)  # noqa: PTH111 - it may be no path
         elif self.is_input and isinstance(value, (tuple, list)):
-            value = [os.path.expanduser(each) if isinstance(each, str) else each for each in value]  # noqa: PTH111
+            value = [os.path.expanduser(word) if isinstance(word, str) else word for word in value]  # noqa: PTH111
         return super().type_cast_value(ctx, value)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -236,7 +236,7 @@ def typed_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def option_names(text: str) -> str:
     """Return a help text with the names of options, in backquotes, as they are typed."""
-    return _QUOTED.sub(lambda found: f"--{found[1].replace('_', '-')}", text).replace("`", "")
+    return _QUOTED.sub(lambda match: f"--{match[1].replace('_', '-')}", text).replace("`", "")
 
 
 def as_typed(text: str, parameters: Sequence[click.Parameter]) -> str:
@@ -246,10 +246,10 @@ def as_typed(text: str, parameters: Sequence[click.Parameter]) -> str:
     the subject of the message ("scale must be above 0").
     """
     options = {p.name: max(p.opts, key=len) for p in parameters if isinstance(p, click.Option)}
-    text = _QUOTED.sub(lambda found: options.get(found[1], f"--{found[1].replace('_', '-')}"), text)
-    text = _WITH_VALUE.sub(lambda found: f"{options[found[1]]} {found[2]}" if found[1] in options else found[0], text)
-    text = _SUBJECT.sub(lambda found: options.get(found[1], found[1]), text)
-    return _UNDERSCORED.sub(lambda found: options.get(found[0], found[0]), text)
+    text = _QUOTED.sub(lambda match: options.get(match[1], f"--{match[1].replace('_', '-')}"), text)
+    text = _WITH_VALUE.sub(lambda match: f"{options[match[1]]} {match[2]}" if match[1] in options else match[0], text)
+    text = _SUBJECT.sub(lambda match: options.get(match[1], match[1]), text)
+    return _UNDERSCORED.sub(lambda match: options.get(match[0], match[0]), text)
 
 
 def similar_names(name: str, names: Sequence[str]) -> str:

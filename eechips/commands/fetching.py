@@ -96,8 +96,10 @@ def find_command(verb: str, **attributes: Any) -> FetchCommand:
         raise UsageError(f"eechips {verb} has no units: it fetches nothing, or this version has no such command")
 
     def make(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
-        made: tuple[Recipe, RunConfig] = pkgutil.resolve_name(declared.recipe)(declared.adapt(dict(options)))
-        return made
+        recipe_and_config: tuple[Recipe, RunConfig] = pkgutil.resolve_name(declared.recipe)(
+            declared.adapt(dict(options))
+        )
+        return recipe_and_config
 
     own: list[click.Parameter] = []
     if declared.options is not None:

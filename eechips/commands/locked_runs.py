@@ -115,8 +115,8 @@ def lock(
         "local": local,
         "archive": archive,
     }
-    found = run if isinstance(run, Run) else open_run(run)
-    _, replaced = lock_run(found, Path(out), quiet=True, versions=versions, options=options)
+    opened_run = run if isinstance(run, Run) else open_run(run)
+    _, replaced = lock_run(opened_run, Path(out), quiet=True, versions=versions, options=options)
     for line in describe_replaced(replaced):
         _log.warning("%s", line)
     return Path(out)
@@ -227,15 +227,15 @@ def lock_run(
             yield no_queries()
             return
         chosen = {name: value for name, value in options.items() if value and name in SERVICE_OPTIONS}
-        given = {**chosen, **service_of_run(run, header.source, chosen), "out": run.path, "executor": "threads"}
+        run_options = {**chosen, **service_of_run(run, header.source, chosen), "out": run.path, "executor": "threads"}
         recipe = None
         if header.command not in _EXECUTE_CODE:
-            recipe, config = _make(_command(header, run.path), header, inputs, given, run.path)
+            recipe, config = _make(_command(header, run.path), header, inputs, run_options, run.path)
             recipe = recipe if recipe.identity == header.identity else None  # another version of eechips made the run
         else:
-            config = RunConfig(**given)
-        with service_queries(recipe, config) as found:
-            yield found
+            config = RunConfig(**run_options)
+        with service_queries(recipe, config) as queries:
+            yield queries
 
     with _counting(sum(run.counts.values()), "units locked", quiet=quiet) as tell:
         return lock_run_results(run, path, _input_options, ask, tell)
@@ -247,10 +247,10 @@ def _check_unchanged(run: Run, header: LockHeader, inputs: Mapping[tuple[str, st
     Raises:
         UsageError: if it has changed, so that the lockfile could not be rebuilt.
     """
-    given = {"out": run.path, "executor": "threads"}
-    recipe, _ = _make(_command(header, run.path), header, inputs, given, run.path)
+    run_options = {"out": run.path, "executor": "threads"}
+    recipe, _ = _make(_command(header, run.path), header, inputs, run_options, run.path)
     if recipe.identity != header.identity:
-        names = ", ".join(each.name for each in header.inputs) or header.recipe
+        names = ", ".join(locked_input.name for locked_input in header.inputs) or header.recipe
         raise UsageError(
             f"{run.path} cannot be locked: {names} has changed since the run. Restore it, or run it in another folder"
             " and lock that"
@@ -282,14 +282,14 @@ def _rebuild(
         header = lockfile.header
         command = _command(header, path)
         if header.command in _EXECUTE_CODE and not trust and not lockfile.is_own:
-            names = ", ".join(each.name for each in header.inputs) or header.recipe
+            names = ", ".join(locked_input.name for locked_input in header.inputs) or header.recipe
             raise UsageError(
                 f"{path} was written by somebody else, and its recipe executes code: read {names} in it, then give"
                 " `trust`"
             )
-        given = {**options, **service_of_source(header.source, options), "out": out}
+        run_options = {**options, **service_of_source(header.source, options), "out": out}
         inputs = store_inputs(lockfile, out.absolute())
-        recipe, config = _make(command, header, inputs, given, path)
+        recipe, config = _make(command, header, inputs, run_options, path)
         check_identity(header, recipe.identity, version("eechips"))
         if isinstance(recipe, SupportsInteractiveRun):
             raise UsageError(
@@ -321,7 +321,7 @@ def _command(header: LockHeader, path: Path) -> FetchCommand:
     if header.command not in _LOCKED:
         raise UsageError(f"{path} cannot be used: it names the command {header.command!r:.60}")
     command = find_command(header.command)
-    supplied = {(each.option, each.path) for each in header.inputs}
+    supplied = {(locked_input.option, locked_input.path) for locked_input in header.inputs}
     of_recipe = _OF_RECIPE if header.command in _EXECUTE_CODE else frozenset()
     data = {name: value for name, value in header.options.items() if name not in of_recipe}
     if refused := refused_values(command, data, supplied):
@@ -334,14 +334,16 @@ def _input_options(name: str) -> frozenset[str]:
     if name in _EXECUTE_CODE:
         return frozenset({"path"})
     parameters = find_command(name).params
-    return frozenset(str(each.name) for each in parameters if isinstance(each, VerbOption) and each.is_input)
+    return frozenset(
+        str(parameter.name) for parameter in parameters if isinstance(parameter, VerbOption) and parameter.is_input
+    )
 
 
 def _make(
     command: FetchCommand,
     header: LockHeader,
     inputs: Mapping[tuple[str, str], str],
-    given: Mapping[str, Any],
+    run_options: Mapping[str, Any],
     path: Path,
 ) -> tuple[Recipe, RunConfig]:
     """Make the recipe of a lockfile.
@@ -350,12 +352,12 @@ def _make(
         command: command that makes it.
         header: header of the lockfile.
         inputs: paths of the files that it reads, by option and value.
-        given: options of the run.
+        run_options: options of the run.
         path: path of the lockfile.
     """
     options = rebuilt_options(header, inputs, _input_options(header.command), path)
     try:
-        return command.make({**options, **given})
+        return command.make({**options, **run_options})
     except EechipsError:
         raise
     except Exception as error:  # the options of others may have values of any type

@@ -145,10 +145,10 @@ class Bytes(click.ParamType):  # type: ignore[type-arg]
         """Return the number."""
         if isinstance(value, int):
             return value
-        found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?)B?\s*", str(value).upper())
-        if found is None:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?)B?\s*", str(value).upper())
+        if match is None:
             return self.fail(f"{value!r} is not a number of bytes, such as 500MB or 2GB", param, ctx)
-        return round(float(found[1]) * self._factors[found[2]])
+        return round(float(match[1]) * self._factors[match[2]])
 
 
 def meta_flag(key: str, *names: str, help: str, **attributes: Any) -> VerbOption:
@@ -189,11 +189,11 @@ def declared_options(
         without: names of fields that the command does not have.
         changes: attributes of :class:`eechips.option_fields.Option` that differ for this command, by name of the field.
     """
-    made = []
+    options = []
     for name, (field, option) in options_of(config).items():
         if option.is_listed and name not in without:
-            made.append(_option(name, field, dataclasses.replace(option, **(changes or {}).get(name, {}))))
-    return made
+            options.append(_option(name, field, dataclasses.replace(option, **(changes or {}).get(name, {}))))
+    return options
 
 
 def config_options(*configs: type, without: Collection[str] = ()) -> Callable[[FunctionT], FunctionT]:
@@ -205,9 +205,9 @@ def config_options(*configs: type, without: Collection[str] = ()) -> Callable[[F
     """
 
     def decorate(function: FunctionT) -> FunctionT:
-        made = [option for config in configs for option in declared_options(config, without=without)]
+        options = [option for config in configs for option in declared_options(config, without=without)]
         # As click's own decorators do: parameters are noted in reverse order.
-        function.__dict__.setdefault("__click_params__", []).extend(reversed(made))
+        function.__dict__.setdefault("__click_params__", []).extend(reversed(options))
         function.__dict__.setdefault(CONFIGS, []).extend(configs)
         return function
 
@@ -289,8 +289,8 @@ def command_words(command: click.Command, options: Mapping[str, Any]) -> list[st
             words += [flag] if value else []
             continue
         is_several = parameter.multiple and isinstance(value, (tuple, list, Mapping))
-        for each in _pairs(value, parameter.type) if is_several else [value]:
-            text = typed_text(each, parameter.type)
+        for element in _pairs(value, parameter.type) if is_several else [value]:
+            text = typed_text(element, parameter.type)
             if text is not None:
                 words += [f"{flag}={text}"] if flag.startswith("--") else [flag, text]
     return words
@@ -303,7 +303,7 @@ def typed_text(value: Any, kind: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, Mapping):
-        return ",".join(f"{name}={each}" for name, each in value.items())
+        return ",".join(f"{name}={member}" for name, member in value.items())
     if isinstance(value, (tuple, list)):
         return ("x" if isinstance(kind, Size) else ",").join(map(str, value))
     return str(value)

@@ -54,16 +54,16 @@ def retry(run: str | Path | Run, *, classes: Sequence[str] = (), units: Sequence
     Example:
         >>> eechips.retry("outputs/sample-naip", classes=["permanent"]).failures
     """
-    found = run if isinstance(run, Run) else open_run(run)
-    words, place = recorded_words(found), found.path.resolve()
-    info, is_own = found.info, is_own_run(found)  # before the working folder changes
-    if not classes and not units and not has_open_units(found):
-        return found
+    opened_run = run if isinstance(run, Run) else open_run(run)
+    words, place = recorded_words(opened_run), opened_run.path.resolve()
+    info, is_own = opened_run.info, is_own_run(opened_run)  # before the working folder changes
+    if not classes and not units and not has_open_units(opened_run):
+        return opened_run
     try:
-        with as_recorded(words, found) as again:
+        with as_recorded(words, opened_run) as again:
             if not is_as_recorded(info, words, is_own=is_own):
                 if not trust:
-                    raise UsageError(describe_distrust(found, words))
+                    raise UsageError(describe_distrust(opened_run, words))
                 again.params["send_credentials"] = False
             with reopen_failures(place, classes, units):
                 _execute(again, words)

@@ -74,13 +74,13 @@ def service_of_run(run: Run, source: str, options: Mapping[str, Any]) -> dict[st
     info = run.info
     if _is_named(options) or not is_own(info, run.path):
         return service_of_source(source, options)
-    found = {"project": info.get("project")} if info.get("project") and not options.get("project") else {}
+    project_option = {"project": info.get("project")} if info.get("project") and not options.get("project") else {}
     data = DataSource.parse(source)
     if data.is_local:
         is_there = data.folder is None or data.folder.is_dir()
-        return {**found, **_local_options(data)} if is_there else service_of_source(source, {})
+        return {**project_option, **_local_options(data)} if is_there else service_of_source(source, {})
     endpoint = info.get("endpoint")  # signed, as the source is not
-    return {**found, "endpoint": endpoint} if endpoint else service_of_source(source, {})
+    return {**project_option, "endpoint": endpoint} if endpoint else service_of_source(source, {})
 
 
 def service_of_source(source: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def refused_words(words: Sequence[str], own: Collection[str] = ()) -> list[str]:
     """
     command = find_command(words[0])
     values, parameters = _parse(command, words)
-    refused = [_label(each) for each in parameters if not _is_settable(each, values, own)]
+    refused = [_label(parameter) for parameter in parameters if not _is_settable(parameter, values, own)]
     return list(dict.fromkeys([*refused, *([f"arguments after {_AFTER}"] if _AFTER in words else [])]))
 
 
@@ -87,7 +87,7 @@ def refused_values(
     Returns:
         The options as they are typed, and unknown ones by name; none if all that they set is data.
     """
-    parameters = {str(each.name): each for each in command.params}
+    parameters = {str(declared.name): declared for declared in command.params}
     refused = []
     for name, value in values.items():
         parameter = parameters.get(name)
@@ -111,8 +111,8 @@ def hash_files(words: Sequence[str]) -> dict[str, str]:
     """
     command = find_command(words[0])
     values, parameters = _parse(command, words)
-    read = [each for each in parameters if _reads_file(each)]
-    named = dict.fromkeys(text for each in read for text in _texts(values.get(each.name or "")))
+    read = [parameter for parameter in parameters if _reads_file(parameter)]
+    named = dict.fromkeys(text for parameter in read for text in _texts(values.get(parameter.name or "")))
     return {text: hash_file(path) for text in named if (path := Path(text).expanduser()).is_file()}
 
 
@@ -126,7 +126,7 @@ def parameter_names(verb: str, words: Sequence[str]) -> frozenset[str]:
     Raises:
         UsageError: if it is no command that fetches, or has no such option.
     """
-    return frozenset(str(each.name) for each in _parse(find_command(verb), (verb, *words))[1])
+    return frozenset(str(parameter.name) for parameter in _parse(find_command(verb), (verb, *words))[1])
 
 
 def _parse(command: click.Command, words: Sequence[str]) -> tuple[Mapping[str, Any], list[click.Parameter]]:
@@ -141,7 +141,7 @@ def _parse(command: click.Command, words: Sequence[str]) -> tuple[Mapping[str, A
         values, _, order = command.make_parser(context).parse_args(typed)
     except click.UsageError as error:
         raise UsageError(f"eechips {shlex.join(words)}: {error.format_message()}") from None
-    return values, [each for each in order if not _is_empty(each, values)]
+    return values, [parameter for parameter in order if not _is_empty(parameter, values)]
 
 
 def _is_empty(parameter: click.Parameter, values: Mapping[str, Any]) -> bool:
@@ -172,4 +172,4 @@ def _label(parameter: click.Parameter) -> str:
 
 def _texts(value: Any) -> list[str]:
     values: Iterable[Any] = value if isinstance(value, (list, tuple)) else [value]
-    return [each for each in values if isinstance(each, str)]
+    return [text for text in values if isinstance(text, str)]

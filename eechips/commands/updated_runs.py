@@ -105,9 +105,9 @@ def update(
     Example:
         >>> print(eechips.update("outputs/images-s2").describe())
     """
-    found = run if isinstance(run, Run) else open_run(run)
+    opened_run = run if isinstance(run, Run) else open_run(run)
     try:
-        return _update(found, _day(until, now), refetch=refetch, trust=trust)
+        return _update(opened_run, _day(until, now), refetch=refetch, trust=trust)
     except click.ClickException as error:
         raise UsageError(error.format_message()) from error
 
@@ -134,7 +134,7 @@ def _update(run: Run, until: dt.date, *, refetch: bool, trust: bool) -> RunUpdat
             words = with_end(words, end)
         if refetch:
             with lock_run(place), Ledger(place / LEDGER_NAME) as ledger:
-                changed = [each["position"] for each in ledger.meta().get(KEPT_CHANGES) or ()]
+                changed = [change["position"] for change in ledger.meta().get(KEPT_CHANGES) or ()]
                 ledger.reopen([*read_positions_of(ledger.database, replaced), *changed])
         before = _count_units(place)
         recipe, config = _make(again, place)
@@ -147,7 +147,7 @@ def _update(run: Run, until: dt.date, *, refetch: bool, trust: bool) -> RunUpdat
             added=_count_units(place) - before,
             replaced=tuple(replaced),
             is_refetched=refetch,
-            kept=tuple(str(each["text"]) for each in kept),
+            kept=tuple(str(change["text"]) for change in kept),
             is_interrupted=done.interrupted,
         )
 
@@ -192,8 +192,8 @@ def _ask_service(again: click.Context, place: Path, until: dt.date) -> tuple[str
 
 
 def _time(moment: str) -> dt.datetime:
-    found = parse_timestamp(moment)
-    return dt.datetime.max.replace(tzinfo=dt.timezone.utc) if found is None else found
+    parsed = parse_timestamp(moment)
+    return dt.datetime.max.replace(tzinfo=dt.timezone.utc) if parsed is None else parsed
 
 
 def _count_units(place: Path) -> int:
@@ -211,7 +211,7 @@ def with_end(words: Sequence[str], end: str) -> list[str]:
         end: day after the last, YYYY-MM-DD.
     """
     own = words.index("--") if "--" in words else len(words)
-    found: list[str] = []
+    kept_words: list[str] = []
     skipped = False
     for word in words[:own]:
         if skipped:
@@ -219,5 +219,5 @@ def with_end(words: Sequence[str], end: str) -> list[str]:
         elif word == _END:
             skipped = True
         elif not word.startswith(f"{_END}="):
-            found.append(word)
-    return [*found[:2], _END, end, *found[2:], *words[own:]]
+            kept_words.append(word)
+    return [*kept_words[:2], _END, end, *kept_words[2:], *words[own:]]

@@ -74,12 +74,12 @@ def verify(
         >>> eechips.verify("outputs/sample-naip")
         []
     """
-    found = run if isinstance(run, Run) else open_verified(Path(run), recovers=reopen)[0]
-    problems = find_problems(found)
+    opened_run = run if isinstance(run, Run) else open_verified(Path(run), recovers=reopen)[0]
+    problems = find_problems(opened_run)
     if refetch is not None:
-        problems += audit_run(found, SampleSize.parse(refetch), seed, trust=trust)[1]
+        problems += audit_run(opened_run, SampleSize.parse(refetch), seed, trust=trust)[1]
     if reopen:
-        repair(found, problems)
+        repair(opened_run, problems)
     return problems
 
 
@@ -181,7 +181,7 @@ def refetch(
         compared=len(units) - len(missing),
         different=len(problems),
         failed=len(missing),
-        units=tuple(each.id for each in problems),
+        units=tuple(problem.id for problem in problems),
     )
     return audit, problems
 
@@ -248,25 +248,29 @@ def _draw(run: Run, size: SampleSize, seed: int) -> tuple[list[WorkUnit], Mappin
             raise UsageError(f"{run.path} has no files to compare")
         chosen = sorted(random.Random(seed).sample(having, size.of(len(having))))
         units = [ledger.unit(position) for position in chosen]
-    found = _files_of(run, set(chosen))
-    whole = [unit for unit in units if all(_is_as_recorded(run.store, each) for each in found[unit.position])]
+    files_by_position = _files_of(run, set(chosen))
+    whole = [
+        unit
+        for unit in units
+        if all(_is_as_recorded(run.store, result_file) for result_file in files_by_position[unit.position])
+    ]
     if not whole:
         raise UsageError(f"no file of the sample is as it was recorded: eechips verify {run.path} --reopen")
-    return whole, found, len(having)
+    return whole, files_by_position, len(having)
 
 
 def _files_of(run: Run, positions: set[int]) -> dict[int, list[_ResultFile]]:
     """Return the files of units by position."""
-    found: dict[int, list[_ResultFile]] = {}
+    files_by_position: dict[int, list[_ResultFile]] = {}
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         for position, _, layer, file, _, sha256, _ in read_unit_files(ledger.database):
             if position in positions:
-                found.setdefault(position, []).append(_ResultFile(layer or "", file, sha256))
+                files_by_position.setdefault(position, []).append(_ResultFile(layer or "", file, sha256))
         for rows in ledger.batches(("position", "file", "sha256")):
             for position, file, sha256 in rows:
                 if position in positions and file is not None:
-                    found.setdefault(position, [_ResultFile("", file, sha256)])
-    return found
+                    files_by_position.setdefault(position, [_ResultFile("", file, sha256)])
+    return files_by_position
 
 
 def _is_as_recorded(store: Store, file: _ResultFile) -> bool:
@@ -315,13 +319,13 @@ def _paired(
     before: Sequence[_ResultFile], after: Sequence[_ResultFile]
 ) -> Iterator[tuple[_ResultFile, _ResultFile | None]]:
     """Pair the files of a unit with those that were fetched again, by layer, else in their order."""
-    by_layer = {each.layer: each for each in after if each.layer}
-    in_order = [each for each in after if not each.layer]
-    for number, each in enumerate(before):
-        if each.layer:
-            yield each, by_layer.get(each.layer)
+    by_layer = {result_file.layer: result_file for result_file in after if result_file.layer}
+    in_order = [result_file for result_file in after if not result_file.layer]
+    for number, result_file in enumerate(before):
+        if result_file.layer:
+            yield result_file, by_layer.get(result_file.layer)
         else:
-            yield each, in_order[number] if number < len(in_order) else None
+            yield result_file, in_order[number] if number < len(in_order) else None
 
 
 def _describe(change: ContentChange) -> str:

@@ -64,10 +64,11 @@ def items_of_one_job(lines: Iterable[str]) -> tuple[list[WorkItem], tuple[str, .
     return items, job
 
 
-def describe_missing(found: JoinResult) -> str:
+def describe_missing(join_result: JoinResult) -> str:
     """Say how many results are missing."""
-    verb = "is" if len(found.missing) == 1 else "are"
-    return f"{len(found.missing):,} of {format_count(found.total, 'result')} {verb} missing; nothing was joined"
+    missing = len(join_result.missing)
+    verb = "is" if missing == 1 else "are"
+    return f"{missing:,} of {format_count(join_result.total, 'result')} {verb} missing; nothing was joined"
 
 
 def recipe_of_job(job: Sequence[str]) -> tuple[Recipe, RunConfig]:
@@ -211,15 +212,15 @@ def join(
     items, job = items_of_one_job(lines)
     if not trust:
         check_planned(items[0], options, is_own=all(item.is_own for item in items))
-    made = (*job, f"--out={out}") if "--" not in job else (job[0], f"--out={out}", *job[1:])
-    recipe, config = recipe_of_job(made)
-    config = dataclasses.replace(_with_options(config, options), command=shlex.join(["eechips", *made]))
-    found = join_results(recipe, config, items, outcomes)
-    if found.missing:
-        reasons = [*(reason for _, reason in found.damaged), *found.failed.values()]
+    job_words = (*job, f"--out={out}") if "--" not in job else (job[0], f"--out={out}", *job[1:])
+    recipe, config = recipe_of_job(job_words)
+    config = dataclasses.replace(_with_options(config, options), command=shlex.join(["eechips", *job_words]))
+    join_result = join_results(recipe, config, items, outcomes)
+    if join_result.missing:
+        reasons = [*(reason for _, reason in join_result.damaged), *join_result.failed.values()]
         raise MissingResultsError(
-            describe_missing(found) + (f": {'; '.join(reasons[:MOST_SHOWN])}" if reasons else ""),
-            lines=tuple(item.to_json() for item in found.missing),
+            describe_missing(join_result) + (f": {'; '.join(reasons[:MOST_SHOWN])}" if reasons else ""),
+            lines=tuple(item.to_json() for item in join_result.missing),
         )
     return run(recipe, config)
 

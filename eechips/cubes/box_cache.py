@@ -84,16 +84,16 @@ class BoxCache:
             names = os.listdir(self._folder)  # noqa: PTH208 - names are enough, for each read
         except FileNotFoundError:
             return []
-        found = (Box.parse(name.removesuffix(suffix)) for name in names if name.endswith(suffix))
-        return [box for box in found if box is not None]
+        boxes = (Box.parse(name.removesuffix(suffix)) for name in names if name.endswith(suffix))
+        return [box for box in boxes if box is not None]
 
     def read(self, box: Box) -> Array | None:
         """Return the pixels of a box that lies in one that is there; None if there is none, or it is damaged."""
         for outer in self.boxes():
             if outer.contains(box):
-                found = self._read(outer, box.from_start(outer))
-                if found is not None:
-                    return found
+                pixels = self._read(outer, box.from_start(outer))
+                if pixels is not None:
+                    return pixels
         return None
 
     def write(self, box: Box, pixels: Array) -> None:
@@ -160,7 +160,7 @@ class BoxCache:
         path = self._path(outer)
         bands, images, rows, columns = outer.shape
         layer_size = rows * columns * _TYPE.itemsize
-        found = np.empty(inner.shape, np.float32)
+        pixels = np.empty(inner.shape, np.float32)
         try:
             with path.open("rb") as file:
                 digests = _read_header(file.readline(_HEADER), outer)
@@ -175,7 +175,7 @@ class BoxCache:
                         if hashlib.sha256(data).hexdigest() != digests[number]:
                             raise _DamagedError
                         layer = np.frombuffer(data, _TYPE).reshape(rows, columns)
-                        found[band - inner.start[0], image - inner.start[1]] = layer[inner.slices[2:]]
+                        pixels[band - inner.start[0], image - inner.start[1]] = layer[inner.slices[2:]]
             os.utime(path)
         except FileNotFoundError:  # another process has removed it
             return None
@@ -184,7 +184,7 @@ class BoxCache:
         except _DamagedError:
             remove(path, _RIGHT)
             return None
-        return found
+        return pixels
 
     def _evict(self) -> None:
         """Remove the boxes of all cubes that were not read for longest, if there are too many."""

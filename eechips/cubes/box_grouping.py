@@ -29,12 +29,12 @@ def extend_box(box: Box, whole: Box, known: Sequence[Box], limits: BoxLimits, mo
     if not any(_is_beside(box, other) for other in known):
         return box
     most = min(most, box.size + sum(other.size for other in known))
-    found = box
+    extended = box
     for axis in _AXES:
-        found = _extended(found, axis, whole, known, limits, most)
-        if (found.start[axis], found.stop[axis]) != (whole.start[axis], whole.stop[axis]):
+        extended = _extended(extended, axis, whole, known, limits, most)
+        if (extended.start[axis], extended.stop[axis]) != (whole.start[axis], whole.stop[axis]):
             break  # what comes next is no box
-    return found
+    return extended
 
 
 def _is_beside(box: Box, other: Box) -> bool:
@@ -56,11 +56,11 @@ def _extended(box: Box, axis: int, whole: Box, known: Sequence[Box], limits: Box
     # A known box may overlap the box itself, which is then not extended to that side.
     end = min([whole.stop[axis], *(max(stop, other.start[axis]) for other in known if after.overlaps(other))])
     first = max([whole.start[axis], *(min(start, other.stop[axis]) for other in known if before.overlaps(other))])
-    found = box
+    extended = box
     while (start, stop) != (first, end):
         start, stop = (start, min(stop + length, end)) if stop < end else (max(start - length, first), stop)
         longer = box.resized(axis, start, stop)
         if longer.size > most or not limits.accepts(longer.shape):
             break
-        found = longer
-    return found
+        extended = longer
+    return extended

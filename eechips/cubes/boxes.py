@@ -64,10 +64,10 @@ class Box:
     @classmethod
     def parse(cls, name: str) -> Box | None:
         """Read the text of a box; return None for another text."""
-        found = _NAME.fullmatch(name)
-        if found is None:
+        match = _NAME.fullmatch(name)
+        if match is None:
             return None
-        b, b1, t, t1, y, y1, x, x1 = map(int, found.groups())
+        b, b1, t, t1, y, y1, x, x1 = map(int, match.groups())
         return cls((b, t, y, x), (b1, t1, y1, x1))
 
     def contains(self, other: Box) -> bool:
@@ -138,12 +138,14 @@ def request_shape(shape: Index, limits: BoxLimits) -> Index:
             rows = min(shape[2], limits.rows or shape[2], _MOST_SIDE, pixels // columns)
             if rows < 1:
                 continue
-            found = tuple(_even(whole, part) for whole, part in zip(shape, (bands, images, rows, columns), strict=True))
-            count = math.prod(math.ceil(whole / part) for whole, part in zip(shape, found, strict=True))
-            ratio = max(found[2] / found[3], found[3] / found[2])
+            candidate = tuple(
+                _even(whole, part) for whole, part in zip(shape, (bands, images, rows, columns), strict=True)
+            )
+            count = math.prod(math.ceil(whole / part) for whole, part in zip(shape, candidate, strict=True))
+            ratio = max(candidate[2] / candidate[3], candidate[3] / candidate[2])
             cost = count + 1e-3 * math.ceil(shape[1] / images) + 1e-6 * ratio
             if best is None or cost < best[0]:
-                best = cost, (found[0], found[1], found[2], found[3])
+                best = cost, (candidate[0], candidate[1], candidate[2], candidate[3])
     return (1, 1, 1, 1) if best is None else best[1]
 
 

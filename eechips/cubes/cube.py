@@ -139,7 +139,7 @@ def open_cube(
     collection = _collection(source)
     if n_images != -1:
         collection = limit_collection(collection, n_images)
-    found = describe_cube(
+    description = describe_cube(
         find_service(address, own),
         collection,
         primary=primary_dim_property or "system:time_start",
@@ -148,9 +148,9 @@ def open_cube(
     )
     reader = CubeReader(
         address=address,
-        images=found.images,
-        bands=tuple(str(band["id"]) for band in found.bands),
-        grid=_grid(found, crs, crs_transform, shape_2d),
+        images=description.images,
+        bands=tuple(str(band["id"]) for band in description.bands),
+        grid=_grid(description, crs, crs_transform, shape_2d),
         mask_value=_mask_value(ee_mask_value),
         limits=_limits(io_chunks, request_byte_limit, dims),
         retries=retries,
@@ -160,11 +160,11 @@ def open_cube(
     dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
     variables: dict[str, Any] = {
         name: lazy_variable(reader, number, dims, band_attributes(band, reader.grid.crs))
-        for number, (name, band) in enumerate(zip(reader.bands, found.bands, strict=True))
+        for number, (name, band) in enumerate(zip(reader.bands, description.bands, strict=True))
         if name not in dropped
     }
-    coordinates = _coordinates(found, reader.grid, dims)
-    dataset = xarray.Dataset(variables, coordinates, dict(found.attributes))
+    coordinates = _coordinates(description, reader.grid, dims)
+    dataset = xarray.Dataset(variables, coordinates, dict(description.attributes))
     options: dict[str, Any] = {} if use_cftime is None else {"use_cftime": use_cftime}
     decoded = xarray.decode_cf(
         dataset,
@@ -213,11 +213,11 @@ def _collection(source: Any) -> Expression:
     raise UsageError(f"a cube is opened from an id, an ee.ImageCollection or an ee.Image, not {type(source).__name__}")
 
 
-def _grid(found: CubeDescription, crs: str | None, crs_transform: Any, shape_2d: Any) -> Grid:
-    given = dict(zip(_GRID, (crs, crs_transform, shape_2d), strict=True))
-    missing = [name for name, value in given.items() if value is None]
+def _grid(description: CubeDescription, crs: str | None, crs_transform: Any, shape_2d: Any) -> Grid:
+    arguments = dict(zip(_GRID, (crs, crs_transform, shape_2d), strict=True))
+    missing = [name for name, value in arguments.items() if value is None]
     if len(missing) == len(_GRID):
-        return _unrotated(found.native_grid, "the grid of the first image")
+        return _unrotated(description.native_grid, "the grid of the first image")
     if missing:
         raise UsageError(f"{missing[0]} is missing: crs, crs_transform and shape_2d are given together, or none")
     try:
@@ -239,8 +239,8 @@ def _unrotated(grid: Grid, what: str) -> Grid:
     return grid
 
 
-def _mask_value(given: float | None) -> float:
-    value = MASK_VALUE if given is None else float(given)
+def _mask_value(mask_value: float | None) -> float:
+    value = MASK_VALUE if mask_value is None else float(mask_value)
     if not math.isfinite(value):
         raise UsageError("ee_mask_value must be a finite number")
     return value
@@ -262,14 +262,14 @@ def _limits(io_chunks: Any, most_bytes: int, dims: tuple[str, ...]) -> BoxLimits
     return BoxLimits(most_bytes, *most)
 
 
-def _retries(given: Mapping[str, int] | None) -> RetryLimits:
-    unknown = set(given or {}) - {"max_retries", "initial_delay"}
+def _retries(requested: Mapping[str, int] | None) -> RetryLimits:
+    unknown = set(requested or {}) - {"max_retries", "initial_delay"}
     if unknown:
         raise UsageError(f"getitem_kwargs has `{min(unknown)}`: known are max_retries and initial_delay")
     usual = RetryLimits()
-    found = given or {}
-    delay = found.get("initial_delay")
-    return RetryLimits(found.get("max_retries", usual.retries), usual.delay if delay is None else delay / 1000)
+    options = requested or {}
+    delay = options.get("initial_delay")
+    return RetryLimits(options.get("max_retries", usual.retries), usual.delay if delay is None else delay / 1000)
 
 
 def _cache(cache: bool | str | Path, most_bytes: int) -> CacheSettings | None:
@@ -279,7 +279,7 @@ def _cache(cache: bool | str | Path, most_bytes: int) -> CacheSettings | None:
     return None if folder is None else CacheSettings(folder, most_bytes)
 
 
-def _coordinates(found: CubeDescription, grid: Grid, dims: tuple[str, ...]) -> dict[str, Any]:
+def _coordinates(description: CubeDescription, grid: Grid, dims: tuple[str, ...]) -> dict[str, Any]:
     """Return the coordinates: of pixel centres, as Xee computes them, and of images."""
     import pyproj
 
@@ -288,7 +288,7 @@ def _coordinates(found: CubeDescription, grid: Grid, dims: tuple[str, ...]) -> d
     y = np.array([f + e / 2 + number * e for number in range(grid.height)])
     axes = {axis["axis"]: axis for axis in pyproj.CRS.from_user_input(grid.crs).cs_to_cf()}
     return {
-        dims[0]: (dims[0], found.primary),
+        dims[0]: (dims[0], description.primary),
         dims[1]: (dims[1], y, axes.get("Y", {})),
         dims[2]: (dims[2], x, axes.get("X", {})),
     }

@@ -77,21 +77,23 @@ def describe_cube(
         UsageError: if the collection is empty, or its images have no bands.
         RequestError: classified.
     """
-    found = read_description(service.compute(describe_collection(collection, primary), retries))
-    count, first = int(found["size"]), found["first"] or {}
+    description = read_description(service.compute(describe_collection(collection, primary), retries))
+    count, first = int(description["size"]), description["first"] or {}
     bands = tuple(first.get("bands") or ())
     if not count or not bands:
         raise UsageError("the collection has no images with bands: look at its filters")
-    ids = tuple(map(str, found["ids"]))
+    ids = tuple(map(str, description["ids"]))
     is_stored = len(ids) == count and (is_read_by_ids or shows_stored_images(collection))
     if is_read_by_ids and not is_stored:
         warnings.warn(
             "fast_time_slicing needs images with ids, which this collection lacks: they are read by their place",
             stacklevel=2,
         )
-    identity = _identity(found, count) if is_stored else (_today(), dict(collection), ids, count)
+    identity = _identity(description, count) if is_stored else (_today(), dict(collection), ids, count)
     images = CubeImages(collection, count, ids if is_stored else (), identity)
-    return CubeDescription(images, bands, _coordinate(found["primary"], count, primary), _valid(found["properties"]))
+    return CubeDescription(
+        images, bands, _coordinate(description["primary"], count, primary), _valid(description["properties"])
+    )
 
 
 def band_attributes(band: Mapping[str, Any], crs: str) -> dict[str, Any]:
@@ -99,10 +101,10 @@ def band_attributes(band: Mapping[str, Any], crs: str) -> dict[str, Any]:
     return {**_valid(band), "crs": crs}
 
 
-def _identity(found: Mapping[str, Any], count: int) -> tuple[Any, ...]:
+def _identity(description: Mapping[str, Any], count: int) -> tuple[Any, ...]:
     """Return ids and versions; a day in place of versions where images have none, so that they are read again."""
-    versions = found["versions"]
-    return (found["ids"], versions if len(versions) == count else _today())
+    versions = description["versions"]
+    return (description["ids"], versions if len(versions) == count else _today())
 
 
 def _today() -> str:

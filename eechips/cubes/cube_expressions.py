@@ -29,8 +29,8 @@ def encode_collection(collection: Any) -> Expression:
     """Return the expression of an ``ee.ImageCollection``."""
     from ee import serializer
 
-    found: Expression = serializer.encode(collection, for_cloud_api=True)
-    return found
+    expression: Expression = serializer.encode(collection, for_cloud_api=True)
+    return expression
 
 
 def limit_collection(collection: Expression, count: int) -> Expression:
@@ -50,7 +50,7 @@ def describe_collection(collection: Expression, primary: str) -> Expression:
     def column(name: str) -> Any:
         return _call("AggregateFeatureCollection.array", collection=whole, property=_constant(name))
 
-    found = [
+    facts = [
         _call("Collection.size", collection=whole),
         _call("Element.toDictionary", element=whole),
         _call("Collection.first", collection=whole),
@@ -58,7 +58,7 @@ def describe_collection(collection: Expression, primary: str) -> Expression:
         column("system:version"),
         column(primary),
     ]
-    return _result(collection, {"arrayValue": {"values": found}})
+    return _result(collection, {"arrayValue": {"values": facts}})
 
 
 def read_description(values: Sequence[Any]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def stack_stored(ids: Sequence[str], bands: Sequence[str], mask_value: float) ->
         bands: bands of each of them.
         mask_value: mask value of masked pixels.
     """
-    images = [_call("Image.load", id=_constant(each)) for each in ids]
+    images = [_call("Image.load", id=_constant(image_id)) for image_id in ids]
     return _stacked({}, {"arrayValue": {"values": images}}, len(ids), bands, mask_value)
 
 

@@ -124,7 +124,7 @@ class CubeReader:
         cache = self._cache
         if cache is None:
             return self._fetch(box)
-        while (found := cache.read(box)) is None:
+        while (cached := cache.read(box)) is None:
             with contextlib.ExitStack() as stack:
                 with cache.planning():
                     locked, known = cache.locked(), cache.boxes()
@@ -146,7 +146,7 @@ class CubeReader:
                     return pixels[box.from_start(wanted).slices]
             with cache.lock(outer):  # until it has been fetched
                 pass
-        return found
+        return cached
 
     def _extended(self, box: Box, known: Sequence[Box]) -> Box:
         """Return a box with those that come next, if boxes are read one after the other."""
@@ -170,7 +170,7 @@ class CubeReader:
     @property
     def _digest(self) -> str:
         """What the pixels depend on, as text."""
-        found = [
+        dependencies = [
             self.address.endpoint,
             self.images.identity,
             self.bands,
@@ -178,7 +178,7 @@ class CubeReader:
             self.grid.transform,
             self.mask_value,
         ]
-        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:32]
+        return hashlib.sha256(json.dumps(dependencies, sort_keys=True).encode()).hexdigest()[:32]
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_cache"}

@@ -161,8 +161,8 @@ class _Services:
     def close(self) -> None:
         with self._lock:
             opened, self._open = list(self._open.values()), {}
-        for each in opened:
-            each.close()
+        for service in opened:
+            service.close()
 
 
 @functools.cache
@@ -214,13 +214,13 @@ def find_address(
     Raises:
         UsageError: if ``ee_init_kwargs`` has others, or contradicts itself.
     """
-    given = dict(ee_init_kwargs or {})
-    function, own = given.pop("credentials_function", None), given.pop("credentials", None)
+    arguments = dict(ee_init_kwargs or {})
+    function, own = arguments.pop("credentials_function", None), arguments.pop("credentials", None)
     if own == "persistent":
         own = None
-    url, old_url, named = given.pop("url", None), given.pop("opt_url", None), given.pop("project", None)
-    if given:
-        raise UsageError(f"ee_init_kwargs has `{next(iter(given))}`, which eechips cannot pass on: leave it out")
+    url, old_url, named = arguments.pop("url", None), arguments.pop("opt_url", None), arguments.pop("project", None)
+    if arguments:
+        raise UsageError(f"ee_init_kwargs has `{next(iter(arguments))}`, which eechips cannot pass on: leave it out")
     if function is not None and own is not None:
         raise UsageError("ee_init_kwargs has `credentials` and `credentials_function`: give one of them")
     session = _session()
@@ -290,10 +290,10 @@ def _decode(chip: Any, body: bytes) -> npt.NDArray[np.float32]:
 
 def _join(parts: Any) -> npt.NDArray[np.float32]:
     """Return the array of parts that tile it."""
-    found: list[Part[npt.NDArray[np.float32]]] = list(parts)
-    height = max(part.window.row + part.window.height for part in found)
-    width = max(part.window.column + part.window.width for part in found)
-    whole = np.empty((found[0].content.shape[0], height, width), np.float32)
-    for part in found:
+    tiles: list[Part[npt.NDArray[np.float32]]] = list(parts)
+    height = max(part.window.row + part.window.height for part in tiles)
+    width = max(part.window.column + part.window.width for part in tiles)
+    whole = np.empty((tiles[0].content.shape[0], height, width), np.float32)
+    for part in tiles:
         whole[(slice(None), *part.window.slices)] = part.content
     return whole

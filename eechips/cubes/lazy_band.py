@@ -33,10 +33,10 @@ class LazyBand(BackendArray):
 
     def _read(self, key: tuple[int | slice, ...]) -> Array:
         """Return the pixels of a key of integers and slices; the range of a slice is read, then its steps are taken."""
-        ranges = [_range_of(each, length) for each, length in zip(key, self.shape, strict=True)]
+        ranges = [_range_of(index, length) for index, length in zip(key, self.shape, strict=True)]
         (t, t1, images), (y, y1, rows), (x, x1, columns) = ranges
-        found: Array = self._reader.read(Box((self._number, t, y, x), (self._number + 1, t1, y1, x1)))[0]
-        return np.asarray(found[..., columns][:, rows][images])
+        pixels: Array = self._reader.read(Box((self._number, t, y, x), (self._number + 1, t1, y1, x1)))[0]
+        return np.asarray(pixels[..., columns][:, rows][images])
 
 
 def _range_of(key: int | slice, length: int) -> tuple[int, int, int | slice]:

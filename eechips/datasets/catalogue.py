@@ -29,7 +29,7 @@ class DatasetRegistry(Registry[Dataset]):
     """
 
     def __init__(self) -> None:
-        names = sorted(each.name for each in files(_RECORDS).iterdir() if each.name.endswith(SUFFIX))
+        names = sorted(file.name for file in files(_RECORDS).iterdir() if file.name.endswith(SUFFIX))
         super().__init__(
             "dataset",
             "eechips.datasets",
@@ -54,8 +54,8 @@ class DatasetRegistry(Registry[Dataset]):
         own = self._own.get(name)
         if own is not None:
             return parse_names(*_read_resource(own))
-        found = self.get(name)
-        return RecordNames(found.alias, found.synonyms, found.id)
+        dataset = self.get(name)
+        return RecordNames(dataset.alias, dataset.synonyms, dataset.id)
 
 
 DATASETS = DatasetRegistry()
@@ -143,8 +143,8 @@ def suggest_datasets(name: str) -> str:
     Returns:
         The end of a message: ``"; did you mean NAIP?"``, or an empty string if none is like it.
     """
-    known = {text.lower(): each.alias for each in _list_names().values() for text in (each.alias, *each.synonyms)}
-    known |= {each.id.lower(): each.id for each in _list_names().values()}
+    known = {text.lower(): names.alias for names in _list_names().values() for text in (names.alias, *names.synonyms)}
+    known |= {names.id.lower(): names.id for names in _list_names().values()}
     matches = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)
     alike = list(dict.fromkeys(known[match] for match in matches))
     return f"; did you mean {' or '.join(alike)}?" if alike else ""
@@ -159,11 +159,11 @@ def _list_names() -> dict[str, RecordNames]:
 @cache
 def _names_of_datasets() -> dict[str, str]:
     """Return the name that declares a dataset by each of its names: short names in upper case, and its id."""
-    found: dict[str, str] = {}
+    declared_by_name: dict[str, str] = {}
     for declared, names in _list_names().items():
         for name in (names.alias, *names.synonyms, names.id):
-            found.setdefault(name, declared)
-    return found
+            declared_by_name.setdefault(name, declared)
+    return declared_by_name
 
 
 def _read_resource(point: metadata.EntryPoint) -> tuple[str, str]:

@@ -111,8 +111,8 @@ class Dataset:
     @property
     def dtype(self) -> str | None:
         """The numpy name of the type of the default bands; None if it is not known, or they differ."""
-        found = {band.dtype for band in self._defaults}
-        return found.pop() if len(found) == 1 else None
+        dtypes = {band.dtype for band in self._defaults}
+        return dtypes.pop() if len(dtypes) == 1 else None
 
     @property
     def band_names(self) -> dict[str, str]:

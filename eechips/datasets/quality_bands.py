@@ -71,8 +71,8 @@ class ValueRange:
         """Return an image of 1 where the band has no value of the range, else 0."""
         tests = [] if self.least is None else [quality.lt(self.least)]
         tests += [] if self.most is None else [quality.gt(self.most)]
-        found: ee.Image = reduce(lambda one, other: one.Or(other), tests)
-        return found
+        excluded: ee.Image = reduce(lambda one, other: one.Or(other), tests)
+        return excluded
 
 
 def exclude_bits(quality: ee.Image, fields: Sequence[BitField]) -> list[ee.Image]:
@@ -84,7 +84,7 @@ def exclude_bits(quality: ee.Image, fields: Sequence[BitField]) -> list[ee.Image
         quality: the band.
         fields: fields of this band.
     """
-    found: list[ee.Image] = []
+    exclusions: list[ee.Image] = []
     flags = 0
     numbers: dict[int, dict[int, None]] = {}
     for field in fields:
@@ -93,11 +93,15 @@ def exclude_bits(quality: ee.Image, fields: Sequence[BitField]) -> list[ee.Image
         else:
             numbers.setdefault(field.bits, {}).update(dict.fromkeys(field.numbers))
     if flags:
-        found.append(quality.bitwiseAnd(flags).eq(0))
-    for bits, given in numbers.items():
+        exclusions.append(quality.bitwiseAnd(flags).eq(0))
+    for bits, excluded_numbers in numbers.items():
         value = quality.bitwiseAnd(bits)
-        found.append(value.remap(list(given), [0] * len(given), 1) if len(given) > 1 else value.neq(next(iter(given))))
-    return found
+        exclusions.append(
+            value.remap(list(excluded_numbers), [0] * len(excluded_numbers), 1)
+            if len(excluded_numbers) > 1
+            else value.neq(next(iter(excluded_numbers)))
+        )
+    return exclusions
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +205,8 @@ def find_mask_sources(dataset: str) -> tuple[MaskSource, ...]:
     Args:
         dataset: asset id.
     """
-    found = [source for source in list_mask_sources() if source.matches(dataset)]
-    record = find_dataset(dataset) if len(found) > 1 else None
+    sources = [source for source in list_mask_sources() if source.matches(dataset)]
+    record = find_dataset(dataset) if len(sources) > 1 else None
     if record is not None:
-        found.sort(key=lambda source: source.name != record.mask)
-    return tuple(found)
+        sources.sort(key=lambda source: source.name != record.mask)
+    return tuple(sources)

@@ -41,8 +41,8 @@ class Quantization:
 
         floats = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
         sizes = np.minimum(np.rint(np.abs(floats) ** (1.0 / self.power) * self.divisor), self.limit)
-        found = np.where(np.isnan(floats), float(self.nodata), np.copysign(sizes, floats))
-        return found.astype(self.dtype)
+        quantized = np.where(np.isnan(floats), float(self.nodata), np.copysign(sizes, floats))
+        return quantized.astype(self.dtype)
 
     def dequantize(self, stored: npt.ArrayLike, dtype: npt.DTypeLike = "float32") -> np.ma.MaskedArray:
         """Return the values of stored integers.
@@ -56,7 +56,7 @@ class Quantization:
         """
         import numpy as np
 
-        found: np.ma.MaskedArray = np.ma.masked_equal(np.ma.asarray(stored), self.nodata)
-        doubles = found.data.astype(np.float64)
+        masked: np.ma.MaskedArray = np.ma.masked_equal(np.ma.asarray(stored), self.nodata)
+        doubles = masked.data.astype(np.float64)
         values = np.abs(doubles / self.divisor) ** self.power * np.sign(doubles)
-        return np.ma.MaskedArray(values.astype(dtype), np.ma.getmaskarray(found))
+        return np.ma.MaskedArray(values.astype(dtype), np.ma.getmaskarray(masked))

@@ -74,7 +74,7 @@ def parse_record(text: str, origin: str) -> Dataset:
     start, end = table.date("start"), table.date("end", None)
     if end is not None and end < start:
         table.fail("end", f"must not be before the start, {start}")
-    found = Dataset(
+    dataset = Dataset(
         alias=table.text("alias", pattern=(_ALIAS, "a word in upper case, such as S2")),
         synonyms=table.texts("synonyms", (_ALIAS, "words in upper case")),
         id=table.text("id", pattern=(_ID, "an asset id, such as USGS/SRTMGL1_003")),
@@ -100,7 +100,7 @@ def parse_record(text: str, origin: str) -> Dataset:
         page=table.text("page", None, (_PAGE, "a URL that starts with https://")),
     )
     table.finish(("bands", "quality_bands", "quantization", "varying_bands", "visualization"))
-    return found
+    return dataset
 
 
 def parse_names(text: str, origin: str) -> RecordNames:
@@ -126,10 +126,10 @@ def _parse(text: str, origin: str) -> dict[str, Any]:
 
 
 def _read_bands(table: _Table) -> tuple[DatasetBand, ...]:
-    given = table.values.get("bands")
-    if not isinstance(given, list) or not given or not all(isinstance(each, dict) for each in given):
+    entries = table.values.get("bands")
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         table.fail("bands", "must be at least one table, each with the heading [[bands]]")
-    bands = tuple(_read_band(each, number, table.origin) for number, each in enumerate(given, 1))
+    bands = tuple(_read_band(entry, number, table.origin) for number, entry in enumerate(entries, 1))
     _check_different(table, "bands", "name", [band.name for band in bands])
     _check_different(table, "bands", "common name", [name for band in bands for name in band.common_names])
     return bands
@@ -162,11 +162,11 @@ def _read_classes(table: _Table) -> tuple[dict[int, str], dict[int, str]]:
     """Return the names and the colours of the classes of a band, by value."""
     classes: dict[int, str] = {}
     colours: dict[int, str] = {}
-    given = table.values.get("classes", [])
-    if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+    entries = table.values.get("classes", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         table.fail("classes", 'must be a list of { value = 1, name = "Water", colour = "0000ff" }')
-    for each in given:
-        one = _Table(each, table.origin, f"{table.place}class {each.get('value')}: ")
+    for entry in entries:
+        one = _Table(entry, table.origin, f"{table.place}class {entry.get('value')}: ")
         value = one.whole("value")
         if value in classes:
             table.fail("classes", f"has the value {value} twice")
@@ -179,42 +179,46 @@ def _read_classes(table: _Table) -> tuple[dict[int, str], dict[int, str]]:
 
 
 def _read_quantization(table: _Table) -> Quantization | None:
-    given = table.values.get("quantization")
-    if given is None:
+    settings = table.values.get("quantization")
+    if settings is None:
         return None
-    if not isinstance(given, dict):
+    if not isinstance(settings, dict):
         table.fail("quantization", "must be a table with the heading [quantization]")
-    own = _Table(given, table.origin, "quantization: ")
+    own = _Table(settings, table.origin, "quantization: ")
     dtype, nodata = own.choice("dtype", tuple(INTEGERS)), own.whole("nodata")
     if nodata != INTEGERS[dtype]:  # all others are values
         own.fail("nodata", f"must be {INTEGERS[dtype]}, the least {dtype}, not {nodata}")
-    found = Quantization(dtype=dtype, divisor=own.positive("divisor"), power=own.positive("power"), nodata=nodata)
+    quantization = Quantization(
+        dtype=dtype, divisor=own.positive("divisor"), power=own.positive("power"), nodata=nodata
+    )
     own.finish()
-    return found
+    return quantization
 
 
 def _read_visualization(table: _Table, bands: Sequence[DatasetBand], default_bands: Sequence[str]) -> dict[str, Any]:
-    given = table.values.get("visualization", {})
-    if not isinstance(given, dict):
+    settings = table.values.get("visualization", {})
+    if not isinstance(settings, dict):
         table.fail("visualization", "must be a table with the heading [visualization]")
-    if not given:
+    if not settings:
         return {}
-    look = _Table(given, table.origin, "visualization: ")
+    look = _Table(settings, table.origin, "visualization: ")
     colours = next(band.colours for band in bands if band.name == default_bands[0])
-    if given.get("palette") == "classes":
+    if settings.get("palette") == "classes":
         look.finish(("palette",))
         return _class_visualization(look, colours if len(default_bands) == 1 else {})
-    found: dict[str, Any] = {"min": look.number("min"), "max": look.number("max")}
-    if found["min"] >= found["max"]:
-        look.fail("min", f"must be below max, {found['max']:g}")
-    if "gamma" in given:
-        found["gamma"] = look.positive("gamma")
-    if "palette" in given:
-        found["palette"] = list(look.texts("palette", (_COLOUR, 'colours of six hexadecimal digits, or "classes"')))
-        if len(default_bands) != 1 or len(found["palette"]) < 2:
+    visualization: dict[str, Any] = {"min": look.number("min"), "max": look.number("max")}
+    if visualization["min"] >= visualization["max"]:
+        look.fail("min", f"must be below max, {visualization['max']:g}")
+    if "gamma" in settings:
+        visualization["gamma"] = look.positive("gamma")
+    if "palette" in settings:
+        visualization["palette"] = list(
+            look.texts("palette", (_COLOUR, 'colours of six hexadecimal digits, or "classes"'))
+        )
+        if len(default_bands) != 1 or len(visualization["palette"]) < 2:
             look.fail("palette", "must have at least two colours, for one default band")
     look.finish(("gamma", "palette"))
-    return found
+    return visualization
 
 
 def _class_visualization(look: _Table, colours: Mapping[int, str]) -> dict[str, Any]:
@@ -268,9 +272,9 @@ class _Table:
 
     def texts(self, key: str, pattern: Pattern | None = None) -> tuple[str, ...]:
         value = self._get(key, [], "a list")
-        if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
+        if not isinstance(value, list) or not all(isinstance(text, str) and text for text in value):
             self.fail(key, f"must be a list of texts in quotes, not {value!r}")
-        wrong = [each for each in value if pattern and not pattern[0].fullmatch(each)]
+        wrong = [text for text in value if pattern and not pattern[0].fullmatch(text)]
         if pattern and wrong:
             self.fail(key, f"must be {pattern[1]}, not {wrong[0]!r}")
         return tuple(value)

@@ -74,7 +74,7 @@ class SpectralIndex:
         https://doi.org/10.1126/sciadv.abc7447
         """
         return _KERNEL.sub(
-            lambda found: "1.0" if found[1] == found[2] else f"exp(-({found[1]} - {found[2]})**2/(2*sigma**2))",
+            lambda match: "1.0" if match[1] == match[2] else f"exp(-({match[1]} - {match[2]})**2/(2*sigma**2))",
             self.formula,
         )
 
@@ -104,14 +104,14 @@ def _read_list() -> _IndexList:
     content: Any = json.loads((files("eechips.datasets") / _FILE).read_text(encoding="utf-8"))
     indices = [
         SpectralIndex(
-            name=each["short_name"],
-            long_name=each["long_name"],
-            domain=each["domain"],
-            formula=each["formula"],
-            variables=tuple(each["bands"]),
-            reference=each["reference"],
+            name=entry["short_name"],
+            long_name=entry["long_name"],
+            domain=entry["domain"],
+            formula=entry["formula"],
+            variables=tuple(entry["bands"]),
+            reference=entry["reference"],
         )
-        for each in content["indices"]
+        for entry in content["indices"]
     ]
     return _IndexList({index.name: index for index in indices}, content["constants"], content["wavelengths"])
 
@@ -134,11 +134,11 @@ def get_index(name: str) -> SpectralIndex:
     Raises:
         UsageError: if there is none; the message suggests a similar one.
     """
-    found = find_index(name)
-    if found is not None:
-        return found
+    index = find_index(name)
+    if index is not None:
+        return index
     indices = _read_list().indices
-    alike = [each for each in indices if each.lower() == name.lower()]
+    alike = [index_name for index_name in indices if index_name.lower() == name.lower()]
     hint = f"; did you mean {' or '.join(alike)}?" if alike else did_you_mean(name, indices)
     raise UsageError(
         f"there is no spectral index {name!r} among {len(indices)} of the Awesome Spectral Indices{hint or '; '}"
@@ -173,11 +173,11 @@ def match_bands(index: SpectralIndex, dataset: Dataset) -> IndexInputs:
 
 def _variables(index: SpectralIndex) -> tuple[str, ...]:
     """Return the variables of an index; a kernel counts as the variables of its formula."""
-    found: list[str] = []
+    variables: list[str] = []
     for name in index.variables:
         kernel = _KERNEL.fullmatch(name)
-        found += [name] if kernel is None else [kernel[1], kernel[2], "sigma"] if kernel[1] != kernel[2] else []
-    return tuple(dict.fromkeys(found))
+        variables += [name] if kernel is None else [kernel[1], kernel[2], "sigma"] if kernel[1] != kernel[2] else []
+    return tuple(dict.fromkeys(variables))
 
 
 def _find_missing(index: SpectralIndex, dataset: Dataset) -> list[str]:
@@ -196,10 +196,10 @@ def _find_band(name: str, dataset: Dataset) -> DatasetBand | None:
 
 
 def _find_number(name: str, dataset: Dataset) -> float | None:
-    found = _read_list()
+    index_list = _read_list()
     if not name.startswith(_WAVELENGTH):
-        return found.constants.get(name)
-    known = (each for start, each in found.wavelengths.items() if dataset.id.startswith(start))
+        return index_list.constants.get(name)
+    known = (wavelengths for start, wavelengths in index_list.wavelengths.items() if dataset.id.startswith(start))
     return next(known, {}).get(name.removeprefix(_WAVELENGTH))
 
 

@@ -32,7 +32,7 @@ def archive_note(source: DataSource) -> str:
 
 def served_note(archives: Sequence[Mapping[str, Any]]) -> str:
     """Return the sentence that says from where a local Earth Engine that others have started may have its pixels."""
-    names = tuple(str(each["name"]) for each in archives)
+    names = tuple(str(archive["name"]) for archive in archives)
     source = DataSource(archives=names).describe()
     return (
         f"The pixels of datasets that run.json names are those of {source}, not of Earth Engine: it says what differs."
@@ -48,8 +48,10 @@ def with_archive_terms(
         datasets: with the terms of Earth Engine's catalogue.
         archives: as a local Earth Engine describes them; the first that has a dataset serves it.
     """
-    served = {each["id"]: (archive, each) for archive in reversed(archives) for each in archive["datasets"]}
-    return [_with_terms(each, *served[each["id"]]) if each["id"] in served else each for each in datasets]
+    served = {dataset["id"]: (archive, dataset) for archive in reversed(archives) for dataset in archive["datasets"]}
+    return [
+        _with_terms(dataset, *served[dataset["id"]]) if dataset["id"] in served else dataset for dataset in datasets
+    ]
 
 
 def _with_terms(dataset: Mapping[str, Any], archive: Mapping[str, Any], there: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -81,7 +83,7 @@ def note_source_files(ledger: Ledger, server: ServedArchives, folder: Path, *, a
     missing = {source for source, _ in read_sources(ledger.database)} - listed
     wanted = iter(sorted(missing | read_sources_since(ledger.database, _written(folder))))
     bands: tuple[str, ...] = () if all_bands else read_bands(ledger.database)
-    found: list[SourceFile] = []
+    new_files: list[SourceFile] = []
     while batch := list(islice(wanted, _IMAGES)):
         try:
             files = _list_files(server, batch, bands)
@@ -91,10 +93,10 @@ def note_source_files(ledger: Ledger, server: ServedArchives, folder: Path, *, a
         except (OSError, ValueError, ConfigurationError) as error:  # the results are there, and shall be exported
             _log.warning("cannot ask the local Earth Engine for the files of %s and others: %s", batch[0], error)
             continue
-        found += files
-    if found:
-        replaced = {file.source for file in found}
-        write_source_files(folder, [*(file for file in known if file.source not in replaced), *found])
+        new_files += files
+    if new_files:
+        replaced = {file.source for file in new_files}
+        write_source_files(folder, [*(file for file in known if file.source not in replaced), *new_files])
 
 
 def _list_files(server: ServedArchives, images: Sequence[str], bands: Sequence[str]) -> list[SourceFile]:

@@ -135,11 +135,11 @@ class BeamWorker:
                 if not under_way.units or mode == "now":
                     return
                 for outcome in threads.outcomes(_TICK):
-                    found = under_way.units.pop(outcome.position, None)
-                    if found is None or (outcome.record is None and outcome.fatal is None):
+                    started_unit = under_way.units.pop(outcome.position, None)
+                    if started_unit is None or (outcome.record is None and outcome.fatal is None):
                         continue
                     is_exclusive = is_exclusive or outcome.is_exclusive
-                    receive(Finished(found[0], outcome))
+                    receive(Finished(started_unit[0], outcome))
                 if late := under_way.take_overdue(threads.worker):
                     for lost in late:
                         receive(lost)
@@ -233,12 +233,12 @@ class _Threads:
         Raises:
             BaseException: the exception that ended a thread.
         """
-        found: list[Outcome] = []
-        for each in drain(self._results, timeout):
-            if isinstance(each, BaseException):
-                raise each
-            found.append(each)
-        return found
+        collected: list[Outcome] = []
+        for received in drain(self._results, timeout):
+            if isinstance(received, BaseException):
+                raise received
+            collected.append(received)
+        return collected
 
 
 def process_partitions(worker: BeamWorker, file_queue: FileQueue, partitions: Sequence[int]) -> None:

@@ -136,7 +136,9 @@ class Breaker:
         if self._streak < limit and key != self._stopped_by:  # later failures of requests in flight
             return None
         self._stopped_by = key
-        self.reopened = [replace(each, state=State.FAILED_TRANSIENT) for of, each in self._refused if of == key]
+        self.reopened = [
+            replace(refused_record, state=State.FAILED_TRANSIENT) for of, refused_record in self._refused if of == key
+        ]
         what = "refuses every request"
         if status == _BAD_REQUEST:  # which blames the request, not the project
             what = "has an answer that eechips does not know, perhaps to a fault of the recipe or its data"

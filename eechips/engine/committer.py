@@ -53,7 +53,7 @@ class _Batch:
         """Add the record of a unit, and its files if they are committed."""
         self.records.append(record)
         if record.file is not None:
-            self.further += [(record.position, each.name, each.size, each.sha256) for each in outcome.further]
+            self.further += [(record.position, file.name, file.size, file.sha256) for file in outcome.further]
             self.layers += [(record.position, *layer) for layer in outcome.layers]
 
 
@@ -117,31 +117,31 @@ class Committer:
         """
         task, outcome, record = unit
         files = files_of(outcome)
-        for each in files:
-            owner = batch.owners.get(each.name, self._ledger.owner(each.name))
-            if owner not in (None, task.position) or each.name in self._ambiguous_names:
-                error = UsageError(f"two units have the same name, {each.name}: results must be named apart")
+        for file in files:
+            owner = batch.owners.get(file.name, self._ledger.owner(file.name))
+            if owner not in (None, task.position) or file.name in self._ambiguous_names:
+                error = UsageError(f"two units have the same name, {file.name}: results must be named apart")
                 self.discard(outcome)
                 if self._store.is_overwritten and owner not in (None, task.position):
-                    self._ambiguous_names.add(each.name)  # it is unknown which of the results was written last
+                    self._ambiguous_names.add(file.name)  # it is unknown which of the results was written last
                     batch.revoked[owner] = unit_failure(self._ledger.unit(owner), error, 1, 0)
                 return unit_failure(task, error, record.attempts, record.requests)
-        for number, each in enumerate(files):
+        for number, file in enumerate(files):
             try:
-                self._check_foreign(each.name)
-                self._store.commit(each)
+                self._check_foreign(file.name)
+                self._store.commit(file)
             except UsageError as error:  # such as a folder of that name: an error of the unit, not of the disk
                 for unwanted in files[number:]:
                     self._store.discard(unwanted)
                 return unit_failure(task, error, record.attempts, record.requests)
-            batch.owners[each.name] = task.position
+            batch.owners[file.name] = task.position
         return record
 
     def discard(self, outcome: Outcome) -> None:
         """Remove the files of an outcome that is not recorded, unless they have taken the place of others already."""
         if not self._store.is_overwritten:
-            for each in files_of(outcome):
-                self._store.discard(each)
+            for file in files_of(outcome):
+                self._store.discard(file)
 
     def _check_foreign(self, name: str) -> None:
         """Raise an error if a file of this name existed before the run.
@@ -163,9 +163,9 @@ class Committer:
         if not self._notes_files:
             return
         outcomes = [event.outcome for event in events if isinstance(event, Finished)]
-        files = [each for outcome in outcomes for each in files_of(outcome)]
+        files = [file for outcome in outcomes for file in files_of(outcome)]
         if files:
-            self._ledger.note(COMMITTING, [(each.name, each.size, each.sha256) for each in files])
+            self._ledger.note(COMMITTING, [(file.name, file.size, file.sha256) for file in files])
 
 
 def files_of(outcome: Outcome) -> tuple[StagedFile, ...]:

@@ -45,7 +45,7 @@ class ComputeAccount:
             return cls()
         sample = stored["sample"]
         return cls(
-            ComputeSample(**{each.name: sample[each.name] for each in fields(ComputeSample)}),
+            ComputeSample(**{attribute.name: sample[attribute.name] for attribute in fields(ComputeSample)}),
             {month: MonthAccount(**values) for month, values in stored["months"].items()},
             stored["planning_eecu_seconds"],
         )
@@ -106,7 +106,9 @@ class ComputeAccount:
             "high": used.high,
             "planning_eecu_seconds": self.planning_eecu_seconds,
             "profiled_units": self.sample.units,
-            "months": {month: found.seconds for month, found in months.items() if found is not None},
+            "months": {
+                month: month_compute.seconds for month, month_compute in months.items() if month_compute is not None
+            },
         }
 
     def _total(self, account: MonthAccount, left: int) -> ComputeRange | None:

@@ -176,16 +176,16 @@ class ComputeMonitor:
 
     def advance(self) -> bool:
         """Record the profiles that have come; return whether any has."""
-        found = self._fetcher.take()
+        seconds_by_profile = self._fetcher.take()
         now = self._now()
-        planned = [found[profile] for profile in self._planning & found.keys()]
+        planned = [seconds_by_profile[profile] for profile in self._planning & seconds_by_profile.keys()]
         if planned:
-            self._planning -= found.keys()
+            self._planning -= seconds_by_profile.keys()
             self.account.add_planning(now, math.fsum(seconds or 0.0 for seconds in planned))
         rows: list[tuple[int, float]] = []
         for task in self._tasks:
-            for profile in task.left & found.keys():
-                task.seconds[profile] = found[profile]
+            for profile in task.left & seconds_by_profile.keys():
+                task.seconds[profile] = seconds_by_profile[profile]
                 task.left.discard(profile)
             if not task.left:
                 rows += self._settle(task)
@@ -232,7 +232,7 @@ class ComputeMonitor:
         return number == self._drawn[1]
 
     def _note_finished(self, event: Finished) -> None:
-        outcomes = [each.outcome for each in event.each()]
+        outcomes = [finished.outcome for finished in event.each()]
         units = sum(outcome.record is not None for outcome in outcomes)
         shares = tuple((o.position, profile) for o in outcomes for profile in o.profiles or ())
         if not event.task.is_profiled:

@@ -57,13 +57,13 @@ def is_archive_name(text: str) -> bool:
     return _ARCHIVE_NAME.fullmatch(text) is not None
 
 
-def archive_text(given: str | Path) -> str:
+def archive_text(archive: str | Path) -> str:
     """Return an archive as runs record it: a name, an address, or an absolute path.
 
     Raises:
         UsageError: if it is empty, or an address contains a user, a password or a signature.
     """
-    text = str(given)
+    text = str(archive)
     if is_http(text):
         if text != strip_signature(text):
             raise UsageError(
@@ -71,7 +71,7 @@ def archive_text(given: str | Path) -> str:
                 " would show"
             )
         return text
-    return text if is_archive_name(text) else str(local_path(given).resolve())
+    return text if is_archive_name(text) else str(local_path(archive).resolve())
 
 
 @documented
@@ -485,10 +485,10 @@ class RunConfig:
     @property
     def archives(self) -> tuple[str, ...]:
         """The open archives of the local Earth Engine: names, addresses, and absolute paths."""
-        given = (self.archive,) if isinstance(self.archive, (str, Path)) else self.archive
-        if not isinstance(given, Sequence) or not all(isinstance(each, (str, Path)) for each in given):
+        requested = (self.archive,) if isinstance(self.archive, (str, Path)) else self.archive
+        if not isinstance(requested, Sequence) or not all(isinstance(source, (str, Path)) for source in requested):
             raise UsageError("`archive` must be a name, an address or a file, or a list of these")
-        return tuple(dict.fromkeys(map(archive_text, given)))
+        return tuple(dict.fromkeys(map(archive_text, requested)))
 
     @property
     def is_synthetic(self) -> bool:

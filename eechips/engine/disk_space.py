@@ -75,8 +75,8 @@ def left_bytes(recipe: SupportsSize, ledger: Ledger) -> int:
         return 0
     first = recipe.sized_result(0, unit_value(units[0]))
     sizes = [size_of(unit) for unit in units]
-    each = [_bytes(first if size is None else resized(first, size)) for size in sizes]
-    return round(left * sum(each) / len(each))
+    byte_counts = [_bytes(first if size is None else resized(first, size)) for size in sizes]
+    return round(left * sum(byte_counts) / len(byte_counts))
 
 
 def _bytes(result: Any) -> float:

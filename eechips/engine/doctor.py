@@ -192,7 +192,7 @@ def check_packages(*, local: bool) -> Finding:
     Args:
         local: also the local Earth Engine and what it requires.
     """
-    found, wrong = [f"eechips {version('eechips')}"], []
+    packages, wrong = [f"eechips {version('eechips')}"], []
     required = [*(requires("eechips") or ()), *(_requires_local() if local else ())]
     for requirement in required:
         parts = _REQUIREMENT.match(requirement)
@@ -205,13 +205,13 @@ def check_packages(*, local: bool) -> Finding:
             wrong.append(f"{name} is missing")
             continue
         listed = f"{name} {installed}"
-        found += [] if listed in found else [listed]
+        packages += [] if listed in packages else [listed]
         if _release(installed) < _release(least):
             wrong.append(f"{name} is {installed}, older than {least}")
     if wrong:
         extra = "eechips[local]" if local else "eechips"
         return Finding("packages", "failed", "; ".join(wrong), f"pip install --upgrade '{extra}'")
-    return Finding("packages", "ok", ", ".join(found))
+    return Finding("packages", "ok", ", ".join(packages))
 
 
 def _requires_local() -> list[str]:
@@ -268,12 +268,12 @@ def check_account(config: RunConfig, endpoint: str) -> tuple[Finding, Finding, S
         target = find_target(config, endpoint)
     except ConfigurationError as missing:
         try:
-            found = find_credentials(endpoint, config.credentials, send_anywhere=config.send_credentials)
+            loaded_credentials = find_credentials(endpoint, config.credentials, send_anywhere=config.send_credentials)
         except ConfigurationError as error:
             project = Finding("project", "skipped", "not looked for: there are no credentials")
             return Finding("credentials", "failed", *_told(error, _AUTHENTICATE)), project, None
         project = Finding("project", "failed", str(missing).partition(":")[0], _NAME_A_PROJECT)
-        return Finding("credentials", "ok", describe_credentials(found, endpoint)), project, None
+        return Finding("credentials", "ok", describe_credentials(loaded_credentials, endpoint)), project, None
     return (
         Finding("credentials", "ok", describe_credentials(target.credentials, endpoint)),
         Finding("project", "ok", target.project),
@@ -281,11 +281,11 @@ def check_account(config: RunConfig, endpoint: str) -> tuple[Finding, Finding, S
     )
 
 
-def check_token(found: Finding, credentials: Any) -> Finding:
+def check_token(finding: Finding, credentials: Any) -> Finding:
     """Check whether Google issues a token for the credentials.
 
     Args:
-        found: the finding so far.
+        finding: the finding so far.
         credentials: credentials of google.auth.
     """
     try:
@@ -295,9 +295,9 @@ def check_token(found: Finding, credentials: Any) -> Finding:
         if problem is None:
             raise
         if isinstance(problem, ConfigurationError):
-            return Finding(found.name, "failed", *_told(problem, _AUTHENTICATE))
-        return Finding(found.name, "skipped", f"{found.detail}; not tried: {problem}", _CHECK_NETWORK)
-    return found
+            return Finding(finding.name, "failed", *_told(problem, _AUTHENTICATE))
+        return Finding(finding.name, "skipped", f"{finding.detail}; not tried: {problem}", _CHECK_NETWORK)
+    return finding
 
 
 def ask(target: ServiceTarget, now: Callable[[], datetime] = _utc_now) -> list[Answer]:
@@ -389,9 +389,9 @@ def check_runs(config: RunConfig, endpoint: str, project: str | None) -> Finding
         return Finding("runs", "failed", f"{place}: {redact(str(error))}", "choose another place with `quota_folder`")
     if not runs:
         return Finding("runs", "ok", f"no other run uses the quota of {project} ({place})")
-    each = "; ".join(f"{_plain(run.about)}: {run.slots} of {format_count(slots, 'slot')}" for run in runs)
+    listing = "; ".join(f"{_plain(run.about)}: {run.slots} of {format_count(slots, 'slot')}" for run in runs)
     others = f"{format_count(len(runs), 'other run')} {'uses' if len(runs) == 1 else 'use'}"
-    return Finding("runs", "ok", f"{others} the quota of {project} ({place}): {each}")
+    return Finding("runs", "ok", f"{others} the quota of {project} ({place}): {listing}")
 
 
 def _plain(text: str) -> str:
@@ -415,12 +415,12 @@ def _as_answered(credentials: Finding, project: Finding, answer: Answer) -> tupl
 def _told(error: EechipsError, advice: str) -> tuple[str, str]:
     """Return the error and the advice: that of the message if it names a parameter, else the given one."""
     text = str(error)
-    for found in (
+    for match in (
         re.match(r"(.*?)(?: The run stops; its results are kept\.)? To resume: (.*)", text),
         re.match(r"((?:[^:(]|\([^)]*\)|:\S)*): (.*(?:--|`).*)", text),
     ):
-        if found is not None:
-            return found[1], found[2]
+        if match is not None:
+            return match[1], match[2]
     return text, advice
 
 
@@ -440,10 +440,10 @@ def _exchange(session: Any, target: ServiceTarget, now: Callable[[], datetime]) 
             Authorizer(target.credentials).authorize(headers)
         response = send(method, url, data=body, headers=headers)
     except Exception as raised:  # what the network raises is the finding; all else is raised again
-        found = classify_exception(raised)
-        if found is None:
+        classified = classify_exception(raised)
+        if classified is None:
             raise
-        return Answer({}, time.monotonic() - began, sent, found)
+        return Answer({}, time.monotonic() - began, sent, classified)
     seconds = time.monotonic() - began
     fields = {name.lower(): value for name, value in response.headers.items()}
     error = _error_of(response.status_code, response.content, fields, describes=not target.project)

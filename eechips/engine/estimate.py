@@ -183,14 +183,14 @@ def _list_windows(recipe: Recipe, config: RunConfig, units: Iterable[Unit]) -> l
 
 def _count_neighbours(preview: PlanPreview | None, windows: Sequence[Grid], count: int) -> int:
     """Count the units that may share requests: by the places of all, or by the pixels of some."""
-    found = NeighbourCount()
+    neighbours = NeighbourCount()
     if not windows:
         return 0
     if preview is not None:
-        return found.add_points(preview.points, windows[0])
+        return neighbours.add_points(preview.points, windows[0])
     for window in windows:
-        found.add(window)
-    return round(found.count * count / len(windows))
+        neighbours.add(window)
+    return round(neighbours.count * count / len(windows))
 
 
 def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSummary) -> Estimate:
@@ -237,15 +237,18 @@ def _compute(
         return None, ""
     described = next((result for result in results if not isinstance(result, NoData)), NoData())
     recorded = load_recorded_compute(session.connection.target.endpoint, _kind(recipe, described))
-    if recorded is not None and (found := recorded.estimate(plan.units, count_pixels(described))) is not None:
+    if (
+        recorded is not None
+        and (range_of_compute := recorded.estimate(plan.units, count_pixels(described))) is not None
+    ):
         source = f"half to twice what {recorded.sample.units:,} like them took on {recorded.seen[:10]}"
     else:
-        low, high = (plan.units * sum(each * share for each, share in ends) for ends in _ends(costs))
-        found = ComputeRange((low * high) ** 0.5, low, high)
+        low, high = (plan.units * sum(cost * share for cost, share in ends) for ends in _ends(costs))
+        range_of_compute = ComputeRange((low * high) ** 0.5, low, high)
         source = "assumed, as no run of this kind was measured here: `estimate` measures the first units"
     if plan.planning.compute is None:
-        return found, source
-    return _add(found, plan.planning.compute), source
+        return range_of_compute, source
+    return _add(range_of_compute, plan.planning.compute), source
 
 
 def _ends(costs: Sequence[tuple[UnitCost, float]]) -> Iterator[list[tuple[float, float]]]:
@@ -265,10 +268,12 @@ def _costs(results: Sequence[Any], plan: PlanSummary, config: RunConfig) -> list
     """Return the cost of units, each with the share of all units that it holds for."""
     if None in plan.sizes or len(plan.sizes) == 1:
         return [(cost_of(result, config), 1 / len(results)) for result in results]
-    found = next((result for result in results if not isinstance(result, NoData)), NoData())
+    first_result = next((result for result in results if not isinstance(result, NoData)), NoData())
     total = sum(plan.sizes.values())
     return [
-        (cost_of(resized(found, size), config), count / total) for size, count in plan.sizes.items() if size is not None
+        (cost_of(resized(first_result, size), config), count / total)
+        for size, count in plan.sizes.items()
+        if size is not None
     ]
 
 
@@ -294,7 +299,9 @@ class Meter(RunFeature):
 
     def note(self, events: Sequence[Finished | Lost]) -> None:
         """Count the units that are finished."""
-        for outcome in (each.outcome for event in events if isinstance(event, Finished) for each in event.each()):
+        for outcome in (
+            finished.outcome for event in events if isinstance(event, Finished) for finished in event.each()
+        ):
             if outcome.record or outcome.failed_request or outcome.exports:
                 self._ends.append(self._clock())
                 self.request_seconds += sum(exchange.seconds for exchange in outcome.request_logs)
@@ -333,11 +340,11 @@ def forecast_rest(
         planning: what it costs to plan them, if that is known.
     """
     if config.on_empty == "redraw":  # each draw is empty as often as those before
-        found = max(totals.units - totals.dropped, totals.units / (MOST_REPLACEMENTS + 1))
-        left = round(left * totals.units / found)
+        kept_units = max(totals.units - totals.dropped, totals.units / (MOST_REPLACEMENTS + 1))
+        left = round(left * totals.units / kept_units)
     requests = left * totals.requests / totals.units
     # A unit's own time, which the ledger has, includes waiting for a slot: it is more, but better than nothing.
-    each = meter.request_seconds / meter.units if meter.units else totals.seconds / totals.units
+    unit_seconds = meter.request_seconds / meter.units if meter.units else totals.seconds / totals.units
     # Few units overlap more than many would: their rate counts only where it is lower than what the slots allow.
     pace, rate = meter.pace(), config.requests_per_second
     return Forecast(
@@ -345,8 +352,8 @@ def forecast_rest(
         left=left,
         requests=round(requests),
         bytes=round(left * totals.bytes / totals.units) if totals.bytes else None,
-        seconds=max(left * each / slots, left / pace if pace else 0.0, requests / rate if rate else 0.0),
-        request_seconds=left * each,
+        seconds=max(left * unit_seconds / slots, left / pace if pace else 0.0, requests / rate if rate else 0.0),
+        request_seconds=left * unit_seconds,
         slots=slots,
         compute=None if sample is None else sample.estimate(left),
         unplanned=unplanned,

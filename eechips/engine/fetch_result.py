@@ -87,16 +87,16 @@ def fetch_shared(
     doubtful: set[int] = set()
 
     def accept(part: Chip, body: bytes) -> list[DecodedChip]:
-        found = _decode(shared.parts, part, body)
+        decoded = _decode(shared.parts, part, body)
         doubtful.clear()
         if isinstance(part, StoredChip):
-            (stored,) = found
+            (stored,) = decoded
             doubtful.update(m.index for m in shared.members if not stored.mask[m.window.slices].all())
             if part.grid != shared.chip.grid:
                 check_certain(stored.mask, expectation_of(part))
             elif 2 * len(doubtful) > len(shared.members):
                 raise UncertainMaskError("pixels of most chips may be masked")
-        return found
+        return decoded
 
     def paste(parts: Sequence[Part[list[DecodedChip]]]) -> list[DecodedChip]:
         divided.append(max(part.window.pixels for part in parts))
@@ -130,12 +130,12 @@ def _decode(chips: Sequence[Chip], part: Chip, body: bytes) -> list[DecodedChip]
 
 def _paste(parts: Sequence[Part[list[DecodedChip]]]) -> list[DecodedChip]:
     """Join the pixels of a shared request that was too large, and was fetched in parts."""
-    found = []
+    pasted = []
     for number, chip in enumerate(parts[0].content):
         values = paste_parts([Part(part.window, part.content[number].values) for part in parts])
         mask = paste_parts([Part(part.window, part.content[number].mask) for part in parts])
-        found.append(replace(chip, values=values, mask=mask))
-    return found
+        pasted.append(replace(chip, values=values, mask=mask))
+    return pasted
 
 
 def _fetch_table(fetcher: Fetcher, table: Table) -> EncodedFile:

@@ -131,10 +131,10 @@ class FileQueue:
     def stop_mode(self) -> StopMode | None:
         """Return the way in which workers must stop; None if they continue."""
         try:
-            (found,) = self._lines(_STOP)
+            (stop_request,) = self._lines(_STOP)
         except FileNotFoundError:
             return None
-        return "now" if found["how"] == "now" else "finish"
+        return "now" if stop_request["how"] == "now" else "finish"
 
     def clear(self) -> None:
         """Remove the folder and its content."""
@@ -184,18 +184,18 @@ def _encode_event(event: Finished | Lost) -> dict[str, Any]:
     staged = () if outcome.staged is None else (outcome.staged, *outcome.further)
     fields = {
         "record": {name: value for name, value in record.items() if value is not None} or None,
-        "files": [[each.name, each.size, each.sha256] for each in staged],
+        "files": [[entry.name, entry.size, entry.sha256] for entry in staged],
         "layers": list(outcome.layers),
         "fatal": None if outcome.fatal is None else _encode_error(outcome.fatal),
         "recipe_failure": outcome.recipe_failure,
         "service_failure": outcome.service_failure,
-        "request_logs": [dataclasses.asdict(each) for each in outcome.request_logs],
+        "request_logs": [dataclasses.asdict(entry) for entry in outcome.request_logs],
         "is_exclusive": outcome.is_exclusive,
-        "mismatches": [dataclasses.asdict(each) for each in outcome.mismatches],
+        "mismatches": [dataclasses.asdict(entry) for entry in outcome.mismatches],
     }
     profiles = {}
     if outcome.profiles is not None:
-        profiles["profiles"] = [[each.profile, each.share] for each in outcome.profiles]
+        profiles["profiles"] = [[entry.profile, entry.share] for entry in outcome.profiles]
     return {"task": _encode_unit(event.task), **{name: value for name, value in fields.items() if value}, **profiles}
 
 
@@ -214,12 +214,12 @@ def _decode_event(line: dict[str, Any]) -> Finished | Lost:
         service_failure=(int(line["service_failure"][0]), str(line["service_failure"][1]))
         if "service_failure" in line
         else None,
-        request_logs=tuple(RequestLog(**each) for each in line.get("request_logs", ())),
+        request_logs=tuple(RequestLog(**fields) for fields in line.get("request_logs", ())),
         further=tuple(staged[1:]),
         layers=tuple((path, layer, metadata) for path, layer, metadata in line.get("layers", ())),
         is_exclusive=line.get("is_exclusive", False),
         mismatches=tuple(
-            TemplateMismatch(each["template"], tuple(each["positions"])) for each in line.get("mismatches", ())
+            TemplateMismatch(fields["template"], tuple(fields["positions"])) for fields in line.get("mismatches", ())
         ),
         profiles=tuple(ProfileShare(str(name), float(share)) for name, share in line["profiles"])
         if "profiles" in line

@@ -88,7 +88,7 @@ def join_results(
     """
     plan = _whole(recipe, items)
     described = describe(recipe, config)
-    given = [ReportedOutcome.parse(outcome) for outcome in outcomes]
+    further_outcomes = [ReportedOutcome.parse(outcome) for outcome in outcomes]
     make_folder(config.out)
     store = store_of(config)
     with contextlib.ExitStack() as stack:
@@ -101,7 +101,7 @@ def join_results(
             if not is_own(read_info(config.out), config.out):
                 check_values(ledger)
         stored = read_outcomes(store, config.policy)
-        owners = ResultOwners(described, (*stored.outcomes, *given), stored.plans)
+        owners = ResultOwners(described, (*stored.outcomes, *further_outcomes), stored.plans)
         is_planned = ledger.has_plan and check_same(ledger, described, config.out)
         if not is_planned:
             meta = {**described, "eechips": version("eechips"), "planned": utc_now()}
@@ -124,25 +124,26 @@ def join_results(
 
 def _whole(recipe: Recipe, items: Iterable[WorkItem]) -> list[WorkItem]:
     """Return the items of one plan, each once, in its order."""
-    found: dict[int, WorkItem] = {}
+    items_by_position: dict[int, WorkItem] = {}
     for item in items:
         if item.identity != recipe.identity:
             raise RunMismatchError(
                 f"unit {item.unit.id[:16]} was planned by another version of {recipe.name}: plan again"
             )
-        known = found.setdefault(item.unit.position, item)
+        known = items_by_position.setdefault(item.unit.position, item)
         if known.unit.id != item.unit.id:
             raise RunMismatchError(
                 f"there are lines of two plans: {known.unit.id[:16]} and {item.unit.id[:16]} have one place"
             )
-    if not found:
+    if not items_by_position:
         raise UsageError("there is no line of a plan: give those that `eechips plan` has written, all of them")
-    lost = next((number for number in range(len(found)) if number not in found), None)
+    lost = next((number for number in range(len(items_by_position)) if number not in items_by_position), None)
     if lost is not None:
         raise UsageError(
-            f"the plan is not whole: {format_count(len(found), 'line')} given, and line {lost + 1:,} is missing"
+            f"the plan is not whole: {format_count(len(items_by_position), 'line')} given, and line {lost + 1:,} is"
+            " missing"
         )
-    return [found[position] for position in sorted(found)]
+    return [items_by_position[position] for position in sorted(items_by_position)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,36 +174,36 @@ def _record_all(
 
     def look(task: WorkUnit) -> tuple[WorkUnit, _Found | str | None]:
         outcomes = owners.outcomes_of(task.id)
-        disputed = next((file.name for each in outcomes for file in each.files if file.name in shared), None)
+        disputed = next((file.name for reported in outcomes for file in reported.files if file.name in shared), None)
         if disputed is not None:
             return task, _Found(_two_of_one_name(task, disputed))
         refusal = _refuse_unreported(config, store, owners, task, files.get(task.name, ()))
         for outcome in outcomes:
-            found = _look(recipe, config, store, owners, task, outcome)
-            if isinstance(found, _Found):
-                return task, found
-            refusal = refusal or found
+            inspected = _look(recipe, config, store, owners, task, outcome)
+            if isinstance(inspected, _Found):
+                return task, inspected
+            refusal = refusal or inspected
         return task, refusal
 
     def record() -> None:
         ledger.record(
-            [found.record for found in batch],
-            [row for found in batch for row in found.further],
-            [row for found in batch for row in found.layers],
+            [inspected.record for inspected in batch],
+            [row for inspected in batch for row in inspected.further],
+            [row for inspected in batch for row in inspected.layers],
         )
         batch.clear()
 
     with Progress(len(planned), 0, None, quiet=config.quiet, unit="results found") as progress:
-        for task, found in parallel_map(look, planned, _CONCURRENCY):
-            if isinstance(found, _Found):
-                batch.append(found)
+        for task, inspected in parallel_map(look, planned, _CONCURRENCY):
+            if isinstance(inspected, _Found):
+                batch.append(inspected)
             else:
                 missing.append(task)
-                if found is not None:
-                    damaged.append((task.name, found))
+                if inspected is not None:
+                    damaged.append((task.name, inspected))
             if len(batch) >= _BATCH:
                 record()
-            progress.settle(failed=not isinstance(found, _Found))
+            progress.settle(failed=not isinstance(inspected, _Found))
             progress.show(0, 0)
     record()
     return missing, damaged
@@ -215,7 +216,7 @@ def _shared(ledger: Ledger, planned: Sequence[WorkUnit], owners: ResultOwners) -
     Workers of a queue overwrite results of the same name, so the owner of the file is unknown.
     """
     open_ids = {task.id for task in planned}
-    named = ({file.name for each in owners.outcomes_of(unit) for file in each.files} for unit in open_ids)
+    named = ({file.name for outcome in owners.outcomes_of(unit) for file in outcome.files} for unit in open_ids)
     counts = Counter(name for names in named for name in names)
     shared = {name for name, count in counts.items() if count > 1}
     for name in counts:
@@ -234,15 +235,15 @@ def _two_of_one_name(task: WorkUnit, name: str) -> Record:
 def _files(store: Store, planned: Sequence[WorkUnit]) -> dict[str, list[str]]:
     """Find the files of units by their planned names, those of layers included, with one listing."""
     wanted = {task.name for task in planned}
-    found: dict[str, list[str]] = {}
+    files_by_name: dict[str, list[str]] = {}
     for file, _ in store.sizes(sorted({posixpath.dirname(name) for name in wanted})):
         folder, slash, name = file.rpartition("/")
         while "." in name:
             name = name.rpartition(".")[0]
             if f"{folder}{slash}{name}" in wanted:
-                found.setdefault(f"{folder}{slash}{name}", []).append(file)
+                files_by_name.setdefault(f"{folder}{slash}{name}", []).append(file)
                 break
-    return found
+    return files_by_name
 
 
 def _refuse_unreported(

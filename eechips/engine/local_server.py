@@ -197,12 +197,12 @@ def local_earth_engine(
     command += ["--demo" if demo or (demo is None and assets is None and not archives) else "--no-demo"]
     command += [] if workers is None else ["--workers", str(workers)]
     command += ["--allow-remote"] if allow_remote else []
-    command += [f"--archive={each}" for each in archives]
-    given = {
+    command += [f"--archive={archive_name}" for archive_name in archives]
+    options = {
         "--drive": drive, "--buckets": buckets, "--export-assets": export_assets, "--asset-bytes": asset_bytes,
         "--asset-count": asset_count, "--demo-datasets": demo_datasets,
     }  # fmt: skip
-    for option, value in given.items():
+    for option, value in options.items():
         command += [] if value is None else [option, str(value)]
     with (
         log.open("w+b") if log is not None else tempfile.TemporaryFile() as errors,

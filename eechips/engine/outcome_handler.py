@@ -57,7 +57,7 @@ class OutcomeHandler:
         Raises:
             StorageError: if a file cannot be committed.
         """
-        events = [each for event in events for each in event.each()]
+        events = [finished for event in events for finished in event.each()]
         self._reopen_mismatched(events)
         self._committer.note_files(events)
         settled, failure = self._decide(events)

@@ -90,8 +90,8 @@ def together(records: Sequence[Record], results: Sequence[Any]) -> Record:
     The valid fraction is the least of its layers: a sample that lacks a layer is empty. That of a time series is the
     mean of its frames.
     """
-    found = _layer_fractions(results, [record.valid_fraction for record in records])
-    fractions = [fraction for fraction in found if fraction is not None]
+    layer_fractions = _layer_fractions(results, [record.valid_fraction for record in records])
+    fractions = [fraction for fraction in layer_fractions if fraction is not None]
     lacks_one = any(fraction == 0.0 for fraction in fractions)
     return replace(
         records[0],
@@ -107,10 +107,10 @@ def _layer_fractions(results: Sequence[Any], fractions: Sequence[float | None]) 
     layers: dict[Any, list[float]] = {}
     for number, (result, fraction) in enumerate(zip(results, fractions, strict=True)):
         frame = result.frame if isinstance(result, Chip) else None
-        each = layers.setdefault(number if frame is None else frame.series, [])
+        own_fractions = layers.setdefault(number if frame is None else frame.series, [])
         if fraction is not None:
-            each.append(fraction)
-    return [sum(each) / len(each) if each else None for each in layers.values()]
+            own_fractions.append(fraction)
+    return [sum(own_fractions) / len(own_fractions) if own_fractions else None for own_fractions in layers.values()]
 
 
 def _union(lists: Iterable[str | None]) -> str | None:
@@ -123,14 +123,14 @@ def layer_facts(record: Record, result: Any, frame_fractions: Sequence[float] = 
     A file with several frames has a list ``frames`` with the place, source, date and valid fraction of each.
     """
     values = {name: getattr(record, name) for name in FILE_COLUMNS}
-    found = {name: json.loads(v) if name in LISTS and v else v for name, v in values.items()}
+    facts = {name: json.loads(v) if name in LISTS and v else v for name, v in values.items()}
     frame = result.frame if isinstance(result, Chip) else None
     if frame is not None:
-        found |= {"series": frame.series, **_frame_facts(frame)}
+        facts |= {"series": frame.series, **_frame_facts(frame)}
     if isinstance(result, FrameStack):
         rows = zip(result.chips, result.frames, frame_fractions, strict=True)
-        found["series"] = result.frames[0].series
-        found["frames"] = [
+        facts["series"] = result.frames[0].series
+        facts["frames"] = [
             {
                 **_frame_facts(frame),
                 "sources": chip.sources or None,
@@ -139,7 +139,7 @@ def layer_facts(record: Record, result: Any, frame_fractions: Sequence[float] = 
             }
             for chip, frame, valid in rows
         ]
-    return json.dumps(found)
+    return json.dumps(facts)
 
 
 def _frame_facts(frame: Frame) -> dict[str, Any]:
@@ -156,25 +156,25 @@ def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) 
             recipe are marked by :func:`eechips.client.error_classification.raising_recipe_errors`.
         secrets: values that are redacted in the record.
     """
-    found = internal_error(error)
+    classified = internal_error(error)
     recipe_failure = trace = None
-    if isinstance(found, (RecipeError, UsageError)):
+    if isinstance(classified, (RecipeError, UsageError)):
         recipe_failure = _place(error.__cause__ or error)
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    if isinstance(found, PermanentError) and found.fault:
-        recipe_failure = found.fault
-    if isinstance(found, (RecipeError, InternalError)) and found.traceback:
-        trace = found.traceback
-    if isinstance(found, (ConfigurationError, StorageError)):
-        return Outcome(task.position, None, fatal=_scrubbed(found, secrets))
+    if isinstance(classified, PermanentError) and classified.fault:
+        recipe_failure = classified.fault
+    if isinstance(classified, (RecipeError, InternalError)) and classified.traceback:
+        trace = classified.traceback
+    if isinstance(classified, (ConfigurationError, StorageError)):
+        return Outcome(task.position, None, fatal=_scrubbed(classified, secrets))
     record = Record(
         position=task.position,
-        state=State.FAILED_TRANSIENT if isinstance(found, _PASSING) else State.FAILED_PERMANENT,
-        error_class=type(found).__name__,
-        error=replace_control_characters(redact(str(found), secrets)),
+        state=State.FAILED_TRANSIENT if isinstance(classified, _PASSING) else State.FAILED_PERMANENT,
+        error_class=type(classified).__name__,
+        error=replace_control_characters(redact(str(classified), secrets)),
         traceback=replace_control_characters(redact(trace, secrets)[-_MAX_TRACEBACK:]) if trace else None,
     )
-    return Outcome(task.position, record, recipe_failure=recipe_failure, service_failure=service_failure_of(found))
+    return Outcome(task.position, record, recipe_failure=recipe_failure, service_failure=service_failure_of(classified))
 
 
 def _scrubbed(error: EechipsError, secrets: Collection[str]) -> EechipsError:

@@ -79,19 +79,19 @@ def planner_errors() -> Iterator[None]:
     except Stopped:  # nothing else stops a planner
         raise UsageError(SPENT) from None
     except Exception as error:
-        found = service_error_of(error)
-        if found is error:
+        cause = service_error_of(error)
+        if cause is error:
             raise
-        raise found from None
+        raise cause from None
 
 
 def service_error_of(error: Exception) -> Exception:
     """Return the error of the service that caused an error of a planner; the error itself if none did."""
     cause = error.__cause__ if isinstance(error, RecipeError) else error
-    found = classify_exception(cause) if cause is not None else None
-    if found is None or (isinstance(error, RecipeError) and not _is_informative(found)):
+    service_error = classify_exception(cause) if cause is not None else None
+    if service_error is None or (isinstance(error, RecipeError) and not _is_informative(service_error)):
         return error
-    return found
+    return service_error
 
 
 def _is_informative(error: EechipsError) -> bool:

@@ -73,11 +73,11 @@ def check_growth(recipe: Recipe, ledger: Ledger, described: Mapping[str, Any], f
     if ledger.is_partial:
         raise RunMismatchError(f"the plan of {folder} is not whole: finish its run first, by its own command")
     wanted, kept = comparable(recipe, described, stored)
-    found = list(differences(kept, wanted))
-    if found:
+    conflicts = list(differences(kept, wanted))
+    if conflicts:
         raise RunMismatchError(
             f"{folder} cannot be extended by other options than those of dates and places"
-            f" ({'; '.join(found[:_SHOWN])}): choose another output folder for these"
+            f" ({'; '.join(conflicts[:_SHOWN])}): choose another output folder for these"
         )
 
 
@@ -97,11 +97,11 @@ def comparable(
         stored: the other one, as it was described.
     """
     growing = growing_parameters(recipe)
-    given, there = described["parameters"], stored.get("parameters")
+    parameters, there = described["parameters"], stored.get("parameters")
     there = there if isinstance(there, dict) else {}
-    has_grown = any(given.get(name) != there.get(name) for name in growing)
+    has_grown = any(parameters.get(name) != there.get(name) for name in growing)
     wanted = {name: value for name, value in described.items() if name != "identity" or not has_grown}
-    wanted["parameters"] = {name: value for name, value in given.items() if name not in growing}
+    wanted["parameters"] = {name: value for name, value in parameters.items() if name not in growing}
     kept = {name: stored.get(name) for name in wanted}
     kept["parameters"] = {name: value for name, value in there.items() if name not in growing}
     return wanted, kept
@@ -132,13 +132,13 @@ def extend_plan(
     stored = ledger.meta()
     read_inputs(recipe)
     with planner_errors():
-        found = recipe.extend_plan(EarlierPlan(stored.get("parameters") or {}, PlanUnits(ledger)))
-    amended, kept = _amend(found.changed, recipe, ledger)
-    for each in kept[:_SHOWN]:
-        _log.warning("%s", each["text"])
+        extension = recipe.extend_plan(EarlierPlan(stored.get("parameters") or {}, PlanUnits(ledger)))
+    amended, kept = _amend(extension.changed, recipe, ledger)
+    for entry in kept[:_SHOWN]:
+        _log.warning("%s", entry["text"])
     if len(kept) > _SHOWN:
         _log.warning("So it is with %s further results", f"{len(kept) - _SHOWN:,}")
-    added = _name_units(found.units, recipe, config, ledger)
+    added = _name_units(extension.units, recipe, config, ledger)
     values: dict[str, Any] = {KEPT_CHANGES: kept}
     if added or amended or not is_complete:
         values |= described
@@ -146,7 +146,7 @@ def extend_plan(
         first = ledger.end
         parts = plan_parts(stored) or [_first_part(stored, config.out, first)]
         part = PlanPart(len(parts), first, len(added), utc_now(), config.command, described["parameters"])
-        values |= {EXTENSIONS: [each.to_json() for each in (*parts, part)], IS_EXPORTED: False, ASSEMBLED: None}
+        values |= {EXTENSIONS: [entry.to_json() for entry in (*parts, part)], IS_EXPORTED: False, ASSEMBLED: None}
     ledger.extend(added, values)
     return len(added) + amended
 
@@ -155,14 +155,14 @@ def _amend(changed: Sequence[ChangedUnit], recipe: Recipe, ledger: Ledger) -> tu
     """Plan changed units without a file again; return their number, and text and position of those that are kept."""
     kept: list[dict[str, Any]] = []
     amended: list[WorkUnit] = []
-    for each in changed:
+    for changed_unit in changed:
         query = "SELECT position, name, file FROM units ORDER BY position LIMIT 1 OFFSET ?"
-        position, name, file = ledger.database.execute(query, (each.index,)).fetchone()
+        position, name, file = ledger.database.execute(query, (changed_unit.index,)).fetchone()
         if file is None:
-            unit = to_unit(each.unit)
+            unit = to_unit(changed_unit.unit)
             amended.append(WorkUnit(position, unit_id(unit, recipe.identity), canonical_json(unit), name))
         else:
-            kept.append({"text": each.text, "position": position})
+            kept.append({"text": changed_unit.text, "position": position})
     ledger.amend(amended)
     return len(amended), kept
 

@@ -70,8 +70,8 @@ class ProfileFetcher:
         be.
         """
         with self._changed:
-            found, self._fetched = self._fetched, {}
-            return found
+            fetched, self._fetched = self._fetched, {}
+            return fetched
 
     def finish(self, seconds: float) -> None:
         """Fetch all that wait.
@@ -104,12 +104,12 @@ class ProfileFetcher:
                     self._changed.wait(_NAP)
                 self._in_request = batch
             try:
-                found = self._fetch(batch)
+                fetched = self._fetch(batch)
             except Exception as error:  # noqa: BLE001 - a run with a budget would wait for these profiles for ever
-                found = self._give_up(batch, error)
+                fetched = self._give_up(batch, error)
             with self._changed:
                 if self._in_request is batch:  # else they were given up meanwhile
-                    self._fetched.update(found)
+                    self._fetched.update(fetched)
                     self._in_request = []
                 self._changed.notify_all()
 

@@ -29,7 +29,7 @@ FILE_QUEUES = "file_queues"
 
 def note_queue(ledger: Ledger, token: str, has_outcomes: bool) -> None:
     """Record in the ledger whether a file queue may hold outcomes."""
-    known = [each for each in ledger.meta().get(FILE_QUEUES, []) if each != token]
+    known = [other_token for other_token in ledger.meta().get(FILE_QUEUES, []) if other_token != token]
     ledger.note(FILE_QUEUES, [*known, token] if has_outcomes else known)
 
 
@@ -65,12 +65,12 @@ def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
         }
         ledger.reopen(ledger.with_results(mismatched, or_empty=True))
         for name in names:
-            found = {e.task.position: replace(e.outcome, mismatches=()) for e in _finished(queue, name)}
+            outcomes = {e.task.position: replace(e.outcome, mismatches=()) for e in _finished(queue, name)}
             open_units = [unit for unit in _still_open(ledger, queue, name) if unit.position not in mismatched]
             if open_units:
                 settled += len(open_units)
                 progress = Progress(len(open_units), 0, None, quiet=True)
-                replay = _Replay(throttle, found)
+                replay = _Replay(throttle, outcomes)
                 context = SchedulerContext(
                     ledger=ledger,
                     store=immediate,

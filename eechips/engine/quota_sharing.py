@@ -111,9 +111,9 @@ def list_sharing_runs(
 
 def _read_records(folder: QuotaFolder) -> tuple[TermRecord | None, dict[str, RunReport]]:
     terms, runs = folder.find()
-    found = {run: folder.read_report(run) for run in runs}
+    reports = {run: folder.read_report(run) for run in runs}
     term = folder.read_term(terms[-1]) if terms else None
-    return term, {run: report for run, report in found.items() if report is not None}
+    return term, {run: report for run, report in reports.items() if report is not None}
 
 
 class QuotaSharing:

@@ -50,13 +50,13 @@ class RecordedCompute:
             units: number of them.
             pixels: number of pixels of one; 0 if it has none.
         """
-        found = self.sample.estimate(units)
-        if found is None:
+        compute = self.sample.estimate(units)
+        if compute is None:
             return None
         ratio = pixels / self.pixels if pixels and self.pixels else 1.0
-        low, high = (found.seconds if end is None else end for end in (found.low, found.high))
+        low, high = (compute.seconds if end is None else end for end in (compute.low, compute.high))
         return ComputeRange(
-            found.seconds * math.sqrt(ratio), low * min(1.0, ratio) / _FACTOR, high * max(1.0, ratio) * _FACTOR
+            compute.seconds * math.sqrt(ratio), low * min(1.0, ratio) / _FACTOR, high * max(1.0, ratio) * _FACTOR
         )
 
 
@@ -73,8 +73,8 @@ def load_recorded_compute(endpoint: str, kind: str) -> RecordedCompute | None:
     path = _path(endpoint, kind)
     try:
         content = json.loads(path.read_bytes()) if path is not None else {}
-        sums = {each.name: float(content["sample"][each.name]) for each in dataclasses.fields(ComputeSample)}
-        if not all(math.isfinite(each) and each >= 0.0 for each in sums.values()):
+        sums = {figure.name: float(content["sample"][figure.name]) for figure in dataclasses.fields(ComputeSample)}
+        if not all(math.isfinite(figure) and figure >= 0.0 for figure in sums.values()):
             return None
         tasks, units = int(sums.pop("tasks")), int(sums.pop("units"))
         sample = ComputeSample(tasks, units, **sums)

@@ -40,13 +40,13 @@ def replacement_of(recipe: Recipe) -> Redraw:
     Raises:
         UsageError: if it has none.
     """
-    found = _redraw_of(recipe)
-    if found is None:
+    redraw = _redraw_of(recipe)
+    if redraw is None:
         raise UsageError(
             f"{recipe.name} cannot draw other units in the place of empty ones: choose on_empty='keep' or 'skip'"
             + (", or define redraw(unit, number) in the recipe" if traits_of(recipe).path is not None else "")
         )
-    return found
+    return redraw
 
 
 def _redraw_of(recipe: Recipe) -> Redraw | None:
@@ -139,8 +139,8 @@ class Replacements:
         return added
 
     def _next(self) -> list[_Wanted]:
-        found: list[_Wanted] = []
-        while self._wanted and len(found) < _BATCH:
+        batch: list[_Wanted] = []
+        while self._wanted and len(batch) < _BATCH:
             position = self._wanted.popleft()
             original, number = self._ledger.unit(position), 1
             while original.replaces is not None:
@@ -148,8 +148,8 @@ class Replacements:
             if number > MOST_REPLACEMENTS:
                 self.unfilled += 1
             else:
-                found.append(_Wanted(position, original, number))
-        return found
+                batch.append(_Wanted(position, original, number))
+        return batch
 
     def check(self) -> None:
         """Raise the error of the recipe's draw, or of the service; the ledger has the units that lack a replacement."""
@@ -166,7 +166,7 @@ class Replacements:
     def _take(self, answer: Sequence[Unit | None] | BaseException) -> list[WorkUnit]:
         asked, self._asked = self._asked, []
         if isinstance(answer, BaseException):
-            self._wanted.extend(each.empty for each in asked)  # the next command draws again
+            self._wanted.extend(asked_unit.empty for asked_unit in asked)  # the next command draws again
             if isinstance(answer, Exception):
                 self._failure = service_error_of(answer)
             elif not isinstance(answer, Stopped):

@@ -88,13 +88,13 @@ def _files(first: str, reported: Mapping[str, Any]) -> tuple[ReportedFile, ...]:
         return (ReportedFile(str(first), str(reported["sha256"]), int(reported["bytes"])),)
     files = tuple(
         ReportedFile(
-            name=str(each["file"]),
-            sha256=str(each["sha256"]),
-            size=int(each["bytes"]),
-            layer=str(each.get("layer") or ""),
-            metadata=json.dumps({name: each.get(name) for name in LAYER_COLUMNS}),
+            name=str(reported_file["file"]),
+            sha256=str(reported_file["sha256"]),
+            size=int(reported_file["bytes"]),
+            layer=str(reported_file.get("layer") or ""),
+            metadata=json.dumps({name: reported_file.get(name) for name in LAYER_COLUMNS}),
         )
-        for each in reported["files"]
+        for reported_file in reported["files"]
     )
     for file in files:
         result_name(file.name)

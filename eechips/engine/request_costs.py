@@ -144,10 +144,10 @@ def _fit(gram: list[list[float]], sums: list[float]) -> tuple[float, ...]:
             part = np.linalg.lstsq(matrix[np.ix_(chosen, chosen)], right[chosen], rcond=None)[0]
             if (part < 0).any():
                 continue
-            found = np.zeros(3)
-            found[chosen] = part
-            error = float(found @ matrix @ found - 2 * found @ right)
+            coefficients = np.zeros(3)
+            coefficients[chosen] = part
+            error = float(coefficients @ matrix @ coefficients - 2 * coefficients @ right)
             if best is None or error < best[0]:
-                best = error, found
+                best = error, coefficients
     assert best is not None  # a single coefficient is never negative, as sums are positive
     return tuple(map(float, best[1]))

@@ -103,17 +103,19 @@ class UnitJoiner:
                 raise StopIteration
             return None
         held = self._held + len(new)
-        pixels = max(1, round(sum(each.pixels for each in new) / len(new))) if new else self._pixels_each
+        pixels = max(1, round(sum(placed_unit.pixels for placed_unit in new) / len(new))) if new else self._pixels_each
         most = self._costs.choose_units(max(left, held), slots, pixels)
         is_changed = not self._most / _CHANGED < most < self._most * _CHANGED or held > _CHANGED * self._joined
         if is_changed or not self._tasks:
-            self._tasks = deque(self._join([*(each for task in self._tasks for each in task.members), *new], most))
+            self._tasks = deque(
+                self._join([*(placed_unit for task in self._tasks for placed_unit in task.members), *new], most)
+            )
             self._joined, self._most = held, most
         elif new:
             self._tasks.extend(self._join(new, most))
         task = self._tasks.popleft()
         self._held = held - len(task.members)
-        first, *others = (each.unit for each in task.members)
+        first, *others = (placed_unit.unit for placed_unit in task.members)
         self._pixels[first.position] = task.pixels
         return replace(first, joined=tuple(others))
 
@@ -127,7 +129,7 @@ class UnitJoiner:
             outcomes = (event.outcome, *event.outcome.joined)
             if event.outcome.pixels_that_worked is not None:
                 self._costs.note_too_large(pixels, event.outcome.pixels_that_worked)
-            elif event.task.joined and any(each.failed_request for each in outcomes):
+            elif event.task.joined and any(outcome.failed_request for outcome in outcomes):
                 if division is None or division.note_failure():
                     self._costs.note_too_large(pixels, pixels // 4)
             elif event.outcome.request_seconds is not None:
@@ -136,26 +138,26 @@ class UnitJoiner:
     def divide(self, units: Sequence[WorkUnit]) -> list[WorkUnit]:
         """Return tasks of two halves of the units of a request that failed, by their place."""
         placed = [self._place(unit) for unit in units]
-        grids = [each.grid for each in placed if each.grid is not None]
+        grids = [member.grid for member in placed if member.grid is not None]
         assert len(grids) == len(placed), "only units with pixels share requests"
         division = _Division()
         tasks = []
         for half in halve_grids(grids):
-            members = sorted((placed[index] for index in half), key=lambda each: each.unit.position)
-            first, *others = (each.unit for each in members)
-            self._pixels[first.position] = sum(each.pixels for each in members)
+            members = sorted((placed[index] for index in half), key=lambda member: member.unit.position)
+            first, *others = (member.unit for member in members)
+            self._pixels[first.position] = sum(member.pixels for member in members)
             self._divisions[first.position] = division
             tasks.append(replace(first, joined=tuple(others)))
         return tasks
 
     @property
     def _pixels_each(self) -> int:
-        return max(1, round(sum(each.pixels for each in self._tasks[0].members) / len(self._tasks[0].members)))
+        return max(1, round(sum(member.pixels for member in self._tasks[0].members) / len(self._tasks[0].members)))
 
     def _receive(self) -> list[_Placed]:
         """Take units from the plan, as far as they are planned and may be held."""
-        found: list[_Placed] = []
-        while self._held + len(found) < _MOST_HELD:
+        received: list[_Placed] = []
+        while self._held + len(received) < _MOST_HELD:
             try:
                 unit = next(self._units)
             except StopIteration:
@@ -163,8 +165,8 @@ class UnitJoiner:
                 break
             if unit is None:
                 break
-            found.append(self._place(unit))
-        return found
+            received.append(self._place(unit))
+        return received
 
     def _place(self, unit: WorkUnit) -> _Placed:
         """Return a unit with its pixels, if it may share requests."""
@@ -181,17 +183,17 @@ class UnitJoiner:
         """Join units to tasks of ``most`` units at most, in the order in which their first units were received."""
         alike: dict[Hashable, list[tuple[_Placed, Grid]]] = defaultdict(list)
         tasks: list[_Task] = []
-        for each in sorted(placed, key=lambda each: each.number):
-            if each.grid is None:
-                tasks.append(_Task((each,), each.pixels))
+        for placed_unit in sorted(placed, key=lambda placed_unit: placed_unit.number):
+            if placed_unit.grid is None:
+                tasks.append(_Task((placed_unit,), placed_unit.pixels))
             else:
-                alike[each.key].append((each, each.grid))
+                alike[placed_unit.key].append((placed_unit, placed_unit.grid))
         limits = GroupLimits(self._costs.most_pixels, min(MOST_UNITS, round(_FULLER * most)), MOST_WASTE)
         for some in alike.values():
             for group in group_grids([grid for _, grid in some], limits):
                 members = tuple(some[member.content][0] for member in group.members)
                 # Units of the same pixels are bands of one request.
-                pixels = max(group.grid.width * group.grid.height, sum(each.pixels for each in members))
+                pixels = max(group.grid.width * group.grid.height, sum(placed_unit.pixels for placed_unit in members))
                 tasks.append(_Task(members, pixels))
         return sorted(tasks, key=lambda task: task.members[0].number)
 

@@ -94,8 +94,8 @@ class RequestTrial:
     @property
     def text(self) -> str:
         """The choice in words."""
-        found = [f"{cost.plan}: {_words(cost)}" for cost in self.costs]
-        return f"Chosen: {self.chosen.plan}. Cost of a chip: {'; '.join(found)}"
+        cost_texts = [f"{cost.plan}: {_words(cost)}" for cost in self.costs]
+        return f"Chosen: {self.chosen.plan}. Cost of a chip: {'; '.join(cost_texts)}"
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON value for run.json."""
@@ -112,8 +112,10 @@ def configured_plan(config: RunConfig, chosen: Mapping[str, Any] | None) -> Requ
     plan = RequestPlan(config.reads_assets, config.shares_requests)
     if chosen is None:
         return plan
-    found = RequestPlan(**chosen["chosen"])
-    return RequestPlan(found.reads_assets and plan.reads_assets, found.shares_requests and plan.shares_requests)
+    chosen_plan = RequestPlan(**chosen["chosen"])
+    return RequestPlan(
+        chosen_plan.reads_assets and plan.reads_assets, chosen_plan.shares_requests and plan.shares_requests
+    )
 
 
 def try_plans(recipe: Recipe, config: RunConfig, session: Session) -> RequestTrial | None:
@@ -133,10 +135,10 @@ def try_plans(recipe: Recipe, config: RunConfig, session: Session) -> RequestTri
         if len(plans) < 2:
             return None
         order = [*plans, *reversed(plans)]  # a service that becomes faster meanwhile favours none
-        found = [_cost(plan, chips, config, session) for plan in order]
+        costs = [_cost(plan, chips, config, session) for plan in order]
     except EechipsError:  # planning, or the units themselves, report it
         return None
-    return RequestTrial(tuple(_mean([cost for cost in found if cost.plan == plan], len(chips)) for plan in plans))
+    return RequestTrial(tuple(_mean([cost for cost in costs if cost.plan == plan], len(chips)) for plan in plans))
 
 
 def _plans(recipe: Recipe, config: RunConfig, chips: Sequence[Chip]) -> Iterator[RequestPlan]:
@@ -155,8 +157,8 @@ def _chips(recipe: Recipe) -> Iterator[Chip]:
         units = list(islice(recipe.get_requests(), _UNITS))
     for position, unit in enumerate(units):
         result = recipe.get_result(position, unit_value(unit))
-        for each in result.values() if isinstance(result, Mapping) else [result]:
-            yield from each.chips if isinstance(each, FrameStack) else [each] if isinstance(each, Chip) else []
+        for layer in result.values() if isinstance(result, Mapping) else [result]:
+            yield from layer.chips if isinstance(layer, FrameStack) else [layer] if isinstance(layer, Chip) else []
 
 
 def _cost(plan: RequestPlan, chips: Sequence[Chip], config: RunConfig, session: Session) -> PlanCost:
@@ -176,11 +178,11 @@ def _cost(plan: RequestPlan, chips: Sequence[Chip], config: RunConfig, session: 
 
 def _eecu(transport: Transport, profiles: Sequence[str]) -> float | None:
     """Return the EECU-seconds of requests; None if the service does not report them."""
-    found = 0.0
+    eecu_seconds = 0.0
     with contextlib.suppress(RequestError):
         for first in range(0, len(profiles), MOST_PROFILES):
-            found += sum(fetch_profiles(transport, profiles[first : first + MOST_PROFILES]))
-        return found if profiles else None
+            eecu_seconds += sum(fetch_profiles(transport, profiles[first : first + MOST_PROFILES]))
+        return eecu_seconds if profiles else None
     return None
 
 

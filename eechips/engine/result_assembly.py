@@ -127,14 +127,14 @@ class Results:
             for rows in self._ledger.batches(("unit", "name", *columns)):
                 records = [(unit, name, _record(values)) for unit, name, *values in rows]
                 units = [_RecordedUnit(*row, _by_layer(layers.of(row[2].position))) for row in records]
-                for each in self._download_all(units):
-                    file = each.record.file
+                for recorded_unit in self._download_all(units):
+                    file = recorded_unit.record.file
                     yield CompletedUnit(
-                        unit_value(json.loads(each.unit)),
-                        each.name,
-                        each.record,
+                        unit_value(json.loads(recorded_unit.unit)),
+                        recorded_unit.name,
+                        recorded_unit.record,
                         None if file is None else self._parts.path(file),
-                        {layer: self._parts.path(file) for layer, (file, _) in each.layers.items()},
+                        {layer: self._parts.path(file) for layer, (file, _) in recorded_unit.layers.items()},
                     )
                     progress.settle(failed=False)
                     progress.show(0, 0)
@@ -196,7 +196,7 @@ class Results:
             TransientError: if it cannot be uploaded at present.
         """
         name = result_name(name)
-        if self._ledger.owner(name) is not None or any(made["file"] == name for made in self._made):
+        if self._ledger.owner(name) is not None or any(file_record["file"] == name for file_record in self._made):
             raise UsageError(f"assemble() cannot make {name}: there is a result of that name already")
         final = self._store.path(name)
         foreign = self._ledger.meta().get(FOREIGN_FILES, [])
@@ -209,17 +209,17 @@ class Results:
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            made = {"file": name, "bytes": temporary.stat().st_size, "sha256": hash_file(temporary)}
+            file_record = {"file": name, "bytes": temporary.stat().st_size, "sha256": hash_file(temporary)}
             if self._remote is not None:
                 self._upload(self._remote, name, temporary)
             if name in foreign:  # its owner has moved it away: the name is free
-                self._ledger.note(FOREIGN_FILES, [each for each in foreign if each != name])
+                self._ledger.note(FOREIGN_FILES, [foreign_file for foreign_file in foreign if foreign_file != name])
             replace(temporary, final)
         except OSError as error:
             raise StorageError(f"could not write {final}: {error.strerror or error}") from error
         finally:
             remove(temporary, NamedPath())
-        self._made.append(made)
+        self._made.append(file_record)
 
     def _upload(self, remote: ObjectStore, name: str, path: Path) -> None:
         with self.progress(math.ceil(path.stat().st_size / _MEGABYTE), "MB uploaded") as progress:
@@ -253,8 +253,8 @@ def keep_part(folder: Path, file: str, data: bytes) -> None:
 
 
 def _record(values: Sequence[Any]) -> Record:
-    given = dict(zip(Record.__slots__, values, strict=True))
-    return Record(**{**given, "state": State(given["state"])})
+    fields = dict(zip(Record.__slots__, values, strict=True))
+    return Record(**{**fields, "state": State(fields["state"])})
 
 
 def _by_layer(rows: Iterable[tuple[Any, ...]]) -> dict[str, tuple[str, str]]:
@@ -267,10 +267,10 @@ def is_assembled(recipe: Recipe, ledger: Ledger, files: ResumeCheck) -> bool:
     if assembler(recipe) is None:
         return True
     meta = ledger.meta()
-    made = meta.get(ASSEMBLED)
-    if made is None or meta.get(ASSEMBLY) != assembly_of(recipe):
+    assembled = meta.get(ASSEMBLED)
+    if assembled is None or meta.get(ASSEMBLY) != assembly_of(recipe):
         return False
-    return files.is_assembled(made)
+    return files.is_assembled(assembled)
 
 
 def assemble(recipe: Recipe, ledger: Ledger, folder: Path, store: Store, *, quiet: bool = False) -> None:

@@ -129,12 +129,12 @@ class ResultOwners:
     @cached_property
     def _unknown_plans(self) -> dict[str, _Owner]:
         """The units of other plans whose results have each name, by path."""
-        return {file.name: _Owner(each.unit, each.plan) for each in self._others for file in each.files}
+        return {file.name: _Owner(outcome.unit, outcome.plan) for outcome in self._others for file in outcome.files}
 
     def _difference(self, plan: str) -> str:
         if not plan:
             return ", which its outcome does not name"
         known = self._plans.get(plan)
         wanted = {name: self._described[name] for name in ("recipe", "identity", "parameters", "source")}
-        found = [] if known is None else list(differences(known, wanted))
-        return f" ({'; '.join(found[:_SHOWN])})" if found else ""
+        mismatches = [] if known is None else list(differences(known, wanted))
+        return f" ({'; '.join(mismatches[:_SHOWN])})" if mismatches else ""

@@ -55,37 +55,37 @@ class ResumeCheck:
         """
         known = self._known
         there = self._list(name for _, name, _ in self._ledger.files())
-        found: dict[int, str] = {}
+        reasons: dict[int, str] = {}
         doubtful: list[RecordedResult] = []
         for result in read_results(self._ledger.database):
             file = there.get(result.name)
             if file is None or file.size != result.size:
-                found[result.position] = describe_change(result, None if file is None else file.size, None)
+                reasons[result.position] = describe_change(result, None if file is None else file.size, None)
             elif file.changed is None or file.changed >= max(known, result.finished or -math.inf):
                 doubtful.append(result)
-        found |= dict(self._read(doubtful))
-        for reason in list(found.values())[:_SHOWN]:
+        reasons |= dict(self._read(doubtful))
+        for reason in list(reasons.values())[:_SHOWN]:
             _log.warning("%s", reason)
-        if len(found) > _SHOWN:
-            _log.warning("So it is with %s further results", f"{len(found) - _SHOWN:,}")
+        if len(reasons) > _SHOWN:
+            _log.warning("So it is with %s further results", f"{len(reasons) - _SHOWN:,}")
         if doubtful:
             self.note()
-        return list(found)
+        return list(reasons)
 
-    def is_assembled(self, made: Iterable[Mapping[str, Any]]) -> bool:
+    def is_assembled(self, assembled_files: Iterable[Mapping[str, Any]]) -> bool:
         """Return whether assembled files are those that were recorded.
 
         Args:
-            made: path, bytes and SHA-256 of each, as the ledger has them.
+            assembled_files: path, bytes and SHA-256 of each, as the ledger has them.
         """
-        wanted = {str(each["file"]): each for each in made}
+        wanted = {str(recorded["file"]): recorded for recorded in assembled_files}
         there = self._list(wanted)
         known = self._known
-        for name, each in wanted.items():
+        for name, recorded in wanted.items():
             file = there.get(name)
-            if file is None or file.size != each["bytes"]:
+            if file is None or file.size != recorded["bytes"]:
                 return False
-            if (file.changed is None or file.changed >= known) and self._digest(name) != each["sha256"]:
+            if (file.changed is None or file.changed >= known) and self._digest(name) != recorded["sha256"]:
                 _log.warning("%s is not what this run assembled from all results: it is assembled again", name)
                 return False
         return True
@@ -109,7 +109,9 @@ class ResumeCheck:
     def _read(self, doubtful: list[RecordedResult]) -> Iterator[tuple[int, str]]:
         """Yield position and reason of results whose content is another."""
         with Progress(len(doubtful), 0, None, quiet=self._quiet, unit="files compared") as progress:
-            for result, digest in parallel_map(lambda each: (each, self._digest(each.name)), doubtful, _READERS):
+            for result, digest in parallel_map(
+                lambda recorded: (recorded, self._digest(recorded.name)), doubtful, _READERS
+            ):
                 if digest != result.sha256:
                     yield result.position, describe_change(result, result.size, digest)
                 progress.settle(failed=False)

@@ -68,23 +68,25 @@ def check_same(
         RunMismatchError: if it is another that has results; the message shows the difference.
     """
     stored = ledger.meta()
-    found = list(differences({k: stored.get(k) for k in described}, described))
-    if not found:
+    mismatches = list(differences({k: stored.get(k) for k in described}, described))
+    if not mismatches:
         return True
     if not any(state.has_result for state in ledger.counts()):
         return False
-    shown = "; ".join(found[:8])
-    accept = ", or give `accept_changed_code` to fetch what is left with the changed code" if _is_code(found) else ""
-    if growing and all(each.partition(":")[0] in growing for each in found):
+    shown = "; ".join(mismatches[:8])
+    accept = (
+        ", or give `accept_changed_code` to fetch what is left with the changed code" if _is_code(mismatches) else ""
+    )
+    if growing and all(mismatch.partition(":")[0] in growing for mismatch in mismatches):
         accept = ", or give `extend` to add what is new to it"
     raise RunMismatchError(
         f"{folder} holds another run ({shown}): choose another output folder, or remove this one{accept}"
     )
 
 
-def _is_code(found: Sequence[str]) -> bool:
+def _is_code(mismatches: Sequence[str]) -> bool:
     """Return whether code is all in which two runs differ."""
-    return len(found) == 1 and found[0].startswith(_CODE) and found[0].endswith(_CHANGED)
+    return len(mismatches) == 1 and mismatches[0].startswith(_CODE) and mismatches[0].endswith(_CHANGED)
 
 
 def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], place: object) -> None:
@@ -99,9 +101,9 @@ def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], pl
         RunMismatchError: if it is another one; the message shows the difference.
     """
     names = ("recipe", "identity", "parameters", "source")
-    found = list(differences(stored, {name: described[name] for name in names if name in described}))
-    if found:
-        shown = "; ".join(found[:8])
+    mismatches = list(differences(stored, {name: described[name] for name in names if name in described}))
+    if mismatches:
+        shown = "; ".join(mismatches[:8])
         raise RunMismatchError(f"{place} holds another run ({shown}): choose another place, or remove what is there")
 
 
@@ -178,6 +180,6 @@ def continue_plan(recipe: Recipe, config: RunConfig, ledger: Ledger) -> Recipe:
         unit=None if first is None else first.id,
         units=ledger.count_open(),
     )
-    ledger.note(CODE_CHANGES, [each.to_json() for each in (*changes, change)])
+    ledger.note(CODE_CHANGES, [code_change.to_json() for code_change in (*changes, change)])
     _log.warning("%s", change.describe())
     return recipe.continuing(planned)

@@ -44,16 +44,16 @@ class RunBudget:
         parts = [part.partition("=") for part in value.split(",") if part.strip()] if isinstance(value, str) else []
         pairs = [(name, amount) for name, _, amount in parts] if isinstance(value, str) else list(value.items())
         names = [field.name for field in fields(cls)]
-        found: dict[str, Decimal] = {}
+        amounts: dict[str, Decimal] = {}
         for key, text in pairs:
             name = str(key).strip().replace("-", "_")
             if name not in names:
                 raise UsageError(f"`budget` bounds {', '.join(names)}, not {key!r}{did_you_mean(name, names)}")
-            found[name] = _amount(name, text)
-        whole = {name: int(amount) for name, amount in found.items() if name in ("requests", "bytes")}
-        if any(whole[name] != found[name] for name in whole):
+            amounts[name] = _amount(name, text)
+        whole = {name: int(amount) for name, amount in amounts.items() if name in ("requests", "bytes")}
+        if any(whole[name] != amounts[name] for name in whole):
             raise UsageError(f"`budget` counts whole requests and bytes, not {value!r}")
-        others = {name: float(amount) for name, amount in found.items() if name not in whole}
+        others = {name: float(amount) for name, amount in amounts.items() if name not in whole}
         return cls(**whole, **others)  # type: ignore[arg-type]
 
 

@@ -227,7 +227,7 @@ class RunFeatures:
 
     def divide(self, units: Sequence[WorkUnit]) -> Sequence[WorkUnit] | None:
         """Return smaller tasks of units whose shared request has failed; None if no feature has any."""
-        return next((tasks for each in self.features if (tasks := each.divide(units)) is not None), None)
+        return next((tasks for feature in self.features if (tasks := feature.divide(units)) is not None), None)
 
     def claim(self, event: Finished) -> bool:
         """Return whether a feature goes on with a unit."""

@@ -109,7 +109,7 @@ class RequestLogs(RunFeature):
 
     def note(self, events: Sequence[Finished | Lost]) -> None:
         """Write the requests of units."""
-        finished = (each for event in events if isinstance(event, Finished) for each in event.each())
+        finished = (unit_event for event in events if isinstance(event, Finished) for unit_event in event.each())
         for event in finished:
             for request in event.outcome.request_logs:
                 self.run.log.write("request", id=event.task.id, **dataclasses.asdict(request))

@@ -145,13 +145,13 @@ class RunRecords:
             self._write_info(info_of(self._parts.recipe, config, self._parts.described, target, notes_of(config)))
         counts = self._ledger.counts()
         assembly = assembly_of(self._parts.recipe)
-        made: dict[str, Any] = {}
+        assembly_info: dict[str, Any] = {}
         if assembly is not None:  # the assembly may be of another command than the results
-            made = {"command": command_of(self._parts), "assembly": assembly}
+            assembly_info = {"command": command_of(self._parts), "assembly": assembly}
         assembled = self._ledger.meta().get(ASSEMBLED)
-        made |= {ASSEMBLED: assembled} if assembled else {}
+        assembly_info |= {ASSEMBLED: assembled} if assembled else {}
         units = {s.value: counts[s] for s in State if s in counts}
-        self._complete_info({**made, "finished": utc_now(), "units": units, "compute": self._compute})
+        self._complete_info({**assembly_info, "finished": utc_now(), "units": units, "compute": self._compute})
 
     @property
     def _compute(self) -> dict[str, Any] | None:

@@ -192,10 +192,10 @@ class Scheduler:
     def _submit(self) -> None:
         """Submit tasks while the executor and the features have room for them."""
         while (room := self._features.room()) >= 1:
-            found = self._queue.take(self._executor, room)
-            if found is None:
+            queued = self._queue.take(self._executor, room)
+            if queued is None:
                 return
-            task, is_alone = self._features.prepare(found[0]), found[1]
+            task, is_alone = self._features.prepare(queued[0]), queued[1]
             self._executor.submit(task, alone=is_alone)
             self._outcomes.begin(task)
 

@@ -78,14 +78,14 @@ class ServedArchives:
             ConfigurationError: if an archive does not answer that is asked for its datasets.
         """
         try:
-            found = send_control(url, "_archives")
+            response = send_control(url, "_archives")
         except ControlError as error:
             if error.status >= 500:
                 raise ConfigurationError(f"the open archive cannot be read: {error}") from error
             return cls(url, ())  # another service
         except ValueError:
             return cls(url, ())
-        listed = found.get("archives") if isinstance(found, dict) else None
+        listed = response.get("archives") if isinstance(response, dict) else None
         return cls(url, tuple(listed) if isinstance(listed, list) else ())
 
     def files(self, images: Sequence[str], bands: Sequence[str] = ()) -> dict[str, tuple[SourceFile, ...]]:

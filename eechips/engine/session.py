@@ -137,8 +137,8 @@ def _ask_archives(config: RunConfig, server: LocalServer | None) -> ServedArchiv
         return ServedArchives.ask(server.url) if config.archives else None
     if not is_loopback(config.service):
         return None
-    found = ServedArchives.ask(config.service.rstrip("/"))
-    return found if found.archives else None
+    served = ServedArchives.ask(config.service.rstrip("/"))
+    return served if served.archives else None
 
 
 def notes_of(config: RunConfig, stubs: Sequence[str] = ()) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ class SharedFetcher:
                 chips.
         """
         began = time.monotonic()
-        found = {unit.position: SharedResult(result, began) for unit, result in results.items()}
+        by_position = {unit.position: SharedResult(result, began) for unit, result in results.items()}
         outcomes: dict[int, Outcome] = {}
         parts: list[int] = []
         owners = [(unit, chip) for unit, result in results.items() for chip in chips_of(result)]
@@ -110,13 +110,13 @@ class SharedFetcher:
             divided = _divide(usage, members)
             if error is None:
                 for index, file in files.items():
-                    one = found[owners[index][0].position]
+                    one = by_position[owners[index][0].position]
                     one.files[id(chips[index])] = file
                     one.usage.kinds.update(usage.kinds)
                     one.first = units[0].position if one.first is None else one.first
-                found[units[0].position].usage.add(usage)
+                by_position[units[0].position].usage.add(usage)
                 for position, profiles in divided.items():
-                    found[position].profiles += profiles
+                    by_position[position].profiles += profiles
             else:
                 outcome = failed(units[0], error, self._secrets)
                 if outcome.fatal is not None:
@@ -124,7 +124,7 @@ class SharedFetcher:
                 reason = (outcome.record.error if outcome.record is not None else None) or type(error).__name__
                 failure = FailedRequest(units[0].position, reason, _is_divisible(shared, units, error))
                 outcomes.update(_fetched_again(units, failure, usage, divided))
-        kept = {position: result for position, result in found.items() if position not in outcomes}
+        kept = {position: result for position, result in by_position.items() if position not in outcomes}
         return SharedFetch(kept, outcomes, min(parts, default=None))
 
     def _request(
@@ -205,8 +205,8 @@ def _divide(usage: Usage, members: Sequence[tuple[WorkUnit, Chip]]) -> dict[int,
 def chips_of(result: Any) -> Iterator[Chip]:
     """Yield the chips among the results of a unit."""
     results: Sequence[Any] = list(result.values()) if isinstance(result, Mapping) else [result]
-    for each in results:
-        if isinstance(each, FrameStack):
-            yield from each.chips
-        elif isinstance(each, Chip):
-            yield each
+    for layer in results:
+        if isinstance(layer, FrameStack):
+            yield from layer.chips
+        elif isinstance(layer, Chip):
+            yield layer

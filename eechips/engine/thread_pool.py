@@ -93,9 +93,9 @@ class UnitThreadPool:
 
 def drain(items: queue.SimpleQueue[T], timeout: float) -> list[T]:
     """Return everything in a queue; wait up to ``timeout`` seconds for the first item."""
-    found: list[T] = []
+    received: list[T] = []
     with contextlib.suppress(queue.Empty):
-        found.append(items.get(timeout=timeout))
+        received.append(items.get(timeout=timeout))
         while True:
-            found.append(items.get_nowait())
-    return found
+            received.append(items.get_nowait())
+    return received

@@ -57,7 +57,7 @@ def cost_of(result: Any, config: RunConfig) -> UnitCost:
     if isinstance(result, FrameStack):
         return _sum(cost_of(chip, config) for chip in result.chips)
     if isinstance(result, Mapping):
-        return _sum(cost_of(each, config) for each in result.values())
+        return _sum(cost_of(layer, config) for layer in result.values())
     if isinstance(result, Table):
         (low, _), (high, _) = _ASSUMED["table"]
         return UnitCost(1, 1, 1, sum(_SECONDS["table"]), None, low, high)
@@ -71,7 +71,7 @@ def _chip_cost(chip: Chip, config: RunConfig) -> UnitCost:
     parts = count_requests(chip, PIXEL_LIMITS[config.pixel_method])
     requests = parts * len(latencies)
     megapixels = chip.size[0] * chip.size[1] / _MEGAPIXEL if chip.size is not None else 0.0
-    low, high = (parts * each + pixels * megapixels for each, pixels in _ASSUMED["pixels"])
+    low, high = (parts * part_seconds + pixels * megapixels for part_seconds, pixels in _ASSUMED["pixels"])
     is_read = config.reads_assets and chip.asset is not None and chip.grid is not None
     return UnitCost(
         requests, requests, 2 * requests if is_read else requests, parts * sum(latencies), chip_bytes(chip), low, high
@@ -79,16 +79,16 @@ def _chip_cost(chip: Chip, config: RunConfig) -> UnitCost:
 
 
 def _sum(costs: Iterable[UnitCost]) -> UnitCost:
-    found = list(costs)
-    sizes = [cost.bytes for cost in found if cost.bytes is not None]
+    unit_costs = list(costs)
+    sizes = [cost.bytes for cost in unit_costs if cost.bytes is not None]
     return UnitCost(
-        sum(cost.least for cost in found),
-        sum(cost.requests for cost in found),
-        sum(cost.most for cost in found),
-        sum(cost.seconds for cost in found),
-        sum(sizes) if len(sizes) == len(found) else None,
-        sum(cost.low for cost in found),
-        sum(cost.high for cost in found),
+        sum(cost.least for cost in unit_costs),
+        sum(cost.requests for cost in unit_costs),
+        sum(cost.most for cost in unit_costs),
+        sum(cost.seconds for cost in unit_costs),
+        sum(sizes) if len(sizes) == len(unit_costs) else None,
+        sum(cost.low for cost in unit_costs),
+        sum(cost.high for cost in unit_costs),
     )
 
 
@@ -125,7 +125,7 @@ def size_of(unit: Unit) -> tuple[int, int] | None:
 def resized(result: Any, size: tuple[int, int]) -> Any:
     """Return a result of which every chip with a grid has another size."""
     if isinstance(result, Mapping):
-        return {name: resized(each, size) for name, each in result.items()}
+        return {name: resized(layer, size) for name, layer in result.items()}
     if isinstance(result, FrameStack):
         return FrameStack(tuple(resized(chip, size) for chip in result.chips))
     if isinstance(result, Chip) and result.grid is not None:
@@ -138,7 +138,7 @@ def describe_kind(result: Any) -> str:
     if isinstance(result, FrameStack):
         result = dict(enumerate(result.chips))
     if isinstance(result, Mapping):
-        kinds = [describe_kind(each) for each in result.values()]
+        kinds = [describe_kind(layer) for layer in result.values()]
         return " + ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
     if isinstance(result, Chip):
         return f"{'asset' if result.asset is not None else 'image'} {','.join(result.bands or ())}"

@@ -65,7 +65,7 @@ class UnitExports:
             raise error.extended(f"The unit is not exported: {obstacle}.")
         key = f"{self._run} {task.id} {task.attempts}"
         with self._recipe_code():
-            tasks = tuple(start_export(each, self._place, task.id, key) for each in fetched)
+            tasks = tuple(start_export(fetched_result, self._place, task.id, key) for fetched_result in fetched)
         return Outcome(task.position, None, exports=StartedExports(tasks))
 
     def read(self, task: WorkUnit, result: Any) -> dict[int, EncodedFile]:
@@ -82,24 +82,24 @@ class UnitExports:
             PermanentError: if a file is missing, or is not as requested.
             TransientError, StorageError: if it cannot be read.
         """
-        found = {}
-        for each, url in zip(_fetched_results(result), task.exported, strict=True):
+        files = {}
+        for fetched_result, url in zip(_fetched_results(result), task.exported, strict=True):
             data = retry.call(partial(_read, url), self._policy, pause=self._transport.pause)
             try:
-                found[id(each)] = _receive(each, data)
+                files[id(fetched_result)] = _receive(fetched_result, data)
             except ValidationError as error:
                 message = f"{url} is not as requested ({error}): eechips retry exports the unit again"
                 raise PermanentError(message) from error
-        return found
+        return files
 
 
 def _fetched_results(result: Any) -> Iterator[Chip | Table]:
     """Yield the chips and tables of a unit that are fetched from the service."""
-    for each in result.values() if isinstance(result, Mapping) else (result,):
-        if isinstance(each, FrameStack):
-            yield from each.chips
-        elif isinstance(each, Chip) or (isinstance(each, Table) and not each.has_rows):
-            yield each
+    for layer in result.values() if isinstance(result, Mapping) else (result,):
+        if isinstance(layer, FrameStack):
+            yield from layer.chips
+        elif isinstance(layer, Chip) or (isinstance(layer, Table) and not layer.has_rows):
+            yield layer
 
 
 def _read(url: str) -> bytes:

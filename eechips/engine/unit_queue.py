@@ -61,10 +61,10 @@ class UnitQueue:
             task, is_alone = self.suspects.popleft(), True
         else:
             executor.held = min(len(self.suspects), _MAX_HELD)
-            found = self._take_next(executor) if executor.has_room else None
-            if found is None:
+            next_unit = self._take_next(executor) if executor.has_room else None
+            if next_unit is None:
                 return None
-            task, is_alone = self._limit(found, most), False
+            task, is_alone = self._limit(next_unit, most), False
         self.under_way.update(unit.position for unit in task.units)
         return task, is_alone
 

@@ -205,9 +205,14 @@ def fetch_items(
             for _, identifier, *file in read_unit_files(ledger.database):
                 files[identifier].append(_file(file))
     plan = plan_identity(described)
-    found = {row[0]: _outcome(dict(zip(_COLUMNS, row, strict=True)), files.get(row[0], []), plan) for row in rows}
+    outcome_by_id = {
+        row[0]: _outcome(dict(zip(_COLUMNS, row, strict=True)), files.get(row[0], []), plan) for row in rows
+    }
     asked = dict.fromkeys(item.unit.id for item in items)
-    outcomes = [*(found.pop(identifier) for identifier in asked if identifier in found), *found.values()]
+    outcomes = [
+        *(outcome_by_id.pop(identifier) for identifier in asked if identifier in outcome_by_id),
+        *outcome_by_id.values(),
+    ]
     write_outcomes(place_store(place), described, outcomes, config.policy)
     return outcomes
 

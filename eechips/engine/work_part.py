@@ -61,18 +61,18 @@ class WorkPart:
         Raises:
             UsageError: if it is malformed, or the variables are missing or name no part.
         """
-        if found := _PART.fullmatch(text):
-            return cls(int(found[1]), int(found[2]))
+        if match := _PART.fullmatch(text):
+            return cls(int(match[1]), int(match[2]))
         automatic = _AUTO.fullmatch(text)
         if automatic is None:
             raise UsageError(f"{text!r} is no part: give NUMBER/COUNT, such as 3/40, or auto")
-        given = None if automatic[1] is None else int(automatic[1])
+        array_size = None if automatic[1] is None else int(automatic[1])
         index, count = _read_index(environment)
-        if count is None and given is None:
+        if count is None and array_size is None:
             raise UsageError(f"{_KUBERNETES} does not tell the number of tasks: give it, as in auto/40")
-        if count is not None and given is not None and count != given:
-            raise UsageError(f"the array has {format_count(count, 'task')}, not {given}: give auto")
-        return cls(index + 1, int(count or given or 0))
+        if count is not None and array_size is not None and count != array_size:
+            raise UsageError(f"the array has {format_count(count, 'task')}, not {array_size}: give auto")
+        return cls(index + 1, int(count or array_size or 0))
 
     def choose(self, lines: Iterable[str]) -> Iterator[str]:
         """Yield the lines of this part: every ``count``-th one, empty ones not counted."""
@@ -85,19 +85,19 @@ def _read_index(environment: Mapping[str, str]) -> tuple[int, int | None]:
     Raises:
         UsageError: if no scheduler tells it, or several tell different ones.
     """
-    found: dict[str, tuple[int, int | None]] = {}
+    indices: dict[str, tuple[int, int | None]] = {}
     if f"{_SLURM}ID" in environment:
-        found[f"{_SLURM}ID"] = _read_slurm(environment)
+        indices[f"{_SLURM}ID"] = _read_slurm(environment)
     for index, count in _INDEXES:
         if index in environment:
-            found[index] = _number(environment, index), None if count is None else _number(environment, count)
-    if not found:
+            indices[index] = _number(environment, index), None if count is None else _number(environment, count)
+    if not indices:
         names = ", ".join((f"{_SLURM}ID", *(index for index, _ in _INDEXES)))
         raise UsageError(f"no part is known here: none of the variables {names} is set. Give it, as in 3/40")
-    counts = {count for _, count in found.values() if count is not None}
-    if len({index for index, _ in found.values()}) > 1 or len(counts) > 1:
-        raise UsageError(f"{' and '.join(found)} tell different parts: give the part, as in 3/40")
-    return next(iter(found.values()))[0], next(iter(counts), None)
+    counts = {count for _, count in indices.values() if count is not None}
+    if len({index for index, _ in indices.values()}) > 1 or len(counts) > 1:
+        raise UsageError(f"{' and '.join(indices)} tell different parts: give the part, as in 3/40")
+    return next(iter(indices.values()))[0], next(iter(counts), None)
 
 
 def _read_slurm(environment: Mapping[str, str]) -> tuple[int, int]:

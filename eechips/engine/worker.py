@@ -159,12 +159,12 @@ class Worker:
             return self._execute(task, None)
         with self._transport.metered() as usage:
             units = [replace(unit, is_profiled=True) if task.is_profiled else unit for unit in task.units]
-            found, worked = self._execute_joined(units, partial(report, TaskProgress(task.position)))
-        is_fetched = not any(outcome.failed_request or outcome.exports for outcome in found)
+            outcomes, worked = self._execute_joined(units, partial(report, TaskProgress(task.position)))
+        is_fetched = not any(outcome.failed_request or outcome.exports for outcome in outcomes)
         is_smooth = usage.requests > 0 and not usage.repeats and is_fetched
         return replace(
-            found[0],
-            joined=tuple(found[1:]),
+            outcomes[0],
+            joined=tuple(outcomes[1:]),
             request_seconds=usage.seconds if is_smooth and worked is None else None,
             pixels_that_worked=worked,
         )
@@ -189,12 +189,12 @@ class Worker:
         for position, shared in fetched.results.items():
             shared.usage.add(spent[position])
             shared.profiles += tuple(ProfileShare(profile, 1.0) for profile in spent[position].profiles or ())
-        found = []
+        outcomes = []
         for unit in units:
             reports.note_unit()
             outcome = fetched.outcomes.get(unit.position)
-            found.append(outcome or self._execute(unit, fetched.results.get(unit.position)))
-        return found, fetched.pixels_that_worked
+            outcomes.append(outcome or self._execute(unit, fetched.results.get(unit.position)))
+        return outcomes, fetched.pixels_that_worked
 
     def _execute(self, task: WorkUnit, shared: SharedResult | None) -> Outcome:
         """Fetch a unit, or finish one whose files were fetched in shared requests."""
@@ -208,11 +208,11 @@ class Worker:
                 usage.kinds.update(dict.fromkeys(map(export_kind, task.exported)))
             for left in range(min(_INTERNAL_REPEATS, self._spec.policy.retries), -1, -1):
                 try:
-                    found = fetch(task, shared)
+                    attempted = fetch(task, shared)
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - recorded: the other units continue
-                    found = failed(task, error, self._secrets)
-                if not left or found.record is None or found.record.error_class != InternalError.__name__:
-                    outcome = found
+                    attempted = failed(task, error, self._secrets)
+                if not left or attempted.record is None or attempted.record.error_class != InternalError.__name__:
+                    outcome = attempted
                     break
                 usage.repeats += 1
                 self._transport.pause(self._spec.policy.delay)
@@ -236,13 +236,13 @@ class Worker:
 
     def _fetch_or_export(self, exports: UnitExports, task: WorkUnit, shared: SharedResult | None) -> Outcome:
         """Fetch a unit, whose results are exported if their request takes too long, or were exported before."""
-        found = SharedResult(self._result(task), time.monotonic()) if shared is None else shared
+        shared_result = SharedResult(self._result(task), time.monotonic()) if shared is None else shared
         if task.exported:
-            return self._fetch(task, replace(found, files=exports.read(task, found.result)))
+            return self._fetch(task, replace(shared_result, files=exports.read(task, shared_result.result)))
         try:
-            return self._fetch(task, found)
+            return self._fetch(task, shared_result)
         except TooLargeError as error:
-            return exports.start(task, found.result, error)
+            return exports.start(task, shared_result.result, error)
 
     def _fetch(self, task: WorkUnit, shared: SharedResult | None) -> Outcome:
         """Call the recipe, fetch its result, and stage the file."""
@@ -275,28 +275,32 @@ class Worker:
         if not results:
             raise RecipeError("get_result returned a mapping without a single result")
         check_layer_names({str(layer) for layer in results})
-        made = {str(layer): (result, fetch_result(self._fetcher, result, ready)) for layer, result in results.items()}
+        encoded_layers = {
+            str(layer): (result, fetch_result(self._fetcher, result, ready)) for layer, result in results.items()
+        }
         names = {
             layer: f"{self._own_name(task, result) or f'{task.name}.{safe_component(layer)}'}.{written.suffix}"
-            for layer, (result, written) in made.items()
+            for layer, (result, written) in encoded_layers.items()
         }
         if len({fold_case(name) for name in names.values()}) < len(names):  # some file systems ignore case
             raise RecipeError(f"two results of a unit have the same name: {', '.join(names.values())}")
-        each = [result for result, _ in made.values()]
-        fractions = [written.metadata.valid_fraction for _, written in made.values()]
-        if not self._spec.keeps_empty and lacks_layer(each, fractions):
-            records = [record_of(task, written.metadata, None, result) for result, written in made.values()]
-            return Outcome(task.position, together(records, each))
-        staged = self._stage(task, [(names[layer], written.data) for layer, (_, written) in made.items()])
+        layer_results = [result for result, _ in encoded_layers.values()]
+        fractions = [written.metadata.valid_fraction for _, written in encoded_layers.values()]
+        if not self._spec.keeps_empty and lacks_layer(layer_results, fractions):
+            records = [record_of(task, written.metadata, None, result) for result, written in encoded_layers.values()]
+            return Outcome(task.position, together(records, layer_results))
+        staged = self._stage(task, [(names[layer], written.data) for layer, (_, written) in encoded_layers.items()])
         records = [
             record_of(task, written.metadata, file, result)
-            for (result, written), file in zip(made.values(), staged, strict=True)
+            for (result, written), file in zip(encoded_layers.values(), staged, strict=True)
         ]
         layers = tuple(
             (record.file or "", layer, layer_facts(record, result, written.frame_fractions))
-            for record, (layer, (result, written)) in zip(records, made.items(), strict=True)
+            for record, (layer, (result, written)) in zip(records, encoded_layers.items(), strict=True)
         )
-        return Outcome(task.position, together(records, each), staged[0], further=tuple(staged[1:]), layers=layers)
+        return Outcome(
+            task.position, together(records, layer_results), staged[0], further=tuple(staged[1:]), layers=layers
+        )
 
     def _stage_recipe_files(self, task: WorkUnit, files: tuple[RecipeFile, ...]) -> Outcome:
         if not files:
@@ -304,8 +308,13 @@ class Worker:
         if self._is_unwanted(files[0].metadata):
             return Outcome(task.position, record_of(task, files[0].metadata, None, files[0]), is_exclusive=True)
         staged = self._stage(task, [(file.name, file.data) for file in files])
-        records = [record_of(task, file.metadata, each, file) for file, each in zip(files, staged, strict=True)]
-        layers = tuple((each.name, "", layer_facts(record, None)) for each, record in zip(staged, records, strict=True))
+        records = [
+            record_of(task, file.metadata, staged_file, file) for file, staged_file in zip(files, staged, strict=True)
+        ]
+        layers = tuple(
+            (staged_file.name, "", layer_facts(record, None))
+            for staged_file, record in zip(staged, records, strict=True)
+        )
         further = tuple(staged[1:])
         return Outcome(
             task.position,
@@ -336,8 +345,8 @@ class Worker:
                 stage = partial(self._store.stage, name, data, token)
                 staged.append(retry.call(stage, self._spec.policy, pause=self._transport.pause))
         except Exception:
-            for each in staged:
-                self._store.discard(each)
+            for staged_file in staged:
+                self._store.discard(staged_file)
             raise
         return staged
 
@@ -350,6 +359,7 @@ class Worker:
         """Return whether the recipe has done all the work itself, so that no other unit could be fetched meanwhile."""
         results = result.values() if isinstance(result, Mapping) else (result,)
         is_left = any(
-            isinstance(each, (Chip, FrameStack)) or (isinstance(each, Table) and not each.has_rows) for each in results
+            isinstance(layer, (Chip, FrameStack)) or (isinstance(layer, Table) and not layer.has_rows)
+            for layer in results
         )
         return not self._is_concurrent and not is_left

@@ -68,12 +68,12 @@ class NamedPath:
 
     def covers(self, path: Path) -> bool:
         """Return whether the name of a file or folder, or of a folder above, has such a writer."""
-        found = next(filter(None, map(writer_of, (path.name, *(parent.name for parent in path.parents)))), None)
-        if found is None:
+        writer = next(filter(None, map(writer_of, (path.name, *(parent.name for parent in path.parents)))), None)
+        if writer is None:
             return False
         here = new_writer()
-        is_own = (found.place, found.pid, found.started) == (here.place, here.pid, here.started)
-        return is_own or found == self.writer or is_running(found) is False
+        is_own = (writer.place, writer.pid, writer.started) == (here.place, here.pid, here.started)
+        return is_own or writer == self.writer or is_running(writer) is False
 
 
 @dataclass(frozen=True, slots=True)

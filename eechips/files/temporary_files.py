@@ -80,7 +80,7 @@ def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
         if Path(directory) != root and not set(RUN_FILES).isdisjoint(files):
             folders.clear()
             continue
-        for name in [each for each in folders if each.startswith(SCRATCH_PREFIX)]:
+        for name in [folder for folder in folders if folder.startswith(SCRATCH_PREFIX)]:
             folders.remove(name)
             if is_abandoned(name, asking, own=own):
                 with contextlib.suppress(PermissionError):  # another user's link

@@ -80,10 +80,10 @@ class Writer:
         Raises:
             ValueError: if it is not the token of a writer.
         """
-        found = _TOKEN.fullmatch(token)
-        if found is None:
+        match = _TOKEN.fullmatch(token)
+        if match is None:
             raise ValueError(f"no token of a writer: {token!r}")
-        return cls(found["run"], found["place"], int(found["pid"]), int(found["started"]), found["number"])
+        return cls(match["run"], match["place"], int(match["pid"]), int(match["started"]), match["number"])
 
 
 def new_writer(run: str | None = None) -> Writer:
@@ -142,8 +142,8 @@ def is_temporary(name: str) -> bool:
 
 def writer_of(name: str) -> Writer | None:
     """Parse the writer of a temporary file or scratch folder, and its start time; None for other names."""
-    found = _writer_of(name)
-    return None if found is None else found[0]
+    parsed = _writer_of(name)
+    return None if parsed is None else parsed[0]
 
 
 def is_numbered_token(name: str) -> bool:
@@ -160,10 +160,10 @@ def is_abandoned(name: str, asking: Writer, *, own: bool = False) -> bool:
         asking: the writer that asks. If it works for a run, it holds the lock of that run.
         own: whether its own files are abandoned, too, since it does not write any longer.
     """
-    found = _writer_of(name)
-    if found is None:
+    parsed = _writer_of(name)
+    if parsed is None:
         return False
-    writer, written = found
+    writer, written = parsed
     return own if writer == asking else has_ended(writer, asking, written)
 
 
@@ -191,15 +191,15 @@ def choose_abandoned(names: Iterator[str], asking: Writer, *, own: bool = False)
         asking: as of :func:`is_abandoned`.
         own: as of :func:`is_abandoned`.
     """
-    found: list[str] = []
+    abandoned: list[str] = []
     others: set[str] = set()
     for name in names:
         folder, _, last = name.rpartition("/")
         if folder and last in RUN_FILES:
             others.add(folder)
         elif is_abandoned(last, asking, own=own):
-            found.append(name)
-    return [name for name in found if not any(name.startswith(f"{folder}/") for folder in others)]
+            abandoned.append(name)
+    return [name for name in abandoned if not any(name.startswith(f"{folder}/") for folder in others)]
 
 
 def no_locks(folder: Path, error: OSError) -> StorageError:
@@ -224,11 +224,11 @@ def _writer_of(name: str) -> tuple[Writer, float] | None:
         tail = name[: -len(".part")].rpartition(".")[2]
     else:
         return None
-    found = _TAIL.fullmatch(tail)
-    if found is None:
+    match = _TAIL.fullmatch(tail)
+    if match is None:
         return None
-    writer = Writer(found["run"], found["place"], int(found["pid"]), int(found["started"]), found["number"])
-    return writer, float(int(found["written"], 16))
+    writer = Writer(match["run"], match["place"], int(match["pid"]), int(match["started"]), match["number"])
+    return writer, float(int(match["written"], 16))
 
 
 def boot_id() -> str | None:

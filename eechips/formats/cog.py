@@ -162,10 +162,10 @@ class Mosaic:
                 yield tile, self._check_tile(mosaic, tile.window, pixels, mask)
 
     def _check_profile(self, mosaic: Any) -> None:
-        found = (mosaic.width, mosaic.height, mosaic.descriptions, mosaic.dtypes)
+        profile = (mosaic.width, mosaic.height, mosaic.descriptions, mosaic.dtypes)
         asked = (self.grid.width, self.grid.height, self.bands, (self.dtype,) * len(self.bands))
-        if found != asked:
-            raise ValidationError(f"the mosaic is {found}, and should be {asked}")
+        if profile != asked:
+            raise ValidationError(f"the mosaic is {profile}, and should be {asked}")
         check_crs(self.grid.crs, mosaic.crs)
         check_transform(self.grid.transform, tuple(mosaic.transform)[:6], self.grid.width, self.grid.height)
         if mosaic.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") != "COG":
@@ -173,16 +173,16 @@ class Mosaic:
 
     def _check_tile(self, mosaic: Any, window: Window, pixels: Any, mask: Any) -> str:
         place = RasterWindow(window.column, window.row, window.width, window.height)
-        found = mosaic.read(window=place)
+        tile_pixels = mosaic.read(window=place)
         if self.nodata is None:
             is_same = np.array_equal(mosaic.read_masks(1, window=place) != 0, mask)
         else:
             pixels, is_same = np.where(mask, pixels, np.array(self.nodata, dtype=self.dtype)), True
-        if not is_same or not np.array_equal(found, pixels, equal_nan=pixels.dtype.kind in "fc"):
+        if not is_same or not np.array_equal(tile_pixels, pixels, equal_nan=pixels.dtype.kind in "fc"):
             raise ValidationError(
                 f"the window at column {window.column}, row {window.row} is not in the mosaic as it came"
             )
-        return hashlib.sha256(found.astype(found.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()
+        return hashlib.sha256(tile_pixels.astype(tile_pixels.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()
 
     def _describe(self, folder: Path) -> Path:
         """Write the virtual rasters, and return the path of the top one."""

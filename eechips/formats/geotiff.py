@@ -60,7 +60,7 @@ def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip
     """
     with decoding(data, "GTiff") as source:
         pixels = source.read()
-        found = tuple(name or f"B{i}" for i, name in enumerate(source.descriptions, start=1))
+        band_names = tuple(name or f"B{i}" for i, name in enumerate(source.descriptions, start=1))
         has_names, crs, nodata = all(source.descriptions), source.crs, source.nodata
         transform = tuple(float(v) for v in tuple(source.transform)[:6])
         has_own_mask = not (expectations[0].has_mask_band or expectations[0].is_unmasked)
@@ -70,7 +70,7 @@ def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip
     for number, expectation in enumerate(expectations):
         count = pixels.shape[0] if len(expectations) == 1 else len(expectation.bands or ()) + 1
         part = pixels[first : first + count]
-        names = found[first : first + count]
+        names = band_names[first : first + count]
         first += count
         if expectation.has_mask_band:
             if part.shape[0] < 2:
@@ -193,8 +193,8 @@ def stack(frames: Sequence[EncodedFile], times: Sequence[str]) -> EncodedFile:
         ValidationError: if frames differ in size or bands, or valid pixels have all values of their type.
     """
     values, masks = [], []
-    for each in frames:
-        with decoding(each.data, "GTiff") as source:
+    for frame in frames:
+        with decoding(frame.data, "GTiff") as source:
             values.append(source.read())
             masks.append(source.dataset_mask() != 0)
             crs, transform = source.crs, source.transform
@@ -221,11 +221,11 @@ def _free_value(valid: Any) -> float | int:
         return float("nan")
     if not (valid == 0).any():
         return 0
-    found = np.unique(valid)
+    used_values = np.unique(valid)
     limits = np.iinfo(valid.dtype)
     # The greatest free value: where the sorted values first depart from greatest, greatest - 1, …
     greatest = int(limits.max)
-    for value in found[::-1].tolist():
+    for value in used_values[::-1].tolist():
         if value < greatest:
             break
         greatest -= 1

@@ -126,8 +126,8 @@ class GeotiffWriter:
         blocks = []
         end = len(head)
         for number, image in enumerate(self._images):
-            of_image = [zlib.compress(each) for each in _blocks(image, pixels if not number else mask[None])]
-            sizes = np.array([len(each) for each in of_image], np.int64)
+            of_image = [zlib.compress(block) for block in _blocks(image, pixels if not number else mask[None])]
+            sizes = np.array([len(block) for block in of_image], np.int64)
             offsets = end + np.cumsum(sizes) - sizes
             end += int(sizes.sum())
             if end > _MOST_BYTES:
@@ -150,8 +150,8 @@ class GeotiffWriter:
 
 def _blocks(image: TiffImage, bands: Any) -> Iterator[bytes]:
     """Yield the blocks of an image before compression, band by band and row by row."""
-    found = image.tags.get(_PREDICTOR)
-    predictor = 1 if found is None else int.from_bytes(found.data[:2], "little")
+    predictor_tag = image.tags.get(_PREDICTOR)
+    predictor = 1 if predictor_tag is None else int.from_bytes(predictor_tag.data[:2], "little")
     is_mask = bands.dtype == np.bool_
     for band in bands:
         for row in range(0, image.height, image.block_height):
@@ -159,7 +159,7 @@ def _blocks(image: TiffImage, bands: Any) -> Iterator[bytes]:
                 block = band[row : row + image.block_height, column : column + image.block_width]
                 if image.is_tiled and block.shape != (image.block_height, image.block_width):
                     missing = (image.block_height - block.shape[0], image.block_width - block.shape[1])
-                    block = np.pad(block, [(0, each) for each in missing])
+                    block = np.pad(block, [(0, padding) for padding in missing])
                 yield np.packbits(block, axis=1).tobytes() if is_mask else _predict(block, predictor)
 
 

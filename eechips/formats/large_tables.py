@@ -130,9 +130,9 @@ class TableSpill:
         self._files[part].close()
         path = self._paths[part]
         with pa.ipc.open_stream(str(path)) as stream:
-            found = stream.read_all()
+            table = stream.read_all()
         remove(path, NamedPath())
-        return found
+        return table
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
@@ -141,8 +141,8 @@ def _frame(table: pa.Table) -> pd.DataFrame:
 
     columns = [_iso(column) if column.type == TIMESTAMP else column for column in table.columns]
     kinds: dict[Any, Any] = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
-    found: pd.DataFrame = pa.table(columns, names=table.column_names).to_pandas(types_mapper=kinds.get)
-    return found
+    frame: pd.DataFrame = pa.table(columns, names=table.column_names).to_pandas(types_mapper=kinds.get)
+    return frame
 
 
 def _iso(moments: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -127,9 +127,9 @@ def inspect(data: bytes, suffix: str) -> FileMetadata:
     suffix = suffix.lower()
     if data.startswith(_ZIP_MAGIC):
         return _inspect_zip(data)
-    found = sniff(data)
+    sniffed = sniff(data)
     try:
-        return validate(data, suffix if found == "bin" else found)
+        return validate(data, suffix if sniffed == "bin" else sniffed)
     except ValidationError:
         if suffix == "csv" and data:
             return FileMetadata()

@@ -45,12 +45,12 @@ def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip
         ValidationError: as :func:`receive`.
     """
     array = load(data)
-    found: tuple[str, ...] = array.dtype.names or ()
+    field_names: tuple[str, ...] = array.dtype.names or ()
     chips = []
     first = 0
     for expectation in expectations:
-        count = len(found) if len(expectations) == 1 else len(expectation.bands or ()) + 1
-        names = found[first : first + count]
+        count = len(field_names) if len(expectations) == 1 else len(expectation.bands or ()) + 1
+        names = field_names[first : first + count]
         first += count
         if expectation.is_unmasked:
             values = array
@@ -68,10 +68,10 @@ def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip
 
 def _renamed(array: np.ndarray[Any, Any], names: Sequence[str]) -> np.ndarray[Any, Any]:
     """Return a structured array whose fields have other names."""
-    found = np.empty(array.shape, [(new, array.dtype[old]) for new, old in zip(names, _fields(array), strict=True)])
+    renamed = np.empty(array.shape, [(new, array.dtype[old]) for new, old in zip(names, _fields(array), strict=True)])
     for new, old in zip(names, _fields(array), strict=True):
-        found[new] = array[old]
-    return found
+        renamed[new] = array[old]
+    return renamed
 
 
 def _fields(array: np.ndarray[Any, Any]) -> tuple[str, ...]:
@@ -125,10 +125,10 @@ def stack(frames: Sequence[EncodedFile], times: Sequence[str]) -> EncodedFile:
     Raises:
         ValidationError: if frames differ in size, bands or types.
     """
-    arrays = [load(each.data) for each in frames]
+    arrays = [load(frame.data) for frame in frames]
     if len({(array.shape, array.dtype) for array in arrays}) > 1:
         raise ValidationError("frames of a time series differ in size, bands or types")
-    fractions = tuple(each.metadata.valid_fraction or 0.0 for each in frames)
+    fractions = tuple(frame.metadata.valid_fraction or 0.0 for frame in frames)
     metadata = replace(frames[0].metadata, valid_fraction=sum(fractions) / len(fractions))
     return EncodedFile(encode(np.stack(arrays)), "npy", metadata, fractions)
 

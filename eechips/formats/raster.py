@@ -124,27 +124,27 @@ def encode_picture(bands: Any, driver: str, *, has_alpha: bool = False, **option
         return bytes(memory.read())
 
 
-def check_transform(expected: tuple[float, ...], found: tuple[float, ...], width: int, height: int) -> None:
+def check_transform(expected: tuple[float, ...], actual: tuple[float, ...], width: int, height: int) -> None:
     """Raise ValidationError unless two transforms place the corners of an image within 0.001 pixels of each other."""
-    if expected == found:
+    if expected == actual:
         return
     a, b, _, d, e, _ = expected
     determinant = abs(a * e - b * d)
     for column, row in ((0, 0), (width, 0), (0, height), (width, height)):
-        dx = sum(v * k for v, k in zip(_difference(expected, found)[:3], (column, row, 1), strict=True))
-        dy = sum(v * k for v, k in zip(_difference(expected, found)[3:], (column, row, 1), strict=True))
+        dx = sum(v * k for v, k in zip(_difference(expected, actual)[:3], (column, row, 1), strict=True))
+        dy = sum(v * k for v, k in zip(_difference(expected, actual)[3:], (column, row, 1), strict=True))
         # The offset in pixels: the inverse of the transform's linear part applied to (dx, dy).
         across, down = (e * dx - b * dy) / determinant, (a * dy - d * dx) / determinant
         if max(abs(across), abs(down)) > _MAX_OFFSET:
-            raise ValidationError(f"the transform is {tuple(found)} instead of {tuple(expected)}")
+            raise ValidationError(f"the transform is {tuple(actual)} instead of {tuple(expected)}")
 
 
-def check_crs(expected: str, found: Any) -> None:
+def check_crs(expected: str, actual: Any) -> None:
     """Raise ValidationError unless a rasterio CRS is the requested one."""
-    if found is None:
+    if actual is None:
         raise ValidationError(f"there is no coordinate reference system, but {expected} was expected")
-    if not _same_crs(expected, found.to_wkt()):
-        raise ValidationError(f"the coordinate reference system is {found.to_string()} instead of {expected}")
+    if not _same_crs(expected, actual.to_wkt()):
+        raise ValidationError(f"the coordinate reference system is {actual.to_string()} instead of {expected}")
 
 
 @functools.lru_cache(maxsize=64)
@@ -153,19 +153,19 @@ def _same_crs(expected: str, found_wkt: str) -> bool:
 
     from eechips.geo.crs import parse_crs
 
-    found = CRS.from_wkt(found_wkt)
+    actual = CRS.from_wkt(found_wkt)
     try:
         asked = parse_crs(expected)
     except UsageError:
         return True  # a code that PROJ does not know cannot be compared; the transform still is
-    return bool(asked.equals(found, ignore_axis_order=True)) or _parameters(asked) == _parameters(found)
+    return bool(asked.equals(actual, ignore_axis_order=True)) or _parameters(asked) == _parameters(actual)
 
 
 def _parameters(crs: Any) -> dict[str, Any]:
     """Return the PROJ parameters that place pixels, without names and metadata, which differ between writers."""
     ignore_warning(UserWarning, "You will likely lose important projection information")  # of names: that is the aim
-    found: dict[str, Any] = crs.to_dict()
-    return {k: v for k, v in found.items() if k not in ("type", "no_defs", "title")}
+    parameters: dict[str, Any] = crs.to_dict()
+    return {k: v for k, v in parameters.items() if k not in ("type", "no_defs", "title")}
 
 
 def _difference(first: tuple[float, ...], second: tuple[float, ...]) -> tuple[float, ...]:
@@ -193,8 +193,8 @@ def paste_parts(parts: Sequence[Part[Any]]) -> Any:
         raise ValueError(f"the parts do not tile {width}x{height} pixels")
     kinds = {(part.content.dtype, part.content.shape[:-2]) for part in parts}
     if len(kinds) != 1:
-        found = " and ".join(sorted(f"{dtype} {list(leading)}" for dtype, leading in kinds))
-        raise ValidationError(f"the parts of one image have different types or bands: {found}")
+        kinds_text = " and ".join(sorted(f"{dtype} {list(leading)}" for dtype, leading in kinds))
+        raise ValidationError(f"the parts of one image have different types or bands: {kinds_text}")
     ((dtype, leading),) = kinds
     whole = np.empty((*leading, height, width), dtype)
     for part in parts:

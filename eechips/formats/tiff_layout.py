@@ -116,8 +116,8 @@ class TiffImage:
         columns = range(window.column // self.block_width, -(-(window.column + window.width) // self.block_width))
         rows = range(window.row // self.block_height, -(-(window.row + window.height) // self.block_height))
         planes = [0] if self.planes == 1 else sorted({band - 1 for band in bands})
-        found = [(plane * down + row) * across + column for plane in planes for row in rows for column in columns]
-        return [index for index in found if self.sizes[index]]
+        indices = [(plane * down + row) * across + column for plane in planes for row in rows for column in columns]
+        return [index for index in indices if self.sizes[index]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,21 +236,21 @@ class _Reader:
 
     def numbers(self, tags: Mapping[int, Tag], tag: int) -> npt.NDArray[np.uint64]:
         """Return the values of a tag of unsigned integers; none if there is no such tag."""
-        found = tags.get(tag)
-        if found is None:
+        tag_entry = tags.get(tag)
+        if tag_entry is None:
             return np.empty(0, np.uint64)
-        if found.kind not in _NUMBERS:
+        if tag_entry.kind not in _NUMBERS:
             raise UnsupportedTiffError(f"tag {tag} has no integers")
-        return np.frombuffer(found.data, self.order + _NUMBERS[found.kind]).astype(np.uint64)
+        return np.frombuffer(tag_entry.data, self.order + _NUMBERS[tag_entry.kind]).astype(np.uint64)
 
     def number(self, tags: Mapping[int, Tag], tag: int, default: int) -> int:
         """Return the first value of a tag."""
-        found = self.numbers(tags, tag)
-        return int(found[0]) if len(found) else default
+        numbers = self.numbers(tags, tag)
+        return int(numbers[0]) if len(numbers) else default
 
     def _unpack(self, code: str, at: int) -> int:
-        found: int = struct.unpack(self.order + code, self._bytes(at, struct.calcsize(code)))[0]
-        return found
+        number: int = struct.unpack(self.order + code, self._bytes(at, struct.calcsize(code)))[0]
+        return number
 
     def _bytes(self, at: int, length: int) -> bytes:
         if at + length > min(max(self.size, len(self._data)), MOST_BYTES):
@@ -299,8 +299,8 @@ def encode_header(layout: TiffLayout, *, is_big: bool) -> tuple[bytes, dict[tupl
     order = layout.order
     offset = "Q" if is_big else "I"
     value_size = struct.calcsize(offset)
-    found = bytearray(b"II" if order == "<" else b"MM")
-    found += struct.pack(f"{order}HHHQ", _BIG, 8, 0, 16) if is_big else struct.pack(f"{order}HI", _CLASSIC, 8)
+    header = bytearray(b"II" if order == "<" else b"MM")
+    header += struct.pack(f"{order}HHHQ", _BIG, 8, 0, 16) if is_big else struct.pack(f"{order}HI", _CLASSIC, 8)
     places: dict[tuple[int, int], int] = {}
     for number, image in enumerate(layout.images):
         tags = dict(image.tags)
@@ -308,7 +308,7 @@ def encode_header(layout: TiffLayout, *, is_big: bool) -> tuple[bytes, dict[tupl
             kind = Tag(_LONG8 if is_big else _LONG, len(values), values.astype(f"{order}u{value_size}").tobytes())
             tags[tag] = kind
         count = struct.pack(f"{order}{'Q' if is_big else 'H'}", len(tags))
-        start = len(found) + len(count)
+        start = len(header) + len(count)
         beyond = start + (4 + 2 * value_size) * len(tags) + value_size
         entries, values_after = bytearray(), bytearray()
         for tag, value in sorted(tags.items()):
@@ -322,5 +322,5 @@ def encode_header(layout: TiffLayout, *, is_big: bool) -> tuple[bytes, dict[tupl
             values_after += value.data + bytes(-len(value.data) % 8)
         end = beyond + len(values_after)
         following = end if number + 1 < len(layout.images) else 0
-        found += count + entries + struct.pack(order + offset, following) + values_after
-    return bytes(found), places
+        header += count + entries + struct.pack(order + offset, following) + values_after
+    return bytes(header), places

@@ -48,33 +48,33 @@ class TangentPlanes:
         up, east, north = self._up[owners], self._east[owners], self._north[owners]
         factor = 2 / (1 + (normals * up).sum(axis=-1))
         xy = np.stack([(normals * east).sum(axis=-1), (normals * north).sum(axis=-1)], axis=-1)
-        found: Floats = xy * factor[:, None] * self._metres[owners]
-        return found
+        projected: Floats = xy * factor[:, None] * self._metres[owners]
+        return projected
 
     def unproject(self, xy: Floats) -> Floats:
         """Convert points (n, k, 2) of each plane to unit normals (n, k, 3)."""
         x, y = np.moveaxis(xy / self._metres[:, None], -1, 0)
         square = (x**2 + y**2) / 4
         sideways = x[..., None] * self._east[:, None] + y[..., None] * self._north[:, None]
-        found: Floats = (sideways + (1 - square)[..., None] * self._up[:, None]) / (1 + square)[..., None]
-        return found
+        normals: Floats = (sideways + (1 - square)[..., None] * self._up[:, None]) / (1 + square)[..., None]
+        return normals
 
 
 def normals_of(lonlat: npt.ArrayLike) -> Floats:
     """Return the unit normals (…, 3) of places (…, 2), longitude and latitude in degrees."""
     lon, lat = np.moveaxis(np.radians(np.asarray(lonlat, dtype=np.float64)), -1, 0)
-    found: Floats = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
-    return found
+    normals: Floats = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+    return normals
 
 
 def lonlat_of(normals: Floats) -> Floats:
     """Return longitude and latitude in degrees of unit normals (…, 3)."""
     x, y, z = np.moveaxis(normals, -1, 0)
-    found: Floats = np.degrees(np.stack([np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))], axis=-1))
-    return found
+    degrees: Floats = np.degrees(np.stack([np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))], axis=-1))
+    return degrees
 
 
 def unit_vectors(vectors: Floats) -> Floats:
     """Return vectors (…, 3) divided by their lengths."""
-    found: Floats = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return found
+    normalized: Floats = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return normalized

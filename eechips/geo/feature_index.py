@@ -66,18 +66,18 @@ class FeatureIndex:
             Metres, shape (n,): 0 where they overlap; infinite where the distance is not less than ``most``, and for
             missing shapes.
         """
-        given = np.asarray(shapes, dtype=object)
-        found = np.full(len(given), np.inf)
-        known = np.flatnonzero(~shapely.is_missing(given) & ~shapely.is_empty(given))
+        geometries = np.asarray(shapes, dtype=object)
+        metres = np.full(len(geometries), np.inf)
+        known = np.flatnonzero(~shapely.is_missing(geometries) & ~shapely.is_empty(geometries))
         for start in range(0, len(known), _AT_ONCE):
             chosen = known[start : start + _AT_ONCE]
-            found[chosen] = self._nearest(given[chosen], most)
-        return found
+            metres[chosen] = self._nearest(geometries[chosen], most)
+        return metres
 
     def _nearest(self, shapes: Geometries, most: float) -> Floats:
-        found = np.full(len(shapes), np.inf)
-        found[self._is_inside(shapes)] = 0.0
-        outside = np.flatnonzero(found > 0)
+        distances = np.full(len(shapes), np.inf)
+        distances[self._is_inside(shapes)] = 0.0
+        outside = np.flatnonzero(distances > 0)
         boxes, owners = _search_boxes(shapes[outside], most)
         owners = outside[owners]
         number, piece = self._tree.query(boxes)
@@ -88,18 +88,18 @@ class FeatureIndex:
             is_there = ~shapely.is_empty(lines)
             asked = owners[own[is_there]]
             metres = _measure(dense[asked], _dense(lines[is_there]), overlaps=most == 0.0)
-            np.minimum.at(found, asked, metres)
-        found[(found >= most) & (found > 0)] = np.inf
-        return found
+            np.minimum.at(distances, asked, metres)
+        distances[(distances >= most) & (distances > 0)] = np.inf
+        return distances
 
     def _is_inside(self, shapes: Geometries) -> npt.NDArray[np.bool_]:
         """Return whether a point of each shape lies in a polygon."""
         points = shapely.point_on_surface(shapes)
-        found = np.zeros(len(shapes), dtype=bool)
+        inside = np.zeros(len(shapes), dtype=bool)
         own, area = self._area_tree.query(points)
         lon, lat = shapely.get_coordinates(points).T
-        found[own[shapely.contains_xy(self._areas[area], lon[own], lat[own])]] = True
-        return found
+        inside[own[shapely.contains_xy(self._areas[area], lon[own], lat[own])]] = True
+        return inside
 
 
 def _flat_parts(geometries: Geometries) -> Geometries:
@@ -109,9 +109,9 @@ def _flat_parts(geometries: Geometries) -> Geometries:
     parts = parts[~shapely.is_empty(parts)]
     bounds = shapely.bounds(parts).reshape(-1, 4)
     beyond = (bounds[:, 0] < -180.0) | (bounds[:, 2] > 180.0)
-    moved = [part for each in parts[beyond] for part in _wrapped(each)]
-    found: Geometries = np.concatenate([parts[~beyond], np.array(moved, dtype=object)])
-    return found
+    moved = [part for wide_part in parts[beyond] for part in _wrapped(wide_part)]
+    flat: Geometries = np.concatenate([parts[~beyond], np.array(moved, dtype=object)])
+    return flat
 
 
 def _wrapped(part: Any) -> Iterator[Any]:
@@ -133,8 +133,8 @@ def _short_lines(lines: Geometries) -> Geometries:
         vertices = shapely.get_coordinates(line)
         for start in range(0, len(vertices) - 1, _MOST_VERTICES - 1):
             pieces.append(shapely.LineString(vertices[start : start + _MOST_VERTICES]))
-    found: Geometries = np.concatenate([lines[~is_long], np.array(pieces, dtype=object)])
-    return found
+    short: Geometries = np.concatenate([lines[~is_long], np.array(pieces, dtype=object)])
+    return short
 
 
 def _search_boxes(shapes: Geometries, metres: float) -> tuple[Geometries, Indices]:
@@ -159,25 +159,25 @@ def _search_boxes(shapes: Geometries, metres: float) -> tuple[Geometries, Indice
 
 
 def _box(west: Floats, south: Floats, east: Floats, north: Floats) -> Geometries:
-    found: Geometries = shapely.box(*np.degrees([west, south, east, north]))
-    return found
+    boxes: Geometries = shapely.box(*np.degrees([west, south, east, north]))
+    return boxes
 
 
 def _clipped(lines: Geometries, boxes: Geometries) -> Geometries:
     """Cut wide lines to their boxes: a plane shows what is near, and what is far is not needed."""
     bounds = shapely.bounds(lines).reshape(-1, 4)
     is_wide = (bounds[:, 2] - bounds[:, 0] > _WIDE) | (bounds[:, 3] - bounds[:, 1] > _WIDE)
-    found = lines.copy()
-    found[is_wide] = shapely.intersection(lines[is_wide], boxes[is_wide])
-    return found
+    clipped = lines.copy()
+    clipped[is_wide] = shapely.intersection(lines[is_wide], boxes[is_wide])
+    return clipped
 
 
 def _dense(geometries: Geometries) -> Geometries:
     """Give long edges further vertices."""
     bounds = shapely.bounds(geometries).reshape(-1, 4)
     sizes = np.maximum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1])
-    found: Geometries = shapely.segmentize(geometries, np.maximum(_STEP, sizes / _MOST_STEPS))
-    return found
+    densified: Geometries = shapely.segmentize(geometries, np.maximum(_STEP, sizes / _MOST_STEPS))
+    return densified
 
 
 def _measure(shapes: Geometries, lines: Geometries, *, overlaps: bool) -> Floats:
@@ -214,5 +214,5 @@ def _middles(shapes: Geometries) -> Floats:
 
 def _in_planes(geometries: Geometries, planes: TangentPlanes) -> Geometries:
     vertices, owners = shapely.get_coordinates(geometries, return_index=True)
-    found: Geometries = shapely.set_coordinates(geometries.copy(), planes.project(normals_of(vertices), owners))
-    return found
+    projected: Geometries = shapely.set_coordinates(geometries.copy(), planes.project(normals_of(vertices), owners))
+    return projected

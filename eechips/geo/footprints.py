@@ -43,7 +43,7 @@ def footprints(grids: Sequence[Grid | None]) -> npt.NDArray[np.object_]:
     Raises:
         UsageError: if a CRS is unknown.
     """
-    found = np.full(len(grids), None, dtype=object)
+    outlines = np.full(len(grids), None, dtype=object)
     by_crs: dict[str, list[int]] = defaultdict(list)
     for index, grid in enumerate(grids):
         if grid is not None:
@@ -55,8 +55,8 @@ def footprints(grids: Sequence[Grid | None]) -> npt.NDArray[np.object_]:
         pieces = _pieces(crs, corners, sizes)
         for count in np.unique(pieces):
             chosen = pieces == count
-            found[places[chosen]] = _outlines(crs, corners[chosen], int(count))
-    return found
+            outlines[places[chosen]] = _outlines(crs, corners[chosen], int(count))
+    return outlines
 
 
 def _corners(grids: Sequence[Grid]) -> npt.NDArray[np.float64]:
@@ -109,18 +109,18 @@ def _outlines(crs: str, corners: npt.NDArray[np.float64], pieces: int) -> npt.ND
     if at_pole.any():
         centres = corners[at_pole].mean(axis=1, keepdims=True)
         lonlat[at_pole] = _unwrapped(crs, _ring(centres + (corners[at_pole] - centres) * (1 - _INSET), pieces))
-    found = np.full(len(lonlat), None, dtype=object)
+    outlines = np.full(len(lonlat), None, dtype=object)
     whole = np.isfinite(lonlat).all(axis=(1, 2))
-    found[whole] = shapely.polygons(lonlat[whole])
+    outlines[whole] = shapely.polygons(lonlat[whole])
     turns = np.abs(lonlat[:, -1, 0] - lonlat[:, 0, 0]) > 180.0
     for index in np.flatnonzero(whole & turns):
-        found[index] = _around_pole(crs, lonlat[index], corners[index])
-    odd = np.flatnonzero(whole & ~shapely.is_valid(found))
-    found[odd] = shapely.make_valid(found[odd])
+        outlines[index] = _around_pole(crs, lonlat[index], corners[index])
+    odd = np.flatnonzero(whole & ~shapely.is_valid(outlines))
+    outlines[odd] = shapely.make_valid(outlines[odd])
     outside = whole & ((lonlat[..., 0].min(axis=1) < -180.0) | (lonlat[..., 0].max(axis=1) > 180.0))
     for index in np.flatnonzero(outside):
-        found[index] = wrap_at_antimeridian(found[index])
-    return found
+        outlines[index] = wrap_at_antimeridian(outlines[index])
+    return outlines
 
 
 def _around_pole(crs: str, ring: npt.NDArray[np.float64], corners: npt.NDArray[np.float64]) -> Any:

@@ -27,8 +27,8 @@ def antimeridian_columns(grid: Grid) -> tuple[int, ...]:
     a, b, c, _, _, _ = grid.transform
     if b != 0.0 or a <= 0.0 or not _is_geographic(grid):
         return ()
-    found = (math.ceil((edge - Fraction(c)) / Fraction(a) - Fraction(1, 2)) for edge in (-TURN // 2, TURN // 2))
-    return tuple(column for column in found if 0 < column < grid.width)
+    columns = (math.ceil((edge - Fraction(c)) / Fraction(a) - Fraction(1, 2)) for edge in (-TURN // 2, TURN // 2))
+    return tuple(column for column in columns if 0 < column < grid.width)
 
 
 def columns_around_earth(grid: Grid) -> int | None:

@@ -39,14 +39,14 @@ def list_cells(part: BaseGeometry, resolution: int) -> set[str]:
     """
     h3 = load_h3()
     points = shapely.get_coordinates(part)
-    found = {h3.latlng_to_cell(latitude, longitude, resolution) for longitude, latitude in points.tolist()}
+    cells = {h3.latlng_to_cell(latitude, longitude, resolution) for longitude, latitude in points.tolist()}
     if part.geom_type == "LineString":
         part = part.buffer(1e-9)
     for piece in _pieces(part):
         rings = (shapely.get_coordinates(ring)[:-1, ::-1] for ring in (piece.exterior, *piece.interiors))
         shape = h3.LatLngPoly(*(list(map(tuple, ring.tolist())) for ring in rings))
-        found.update(h3.h3shape_to_cells_experimental(shape, resolution, contain="overlap"))
-    return found
+        cells.update(h3.h3shape_to_cells_experimental(shape, resolution, contain="overlap"))
+    return cells
 
 
 def _pieces(part: BaseGeometry) -> list[Any]:

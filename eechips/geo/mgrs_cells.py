@@ -39,7 +39,7 @@ def locate_zones(longitudes: Floats, latitudes: Floats) -> tuple[npt.NDArray[np.
 def locate_squares(longitudes: Floats, latitudes: Floats) -> list[str]:
     """Return the squares of 100 km of points, such as ``13TDE``; ``north`` and ``south`` beyond the zones."""
     zone, is_north = locate_zones(longitudes, latitudes)
-    found = np.where(is_north, "north", "south").astype(object)
+    squares = np.where(is_north, "north", "south").astype(object)
     lonlat = np.column_stack([longitudes, latitudes])
     for number, hemisphere in {*zip(zone.tolist(), is_north.tolist(), strict=True)}:
         if not number:
@@ -49,11 +49,11 @@ def locate_squares(longitudes: Floats, latitudes: Floats) -> list[str]:
         bands = np.clip((latitudes[chosen] - SOUTH) // 8, 0, len(_BANDS) - 1).astype(int)
         columns, shift = _COLUMNS[(number - 1) % 3], 0 if number % 2 else 5
         rows = (y + shift) % len(_ROWS)
-        found[chosen] = [
+        squares[chosen] = [
             f"{number:02}{_BANDS[band]}{columns[column - 1]}{_ROWS[row]}"
             for band, column, row in zip(bands.tolist(), x.tolist(), rows.tolist(), strict=True)
         ]
-    return list(found)
+    return list(squares)
 
 
 def list_squares(region: BaseGeometry, edge: int) -> tuple[list[str], Floats]:

@@ -49,8 +49,8 @@ def split_at_antimeridian(geometry: BaseGeometry, kind: str) -> list[BaseGeometr
     for turn in range(int(np.floor((west + 180.0) / 360.0)), int(np.ceil((east + 180.0) / 360.0))):
         offset = 360.0 * turn
         inside = geometry.intersection(shapely.box(offset - 180.0, -90.0, offset + 180.0, 90.0))
-        found = shapely.get_parts(shapely.get_parts(inside))
-        parts += [shapely.affinity.translate(part, xoff=-offset) for part in found if part.geom_type == kind]
+        cut_parts = shapely.get_parts(shapely.get_parts(inside))
+        parts += [shapely.affinity.translate(part, xoff=-offset) for part in cut_parts if part.geom_type == kind]
     return parts
 
 

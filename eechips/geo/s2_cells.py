@@ -75,22 +75,22 @@ def _may_meet(region: BaseGeometry, centres: Floats, radius: float) -> npt.NDArr
     ratio = np.sin(min(radius, np.pi / 2)) / np.maximum(np.cos(np.radians(lat)), 1e-12)
     has_pole = (south <= -90.0) | (north >= 90.0) | (ratio >= 1.0)
     half = np.where(has_pole, 180.0, np.degrees(np.arcsin(np.minimum(ratio, 1.0))))
-    found = np.zeros(len(lon), np.bool_)
+    meets = np.zeros(len(lon), np.bool_)
     for turn in (-360.0, 0.0, 360.0):
-        found |= shapely.intersects(region, shapely.box(lon - half + turn, south, lon + half + turn, north))
-    return found
+        meets |= shapely.intersects(region, shapely.box(lon - half + turn, south, lon + half + turn, north))
+    return meets
 
 
 def _encode(face: Integers, i: Integers, j: Integers, level: int) -> npt.NDArray[np.uint64]:
     """Return the ids of cells by their faces, and their columns and rows, of 2 to the power of the level."""
-    found = face.astype(np.uint64)
+    path_bits = face.astype(np.uint64)
     orientation = face & _SWAP
     for bit in range(level - 1, -1, -1):
         quarter = (((i >> bit) & 1) << 1) | ((j >> bit) & 1)
         position = _POSITIONS[orientation, quarter]
-        found = (found << np.uint64(2)) | position
+        path_bits = (path_bits << np.uint64(2)) | position
         orientation = orientation ^ _TURNS[position.astype(np.int64)]
-    ids: npt.NDArray[np.uint64] = ((found << np.uint64(1)) | np.uint64(1)) << np.uint64(2 * (LEVELS - level))
+    ids: npt.NDArray[np.uint64] = ((path_bits << np.uint64(1)) | np.uint64(1)) << np.uint64(2 * (LEVELS - level))
     return ids
 
 
@@ -99,8 +99,8 @@ def _index(value: Floats, level: int) -> Integers:
     root = 0.5 * np.sqrt(1 + 3 * np.abs(value))
     share = np.where(value >= 0, root, 1 - root)
     leaf = np.clip(np.floor(share * 2**LEVELS), 0, 2**LEVELS - 1).astype(np.int64)
-    found: Integers = leaf >> (LEVELS - level)
-    return found
+    cell_index: Integers = leaf >> (LEVELS - level)
+    return cell_index
 
 
 def _centres(face: Integers, i: Integers, j: Integers, level: int) -> Floats:
@@ -110,8 +110,8 @@ def _centres(face: Integers, i: Integers, j: Integers, level: int) -> Floats:
     x = np.choose(face, [one, -u, -u, -one, v, v])
     y = np.choose(face, [u, one, -v, -v, -one, u])
     z = np.choose(face, [v, v, one, -u, -u, -one])
-    found: Floats = np.degrees(np.column_stack([np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))]))
-    return found
+    lonlat: Floats = np.degrees(np.column_stack([np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))]))
+    return lonlat
 
 
 def _coordinate(share: Floats) -> Floats:

@@ -74,15 +74,15 @@ def read_vectors(path: Path, *, crs: str | None = None, crs_option: str | None =
     geometries, attributes, known_crs = _read(path, crs, crs_option)
     _check_kinds(path, geometries, attributes)
     geometries, repaired = repair(path, geometries, lambda index: _feature(index, attributes))
-    found = to_wgs84(path, geometries, known_crs)
-    beyond = np.flatnonzero(np.abs(shapely.bounds(found)[:, (1, 3)]).max(axis=1) > 90.0)
+    polygons = to_wgs84(path, geometries, known_crs)
+    beyond = np.flatnonzero(np.abs(shapely.bounds(polygons)[:, (1, 3)]).max(axis=1) > 90.0)
     if len(beyond):
         raise RegionError(
             f"{path}: {_feature(int(beyond[0]), attributes)} has latitudes beyond 90 degrees: are longitude and"
             " latitude swapped?"
         )
     own = [name for name in attributes.column_names if not _PANDAS_INDEX.fullmatch(name)]
-    return Vectors(path, found, attributes.select(own).to_pandas(), repaired)
+    return Vectors(path, polygons, attributes.select(own).to_pandas(), repaired)
 
 
 def repair(
@@ -105,19 +105,19 @@ def repair(
     wrong = np.flatnonzero(is_polygon & ~shapely.is_valid(geometries))
     if not len(wrong):
         return geometries, ""
-    found = geometries.copy()
+    repaired = geometries.copy()
     for index in wrong:
         parts = shapely.get_parts(shapely.make_valid(geometries[index]))
         areas = [part for part in shapely.get_parts(parts) if shapely.get_type_id(part) in _POLYGONS]
         if not areas:
             raise RegionError(f"{path}: {name(int(index))} cannot be repaired: it has no area. Remove or redraw it")
-        found[index] = shapely.union_all(areas)
-    before, after = (float(np.abs(shapely.area(each[wrong])).sum()) for each in (geometries, found))
+        repaired[index] = shapely.union_all(areas)
+    before, after = (float(np.abs(shapely.area(shapes[wrong])).sum()) for shapes in (geometries, repaired))
     change = _describe_change(before, after)
     names = "; ".join(name(int(index)) for index in wrong[:_SHOWN_COLUMNS])
     more = f"; and {len(wrong) - _SHOWN_COLUMNS:,} more" if len(wrong) > _SHOWN_COLUMNS else ""
     count = int(is_polygon.sum())
-    return found, f"{path}: repaired {len(wrong):,} of {count:,} polygons, whose area {change}: {names}{more}"
+    return repaired, f"{path}: repaired {len(wrong):,} of {count:,} polygons, whose area {change}: {names}{more}"
 
 
 def _describe_change(before: float, after: float) -> str:
@@ -204,24 +204,26 @@ def _is_text(path: Path) -> bool:
     return path.suffix.lower() in TEXT_SUFFIXES
 
 
-def choose_crs(path: Path, own: str | None, given: str | None, option: str | None = "input_crs") -> str:
+def choose_crs(path: Path, own: str | None, requested: str | None, option: str | None = "input_crs") -> str:
     """Return the CRS of a file: its own, the one that the caller gives, or for WKT in a CSV longitude and latitude.
 
     Args:
         path: file, for messages.
         own: CRS that the file says.
-        given: CRS that the caller gives.
+        requested: CRS that the caller gives.
         option: option of the caller for that, for messages; None if there is none.
 
     Raises:
         RegionError: if the caller gives another than the file's own, or if there is none.
     """
     if own is not None:
-        if given is not None and not _parse_crs(path, own).equals(_parse_crs(path, given), ignore_axis_order=True):
+        if requested is not None and not _parse_crs(path, own).equals(
+            _parse_crs(path, requested), ignore_axis_order=True
+        ):
             raise RegionError(f"{path} says that it is in {_parse_crs(path, own).name}: leave `{option}` out")
         return own
-    if given is not None:
-        return given
+    if requested is not None:
+        return requested
     if _is_text(path):
         _log.warning(
             "%s does not say its coordinate reference system: its WKT is read as longitude and latitude (%s)%s",

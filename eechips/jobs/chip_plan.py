@@ -162,8 +162,8 @@ class ChipPlan:
             return
         collection = moments = None
         if metadata.kind != "image":
-            each = "" if len(points) == 1 else "each of "
-            _log.info("Finding the image under %s%s", each, format_count(len(points), "point"))
+            prefix = "" if len(points) == 1 else "each of "
+            _log.info("Finding the image under %s%s", prefix, format_count(len(points), "point"))
             collection = asset_metadata.filter_images(
                 metadata.id, metadata.kind, sample.options.start, sample.options.end, self.layers[0].tests
             )
@@ -172,15 +172,15 @@ class ChipPlan:
         if sample.grid_mode == "thumb":
             reach = _thumb_reach(sample, band)
             for bounds in point_images.buffer_bounds(points, reach, sample.dimensions, collection, moments):
-                found = {} if bounds.index is None else {"latest": bounds.index}
-                yield {"grid": bounds.grid.to_json(), **found, **_date(bounds.time)}
+                image_fields = {} if bounds.index is None else {"latest": bounds.index}
+                yield {"grid": bounds.grid.to_json(), **image_fields, **_date(bounds.time)}
             return
         assert collection is not None
         for site, source in zip(sites, point_images.find_images(collection, band.name, points, moments), strict=True):
             scale = asset_metadata.band_scale(band)
             native = grid_alignment.utm_grid(site.point, scale) if source is None else source.grid
-            found = {} if source is None else {"image": source.index, **_date(source.time)}
-            yield {"grid": self._grid(native, site).to_json(), **found}
+            image_fields = {} if source is None else {"image": source.index, **_date(source.time)}
+            yield {"grid": self._grid(native, site).to_json(), **image_fields}
 
     def _grid(self, native: Grid, site: SampleSite) -> Grid:
         """Return the pixels of a chip: around a point, or of a region."""
@@ -198,10 +198,10 @@ class ChipPlan:
         layers = self.sample.layers
         while batch := list(islice(units, _BATCH)):
             _log.info("Finding the images of %s", format_count(len(batch), "chip"))
-            found = [self._provenance(layer, batch) for layer in layers]
-            for unit, *each in zip(batch, *found, strict=True):
-                by_layer = {layer.name: one for layer, one in zip(layers, each, strict=True)}
-                yield {**unit, "provenance": by_layer if len(layers) > 1 else each[0]}
+            provenance = [self._provenance(layer, batch) for layer in layers]
+            for unit, *unit_provenance in zip(batch, *provenance, strict=True):
+                by_layer = {layer.name: one for layer, one in zip(layers, unit_provenance, strict=True)}
+                yield {**unit, "provenance": by_layer if len(layers) > 1 else unit_provenance[0]}
 
     def with_frames(self, units: Iterator[Unit], settings: FrameSettings) -> Iterator[Unit]:
         """Add frames to units.
@@ -219,11 +219,11 @@ class ChipPlan:
             chosen = self._choose(batch, settings)
             nearby = {name: self._nearby(name, reach, batch, chosen) for name, reach in settings.near.items()}
             for number, (unit, frames) in enumerate(zip(batch, chosen, strict=True)):
-                found = [
+                unit_frames = [
                     {**frame, "near": {name: images[number][k] for name, images in nearby.items()}} if nearby else frame
                     for k, frame in enumerate(frames)
                 ]
-                yield {**unit, "frames": found, **types}
+                yield {**unit, "frames": unit_frames, **types}
 
     def _choose(self, units: Sequence[Unit], settings: FrameSettings) -> list[list[dict[str, Any]]]:
         """Return the frames of units: ``image``, ``time``, ``clear``, ``score``; ``start`` and ``end`` of a period."""
@@ -231,31 +231,31 @@ class ChipPlan:
         windows = [frame_window(options, unit.get("label_date")) for unit in units]
         source = ClearSource(layer.metadata.id, layer.bands[0].name, settings.mask, layer.tests, layer.score)
         grids = [Grid.from_json(unit["grid"]) for unit in units]
-        found = []
+        chosen_frames = []
         candidates = fetch_candidates(source, grids, windows)
-        for unit, window, each in zip(units, windows, candidates, strict=True):
+        for unit, window, own_candidates in zip(units, windows, candidates, strict=True):
             moment = parse_moment(unit["label_date"]) if "label_date" in unit else None
-            frames = settings.choose(each, window, moment)
+            frames = settings.choose(own_candidates, window, moment)
             spans = [window_fields(period) for period in settings.periods] or [{}] * settings.count
-            found.append([{**span, **_frame(frame)} for span, frame in zip(spans, frames, strict=True)])
-        return found
+            chosen_frames.append([{**span, **_frame(frame)} for span, frame in zip(spans, frames, strict=True)])
+        return chosen_frames
 
     def _nearby(
         self, name: str, reach: int, units: Sequence[Unit], frames: Sequence[Sequence[dict[str, Any]]]
     ) -> list[list[dict[str, Any] | None]]:
         """Return the image of a further layer that is nearest in time to each frame; None if there is none."""
-        (surveyed,) = [each for layer, each in self._surveyed if layer.name == name]
+        (surveyed,) = [entry for layer, entry in self._surveyed if layer.name == name]
         collection = asset_metadata.filter_images(surveyed.metadata.id, surveyed.metadata.kind, tests=surveyed.tests)
-        places = [(i, k) for i, each in enumerate(frames) for k, frame in enumerate(each) if "time" in frame]
+        places = [(i, k) for i, entry in enumerate(frames) for k, frame in enumerate(entry) if "time" in frame]
         points = [tuple(units[i]["coordinates"]) for i, _ in places]
         times = [parse_moment(frames[i][k]["time"]) for i, k in places]
         moments = [(time, time - reach, time + reach + 1) for time in times]
-        found: list[list[dict[str, Any] | None]] = [[None] * len(each) for each in frames]
+        nearest_images: list[list[dict[str, Any] | None]] = [[None] * len(entry) for entry in frames]
         for (i, k), image in zip(places, point_images.find_nearest(collection, points, moments), strict=True):
             if image is not None:
                 index, time = image
-                found[i][k] = {"image": index, "time": format_utc(time)}
-        return found
+                nearest_images[i][k] = {"image": index, "time": format_utc(time)}
+        return nearest_images
 
     def _provenance(self, layer: SampleLayer, units: Sequence[Unit]) -> list[dict[str, list[Any]]]:
         """Return the ids and dates of the images of a layer, for each unit."""
@@ -271,10 +271,12 @@ class ChipPlan:
             chips.append(ChipFootprint(grid, (longitude, latitude), source, sample.dates.match(layer, unit)))
         return [
             {
-                "sources": [f"{images.dataset}/{each.index}" for each in found],
-                "dates": [None if each.time is None else format_utc(each.time) for each in found],
+                "sources": [f"{images.dataset}/{contributor.index}" for contributor in contributors],
+                "dates": [
+                    None if contributor.time is None else format_utc(contributor.time) for contributor in contributors
+                ],
             }
-            for found in find_contributors(images, chips)
+            for contributors in find_contributors(images, chips)
         ]
 
 

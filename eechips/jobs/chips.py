@@ -207,16 +207,16 @@ class ChipSample:
 
     def sized_result(self, index: int, unit: Unit) -> Chip | FrameStack | dict[str, Chip | FrameStack] | NoData:
         """Describe the chip with the types of its bands; see :class:`eechips.recipe.SupportsSize`."""
-        found = self.get_result(index, unit)
-        if self._plan is None or self.is_picture or isinstance(found, NoData):
-            return found
+        result = self.get_result(index, unit)
+        if self._plan is None or self.is_picture or isinstance(result, NoData):
+            return result
         types = {
             layer.name: str(np.result_type(*(band.dtype for band in surveyed.results)))
             for layer, surveyed in zip(self.sample.layers, self._plan.layers, strict=True)
         }
-        if isinstance(found, dict):
-            return {name: _with_dtypes(each, name, types) for name, each in found.items()}
-        return _with_dtypes(found, "", types)
+        if isinstance(result, dict):
+            return {name: _with_dtypes(layer_result, name, types) for name, layer_result in result.items()}
+        return _with_dtypes(result, "", types)
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers draw no points, and units contain their rows of a file of points.

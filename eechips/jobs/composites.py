@@ -113,8 +113,8 @@ class Composites:
         if selection.tests:
             extra["where"] = [test.to_json() for test in selection.tests]
         images = count = used = 0
-        for place, grid, found in self._places(selection):
-            dated = [scene for scene in found if scene.day is not None]
+        for place, grid, region_scenes in self._places(selection):
+            dated = [scene for scene in region_scenes if scene.day is not None]
             if not dated:
                 raise UsageError(f"the images of {dataset} have no dates: there are no periods")
             images += len(dated)
@@ -188,8 +188,8 @@ class Composites:
         band, dataset = selection.grid_band, self.imagery.source.dataset_id
         if self.imagery.regions is not None:
             places = self.imagery.find_regions(selection)
-            for each in find_grid_scenes(selection.collection, dataset, band, places):
-                yield {"region": each.region}, each.grid, each.scenes
+            for region_scenes in find_grid_scenes(selection.collection, dataset, band, places):
+                yield {"region": region_scenes.region}, region_scenes.grid, region_scenes.scenes
             return
         grid = self._grid(selection)
         yield {}, grid, inventory.list_scenes(selection.collection.filterBounds(grid_rectangle(grid)), dataset, band)
@@ -243,16 +243,16 @@ class _Composite:
         bands = list(self.treatment.bands)
         if self.reducer.startswith(QUALITY_PREFIX):
             best = self.reducer.removeprefix(QUALITY_PREFIX)
-            found: ee.Image = images.map(self._select(best)).qualityMosaic(best).select(bands)
-            return found
+            composite: ee.Image = images.map(self._select(best)).qualityMosaic(best).select(bands)
+            return composite
         images = images.map(self._select())
         if self.reducer == "mosaic":
-            found = images.sort("system:time_start").mosaic()
+            composite = images.sort("system:time_start").mosaic()
         elif self.reducer == "count":
-            found = images.reduce(ee.Reducer.count()).rename(bands).unmask(0)
+            composite = images.reduce(ee.Reducer.count()).rename(bands).unmask(0)
         else:
-            found = images.reduce(make_reducer(self.reducer)).rename(bands)
-        return found
+            composite = images.reduce(make_reducer(self.reducer)).rename(bands)
+        return composite
 
     def _select(self, *more: str) -> Callable[[Any], Any]:
         return lambda image: self.treatment.select(ee.Image(image), *more)
@@ -287,7 +287,7 @@ def composites_recipe(options: Mapping[str, Any]) -> tuple[Composites, RunConfig
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
     recipe, config = split_options(
-        Composites, _OPTIONS, options, lambda made: f"composites-{slug(made.options.dataset)}"
+        Composites, _OPTIONS, options, lambda job_recipe: f"composites-{slug(job_recipe.options.dataset)}"
     )
     check_on_empty(recipe.name, recipe.imagery.style, config)
     return recipe, config

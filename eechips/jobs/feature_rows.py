@@ -65,39 +65,39 @@ class CellRows:
         names = self.columns
         if names is None:
             names = tuple(name for name in dict.fromkeys(n for row in kept for n in row) if name not in (INDEX, _GEO))
-        found: dict[str, Sequence[Any]] = {INDEX: [row[INDEX] for row in kept]}
+        columns: dict[str, Sequence[Any]] = {INDEX: [row[INDEX] for row in kept]}
         if self.table is not None:
-            found[TABLE] = [self.table] * len(kept)
+            columns[TABLE] = [self.table] * len(kept)
         for name in names:
             if name in (INDEX, _GEO):
                 continue
-            found[column_of(name, has_table=self.table is not None)] = unify_types(
+            columns[column_of(name, has_table=self.table is not None)] = unify_types(
                 [to_plain_value(row.get(name)) for row in kept]
             )
-        found[GEOMETRY] = shapely.to_wkb(geometries[belongs]).tolist()
-        return found
+        columns[GEOMETRY] = shapely.to_wkb(geometries[belongs]).tolist()
+        return columns
 
 
 def _without_repeated(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return rows without those that are equal to an earlier one."""
     seen: dict[Any, list[dict[str, Any]]] = {}
-    found = []
+    distinct_rows = []
     for row in rows:
         alike = seen.setdefault(row[INDEX], [])
         if row not in alike:
             alike.append(row)
-            found.append(row)
-    return found
+            distinct_rows.append(row)
+    return distinct_rows
 
 
 def _shapes(values: Sequence[Any]) -> npt.NDArray[np.object_]:
     """Return GeoJSON geometries as shapes, shape (n,); None for features without one."""
-    found = np.full(len(values), None, dtype=object)
+    shapes = np.full(len(values), None, dtype=object)
     is_point = np.array([value is not None and value["type"] == "Point" for value in values], dtype=bool)
     if is_point.any():
         points = [value["coordinates"][:2] for value, there in zip(values, is_point, strict=True) if there]
-        found[is_point] = shapely.points(np.array(points, dtype=np.float64))
+        shapes[is_point] = shapely.points(np.array(points, dtype=np.float64))
     for index in np.flatnonzero(~is_point).tolist():
         if values[index] is not None:
-            found[index] = shapely.geometry.shape(values[index])
-    return found
+            shapes[index] = shapely.geometry.shape(values[index])
+    return shapes

@@ -43,7 +43,7 @@ class _Extent:
         values = pq.read_table(path, columns=[GEOMETRY]).column(GEOMETRY).to_numpy()
         if len(values):
             shapes = shapely.from_wkb(values)
-            self.kinds.update(each.geom_type for each in shapes)
+            self.kinds.update(shape.geom_type for shape in shapes)
             self.bounds.append(tuple(shapely.total_bounds(shapes).tolist()))
 
     def metadata(self) -> dict[bytes, bytes]:
@@ -72,8 +72,8 @@ class FeatureTable:
     def add(self, path: Path) -> None:
         """Add the file of a cell."""
         with pq.ParquetFile(path) as file:
-            for each in file.schema_arrow:
-                self._found.setdefault(each.name, set()).add(each.type)
+            for column in file.schema_arrow:
+                self._found.setdefault(column.name, set()).add(column.type)
             if file.metadata.num_rows:
                 self._files.append((path, file.metadata.num_rows))
 
@@ -135,11 +135,11 @@ class FeatureTable:
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return a table with the columns and types of a schema; columns that it lacks are null."""
     columns = []
-    for each in schema:
-        if each.name not in table.column_names:
-            columns.append(pa.nulls(len(table), each.type))
+    for column in schema:
+        if column.name not in table.column_names:
+            columns.append(pa.nulls(len(table), column.type))
         else:
-            columns.append(_as_type(table.column(each.name), each.type))
+            columns.append(_as_type(table.column(column.name), column.type))
     return pa.table(columns, schema=schema)
 
 

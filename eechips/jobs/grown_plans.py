@@ -152,17 +152,17 @@ def add_composites(earlier: Iterable[Unit], planned: Iterator[Unit]) -> AddedUni
     known = _read(earlier, names)
     added: list[Unit] = []
     changed: list[ChangedUnit] = []
-    found = set()
+    planned_keys = set()
     for unit in planned:
         unit, key = _placed(unit, known.grids), _key(unit, names)
-        found.add(key)
+        planned_keys.add(key)
         if key not in known.images:
             added.append(unit)
         elif known.images[key].images != (now := _images(unit)):
             before = known.images[key]
             changed.append(ChangedUnit(before.number, unit, _describe_change(unit, before.images[0], now[0])))
-    again = {key[0] for key in found}
-    cut = next((key for key in known.images if key not in found and key[0] in again), None)
+    again = {key[0] for key in planned_keys}
+    cut = next((key for key in known.images if key not in planned_keys and key[0] in again), None)
     if cut is not None:
         raise UsageError(
             f"the period of the run from {cut[1]} to {cut[2]} would have other days now, and its file would change:"

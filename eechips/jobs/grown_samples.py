@@ -87,7 +87,7 @@ def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite])
     settings = plan.sample.frames
     if settings is not None and settings.periods:
         lacking = _windows(earlier.parameters.get("frames"))
-        windows = tuple(each for each in settings.periods if (each.start, each.end) not in lacking)
+        windows = tuple(period for period in settings.periods if (period.start, period.end) not in lacking)
         if windows:
             added += _further_frames(earlier.units, plan, settings, windows)
     new = [site for key, site in zip(keys, sites, strict=True) if key not in known]

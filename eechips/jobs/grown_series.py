@@ -24,7 +24,7 @@ def check_periods_stay(before: Sequence[Period], now: Sequence[Period]) -> None:
     Raises:
         UsageError: if one begins or ends at another day.
     """
-    changed = next((each for each in before if each not in now), None)
+    changed = next((period for period in before if period not in now), None)
     if changed is not None:
         raise UsageError(
             f"the period of the run from {changed.start} to {changed.end} would have other days now, and its row would"
@@ -47,14 +47,14 @@ def new_dates(before: Dates, now: Dates, *, is_table: bool) -> list[tuple[str, s
     (start, end), (first, last) = before, now
     if (start is not None and first is None) or (end is not None and last is None):
         raise UsageError("`start` and `end` must be given to extend a run that has them")
-    found = []
+    added_dates = []
     if first is not None and start is not None and first < start:
         if is_table:
             raise UsageError("one table grows by later dates only: choose another output folder for earlier ones")
-        found.append((first, start))
+        added_dates.append((first, start))
     if last is not None and end is not None and last > end:
-        found.append((end, last))
-    return found
+        added_dates.append((end, last))
+    return added_dates
 
 
 def add_series(

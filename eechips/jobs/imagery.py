@@ -199,8 +199,10 @@ class ResolvedImagery:
         """Find the pixel grid and the images of each region; see :func:`find_region_scenes`."""
         assert self.regions is not None
         dataset, band = self.source.dataset_id, selection.grid_band
-        found = find_region_scenes(selection.collection, dataset, band, self.regions, self.alignment, properties)
-        return warn_of_small(self.regions, found) if self.options.clip else found
+        region_scenes = find_region_scenes(
+            selection.collection, dataset, band, self.regions, self.alignment, properties
+        )
+        return warn_of_small(self.regions, region_scenes) if self.options.clip else region_scenes
 
     def sized(self, chip: Chip | NoData, dtype: str | None) -> Chip | NoData:
         """Return a result with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""

@@ -144,22 +144,24 @@ class Images:
         """Yield the fields of a unit about its region, if there are several, its images, and its pixel grid."""
         imagery, limit = self.imagery, self.options.limit
         if self.options.mosaic_by is not None:
-            for each in self._places(selection):
-                region = {} if imagery.regions is None else {"region": each.region}
-                for joined in group_passes(each.scenes, self.options.mosaic_by, imagery.source.dataset_id)[:limit]:
-                    is_native = all(map(each.is_native, joined.scenes))
-                    yield {**region, **({} if is_native else {"is_resampled": True})}, joined.scenes, each.grid
+            for region_scenes in self._places(selection):
+                region = {} if imagery.regions is None else {"region": region_scenes.region}
+                for joined in group_passes(region_scenes.scenes, self.options.mosaic_by, imagery.source.dataset_id)[
+                    :limit
+                ]:
+                    is_native = all(map(region_scenes.is_native, joined.scenes))
+                    yield {**region, **({} if is_native else {"is_resampled": True})}, joined.scenes, region_scenes.grid
             return
         if imagery.regions is not None:
-            for each in imagery.find_regions(selection):
-                for scene in each.scenes[:limit]:
-                    resampled = {} if each.is_native(scene) else {"is_resampled": True}
-                    yield {"region": each.region, **resampled}, (scene,), each.grid
+            for region_scenes in imagery.find_regions(selection):
+                for scene in region_scenes.scenes[:limit]:
+                    resampled = {} if region_scenes.is_native(scene) else {"is_resampled": True}
+                    yield {"region": region_scenes.region, **resampled}, (scene,), region_scenes.grid
             return
         there = selection.collection.filterBounds(selection.region)
-        found = inventory.list_scenes(there, imagery.source.dataset_id, selection.grid_band)
+        scenes = inventory.list_scenes(there, imagery.source.dataset_id, selection.grid_band)
         overlap = Overlap(selection.polygon, imagery.alignment.resolved())
-        windows = ((scene, overlap.window(scene.grid, is_bounded=scene.is_bounded)) for scene in found)
+        windows = ((scene, overlap.window(scene.grid, is_bounded=scene.is_bounded)) for scene in scenes)
         for scene, grid in islice(((scene, grid) for scene, grid in windows if grid is not None), limit):
             yield {}, (scene,), grid
 
@@ -170,8 +172,8 @@ class Images:
             yield from imagery.find_regions(selection, PASS_PROPERTIES)
             return
         there = selection.collection.filterBounds(selection.region)
-        found = inventory.list_scenes(there, imagery.source.dataset_id, selection.grid_band, PASS_PROPERTIES)
-        placed = place_scenes("", selection.polygon, found, imagery.alignment.resolved())
+        scenes = inventory.list_scenes(there, imagery.source.dataset_id, selection.grid_band, PASS_PROPERTIES)
+        placed = place_scenes("", selection.polygon, scenes, imagery.alignment.resolved())
         if placed is not None:
             yield placed
 
@@ -198,7 +200,7 @@ class Images:
         if others:
             fixed = treatment, dataset if unit.get("is_computed") else None
             shown = names if unit.get("is_computed") else sources
-            image = Template(_joined, fixed, {f"image_{number}": each for number, each in enumerate(shown)})
+            image = Template(_joined, fixed, {f"image_{number}": entry for number, entry in enumerate(shown)})
         elif unit.get("is_computed"):
             image = Template(_found, (treatment, dataset), {"image": unit["image"]})
         else:
@@ -211,7 +213,7 @@ class Images:
             visualization=imagery.visualization(treatment.bands),
             dtype=treatment.dtype,
             sources=sources,
-            dates=tuple(each for each in moments if each is not None),
+            dates=tuple(entry for entry in moments if entry is not None),
             asset=source if self._is_stored(unit, treatment) else None,
         )
 
@@ -237,8 +239,8 @@ def _found(treatment: ImageTreatment, dataset: str, image: str) -> ee.Image:
 def _find(dataset: str, image: str) -> ee.Image:
     """Return an image of a collection by its index."""
     there = ee.ImageCollection(dataset).filter(ee.Filter.eq("system:index", image))
-    found: ee.Image = ee.Image(there.first())
-    return found
+    stored_image: ee.Image = ee.Image(there.first())
+    return stored_image
 
 
 def _joined(treatment: ImageTreatment, dataset: str | None, **images: str) -> ee.Image:
@@ -249,8 +251,8 @@ def _joined(treatment: ImageTreatment, dataset: str | None, **images: str) -> ee
         dataset: the collection in which images without an id are found by their index; None for images by id.
         **images: ids or indices.
     """
-    found = [ee.Image(each) if dataset is None else _find(dataset, each) for each in images.values()]
-    return treatment.finish(ee.ImageCollection([treatment.select(each) for each in found]).mosaic())
+    stored_images = [ee.Image(image) if dataset is None else _find(dataset, image) for image in images.values()]
+    return treatment.finish(ee.ImageCollection([treatment.select(image) for image in stored_images]).mosaic())
 
 
 def _several(scenes: Sequence[Scene]) -> dict[str, Any]:
@@ -271,7 +273,9 @@ def images_recipe(options: Mapping[str, Any]) -> tuple[Images, RunConfig]:
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split_options(Images, _OPTIONS, options, lambda made: f"images-{slug(made.options.dataset)}")
+    recipe, config = split_options(
+        Images, _OPTIONS, options, lambda job_recipe: f"images-{slug(job_recipe.options.dataset)}"
+    )
     check_on_empty(recipe.name, recipe.imagery.style, config)
     return recipe, config
 

@@ -327,10 +327,10 @@ class MosaicRecipe:
             polygon = None if self.region is None else join_at_antimeridian(region_polygon(self.region))
             return [place_whole(about, band, images, polygon, self.alignment)]
         places = place_regions(about, band, images, self.regions, self.alignment)
-        found = list(warn_of_small(self.regions, places) if self.options.clip else places)
-        if not found:
+        mosaic_places = list(warn_of_small(self.regions, places) if self.options.clip else places)
+        if not mosaic_places:
             raise UsageError(f"{about.id} has no image that meets a region")
-        return found
+        return mosaic_places
 
     def _units(self, place: MosaicPlace, layout: MosaicLayout, tiling: Tiling) -> Iterator[Unit]:
         shared = layout.to_json()
@@ -377,7 +377,9 @@ def mosaic_recipe(options: Mapping[str, Any]) -> tuple[MosaicRecipe, RunConfig]:
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split_options(MosaicRecipe, _OPTIONS, options, lambda made: f"mosaic-{slug(made.options.dataset)}")
+    recipe, config = split_options(
+        MosaicRecipe, _OPTIONS, options, lambda job_recipe: f"mosaic-{slug(job_recipe.options.dataset)}"
+    )
     recipe.folder = config.out
     return recipe, config
 

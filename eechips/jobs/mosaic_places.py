@@ -91,8 +91,8 @@ def place_whole(
     placement, native = alignment.resolved(), band.grid
     if images is not None and alignment.is_native and polygon is not None:
         # The grid of the latest image in the middle of the region.
-        found = next(iter(point_images.find_images(images, band.name, [region_centre(polygon)])))
-        native = native if found is None else found.grid
+        point_image = next(iter(point_images.find_images(images, band.name, [region_centre(polygon)])))
+        native = native if point_image is None else point_image.grid
     has_end = images is None and native.width * native.height > 1  # one pixel: size unknown
     if polygon is None and has_end and placement.is_native:
         base_grid = placement.base_grid(native, (0.0, 0.0))  # the place is ignored
@@ -127,15 +127,15 @@ def place_regions(
         RegionError: if a region is outside the area of the CRS.
     """
     placement = alignment.resolved()
-    found = (
+    scenes = (
         _place_in_image(band, regions, placement)
         if images is None
         else find_region_scenes(images, about.id, band.name, regions, placement)
     )
-    for each in found:
-        polygon = regions.polygon_of(each.region)
-        base_grid = placement.base_grid(each.native, region_centre(polygon))
-        yield MosaicPlace(base_grid, each.grid, join_at_antimeridian(polygon), each.region)
+    for scene in scenes:
+        polygon = regions.polygon_of(scene.region)
+        base_grid = placement.base_grid(scene.native, region_centre(polygon))
+        yield MosaicPlace(base_grid, scene.grid, join_at_antimeridian(polygon), scene.region)
 
 
 def _place_in_image(

@@ -54,7 +54,7 @@ class MosaicLayout:
         """Return a JSON value for units; see :meth:`from_json`."""
         bands, tests = list(self.bands), list(self.tests)
         own = {"grid": self.grid.to_json(), "kind": self.kind, "bands": bands, "dtype": self.dtype, "tests": tests}
-        return own | ({"casts": [list(each) for each in self.casts]} if self.casts else {})
+        return own | ({"casts": [list(cast) for cast in self.casts]} if self.casts else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +86,14 @@ class TileComposite:
 
     def image(self, box: ee.Geometry) -> ee.Image:
         """Return the composite of the images that meet a box."""
-        found = select_collection(self.dataset, self.start, self.end, self.tests).filterBounds(box)
-        found = found.sort("system:time_start", self.reducer != "first").map(self._selected)
+        images = select_collection(self.dataset, self.start, self.end, self.tests).filterBounds(box)
+        images = images.sort("system:time_start", self.reducer != "first").map(self._selected)
         # A composite of no images has no bands, and selecting them would be an error. An image with the bands and no
         # valid pixel makes such a window empty instead. It comes last, since the service takes the types of the bands
         # from the first image, and refuses others that do not fit into them.
         bands = self.selection.names
         nothing = ee.Image.constant([0] * len(bands)).rename(list(bands)).updateMask(0)
-        whole = found.merge(ee.ImageCollection([nothing]))
+        whole = images.merge(ee.ImageCollection([nothing]))
         if self.reducer in ("mosaic", "first"):
             return _cast(whole.mosaic(), bands, self.dtype)
         reducer = getattr(ee.Reducer, self.reducer)()

@@ -99,8 +99,8 @@ class PointQuery:
         # In the order of Statistics. A sum over a polygon is weighted, so it is not an integer.
         of = dict.fromkeys(unit["bands"], names[0]) if len(names) == 1 else {}
         of |= {f"{band}_{name}": name for band in unit["bands"] for name in names if len(names) > 1}
-        found = {c for c in columns if of.get(c) in _SELECTING and c.removesuffix(f"_{of[c]}") in bands}
-        return frozenset(found) | self.statistics.counts(unit["bands"])
+        integer_columns = {c for c in columns if of.get(c) in _SELECTING and c.removesuffix(f"_{of[c]}") in bands}
+        return frozenset(integer_columns) | self.statistics.counts(unit["bands"])
 
     def divisible(self) -> SplittableTable:
         """Return the table of all places, which splits into tables of half the places."""
@@ -173,15 +173,15 @@ class PointQuery:
 
     def _reduced(self, image: Any, values: Any, places: Any) -> Any:
         """Return places with their values; each band is reduced on its own pixel grid."""
-        found = places
+        reduced_places = places
         for group in self.unit["groups"]:
-            found = values.select(group).reduceRegions(
-                found,
+            reduced_places = values.select(group).reduceRegions(
+                reduced_places,
                 self._reducer(group),
                 scale=self.scale,
                 crs=image.select(self.selection.grid_band(group[0])).projection(),
             )
-        return found
+        return reduced_places
 
     def _reducer(self, group: list[str]) -> ee.Reducer:
         """Return the reducer for bands of one grid, with output names that differ from those of other bands."""
@@ -200,14 +200,14 @@ class PointQuery:
         xy = place.geometry().coordinates()
         x, y = ee.Number(xy.get(0)), ee.Number(xy.get(1))
         transform = ee.List([step, 0, x.subtract(step / 2), 0, -step, y.add(step / 2)])
-        found = image.reduceRegion(
+        pixel_values = image.reduceRegion(
             reducer=ee.Reducer.first(), geometry=place.geometry(), crs="EPSG:4326", crsTransform=transform
         )
-        return place.set(found)
+        return place.set(pixel_values)
 
-    def _packed(self, image: Any, found: Any, footprint: Any = None) -> Any:
+    def _packed(self, image: Any, reduced_places: Any, footprint: Any = None) -> Any:
         names = self.properties
-        lists = found.reduceColumns(ee.Reducer.toList(1 + len(names), len(names)), ["i", *names])
+        lists = reduced_places.reduceColumns(ee.Reducer.toList(1 + len(names), len(names)), ["i", *names])
         properties = {"values": lists.get("list")}
         if self.is_named:
             properties |= {"image": image.get("system:index"), "time": image.get("system:time_start")}
@@ -222,7 +222,7 @@ class PointQuery:
         moments = self.unit.get("moments")
         if not self.is_points:
             shapes = enumerate(self.unit["geometries"][first:last], start=first)
-            return _collection([ee.Feature(ee.Geometry(each, None, False), {"i": i}) for i, each in shapes])
+            return _collection([ee.Feature(ee.Geometry(shape, None, False), {"i": i}) for i, shape in shapes])
         rows = [
             [x, y, i, *([] if moments is None else [moments[i]])]
             for i, (x, y) in enumerate(self.unit["at"][first:last], start=first)
@@ -243,5 +243,5 @@ def value_columns(bands: list[str] | tuple[str, ...], statistics: Statistics, *,
 
 
 def _collection(features: Any) -> ee.FeatureCollection:
-    found: ee.FeatureCollection = ee.FeatureCollection(features)
-    return found
+    collection: ee.FeatureCollection = ee.FeatureCollection(features)
+    return collection

@@ -72,12 +72,12 @@ class Pairs:
         for number, feature in enumerate(features):
             rows = feature.get("values") or []
             block = np.array(rows, dtype=np.float64).reshape(-1, width)
-            numbers, found = block[:, 0].astype(np.int64), block[:, 1:][:, list(self.positions)]
+            numbers, pixel_values = block[:, 0].astype(np.int64), block[:, 1:][:, list(self.positions)]
             if not self.keeps_empty:
-                some = np.flatnonzero(self._has_value(found) | held.inside(feature.get(".geo"))[numbers])
-                numbers, found = numbers[some], found[some]
+                some = np.flatnonzero(self._has_value(pixel_values) | held.inside(feature.get(".geo"))[numbers])
+                numbers, pixel_values = numbers[some], pixel_values[some]
             places.append(numbers)
-            values.append(found)
+            values.append(pixel_values)
             sources.append(np.full(len(numbers), number))
             feature["values"] = None  # free memory: nested lists take many times the bytes of their numbers
         place = np.concatenate(places) if places else np.zeros(0, dtype=np.int64)
@@ -123,19 +123,19 @@ class Pairs:
         names: list[str],
         times: npt.NDArray[np.float64],
     ) -> dict[str, Any]:
-        found: dict[str, Any] = {PLACE: pa.array(place.astype(np.int32))}
+        columns: dict[str, Any] = {PLACE: pa.array(place.astype(np.int32))}
         if self.is_named:
-            found[IMAGE] = pa.array(names, pa.string()).take(pa.array(source))
+            columns[IMAGE] = pa.array(names, pa.string()).take(pa.array(source))
             moments = pa.array(np.nan_to_num(times).astype(np.int64), mask=np.isnan(times)).cast(TIMESTAMP)
-            found[IMAGE_DATE] = moments.take(pa.array(source))
+            columns[IMAGE_DATE] = moments.take(pa.array(source))
         for index, column in enumerate(self.columns):
             numbers = value[:, index]
             masked = np.isnan(numbers)
             if column in self.integral and (numbers[~masked] == np.round(numbers[~masked])).all():
-                found[column] = pa.array(np.where(masked, 0, numbers).astype(np.int64), mask=masked)
+                columns[column] = pa.array(np.where(masked, 0, numbers).astype(np.int64), mask=masked)
             else:
-                found[column] = pa.array(numbers, mask=masked)
-        return found
+                columns[column] = pa.array(numbers, mask=masked)
+        return columns
 
 
 class _Footprints:
@@ -175,8 +175,8 @@ class _Footprints:
         length = math.hypot((east - west) * shrunk, north - south) * _DEGREE
         around = shape.buffer(length**2 / (4 * _RADIUS) / _DEGREE / shrunk)
         shapely.prepare(around)
-        found = shapely.intersects(around, self._shapes)
+        held = shapely.intersects(around, self._shapes)
         if east > 180 or west < -180:  # footprints across the antimeridian extend beyond it
             for turn in (-360.0, 360.0):
-                found |= shapely.intersects(affinity.translate(around, turn), self._shapes)
-        return np.asarray(found, dtype=np.bool_)
+                held |= shapely.intersects(affinity.translate(around, turn), self._shapes)
+        return np.asarray(held, dtype=np.bool_)

@@ -77,8 +77,10 @@ class PointTable:
             rows: for each place the index of the user's row, or of several rows.
             path: file of the cell; None if it failed.
         """
-        counts = np.array([len(each) if isinstance(each, list) else 1 for each in rows])
-        flat = np.array([row for each in rows for row in (each if isinstance(each, list) else [each])], dtype=np.int64)
+        counts = np.array([len(entry) if isinstance(entry, list) else 1 for entry in rows])
+        flat = np.array(
+            [row for entry in rows for row in (entry if isinstance(entry, list) else [entry])], dtype=np.int64
+        )
         if path is None:
             self._is_failed[flat] = True
         else:
@@ -110,12 +112,12 @@ class PointTable:
 
     def _dealt(self, cell: _Cell, edges: Rows, images: _Images, layout: pa.Schema) -> Iterator[pa.Table]:
         """Yield a cell's values for each part of the user's rows, repeated for rows with the same place."""
-        found = pq.read_table(cell.path)
-        found = found.append_column(_SOURCE, pa.array(images.numbers(found), pa.int32()))
-        place = found.column(PLACE).to_numpy()
+        cell_table = pq.read_table(cell.path)
+        cell_table = cell_table.append_column(_SOURCE, pa.array(images.numbers(cell_table), pa.int32()))
+        place = cell_table.column(PLACE).to_numpy()
         counts = np.bincount(place, minlength=int(cell.places.max(initial=-1)) + 1)
         starts = np.cumsum(counts) - counts  # places are sorted
-        values = found.select([name for name in layout.names if name != _ROW])
+        values = cell_table.select([name for name in layout.names if name != _ROW])
         part = np.searchsorted(edges, cell.rows, side="right") - 1
         for number in range(len(edges) - 1):
             some = np.flatnonzero(part == number)
@@ -128,7 +130,7 @@ class PointTable:
 
     def _joined(
         self,
-        found: pa.Table,
+        cell_table: pa.Table,
         first: int,
         last: int,
         images: _Images,
@@ -137,8 +139,8 @@ class PointTable:
         is_named: bool,
     ) -> pa.Table:
         """Return the rows of the table for the user's rows from ``first`` to before ``last``."""
-        row = found.column(_ROW).to_numpy()
-        source = found.column(_SOURCE).to_numpy()
+        row = cell_table.column(_ROW).to_numpy()
+        source = cell_table.column(_SOURCE).to_numpy()
         asked = np.zeros(last - first, dtype=bool)
         asked[row - first] = True
         without = np.flatnonzero(~asked & ~self._is_failed[first:last]) + first
@@ -149,7 +151,7 @@ class PointTable:
         # Rows without a value have an index beyond the table's end, where a row of nulls is appended.
         nothing = pa.table({name: pa.nulls(len(without), kind) for name, kind in types.items()})
         rows = pa.array(np.concatenate([row, without])[place])
-        values = pa.concat_tables([found.select(list(types)), nothing]).take(pa.array(place))
+        values = pa.concat_tables([cell_table.select(list(types)), nothing]).take(pa.array(place))
         columns = dict(zip(self._table.column_names, self._table.take(rows).columns, strict=True))
         if is_named:
             sources = np.concatenate([source, np.full(len(without), _NOWHERE)])[place]
@@ -181,12 +183,12 @@ class _Images:
         """Milliseconds since 1970."""
         return [date for _, date in self._known]
 
-    def numbers(self, found: pa.Table) -> npt.NDArray[np.int32]:
+    def numbers(self, cell_table: pa.Table) -> npt.NDArray[np.int32]:
         """Return for each row of a cell's file the number of its image."""
-        if IMAGE not in found.column_names:
-            return np.full(len(found), _NOWHERE, dtype=np.int32)
-        names = found.column(IMAGE).combine_chunks().dictionary_encode()
-        dates = found.column(IMAGE_DATE).cast(pa.int64())
+        if IMAGE not in cell_table.column_names:
+            return np.full(len(cell_table), _NOWHERE, dtype=np.int32)
+        names = cell_table.column(IMAGE).combine_chunks().dictionary_encode()
+        dates = cell_table.column(IMAGE_DATE).cast(pa.int64())
         indices = names.indices.to_numpy()
         _, firsts = np.unique(indices, return_index=True)
         first_dates = dates.take(pa.array(firsts)).to_pylist()
@@ -200,19 +202,19 @@ class _Images:
         """Return the rank of each image by time, images without a date first, then by name."""
         keys = list(self._known)
         order = sorted(range(len(keys)), key=lambda i: (keys[i][1] is not None, keys[i][1] or 0, keys[i][0]))
-        found = np.empty(len(keys), dtype=np.int64)
-        found[order] = np.arange(len(keys))
-        return found
+        image_ranks = np.empty(len(keys), dtype=np.int64)
+        image_ranks[order] = np.arange(len(keys))
+        return image_ranks
 
 
 def _types(schemas: Sequence[pa.Schema]) -> dict[str, pa.DataType]:
     """Return for each value column a type that holds the values of all cells."""
-    found: dict[str, pa.DataType] = {}
+    types: dict[str, pa.DataType] = {}
     for schema in schemas:
         for field in schema:
-            if field.name not in (PLACE, IMAGE, IMAGE_DATE) and found.get(field.name) != pa.float64():
-                found[field.name] = field.type
-    return found
+            if field.name not in (PLACE, IMAGE, IMAGE_DATE) and types.get(field.name) != pa.float64():
+                types[field.name] = field.type
+    return types
 
 
 def _length(cell: _Cell) -> int:

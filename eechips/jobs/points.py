@@ -106,16 +106,16 @@ class PointValues:
     def places(self) -> Places:
         """The rows of the file, read on first use."""
         columns = self.place_columns
-        found = read_places(Path(self.options.points), columns.lon, columns.lat, crs=self.options.input_crs)
-        if not len(found.known):
+        file_places = read_places(Path(self.options.points), columns.lon, columns.lat, crs=self.options.input_crs)
+        if not len(file_places.known):
             raise RegionError(f"no row of {self.options.points} has coordinates")
-        if self.options.reducer is not None and found.kind == "points":
+        if self.options.reducer is not None and file_places.kind == "points":
             raise UsageError("`reducer` is for polygons: a point has the value of the pixel that it lies in")
         if self.options.id_field is not None:
-            found.check_unique(self.options.id_field)
+            file_places.check_unique(self.options.id_field)
         if (date := DateColumn.parse(self.options.date_field)) is not None:
-            found.check_field(date.name)
-        return found
+            file_places.check_field(date.name)
+        return file_places
 
     @cached_property
     def sha256(self) -> str:
@@ -196,32 +196,32 @@ class PointValues:
             date = DateColumn.parse(self.options.date_field)
             assert date is not None
             _log.warning("no values for %s without %s", format_count(int(np.isnan(moments).sum()), "row"), date.name)
-        found = self._survey(rows, moments)
+        summary = self._survey(rows, moments)
         if (self.options.composite == "mean") if self.is_points else ("mean" in self.statistics.names):
             warn_of_partial_vector(self.source.known, self.source.selection)
         shapes = places.geometries[rows]
         times = None if moments is None else moments[rows]
         is_shared = self.options.scale is None and self.source.mask is None and self.is_points
-        alike = merge_duplicates(shapes, times, found.shared if is_shared else None)
+        alike = merge_duplicates(shapes, times, summary.shared if is_shared else None)
         first = np.array([group[0] for group in alike])
-        parts = list(self._cells(shapes[first], None if times is None else times[first], found))
+        parts = list(self._cells(shapes[first], None if times is None else times[first], summary))
         _log.info(
             "%s%s in %s; %s at each, about",
             format_count(len(rows), self.places.kind[:-1]),
             f", {len(alike):,} of them different," if len(alike) < len(rows) else "",
             format_count(len(parts), "cell"),
-            format_count(found.images, "image"),
+            format_count(summary.images, "image"),
         )
         shared: Unit = {
             "kind": "cell",
-            "mode": found.mode,
-            "bands": list(found.bands),
-            "dtypes": list(found.dtypes),
-            "groups": [list(group) for group in found.groups],
-            "pixel": found.pixel,
-            "is_tiled": found.is_tiled,
-            "is_aligned": found.is_aligned,
-            **found.unit_fields,
+            "mode": summary.mode,
+            "bands": list(summary.bands),
+            "dtypes": list(summary.dtypes),
+            "groups": [list(group) for group in summary.groups],
+            "pixel": summary.pixel,
+            "is_tiled": summary.is_tiled,
+            "is_aligned": summary.is_aligned,
+            **summary.unit_fields,
         }
         for part in parts:
             own: Unit = {"rows": [_numbers(rows[alike[index]]) for index in part]}
@@ -231,7 +231,7 @@ class PointValues:
                 own["geometries"] = [shapely.geometry.mapping(shapes[first[index]]) for index in part]
             if times is not None:
                 own["moments"] = [int(moment) for moment in times[first[part]]]
-            for start, end in found.ranges:
+            for start, end in summary.ranges:
                 yield {**shared, **own, "start": start, "end": end}
 
     def get_result(self, index: int, unit: Unit) -> Table:
@@ -260,7 +260,7 @@ class PointValues:
             vector=self._vector(question),
             is_named=question.is_named,
             at=np.array(unit["at"]) if question.is_points else None,
-            geometries=[shapely.geometry.shape(each) for each in unit.get("geometries", ())],
+            geometries=[shapely.geometry.shape(geometry) for geometry in unit.get("geometries", ())],
             moments=np.array(unit["moments"], dtype=np.float64) if "moments" in unit else None,
             keeps_empty=unit["mode"] != "each",
         )
@@ -325,38 +325,40 @@ class PointValues:
         mode: Mode = "each" if self.options.each_image else "paired" if self.options.date_field else "composite"
         if about.kind == "image":
             mode = "image"
-            given = {
+            mode_options = {
                 "`each_image`": self.options.each_image,
                 "`date_field`": self.options.date_field,
                 "`composite`": self.options.composite,
             }
-            for option, value in given.items():
+            for option, value in mode_options.items():
                 if value:
                     raise UsageError(f"{self.source.dataset_id} is a single image: leave {option} out")
-        found = replace(summarize_source(self.source.selection.find_bands(about), mode), unit_fields=about.unit_fields)
-        self._check_columns(found)
+        summary = replace(
+            summarize_source(self.source.selection.find_bands(about), mode), unit_fields=about.unit_fields
+        )
+        self._check_columns(summary)
         if mode == "image":
-            return found
+            return summary
         reach = self.reach if self.options.date_field is not None else 0.0
-        grid_bands = [self.source.selection.grid_band(group[0]) for group in found.groups]
+        grid_bands = [self.source.selection.grid_band(group[0]) for group in summary.groups]
         images = asset_metadata.filter_images(self.source.dataset_id, "collection", *days, about.tests)
         return count_images(
-            found, images, self.source.dataset_id, grid_bands, self.places.geometries[rows], days, reach
+            summary, images, self.source.dataset_id, grid_bands, self.places.geometries[rows], days, reach
         )
 
     def _cells(
-        self, shapes: npt.NDArray[np.object_], times: npt.NDArray[np.float64] | None, found: SourceSummary
+        self, shapes: npt.NDArray[np.object_], times: npt.NDArray[np.float64] | None, summary: SourceSummary
     ) -> Iterator[npt.NDArray[np.int64]]:
         centres = shapely.get_coordinates(shapely.centroid(shapes))
         if self.is_points:
-            return point_cells.divide_places(centres, found.cost, moments=times)
+            return point_cells.divide_places(centres, summary.cost, moments=times)
         sizes = _VERTEX * shapely.get_num_coordinates(shapes)
-        return point_cells.divide_places(centres, found.cost, sizes=sizes, areas=_bounds_area(shapes))
+        return point_cells.divide_places(centres, summary.cost, sizes=sizes, areas=_bounds_area(shapes))
 
-    def _check_columns(self, found: SourceSummary) -> None:
+    def _check_columns(self, summary: SourceSummary) -> None:
         """Raise UsageError if the file already has the name of an added column."""
-        added = [*value_columns(found.bands, self.statistics, is_points=self.is_points)]
-        if found.mode in ("each", "paired"):
+        added = [*value_columns(summary.bands, self.statistics, is_points=self.is_points)]
+        if summary.mode in ("each", "paired"):
             added += [IMAGE, IMAGE_DATE]
         kept = self.places.table.column_names if self.options.id_field is None else [self.options.id_field]
         twice = [name for name in added if f"{self.options.prefix}{name}" in kept]
@@ -377,7 +379,9 @@ def points_recipe(options: Mapping[str, Any]) -> tuple[PointValues, RunConfig]:
         UsageError: if an option is unknown, out of range, or contradicts another.
         RegionError: if the file cannot be used.
     """
-    recipe, config = split_options(PointValues, _OPTIONS, options, lambda made: f"points-{slug(made.options.dataset)}")
+    recipe, config = split_options(
+        PointValues, _OPTIONS, options, lambda job_recipe: f"points-{slug(job_recipe.options.dataset)}"
+    )
     if recipe.places.kind == "points" or recipe.options.date_field is None:
         return recipe, config
     raise UsageError("`date_field` is for points; polygons can have `each_image`")
@@ -422,12 +426,12 @@ def points(
         >>> run = eechips.points("MODIS_LST", "plots.csv", each_image=True, local=True)
         >>> pandas.read_parquet(run.assembled[0])
     """
-    given = {"dataset": dataset, "out": out, "dry_run": dry_run, **options}
+    arguments = {"dataset": dataset, "out": out, "dry_run": dry_run, **options}
     if isinstance(points, (str, Path)):
-        return run_recipe(*points_recipe({**given, "points": str(points)}))
+        return run_recipe(*points_recipe({**arguments, "points": str(points)}))
     with temporary_folder() as folder:
         path = _stored(points, folder)
-        recipe, config = points_recipe({**given, "points": str(path)})
+        recipe, config = points_recipe({**arguments, "points": str(path)})
         if not dry_run:
             kept = config.out / "input.parquet"
             if not kept.exists() or kept.read_bytes() != path.read_bytes():
@@ -455,14 +459,14 @@ def _check(options: PointsOptions, source: ChosenDataset) -> None:
     parse_format(options.format, TABLE_FORMATS)
     if options.composite is not None and options.composite not in COMPOSITES:
         raise UsageError(f"unknown composite {options.composite!r}: one of {', '.join(COMPOSITES)}")
-    given = [
+    exclusive_options = [
         option
         for option, value in (("`each_image`", options.each_image), ("`composite`", options.composite),
                               ("`date_field`", options.date_field))
         if value
     ]  # fmt: skip
-    if len(given) > 1:
-        raise UsageError(f"{given[0]} and {given[1]} exclude each other")
+    if len(exclusive_options) > 1:
+        raise UsageError(f"{exclusive_options[0]} and {exclusive_options[1]} exclude each other")
     if (options.near is None) != (options.date_field is None):
         raise UsageError("`date_field` and `near` belong together: date_field='date', near='30d'")
     if options.near is not None:

@@ -253,8 +253,8 @@ class CheckedRecipe:
         totals = context.ledger.totals()
         seconds = [tried.record.seconds or 0.0 for tried in self.tried if not tried.record.state.is_failure]
         if seconds:
-            each = statistics.median(seconds)  # the first unit is often slow
-            usual = dataclasses.replace(totals, seconds=each * totals.units)
+            unit_seconds = statistics.median(seconds)  # the first unit is often slow
+            usual = dataclasses.replace(totals, seconds=unit_seconds * totals.units)
             self.forecast = forecast_rest(usual, self.units, Meter(), self._slots, self._config)
         self.is_through = not self._is_stopped
         return False
@@ -294,9 +294,9 @@ def _tried(context: RecipeContext, positions: Sequence[int]) -> Iterator[Checked
         files.setdefault(position, []).append(f"{words}, {format_bytes(size)}")
     for rows in context.ledger.batches(("unit", *_COLUMNS)):
         for unit, *values in rows:
-            given = dict(zip(_COLUMNS, values, strict=True))
-            if given["position"] in positions:
-                record = Record(**{**given, "state": State(given["state"])})
+            fields = dict(zip(_COLUMNS, values, strict=True))
+            if fields["position"] in positions:
+                record = Record(**{**fields, "state": State(fields["state"])})
                 alone = [] if record.file is None else [record.file]
                 yield CheckedUnit(unit_value(json.loads(unit)), record, tuple(files.get(record.position, alone)))
 

@@ -47,7 +47,7 @@ def split_options(
     for option in options:
         if option not in names and option not in RUN_OPTIONS:
             raise UsageError(f"there is no option {option!r}{did_you_mean(option, names | RUN_OPTIONS)}")
-    made = recipe(**{name: value for name, value in options.items() if name in names})
+    job_recipe = recipe(**{name: value for name, value in options.items() if name in names})
     rest = {name: value for name, value in options.items() if name not in names}
     folder, ledger = rest.pop("out", None), rest.pop("ledger", None)
     if folder is not None and is_address(str(folder)):
@@ -59,7 +59,9 @@ def split_options(
         rest["credentials"] = local_path(rest["credentials"])
     if rest.get("name"):
         NameTemplate(rest["name"])  # raises errors before the folder is made
-    return made, RunConfig(out=Path("outputs") / out(made) if folder is None else local_path(folder), **rest)
+    return job_recipe, RunConfig(
+        out=Path("outputs") / out(job_recipe) if folder is None else local_path(folder), **rest
+    )
 
 
 def run_recipe(recipe: Recipe, config: RunConfig) -> Run | Estimate:
@@ -87,26 +89,26 @@ def split_names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 def split_list(texts: str | Sequence[str]) -> tuple[str, ...]:
     """Split at the commas that are not within parentheses: ``"NDVI, low=min(B8, B4)"``, or several such texts."""
-    found: list[str] = []
+    parts: list[str] = []
     for text in [texts] if isinstance(texts, str) else texts:
         begin = depth = 0
         for place, character in enumerate(text):
             depth += (character == "(") - (character == ")")
             if character == "," and depth == 0:
-                found.append(text[begin:place])
+                parts.append(text[begin:place])
                 begin = place + 1
-        found.append(text[begin:])
-    return tuple(each.strip() for each in found)
+        parts.append(text[begin:])
+    return tuple(part.strip() for part in parts)
 
 
 def find_indices(computed: Sequence[str]) -> tuple[str, ...]:
     """Return the names of spectral indices among computed bands."""
-    return tuple(each for each in computed if "=" not in each)
+    return tuple(name for name in computed if "=" not in name)
 
 
 def find_formulas(computed: Sequence[str]) -> tuple[str, ...]:
     """Return the formulas, ``name=formula``, among computed bands."""
-    return tuple(each for each in computed if "=" in each)
+    return tuple(formula for formula in computed if "=" in formula)
 
 
 def check_bands(bands: Sequence[str] | str | None) -> None:

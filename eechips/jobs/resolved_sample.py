@@ -105,7 +105,7 @@ class ResolvedSample:
     def results(self) -> dict[str, Any]:
         """The parameters that determine the chip of a point, as JSON."""
         options = self.options
-        found: dict[str, Any] = {
+        parameters: dict[str, Any] = {
             "start": options.start,
             "end": options.end,
             "size": None if self.regions is not None else list(self.dimensions),
@@ -114,13 +114,13 @@ class ResolvedSample:
             "format": self.style.format,
         }
         layers = [self._layer_results(layer) for layer in self.layers]
-        found |= layers[0] if len(layers) == 1 else {"layers": layers}
+        parameters |= layers[0] if len(layers) == 1 else {"layers": layers}
         rest: dict[str, Any] = {"align": self.alignment.align, "window": options.window}
         rest["crs"] = None if options.crs == "native" else options.crs
         rest["transform"] = None if self.alignment.transform is None else list(self.alignment.transform)
         rest["clip"] = region_content(self.region) if options.clip and self.region is not None else None
         rest["frames"] = None if self.frames is None else self.frames.results
-        return found | {name: value for name, value in rest.items() if value is not None}
+        return parameters | {name: value for name, value in rest.items() if value is not None}
 
     @property
     def identity(self) -> str:
@@ -171,12 +171,17 @@ class ResolvedSample:
     def _layer_results(self, layer: SampleLayer) -> dict[str, Any]:
         bands = layer.compared_bands(layer.bands)
         colours = self.style.visualization(layer.selection.names, layer.stretched)
-        found = {"dataset": layer.dataset_id, "bands": bands, "visualization": colours, **layer.selection.parameters}
+        parameters = {
+            "dataset": layer.dataset_id,
+            "bands": bands,
+            "visualization": colours,
+            **layer.selection.parameters,
+        }
         if layer.mask is not None:
-            found["mask"] = layer.mask.text
+            parameters["mask"] = layer.mask.text
         if layer.conditions:
-            found["where"] = list(map(str, layer.conditions))
-        return {**found, "layer": layer.name} if layer.name else found
+            parameters["where"] = list(map(str, layer.conditions))
+        return {**parameters, "layer": layer.name} if layer.name else parameters
 
 
 def resolve_sample(options: SampleOptions) -> ResolvedSample:
@@ -216,8 +221,8 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         places = read_places(Path(options.points), columns.lon, columns.lat, crs=options.input_crs, only="points")
         check_places(places, options.date)
     cells = None if options.cells is None else parse_cells(options.cells, columns.id, crs=options.input_crs)
-    given = next((value for name in RANDOM if (value := getattr(options, name)) is not None), 0)
-    count, of = divide_count("", given)
+    draw_size = next((value for name in RANDOM if (value := getattr(options, name)) is not None), 0)
+    count, of = divide_count("", draw_size)
     class_map, classes = divide_map(of) if options.per_class is not None and of is not None else (None, None)
     return ResolvedSample(
         options=options,
@@ -243,7 +248,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
 def _format(options: SampleOptions, layers: tuple[SampleLayer, ...]) -> str:
     """Return the format: by default a picture if the bands are red, green and blue, or colours are given."""
     if options.format is not None:
-        names = (*CHIP_FORMATS.names, *(each + STACK_SUFFIX for each in stack_formats()))
+        names = (*CHIP_FORMATS.names, *(stack_format + STACK_SUFFIX for stack_format in stack_formats()))
         return parse_format(options.format, names).removesuffix(STACK_SUFFIX)
     (first, *others), record = layers, layers[0].known
     if others or options.frames is not None or options.every is not None:

@@ -63,18 +63,18 @@ class FrameSettings:
     @property
     def results(self) -> dict[str, Any]:
         """The parameters that determine the pixels of the frames, as JSON."""
-        found: dict[str, Any] = {"count": self.count, "needs_all": self.needs_all}
+        parameters: dict[str, Any] = {"count": self.count, "needs_all": self.needs_all}
         if self.is_stacked:
-            found["stack"] = True
+            parameters["stack"] = True
         if self.periods:
-            found["periods"] = [[window.start, window.end] for window in self.periods]
+            parameters["periods"] = [[window.start, window.end] for window in self.periods]
         if self.reducer is not None:
-            return {**found, "reducer": self.reducer}
-        found |= {"choose": self.choice, "min_clear": self.min_clear}
-        found["clear_by"] = None if self.mask is None else self.mask.text
+            return {**parameters, "reducer": self.reducer}
+        parameters |= {"choose": self.choice, "min_clear": self.min_clear}
+        parameters["clear_by"] = None if self.mask is None else self.mask.text
         if self.rank_by is not None:
-            found["rank_by"] = self.rank_by
-        return {**found, "near": dict(sorted(self.near.items()))} if self.near else found
+            parameters["rank_by"] = self.rank_by
+        return {**parameters, "near": dict(sorted(self.near.items()))} if self.near else parameters
 
     def choose(self, candidates: Sequence[Candidate], window: TimeWindow, moment: int | None) -> list[Candidate | None]:
         """Choose the frames of a place from its images; None for missing frames."""
@@ -84,7 +84,7 @@ class FrameSettings:
 
     def is_short(self, frames: Sequence[dict[str, Any]]) -> bool:
         """Return whether frames are missing, and the place is empty without them."""
-        return self.reducer is None and self.needs_all and any("image" not in each for each in frames)
+        return self.reducer is None and self.needs_all and any("image" not in frame for frame in frames)
 
     def key(self, layer: str, number: int) -> str:
         """Return the name of a frame's file: ``t00``, or ``S2-t00`` if there are several datasets."""
@@ -167,8 +167,8 @@ def _periods(options: SampleOptions, count: int) -> tuple[TimeWindow, ...]:
         assert options.start is not None
         assert options.end is not None
         assert options.step is not None
-        found = parse_step(options.step).periods(parse_day(options.start), parse_day(options.end))
-        return tuple(TimeWindow(_millis(each.start), _millis(each.end)) for each in found)
+        periods = parse_step(options.step).periods(parse_day(options.start), parse_day(options.end))
+        return tuple(TimeWindow(_millis(period.start), _millis(period.end)) for period in periods)
     if count < 1:
         raise UsageError(f"`frames` must be at least 1, not {options.frames}")
     return ()
@@ -179,7 +179,7 @@ def _millis(day: Any) -> int:
 
 
 def _choice(options: SampleOptions, count: int, word: str | None) -> Choice:
-    choice = next((each for each in CHOICES if each == (word or "clearest")), None)
+    choice = next((known_choice for known_choice in CHOICES if known_choice == (word or "clearest")), None)
     if choice is None:
         raise UsageError(f"frames='{options.frames}': the choice is one of {', '.join(CHOICES)}")
     if choice in ("nearest", "before-after") and options.date_field is None:
@@ -219,22 +219,22 @@ def _mask(name: str | None, first: SampleLayer) -> CloudMask | None:
         return None
 
 
-def _near(given: Sequence[str], layers: Sequence[SampleLayer]) -> dict[str, int]:
+def _near(nearness: Sequence[str], layers: Sequence[SampleLayer]) -> dict[str, int]:
     """Return the maximum time to the first dataset's image, by layer, in milliseconds."""
     names = {layer.name.lower(): layer.name for layer in layers[1:] if layer.is_dated and layer.known_kind != "image"}
-    found: dict[str, int] = {}
-    for text in given:
+    limits: dict[str, int] = {}
+    for text in nearness:
         name, _, time = text.rpartition(":")
         layer = names.get(name.strip().lower())
         if layer is None:
             raise UsageError(
                 f"near='{text}': write NAME:TIME, as in S1:6d; {describe_choices(name, [*names.values()])}"
             )
-        found[layer] = round(parse_window(time).total_seconds() * 1000)
-    lacking = [name for name in names.values() if name not in found]
+        limits[layer] = round(parse_window(time).total_seconds() * 1000)
+    lacking = [name for name in names.values() if name not in limits]
     if lacking:
         raise UsageError(
             f"`near` must say how far in time images of {' and '.join(lacking)} may be from the frame,"
             f" as in near='{lacking[0]}:6d'"
         )
-    return found
+    return limits

@@ -93,7 +93,7 @@ def parse_layers(
     chosen, computed = _names_of(names, bands, "bands"), _names_of(names, index, "index")
     conditions = _conditions_of(names, (where,) if isinstance(where, str) else where)
     labels = _labels(names, ids) if len(names) > 1 else [""]
-    filters = [parse_speckle(speckle, each) for each in ids]
+    filters = [parse_speckle(speckle, dataset_id) for dataset_id in ids]
     if speckle is not None and not any(filters):
         raise UsageError(f"speckle={speckle!r} is for Sentinel-1 (S1), not for {' and '.join(names)}")
     has_quantization = [quantized and _has_quantization(name) for name in names]
@@ -131,7 +131,7 @@ def _names_of(names: Sequence[str], bands: Bands, option: str) -> dict[str, tupl
     if bands is None:
         return {}
     if isinstance(bands, Mapping):
-        given = [(str(name), split_list(chosen)) for name, chosen in bands.items()]
+        labelled = [(str(name), split_list(chosen)) for name, chosen in bands.items()]
     else:
         parts = [bands] if isinstance(bands, str) else list(bands)
         prefixed = [":" in part for part in parts]
@@ -144,28 +144,28 @@ def _names_of(names: Sequence[str], bands: Bands, option: str) -> dict[str, tupl
             return {names[0]: flat}
         if not all(prefixed):
             raise UsageError(f"`{option}` names a dataset in one place and none in another: say of which all are")
-        given = [(part.rpartition(":")[0].strip(), split_list(part.rpartition(":")[2])) for part in parts]
+        labelled = [(part.rpartition(":")[0].strip(), split_list(part.rpartition(":")[2])) for part in parts]
     by_lower = {name.lower(): name for name in names}
-    found: dict[str, tuple[str, ...]] = {}
-    for label, chosen in given:
+    chosen_by_name: dict[str, tuple[str, ...]] = {}
+    for label, chosen in labelled:
         name = by_lower.get(label.lower())
         if name is None:
             raise UsageError(f"{option}='{label}:…' names none of the datasets; they are {', '.join(names)}")
-        found[name] = (*found.get(name, ()), *chosen)
-    return found
+        chosen_by_name[name] = (*chosen_by_name.get(name, ()), *chosen)
+    return chosen_by_name
 
 
 def _conditions_of(names: Sequence[str], where: Sequence[str]) -> dict[str, tuple[PropertyCondition, ...]]:
     """Return the conditions on the images of each dataset. Names of properties may have colons as well."""
-    found: dict[str, tuple[PropertyCondition, ...]] = {}
+    conditions: dict[str, tuple[PropertyCondition, ...]] = {}
     for text in where:
         prefixes = [name for name in names if text.lower().lstrip().startswith(f"{name.lower()}:")]
         if not prefixes and len(names) > 1:
             raise UsageError(f"where={text!r}: name the dataset, as in where='{names[0]}:{text}'")
         name = prefixes[0] if prefixes else names[0]
         condition = parse_condition(text.lstrip()[len(name) + 1 :] if prefixes else text)
-        found[name] = (*found.get(name, ()), condition)
-    return found
+        conditions[name] = (*conditions.get(name, ()), condition)
+    return conditions
 
 
 def _labels(names: Sequence[str], ids: Sequence[str]) -> list[str]:
@@ -173,7 +173,7 @@ def _labels(names: Sequence[str], ids: Sequence[str]) -> list[str]:
     last = [safe_component(_label(name)) for name in names]
     return [
         label
-        if [each.lower() for each in last].count(label.lower()) == 1 and label not in RESERVED_LAYERS
+        if [last_part.lower() for last_part in last].count(label.lower()) == 1 and label not in RESERVED_LAYERS
         else safe_component(identifier.replace("/", "-"))
         for label, identifier in zip(last, ids, strict=True)
     ]

@@ -387,7 +387,7 @@ class SampleOptions:
     @property
     def window(self) -> str | None:
         """Maximum time between the date of a place and the image; None if it is not given."""
-        found = [text for text in self.nearness if ":" not in text]
-        if len(found) > 1:
-            raise UsageError(f"`near` takes one time for the place itself, not {' and '.join(found)}")
-        return found[0] if found else None
+        times = [text for text in self.nearness if ":" not in text]
+        if len(times) > 1:
+            raise UsageError(f"`near` takes one time for the place itself, not {' and '.join(times)}")
+        return times[0] if times else None

@@ -151,12 +151,12 @@ def check_layers(layers: Sequence[SampleLayer], style: RenderStyle) -> None:
 
 
 def _check_strategy(options: SampleOptions) -> None:
-    given = [name for name in STRATEGIES if getattr(options, name) is not None]
-    if len(given) != 1:
+    chosen = [name for name in STRATEGIES if getattr(options, name) is not None]
+    if len(chosen) != 1:
         every = ", ".join(map(_option, STRATEGIES[:-1])) + f" or {_option(STRATEGIES[-1])}"
-        found = f", not {' and '.join(map(_option, given))}" if given else ""
-        raise UsageError(f"give exactly one of {every}{found}")
-    (strategy,) = given
+        listing = f", not {' and '.join(map(_option, chosen))}" if chosen else ""
+        raise UsageError(f"give exactly one of {every}{listing}")
+    (strategy,) = chosen
     if strategy in RANDOM:
         count, of = divide_count(_option(strategy), getattr(options, strategy))
         if strategy == "per_class" and of is None:

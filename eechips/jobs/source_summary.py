@@ -98,7 +98,7 @@ def summarize_source(bands: Sequence[asset_metadata.Band], mode: Mode) -> Source
 
 
 def count_images(
-    found: SourceSummary,
+    source_summary: SourceSummary,
     images: ee.ImageCollection,
     dataset: str,
     grid_bands: Sequence[str],
@@ -109,7 +109,7 @@ def count_images(
     """Add the number of a collection's images, and whether they share a pixel grid, with two or more requests.
 
     Args:
-        found: the summary so far.
+        source_summary: the summary so far.
         images: images of the collection, on these days and with the needed bands.
         dataset: id of the collection.
         grid_bands: for each group of bands the stored band whose pixel grid it has.
@@ -128,18 +128,21 @@ def count_images(
     ]
     answer: Any = ee.List(asked).getInfo()
     *counts, union, earliest, latest = answer
-    found = replace(found, images=max(1, *counts), is_tiled=union > max(counts))
-    if earliest is not None and found.mode == "paired":
+    source_summary = replace(source_summary, images=max(1, *counts), is_tiled=union > max(counts))
+    if earliest is not None and source_summary.mode == "paired":
         covered = max(1.0, (latest - earliest) / DAY)
-        found = replace(found, per_day=max(counts) / covered, per_place=2 * reach / DAY)
-    if earliest is not None and found.mode == "each" and found.images > point_cells.MOST_IMAGES:
-        found = replace(found, ranges=_ranges(found.images, earliest, latest, days))
+        source_summary = replace(source_summary, per_day=max(counts) / covered, per_place=2 * reach / DAY)
+    if earliest is not None and source_summary.mode == "each" and source_summary.images > point_cells.MOST_IMAGES:
+        source_summary = replace(source_summary, ranges=_ranges(source_summary.images, earliest, latest, days))
     if union > _MOST_SCENES:
-        return found
+        return source_summary
     there = _near(images, places).limit(_MOST_SCENES + 1)
     scenes = [inventory.list_scenes(there, dataset, band) for band in grid_bands]
-    is_aligned = all(len(each) <= _MOST_SCENES and share_pixels(scene.grid for scene in each) for each in scenes)
-    return replace(found, is_aligned=is_aligned and all(scenes))
+    is_aligned = all(
+        len(place_scenes) <= _MOST_SCENES and share_pixels(scene.grid for scene in place_scenes)
+        for place_scenes in scenes
+    )
+    return replace(source_summary, is_aligned=is_aligned and all(scenes))
 
 
 def share_pixels(grids: Iterable[Grid]) -> bool:

@@ -118,9 +118,9 @@ class Features:
         where = {"where": [test.to_json() for test in tests]} if tests else {}
         facts: Unit = {"types": types} if types else {}
         count = 0
-        for each in divide_tables(tables, self.polygon, partial(self._features, tests)):
+        for table_cell in divide_tables(tables, self.polygon, partial(self._features, tests)):
             count += 1
-            yield {"kind": "cell", "table": each.table, "cell": each.cell.to_json(), **where, **facts}
+            yield {"kind": "cell", "table": table_cell.table, "cell": table_cell.cell.to_json(), **where, **facts}
             facts = {}
         if not count:
             raise self._none_found()
@@ -146,8 +146,8 @@ class Features:
             name = partial(column_of, has_table=self.source.is_table_of_index(str(settled.unit["table"])))
             if settled.path is not None:
                 paths.append(settled.path)
-        columns = None if self.source.columns is None else [name(each) for each in self.source.columns]
-        table = FeatureTable({name(each): kind for each, kind in types.items()}, columns)
+        columns = None if self.source.columns is None else [name(field) for field in self.source.columns]
+        table = FeatureTable({name(field): kind for field, kind in types.items()}, columns)
         for path in paths:
             table.add(path)
         if results.failed:
@@ -155,8 +155,8 @@ class Features:
         if table.mixed:
             results.say(f"values of several types became text: {', '.join(table.mixed)}")
         for number, cells in enumerate(table.parts()):
-            with results.make(f"{FOLDER}/part-{number:05d}.parquet") as made:
-                table.write(cells, made)
+            with results.make(f"{FOLDER}/part-{number:05d}.parquet") as part_file:
+                table.write(cells, part_file)
 
     def _features(self, tests: tuple[PropertyFilter, ...], table: str, cell: FeatureCell) -> Any:
         return self.source.features(table, tests, cell.geometry())
@@ -198,7 +198,7 @@ def features_recipe(options: Mapping[str, Any]) -> tuple[Features, RunConfig]:
         UsageError: if an option is unknown, or out of range.
         RegionError: if the region cannot be used.
     """
-    return split_options(Features, _OPTIONS, options, lambda made: f"features-{slug(_label(made))}")
+    return split_options(Features, _OPTIONS, options, lambda job_recipe: f"features-{slug(_label(job_recipe))}")
 
 
 @overload

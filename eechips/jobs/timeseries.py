@@ -153,7 +153,7 @@ class TimeSeries:
         start, end = self._dates(unit)
         if start is None or end is None:
             return []
-        return [each for each in self.periods if parse_day(start) <= each.start < parse_day(end)]
+        return [period for period in self.periods if parse_day(start) <= period.start < parse_day(end)]
 
     @property
     def vector(self) -> tuple[str, ...]:
@@ -397,10 +397,10 @@ class TimeSeries:
         if not placement.is_native:
             return [placement.base_grid(own, place) for place in places]
         images = self._images(about.tests)
-        found = point_images.find_images(images, self.source.selection.grid_band(about.bands[0].name), places)
+        latest_images = point_images.find_images(images, self.source.selection.grid_band(about.bands[0].name), places)
         return [
             placement.base_grid(own if source is None else source.grid, place)
-            for source, place in zip(found, places, strict=True)
+            for source, place in zip(latest_images, places, strict=True)
         ]
 
     def _batches(self, about: AssetMetadata, shapes: ZoneShapes, base_grids: Sequence[Grid | None]) -> Iterator[Any]:
@@ -444,7 +444,7 @@ def timeseries_recipe(options: Mapping[str, Any]) -> tuple[TimeSeries, RunConfig
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
     recipe, config = split_options(
-        TimeSeries, _OPTIONS, options, lambda made: f"timeseries-{slug(made.options.dataset)}"
+        TimeSeries, _OPTIONS, options, lambda job_recipe: f"timeseries-{slug(job_recipe.options.dataset)}"
     )
     return recipe, config
 

@@ -30,7 +30,7 @@ def vector_bands(record: Dataset | None, selection: BandSelection) -> tuple[str,
     """
     if record is None or not record.is_unit_vector or selection.quantization is not None:
         return ()
-    stored = set(selection.names) - {each.name for each in selection.computed}
+    stored = set(selection.names) - {computed_band.name for computed_band in selection.computed}
     return record.default_bands if stored.issuperset(record.default_bands) else ()
 
 
@@ -63,5 +63,5 @@ def normalize(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         squares += column * column
     lengths = np.sqrt(squares)
     lengths[lengths == 0] = np.nan
-    found: npt.NDArray[np.float64] = vectors / lengths[:, None]
-    return found
+    normalized: npt.NDArray[np.float64] = vectors / lengths[:, None]
+    return normalized

@@ -40,14 +40,16 @@ def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
     is_old = source.initializes if source.is_recipe else source.is_script
     is_script = bool(arguments) or is_notebook(source.path) or (is_old and not options.get("parameters"))
     if not is_script:
-        return split_options(load_recipe, _OPTIONS, options, lambda made: slug(made.name))
+        return split_options(load_recipe, _OPTIONS, options, lambda job_recipe: slug(job_recipe.name))
     if options.pop("parameters", None):
         raise UsageError(f"-p is for recipes: {source.path} is a script, whose arguments follow after --")
     if options.get("name"):
         raise UsageError(f"`name` is for recipes: {source.path} is a script, which names its files itself")
     if options.get("project") is None and not os.environ.get("EECHIPS_PROJECT"):
         options["project"] = source.project
-    _, config = split_options(lambda path: source, frozenset({"path"}), options, lambda made: slug(made.path.stem))
+    _, config = split_options(
+        lambda path: source, frozenset({"path"}), options, lambda job_recipe: slug(job_recipe.path.stem)
+    )
     from eechips.scripts.script_recipe import ScriptRecipe
 
     return ScriptRecipe(source, tuple(arguments), config.out.absolute(), Path.cwd()), config
@@ -60,7 +62,7 @@ def function_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
         UsageError: if an option is unknown, or the functions are not those of a recipe.
         RecipeError: if they cannot be pickled.
     """
-    return split_options(FunctionRecipe, _OF_FUNCTIONS, options, lambda made: slug(made.name))
+    return split_options(FunctionRecipe, _OF_FUNCTIONS, options, lambda job_recipe: slug(job_recipe.name))
 
 
 def checked(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], options: Mapping[str, Any]) -> RecipeCheck:
@@ -168,7 +170,7 @@ def run(
     options = {name: value for name, value in keywords.items() if name in RUN_OPTIONS}
     further = {name: value for name, value in keywords.items() if name not in RUN_OPTIONS}
     options.update(out=out, dry_run=dry_run)
-    given = {**(parameters or {}), **further}
+    recipe_parameters = {**(parameters or {}), **further}
     if callable(recipe):
         if get_result is None:
             raise UsageError("a recipe is two functions: run(get_requests, get_result, ...)")
@@ -176,7 +178,9 @@ def run(
             raise UsageError("arguments are for scripts: functions have parameters, given by name")
         _refuse_within_recipe(recipe)
         _refuse_unknown(further, parameter_names(recipe, get_result, redraw))
-        options.update(get_requests=recipe, get_result=get_result, parameters=given, redraw=redraw, assemble=assemble)
+        options.update(
+            get_requests=recipe, get_result=get_result, parameters=recipe_parameters, redraw=redraw, assemble=assemble
+        )
         make = function_recipe
     else:
         if get_result is not None or redraw is not None or assemble is not None:
@@ -184,7 +188,9 @@ def run(
                 f"a file has its functions in it: run({str(recipe)!r}, ...), or run(get_requests, get_result, ...)"
             )
         _refuse_unknown(further, _names_in(Path(recipe)) if further else ())
-        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+        texts = {
+            name: value if isinstance(value, str) else json.dumps(value) for name, value in recipe_parameters.items()
+        }
         options.update(path=recipe, parameters=texts, arguments=tuple(arguments))
         make = script_recipe
     return checked(make, options) if check else run_recipe(*make(options))

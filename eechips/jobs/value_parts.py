@@ -44,11 +44,11 @@ class PlaceColumns:
             pairs = [part.partition("=")[::2] for part in _BEFORE_NAME.split(value) if part.strip()]
         else:
             pairs = list(value.items())
-        found = {name.strip(): column.strip() for name, column in pairs}
-        for name, column in found.items():
+        columns = {name.strip(): column.strip() for name, column in pairs}
+        for name, column in columns.items():
             if name not in names or not column:
                 raise UsageError(f"`columns` {name}={column}: write NAME=COLUMN; {describe_choices(name, [*names])}")
-        return cls(**found)
+        return cls(**columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +102,15 @@ def divide_map(text: str) -> tuple[str, tuple[int, ...] | None]:
     Raises:
         UsageError: if a class is no whole number, or is named twice.
     """
-    found = _CLASSES.fullmatch(text)
-    if found is None or (":" not in found["map"] and not _NUMBERS.fullmatch(found["classes"])):
+    match = _CLASSES.fullmatch(text)
+    if match is None or (":" not in match["map"] and not _NUMBERS.fullmatch(match["classes"])):
         return text, None
-    if not _NUMBERS.fullmatch(found["classes"]):
+    if not _NUMBERS.fullmatch(match["classes"]):
         raise UsageError(f"`per_class` {text!r}: classes must be whole numbers, as in 10,40,50")
-    classes = tuple(map(int, found["classes"].split(",")))
+    classes = tuple(map(int, match["classes"].split(",")))
     if len(set(classes)) < len(classes):
         raise UsageError(f"`per_class` {text!r} names a class twice")
-    return found["map"], classes
+    return match["map"], classes
 
 
 def divide_count(option: str, value: int | str) -> tuple[int, str | None]:
@@ -133,9 +133,9 @@ def divide_number(option: str, value: float | str) -> tuple[float, str | None]:
     """
     number, _, word = str(value).partition(":")
     try:
-        found = float(number)
+        amount = float(number)
     except ValueError:
-        found = math.nan
-    if not math.isfinite(found):
+        amount = math.nan
+    if not math.isfinite(amount):
         raise UsageError(f"{option} must begin with a number, not {value!r}")
-    return found, word or None
+    return amount, word or None

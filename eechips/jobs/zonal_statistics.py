@@ -90,21 +90,21 @@ class Reduction:
     def _clear(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         if not self.min_clear:
             return columns
-        found = dict(columns)
+        cleared = dict(columns)
         shares = self.statistics.valid_fractions(self.bands)
         for share, names in zip(shares, self.statistics.values(self.bands).values(), strict=True):
             is_clear = [fraction is not None and fraction >= self.min_clear for fraction in columns[share]]
             for name in names:
                 cells = zip(columns[name], is_clear, strict=True)
-                found[name] = [value if is_kept else None for value, is_kept in cells]
-        return found
+                cleared[name] = [value if is_kept else None for value, is_kept in cells]
+        return cleared
 
     def _normalized(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         if not self.vector:
             return columns
         vectors = np.array([columns[name] for name in self.vector], dtype=np.float64).T
-        found = normalize(vectors).T.tolist()
-        values = [[None if value != value else value for value in column] for column in found]
+        components = normalize(vectors).T.tolist()
+        values = [[None if value != value else value for value in column] for column in components]
         return {**columns, **dict(zip(self.vector, values, strict=True))}
 
 
@@ -143,10 +143,10 @@ def composite_elements(elements: Elements, bands: Sequence[str], periods: Sequen
         some = elements.images.filterDate(start, end).sort(_TIME)
         some = some.map(lambda image: elements.values(ee.Image(image)))
         if name == "mosaic":
-            made = some.merge(nothing).mosaic()
+            period_image = some.merge(nothing).mosaic()
         else:
-            made = some.merge(nothing).reduce(Statistics((name,)).single()).rename(list(bands))
-        return made.set(_TIME, start.millis())
+            period_image = some.merge(nothing).reduce(Statistics((name,)).single()).rename(list(bands))
+        return period_image.set(_TIME, start.millis())
 
     edges = [[_milliseconds(period.start), _milliseconds(period.end)] for period in periods]
     images = ee.ImageCollection(ee.List(edges).map(composite))
@@ -173,9 +173,9 @@ def reduce_region(
         image: Any = ee.Image(element)
         chosen: Any = elements.values(image)
         shares = reduction.validity(chosen).reduceRegion(reducer=reduction.share_reducer, **where)
-        found: Any = chosen.reduceRegion(reducer=reducer, **where)
-        made = [found.get(output) for output in outputs] + [shares.get(name) for name in reduction.shares]
-        values = dict(zip(reduction.columns, made, strict=True))
+        reduced: Any = chosen.reduceRegion(reducer=reducer, **where)
+        row_values = [reduced.get(output) for output in outputs] + [shares.get(name) for name in reduction.shares]
+        values = dict(zip(reduction.columns, row_values, strict=True))
         return ee.Feature(None, {reduction.id_column: region, "date": image.date().format("YYYY-MM-dd"), **values})
 
     columns = (reduction.id_column, "date", *reduction.columns)
@@ -210,16 +210,16 @@ def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[t
             image: Any = ee.Image(element)
             there = collection if elements.is_everywhere else collection.filterBounds(image.geometry())
             chosen: Any = elements.values(image)
-            found: Any = chosen.reduceRegions(collection=there, reducer=reducer, **reduction.pixels)
+            reduced: Any = chosen.reduceRegions(collection=there, reducer=reducer, **reduction.pixels)
             # The same features, with one more property each.
-            found = reduction.validity(chosen).reduceRegions(
-                collection=found, reducer=reduction.share_reducer, **reduction.pixels
+            reduced = reduction.validity(chosen).reduceRegions(
+                collection=reduced, reducer=reduction.share_reducer, **reduction.pixels
             )
 
             def cells(feature: Any) -> Any:
                 return [ee.Feature(feature).get(name) for name in ("number", *outputs)]
 
-            packed = found.toList(end - first).map(cells)
+            packed = reduced.toList(end - first).map(cells)
             return ee.Feature(None, {"date": image.date().format("YYYY-MM-dd"), "cells": packed})
 
         middle = (first + end) // 2

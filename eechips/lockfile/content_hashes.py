@@ -164,13 +164,13 @@ class RowHashes:
     @classmethod
     def of(cls, columns: Sequence[str], rows: Iterable[bytes]) -> RowHashes:
         """Hash the rows of a table, each as bytes."""
-        count, found = 0, set()
+        count, hashes = 0, set()
         for count, row in enumerate(rows, start=1):  # noqa: B007 - the last number counts
-            found.add(hashlib.blake2b(row, digest_size=_ROW_BYTES).digest())
-            if len(found) > 64 * _KEPT_ROWS:
-                found = set(sorted(found)[:_KEPT_ROWS])
+            hashes.add(hashlib.blake2b(row, digest_size=_ROW_BYTES).digest())
+            if len(hashes) > 64 * _KEPT_ROWS:
+                hashes = set(sorted(hashes)[:_KEPT_ROWS])
         names = hashlib.blake2b("\0".join(columns).encode(), digest_size=_ROW_BYTES).digest()
-        return cls(count, names, b"".join(sorted(found)[:_KEPT_ROWS]))
+        return cls(count, names, b"".join(sorted(hashes)[:_KEPT_ROWS]))
 
     def compare(self, other: RowHashes) -> ContentChange | None:
         """Return how other rows differ; None if they are the same, in whatever order."""
@@ -180,7 +180,7 @@ class RowHashes:
             return ContentChange(None, reason=_OTHER_COLUMNS)
         before, after = _parts(self.smallest), _parts(other.smallest)
         smallest = sorted(before | after)[:_KEPT_ROWS]
-        common = sum(each in before and each in after for each in smallest)
+        common = sum(row_hash in before and row_hash in after for row_hash in smallest)
         is_exact = max(len(before), len(after)) < _KEPT_ROWS
         reason = _other_count(self.rows, other.rows)
         if is_exact:
@@ -353,7 +353,7 @@ def _tile_sizes(width: int, height: int) -> npt.NDArray[np.int64]:
 def _sample_places(width: int, height: int, edge: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return row and column of the pixel of each tile whose hash is kept: any, but always the same."""
     corners = np.meshgrid(np.arange(0, height, edge), np.arange(0, width, edge), indexing="ij")
-    tops, lefts = (each.ravel() for each in corners)
+    tops, lefts = (coordinates.ravel() for coordinates in corners)
     across, down = np.minimum(edge, width - lefts), np.minimum(edge, height - tops)
     drawn = (mix_bits(np.arange(len(tops), dtype=np.uint64)) >> np.uint64(1)).astype(np.int64) % (across * down)
     return (tops + drawn // across).astype(np.intp), (lefts + drawn % across).astype(np.intp)
@@ -364,8 +364,8 @@ def _top_bytes(values: _Hashes) -> bytes:
 
 
 def _differ(first: bytes, second: bytes) -> npt.NDArray[np.bool_]:
-    found: npt.NDArray[np.bool_] = np.frombuffer(first, np.uint8) != np.frombuffer(second, np.uint8)
-    return found
+    is_different: npt.NDArray[np.bool_] = np.frombuffer(first, np.uint8) != np.frombuffer(second, np.uint8)
+    return is_different
 
 
 def _parts(data: bytes) -> set[bytes]:

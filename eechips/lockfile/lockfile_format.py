@@ -153,12 +153,12 @@ class Lockfile:
             while line := self._line(file, f"{noun} {number + 1:,}"):
                 number += 1
                 try:
-                    found = read(line)
+                    parsed = read(line)
                 except UsageError as error:
                     raise UsageError(f"{self.path} cannot be used: {noun} {number:,}: {error}") from None
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                     raise StorageError(f"{self.path} is damaged: {noun} {number:,}: {error!r}"[:300]) from None
-                yield found
+                yield parsed
         if number != count:
             raise StorageError(f"{self.path} is damaged: it has {number:,} {noun}s, not {count:,}")
 
@@ -249,10 +249,10 @@ def write_lockfile(
 
 
 def _information(name: str) -> zipfile.ZipInfo:
-    found = zipfile.ZipInfo(name, _EPOCH)
-    found.compress_type = zipfile.ZIP_DEFLATED
-    found.external_attr = 0o644 << 16
-    return found
+    member = zipfile.ZipInfo(name, _EPOCH)
+    member.compress_type = zipfile.ZIP_DEFLATED
+    member.external_attr = 0o644 << 16
+    return member
 
 
 def _member(locked: LockedInput) -> str:

@@ -81,11 +81,11 @@ class LockedFile:
 
     def to_json(self) -> dict[str, Any]:
         """Convert to a JSON value."""
-        found: dict[str, Any] = {"file": self.file, "bytes": self.bytes, "sha256": self.sha256}
+        fields: dict[str, Any] = {"file": self.file, "bytes": self.bytes, "sha256": self.sha256}
         if self.layer:
-            found["layer"] = self.layer
-        found |= {name: value for name, value in self.metadata.items() if value is not None}
-        return found if self.hashes is None else {**found, "hashes": self.hashes.to_json()}
+            fields["layer"] = self.layer
+        fields |= {name: value for name, value in self.metadata.items() if value is not None}
+        return fields if self.hashes is None else {**fields, "hashes": self.hashes.to_json()}
 
     @classmethod
     def from_json(cls, value: Any) -> LockedFile:
@@ -252,11 +252,11 @@ class LockHeader:
 
     def to_json(self) -> dict[str, Any]:
         """Convert to a JSON value."""
-        found = {name: getattr(self, name) for name in _HEADER}
-        found["inputs"] = [asdict(each) for each in self.inputs]
-        found["datasets"] = list(self.datasets)
-        found["assembled"] = [file.to_json() for file in self.assembled]
-        return {"lockfile": FORMAT, **found}
+        fields = {name: getattr(self, name) for name in _HEADER}
+        fields["inputs"] = [asdict(locked_input) for locked_input in self.inputs]
+        fields["datasets"] = list(self.datasets)
+        fields["assembled"] = [file.to_json() for file in self.assembled]
+        return {"lockfile": FORMAT, **fields}
 
     @classmethod
     def from_json(cls, value: Any) -> LockHeader:
@@ -272,19 +272,19 @@ class LockHeader:
         for name, kind in _HEADER.items():
             if not isinstance(value[name], kind) or isinstance(value[name], bool):
                 raise ValueError(f"{name} is {json.dumps(value[name])[:60]}")
-        found = {name: value[name] for name in _HEADER}
-        found["inputs"] = tuple(map(_input, value["inputs"]))
-        found["datasets"] = tuple(map(_dataset, value["datasets"]))
-        found["assembled"] = tuple(map(LockedFile.from_json, value["assembled"]))
-        found["identity"] = _digest(value["identity"])
-        if len(found["inputs"]) > _MOST_INPUTS:
-            raise ValueError(f"it has {len(found['inputs']):,} files to read")
-        return cls(**found)
+        fields = {name: value[name] for name in _HEADER}
+        fields["inputs"] = tuple(map(_input, value["inputs"]))
+        fields["datasets"] = tuple(map(_dataset, value["datasets"]))
+        fields["assembled"] = tuple(map(LockedFile.from_json, value["assembled"]))
+        fields["identity"] = _digest(value["identity"])
+        if len(fields["inputs"]) > _MOST_INPUTS:
+            raise ValueError(f"it has {len(fields['inputs']):,} files to read")
+        return cls(**fields)
 
 
 def _input(value: Any) -> LockedInput:
     locked = LockedInput(**value)
-    if not all(isinstance(each, str) for each in asdict(locked).values()):
+    if not all(isinstance(text, str) for text in asdict(locked).values()):
         raise ValueError("a file to read has values of other types")
     if not locked.name or "/" in locked.name or "\0" in locked.name or locked.name in (".", ".."):
         raise ValueError(f"{locked.name!r} is no name of a file")
@@ -293,7 +293,7 @@ def _input(value: Any) -> LockedInput:
 
 
 def _dataset(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict) or not all(isinstance(each, (str, type(None))) for each in value.values()):
+    if not isinstance(value, dict) or not all(isinstance(text, (str, type(None))) for text in value.values()):
         raise ValueError("a dataset has values of other types")
     return value
 

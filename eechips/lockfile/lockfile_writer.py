@@ -113,15 +113,16 @@ def lock_run_results(
         command, options = _call(run, info, meta)
         totals = _count(run, ledger)
         files = [(option, value) for option in inputs(command) for value in _texts(options.get(option))]
-        found = list(_read_inputs(run, info, files))
+        input_files = list(_read_inputs(run, info, files))
         store = run.store
         assembled = tuple(
-            _locked(store, made["file"], made["bytes"], made["sha256"]) for made in meta.get(ASSEMBLED) or ()
+            _locked(store, assembled_file["file"], assembled_file["bytes"], assembled_file["sha256"])
+            for assembled_file in meta.get(ASSEMBLED) or ()
         )
         header = LockHeader(
             command=command,
             options=options,
-            inputs=tuple(each.locked for each in found),
+            inputs=tuple(input_file.locked for input_file in input_files),
             recipe=str(meta.get("recipe")),
             identity=str(meta.get("identity")),
             source=str(meta.get("source") or ""),
@@ -138,13 +139,19 @@ def lock_run_results(
         )
         _check_replaced(path, header)
         paths: dict[tuple[str, str], str] = {}
-        for each in found:
-            paths.setdefault((each.locked.option, each.locked.path), str(each.path.absolute()))
+        for input_file in input_files:
+            paths.setdefault((input_file.locked.option, input_file.locked.path), str(input_file.path.absolute()))
         with connect(header, paths) as queries:
             assets, replaced = _assets(ledger, header, queries, archive_versions(run.path))
             header = replace(header, assets=len(assets))
             lines = (asset.to_line() for asset in assets)
-            write_lockfile(path, header, (each.data for each in found), lines, _lines(ledger, store, queries, tell))
+            write_lockfile(
+                path,
+                header,
+                (input_file.data for input_file in input_files),
+                lines,
+                _lines(ledger, store, queries, tell),
+            )
     return header, replaced
 
 
@@ -178,7 +185,7 @@ def archive_versions(folder: Path) -> dict[str, AssetVersion]:
     files: dict[str, list[SourceFile]] = {}
     for file in read_source_files(folder):
         files.setdefault(file.source, []).append(file)
-    return {source: AssetVersion(etags=hash_versions(each)) for source, each in files.items()}
+    return {source: AssetVersion(etags=hash_versions(image_files)) for source, image_files in files.items()}
 
 
 def _assets(
@@ -195,19 +202,19 @@ def _assets(
         known: versions that were recorded when the results were fetched.
     """
     fetched = dict(read_sources(ledger.database))
-    others = {str(each["id"]) for each in header.datasets if each.get("id")} - fetched.keys()
+    others = {str(dataset["id"]) for dataset in header.datasets if dataset.get("id")} - fetched.keys()
     shown = {name.rpartition("/")[0] for name in fetched}  # collections whose images are named need no version
     fetched |= dict.fromkeys(sorted(others - shown), header.started)
     versions = {**queries.versions([name for name in fetched if name not in known]), **known}
-    found, replaced = [], []
+    assets, replaced = [], []
     for name, moment in fetched.items():
         version = versions.get(name, AssetVersion())
         time = None if moment is None else parse_timestamp(moment)
         if time is not None and version.is_later(time):
             replaced.append(name)
             version = AssetVersion()
-        found.append(LockedAsset(name, version))
-    return found, tuple(replaced)
+        assets.append(LockedAsset(name, version))
+    return assets, tuple(replaced)
 
 
 def _call(run: Run, info: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
@@ -271,7 +278,7 @@ def _lines(ledger: Ledger, store: Store, queries: ServiceQueries, tell: Callable
 
     def line(unit: LockedUnit) -> str:
         files = tuple(
-            _locked(store, each.file, each.bytes, each.sha256, each.layer, each.metadata) for each in unit.files
+            _locked(store, file.file, file.bytes, file.sha256, file.layer, file.metadata) for file in unit.files
         )
         tell()
         return replace(unit, files=files).to_line()
@@ -322,11 +329,11 @@ def _locked(
     try:
         if size <= LARGEST_CONTENT:
             data = store.read(file)
-        found = store.sha256(file) if data is None else hashlib.sha256(data).hexdigest()
+        actual_digest = store.sha256(file) if data is None else hashlib.sha256(data).hexdigest()
     except (FileNotFoundError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StorageError(f"{file} cannot be locked: {reason}. The same command fetches missing files again") from None
-    if found != digest:
+    if actual_digest != digest:
         raise StorageError(
             f"{file} cannot be locked: it has changed since it was recorded. Remove it, and the same command fetches it"
         )
@@ -336,7 +343,7 @@ def _locked(
 
 def _texts(value: Any) -> list[str]:
     values = value if isinstance(value, list) else [value]
-    return [each for each in values if isinstance(each, str)]
+    return [text for text in values if isinstance(text, str)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,18 +363,18 @@ def _read_inputs(run: Run, info: Mapping[str, Any], values: list[tuple[str, str]
     """
     for option, value in values:
         path = Path(info.get("directory") or ".", Path(value).expanduser())
-        for each in _with_companions(path):
-            if not each.is_file():
+        for file in _with_companions(path):
+            if not file.is_file():
                 continue
             if not is_own(info, run.path):
                 raise UsageError(
                     f"{run.path} was made by another user, or moved, and its command reads {value}: to read that file"
                     f" and put it into the lockfile: eechips trust {run.path}"
                 )
-            if each.stat().st_size > LARGEST_INPUT:
-                raise UsageError(f"{each} is too large for a lockfile: {LARGEST_INPUT >> 20} MiB is the most")
-            data = each.read_bytes()
-            yield _InputFile(LockedInput(option, value, each.name, hashlib.sha256(data).hexdigest()), each, data)
+            if file.stat().st_size > LARGEST_INPUT:
+                raise UsageError(f"{file} is too large for a lockfile: {LARGEST_INPUT >> 20} MiB is the most")
+            data = file.read_bytes()
+            yield _InputFile(LockedInput(option, value, file.name, hashlib.sha256(data).hexdigest()), file, data)
 
 
 def _with_companions(path: Path) -> list[Path]:

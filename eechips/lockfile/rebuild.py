@@ -109,17 +109,17 @@ class ReplacedAsset:
     share: float | None = 0.0
     is_exact: bool = True
 
-    def add(self, found: RebuiltFile | None) -> ReplacedAsset:
+    def add(self, rebuilt_file: RebuiltFile | None) -> ReplacedAsset:
         """Return the asset with a further file that shows it.
 
         Args:
-            found: how the file differs; None if it is the same to the byte.
+            rebuilt_file: how the file differs; None if it is the same to the byte.
         """
-        if found is None or found.difference is Difference.ENCODING:
+        if rebuilt_file is None or rebuilt_file.difference is Difference.ENCODING:
             change: ContentChange | None = ContentChange(0.0, is_exact=True)
             changed = self.changed
         else:
-            change, changed = found.change, self.changed + 1
+            change, changed = rebuilt_file.change, self.changed + 1
         share = None if change is None else change.share
         mean = None if share is None or self.share is None else self.share + (share - self.share) / (self.files + 1)
         is_exact = self.is_exact and change is not None and change.is_exact
@@ -158,8 +158,8 @@ class Rebuild:
     @property
     def counts(self) -> dict[str, int]:
         """Files by difference; differences without files are left out."""
-        found = Counter(each.difference for each in self.differences)
-        return {kind.value: found[kind] for kind in Difference if found[kind]}
+        tally = Counter(rebuilt_file.difference for rebuilt_file in self.differences)
+        return {kind.value: tally[kind] for kind in Difference if tally[kind]}
 
 
 def store_inputs(lockfile: Lockfile, folder: Path) -> dict[tuple[str, str], str]:
@@ -181,7 +181,7 @@ def store_inputs(lockfile: Lockfile, folder: Path) -> dict[tuple[str, str], str]
 
 
 def _store_inputs(lockfile: Lockfile, folder: Path) -> dict[tuple[str, str], str]:
-    found: dict[tuple[str, str], str] = {}
+    paths: dict[tuple[str, str], str] = {}
     groups: dict[tuple[str, str], list[str]] = {}
     for locked in lockfile.header.inputs:
         groups.setdefault((locked.option, locked.path), []).append(locked.sha256)
@@ -191,8 +191,8 @@ def _store_inputs(lockfile: Lockfile, folder: Path) -> dict[tuple[str, str], str
         make_folder(place)
         path = place / safe_component(locked.name)
         write_file(path, lockfile.read_input(locked))
-        found.setdefault(key, str(path))
-    return found
+        paths.setdefault(key, str(path))
+    return paths
 
 
 def rebuilt_options(
@@ -213,7 +213,9 @@ def rebuilt_options(
     for name in names:
         value = options.get(name)
         values = value if isinstance(value, list) else [value]
-        found = [inputs.get((name, each), each) if isinstance(each, str) else each for each in values]
+        new_values = [
+            inputs.get((name, element), element) if isinstance(element, str) else element for element in values
+        ]
         for before in values:
             if isinstance(before, str) and (name, before) not in inputs and is_local_path(before):
                 raise UsageError(
@@ -221,7 +223,7 @@ def rebuilt_options(
                     " in the lockfile. If it is the name of an asset, run the command in another folder"
                 )
         if name in options:
-            options[name] = found if isinstance(value, list) else found[0]
+            options[name] = new_values if isinstance(value, list) else new_values[0]
     return options
 
 
@@ -289,7 +291,7 @@ def compare(
         StorageError: if the lockfile or the ledger is damaged, or a table cannot be written.
     """
     same = empty = others = 0
-    found: list[RebuiltFile] = []
+    differences: list[RebuiltFile] = []
     stores = _Stores(run.store, None if old is None else old.store)
     replaced = _find_replaced(lockfile, queries, run.path)
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
@@ -305,27 +307,29 @@ def compare(
                     same += 1
                 else:
                     difference = replace(_difference(stores, unit.id, file, digest, state), replaced=shown)
-                    found.append(difference)
+                    differences.append(difference)
                 for name in shown:
                     replaced[name] = replaced[name].add(difference)
             for name in files.keys() - there.keys():
-                found.append(RebuiltFile(name, unit.id, "", Difference.NEW))
+                differences.append(RebuiltFile(name, unit.id, "", Difference.NEW))
             if not unit.files and not files and state.has_result:
                 empty += 1
             elif not unit.files and not files:
-                found.append(RebuiltFile(unit.name, unit.id, "", Difference.FAILED, details="its unit failed"))
+                differences.append(RebuiltFile(unit.name, unit.id, "", Difference.FAILED, details="its unit failed"))
             tell()
-        made = {each["file"]: each["sha256"] for each in ledger.meta().get(ASSEMBLED) or ()}
+        assembled_digests = {
+            assembled_file["file"]: assembled_file["sha256"] for assembled_file in ledger.meta().get(ASSEMBLED) or ()
+        }
     for file in lockfile.header.assembled:
-        if made.get(file.file) == file.sha256:
+        if assembled_digests.get(file.file) == file.sha256:
             same += 1
         else:
-            found.append(_difference(stores, "", file, made.get(file.file), State.DONE))
+            differences.append(_difference(stores, "", file, assembled_digests.get(file.file), State.DONE))
     count = lockfile.header.files + len(lockfile.header.assembled)
     assets = tuple(replaced.values())
-    _write_table(run.path / REBUILD_NAME, _COLUMNS, map(_row, found))
+    _write_table(run.path / REBUILD_NAME, _COLUMNS, map(_row, differences))
     _write_table(run.path / REPLACED_NAME, _ASSET_COLUMNS, map(_asset_row, assets))
-    return Rebuild(run, same, count, empty, tuple(found), assets, others)
+    return Rebuild(run, same, count, empty, tuple(differences), assets, others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,17 +348,17 @@ def _find_replaced(lockfile: Lockfile, queries: ServiceQueries, folder: Path) ->
         queries: queries of the service.
         folder: folder of the new run, which has recorded the versions of the files of open archives.
     """
-    before = {each.id: each.version for each in lockfile.assets()}
+    before = {locked.id: locked.version for locked in lockfile.assets()}
     of_archives = archive_versions(folder)
-    now = {**queries.versions([name for name, each in before.items() if each.version is not None]), **of_archives}
-    found = {}
+    now = {**queries.versions([name for name, locked in before.items() if locked.version is not None]), **of_archives}
+    replaced = {}
     for name, version in before.items():
         current = now.get(name, AssetVersion())
         if version.version is not None and current.version != version.version:
-            found[name] = ReplacedAsset(name, version.version, current.version)
+            replaced[name] = ReplacedAsset(name, version.version, current.version)
         elif version.etags is not None and name in of_archives and current.etags != version.etags:
-            found[name] = ReplacedAsset(name, version.etags, current.etags)
-    return found
+            replaced[name] = ReplacedAsset(name, version.etags, current.etags)
+    return replaced
 
 
 def _shown(file: LockedFile, replaced: Mapping[str, ReplacedAsset]) -> tuple[str, ...]:
@@ -444,28 +448,28 @@ def _old_content(store: Store | None, file: LockedFile) -> bytes | None:
     return data if hashlib.sha256(data).hexdigest() == file.sha256 else None
 
 
-def _row(each: RebuiltFile) -> tuple[object, ...]:
-    change = each.change or ContentChange(None)
+def _row(rebuilt_file: RebuiltFile) -> tuple[object, ...]:
+    change = rebuilt_file.change or ContentChange(None)
     return (
-        each.file,
-        each.unit,
-        each.layer,
-        each.difference.value,
+        rebuilt_file.file,
+        rebuilt_file.unit,
+        rebuilt_file.layer,
+        rebuilt_file.difference.value,
         _number(change.share),
         _number(change.largest_share),
         "" if change.share is None else str(change.is_exact).lower(),
         *(change.window or ("", "", "", "")),
-        " ".join(each.bands),
-        " ".join(each.sources),
-        " ".join(each.replaced),
-        each.details,
+        " ".join(rebuilt_file.bands),
+        " ".join(rebuilt_file.sources),
+        " ".join(rebuilt_file.replaced),
+        rebuilt_file.details,
     )
 
 
-def _asset_row(each: ReplacedAsset) -> tuple[object, ...]:
-    now = "" if each.now is None else each.now
-    is_exact = "" if each.share is None else str(each.is_exact).lower()
-    return each.id, each.before, now, each.files, each.changed, _number(each.share), is_exact
+def _asset_row(asset: ReplacedAsset) -> tuple[object, ...]:
+    now = "" if asset.now is None else asset.now
+    is_exact = "" if asset.share is None else str(asset.is_exact).lower()
+    return asset.id, asset.before, now, asset.files, asset.changed, _number(asset.share), is_exact
 
 
 def _number(value: float | None) -> str:

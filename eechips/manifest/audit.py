@@ -82,13 +82,13 @@ class Audit:
 
     def describe(self) -> str:
         """Return one sentence with the result and its confidence."""
-        found = f"{self.different:,} of {self.compared:,} units differ" if self.different else (
+        verdict = f"{self.different:,} of {self.compared:,} units differ" if self.different else (
             f"no difference in {self.compared:,}"
         )  # fmt: skip
         if self.compared == self.population:
-            return f"{found} of {self.population:,}: all were compared"
+            return f"{verdict} of {self.population:,}: all were compared"
         share = math.ceil(1000 * self.largest_share) / 10  # rounded up
-        of = f"{found}, of {self.population:,}" if self.different else f"{found} of {self.population:,}"
+        of = f"{verdict}, of {self.population:,}" if self.different else f"{verdict} of {self.population:,}"
         return f"{of}: with {CONFIDENCE:.0%} confidence at most {share:g}% of the units are another's or have changed"
 
     @classmethod
@@ -159,10 +159,10 @@ def read_audits(folder: Path) -> list[Audit]:
     """Return the audits of a run, the first one first; those that cannot be read are left out."""
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
         stored = ledger.meta().get(AUDITS) or []
-    found = []
+    audits = []
     for value in stored if isinstance(stored, list) else []:
         try:
-            found.append(Audit.from_json(value))
+            audits.append(Audit.from_json(value))
         except (TypeError, ValueError, KeyError, OverflowError):  # a ledger of others
             continue
-    return found
+    return audits

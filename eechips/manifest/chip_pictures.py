@@ -265,14 +265,14 @@ def _kind(chip: RenderedChip) -> tuple[tuple[str, ...], str]:
 
 def _ranges(chips: Sequence[RenderedChip]) -> list[tuple[float, float]]:
     """Return between which values the bands of files that are alike are stretched."""
-    found = [_range(chips, band) for band in range(len(chips[0].values))]
+    ranges = [_range(chips, band) for band in range(len(chips[0].values))]
     style = chips[0].style
     if style is None or style.low is None or style.high is None:
-        return found
+        return ranges
     # Scaled, or of another product: then the dataset's own range would show nothing.
-    low, high = min(each for each, _ in found), max(each for _, each in found)
+    low, high = min(limit for limit, _ in ranges), max(limit for _, limit in ranges)
     is_usual = high - style.low > _LEAST_SHARE * (style.high - style.low) and low < style.high
-    return [(style.low, style.high)] * len(found) if is_usual else found
+    return [(style.low, style.high)] * len(ranges) if is_usual else ranges
 
 
 def _in_palette(shown: npt.NDArray[np.float64], palette: Sequence[str]) -> npt.NDArray[np.float64]:

@@ -63,7 +63,7 @@ class CodeChange:
 
 def code_changes(stored: Mapping[str, Any]) -> Iterator[CodeChange]:
     """Yield the changes in run.json, or in the metadata of a ledger, in their order."""
-    found = stored.get(CODE_CHANGES)
-    for each in found if isinstance(found, list) else ():
-        if isinstance(each, dict):
-            yield CodeChange.from_json(each)
+    changes = stored.get(CODE_CHANGES)
+    for change in changes if isinstance(changes, list) else ():
+        if isinstance(change, dict):
+            yield CodeChange.from_json(change)

@@ -78,15 +78,17 @@ class Column:
 def columns_of(rows: type) -> tuple[Column, ...]:
     """Return the columns that the fields of a dataclass are annotated with, in their order."""
     hints = get_type_hints(rows, include_extras=True)
-    found = []
+    columns = []
     for field in fields(rows):
         hint = hints[field.name]
-        column = next((each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Column)), None)
+        column = next(
+            (annotation for annotation in getattr(hint, "__metadata__", ()) if isinstance(annotation, Column)), None
+        )
         if column is not None:
             kinds = get_args(hint.__origin__) or (hint.__origin__,)
-            kind = next(base for base in (int, float, str) for each in kinds if issubclass(each, base))
-            found.append(replace(column, name=field.name, value_type=kind, is_nullable=NoneType in kinds))
-    return tuple(found)
+            kind = next(base for base in (int, float, str) for annotation in kinds if issubclass(annotation, base))
+            columns.append(replace(column, name=field.name, value_type=kind, is_nullable=NoneType in kinds))
+    return tuple(columns)
 
 
 def names_of(columns: Iterable[Column]) -> tuple[str, ...]:

@@ -37,17 +37,17 @@ def connect(path: Path, *, readonly: bool) -> Connection:
         mode = "ro&immutable=1"
     address = f"{path.absolute().as_uri()}?mode={mode}"
     try:
-        found: Connection = sqlite3.connect(address, uri=True, isolation_level=None, factory=Connection)
+        connection: Connection = sqlite3.connect(address, uri=True, isolation_level=None, factory=Connection)
     except _ERRORS as error:
         raise _explained(error, path) from error
-    found.path = path
+    connection.path = path
     try:
-        found.execute("PRAGMA trusted_schema = OFF")  # https://www.sqlite.org/security.html
-        found.execute("PRAGMA cell_size_check = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")  # https://www.sqlite.org/security.html
+        connection.execute("PRAGMA cell_size_check = ON")
     except StorageError:
-        found.close()
+        connection.close()
         raise
-    return found
+    return connection
 
 
 def _is_at_rest(path: Path) -> bool:

@@ -66,10 +66,10 @@ class DisplayStyle:
 def display_styles(info: Mapping[str, Any]) -> tuple[DisplayStyle, ...]:
     """Return the styles of a run's datasets, by its run.json."""
     listed = info.get("datasets")
-    ids = [each.get("id") for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
-    known = [find_dataset(each) for each in ids if isinstance(each, str)]
+    ids = [dataset.get("id") for dataset in listed if isinstance(dataset, Mapping)] if isinstance(listed, list) else []
+    known = [find_dataset(dataset) for dataset in ids if isinstance(dataset, str)]
     computed = _computed_names(info.get("parameters"))
-    styles = [style for each in known if each is not None and (style := DisplayStyle.of(each)) is not None]
+    styles = [style for dataset in known if dataset is not None and (style := DisplayStyle.of(dataset)) is not None]
     return tuple(style for style in styles if not computed & {*style.bands})
 
 
@@ -78,9 +78,9 @@ def _computed_names(parameters: object) -> set[str]:
     if not isinstance(parameters, Mapping):
         return set()
     layers = parameters.get("layers")
-    found = [parameters, *(layers if isinstance(layers, list) else ())]
-    bands = [each.get("computed") for each in found if isinstance(each, Mapping)]
-    flat = [band for each in bands if isinstance(each, list) for band in each if isinstance(band, Mapping)]
+    settings = [parameters, *(layers if isinstance(layers, list) else ())]
+    bands = [entry.get("computed") for entry in settings if isinstance(entry, Mapping)]
+    flat = [band for entry in bands if isinstance(entry, list) for band in entry if isinstance(band, Mapping)]
     return {str(band.get("name")) for band in flat if "values" in band}
 
 

@@ -62,7 +62,7 @@ def export_parquet(ledger: Ledger, folder: Path) -> Path:
     whole, columns = _with_own(schema, own), _columns(ledger, schema, own)
     if parts:
         whole = whole.append(pyarrow.field(EXTENSION_COLUMN, pyarrow.int64()))
-        columns = ([*each, part_numbers(parts, each[0].to_pylist())] for each in columns)
+        columns = ([*batch, part_numbers(parts, batch[0].to_pylist())] for batch in columns)
     return write_table(folder / PARQUET_NAME, whole, columns)
 
 
@@ -110,8 +110,10 @@ def annotate(folder: Path, column: str, values: Mapping[str, str | Sequence[str]
 
         def batches() -> Iterator[list[Any]]:
             for batch in file.iter_batches(_BATCH):
-                found = pyarrow.array([values.get(identifier) for identifier in batch["id"].to_pylist()], type=kind)
-                yield [*(batch[name] for name in schema.names), found]
+                new_column = pyarrow.array(
+                    [values.get(identifier) for identifier in batch["id"].to_pylist()], type=kind
+                )
+                yield [*(batch[name] for name in schema.names), new_column]
 
         write_table(path, schema.append(pyarrow.field(column, kind)), batches())
 
@@ -141,7 +143,7 @@ def write_table(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
 def _layers(ledger: Ledger, columns: Sequence[Column]) -> Iterator[list[Any]]:
     rows = read_unit_files(ledger.database)
     while batch := list(islice(rows, _BATCH)):
-        frames = (each for row in batch for each in file_rows(row, columns))
+        frames = (frame for row in batch for frame in file_rows(row, columns))
         yield [list(column) for column in zip(*frames, strict=True)]
 
 
@@ -186,7 +188,11 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
 def _with_own(schema: Any, own: ValueColumns) -> Any:
     import pyarrow
 
-    fields = [*schema, *(pyarrow.field(*each) for each in own.fields()), pyarrow.field(GEOMETRY, GEOMETRY_COLUMN.arrow)]
+    fields = [
+        *schema,
+        *(pyarrow.field(*own_field) for own_field in own.fields()),
+        pyarrow.field(GEOMETRY, GEOMETRY_COLUMN.arrow),
+    ]
     return pyarrow.schema(fields, metadata=GEO_METADATA)
 
 

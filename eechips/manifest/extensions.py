@@ -83,8 +83,8 @@ class PlanUnits:
 
 def plan_parts(stored: Mapping[str, Any]) -> list[PlanPart]:
     """Return the parts in run.json, or in the metadata of a ledger, in their order; none if it was never extended."""
-    found = stored.get(EXTENSIONS)
-    return [PlanPart.from_json(each) for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    parts = stored.get(EXTENSIONS)
+    return [PlanPart.from_json(part) for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
 
 
 def part_numbers(parts: Sequence[PlanPart], positions: Sequence[int]) -> list[int]:

@@ -103,8 +103,10 @@ def group_failures(failures: Iterable[Failure]) -> list[FailureGroup]:
     groups: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for failure in failures:
         groups[failure.kind][failure.error] += 1
-    found = [FailureGroup(error_class, _common(texts), texts.total()) for (error_class, _), texts in groups.items()]
-    return sorted(found, key=lambda kind: (-kind.count, kind.error_class, kind.error))
+    failure_groups = [
+        FailureGroup(error_class, _common(texts), texts.total()) for (error_class, _), texts in groups.items()
+    ]
+    return sorted(failure_groups, key=lambda kind: (-kind.count, kind.error_class, kind.error))
 
 
 @contextlib.contextmanager
@@ -143,31 +145,31 @@ def _selected(database: Connection, classes: Sequence[str], ids: Sequence[str] =
     for prefix in prefixes:
         if not re.fullmatch(rf"[0-9a-f]{{{_LEAST_ID},64}}", prefix):
             raise UsageError(f"'{prefix}' is no id of a unit: {_LEAST_ID} hexadecimal digits of it at least")
-    found = [
+    selected = [
         failure
         for failure in _failed(database)
         if (not names or failure.error_class in names) and (not prefixes or failure.id.startswith(tuple(prefixes)))
     ]
     for prefix in sorted(prefixes):
-        matches = sum(failure.id.startswith(prefix) for failure in found)
+        matches = sum(failure.id.startswith(prefix) for failure in selected)
         if matches != 1:
             which = "no failed unit has" if matches == 0 else f"{matches} failed units have"
             raise UsageError(f"{which} an id that begins with {prefix}")
-    return found
+    return selected
 
 
 def _class_named(name: str, known: Collection[str]) -> str:
     """Return the class with a name, regardless of case and of ``Error`` at its end."""
-    for found in known:
-        if name.casefold() in (found.casefold(), found.casefold().removesuffix("error")):
-            return found
+    for class_name in known:
+        if name.casefold() in (class_name.casefold(), class_name.casefold().removesuffix("error")):
+            return class_name
     there = f"there are {', '.join(known)}" if known else "nothing failed"
     raise UsageError(f"no unit failed with '{name}': {there}")
 
 
 def _general(message: str) -> str:
     """Remove quoted text, numbers and ids from a message; keep the status of an HTTP response."""
-    return _VARIABLE.sub(lambda found: found["kept"] or _blank(found[0]), message)
+    return _VARIABLE.sub(lambda match: match["kept"] or _blank(match[0]), message)
 
 
 def _common(messages: Collection[str]) -> str:
@@ -178,15 +180,15 @@ def _common(messages: Collection[str]) -> str:
         return _general(text)
     shown = []
     end = 0
-    for number, found in enumerate(first):
-        values = dict.fromkeys([found[0], *(other[number][0] for other in others)])
-        shown += [text[end : found.start()], found[0] if len(values) == 1 else _blank(found[0])]
-        end = found.end()
+    for number, match in enumerate(first):
+        values = dict.fromkeys([match[0], *(other[number][0] for other in others)])
+        shown += [text[end : match.start()], match[0] if len(values) == 1 else _blank(match[0])]
+        end = match.end()
     return "".join([*shown, text[end:]])
 
 
-def _blank(found: str) -> str:
-    return "'…'" if found[0] in "'\"" else "…"
+def _blank(text: str) -> str:
+    return "'…'" if text[0] in "'\"" else "…"
 
 
 def _record(failure: Failure) -> Record:

@@ -37,7 +37,7 @@ def planned_positions(database: Connection) -> npt.NDArray[np.int64]:
 
 def plan_digest(database: Connection) -> str:
     """Return what tells a plan from others, and from itself before it was extended: a digest of its units' ids."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for (identifier,) in database.execute("SELECT id FROM units WHERE replaces IS NULL ORDER BY position"):
-        found.update(identifier)
-    return found.hexdigest()[:16]
+        digest.update(identifier)
+    return digest.hexdigest()[:16]

@@ -88,20 +88,20 @@ def read_frame_rows(folder: Path, *, rows: int, columns: int, seed: int = 0) -> 
         seed: seed of the random selection.
     """
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
-        found: dict[int, dict[str, list[FrameChip]]] = defaultdict(lambda: defaultdict(list))
+        chips_by_place: dict[int, dict[str, list[FrameChip]]] = defaultdict(lambda: defaultdict(list))
         for position, _, _, file, _, _, text in read_unit_files(ledger.database):
             metadata = json.loads(text)
             if isinstance(metadata.get("series"), str) and Path(file).suffix.lstrip(".").lower() in chip_suffixes():
-                found[position][metadata["series"]] += _chips(file, metadata)
-        if not found:
+                chips_by_place[position][metadata["series"]] += _chips(file, metadata)
+        if not chips_by_place:
             return _region_rows(ledger, rows=rows, columns=columns, seed=seed)
-        each = max(1, max(map(len, found.values())))
-        chosen = _draw(sorted(found), max(1, rows // each), seed)
+        series_count = max(1, max(map(len, chips_by_place.values())))
+        chosen = _draw(sorted(chips_by_place), max(1, rows // series_count), seed)
         names = _names([(ledger.unit(position).id, ledger.unit(position).unit) for position in chosen])
     return [
         FrameRow(name, series, _spread(chips, columns))
         for position, name in zip(chosen, names, strict=True)
-        for series, chips in found[position].items()
+        for series, chips in chips_by_place[position].items()
     ][:rows]
 
 
@@ -158,17 +158,17 @@ def render_frames(
 
 def _region_rows(ledger: Ledger, *, rows: int, columns: int, seed: int) -> list[FrameRow]:
     """Return rows of the regions of units that each show one of them; empty for a run of other units."""
-    found: dict[str, list[FrameChip]] = defaultdict(list)
+    chips_by_region: dict[str, list[FrameChip]] = defaultdict(list)
     for text, file, dates, valid in read_pictures(ledger.database):
         unit = json.loads(text)
         if not isinstance(unit, dict) or unit.get("kind") not in _IMAGE_KINDS or "region" not in unit:
             return []
         if Path(file).suffix.lstrip(".").lower() in chip_suffixes():
             times = {"dates": json.loads(dates) if dates else [], "start": unit.get("start"), "valid_fraction": valid}
-            found[str(unit["region"])].append(FrameChip(_label(times), file))
-    names = list(found)
+            chips_by_region[str(unit["region"])].append(FrameChip(_label(times), file))
+    names = list(chips_by_region)
     chosen = _draw(range(len(names)), max(1, rows), seed)
-    return [FrameRow(names[number], "", _spread(found[names[number]], columns)) for number in chosen]
+    return [FrameRow(names[number], "", _spread(chips_by_region[names[number]], columns)) for number in chosen]
 
 
 def _chips(file: str, metadata: Mapping[str, Any]) -> list[FrameChip]:
@@ -202,12 +202,12 @@ def _names(units: Iterable[tuple[str, str]]) -> list[str]:
     for identifier, text in units:
         unit = json.loads(text)
         unit = unit if isinstance(unit, dict) else {}
-        found = unit_fields(unit)
+        all_fields = unit_fields(unit)
         ids.append(identifier[:ID_LENGTH])
-        fields.append({k: v for k, v in found.items() if k.lower() not in _NO_NAMES and not isinstance(v, float)})
+        fields.append({k: v for k, v in all_fields.items() if k.lower() not in _NO_NAMES and not isinstance(v, float)})
         places.append(_point(unit.get("coordinates")))
     for name in fields[0] if fields else ():
-        values = [each.get(name) for each in fields]
+        values = [own_fields.get(name) for own_fields in fields]
         if None not in values and len({*values}) == len(values):
             return [str(value) for value in values]
     return [place or identifier for identifier, place in zip(ids, places, strict=True)]
@@ -215,5 +215,9 @@ def _names(units: Iterable[tuple[str, str]]) -> list[str]:
 
 def _point(place: Any) -> str:
     """Return longitude and latitude as a text; empty for anything else."""
-    is_point = isinstance(place, list) and len(place) == 2 and all(isinstance(each, (int, float)) for each in place)
-    return ", ".join(f"{each:.4f}" for each in place) if is_point else ""
+    is_point = (
+        isinstance(place, list)
+        and len(place) == 2
+        and all(isinstance(coordinate, (int, float)) for coordinate in place)
+    )
+    return ", ".join(f"{coordinate:.4f}" for coordinate in place) if is_point else ""

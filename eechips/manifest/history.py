@@ -160,17 +160,17 @@ def _axis(settled: Sequence[tuple[int, int]], starts: Sequence[float], now: floa
 def _in_flight(log: Path, axis: _Axis, length: int, lengths: Sequence[float]) -> tuple[float, ...]:
     """Average the requests in flight, from the log: each was sent ``seconds`` before it ended."""
     busy = [0.0] * len(lengths)
-    found = False
+    has_requests = False
     for _, record in _records(log, _REQUEST):
         moment = _moment(record.get("ended"))
         if moment is None:
             continue
         end = axis.place(moment)
         begin = max(0.0, end - _number(record.get("seconds")))
-        found = True
+        has_requests = True
         for number in range(int(begin / length), min(int(end / length) + 1, len(busy))):
             busy[number] += max(0.0, min(end, (number + 1) * length) - max(begin, number * length))
-    return tuple(seconds / span for seconds, span in zip(busy, lengths, strict=True)) if found else ()
+    return tuple(seconds / span for seconds, span in zip(busy, lengths, strict=True)) if has_requests else ()
 
 
 def _looks(log: Path, axis: _Axis) -> list[tuple[float, float, float, int]]:
@@ -196,23 +196,23 @@ def _means(values: Sequence[tuple[float, float]], length: int, count: int) -> tu
     """Average values in each interval; intervals without values take that of the interval before, or the first."""
     if not values or not count:
         return ()
-    found: list[list[float]] = [[] for _ in range(count)]
+    intervals: list[list[float]] = [[] for _ in range(count)]
     for moment, value in values:
-        found[min(int(moment / length), count - 1)].append(value)
+        intervals[min(int(moment / length), count - 1)].append(value)
     last = values[0][1]
     means = []
-    for each in found:
-        last = sum(each) / len(each) if each else last
+    for interval_values in intervals:
+        last = sum(interval_values) / len(interval_values) if interval_values else last
         means.append(last)
     return tuple(means)
 
 
 def _sums(values: Sequence[tuple[float, int]], length: int, count: int) -> tuple[int, ...]:
     """Sum values at moments for each interval; return an empty list if there are none."""
-    found = [0] * count if values else []
+    sums = [0] * count if values else []
     for moment, value in values if count else ():
-        found[min(int(moment / length), count - 1)] += value
-    return tuple(found)
+        sums[min(int(moment / length), count - 1)] += value
+    return tuple(sums)
 
 
 def _records(log: Path, event: str) -> Iterator[tuple[float, dict[str, Any]]]:
@@ -255,7 +255,7 @@ def _seconds(text: str) -> float:
     Raises:
         ValueError: if the text is not a timestamp.
     """
-    found = parse_timestamp(text)
-    if found is None:
+    moment = parse_timestamp(text)
+    if moment is None:
         raise ValueError(f"{text!r} is not a timestamp")
-    return found.timestamp()
+    return moment.timestamp()

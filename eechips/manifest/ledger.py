@@ -184,11 +184,11 @@ class Ledger:
     def _has_table(self, name: str) -> bool:
         if self._tables is not None:
             return name in self._tables
-        found = list_tables(self.database)
+        tables = list_tables(self.database)
         # While a run has the lock of the folder, no other process adds tables. A transaction may still be undone.
         if not self._readonly and not self.database.in_transaction:
-            self._tables = found
-        return name in found
+            self._tables = tables
+        return name in tables
 
     def store_plan(self, meta: Mapping[str, Any], units: Iterable[WorkUnit]) -> None:
         """Store the plan and its origin in one transaction; replace an earlier plan.
@@ -265,9 +265,9 @@ class Ledger:
         Raises:
             StorageError: if one is damaged.
         """
-        (found,) = self.database.execute("PRAGMA integrity_check(1)").fetchone()
-        if found != "ok":
-            raise damaged(self.path, " ".join(str(found).split()))
+        (verdict,) = self.database.execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            raise damaged(self.path, " ".join(str(verdict).split()))
 
     def add(self, units: Iterable[WorkUnit]) -> None:
         """Add units to the end of the plan, all or none; they may replace others. A unit is replaced only once.
@@ -373,7 +373,8 @@ class Ledger:
         with self.transaction():
             self.database.execute("CREATE INDEX IF NOT EXISTS units_id ON units (id)")
         return {
-            found.hex() for (found,) in self.database.execute(f"SELECT id FROM units WHERE id IN ({marks})", [*wanted])
+            unit_id.hex()
+            for (unit_id,) in self.database.execute(f"SELECT id FROM units WHERE id IN ({marks})", [*wanted])
         }
 
     def totals(self) -> Totals:
@@ -472,7 +473,7 @@ class Ledger:
         """Return the units of a selection that have results; with ``or_empty``, also empty ones without a file."""
         states = "'done', 'empty'" if or_empty else "'done'"
         query = f"SELECT 1 FROM units WHERE position = ? AND (state IN ({states}) OR file IS NOT NULL)"
-        return [each for each in positions if self.database.execute(query, (each,)).fetchone() is not None]
+        return [position for position in positions if self.database.execute(query, (position,)).fetchone() is not None]
 
     def reopen(self, positions: Iterable[int]) -> int:
         """Set units back to planned and remove their results; return their number."""

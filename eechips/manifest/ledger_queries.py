@@ -86,11 +86,11 @@ def sample_units(database: Connection, most: int) -> list[str]:
     end = database.execute("SELECT coalesce(max(position) + 1, 0) FROM units").fetchone()[0]
     step = max(1, -(-end // most))
     query = f"SELECT unit FROM units WHERE position % ? = 0 AND state IN ({marks}) ORDER BY position"
-    found = database.execute(query, (step, *states)).fetchall()
-    if not found:  # only a few are left, between these
+    sampled = database.execute(query, (step, *states)).fetchall()
+    if not sampled:  # only a few are left, between these
         query = f"SELECT unit FROM units WHERE state IN ({marks}) ORDER BY position LIMIT ?"
-        found = database.execute(query, (*states, most)).fetchall()
-    return [unit for (unit,) in found]
+        sampled = database.execute(query, (*states, most)).fetchall()
+    return [unit for (unit,) in sampled]
 
 
 def read_dropped(database: Connection, *, empty: bool = True) -> Iterator[int]:
@@ -152,8 +152,8 @@ def read_further_files(database: Connection) -> Iterator[tuple[str, str, str]]:
 
 def layer_columns(database: Connection) -> tuple[Column, ...]:
     """Return the columns of the files of a run: all but the optional ones of which no file has a value."""
-    without = {each.name for each in LAYERS if each.is_optional and not _has_value(database, each.name)}
-    return tuple(each for each in LAYERS if each.name not in without)
+    without = {column.name for column in LAYERS if column.is_optional and not _has_value(database, column.name)}
+    return tuple(column for column in LAYERS if column.name not in without)
 
 
 def _has_value(database: Connection, name: str) -> bool:
@@ -253,12 +253,12 @@ def read_bands(database: Connection) -> tuple[str, ...]:
 
 def read_exports(database: Connection) -> dict[int, tuple[list[tuple[str, str]], int, float]]:
     """Return the stored batch tasks by position of their unit: see :meth:`Ledger.add_exports`."""
-    found: dict[int, tuple[list[tuple[str, str]], int, float]] = {}
+    exports: dict[int, tuple[list[tuple[str, str]], int, float]] = {}
     if "exports" in list_tables(database):
         query = "SELECT position, operation, url, requests, seconds FROM exports ORDER BY position, number"
         for position, operation, url, requests, seconds in database.execute(query):
-            found.setdefault(position, ([], requests, seconds))[0].append((operation, url))
-    return found
+            exports.setdefault(position, ([], requests, seconds))[0].append((operation, url))
+    return exports
 
 
 def count_exports(database: Connection) -> tuple[int, str | None]:

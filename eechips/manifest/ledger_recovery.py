@@ -161,12 +161,14 @@ def _of_manifest(folder: Path, meta: dict[str, Any]) -> _Rows:
     further, layers = [], []
     if (folder / LAYERS_NAME).exists():
         first = {unit[0]: unit[_UNIT.index("file")] for unit in units}
-        rows = _parquet_rows(folder / LAYERS_NAME, names_of(LAYERS), {each.name for each in LAYERS if each.is_optional})
+        rows = _parquet_rows(
+            folder / LAYERS_NAME, names_of(LAYERS), {layer.name for layer in LAYERS if layer.is_optional}
+        )
         for (position, file), frames in itertools.groupby(rows, key=lambda row: (row["position"], row["file"])):
-            each = list(frames)
-            layers.append((position, file, each[0]["layer"] or "", json.dumps(_metadata(each))))
+            layer = list(frames)
+            layers.append((position, file, layer[0]["layer"] or "", json.dumps(_metadata(layer))))
             if file != first.get(position):
-                further.append((position, file, each[0]["bytes"], each[0]["sha256"]))
+                further.append((position, file, layer[0]["bytes"], layer[0]["sha256"]))
     return _Rows(PARQUET_NAME, meta, units, further, layers, is_whole=True)
 
 
@@ -187,7 +189,10 @@ def _metadata(frames: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if len(own) == 1:
         return own[0]
     shared = {name: value for name, value in own[0].items() if name not in _OF_FRAMES}
-    return {**shared, "frames": [{name: each[name] for name in _OF_FRAMES if name in each} for each in own]}
+    return {
+        **shared,
+        "frames": [{name: own_frame[name] for name in _OF_FRAMES if name in own_frame} for own_frame in own],
+    }
 
 
 def _encoded(name: str, value: Any) -> Any:
@@ -238,17 +243,17 @@ def _is_sound(unit: Sequence[Any]) -> bool:
 def _table(database: Connection, table: str, columns: Sequence[str], key: str) -> tuple[list[tuple[Any, ...]], bool]:
     """Read the rows of a table one by one where they cannot be read together; return whether all were read."""
     query = f"SELECT {', '.join(columns)} FROM {table} NOT INDEXED WHERE {key} >= ? AND {key} < ? ORDER BY {key}"
-    found: list[tuple[Any, ...]] = []
+    all_rows: list[tuple[Any, ...]] = []
     is_whole, empty, first = True, 0, 0
     while empty < _MOST_EMPTY:
         rows, is_read = _block(database, query, first, first + _BLOCK)
-        found += rows
+        all_rows += rows
         is_whole = is_whole and is_read
         empty = 0 if rows else empty + 1
         first += _BLOCK
-        if not found and not is_read and empty > 1:  # there is no such table, or no page of it
+        if not all_rows and not is_read and empty > 1:  # there is no such table, or no page of it
             break
-    return found, is_whole or not _has(database, table)
+    return all_rows, is_whole or not _has(database, table)
 
 
 def _has(database: Connection, table: str) -> bool:
@@ -276,6 +281,11 @@ def _lacking_files(rows: _Rows) -> Iterable[int]:
         return []
     further, layers = (Counter(position for position, *_ in table) for table in (rows.further, rows.layers))
     with_file = [unit[0] for unit in rows.units if unit[_UNIT.index("file")] is not None]
-    known = {each: min(1 + further[each], layers[each]) if rows.layers else 1 + further[each] for each in with_file}
+    known = {
+        unit_position: min(1 + further[unit_position], layers[unit_position])
+        if rows.layers
+        else 1 + further[unit_position]
+        for unit_position in with_file
+    }
     most = max(known.values(), default=0)
     return [position for position, count in known.items() if count < most]

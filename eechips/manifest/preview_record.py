@@ -29,8 +29,8 @@ class PreviewRecord:
     @classmethod
     def read(cls, ledger: Ledger) -> PreviewRecord:
         """Return the record of a ledger."""
-        found = ledger.meta().get(_KEY)
-        return cls() if found is None else cls(tuple(found["ends"]), found["size"])
+        stored = ledger.meta().get(_KEY)
+        return cls() if stored is None else cls(tuple(stored["ends"]), stored["size"])
 
     def extended(self, end: int, size: int) -> PreviewRecord:
         """Return the record with a further preview.
@@ -39,7 +39,7 @@ class PreviewRecord:
             end: position after its last unit.
             size: number of units of the whole plan.
         """
-        return PreviewRecord((*(each for each in self.ends if each < end), end), size)
+        return PreviewRecord((*(earlier_end for earlier_end in self.ends if earlier_end < end), end), size)
 
     def note(self, ledger: Ledger) -> None:
         """Store the record."""

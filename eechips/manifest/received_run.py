@@ -75,10 +75,10 @@ def read_info(folder: Path) -> dict[str, Any]:
         if key in info and not isinstance(info[key], kind):
             raise StorageError(f"{path} is damaged: {key} is {json.dumps(info[key])[:60]}")
     for key, kinds in (("datasets", dict), ("notes", str)):
-        if not all(isinstance(each, kinds) for each in info.get(key, ())):
+        if not all(isinstance(entry, kinds) for entry in info.get(key, ())):
             raise StorageError(f"{path} is damaged: {key} has values of other types")
-    for each in info.get("datasets", ()):
-        if not isinstance(each.get("id"), str) or not all(isinstance(v, (str, type(None))) for v in each.values()):
+    for entry in info.get("datasets", ()):
+        if not isinstance(entry.get("id"), str) or not all(isinstance(v, (str, type(None))) for v in entry.values()):
             raise StorageError(f"{path} is damaged: datasets has values of other types")
     return info
 
@@ -111,8 +111,8 @@ def check_paths(ledger: Ledger) -> None:
     """
     for identifier, file in _invalid_paths(ledger.database):
         _check_path(ledger, f"unit {identifier[:16]} has its file at", file)
-    for made in ledger.meta().get("assembled") or ():
-        file = made.get("file") if isinstance(made, dict) else None
+    for assembled_file in ledger.meta().get("assembled") or ():
+        file = assembled_file.get("file") if isinstance(assembled_file, dict) else None
         _check_path(ledger, "what was made of all results is at", file)
 
 
@@ -183,12 +183,12 @@ def _deeply_nested_units(database: Connection) -> Iterator[tuple[str, str]]:
 def _wrong_meta(meta: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     kinds = {"recipe": str, "identity": str, "parameters": dict, "name": str, "source": str, "results": str}
     yield from ((key, meta[key]) for key, kind in kinds.items() if key in meta and not isinstance(meta[key], kind))
-    made = meta.get("assembled") or []
+    assembled = meta.get("assembled") or []
     wanted = (("file", str), ("bytes", int), ("sha256", str))
-    if not isinstance(made, list) or not all(isinstance(e, dict) and _has(e, wanted) for e in made):
-        yield "assembled", made
+    if not isinstance(assembled, list) or not all(isinstance(e, dict) and _has(e, wanted) for e in assembled):
+        yield "assembled", assembled
     stubs = meta.get("stubs") or []
-    if not isinstance(stubs, list) or not all(isinstance(each, str) for each in stubs):
+    if not isinstance(stubs, list) or not all(isinstance(stub, str) for stub in stubs):
         yield "stubs", stubs
     outside = meta.get("outside") or {"files": 0, "folders": []}
     is_told = isinstance(outside, dict) and _has(outside, (("files", int), ("folders", list)))
@@ -249,8 +249,8 @@ def _invalid_frames() -> str:
     """Return the condition for a list of frames, in the metadata of a file, that no run has recorded."""
     wrong = " OR ".join(_wrong_json(column, "f.value") for column in (*FILE, *FRAME) if column.of_frame)
     unnumbered = "json_type(f.value, '$.frame') IS NOT 'integer'"
-    each = f"CASE WHEN f.type != 'object' THEN 1 ELSE {wrong} OR {unnumbered} END"
-    return f"EXISTS (SELECT 1 FROM json_each(metadata, '$.frames') AS f WHERE {each})"
+    condition = f"CASE WHEN f.type != 'object' THEN 1 ELSE {wrong} OR {unnumbered} END"
+    return f"EXISTS (SELECT 1 FROM json_each(metadata, '$.frames') AS f WHERE {condition})"
 
 
 def _wrong_json(column: Column, document: str) -> str:

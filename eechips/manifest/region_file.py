@@ -29,10 +29,10 @@ def find_region_file(folder: Path, info: Mapping[str, Any]) -> Path | None:
     Returns:
         The file; None if there is none, if it has changed since, or if another user's run names one outside its folder.
     """
-    given = info.get("parameters")
-    given = given if isinstance(given, dict) else {}
-    option = "roi" if given.get("roi") is not None else "regions"
-    name, sha256 = given.get(option), given.get(f"{option}_sha256")
+    parameters = info.get("parameters")
+    parameters = parameters if isinstance(parameters, dict) else {}
+    option = "roi" if parameters.get("roi") is not None else "regions"
+    name, sha256 = parameters.get(option), parameters.get(f"{option}_sha256")
     if not isinstance(name, str) or not isinstance(sha256, str) or "\0" in name:
         return None
     path = Path(str(info.get("directory") or ".")) / name
@@ -48,8 +48,8 @@ def find_region_file(folder: Path, info: Mapping[str, Any]) -> Path | None:
 
 def read_region_file(folder: Path, info: Mapping[str, Any]) -> BaseGeometry | None:
     """Read the union of the polygons of :func:`read_region_polygons`; None if there are none."""
-    found = read_region_polygons(folder, info)
-    return shapely.union_all(found) if len(found) else None
+    polygons = read_region_polygons(folder, info)
+    return shapely.union_all(polygons) if len(polygons) else None
 
 
 def read_region_polygons(folder: Path, info: Mapping[str, Any]) -> Sequence[BaseGeometry]:
@@ -65,9 +65,9 @@ def read_region_polygons(folder: Path, info: Mapping[str, Any]) -> Sequence[Base
         return ()
     crs = info["parameters"].get("input_crs")
     try:
-        found = read_vectors(path, crs=crs if isinstance(crs, str) else None, crs_option=None)
+        vectors = read_vectors(path, crs=crs if isinstance(crs, str) else None, crs_option=None)
     except RegionError as error:
         _log.warning("The region of the run is left out: %s", error)
         return ()
-    polygons: Sequence[BaseGeometry] = [geometry for geometry in found.geometries if geometry is not None]
+    polygons: Sequence[BaseGeometry] = [geometry for geometry in vectors.geometries if geometry is not None]
     return polygons

@@ -64,13 +64,13 @@ def list_foreign_files(root: Path) -> list[str]:
     Returns:
         Paths below it, with forward slashes.
     """
-    found: list[str] = []
+    foreign_files: list[str] = []
     for directory, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         below = Path(directory).relative_to(root).as_posix()
         prefix = "" if below == "." else f"{below}/"
-        found += [prefix + name for name in files if not name.startswith(".") and prefix + name not in RESERVED]
-    return found
+        foreign_files += [prefix + name for name in files if not name.startswith(".") and prefix + name not in RESERVED]
+    return foreign_files
 
 
 def result_name(name: str) -> str:

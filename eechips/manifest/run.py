@@ -204,7 +204,7 @@ class Run:
 
         with self._ledger() as ledger:
             columns = layer_columns(ledger.database)
-            rows = [each for row in read_unit_files(ledger.database) for each in file_rows(row, columns)]
+            rows = [file_row for row in read_unit_files(ledger.database) for file_row in file_rows(row, columns)]
         return pd.DataFrame(rows, columns=list(names_of(columns))).set_index(["position", "layer"])
 
     @property
@@ -217,8 +217,8 @@ class Run:
     def address(self) -> str | None:
         """Address of the object store that has the results; None for the run folder."""
         with self._ledger() as ledger:
-            found: str | None = ledger.meta().get("results")
-        return found
+            store_address: str | None = ledger.meta().get("results")
+        return store_address
 
     @property
     def store(self) -> Store:
@@ -256,7 +256,10 @@ class Run:
         If the results are in an object store, these are in the run's folder as well.
         """
         with self._ledger() as ledger:
-            return [LocalStore(self.path).file(made["file"]) for made in ledger.meta().get(ASSEMBLED) or ()]
+            return [
+                LocalStore(self.path).file(assembled_file["file"])
+                for assembled_file in ledger.meta().get(ASSEMBLED) or ()
+            ]
 
     def sample_files(self, count: int) -> list[Path]:
         """Return paths of at most so many files with data, spread over the plan."""
@@ -327,14 +330,16 @@ class Run:
                 return None if reason is None else Problem(identifier, name, reason)
 
             units = chain.from_iterable(ledger.batches(("lower(hex(id))", "file", "sha256")))
-            made = ((ASSEMBLED, found["file"], found["sha256"]) for found in meta.get(ASSEMBLED) or ())
-            files = chain((unit for unit in units if unit[1] is not None), made, read_further_files(ledger.database))
+            assembled_files = ((ASSEMBLED, checked["file"], checked["sha256"]) for checked in meta.get(ASSEMBLED) or ())
+            files = chain(
+                (unit for unit in units if unit[1] is not None), assembled_files, read_further_files(ledger.database)
+            )
             # Parallel reading pays for a store, not for a disk.
-            found = parallel_map(problem, files, _READERS) if isinstance(store, ObjectStore) else map(problem, files)
-            for each in found:
+            checked = parallel_map(problem, files, _READERS) if isinstance(store, ObjectStore) else map(problem, files)
+            for outcome in checked:
                 tell()
-                if each is not None:
-                    problems.append(each)
+                if outcome is not None:
+                    problems.append(outcome)
         return problems
 
     def explore(self, **options: Any) -> eechips.Explorer:
@@ -350,9 +355,9 @@ class Run:
     @contextlib.contextmanager
     def _local_files(self, count: int) -> Iterator[list[Path]]:
         """Yield paths of the assembled files, or of some results; those of an object store are copies."""
-        made = self.assembled
-        if made or self.address is None:
-            yield [path for path in made or self.sample_files(count) if path.is_file()]
+        assembled = self.assembled
+        if assembled or self.address is None:
+            yield [path for path in assembled or self.sample_files(count) if path.is_file()]
             return
         store = self.store
         with temporary_folder() as folder:
@@ -397,12 +402,12 @@ def open_run(path: str | Path) -> Run:
         if (folder / PARQUET_NAME).is_file() and (folder / INFO_NAME).is_file():
             raise damaged(folder / LEDGER_NAME, "the file is missing")
         raise UsageError(f"{folder} holds no run: there is no {LEDGER_NAME}")
-    found = Run(folder)
-    with found._ledger() as ledger:
+    run = Run(folder)
+    with run._ledger() as ledger:
         check_paths(ledger)
-        if not is_own(found.info, folder):
+        if not is_own(run.info, folder):
             check_values(ledger)
-    return found
+    return run
 
 
 def _frame(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:

@@ -105,21 +105,21 @@ def repair(run: Run, problems: Sequence[Problem]) -> Repair:
     """
     if not problems:
         return Repair()
-    of_files = {each.file for each in problems if each.id not in (ASSEMBLED, MANIFEST)}
-    made = sum(each.id == ASSEMBLED for each in problems)
+    of_files = {problem.file for problem in problems if problem.id not in (ASSEMBLED, MANIFEST)}
+    assembled_count = sum(problem.id == ASSEMBLED for problem in problems)
     with lock_run(run.path), Ledger(run.path / LEDGER_NAME) as ledger:
         positions = {position for position, file, _ in ledger.files() if file in of_files}
         ledger.reopen(positions)
-        if made:
+        if assembled_count:
             ledger.note(ASSEMBLED, None)
-        manifests = tuple(each.file for each in problems if each.id == MANIFEST)
+        manifests = tuple(problem.file for problem in problems if problem.id == MANIFEST)
         if manifests:
             export_failures(ledger, run.path)
             export_parquet(ledger, run.path)
             export_layers(ledger, run.path)
             if run.address is not None:
                 ledger.note(COPIED, False)  # the next run puts it beside the results again
-    return Repair(len(positions), made, manifests)
+    return Repair(len(positions), assembled_count, manifests)
 
 
 def awaits_assembly(folder: Path) -> bool:

@@ -129,8 +129,8 @@ def unseal(data: bytes, key: bytes, name: str, path: Path) -> bytes:
         UsageError: if it was not, or has been changed since; it must not be unpickled.
     """
     content = unsealed(data)
-    found = data[len(_SEALED) : len(_SEALED) + _DIGEST_BYTES] if data.startswith(_SEALED) else b""
-    if not hmac.compare_digest(found, _seal_of(content, key, name)):
+    stored_seal = data[len(_SEALED) : len(_SEALED) + _DIGEST_BYTES] if data.startswith(_SEALED) else b""
+    if not hmac.compare_digest(stored_seal, _seal_of(content, key, name)):
         raise UsageError(
             f"{path} was not written by a run of yours, or was changed since, and reading it may execute code: choose"
             " another folder (`out`)"

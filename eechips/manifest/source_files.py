@@ -38,7 +38,7 @@ def files_from_json(answer: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
     """Return the files by the ids of images, from what a local Earth Engine answers."""
     return {
         source: tuple(
-            SourceFile(source, each["item"], each["href"], tuple(each["bands"]), each["version"]) for each in files
+            SourceFile(source, file["item"], file["href"], tuple(file["bands"]), file["version"]) for file in files
         )
         for source, files in answer.items()
     }

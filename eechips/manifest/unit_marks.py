@@ -64,7 +64,11 @@ def marked_ids(ledger: Ledger) -> frozenset[str]:
         noted = json.loads(row[0])
     except (ValueError, TypeError, RecursionError) as error:
         raise StorageError(f"{ledger.path} is damaged: {error}") from error
-    return frozenset(each for each in noted if isinstance(each, str)) if isinstance(noted, list) else frozenset()
+    return (
+        frozenset(identifier for identifier in noted if isinstance(identifier, str))
+        if isinstance(noted, list)
+        else frozenset()
+    )
 
 
 def read_marks(ledger: Ledger) -> list[str]:

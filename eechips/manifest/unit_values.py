@@ -38,7 +38,9 @@ def unit_values(unit: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for layer in layers:
         if isinstance(layer, Mapping):
-            fields.update((name, each) for name, each in layer.items() if isinstance(each, (str, int, float)))
+            fields.update(
+                (name, layer_value) for name, layer_value in layer.items() if isinstance(layer_value, (str, int, float))
+            )
     if fields.get("kind") == unit.get("kind"):
         fields.pop("kind", None)
     return fields
@@ -77,8 +79,8 @@ class ValueColumns:
 
     def rows(self, units: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
         """Return the values of some units, column by column."""
-        found = [unit_values(unit) for unit in units]
-        return [self._column(name, [values.get(name) for values in found]) for name in self.names]
+        unit_rows = [unit_values(unit) for unit in units]
+        return [self._column(name, [values.get(name) for values in unit_rows]) for name in self.names]
 
     def _column(self, name: str, values: list[Any]) -> list[Any]:
         if self._kinds[name] <= {int, float} and float in self._kinds[name]:
@@ -107,9 +109,9 @@ def unit_geometries(units: Sequence[Mapping[str, Any]], grids: Sequence[tuple[An
     """
     import shapely
 
-    outlines = _outlines([_grid(*each) for each in grids])
-    found = [outline or _geometry(unit) for outline, unit in zip(outlines, units, strict=True)]
-    return [None if wkb is None else bytes(wkb) for wkb in shapely.to_wkb(found)] if found else []
+    outlines = _outlines([_grid(*grid_values) for grid_values in grids])
+    geometries = [outline or _geometry(unit) for outline, unit in zip(outlines, units, strict=True)]
+    return [None if wkb is None else bytes(wkb) for wkb in shapely.to_wkb(geometries)] if geometries else []
 
 
 def _outlines(grids: Sequence[Grid | None]) -> Sequence[Any]:
@@ -146,11 +148,11 @@ def _geometry(unit: Mapping[str, Any]) -> Any:
     import shapely.geometry
 
     value = unit.get("value")
-    for each in (unit, value if isinstance(value, Mapping) else {}):
-        found, coordinates = each.get("geometry"), each.get("coordinates")
+    for fields in (unit, value if isinstance(value, Mapping) else {}):
+        geometry, coordinates = fields.get("geometry"), fields.get("coordinates")
         try:
-            if isinstance(found, Mapping):
-                return shapely.geometry.shape(found)
+            if isinstance(geometry, Mapping):
+                return shapely.geometry.shape(geometry)
             if isinstance(coordinates, Sequence) and len(coordinates) == 2:
                 return shapely.Point(float(coordinates[0]), float(coordinates[1]))
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, shapely.errors.GEOSException):

@@ -66,7 +66,7 @@ class AssetMetadata:
     def unit_fields(self) -> dict[str, Any]:
         """The part of each unit that says how images differ, for workers: ``where`` and ``casts``."""
         where = {"where": [test.to_json() for test in self.tests]} if self.tests else {}
-        return {**where, **({"casts": [list(each) for each in self.casts]} if self.casts else {})}
+        return {**where, **({"casts": [list(cast) for cast in self.casts]} if self.casts else {})}
 
     def select(self, names: Collection[str]) -> tuple[Band, ...]:
         """Return bands by name, in the order of the names.

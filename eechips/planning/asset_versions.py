@@ -27,8 +27,8 @@ def fetch_versions(ids: Iterable[str]) -> dict[str, AssetVersion]:
         ee.EEException: if a request fails for another reason.
     """
     wanted = list(dict.fromkeys(ids))
-    found = planning_requests.request_each(wanted, _versions, size=_ASSETS, noun="assets")
-    return {name: version for name, version in zip(wanted, found, strict=True) if version is not None}
+    versions = planning_requests.request_each(wanted, _versions, size=_ASSETS, noun="assets")
+    return {name: version for name, version in zip(wanted, versions, strict=True) if version is not None}
 
 
 def _versions(ids: Sequence[str]) -> list[AssetVersion | None]:
@@ -47,9 +47,9 @@ def _versions(ids: Sequence[str]) -> list[AssetVersion | None]:
 
 def _updated(name: str) -> AssetVersion | None:
     try:
-        found = ee.data.getAsset(name).get("updateTime")
+        update_time = ee.data.getAsset(name).get("updateTime")
     except ee.EEException as error:
         if planning_requests.is_not_found(error):
             return None
         raise
-    return AssetVersion(updated=None if found is None else str(found))
+    return AssetVersion(updated=None if update_time is None else str(update_time))

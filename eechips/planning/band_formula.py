@@ -100,8 +100,8 @@ class Formula:
         Args:
             values: images of one band, or numbers, by name.
         """
-        found: ee.Image = _Composer(values, self.text).visit(_parse(self.text))
-        return found
+        image: ee.Image = _Composer(values, self.text).visit(_parse(self.text))
+        return image
 
     def calculate(self, values: Mapping[str, float]) -> float:
         """Return the number of the formula.
@@ -112,8 +112,8 @@ class Formula:
         Raises:
             UsageError: if the formula has no value there.
         """
-        found: float = _Composer(values, self.text).visit(_parse(self.text))
-        return found
+        number: float = _Composer(values, self.text).visit(_parse(self.text))
+        return number
 
 
 def parse_formula(text: str) -> Formula:
@@ -209,10 +209,10 @@ class _Composer:
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISONS:
                 return self._binary(_COMPARISONS[type(op)], self.visit(left), self.visit(right))
             case ast.BoolOp(op=op, values=[first, *others]):
-                found = self.visit(first)
-                for each in others:
-                    found = self._binary("And" if isinstance(op, ast.And) else "Or", found, self.visit(each))
-                return found
+                combined = self.visit(first)
+                for other in others:
+                    combined = self._binary("And" if isinstance(op, ast.And) else "Or", combined, self.visit(other))
+                return combined
             case ast.Call():
                 return self._call(node)
         raise UsageError(f"the formula {self._text!r} has {ast.unparse(node)!r}, which is not allowed: {_NOTATION}")
@@ -236,12 +236,12 @@ class _Composer:
 
     def _number(self, compute: Callable[..., float], *values: float) -> float:
         try:
-            found = compute(*values)
+            number = compute(*values)
         except (ArithmeticError, ValueError) as error:
             raise UsageError(f"the formula {self._text!r} has a constant without a value: {error}") from None
-        if isinstance(found, complex) or not math.isfinite(found):
+        if isinstance(number, complex) or not math.isfinite(number):
             raise UsageError(f"the formula {self._text!r} has a constant without a value")
-        return found
+        return number
 
     def _unary(self, name: str, value: Any) -> Any:
         if isinstance(value, float):
@@ -250,10 +250,10 @@ class _Composer:
             return value
         if name == "not":
             return value.Not()
-        found = getattr(value, name)()
+        computed = getattr(value, name)()
         if name == "sqrt":
-            return found.updateMask(value.gte(0))
-        return found.updateMask(value.gt(0)) if name.startswith("log") else found
+            return computed.updateMask(value.gte(0))
+        return computed.updateMask(value.gt(0)) if name.startswith("log") else computed
 
     def _binary(self, name: str, left: Any, right: Any) -> Any:
         if isinstance(left, float) and isinstance(right, float):
@@ -264,11 +264,11 @@ class _Composer:
             return _UNKNOWN
         if isinstance(left, float):
             left = ee.Image.constant(left)
-        found = getattr(left, name)(right)
+        computed = getattr(left, name)(right)
         if name == "divide":
-            return found if isinstance(right, float) else found.updateMask(right.neq(0))
+            return computed if isinstance(right, float) else computed.updateMask(right.neq(0))
         valid = _power_domain(left, right) if name == "pow" else None
-        return found if valid is None else found.updateMask(valid)
+        return computed if valid is None else computed.updateMask(valid)
 
 
 def _power_domain(base: Any, exponent: Any) -> Any:

@@ -59,7 +59,7 @@ class BandSurvey:
 
     def dtype(self, name: str, dtype: str) -> str:
         """Return the numpy type that holds a band of all images; ``dtype`` is that of one image."""
-        return str(np.result_type(dtype, *(smallest_dtype(*each) for each in self.types.get(name, ()))))
+        return str(np.result_type(dtype, *(smallest_dtype(*pixel_range) for pixel_range in self.types.get(name, ()))))
 
     def has_one_type(self, name: str) -> bool:
         """Return whether a band has the same type in all images."""
@@ -93,11 +93,13 @@ def survey_bands(images: ee.ImageCollection, *, with_types: bool = False) -> tup
     asked: Any = ee.List([images.toList(1), images.limit(SURVEYED).aggregate_array(BAND_NAMES), types])
     first, names, described = asked.getInfo()
     held: dict[str, set[PixelRange]] = {}
-    for each in described:
-        for name, kind in each.items():
+    for image_bands in described:
+        for name, kind in image_bands.items():
             held.setdefault(name, set()).add((kind["precision"], kind.get("min"), kind.get("max")))
-    layouts = Counter(tuple(each) for each in names)
-    return (first[0] if first else None), BandSurvey(layouts, {name: frozenset(found) for name, found in held.items()})
+    layouts = Counter(tuple(image_bands) for image_bands in names)
+    return (first[0] if first else None), BandSurvey(
+        layouts, {name: frozenset(band_types) for name, band_types in held.items()}
+    )
 
 
 def tell_left_out(dataset: str, images: ee.ImageCollection, names: Sequence[str], *, is_local: bool) -> None:

@@ -56,14 +56,14 @@ class FormulaInput:
 
     def image(self, stored: ee.Image) -> ee.Image:
         """Return the values of the band in double precision."""
-        found: Any = stored.select([self.band]).toDouble()
+        band_values: Any = stored.select([self.band]).toDouble()
         if self.scale != 1:
-            found = found.multiply(self.scale)
+            band_values = band_values.multiply(self.scale)
         if self.offset != 0:
-            found = found.add(self.offset)
+            band_values = band_values.add(self.offset)
         if self.is_decibel:
-            found = ee.Image.constant(10.0).pow(found.divide(10.0))
-        converted: ee.Image = found
+            band_values = ee.Image.constant(10.0).pow(band_values.divide(10.0))
+        converted: ee.Image = band_values
         return converted
 
 
@@ -88,14 +88,14 @@ class ComputedBand:
     @property
     def bands(self) -> tuple[str, ...]:
         """The names of the stored bands that it needs."""
-        return tuple(dict.fromkeys((self.reference, *(each.band for each in self.inputs))))
+        return tuple(dict.fromkeys((self.reference, *(formula_input.band for formula_input in self.inputs))))
 
     @property
     def parameters(self) -> dict[str, Any]:
         """All that determines its values, as JSON."""
         if self.formula is None:
             return {"name": self.name, "formula": self.reference}
-        values: dict[str, Any] = {each.variable: each.text for each in self.inputs}
+        values: dict[str, Any] = {formula_input.variable: formula_input.text for formula_input in self.inputs}
         return {"name": self.name, "formula": self.formula.text, "values": values | dict(self.constants)}
 
     def image(self, stored: ee.Image) -> ee.Image:
@@ -107,10 +107,12 @@ class ComputedBand:
         if self.formula is None:
             copy: ee.Image = stored.select([self.reference], [self.name])
             return copy
-        values: dict[str, Value] = {each.variable: each.image(stored) for each in self.inputs}
-        found = self.formula.compose(values | dict(self.constants)).toFloat().rename([self.name])
+        values: dict[str, Value] = {
+            formula_input.variable: formula_input.image(stored) for formula_input in self.inputs
+        }
+        computed = self.formula.compose(values | dict(self.constants)).toFloat().rename([self.name])
         # A result that begins with a constant would have the projection of a constant: degrees.
-        placed: ee.Image = found.setDefaultProjection(stored.select([self.reference]).projection())
+        placed: ee.Image = computed.setDefaultProjection(stored.select([self.reference]).projection())
         return placed
 
 
@@ -140,13 +142,13 @@ class BandSelection:
     @property
     def stored(self) -> tuple[str, ...]:
         """The names of the stored bands that are needed, in order."""
-        made = {each.name: each.bands for each in self.computed}
-        return tuple(dict.fromkeys(band for name in self.names for band in made.get(name, (name,))))
+        needed_bands = {computed_band.name: computed_band.bands for computed_band in self.computed}
+        return tuple(dict.fromkeys(band for name in self.names for band in needed_bands.get(name, (name,))))
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What determines the values besides the names, as JSON; empty if all bands are stored."""
-        computed = {"computed": [each.parameters for each in self.computed]} if self.computed else {}
+        computed = {"computed": [computed_band.parameters for computed_band in self.computed]} if self.computed else {}
         quantized = {"quantization": asdict(self.quantization)} if self.quantization is not None else {}
         filtered = {"speckle": self.speckle.text} if self.speckle is not None else {}
         return {**computed, **quantized, **filtered}
@@ -155,18 +157,18 @@ class BandSelection:
     def has_stored_values(self) -> bool:
         """Return whether all values are as they are stored, perhaps under other names."""
         is_own = self.quantization is None and self.speckle is None
-        return is_own and all(each.formula is None for each in self.computed)
+        return is_own and all(computed_band.formula is None for computed_band in self.computed)
 
     @property
     def copied(self) -> tuple[str, ...]:
         """The stored bands whose values are in the result unchanged."""
-        made = {each.name: each for each in self.computed}
-        bands = (self.grid_band(name) for name in self.names if name not in made or made[name].formula is None)
+        computed = {computed_band.name: computed_band for computed_band in self.computed}
+        bands = (self.grid_band(name) for name in self.names if name not in computed or computed[name].formula is None)
         return tuple(band for band in bands if not self._is_filtered(band))
 
     def grid_band(self, name: str) -> str:
         """Return the stored band whose pixel grid a band of the result has."""
-        return next((each.reference for each in self.computed if each.name == name), name)
+        return next((computed_band.reference for computed_band in self.computed if computed_band.name == name), name)
 
     def planned(self, unit: Mapping[str, Any], names: Sequence[str] | None = None) -> BandSelection:
         """Return the selection with what a plan found out: the names, if it has none itself, and the casts.
@@ -175,9 +177,9 @@ class BandSelection:
             unit: unit of the plan, or its part that describes the dataset.
             names: names of the bands; None for those of the unit.
         """
-        found = self.names or tuple(unit.get("bands", ()) if names is None else names)
+        band_names = self.names or tuple(unit.get("bands", ()) if names is None else names)
         casts = tuple((name, dtype) for name, dtype in unit.get("casts", ()))
-        return replace(self, names=found, casts=casts)
+        return replace(self, names=band_names, casts=casts)
 
     def _is_filtered(self, band: str) -> bool:
         """Return whether a stored band has other values, since its speckle is filtered."""
@@ -195,17 +197,17 @@ class BandSelection:
             band.name: replace(band, dtype="float32") if self._is_filtered(band.name) else band
             for band in about.select(self.stored)
         }
-        made = {each.name: each for each in self.computed}
-        found = []
+        computed = {computed_band.name: computed_band for computed_band in self.computed}
+        bands = []
         for name in self.names:
-            if name not in made:
-                found.append(stored[name])
+            if name not in computed:
+                bands.append(stored[name])
                 continue
-            source = stored[made[name].reference]
-            found.append(Band(name, source.dtype if made[name].formula is None else "float32", source.grid))
+            source = stored[computed[name].reference]
+            bands.append(Band(name, source.dtype if computed[name].formula is None else "float32", source.grid))
         if self.quantization is not None:
-            found = [Band(band.name, self.quantization.dtype, band.grid) for band in found]
-        return tuple(found)
+            bands = [Band(band.name, self.quantization.dtype, band.grid) for band in bands]
+        return tuple(bands)
 
     def select(self, image: ee.Image, mask: CloudMask | None = None, *more: str) -> ee.Image:
         """Return the bands of an image of the dataset, followed by further stored ones.
@@ -228,17 +230,17 @@ class BandSelection:
             return stored.addBands(_quantized(stored.select(list(self.names)), self.quantization), None, True)
         if not self.computed:
             return stored
-        made = ee.Image.cat([each.image(stored) for each in self.computed])
-        found: ee.Image = stored.addBands(made, None, True).select(list(names))
-        return found
+        computed_image = ee.Image.cat([computed_band.image(stored) for computed_band in self.computed])
+        selected: ee.Image = stored.addBands(computed_image, None, True).select(list(names))
+        return selected
 
 
 def _quantized(image: Any, quantization: Quantization) -> ee.Image:
     """Return the bands of an image as integers; :meth:`Quantization.quantize` on the server."""
     sizes = image.abs().pow(1.0 / quantization.power).multiply(quantization.divisor).round().min(quantization.limit)
     signed = sizes.multiply(image.signum())
-    found: ee.Image = signed.toInt8() if quantization.dtype == "int8" else signed.toInt16()
-    return found
+    quantized: ee.Image = signed.toInt8() if quantization.dtype == "int8" else signed.toInt16()
+    return quantized
 
 
 def select_bands(
@@ -276,16 +278,16 @@ def select_bands(
         raise UsageError("values='quantized' returns bands as they are published: leave `index` out")
     if bands is None:
         bands = () if indices or expressions or record is None else record.default_bands
-    made = [_plain_band(each, record, is_scaled=is_scaled) for each in bands]
+    selected = [_plain_band(band, record, is_scaled=is_scaled) for band in bands]
     if record is not None:
-        made += [_index_band(get_index(each), record) for each in indices]
-    made += [_expression_band(each, name, record, is_scaled=is_scaled) for each in expressions]
-    names = tuple(each if isinstance(each, str) else each.name for each in made)
-    if made[len(bands) :]:  # of stored bands, verbs check this themselves
-        twice = next((each for each in names if names.count(each) > 1), None)
+        selected += [_index_band(get_index(band), record) for band in indices]
+    selected += [_expression_band(band, name, record, is_scaled=is_scaled) for band in expressions]
+    names = tuple(band if isinstance(band, str) else band.name for band in selected)
+    if selected[len(bands) :]:  # of stored bands, verbs check this themselves
+        twice = next((band for band in names if names.count(band) > 1), None)
         if twice is not None:
             raise UsageError(f"the band {twice} is asked for twice")
-    computed = tuple(each for each in made if isinstance(each, ComputedBand))
+    computed = tuple(band for band in selected if isinstance(band, ComputedBand))
     return BandSelection(names, computed, record.quantization if is_quantized and record is not None else None)
 
 
@@ -300,17 +302,17 @@ def _plain_band(name: str, record: Dataset | None, *, is_scaled: bool) -> str | 
 
 
 def _index_band(index: SpectralIndex, record: Dataset) -> ComputedBand:
-    found = match_bands(index, record)
+    matched = match_bands(index, record)
     formula = parse_formula(index.expression)
-    if not _is_scale_free(formula, tuple(found.bands), found.numbers):
-        _warn_of_counts(index, record, tuple(found.bands.values()))
+    if not _is_scale_free(formula, tuple(matched.bands), matched.numbers):
+        _warn_of_counts(index, record, tuple(matched.bands.values()))
     is_radar = index.domain == "radar"
     inputs = tuple(
         FormulaInput(variable, band.name, band.scale, band.offset, is_radar and band.units == "dB")
-        for variable, band in found.bands.items()
+        for variable, band in matched.bands.items()
     )
-    reference = _finest(tuple(found.bands.values()), record)
-    return ComputedBand(index.name, formula, inputs, tuple(found.numbers.items()), reference)
+    reference = _finest(tuple(matched.bands.values()), record)
+    return ComputedBand(index.name, formula, inputs, tuple(matched.numbers.items()), reference)
 
 
 def _expression_band(text: str, name: str, record: Dataset | None, *, is_scaled: bool) -> ComputedBand:
@@ -319,9 +321,9 @@ def _expression_band(text: str, name: str, record: Dataset | None, *, is_scaled:
         raise UsageError(f"index={text!r} is not NAME=FORMULA, such as ndvi=(B8-B4)/(B8+B4)")
     formula = parse_formula(formula_text)
     if record is None:
-        inputs = tuple(FormulaInput(each, each) for each in formula.names)
+        inputs = tuple(FormulaInput(band_name, band_name) for band_name in formula.names)
         return ComputedBand(label, formula, inputs, (), formula.names[0])
-    bands = [_required_band(each, text, name, record) for each in formula.names]
+    bands = [_required_band(band_name, text, name, record) for band_name in formula.names]
     inputs = tuple(
         _scaled_input(variable, band) if is_scaled else FormulaInput(variable, band.name)
         for variable, band in zip(formula.names, bands, strict=True)
@@ -337,7 +339,7 @@ def _is_band_name(text: str) -> bool:
 def _required_band(variable: str, text: str, name: str, record: Dataset) -> DatasetBand:
     band = find_band(variable, record)
     if band is None:
-        known = [*(each.name for each in record.bands), *record.band_names]
+        known = [*(known_band.name for known_band in record.bands), *record.band_names]
         raise UsageError(f"index={text!r}: {name} has no band {variable!r}; {describe_choices(variable, known)}")
     return band
 

@@ -98,8 +98,8 @@ class MajorTomGrid:
         """Return the number of columns of rows, which are counted from the equator northwards."""
         latitudes = np.radians(rows * (180.0 / self.row_count))
         counts = np.ceil(2.0 * math.pi * _EQUATOR_RADIUS * np.cos(latitudes) / self.metres)
-        found: npt.NDArray[np.int64] = np.maximum(counts, 1).astype(np.int64)
-        return found
+        columns: npt.NDArray[np.int64] = np.maximum(counts, 1).astype(np.int64)
+        return columns
 
     def sites(self, region: BaseGeometry) -> list[SampleSite]:
         """Return the centres of cells in a region, from north to south and from west to east."""
@@ -244,7 +244,7 @@ class FileGrid:
         column = None if self.cell_field is None else table.column(self.cell_field).to_pylist()
         columns = json_columns(table)
         shapely.prepare(region)
-        found = []
+        cell_sites = []
         for row, polygon in enumerate(self.places.geometries):
             if polygon is None:
                 continue
@@ -253,8 +253,8 @@ class FileGrid:
             if shapely.intersects_xy(region, *point):
                 code = str(row + 1) if column is None else str(column[row])
                 properties = {name: values[row] for name, values in columns.items()}
-                found.append(SampleSite(point, {"grid_code": code, "grid_cell": code, "properties": properties}))
-        return found
+                cell_sites.append(SampleSite(point, {"grid_code": code, "grid_cell": code, "properties": properties}))
+        return cell_sites
 
 
 def parse_cells(text: str | Path, cell_field: str | None = None, *, crs: str | None = None) -> PlaceCells:

@@ -127,13 +127,13 @@ class ClassPool:
         is_cut = bool(self._cut & set(lacking)) and self._kept < _KEPT + _KEPT_EACH * target
         if lacking and self._pixels <= MOST_PIXELS and (not self.is_complete or is_cut):
             self._search(target)
-        found: dict[Key, Sequence[Point]] = {}
+        candidates: dict[Key, Sequence[Point]] = {}
         for key in wanted:
             points = self._found.get(int(key), [])[self._given.get(int(key), 0) :]
             if points:
-                found[key] = points
+                candidates[key] = points
                 self._given[int(key)] = self._given.get(int(key), 0) + len(points)
-        return found
+        return candidates
 
     @property
     def _pixels(self) -> float:
@@ -201,8 +201,8 @@ class ClassPool:
         most = keep + len(self._seen)
         best: dict[int, _Lots] = {}
         for window in _windows(self._window):
-            for number, found in self._read(window, most).items():
-                both = best[number].joined(found) if number in best else found
+            for number, lots in self._read(window, most).items():
+                both = best[number].joined(lots) if number in best else lots
                 if len(both.lots) > most:
                     self._cut.add(number)
                 best[number] = both.lowest(most)
@@ -225,15 +225,15 @@ class ClassPool:
         values, valid = array["value"], array["valid"] > 0
         classes = map(self._class, np.unique(values[valid]).tolist())
         origin = self._map.centres(unproject(grid.crs, [grid.xy(0.5, 0.5)]))[0][0]
-        found = {}
+        lots_by_class = {}
         for number in classes:
             if self._wanted is None or number in self._wanted:
                 rows, columns = np.nonzero((values == number) & valid)
                 pixels = np.column_stack([columns, rows]).astype(np.int64) + origin
                 drawn = self._inside(_Lots(self._lots(pixels), pixels), most)
                 if len(drawn.lots):
-                    found[number] = drawn
-        return found
+                    lots_by_class[number] = drawn
+        return lots_by_class
 
     def _inside(self, lots: _Lots, most: int) -> _Lots:
         """Return the pixels with the lowest lots whose centres lie in the region, at most ``most`` + 1.

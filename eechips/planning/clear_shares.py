@@ -48,8 +48,8 @@ class ClearSource:
 
     def clear(self, image: ee.Image) -> ee.Image:
         """Return an image of 1 where a pixel is clear, else 0, also outside the footprint."""
-        found = image.select([self.band]).mask().gt(0) if self.mask is None else self.mask.clear(image, self.band)
-        clear: ee.Image = found.rename(["clear"]).unmask(0, False)
+        is_clear = image.select([self.band]).mask().gt(0) if self.mask is None else self.mask.clear(image, self.band)
+        clear: ee.Image = is_clear.rename(["clear"]).unmask(0, False)
         return clear
 
 
@@ -92,15 +92,15 @@ def _count_images(source: ClearSource, chips: Sequence[tuple[Grid, TimeWindow]])
 def _ask(source: ClearSource, chips: Sequence[tuple[Grid, TimeWindow]]) -> list[tuple[Candidate, ...]]:
     """Send one request."""
     answers: Any = ee.List(_rows(chips)).map(partial(_measured, source)).getInfo()
-    found = []
+    candidates = []
     for (grid, _), rows in zip(chips, answers, strict=True):
         pixels = grid.width * grid.height
-        each = [
+        chip_candidates = [
             Candidate(index, int(time), float(count or 0) / pixels, *(None if v is None else float(v) for v in scores))
             for index, time, count, *scores in rows
         ]
-        found.append(tuple(sorted(each, key=lambda candidate: (candidate.time, candidate.index))))
-    return found
+        candidates.append(tuple(sorted(chip_candidates, key=lambda candidate: (candidate.time, candidate.index))))
+    return candidates
 
 
 def _rows(chips: Sequence[tuple[Grid, TimeWindow]]) -> list[list[Any]]:
@@ -118,8 +118,8 @@ def _images(source: ClearSource, row: Any) -> ee.ImageCollection:
     values: Any = ee.List(row)
     every = asset_metadata.filter_images(source.collection, "collection", tests=source.tests)
     there = every.filterDate(ee.Date(values.get(3)), ee.Date(values.get(4)))
-    found: ee.ImageCollection = there.filterBounds(_interior(values))
-    return found
+    chip_images: ee.ImageCollection = there.filterBounds(_interior(values))
+    return chip_images
 
 
 def _measured(source: ClearSource, row: Any) -> Any:
@@ -138,8 +138,8 @@ def _measured(source: ClearSource, row: Any) -> Any:
             clear = clear.addBands(source.score.image(image).updateMask(clear).rename(["score"]))
             reducer = reducer.combine(ee.Reducer.mean().unweighted(), "", True)
             columns = ["clear_sum", "score_mean"]
-        found = clear.reduceRegion(reducer=reducer, geometry=interior, crs=projection, maxPixels=_MOST_PIXELS)
-        measured = [found.get(name) for name in columns]
+        reduced = clear.reduceRegion(reducer=reducer, geometry=interior, crs=projection, maxPixels=_MOST_PIXELS)
+        measured = [reduced.get(name) for name in columns]
         return ee.List([image.get("system:index"), image.get("system:time_start"), *measured])
 
     return _images(source, row).toList(_MOST_IMAGES).map(measure)

@@ -55,5 +55,5 @@ class ClipArea:
 
 def region_content(region: Region) -> dict[str, Any]:
     """Return the parameters of a region that results clipped to it depend on: of a file its content, wherever it is."""
-    given = region.parameters
-    return {name: given[name] for name in given if f"{name}_sha256" not in given}
+    parameters = region.parameters
+    return {name: parameters[name] for name in parameters if f"{name}_sha256" not in parameters}

@@ -52,7 +52,9 @@ class CloudMask:
 
     def quality_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
         """Return the quality bands that it needs to mask given bands."""
-        return tuple(dict.fromkeys(each.band.format(half=_half(band)) for band in bands for each in self._values()))
+        return tuple(
+            dict.fromkeys(mask_value.band.format(half=_half(band)) for band in bands for mask_value in self._values())
+        )
 
     def clear(self, image: ee.Image, band: str = "") -> ee.Image:
         """Return an image that is 1 for clear pixels, 0 for others, and masked where the quality band is masked.
@@ -64,10 +66,10 @@ class CloudMask:
         score = self.source.score
         if score is not None:
             linked = image.linkCollection(ee.ImageCollection(score.collection), [score.band])
-            found: ee.Image = linked.select([score.band]).gte(self.threshold)
+            is_clear: ee.Image = linked.select([score.band]).gte(self.threshold)
         else:
-            found = reduce(lambda one, other: one.And(other), self._tests(image, _half(band)))
-        return found
+            is_clear = reduce(lambda one, other: one.And(other), self._tests(image, _half(band)))
+        return is_clear
 
     def apply(self, image: ee.Image, bands: Sequence[str]) -> ee.Image:
         """Return bands of an image, masked where it is not clear.
@@ -76,23 +78,23 @@ class CloudMask:
             image: image of the dataset, with all its bands and its ``system:index``.
             bands: names of the bands to keep, in order.
         """
-        is_halved = any(HALF in each.band for each in self._values())
+        is_halved = any(HALF in mask_value.band for mask_value in self._values())
         groups = [list(group) for _, group in groupby(bands, _half if is_halved else lambda _: "")]
         parts = [image.select(names).updateMask(self.clear(image, names[0])) for names in groups]
-        found: ee.Image = reduce(lambda one, other: one.addBands(other), parts)
-        return found
+        masked: ee.Image = reduce(lambda one, other: one.addBands(other), parts)
+        return masked
 
     def _tests(self, image: ee.Image, half: str) -> Iterator[ee.Image]:
         """Yield images of 1 where a quality band has none of some values, else 0; a pixel is clear if all are 1."""
-        names = dict.fromkeys(each.band for each in self._values())
+        names = dict.fromkeys(mask_value.band for mask_value in self._values())
         for name in names:
             quality = image.select([name.format(half=half)])
-            there = [each for each in self._values() if each.band == name]
-            yield from exclude_bits(quality, [each for each in there if isinstance(each, BitField)])
-            yield from (each.excludes(quality) for each in there if isinstance(each, ValueRange))
+            there = [mask_value for mask_value in self._values() if mask_value.band == name]
+            yield from exclude_bits(quality, [mask_value for mask_value in there if isinstance(mask_value, BitField)])
+            yield from (mask_value.excludes(quality) for mask_value in there if isinstance(mask_value, ValueRange))
 
     def _values(self) -> tuple[BitField | ValueRange, ...]:
-        return tuple(each for kind in self.source.kinds if kind.name in self.kinds for each in kind.values)
+        return tuple(mask_value for kind in self.source.kinds if kind.name in self.kinds for mask_value in kind.values)
 
 
 def parse_mask(text: str | None, dataset: str) -> CloudMask | None:

@@ -34,9 +34,9 @@ def parse_window(text: str) -> dt.timedelta:
     Raises:
         UsageError: if the text is not a duration above zero.
     """
-    found = _WINDOW.fullmatch(text)
+    match = _WINDOW.fullmatch(text)
     try:
-        window = float(found[1]) * _UNITS[found[2].lower()] if found else dt.timedelta()
+        window = float(match[1]) * _UNITS[match[2].lower()] if match else dt.timedelta()
     except OverflowError:
         window = dt.timedelta()
     if not window:

@@ -87,14 +87,14 @@ class LayerImages:
 
     def over(self, box: ee.Geometry) -> ee.ImageCollection:
         """Return the images that meet a box, by time."""
-        found = asset_metadata.filter_images(self.dataset, self.kind, self.start, self.end, self.tests)
-        ordered: ee.ImageCollection = found.filterBounds(box).sort("system:time_start")
+        images = asset_metadata.filter_images(self.dataset, self.kind, self.start, self.end, self.tests)
+        ordered: ee.ImageCollection = images.filterBounds(box).sort("system:time_start")
         return ordered
 
     def near(self, box: ee.Geometry, moment: str, first: str, last: str) -> ee.ImageCollection:
         """Return the images that meet a box from ``first`` to ``last``, the nearest to ``moment`` last."""
-        found = self.over(box).filterDate(first, last)
-        ordered: ee.ImageCollection = sort_nearest_first(found, ee.Date(moment).millis(), ascending=False)
+        images = self.over(box).filterDate(first, last)
+        ordered: ee.ImageCollection = sort_nearest_first(images, ee.Date(moment).millis(), ascending=False)
         return ordered
 
     def select(self, image: ee.Image) -> ee.Image:
@@ -178,8 +178,8 @@ def _stored(images: LayerImages) -> ee.Image:
 
 def _shown(images: LayerImages, has_image: bool, corners: Sequence[float]) -> ee.Image:
     """Return the mosaic of images that meet a rectangle of degrees."""
-    found = images.over(ee.Geometry.Rectangle(list(corners), None, False))
-    return images.mosaic(found, *_no_pixels(images, has_image))
+    collection = images.over(ee.Geometry.Rectangle(list(corners), None, False))
+    return images.mosaic(collection, *_no_pixels(images, has_image))
 
 
 def _shown_around(
@@ -187,8 +187,8 @@ def _shown_around(
 ) -> ee.Image:
     """Return the mosaic of images around a point."""
     box = box_around(coordinates, reach)
-    found = images.near(box, **near) if near else images.over(box)
-    return images.clip(images.mosaic(found, *_no_pixels(images, has_image)))
+    collection = images.near(box, **near) if near else images.over(box)
+    return images.clip(images.mosaic(collection, *_no_pixels(images, has_image)))
 
 
 def _no_pixels(images: LayerImages, has_image: bool) -> list[ee.Image]:

@@ -148,20 +148,20 @@ def divide_tables(
     """
     shapely.prepare(region)
     pending = [TableCell(table, whole_cell(region)) for table in tables]
-    found: dict[str, list[TableCell]] = {table: [] for table in tables}
+    cells_by_table: dict[str, list[TableCell]] = {table: [] for table in tables}
     while pending:
         counts = planning_requests.request_each(
             pending, lambda cells: _count(cells, collection), size=_TOGETHER, noun="cells", cure=_CURE
         )
         divided: list[TableCell] = []
-        for each, count in zip(pending, counts, strict=True):
-            if count > MOST_FEATURES and not each.cell.is_smallest:
-                divided.extend(_halves(each, region))
+        for table_cell, count in zip(pending, counts, strict=True):
+            if count > MOST_FEATURES and not table_cell.cell.is_smallest:
+                divided.extend(_halves(table_cell, region))
             elif count > 0:
-                found[each.table].append(each)
+                cells_by_table[table_cell.table].append(table_cell)
         pending = divided
     for table in tables:
-        yield from sorted(found[table], key=lambda each: each.path)
+        yield from sorted(cells_by_table[table], key=lambda table_cell: table_cell.path)
 
 
 def anchors(geometries: npt.NDArray[np.object_], region: BaseGeometry) -> Floats:
@@ -174,20 +174,20 @@ def anchors(geometries: npt.NDArray[np.object_], region: BaseGeometry) -> Floats
     Returns:
         Longitude and latitude, shape (n, 2); NaN for geometries outside of the region, without coordinates, or None.
     """
-    found = np.full((len(geometries), 2), np.nan)
+    anchor_points = np.full((len(geometries), 2), np.nan)
     coordinates, owner = shapely.get_coordinates(geometries, return_index=True)
     known, first = np.unique(owner, return_index=True)
     points = coordinates[first]
     beyond = np.abs(points[:, 0]) > 180.0
     points[beyond, 0] = (points[beyond, 0] + 180.0) % 360.0 - 180.0
     inside = shapely.intersects_xy(region, points)
-    found[known[inside]] = points[inside]
+    anchor_points[known[inside]] = points[inside]
     has_extent = shapely.get_num_coordinates(geometries) > 1
     west, south, east, north = region.bounds
     for index in known[~inside & has_extent[known]]:
         if (point := _first_vertex_inside(geometries[index], region)) is not None:
-            found[index] = np.clip(point, (west, south), (east, north))
-    return found
+            anchor_points[index] = np.clip(point, (west, south), (east, north))
+    return anchor_points
 
 
 def _first_vertex_inside(geometry: BaseGeometry, region: BaseGeometry) -> Floats | None:
@@ -206,7 +206,9 @@ def _count(cells: Sequence[TableCell], collection: Callable[[str, FeatureCell], 
     """Return the number of features of each cell, at most one more than a cell may have."""
     import ee
 
-    sizes: Any = ee.List([collection(each.table, each.cell).limit(MOST_FEATURES + 1).size() for each in cells])
+    sizes: Any = ee.List(
+        [collection(table_cell.table, table_cell.cell).limit(MOST_FEATURES + 1).size() for table_cell in cells]
+    )
     try:
         return [int(size) for size in sizes.getInfo()]
     except (ee.EEException, RequestError) as error:
@@ -215,9 +217,9 @@ def _count(cells: Sequence[TableCell], collection: Callable[[str, FeatureCell], 
         return [MOST_FEATURES + 1]
 
 
-def _halves(each: TableCell, region: BaseGeometry) -> list[TableCell]:
+def _halves(table_cell: TableCell, region: BaseGeometry) -> list[TableCell]:
     return [
-        TableCell(each.table, half, (*each.path, number))
-        for number, half in enumerate(each.cell.halves())
+        TableCell(table_cell.table, half, (*table_cell.path, number))
+        for number, half in enumerate(table_cell.cell.halves())
         if shapely.dwithin(region, shapely.box(half.west, half.south, half.east, half.north), _MARGIN)
     ]

@@ -92,22 +92,22 @@ class FeatureSource:
         import ee
 
         value: Any = ee.deserializer.fromJSON(self.dataset) if table == _COMPUTED else table
-        found: ee.FeatureCollection = ee.FeatureCollection(value)
-        return found
+        features: ee.FeatureCollection = ee.FeatureCollection(value)
+        return features
 
     def features(self, table: str, tests: Sequence[PropertyFilter], within: ee.Geometry) -> ee.FeatureCollection:
         """Return the features of a table that meet a geometry, with all properties."""
-        found: ee.FeatureCollection = self.collection(table).filterBounds(within)
+        collection: ee.FeatureCollection = self.collection(table).filterBounds(within)
         for test in tests:
-            found = found.filter(test.filter())
+            collection = collection.filter(test.filter())
         if not self.is_table_of_index(table) and (self.start is not None or self.end is not None):
-            found = found.filter(_between(_TIME, _moment(self.start), _moment(self.end)))
-        return found
+            collection = collection.filter(_between(_TIME, _moment(self.start), _moment(self.end)))
+        return collection
 
     def rows(self, table: str, tests: Sequence[PropertyFilter], within: ee.Geometry) -> ee.FeatureCollection:
         """Return the same features with the properties to request."""
-        found = self.features(table, tests, within)
-        chosen: ee.FeatureCollection = found if self.columns is None else found.select(list(self.columns))
+        features = self.features(table, tests, within)
+        chosen: ee.FeatureCollection = features if self.columns is None else features.select(list(self.columns))
         return chosen
 
     def list_tables(self, within: ee.Geometry) -> list[str]:
@@ -138,10 +138,10 @@ class FeatureSource:
         described: Any = self._ask(lambda: self.collection(table).limit(1).getInfo())
         # Columns of a computed collection are those of the table that it is made of.
         known = {} if self.is_computed else {name: str(kind) for name, kind in described.get("columns", {}).items()}
-        there = known or {name: "" for each in described["features"] for name in each["properties"]}
+        there = known or {name: "" for entry in described["features"] for name in entry["properties"]}
         for name in self.columns or ():
             if there and name not in there:
-                names = sorted(each for each in there if not each.startswith("system:"))
+                names = sorted(entry for entry in there if not entry.startswith("system:"))
                 raise UnknownDatasetError(f"{table} has no column {name!r}; {describe_choices(name, names)}")
         return known if self.columns is None else {name: known[name] for name in self.columns if name in known}
 
@@ -186,8 +186,8 @@ def _between(name: str, start: Any, end: Any) -> ee.Filter:
 
     limits = [ee.Filter.gte(name, start)] if start is not None else []
     limits += [ee.Filter.lt(name, end)] if end is not None else []
-    found: ee.Filter = ee.Filter.And(*limits)
-    return found
+    interval: ee.Filter = ee.Filter.And(*limits)
+    return interval
 
 
 def _moment(text: str | None) -> Any:

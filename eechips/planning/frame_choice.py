@@ -102,11 +102,14 @@ def choose_frames(
     if moment is None:
         raise ValueError(f"{choice} needs a moment")
     if choice == "nearest":
-        ordered = sorted(suitable, key=lambda each: (abs(each.time - moment), each.time, -each.clear, each.index))
+        ordered = sorted(
+            suitable,
+            key=lambda candidate: (abs(candidate.time - moment), candidate.time, -candidate.clear, candidate.index),
+        )
         return _padded(_distinct(ordered, count), count)
     half = count // 2
-    before = _best([each for each in suitable if each.time < moment], half, moment)
-    after = _best([each for each in suitable if each.time >= moment], count - half, moment)
+    before = _best([candidate for candidate in suitable if candidate.time < moment], half, moment)
+    after = _best([candidate for candidate in suitable if candidate.time >= moment], count - half, moment)
     return [*_padded(before, half), *_padded(after, count - half)]
 
 
@@ -120,7 +123,16 @@ def choose_of_windows(
     """
     suitable = _suitable(candidates, min_clear)
     return [
-        next(iter(_best([each for each in suitable if window.start <= each.time < window.end], 1, window.middle)), None)
+        next(
+            iter(
+                _best(
+                    [candidate for candidate in suitable if window.start <= candidate.time < window.end],
+                    1,
+                    window.middle,
+                )
+            ),
+            None,
+        )
         for window in windows
     ]
 
@@ -133,7 +145,7 @@ def split_window(window: TimeWindow, count: int) -> list[TimeWindow]:
 
 def _suitable(candidates: Iterable[Candidate], min_clear: float) -> list[Candidate]:
     """Return the images that show enough clear pixels, at least one."""
-    return [each for each in candidates if each.clear > 0.0 and each.clear >= min_clear]
+    return [candidate for candidate in candidates if candidate.clear > 0.0 and candidate.clear >= min_clear]
 
 
 def _best(candidates: Sequence[Candidate], count: int, moment: int | None = None) -> list[Candidate]:
@@ -142,30 +154,32 @@ def _best(candidates: Sequence[Candidate], count: int, moment: int | None = None
     Of equally good images, the one nearest to the moment is chosen first; without a moment, the one farthest in time
     from those that are chosen already, and at first the earliest.
     """
-    left = sorted(candidates, key=lambda each: (*(-value for value in each.merit), each.time, each.index))
+    left = sorted(
+        candidates, key=lambda candidate: (*(-value for value in candidate.merit), candidate.time, candidate.index)
+    )
     chosen: list[Candidate] = []
     while left and len(chosen) < count:
-        equal = [each for each in left if each.merit == left[0].merit]
+        equal = [candidate for candidate in left if candidate.merit == left[0].merit]
         if moment is not None:
-            best = min(equal, key=lambda each: abs(each.time - moment))
+            best = min(equal, key=lambda candidate: abs(candidate.time - moment))
         elif chosen:
-            best = max(equal, key=lambda each: min(abs(each.time - other.time) for other in chosen))
+            best = max(equal, key=lambda candidate: min(abs(candidate.time - other.time) for other in chosen))
         else:
             best = equal[0]
         chosen.append(best)
-        left = [each for each in left if abs(each.time - best.time) >= SAME_PASS]
-    return sorted(chosen, key=lambda each: (each.time, each.index))
+        left = [candidate for candidate in left if abs(candidate.time - best.time) >= SAME_PASS]
+    return sorted(chosen, key=lambda candidate: (candidate.time, candidate.index))
 
 
 def _distinct(ordered: Sequence[Candidate], count: int) -> list[Candidate]:
     """Return the first images of different acquisitions, by time."""
     chosen: list[Candidate] = []
-    for each in ordered:
+    for candidate in ordered:
         if len(chosen) == count:
             break
-        if all(abs(each.time - other.time) >= SAME_PASS for other in chosen):
-            chosen.append(each)
-    return sorted(chosen, key=lambda each: (each.time, each.index))
+        if all(abs(candidate.time - other.time) >= SAME_PASS for other in chosen):
+            chosen.append(candidate)
+    return sorted(chosen, key=lambda candidate: (candidate.time, candidate.index))
 
 
 def _padded(chosen: Sequence[Candidate], count: int) -> list[Candidate | None]:

@@ -85,17 +85,17 @@ def resolve_score(
     properties = tuple(name for name in others if name not in there)
     for name in properties:
         _check_property(name, text, record, metadata)
-    found = replace(selection, names=(*selection.names, *bands))
-    metadata.select(found.stored)
-    return FrameScore(formula, found, properties)
+    extended = replace(selection, names=(*selection.names, *bands))
+    metadata.select(extended.stored)
+    return FrameScore(formula, extended, properties)
 
 
 def _select(
     formula: Formula, own: BandSelection, record: Dataset | None, *, is_scaled: bool
 ) -> tuple[BandSelection, tuple[str, ...]]:
     """Return the names that are bands without asking the server, and the other names."""
-    computed = {each.name: each for each in own.computed}
-    names, made, others = [], [], []
+    computed = {computed_band.name: computed_band for computed_band in own.computed}
+    names, computed_bands, others = [], [], []
     for name in formula.names:
         if name in computed:
             chosen = BandSelection((name,), (computed[name],))
@@ -107,8 +107,8 @@ def _select(
             others.append(name)
             continue
         names.append(name)
-        made += [replace(each, name=name) for each in chosen.computed]
-    return BandSelection(tuple(names), tuple(made)), tuple(others)
+        computed_bands += [replace(computed_band, name=name) for computed_band in chosen.computed]
+    return BandSelection(tuple(names), tuple(computed_bands)), tuple(others)
 
 
 def _check_property(name: str, text: str, record: Dataset | None, metadata: AssetMetadata) -> None:
@@ -121,7 +121,11 @@ def _check_property(name: str, text: str, record: Dataset | None, metadata: Asse
     known = [band.name for band in metadata.bands]
     if record is not None:
         known += [*record.band_names, *(index.name for index in list_supported(record))]
-    known += [each for each, one in metadata.properties.items() if isinstance(one, (int, float)) and ":" not in each]
+    known += [
+        property_name
+        for property_name, one in metadata.properties.items()
+        if isinstance(one, (int, float)) and ":" not in property_name
+    ]
     raise UsageError(
         f"rank_by={text!r}: {metadata.id} has no band, spectral index or numeric property {name!r};"
         f" {describe_choices(name, list(dict.fromkeys(known)))}"
@@ -132,5 +136,5 @@ def _property_image(image: Any, name: str) -> ee.Image:
     """Return an image whose pixels all have the value of a property, masked if the image lacks it."""
     is_there = image.propertyNames().contains(name)
     value = ee.Image.constant(ee.Number(ee.Algorithms.If(is_there, image.get(name), 0))).toDouble()
-    found: ee.Image = value.updateMask(ee.Image.constant(ee.Number(ee.Algorithms.If(is_there, 1, 0))))
-    return found
+    masked: ee.Image = value.updateMask(ee.Image.constant(ee.Number(ee.Algorithms.If(is_there, 1, 0))))
+    return masked

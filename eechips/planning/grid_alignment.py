@@ -59,9 +59,11 @@ class GridAlignment:
         if self.scale is not None and not 0 < self.scale < math.inf:
             raise UsageError(f"`scale` must be above 0 metres, not {self.scale:g}")
         if self.align is not None:
-            given = [name for name, is_given in others.items() if is_given]
-            if given:
-                raise UsageError(f"grid='{self.align}' takes the pixels of an image as they are: leave {given[0]} out")
+            extra_options = [name for name, is_given in others.items() if is_given]
+            if extra_options:
+                raise UsageError(
+                    f"grid='{self.align}' takes the pixels of an image as they are: leave {extra_options[0]} out"
+                )
         if self.transform is not None:
             if self.scale is not None:
                 raise UsageError("`grid` says how large a pixel is: leave `scale` out")

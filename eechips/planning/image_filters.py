@@ -88,8 +88,8 @@ class PropertyCondition:
             kind = "no list" if self.sign == "has" else "a list: write 'PROPERTY has VALUE'"
             raise UsageError(f"where={str(self)!r}: {self.property} is {kind}; an image has {example!r:.60}")
         if isinstance(example, list):
-            (found,) = self._typed(next(iter(example), ""))
-            return PropertyFilter(self.property, self.sign, (found,))
+            (typed_value,) = self._typed(next(iter(example), ""))
+            return PropertyFilter(self.property, self.sign, (typed_value,))
         return PropertyFilter(self.property, self.sign, self._typed(example))
 
     def _typed(self, example: Any) -> tuple[int | float | str, ...]:
@@ -134,12 +134,12 @@ class PropertyFilter:
         import ee
 
         if self.sign == "in":
-            found: ee.Filter = ee.Filter.inList(self.property, list(self.values))
+            property_filter: ee.Filter = ee.Filter.inList(self.property, list(self.values))
         elif self.sign == "has":
-            found = ee.Filter.listContains(self.property, self.values[0])
+            property_filter = ee.Filter.listContains(self.property, self.values[0])
         else:
-            found = getattr(ee.Filter, _FILTERS[self.sign])(self.property, self.values[0])
-        return found
+            property_filter = getattr(ee.Filter, _FILTERS[self.sign])(self.property, self.values[0])
+        return property_filter
 
     def to_json(self) -> list[Any]:
         """Return ``[property, sign, [values]]``, for :meth:`from_json`."""
@@ -167,11 +167,11 @@ def parse_condition(text: str) -> PropertyCondition:
     Raises:
         UsageError: if the text is not a condition.
     """
-    found = _CONDITION.fullmatch(text)
-    if found is None:
+    match = _CONDITION.fullmatch(text)
+    if match is None:
         raise UsageError(f"where={text!r} is no condition: {_FORM}")
-    sign = {"==": "="}.get(found["sign"], found["sign"].lower())
-    rest = found["rest"]
+    sign = {"==": "="}.get(match["sign"], match["sign"].lower())
+    rest = match["rest"]
     if sign == "in":
         if not (rest.startswith("(") and rest.endswith(")")):
             raise UsageError(f"where={text!r}: in takes values in parentheses, as in 'WRS_PATH in (33, 34)'")
@@ -179,8 +179,8 @@ def parse_condition(text: str) -> PropertyCondition:
     else:
         words = _words(text, rest)
         if len(words) != 1:
-            raise UsageError(f"where={text!r}: {sign} takes one value; for several: '{found['property']} in (…)'")
-    return PropertyCondition(found["property"], sign, words)
+            raise UsageError(f"where={text!r}: {sign} takes one value; for several: '{match['property']} in (…)'")
+    return PropertyCondition(match["property"], sign, words)
 
 
 def resolve_conditions(
@@ -206,8 +206,8 @@ def resolve_conditions(
     names = list(dict.fromkeys(condition.property for condition in conditions))
     examples = [collection.filter(ee.Filter.notNull([name])).limit(1).aggregate_array(name) for name in names]
     asked: Any = ee.List([collection.first().propertyNames(), *examples])
-    there, *found = asked.getInfo()
-    values: Mapping[str, list[Any]] = dict(zip(names, found, strict=True))
+    there, *value_lists = asked.getInfo()
+    values: Mapping[str, list[Any]] = dict(zip(names, value_lists, strict=True))
     tests = []
     for condition in conditions:
         if not values[condition.property]:
@@ -226,20 +226,20 @@ def _words(whole: str, text: str) -> tuple[ConditionValue, ...]:
     words: list[ConditionValue] = []
     place, more = 0, True
     while more:
-        found = _ITEM.match(text, place)
-        if found is None:
+        match = _ITEM.match(text, place)
+        if match is None:
             left = text[place:].strip()
             if not left:
                 raise UsageError(f"where={whole!r}: a value is missing; {_FORM}")
             raise UsageError(
                 f"where={whole!r}: {left!r} is no value; put text in quotes, and give several conditions separately"
             )
-        bare = found["bare"]
+        bare = match["bare"]
         if bare is not None and _JOINED.search(bare):
             raise UsageError(
                 f"where={whole!r} is more than one condition: give each separately, or put {bare!r} in quotes"
             )
-        quoted = found["double"] if found["double"] is not None else found["single"]
+        quoted = match["double"] if match["double"] is not None else match["single"]
         words.append(ConditionValue(quoted, is_quoted=True) if bare is None else ConditionValue(bare))
-        place, more = found.end(), found["end"] == ","
+        place, more = match.end(), match["end"] == ","
     return tuple(words)

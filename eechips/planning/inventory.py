@@ -78,8 +78,8 @@ def list_scenes(collection: ee.ImageCollection, dataset: str, band: str, propert
             },
         )
 
-    found = [_scene(feature["properties"], dataset, properties) for feature in _features(collection, describe)]
-    return sorted(found, key=lambda scene: (scene.time is not None, scene.time or 0, scene.index))
+    scenes = [_scene(feature["properties"], dataset, properties) for feature in _features(collection, describe)]
+    return sorted(scenes, key=lambda scene: (scene.time is not None, scene.time or 0, scene.index))
 
 
 def fetch_last_day(collection: ee.ImageCollection) -> dt.date | None:
@@ -90,8 +90,8 @@ def fetch_last_day(collection: ee.ImageCollection) -> dt.date | None:
 
 def fetch_first_scene(collection: ee.ImageCollection, dataset: str, band: str) -> Scene | None:
     """Return the earliest image of a collection; None if it has none. One request."""
-    found = list_scenes(collection.sort("system:time_start").limit(1), dataset, band)
-    return found[0] if found else None
+    scenes = list_scenes(collection.sort("system:time_start").limit(1), dataset, band)
+    return scenes[0] if scenes else None
 
 
 def _features(collection: ee.ImageCollection, describe: Any) -> Iterator[dict[str, Any]]:

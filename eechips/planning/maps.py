@@ -128,13 +128,13 @@ class MapBand:
             return ee.Feature(ee.Geometry.Point(numbers.slice(0, 2)), {"n": numbers.get(2)})
 
         rows = ee.List([[lon, lat, n] for n, (lon, lat) in enumerate(points)])
-        found = self.image().reduceRegions(
+        reduced = self.image().reduceRegions(
             collection=ee.FeatureCollection(rows.map(place)),
             reducer=ee.Reducer.first(),
             crs=self.grid.crs,
             crsTransform=list(self.grid.transform),
         )
-        pairs: Any = found.reduceColumns(ee.Reducer.toList(2), ["n", "first"]).get("list").getInfo()
+        pairs: Any = reduced.reduceColumns(ee.Reducer.toList(2), ["n", "first"]).get("list").getInfo()
         values: list[float | None] = [None] * len(points)
         for n, value in pairs:
             values[int(n)] = value

@@ -57,8 +57,8 @@ class MinDistance:
 
     def radii(self, points: Array) -> Array:
         """Return the radii of places (n, 2) in metres; infinite for those that are not accepted."""
-        found = self._radii(points)
-        return found if self._is_excluded is None else np.where(self._is_excluded(points), np.inf, found)
+        metres = self._radii(points)
+        return metres if self._is_excluded is None else np.where(self._is_excluded(points), np.inf, metres)
 
     def add(self, point: tuple[float, float], radius: float) -> bool:
         """Add a place if it is far enough from all places so far; return whether it was added.

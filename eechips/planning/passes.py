@@ -70,18 +70,18 @@ def group_passes(scenes: Sequence[Scene], kind: PassKind, dataset: str) -> list[
     Raises:
         UsageError: if an image has no number of an orbit, which ``orbit`` needs.
     """
-    found: list[list[Scene]] = []
+    groups: list[list[Scene]] = []
     latest: dict[Any, list[Scene]] = {}
     for scene in scenes:
         key = _first_of(scene, PLATFORM_PROPERTIES), scene.day if kind == "day" else _orbit(scene, dataset)
         group = None if scene.time is None else latest.get(key)
         if group is None or (kind == "orbit" and _gap(group[-1], scene) > HALF_ORBIT):
             group = []
-            found.append(group)
+            groups.append(group)
             if scene.time is not None:
                 latest[key] = group
         group.append(scene)
-    return [ImagePass(tuple(group)) for group in found]
+    return [ImagePass(tuple(group)) for group in groups]
 
 
 def _gap(before: Scene, after: Scene) -> int:

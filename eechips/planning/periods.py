@@ -101,12 +101,12 @@ class Step:
             start: first day of the first period.
             bound: the day.
         """
-        found = None
+        latest_end = None
         for period in self._periods(start, dt.date.max):
             if period.end > bound:
                 break
-            found = period.end
-        return found
+            latest_end = period.end
+        return latest_end
 
     def _periods(self, start: dt.date, end: dt.date) -> Iterator[Period]:
         origin = self.floor(start) if self.span == "season" else start
@@ -135,12 +135,12 @@ def parse_step(text: str) -> Step:
     Raises:
         UsageError: if the text is not a step.
     """
-    found = _STEP.fullmatch(text)
-    word = found["span"].lower() if found else ""
+    match = _STEP.fullmatch(text)
+    word = match["span"].lower() if match else ""
     span = _SHORT.get(word) or next((span for span in SPANS if word in (span, f"{span}s")), None)
-    if found is None or span is None:
+    if match is None or span is None:
         raise UsageError(f"{text!r} is not a step of time: a number and one of {', '.join(SPANS)}, as in '16 days'")
-    return Step(int(found["count"] or 1), span)
+    return Step(int(match["count"] or 1), span)
 
 
 def parse_day(text: str) -> dt.date:

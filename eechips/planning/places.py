@@ -85,11 +85,11 @@ class Places:
         else:
             texts = column.cast(pa.string()).to_pandas().str.strip()
             texts = texts.mask(texts == "")
-        found = pd.Series(pd.to_datetime(texts, utc=True, errors="coerce", format=date_format or "ISO8601"))
-        wrong = np.flatnonzero(found.isna() & texts.notna())
+        timestamps = pd.Series(pd.to_datetime(texts, utc=True, errors="coerce", format=date_format or "ISO8601"))
+        wrong = np.flatnonzero(timestamps.isna() & texts.notna())
         if len(wrong):
             raise RegionError(f"{self.path}: {_rows(wrong)}: {_no_date(field, texts[wrong[0]], date_format)}")
-        moments = (found - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1)
+        moments = (timestamps - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1)
         return np.asarray(moments, dtype=np.float64)
 
     def typed(self) -> pa.Table:
@@ -159,8 +159,8 @@ def read_places(
     reading: dict[str, Any] = {} if crs is None else {"input_crs": crs}
     if geometries is None:
         _check_kind(path, "points", only)
-        found = to_wgs84(path, _from_columns(path, table, lon_field, lat_field), crs or WGS84)
-        return Places(path, digest, "points", _checked(path, "points", found), table, reading)
+        lonlat_points = to_wgs84(path, _from_columns(path, table, lon_field, lat_field), crs or WGS84)
+        return Places(path, digest, "points", _checked(path, "points", lonlat_points), table, reading)
     for name in (lon_field, lat_field):
         if name is not None:
             raise RegionError(f"{path} has geometries: leave `columns` out")
@@ -180,8 +180,8 @@ def _from_columns(path: Path, table: pa.Table, lon_field: str | None, lat_field:
         RegionError: if a row has one coordinate without the other.
     """
     lon, lat = (
-        _coordinates(path, table, given, names, axis)
-        for given, names, axis in ((lon_field, LON_NAMES, "longitude"), (lat_field, LAT_NAMES, "latitude"))
+        _coordinates(path, table, column, names, axis)
+        for column, names, axis in ((lon_field, LON_NAMES, "longitude"), (lat_field, LAT_NAMES, "latitude"))
     )
     half = np.flatnonzero(np.isnan(lon) != np.isnan(lat))
     if len(half):
@@ -191,9 +191,9 @@ def _from_columns(path: Path, table: pa.Table, lon_field: str | None, lat_field:
 
 def points(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.object_]:
     """Return points as geometries; None where a coordinate is NaN."""
-    made: npt.NDArray[np.object_] = shapely.points(lon, lat)
-    made[np.isnan(lon) | np.isnan(lat)] = None
-    return made
+    geometries: npt.NDArray[np.object_] = shapely.points(lon, lat)
+    geometries[np.isnan(lon) | np.isnan(lat)] = None
+    return geometries
 
 
 def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -205,14 +205,14 @@ def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _coordinates(
-    path: Path, table: pa.Table, given: str | None, names: Sequence[str], axis: str
+    path: Path, table: pa.Table, wanted_column: str | None, names: Sequence[str], axis: str
 ) -> npt.NDArray[np.float64]:
     """Return a column of coordinates as numbers; NaN where it is empty."""
     there = table.column_names
-    if given is not None and given not in there:
-        raise RegionError(f"{path} has no column {given!r}; {describe_choices(given, there)}")
+    if wanted_column is not None and wanted_column not in there:
+        raise RegionError(f"{path} has no column {wanted_column!r}; {describe_choices(wanted_column, there)}")
     by_lower = {name.strip().lower(): name for name in reversed(there)}
-    name = given or next((by_lower[name] for name in names if name in by_lower), None)
+    name = wanted_column or next((by_lower[name] for name in names if name in by_lower), None)
     if name is None:
         raise RegionError(
             f"no {axis} column in {path} ({', '.join(there)}): name it with columns='{axis[:3]}=NAME'; projected"
@@ -223,8 +223,8 @@ def _coordinates(
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         values = values.str.strip()
         values = values.mask(values == "")
-    found = pd.to_numeric(values, errors="coerce")
-    numbers: npt.NDArray[np.float64] = np.asarray(found.to_numpy(dtype=np.float64, na_value=np.nan))
+    parsed = pd.to_numeric(values, errors="coerce")
+    numbers: npt.NDArray[np.float64] = np.asarray(parsed.to_numpy(dtype=np.float64, na_value=np.nan))
     missing = values.isna().to_numpy() | _says_nan(values)
     wrong = np.flatnonzero(~missing & ~np.isfinite(numbers))
     if len(wrong):
@@ -245,8 +245,8 @@ def _kind(path: Path, geometries: npt.NDArray[np.object_]) -> Kind:
         return "points"
     if kinds <= {"POLYGON", "MULTIPOLYGON"} and kinds:
         return "polygons"
-    found = " and ".join(sorted(kind.lower() for kind in kinds)) or "no geometries"
-    raise RegionError(f"{path} holds {found}: it must hold points only, or polygons only")
+    kinds_text = " and ".join(sorted(kind.lower() for kind in kinds)) or "no geometries"
+    raise RegionError(f"{path} holds {kinds_text}: it must hold points only, or polygons only")
 
 
 def _check_kind(path: Path, kind: Kind, only: Kind | None) -> None:
@@ -285,8 +285,8 @@ def _no_date(field: str, text: str, date_format: str | None) -> str:
     """Return the message about a value that is not a date."""
     if date_format is not None:
         return f"{field} is not a date with the format {date_format}: {text!r}"
-    found = _DAY_FIRST.fullmatch(text)
-    hint = f"; give its format, as in date_field='{field}:%d{found[1]}%m{found[1]}%Y'" if found else ""
+    match = _DAY_FIRST.fullmatch(text)
+    hint = f"; give its format, as in date_field='{field}:%d{match[1]}%m{match[1]}%Y'" if match else ""
     return f"{field} is not a date (YYYY-MM-DD): {text!r}{hint}"
 
 

@@ -77,12 +77,12 @@ def fetch_features(
     while True:
         position = 0
         try:
-            for found in compute_pages(collection, page_size):
+            for page in compute_pages(collection, page_size):
                 if count and clock() - noticed >= _NOTICE_SECONDS:
                     noticed = clock()
                     _log.info("Planning: %s %s so far", f"{count:,}", noun)
-                fresh = found[max(count - position, 0) :]
-                position, count = position + len(found), count + len(fresh)
+                fresh = page[max(count - position, 0) :]
+                position, count = position + len(page), count + len(fresh)
                 yield from fresh
         except (ee.EEException, RequestError) as error:
             if not is_too_large(error):
@@ -230,8 +230,8 @@ def missing_table_reason(error: ee.EEException) -> str:
 
 def is_too_large(error: Exception) -> bool:
     """Return whether an error says that a request was too large or took too long: a smaller one may succeed."""
-    found = classify_exception(error) or classify_response(400, str(error))
-    return isinstance(found, (TooLargeError, ResponseTimeoutError))
+    classified = classify_exception(error) or classify_response(400, str(error))
+    return isinstance(classified, (TooLargeError, ResponseTimeoutError))
 
 
 def has_many_edges(error: Exception) -> bool:

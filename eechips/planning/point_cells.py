@@ -157,7 +157,7 @@ def merge_duplicates(
         inside = np.asarray(is_within.all(axis=1))
         whole = np.floor(np.where(inside[:, None], pixel, 0)).astype(np.int64)
         keys[inside] = [pair.tobytes() for pair in whole[inside]]
-    found: dict[Any, list[int]] = {}
+    groups: dict[Any, list[int]] = {}
     for index, key in enumerate(keys.tolist()):
-        found.setdefault(key if moments is None else (key, moments[index]), []).append(index)
-    return [np.array(indices) for indices in found.values()]
+        groups.setdefault(key if moments is None else (key, moments[index]), []).append(index)
+    return [np.array(indices) for indices in groups.values()]

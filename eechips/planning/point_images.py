@@ -143,19 +143,19 @@ def buffer_bounds(
 
     def describe(latest: Callable[[Any], Any] | None, row: Any) -> Any:
         ring = ee.Geometry.Point(ee.List(row).slice(0, 2)).buffer(radius).bounds().coordinates()
-        found = ee.List([]) if latest is None else latest(row).map(lambda element: _identity(ee.Image(element)))
-        return ee.List([ring, found])
+        images = ee.List([]) if latest is None else latest(row).map(lambda element: _identity(ee.Image(element)))
+        return ee.List([ring, images])
 
     searches = [None] if collection is None else _searches(collection, points, moments)
     width, height = size
     steps = [partial(describe, latest) for latest in searches]
-    for (ring,), found in _each(_rows(points, moments), steps, lambda answer: bool(answer[1])):
+    for (ring,), images in _each(_rows(points, moments), steps, lambda answer: bool(answer[1])):
         xs, ys = zip(*ring, strict=True)
         west, south, east, north = min(xs), min(ys), max(xs), max(ys)
         if east - west > 180.0:  # over the antimeridian
             west, east = east, west + 360.0
         transform = ((east - west) / width, 0.0, west, 0.0, (south - north) / height, north)
-        image = found[0] if found else {}
+        image = images[0] if images else {}
         yield ChipBounds(Grid("EPSG:4326", transform, width, height), image.get("index"), _time(image))
 
 
@@ -204,11 +204,11 @@ def _searches(
 
     asked = [points[index] for index in chosen]
     answers = planning_requests.request_each(asked, ask, size=_LOOKED_AT, cure=_CURE)
-    spans = [each for each in answers if None not in each]
+    spans = [answer for answer in answers if None not in answer]
     most, first, last = max(spans, default=(0, 0, 0))
     if most <= _SORTED:
         return [whole]
-    last, width = max(each[2] for each in spans), (last - first) * _SORTED / most
+    last, width = max(answer[2] for answer in spans), (last - first) * _SORTED / most
     starts = []
     while width > 0 and last - width > first:
         starts.append(math.floor(last - width))

@@ -68,11 +68,11 @@ def find_contributors(images: LayerImages, chips: Sequence[ChipFootprint]) -> It
 def _ask(images: LayerImages, chips: Sequence[ChipFootprint]) -> list[tuple[Contributor, ...]]:
     """Send one request."""
     answers: Any = ee.List([_contributing(images, chip) for chip in chips]).getInfo()
-    found = []
+    contributors = []
     for names, times in answers:
-        each = [Contributor(n, None if t is None else int(t)) for n, t in zip(names, times, strict=True)]
-        found.append(tuple(sorted(each, key=lambda c: (c.time is not None, c.time or 0, c.index))))
-    return found
+        chip_contributors = [Contributor(n, None if t is None else int(t)) for n, t in zip(names, times, strict=True)]
+        contributors.append(tuple(sorted(chip_contributors, key=lambda c: (c.time is not None, c.time or 0, c.index))))
+    return contributors
 
 
 def _contributing(images: LayerImages, chip: ChipFootprint) -> Any:

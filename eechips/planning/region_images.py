@@ -95,8 +95,8 @@ def find_region_scenes(
     missing = []
     for numbers in _nearby(geometries):
         shapes = geometries[numbers]
-        found = _find(collection, dataset, band, shapes, None, properties)
-        for number, scenes in zip(numbers.tolist(), found, strict=True):
+        scene_lists = _find(collection, dataset, band, shapes, None, properties)
+        for number, scenes in zip(numbers.tolist(), scene_lists, strict=True):
             region = regions.zones.ids[number]
             placed = place_region(regions, region, scenes, placement)
             if placed is None:
@@ -210,8 +210,8 @@ def _find(
         places = [planar_geometry(shapes[n]) if grids is None else grid_rectangle(grids[n]) for n in numbers]
 
         def list_indices(place: object) -> ee.ComputedObject:
-            found: ee.ComputedObject = near.filterBounds(ee.Geometry(place)).aggregate_array("system:index")
-            return found
+            index_list: ee.ComputedObject = near.filterBounds(ee.Geometry(place)).aggregate_array("system:index")
+            return index_list
 
         indices: Any = ee.List(places).map(list_indices).getInfo()
         if not any(indices):

@@ -57,19 +57,19 @@ class Overlap:
         part = self._part(grid_outline(grid))
         if part.area == 0.0:
             return None
-        found = self._within(grid, part)
+        part_grid = self._within(grid, part)
         if not self._placement.is_native:
-            return found
-        return _trimmed(found, self._placement.base_grid(grid, region_centre(part)), grid)
+            return part_grid
+        return _trimmed(part_grid, self._placement.base_grid(grid, region_centre(part)), grid)
 
     def _part(self, shown: BaseGeometry | None) -> BaseGeometry:
         """Return the part of the region inside an outline; the whole region for None."""
         if shown is None:
             return self._region
         turned = [shapely.affinity.translate(shown, turn) for turn in (0.0, 360.0, -360.0)]
-        if any(shapely.contains_properly(each, self._region) for each in turned):
+        if any(shapely.contains_properly(outline, self._region) for outline in turned):
             return self._region
-        return shapely.union_all([shapely.intersection(self._region, each) for each in turned])
+        return shapely.union_all([shapely.intersection(self._region, outline) for outline in turned])
 
     def _within(self, grid: Grid, part: BaseGeometry) -> Grid:
         return cover_region(self._placement.base_grid(grid, self._place or region_centre(part)), part)
@@ -116,8 +116,8 @@ def region_polygon(region: Region) -> BaseGeometry:
     if isinstance(region, (FileRegion, SeparateRegions)):
         return region.polygon
     # Edges of a table's polygons are geodesics.
-    found = shapely.geometry.shape(region.geometry().transform("EPSG:4326", _STRAIGHT).getInfo())
-    polygons = list_polygons(found if found.is_valid else shapely.make_valid(found))
+    shape = shapely.geometry.shape(region.geometry().transform("EPSG:4326", _STRAIGHT).getInfo())
+    polygons = list_polygons(shape if shape.is_valid else shapely.make_valid(shape))
     if not polygons:
         raise RegionError("the region has no polygons")
     return wrap_at_antimeridian(shapely.union_all(polygons))
@@ -132,8 +132,8 @@ def grid_outline(grid: Grid) -> BaseGeometry | None:
     lonlat = unproject(grid.crs, [grid.xy(column, row) for column, row in shares.tolist()])
     if not np.isfinite(lonlat).all() or np.ptp(lonlat[:, 0]) > 180.0:
         return None
-    found = shapely.Polygon(lonlat)
-    return found if found.is_valid else None
+    outline = shapely.Polygon(lonlat)
+    return outline if outline.is_valid else None
 
 
 def region_centre(region: BaseGeometry) -> tuple[float, float]:

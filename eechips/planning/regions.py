@@ -175,8 +175,8 @@ class AssetRegion:
         values = list(dict.fromkeys(table.aggregate_array(self.field).getInfo()))
         wanted = next((value for value in values if _text(value) == self.value), None)
         if wanted is None:
-            found = describe_choices(self.value, sorted(map(_text, values)))
-            raise RegionError(f"{self.asset} has no feature whose {self.field} is {self.value!r}; {found}")
+            choices = describe_choices(self.value, sorted(map(_text, values)))
+            raise RegionError(f"{self.asset} has no feature whose {self.field} is {self.value!r}; {choices}")
         geometry: ee.Geometry = table.filter(ee.Filter.eq(self.field, wanted)).geometry()
         return geometry
 

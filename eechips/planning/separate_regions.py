@@ -49,8 +49,8 @@ class SeparateRegions:
     def parameters(self) -> dict[str, Any]:
         """``{"regions": path, "regions_sha256": …, "id_field": …, "margin": …}``."""
         crs = {"input_crs": self.crs} if self.crs is not None else {}
-        given = {"regions": str(self.path), "regions_sha256": self.sha256, "id_field": self.id_field}
-        return {**given, "margin": self.margin, **crs}
+        file_parameters = {"regions": str(self.path), "regions_sha256": self.sha256, "id_field": self.id_field}
+        return {**file_parameters, "margin": self.margin, **crs}
 
     @property
     def polygon(self) -> BaseGeometry:
@@ -58,7 +58,7 @@ class SeparateRegions:
         bounds = shapely.bounds(self.zones.geometries)
         is_west = bounds[:, 0] + bounds[:, 2] < 0.0
         return shapely.union_all(
-            [shapely.box(*each[:, :2].min(axis=0), *each[:, 2:].max(axis=0)) for each in _both(bounds, is_west)]
+            [shapely.box(*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)) for boxes in _both(bounds, is_west)]
         )
 
     @cached_property
@@ -136,10 +136,10 @@ def read_separate_regions(
         raise UsageError(f"`margin` must be 0 metres or more, not {margin:g}")
     if not path.is_file():
         raise RegionError(f"there is no vector file {path}: `regions` takes the path of one")
-    found = read_zones(path, id_field, crs=crs)
-    ids = [region if isinstance(region, (str, int, float)) else str(region) for region in found.ids]
+    zones = read_zones(path, id_field, crs=crs)
+    ids = [region if isinstance(region, (str, int, float)) else str(region) for region in zones.ids]
     _warn_of_equal_names(path, ids)
-    return SeparateRegions(path, Zones(ids, found.geometries), hash_file(path), id_field, margin or 0.0, crs)
+    return SeparateRegions(path, Zones(ids, zones.geometries), hash_file(path), id_field, margin or 0.0, crs)
 
 
 def _warn_of_equal_names(path: Path, ids: list[Any]) -> None:

@@ -67,15 +67,15 @@ class SpeckleFilter:
         if self.is_decibel:
             power = power.multiply(_TO_EXPONENT).exp()
         kernel = ee.Kernel.square(self.size // 2, "pixels")
-        found = power.reduceNeighborhood(ee.Reducer.mean(), kernel).rename(names)
+        values = power.reduceNeighborhood(ee.Reducer.mean(), kernel).rename(names)
         if self.name == "lee":
             variance = power.reduceNeighborhood(ee.Reducer.variance(), kernel).rename(names)
-            signal = variance.subtract(found.multiply(found).divide(LOOKS)).divide(1.0 + 1.0 / LOOKS)
+            signal = variance.subtract(values.multiply(values).divide(LOOKS)).divide(1.0 + 1.0 / LOOKS)
             weight = signal.max(0.0).divide(variance.max(_LEAST_VARIANCE))
-            found = found.add(weight.multiply(power.subtract(found)))
+            values = values.add(weight.multiply(power.subtract(values)))
         if self.is_decibel:
-            found = found.log().divide(_TO_EXPONENT)
-        filtered: ee.Image = image.addBands(found.toFloat().rename(names), None, True)
+            values = values.log().divide(_TO_EXPONENT)
+        filtered: ee.Image = image.addBands(values.toFloat().rename(names), None, True)
         return filtered
 
 
@@ -97,5 +97,5 @@ def parse_speckle(text: str | None, dataset: str) -> SpeckleFilter | None:
     edge = int(size) if size.isdecimal() else _USUAL_SIZE if not colon else 0
     if not (_LEAST_SIZE <= edge <= _MOST_SIZE and edge % 2):
         raise UsageError(f"speckle={text!r}: the window is an odd number of pixels, {_LEAST_SIZE} to {_MOST_SIZE}")
-    known = next((each for each in (dataset, dataset.rpartition("/")[0]) if each in _DATASETS), None)
+    known = next((candidate for candidate in (dataset, dataset.rpartition("/")[0]) if candidate in _DATASETS), None)
     return None if known is None else SpeckleFilter(name, edge, _DATASETS[known])

@@ -48,10 +48,10 @@ class Statistics:
     def reducer(self) -> ee.Reducer:
         """Return all reducers combined, and the count as the last unless it is among them."""
         outputs = self._outputs
-        made = _reducer(outputs[0])
+        combined = _reducer(outputs[0])
         for name in outputs[1:]:
-            made = made.combine(_reducer(name), sharedInputs=True)
-        return made
+            combined = combined.combine(_reducer(name), sharedInputs=True)
+        return combined
 
     def single(self) -> ee.Reducer:
         """Return the first reducer only."""
@@ -140,5 +140,5 @@ def _reducer(name: str) -> ee.Reducer:
 
     if _PERCENTILE.fullmatch(name):
         return ee.Reducer.percentile([int(name[1:])], [name])
-    made: ee.Reducer = getattr(ee.Reducer, name)()
-    return made
+    reducer: ee.Reducer = getattr(ee.Reducer, name)()
+    return reducer

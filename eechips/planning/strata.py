@@ -132,7 +132,7 @@ def fetch_strata(
 
 
 def _list_features(
-    found: ee.FeatureCollection, table: str, id_field: str, name_field: str, region: BaseGeometry | None
+    collection: ee.FeatureCollection, table: str, id_field: str, name_field: str, region: BaseGeometry | None
 ) -> list[_Feature]:
     """List features with the bounds and the lengths of their outlines; those without an id are left out."""
 
@@ -144,7 +144,7 @@ def _list_features(
         return ee.Feature(None, {**about, "ring": ring, "length": outline.perimeter(_MARGINS[0])})
 
     listed = planning_requests.fetch_features(
-        ee.FeatureCollection(found.map(describe)), noun=f"features of {table}", cure=_CURE
+        ee.FeatureCollection(collection.map(describe)), noun=f"features of {table}", cure=_CURE
     )
     if region is not None:
         shapely.prepare(region)
@@ -210,7 +210,7 @@ class _Outlines:
             if depth == _DEPTH or not planning_requests.is_too_large(error) or planning_requests.has_many_edges(error):
                 raise
         quarters = quarter(np.array([cell or feature.bounds])).tolist()
-        return _joined([self._in_parts(feature, tuple(each), depth + 1) for each in quarters])
+        return _joined([self._in_parts(feature, tuple(part), depth + 1) for part in quarters])
 
     def _ask(self, features: Sequence[_Feature], margin: float, cell: Bounds | None = None) -> list[BaseGeometry]:
         """Request outlines, clipped to the region and to a cell."""
@@ -233,9 +233,9 @@ class _Outlines:
         for page in planning_requests.compute_pages(ee.FeatureCollection(chosen.map(cut)), len(features)):
             for feature in page:
                 geometry = feature.get("geometry")
-                found = shapely.MultiPolygon() if geometry is None else shapely.geometry.shape(geometry)
-                if not found.is_empty:
-                    shape = valid_polygons(found)
+                raw_outline = shapely.MultiPolygon() if geometry is None else shapely.geometry.shape(geometry)
+                if not raw_outline.is_empty:
+                    shape = valid_polygons(raw_outline)
                     shapes[feature["properties"]["index"]] = shape if cell is None else _clipped(shape, cell)
         return [shapes.get(feature.index, shapely.MultiPolygon()) for feature in features]
 

@@ -88,16 +88,18 @@ class FixedStrategy:
 
     def sites(self) -> list[SampleSite]:
         """Return the places that pass the filter and are far enough from earlier ones."""
-        found = list(self.listed)
+        kept_sites = list(self.listed)
         if self.point_filter is not None:
-            counts = self.point_filter([site.point for site in found])
-            found = [site for site, is_kept in zip(found, counts, strict=True) if is_kept]
-        if self.min_distance is not None and found:
-            radii = self.min_distance.radii(np.array([site.point for site in found])).tolist()
-            found = [
-                site for site, radius in zip(found, radii, strict=True) if self.min_distance.add(site.point, radius)
+            counts = self.point_filter([site.point for site in kept_sites])
+            kept_sites = [site for site, is_kept in zip(kept_sites, counts, strict=True) if is_kept]
+        if self.min_distance is not None and kept_sites:
+            radii = self.min_distance.radii(np.array([site.point for site in kept_sites])).tolist()
+            kept_sites = [
+                site
+                for site, radius in zip(kept_sites, radii, strict=True)
+                if self.min_distance.add(site.point, radius)
             ]
-        return found
+        return kept_sites
 
     def replacement(self, unit: Mapping[str, Any], number: int) -> SampleSite | None:
         """Return None: fixed places have no replacements."""
@@ -133,13 +135,13 @@ def listed_sites(places: Places, date_field: str | None, date_format: str | None
     points = shapely.get_coordinates(places.geometries).tolist()
     columns = json_columns(places.table)
     moments = places.moments(date_field, date_format).tolist() if date_field is not None else None
-    found = []
+    sites = []
     for number, (lon, lat) in enumerate(points):
         fields: dict[str, Any] = {"properties": {name: values[number] for name, values in columns.items()}}
         if moments is not None:
             fields["label_date"] = format_moment(moments[number])
-        found.append(SampleSite((lon, lat), fields))
-    return found
+        sites.append(SampleSite((lon, lat), fields))
+    return sites
 
 
 def json_columns(table: Any) -> dict[str, list[Any]]:
@@ -154,7 +156,7 @@ def _json(value: Any) -> Any:
     if isinstance(value, (dt.date, dt.time)):
         return value.isoformat()
     if isinstance(value, list):
-        return [_json(each) for each in value]
+        return [_json(member) for member in value]
     if isinstance(value, dict):
-        return {str(name): _json(each) for name, each in value.items()}
+        return {str(name): _json(member) for name, member in value.items()}
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

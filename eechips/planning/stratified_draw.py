@@ -83,8 +83,8 @@ class StrataPool:
         stream = self._streams[key]
         if not self._is_thinned:
             return stream.draw(count, is_strict=stream.position == 0)
-        fixed, each = (_FREE_TRIES, _FREE_TRIES_EACH) if self._keep is None else (_TRIES, _TRIES_EACH)
-        left = fixed + each * target - stream.position
+        fixed, tries_each = (_FREE_TRIES, _FREE_TRIES_EACH) if self._keep is None else (_TRIES, _TRIES_EACH)
+        left = fixed + tries_each * target - stream.position
         share = stream.kept / stream.position if self._keep is not None and stream.position else 1.0
         return stream.draw(min(left, round(count / max(share, _LEAST_SHARE)) + _SPARE), is_strict=False)
 
@@ -194,15 +194,15 @@ class StratifiedDraw:
     def _refill(self, key: Key, count: int) -> bool:
         """Request candidates for all strata that will need some; return whether this one got any."""
         wanted = {k: self._wanted(k, count) for k in self._chosen if k not in self._over}
-        found = self._pool.more({k: number for k, number in wanted.items() if number > 0}, count)
-        for k, points in found.items():
+        candidates = self._pool.more({k: number for k, number in wanted.items() if number > 0}, count)
+        for k, points in candidates.items():
             radii = (
                 self._min_distance.radii(np.array(points).reshape(-1, 2)).tolist()
                 if self._min_distance
                 else [0.0] * len(points)
             )
             self._queues[k].extend(zip(points, radii, strict=True))
-        return key in found
+        return key in candidates
 
     def _wanted(self, key: Key, count: int) -> int:
         """Estimate the candidates that a stratum needs beyond its queue."""

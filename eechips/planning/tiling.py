@@ -144,8 +144,8 @@ def project_region(grid: Grid, region: BaseGeometry) -> BaseGeometry:
 
     def to_grid(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         turns = np.floor((xy[:, 0] + 180.0) / TURN) * TURN
-        found = project(grid.crs, np.column_stack([xy[:, 0] - turns, xy[:, 1]]))
-        return found + np.column_stack([turns, np.zeros(len(turns))]) if is_geographic else found
+        projected = project(grid.crs, np.column_stack([xy[:, 0] - turns, xy[:, 1]]))
+        return projected + np.column_stack([turns, np.zeros(len(turns))]) if is_geographic else projected
 
     return shapely.make_valid(shapely.transform(fine, to_grid))
 

@@ -147,10 +147,10 @@ def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) 
     table = ee.FeatureCollection(asset)
     if box is not None:
         table = table.filterBounds(box.geometry())
-    found = Zones(list(dict.fromkeys(table.aggregate_array(id_field).getInfo())))
-    _refuse_none(len(found), asset, box)
-    _log.info("%s of %s", format_count(len(found), "region"), asset)
-    return found
+    zones = Zones(list(dict.fromkeys(table.aggregate_array(id_field).getInfo())))
+    _refuse_none(len(zones), asset, box)
+    _log.info("%s of %s", format_count(len(zones), "region"), asset)
+    return zones
 
 
 def measure_zones(zones: Zones) -> ZoneShapes:
@@ -188,13 +188,13 @@ def fetch_zone_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool
         for part in tables or [table]
     )
     for feature in chain.from_iterable(pages):
-        found = feature["properties"]
-        number = index.get(found.get("id"))
+        properties = feature["properties"]
+        number = index.get(properties.get("id"))
         if number is not None:
-            corners = np.array(found["ring"])
+            corners = np.array(properties["ring"])
             bounds[number, :2] = np.minimum(bounds[number, :2], corners.min(axis=0))
             bounds[number, 2:] = np.maximum(bounds[number, 2:], corners.max(axis=0))
-            areas[number] += found["area"]
+            areas[number] += properties["area"]
     return ZoneShapes((bounds[:, :2] + bounds[:, 2:]) / 2.0, bounds, areas, np.zeros(len(zones)))
 
 

@@ -33,12 +33,12 @@ def select_probes(groups: tuple[str, ...] = (), *, has_consent: bool = False) ->
         has_consent: whether those are included that write to the user's project.
     """
     return [
-        each
-        for each in PROBES
-        if (not groups or each.name.partition("/")[0] in groups) and (has_consent or not each.needs_consent)
+        probe
+        for probe in PROBES
+        if (not groups or probe.name.partition("/")[0] in groups) and (has_consent or not probe.needs_consent)
     ]
 
 
 def list_groups() -> list[str]:
     """Return the groups of the probes, in their order."""
-    return list(dict.fromkeys(each.name.partition("/")[0] for each in PROBES))
+    return list(dict.fromkeys(probe.name.partition("/")[0] for probe in PROBES))

@@ -29,10 +29,10 @@ def _command(name: str, *arguments: Any, **options: Any) -> Callable[[ProbeClien
         }  # fmt: skip
         with scratch_folder(client.folder) as folder:
             run = commands[name](
-                *(each(client) if callable(each) else each for each in arguments), out=folder / "run",
+                *(argument(client) if callable(argument) else argument for argument in arguments), out=folder / "run",
                 endpoint=client.url, project=client.project, executor="threads", in_flight=4, rate=None, quiet=True,
                 profile_every=1, retries=2, budget={"requests": _MOST_REQUESTS, "eecu_hours": _MOST_EECU_HOURS},
-                **{option: each(client) if callable(each) else each for option, each in options.items()},
+                **{option: value(client) if callable(value) else value for option, value in options.items()},
             )  # fmt: skip
             compute = run.info.get("compute") or {}
             client.count_compute(float(compute.get("eecu_seconds") or 0.0))

@@ -32,16 +32,16 @@ def _layouts(dataset: str, point: tuple[float, float], band: int, start: str, en
                 "has_time": image.propertyNames().contains("system:time_start"),
             })  # fmt: skip
 
-        found = ee.ImageCollection(dataset).filterBounds(ee.Geometry.Point(list(point))).filterDate(start, end)
-        return found.toList(40).map(describe)
+        collection = ee.ImageCollection(dataset).filterBounds(ee.Geometry.Point(list(point))).filterDate(start, end)
+        return collection.toList(40).map(describe)
 
     return build
 
 
 def _s2_properties(start: str, end: str) -> Build:
     def build(ee: Any) -> Any:
-        found = ee.ImageCollection(_S2).filterBounds(ee.Geometry.Point([-105.1, 39.9])).filterDate(start, end)
-        return found.limit(20).map(lambda image: ee.Feature(None, image.toDictionary()).set(
+        collection = ee.ImageCollection(_S2).filterBounds(ee.Geometry.Point([-105.1, 39.9])).filterDate(start, end)
+        return collection.limit(20).map(lambda image: ee.Feature(None, image.toDictionary()).set(
             "names", image.bandNames()))  # fmt: skip
 
     return build
@@ -105,9 +105,9 @@ def _find_grids(dataset: str, start: str, end: str, band: str, count: int) -> Ca
 
     def ask(client: ProbeClient) -> Any:
         points = [(-105.9 + 1.7 * (n * 0.618 % 1), 38.1 + 2.7 * n / count) for n in range(count)]
-        found = list(find_images(client.ee.ImageCollection(dataset).filterDate(start, end), band, points))
-        images = Counter("none" if each is None else each.index for each in found)
-        return {"points": len(found), "images": len(images), "without": images["none"]}
+        latest_images = list(find_images(client.ee.ImageCollection(dataset).filterDate(start, end), band, points))
+        images = Counter("none" if latest_image is None else latest_image.index for latest_image in latest_images)
+        return {"points": len(latest_images), "images": len(images), "without": images["none"]}
 
     return ask
 

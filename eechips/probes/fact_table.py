@@ -35,28 +35,32 @@ class FactRecord:
         if self.contradicted:
             return f"**contradicted** by {', '.join(f'`{name}`' for name in self.contradicted)}"
         missing = len(self.probes) - self.answered
-        found = "answered" if all(each.expected.outcome is None for each in self.probes) else "confirmed"
-        return f"{found} but for {missing} of {len(self.probes)} probes" if missing else found
+        wording = "answered" if all(probe.expected.outcome is None for probe in self.probes) else "confirmed"
+        return f"{wording} but for {missing} of {len(self.probes)} probes" if missing else wording
 
 
-def check_facts(found: ServiceResults | None) -> list[FactRecord]:
+def check_facts(recording: ServiceResults | None) -> list[FactRecord]:
     """Return all facts with what a recording says of them.
 
     Args:
-        found: answers of the service; None without a recording.
+        recording: answers of the service; None without a recording.
     """
-    return [_check(fact, found) for fact in FACTS]
+    return [_check(fact, recording) for fact in FACTS]
 
 
-def judge_results(found: ServiceResults) -> dict[str, Verdict]:
+def judge_results(recording: ServiceResults) -> dict[str, Verdict]:
     """Return the verdict of each probe that has an answer, by name."""
-    return {each.name: each.expected.judge(found.results[each.name]) for each in PROBES if each.name in found.results}
+    return {
+        probe.name: probe.expected.judge(recording.results[probe.name])
+        for probe in PROBES
+        if probe.name in recording.results
+    }
 
 
-def _check(fact: Fact, found: ServiceResults | None) -> FactRecord:
-    probes = [each for each in PROBES if each.fact == fact.key]
-    verdicts = {} if found is None else judge_results(found)
-    mine = {each.name: verdicts.get(each.name, Verdict.UNANSWERED) for each in probes}
+def _check(fact: Fact, recording: ServiceResults | None) -> FactRecord:
+    probes = [probe for probe in PROBES if probe.fact == fact.key]
+    verdicts = {} if recording is None else judge_results(recording)
+    mine = {probe.name: verdicts.get(probe.name, Verdict.UNANSWERED) for probe in probes}
     return FactRecord(
         fact,
         probes,

@@ -68,7 +68,7 @@ def _describe_geotiff(content: bytes) -> dict[str, Any]:
                 "interleave": source.tags(ns="IMAGE_STRUCTURE").get("INTERLEAVE"),
                 "blocks": [list(shape) for shape in source.block_shapes],
                 "names": list(source.descriptions),
-                "colors": [each.name for each in source.colorinterp],
+                "colors": [interpretation.name for interpretation in source.colorinterp],
                 "masks": [[flag.name for flag in flags] for flags in source.mask_flag_enums],
                 "tags": source.tags(),
                 "overviews": source.overviews(1),

@@ -200,8 +200,8 @@ def _compare_methods(client: ProbeClient) -> Any:
 
     fields = {"fileFormat": "NPY", "bandIds": ["B4", "SCL"], "grid": _grid("utm")}
     stored = read_array(client.ee.data.getPixels({"assetId": _S2, **fields}))
-    made = read_array(client.ee.data.computePixels({"expression": client.ee.Image(_S2), **fields}))
-    return {name: bool(np.array_equal(stored[name], made[name])) for name in ("B4", "SCL")}
+    computed_bands = read_array(client.ee.data.computePixels({"expression": client.ee.Image(_S2), **fields}))
+    return {name: bool(np.array_equal(stored[name], computed_bands[name])) for name in ("B4", "SCL")}
 
 
 PROBES = (

@@ -153,15 +153,17 @@ def first(build: Build) -> Ask:
     return ask
 
 
-def _is_equal(expected: Any, found: Any) -> bool:
+def _is_equal(expected: Any, actual: Any) -> bool:
     """Return whether a value has all that is expected of it."""
     if isinstance(expected, Mapping):
-        return isinstance(found, Mapping) and all(
-            name in found and _is_equal(item, found[name]) for name, item in expected.items()
+        return isinstance(actual, Mapping) and all(
+            name in actual and _is_equal(item, actual[name]) for name, item in expected.items()
         )
     if isinstance(expected, (list, tuple)):
-        return isinstance(found, (list, tuple)) and len(expected) == len(found) and all(map(_is_equal, expected, found))
+        return (
+            isinstance(actual, (list, tuple)) and len(expected) == len(actual) and all(map(_is_equal, expected, actual))
+        )
     if isinstance(expected, bool) or not isinstance(expected, (int, float)):
-        return bool(expected == found) and isinstance(expected, bool) == isinstance(found, bool)
-    is_number = isinstance(found, (int, float)) and not isinstance(found, bool)
-    return is_number and math.isclose(expected, found, rel_tol=_TOLERANCE, abs_tol=1e-9)
+        return bool(expected == actual) and isinstance(expected, bool) == isinstance(actual, bool)
+    is_number = isinstance(actual, (int, float)) and not isinstance(actual, bool)
+    return is_number and math.isclose(expected, actual, rel_tol=_TOLERANCE, abs_tol=1e-9)

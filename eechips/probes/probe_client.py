@@ -89,7 +89,9 @@ class ProbeClient:
         try:
             ee.Initialize(None, url=url, project=project, http_transport=self)
         except (ee.EEException, GoogleError, requests.RequestException) as error:
-            reason = next((each.message for each in reversed(self._sent) if each.message), str(error))
+            reason = next(
+                (sent_request.message for sent_request in reversed(self._sent) if sent_request.message), str(error)
+            )
             raise ConfigurationError(f"the service refuses the account or the project {project}: {reason}") from None
 
     def close(self) -> None:
@@ -110,8 +112,8 @@ class ProbeClient:
         import httplib2
 
         response = self._send(method, uri, body, dict(headers or {}))
-        found = {name.lower(): value for name, value in response.headers.items()}
-        return httplib2.Response({**found, "status": str(response.status_code)}), response.content
+        response_headers = {name.lower(): value for name, value in response.headers.items()}
+        return httplib2.Response({**response_headers, "status": str(response.status_code)}), response.content
 
     def get(self, url: str) -> bytes:
         """Return the content of a URL that the service has named, such as that of a thumbnail.
@@ -159,7 +161,7 @@ class ProbeClient:
             answer,
             status=last.status,
             requests=len(self._sent),
-            received=sum(each.received for each in self._sent),
+            received=sum(sent_request.received for sent_request in self._sent),
             seconds=round(seconds, 3),
             eecu_seconds=self._measure_compute(),
         )
@@ -172,7 +174,7 @@ class ProbeClient:
         """
         self._sent.clear()
         build(self.ee).getInfo()
-        names = [each.profile for each in self._sent if each.profile]
+        names = [sent_request.profile for sent_request in self._sent if sent_request.profile]
         with self._unprofiled():
             return str(self._get_profiles(ids=names).getInfo())
 
@@ -193,13 +195,13 @@ class ProbeClient:
 
     def _measure_compute(self) -> float | None:
         """Return the EECU-seconds of the requests so far; None if the service reports none."""
-        names = [each.profile for each in self._sent if each.profile]
-        found = list(self._compute)
+        names = [sent_request.profile for sent_request in self._sent if sent_request.profile]
+        eecu_seconds = list(self._compute)
         if names:
             with self._unprofiled(), contextlib.suppress(self.ee.EEException, ValueError):
                 listed = self.ee.List([self._get_profiles(ids=[name], maxEntries=1) for name in names]).getInfo()
-                found += map(parse_profile, listed)
-        return round(sum(found), 4) if found else None
+                eecu_seconds += map(parse_profile, listed)
+        return round(sum(eecu_seconds), 4) if eecu_seconds else None
 
     def _get_profiles(self, **arguments: Any) -> Any:
         # As ee.profilePrinting does: the function is hidden.

@@ -21,7 +21,7 @@ Report = Callable[[Probe, ProbeResult], None]
 def ask_probes(
     client: ProbeClient,
     probes: Sequence[Probe],
-    found: ServiceResults,
+    recording: ServiceResults,
     folder: Path,
     hide: Callable[[str], str],
     report: Report,
@@ -31,7 +31,7 @@ def ask_probes(
     Args:
         client: client that sends the requests.
         probes: in the order in which they are asked.
-        found: answers so far; new ones are added.
+        recording: answers so far; new ones are added.
         folder: folder of the recording.
         hide: returns a text without what belongs to the user.
         report: called with each new answer.
@@ -43,13 +43,13 @@ def ask_probes(
         ConfigurationError: if the service refuses the account or the project.
     """
     for probe in probes:
-        known = found.results.get(probe.name)
+        known = recording.results.get(probe.name)
         if known is not None and known.outcome is not ProbeOutcome.UNANSWERED:
             continue
-        if found.eecu_seconds + COMMAND_EECU_SECONDS > MOST_EECU_SECONDS:
+        if recording.eecu_seconds + COMMAND_EECU_SECONDS > MOST_EECU_SECONDS:
             return False
         answer = client.ask(probe)
-        found.results[probe.name] = answer
-        found.save(folder, hide)
+        recording.results[probe.name] = answer
+        recording.save(folder, hide)
         report(probe, answer)
     return True

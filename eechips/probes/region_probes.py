@@ -25,9 +25,9 @@ def _reduced(reducer: str, *corners: float, unweighted: bool = False) -> Build:
     """Return what builds a reduction of the squares over a rectangle."""
 
     def build(ee: Any) -> Any:
-        found = getattr(ee.Reducer, reducer)()
-        found = found.unweighted() if unweighted else found
-        return _squares(ee).reduceRegion(found, _rectangle(ee, *corners), crs=_UTM,
+        ee_reducer = getattr(ee.Reducer, reducer)()
+        ee_reducer = ee_reducer.unweighted() if unweighted else ee_reducer
+        return _squares(ee).reduceRegion(ee_reducer, _rectangle(ee, *corners), crs=_UTM,
                                          crsTransform=[100, 0, 500000, 0, -100, 4400000])  # fmt: skip
 
     return build

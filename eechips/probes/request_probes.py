@@ -20,7 +20,7 @@ _DONE = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 def _call(function: str, **arguments: Any) -> dict[str, Any]:
     """Return a body whose expression calls a function."""
     return {"expression": {"result": "0", "values": {"0": {"functionInvocationValue": {
-        "functionName": function, "arguments": {name: {"constantValue": each} for name, each in arguments.items()}
+        "functionName": function, "arguments": {name: {"constantValue": value} for name, value in arguments.items()}
     }}}}}  # fmt: skip
 
 
@@ -96,14 +96,19 @@ def _compare_algorithms(client: ProbeClient) -> Any:
 
 
 def _by_name(listed: Any) -> dict[str, Any]:
-    return {each["name"].removeprefix("algorithms/"): each for each in listed["algorithms"]}
+    return {algorithm["name"].removeprefix("algorithms/"): algorithm for algorithm in listed["algorithms"]}
 
 
 def _signature(function: Any) -> Any:
     """Return what calls depend on: the texts of the documentation change more often."""
     arguments = [
-        (each.get("argumentName"), each.get("type"), each.get("optional", False), each.get("defaultValue"))
-        for each in function.get("arguments", ())
+        (
+            argument.get("argumentName"),
+            argument.get("type"),
+            argument.get("optional", False),
+            argument.get("defaultValue"),
+        )
+        for argument in function.get("arguments", ())
     ]
     return function.get("returnType"), arguments
 

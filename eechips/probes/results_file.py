@@ -46,13 +46,14 @@ class ServiceResults:
     def eecu_seconds(self) -> float:
         """Compute so far: what the service reports, and elapsed seconds where it reports nothing of a result."""
         return sum(
-            each.eecu_seconds if each.eecu_seconds is not None else each.seconds for each in self.results.values()
+            answer.eecu_seconds if answer.eecu_seconds is not None else answer.seconds
+            for answer in self.results.values()
         )
 
     @property
     def seconds(self) -> float:
         """Time that all answers have taken."""
-        return sum(each.seconds for each in self.results.values())
+        return sum(answer.seconds for answer in self.results.values())
 
     def save(self, folder: Path, hide: Callable[[str], str]) -> None:
         """Write the answers; the file appears whole.
@@ -80,7 +81,7 @@ def read_results(text: str) -> ServiceResults:
             str(content["date"]),
             str(content["eechips"]),
             str(content["client"]),
-            {str(name): _read_result(found) for name, found in content["results"].items()},
+            {str(name): _read_result(answer) for name, answer in content["results"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{RESULTS} has no answers of a service: {error}") from error

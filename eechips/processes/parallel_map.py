@@ -32,5 +32,5 @@ def parallel_map(function: Callable[[T], R], items: Iterable[T], threads: int) -
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for each in waiting:
-                each.cancel()
+            for future in waiting:
+                future.cancel()

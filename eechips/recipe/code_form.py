@@ -68,7 +68,7 @@ def _parts(node: ast.AST, *, keeps_texts: bool) -> Iterator[Any]:
             yield from (_Text(name), value)
             continue
         values = _joined(value) if isinstance(node, ast.JoinedStr) else value
-        if kept := [each for each in values if keeps_texts or not _is_text(each)]:
+        if kept := [child for child in values if keeps_texts or not _is_text(child)]:
             yield from (_Text(f"{name}["), *kept, _Text("]"))
 
 
@@ -81,11 +81,11 @@ def _is_text(node: Any) -> bool:
 
 def _joined(values: Iterable[ast.expr]) -> list[ast.expr]:
     """Return the parts of an f-string with neighbouring texts as one, as versions of Python divide them differently."""
-    found: list[ast.expr] = []
-    for each in values:
-        last = found[-1] if found else None
-        if isinstance(each, ast.Constant) and isinstance(last, ast.Constant):
-            found[-1] = ast.Constant(str(last.value) + str(each.value))
+    joined_parts: list[ast.expr] = []
+    for part in values:
+        last = joined_parts[-1] if joined_parts else None
+        if isinstance(part, ast.Constant) and isinstance(last, ast.Constant):
+            joined_parts[-1] = ast.Constant(str(last.value) + str(part.value))
         else:
-            found.append(each)
-    return [each for each in found if not (isinstance(each, ast.Constant) and each.value == "")]
+            joined_parts.append(part)
+    return [part for part in joined_parts if not (isinstance(part, ast.Constant) and part.value == "")]

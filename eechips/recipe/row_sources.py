@@ -48,11 +48,11 @@ class Series:
         """Fetch the day of the first image and the day after the last, as ordinals; None without dates."""
         import ee
 
-        found = ee.List([self.images.aggregate_min(_TIME), self.images.aggregate_max(_TIME)]).getInfo()
-        if found is None or None in found:
+        times = ee.List([self.images.aggregate_min(_TIME), self.images.aggregate_max(_TIME)]).getInfo()
+        if times is None or None in times:
             return None
         epoch = dt.date(1970, 1, 1).toordinal()
-        first, last = (epoch + int(time // _DAY) for time in found)
+        first, last = (epoch + int(time // _DAY) for time in times)
         return first, last + 1
 
 

@@ -132,11 +132,11 @@ class ScriptRecipe:
 
     @property
     def _signatures(self) -> list[_Signature]:
-        found = (
+        signatures = (
             self._requests_signature, self._result_signature, self._redraw_signature, self._assemble_signature,
             self._window_signature,
         )  # fmt: skip
-        return [signature for signature in found if signature is not None]
+        return [signature for signature in signatures if signature is not None]
 
     @property
     def redraw(self) -> Redraw | None:
@@ -173,10 +173,10 @@ class ScriptRecipe:
         assert self._window_signature is not None
         function = self._function("request_window")
         with CodeErrors(self.path):
-            found = function(unit, **self._window_signature.taken(self.parameters))
-            if found is None:
+            window = function(unit, **self._window_signature.taken(self.parameters))
+            if window is None:
                 return None
-            key, grid = found
+            key, grid = window
             hash(key)
             if not isinstance(grid, Grid):
                 raise TypeError(f"request_window returned {type(grid).__name__} instead of a Grid")
@@ -296,27 +296,27 @@ def _literal(node: ast.expr) -> Any:
 
 
 def _imports(tree: ast.Module) -> tuple[str, ...]:
-    found: dict[str, None] = {}
+    packages: dict[str, None] = {}
     for node in tree.body:
         if isinstance(node, ast.Import):
-            found.update(dict.fromkeys(alias.name.partition(".")[0] for alias in node.names))
+            packages.update(dict.fromkeys(alias.name.partition(".")[0] for alias in node.names))
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found[node.module.partition(".")[0]] = None
-    return tuple(found)
+            packages[node.module.partition(".")[0]] = None
+    return tuple(packages)
 
 
 def _needs_service(tree: ast.Module) -> bool:
-    found = dict(_variables(tree)).get("NEEDS_SERVICE")
-    return not (isinstance(found, ast.Constant) and found.value is False)
+    assigned_node = dict(_variables(tree)).get("NEEDS_SERVICE")
+    return not (isinstance(assigned_node, ast.Constant) and assigned_node.value is False)
 
 
 def _datasets(tree: ast.Module) -> tuple[str, ...]:
     """Return the texts in the list ``DATASETS``, and in the variables that the list contains."""
     values = dict(_variables(tree))
-    found = values.get("DATASETS")
-    if not isinstance(found, (ast.List, ast.Tuple)):
+    datasets_node = values.get("DATASETS")
+    if not isinstance(datasets_node, (ast.List, ast.Tuple)):
         return ()
-    items = (values.get(item.id) if isinstance(item, ast.Name) else item for item in found.elts)
+    items = (values.get(item.id) if isinstance(item, ast.Name) else item for item in datasets_node.elts)
     return tuple(str(item.value) for item in items if isinstance(item, ast.Constant))
 
 

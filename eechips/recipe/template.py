@@ -47,8 +47,8 @@ class Template:
 
     def over(self, grid: Grid) -> Template:
         """Return the template with the values of another grid."""
-        found = {} if self.window_values is None else self.window_values(grid)
-        return replace(self, values={**self.values, **found})
+        grid_values = {} if self.window_values is None else self.window_values(grid)
+        return replace(self, values={**self.values, **grid_values})
 
     def image(self) -> ee.Image:
         """Return the image itself."""

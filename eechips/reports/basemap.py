@@ -25,8 +25,8 @@ def load_basemap() -> dict[str, Any]:
         ``source``; ``step``, the resolution of the coordinates in degrees; ``shapes``, each with a ``name`` and
         ``rings`` of integers: the first vertex, then the difference of each vertex from the previous one.
     """
-    found: dict[str, Any] = json.loads(text())
-    return found
+    borders: dict[str, Any] = json.loads(text())
+    return borders
 
 
 @cache
@@ -47,20 +47,20 @@ def names_of(places: npt.NDArray[np.float64]) -> list[str | None]:
     known = np.flatnonzero(np.isfinite(places).all(axis=1))
     lonlat = places[known].copy()
     lonlat[:, 0] = wrap_longitudes(lonlat[:, 0])
-    found: list[str | None] = [None] * len(places)
+    place_names: list[str | None] = [None] * len(places)
     for number, shape in sorted(tree.query(shapely.points(lonlat), predicate="intersects").T.tolist()):
-        found[known[number]] = names[shape]  # the smallest shape: Lesotho, not South Africa around it
-    return found
+        place_names[known[number]] = names[shape]  # the smallest shape: Lesotho, not South Africa around it
+    return place_names
 
 
 @cache
 def _tree() -> tuple[list[str], Any]:
     import shapely
 
-    found = []
+    named_polygons = []
     for shape in load_basemap()["shapes"]:
         for ring in shape["rings"]:
             coordinates = np.cumsum(np.reshape(ring, (-1, 2)), axis=0) * load_basemap()["step"]
-            found.append((shapely.make_valid(shapely.Polygon(coordinates)), shape["name"]))
-    found.sort(key=lambda each: -each[0].area)
-    return [name for _, name in found], shapely.STRtree([polygon for polygon, _ in found])
+            named_polygons.append((shapely.make_valid(shapely.Polygon(coordinates)), shape["name"]))
+    named_polygons.sort(key=lambda named_polygon: -named_polygon[0].area)
+    return [name for _, name in named_polygons], shapely.STRtree([polygon for polygon, _ in named_polygons])

@@ -90,7 +90,9 @@ def series(data: ReportData) -> Markup | None:
     from eechips.reports.figure import with_gaps
 
     values = [curve.values.to_numpy(float, na_value=np.nan) for curve in curves.curves]
-    known = np.concatenate([each[np.isfinite(each)] for each in values]) if values else np.empty(0)
+    known = (
+        np.concatenate([curve_values[np.isfinite(curve_values)] for curve_values in values]) if values else np.empty(0)
+    )
     if not known.size:
         return None
     columns = list(dict.fromkeys(str(column) for curve in curves.curves for column in curve.values.columns))[:_COLUMNS]

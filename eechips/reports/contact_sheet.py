@@ -174,8 +174,8 @@ def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) 
     outlines = RegionOutlines.of(run)
 
     def rendered(chip: FrameChip, file: Path) -> RenderedChip:
-        found = render_frame(chip, file, edge, styles)
-        return found if outlines is None else outlines.draw(found, chip.file)
+        frame_picture = render_frame(chip, file, edge, styles)
+        return frame_picture if outlines is None else outlines.draw(frame_picture, chip.file)
 
     with opened(run.store) as fetched:
         styles = display_styles(run.info)

@@ -109,11 +109,11 @@ class Explorer:
             UsageError: if the run has no such unit with a file, or a process is running in its folder.
         """
         wanted = {identifier[:ID_LENGTH] for identifier in ids}
-        found = [each for each in self._full_ids() if each[:ID_LENGTH] in wanted]
-        if len(found) < len(wanted):
-            lacking = sorted(wanted - {each[:ID_LENGTH] for each in found})
+        matching_ids = [full_id for full_id in self._full_ids() if full_id[:ID_LENGTH] in wanted]
+        if len(matching_ids) < len(wanted):
+            lacking = sorted(wanted - {full_id[:ID_LENGTH] for full_id in matching_ids})
             raise UsageError(f"{self.run.path} has no chip {lacking[0]} that can be marked")
-        mark_units(self.run.path, found, is_bad=is_bad)
+        mark_units(self.run.path, matching_ids, is_bad=is_bad)
         self._widget.send({"kind": "marks", "units": self._marked_numbers()})
 
     def exclude(self) -> int:
@@ -148,7 +148,7 @@ class Explorer:
 
     def _marked_numbers(self) -> list[int]:
         number_of = {identifier: number for number, identifier in enumerate(self._data.units.ids)}
-        return [number_of[each[:ID_LENGTH]] for each in self.marked if each[:ID_LENGTH] in number_of]
+        return [number_of[marked_id[:ID_LENGTH]] for marked_id in self.marked if marked_id[:ID_LENGTH] in number_of]
 
     def _send_page(self, view: str | None) -> None:
         """Send the page to a view, or to all."""
@@ -204,6 +204,6 @@ class Explorer:
             "columns": [],
             "tallies": {},
         }
-        made = make_thumbnails(self.run, dataclasses.replace(units, **one), count=1, quiet=True)
-        pictures = [encode_picture(picture, identifier) for picture in made.of.get(0, ())]
+        thumbnails = make_thumbnails(self.run, dataclasses.replace(units, **one), count=1, quiet=True)
+        pictures = [encode_picture(picture, identifier) for picture in thumbnails.of.get(0, ())]
         self._widget.send({"kind": "picture", "unit": number, "pictures": pictures})

@@ -205,8 +205,8 @@ def with_gaps(values: pd.Series[Any]) -> pd.Series[Any]:
     if not len(long):
         return values
     middles = values.index.to_numpy()[long] + steps[long] / 2
-    found: pd.Series[Any] = pd.concat([values, pd.Series(np.nan, index=pd.DatetimeIndex(middles))])
-    return found.sort_index()
+    gapped_series: pd.Series[Any] = pd.concat([values, pd.Series(np.nan, index=pd.DatetimeIndex(middles))])
+    return gapped_series.sort_index()
 
 
 def _finish(figure: Figure, panels: Any, curves: Curves, columns: Sequence[str], info: dict[str, Any]) -> None:
@@ -241,15 +241,15 @@ def _title(curves: Curves, info: dict[str, Any]) -> str:
 
 def _quantity(columns: Sequence[str], info: dict[str, Any]) -> str:
     """Return the label of the values: band, reducer and scaling, unless the legend names them."""
-    given = info.get("parameters", {})
-    reducers = str(given.get("reducer") or "").split(",")
+    parameters = info.get("parameters", {})
+    reducers = str(parameters.get("reducer") or "").split(",")
     if len(reducers) > 1:
         bands = {column.removesuffix(f"_{name}") for column in columns for name in reducers if column.endswith(name)}
         text = bands.pop() if len(bands) == 1 else ""
     else:
         text = columns[0] if len(columns) == 1 else ""
         text = f"{reducers[0]} of {text}" if text and reducers[0] else text
-    factor, summand = given.get("multiply"), given.get("add")
+    factor, summand = parameters.get("multiply"), parameters.get("add")
     if factor is not None:
         text = f"{text or 'values'} × {factor:g}"
     if summand is not None:

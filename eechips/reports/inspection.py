@@ -50,10 +50,10 @@ def failures(run: str | Path | Run, *, classes: Sequence[str] = ()) -> pd.DataFr
     """
     import pandas as pd
 
-    found = list_failures(_opened(run).path, classes)
-    rows = [[getattr(failure, name) for name in _COLUMNS] for failure in found]
+    listed_failures = list_failures(_opened(run).path, classes)
+    rows = [[getattr(failure, name) for name in _COLUMNS] for failure in listed_failures]
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
-    frame["state"] = [failure.state.value for failure in found]
+    frame["state"] = [failure.state.value for failure in listed_failures]
     return frame
 
 

@@ -50,7 +50,7 @@ def page_data(units: UnitColumns, pictures: Thumbnails, *, roi: Sequence[Ring] =
             for number in sorted(pictures.of)
         },
         "painted": {
-            layer: [{"text": each.text, "classes": each.classes} for each in some]
+            layer: [{"text": band_colours.text, "classes": band_colours.classes} for band_colours in some]
             for layer, some in pictures.painted.items()
         },
         "places": _coded(names_of(centres)),
@@ -60,16 +60,16 @@ def page_data(units: UnitColumns, pictures: Thumbnails, *, roi: Sequence[Ring] =
 
 def encode_picture(picture: Thumbnail, identifier: str) -> dict[str, Any]:
     """Return the JSON value of a picture of a unit for the scripts."""
-    found: dict[str, Any] = {
+    encoded: dict[str, Any] = {
         "layer": picture.layer,
         "source": picture.address,
         "means": [None if np.isnan(mean) else round(mean, 4) for mean in picture.means],
     }
     if picture.layer:
-        found["file"] = picture.file.replace(identifier, _UNIT_ID) if identifier else picture.file
+        encoded["file"] = picture.file.replace(identifier, _UNIT_ID) if identifier else picture.file
     if picture.frame is not None:
-        found["frame"] = asdict(picture.frame)
-    return found
+        encoded["frame"] = asdict(picture.frame)
+    return encoded
 
 
 def with_place(units: UnitColumns) -> list[UnitColumn]:
@@ -93,8 +93,8 @@ def _cleaned(value: Any) -> Any:
     if isinstance(value, str):
         return _UNIT_ID.join(map(replace_control_characters, value.split(_UNIT_ID)))
     if isinstance(value, Mapping):
-        return {_cleaned(name): _cleaned(each) for name, each in value.items()}
-    return [_cleaned(each) for each in value] if isinstance(value, (list, tuple)) else value
+        return {_cleaned(name): _cleaned(member) for name, member in value.items()}
+    return [_cleaned(member) for member in value] if isinstance(value, (list, tuple)) else value
 
 
 def _map(units: UnitColumns, centres: npt.NDArray[np.float64], roi: Sequence[Ring]) -> dict[str, Any]:
@@ -111,16 +111,16 @@ def _map(units: UnitColumns, centres: npt.NDArray[np.float64], roi: Sequence[Rin
 
 def _joined(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Shift longitudes so that the widest gap without units is at the edge of the map."""
-    found = centres.copy()
+    shifted = centres.copy()
     longitudes = np.sort(centres[np.isfinite(centres[:, 0]), 0] % 360.0)
     if not longitudes.size:
-        return found
+        return shifted
     gaps = np.diff(np.append(longitudes, longitudes[0] + 360.0))
     west = longitudes[(int(np.argmax(gaps)) + 1) % len(longitudes)]
-    found[:, 0] = (found[:, 0] - west) % 360.0 + west
-    if np.nanmean(found[:, 0]) > 180.0:
-        found[:, 0] -= 360.0
-    return found
+    shifted[:, 0] = (shifted[:, 0] - west) % 360.0 + west
+    if np.nanmean(shifted[:, 0]) > 180.0:
+        shifted[:, 0] -= 360.0
+    return shifted
 
 
 def _shapes(shapes: npt.NDArray[np.object_], centres: npt.NDArray[np.float64]) -> dict[str, Any]:

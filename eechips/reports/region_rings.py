@@ -25,9 +25,9 @@ def region_rings(folder: Path, info: Mapping[str, Any]) -> list[Ring]:
         folder: folder of the run.
         info: run.json.
     """
-    given = info.get("parameters") or {}
+    parameters = info.get("parameters") or {}
     for name in ("roi", "bbox", "region"):
-        if (box := _box(given.get(name))) is not None:
+        if (box := _box(parameters.get(name))) is not None:
             west, south, east, north = box
             return [[(west, south), (east, south), (east, north), (west, north), (west, south)]]
     return [] if find_region_file(folder, info) is None else _rings(folder, info)

@@ -136,11 +136,11 @@ class _OneTable:
 
     def ids(self) -> dict[str, Any]:
         """Regions by their ids as text."""
-        found: dict[str, Any] = {}
+        regions: dict[str, Any] = {}
         for path in self._paths:
             values = _read(path, columns=[self.id_column])[self.id_column].drop_duplicates()
-            found.update((str(value), value) for value in values.tolist())
-        return found
+            regions.update((str(value), value) for value in values.tolist())
+        return regions
 
     def read(self, region: Any) -> pd.DataFrame:
         """Return the rows of a region."""
@@ -177,8 +177,8 @@ class _Tables:
     def read(self, region: Any) -> pd.DataFrame:
         """Return the rows of a region."""
         table = pd.concat([_read(path) for path in self._paths[region]], ignore_index=True)
-        found: pd.DataFrame = table[table[self.id_column].astype(str) == region]
-        return found
+        region_rows: pd.DataFrame = table[table[self.id_column].astype(str) == region]
+        return region_rows
 
     def regions(self) -> Iterator[tuple[Any, pd.DataFrame]]:
         """Yield the rows of each region."""
@@ -242,8 +242,8 @@ def _rows(path: Path, column: str, region: Any) -> pd.DataFrame:
         with open_parquet(path):
             return pd.read_parquet(path, filters=[(column, "==", region)])
     table = _read(path)
-    found: pd.DataFrame = table[table[column] == region]
-    return found
+    region_rows: pd.DataFrame = table[table[column] == region]
+    return region_rows
 
 
 def _curve(rows: pd.DataFrame, bands: Sequence[str]) -> pd.DataFrame:
@@ -255,17 +255,17 @@ def _curve(rows: pd.DataFrame, bands: Sequence[str]) -> pd.DataFrame:
         chosen = [column for column in numbers if not _is_of_pixels(column)] or numbers
     values = rows[chosen].astype(float)
     values.index = pd.DatetimeIndex(pd.to_datetime(rows[_DATE]))
-    found: pd.DataFrame = values.groupby(level=0).mean()
-    return found.sort_index()
+    daily_means: pd.DataFrame = values.groupby(level=0).mean()
+    return daily_means.sort_index()
 
 
 def _columns_of(band: str, columns: list[str]) -> list[str]:
     if band in columns:
         return [band]
-    found = [column for column in columns if column.startswith(f"{band}_") and not _is_of_pixels(column)]
-    if not found:
+    band_columns = [column for column in columns if column.startswith(f"{band}_") and not _is_of_pixels(column)]
+    if not band_columns:
         raise UsageError(f"there is no column {band!r}; {_choices(band, columns)}")
-    return found
+    return band_columns
 
 
 def _is_of_pixels(column: str) -> bool:

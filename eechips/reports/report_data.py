@@ -120,8 +120,8 @@ def read_report_data(run: Run, *, thumbnails: int, most: int, seed: int, is_besi
 def _compute(run: Run) -> npt.NDArray[np.float64]:
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         rows = (row for batch in ledger.batches(("eecu_seconds",)) for row in batch)
-        found = np.array([value for (value,) in rows if isinstance(value, (int, float))], dtype=np.float64)
-    return found[np.isfinite(found)]
+        eecu_seconds = np.array([value for (value,) in rows if isinstance(value, (int, float))], dtype=np.float64)
+    return eecu_seconds[np.isfinite(eecu_seconds)]
 
 
 def _is_table(file: str | None) -> bool:
@@ -169,15 +169,15 @@ def read_regions(folder: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Unit
         most: maximum number of regions.
     """
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
-        found = list(_regions(ledger))
-    if not found:
+        region_rows = list(_regions(ledger))
+    if not region_rows:
         return None
-    kept = draw_numbers(len(found), most, seed)
-    some = found if kept is None else [found[number] for number in sorted(kept)]
+    kept = draw_numbers(len(region_rows), most, seed)
+    some = region_rows if kept is None else [region_rows[number] for number in sorted(kept)]
     outlines = np.full(len(some), None, dtype=object)
     outlines[:] = [_outline(region.get("geometry")) for region, *_ in some]
     return UnitColumns(
-        total=len(found),
+        total=len(region_rows),
         ids=[identifier for _, identifier, *_ in some],
         states=[state for _, _, state, *_ in some],
         files=[file for *_, file, _ in some],

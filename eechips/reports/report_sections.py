@@ -349,7 +349,7 @@ def failures(data: ReportData) -> Markup | None:
         caption=f"{format_count(len(data.failures), 'unit')} failed"
         + (f", in {len(kinds)} kinds" if len(kinds) > 1 else ""),
     )
-    each = html_table(
+    failure_table = html_table(
         ["unit", "name", "class", "message", "attempts", "finished"],
         [
             [f.id[:16], f.name, f.error_class, shorten(f.error), f"{f.attempts}", (f.finished or "")[:19]]
@@ -365,7 +365,7 @@ def failures(data: ReportData) -> Markup | None:
         "failures",
         "Failures",
         summary,
-        element("details", element("summary", "All units"), each),
+        element("details", element("summary", "All units"), failure_table),
         element("p", element("button", "Select these units", type="button", id="select-failed")),
         element("p", "To retry: ", command),
     )

@@ -67,9 +67,9 @@ def shorten(text: str) -> str:
 def plain_text(value: Any) -> str:
     """Format a parameter; nested values without a setting are omitted."""
     if isinstance(value, dict):
-        given = [(name, each) for name, each in value.items() if each not in (None, {}, [])]
-        return shorten("; ".join(f"{name} {plain_text(each)}" for name, each in given))
+        settings = [(name, nested) for name, nested in value.items() if nested not in (None, {}, [])]
+        return shorten("; ".join(f"{name} {plain_text(nested)}" for name, nested in settings))
     if isinstance(value, (list, tuple)):
-        separator = " / " if any(isinstance(each, dict) for each in value) else ", "
+        separator = " / " if any(isinstance(nested, dict) for nested in value) else ", "
         return shorten(separator.join(map(plain_text, value)))
     return shorten(str(value))

@@ -164,18 +164,18 @@ def smooth_series(values: pd.Series[Any], dates: pd.DatetimeIndex, smoothing: Sm
         dates: dates of the result.
         smoothing: how.
     """
-    found = values[np.isfinite(values)]
+    known_values = values[np.isfinite(values)]
     result = np.full(len(dates), np.nan)
-    if len(found) < _LEAST_VALUES:
+    if len(known_values) < _LEAST_VALUES:
         return result
-    days = ((found.index.to_numpy() - found.index.to_numpy()[0]) / _DAY).astype(np.int64)
+    days = ((known_values.index.to_numpy() - known_values.index.to_numpy()[0]) / _DAY).astype(np.int64)
     daily = np.full(days[-1] + 1, np.nan)
-    daily[days] = found.to_numpy(float)
+    daily[days] = known_values.to_numpy(float)
     curve = whittaker(daily, smoothing.days) if smoothing.method == "whittaker" else _savgol(daily, smoothing.days)
     for start, end in pairwise(days):
         if end - start > smoothing.max_gap:
             curve[start + 1 : end] = np.nan
-    wanted = ((dates.to_numpy() - found.index.to_numpy()[0]) / _DAY).astype(np.int64)
+    wanted = ((dates.to_numpy() - known_values.index.to_numpy()[0]) / _DAY).astype(np.int64)
     inside = (wanted >= 0) & (wanted < len(curve))
     result[inside] = curve[wanted[inside]]
     return result
@@ -208,8 +208,8 @@ def whittaker(values: NDArray[np.float64], days: float) -> NDArray[np.float64]:
         bands[2, 1] = 4.0
     bands *= penalty
     bands[2] += weights
-    found: NDArray[np.float64] = solveh_banded(bands, np.where(weights > 0.0, values, 0.0))
-    return found
+    smoothed: NDArray[np.float64] = solveh_banded(bands, np.where(weights > 0.0, values, 0.0))
+    return smoothed
 
 
 def _savgol(values: NDArray[np.float64], days: int) -> NDArray[np.float64]:
@@ -219,8 +219,8 @@ def _savgol(values: NDArray[np.float64], days: int) -> NDArray[np.float64]:
     whole = np.interp(np.arange(len(values)), there, values[there])
     window = min(days, len(values)) // 2 * 2 + 1  # odd
     window -= 2 * (window > len(values))
-    found: NDArray[np.float64] = savgol_filter(whole, window, min(_DEGREE, window - 1))
-    return found
+    smoothed: NDArray[np.float64] = savgol_filter(whole, window, min(_DEGREE, window - 1))
+    return smoothed
 
 
 def _require_scipy() -> None:

@@ -148,7 +148,7 @@ def make_thumbnails(
         assert file is not None
         every = layers.get(file, [("", file, None)])
         wanted += [(number, layer, name, frame) for layer, name, frame in every if is_picture(name)]
-    found: dict[int, list[Thumbnail]] = defaultdict(list)
+    thumbnails: dict[int, list[Thumbnail]] = defaultdict(list)
     unreadable = []
     size = 0
     outlines = RegionOutlines.of(run) if wanted else None
@@ -170,12 +170,12 @@ def make_thumbnails(
                 continue
             if size + len(data) <= MOST_BYTES:
                 size += len(data)
-                found[number].append(Thumbnail(layer, data, means, name, frame))
+                thumbnails[number].append(Thumbnail(layer, data, means, name, frame))
                 # The others are similar, and would take memory.
                 if seen.has_classes or all(seen.names != other.names for other in looks[alike]):
                     looks[alike].append(seen)
         painted = {layer: describe_colours(some, stretches.get(layer)) for layer, some in looks.items()}
-    return Thumbnails(found, len(shown), unreadable, painted)
+    return Thumbnails(thumbnails, len(shown), unreadable, painted)
 
 
 def make_thumbnail(path: Path, styles: Sequence[DisplayStyle] = ()) -> Thumbnail:
@@ -248,14 +248,14 @@ def _stretches(
     for _, layer, name, frame in wanted:
         if len(names[_name(layer, frame)]) < _TYPICAL:
             names[_name(layer, frame)].append(name)
-    found = {}
+    stretches = {}
     for layer, some in names.items():
         looks = []
         for path in fetched(some):
             with contextlib.suppress(OSError, ValueError):  # reported by the thumbnail
                 looks.append(render_chip(path, _EDGE, enlarges=False, styles=styles))
-        found[layer] = StretchRanges.of(looks)
-    return found
+        stretches[layer] = StretchRanges.of(looks)
+    return stretches
 
 
 def _encoded(seen: RenderedChip, stretches: StretchRanges | None = None) -> tuple[bytes, tuple[float, ...]]:

@@ -165,8 +165,8 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
         kept = draw_numbers(total, most, seed)
         tally = _Tally()
         rows = []
-        found = read_report_rows(ledger.database)
-        for number, raw in enumerate(progress_bar(total, "units", quiet=quiet, things=found, is_kept=False)):
+        report_rows = read_report_rows(ledger.database)
+        for number, raw in enumerate(progress_bar(total, "units", quiet=quiet, things=report_rows, is_kept=False)):
             row = _row(number, raw)
             tally.add(row.fields, row.state)
             if kept is None or number in kept:
@@ -253,8 +253,8 @@ def _places(rows: Sequence[_Row]) -> tuple[npt.NDArray[np.object_], npt.NDArray[
 def _columns(rows: Sequence[_Row], tally: _Tally, splits: Mapping[str, str]) -> list[UnitColumn]:
     """Return columns of the units' own fields, their dates, and their splits."""
     names = dict.fromkeys(name for row in rows for name in row.fields)
-    found = [_column(name, [row.fields.get(name) for row in rows], tally) for name in names]
-    columns = _without_doubles([column for column in found if column is not None])
+    candidate_columns = [_column(name, [row.fields.get(name) for row in rows], tally) for name in names]
+    columns = _without_doubles([column for column in candidate_columns if column is not None])
     dates = [row.date for row in rows]
     if any(dates):
         few = len(set(dates)) <= MOST_CATEGORIES

@@ -146,8 +146,8 @@ class CallFolder:
 
     def program(self) -> Program:
         """Return the objects that the calls share, loaded into this process."""
-        found: Program = deserialize(self._read(self.path / _PROGRAM, _PROGRAM))
-        return found
+        shared_program: Program = deserialize(self._read(self.path / _PROGRAM, _PROGRAM))
+        return shared_program
 
     def store_place(self, place: Any) -> None:
         """Store the context of the calls.
@@ -202,10 +202,10 @@ class CallFolder:
             UsageError: if it was not stored by a run of this user.
         """
         try:
-            found: CallResult = deserialize(self._read(self._result(position), _result_name(position)))
+            call_result: CallResult = deserialize(self._read(self._result(position), _result_name(position)))
         except FileNotFoundError:
             return CallResult()
-        return found
+        return call_result
 
     def _result(self, position: int) -> Path:
         return self.path / "results" / f"{position // _PER_FOLDER:06d}" / f"{position:09d}.pickle"
@@ -284,17 +284,17 @@ def variables(function: Callable[..., Any]) -> dict[str, Any]:
     if owner is not None and not isinstance(owner, types.ModuleType):
         fields = {f"self.{name}": value for name, value in getattr(owner, "__dict__", {}).items()}
     code: Any = getattr(function, "__func__", function)
-    found = {n: v for n, v in getattr(code, "__globals__", {}).items() if not n.startswith("__")}
+    used_variables = {n: v for n, v in getattr(code, "__globals__", {}).items() if not n.startswith("__")}
     wrapped = getattr(code, "__wrapped__", None)
     if wrapped is not None:
-        found |= variables(wrapped)
+        used_variables |= variables(wrapped)
     for name, cell in (
         zip(getattr(code, "__code__", _NO_CODE).co_freevars, code.__closure__ or (), strict=True)
         if (isinstance(code, types.FunctionType))
         else ()
     ):
-        found[name] = cell.cell_contents
-    return found | fields
+        used_variables[name] = cell.cell_contents
+    return used_variables | fields
 
 
 _NO_CODE = compile("", "", "exec")

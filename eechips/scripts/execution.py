@@ -103,11 +103,11 @@ class CallExecutor:
             if self._observer.is_stopped:
                 raise Stopped from None
             folder.keep(position, CallResult(error=error))
-            found = classify_error(error) if self._has_raised else internal_error(error)
-            if isinstance(found, RequestError) and self._observer.failure is not None:
-                found = self._observer.failure  # with the service's message, which libraries omit
-            if found is not None and found is not error:
-                raise found from error
+            known_error = classify_error(error) if self._has_raised else internal_error(error)
+            if isinstance(known_error, RequestError) and self._observer.failure is not None:
+                known_error = self._observer.failure  # with the service's message, which libraries omit
+            if known_error is not None and known_error is not error:
+                raise known_error from error
             raise
         finally:
             self._has_raised = False
@@ -179,12 +179,12 @@ class CallExecutor:
 
     def _files(self) -> tuple[RecipeFile, ...]:
         sandbox = self._sandbox
-        found = {name: sandbox.folder / name for name in sandbox.files() if name not in sandbox.appended}
+        paths = {name: sandbox.folder / name for name in sandbox.files() if name not in sandbox.appended}
         for name in sandbox.outside:
             below = self._below_out(name)
             if below is not None and Path(name).is_file():
-                found[below] = Path(name)
-        return tuple(_checked(path, name) for name, path in found.items())
+                paths[below] = Path(name)
+        return tuple(_checked(path, name) for name, path in paths.items())
 
 
 def _checked(path: Path, name: str) -> RecipeFile:

@@ -110,9 +110,9 @@ class RequestObserver:
         """Send the request of a library; return status, headers and the complete, decompressed body."""
         sent = {str(k): _text(v) for k, v in headers.items() if str(k).lower() not in _OF_THE_CONNECTION}
         with self._transport.checking(_check):
-            response, found = self.request(url, method, body=body, headers=sent)
+            response, content = self.request(url, method, body=body, headers=sent)
         kept = {k: str(v) for k, v in response.items() if k not in _OF_THE_BODY and k != "status"}
-        return int(response.status), {**kept, "content-length": str(len(found))}, found
+        return int(response.status), {**kept, "content-length": str(len(content))}, content
 
 
 def attach(connection: Connection, discovery: DiscoveryFile) -> RequestObserver:

@@ -104,5 +104,5 @@ def await_threads() -> Iterator[None]:
         for kind in (threading.Thread, multiprocessing.process.BaseProcess):
             stack.enter_context(replace_names(kind, start=starting(kind.start)))
         yield
-        for each in started:  # which may start others
-            each.join()
+        for thread in started:  # which may start others
+            thread.join()

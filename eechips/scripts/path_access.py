@@ -100,10 +100,12 @@ def watch_paths(watcher: PathWatcher) -> Iterator[None]:
             folder = "." if path is None else path
             if not is_watched(folder):
                 return originals[name](folder)
-            found = originals[name](as_given(folder, watcher.listed(str(folder))))
+            raw_entries = originals[name](as_given(folder, watcher.listed(str(folder))))
             if name == "scandir":
-                return _Entries(found, watcher)
-            return [each for each in found if not watcher.is_hidden(str(PurePath(folder, each)))]
+                return _Entries(raw_entries, watcher)
+            return [
+                entry_name for entry_name in raw_entries if not watcher.is_hidden(str(PurePath(folder, entry_name)))
+            ]
 
         return stand_in(os, name, listed)
 
@@ -124,8 +126,8 @@ def watch_paths(watcher: PathWatcher) -> Iterator[None]:
         stack.enter_context(replace_names(io, open=opens))
         for module, name in _CAPTURING:
             kept = vars(getattr(module, name, object))
-            found = {key: by_original.get(id(getattr(value, "__func__", value))) for key, value in kept.items()}
-            there = {key: staticmethod(function) for key, function in found.items() if function is not None}
+            raw_entries = {key: by_original.get(id(getattr(value, "__func__", value))) for key, value in kept.items()}
+            there = {key: staticmethod(function) for key, function in raw_entries.items() if function is not None}
             if there:
                 stack.enter_context(replace_names(getattr(module, name), **there))
         stack.enter_context(replace_names(os, **of_os))

@@ -138,11 +138,11 @@ class ScriptHost:
         return [*_of_peculiar(sorted(self._peculiar)), *without]
 
     def _present_place(self) -> CallContext:
-        made = (name for name in subfolders(self._place.out, self._place.out) if name != ".")
+        new_folders = (name for name in subfolders(self._place.out, self._place.out) if name != ".")
         root = logging.getLogger()
         return replace(
             self._place,
-            folders=tuple(dict.fromkeys((*self._place.folders, *made))),
+            folders=tuple(dict.fromkeys((*self._place.folders, *new_folders))),
             log_level=root.level if root.handlers else None,
             cwd=self._sandbox.cwd,
         )
@@ -227,7 +227,7 @@ class ScriptHost:
             if first <= row[0] < end
         ]
         self._note_without_file(folder, rows)
-        found = []
+        call_results = []
         for (position, state, kind, message, *_), call in zip(rows, calls, strict=True):
             if call is None:
                 continue
@@ -236,8 +236,8 @@ class ScriptHost:
                 result = CallResult(error=RecipeError(f"{kind}: {message}"))
             elif not State(state).is_failure and result.error is not None:
                 result = CallResult()
-            found.append(result)
-        return found
+            call_results.append(result)
+        return call_results
 
     def _note_without_file(self, folder: CallFolder, rows: Sequence[tuple[Any, ...]]) -> None:
         """Note successful calls without a file, if other calls of their function have written one.
@@ -295,12 +295,12 @@ def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes
         out: the run's folder.
         appended: content that each call has appended, by name of the file.
     """
-    for name in dict.fromkeys(name for each in appended for name in each):
+    for name in dict.fromkeys(name for additions in appended for name in additions):
         path, kept = out / name, before / name
         kept.parent.mkdir(parents=True, exist_ok=True)
         if not kept.exists():
             write_file(kept, path.read_bytes() if path.is_file() else b"")
-        parts = [part for part in (kept.read_bytes(), *(each.get(name, b"") for each in appended)) if part]
+        parts = [part for part in (kept.read_bytes(), *(additions.get(name, b"") for additions in appended)) if part]
         heads = {part.partition(b"\n")[0] for part in parts}
         has_headings = len(parts) > 1 and len(heads) == 1 and all(part.count(b"\n") > 1 for part in parts[1:])
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -395,11 +395,11 @@ def pool_of_context(
 
 
 def _forced(futures: Iterable[Any]) -> list[Any]:
-    found = list(futures)
-    for future in found:
+    all_futures = list(futures)
+    for future in all_futures:
         if isinstance(future, _Future):
             future.force()
-    return found
+    return all_futures
 
 
 def is_of_script(frame: Any) -> bool:

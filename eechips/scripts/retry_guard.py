@@ -39,9 +39,9 @@ def classify_error(error: BaseException) -> EechipsError | None:
             return classify_response(cause.response.status_code, cause.response.reason or "")
         if isinstance(cause, urllib.error.HTTPError):
             return classify_response(cause.code, str(cause.reason))
-        found = classify_exception(cause)
-        if found is not None:
-            return found
+        classified = classify_exception(cause)
+        if classified is not None:
+            return classified
         cause = cause.__cause__ or cause.__context__
     return None
 

@@ -102,7 +102,7 @@ class Sandbox:
         Links to inputs are omitted, unless the input was written through the link. Links that the script has made to
         its own files count as files.
         """
-        found: list[str] = []
+        written_files: list[str] = []
         self.peculiar = []
         root = self.folder.resolve()
         for directory, folders, names in os.walk(self.folder):
@@ -111,12 +111,12 @@ class Sandbox:
                 name = path.relative_to(self.folder).as_posix()
                 if self._is_own(path):
                     if self._is_changed(path):
-                        found.append(name)
+                        written_files.append(name)
                 elif path.is_file() and path.resolve().is_relative_to(root):
-                    found.append(name)
+                    written_files.append(name)
                 else:
                     self.peculiar.append(name)
-        return sorted(found)
+        return sorted(written_files)
 
     def remove_links(self) -> None:
         """Remove the links; files written through links are moved into place."""
@@ -169,7 +169,7 @@ class Sandbox:
 
     def _make(self, folder: Path) -> None:
         """Make a folder, which is removed at the end if it is empty."""
-        self._made += reversed([each for each in (folder, *folder.parents) if not each.exists()])
+        self._made += reversed([ancestor for ancestor in (folder, *folder.parents) if not ancestor.exists()])
         folder.mkdir(parents=True, exist_ok=True)
 
     def _sources_of(self, name: str) -> Iterator[Path]:
@@ -253,8 +253,8 @@ class Sandbox:
                 if not (source / relative).is_dir():
                     continue
                 with os.scandir(source / relative) as entries:
-                    found = sorted((Path(relative, entry.name).as_posix(), entry.is_dir()) for entry in entries)
-                for below, is_folder in found:
+                    listing = sorted((Path(relative, entry.name).as_posix(), entry.is_dir()) for entry in entries)
+                for below, is_folder in listing:
                     if below not in self._shown and source in self._sources_of(below):
                         (self._show_folder if is_folder else self._link)(below)
             return path
@@ -275,7 +275,7 @@ class Sandbox:
                 if any((source / relative).is_dir() for source in self._sources_of(relative)):
                     self._show_folder(relative)
                 return path
-            meant = [Path(os.path.normpath(Path(each).absolute())) for each in (path, self._beside(path))]
+            meant = [Path(os.path.normpath(Path(candidate).absolute())) for candidate in (path, self._beside(path))]
             for source in self._sources:
                 for folder in meant:
                     if folder.is_relative_to(source) and folder.is_dir():
@@ -309,8 +309,8 @@ class Sandbox:
         """Return the path beside a source that a relative path out of the folder means; the path itself if none is."""
         here = self._relative(".")
         if here is not None and not Path(name).is_absolute():
-            found = (os.path.normpath(source / here / name) for source in self._sources)
-            return next(filter(os.path.lexists, found), name)
+            candidates = (os.path.normpath(source / here / name) for source in self._sources)
+            return next(filter(os.path.lexists, candidates), name)
         return name
 
     @contextlib.contextmanager
@@ -357,11 +357,11 @@ def named_inputs(texts: Iterable[str], source: Path) -> tuple[tuple[str, ...], t
         path = PurePath(text)
         if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in text:
             continue
-        found = source / path
-        if found.is_file():
-            files.update(dict.fromkeys(_with_siblings(found, source)))
-        elif found.is_dir():
-            folders.update(dict.fromkeys(subfolders(found, source)))
+        input_path = source / path
+        if input_path.is_file():
+            files.update(dict.fromkeys(_with_siblings(input_path, source)))
+        elif input_path.is_dir():
+            folders.update(dict.fromkeys(subfolders(input_path, source)))
         elif len(path.parts) == 1:
             names.add(text)
     for folder in folders:
@@ -380,10 +380,10 @@ def _with_siblings(file: Path, source: Path) -> list[str]:
 
 def subfolders(top: Path, root: Path) -> list[str]:
     """Return a folder and its subfolders, except hidden ones, relative to another folder; at most a thousand."""
-    found: list[str] = []
+    relative_paths: list[str] = []
     for directory, names, _ in os.walk(top):
         names[:] = sorted(name for name in names if not name.startswith("."))
-        found.append(Path(directory).relative_to(root).as_posix())
-        if len(found) >= _MOST_FOLDERS:
+        relative_paths.append(Path(directory).relative_to(root).as_posix())
+        if len(relative_paths) >= _MOST_FOLDERS:
             break
-    return found
+    return relative_paths

@@ -201,9 +201,9 @@ class ScriptRecipe:
                 return  # already in the ledger
             if isinstance(error, EechipsError) and not isinstance(error, TransientError):
                 raise
-            found = classify_exception(error)
-            if isinstance(found, ConfigurationError):
-                raise found from None
+            classified = classify_exception(error)
+            if isinstance(classified, ConfigurationError):
+                raise classified from None
             text = "".join(traceback.format_exception(error))
             own = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(self.path)]
             of_cells = " of its code cells" if is_notebook(self.path) else ""

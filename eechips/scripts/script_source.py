@@ -79,13 +79,13 @@ class ScriptSource:
     @property
     def imports(self) -> tuple[str, ...]:
         """Packages imported during its execution."""
-        found: dict[str, None] = {}
+        packages: dict[str, None] = {}
         for node in self.tree.body:
             if isinstance(node, ast.Import):
-                found.update(dict.fromkeys(alias.name.partition(".")[0] for alias in node.names))
+                packages.update(dict.fromkeys(alias.name.partition(".")[0] for alias in node.names))
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                found[node.module.partition(".")[0]] = None
-        return tuple(found)
+                packages[node.module.partition(".")[0]] = None
+        return tuple(packages)
 
     @property
     def project(self) -> str | None:
@@ -100,8 +100,8 @@ class ScriptSource:
     @property
     def texts(self) -> tuple[str, ...]:
         """Short string literals, some of which name files."""
-        found = (n.value for n in ast.walk(self.tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
-        return tuple(dict.fromkeys(text for text in found if 0 < len(text) < 250 and "\n" not in text))
+        literals = (n.value for n in ast.walk(self.tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+        return tuple(dict.fromkeys(text for text in literals if 0 < len(text) < 250 and "\n" not in text))
 
     def _opens_pool(self, apart: set[ast.FunctionDef]) -> bool:
         return any(isinstance(n, (ast.Name, ast.Attribute)) and _name(n) in POOLS for n in _walk(self.tree, apart))
@@ -169,20 +169,22 @@ def _without_magics(text: str) -> tuple[str, tuple[str, ...]]:
     for line in text.splitlines():
         if _CELL.match(line):
             is_foreign = False
-        cell, found = _CELL_MAGIC.match(line), _MAGIC.match(line)
+        cell, magic_match = _CELL_MAGIC.match(line), _MAGIC.match(line)
         if cell is not None:
             is_foreign = cell[1] not in _OF_PYTHON
         if is_foreign:
             ignored.append(line.strip())
             lines.append("")
-        elif cell is not None or found is None:
+        elif cell is not None or magic_match is None:
             lines.append(line if cell is None else "pass")
         else:
-            python = _of_magic(found["magic"])
+            python = _of_magic(magic_match["magic"])
             if python is None:
                 ignored.append(line.strip())
-                python = "None" if found["target"] else "pass"
-            lines.append(found["indent"] + (f"{found['target']} = {python}" if found["target"] else python))
+                python = "None" if magic_match["target"] else "pass"
+            lines.append(
+                magic_match["indent"] + (f"{magic_match['target']} = {python}" if magic_match["target"] else python)
+            )
     return "\n".join(lines) + "\n", tuple(line for line in ignored if line)
 
 
@@ -218,18 +220,18 @@ class _Magics(ast.NodeTransformer):
         python = self._python(*words)
         if python is None:
             return node if _is_setting(*words) else ast.copy_location(ast.Pass(), node)
-        found = ast.Module(self._parsed(python, node), [])
-        self.generic_visit(found)
-        return found.body
+        module = ast.Module(self._parsed(python, node), [])
+        self.generic_visit(module)
+        return module.body
 
     def visit_Assign(self, node: ast.Assign) -> Any:
         """Replace an assigned magic by its value."""
         words = _converted(node.value)
         if words is None:
             return self.generic_visit(node)
-        found = self._parsed(self._python(*words) or "None", node)
-        if len(found) == 1 and isinstance(found[0], ast.Expr):
-            node.value = found[0].value
+        statements = self._parsed(self._python(*words) or "None", node)
+        if len(statements) == 1 and isinstance(statements[0], ast.Expr):
+            node.value = statements[0].value
         return node
 
     def _python(self, method: str, words: list[str]) -> str | None:
@@ -252,9 +254,9 @@ class _Magics(ast.NodeTransformer):
             text, ignored = _without_magics(text)
             self.ignored += ignored
             tree = parse_script(self._path, text)
-        for found in ast.walk(tree):
-            if hasattr(found, "lineno"):
-                ast.copy_location(found, node)
+        for descendant in ast.walk(tree):
+            if hasattr(descendant, "lineno"):
+                ast.copy_location(descendant, node)
         return tree.body
 
 

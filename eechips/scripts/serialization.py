@@ -172,14 +172,14 @@ def _nodes(root: Any) -> list[tuple[type, dict[str, Any]]]:
     """
     import ee
 
-    found = [root]
+    objects = [root]
     numbers = {id(root): 0}
 
     def flat(value: Any) -> Any:
         if isinstance(value, (ee.ComputedObject, ee.Function)) and not isinstance(value, ee.ApiFunction):
-            number = numbers.setdefault(id(value), len(found))
-            if number == len(found):
-                found.append(value)
+            number = numbers.setdefault(id(value), len(objects))
+            if number == len(objects):
+                objects.append(value)
             return _Node(number)
         if type(value) is dict:
             items = {key: flat(item) for key, item in value.items()}
@@ -189,7 +189,7 @@ def _nodes(root: Any) -> list[tuple[type, dict[str, Any]]]:
             return type(value)(parts) if any(new is not old for new, old in zip(parts, value, strict=True)) else value
         return value
 
-    return [(type(thing), flat(vars(thing))) for thing in found]
+    return [(type(thing), flat(vars(thing))) for thing in objects]
 
 
 def _restored(nodes: list[tuple[type, dict[str, Any]]]) -> Any:

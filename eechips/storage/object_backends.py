@@ -177,16 +177,16 @@ class FsspecBackend:
         """Yield all files at once: there are no pages."""
         root = prefix.rstrip("/")
         if self._files.exists(root) and size is None:
-            found = self._files.find(root, detail=True).items()
-            yield [StoredFile(key, int(about["size"]), _time_of(about)) for key, about in found]
+            listing = self._files.find(root, detail=True).items()
+            yield [StoredFile(key, int(about["size"]), _time_of(about)) for key, about in listing]
 
 
 def _time_of(about: Mapping[str, Any]) -> float | None:
     """Return the time of the last change of a file, in seconds since 1970; None if its file system does not say."""
-    found = about.get("mtime")
-    if isinstance(found, datetime):
-        return found.timestamp()
-    return float(found) if isinstance(found, (int, float)) else None
+    changed = about.get("mtime")
+    if isinstance(changed, datetime):
+        return changed.timestamp()
+    return float(changed) if isinstance(changed, (int, float)) else None
 
 
 def _callback(tell: Callable[[int], None]) -> Any:
@@ -242,16 +242,20 @@ class GcsBackend(FsspecBackend):
         bucket, _, start = prefix.partition("/")
         options: dict[str, Any] = {} if size is None else {"maxResults": size}
         while True:
-            found = self._files.call(
+            response = self._files.call(
                 "GET", "b/{}/o", bucket, prefix=start, fields=_GCS_FIELDS, json_out=True, **options
             )
             yield [
-                StoredFile(f"{bucket}/{each['name']}", int(each["size"]), _seconds(each.get("updated")))
-                for each in found.get("items", ())
+                StoredFile(
+                    f"{bucket}/{stored_object['name']}",
+                    int(stored_object["size"]),
+                    _seconds(stored_object.get("updated")),
+                )
+                for stored_object in response.get("items", ())
             ]
-            if not found.get("nextPageToken"):
+            if not response.get("nextPageToken"):
                 return
-            options["pageToken"] = found["nextPageToken"]
+            options["pageToken"] = response["nextPageToken"]
 
 
 def _seconds(text: str | None) -> float | None:
@@ -304,9 +308,9 @@ async def _list_azure_page(
     async with files.service_client.get_container_client(container) as client:
         pages = client.list_blobs(name_starts_with=start, results_per_page=size).by_page(token)
         async for page in pages:
-            found = [
+            blobs = [
                 StoredFile(f"{container}/{blob.name}", int(blob.size), blob.last_modified.timestamp())
                 async for blob in page
             ]
-            return found, pages.continuation_token
+            return blobs, pages.continuation_token
     return [], None

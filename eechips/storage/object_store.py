@@ -159,14 +159,17 @@ class ObjectStore:
         Raises:
             ConfigurationError: if the store does not respond.
         """
-        given = ["" if folder == "." else folder for folder in folders]
-        if not given:
+        keys = ["" if folder == "." else folder for folder in folders]
+        if not keys:
             return
-        common = posixpath.commonpath(given)
+        common = posixpath.commonpath(keys)
         prefix = f"{self._root}/{common}/" if common else f"{self._root}/"
         with self._listing():
             for page in self._backend.pages(prefix):
-                yield from (StoredFile(each.name[len(self._root) + 1 :], each.size, each.changed) for each in page)
+                yield from (
+                    StoredFile(stored_object.name[len(self._root) + 1 :], stored_object.size, stored_object.changed)
+                    for stored_object in page
+                )
 
     def size(self, name: str) -> int | None:
         """Return the bytes of an object; None if it does not exist."""

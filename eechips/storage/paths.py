@@ -18,8 +18,8 @@ _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 def is_inside(path: str | Path, root: Path) -> bool:
     """Return whether a path, which need not exist, is inside a folder after links are resolved."""
     real = os.path.realpath(root)
-    found = os.path.realpath(path)
-    return found == real or found.startswith(real.rstrip("/") + "/")
+    resolved = os.path.realpath(path)
+    return resolved == real or resolved.startswith(real.rstrip("/") + "/")
 
 
 def resolve_inside(path: str | Path, root: Path) -> Path:
@@ -70,9 +70,9 @@ def local_path(path: str | Path) -> Path:
             f"{text} is a path of Windows, and this is {platform.system()}: write it with slashes, without a drive, as"
             " in /home/me/out; WSL has drive C: at /mnt/c"
         )
-    found = Path(text)
-    first = found.parts[0] if found.parts else ""
-    return found.absolute() if first.startswith("~") or ":" in first else found
+    named_path = Path(text)
+    first = named_path.parts[0] if named_path.parts else ""
+    return named_path.absolute() if first.startswith("~") or ":" in first else named_path
 
 
 def make_folder(path: Path) -> bool:

@@ -36,7 +36,7 @@ def parse_json(data: bytes | str) -> Any:
         inner: list[Any] = []
         for outer in level:
             inner += outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ()
-        level = [each for each in inner if isinstance(each, (dict, list))]
+        level = [container for container in inner if isinstance(container, (dict, list))]
         if not level:
             return value
     raise ValueError("its values are nested too deep")
@@ -161,8 +161,8 @@ def read_frame(
     with translate_read_errors(name or str(source)):
         if suffix == "csv":
             usecols = None if columns is None else list(columns)
-            found: pd.DataFrame = pd.read_csv(buffer, usecols=usecols, nrows=rows)
-            return found
+            csv_frame: pd.DataFrame = pd.read_csv(buffer, usecols=usecols, nrows=rows)
+            return csv_frame
         with pq.ParquetFile(buffer) as file:
             _check_size(file)
             wanted = None if columns is None else list(columns)
@@ -173,6 +173,6 @@ def read_frame(
 
 
 def _check_size(file: pq.ParquetFile) -> None:
-    found = file.metadata
-    if found.num_rows * max(found.num_columns, 1) > _MOST_VALUES:
-        raise ValueError(f"it claims to have {found.num_rows:,} rows of {found.num_columns:,} columns")
+    metadata = file.metadata
+    if metadata.num_rows * max(metadata.num_columns, 1) > _MOST_VALUES:
+        raise ValueError(f"it claims to have {metadata.num_rows:,} rows of {metadata.num_columns:,} columns")

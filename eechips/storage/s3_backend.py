@@ -141,8 +141,12 @@ class S3Backend:
         listed = self._obstore.list(self._store, _name(prefix), chunk_size=size or _PAGE)
         for page in listed:
             yield [
-                StoredFile(f"{self._bucket}/{each['path']}", int(each["size"]), each["last_modified"].timestamp())
-                for each in page
+                StoredFile(
+                    f"{self._bucket}/{stored_object['path']}",
+                    int(stored_object["size"]),
+                    stored_object["last_modified"].timestamp(),
+                )
+                for stored_object in page
             ]
 
     def _check_size(self, key: str, size: int) -> None:

@@ -61,16 +61,18 @@ def is_permanent(error: Exception) -> bool:
 
 def find_http_status(error: BaseException) -> int | None:
     """Return the HTTP status of an exception of obstore, azure, gcsfs, botocore or aiohttp; None if it has none."""
-    for each in _chain(error):
-        if _is_of_obstore(each):  # it has the status in its message only
-            stated = _OBSTORE_STATUS.search(str(each))
+    for cause in _chain(error):
+        if _is_of_obstore(cause):  # it has the status in its message only
+            stated = _OBSTORE_STATUS.search(str(cause))
             return None if stated is None else int(stated[1])
-        response = getattr(each, "response", None)
+        response = getattr(cause, "response", None)
         if isinstance(response, Mapping):
-            found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            raw_status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         else:
-            found = next((v for v in (getattr(each, n, None) for n in ("status_code", "status", "code")) if v), None)
-        status = parse_count(found) if isinstance(found, str) else found
+            raw_status = next(
+                (v for v in (getattr(cause, n, None) for n in ("status_code", "status", "code")) if v), None
+            )
+        status = parse_count(raw_status) if isinstance(raw_status, str) else raw_status
         if isinstance(status, int):
             return status
     return None

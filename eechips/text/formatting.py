@@ -103,9 +103,9 @@ def parse_distance(option: str, text: str, *, may_be_zero: bool = False) -> floa
     Raises:
         UsageError: if the text is not a distance, or is zero where it must be positive.
     """
-    found = _DISTANCE.fullmatch(text)
-    metres = float(found[1]) * (1000.0 if found[2].lower() == "km" else 1.0) if found else 0.0
-    if found is None or not (metres or may_be_zero):
+    match = _DISTANCE.fullmatch(text)
+    metres = float(match[1]) * (1000.0 if match[2].lower() == "km" else 1.0) if match else 0.0
+    if match is None or not (metres or may_be_zero):
         raise UsageError(f"{option} {text!r} is not a distance such as 500m or 10km")
     return metres
 
@@ -165,5 +165,5 @@ def _cell(value: Any) -> Any:
     return replace_control_characters(f"'{value}" if is_formula else value)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return json.dumps(found[0])[1:-1]
+def _escaped(match: re.Match[str]) -> str:
+    return json.dumps(match[0])[1:-1]

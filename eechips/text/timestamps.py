@@ -36,12 +36,12 @@ def parse_timestamp(text: str) -> datetime | None:
     """
     head, zone = text.strip(), ""
     if "T" in head or " " in head or "t" in head:
-        found = _TIMESTAMP.fullmatch(head)
-        if found is None:
+        match = _TIMESTAMP.fullmatch(head)
+        if match is None:
             return None
-        head, zone = found["head"].replace("t", "T"), (found["zone"] or "")
-        if found["fraction"]:
-            head += f".{found['fraction'][:6]:0<6}"
+        head, zone = match["head"].replace("t", "T"), (match["zone"] or "")
+        if match["fraction"]:
+            head += f".{match['fraction'][:6]:0<6}"
         zone = "+00:00" if zone in ("Z", "z") else zone
         if len(zone) == 3:
             zone += ":00"

@@ -88,8 +88,8 @@ class BackgroundRun:
         self._stack = contextlib.ExitStack()
         self.lock = Path(self._stack.enter_context(temporary_folder()))
         self._pipe, theirs = context.Pipe(duplex=False)
-        given = (theirs, call, self.folder, self.lock)
-        self._process = context.Process(target=_fetch, args=given, name="eechips-fetch")
+        arguments = (theirs, call, self.folder, self.lock)
+        self._process = context.Process(target=_fetch, args=arguments, name="eechips-fetch")
         with hide_main():
             try:
                 self._process.start()
@@ -149,12 +149,12 @@ def read_log(folder: Path, offset: int) -> list[dict[str, Any]]:
             lines = file.read().splitlines()
     except FileNotFoundError:
         return []
-    found = []
+    events = []
     for line in lines:
         with contextlib.suppress(ValueError):  # the first line, or the last, may be a part of one
             event = parse_json(line)
-            found += [event] if isinstance(event, dict) else []
-    return found
+            events += [event] if isinstance(event, dict) else []
+    return events
 
 
 def _log_size(folder: Path) -> int:

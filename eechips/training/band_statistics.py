@@ -128,18 +128,18 @@ class BandTotals:
     def of(cls, band: BandPixels) -> BandTotals:
         """Compute the totals of a band of one file."""
         known = _known(band)
-        found = cls(known.dtype, band.valid.size, known.size)
+        totals = cls(known.dtype, band.valid.size, known.size)
         if not known.size:
-            return found
-        found.least, found.greatest = known.min().item(), known.max().item()
-        if found.is_counted:
-            found.coarse = Histogram.of(known)
-            return found
+            return totals
+        totals.least, totals.greatest = known.min().item(), known.max().item()
+        if totals.is_counted:
+            totals.coarse = Histogram.of(known)
+            return totals
         values = known.astype(np.float64)
-        found.mean = float(values.mean())
-        found.squares = float(((values - found.mean) ** 2).sum())
-        found.coarse = Histogram.of(_keys(known) >> _FINE_BITS)
-        return found
+        totals.mean = float(values.mean())
+        totals.squares = float(((values - totals.mean) ** 2).sum())
+        totals.coarse = Histogram.of(_keys(known) >> _FINE_BITS)
+        return totals
 
     @property
     def is_counted(self) -> bool:
@@ -221,12 +221,12 @@ def count_fine(band: BandPixels, bins: frozenset[int]) -> dict[int, Counts]:
     """
     keys = _keys(_known(band))
     uppers = keys >> _FINE_BITS
-    found = {}
+    counts = {}
     for upper in sorted(bins):
         lower = keys[uppers == upper] & ((1 << _FINE_BITS) - 1)
         if lower.size:
-            found[upper] = np.bincount(lower, minlength=1 << _FINE_BITS)
-    return found
+            counts[upper] = np.bincount(lower, minlength=1 << _FINE_BITS)
+    return counts
 
 
 def _known(band: BandPixels) -> npt.NDArray[Any]:
@@ -246,8 +246,8 @@ def _keys(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         values = np.clip(values, -_LARGEST, _LARGEST)
     bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32) & ~_DROPPED  # no negative zero
     ordered = np.where(bits & _SIGN, ~bits, bits | _SIGN)
-    found: npt.NDArray[np.int64] = ordered.astype(np.int64) >> (32 - _KEY_BITS)
-    return found
+    sort_keys: npt.NDArray[np.int64] = ordered.astype(np.int64) >> (32 - _KEY_BITS)
+    return sort_keys
 
 
 def _values(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -77,16 +77,16 @@ def compute_statistics(data: bytes, file: SampleFile, datasets: Sequence[str]) -
         ValidationError: if it does not decode.
         UsageError: if files of its kind have no pixels.
     """
-    found = decode(data, file.suffix)
-    bands = file.bands if file.bands is not None and len(file.bands) == len(found.values) else None
-    shown = [index for index in range(len(found.values)) if bands is None or not is_quality(bands[index])]
-    values = found.values[shown] if shown else found.values
-    valid = found.valid
+    pixels = decode(data, file.suffix)
+    bands = file.bands if file.bands is not None and len(file.bands) == len(pixels.values) else None
+    shown = [index for index in range(len(pixels.values)) if bands is None or not is_quality(bands[index])]
+    values = pixels.values[shown] if shown else pixels.values
+    valid = pixels.valid
     if np.issubdtype(values.dtype, np.floating):
         valid = valid & np.isfinite(values).all(axis=0)
     known = values.reshape(len(values), -1) if valid.all() else values[:, valid]
     height, width = valid.shape
-    clouds = None if bands is None else cloud_share(found, bands, (*file.sources, *datasets))
+    clouds = None if bands is None else cloud_share(pixels, bands, (*file.sources, *datasets))
     return ChipStatistics(
         width=width,
         height=height,
@@ -94,7 +94,7 @@ def compute_statistics(data: bytes, file: SampleFile, datasets: Sequence[str]) -
         valid_fraction=float(np.count_nonzero(valid) / valid.size),
         cloud_fraction=clouds,
         offset=_offset(data, file),
-        pixels=_digest(found),
+        pixels=_digest(pixels),
         dhash=_dhash(values, valid),
     )
 
@@ -228,9 +228,9 @@ def cloud_share(pixels: ChipPixels, bands: Sequence[str], sources: Iterable[str]
     for band, values in zip(bands, pixels.values, strict=True):
         if band not in _QUALITY:
             continue
-        found = _cloudy(band, values, collections)
-        if found is not None:
-            cloudy = found if cloudy is None else cloudy | found
+        band_cloudy = _cloudy(band, values, collections)
+        if band_cloudy is not None:
+            cloudy = band_cloudy if cloudy is None else cloudy | band_cloudy
     if cloudy is None or not pixels.valid.any():
         return None
     return float(cloudy[pixels.valid].mean())
@@ -239,8 +239,8 @@ def cloud_share(pixels: ChipPixels, bands: Sequence[str], sources: Iterable[str]
 def _cloudy(band: str, values: npt.NDArray[np.generic], collections: set[str]) -> npt.NDArray[np.bool_] | None:
     """Return the cloudy pixels by one band; None if the meaning of the band is unknown."""
     if band in _SCORES:
-        found: npt.NDArray[np.bool_] = np.asarray(values, dtype=float) < _SCORES[band].threshold
-        return found
+        below_threshold: npt.NDArray[np.bool_] = np.asarray(values, dtype=float) < _SCORES[band].threshold
+        return below_threshold
     meant = [bits for source, bits in _BITS if bits.band == band and any(map(source.matches, collections))]
     if not meant or not np.all(np.isfinite(np.asarray(values, dtype=float))):
         return None

@@ -111,9 +111,9 @@ def croissant(run: Run, summary: Summary, publication: Publication, description:
         description: what it is, in a few sentences.
     """
     datasets = summary.info.get("datasets") or []
-    licences = [_LICENCES.get(each["licence"], each["licence"]) for each in datasets if each.get("licence")]
-    citations = [summary.cite(each["citation"]) for each in datasets if each.get("citation")]
-    found: dict[str, Any] = {
+    licences = [_LICENCES.get(dataset["licence"], dataset["licence"]) for dataset in datasets if dataset.get("licence")]
+    citations = [summary.cite(dataset["citation"]) for dataset in datasets if dataset.get("citation")]
+    metadata: dict[str, Any] = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
@@ -126,11 +126,11 @@ def croissant(run: Run, summary: Summary, publication: Publication, description:
         "citeAs": "; ".join(dict.fromkeys(citations)),
         "url": publication.url,
         "creator": publication.creator and {"@type": "sc:Person", "name": publication.creator},
-        "isBasedOn": [each["source"] for each in datasets if each.get("source")],
+        "isBasedOn": [dataset["source"] for dataset in datasets if dataset.get("source")],
         "distribution": _distribution(run, summary),
         "recordSet": _record_sets(run, summary),
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in metadata.items() if value}
 
 
 def to_bytes(description: Mapping[str, Any]) -> bytes:
@@ -141,16 +141,16 @@ def to_bytes(description: Mapping[str, Any]) -> bytes:
 def _distribution(run: Run, summary: Summary) -> list[dict[str, Any]]:
     """Describe the tables, each with its checksum, and the files, by patterns of their names."""
     names = (PARQUET_NAME, LAYERS_NAME, split_table.SPLITS_NAME, quality_table.QUALITY_NAME, STATS_NAME, INFO_NAME)
-    found = [_file_object(run.path / name, name) for name in names if (run.path / name).is_file()]
-    made = [path.relative_to(run.path).as_posix() for path in run.assembled]
-    found += [_file_object(run.path / name, name) for name in made]
+    distribution = [_file_object(run.path / name, name) for name in names if (run.path / name).is_file()]
+    assembled_names = [path.relative_to(run.path).as_posix() for path in run.assembled]
+    distribution += [_file_object(run.path / name, name) for name in assembled_names]
     address = run.address
-    for suffix in _suffixes(summary) if not made else ():
+    for suffix in _suffixes(summary) if not assembled_names else ():
         encoding = _encoding_format(suffix)
         about = {"@type": "cr:FileSet", "@id": f"files-{suffix}", "name": f"files-{suffix}"}
         where = _patterns(summary, suffix, f"{address}/" if address else "")
-        found.append({**about, "description": "The files.", "encodingFormat": encoding, "includes": where})
-    return found
+        distribution.append({**about, "description": "The files.", "encodingFormat": encoding, "includes": where})
+    return distribution
 
 
 def _file_object(path: Path, name: str) -> dict[str, Any]:
@@ -178,20 +178,26 @@ def _suffixes(summary: Summary) -> list[str]:
 
 
 def _record_sets(run: Run, summary: Summary) -> list[dict[str, Any]]:
-    made = [path for path in run.assembled if path.suffix in (".csv", ".parquet")]
-    if made:
-        names = [_ROWS] if len(made) == 1 else [f"{_ROWS}-{number}" for number in range(1, len(made) + 1)]
-        return [_rows(name, path, _object(run, path)) for name, path in zip(names, made, strict=True)]
+    assembled_tables = [path for path in run.assembled if path.suffix in (".csv", ".parquet")]
+    if assembled_tables:
+        names = (
+            [_ROWS]
+            if len(assembled_tables) == 1
+            else [f"{_ROWS}-{number}" for number in range(1, len(assembled_tables) + 1)]
+        )
+        return [_rows(name, path, _object(run, path)) for name, path in zip(names, assembled_tables, strict=True)]
     units = _records("units", PARQUET_NAME, _LAYER_ONLY)
     if summary.stratum is not None:
         units.append(_stratum_field("units", summary))
-    found = [_record_set("units", "A record for each unit: for each sample, with its first file.", units, ("id",))]
+    record_sets = [
+        _record_set("units", "A record for each unit: for each sample, with its first file.", units, ("id",))
+    ]
     if (run.path / LAYERS_NAME).is_file():
         files = _records("files", LAYERS_NAME, _UNIT_ONLY)
-        found.append(_record_set("files", "A record for each file of each unit.", files, ("id", "layer")))
+        record_sets.append(_record_set("files", "A record for each file of each unit.", files, ("id", "layer")))
     if (run.path / split_table.SPLITS_NAME).is_file():
-        found.append(_splits())
-    return found if run.address else [*found, *_contents(run, summary)]
+        record_sets.append(_splits())
+    return record_sets if run.address else [*record_sets, *_contents(run, summary)]
 
 
 def _records(name: str, table: str, left_out: Collection[str]) -> list[dict[str, Any]]:
@@ -283,15 +289,15 @@ def _column(table: str, column: str) -> dict[str, Any]:
 def _field(
     records: str, name: str, kind: str, text: str, source: Mapping[str, Any], *, repeated: bool = False
 ) -> dict[str, Any]:
-    found = {"@type": "cr:Field", "@id": f"{records}/{name}", "name": name, "description": text, "dataType": kind}
-    return {**found, **({"repeated": True} if repeated else {}), "source": dict(source)}
+    definition = {"@type": "cr:Field", "@id": f"{records}/{name}", "name": name, "description": text, "dataType": kind}
+    return {**definition, **({"repeated": True} if repeated else {}), "source": dict(source)}
 
 
 def _record_set(name: str, text: str, fields: Sequence[Mapping[str, Any]], key: Sequence[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {"@type": "cr:RecordSet", "@id": name, "name": name, "description": text}
+    record_set: dict[str, Any] = {"@type": "cr:RecordSet", "@id": name, "name": name, "description": text}
     if key:
-        found["key"] = [{"@id": f"{name}/{column}"} for column in key]
-    return {**found, "field": list(fields)}
+        record_set["key"] = [{"@id": f"{name}/{column}"} for column in key]
+    return {**record_set, "field": list(fields)}
 
 
 def _encoding_format(suffix: str) -> str:

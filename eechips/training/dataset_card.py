@@ -170,7 +170,7 @@ def _markdown(run: Run, summary: Summary, publication: Publication, loading: Seq
 
 def _front_matter(summary: Summary, publication: Publication, loading: Sequence[str]) -> str:
     """Return the metadata for ``load_dataset`` and the Hub (https://huggingface.co/docs/hub/datasets-cards)."""
-    licences = {each.get("licence") for each in _datasets(summary)}
+    licences = {dataset.get("licence") for dataset in _datasets(summary)}
     licence = _SPDX.get(next(iter(licences)) or "", "other") if len(licences) == 1 else "other"
     size = next((name for limit, name in _SIZES if summary.samples < limit), _MOST)
     tags = ["earth-observation", "remote-sensing", *(["synthetic"] if summary.is_synthetic else [])]
@@ -181,11 +181,11 @@ def _front_matter(summary: Summary, publication: Publication, loading: Sequence[
 
 def _opening(summary: Summary) -> str:
     """Describe the dataset in two sentences."""
-    titles = [escape(each.get("title") or each["id"]) for each in _shown(summary)]
+    titles = [escape(per_sample.get("title") or per_sample["id"]) for per_sample in _shown(summary)]
     of = f" of {_list(titles)}" if titles else ""
     if _has_pixels(summary):
-        each = f" of {len(summary.layers)} files each" if len(summary.layers) > 1 else ""
-        what = f"{format_count(summary.samples, 'sample')}{each}"
+        per_sample = f" of {len(summary.layers)} files each" if len(summary.layers) > 1 else ""
+        what = f"{format_count(summary.samples, 'sample')}{per_sample}"
     else:
         rows = sum(layer.rows for layer in summary.layers)
         what = f"Tables of {format_count(rows, 'row')}" if rows else format_count(summary.files, "file")
@@ -204,7 +204,9 @@ def _origin(summary: Summary) -> str:
         host = urlsplit(str(summary.info.get("endpoint") or "")).hostname or ""
     except ValueError:
         return "by a service whose address is malformed"
-    archives = sorted({str(each["archive"]) for each in summary.info.get("datasets") or () if each.get("archive")})
+    archives = sorted(
+        {str(dataset["archive"]) for dataset in summary.info.get("datasets") or () if dataset.get("archive")}
+    )
     if host in _LOOPBACK and archives:
         return f"from {escape(DataSource(archives=tuple(archives)).describe())}"
     if host in _LOOPBACK:
@@ -224,10 +226,11 @@ def _facts(run: Run, summary: Summary) -> str:
     lines = sum(layer.rows for layer in summary.layers)
     first = ("rows", f"{lines:,}") if lines and not _has_pixels(summary) else ("samples", f"{summary.samples:,}")
     rows = [first, ("files", f"{summary.files:,}, {format_bytes(summary.bytes)}"), ("units of the plan", states)]
-    made = [path for path in run.assembled if path.is_file()]
-    if made:
+    assembled_paths = [path for path in run.assembled if path.is_file()]
+    if assembled_paths:
         files = (
-            f"{code(path.relative_to(run.path).as_posix())} ({format_bytes(path.stat().st_size)})" for path in made
+            f"{code(path.relative_to(run.path).as_posix())} ({format_bytes(path.stat().st_size)})"
+            for path in assembled_paths
         )
         rows.append(("assembled files", ", ".join(files)))
     if summary.bounds is not None:
@@ -345,20 +348,20 @@ def _sources(summary: Summary) -> Iterator[str]:
         return
     rows = [
         (
-            _link(each),
-            code(each["id"]),
-            escape(each.get("licence") or "unknown: see its page"),
-            escape(summary.cite(each.get("citation") or "")),
+            _link(dataset),
+            code(dataset["id"]),
+            escape(dataset.get("licence") or "unknown: see its page"),
+            escape(summary.cite(dataset.get("citation") or "")),
         )
-        for each in datasets
+        for dataset in datasets
     ]
     yield format_table(("dataset", "id", "licence", "citation"), rows)
     if summary.is_synthetic:
         yield "These are the terms of the real datasets; the pixels here are synthetic."
-    for each in datasets:
-        if each.get("archive"):
-            differs = escape(each.get("differs") or "no difference is known.")
-            origin = f"{code(each['id'])} is read from the open archive {escape(each['archive'])}."
+    for dataset in datasets:
+        if dataset.get("archive"):
+            differs = escape(dataset.get("differs") or "no difference is known.")
+            origin = f"{code(dataset['id'])} is read from the open archive {escape(dataset['archive'])}."
             yield f"{origin} What differs from Earth Engine: {differs}"
 
 
@@ -474,11 +477,11 @@ def _shown(summary: Summary) -> list[Mapping[str, Any]]:
     """Return the datasets of the files, without those used only for sampling."""
     shown = [layer.dataset for layer in summary.layers if layer.dataset is not None]
     datasets = _datasets(summary)
-    return [each for each in datasets if each["id"] in shown] or datasets[:1]
+    return [dataset for dataset in datasets if dataset["id"] in shown] or datasets[:1]
 
 
 def _dataset(summary: Summary, identifier: str | None) -> Mapping[str, Any] | None:
-    return next((each for each in _datasets(summary) if each["id"] == identifier), None)
+    return next((dataset for dataset in _datasets(summary) if dataset["id"] == identifier), None)
 
 
 def _link(dataset: Mapping[str, Any]) -> str:
@@ -488,9 +491,9 @@ def _link(dataset: Mapping[str, Any]) -> str:
 
 def _asked_for(summary: Summary) -> tuple[str, ...] | None:
     """Return the requested period."""
-    given = summary.info.get("parameters") or {}
-    found = tuple(str(given[name]) for name in ("start", "end") if given.get(name))
-    return found or None
+    parameters = summary.info.get("parameters") or {}
+    period = tuple(str(parameters[name]) for name in ("start", "end") if parameters.get(name))
+    return period or None
 
 
 def _service(info: Mapping[str, Any]) -> str:
@@ -516,7 +519,7 @@ def _most(values: Counter[Any], text: Any) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_value(each)}" for key, each in value.items())
+        return ", ".join(f"{key} {_value(member)}" for key, member in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_value, value))
     if isinstance(value, float) and math.isfinite(value):

@@ -91,8 +91,8 @@ class DatasetStatistics:
     @property
     def bands(self) -> Any:
         """Names of the bands, like ``means``."""
-        found = {name: list(layer.bands) for name, layer in self.layers.items()}
-        return next(iter(found.values())) if len(found) == 1 else found
+        layer_bands = {name: list(layer.bands) for name, layer in self.layers.items()}
+        return next(iter(layer_bands.values())) if len(layer_bands) == 1 else layer_bands
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -122,11 +122,11 @@ class DatasetStatistics:
         }
 
     def _of_bands(self, name: str) -> Any:
-        found = {}
+        layer_values = {}
         for layer_name, layer in self.layers.items():
             bands = layer.splits.get(self.reference, layer.overall)
-            found[layer_name] = [getattr(band, name) for band in bands]
-        return next(iter(found.values())) if len(found) == 1 else found
+            layer_values[layer_name] = [getattr(band, name) for band in bands]
+        return next(iter(layer_values.values())) if len(layer_values) == 1 else layer_values
 
 
 @takes(StatsOptions)
@@ -158,9 +158,9 @@ def stats(source: Run | str | Path, **options: Any) -> DatasetStatistics:
     reader = open_pixels(source)
     target = path / STATS_NAME if chosen.out is None else Path(chosen.out)
     _check_target(target)
-    found = _compute(reader, quiet=chosen.quiet)
-    write_file(target, (json.dumps(found.to_json(), indent=1, ensure_ascii=False) + "\n").encode())
-    return found
+    statistics = _compute(reader, quiet=chosen.quiet)
+    write_file(target, (json.dumps(statistics.to_json(), indent=1, ensure_ascii=False) + "\n").encode())
+    return statistics
 
 
 _FileTotals = dict[str, tuple[BandTotals, ClassTotals | None]]
@@ -212,8 +212,8 @@ def _compute(reader: PixelReader, *, quiet: bool) -> DatasetStatistics:
         if any(wanted.values()):
             bar.reset(total=reader.count)
             for file, fine in parallel_map(_second_pass(wanted), reader.files(), reader.threads):
-                for name, found in fine.items():
-                    for upper, counts in found.items():
+                for name, band_counts in fine.items():
+                    for upper, counts in band_counts.items():
                         layers[file.layer].bands[name][file.split].add_fine(upper, counts)
                 bar.update(1)
     order = list(reader.samples)
@@ -226,12 +226,12 @@ def _first_pass(
     records: _Records,
 ) -> Callable[[PixelFile], tuple[PixelFile, _FileTotals]]:
     def measure(file: PixelFile) -> tuple[PixelFile, _FileTotals]:
-        found: _FileTotals = {}
+        file_totals: _FileTotals = {}
         for name, band in _named(file):
             is_class_map = band.values.dtype.kind in "iu" and bool(records.classes(file, name))
             classes = ClassTotals.of(band.values[band.valid]) if is_class_map else None
-            found[name] = BandTotals.of(band), classes
-        return file, found
+            file_totals[name] = BandTotals.of(band), classes
+        return file, file_totals
 
     return measure
 
@@ -242,12 +242,12 @@ def _second_pass(
     def measure(file: PixelFile) -> tuple[PixelFile, dict[str, dict[int, Any]]]:
         if not any(bins for key, bins in wanted.items() if key[0] == file.layer and key[2] == file.split):
             return file, {}
-        found = {}
+        fine_counts = {}
         for name, band in _named(file):
             bins = wanted[file.layer, name, file.split]
             if bins:
-                found[name] = count_fine(band, bins)
-        return file, found
+                fine_counts[name] = count_fine(band, bins)
+        return file, fine_counts
 
     return measure
 
@@ -276,13 +276,13 @@ def _add(layer: _LayerTotals, file: PixelFile, name: str, band: BandTotals, clas
 
 def _wanted(layers: Mapping[str, _LayerTotals]) -> dict[tuple[str, str, str], frozenset[int]]:
     """Return the bins of the second pass by layer, band and split: those of the split and of all splits together."""
-    found = {}
+    wanted_bins = {}
     for label, layer in layers.items():
         for name, parts in layer.bands.items():
             overall = layer.overall(name).wanted_bins()
             for split, part in parts.items():
-                found[label, name, split] = part.wanted_bins() | overall
-    return found
+                wanted_bins[label, name, split] = part.wanted_bins() | overall
+    return wanted_bins
 
 
 def _without_fine(part: BandTotals) -> BandTotals:
@@ -331,7 +331,7 @@ class _Records:
 
     def __init__(self, info: Mapping[str, Any]) -> None:
         listed = info.get("datasets") or ()
-        self._of_run = tuple(each["id"] for each in listed if isinstance(each, Mapping) and "id" in each)
+        self._of_run = tuple(dataset["id"] for dataset in listed if isinstance(dataset, Mapping) and "id" in dataset)
 
     def classes(self, file: PixelFile, band: str) -> Mapping[int, str]:
         """Return the names of the classes of a band; empty if it is no map of classes."""

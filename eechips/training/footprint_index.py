@@ -146,8 +146,8 @@ class FootprintIndex:
             rest &= ~is_flat | self._is_at_rim[some] | self._is_at_rim[others]
         if rest.any():
             metres[rest] = self.distances(some[rest], others[rest])
-        found = (metres < limit) | (metres == 0.0)
-        return some[found], others[found], metres[found]
+        is_near = (metres < limit) | (metres == 0.0)
+        return some[is_near], others[is_near], metres[is_near]
 
     @property
     def _is_at_rim(self) -> npt.NDArray[np.bool_]:
@@ -155,8 +155,8 @@ class FootprintIndex:
         reach = self._radii + _NEAR_RIM
         to_antimeridian = np.arcsin(np.clip(np.cos(lat) * np.sin(np.pi - np.abs(lon)), -1.0, 1.0))
         at_antimeridian = (np.abs(lon) > np.pi / 2) & (to_antimeridian < reach)
-        found: npt.NDArray[np.bool_] = at_antimeridian | (np.pi / 2 - np.abs(lat) < reach)
-        return found
+        near_rim: npt.NDArray[np.bool_] = at_antimeridian | (np.pi / 2 - np.abs(lat) < reach)
+        return near_rim
 
     def _reach(self) -> Floats:
         """Return the greatest angle between an outline's middle and any of its points."""
@@ -165,8 +165,8 @@ class FootprintIndex:
         angles = np.zeros(len(self))
         np.maximum.at(angles, owners, 2 * np.arcsin(np.minimum(chords / 2, 1.0)))
         # Edges bend between the corners of a ring by ``_BEND``, or by a share of an edge, which is two radii at most.
-        found: Floats = angles * (1 + 2 * _BEND_PIXELS) + 2 * _BEND / SEMI_MAJOR + _SLACK
-        return found
+        reaches: Floats = angles * (1 + 2 * _BEND_PIXELS) + 2 * _BEND / SEMI_MAJOR + _SLACK
+        return reaches
 
     def _shown(self, numbers: Indices, plane: TangentPlanes) -> Any:
         """Return the footprints as polygons, each in its own plane."""
@@ -197,20 +197,20 @@ def _rings(crs: str, corners: Floats, sizes: npt.NDArray[np.int_]) -> Iterator[F
     allowed = np.maximum(_BEND / SEMI_MAJOR, _BEND_PIXELS * lengths / sizes)
     powers = np.ceil(np.log2(np.clip(np.sqrt(bends / allowed), 1, _MOST_PIECES)))
     counts = np.where(lengths > _LONG, _MOST_PIECES, 2 ** powers.astype(np.int64))
-    found: dict[int, Floats] = {}
+    ring_of: dict[int, Floats] = {}
     for count in np.unique(counts):
         chosen = np.flatnonzero(counts == count)
         rings = _normals(crs, _pieces(corners[chosen], int(count))).reshape(len(chosen), -1, 3)
-        found.update(zip(chosen.tolist(), rings, strict=True))
-    return (found[index] for index in range(len(corners)))
+        ring_of.update(zip(chosen.tolist(), rings, strict=True))
+    return (ring_of[index] for index in range(len(corners)))
 
 
 def _pieces(corners: Floats, count: int) -> Floats:
     """Divide the edges between corners (n, 4, 2) into so many pieces: open rings (n, 4 * count, 2)."""
     shares = (np.arange(count) / count)[:, None]
     starts, ends = corners[:, :, None], np.roll(corners, -1, axis=1)[:, :, None]
-    found: Floats = (starts * (1 - shares) + ends * shares).reshape(len(corners), -1, 2)
-    return found
+    pieces: Floats = (starts * (1 - shares) + ends * shares).reshape(len(corners), -1, 2)
+    return pieces
 
 
 def _normals(crs: str, xy: Floats) -> Floats:

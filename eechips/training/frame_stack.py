@@ -42,8 +42,8 @@ def stack_frames(frames: Sequence[ChipPixels], times: Sequence[float]) -> FrameP
     """
     shapes = {frame.values.shape for frame in frames}
     if len(shapes) > 1:
-        found = " and ".join("x".join(map(str, shape)) for shape in sorted(shapes))
-        raise UsageError(f"frames of a sample differ in bands or size: {found} values")
+        sizes = " and ".join("x".join(map(str, shape)) for shape in sorted(shapes))
+        raise UsageError(f"frames of a sample differ in bands or size: {sizes} values")
     # A frame without a valid pixel may have the type of a constant: the others decide.
     types = [frame.values.dtype for frame in frames if frame.valid.any()] or [frames[0].values.dtype]
     dtype = np.result_type(*types)

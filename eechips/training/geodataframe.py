@@ -94,8 +94,8 @@ def _units(run: Run) -> geopandas.GeoDataFrame:
     _join(frame, [unit if isinstance(unit, dict) else {} for unit in frame["unit"]])
     frame.insert(1, "path", _paths(run, frame["file"]))
     if (run.path / quality_table.QUALITY_NAME).is_file():
-        found = dict(quality_table.flags(run.path))
-        frame.insert(1, "flags", [found.get(identifier) for identifier in frame["id"]])
+        flags_of = dict(quality_table.flags(run.path))
+        frame.insert(1, "flags", [flags_of.get(identifier) for identifier in frame["id"]])
     _insert_splits(frame, run)
     columns = zip(*(frame[name] for name in ("unit", "crs", "transform", "width", "height")), strict=True)
     return _with_outlines(frame, [_grid(*row) for row in columns])
@@ -105,7 +105,7 @@ def _files(run: Run) -> geopandas.GeoDataFrame:
     import pandas as pd
 
     samples = read_samples(run)
-    owned = [(sample, each) for sample in samples for file in sample.files for each in file.each_frame()]
+    owned = [(sample, frame_file) for sample in samples for file in sample.files for frame_file in file.each_frame()]
     has_frames = any(file.frame is not None for _, file in owned)
     columns = (*_FILE_COLUMNS, *_frame_columns(file for _, file in owned)) if has_frames else _FILE_COLUMNS
     frame = pd.DataFrame([_file_row(sample, file, columns) for sample, file in owned], columns=[*columns])
@@ -113,8 +113,8 @@ def _files(run: Run) -> geopandas.GeoDataFrame:
     frame.insert(3, "path", _paths(run, frame["file"]))
     if (run.path / quality_table.QUALITY_NAME).is_file():
         table = quality_table.read(run.path)
-        found = dict(zip(table["file"], table["flags"], strict=True))
-        frame.insert(3, "flags", [None if (own := found.get(name)) is None else list(own) for name in frame["file"]])
+        flags_of = dict(zip(table["file"], table["flags"], strict=True))
+        frame.insert(3, "flags", [None if (own := flags_of.get(name)) is None else list(own) for name in frame["file"]])
     _insert_splits(frame, run)
     grids = [_grid(None, file.crs, file.transform, file.width, file.height) for _, file in owned]
     return _with_outlines(frame.set_index(["position", "layer"]), grids)
@@ -122,8 +122,8 @@ def _files(run: Run) -> geopandas.GeoDataFrame:
 
 def _frame_columns(files: Iterable[SampleFile]) -> tuple[str, ...]:
     """Return the columns of frames: all but the optional ones of which no file has a value."""
-    there = {each.name for file in files for each in FRAME if getattr(file, each.name) is not None}
-    return tuple(each.name for each in FRAME if not each.is_optional or each.name in there)
+    there = {column.name for file in files for column in FRAME if getattr(file, column.name) is not None}
+    return tuple(column.name for column in FRAME if not column.is_optional or column.name in there)
 
 
 _FILE_COLUMNS = ("position", "layer", "id", "unit", "state", "file", "bytes", "sha256", *FILE_COLUMNS)
@@ -176,14 +176,14 @@ def _with_outlines(frame: pd.DataFrame, grids: Sequence[Grid | None]) -> geopand
 def _table(run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
     import pandas as pd
 
-    made = [path.relative_to(run.path).as_posix() for path in run.assembled]
+    table_names = [path.relative_to(run.path).as_posix() for path in run.assembled]
     store: Store = LocalStore(run.path)
     digests: dict[str, str] = {}
-    if not made:
+    if not table_names:
         units = run.units
-        made, store = [file for file in units["file"] if not _is_missing(file)], run.store
+        table_names, store = [file for file in units["file"] if not _is_missing(file)], run.store
         digests = dict(zip(units["file"], units["sha256"], strict=True))
-    parts = [_read(store, name, digests.get(name)) for name in made if _suffix(name) in _TABLES]
+    parts = [_read(store, name, digests.get(name)) for name in table_names if _suffix(name) in _TABLES]
     if not parts:
         raise UsageError(f"{run.path} has no tables among its results")
     table = pd.concat(parts, ignore_index=True)
@@ -196,11 +196,11 @@ def _table(run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
 
 def _with_points(table: pd.DataFrame, run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
     """Add a geometry to a table that has columns of coordinates: those named in the run, if any."""
-    given = run.info.get("parameters", {})
+    parameters = run.info.get("parameters", {})
     columns = {str(name).lower(): name for name in reversed(table.columns)}
     lon, lat = (
         next((columns[name.lower()] for name in names if name and name.lower() in columns), None)
-        for names in ((given.get("lon_field"), *LON_NAMES), (given.get("lat_field"), *LAT_NAMES))
+        for names in ((parameters.get("lon_field"), *LON_NAMES), (parameters.get("lat_field"), *LAT_NAMES))
     )
     if lon is None or lat is None or "geometry" in columns:
         return table

@@ -78,15 +78,15 @@ def tables(samples: Samples) -> dict[str, bytes]:
         ],
         {_MARK: b"card"},
     )
-    found: dict[str, bytes] = {}
-    for split, listed in sorted(rows.items(), key=lambda each: (each[0] != _WHOLE, each[0])):
+    tables_by_name: dict[str, bytes] = {}
+    for split, listed in sorted(rows.items(), key=lambda split_rows: (split_rows[0] != _WHOLE, split_rows[0])):
         name = _table_name(split)
-        while name in found:
+        while name in tables_by_name:
             name = name.replace(".parquet", "_.parquet")
         sink = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(listed, schema), sink, compression="zstd")
-        found[name] = sink.getvalue()
-    return found
+        tables_by_name[name] = sink.getvalue()
+    return tables_by_name
 
 
 def is_table(path: Path) -> bool:
@@ -135,13 +135,13 @@ def _column_of(samples: Samples, file: SampleFile) -> str:
 
 def _times(sample: Sample) -> dict[str, list[str | None]]:
     """Return the time of the image of each frame, by column; None for missing images."""
-    found: dict[str, list[str | None]] = {}
+    frame_times: dict[str, list[str | None]] = {}
     for file in sample.files:
-        for each in file.each_frame():
-            if each.frame is not None:
+        for frame_file in file.each_frame():
+            if frame_file.frame is not None:
                 name = f"{file.series}_times" if file.series else "times"
-                found.setdefault(name, []).append(next(iter(each.dates), None))
-    return found
+                frame_times.setdefault(name, []).append(next(iter(frame_file.dates), None))
+    return frame_times
 
 
 def _own_columns(samples: Samples, taken: Iterable[str]) -> dict[str, pa.DataType]:
@@ -154,8 +154,8 @@ def _own_columns(samples: Samples, taken: Iterable[str]) -> dict[str, pa.DataTyp
     others = {*_OURS, *taken, *(name.removesuffix("_file_name") for name in taken)}
     # `datasets` takes columns that end like this for names of files.
     return {
-        name: _type_of(found)
-        for name, found in kinds.items()
+        name: _type_of(types)
+        for name, types in kinds.items()
         if name not in others and not name.endswith(("file_name", "file_names"))
     }
 

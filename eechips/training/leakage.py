@@ -83,9 +83,9 @@ class FootprintMap:
     @property
     def centres(self) -> npt.NDArray[np.float64]:
         """Return longitude and latitude in degrees of the centre of every unit's first file, (n, 2); NaN if unknown."""
-        found = np.full((len(self._ids), 2), np.nan)
-        found[self.has_place] = self._outlines.centres[self._first[self.has_place]]
-        return found
+        unit_centres = np.full((len(self._ids), 2), np.nan)
+        unit_centres[self.has_place] = self._outlines.centres[self._first[self.has_place]]
+        return unit_centres
 
     def check(self, splits: Sequence[str], metres: float) -> Leakage:
         """Find chips of different splits that overlap or are closer than a distance.
@@ -134,8 +134,8 @@ class FootprintMap:
             for some, _, _ in self._outlines.near(self._of(mine), self._of(others), metres):
                 split_of[mine & self._having(some)] = NONE
             kept |= split_of == name
-        found: list[str] = split_of.tolist()
-        return found
+        remaining_splits: list[str] = split_of.tolist()
+        return remaining_splits
 
     def _of(self, units: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         """Return the numbers of the outlines of some units."""
@@ -143,9 +143,9 @@ class FootprintMap:
 
     def _having(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return the units that have any of some outlines."""
-        found = np.zeros(len(self._ids), dtype=bool)
-        found[self._units[np.isin(self._numbers, numbers)]] = True
-        return found
+        has_any = np.zeros(len(self._ids), dtype=bool)
+        has_any[self._units[np.isin(self._numbers, numbers)]] = True
+        return has_any
 
     def _leaks(
         self,
@@ -157,11 +157,11 @@ class FootprintMap:
         names: tuple[str, str],
     ) -> list[Leak]:
         """Return the nearest pairs of footprints, each named by the first unit of either footprint."""
-        found = []
+        leaks = []
         for index in np.lexsort((others, some, apart))[:MOST_SHOWN]:
             first, second = self._first_of(some[index], mine), self._first_of(others[index], theirs)
-            found.append(Leak(self._ids[first], self._ids[second], names, float(apart[index])))
-        return found
+            leaks.append(Leak(self._ids[first], self._ids[second], names, float(apart[index])))
+        return leaks
 
     def _first_of(self, number: int, among: npt.NDArray[np.bool_]) -> int:
         units = self._units[self._numbers == number]

@@ -106,12 +106,12 @@ def _add(values: dict[str, set[Any] | None], fields: Mapping[str, Any]) -> None:
 
 def _array_bytes(layout: PackLayout) -> tuple[int, ...]:
     """Return the bytes of the pixels and of the mask of a sample, for each layer."""
-    found = []
+    sizes = []
     for layer in layout.values():
         assert layer.shape is not None
         count = math.prod(layer.shape)
-        found += [count * np.dtype(layer.dtype).itemsize, count // layer.shape[-3]]
-    return tuple(found)
+        sizes += [count * np.dtype(layer.dtype).itemsize, count // layer.shape[-3]]
+    return tuple(sizes)
 
 
 _ELSE = "--to webdataset, tfrecord or parquet hold files as they are"

@@ -152,6 +152,6 @@ def _pixels(content: Any, place: tuple[int, int] | None) -> Callable[[], tuple[B
 
 def _counted(splits: Iterable[str]) -> dict[str, int]:
     """Return the number of samples of each split: train, validation and test first, then others by name."""
-    found = Counter(splits)
-    usual = [name for name in ("train", "validation", "test") if name in found]
-    return {name: found[name] for name in [*usual, *sorted(found.keys() - set(usual))]}
+    counts = Counter(splits)
+    usual = [name for name in ("train", "validation", "test") if name in counts]
+    return {name: counts[name] for name in [*usual, *sorted(counts.keys() - set(usual))]}

@@ -67,19 +67,19 @@ class QualityReport:
         """The number of files with each flag: rows flag, columns layer (``""`` for units of one file)."""
         import pandas as pd
 
-        found = self.flagged.explode("flags")
-        table: pd.DataFrame = pd.crosstab(found["flags"], found["layer"].fillna(""))
+        flag_rows = self.flagged.explode("flags")
+        table: pd.DataFrame = pd.crosstab(flag_rows["flags"], flag_rows["layer"].fillna(""))
         return table.reindex([name for name in FLAGS if name in table.index])
 
     def units(self, flags: Collection[str] = tuple(FLAGS)) -> dict[str, list[str]]:
         """Return the flags of units that have any of the given flags, by id, in the order of the plan."""
-        found: dict[str, set[str]] = {}
+        flags_of: dict[str, set[str]] = {}
         flagged = self.flagged
         for identifier, own in zip(flagged["id"], flagged["flags"], strict=True):
             names = set(own) & set(flags)
             if names:
-                found.setdefault(identifier, set()).update(names)
-        return {identifier: [name for name in FLAGS if name in names] for identifier, names in found.items()}
+                flags_of.setdefault(identifier, set()).update(names)
+        return {identifier: [name for name in FLAGS if name in names] for identifier, names in flags_of.items()}
 
 
 @takes(CheckOptions)
@@ -113,24 +113,24 @@ def check(run: Run | str | Path, **options: Any) -> QualityReport:
     files, count = _measured(samples, info, again=chosen.again, quiet=chosen.quiet)
     set_flags(files, chosen, info, region, ignored)
     unchecked = _unchecked(files, region is not None, info, chosen.bits)
-    found = QualityReport(samples.run, _frame(files), count, unchecked)
-    quality_table.write(samples.run.path, found.files, _recorded(chosen, ignored))
+    report = QualityReport(samples.run, _frame(files), count, unchecked)
+    quality_table.write(samples.run.path, report.files, _recorded(chosen, ignored))
     flags = quality_table.flags(samples.run.path)
     annotate(samples.run.path, "flags", dict(zip(map(str, flags.index), flags, strict=True)))
-    return found
+    return report
 
 
 def _recorded(options: CheckOptions, ignored: frozenset[tuple[str, str | None]]) -> dict[str, Any]:
     """Return the options that decide the flags, as JSON."""
-    found = {name: value for name, value in asdict(options).items() if name not in ("again", "quiet")}
-    found["roi"] = None if options.roi is None else str(options.roi)
-    found["ignore"] = sorted(f"{flag}:{layer}" if layer is not None else flag for flag, layer in ignored)
-    return found
+    recorded_options = {name: value for name, value in asdict(options).items() if name not in ("again", "quiet")}
+    recorded_options["roi"] = None if options.roi is None else str(options.roi)
+    recorded_options["ignore"] = sorted(f"{flag}:{layer}" if layer is not None else flag for flag, layer in ignored)
+    return recorded_options
 
 
 def _ignored(ignore: str | Sequence[str], samples: Samples) -> frozenset[tuple[str, str | None]]:
     words = ignore.split(",") if isinstance(ignore, str) else [part for text in ignore for part in text.split(",")]
-    found = set()
+    pairs = set()
     for word in filter(None, (word.strip() for word in words)):
         flag, colon, layer = word.partition(":")
         if flag not in FLAGS:
@@ -138,14 +138,14 @@ def _ignored(ignore: str | Sequence[str], samples: Samples) -> frozenset[tuple[s
         if colon and layer not in samples.layers:
             there = ", ".join(name for name in samples.layers if name) or "none"
             raise UsageError(f"ignore {word!r}: unknown layer; known are {there}")
-        found.add((flag, layer if colon else None))
-    return frozenset(found)
+        pairs.add((flag, layer if colon else None))
+    return frozenset(pairs)
 
 
 def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: bool) -> tuple[list[CheckedFile], int]:
     """Return the files with pixels and their statistics, and the number of files that were read."""
     earlier = {} if again else quality_table.measured(samples.run.path)
-    reader = _Reader(samples.store, [each["id"] for each in info.get("datasets") or ()])
+    reader = _Reader(samples.store, [dataset["id"] for dataset in info.get("datasets") or ()])
     work = [(sample, file) for sample in samples for file in sample.files if file.suffix in chip_suffixes()]
     sizes = _sizes(samples.store, {file.name.rpartition("/")[0] for _, file in work}) if earlier else {}
     known = {
@@ -156,7 +156,7 @@ def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: 
     threads = min(_MOST_THREADS, os.cpu_count() or 1) if isinstance(samples.store, LocalStore) else _REMOTE_THREADS
     unread = (file for index, (_, file) in enumerate(work) if index not in known)
     fresh = parallel_map(reader.read, unread, threads)
-    found = []
+    checked_files = []
     ignore_warning(NotGeoreferencedWarning)
     with progress_bar(len(work) - len(known), quiet=quiet) as bar, quality_table.Journal(samples.run.path) as journal:
         for index, (sample, file) in enumerate(work):
@@ -167,8 +167,8 @@ def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: 
                 bar.update(1)
                 if digest is not None and measures is not None:
                     journal.add(file.name, digest, measures)
-            found.append(CheckedFile(sample.id, sample.unit, file, digest, measures))
-    return found, len(work) - len(known)
+            checked_files.append(CheckedFile(sample.id, sample.unit, file, digest, measures))
+    return checked_files, len(work) - len(known)
 
 
 class _Reader:
@@ -227,21 +227,21 @@ def _unchecked(
     files: Sequence[CheckedFile], has_region: bool, info: Mapping[str, Any], bits: int | None
 ) -> dict[str, str]:
     """Return the flags that were not checked for any file, with the reason."""
-    found = {}
+    reasons = {}
     measures = [checked.measures for checked in files if checked.measures is not None]
-    if all(each.cloud_fraction is None for each in measures):
-        found["cloudy"] = "no file has a quality band that shows clouds, such as SCL or QA_PIXEL"
+    if all(statistics.cloud_fraction is None for statistics in measures):
+        reasons["cloudy"] = "no file has a quality band that shows clouds, such as SCL or QA_PIXEL"
     if not has_region:
         roi = (info.get("parameters") or {}).get("roi")
         what = f"only Earth Engine knows {roi}" if roi else "the run has no region"
-        found["outside"] = f"{what}: name one with `roi`, as W,S,E,N or a file"
+        reasons["outside"] = f"{what}: name one with `roi`, as W,S,E,N or a file"
     elif not any(checked.file.transform for checked in files):
-        found["outside"] = "the location of the files is unknown: they have no crs and transform"
-    if all(each.offset is None for each in measures):
-        found["shifted"] = "files of this kind say nothing of their place: only the manifest was compared"
-    if bits is not None and all(each.dhash is None for each in measures):
-        found["near_duplicate"] = "there is too little to see in the chips, or they are smaller than 9x9 pixels"
-    return found
+        reasons["outside"] = "the location of the files is unknown: they have no crs and transform"
+    if all(statistics.offset is None for statistics in measures):
+        reasons["shifted"] = "files of this kind say nothing of their place: only the manifest was compared"
+    if bits is not None and all(statistics.dhash is None for statistics in measures):
+        reasons["near_duplicate"] = "there is too little to see in the chips, or they are smaller than 9x9 pixels"
+    return reasons
 
 
 def requested_region(roi: str | Path | None, folder: Path, info: Mapping[str, Any]) -> BaseGeometry | None:

@@ -88,12 +88,12 @@ def set_flags(
     maps = class_maps(files)
     is_on_lattice = lattice_of(info)
     for index, checked in enumerate(files):
-        found = _of_one(checked, options, info, is_on_lattice)
+        flags = _of_one(checked, options, info, is_on_lattice)
         if checked.file.layer in maps:
-            found -= set(_OF_VALUES)
+            flags -= set(_OF_VALUES)
         if outside[index]:
-            found.add("outside")
-        checked.flags = [name for name in FLAGS if name in found]
+            flags.add("outside")
+        checked.flags = [name for name in FLAGS if name in flags]
     _set_duplicates(files, options.bits, maps)
     for checked in files:
         layer = checked.file.layer
@@ -114,8 +114,10 @@ def class_maps(files: Sequence[CheckedFile]) -> frozenset[str]:
             kinds[checked.file.layer].append(checked.measures.kinds)
     if len(kinds) < 2:
         return frozenset()
-    found = [layer for layer, counts in kinds.items() if all(n is not None and n <= _MOST_CLASSES for n in counts)]
-    return frozenset(found) if len(found) < len(kinds) else frozenset()
+    class_layers = [
+        layer for layer, counts in kinds.items() if all(n is not None and n <= _MOST_CLASSES for n in counts)
+    ]
+    return frozenset(class_layers) if len(class_layers) < len(kinds) else frozenset()
 
 
 def lattice_of(info: Mapping[str, Any]) -> Callable[[Grid], bool] | None:
@@ -157,7 +159,7 @@ def _of_one(
     valid = measures.valid_fraction if file.valid_fraction is None else file.valid_fraction
     answers = {
         "changed": checked.sha256 != file.sha256,
-        "size": any(size != each for each in sizes),
+        "size": any(size != expected_size for expected_size in sizes),
         "shifted": (measures.offset or 0.0) > _OFFSET
         or (asked is not None and grid is not None and _is_shifted(asked, grid))
         or (is_on_lattice is not None and grid is not None and not is_on_lattice(grid)),
@@ -212,8 +214,8 @@ def _outside(files: Sequence[CheckedFile], region: BaseGeometry | None) -> npt.N
     outlines = footprints([checked.file.grid for checked in files])
     shapely.prepare(region)
     is_known = np.array([outline is not None for outline in outlines], dtype=bool)
-    found: npt.NDArray[np.bool_] = is_known & ~shapely.intersects(region, outlines)
-    return found
+    outside: npt.NDArray[np.bool_] = is_known & ~shapely.intersects(region, outlines)
+    return outside
 
 
 def _set_duplicates(files: Sequence[CheckedFile], bits: int | None, maps: frozenset[str]) -> None:
@@ -269,11 +271,11 @@ _AT_ONCE = 20_000_000  # bytes that are compared at a time
 def find_equal(keys: Sequence[str | None]) -> dict[int, int]:
     """Return the index of the first equal key for each later one; None equals no key."""
     first: dict[str, int] = {}
-    found = {}
+    first_of = {}
     for index, key in enumerate(keys):
         if key is not None and first.setdefault(key, index) != index:
-            found[index] = first[key]
-    return found
+            first_of[index] = first[key]
+    return first_of
 
 
 def find_alike(
@@ -300,18 +302,18 @@ def find_alike(
         near[other].append(one)
     number = {text: index for index, text in enumerate(texts)}
     kept: dict[int, list[int]] = defaultdict(list)
-    found = {}
+    originals = {}
     for index, text in enumerate(hashes):
         if text is None:
             continue
         own = number[text]
-        candidates = sorted(place for each in (own, *near[own]) for place in kept[each])
+        candidates = sorted(place for hash_number in (own, *near[own]) for place in kept[hash_number])
         original = next((place for place in candidates if agree(place, index)), None)
         if original is None:
             kept[own].append(index)
         else:
-            found[index] = original
-    return found
+            originals[index] = original
+    return originals
 
 
 def near_pairs(hashes: Hashes, distance: int) -> Iterator[tuple[int, int]]:

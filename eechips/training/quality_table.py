@@ -65,7 +65,7 @@ def flags(folder: str | Path) -> pd.Series[list[str]]:
     """
     frame = read(folder)
     grouped = frame.groupby("id", sort=False)["flags"]
-    return grouped.agg(lambda lists: sorted({flag for each in lists for flag in each}))
+    return grouped.agg(lambda lists: sorted({flag for file_flags in lists for flag in file_flags}))
 
 
 def options(folder: str | Path) -> dict[str, Any]:
@@ -79,12 +79,12 @@ def options(folder: str | Path) -> dict[str, Any]:
 
 def measured(folder: str | Path) -> dict[tuple[str, str], ChipStatistics]:
     """Read the statistics of earlier checks, interrupted ones included, by file and sha256 of its content."""
-    found = {}
+    statistics = {}
     if (Path(folder) / QUALITY_NAME).is_file() and _metadata(folder)["version"] == _VERSION:
         names = [field.name for field in fields(ChipStatistics)]
         for row in read_parquet(_path(folder), ("file", "sha256", *names)).to_pylist():
             if row["pixels"] is not None:
-                found[row["file"], row["sha256"]] = ChipStatistics(**{name: row[name] for name in names})
+                statistics[row["file"], row["sha256"]] = ChipStatistics(**{name: row[name] for name in names})
     for path, line in _noted(Path(folder)):
         try:
             version, file, digest, values = parse_json(line)
@@ -92,17 +92,17 @@ def measured(folder: str | Path) -> dict[tuple[str, str], ChipStatistics]:
             continue
         if version == _VERSION:
             with translate_read_errors(path):
-                found[file, digest] = ChipStatistics(**values)
-    return found
+                statistics[file, digest] = ChipStatistics(**values)
+    return statistics
 
 
 def _journals(folder: Path) -> list[Path]:
     """Return the journals of running and interrupted checks."""
-    found = []
+    journals = []
     for path in sorted(folder.glob(f".{_JOURNAL_NAME}.*")):
         if is_temporary(path.name) and path.is_file():
-            found.append(path)
-    return found
+            journals.append(path)
+    return journals
 
 
 def _noted(folder: Path) -> Iterator[tuple[Path, bytes]]:
@@ -184,10 +184,10 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
 def _metadata(folder: str | Path) -> dict[str, Any]:
     path = _path(folder)
     with open_parquet(path) as file:
-        found: dict[str, Any] = parse_json((file.schema_arrow.metadata or {})[_METADATA])
-        if not isinstance(found, dict) or not isinstance(found["options"], dict) or "version" not in found:
+        metadata: dict[str, Any] = parse_json((file.schema_arrow.metadata or {})[_METADATA])
+        if not isinstance(metadata, dict) or not isinstance(metadata["options"], dict) or "version" not in metadata:
             raise ValueError("its metadata are not those of a check")
-    return found
+    return metadata
 
 
 def _path(folder: str | Path) -> Path:

@@ -25,13 +25,13 @@ def refresh_files(folder: Path) -> list[str]:
     Returns:
         A sentence about each file that was left as it was.
     """
-    made = (
+    remakers = (
         (split_table.SPLITS_NAME, _split_again),
         (STATS_NAME, _compute_again),
         (CROISSANT_NAME, _describe_again),
     )
     left: list[str] = []
-    for name, make in made:
+    for name, make in remakers:
         if (folder / name).is_file():
             try:
                 make(folder)
@@ -57,30 +57,30 @@ def _describe_again(folder: Path) -> None:
     """Write the data card again, with what the publisher said of the data set."""
     known = _read(folder / CROISSANT_NAME)
     creator = known.get("creator")
-    given = {
+    publication = {
         "title": known.get("name"),
         "creator": creator.get("name") if isinstance(creator, dict) else None,
         "url": known.get("url"),
         "version": known.get("version"),
     }
-    card(folder, **{name: value for name, value in given.items() if isinstance(value, str)})  # type: ignore[arg-type]
+    card(folder, **{name: value for name, value in publication.items() if isinstance(value, str)})  # type: ignore[arg-type]
 
 
 def _split_options(recorded: dict[str, Any]) -> dict[str, Any]:
     """Return options of ``split`` by those that splits.parquet records; empty if another program made it."""
     if not {"by", "ratios", "seed", "stratum"} <= recorded.keys():
         return {}
-    found: dict[str, Any] = {
+    split_options: dict[str, Any] = {
         name: recorded[name] for name in ("by", "ratios", "seed", "stratum", "near") if name in recorded
     }
     optional = ("resolution", "date_field", "away_from", "away", "cuts")
-    found |= {name: recorded[name] for name in optional if recorded.get(name)}
+    split_options |= {name: recorded[name] for name in optional if recorded.get(name)}
     for name in ("block_size", "buffer", "distance"):
         if (metres := recorded.get(name)) is not None and (name != "distance" or recorded.get("away_from")):
-            found[name] = f"{float(metres):f}m"
-    return found
+            split_options[name] = f"{float(metres):f}m"
+    return split_options
 
 
 def _read(path: Path) -> dict[str, Any]:
-    found = read_json(path, path.parent)
-    return found if isinstance(found, dict) else {}
+    content = read_json(path, path.parent)
+    return content if isinstance(content, dict) else {}

@@ -140,12 +140,12 @@ class Sample:
     @property
     def grids(self) -> list[Grid]:
         """The grids of its files, without files that have no crs and transform."""
-        found = []
+        file_grids = []
         for file in self.files:
             if file.crs and file.transform and file.width and file.height:
                 a, b, c, d, e, f = file.transform
-                found.append(Grid(file.crs, (a, b, c, d, e, f), file.width, file.height))
-        return found
+                file_grids.append(Grid(file.crs, (a, b, c, d, e, f), file.width, file.height))
+        return file_grids
 
     @property
     def stratum(self) -> str | int | float | None:

@@ -83,26 +83,26 @@ class Samples(Sequence[Sample]):
         Raises:
             UsageError: if the run was not split, or has no such split.
         """
-        found = np.array([name or "" for name in self.splits], dtype=object)
-        there = sorted({name for name in found if name} - {split_table.NONE})
+        splits = np.array([name or "" for name in self.splits], dtype=object)
+        there = sorted({name for name in splits if name} - {split_table.NONE})
         if not there:
             raise UsageError(f"{self.run.path} has no splits yet: eechips split {self.run.path}")
         for name in names:
             if name not in there:
                 raise UsageError(f"unknown split '{name}'; known are {', '.join(there)}")
-        return self.take(np.flatnonzero(np.isin(found, names)))
+        return self.take(np.flatnonzero(np.isin(splits, names)))
 
     @property
     def ids(self) -> list[str]:
         """The id of every sample."""
-        found: list[str] = self._units["id"].to_pylist()
-        return found
+        sample_ids: list[str] = self._units["id"].to_pylist()
+        return sample_ids
 
     @property
     def splits(self) -> list[str | None]:
         """The split of every sample: see :attr:`Sample.split`."""
-        found: list[str | None] = self._units["split"].to_pylist()
-        return found
+        split_names: list[str | None] = self._units["split"].to_pylist()
+        return split_names
 
     def assigned_splits(self) -> list[str]:
         """Return the split of every sample; ``all`` for each if the run was not split.
@@ -110,17 +110,17 @@ class Samples(Sequence[Sample]):
         Raises:
             UsageError: if some samples have no split, as they came after the run was split.
         """
-        found = self.splits
-        missing = found.count(None)
-        if missing == len(found):
-            return [split_table.WHOLE] * len(found)
+        splits = self.splits
+        missing = splits.count(None)
+        if missing == len(splits):
+            return [split_table.WHOLE] * len(splits)
         if missing:
             path = self.run.path
             raise UsageError(
-                f"{missing:,} of {format_count(len(found), 'sample')} came after the run was split:"
+                f"{missing:,} of {format_count(len(splits), 'sample')} came after the run was split:"
                 f" eechips split {path}"
             )
-        return [name for name in found if name is not None]
+        return [name for name in splits if name is not None]
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -138,12 +138,12 @@ class Samples(Sequence[Sample]):
         """The names of the arrays of the samples, in order of appearance: see :attr:`SampleFile.array`."""
         names = ("layer", "file", "metadata")
         columns = (self._files[name].to_pylist() for name in names)
-        found: dict[str, str] = {}
+        array_names: dict[str, str] = {}
         for layer, file, metadata in zip(*columns, strict=True):
             label = label_of(layer, file)
-            if label not in found:
-                found[label] = array_of(label, json.loads(metadata).get("series"))
-        return tuple(dict.fromkeys(found.values()))
+            if label not in array_names:
+                array_names[label] = array_of(label, json.loads(metadata).get("series"))
+        return tuple(dict.fromkeys(array_names.values()))
 
     def field(self, name: str) -> list[Any]:
         """Return a field of every sample's unit, see :attr:`Sample.fields`; None where a unit has no such field.
@@ -151,11 +151,11 @@ class Samples(Sequence[Sample]):
         Raises:
             UsageError: if none has it; the message lists what there is.
         """
-        found = [fields_of(json.loads(text)) for text in self._units["unit"].to_pylist()]
-        if found and not any(name in fields for fields in found):
-            there = ", ".join(dict.fromkeys(key for fields in found for key in fields))
+        sample_fields = [fields_of(json.loads(text)) for text in self._units["unit"].to_pylist()]
+        if sample_fields and not any(name in fields for fields in sample_fields):
+            there = ", ".join(dict.fromkeys(key for fields in sample_fields for key in fields))
             raise UsageError(f"no sample has a field '{name}'; there are: {there or 'none'}")
-        return [fields.get(name) for fields in found]
+        return [fields.get(name) for fields in sample_fields]
 
     @cached_property
     def store(self) -> Store:
@@ -249,8 +249,8 @@ def _rows(
 ) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
     """Yield a row for every unit with files that is not marked as bad, and rows for its files; of some, or of all."""
     bad = marked_ids(ledger)
-    found = read_unit_files(ledger.database, positions)
-    rows = ((row, row[2] or (ONLY if '"frames"' in row[-1] else None)) for row in found)
+    unit_rows = read_unit_files(ledger.database, positions)
+    rows = ((row, row[2] or (ONLY if '"frames"' in row[-1] else None)) for row in unit_rows)
     layers = _by_position((row[0], (layer, *row[3:])) for row, layer in rows if layer is not None)
     further = _by_position(_further(ledger))
     for batch in ledger.batches((*_UNITS, *_OWN, *FILE_COLUMNS), positions):
@@ -291,8 +291,8 @@ def _further(ledger: Ledger) -> Iterator[tuple[int, tuple[Any, ...]]]:
 
 
 def _metadata(values: Sequence[Any]) -> str:
-    found = zip(FILE_COLUMNS, values, strict=True)
-    return json.dumps({name: json.loads(v) if name in LISTS and v else v for name, v in found if v is not None})
+    fields = zip(FILE_COLUMNS, values, strict=True)
+    return json.dumps({name: json.loads(v) if name in LISTS and v else v for name, v in fields if v is not None})
 
 
 def _tables(rows: Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]) -> tuple[Any, Any, npt.NDArray[np.int64]]:
@@ -354,7 +354,7 @@ def _file(row: Mapping[str, Any]) -> SampleFile:
         metadata[name] = tuple(metadata[name]) if metadata.get(name) is not None else _WITHOUT[name]
     frames = metadata.get("frames") or ()
     metadata["frames"] = tuple(
-        {**each, **{n: tuple(each.get(n) or ()) for n in ("sources", "dates")}} for each in frames
+        {**frame, **{n: tuple(frame.get(n) or ()) for n in ("sources", "dates")}} for frame in frames
     )
     return SampleFile(row["layer"], row["file"], row["bytes"], row["sha256"], **metadata)
 

@@ -166,11 +166,11 @@ class ShardWriter:
         """Write a shard, read it back, and move it to its name."""
         with self._scratching():
             self._module.write(self._scratch, shard, self._index.layers, self._entries(samples, bar))
-            found = self._module.ids(self._scratch, shard)
-            if found != samples.ids:
+            stored_ids = self._module.ids(self._scratch, shard)
+            if stored_ids != samples.ids:
                 raise StorageError(
-                    f"{shard.stem} reads back with {len(found):,} samples, or others than the {shard.count:,} that were"
-                    f" written: the disk of {self._folder} may be failing"
+                    f"{shard.stem} reads back with {len(stored_ids):,} samples, or others than the {shard.count:,} that"
+                    f" were written: the disk of {self._folder} may be failing"
                 )
             stored = StoredShard(shard, self._describe(is_closing=False))
             self._check_free(stored.files)

@@ -141,8 +141,8 @@ def _check_names(splits: Iterable[str]) -> None:
 
 def _alike(total: int, shards: int) -> list[int]:
     """Return equal counts of samples for all shards but the last, which may be smaller."""
-    each = -(-total // shards)
-    return [min(each, total - first) for first in range(0, total, each)]
+    per_shard = -(-total // shards)
+    return [min(per_shard, total - first) for first in range(0, total, per_shard)]
 
 
 def _shards(split: str, counts: Sequence[int]) -> Iterator[Shard]:

@@ -118,10 +118,10 @@ def parse_cuts(text: str | Sequence[str]) -> tuple[dt.date, ...]:
         UsageError: if one is no day, or they are not in order.
     """
     words = text.split(",") if isinstance(text, str) else list(text)
-    found = tuple(day for word in words if (day := _day(word.strip())) is not None)
-    if len(found) < len(words) or list(found) != sorted(set(found)):
+    days = tuple(day for word in words if (day := _day(word.strip())) is not None)
+    if len(days) < len(words) or list(days) != sorted(set(days)):
         raise UsageError(f"cuts {text!r} is not days in order, as in 2019-01-01,2020-01-01")
-    return found
+    return days
 
 
 def cuts_of(spans: Sequence[Span], ratios: Ratios) -> tuple[dt.date, ...]:
@@ -146,7 +146,7 @@ def cuts_of(spans: Sequence[Span], ratios: Ratios) -> tuple[dt.date, ...]:
         wanted += share * len(spans)
         left = len(ratios.names) - 2 - index  # cuts that are still to come, each with a day of its own
         places = range(place + 1, len(days) - left)
-        place = min(places, key=lambda each: (abs(before[each] - wanted), each))
+        place = min(places, key=lambda candidate: (abs(before[candidate] - wanted), candidate))
         cuts.append(days[place])
     return tuple(cuts)
 
@@ -195,10 +195,10 @@ def read_footprints(path: Path) -> npt.NDArray[np.object_]:
         return read_features(path)[0]
     if not (path / LEDGER_NAME).is_file():
         raise UsageError(f"`away_from`: {path} is neither the folder of a run nor a vector file")
-    found = footprints([grid for sample in read_samples(path) for grid in sample.grids])
-    if shapely.is_missing(found).all():
+    outlines = footprints([grid for sample in read_samples(path) for grid in sample.grids])
+    if shapely.is_missing(outlines).all():
         raise UsageError(f"`away_from`: the run {path} has no files with crs and transform: their location is unknown")
-    return found
+    return outlines
 
 
 def find_near(grids: Sequence[Sequence[Grid]], paths: Sequence[Path], metres: float) -> npt.NDArray[np.bool_]:
@@ -229,7 +229,7 @@ def find_near(grids: Sequence[Sequence[Grid]], paths: Sequence[Path], metres: fl
     distances = np.full(len(shapes), np.inf)
     for path in paths:
         distances = np.minimum(distances, FeatureIndex(read_footprints(path)).distances(shapes, metres))
-    found = np.zeros(len(grids), dtype=bool)
+    is_near = np.zeros(len(grids), dtype=bool)
     for unit, number in units:
-        found[unit] |= bool(np.isfinite(distances[number]))
-    return found
+        is_near[unit] |= bool(np.isfinite(distances[number]))
+    return is_near

@@ -65,10 +65,10 @@ def options(folder: str | Path) -> dict[str, Any]:
         UsageError: if the run was not split.
     """
     with open_parquet(_path(folder)) as file:
-        found: dict[str, Any] = parse_json((file.schema_arrow.metadata or {}).get(_METADATA, "{}"))
-        if not isinstance(found, dict):
+        recorded: dict[str, Any] = parse_json((file.schema_arrow.metadata or {}).get(_METADATA, "{}"))
+        if not isinstance(recorded, dict):
             raise ValueError("its metadata are not those of a split")
-    return found
+    return recorded
 
 
 def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path:
@@ -93,10 +93,10 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
     if NEAR_FOOTPRINTS in frame:
         fields.append((NEAR_FOOTPRINTS, pyarrow.bool_()))
     schema = pyarrow.schema(fields)
-    made = pyarrow.Table.from_pandas(frame, schema=schema, preserve_index=False)
-    made = made.replace_schema_metadata({_METADATA: json.dumps(dict(options)).encode()})
+    arrow_table = pyarrow.Table.from_pandas(frame, schema=schema, preserve_index=False)
+    arrow_table = arrow_table.replace_schema_metadata({_METADATA: json.dumps(dict(options)).encode()})
     buffer = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(made, buffer, compression="zstd")
+    pyarrow.parquet.write_table(arrow_table, buffer, compression="zstd")
     path = folder / SPLITS_NAME
     if path.is_file() and not path.is_symlink() and not has_metadata(path, _METADATA):
         raise UsageError(f"{path} was not written by eechips split and is not replaced: move it away")

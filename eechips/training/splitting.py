@@ -75,8 +75,8 @@ class SplitResult:
 
         frame = self.splits
         strata = frame["stratum"].map(lambda value: "" if value is None else str(value))
-        found: pd.DataFrame = pd.crosstab(strata, frame["split"]).reindex(columns=list(self.names), fill_value=0)
-        return found
+        table: pd.DataFrame = pd.crosstab(strata, frame["split"]).reindex(columns=list(self.names), fill_value=0)
+        return table
 
 
 @takes(SplitOptions)
@@ -139,11 +139,11 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
         recorded |= _recorded_footprints(chosen, int(near.sum()))
         frame = frame.assign(near_footprints=near)
     count = 0 if near is None else int(near.sum())
-    found = SplitResult(frame, wanted, recorded, leakage, _doubled(samples.run.path, frame), len(kept), count)
-    _refuse_empty(found)
+    split_result = SplitResult(frame, wanted, recorded, leakage, _doubled(samples.run.path, frame), len(kept), count)
+    _refuse_empty(split_result)
     split_table.write(samples.run.path, frame.drop(columns="stratum"), recorded)
     annotate(samples.run.path, "split", dict(zip(frame["id"], frame["split"], strict=True)))
-    return found
+    return split_result
 
 
 def check_splits(
@@ -175,8 +175,10 @@ def check_splits(
     grids = [sample.grids for sample in every]
     leakage = FootprintMap(ids, grids).check(placed, metres or 0.0)
     strata = [sample.stratum for sample in every]
-    found = table["split"][table["split"] != NONE].value_counts(normalize=True, sort=False)
-    shares: dict[str, float] = options.get("ratios") or dict(zip(map(str, found.index), found, strict=True))
+    split_shares = table["split"][table["split"] != NONE].value_counts(normalize=True, sort=False)
+    shares: dict[str, float] = options.get("ratios") or dict(
+        zip(map(str, split_shares.index), split_shares, strict=True)
+    )
     ratios = Ratios(tuple(shares), tuple(shares.values()))
     _refuse(leakage, metres or 0.0, "")
     if paths := list_paths(away_from):
@@ -240,14 +242,14 @@ def _recorded_footprints(options: SplitOptions, count: int) -> dict[str, Any]:
 
 def _recorded(options: SplitOptions, ratios: Ratios) -> dict[str, Any]:
     """Return the options that decide the splits, as JSON, without cuts and buffer."""
-    found: dict[str, Any] = {"by": options.by, "ratios": dict(zip(ratios.names, ratios.shares, strict=True))}
+    recorded_options: dict[str, Any] = {"by": options.by, "ratios": dict(zip(ratios.names, ratios.shares, strict=True))}
     if options.by == "blocks":
-        found["block_size"] = parse_distance("block_size", options.block_size)
+        recorded_options["block_size"] = parse_distance("block_size", options.block_size)
     if options.by == "h3":
-        found["resolution"] = options.resolution
+        recorded_options["resolution"] = options.resolution
     if options.date_field is not None:
-        found["date_field"] = options.date_field
-    return {**found, "stratum": options.stratum or "none", "seed": options.seed}
+        recorded_options["date_field"] = options.date_field
+    return {**recorded_options, "stratum": options.stratum or "none", "seed": options.seed}
 
 
 def _buffer(text: str | None, by: str) -> float | None:
@@ -308,12 +310,12 @@ def _by_time(
     every: Sequence[Sample], ratios: Ratios, cuts: str | Sequence[str] | None, field: str | None
 ) -> tuple[list[str], list[str], list[str]]:
     """Return the days of every sample, its split, and the days at which splits begin."""
-    found = [dates_of(sample, field) for sample in every]
-    spans = [span for span in found if span is not None]
-    if len(spans) < len(found):
+    sample_spans = [dates_of(sample, field) for sample in every]
+    spans = [span for span in sample_spans if span is not None]
+    if len(spans) < len(sample_spans):
         raise UsageError(
-            f"by='time': {len(found) - len(spans):,} of {len(found):,} chips have no date: name the field of the units"
-            " with `date_field`, or repeat the run with provenance"
+            f"by='time': {len(sample_spans) - len(spans):,} of {len(sample_spans):,} chips have no date: name the field"
+            " of the units with `date_field`, or repeat the run with provenance"
         )
     chosen = cuts_of(spans, ratios) if cuts is None else parse_cuts(cuts)
     if len(chosen) != len(ratios.names) - 1:
@@ -340,9 +342,9 @@ def _doubled(folder: Path, frame: pd.DataFrame) -> int:
     """Return the number of chips that duplicate one of another split."""
     if not (folder / quality_table.QUALITY_NAME).is_file():
         return 0
-    found = quality_table.read(folder)[["id", "duplicate_of"]].dropna()
+    duplicates = quality_table.read(folder)[["id", "duplicate_of"]].dropna()
     placed = dict(zip(frame["id"], frame["split"], strict=True))
-    pairs = {(placed.get(one, NONE), placed.get(other, NONE), one) for one, other in found.itertuples(index=False)}
+    pairs = {(placed.get(one, NONE), placed.get(other, NONE), one) for one, other in duplicates.itertuples(index=False)}
     return sum(first != second and NONE not in (first, second) for first, second, _ in pairs)
 
 
@@ -372,8 +374,8 @@ def _refuse(leakage: Leakage, metres: float, buffer: str | None) -> None:
 
 def _refuse_near(near: npt.NDArray[np.bool_], placed: Sequence[str], ratios: Ratios, metres: float) -> None:
     """Raise LeakageError if chips near other footprints are in a split that is not for training."""
-    found = [split for split, is_near in zip(placed, near, strict=True) if is_near]
-    wrong = [split for split in found if split not in (NONE, ratios.training)]
+    near_splits = [split for split, is_near in zip(placed, near, strict=True) if is_near]
+    wrong = [split for split in near_splits if split not in (NONE, ratios.training)]
     if wrong:
         chips = f"{format_count(len(wrong), 'chip')} of {', '.join(sorted(set(wrong)))}"
         raise LeakageError(f"{chips} {_describe_nearness(len(wrong), metres)} footprints of the other data set")

@@ -102,18 +102,20 @@ def _by_layer(frame: pd.DataFrame, layer: str | None) -> dict[str, pd.DataFrame]
     names = rows["layer"] if "layer" in rows.columns else pd.Series("", index=rows.index)
     if _has_frames(rows):
         names = names.where(rows["frame"].isna(), rows["series"])
-    found = {str(name): part for name, part in rows.groupby(names, sort=False)}
+    layer_rows = {str(name): part for name, part in rows.groupby(names, sort=False)}
     if layer is not None:
-        if layer not in found:
-            raise UsageError(f"there is no layer '{layer}'; there are: {', '.join(filter(None, found)) or 'none'}")
-        found = {layer: found[layer]}
-    if not found:
+        if layer not in layer_rows:
+            raise UsageError(f"there is no layer '{layer}'; there are: {', '.join(filter(None, layer_rows)) or 'none'}")
+        layer_rows = {layer: layer_rows[layer]}
+    if not layer_rows:
         raise UsageError("there are no chips: no file has pixels")
-    first = list(dict.fromkeys(next(iter(found.values()))["id"]))
-    for name, part in found.items():
+    first = list(dict.fromkeys(next(iter(layer_rows.values()))["id"]))
+    for name, part in layer_rows.items():
         if list(dict.fromkeys(part["id"])) != first:
-            raise UsageError(f"layer '{name}' has other samples than '{next(iter(found))}': choose one with layer=")
-    return found
+            raise UsageError(
+                f"layer '{name}' has other samples than '{next(iter(layer_rows))}': choose one with layer="
+            )
+    return layer_rows
 
 
 def _chips(layers: Mapping[str, pd.DataFrame], *, masked: bool, lazy: bool) -> xarray.Dataset:
@@ -146,8 +148,8 @@ def _chips(layers: Mapping[str, pd.DataFrame], *, masked: bool, lazy: bool) -> x
         coordinates[band] = ((band,), list(_same(rows, ("bands",), name)[0]))
     for name in variables.keys() & coordinates.keys():  # a field of the units is called like a layer
         coordinates[f"unit_{name}"] = coordinates.pop(name)
-    found: xarray.Dataset = _xarray().Dataset(variables, coordinates)
-    return found
+    dataset: xarray.Dataset = _xarray().Dataset(variables, coordinates)
+    return dataset
 
 
 def _has_frames(rows: pd.DataFrame) -> bool:
@@ -167,14 +169,14 @@ def _times(rows: pd.DataFrame, frames: int, prefix: str) -> dict[str, Any]:
     dates = [next(iter(dates), None) if dates is not None else None for dates in rows["dates"]]
     moments = pd.to_datetime(pd.Series(dates, dtype=object), utc=True, format="ISO8601").dt.tz_localize(None)
     shape = (-1, frames)
-    found: dict[str, Any] = {
+    coordinates: dict[str, Any] = {
         f"{prefix}acquired": (("sample", "time"), moments.to_numpy("datetime64[ns]").reshape(shape)),
         f"{prefix}clear_fraction": (("sample", "time"), rows["clear_fraction"].to_numpy(np.float64).reshape(shape)),
     }
     starts = rows["start"].to_numpy(dtype=object).reshape(shape)
     if rows["start"].notna().all() and (starts == starts[0]).all():
-        found["time"] = (("time",), pd.to_datetime(pd.Series(starts[0])).to_numpy("datetime64[ns]"))
-    return found
+        coordinates["time"] = (("time",), pd.to_datetime(pd.Series(starts[0])).to_numpy("datetime64[ns]"))
+    return coordinates
 
 
 def _same(rows: pd.DataFrame, columns: Sequence[str], layer: str) -> tuple[Any, ...]:
@@ -193,19 +195,19 @@ def _about(rows: pd.DataFrame) -> dict[str, Any]:
     """Return the metadata of the samples as coordinates."""
     nowhere = [np.nan] * len(_COEFFICIENTS)
     transforms = [nowhere if transform is None else list(transform) for transform in rows["transform"]]
-    found: dict[str, Any] = {
+    coordinates: dict[str, Any] = {
         "sample": rows["id"].to_numpy(dtype=str),
         "crs": ("sample", rows["crs"].fillna("").to_numpy(dtype=str)),
         "transform": (("sample", "coefficient"), np.array(transforms, dtype=np.float64)),
         "coefficient": list(_COEFFICIENTS),
     }
     for name in rows.columns:
-        if name in _ABOUT_FILES or name in found:
+        if name in _ABOUT_FILES or name in coordinates:
             continue
         column = rows[name]
         is_number = pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
-        found[str(name)] = ("sample", column.to_numpy() if is_number else column.to_numpy(dtype=object))
-    return found
+        coordinates[str(name)] = ("sample", column.to_numpy() if is_number else column.to_numpy(dtype=object))
+    return coordinates
 
 
 def _values(paths: list[str], shape: tuple[int, ...], dtype: np.dtype[Any], *, masked: bool, lazy: bool) -> Any:
@@ -228,20 +230,22 @@ def _values(paths: list[str], shape: tuple[int, ...], dtype: np.dtype[Any], *, m
 def _read(
     paths: npt.NDArray[np.object_], shape: tuple[int, ...], final: np.dtype[Any], masked: bool, is_shown: bool = False
 ) -> npt.NDArray[Any]:
-    found = np.empty((len(paths), *shape), dtype=final)
+    stacked = np.empty((len(paths), *shape), dtype=final)
     bar = progress_bar(unit="chips", quiet=not is_shown, things=paths.tolist(), is_kept=False)
     for number, known in enumerate(bar):
         digest, _, path = known.partition(" ")
         data, suffix = _content(path, digest), path.rpartition(".")[2].lower()
         chips = decode_frames(data, suffix, shape[0]) if len(shape) == 4 else [decode(data, suffix)]
-        for pixels, room in zip(chips, found[number] if len(shape) == 4 else found[number : number + 1], strict=True):
+        for pixels, room in zip(
+            chips, stacked[number] if len(shape) == 4 else stacked[number : number + 1], strict=True
+        ):
             if pixels.values.shape != shape[-3:]:
                 there, recorded = "x".join(map(str, pixels.values.shape)), "x".join(map(str, shape[-3:]))
                 raise UsageError(f"{path} has {there} values, and the manifest {recorded}: the file was changed")
             room[...] = pixels.values
             if masked:
                 room[:, ~pixels.valid] = np.nan
-    return found
+    return stacked
 
 
 def _content(path: str, digest: str) -> bytes:
@@ -269,5 +273,5 @@ def _series(table: pd.DataFrame) -> xarray.Dataset:
         raise UsageError(f"no time series: a table needs a column of regions, one called date, and values: {there}")
     region, *values = others
     numbers = [name for name in values if pd.api.types.is_numeric_dtype(table[name])]
-    found: xarray.Dataset = table.groupby([region, DATE], sort=True)[numbers].mean().to_xarray()
-    return found.rename({region: "region", DATE: "time"})
+    dataset: xarray.Dataset = table.groupby([region, DATE], sort=True)[numbers].mean().to_xarray()
+    return dataset.rename({region: "region", DATE: "time"})

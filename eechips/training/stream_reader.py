@@ -226,10 +226,10 @@ class StreamReader(Iterator[StreamItem]):
         ordinals = range(self._head, len(order), self._part.readers)[:_AHEAD]
         positions = {ordinal: int(order[ordinal]) for ordinal in ordinals}
         with Ledger(self._part.folder / LEDGER_NAME, readonly=True) as ledger:
-            found = read_outcomes(ledger.database, list(positions.values()))
+            outcomes = read_outcomes(ledger.database, list(positions.values()))
             ends: dict[int, int] = {}  # position of the unit that has the sample of an ordinal
             for ordinal, position in positions.items():
-                outcome, position = self._last_outcome(ledger, position, found[position])
+                outcome, position = self._last_outcome(ledger, position, outcomes[position])
                 if not self._is_settled(outcome):
                     break
                 self._head = ordinal + self._part.readers

@@ -133,10 +133,10 @@ class Summary:
     @property
     def splits(self) -> dict[str, int]:
         """The number of samples by split, in order of appearance; empty without splits."""
-        found: Counter[str] = Counter()
+        split_counts: Counter[str] = Counter()
         for (_, split), count in self.strata.items():
-            found[split] += count
-        return dict(found) if self.split_options is not None else {}
+            split_counts[split] += count
+        return dict(split_counts) if self.split_options is not None else {}
 
     @property
     def is_synthetic(self) -> bool:
@@ -214,11 +214,13 @@ def summarize(samples: Samples) -> Summary:
 def bounds_of(grids: Sequence[Grid]) -> Bounds | None:
     """Return the smallest box of longitude and latitude around grids; it may cross the antimeridian."""
     outlines = footprints(grids)
-    found = shapely.bounds(shapely.get_parts(outlines[[outline is not None for outline in outlines]])).reshape(-1, 4)
-    if not len(found):
+    part_bounds = shapely.bounds(shapely.get_parts(outlines[[outline is not None for outline in outlines]])).reshape(
+        -1, 4
+    )
+    if not len(part_bounds):
         return None
-    west, east = _around(found[:, 0], found[:, 2])
-    return west, float(found[:, 1].min()), east, float(found[:, 3].max())
+    west, east = _around(part_bounds[:, 0], part_bounds[:, 2])
+    return west, float(part_bounds[:, 1].min()), east, float(part_bounds[:, 3].max())
 
 
 def _around(wests: Any, easts: Any) -> tuple[float, float]:
@@ -232,11 +234,11 @@ def _around(wests: Any, easts: Any) -> tuple[float, float]:
 
 def _sources(run: Run) -> dict[str, str]:
     """Return the dataset of each layer, as far as run.json states it."""
-    given = run.info.get("parameters") or {}
-    layers = given.get("layers")
+    parameters = run.info.get("parameters") or {}
+    layers = parameters.get("layers")
     if isinstance(layers, list):
-        return {each["layer"]: each["dataset"] for each in layers if isinstance(each, dict) and "layer" in each}
-    dataset = given.get("dataset")
+        return {layer["layer"]: layer["dataset"] for layer in layers if isinstance(layer, dict) and "layer" in layer}
+    dataset = parameters.get("dataset")
     return {ONLY: dataset} if isinstance(dataset, str) else {}
 
 

@@ -75,11 +75,11 @@ class TensorItems:
     ) -> Item:
         """Return an item that is not transformed yet."""
         item: Item = {}
-        for layer, each in pixels.items():
-            item[layer] = self._tensor(layer, each)
-            item[f"{layer}_valid"] = torch.from_numpy(np.ascontiguousarray(each.valid))
-            if isinstance(each, FramePixels):
-                item[layer + TIMES] = torch.from_numpy(each.times)
+        for layer, layer_pixels in pixels.items():
+            item[layer] = self._tensor(layer, layer_pixels)
+            item[f"{layer}_valid"] = torch.from_numpy(np.ascontiguousarray(layer_pixels.valid))
+            if isinstance(layer_pixels, FramePixels):
+                item[layer + TIMES] = torch.from_numpy(layer_pixels.times)
         if target is not None:
             item[LABEL] = target
         item["id"] = identifier
@@ -122,8 +122,8 @@ class TensorItems:
         held = _HELD_BY.get(values.dtype.name)
         if held is not None:
             values = values.astype(np.int64 if held is torch.int64 else np.int32)
-        found = torch.from_numpy(_owned(values))
-        return found if wanted is None else found.to(wanted)
+        tensor = torch.from_numpy(_owned(values))
+        return tensor if wanted is None else tensor.to(wanted)
 
 
 def join_frames(
@@ -135,15 +135,15 @@ def join_frames(
         pixels: pixels of the files by layer.
         frames: frames of files that are frames: name of the joined layer, number of the frame, and its time.
     """
-    found: dict[str, ChipPixels | FramePixels] = {layer: each for layer, each in pixels.items() if layer not in frames}
+    joined: dict[str, ChipPixels | FramePixels] = {layer: part for layer, part in pixels.items() if layer not in frames}
     series: dict[str, list[tuple[int, str, float]]] = {}
     for layer, (name, number, time) in frames.items():
         series.setdefault(name, []).append((number, layer, time))
-    for name, each in series.items():
-        each.sort()
-        chips = [chip for _, layer, _ in each if isinstance(chip := pixels[layer], ChipPixels)]
-        found[name] = stack_frames(chips, [time for *_, time in each])
-    return found
+    for name, part in series.items():
+        part.sort()
+        chips = [chip for _, layer, _ in part if isinstance(chip := pixels[layer], ChipPixels)]
+        joined[name] = stack_frames(chips, [time for *_, time in part])
+    return joined
 
 
 def _owned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

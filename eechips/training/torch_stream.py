@@ -80,7 +80,9 @@ class TorchStream(IterableDataset[Any]):
         """Return the place in the epoch: after the batches that were noted. It can be stored as JSON."""
         workers = int(self._workers)
         known = self._state["ordinals"] if self._state is not None and self._state["epoch"] == int(self._epoch) else []
-        ordinals = [self._ordinals.get(each, known[each] if each < len(known) else 0) for each in range(workers)]
+        ordinals = [
+            self._ordinals.get(worker, known[worker] if worker < len(known) else 0) for worker in range(workers)
+        ]
         if self._plan is None:
             self._plan = _find_plan(self.stream.folder)
         return {
@@ -128,9 +130,9 @@ class TorchStream(IterableDataset[Any]):
         """Return the function that makes an item of a sample."""
         known: list[TensorItems] = []
 
-        def convert(found: StreamItem) -> Any:
+        def convert(stream_item: StreamItem) -> Any:
             if not known:  # the layers are those of the first sample
-                arrays = tuple(dict.fromkeys(file.array for file in found.sample.files))
+                arrays = tuple(dict.fromkeys(file.array for file in stream_item.sample.files))
                 names = check_layers(self._layers, arrays, self._items.label)
                 if ORDINAL in names:
                     raise UsageError("items have 'ordinal' of their own, so that a layer of that name cannot be loaded")
@@ -138,8 +140,8 @@ class TorchStream(IterableDataset[Any]):
             [items] = known
             target = None
             if items.label is not None:
-                [target] = items.targets([found.sample.fields.get(items.label)])
-            item: Item = {**items.of_sample(found.sample, found.read, target), ORDINAL: found.ordinal}
+                [target] = items.targets([stream_item.sample.fields.get(items.label)])
+            item: Item = {**items.of_sample(stream_item.sample, stream_item.read, target), ORDINAL: stream_item.ordinal}
             return item if items.transform is None else items.transform(item)
 
         return convert

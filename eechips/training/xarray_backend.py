@@ -40,9 +40,9 @@ class RunBackend(BackendEntrypoint):
         Raises:
             UsageError: as :func:`eechips.stack`.
         """
-        found = stack(Path(filename_or_obj), layer=layer, masked=masked)
+        dataset = stack(Path(filename_or_obj), layer=layer, masked=masked)
         dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
-        return found.drop_vars(dropped, errors="ignore")
+        return dataset.drop_vars(dropped, errors="ignore")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Return whether the argument is the folder of a run."""

@@ -41,10 +41,10 @@ def is_metadata_address(address: str) -> bool:
     Raises:
         ValueError: if it is not an IP address.
     """
-    found = ipaddress.ip_address(address.partition("%")[0])
-    forms: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [found]
-    if isinstance(found, ipaddress.IPv6Address):
-        forms += _embedded(found)
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    forms: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [parsed]
+    if isinstance(parsed, ipaddress.IPv6Address):
+        forms += _embedded(parsed)
     return any(form.is_link_local or form in _METADATA for form in forms)
 
 
@@ -72,9 +72,9 @@ def is_private_address(address: str) -> bool:
     Raises:
         ValueError: if it is not an IP address.
     """
-    found = ipaddress.ip_address(address.partition("%")[0])
-    inner = _embedded(found) if isinstance(found, ipaddress.IPv6Address) else []
-    return any(not form.is_global for form in inner) if inner else not found.is_global
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    inner = _embedded(parsed) if isinstance(parsed, ipaddress.IPv6Address) else []
+    return any(not form.is_global for form in inner) if inner else not parsed.is_global
 
 
 def is_private_host(host: str) -> bool:
@@ -101,17 +101,17 @@ def is_public_host(host: str) -> bool:
     if is_private_host(host):
         return False
     try:
-        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+        targets = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return True
-    return not any(is_private_address(str(target[0])) for *_, target in found)
+    return not any(is_private_address(str(target[0])) for *_, target in targets)
 
 
 def _embedded(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
     """Return the IPv4 addresses to which packets to an IPv6 address may be translated."""
     teredo = address.teredo or ()
     known = (address.ipv4_mapped, address.sixtofour, *teredo)
-    found = [each for each in known if each is not None]
+    embedded_addresses = [candidate for candidate in known if candidate is not None]
     if any(address in network for network in _EMBEDDING):
-        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return found
+        embedded_addresses.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return embedded_addresses

@@ -109,11 +109,11 @@ def redact_json(value: Any) -> Any:
     """Replace the secrets of JSON: values whose names are those of secrets, and secrets in texts."""
     if isinstance(value, Mapping):
         return {
-            name: REDACTED if _is_secret(name) and _is_value(each) else redact_json(each)
-            for name, each in value.items()
+            name: REDACTED if _is_secret(name) and _is_value(member) else redact_json(member)
+            for name, member in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [redact_json(each) for each in value]
+        return [redact_json(member) for member in value]
     return redact(value) if isinstance(value, str) else value
 
 
@@ -124,14 +124,14 @@ def collect_secrets(value: Any) -> frozenset[str]:
 
 def _secrets(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
-        for name, each in value.items():
-            if _is_secret(name) and _is_value(each):
-                yield str(each)
+        for name, member in value.items():
+            if _is_secret(name) and _is_value(member):
+                yield str(member)
             else:
-                yield from _secrets(each)
+                yield from _secrets(member)
     elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _secrets(each)
+        for member in value:
+            yield from _secrets(member)
 
 
 def _is_secret(name: object) -> bool:

@@ -119,11 +119,13 @@ class _Module:
         path: path of its file.
         texts: lines, and the message that is raised there or the first line of a docstring.
         classes: names.
+        variables: lines and names of arguments and variables of functions.
     """
 
     path: Path
     texts: tuple[tuple[int, str], ...]
     classes: tuple[str, ...]
+    variables: tuple[tuple[int, str], ...]
 
 
 @cache
@@ -132,7 +134,7 @@ def _modules(package: str) -> tuple[_Module, ...]:
 
 
 def _read_module(path: Path) -> _Module:
-    texts, classes = [], []
+    texts, classes, variables = [], [], []
     for node in _statements(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Raise) and node.exc is not None:
             texts.append((node.lineno, _messages(node.exc)))
@@ -140,7 +142,17 @@ def _read_module(path: Path) -> _Module:
             texts.append((getattr(node, "lineno", 1), (ast.get_docstring(node) or "").split("\n\n")[0]))
         if isinstance(node, ast.ClassDef):
             classes.append(node.name)
-    return _Module(path, tuple(texts), tuple(classes))
+        elif isinstance(node, ast.FunctionDef):
+            variables += _variables(node)
+    return _Module(path, tuple(texts), tuple(classes), tuple(variables))
+
+
+def _variables(function: ast.FunctionDef) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
@@ -179,6 +191,21 @@ def test_modules_and_classes_are_named_by_the_terms(package: str) -> None:
         for module in _modules(package)
         for name in (module.path.stem, *module.classes)
         if _words_of(name) & replaced
+    ]
+    assert found == []
+
+
+EMPTY_NAMES = frozenset({"found", "each", "given", "made"})
+"""They say nothing of a value: it is named by what it is."""
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_arguments_and_variables_are_named_by_what_they_are(package: str) -> None:
+    found = [
+        f"{module.path.relative_to(ROOT)}:{line}: {name}"
+        for module in _modules(package)
+        for line, name in module.variables
+        if name in EMPTY_NAMES
     ]
     assert found == []
 

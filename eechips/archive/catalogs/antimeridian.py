@@ -117,8 +117,8 @@ def _whole(polygon: BaseGeometry) -> BaseGeometry:
     """Return the parts of a polygon that have an area."""
     if shapely.is_valid(polygon):
         return polygon
-    made = shapely.make_valid(polygon)
-    return shapely.union_all([part for part in _simple(made) if part.geom_type == "Polygon"])
+    valid_polygon = shapely.make_valid(polygon)
+    return shapely.union_all([part for part in _simple(valid_polygon) if part.geom_type == "Polygon"])
 
 
 def _cut(part: BaseGeometry) -> BaseGeometry:

@@ -95,7 +95,7 @@ def catalog(run: Run | str | Path, **options: Any) -> CatalogBuild:
 
     with progress_bar(len(samples), "chips", quiet=wanted.quiet) as bar:
         batches = _batches(items(samples, source, left), bar.update, run, left)
-        found, outcome = update(
+        changed_catalog, outcome = update(
             folder,
             wanted.layout,
             batches,
@@ -104,15 +104,15 @@ def catalog(run: Run | str | Path, **options: Any) -> CatalogBuild:
             mixed=wanted.mixed,
             is_shown=not wanted.quiet,
         )
-    return CatalogBuild(found, outcome, left.without_place)
+    return CatalogBuild(changed_catalog, outcome, left.without_place)
 
 
 def _batches(
-    found: Iterator[dict[str, Any]], advance: Callable[[int], object], run: Run, left: SkippedUnits
+    stac_items: Iterator[dict[str, Any]], advance: Callable[[int], object], run: Run, left: SkippedUnits
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield batches of items. After the last, reject runs without chips, or with chips without a date."""
     count = 0
-    while batch := list(islice(found, _BATCH)):
+    while batch := list(islice(stac_items, _BATCH)):
         yield batch
         count += len(batch)
         advance(len(batch))
@@ -139,10 +139,10 @@ def _dates(text: str) -> tuple[str, str]:
         UsageError: if a part is not a date.
     """
     first, _, last = text.partition("/")
-    found = [parse_timestamp(part) for part in (first, last or first)]
-    if None in found:
+    moments = [parse_timestamp(part) for part in (first, last or first)]
+    if None in moments:
         raise UsageError(f"'{text}' is not a date such as 2021-01-01, or two such as 2021-01-01/2021-12-31")
-    start, end = (moment.astimezone(timezone.utc) for moment in found if moment is not None)
+    start, end = (moment.astimezone(timezone.utc) for moment in moments if moment is not None)
     if last and len(last) == _DAY:
         end += timedelta(days=1) - timedelta(seconds=1)
     if end < start:

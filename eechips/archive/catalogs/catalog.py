@@ -225,8 +225,8 @@ def open_catalog(path: str | Path) -> Catalog:
     return Catalog(folder, Schema.load(folder))
 
 
-def _texts(given: Sequence[str] | str) -> list[str]:
-    return [given] if isinstance(given, str) else list(given)
+def _texts(texts: Sequence[str] | str) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts)
 
 
 def _extent(bbox: Extent | Sequence[float] | str | None) -> Extent | None:
@@ -238,7 +238,7 @@ def _extent(bbox: Extent | Sequence[float] | str | None) -> Extent | None:
 def _moment(text: str | None) -> datetime | None:
     if text is None:
         return None
-    found = parse_timestamp(text)
-    if found is None:
+    moment = parse_timestamp(text)
+    if moment is None:
         raise UsageError(f"'{text}' is not a date such as 2020-06-01 or 2020-06-01T12:00:00Z")
-    return found.astimezone(timezone.utc)
+    return moment.astimezone(timezone.utc)

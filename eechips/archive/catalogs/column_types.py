@@ -68,14 +68,14 @@ def count_kinds(table: pa.Table, names: Iterable[str]) -> dict[str, Counter[str]
         table: rows of items.
         names: columns to count, beside those with values in ``properties``.
     """
-    found: dict[str, Counter[str]] = defaultdict(Counter)
+    kinds_by_column: dict[str, Counter[str]] = defaultdict(Counter)
     for row in _rest(table):
         for name, value in row.items():
-            found[PATH_COLUMNS.get(name, name)][value_kind(value)] += 1
-    for name in ({*names, *found} & set(table.column_names)) - {*ITEM_FIELDS, REST}:
+            kinds_by_column[PATH_COLUMNS.get(name, name)][value_kind(value)] += 1
+    for name in ({*names, *kinds_by_column} & set(table.column_names)) - {*ITEM_FIELDS, REST}:
         if (kind := kind_of(table[name].type)) is not None:
-            found[name][kind] += len(table) - table[name].null_count
-    return found
+            kinds_by_column[name][kind] += len(table) - table[name].null_count
+    return kinds_by_column
 
 
 def fractions_apart(table: pa.Table) -> set[str]:
@@ -95,8 +95,8 @@ def most_frequent(counts: Mapping[str, int]) -> str:
 
 def is_mixed(kinds: Iterable[str]) -> bool:
     """Return whether a column of all kinds would turn numbers or booleans into text."""
-    found = set(kinds)
-    return len(found) > 1 and not found.isdisjoint(("number", "boolean"))
+    distinct_kinds = set(kinds)
+    return len(distinct_kinds) > 1 and not distinct_kinds.isdisjoint(("number", "boolean"))
 
 
 def unified(schemas: Iterable[pa.Schema], chosen: Mapping[str, pa.DataType] | None = None) -> pa.Schema:
@@ -106,20 +106,22 @@ def unified(schemas: Iterable[pa.Schema], chosen: Mapping[str, pa.DataType] | No
         schemas: schemas of the rows.
         chosen: types of columns that are already decided; other mixed columns become numbers or booleans.
     """
-    found: dict[str, list[pa.Field]] = defaultdict(list)
+    fields_by_name: dict[str, list[pa.Field]] = defaultdict(list)
     for schema in schemas:
         for field in schema:
-            found[field.name].append(field)
+            fields_by_name[field.name].append(field)
     fields: dict[str, pa.Field] = {}
-    for name, own in found.items():
+    for name, own in fields_by_name.items():
         known = [field.type for field in own]
         if name not in ITEM_FIELDS:
-            kinds = {kind for each in known if (kind := kind_of(each)) is not None}
+            kinds = {kind for data_type in known if (kind := kind_of(data_type)) is not None}
             if chosen is not None and name in chosen:
                 known = [chosen[name]]
                 kinds.add(str(kind_of(chosen[name])))
             elif is_mixed(kinds):
-                known = [each for each in known if kind_of(each) == most_frequent(dict.fromkeys(kinds, 1))]
+                known = [
+                    data_type for data_type in known if kind_of(data_type) == most_frequent(dict.fromkeys(kinds, 1))
+                ]
             if is_mixed(kinds):
                 fields.setdefault(REST, pa.field(REST, pa.string()))
         fields[name] = own[0].with_type(functools.reduce(_common, known))
@@ -176,7 +178,7 @@ def _redistributed(table: pa.Table, schema: pa.Schema, cast: bool) -> dict[str, 
         for row, value in zip(rows, table[name].to_pylist(), strict=True):
             if value is not None:
                 row[PATH_PROPERTIES.get(name, name)] = plain(value)
-    found: dict[str, pa.Array] = {}
+    columns: dict[str, pa.Array] = {}
     for name in {PATH_COLUMNS.get(name, name) for row in rows for name in row} & set(schema.names) | set(moved):
         wanted, own = schema.field(name).type, PATH_PROPERTIES.get(name, name)
         kind = kind_of(wanted)
@@ -193,9 +195,9 @@ def _redistributed(table: pa.Table, schema: pa.Schema, cast: bool) -> dict[str, 
         ) else pa.nulls(len(table), wanted)  # fmt: skip
         if name in table.column_names and name not in moved:
             lifted = pc.coalesce(convert_array(_whole(table[name]), wanted), lifted)
-        found[name] = lifted
-    found[REST] = pa.array([json.dumps(row) if row else None for row in rows], pa.string())
-    return found
+        columns[name] = lifted
+    columns[REST] = pa.array([json.dumps(row) if row else None for row in rows], pa.string())
+    return columns
 
 
 def _rest(table: pa.Table) -> list[dict[str, Any]]:
@@ -224,10 +226,10 @@ def _fitting(value: Any, kind: str | None, cast: bool) -> Any:
         return json.dumps(value)
     if cast and kind in ("number", "boolean") and isinstance(value, str):
         try:
-            found = json_reader()(value.strip().encode())
+            parsed = json_reader()(value.strip().encode())
         except ValueError:
             return None
-        return found if value_kind(found) == kind else None
+        return parsed if value_kind(parsed) == kind else None
     return None
 
 

@@ -113,8 +113,8 @@ def check_columns(schema: pa.Schema) -> None:
     for name, is_right in _WRITTEN.items():
         index = schema.get_field_index(name)
         if index < 0 or not is_right(schema.field(index).type):
-            found = "missing" if index < 0 else str(schema.field(index).type)
-            raise pa.ArrowInvalid(f"its column {name} is {found[:60]}, as no item has it")
+            actual_type = "missing" if index < 0 else str(schema.field(index).type)
+            raise pa.ArrowInvalid(f"its column {name} is {actual_type[:60]}, as no item has it")
     for name in (*TIMES, REST):
         index = schema.get_field_index(name)
         if index >= 0 and not (_is_text if name == REST else pa.types.is_timestamp)(schema.field(index).type):
@@ -166,7 +166,7 @@ def items_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     with times without a zone, which are taken as UTC.
     """
     for row, geometry in zip(table.drop_columns(["geometry"]).to_pylist(), _geojson(table["geometry"]), strict=True):
-        found = {name: _structure(row.pop(name, None)) for name in ITEM_FIELDS}
+        fields = {name: _structure(row.pop(name, None)) for name in ITEM_FIELDS}
         properties = {
             PATH_PROPERTIES.get(name, name): plain(_structure(value) if name in _STRUCTURES else value)
             for name, value in row.items()
@@ -176,25 +176,25 @@ def items_of(table: pa.Table) -> Iterator[dict[str, Any]]:
             properties = {**properties.pop("properties"), **properties}
         yield {
             "type": "Feature",
-            "stac_version": found["stac_version"],
-            "stac_extensions": found["stac_extensions"] or [],
-            "id": found["id"],
+            "stac_version": fields["stac_version"],
+            "stac_extensions": fields["stac_extensions"] or [],
+            "id": fields["id"],
             "geometry": geometry,
-            "bbox": _bbox(found["bbox"]),
+            "bbox": _bbox(fields["bbox"]),
             "properties": {"datetime": None, **{k: v for k, v in properties.items() if v is not None}},
-            "links": plain(found["links"]) or [],
-            "assets": plain(found["assets"]) or {},
-            **({} if found["collection"] is None else {"collection": found["collection"]}),
+            "links": plain(fields["links"]) or [],
+            "assets": plain(fields["assets"]) or {},
+            **({} if fields["collection"] is None else {"collection": fields["collection"]}),
         }
 
 
 def geometries(items: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.object_]:
     """Return the geometries of items, shape (n,)."""
     dumps = json_writer()
-    found: npt.NDArray[np.object_] = shapely.from_geojson(
+    shapes: npt.NDArray[np.object_] = shapely.from_geojson(
         np.array([dumps(item["geometry"]) for item in items], dtype=object)
     )
-    return found
+    return shapes
 
 
 def boxes(items: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
@@ -224,12 +224,12 @@ def meets(
     table: pa.Table, extent: Extent | None, start: datetime | None, end: datetime | None
 ) -> npt.NDArray[np.bool_]:
     """Return which rows meet the extent, and the interval from ``start`` to before ``end``; shape (n,)."""
-    found = np.ones(len(table), dtype=bool) if extent is None else extent.meets_all(boxes_of(table))
+    matches = np.ones(len(table), dtype=bool) if extent is None else extent.meets_all(boxes_of(table))
     if start is not None:
-        found &= ends_of(table) >= np.datetime64(start.replace(tzinfo=None), "us")
+        matches &= ends_of(table) >= np.datetime64(start.replace(tzinfo=None), "us")
     if end is not None:
-        found &= starts_of(table) < np.datetime64(end.replace(tzinfo=None), "us")
-    return found
+        matches &= starts_of(table) < np.datetime64(end.replace(tzinfo=None), "us")
+    return matches
 
 
 def stamps_of(table: pa.Table) -> npt.NDArray[np.int64]:
@@ -237,21 +237,21 @@ def stamps_of(table: pa.Table) -> npt.NDArray[np.int64]:
     if "updated" not in table.column_names:
         return np.full(len(table), UNKNOWN, dtype=np.int64)
     moments = table["updated"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-    found: npt.NDArray[np.int64] = pc.fill_null(moments, UNKNOWN).to_numpy()
-    return found
+    stamps: npt.NDArray[np.int64] = pc.fill_null(moments, UNKNOWN).to_numpy()
+    return stamps
 
 
 def _asset_column(values: Sequence[Mapping[str, Any] | None]) -> pa.Array:
     """Return the column of the items' assets; None where there are none."""
     if _are_many(values):
         return _texts(values)
-    found = _array([
+    column = _array([
         {name: _with_wkb(asset) for name, asset in value.items()}
         if value is not None and any(_PROJECTED in asset for asset in value.values())
         else value
         for value in values
     ])  # fmt: skip
-    return fill_assets(found)
+    return fill_assets(column)
 
 
 def _properties(values: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
@@ -266,19 +266,19 @@ def _properties(values: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
             if type(part) is dict:
                 objects[name].append(part)
     many = {name for name, parts in objects.items() if name != _PROJECTED and _are_many(parts)}
-    found: dict[str, pa.Array] = {name: _texts([value.get(name) for value in values]) for name in many}
+    columns: dict[str, pa.Array] = {name: _texts([value.get(name) for value in values]) for name in many}
     rows = [
         _with_wkb({name: part for name, part in value.items() if name not in many} if many else value)
         for value in values
     ]
-    found |= _scalars_apart(rows)
+    columns |= _scalars_apart(rows)
     for name in TIMES:
-        if name in found and not pa.types.is_timestamp(found[name].type):
+        if name in columns and not pa.types.is_timestamp(columns[name].type):
             try:
-                found[name] = found[name].cast(MOMENT)
+                columns[name] = columns[name].cast(MOMENT)
             except pa.ArrowInvalid as error:
                 raise UsageError(f"'{name}' of an item is not a date and time as in STAC: {error}") from error
-    return found
+    return columns
 
 
 def _scalars_apart(rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
@@ -289,11 +289,11 @@ def _scalars_apart(rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
     try:
         whole = pa.array(rows)
         whole = convert_array(whole, storable_type(whole.type))
-        found = {whole.type.field(i).name: column for i, column in enumerate(whole.flatten())}
+        columns = {whole.type.field(i).name: column for i, column in enumerate(whole.flatten())}
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         own = [dict(row) for row in rows]
         apart: list[dict[str, Any]] = [{} for _ in rows]
-        found = {}
+        columns = {}
         for name in dict.fromkeys(name for row in rows for name in row):
             counts = Counter(value_kind(row[name]) for row in own if row.get(name) is not None)
             if name not in MEMBERS and name not in TIMES and is_mixed(counts):
@@ -301,26 +301,26 @@ def _scalars_apart(rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
                 for row, rest in zip(own, apart, strict=True):
                     if row.get(name) is not None and value_kind(row[name]) != kept:
                         rest[name] = row.pop(name)
-            found[name] = _nested([row.get(name) for row in own])
+            columns[name] = _nested([row.get(name) for row in own])
         if any(apart):
-            there = found[REST].to_pylist() if REST in found else [None] * len(rows)
+            there = columns[REST].to_pylist() if REST in columns else [None] * len(rows)
             both = [
                 {**({} if text is None else json.loads(text)), **rest} for text, rest in zip(there, apart, strict=True)
             ]
-            found[REST] = pa.array([json.dumps(row) if row else None for row in both], pa.string())
-    return {name: column for name, column in found.items() if column.type != NULL_TYPE}
+            columns[REST] = pa.array([json.dumps(row) if row else None for row in both], pa.string())
+    return {name: column for name, column in columns.items() if column.type != NULL_TYPE}
 
 
 def _gathered(values: Sequence[Mapping[str, Any]], counts: Counter[str]) -> list[Mapping[str, Any]]:
     """Gather rare properties in one, as JSON, under a name that no property has."""
     usual = [name for name, count in counts.most_common(_MOST_NAMES) if count >= _RARE * len(values)]
     columns = {*usual, *TIMES}
-    found: list[Mapping[str, Any]] = []
+    gathered: list[Mapping[str, Any]] = []
     for value in values:
         rare = {name: part for name, part in value.items() if name not in columns and part is not None}
         own = {name: part for name, part in value.items() if name in columns}
-        found.append({**own, REST: json.dumps(rare)} if rare else own)
-    return found
+        gathered.append({**own, REST: json.dumps(rare)} if rare else own)
+    return gathered
 
 
 def _are_many(values: Sequence[Mapping[str, Any] | None]) -> bool:
@@ -338,8 +338,8 @@ def _texts(values: Sequence[Any]) -> pa.Array:
 def _array(values: Sequence[Any]) -> pa.Array:
     """Let Arrow infer the type; mixed values become text, and empty objects null."""
     try:
-        found = pa.array(values)
-        return convert_array(found, storable_type(found.type))
+        array = pa.array(values)
+        return convert_array(array, storable_type(array.type))
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         if {value_kind(value) for value in values if value is not None} == {"number"}:
             return pa.array([None if value is None else float(value) for value in values], pa.float64())
@@ -347,8 +347,8 @@ def _array(values: Sequence[Any]) -> pa.Array:
 
 
 def _nested(values: Sequence[Any]) -> pa.Array:
-    found = _array(values)
-    return pa.nulls(len(found), NULL_TYPE) if pa.types.is_null(found.type) else found
+    column = _array(values)
+    return pa.nulls(len(column), NULL_TYPE) if pa.types.is_null(column.type) else column
 
 
 def _mixed(values: Sequence[Any]) -> pa.Array:
@@ -369,15 +369,15 @@ def _mixed(values: Sequence[Any]) -> pa.Array:
 def _moments(table: pa.Table, names: Sequence[str], pick: np.ufunc) -> npt.NDArray[np.datetime64]:
     there = (table[name] for name in names if name in table.column_names)
     plain = (column.cast(MOMENT).cast(pa.timestamp("us")).to_numpy(zero_copy_only=False) for column in there)
-    found: npt.NDArray[np.datetime64] = functools.reduce(pick, plain)
-    return found
+    moments: npt.NDArray[np.datetime64] = functools.reduce(pick, plain)
+    return moments
 
 
 def _is_deep(type: pa.DataType) -> bool:
     """Return whether a type is nested too deeply."""
     level = [type]
     for _ in range(_DEEPEST):
-        level = [each.field(i).type for each in level for i in range(each.num_fields)]
+        level = [nested_type.field(i).type for nested_type in level for i in range(nested_type.num_fields)]
         if not level:
             return False
     return True

@@ -65,11 +65,11 @@ class Extent:
         """Return which boxes (n, 4) intersect this one, as :meth:`meets`; shape (n,)."""
         west, south, east, north = boxes.T
         crosses = west > east
-        found = np.zeros(len(boxes), dtype=bool)
+        intersecting = np.zeros(len(boxes), dtype=bool)
         for a, b in self._arcs:
-            found |= np.where(crosses, (west <= b) | (east >= a), (west <= b) & (east >= a))
-        found &= (south <= self.north) & (north >= self.south)
-        return found
+            intersecting |= np.where(crosses, (west <= b) | (east >= a), (west <= b) & (east >= a))
+        intersecting &= (south <= self.north) & (north >= self.south)
+        return intersecting
 
     @property
     def _arcs(self) -> list[tuple[float, float]]:
@@ -121,5 +121,7 @@ def diameters(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     west, south, east, north = boxes.T
     width = np.where(west > east, east + 360.0 - west, east - west)
     nearest = np.where((south <= 0) & (north >= 0), 0.0, np.minimum(np.abs(south), np.abs(north)))  # to the equator
-    found: npt.NDArray[np.float64] = _METRES_PER_DEGREE * np.hypot(width * np.cos(np.radians(nearest)), north - south)
-    return found
+    upper_bounds: npt.NDArray[np.float64] = _METRES_PER_DEGREE * np.hypot(
+        width * np.cos(np.radians(nearest)), north - south
+    )
+    return upper_bounds

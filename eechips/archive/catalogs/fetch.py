@@ -190,7 +190,7 @@ class _Fetching:
         """Fetch all URLs."""
         import aiohttp
 
-        config, found = self._config, self._found
+        config, fetched_item = self._config, self._found
         # A thread for each concurrent request: by default asyncio has four more threads than cores.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(config.in_flight))
 
@@ -214,9 +214,9 @@ class _Fetching:
                     self._make.stop()
                 raise
         self._borne.update({name: host.borne for name, host in self._hosts.items()})
-        found.failures.sort()
-        del found.bodies[self._begun :]
-        return found
+        fetched_item.failures.sort()
+        del fetched_item.bodies[self._begun :]
+        return fetched_item
 
     async def _work(self, sessions: _Sessions) -> None:
         while self._begun < len(self._addresses) and self._bytes < self._enough:
@@ -391,12 +391,12 @@ def _unzipped(body: bytes) -> bytes:
         return body
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
-            found = file.read(LARGEST + 1)
+            content = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise _FailedError("no JSON", f"damaged gzip: {error}") from error
-    if len(found) > LARGEST:
+    if len(content) > LARGEST:
         raise _FailedError("too large", f"more than {LARGEST:,} bytes")
-    return found
+    return content
 
 
 def _by_fsspec(address: str) -> bytes:

@@ -37,8 +37,8 @@ LocateCells = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], list[
 def look_up_steps(metres: npt.NDArray[np.float64], *steps: tuple[float, int]) -> npt.NDArray[np.int64]:
     """Return for each diameter the number of the first step above it; ``UNBOUNDED_CELLS`` beyond the last."""
     numbers = np.array([*(number for _, number in steps), UNBOUNDED_CELLS])
-    found: npt.NDArray[np.int64] = numbers[np.searchsorted([reach for reach, _ in steps], metres, side="right")]
-    return found
+    step_numbers: npt.NDArray[np.int64] = numbers[np.searchsorted([reach for reach, _ in steps], metres, side="right")]
+    return step_numbers
 
 
 def exceeds_cells(geometry: BaseGeometry, cells: int, locate: LocateCells, *, largest: float, step: float) -> bool:
@@ -113,10 +113,10 @@ class H3:
         largest = _H3_SPREAD * h3.average_hexagon_area(self.resolution, unit="m^2")
         if spherical_area(geometry) / 2 > cells * largest:  # without listing cells: there may be billions
             return True
-        found: set[str] = set()
+        hexagons: set[str] = set()
         for part in shapely.get_parts(shapely.get_parts(geometry)):
-            found.update(self.cells(part))
-            if len(found) > cells:
+            hexagons.update(self.cells(part))
+            if len(hexagons) > cells:
                 return True
         return False
 
@@ -244,17 +244,17 @@ class Tiles:
         """
         try:
             features = json.loads(path.read_text(encoding="utf-8"))["features"]
-            found = [(_name(feature), shapely.to_wkt(_shape(feature), rounding_precision=-1)) for feature in features]
+            tiles = [(_name(feature), shapely.to_wkt(_shape(feature), rounding_precision=-1)) for feature in features]
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.GEOSException) as error:
             raise UsageError(f"{path} is not a GeoJSON file of polygons: {error}") from error
-        names = [name for name, _ in found]
-        if not found or len(found) > _MOST:
-            raise UsageError(f"{path} has {len(found):,} tiles; it may have 1 to {_MOST:,}")
+        names = [name for name, _ in tiles]
+        if not tiles or len(tiles) > _MOST:
+            raise UsageError(f"{path} has {len(tiles):,} tiles; it may have 1 to {_MOST:,}")
         if not all(names) or len(set(names)) < len(names):
             raise UsageError(f"{path}: every tile needs a unique name: an id, or a property id or name")
-        return cls(tuple(found))
+        return cls(tuple(tiles))
 
     def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Return ``UNBOUNDED_CELLS``: the number of tiles that items can meet is unknown."""

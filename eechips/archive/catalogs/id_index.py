@@ -173,8 +173,8 @@ class _CheckedSegment:
 
     def recoded(self, codes: npt.NDArray[np.int64]) -> _CheckedSegment:
         """Return the segment with other numbers of partitions: ``codes`` has the new one for each of them."""
-        found = np.where(self.codes == _UNKNOWN, _UNKNOWN, np.append(codes, _UNKNOWN)[self.codes])
-        return _CheckedSegment(self.segment, found)
+        new_codes = np.where(self.codes == _UNKNOWN, _UNKNOWN, np.append(codes, _UNKNOWN)[self.codes])
+        return _CheckedSegment(self.segment, new_codes)
 
     def rows(self) -> Iterator[KeyRows]:
         """Yield the rows of valid partitions.
@@ -183,9 +183,9 @@ class _CheckedSegment:
             DamagedSegmentError: if a block is damaged.
         """
         for high, low, codes in self.segment.rows():
-            found = self.codes[codes]
-            is_live = found != _UNKNOWN
-            yield KeyRows(high[is_live], low[is_live], found[is_live].astype(np.uint32))
+            partition_codes = self.codes[codes]
+            is_live = partition_codes != _UNKNOWN
+            yield KeyRows(high[is_live], low[is_live], partition_codes[is_live].astype(np.uint32))
 
 
 class _UnreadablePartitionError(Exception):
@@ -223,28 +223,29 @@ class IdIndex:
                 self.damaged[name] = str(error)
                 continue
             codes = [
-                number[each.path] if self._files.is_current(each, moment) else _UNKNOWN for each in segment.partitions
+                number[partition.path] if self._files.is_current(partition, moment) else _UNKNOWN
+                for partition in segment.partitions
             ]
             self._segments.append(_CheckedSegment(segment, np.array(codes, np.int64)))
 
     @property
     def uncovered(self) -> list[str]:
         """Partitions whose ids are not in the index."""
-        covered = {code for each in self._segments for code in each.codes.tolist()}
+        covered = {code for checked in self._segments for code in checked.codes.tolist()}
         return [path for code, path in enumerate(self.paths) if code not in covered]
 
     def find(self, keys: npt.NDArray[np.bytes_]) -> FoundKeys:
         """Find keys; segments that prove damaged are left out, and their partitions become uncovered."""
         high, low, order = sort_keys(*halves_of(keys))
         rows, codes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        for each in list(self._segments):
+        for checked in list(self._segments):
             try:
-                for row, code in each.segment.find(high, low):
-                    there = each.codes[code]
+                for row, code in checked.segment.find(high, low):
+                    there = checked.codes[code]
                     rows.append(order[row[there != _UNKNOWN]])
                     codes.append(there[there != _UNKNOWN])
             except (DamagedSegmentError, FileNotFoundError) as error:
-                self._drop(each, error)
+                self._drop(checked, error)
         return FoundKeys(np.concatenate(rows), np.concatenate(codes))
 
     def contains(self, keys: npt.NDArray[np.bytes_]) -> npt.NDArray[np.bool_]:
@@ -253,18 +254,18 @@ class IdIndex:
         Raises:
             StorageError: if such a partition cannot be read.
         """
-        found = np.zeros(len(keys), bool)
-        found[self.find(keys).row] = True
+        is_known = np.zeros(len(keys), bool)
+        is_known[self.find(keys).row] = True
         if missing := self.uncovered:
             self._warn(len(missing))
             wanted = sort_keys(*halves_of(keys))
             for path in missing:
                 try:
                     for there in keys_in(self._files.source(path), path):
-                        found[match_keys(wanted, *halves_of(there))[1]] = True
+                        is_known[match_keys(wanted, *halves_of(there))[1]] = True
                 except UNREADABLE as error:
                     raise StorageError(f"{self._files.address(path)} cannot be read: {error}") from error
-        return found
+        return is_known
 
     def may_have(self, keys: npt.NDArray[np.bytes_]) -> set[str]:
         """Return the partitions that have one of the keys, and those that are not in the index."""
@@ -273,11 +274,11 @@ class IdIndex:
 
     def check(self) -> None:
         """Read the whole index; segments that prove damaged are left out."""
-        for each in list(self._segments):
+        for checked in list(self._segments):
             try:
-                Counter(len(rows.high) for rows in each.segment.rows())
+                Counter(len(rows.high) for rows in checked.segment.rows())
             except (DamagedSegmentError, FileNotFoundError) as error:
-                self._drop(each, error)
+                self._drop(checked, error)
 
     def stage_update(self, change: Change, schema: Schema) -> bool:
         """Add the partitions that the index lacks, as a part of a change; drop what has become invalid.
@@ -296,24 +297,24 @@ class IdIndex:
         while True:
             paths = sorted(schema.partitions)
             kept = self._recoded(schema, paths)
-            covered = {code for each in kept for code in each.codes.tolist()}
+            covered = {code for checked in kept for code in checked.codes.tolist()}
             missing = [code for code, path in enumerate(paths) if code not in covered and path not in unreadable]
             count = sum(schema.partitions[paths[code]].items for code in missing)
             merged = []
-            for each in sorted(kept, key=lambda each: (each.live, each.segment.name)):
-                if each.live < _LEAST_LIVE * len(each.segment) or each.live <= _GROWTH * count:
-                    merged.append(each)
-                    count += each.live
+            for checked in sorted(kept, key=lambda checked: (checked.live, checked.segment.name)):
+                if checked.live < _LEAST_LIVE * len(checked.segment) or checked.live <= _GROWTH * count:
+                    merged.append(checked)
+                    count += checked.live
             try:
                 if count:
                     parts = [schema.partitions[path] for path in paths]
-                    self._stage_segment(change, parts, missing, [each for each in merged if each.live])
+                    self._stage_segment(change, parts, missing, [checked for checked in merged if checked.live])
             except _UnreadablePartitionError as error:
                 unreadable.add(error.path)
                 continue
             except DamagedSegmentError:
                 continue  # its partitions are missing now
-            for name in (*self.damaged, *(each.segment.name for each in merged)):
+            for name in (*self.damaged, *(checked.segment.name for checked in merged)):
                 if not change.is_staged(name):  # the new segment has the content, and name, of a damaged one
                     change.remove(name)
             return bool(count or merged or self.damaged)
@@ -328,35 +329,35 @@ class IdIndex:
             else _UNKNOWN
             for path in self.paths
         ]  # fmt: skip
-        return [each.recoded(np.array(codes, np.int64)) for each in self._segments]
+        return [checked.recoded(np.array(codes, np.int64)) for checked in self._segments]
 
     def _stage_segment(
         self, change: Change, partitions: Sequence[Partition], missing: Sequence[int], merged: Sequence[_CheckedSegment]
     ) -> None:
         """Write a segment of missing partitions and of the valid rows of others."""
-        codes = sorted({*missing, *(code for each in merged for code in each.codes.tolist() if code != _UNKNOWN)})
+        codes = sorted({*missing, *(code for source in merged for code in source.codes.tolist() if code != _UNKNOWN)})
         own = np.full(len(partitions), _UNKNOWN)
         own[codes] = np.arange(len(codes))
 
         def rows() -> Iterator[KeyRows]:
-            for each in merged:
+            for source in merged:
                 try:
-                    yield from each.recoded(own).rows()
+                    yield from source.recoded(own).rows()
                 except DamagedSegmentError as error:
-                    self._drop_named(each.segment.name, error)
+                    self._drop_named(source.segment.name, error)
                     raise
             for code in missing:
                 yield from _rows_of(partitions[code], change, int(own[code]))
 
         covered = [
-            IndexedPartition(each.path, each.bytes, each.sha256, each.items)
-            for each in (partitions[code] for code in codes)
+            IndexedPartition(source.path, source.bytes, source.sha256, source.items)
+            for source in (partitions[code] for code in codes)
         ]
         name = write_segment(change.scratch / _STAGED, covered, rows())
         change.move(_STAGED, f"{FOLDER}/{name}{SUFFIX}")
 
     def _drop_named(self, name: str, error: Exception) -> None:
-        self._drop(next(each for each in self._segments if each.segment.name == name), error)
+        self._drop(next(checked for checked in self._segments if checked.segment.name == name), error)
 
     def _drop(self, segment: _CheckedSegment, error: Exception) -> None:
         self._segments.remove(segment)

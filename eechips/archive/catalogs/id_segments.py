@@ -189,9 +189,9 @@ def _gathered(rows: Iterable[KeyRows]) -> Iterator[list[KeyRows]]:
     """Yield rows in lists of about as many as are sorted at a time."""
     waiting: list[KeyRows] = []
     count = 0
-    for each in rows:
-        waiting.append(each)
-        count += len(each.high)
+    for key_rows in rows:
+        waiting.append(key_rows)
+        count += len(key_rows.high)
         if count >= _AT_ONCE:
             yield waiting
             waiting, count = [], 0
@@ -249,16 +249,16 @@ class Segment:
         try:
             value = parse_json(text)
             self._bits = int(value["bits"])
-            self.partitions = tuple(IndexedPartition(*each) for each in value["partitions"])
+            self.partitions = tuple(IndexedPartition(*record) for record in value["partitions"])
             self._rows = np.array(entries["rows"], np.int64)
-            self._digests: list[bytes] = [bytes(each) for each in entries["digest"]]
+            self._digests: list[bytes] = [bytes(record) for record in entries["digest"]]
             sizes = (self._rows * ROW + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT
             self._edges = np.concatenate([[0], np.cumsum(sizes)])
             is_whole = (
                 0 <= self._bits <= _MOST_BITS
                 and len(self._rows) == 1 << self._bits
                 and int(self._edges[-1]) == end - length
-                and sum(each.items for each in self.partitions) == self._rows.sum()
+                and sum(record.items for record in self.partitions) == self._rows.sum()
             )
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedSegmentError(f"the directory of {name} cannot be read: {error!r}") from error
@@ -326,10 +326,10 @@ class Segment:
                 raise DamagedSegmentError(f"block {number} of {self.name} is damaged")
             rows = int(self._rows[number])
             high, low = (np.frombuffer(block, "<u8", rows, start) for start in (0, 8 * rows))
-            found = KeyRows(high, low, np.frombuffer(block, "<u4", rows, 16 * rows))
-            if found.codes.max(initial=0) >= len(self.partitions):
+            block_rows = KeyRows(high, low, np.frombuffer(block, "<u4", rows, 16 * rows))
+            if block_rows.codes.max(initial=0) >= len(self.partitions):
                 raise DamagedSegmentError(f"block {number} of {self.name} names a partition that it does not cover")
-            yield number, found
+            yield number, block_rows
 
     def _part(self, start: int, end: int) -> bytes:
         data = self._read(start, end) if 0 <= start < end else b""

@@ -163,9 +163,9 @@ class _Work:
         first = part = 0
         while first < len(entries):
             name, digest = f"{number:06d}.{part}", f"{whole}:{first}"
-            made: PendingResult | SortedChunk | None = self.job.sharded(name, digest)
-            if isinstance(made, SortedChunk):
-                taken = made.counts.entries
+            pending: PendingResult | SortedChunk | None = self.job.sharded(name, digest)
+            if isinstance(pending, SortedChunk):
+                taken = pending.counts.entries
                 self.resumed += taken
                 self.advance(taken)
             else:
@@ -179,9 +179,9 @@ class _Work:
                 failed = tuple(map(tuple, failures))
                 chunk = Chunk(name, places, tuple(bodies), failed, requests, are_homes=self.make is None)
                 began = time.monotonic()
-                made = self.pool.submit(sort, chunk, self.job.folder, self.layout, self.collection, self.strict)
+                pending = self.pool.submit(sort, chunk, self.job.folder, self.layout, self.collection, self.strict)
                 self.seconds["shard"] += time.monotonic() - began
-            self._waiting.append((name, digest, made))
+            self._waiting.append((name, digest, pending))
             self.settle(self.pool.ahead)
             first += taken
             part += 1
@@ -190,11 +190,11 @@ class _Work:
         """Collect the sorted runs of the oldest chunks until only ``left`` remain."""
         began = time.monotonic()
         while len(self._waiting) > left:
-            name, digest, made = self._waiting.popleft()
-            if isinstance(made, SortedChunk):
-                sharded = made
+            name, digest, pending = self._waiting.popleft()
+            if isinstance(pending, SortedChunk):
+                sharded = pending
             else:
-                sharded = made.result()
+                sharded = pending.result()
                 self.job.keep_sharded(name, digest, sharded)
             self.counts.add(sharded.counts)
             if sharded.failures:
@@ -210,14 +210,14 @@ class _Work:
             self.advance(len(entries) - first)
             return [entry.item for entry in entries[first:]], [], {}
         name, digest = f"{number:06d}.{part}", f"{whole}:{first}"
-        found = self.job.fetched(name, digest)
-        if found is None:
+        fetched = self.job.fetched(name, digest)
+        if fetched is None:
             self._fetch(number, part, entries, first, whole)
-            found = self.job.fetched(name, digest)
-            assert found is not None
+            fetched = self.job.fetched(name, digest)
+            assert fetched is not None
         else:
-            self.advance(len(found[0]))
-        return found
+            self.advance(len(fetched[0]))
+        return fetched
 
     def _fetch(self, number: int, part: int, entries: Sequence[ListEntry], first: int, whole: str) -> None:
         """Fetch URLs from an entry on, up to enough bytes, and keep the results in parts."""
@@ -260,16 +260,16 @@ def _cuts(bodies: Sequence[bytes | None]) -> Iterator[int]:
 
 def _digest(entries: Sequence[ListEntry]) -> str:
     """Return the digest of entries."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for entry in entries:
         for text in (
             entry.place.encode(errors="surrogatepass"),
             (entry.address or "").encode(errors="surrogatepass"),
             entry.item or b"",
         ):
-            found.update(len(text).to_bytes(8, "little"))
-            found.update(text)
-    return found.hexdigest()
+            digest.update(len(text).to_bytes(8, "little"))
+            digest.update(text)
+    return digest.hexdigest()
 
 
 def _prepare(change: Change, folder: Path, identity: str) -> None:
@@ -287,8 +287,8 @@ def _prepare(change: Change, folder: Path, identity: str) -> None:
 def _report(change: Change, work: _Work, lists: Sequence[str], who: WorkerPool) -> None:
     """Write counts and failed entries for people, as parts of the change."""
     seconds = {name: round(value, 3) for name, value in work.seconds.items()}
-    found = {"resumed": work.resumed, "seconds": seconds, "sorted_by": str(who)}
-    value = {"lists": [redact(address) for address in lists], **work.counts.to_json(), **found}
+    statistics = {"resumed": work.resumed, "seconds": seconds, "sorted_by": str(who)}
+    value = {"lists": [redact(address) for address in lists], **work.counts.to_json(), **statistics}
     stage(change, "report.staged", REPORT_NAME, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
     if work.counts.failures:
         with (change.scratch / "failures.staged").open("w", encoding="utf-8", newline="") as file:

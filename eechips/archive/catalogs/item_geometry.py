@@ -60,8 +60,8 @@ def ensure_geometry(item: dict[str, Any], mended: list[str]) -> None:
 def parse_geometries(geometries: Sequence[Any]) -> npt.NDArray[np.object_]:
     """Parse geometries in GeoJSON; None for unreadable ones."""
     texts = np.array([_text(geometry) for geometry in geometries], dtype=object)
-    found: npt.NDArray[np.object_] = shapely.from_geojson(texts, on_invalid="ignore")
-    return found
+    shapes: npt.NDArray[np.object_] = shapely.from_geojson(texts, on_invalid="ignore")
+    return shapes
 
 
 def _text(geometry: Any) -> bytes | None:
@@ -78,13 +78,13 @@ def are_plain(
     west, south, east, north = bounds.T
     inside = (west >= -_HALF) & (east <= _HALF) & (south >= -_POLE) & (north <= _POLE) & (east - west <= _HALF)
     is_one = np.isin(shapely.get_type_id(shapes), (0, 1, 3))  # a point, a line, a polygon
-    found: npt.NDArray[np.bool_] = is_one & inside & valid
-    return found
+    plain: npt.NDArray[np.bool_] = is_one & inside & valid
+    return plain
 
 
 def repair_geometry(item: dict[str, Any], shape: BaseGeometry | None, mended: list[str]) -> None:
     """Repair geometry and bbox of an item, and make them agree."""
-    given = shape
+    original = shape
     if shape is None:
         shape = shapely.from_geojson(_text(_closed(item["geometry"])), on_invalid="ignore")
     if shape is None or not np.isfinite(shapely.bounds(shape)).all():
@@ -99,7 +99,7 @@ def repair_geometry(item: dict[str, Any], shape: BaseGeometry | None, mended: li
         mended.append("antimeridian")
     if not shapely.is_valid(shape):
         shape = _valid(shape)
-    if shape is not given:
+    if shape is not original:
         if shape.is_empty:
             raise InvalidItemError("bad geometry", "the geometry is empty after it was made valid")
         west, south, east, north = shapely.bounds(shape).tolist()
@@ -161,15 +161,15 @@ def _rounded(shape: BaseGeometry) -> BaseGeometry:
 
 def _valid(shape: BaseGeometry) -> BaseGeometry:
     """Make a geometry valid; of polygons keep the parts with an area, if there are any."""
-    made = shapely.make_valid(shape)
+    repaired = shapely.make_valid(shape)
     if shape.geom_type not in ("Polygon", "MultiPolygon"):
-        return made
-    parts = shapely.get_parts(shapely.get_parts(made))
+        return repaired
+    parts = shapely.get_parts(shapely.get_parts(repaired))
     for kind in ("Polygon", "LineString"):  # parts with an area, or at least a length
         kept = [part for part in parts if part.geom_type == kind]
         if kept:
             return shapely.union_all(kept)
-    return made
+    return repaired
 
 
 def _flat(bbox: Any) -> tuple[float, float, float, float] | None:

@@ -59,10 +59,10 @@ class _Function:
         self._function = function
 
     def __call__(self, address: str) -> bytes:
-        found = self._function(address)
-        if isinstance(found, (str, bytes)):
-            return found.encode() if isinstance(found, str) else found
-        return json.dumps(found.to_dict() if hasattr(found, "to_dict") else found).encode()
+        item = self._function(address)
+        if isinstance(item, (str, bytes)):
+            return item.encode() if isinstance(item, str) else item
+        return json.dumps(item.to_dict() if hasattr(item, "to_dict") else item).encode()
 
     def stop(self) -> None:
         """Do nothing: a function cannot be stopped."""

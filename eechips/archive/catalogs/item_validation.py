@@ -140,18 +140,18 @@ def validate_items(
     wanting: list[tuple[int, dict[str, Any], list[str]]] = []
     for number, value in enumerate(values):
         try:
-            item, found = _fields(value, collection)
+            item, repairs = _fields(value, collection)
         except InvalidItemError as error:
             verdict.refused.append((number, error.kind, str(error)))
         else:
-            wanting.append((number, item, [*before.get(number, ()), *found]))
+            wanting.append((number, item, [*before.get(number, ()), *repairs]))
     shapes = parse_geometries([item["geometry"] for _, item, _ in wanting])
     bounds, valid = shapely.bounds(shapes), shapely.is_valid(shapes)
     plain = are_plain(shapes, bounds, valid).tolist()
-    for index, (number, item, found) in enumerate(wanting):
+    for index, (number, item, repairs) in enumerate(wanting):
         try:
             if not plain[index] or not is_bbox_of(item.get("bbox"), bounds[index].tolist()):
-                repair_geometry(item, shapes[index], found)
+                repair_geometry(item, shapes[index], repairs)
         except InvalidItemError as error:
             verdict.refused.append((number, error.kind, str(error)))
             continue
@@ -164,10 +164,10 @@ def validate_items(
         ) as error:  # of unexpected shapes
             verdict.refused.append((number, "bad geometry", f"the geometry cannot be made valid: {error}"[:200]))
             continue
-        if found and strict:
-            verdict.refused.append((number, "strict", f"needs repair: {', '.join(dict.fromkeys(found))}"))
+        if repairs and strict:
+            verdict.refused.append((number, "strict", f"needs repair: {', '.join(dict.fromkeys(repairs))}"))
             continue
-        verdict.mended.update(dict.fromkeys(found, 1))  # an item with three bad dates counts once
+        verdict.mended.update(dict.fromkeys(repairs, 1))  # an item with three bad dates counts once
         verdict.items.append(item)
         verdict.numbers.append(number)
     return verdict
@@ -227,12 +227,14 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
 
 def _by_name(assets: Any) -> dict[str, Any]:
     """Return assets by name, if they are a list: by their own names, or else by number."""
-    found: dict[str, Any] = {}
+    named_assets: dict[str, Any] = {}
     for number, asset in enumerate(assets if isinstance(assets, list) else ()):
         own = [asset.get(name) for name in ("key", "name", "id")] if isinstance(asset, Mapping) else []
-        called = next((name for name in own if isinstance(name, str) and name and name not in found), str(number))
-        found[called] = asset
-    return found
+        called = next(
+            (name for name in own if isinstance(name, str) and name and name not in named_assets), str(number)
+        )
+        named_assets[called] = asset
+    return named_assets
 
 
 def _listed(links: Any) -> list[Any]:
@@ -286,16 +288,19 @@ def _unsigned(part: Mapping[str, Any]) -> Mapping[str, Any]:
         except ValueError:  # not a URL
             part = {**part, "href": href.partition("?")[0]}
     if isinstance(others, Mapping):
-        unsigned = {name: _unsigned(each) if isinstance(each, Mapping) else each for name, each in others.items()}
+        unsigned = {
+            name: _unsigned(alternative) if isinstance(alternative, Mapping) else alternative
+            for name, alternative in others.items()
+        }
         part = {**part, "alternate": unsigned} if unsigned != others else part
     return part
 
 
 def _moment(name: str, text: Any) -> str | None:
     """Return a moment as RFC 3339, unchanged if it is valid; None if it is invalid and not essential."""
-    found = _MOMENT.fullmatch(text.strip()) if isinstance(text, str) else None
+    match = _MOMENT.fullmatch(text.strip()) if isinstance(text, str) else None
     try:
-        moment = None if found is None else _utc(*found.groups())
+        moment = None if match is None else _utc(*match.groups())
     except (ValueError, OverflowError):  # 30 February, or before the year 1
         moment = None
     if moment is None:
@@ -320,7 +325,7 @@ def _utc(
     """Return the moment of its parts; a leap second becomes the second before, nanoseconds are truncated."""
     micro = int((fraction or "")[:6].ljust(6, "0"))
     seconds = int(second or 0)
-    found = datetime(
+    moment = datetime(
         int(year), int(month), int(day), int(hour or 0), int(minute or 0), 59 if seconds == 60 else seconds, micro
     )
     shift = timedelta()
@@ -329,11 +334,11 @@ def _utc(
         if int(digits[:2]) > 23 or int(digits[2:] or 0) > 59:
             raise ValueError(zone)
         shift = timedelta(hours=int(digits[:2]), minutes=int(digits[2:] or 0)) * (1 if zone[0] == "+" else -1)
-    return (found - shift).replace(tzinfo=timezone.utc)
+    return (moment - shift).replace(tzinfo=timezone.utc)
 
 
 def _instant(text: str) -> datetime:
     """Parse a text that :func:`_moment` has returned."""
-    found = _MOMENT.fullmatch(text)
-    assert found is not None
-    return _utc(*found.groups())
+    match = _MOMENT.fullmatch(text)
+    assert match is not None
+    return _utc(*match.groups())

@@ -73,8 +73,8 @@ class ItemSource:
     @property
     def licence(self) -> str:
         """SPDX id, if all datasets share one; else ``other``, which links explain."""
-        found = {dataset["licence"] for dataset in self.datasets}
-        return found.pop() if len(found) == 1 and found <= _SPDX else _OTHER
+        licences = {dataset["licence"] for dataset in self.datasets}
+        return licences.pop() if len(licences) == 1 and licences <= _SPDX else _OTHER
 
     @property
     def links(self) -> list[dict[str, str]]:
@@ -88,11 +88,11 @@ class ItemSource:
     @property
     def span(self) -> tuple[str, str] | None:
         """First and last moment for units without dates, from the caller, the run, or its datasets."""
-        given = self.info.get("parameters") or {}
+        parameters = self.info.get("parameters") or {}
         if self.dates is not None:
             return self.dates
-        if given.get("start") and given.get("end"):
-            return _moment(given["start"]), _moment(given["end"])
+        if parameters.get("start") and parameters.get("end"):
+            return _moment(parameters["start"]), _moment(parameters["end"])
         known = [datasets.find_dataset(dataset["id"]) for dataset in self.info.get("datasets", ())[:1]]
         if known and known[0] is not None and known[0].end is not None:
             return _moment(known[0].start), f"{known[0].end}T23:59:59Z"
@@ -154,9 +154,9 @@ def collection_of(source: ItemSource, extent: Extent, start: str | None, end: st
         end: end of the last item, ISO 8601.
     """
     used = [dataset.get("title") or dataset["id"] for dataset in source.datasets]
-    made = str(source.info.get("command", "")).strip()
+    command = str(source.info.get("command", "")).strip()
     notes = " ".join(source.info.get("notes", ()))
-    description = f"Chips of {', '.join(used) or 'Google Earth Engine'}, made by `{made}`." if made else "Chips."
+    description = f"Chips of {', '.join(used) or 'Google Earth Engine'}, made by `{command}`." if command else "Chips."
     producers = [{"name": dataset["citation"], "roles": ["producer"]} for dataset in source.datasets]
     return {
         "type": "Collection",
@@ -207,21 +207,21 @@ def _grid_code(sample: Sample) -> dict[str, str]:
 def _own(sample: Sample) -> dict[str, Any]:
     """Return the properties that are not part of STAC: of the unit, its result and its quality."""
     fields = {name: value for name, value in sample.fields.items() if name not in ("date", "time", "start", "end")}
-    found = {
+    properties = {
         **fields,
         "valid_fraction": sample.valid_fraction,
         "split": sample.split,
         "sources": list(sample.sources) or None,
     }
     if sample.flags is not None:
-        found["flags"] = list(sample.flags)
-    own = {f"{PREFIX}{name}": value for name, value in found.items() if value is not None}
+        properties["flags"] = list(sample.flags)
+    own = {f"{PREFIX}{name}": value for name, value in properties.items() if value is not None}
     finished = {"updated": sample.finished} if sample.finished else {}
     return finished | own
 
 
 def _asset(file: SampleFile, base: str) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    asset: dict[str, Any] = {
         "href": f"{base}/{file.name}",
         "roles": ["data"],
         "file:size": file.bytes,
@@ -229,12 +229,12 @@ def _asset(file: SampleFile, base: str) -> dict[str, Any]:
     }
     media_type = media_type_of(file.suffix)
     if media_type is not None:
-        found["type"] = media_type
+        asset["type"] = media_type
     if file.width is not None and file.bands:
-        found["bands"] = [{"name": name} for name in file.bands]
+        asset["bands"] = [{"name": name} for name in file.bands]
     if file.width is not None and file.dtype:
-        found["data_type"] = file.dtype
-    return found
+        asset["data_type"] = file.dtype
+    return asset
 
 
 def _projection(grid: Grid | None) -> dict[str, Any]:
@@ -255,11 +255,11 @@ def _places(grids: Sequence[Sequence[Grid | None]]) -> list[BaseGeometry | None]
     """Return the footprints of samples, each of the grids of all its files together."""
     every = [list(dict.fromkeys(grid for grid in own if grid is not None)) for own in grids]
     outlines = iter(footprints([grid for own in every for grid in own]))
-    found: list[BaseGeometry | None] = []
+    places: list[BaseGeometry | None] = []
     for own in every:
         parts = [part for part in islice(outlines, len(own)) if part is not None]
-        found.append(parts[0] if len(parts) == 1 else shapely.union_all(parts) if parts else None)
-    return found
+        places.append(parts[0] if len(parts) == 1 else shapely.union_all(parts) if parts else None)
+    return places
 
 
 def _times(sample: Sample, span: tuple[str, str] | None) -> dict[str, str | None] | None:

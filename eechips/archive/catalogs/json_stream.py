@@ -56,9 +56,9 @@ class _Text:
     def peek(self) -> str:
         """Return the next character that is not blank; empty at the end."""
         while True:
-            found = _BLANK.match(self._loaded, self.at)
-            assert found is not None
-            self.at = found.end()
+            blanks = _BLANK.match(self._loaded, self.at)
+            assert blanks is not None
+            self.at = blanks.end()
             if self.at < len(self._loaded):
                 return self._loaded[self.at]
             if not self._more():
@@ -66,12 +66,12 @@ class _Text:
 
     def take(self, characters: str) -> str:
         """Consume the next character that is not blank, which must be one of these."""
-        found = self.peek()
-        if not found or found not in characters:
-            what = f"'{found}'" if found else "the end"
+        character = self.peek()
+        if not character or character not in characters:
+            what = f"'{character}'" if character else "the end"
             raise ValueError(f"{' or '.join(characters)} expected, not {what}, at character {self._passed + self.at}")
         self.at += 1
-        return found
+        return character
 
     def value(self) -> Any:
         """Parse the next value."""
@@ -132,9 +132,9 @@ def _whole(text: _Text) -> str:
     text.peek()
     text.mark = text.at
     text.value()
-    found = text.since(text.mark)
+    value_text = text.since(text.mark)
     text.mark = None
-    return found
+    return value_text
 
 
 def _of_array(text: _Text, *, is_flat: bool) -> Iterator[str]:
@@ -172,8 +172,8 @@ def _of_object(text: _Text) -> Iterator[str]:
                 break
     if not is_collection:
         assert text.mark is not None
-        found, text.mark = text.since(text.mark), None
-        yield found
+        object_text, text.mark = text.since(text.mark), None
+        yield object_text
 
 
 def _decoded(blocks: Iterable[bytes]) -> Iterator[str]:

@@ -45,11 +45,11 @@ def keys_of(ids: pa.ChunkedArray | pa.Array, owner: str) -> npt.NDArray[np.bytes
 
     secret = hashlib.sha256(owner.encode()).hexdigest()
     texts = ids.to_numpy(zero_copy_only=False) if isinstance(ids, pa.Array) else ids.to_numpy()
-    found = np.empty((len(texts), 2), np.uint64)
+    hashes = np.empty((len(texts), 2), np.uint64)
     for half in range(2):
         key = secret[half * _DIGITS : (half + 1) * _DIGITS]
-        found[:, half] = hash_array(texts.astype(object), hash_key=key, categorize=False)
-    return found.view(KEY).ravel()
+        hashes[:, half] = hash_array(texts.astype(object), hash_key=key, categorize=False)
+    return hashes.view(KEY).ravel()
 
 
 def found_in(

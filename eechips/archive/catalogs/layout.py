@@ -101,11 +101,11 @@ def assign_cells(
         geometries: geometries of the items, as WKB.
         most_cells: maximum number of cells of an item.
     """
-    found = grid.locate(*centres(boxes))
+    cells = grid.locate(*centres(boxes))
     for index in np.flatnonzero(grid.max_cells(diameters(boxes)) > most_cells):
         if grid.exceeds(shapely.from_wkb(geometries[int(index)].as_py()), most_cells):
-            found[index] = GLOBAL_CELL
-    return found
+            cells[index] = GLOBAL_CELL
+    return cells
 
 
 By = Literal["collection", "mission"]
@@ -204,10 +204,10 @@ def owner(path: str) -> str:
     Raises:
         UsageError: if it is not the path of a partition.
     """
-    found = next((part for part in path.split("/") if part.startswith("collection=")), None)
-    if found is None:
+    folder = next((part for part in path.split("/") if part.startswith("collection=")), None)
+    if folder is None:
         raise UsageError(f"{path!r} is not the path of a partition: it names no collection")
-    return found
+    return folder
 
 
 def fields(path: str) -> dict[str, str | int]:
@@ -216,14 +216,14 @@ def fields(path: str) -> dict[str, str | int]:
     Raises:
         UsageError: if it is not the path of a partition.
     """
-    found = _KEY.fullmatch(path)
-    if found is None:
+    match = _KEY.fullmatch(path)
+    if match is None:
         raise UsageError(f"'{path}' is not a partition of a catalogue")
-    times = (part.partition("=") for part in found[4].split("/") if part)
+    times = (part.partition("=") for part in match[4].split("/") if part)
     return {
-        **({} if found[1] is None else {"mission": unquote(found[1])}),
-        "collection": unquote(found[2]),
-        "cell": unquote(found[3]),
+        **({} if match[1] is None else {"mission": unquote(match[1])}),
+        "collection": unquote(match[2]),
+        "cell": unquote(match[3]),
         **{name: int(value) for name, _, value in times},
     }
 
@@ -239,9 +239,9 @@ def _component(name: str | None) -> str:
         return _NONE
     if name == _NONE:
         return f"%{ord(name[0]):X}{name[1:]}"
-    found = quote(name, safe="")
-    if len(found) <= _LONGEST:
-        return found
+    encoded = quote(name, safe="")
+    if len(encoded) <= _LONGEST:
+        return encoded
     digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]
     first = name[: _LONGEST - _DIGITS - 1]
     while len(quote(first, safe="")) > _LONGEST - _DIGITS - 1:

@@ -103,8 +103,8 @@ class ItemList:
     @property
     def compression(self) -> str | None:
         """Suffix of the compression; None if there is none."""
-        found = _COMPRESSED.search(self._path)
-        return found[1].lower() if found else None
+        match = _COMPRESSED.search(self._path)
+        return match[1].lower() if match else None
 
     @property
     def _path(self) -> str:
@@ -118,7 +118,7 @@ def find(patterns: Sequence[str]) -> list[ItemList]:
         UsageError: if a pattern matches nothing, or a file is not a list.
         ConfigurationError: if a store does not respond.
     """
-    found: dict[str, ItemList] = {}
+    lists_by_address: dict[str, ItemList] = {}
     for pattern in patterns:
         try:
             there = _matching(pattern)
@@ -131,11 +131,11 @@ def find(patterns: Sequence[str]) -> list[ItemList]:
             raise ConfigurationError(f"{redact(pattern)} cannot be listed: {redact(str(error))}") from error
         if not there:
             raise UsageError(f"there is no list {redact(pattern)}")
-        found |= {known.address: known for known in there}
-    for known in found.values():
+        lists_by_address |= {known.address: known for known in there}
+    for known in lists_by_address.values():
         if known.format not in FORMATS:
             raise UsageError(f"{known.name} is not a list: its name must end in one of {', '.join(FORMATS)}")
-    return list(found.values())
+    return list(lists_by_address.values())
 
 
 def _matching(pattern: str) -> list[ItemList]:
@@ -146,12 +146,12 @@ def _matching(pattern: str) -> list[ItemList]:
     is_pattern = re.search(r"[*?\[]", path) is not None and not is_http(pattern)  # web servers list no files
     if is_here and Path(path).exists():  # brackets in the name itself
         is_pattern = False
-    found = []
+    item_lists = []
     for name, info in _files(files, sorted(files.glob(path)) if is_pattern else [path]):
         stamp = next((info[key] for key in _STAMPS if info.get(key)), "")
         address = name if is_here else files.unstrip_protocol(name)
-        found.append(ItemList(address, info.get("size"), str(stamp), is_foreign=not is_here))
-    return found
+        item_lists.append(ItemList(address, info.get("size"), str(stamp), is_foreign=not is_here))
+    return item_lists
 
 
 def _files(files: Any, names: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -347,10 +347,10 @@ def _bare(row: Sequence[str]) -> int | None:
     """Return the index of the URL or item in a first row without a header; None if the row is a header."""
     if {cell.strip().lower() for cell in row} & {*ADDRESS_COLUMNS}:
         return None
-    found = [index for index, cell in enumerate(row) if "://" in cell or cell.lstrip().startswith("{")]
+    indices = [index for index, cell in enumerate(row) if "://" in cell or cell.lstrip().startswith("{")]
     if len(row) == 1 and "/" in row[0]:
         return 0
-    return found[0] if len(found) == 1 else None
+    return indices[0] if len(indices) == 1 else None
 
 
 def _of_failures(known: ItemList, rows: Iterator[list[str]], column: str | None) -> Iterator[ListEntry]:
@@ -426,8 +426,8 @@ def _geometry(file: Any) -> str | None:
         primary = parse_json((file.schema_arrow.metadata or {})[b"geo"])["primary_column"]
     except (KeyError, ValueError, TypeError):
         primary = None
-    found: list[str] = [name for name in ("geometry", primary, *_GEOMETRIES) if name in names]
-    return found[0] if found else None
+    columns: list[str] = [name for name in ("geometry", primary, *_GEOMETRIES) if name in names]
+    return columns[0] if columns else None
 
 
 def rows_at_once(file: Any) -> int:
@@ -442,12 +442,12 @@ def _parts(known: ItemList, number: int, text: bytes) -> Iterator[ListEntry]:
     place = f"{known.name}:{number}"
     if text.startswith(b"[") or (text.startswith(b"{") and _COLLECTION in text):
         try:
-            found = [part.encode(errors="surrogatepass") for part in parts([text])]
+            encoded_parts = [part.encode(errors="surrogatepass") for part in parts([text])]
         except ValueError:
             yield ListEntry(place, item=text)  # the validation reports it
             return
-        if found != [text]:
-            for index, part in enumerate(found):
+        if encoded_parts != [text]:
+            for index, part in enumerate(encoded_parts):
                 yield _part(known, f"{place}.{index}", part)
             return
     yield _entry(known, place, text)

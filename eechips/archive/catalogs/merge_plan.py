@@ -176,9 +176,9 @@ class MergePlan:
             path: path of the partition.
             count: number of its rows, in the order of the file.
         """
-        found = np.ones(count, dtype=bool)
-        found[self._gone.get(path, NO_ROWS)] = False
-        return found
+        is_kept = np.ones(count, dtype=bool)
+        is_kept[self._gone.get(path, NO_ROWS)] = False
+        return is_kept
 
     def _choose_types(self, masks: Sequence[npt.NDArray[np.bool_]]) -> dict[str, pa.DataType]:
         """Choose a type for each column that would differ between partitions.
@@ -221,7 +221,7 @@ class MergePlan:
             if (table := self._kept(path, {*differing, REST})) is not None:
                 there[path] = {column.name: str(column.type) for column in table.schema}
                 _add(counts, count_kinds(table, differing))
-        found: dict[str, pa.DataType] = {}
+        column_types: dict[str, pa.DataType] = {}
         for name in sorted(differing):
             values = counts[name]
             kind = most_frequent(dict.fromkeys(kinds[name], 0) | values)
@@ -229,15 +229,17 @@ class MergePlan:
                 continue
             # A cast value, or one that returns from ``properties``, may be a fraction.
             is_whole = _FRACTION not in types[name] and not self.is_cast and name not in fractions
-            found[name] = pa.int64() if is_whole else _TYPES[kind]
+            column_types[name] = pa.int64() if is_whole else _TYPES[kind]
             others = {other: count for other, count in sorted(values.items()) if other != kind and count}
             if others:
                 self.mixed[name] = others
             for path, own in there.items():
-                has_other = name in own and own[name] != str(found[name]) and not own[name].startswith("dictionary")
+                has_other = (
+                    name in own and own[name] != str(column_types[name]) and not own[name].startswith("dictionary")
+                )
                 if has_other or (name in own and rests.get(path, {}).get(name, Counter())[kind]):
                     self._changed.add(path)
-        return found
+        return column_types
 
     def _having(self, names: Set[str]) -> list[str]:
         """Return the partitions whose collection has one of the columns."""
@@ -288,6 +290,6 @@ def _groups(
 ) -> dict[str, npt.NDArray[np.int64]]:
     """Group values by the names of their codes."""
     order = np.argsort(codes, kind="stable")
-    found, starts = np.unique(codes[order], return_index=True)
+    unique_codes, starts = np.unique(codes[order], return_index=True)
     parts = np.split(values[order], starts[1:])
-    return {names[code]: part for code, part in zip(found.tolist(), parts, strict=False)}
+    return {names[code]: part for code, part in zip(unique_codes.tolist(), parts, strict=False)}

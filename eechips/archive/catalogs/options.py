@@ -100,8 +100,8 @@ class CatalogOptions:
 
         cells = choose_grid(self.grid, self.resolution, self.tiles, known.grid if known else None)
         wanted = {"by": self.by, "period": self.period, "most_cells": self.most_cells}
-        given: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
-        return replace(known or Layout(cells), grid=cells, **given)
+        requested: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+        return replace(known or Layout(cells), grid=cells, **requested)
 
 
 @documented

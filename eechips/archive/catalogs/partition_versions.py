@@ -47,7 +47,7 @@ def find_versions(
     folder: Path, among: Collection[str], rows: LatestItems, code: Mapping[str, int], stopped: dict[str, str]
 ) -> KnownVersions:
     """Look items up in those partitions that may have them. Unreadable partitions are noted."""
-    found: list[KnownVersions] = []
+    matches: list[KnownVersions] = []
     block: list[tuple[int, KeyIndex]] = []
     size = 0
     for path in sorted(among):
@@ -60,10 +60,12 @@ def find_versions(
             continue
         size += len(block[-1][1])
         if size >= _SCAN:
-            found.append(_matches(block, rows.keys))
+            matches.append(_matches(block, rows.keys))
             block, size = [], 0
-    found.append(_matches(block, rows.keys))
-    return KnownVersions(*(np.concatenate([getattr(part, name) for part in found]) for name in KnownVersions.__slots__))
+    matches.append(_matches(block, rows.keys))
+    return KnownVersions(
+        *(np.concatenate([getattr(part, name) for part in matches]) for name in KnownVersions.__slots__)
+    )
 
 
 def find_duplicates(
@@ -73,7 +75,7 @@ def find_duplicates(
 
     An unreadable partition keeps items that have moved elsewhere meanwhile.
     """
-    found: dict[str, list[npt.NDArray[np.int64]]] = defaultdict(list)
+    rows_by_path: dict[str, list[npt.NDArray[np.int64]]] = defaultdict(list)
     for suspect in suspects:
         own = _identities(folder, suspect)
         order = np.argsort(own.keys, kind="stable")
@@ -82,9 +84,9 @@ def find_duplicates(
             if owner(path) == owner(suspect) and path != suspect and path not in stopped:
                 match = _matches([(0, _identities(folder, path))], own.keys[order])
                 is_older = match.stamp < stamps[match.row]
-                found[path].append(match.at[is_older])
-                found[suspect].append(order[match.row[~is_older]])
-    return {path: numbers for path, parts in found.items() if len(numbers := np.concatenate(parts))}
+                rows_by_path[path].append(match.at[is_older])
+                rows_by_path[suspect].append(order[match.row[~is_older]])
+    return {path: numbers for path, parts in rows_by_path.items() if len(numbers := np.concatenate(parts))}
 
 
 def _identities(folder: Path, path: str) -> KeyIndex:

@@ -81,23 +81,26 @@ def stage_partitions(plan: MergePlan, scratch: Path, advance: Advance) -> dict[s
     Returns:
         None if a partition proves unreadable, which is noted.
     """
-    found: dict[str, StagedPartition] = {}
+    staged: dict[str, StagedPartition] = {}
     columns: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}  # shared: many partitions have the same columns
     for path in plan.paths:
         name = hashlib.sha256(json.dumps([path, sorted(plan.stopped)]).encode()).hexdigest()[:32]
         note = scratch / f"{name}.made"
         if note.exists():
-            made = StagedPartition.from_json(json.loads(note.read_text()))
+            staged_partition = StagedPartition.from_json(json.loads(note.read_text()))
         else:
             try:
-                made = _stage_partition(plan, path, scratch, f"{name}.staged", advance)
+                staged_partition = _stage_partition(plan, path, scratch, f"{name}.staged", advance)
             except _UnreadableError as error:
                 plan.stopped[path] = str(error)
                 return None
-            write_file(note, json.dumps(made.to_json()).encode())
-        if made.is_changed:
-            found[path] = replace(made, columns=columns.setdefault(tuple(made.columns.items()), made.columns))
-    return found
+            write_file(note, json.dumps(staged_partition.to_json()).encode())
+        if staged_partition.is_changed:
+            staged[path] = replace(
+                staged_partition,
+                columns=columns.setdefault(tuple(staged_partition.columns.items()), staged_partition.columns),
+            )
+    return staged
 
 
 class _UnreadableError(Exception):

@@ -70,8 +70,8 @@ class Partition:
     @property
     def mission(self) -> str | None:
         """Mission of the items, from the path of a catalogue by mission; None if they have none."""
-        found = fields(self.path).get("mission")
-        return None if found is None or self.path.startswith("mission=none/") else str(found)
+        mission_name = fields(self.path).get("mission")
+        return None if mission_name is None or self.path.startswith("mission=none/") else str(mission_name)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON value, with ``bbox`` as in GeoJSON instead of ``extent``."""
@@ -158,7 +158,10 @@ class Schema:
                 raise UsageError(f"{path} has format {value['format']}, but this version of eechips writes {FORMAT}")
             partitions = [Partition.from_json(partition) for partition in value["partitions"]]
             by_path = {partition.path: partition for partition in partitions}
-            columns = {str(name): {str(k): str(v) for k, v in each.items()} for name, each in value["columns"].items()}
+            columns = {
+                str(name): {str(k): str(v) for k, v in column_types.items()}
+                for name, column_types in value["columns"].items()
+            }
             return cls(Layout.from_json(value), by_path, columns, frozenset(map(str, value["suspects"])))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error) if isinstance(error, json.JSONDecodeError) else repr(error)
@@ -173,15 +176,15 @@ def iso(microseconds: int) -> str:
 
 
 def _totals(partitions: Iterable[Partition]) -> dict[str, Any]:
-    found = list(partitions)
-    starts = [partition.start for partition in found if partition.start is not None]
-    ends = [partition.end for partition in found if partition.end is not None]
+    all_partitions = list(partitions)
+    starts = [partition.start for partition in all_partitions if partition.start is not None]
+    ends = [partition.end for partition in all_partitions if partition.end is not None]
     return {
-        "items": sum(partition.items for partition in found),
-        "partitions": len(found),
-        "cells": len({partition.cell for partition in found}),
-        "bytes": sum(partition.bytes for partition in found),
-        "bbox": union_of([partition.extent for partition in found]).bbox if found else None,
+        "items": sum(partition.items for partition in all_partitions),
+        "partitions": len(all_partitions),
+        "cells": len({partition.cell for partition in all_partitions}),
+        "bytes": sum(partition.bytes for partition in all_partitions),
+        "bbox": union_of([partition.extent for partition in all_partitions]).bbox if all_partitions else None,
         "start": min(starts, default=None),
         "end": max(ends, default=None),
     }

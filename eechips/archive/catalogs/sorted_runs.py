@@ -74,8 +74,8 @@ def merged(sources: Sequence[Iterator[pa.Table]]) -> Iterator[list[pa.Table | No
 
 def at_once(sources: Sequence[Iterator[pa.Table]]) -> list[pa.Table | None]:
     """Return all rows of each stream, or None: :func:`merged` in one step, for streams that fit into memory."""
-    found = [[table for table in source if len(table)] for source in sources]
-    return [pa.concat_tables(tables) if tables else None for tables in found]
+    tables_by_source = [[table for table in source if len(table)] for source in sources]
+    return [pa.concat_tables(tables) if tables else None for tables in tables_by_source]
 
 
 class _Head:
@@ -125,10 +125,10 @@ class _Head:
 
 def _spread(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
     """Insert a zero before each bit of 16-bit numbers."""
-    found = values.astype(np.uint64)
+    spread_bits = values.astype(np.uint64)
     for shift, mask in ((8, 0x00FF00FF), (4, 0x0F0F0F0F), (2, 0x33333333), (1, 0x55555555)):
-        found = (found | (found << np.uint64(shift))) & np.uint64(mask)
-    return found
+        spread_bits = (spread_bits | (spread_bits << np.uint64(shift))) & np.uint64(mask)
+    return spread_bits
 
 
 _BATCH_BYTES = 256_000  # of rows read at a time: a merge holds one batch of every run
@@ -278,13 +278,13 @@ def write_sorted_run(file: Path, table: pa.Table, paths: Sequence[str]) -> Sorte
     names = table[_PATH].to_numpy()
     order = np.argsort(names, kind="stable")
     table = table.drop_columns([_PATH]).take(order)
-    found, counts = np.unique(names[order].astype(str), return_counts=True)
+    unique_paths, counts = np.unique(names[order].astype(str), return_counts=True)
     least, most = _BATCH_ROWS
     batch = min(most, max(least, _BATCH_BYTES * len(table) // max(1, table.nbytes)))
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema, options=options) as writer:
         writer.write_table(table.combine_chunks(), max_chunksize=batch)
-    return SortedRun(file, tuple(found.tolist()), tuple(counts.tolist()), batch, table.nbytes)
+    return SortedRun(file, tuple(unique_paths.tolist()), tuple(counts.tolist()), batch, table.nbytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,14 +236,14 @@ def schema_of(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema
         StorageError: if the schema file cannot be read.
     """
     if (folder / SCHEMA_NAME).exists():
-        found = Schema.load(folder)
-        wanted = choose(found.layout)
-        if wanted != found.layout:
+        schema = Schema.load(folder)
+        wanted = choose(schema.layout)
+        if wanted != schema.layout:
             raise UsageError(
-                f"{folder} has another layout: {_describe_layout(found.layout)}, not {_describe_layout(wanted)}: omit"
+                f"{folder} has another layout: {_describe_layout(schema.layout)}, not {_describe_layout(wanted)}: omit"
                 " these options, or choose another folder"
             )
-        return found
+        return schema
     if any(chain(folder.glob("collection=*/**/*.parquet"), folder.glob("mission=*/**/*.parquet"))):
         raise UsageError(f"{folder} has partitions, but no {SCHEMA_NAME}: choose another folder")
     return Schema(choose(None))
@@ -305,18 +305,18 @@ def merge(
     for path in lost.keys() - staged.keys():
         change.remove(path)
     partitions, columns = dict(schema.partitions), {name: dict(types) for name, types in schema.columns.items()}
-    for path, made in staged.items():
-        if made.staged is None or made.partition is None:
+    for path, staged_partition in staged.items():
+        if staged_partition.staged is None or staged_partition.partition is None:
             change.remove(path)
             del partitions[path]
         else:
-            change.move(made.staged, path)
-            partitions[path] = made.partition
-            columns.setdefault(made.partition.collection or "", {}).update(made.columns)
+            change.move(staged_partition.staged, path)
+            partitions[path] = staged_partition.partition
+            columns.setdefault(staged_partition.partition.collection or "", {}).update(staged_partition.columns)
     outcome = replace(
         plan.outcome,
-        written=tuple(path for path, made in staged.items() if made.staged is not None),
-        removed=tuple(path for path, made in staged.items() if made.staged is None),
+        written=tuple(path for path, staged_partition in staged.items() if staged_partition.staged is not None),
+        removed=tuple(path for path, staged_partition in staged.items() if staged_partition.staged is None),
         lost=lost,
         mixed=plan.mixed,
     )

@@ -124,8 +124,8 @@ def workers(worker_pool: WorkerPool, folder: Path) -> Iterator[Workers]:
         ConfigurationError: if the scheduler does not respond, its workers do not see the folder, or a process dies.
     """
     if worker_pool.scheduler is not None:
-        with _dask(worker_pool.scheduler, folder) as found:
-            yield found
+        with _dask(worker_pool.scheduler, folder) as dask_workers:
+            yield dask_workers
     elif worker_pool.processes > 1:
         try:
             with ProcessPoolExecutor(worker_pool.processes, get_context("spawn"), initializer=end_with_parent) as pool:
@@ -151,8 +151,8 @@ def _configured() -> str | None:
         import distributed  # noqa: F401 - the configuration is useless without it
     except ImportError:
         return None
-    found: str | None = dask.config.get(_ADDRESS, None)
-    return found
+    address: str | None = dask.config.get(_ADDRESS, None)
+    return address
 
 
 def _at_once(function: Callable[..., Any], *arguments: Any) -> PendingResult:

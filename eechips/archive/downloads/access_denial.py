@@ -48,10 +48,10 @@ def parse_access_denial(response: requests.Response, *, may_expire: bool = False
         return None
     body = response.raw.read(_LONGEST, decode_content=True)
     code = _CODE.search(body)
-    found = AccessDenial(status, code[1].decode() if code else "", parse_region_hint(response.headers, body))
-    is_refusal = status in (401, 403, *_GONE) or found.code in _RUN_OUT or found.region is not None
+    denial = AccessDenial(status, code[1].decode() if code else "", parse_region_hint(response.headers, body))
+    is_refusal = status in (401, 403, *_GONE) or denial.code in _RUN_OUT or denial.region is not None
     is_refusal = is_refusal or (status == 400 and may_expire and _EXPIRED.search(body) is not None)
-    return found if is_refusal else None
+    return denial if is_refusal else None
 
 
 def parse_region_hint(headers: Mapping[str, str], body: bytes = b"") -> str | None:
@@ -64,5 +64,5 @@ def parse_region_hint(headers: Mapping[str, str], body: bytes = b"") -> str | No
         headers: headers of the response.
         body: body of the response, or its beginning.
     """
-    found = _REGION.search(body)
-    return found[1].decode() if found else headers.get("x-amz-bucket-region")
+    match = _REGION.search(body)
+    return match[1].decode() if match else headers.get("x-amz-bucket-region")

@@ -46,10 +46,10 @@ class Secrets:
         Raises:
             ConfigurationError: if the secret is missing.
         """
-        found = self._values.get(name)
-        if not found:
+        secret = self._values.get(name)
+        if not secret:
             raise ConfigurationError(f"{use} needs {PREFIX}{name.upper()}, or a line {name}=… in the secrets file")
-        return found
+        return secret
 
 
 def read_secrets(file: Path | None, environment: Mapping[str, str] | None = None) -> Secrets:
@@ -74,13 +74,13 @@ def _of_file(file: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
-        found = parse_json(text) if text.lstrip().startswith("{") else dict(_pair(line) for line in _lines(text))
+        secrets = parse_json(text) if text.lstrip().startswith("{") else dict(_pair(line) for line in _lines(text))
     except ValueError:  # its message quotes the file
         raise ConfigurationError(f"{file} must have lines name=value, or a JSON object") from None
-    unknown = sorted(name for name in found if name not in NAMES)
+    unknown = sorted(name for name in secrets if name not in NAMES)
     if unknown:
         raise ConfigurationError(f"{file} has the unknown name {unknown[0]!r}: known are {', '.join(NAMES)}")
-    return {name: str(value) for name, value in found.items()}
+    return {name: str(value) for name, value in secrets.items()}
 
 
 def _lines(text: str) -> list[str]:

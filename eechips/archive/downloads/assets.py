@@ -48,7 +48,7 @@ def _bands(asset: Mapping[str, Any]) -> list[str]:
         listed = asset.get(name)
         if isinstance(listed, list) and len(listed) == 1 and isinstance(listed[0], dict):
             names = (listed[0].get("name"), listed[0].get("eo:common_name"), listed[0].get("common_name"))
-            return [str(each) for each in names if each]
+            return [str(band_name) for band_name in names if band_name]
     return []
 
 

@@ -27,13 +27,13 @@ def content_encodings(headers: Mapping[str, str], expected: ExpectedFile) -> tup
         PermanentError: if an encoding is unsupported.
     """
     named = (name.strip().lower() for name in headers.get("Content-Encoding", "").split(","))
-    found = tuple(name for name in named if name not in _NONE)
-    if expected.is_gzip and len(found) == 1 and found[0] in ("gzip", "x-gzip"):
+    codings = tuple(name for name in named if name not in _NONE)
+    if expected.is_gzip and len(codings) == 1 and codings[0] in ("gzip", "x-gzip"):
         return ()
-    for name in found:
+    for name in codings:
         if name not in _KNOWN:
             raise PermanentError(f"the response has the unsupported content encoding {name[:40]!r}")
-    return found
+    return codings
 
 
 def decoded(pieces: Iterable[bytes], codings: Sequence[str], largest: int) -> Iterator[bytes]:
@@ -47,10 +47,10 @@ def decoded(pieces: Iterable[bytes], codings: Sequence[str], largest: int) -> It
     Raises:
         TransientError: if the body is damaged or truncated, which the connection need not reveal.
     """
-    found = iter(pieces)
+    chunks = iter(pieces)
     for _ in codings:
-        found = _inflated(found, largest)
-    return found
+        chunks = _inflated(chunks, largest)
+    return chunks
 
 
 def _inflated(pieces: Iterable[bytes], largest: int) -> Iterator[bytes]:

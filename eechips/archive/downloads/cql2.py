@@ -41,18 +41,18 @@ def cql2(conditions: Sequence[PropertyCondition]) -> dict[str, Any] | None:
 
 def cql2_text(conditions: Sequence[PropertyCondition]) -> str | None:
     """Return conditions as CQL2 text; None for no condition."""
-    found = cql2(conditions)
-    return None if found is None else _text(found)
+    expression = cql2(conditions)
+    return None if expression is None else _text(expression)
 
 
 def meets(item: Mapping[str, Any], conditions: Sequence[PropertyCondition]) -> bool:
     """Return whether an item meets all conditions. A missing property is null, as in CQL2, and meets none."""
     properties = item.get("properties") or {}
     for condition in conditions:
-        found = properties.get(condition.property)
-        if found is None and condition.property in _ABOVE:
-            found = item.get(condition.property)
-        if not _meets(found, condition):
+        property_value = properties.get(condition.property)
+        if property_value is None and condition.property in _ABOVE:
+            property_value = item.get(condition.property)
+        if not _meets(property_value, condition):
             return False
     return True
 
@@ -79,19 +79,19 @@ def _meanings(word: ConditionValue, sign: str) -> list[_Value]:
     return [word.number, word.text] if sign in ("=", "!=") else [word.number]
 
 
-def _meets(found: Any, condition: PropertyCondition) -> bool:
-    if not isinstance(found, (bool, int, float, str)):
+def _meets(property_value: Any, condition: PropertyCondition) -> bool:
+    if not isinstance(property_value, (bool, int, float, str)):
         return False
     sign = "=" if condition.sign == "in" else condition.sign
-    tests = [_is(found, sign, value) for word in condition.words for value in _meanings(word, sign)]
+    tests = [_is(property_value, sign, value) for word in condition.words for value in _meanings(word, sign)]
     return all(tests) if sign == "!=" else any(tests)
 
 
-def _is(found: _Value, sign: str, value: _Value) -> bool:
+def _is(property_value: _Value, sign: str, value: _Value) -> bool:
     """Compare two values. Values of different types are not equal and have no order."""
-    if _kind(found) is not _kind(value):
+    if _kind(property_value) is not _kind(value):
         return sign == "!="
-    return _COMPARISONS[sign](found, value)
+    return _COMPARISONS[sign](property_value, value)
 
 
 def _kind(value: _Value) -> type:

@@ -149,12 +149,12 @@ class DocumentReader:
 
         def once() -> tuple[bytes, int, int]:
             content, answer = self._exchange("GET", address, wanted, None, LARGEST_LIST)
-            found = parse_content_range(answer.get("Content-Range"))
-            if found is None and not answer.get("Content-Type", "").lower().startswith("multipart/byteranges"):
+            content_range = parse_content_range(answer.get("Content-Range"))
+            if content_range is None and not answer.get("Content-Type", "").lower().startswith("multipart/byteranges"):
                 return content, 0, len(content)
-            if found is None or found[0] != begin or found[2] is None:
+            if content_range is None or content_range[0] != begin or content_range[2] is None:
                 raise PermanentError(f"{display_url(address)} sent another range than requested")
-            return content, begin, found[2]
+            return content, begin, content_range[2]
 
         return self._patiently(once, address)
 
@@ -225,19 +225,19 @@ class RangeFile(io.RawIOBase):
         if self._place >= end:
             return b""
         if self._whole is not None:
-            found = self._whole[self._place : end]
+            content = self._whole[self._place : end]
         else:
-            found, begin, _ = self._reader.part(self._address, self._place, end)
-            found = found[self._place - begin : end - begin]
-        self._place += len(found)
-        return found
+            content, begin, _ = self._reader.part(self._address, self._place, end)
+            content = content[self._place - begin : end - begin]
+        self._place += len(content)
+        return content
 
     def readinto(self, buffer: Any) -> int:
         """Read into a buffer, up to its size."""
         view = memoryview(buffer).cast("B")
-        found = self.read(len(view))
-        view[: len(found)] = found
-        return len(found)
+        content = self.read(len(view))
+        view[: len(content)] = content
+        return len(content)
 
 
 def is_of_store(error: BaseException) -> bool:
@@ -308,10 +308,10 @@ def _content(response: requests.Response, address: str, most: int) -> bytes:
     try:
         content = read_bounded(response, address, most)
     except requests.RequestException as error:
-        found: EechipsError | None = classify_exception(error)
-        if found is None:
+        known_error: EechipsError | None = classify_exception(error)
+        if known_error is None:
             raise
-        raise found from None  # the message of the exception may contain the whole URL
+        raise known_error from None  # the message of the exception may contain the whole URL
     if 200 <= status < 300:
         return content
     if is_transient_status(status):
@@ -335,8 +335,8 @@ def _error_message(content: bytes) -> str:
     except ValueError:
         return ""
     fields = document if isinstance(document, dict) else {}
-    found = next((fields[name] for name in ("description", "detail", "title") if fields.get(name)), "")
-    return found if isinstance(found, str) else json.dumps(found)
+    message = next((fields[name] for name in ("description", "detail", "title") if fields.get(name)), "")
+    return message if isinstance(message, str) else json.dumps(message)
 
 
 def _parsed(text: str, address: str) -> Any:

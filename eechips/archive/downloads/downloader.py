@@ -201,9 +201,9 @@ class Downloader:
         for checksum in (expected.known_checksum, stated):
             if checksum is None:
                 continue
-            found = partial.digest(checksum.algorithm)
-            if found != checksum.digest:
-                raise ValidationError(f"the {checksum.algorithm} is {found} instead of {checksum.digest}")
+            actual_digest = partial.digest(checksum.algorithm)
+            if actual_digest != checksum.digest:
+                raise ValidationError(f"the {checksum.algorithm} is {actual_digest} instead of {checksum.digest}")
             checked.append(checksum.algorithm)
         partial.close()
         metadata = self._header_pool.submit(inspect, partial.path, expected).result()
@@ -285,13 +285,13 @@ class Downloader:
         """
         try:
             with self._transport.acquire_permit() as permit, file.open("rb") as source:
-                found = os.fstat(source.fileno())
-                version = FileVersion(found.st_size, f'"{found.st_mtime_ns:x}"', None)
+                status = os.fstat(source.fileno())
+                version = FileVersion(status.st_size, f'"{status.st_mtime_ns:x}"', None)
                 if partial.version != version:
                     partial.begin(version)
                 record("transfer", offset=partial.size)
                 source.seek(partial.size)
-                with self._disk.reserve(max(0, found.st_size - partial.size)) as on_written:
+                with self._disk.reserve(max(0, status.st_size - partial.size)) as on_written:
                     while data := source.read(_CHUNK):
                         self._write(data, partial, request.expected, permit, on_written, end)
         except OSError as error:
@@ -378,18 +378,25 @@ def _prepare_partial(
     status, headers = response.status_code, response.headers
     if (denial := parse_access_denial(response, may_expire=may_expire)) is not None:
         raise _AccessDeniedError(denial)
-    found = parse_content_range(headers.get("Content-Range"))
+    content_range = parse_content_range(headers.get("Content-Range"))
     if status == 200 and _is_part(response):
         status = 206
-    if status == 200 or (status == 206 and not is_part and found is not None and found[0] == 0):
-        partial.begin(*_describe_whole(headers, found[2] if status == 206 and found else None, request.expected))
+    if status == 200 or (status == 206 and not is_part and content_range is not None and content_range[0] == 0):
+        partial.begin(
+            *_describe_whole(headers, content_range[2] if status == 206 and content_range else None, request.expected)
+        )
         return True
     if status == 206:
         version = partial.version
-        if found is None or version is None or found[0] != partial.size or content_encodings(headers, request.expected):
+        if (
+            content_range is None
+            or version is None
+            or content_range[0] != partial.size
+            or content_encodings(headers, request.expected)
+        ):
             partial.reset()
             raise TransientError(f"the host sent another range: {headers.get('Content-Range')}", status=206)
-        stated = FileVersion.of(headers, found[2])
+        stated = FileVersion.of(headers, content_range[2])
         if not version.is_same(stated):
             partial.reset()
             raise TransientError("the file changed during the download", status=206)

@@ -218,8 +218,8 @@ class ExpectedFile:
     def to_json(self) -> dict[str, Any]:
         """Return the stated properties as a JSON object."""
         values = {name: getattr(self, name) for name in self.__slots__}
-        found = {name: value for name, value in values.items() if value not in (None, "")}
-        return found | ({"shape": list(self.shape)} if self.shape else {})
+        properties = {name: value for name, value in values.items() if value not in (None, "")}
+        return properties | ({"shape": list(self.shape)} if self.shape else {})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ExpectedFile:
@@ -257,11 +257,11 @@ def md5_from_headers(headers: Mapping[str, str]) -> str | None:
     The ETag of S3 is the MD5 of objects that were uploaded in one part and are not encrypted with a key of KMS or of
     the customer (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html). Other stores document nothing.
     """
-    found = _MD5.fullmatch(headers.get("ETag") or "")
+    match = _MD5.fullmatch(headers.get("ETag") or "")
     is_s3 = "x-amz-request-id" in headers or headers.get("Server") == "AmazonS3"
     is_other = (headers.get("x-amz-server-side-encryption") or "AES256") != "AES256"
     is_other = is_other or "x-amz-server-side-encryption-customer-algorithm" in headers
-    return found[1] if found and is_s3 and not is_other else None
+    return match[1] if match and is_s3 and not is_other else None
 
 
 def inspect(path: Path, expected: ExpectedFile) -> FileMetadata:
@@ -353,18 +353,18 @@ def _kind_of(media_type: str, suffix: str) -> str:
     return _KINDS.get(media_type) or (_SYNONYMS.get(suffix, suffix) if media_type in _VAGUE else "")
 
 
-def _is_format(found: str, wanted: str) -> bool:
-    return found == wanted or (found.startswith("JP2") and wanted.startswith("JP2"))
+def _is_format(actual: str, wanted: str) -> bool:
+    return actual == wanted or (actual.startswith("JP2") and wanted.startswith("JP2"))
 
 
-def _is_crs(found: str | None, wanted: str) -> bool:
+def _is_crs(actual: str | None, wanted: str) -> bool:
     """Return whether two CRS are equal for pyproj, or in projection, parameters and datum: headers vary the names."""
-    if found is None:
+    if actual is None:
         return False
-    if found == wanted:
+    if actual == wanted:
         return True
     try:
-        here, there = parse_crs(found), parse_crs(wanted)
+        here, there = parse_crs(actual), parse_crs(wanted)
     except UsageError:
         return True  # PROJ does not know the catalogue's CRS
     if here.equals(there, ignore_axis_order=True):

@@ -96,8 +96,8 @@ def _files(address: str) -> list[str]:
     if path is None and not address.endswith("/") and not any(sign in urlsplit(address).path for sign in "*["):
         return [address]
     if path is not None and path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and not _is_hidden(p, path))
-        names = [str(each) for each in found]
+        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and not _is_hidden(p, path))
+        names = [str(file) for file in files]
     elif path is not None and not any(sign in str(path) for sign in "*?["):
         return [str(path)]
     else:
@@ -113,12 +113,12 @@ def _listed(address: str) -> list[str]:
 
     try:
         files, path = fsspec.url_to_fs(address)
-        found = files.find(path) if address.endswith("/") else files.glob(path)
+        paths = files.find(path) if address.endswith("/") else files.glob(path)
     except Exception as error:
         if not isinstance(error, (ImportError, ValueError)) and not is_of_store(error):
             raise
         raise ConfigurationError(f"{display_url(address)} cannot be listed: {describe_error(error)}") from None
-    names = [name for name in sorted(found) if name.lower().endswith(_SUFFIXES)]
+    names = [name for name in sorted(paths) if name.lower().endswith(_SUFFIXES)]
     root = Path(path.rstrip("/"))
     names = [name for name in names if not address.endswith("/") or not _is_hidden(name, root)]
     return names if local_path(address) is not None else [files.unstrip_protocol(name) for name in names]

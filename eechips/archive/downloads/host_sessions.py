@@ -171,11 +171,11 @@ class HostSessions:
         except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema):
             raise PermanentError(f"{display_url(url)} is not an http(s) URL") from None
         except requests.RequestException as error:
-            found = classify_exception(error)
-            if found is None:
+            classified = classify_exception(error)
+            if classified is None:
                 raise
             # The message of the exception contains the whole URL.
-            raise type(found)(f"{host_of(url)}: {found}") from None
+            raise type(classified)(f"{host_of(url)}: {classified}") from None
         except ValueError:  # requests parses the target of a redirect, although it must not follow it
             raise PermanentError(f"{display_url(url)} redirects to a malformed URL") from None
 
@@ -240,8 +240,8 @@ def _moved(url: str, target: str) -> str:
     with contextlib.suppress(UnicodeError):
         target = target.encode("latin-1").decode()
     try:
-        found = urljoin(url, target.strip())
-        _ = urlsplit(found).port
+        absolute_url = urljoin(url, target.strip())
+        _ = urlsplit(absolute_url).port
     except ValueError:
         raise PermanentError(f"{display_url(url)} redirects to a malformed URL") from None
-    return found
+    return absolute_url

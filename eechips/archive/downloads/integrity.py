@@ -153,7 +153,7 @@ def _end_of_directory(file: BinaryIO, size: int, tiff: _Tiff, place: int, furthe
                 value = file.read(taken)
         if tag in _PLACES:
             arrays[tag] = np.frombuffer(value[:taken], tiff.order + form).astype("u8")
-    further.extend(int(each) for each in arrays.get(_DIRECTORIES, ()))
+    further.extend(int(directory) for directory in arrays.get(_DIRECTORIES, ()))
     for offsets, counts in _BLOCKS:
         if offsets in arrays and counts in arrays:
             least = min(len(arrays[offsets]), len(arrays[counts]))

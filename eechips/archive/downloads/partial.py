@@ -79,16 +79,16 @@ class FileVersion:
 
 def parse_content_range(header: str | None) -> tuple[int, int, int | None] | None:
     """Parse ``Content-Range`` into first byte, byte after the last, and total size; return None if it is malformed."""
-    found = _CONTENT_RANGE.fullmatch((header or "").strip())
-    if found is None:
+    match = _CONTENT_RANGE.fullmatch((header or "").strip())
+    if match is None:
         return None
-    return int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])
+    return int(match[1]), int(match[2]) + 1, None if match[3] == "*" else int(match[3])
 
 
 def parse_unsatisfied_range(header: str | None) -> int | None:
     """Return the total size from the ``Content-Range`` of a 416 response; None if there is none."""
-    found = _UNSATISFIED.fullmatch((header or "").strip())
-    return None if found is None else int(found[1])
+    match = _UNSATISFIED.fullmatch((header or "").strip())
+    return None if match is None else int(match[1])
 
 
 class PartialFile:
@@ -282,19 +282,19 @@ def claim_partial(folder: Path, writer: Writer) -> Iterator[Path]:
 def _left(folder: Path, asking: Writer) -> list[Path]:
     """Return the abandoned files of a unit; of each, the file or its note may be missing."""
     here = new_writer()
-    found: list[Path] = []
-    for each in folder.glob("*"):
-        path = each.with_suffix(_DATA)
+    abandoned: list[Path] = []
+    for file in folder.glob("*"):
+        path = file.with_suffix(_DATA)
         try:
-            writer, written = Writer.parse(each.stem), each.stat().st_mtime
+            writer, written = Writer.parse(file.stem), file.stat().st_mtime
         except (ValueError, FileNotFoundError):  # a foreign file, or taken over meanwhile
             continue
         with _turn:
             is_claimed = path in _claimed
         is_own = (writer.place, writer.pid, writer.started) == (here.place, here.pid, here.started)
-        if path not in found and not is_claimed and (is_own or has_ended(writer, asking, written)):
-            found.append(path)
-    return found
+        if path not in abandoned and not is_claimed and (is_own or has_ended(writer, asking, written)):
+            abandoned.append(path)
+    return abandoned
 
 
 def _size_of(path: Path) -> int:

@@ -105,11 +105,11 @@ class PresignedUrls:
         if asset in self._before and asset not in self._signed:
             self._renewed(wanted, None)
             self._before.discard(asset)
-        found = state.used = self._signed.get(asset)
-        state.is_new, state.is_next_new = state.is_next_new and found is not None, False
-        if found is None or not is_signed(found):
-            return self._inner.sign(found or wanted.href, wanted.collection)
-        return SignedUrl(found)
+        signed_url = state.used = self._signed.get(asset)
+        state.is_new, state.is_next_new = state.is_next_new and signed_url is not None, False
+        if signed_url is None or not is_signed(signed_url):
+            return self._inner.sign(signed_url or wanted.href, wanted.collection)
+        return SignedUrl(signed_url)
 
     def renew(self, wanted: AssetReference, region: str | None = None) -> bool:
         """Return whether there is another URL, or another signature, than the one this thread used last.

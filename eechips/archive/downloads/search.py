@@ -44,11 +44,11 @@ def items(search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
     yield from answered(_found(search, reader), search, reader)
 
 
-def answered(found: Iterable[tuple[Any, str]], search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
+def answered(candidates: Iterable[tuple[Any, str]], search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
     """Yield the matching items, and report failures as errors of the catalogue.
 
     Args:
-        found: items, each with the URL that the hrefs of its assets are relative to.
+        candidates: items, each with the URL that the hrefs of its assets are relative to.
         search: criteria.
         reader: notes malformed items.
 
@@ -57,7 +57,7 @@ def answered(found: Iterable[tuple[Any, str]], search: Search, reader: DocumentR
         ConfigurationError: if the catalogue does not respond, or not as STAC.
     """
     try:
-        yield from chosen(found, search, reader)
+        yield from chosen(candidates, search, reader)
     except PermanentError as error:
         if error.status == 404 and local_path(search.stac) is not None:
             raise UsageError(f"there is no catalogue: {error}") from None
@@ -67,18 +67,18 @@ def answered(found: Iterable[tuple[Any, str]], search: Search, reader: DocumentR
         raise ConfigurationError(f"{message.rstrip('.')}. Run the command again later") from None
 
 
-def chosen(found: Iterable[tuple[Any, str]], search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
+def chosen(candidates: Iterable[tuple[Any, str]], search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
     """Yield the matching items, each once, with absolute URLs.
 
     Args:
-        found: items, each with the URL that the hrefs of its assets are relative to.
+        candidates: items, each with the URL that the hrefs of its assets are relative to.
         search: criteria.
         reader: notes malformed items.
     """
     if search.region is not None:
         shapely.prepare(search.region)
     seen: set[tuple[str, str]] = set()
-    for item, home in found:
+    for item, home in candidates:
         try:
             whole = _whole(item, home)
             key = whole.get("collection") or "", whole["id"]
@@ -130,7 +130,7 @@ def _whole(item: Any, home: str) -> dict[str, Any]:
         raise _MalformedError("assets or properties are not a JSON object")
     collection = item.get("collection")
     try:
-        found = {
+        absolute_assets = {
             str(key): {**asset, "href": _address(home, asset["href"])} for key, asset in assets.items() if _leads(asset)
         }
     except ValueError:
@@ -140,7 +140,7 @@ def _whole(item: Any, home: str) -> dict[str, Any]:
         "id": str(identifier),
         "collection": None if collection is None else str(collection),
         "properties": properties,
-        "assets": found,
+        "assets": absolute_assets,
     }
     return json.loads(json.dumps(whole, default=str))  # type: ignore[no-any-return]
 

@@ -63,12 +63,12 @@ class SearchCache:
     def asked(self) -> dt.datetime | None:
         """Moment of the search; None if there is no cached result."""
         try:
-            found = pq.read_schema(self.path).metadata or {}
+            metadata = pq.read_schema(self.path).metadata or {}
         except (FileNotFoundError, pa.ArrowInvalid):
             return None
-        if found.get(_IDENTITY, b"").decode() != self._identity:
+        if metadata.get(_IDENTITY, b"").decode() != self._identity:
             return None
-        return dt.datetime.fromisoformat(found[_ASKED].decode())
+        return dt.datetime.fromisoformat(metadata[_ASKED].decode())
 
     @property
     def age(self) -> str:
@@ -87,12 +87,12 @@ class SearchCache:
     @property
     def signed(self) -> set[AssetKey]:
         """Assets whose URLs had a query, which is not stored."""
-        found: set[AssetKey] = set()
+        asset_keys: set[AssetKey] = set()
         with pq.ParquetFile(self.path) as file:
             for batch in file.iter_batches(columns=["collection", "id", "signed"]):
                 for row in batch.to_pylist():
-                    found.update((row["collection"], row["id"], key) for key in row["signed"] or ())
-        return found
+                    asset_keys.update((row["collection"], row["id"], key) for key in row["signed"] or ())
+        return asset_keys
 
     def keep(self, items: Iterable[dict[str, Any]], unread: Sequence[UnreadDocument] = ()) -> int:
         """Write the file atomically and return the number of items.
@@ -118,7 +118,7 @@ class SearchCache:
                     if len(rows) == _ROWS:
                         writer.write_table(pa.Table.from_pylist(rows, _SCHEMA).replace_schema_metadata(metadata))
                         rows = []
-                rows += [{"address": each.address, "unread": each.reason} for each in unread]
+                rows += [{"address": document.address, "unread": document.reason} for document in unread]
                 writer.write_table(pa.Table.from_pylist(rows, _SCHEMA).replace_schema_metadata(metadata))
             if count:
                 replace(temporary, self.path)
@@ -136,16 +136,16 @@ class SearchCache:
 
 
 def record_signed_urls(
-    found: Iterable[dict[str, Any]], signed: dict[AssetKey, str], prefers: Callable[[str], bool] = lambda href: False
+    items: Iterable[dict[str, Any]], signed: dict[AssetKey, str], prefers: Callable[[str], bool] = lambda href: False
 ) -> Iterator[dict[str, Any]]:
     """Yield items unchanged, and record http(s) URLs with a query or a password by asset.
 
     Args:
-        found: items.
+        items: items.
         signed: receives the URLs.
         prefers: selects a URL among the alternatives of an asset.
     """
-    for item in found:
+    for item in items:
         for key, asset in item["assets"].items():
             if loses_query(href := select_alternative(asset, prefers)["href"]):
                 signed[item.get("collection"), item["id"], key] = href
@@ -162,10 +162,10 @@ def loses_query(href: str, kept: Collection[str] = ()) -> bool:
     return href.lower().startswith(("http://", "https://")) and strip_signature(href, kept) != href.partition("#")[0]
 
 
-def append_missing(found: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def append_missing(items: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield items, then those of an earlier result that are missing among them."""
     seen: set[tuple[str | None, str]] = set()
-    for item in found:
+    for item in items:
         seen.add((item.get("collection"), item["id"]))
         yield item
     yield from (item for item in before if (item.get("collection"), item["id"]) not in seen)
@@ -189,7 +189,7 @@ def _has_query(asset: Mapping[str, Any], kept: Collection[str]) -> bool:
     """Return whether the stored form of an asset's URL, or of an alternative, differs."""
     others = asset.get("alternate")
     listed = [asset, *(others.values() if isinstance(others, dict) else ())]
-    hrefs = [each.get("href") for each in listed if isinstance(each, dict)]
+    hrefs = [alternative.get("href") for alternative in listed if isinstance(alternative, dict)]
     return any(is_absolute(href) and loses_query(href, kept) for href in hrefs if isinstance(href, str))
 
 
@@ -200,9 +200,9 @@ def _bare(value: Any, kept: Collection[str], name: str = "") -> Any:
     if isinstance(value, Mapping):
         if name == "headers":  # of a link: they may contain secrets
             return dict.fromkeys(value, REDACTED)
-        return {key: _bare(each, kept, key) for key, each in value.items()}
+        return {key: _bare(member, kept, key) for key, member in value.items()}
     if isinstance(value, list):
-        return [_bare(each, kept) for each in value]
+        return [_bare(member, kept) for member in value]
     is_address = isinstance(value, str) and (name == "href" or _ABSOLUTE.match(value) is not None)
     return _stored(value, kept) if is_address else value
 

@@ -70,7 +70,7 @@ class LastToken(threading.local):
 def matches_host(url: str, hosts: Sequence[str]) -> bool:
     """Return whether a URL's host matches one of ``host``, ``host:port`` and ``*.domain``."""
     whole, name = host_of(url), (urlsplit(url).hostname or "").lower()
-    for pattern in (each.lower() for each in hosts):
+    for pattern in (host.lower() for host in hosts):
         if pattern.startswith("*.") and name.endswith(pattern[1:]):
             return True
         if pattern in (whole, name):
@@ -137,10 +137,10 @@ class NetrcSigner:
 
     def headers(self, url: str) -> Mapping[str, str]:
         """Return the entry of the URL's host; none over an unencrypted connection."""
-        found = self._known.get(urlsplit(url).hostname or "")
-        if found is None or not is_encrypted(url):
+        entry = self._known.get(urlsplit(url).hostname or "")
+        if entry is None or not is_encrypted(url):
             return {}
-        return {"Authorization": basic_header(found[0], found[2] or "")}
+        return {"Authorization": basic_header(entry[0], entry[2] or "")}
 
     def sign(self, href: str, collection: str) -> SignedUrl:
         """Return the URL unchanged."""

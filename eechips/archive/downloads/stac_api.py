@@ -84,9 +84,9 @@ def api_items(
     client = _client(document, address)
     refused: PermanentError | None = None
     for question in _questions(document, search):
-        found = _pages(*_asked(client, search, question), reader)
+        items = _pages(*_asked(client, search, question), reader)
         try:
-            first = next(found, None)
+            first = next(items, None)
         except PermanentError as error:
             if error.status not in (_NO_POST if question.method == "POST" else ()) + _MISUNDERSTOOD:
                 raise
@@ -100,7 +100,7 @@ def api_items(
             _log.info("%s %s", display_url(search.stac), message)
         if first is not None:
             yield first
-            yield from found
+            yield from items
         return
     assert refused is not None
     raise refused
@@ -136,10 +136,12 @@ def _languages(document: Mapping[str, Any]) -> tuple[str, ...]:
     classes = [str(name) for name in listed] if isinstance(listed, list) else []
     if not any("/item-search#filter" in name for name in classes):
         return ()
-    found = tuple(name for name in ("cql2-json", "cql2-text") if any(each.endswith(name) for each in classes))
-    if found or any("/cql2/" in name for name in classes):
-        return found or ("cql2-json", "cql2-text")
-    is_old = any(each.rpartition("/")[2].endswith(("cql-json", "cql-text")) for each in classes)
+    languages = tuple(
+        name for name in ("cql2-json", "cql2-text") if any(conformance.endswith(name) for conformance in classes)
+    )
+    if languages or any("/cql2/" in name for name in classes):
+        return languages or ("cql2-json", "cql2-text")
+    is_old = any(conformance.rpartition("/")[2].endswith(("cql-json", "cql-text")) for conformance in classes)
     return () if is_old else ("cql2-json", "cql2-text")
 
 
@@ -169,8 +171,10 @@ def pages_from(page: Mapping[str, Any], address: str, reader: DocumentReader) ->
 def next_of(page: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the link of a page to the next page; None for the last."""
     links = page.get("links")
-    found = (each for each in links if isinstance(each, dict)) if isinstance(links, list) else iter(())
-    return next((link for link in found if link.get("rel") == "next" and link.get("href")), None)
+    link_objects = (
+        (candidate for candidate in links if isinstance(candidate, dict)) if isinstance(links, list) else iter(())
+    )
+    return next((link for link in link_objects if link.get("rel") == "next" and link.get("href")), None)
 
 
 def _client(document: Mapping[str, Any], address: str) -> Any:
@@ -220,8 +224,8 @@ def _asked(client: Any, search: Search, question: _Question) -> tuple[str, str, 
     from pystac_client.warnings import PystacClientWarning
 
     ignore_warning(PystacClientWarning)  # of missing conformance classes: the response decides
-    found = client.search(**asked, method=method)
-    return urljoin(search.stac, found.url), method, dict(found.get_parameters())
+    item_search = client.search(**asked, method=method)
+    return urljoin(search.stac, item_search.url), method, dict(item_search.get_parameters())
 
 
 def _pages(
@@ -254,8 +258,8 @@ def _pages(
         if not isinstance(features, list):
             raise PermanentError(f"{display_url(url)} does not respond as a STAC API: no list of items")
         # A repeated request may continue after the previous page; a repeated response to it does not.
-        ids = [each.get("id") if isinstance(each, dict) else None for each in features]
-        key = hash(canonical_json([method, url, body, [str(each) for each in ids]]))
+        ids = [feature.get("id") if isinstance(feature, dict) else None for feature in features]
+        key = hash(canonical_json([method, url, body, [str(feature) for feature in ids]]))
         if key in seen:
             raise PermanentError(f"{display_url(url)} links back to a page that was already read")
         seen.add(key)

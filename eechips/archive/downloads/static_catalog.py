@@ -50,7 +50,7 @@ def _listed(document: list[Any], address: str, wanted: frozenset[str], reader: D
         if isinstance(part, list):
             yield from _listed(part, address, wanted, reader)
             continue
-        place, found = address, part
+        place, linked_document = address, part
         if isinstance(part, str):
             try:
                 place = joined(address, part)
@@ -60,13 +60,13 @@ def _listed(document: list[Any], address: str, wanted: frozenset[str], reader: D
             if place in seen:
                 continue
             seen.add(place)
-            found = _read(place, address, reader)
-            if found is None:
+            linked_document = _read(place, address, reader)
+            if linked_document is None:
                 continue
-        if _is_stac(found):
-            yield from _walk(found, place, wanted, reader, seen, None)
+        if _is_stac(linked_document):
+            yield from _walk(linked_document, place, wanted, reader, seen, None)
         else:
-            yield found, place  # the search reports malformed items
+            yield linked_document, place  # the search reports malformed items
 
 
 def joined(home: str | None, href: str) -> str:
@@ -160,12 +160,12 @@ def _read(place: str, home: str, reader: DocumentReader) -> dict[str, Any] | Non
         reader.unread.append(UnreadDocument(display_url(place), "a remote catalogue must not link to local files"))
         return None
     try:
-        found = reader.read(place)
+        document = reader.read(place)
     except PermanentError as error:
         reader.unread.append(UnreadDocument(display_url(place), str(error)))
         return None
-    if _is_stac(found):
-        return found  # type: ignore[no-any-return]
+    if _is_stac(document):
+        return document  # type: ignore[no-any-return]
     reader.unread.append(UnreadDocument(display_url(place), "not a STAC catalogue, collection or item"))
     return None
 

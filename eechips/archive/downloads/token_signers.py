@@ -115,11 +115,11 @@ class OAuthSigner:
             raise ConfigurationError(f"no token was issued: {error}") from None
 
     def _ask(self, grant: Mapping[str, str]) -> _Token:
-        found = retry.call(lambda: self._hosts.request_json("POST", self._url, {}, {**self._form, **grant}), _POLICY)
-        if not isinstance(found, dict) or not isinstance(found.get("access_token"), str):
+        response = retry.call(lambda: self._hosts.request_json("POST", self._url, {}, {**self._form, **grant}), _POLICY)
+        if not isinstance(response, dict) or not isinstance(response.get("access_token"), str):
             raise PermanentError(f"{display_url(self._url)} did not return an access_token")
-        until = self._clock() + _use(_seconds(found.get("expires_in")))
-        return _Token(found["access_token"], until, found.get("refresh_token"))
+        until = self._clock() + _use(_seconds(response.get("expires_in")))
+        return _Token(response["access_token"], until, response.get("refresh_token"))
 
 
 class SasSigner:
@@ -176,25 +176,25 @@ class SasSigner:
             url, name = self._url.replace("{collection}", quote(collection, safe="")), "token"
         else:
             url, name = f"{self._url}{'&' if '?' in self._url else '?'}href={quote(href, safe='')}", "href"
-        found = retry.call(lambda: self._hosts.request_json("GET", url, {}), _POLICY)
-        if not isinstance(found, dict) or not isinstance(found.get(name), str):
+        response = retry.call(lambda: self._hosts.request_json("GET", url, {}), _POLICY)
+        if not isinstance(response, dict) or not isinstance(response.get(name), str):
             raise PermanentError(f"{display_url(url)} did not return a {name}")
-        return _Token(found[name], _expiry(found, self._clock()))
+        return _Token(response[name], _expiry(response, self._clock()))
 
     def _lock(self, key: str) -> threading.Lock:
         with self._making:
             return self._locks.setdefault(key, threading.Lock())
 
 
-def _expiry(found: Mapping[str, Any], now: float) -> float:
+def _expiry(response: Mapping[str, Any], now: float) -> float:
     """Return when to renew a signature, in seconds since 1970, from the endpoint's response."""
     for name in ("msft:expiry", "expiry", "expires", "expires_at", "expiration"):
-        value = found.get(name)
+        value = response.get(name)
         if isinstance(value, str) and (moment := parse_timestamp(value)) is not None:
             return now + _use(moment.timestamp() - now)
         if isinstance(value, (int, float)):
             return now + _use(float(value) - now)
-    return now + _use(_seconds(found.get("expires_in")))
+    return now + _use(_seconds(response.get("expires_in")))
 
 
 def _seconds(value: Any) -> float:

@@ -51,7 +51,9 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
         further = _Further(ledger, recipe.identity, name_template(recipe, config))
         added = [planned for unit in recipe.ask_again(config.out, log) if (planned := further.of(unit)) is not None]
         every = [*added, *further.amended.values()]
-        DiskBudget(config.out).check_free(sum(json.loads(each.unit)["expected"].get("size") or 0 for each in every))
+        DiskBudget(config.out).check_free(
+            sum(json.loads(planned_unit.unit)["expected"].get("size") or 0 for planned_unit in every)
+        )
         ledger.add(added)
         ledger.amend(further.amended.values())
         writer = new_writer(ledger.writer_name)

@@ -77,8 +77,8 @@ class SceneSearch:
             append_missing(record_signed_urls(self.items(reader), self.signed, self.prefers), before), reader.unread
         )
         log.write("asked", stac=display_url(self.search.stac), items=count, unread=len(reader.unread))
-        for each in reader.unread:
-            log.write("unread", address=each.address, error=each.reason)
+        for document in reader.unread:
+            log.write("unread", address=document.address, error=document.reason)
         return answer if count else ()
 
     def sign_again(self, reader: DocumentReader, log: RunLog) -> str | None:
@@ -105,14 +105,14 @@ class SceneSearch:
         region = self.search.region
         bounds = None if region is None else region.bounds
         catalog = open_catalog(folder)
-        found = catalog.items(bbox=bounds, start=self.start, end=self.end, collections=self.search.collections)
-        return _counted(chosen(((item, str(folder / SCHEMA_NAME)) for item in found), self.search, reader))
+        catalog_items = catalog.items(bbox=bounds, start=self.start, end=self.end, collections=self.search.collections)
+        return _counted(chosen(((item, str(folder / SCHEMA_NAME)) for item in catalog_items), self.search, reader))
 
-    def units(self, found: Iterable[Mapping[str, Any]], unread: Sequence[UnreadDocument]) -> Iterator[Unit]:
+    def units(self, stac_items: Iterable[Mapping[str, Any]], unread: Sequence[UnreadDocument]) -> Iterator[Unit]:
         """Yield a unit for each asset of the items.
 
         Args:
-            found: items.
+            stac_items: items.
             unread: unreadable documents; read after the items.
 
         Raises:
@@ -121,7 +121,7 @@ class SceneSearch:
         count = without = unknown = 0
         available: dict[str, None] = {}
         size = 0
-        for item in found:
+        for item in stac_items:
             keys = list(select_assets(item, self.assets))
             available |= dict.fromkeys(item["assets"])
             count += 1
@@ -148,10 +148,10 @@ class SceneSearch:
             _log.warning("%s", lost)
 
 
-def _counted(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _counted(stac_items: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the items, and log their number from time to time."""
     last = time.monotonic()
-    for count, item in enumerate(found):
+    for count, item in enumerate(stac_items):
         if time.monotonic() - last >= _LINE_SECONDS:
             last = time.monotonic()
             _log.info("%s items so far", f"{count:,}")
@@ -196,9 +196,9 @@ def listed_items(address: str, reader: DocumentReader) -> Iterator[tuple[Any, st
     """
     with _found(address, reader) as lists:
         entries = chain.from_iterable(chunks(lists, None))
-        for found in parallel_map(lambda entry: _item(entry, address, reader), entries, _AT_ONCE):
-            if found is not None:
-                yield found
+        for located_item in parallel_map(lambda entry: _item(entry, address, reader), entries, _AT_ONCE):
+            if located_item is not None:
+                yield located_item
 
 
 @contextlib.contextmanager

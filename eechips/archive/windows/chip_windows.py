@@ -80,21 +80,21 @@ def read_chip(unit: Unit, *, policy: RetryPolicy | None = None) -> Pixels:
     Raises:
         PermanentError, TransientError, ConfigurationError: as :func:`eechips.archive.windows.read_window`.
     """
-    found: Pixels | None = None
+    combined: Pixels | None = None
     for part in unit["parts"]:
         pixels = read_window(part, policy=policy)
         if part["is_south_up"]:
             pixels = pixels[:, ::-1]
-        if found is None:
-            found = pixels
+        if combined is None:
+            combined = pixels
             continue
-        empty = np.ma.getmaskarray(found)
+        empty = np.ma.getmaskarray(combined)
         mask = empty & np.ma.getmaskarray(pixels)
-        found = np.ma.MaskedArray(np.where(empty, pixels.data, found.data), mask, fill_value=found.fill_value)
+        combined = np.ma.MaskedArray(np.where(empty, pixels.data, combined.data), mask, fill_value=combined.fill_value)
         if not mask.any():
             break
-    assert found is not None, "a chip has parts"
-    return found
+    assert combined is not None, "a chip has parts"
+    return combined
 
 
 def _north_up(raster: Raster) -> Grid:

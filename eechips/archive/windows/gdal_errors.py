@@ -103,15 +103,15 @@ def describe_missing(warnings: Sequence[str]) -> str:
         warnings: warnings of GDAL during a successful read.
     """
     lasting = [text for text in warnings if not _AGAIN.search(text)]
-    found = [text for text in lasting if _UNREAD.search(text) or is_transient_status(_status(text) or 200)]
-    return redact("; ".join(dict.fromkeys(found)))[:_LONGEST]
+    unread = [text for text in lasting if _UNREAD.search(text) or is_transient_status(_status(text) or 200)]
+    return redact("; ".join(dict.fromkeys(unread)))[:_LONGEST]
 
 
 def _status(text: str) -> int | None:
-    found = _STATUS.search(text)
-    if found is None and _CHANGED.search(text):
+    match = _STATUS.search(text)
+    if match is None and _CHANGED.search(text):
         return 412
-    return None if found is None else int(found[1] or found[2])
+    return None if match is None else int(match[1] or match[2])
 
 
 def _messages(error: BaseException | None) -> Iterator[str]:

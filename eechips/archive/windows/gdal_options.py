@@ -178,7 +178,7 @@ def _headers(own: str, further: str) -> str:
 
     They are separate lines: GDAL removes quotation marks from comma-separated headers, but an ETag needs them.
     """
-    lines = own.split("\r\n") if "\r\n" in own else [found.replace('"', "") for found in _LISTED.findall(own)]
+    lines = own.split("\r\n") if "\r\n" in own else [header.replace('"', "") for header in _LISTED.findall(own)]
     kept = [line.strip() for line in lines if line.strip()]
     return "".join(f"{line}\r\n" for line in (*kept, further))
 

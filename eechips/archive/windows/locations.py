@@ -54,7 +54,11 @@ class RasterLocation:
 
         Empty for other formats, and for paths that only GDAL knows.
         """
-        return "" if not self.scheme else next((each for each in _SINGLE if self.path.lower().endswith(each)), "")
+        return (
+            ""
+            if not self.scheme
+            else next((extension for extension in _SINGLE if self.path.lower().endswith(extension)), "")
+        )
 
     @property
     def others(self) -> tuple[RasterLocation, ...]:

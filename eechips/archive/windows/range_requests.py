@@ -37,13 +37,13 @@ def is_supported(location: RasterLocation) -> bool:
 
 def merge_ranges(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Merge sorted ranges between which there are at most ``GAP`` bytes."""
-    found: list[tuple[int, int]] = []
+    merged: list[tuple[int, int]] = []
     for start, end in ranges:
-        if found and start - found[-1][1] <= GAP:
-            found[-1] = found[-1][0], max(end, found[-1][1])
+        if merged and start - merged[-1][1] <= GAP:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
         else:
-            found.append((start, end))
-    return found
+            merged.append((start, end))
+    return merged
 
 
 def read_range(
@@ -67,12 +67,12 @@ def read_range(
         PermanentError, ConfigurationError: if it will not: no such file, no access, no support of ranges.
     """
     if location.scheme == "s3":
-        data, found = _of_s3(location, start, end, version)
+        data, served_version = _of_s3(location, start, end, version)
     else:
-        data, found = _of_web(location.address, start, end, timeouts, version)
-    if version is not None and not (version.is_same(found) and len(data) == end - start):
+        data, served_version = _of_web(location.address, start, end, timeouts, version)
+    if version is not None and not (version.is_same(served_version) and len(data) == end - start):
         raise OtherVersionError(f"{display_url(location.address)} has another version")
-    return data, found
+    return data, served_version
 
 
 @functools.cache
@@ -155,5 +155,5 @@ def _of_s3(
 
 async def _read_body(body: Any) -> bytes:
     async with body:
-        found: bytes = await body.read()
-        return found
+        content: bytes = await body.read()
+        return content

@@ -108,8 +108,8 @@ def describe(href: str, *, keep_header: bool = False, policy: RetryPolicy | None
     received = Counter[str]()
 
     def attempt() -> Raster:
-        if keep_header and (found := _described_by_header(location, href, received)) is not None:
-            return found
+        if keep_header and (raster := _described_by_header(location, href, received)) is not None:
+            return raster
         version = read_version(location, _timeouts())
         check_range_support(location)
         # Found without GDAL, which would request dozens of names and block all threads meanwhile.
@@ -173,8 +173,8 @@ def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None 
     def attempt() -> Pixels:
         if unit.get("header"):
             reader = _HeaderReader(opening, inside, bands, received)
-            if (found := reader.read(KeptHeader.from_json(unit["header"]), read)) is not None:
-                return found
+            if (window_pixels := reader.read(KeptHeader.from_json(unit["header"]), read)) is not None:
+                return window_pixels
         with _steady(opening), _opened(opening) as source:
             if opening.beside and (missing := {*unit["others"]} - {*_others(source)}):
                 # GDAL treats files whose request failed as missing.
@@ -211,11 +211,11 @@ class _HeaderReader:
             return self._read(header, read)
         except OtherVersionError:
             _log.warning("%s was replaced after its header was kept: the header is read again", self.opening.href)
-        found = _described_by_header(self.opening.location, self.opening.href, self.received)
-        if found is None or found.header is None or found.dtypes != self._dtypes(header):
+        raster = _described_by_header(self.opening.location, self.opening.href, self.received)
+        if raster is None or raster.header is None or raster.dtypes != self._dtypes(header):
             raise _changed(self.opening.href)
         try:
-            return self._read(found.header, read)
+            return self._read(raster.header, read)
         except OtherVersionError:
             raise TransientError(f"{self.opening.href} is replaced while it is read") from None
 
@@ -255,13 +255,13 @@ def _placed(pixels: Pixels, inside: RasterWindow, window: RasterWindow) -> Pixel
 
 
 def _scaled(source: Any, bands: Sequence[int], pixels: Pixels) -> Pixels:
-    made: Pixels = np.ma.MaskedArray(pixels, dtype=np.result_type(pixels.dtype, np.float32))
+    scaled: Pixels = np.ma.MaskedArray(pixels, dtype=np.result_type(pixels.dtype, np.float32))
     for number, band in enumerate(bands):
         scale, offset = source.scales[band - 1], source.offsets[band - 1]
         if (scale, offset) != (1.0, 0.0):
-            made.data[number] *= made.dtype.type(scale)
-            made.data[number] += made.dtype.type(offset)
-    return made
+            scaled.data[number] *= scaled.dtype.type(scale)
+            scaled.data[number] += scaled.dtype.type(offset)
+    return scaled
 
 
 def _described(opening: _Opening, source: Any) -> Raster:

@@ -45,7 +45,7 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
     if data.ndim == 2:
         data, mask = data[np.newaxis], mask[np.newaxis]
     if (halo := unit.get("halo", 0)) and data.shape[1:] == (unit["height"] + 2 * halo, unit["width"] + 2 * halo):
-        data, mask = (each[:, halo:-halo, halo:-halo] for each in (data, mask))
+        data, mask = (array[:, halo:-halo, halo:-halo] for array in (data, mask))
     if data.shape[1:] != (unit["height"], unit["width"]) or data.ndim != 3:
         size = f"{unit['height']} rows and {unit['width']} columns"
         raise RecipeError(f"the result of a window of {size} has the shape {np.shape(pixels)}")

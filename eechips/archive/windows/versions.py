@@ -99,11 +99,11 @@ def read_version(location: RasterLocation, timeouts: Timeouts) -> RasterVersion 
 
 def _of_file(path: str) -> RasterVersion | None:
     try:
-        found = Path(path).stat()
+        status = Path(path).stat()
     except OSError:
         return None  # syntax of GDAL such as NETCDF:"a.nc":b
-    moment = dt.datetime.fromtimestamp(found.st_mtime_ns // 10**9, dt.timezone.utc).replace(tzinfo=None)
-    return RasterVersion(None, found.st_size, f"{moment.isoformat()}.{found.st_mtime_ns % 10**9:09d}Z")
+    moment = dt.datetime.fromtimestamp(status.st_mtime_ns // 10**9, dt.timezone.utc).replace(tzinfo=None)
+    return RasterVersion(None, status.st_size, f"{moment.isoformat()}.{status.st_mtime_ns % 10**9:09d}Z")
 
 
 def raster_exists(location: RasterLocation, timeouts: Timeouts) -> bool:

@@ -104,10 +104,10 @@ def _described(href: str, policy: RetryPolicy | None) -> Raster:
 
 def _dtype_of(raster: Raster, numbers: Sequence[int]) -> str:
     """Return the common dtype of some bands."""
-    found = dict.fromkeys(raster.dtypes[number - 1] for number in numbers)
-    if len(found) > 1:
-        raise UsageError(f"{raster.href} has bands of several types, {' and '.join(found)}: choose bands of one type")
-    return next(iter(found))
+    dtypes = dict.fromkeys(raster.dtypes[number - 1] for number in numbers)
+    if len(dtypes) > 1:
+        raise UsageError(f"{raster.href} has bands of several types, {' and '.join(dtypes)}: choose bands of one type")
+    return next(iter(dtypes))
 
 
 def _check_bands(raster: Raster, numbers: Sequence[int]) -> None:

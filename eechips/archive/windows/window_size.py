@@ -95,10 +95,10 @@ def _shape(blocks: BlockLayout, most: int, halo: int) -> tuple[int, int]:
         count = math.ceil(blocks.columns / across) * math.ceil(blocks.rows / down)
         return count, abs(across * blocks.block_width - down * blocks.block_height)
 
-    found = min(shapes(), key=badness, default=None)
-    if found is None:
+    best_shape = min(shapes(), key=badness, default=None)
+    if best_shape is None:
         raise ValueError("a window must hold at least one block and its halo")
-    return found
+    return best_shape
 
 
 def _even(length: int, most: int) -> int:
@@ -160,7 +160,7 @@ class MemoryBudget:
 
     @classmethod
     def of(
-        cls, stored: int, dtype: str, bands: int, made: str, results: int, working: int | None = None
+        cls, stored: int, dtype: str, bands: int, out_dtype: str, results: int, working: int | None = None
     ) -> MemoryBudget:
         """Return the budget of a recipe.
 
@@ -168,13 +168,13 @@ class MemoryBudget:
             stored: bytes of a pixel in the decoded blocks.
             dtype: numpy name of the dtype of the pixels that are read.
             bands: number of bands that are read.
-            made: numpy name of the dtype of the result.
+            out_dtype: numpy name of the dtype of the result.
             results: number of bands of the result.
             working: bytes of a pixel for the computation; None for eight for each input and output band.
         """
         size = np.dtype(dtype).itemsize
         room = 8 * (bands + results) if working is None else working
-        return cls(stored, bands * size, bands, results * np.dtype(made).itemsize, room)
+        return cls(stored, bands * size, bands, results * np.dtype(out_dtype).itemsize, room)
 
 
 def parse_memory(text: str | int) -> int:
@@ -183,7 +183,7 @@ def parse_memory(text: str | int) -> int:
     Raises:
         UsageError: if the text is not a size.
     """
-    found = _SIZE.fullmatch(str(text))
-    if found is None:
+    match = _SIZE.fullmatch(str(text))
+    if match is None:
         raise UsageError(f"{text!r} is not an amount of memory such as 256MB or 1.5GiB")
-    return round(float(found[1]) * _UNITS[(found[2] or "").upper()])
+    return round(float(match[1]) * _UNITS[(match[2] or "").upper()])

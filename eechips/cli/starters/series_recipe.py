@@ -28,9 +28,9 @@ def get_result(index, code, start="2019-01-01", end="2020-01-01"):
     def row(image):
         celsius = image.multiply(0.02).subtract(273.15)  # stored as kelvin / 0.02
         # On the dataset's own pixels: without a crs or scale Earth Engine chooses for itself.
-        found = celsius.reduceRegion(ee.Reducer.mean(), district, crs=image.projection(), maxPixels=1e13)
+        means = celsius.reduceRegion(ee.Reducer.mean(), district, crs=image.projection(), maxPixels=1e13)
         date = image.date().format("YYYY-MM-dd")
-        return ee.Feature(None, {"code": code, "date": date, "celsius": found.get("LST_Day_1km")})
+        return ee.Feature(None, {"code": code, "date": date, "celsius": means.get("LST_Day_1km")})
 
     # A Series is asked for in pieces where it is too large for one request.
     return Table(Series(images, row), columns=("code", "date", "celsius"), name=f"series/{code}")

@@ -111,9 +111,9 @@ def quota_window(unit: str, names: Sequence[str] = ()) -> QuotaWindow:
         names: names of the limit and its metric, such as ``ReadsPerDayPerProject`` or
             ``earthengine.googleapis.com/daily_eecu_usage_time``.
     """
-    found = re.search(r"/(s|min|h|d|mo)\b", unit)
-    if found is not None:
-        return _UNITS.get(found[1], "minute")
+    match = re.search(r"/(s|min|h|d|mo)\b", unit)
+    if match is not None:
+        return _UNITS.get(match[1], "minute")
     for name in names:
         for window, pattern in _NAMED.items():
             if re.search(pattern, name, re.IGNORECASE):

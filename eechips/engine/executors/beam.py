@@ -296,14 +296,14 @@ class _Pipeline:
         if not is_over and self._clock() - self._looked < self._look:
             return []
         self._looked = self._clock()
-        found = []
+        new_batches = []
         for name in self.queue.batch_names():
             if name not in self._read:
                 self._read.add(name)
                 batch = self.queue.read_batch(name)
-                found.append(batch)
+                new_batches.append(batch)
                 self._workers[batch.worker] = batch.host or self._workers.get(batch.worker)
-        return found
+        return new_batches
 
     def stop(self, how: StopMode) -> None:
         """Make the workers stop, once."""

@@ -129,8 +129,8 @@ class DaskExecutor(Executor[_DaskHandle]):
             try:
                 self._client = stack.enter_context(connect_cluster(self._scheduler, self._size, self._log))
                 self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
-                found = self._client.scheduler_info(n_workers=-1)
-                self._check_encryption([self._client.scheduler.address, *found["workers"]])
+                scheduler_info = self._client.scheduler_info(n_workers=-1)
+                self._check_encryption([self._client.scheduler.address, *scheduler_info["workers"]])
                 self._client.register_plugin(Membership(self._spec, self._discovery, self._probe))
             except (
                 OSError,
@@ -142,7 +142,7 @@ class DaskExecutor(Executor[_DaskHandle]):
                 where = f"at {self._scheduler}" if self._scheduler else "on this machine"
                 raise ConfigurationError(f"no Dask cluster {where}: {error}") from error
             stack.callback(self._unregister)
-            self._scheduler_id = found["id"]
+            self._scheduler_id = scheduler_info["id"]
             self._stack = stack.pop_all()
         self._update_workers()
         return self
@@ -163,13 +163,13 @@ class DaskExecutor(Executor[_DaskHandle]):
             ConfigurationError: if no worker can start.
             ClusterLostError: if the scheduler is gone, or the cluster has had no workers for minutes.
         """
-        found: list[tuple[_DaskHandle, int, Any]] = []
+        completed: list[tuple[_DaskHandle, int, Any]] = []
         with contextlib.suppress(queue.Empty):
-            found.append(self._done.get(timeout=timeout))
+            completed.append(self._done.get(timeout=timeout))
             while True:
-                found.append(self._done.get_nowait())
-        is_broken = self._client.status != "running" or any(was_disconnected(future) for _, _, future in found)
-        events = self._take_tasks_back() if is_broken else self._collect(found)
+                completed.append(self._done.get_nowait())
+        is_broken = self._client.status != "running" or any(was_disconnected(future) for _, _, future in completed)
+        events = self._take_tasks_back() if is_broken else self._collect(completed)
         if is_broken or self._clock() - self._updated >= _UPDATE_SECONDS:
             events += self._update_workers()
         return events + self._replace_overdue()
@@ -215,9 +215,9 @@ class DaskExecutor(Executor[_DaskHandle]):
     def _plugin_name(self) -> str:
         return Membership.name_of(self._spec)
 
-    def _collect(self, found: list[tuple[_DaskHandle, int, Any]]) -> list[Finished | Lost]:
+    def _collect(self, completed: list[tuple[_DaskHandle, int, Any]]) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
-        present = [each for each in found if each[0].futures.get(each[1]) is each[2]]
+        present = [entry for entry in completed if entry[0].futures.get(entry[1]) is entry[2]]
         good = [(handle, future) for handle, _, future in present if future.status == "finished"]
         results = {outcome.position: (outcome, usage) for outcome, usage in self._gather_results(good)}
         under_way = sum(len(handle.tasks) for handle in self._handles)
@@ -254,10 +254,10 @@ class DaskExecutor(Executor[_DaskHandle]):
             there = set() if known is None else set(known["workers"])
             self._cancel([future for handle, future in good if handle.address not in there])
         try:
-            found: list[tuple[Outcome, UsageDelta]] = gathering.result()
+            gathered: list[tuple[Outcome, UsageDelta]] = gathering.result()
         except (OSError, concurrent.futures.CancelledError, distributed.client.ClosedClientError):
             return []  # the connection broke
-        return found
+        return gathered
 
     def _cancel(self, futures: list[Any]) -> None:
         """Cancel futures; those of a closed client are cancelled already."""

@@ -218,11 +218,11 @@ class Executor(abc.ABC, Generic[HandleT]):
 
     def _finish(self, handle: HandleT, outcome: Outcome) -> Finished | None:
         """Remove a finished task from the handle of its worker, and return its event; None if it was removed before."""
-        found = handle.tasks.pop(outcome.position, None)
-        if found is None:
+        started = handle.tasks.pop(outcome.position, None)
+        if started is None:
             return None
         handle.is_alone = False
-        return Finished(found[0], outcome)
+        return Finished(started[0], outcome)
 
     def _late(self, handle: HandleT) -> set[int]:
         """Return the positions of the tasks that take too long."""
@@ -235,9 +235,9 @@ class Executor(abc.ABC, Generic[HandleT]):
 
     def _note_progress(self, handle: HandleT, progress: TaskProgress) -> None:
         """Begin the time limit of a task anew."""
-        found = handle.tasks.get(progress.position)
-        if found is not None:
-            handle.tasks[progress.position] = found[0], self._working_time
+        started = handle.tasks.get(progress.position)
+        if started is not None:
+            handle.tasks[progress.position] = started[0], self._working_time
 
     @property
     def _working_time(self) -> float:

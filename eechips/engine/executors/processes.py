@@ -179,63 +179,63 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         numbers = {key.data.number for key in ready}
         ended = {key.data.number for key in ready if key.fileobj is not key.data.pipe}
         events: list[Finished | Lost] = []
-        for each in [handle for handle in self._handles if handle.number in numbers]:
+        for worker in [handle for handle in self._handles if handle.number in numbers]:
             has_ended = False
             try:
-                while each.has_message:
-                    message = each.pipe.recv()
+                while worker.has_message:
+                    message = worker.pipe.recv()
                     if isinstance(message, (Ready, Broken)):
-                        self._note_start(each, message)
+                        self._note_start(worker, message)
                     elif isinstance(message, TaskProgress):
-                        self._note_progress(each, message)
-                    elif (finished := self._finish(each, message)) is not None:
+                        self._note_progress(worker, message)
+                    elif (finished := self._finish(worker, message)) is not None:
                         events.append(finished)
             except (EOFError, OSError):
                 has_ended = True
-                each.process.join(_STOP_TIMEOUT)
-            if has_ended or (each.number in ended and self._has_died(each)):
-                events += self._lose(each, f"its worker {_describe_exit(each.process.exitcode)}", set())
+                worker.process.join(_STOP_TIMEOUT)
+            if has_ended or (worker.number in ended and self._has_died(worker)):
+                events += self._lose(worker, f"its worker {_describe_exit(worker.process.exitcode)}", set())
         return events + self._replace_overdue()
 
     def kill(self) -> None:
         """Kill every worker."""
-        for each in self._handles:
-            _kill(each)
-        for each in list(self._handles):
-            self._remove(each)
+        for handle in self._handles:
+            _kill(handle)
+        for handle in list(self._handles):
+            self._remove(handle)
 
     def _capacity(self, handle: _ProcessHandle) -> int:
         return self._tasks_each
 
-    def _note_start(self, each: _ProcessHandle, message: Ready | Broken) -> None:
+    def _note_start(self, handle: _ProcessHandle, message: Ready | Broken) -> None:
         if isinstance(message, Broken):
             self._note_broken_start(message.reason)
         else:
-            each.is_ready, self._broken_starts = True, 0
+            handle.is_ready, self._broken_starts = True, 0
 
-    def _has_died(self, each: _ProcessHandle) -> bool:
+    def _has_died(self, handle: _ProcessHandle) -> bool:
         """Return whether a worker has ended, as far as its process shows."""
-        if not each.is_orphan and each.process.exitcode == _UNKNOWN_STATUS:
+        if not handle.is_orphan and handle.process.exitcode == _UNKNOWN_STATUS:
             # The fork server has died; the worker continues.
-            each.is_orphan = True
-            self._selector.unregister(each.process.sentinel)
-        return not (each.is_orphan or each.process.is_alive())
+            handle.is_orphan = True
+            self._selector.unregister(handle.process.sentinel)
+        return not (handle.is_orphan or handle.process.is_alive())
 
     def _replace_overdue(self) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
-        for each in list(self._handles):
-            late = self._late(each)
+        for handle in list(self._handles):
+            late = self._late(handle)
             if late:
-                _kill(each)
-                events += self._lose(each, f"it was not done after {self._timeout:g} s", late)
+                _kill(handle)
+                events += self._lose(handle, f"it was not done after {self._timeout:g} s", late)
         return events
 
-    def _lose(self, each: _ProcessHandle, reason: str, late: set[int]) -> list[Finished | Lost]:
+    def _lose(self, handle: _ProcessHandle, reason: str, late: set[int]) -> list[Finished | Lost]:
         """Remove a worker; ``late`` are the positions of the tasks for which it was killed."""
-        self._remove(each)
-        if not each.is_ready and each.attempt == self._broken_starts:
+        self._remove(handle)
+        if not handle.is_ready and handle.attempt == self._broken_starts:
             self._note_broken_start(reason)
-        return lost(each, reason, late)
+        return lost(handle, reason, late)
 
     def _note_broken_start(self, reason: str) -> None:
         self._broken_starts += 1
@@ -271,26 +271,26 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         self._selector.register(process.sentinel, selectors.EVENT_READ, started)
         return True
 
-    def _remove(self, each: _ProcessHandle) -> None:
-        self._handles.remove(each)
-        self._selector.unregister(each.pipe)
-        if each.is_orphan:
-            _await_end(each.pipe)
+    def _remove(self, handle: _ProcessHandle) -> None:
+        self._handles.remove(handle)
+        self._selector.unregister(handle.pipe)
+        if handle.is_orphan:
+            _await_end(handle.pipe)
         else:
-            self._selector.unregister(each.process.sentinel)
-        each.process.join()
-        each.pipe.close()
-        each.process.close()
-        self.throttle.reclaim(each.number)
-        self._free_numbers.append(each.number)
+            self._selector.unregister(handle.process.sentinel)
+        handle.process.join()
+        handle.pipe.close()
+        handle.process.close()
+        self.throttle.reclaim(handle.number)
+        self._free_numbers.append(handle.number)
 
     def _stop_workers(self) -> None:
-        for each in self._handles:
+        for handle in self._handles:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                each.pipe.send(None)
+                handle.pipe.send(None)
         deadline = self._clock() + _STOP_TIMEOUT
-        for each in self._handles:
-            each.process.join(max(0.0, deadline - self._clock()))
+        for handle in self._handles:
+            handle.process.join(max(0.0, deadline - self._clock()))
         self.kill()
 
 

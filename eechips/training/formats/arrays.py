@@ -42,11 +42,9 @@ def decoded(entry: PackEntry, name: str, layer: PackLayer) -> ChipPixels | Frame
     pixels = entry.layers[name]
     assert not isinstance(pixels, FileContent)
     if pixels.values.shape != layer.shape or pixels.values.dtype.name != layer.dtype:
-        found = f"{pixels.values.shape} of {pixels.values.dtype.name}"
+        form = f"{pixels.values.shape} of {pixels.values.dtype.name}"
         file = json.loads(entry.metadata)["layers"][name]["file"]
-        raise UsageError(
-            f"{file} has {found} where others have {layer.shape} of {layer.dtype}: arrays cannot hold both"
-        )
+        raise UsageError(f"{file} has {form} where others have {layer.shape} of {layer.dtype}: arrays cannot hold both")
     return pixels
 
 

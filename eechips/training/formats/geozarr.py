@@ -90,8 +90,8 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
 def ids(folder: Path, shard: Shard) -> list[str]:
     """Return the ids of the samples in a shard."""
     with _opened(folder, shard) as root:
-        found: list[str] = root.attrs[_SAMPLES]
-        return [identifier for identifier in found if identifier in root]
+        sample_ids: list[str] = root.attrs[_SAMPLES]
+        return [identifier for identifier in sample_ids if identifier in root]
 
 
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
@@ -217,39 +217,39 @@ class _SampleWriter:
 
 def _series_of(facts: Mapping[str, Facts]) -> dict[str, tuple[list[str], list[Facts]]]:
     """Return the labels of the files of each array, and its frames; none if it has one moment."""
-    found: dict[str, tuple[list[str], list[Facts]]] = {}
+    series: dict[str, tuple[list[str], list[Facts]]] = {}
     for label, about in facts.items():
-        labels, frames = found.setdefault(array_of(label, about.get("series")), ([], []))
+        labels, frames = series.setdefault(array_of(label, about.get("series")), ([], []))
         labels.append(label)
         frames += about.get("frames", [about] if "frame" in about else [])
-    for labels, frames in found.values():
+    for labels, frames in series.values():
         frames.sort(key=lambda frame: int(frame["frame"]))
         labels.sort(key=lambda label: int(facts[label].get("frame", 0)))
-    return found
+    return series
 
 
 def _pixels(
     entry: PackEntry, facts: Mapping[str, Facts], labels: Sequence[str], frames: Sequence[Facts]
 ) -> ChipPixels | FramePixels:
     """Decode the files of an array."""
-    contents = [each for label in labels if isinstance(each := entry.layers[label], FileContent)]
+    contents = [content for label in labels if isinstance(content := entry.layers[label], FileContent)]
     if not frames or "frames" in facts[labels[0]]:
         return decode_file(contents[0].data, contents[0].suffix, frames)
-    return stack_frames([each.pixels() for each in contents], [frame_time(frame) for frame in frames])
+    return stack_frames([content.pixels() for content in contents], [frame_time(frame) for frame in frames])
 
 
 def _layers(group: Any, facts: Mapping[str, Facts]) -> dict[str, ChipPixels | FramePixels]:
     """Return the pixels of each file of a sample."""
-    found: dict[str, ChipPixels | FramePixels] = {}
+    pixels: dict[str, ChipPixels | FramePixels] = {}
     for name, (labels, frames) in _series_of(facts).items():
         values, valid = group[name][...], group[name + MASK_SUFFIX][...] != 0
         if not frames:
-            found[labels[0]] = ChipPixels(values, valid)
+            pixels[labels[0]] = ChipPixels(values, valid)
         elif "frames" in facts[labels[0]]:
-            found[labels[0]] = with_times(values, valid, frames)
+            pixels[labels[0]] = with_times(values, valid, frames)
         else:
-            found |= {label: ChipPixels(values[n], valid[n]) for n, label in enumerate(labels)}
-    return found
+            pixels |= {label: ChipPixels(values[n], valid[n]) for n, label in enumerate(labels)}
+    return pixels
 
 
 def _common_grid(facts: Mapping[str, Facts]) -> tuple[str, list[float]] | None:

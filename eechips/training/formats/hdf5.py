@@ -64,8 +64,8 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
 def ids(folder: Path, shard: Shard) -> list[str]:
     """Return the ids of the samples in a shard."""
     with _h5py().File(folder / f"{shard.stem}{SUFFIX}") as file:
-        found: list[str] = file[ID].asstr()[:].tolist()
-        return found
+        sample_ids: list[str] = file[ID].asstr()[:].tolist()
+        return sample_ids
 
 
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:

@@ -63,8 +63,8 @@ def ids(folder: Path, shard: Shard) -> list[str]:
     """Return the ids of the samples in a shard."""
     import pyarrow.parquet as pq
 
-    found: list[str] = pq.read_table(folder / f"{shard.stem}{SUFFIX}", columns=["id"])["id"].to_pylist()
-    return found
+    sample_ids: list[str] = pq.read_table(folder / f"{shard.stem}{SUFFIX}", columns=["id"])["id"].to_pylist()
+    return sample_ids
 
 
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
@@ -75,7 +75,9 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
         for number in range(file.num_row_groups):
             for row in file.read_row_group(number).to_pylist():
                 files = {name: row[name] for name in row if name not in _OWN and row[name] is not None}
-                layers = {name: FileContent(suffix_of(each["path"]), each["bytes"]) for name, each in files.items()}
+                layers = {
+                    name: FileContent(suffix_of(content["path"]), content["bytes"]) for name, content in files.items()
+                }
                 yield PackEntry(row["id"], row["metadata"], layers)
 
 

@@ -117,8 +117,8 @@ def _records(path: Path) -> Iterator[dict[str, bytes]]:
 
 
 def _check(path: Path, file: BinaryIO, content: bytes, checksum: Callable[[bytes], int]) -> None:
-    found = file.read(_CHECKSUM.size)
-    if len(found) < _CHECKSUM.size or _CHECKSUM.unpack(found)[0] != checksum(content):
+    stored_checksum = file.read(_CHECKSUM.size)
+    if len(stored_checksum) < _CHECKSUM.size or _CHECKSUM.unpack(stored_checksum)[0] != checksum(content):
         raise StorageError(f"{path} is damaged: the checksum of a record is wrong")
 
 
@@ -161,7 +161,7 @@ def _masked() -> Callable[[bytes], int]:
         raise UsageError("TFRecord needs google-crc32c: pip install 'eechips[pack]'") from error
 
     def masked(data: bytes) -> int:
-        found: int = google_crc32c.value(data)
-        return ((found >> 15 | found << 17) + _MASK_DELTA) & 0xFFFFFFFF
+        crc: int = google_crc32c.value(data)
+        return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
     return masked

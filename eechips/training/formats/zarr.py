@@ -66,8 +66,8 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
 def ids(folder: Path, shard: Shard) -> list[str]:
     """Return the ids of the samples in a shard."""
     group = import_zarr().open_group(folder / f"{shard.group}{SUFFIX}", mode="r")
-    found: list[str] = group[ID][shard.first : shard.first + shard.count].tolist()
-    return found
+    sample_ids: list[str] = group[ID][shard.first : shard.first + shard.count].tolist()
+    return sample_ids
 
 
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
@@ -101,8 +101,13 @@ def dimensions(layout: PackLayout) -> dict[str, tuple[str, ...]]:
     for name, layer in layout.items():
         for axis, length in zip(axes[name], layer.shape or (), strict=True):
             lengths.setdefault(axis, set()).add(length)
-    own = {axis for axis, found in lengths.items() if len(found) > 1} | ({"band"} if len(layout) > 1 else set())
-    return {name: tuple(f"{name}_{axis}" if axis in own else axis for axis in each) for name, each in axes.items()}
+    own = {axis for axis, axis_lengths in lengths.items() if len(axis_lengths) > 1} | (
+        {"band"} if len(layout) > 1 else set()
+    )
+    return {
+        name: tuple(f"{name}_{axis}" if axis in own else axis for axis in axis_names)
+        for name, axis_names in axes.items()
+    }
 
 
 def _create(zarr: Any, folder: Path, shard: Shard, layout: PackLayout) -> Any:

@@ -163,9 +163,9 @@ class EarthEngineSession:
                 "drive": folder / "drive", "buckets": folder / "buckets", "export-assets": folder / "exported",
                 "asset-bytes": self._asset_bytes, "asset-count": self._asset_count, "demo-datasets": self._datasets,
             }  # fmt: skip
-            given = [f"--{name}={value}" for name, value in options.items() if value is not None]
-            sources = [f"--archive={each}" for each in self._archives]
-            server = server_process("--no-demo" if sources else "--demo", *sources, *given)
+            arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
+            sources = [f"--archive={archive}" for archive in self._archives]
+            server = server_process("--no-demo" if sources else "--demo", *sources, *arguments)
             self._running = EarthEngine(self._stack.enter_context(server), folder)
         return self._running
 
@@ -405,7 +405,7 @@ def _archives(config: pytest.Config) -> tuple[str, ...]:
     from eechips_local.server_options import OptionError, find_archives
 
     folder = config.inipath.parent if config.inipath else config.rootpath
-    texts = tuple(str(folder / each) if (folder / each).is_file() else each for each in named)
+    texts = tuple(str(folder / archive) if (folder / archive).is_file() else archive for archive in named)
     try:
         find_archives(texts)
     except OptionError as error:
@@ -415,10 +415,10 @@ def _archives(config: pytest.Config) -> tuple[str, ...]:
 
 def _only_distributes(config: pytest.Config) -> bool:
     """Return whether this process runs no tests itself: pytest-xdist starts others for them."""
-    given = config.known_args_namespace
-    if given.collectonly or getattr(given, "usepdb", False) or _XDIST_WORKER in os.environ:
+    arguments = config.known_args_namespace
+    if arguments.collectonly or getattr(arguments, "usepdb", False) or _XDIST_WORKER in os.environ:
         return False
-    processes = getattr(given, "numprocesses", None)
+    processes = getattr(arguments, "numprocesses", None)
     if processes is None:
-        return bool(getattr(given, "dist", "no") != "no" or getattr(given, "distload", False))
+        return bool(getattr(arguments, "dist", "no") != "no" or getattr(arguments, "distload", False))
     return bool(processes)

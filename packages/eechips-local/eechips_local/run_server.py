@@ -37,34 +37,34 @@ def create_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read_config(given: Mapping[str, Any]) -> ServerConfig:
+def read_config(arguments: Mapping[str, Any]) -> ServerConfig:
     """Return the configuration that arguments stand for.
 
     Args:
-        given: the parsed arguments by name.
+        arguments: the parsed arguments by name.
 
     Raises:
         OptionError: if a value cannot be used.
     """
     store = StoreConfig(
-        tuple(given["assets"]),
-        given["demo"],
-        given["allow_remote"],
-        tuple(given["catalog"]),
-        tuple(given["catalog_files"]),
-        archives=find_archives(given["archive"]),
+        tuple(arguments["assets"]),
+        arguments["demo"],
+        arguments["allow_remote"],
+        tuple(arguments["catalog"]),
+        tuple(arguments["catalog_files"]),
+        archives=find_archives(arguments["archive"]),
     )
     names = (option.name.replace("-", "_") for option in OPTIONS)
-    config = ServerConfig(port=given["port"], store=store, stubs_file=given["stubs_file"], key=given["key"])
-    return configured(config, {name: given[name] for name in names})
+    config = ServerConfig(port=arguments["port"], store=store, stubs_file=arguments["stubs_file"], key=arguments["key"])
+    return configured(config, {name: arguments[name] for name in names})
 
 
 def main() -> None:
     """Read the arguments and serve."""
     parser = create_parser()
-    given = vars(parser.parse_args())
+    arguments = vars(parser.parse_args())
     try:
-        serve(read_config(given), wait_for_end=wait_for_parent if given["exit_with_parent"] else None)
+        serve(read_config(arguments), wait_for_end=wait_for_parent if arguments["exit_with_parent"] else None)
     except (OptionError, RegistrationError, StoreError) as error:
         parser.error(str(error))
 

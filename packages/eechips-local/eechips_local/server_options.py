@@ -187,18 +187,18 @@ def find_archives(texts: Sequence[str]) -> tuple[ArchiveDescription, ...]:
         raise OptionError(f"--archive: {error}") from error
 
 
-def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerConfig:
+def configured(config: ServerConfig, option_texts: Mapping[str, str | None]) -> ServerConfig:
     """Return a server's configuration with the values of options.
 
     Args:
         config: what holds where an option is not given.
-        given: texts by the options' names, with underscores; None where one is not given.
+        option_texts: texts by the options' names, with underscores; None where one is not given.
 
     Raises:
         OptionError: if a value cannot be used; names the option.
     """
     values: dict[str, Any] = {}
-    for name, text in given.items():
+    for name, text in option_texts.items():
         if text is None:
             continue
         try:

@@ -85,7 +85,7 @@ class ServerProcess:
 
     def requests(self) -> list[AnsweredRequest]:
         """Return the requests since :meth:`keep_requests`, in the order of their responses."""
-        return [AnsweredRequest(**each) for each in self._control("_requests")["requests"]]
+        return [AnsweredRequest(**answered) for answered in self._control("_requests")["requests"]]
 
     def _control(self, path: str, body: Any = None) -> Any:
         """Send a request to the server's own controls, and return the JSON of its response."""

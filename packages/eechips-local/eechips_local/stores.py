@@ -166,13 +166,13 @@ class CachedStore:
         if known is not None and known[0] == stamp:
             self._known.move_to_end(asset_id)
             return known[1]
-        found = self._store.get(asset_id)
+        asset = self._store.get(asset_id)
         self._known.pop(asset_id, None)
-        if found is not None:
-            self._known[asset_id] = stamp, found
+        if asset is not None:
+            self._known[asset_id] = stamp, asset
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-        return found
+        return asset
 
     def children(self, parent: str) -> Iterable[str]:
         """Return ids under a folder or collection."""
@@ -220,18 +220,18 @@ class ChainedStore:
 
     def take_reads(self) -> Counter[str]:
         """Return counts of reads of catalogues since the last call, and reset them."""
-        found: Counter[str] = Counter()
+        read_counts: Counter[str] = Counter()
         for store in self._catalogs:
-            found.update(store.reads.take())
-        return found
+            read_counts.update(store.reads.take())
+        return read_counts
 
     def children(self, parent: str) -> Iterable[str]:
         """Return ids under a folder or collection, of all stores, in order."""
         key = asset_id(parent)
-        found: dict[str, None] = {}
+        child_ids: dict[str, None] = {}
         for store in self._stores:
-            found.update(dict.fromkeys(store.children(key)))
-        return sorted(found)
+            child_ids.update(dict.fromkeys(store.children(key)))
+        return sorted(child_ids)
 
     def files(self, asset_id_: str, bands: tuple[str, ...] = ()) -> tuple[ItemFile, ...] | None:
         """Return the files from which an image of an open archive is read; None for other assets.
@@ -254,13 +254,15 @@ class ChainedStore:
         from eechips_local.archives.archive_store import JoinedArchives
         from eechips_local.archives.archive_summary import describe_archive
 
-        found = []
+        described_archives = []
         for position, joined in enumerate(self._stores):
             for store in joined.stores if isinstance(joined, JoinedArchives) else ():
                 earlier = self._stores[:position]  # a dataset of theirs is not the archive's
-                records = {name: each for name, each in store.records.items() if not any(s.get(name) for s in earlier)}
-                found.append(describe_archive(store.description, records))
-        return found
+                records = {
+                    name: record for name, record in store.records.items() if not any(s.get(name) for s in earlier)
+                }
+                described_archives.append(describe_archive(store.description, records))
+        return described_archives
 
     def describe(self) -> Mapping[str, Any]:
         """Return the descriptions of the stores."""
@@ -280,8 +282,8 @@ def open_store(config: StoreConfig, patience: float) -> ChainedStore:
         from eechips_local.assets import FolderStore
 
         for folder in config.folders:
-            found = FolderStore(folder, remote=config.remote)
-            stores.append(CachedStore(found, found.stamp))
+            folder_store = FolderStore(folder, remote=config.remote)
+            stores.append(CachedStore(folder_store, folder_store.stamp))
     if config.catalogs:
         from eechips_local.catalogs import CatalogStore
 

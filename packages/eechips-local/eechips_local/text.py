@@ -69,5 +69,5 @@ def format_json(value: Any, indent: int | None = None) -> str:
     return text if text.isascii() and "\x7f" not in text else _MOST_ACCENTS.sub(_escaped, _UNSAFE.sub(_escaped, text))
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return json.dumps(found[0])[1:-1]
+def _escaped(match: re.Match[str]) -> str:
+    return json.dumps(match[0])[1:-1]

@@ -92,7 +92,7 @@ def test_strips_stay_whole() -> None:
 
 
 def test_more_memory_is_more_pixels() -> None:
-    budget = MemoryBudget.of(stored=8, dtype="uint16", bands=2, made="float32", results=1)
+    budget = MemoryBudget.of(stored=8, dtype="uint16", bands=2, out_dtype="float32", results=1)
     most = budget.max_pixels(256_000_000)
     assert budget.max_pixels(512_000_000) > 2 * most > 0
     assert budget.required_memory(most) <= 256_000_000

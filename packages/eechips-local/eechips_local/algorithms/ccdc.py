@@ -121,11 +121,11 @@ class _Search:
         """Find segment after segment."""
         first = 0
         while True:
-            found = self._start(first)
-            if found is None:
+            first_model = self._start(first)
+            if first_model is None:
                 self._add_rest(first)
                 return
-            first_free = self._follow(*found)
+            first_free = self._follow(*first_model)
             if first_free is None:
                 return
             first = first_free
@@ -217,11 +217,11 @@ class _Search:
         phase = 2 * math.pi * times / self.options.year
         slow = phase / max(1, math.ceil((times[-1] - times[0]) / self.options.year))
         waves = [np.ones(len(times)), np.cos(phase), np.sin(phase), np.cos(slow), np.sin(slow)]
-        found = np.zeros(len(self.times), dtype=bool)
+        cloudy = np.zeros(len(self.times), dtype=bool)
         for band in self.options.clouds:
             apart = _robust_residuals(np.stack(waves, axis=1), self.values[start : end + 1, band])
-            found[start : end + 1] |= np.abs(apart) > _CLOUD * self.noise[band]
-        return found
+            cloudy[start : end + 1] |= np.abs(apart) > _CLOUD * self.noise[band]
+        return cloudy
 
     # Its end
 
@@ -292,8 +292,8 @@ def _robust_residuals(design: Floats, values: Floats) -> Floats:
     apart = values - values.mean()
     for _ in range(_ROBUST_ROUNDS):
         root = np.sqrt(weights)
-        found = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0]
-        apart = values - design @ found
+        coefficients = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0]
+        apart = values - design @ coefficients
         scale = 4.685 * float(np.median(np.abs(apart))) / 0.6745
         if not 1e-12 * float(np.abs(values).max(initial=0.0)) < scale < math.inf:
             break

@@ -245,10 +245,10 @@ def _output(estimator: Any, mode: str) -> Callable[[Floats], npt.NDArray[Any]]:
         return lambda s: estimator.predict_proba(s)[:, 1] if two else estimator.predict_proba(s).max(axis=1)
     if mode in ("RAW", "RAW_REGRESSION"):
         return lambda samples: _votes(estimator, samples, mode)
-    found: Callable[[Floats], npt.NDArray[Any]] = (
+    predictor: Callable[[Floats], npt.NDArray[Any]] = (
         estimator.predict_proba if mode == "MULTIPROBABILITY" else estimator.predict
     )
-    return found
+    return predictor
 
 
 def _alike(label: int, mode: str, count: int) -> npt.NDArray[Any]:

@@ -160,14 +160,16 @@ def _change(
 ) -> C2cChange:
     """Return the change at a breakpoint."""
     place = bounds[i]
-    found = C2cChange(place, dates[place], values[place])
+    change = C2cChange(place, dates[place], values[place])
     if i > 0:
         before = bounds[i - 1]
-        found = replace(found, magnitude=values[place] - values[before], duration=dates[place] - dates[before])
+        change = replace(change, magnitude=values[place] - values[before], duration=dates[place] - dates[before])
     if has_post and i + 1 < len(bounds):
         after = bounds[i + 1]
-        found = replace(found, post_magnitude=values[after] - values[place], post_duration=dates[after] - dates[place])
-    return found
+        change = replace(
+            change, post_magnitude=values[after] - values[place], post_duration=dates[after] - dates[place]
+        )
+    return change
 
 
 def _regrown(

@@ -182,8 +182,8 @@ def _tree(lines: Mapping[int, _Line], places: Mapping[str, int]) -> DecisionTree
         if first is None and second is None:
             continue
         if lines[number].is_leaf or first is None or second is None:
-            found = "is a leaf and has children" if lines[number].is_leaf else "has one child"
-            raise InvalidError(f"Node {number} of a decision tree {found}; it must have none or two.")
+            fault = "is a leaf and has children" if lines[number].is_leaf else "has one child"
+            raise InvalidError(f"Node {number} of a decision tree {fault}; it must have none or two.")
         if first.name != second.name:
             raise InvalidError(f"The children of node {number} of a decision tree split by different inputs.")
         inputs[index] = places[first.name]

@@ -15,8 +15,8 @@ _TERMS = 300
 
 def _log_beta(a: Floats, b: Floats) -> Floats:
     log_gamma = np.vectorize(math.lgamma, otypes=[np.float64])
-    found: Floats = log_gamma(a) + log_gamma(b) - log_gamma(a + b)
-    return found
+    logarithm: Floats = log_gamma(a) + log_gamma(b) - log_gamma(a + b)
+    return logarithm
 
 
 def _fraction(a: Floats, b: Floats, x: Floats) -> Floats:
@@ -24,7 +24,7 @@ def _fraction(a: Floats, b: Floats, x: Floats) -> Floats:
     c = np.ones_like(x)
     d = 1.0 - (a + b) * x / (a + 1.0)
     d = 1.0 / np.where(np.abs(d) < _TINY, _TINY, d)
-    found = d
+    fraction = d
     for m in range(1, _TERMS):
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
@@ -35,10 +35,10 @@ def _fraction(a: Floats, b: Floats, x: Floats) -> Floats:
             d = 1.0 / np.where(np.abs(d) < _TINY, _TINY, d)
             c = np.where(np.abs(c) < _TINY, _TINY, c)
             step = c * d
-            found = found * step
+            fraction = fraction * step
         if np.all(np.abs(step - 1.0) < 1e-15):
             break
-    return found
+    return fraction
 
 
 def regularized_beta(x: npt.ArrayLike, a: npt.ArrayLike, b: npt.ArrayLike) -> Floats:
@@ -50,8 +50,8 @@ def regularized_beta(x: npt.ArrayLike, a: npt.ArrayLike, b: npt.ArrayLike) -> Fl
     first = np.where(swap, b, a)
     second = np.where(swap, a, b)
     tail = front * _fraction(first, second, np.where(swap, 1.0 - inner, inner)) / first
-    found: Floats = np.where(x <= 0, 0.0, np.where(x >= 1, 1.0, np.where(swap, 1.0 - tail, tail)))
-    return found
+    shares: Floats = np.where(x <= 0, 0.0, np.where(x >= 1, 1.0, np.where(swap, 1.0 - tail, tail)))
+    return shares
 
 
 def two_sided(t: npt.ArrayLike, degrees: npt.ArrayLike) -> Floats:

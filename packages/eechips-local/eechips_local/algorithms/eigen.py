@@ -108,8 +108,8 @@ def _symmetric(matrix: Matrix) -> tuple[Vector, Matrix]:
             reflection.rows(q, k)  # the transpose of Q: the product of the reflections, the last one leftmost
     diagonal, off = np.diagonal(work).tolist(), np.diagonal(work, 1).tolist()
     values = _Tridiagonal(list(diagonal), list(off)).diagonalize(None)
-    found = _Tridiagonal(diagonal, off, q)
-    return np.array(found.diagonalize(values)), q
+    tridiagonal = _Tridiagonal(diagonal, off, q)
+    return np.array(tridiagonal.diagonalize(values)), q
 
 
 @dataclass(slots=True)
@@ -240,16 +240,16 @@ def _general(matrix: Matrix) -> tuple[Vector, Matrix]:
             work[k + 1, k], work[k + 2 :, k] = reflection.left, 0.0
             reflection.columns(basis, k + 1)
     known = _Hessenberg(work.copy()).triangularize(None)
-    found = _Hessenberg(work, np.eye(size))
+    hessenberg = _Hessenberg(work, np.eye(size))
     # Eigenvalues are found from the last row to the first, and kept in that order.
-    values = np.array(found.triangularize(known))
-    return values, (basis @ _triangular_vectors(found, values)).T
+    values = np.array(hessenberg.triangularize(known))
+    return values, (basis @ _triangular_vectors(hessenberg, values)).T
 
 
-def _triangular_vectors(found: _Hessenberg, values: Vector) -> Matrix:
+def _triangular_vectors(hessenberg: _Hessenberg, values: Vector) -> Matrix:
     """Return the eigenvectors of a triangular matrix in columns, in the order of its eigenvalues."""
     size = len(values)
-    assert found.q is not None
+    assert hessenberg.q is not None
     vectors = np.zeros((size, size))
     done: set[int] = set()
     for first in range(size):
@@ -257,23 +257,23 @@ def _triangular_vectors(found: _Hessenberg, values: Vector) -> Matrix:
         scale = abs(value) or 1.0
         if first in done:
             continue
-        top = _solve_upper(found.matrix[:first, :first] - value * np.eye(first), -found.matrix[:first, first])
+        top = _solve_upper(hessenberg.matrix[:first, :first] - value * np.eye(first), -hessenberg.matrix[:first, first])
         for i in range(first, size):
             if i not in done and abs(values[size - 1 - i] - value) / scale < 100.0 * _EPS:
                 vector = np.zeros(size)
                 vector[:first], vector[i] = top, 1.0
-                vector = found.q.T @ vector
+                vector = hessenberg.q.T @ vector
                 vectors[:, size - 1 - i] = vector / np.linalg.norm(vector)
                 done.add(i)
     return vectors
 
 
 def _solve_upper(upper: Matrix, right: Vector) -> Vector:
-    found = right.copy()
+    solution = right.copy()
     for i in range(len(right) - 1, -1, -1):
-        rest = found[i] - upper[i, i + 1 :] @ found[i + 1 :]
-        found[i] = rest / upper[i, i] if upper[i, i] else 0.0
-    return found
+        rest = solution[i] - upper[i, i + 1 :] @ solution[i + 1 :]
+        solution[i] = rest / upper[i, i] if upper[i, i] else 0.0
+    return solution
 
 
 @dataclass(slots=True)

@@ -155,8 +155,8 @@ def _signals(residuals: Floats, deviation: float, options: EwmacdOptions) -> Flo
         return np.floor(average + 0.5)
     turns = np.arange(1, len(average) + 1)
     limits = deviation * options.signal * np.sqrt(weight / (2.0 - weight) * (1.0 - (1.0 - weight) ** (2 * turns)))
-    found: Floats = np.trunc(np.divide(average, limits, out=np.zeros(len(average)), where=limits > 0)) + 0.0
-    return found
+    signals: Floats = np.trunc(np.divide(average, limits, out=np.zeros(len(average)), where=limits > 0)) + 0.0
+    return signals
 
 
 def _sustained(signals: Floats, persistence: int) -> Floats:

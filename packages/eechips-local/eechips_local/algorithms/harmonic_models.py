@@ -57,27 +57,27 @@ def fit_lasso(design: Floats, values: Floats, penalty: float, iterations: int) -
     scaled = (design[:, 1:] - means) / np.where(used, spread, 1.0) * used
     centred = values - middle
     if penalty == 0 or iterations == 0:
-        found = np.linalg.lstsq(scaled, centred, rcond=None)[0]
+        scaled_coefficients = np.linalg.lstsq(scaled, centred, rcond=None)[0]
     else:
-        found = _descend(scaled, centred, penalty, iterations)
-    slopes = found / np.where(used, spread, 1.0)[:, None] * used[:, None]
+        scaled_coefficients = _descend(scaled, centred, penalty, iterations)
+    slopes = scaled_coefficients / np.where(used, spread, 1.0)[:, None] * used[:, None]
     coefficients = np.concatenate([(middle - means @ slopes)[None], slopes])
-    return LinearFit(coefficients, centred - scaled @ found)
+    return LinearFit(coefficients, centred - scaled @ scaled_coefficients)
 
 
 def _descend(scaled: Floats, centred: Floats, penalty: float, iterations: int) -> Floats:
     """Return coefficients of scaled columns, the least squares at first."""
     count = len(scaled)
     gram, product = scaled.T @ scaled / count, scaled.T @ centred / count
-    found = np.zeros(product.shape)
+    coefficients = np.zeros(product.shape)
     size = np.abs(product).max(initial=0.0)
     for _ in range(iterations):
-        before = found.copy()
+        before = coefficients.copy()
         for j in range(len(gram)):
             if gram[j, j] == 0:
                 continue
-            pull = product[j] - gram[j] @ found + gram[j, j] * found[j]
-            found[j] = np.sign(pull) * np.maximum(np.abs(pull) - penalty, 0) / gram[j, j]
-        if np.abs(found - before).max(initial=0.0) <= _CONVERGED * size:
+            pull = product[j] - gram[j] @ coefficients + gram[j, j] * coefficients[j]
+            coefficients[j] = np.sign(pull) * np.maximum(np.abs(pull) - penalty, 0) / gram[j, j]
+        if np.abs(coefficients - before).max(initial=0.0) <= _CONVERGED * size:
             break
-    return found
+    return coefficients

@@ -25,8 +25,8 @@ def _distances(shape: tuple[int, int], angle: float) -> npt.NDArray[np.intp]:
     It is x cos(angle) + y sin(angle), of columns x and rows y: equation 1 of the paper.
     """
     x, y = np.arange(shape[1]) * np.cos(angle), np.arange(shape[0]) * np.sin(angle)
-    found: npt.NDArray[np.intp] = np.floor(y[:, None] + x + 0.5).astype(np.intp)
-    return found
+    distances: npt.NDArray[np.intp] = np.floor(y[:, None] + x + 0.5).astype(np.intp)
+    return distances
 
 
 def _reach(shape: tuple[int, int]) -> int:
@@ -53,8 +53,8 @@ def smoothed(votes: Votes) -> Floats:
     turned = np.concatenate([votes[::-1, -1:], votes, votes[::-1, :1]], axis=1)
     padded = np.pad(turned, ((1, 1), (0, 0)))
     rows = padded[:-2] + padded[1:-1] + padded[2:]
-    found: Floats = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9.0
-    return found
+    means: Floats = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9.0
+    return means
 
 
 def find_lines(active: Bools, threshold: float, is_smooth: bool, check_time: Callable[[], None]) -> Bools:
@@ -68,9 +68,9 @@ def find_lines(active: Bools, threshold: float, is_smooth: bool, check_time: Cal
     """
     votes = count_votes(active)
     enough = (smoothed(votes) if is_smooth else votes) >= threshold
-    found = np.zeros(active.shape, dtype=bool)
+    on_line = np.zeros(active.shape, dtype=bool)
     reach = _reach(active.shape)
     for place in np.flatnonzero(enough.any(axis=0)):
         check_time()
-        found |= enough[:, place][_distances(active.shape, _ANGLES[place]) + reach]
-    return found
+        on_line |= enough[:, place][_distances(active.shape, _ANGLES[place]) + reach]
+    return on_line

@@ -79,20 +79,20 @@ def despike(values: Floats, threshold: float) -> Floats:
     differences to them. While it exceeds the threshold, it is moved by that share towards their mean. (The authors'
     program also dampens the first one that does not exceed it; Earth Engine's does not.)
     """
-    found = values.tolist()
-    if threshold >= 1 or len(found) < 3:
-        return np.array(found)
-    for _ in range(100 * len(found)):
+    dampened = values.tolist()
+    if threshold >= 1 or len(dampened) < 3:
+        return np.array(dampened)
+    for _ in range(100 * len(dampened)):
         greatest, place = 0.0, 0
-        for i in range(1, len(found) - 1):
-            step = max(abs(found[i] - found[i - 1]), abs(found[i] - found[i + 1]))
-            share = 1 - abs(found[i + 1] - found[i - 1]) / step if step else 0.0
+        for i in range(1, len(dampened) - 1):
+            step = max(abs(dampened[i] - dampened[i - 1]), abs(dampened[i] - dampened[i + 1]))
+            share = 1 - abs(dampened[i + 1] - dampened[i - 1]) / step if step else 0.0
             if share > greatest:
                 greatest, place = share, i
         if greatest <= threshold:
             break
-        found[place] += greatest * ((found[place - 1] + found[place + 1]) / 2 - found[place])
-    return np.array(found)
+        dampened[place] += greatest * ((dampened[place - 1] + dampened[place + 1]) / 2 - dampened[place])
+    return np.array(dampened)
 
 
 def segment(years: Floats, values: Floats, options: LandTrendrOptions) -> Segmentation:
@@ -131,8 +131,8 @@ def fit_vertices(years: Floats, values: Floats, vertices: Sequence[float], spike
     x = np.unique([*years, *ends])
     filled = np.interp(x, years, y)
     places = np.searchsorted(x, ends).tolist()
-    found = _anchored_trace((x - x[0]).tolist(), filled.tolist(), places)
-    return ends, np.array(found)
+    vertex_values = _anchored_trace((x - x[0]).tolist(), filled.tolist(), places)
+    return ends, np.array(vertex_values)
 
 
 # Vertices
@@ -330,8 +330,8 @@ def _least_squares_models(x: list[float], y: list[float], vertices: list[int]) -
 def _together(x: list[float], y: list[float], vertices: list[int]) -> list[float]:
     ends = [x[v] for v in vertices]
     design = np.stack([np.interp(x, ends, row) for row in np.eye(len(ends))], axis=1)
-    found: list[float] = np.linalg.lstsq(design, np.asarray(y), rcond=None)[0].tolist()
-    return found
+    vertex_values: list[float] = np.linalg.lstsq(design, np.asarray(y), rcond=None)[0].tolist()
+    return vertex_values
 
 
 def _choose(models: Sequence[_Model], options: LandTrendrOptions) -> _Model:

@@ -36,10 +36,10 @@ class Penalties:
 
     Attributes:
         multiplier: factor of all.
-        lqp: of linear, quadratic and product features.
-        hinge: of hinge features.
-        threshold: of threshold features.
-        categorical: of categories.
+        lqp: regularization of linear, quadratic and product features.
+        hinge: regularization of hinge features.
+        threshold: regularization of threshold features.
+        categorical: regularization of categories.
     """
 
     multiplier: float = 1.0
@@ -195,8 +195,8 @@ def _minimum(matrix: Floats, features: Sequence[ModelFeature], start: Floats) ->
 
     parts = np.concatenate([np.maximum(start, 0), np.maximum(-start, 0)])
     options = {"maxiter": 2000, "maxfun": 4000, "ftol": 1e-13, "gtol": _TOLERANCE / 10}
-    found = minimize(objective, parts, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(parts), options=options)
-    up, down = np.split(found.x, 2)
+    optimum = minimize(objective, parts, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(parts), options=options)
+    up, down = np.split(optimum.x, 2)
     difference: Floats = up - down
     return difference
 

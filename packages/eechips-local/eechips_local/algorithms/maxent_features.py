@@ -135,18 +135,18 @@ class Background:
             density: the distribution over the background points, shape (points,).
             tolerance: how much farther than the penalty allows.
         """
-        found: list[ModelFeature] = []
+        features: list[ModelFeature] = []
         if self._features:
             expected = np.array([feature.expectation for feature in self._features])
             penalty = np.array([feature.penalty for feature in self._features])
             excess = np.abs(density @ self._matrix - expected) - penalty
             order = np.argsort(-excess, kind="stable")[:_NEW]
-            found += [self._features[i] for i in order if excess[i] > tolerance]
+            features += [self._features[i] for i in order if excess[i] > tolerance]
         for series in self._series:
             excess = np.abs(series.means(density) - series.expectation) - series.penalty
             if len(excess) and excess[best := int(np.argmax(excess))] > tolerance:
-                found.append(series.feature(best))
-        return found
+                features.append(series.feature(best))
+        return features
 
     def _measured(self, feature: ModelFeature, presences: Floats, penalty: float) -> ModelFeature:
         """Return a feature with its mean and its regularization: penalty times standard deviation, within limits."""
@@ -231,8 +231,8 @@ class _Hinges(_Series):
     def _sums(self, weights: Floats, power: int) -> Floats:
         above = [np.cumsum((weights * self._values**k)[:0:-1])[::-1] for k in range(power + 1)]
         if power == 1:
-            found: Floats = (above[1] - self._knots * above[0]) / (self._values[-1] - self._knots)
-            return found
+            sums: Floats = (above[1] - self._knots * above[0]) / (self._values[-1] - self._knots)
+            return sums
         squares = above[2] - 2 * self._knots * above[1] + self._knots**2 * above[0]
         return np.asarray(squares / (self._values[-1] - self._knots) ** 2)
 

@@ -139,16 +139,16 @@ def regularized_gamma(x: npt.ArrayLike, a: npt.ArrayLike) -> Floats:
         a: parameters.
     """
     limits, parameters = (np.asarray(v, dtype=np.float64) for v in np.broadcast_arrays(x, a))
-    found = np.full(limits.shape, np.nan)
+    unclipped = np.full(limits.shape, np.nan)
     known = (parameters > 0) & (limits >= 0) & np.isfinite(parameters)
-    found[known & (limits == 0)] = 0.0
-    found[known & np.isinf(limits)] = 1.0
+    unclipped[known & (limits == 0)] = 0.0
+    unclipped[known & np.isinf(limits)] = 1.0
     some = known & (limits > 0) & np.isfinite(limits)
     below = some & (limits < parameters + 1)
     above = some & ~below
-    found[below] = _lower_series(limits[below], parameters[below])
-    found[above] = 1.0 - _upper_fraction(limits[above], parameters[above])
-    shares: Floats = np.clip(found, 0.0, 1.0)
+    unclipped[below] = _lower_series(limits[below], parameters[below])
+    unclipped[above] = 1.0 - _upper_fraction(limits[above], parameters[above])
+    shares: Floats = np.clip(unclipped, 0.0, 1.0)
     return shares
 
 
@@ -156,8 +156,8 @@ def _front(x: Floats, a: Floats) -> Floats:
     """Return x ** a * exp(-x) / Gamma(a)."""
     single, where = np.unique(a, return_inverse=True)
     logarithms = np.array([math.lgamma(value) for value in single.tolist()])
-    found: Floats = np.exp(a * np.log(x) - x - logarithms[where.reshape(a.shape)])
-    return found
+    leading_factor: Floats = np.exp(a * np.log(x) - x - logarithms[where.reshape(a.shape)])
+    return leading_factor
 
 
 def _lower_series(x: Floats, a: Floats) -> Floats:
@@ -175,7 +175,7 @@ def _lower_series(x: Floats, a: Floats) -> Floats:
 def _upper_fraction(x: Floats, a: Floats) -> Floats:
     b = x + 1.0 - a
     c, d = np.full(x.shape, 1.0 / _SMALL), 1.0 / np.where(b == 0, _SMALL, b)
-    found = d.copy()
+    fraction = d.copy()
     for step in range(1, _ROUNDS):
         factor = -step * (step - a)
         b = b + 2.0
@@ -184,7 +184,7 @@ def _upper_fraction(x: Floats, a: Floats) -> Floats:
         c = b + factor / c
         c = np.where(np.abs(c) < _SMALL, _SMALL, c)
         change = c * d
-        found *= change
+        fraction *= change
         if (np.abs(change - 1.0) <= 4 * _EPSILON).all():
             break
-    return found * _front(x, a)
+    return fraction * _front(x, a)

@@ -44,11 +44,11 @@ def find_breakpoints(design: Floats, values: Floats, spacing: int, most: int | N
         ways.append(way)
     criteria = [_criterion(float(cost[count]), count, (terms + 1) * (m + 1)) for m, cost in enumerate(costs)]
     chosen = int(np.argmin(criteria))
-    found, end = [], count
+    breakpoints, end = [], count
     for m in range(chosen, 0, -1):
         end = int(ways[m - 1][end])
-        found.append(end - 1)
-    return found[::-1]
+        breakpoints.append(end - 1)
+    return breakpoints[::-1]
 
 
 def _criterion(squares: float, count: int, parameters: int) -> float:
@@ -65,7 +65,7 @@ def segment_squares(design: Floats, values: Floats, spacing: int) -> Floats:
     Infinite for segments that are shorter than ``spacing``.
     """
     count, terms = design.shape
-    found = np.full((count, count), np.inf)
+    residual_squares = np.full((count, count), np.inf)
     # Scaled columns, so that sums of products keep their digits.
     spread = np.abs(design - design.mean(axis=0)).max(axis=0)
     offset = np.where(spread > 0, design.mean(axis=0), 0.0)
@@ -81,5 +81,5 @@ def segment_squares(design: Floats, values: Floats, spacing: int) -> Floats:
         ridge = 1e-13 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(terms)
         solution = np.linalg.solve(gram + ridge, side[..., None])[..., 0]
         left = totals[ends] - totals[start] - (solution * side).sum(axis=1)
-        found[start, ends - 1] = np.where(left > rounding, left, rounding)
-    return found
+        residual_squares[start, ends - 1] = np.where(left > rounding, left, rounding)
+    return residual_squares

@@ -77,8 +77,8 @@ def smoothed(values: Floats, options: VerdetOptions) -> Floats:
         if np.abs(last - slopes).max() <= options.tolerance:
             break
         last = slopes
-    found: Floats = np.cumsum(slopes) + values[0]
-    return found
+    curve: Floats = np.cumsum(slopes) + values[0]
+    return curve
 
 
 def fit_lines(values: Floats, first: Floats) -> Floats:

@@ -98,15 +98,15 @@ class AllowedHosts:
         name = (parts.hostname or "").rstrip(".")
         if default is None or not name or parts.username or any(ord(letter) < 33 or letter == "\\" for letter in url):
             raise ArchiveRefusedError(f"The archive refers to {shown_url(url)}: only http(s) addresses are opened.")
-        found = self._find(name, default if port is None else port, default)
-        if found is None:
+        host = self._find(name, default if port is None else port, default)
+        if host is None:
             raise ArchiveRefusedError(
                 f"The archive refers to {shown_url(url)}, and {parts.netloc} is none of its hosts: nothing was sent. "
                 "An archive's description lists its hosts."
             )
         literal = _parse_literal(name)
         if literal is not None:
-            _check_address(literal, name, is_named=_is_named(found))
+            _check_address(literal, name, is_named=_is_named(host))
         return parts
 
     def resolve(self, name: str, port: int, scheme: str) -> tuple[str, ...]:
@@ -119,8 +119,8 @@ class AllowedHosts:
             ArchiveRefusedError: if one of its addresses is not allowed.
         """
         bare = name.strip("[]").rstrip(".").lower()
-        found = self._find(bare, port, _PORTS[scheme])
-        if found is None:
+        host = self._find(bare, port, _PORTS[scheme])
+        if host is None:
             raise ArchiveRefusedError(f"{name}:{port} is none of the archive's hosts: nothing was sent.")
         try:
             answers = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM)
@@ -128,7 +128,7 @@ class AllowedHosts:
             raise ArchiveAwayError(f"The name {name} has no address: is there a network?") from error
         addresses = tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))
         for address in addresses:
-            _check_address(ipaddress.ip_address(address.partition("%")[0]), name, is_named=_is_named(found))
+            _check_address(ipaddress.ip_address(address.partition("%")[0]), name, is_named=_is_named(host))
         return addresses
 
     def check_resolved(self, url: str) -> tuple[str, ...]:

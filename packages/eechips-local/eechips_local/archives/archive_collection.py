@@ -64,8 +64,8 @@ class ArchiveCollection:
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of a ``system:index``, or None if there is none."""
-        found = self._sorted(Query(indices=frozenset((index,))))
-        return next((image for image in found if image.properties[_INDEX] == index), None)
+        candidates = self._sorted(Query(indices=frozenset((index,))))
+        return next((image for image in candidates if image.properties[_INDEX] == index), None)
 
     def _sorted(self, query: Query) -> list[ImageAsset]:
         chosen: dict[str, tuple[ArchiveRecord, Item]] = {}
@@ -135,18 +135,18 @@ class ArchiveSeries:
         """Return the images that may match, in the order of their ids."""
         record = self._record
         place = None if record.tiles is None else record.tiles.listing
-        found: dict[str, Item] = {}
+        matched_items: dict[str, Item] = {}
         for search in item_queries(record, Query(place, query.start, query.end, query.equals, {}, query.indices)):
             for item in found_items(self._search, record.collection, search):
                 index = image_index(record, item)
                 if index is not None:
-                    found.setdefault(index, item)
-        return (self._image(index, found[index]) for index in sorted(found))
+                    matched_items.setdefault(index, item)
+        return (self._image(index, matched_items[index]) for index in sorted(matched_items))
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of a ``system:index``, or None if there is none."""
-        found = self.images(Query(indices=frozenset((index,))))
-        return next((image for image in found if image.properties[_INDEX] == index), None)
+        candidates = self.images(Query(indices=frozenset((index,))))
+        return next((image for image in candidates if image.properties[_INDEX] == index), None)
 
     def _image(self, index: str, item: Item) -> ImageAsset:
         record = self._record
@@ -218,8 +218,8 @@ def collection_properties(record: ArchiveRecord) -> dict[str, Any]:
 
 
 def _tiles(search: ItemSearch, record: ArchiveRecord, bounds: Bounds) -> Iterable[Item]:
-    found = found_items(search, record.collection, ItemQuery(bounds=bounds, equals=record.filters))
-    return (item for item in found if record.serves(item["properties"], str(item["id"])))
+    tile_items = found_items(search, record.collection, ItemQuery(bounds=bounds, equals=record.filters))
+    return (item for item in tile_items if record.serves(item["properties"], str(item["id"])))
 
 
 def _dated_tiles(

@@ -40,10 +40,10 @@ def archive_hint(asset_id: str, served: Sequence[ArchiveDescription], demo: Set[
 
 def _elsewhere(dataset: str, others: Sequence[ArchiveRecord], demo: Set[str], *, is_demo: bool) -> str:
     having = {record.archive for record in others if record.kind != "refused"}
-    found = " or ".join(f"--archive {archive.name}" for archive in ARCHIVES if archive.name in having)
+    archive_options = " or ".join(f"--archive {archive.name}" for archive in ARCHIVES if archive.name in having)
     instead = next((record for record in others if record.instead), None)
-    said = [f"Served with {found}."] if found else ["No known archive has it."]
-    if instead is not None and not found:
+    said = [f"Served with {archive_options}."] if archive_options else ["No known archive has it."]
+    if instead is not None and not archive_options:
         said.append(f"Another product is served as {instead.instead} with --archive {instead.archive}.")
     if dataset in demo and not is_demo:
         said.append("The demo planet (--demo) has a synthetic one.")
@@ -53,10 +53,10 @@ def _elsewhere(dataset: str, others: Sequence[ArchiveRecord], demo: Set[str], *,
 def _dataset_of(asset_id: str, known: Set[str]) -> str | None:
     """Return the dataset that an asset is, or is an image of."""
     parent = asset_id.rpartition("/")[0]
-    return next((each for each in (asset_id, parent) if each in known), None)
+    return next((candidate for candidate in (asset_id, parent) if candidate in known), None)
 
 
 def _nearest(asset_id: str, datasets: Sequence[str]) -> list[str]:
     """Return the ids that begin like one, and those that are most like it."""
     alike = difflib.get_close_matches(asset_id, datasets, _NEAREST, cutoff=0.6)
-    return list(dict.fromkeys([*(each for each in datasets if each.startswith(asset_id)), *alike]))[:_NEAREST]
+    return list(dict.fromkeys([*(dataset for dataset in datasets if dataset.startswith(asset_id)), *alike]))[:_NEAREST]

@@ -54,17 +54,17 @@ def image_of(record: ArchiveRecord, item: Item, index: str, reader: CogReader) -
 def image_properties(record: ArchiveRecord, item: Item, index: str) -> dict[str, Any]:
     """Return the properties of the image of an item, by their Earth Engine names."""
     declared: Mapping[str, Any] = item["properties"]
-    found: dict[str, Any] = {"system:index": index}
+    properties: dict[str, Any] = {"system:index": index}
     for name, rule in record.properties.items():
         value = rule.value(declared)
         if value is not None:
-            found[name] = value
+            properties[name] = value
     start, end = times_of(declared)
     if start is not None and record.time != "constant":
-        found["system:time_start"] = start if record.time == "item" else start // _DAY * _DAY
+        properties["system:time_start"] = start if record.time == "item" else start // _DAY * _DAY
     if end is not None and "start_datetime" in declared and record.time == "item":
-        found["system:time_end"] = end
-    return {**found, **record.constants}
+        properties["system:time_end"] = end
+    return {**properties, **record.constants}
 
 
 def outline_of(item: Item) -> BaseGeometry:
@@ -76,9 +76,9 @@ def outline_of(item: Item) -> BaseGeometry:
     geometry = item.get("geometry")
     try:
         if geometry:
-            found: BaseGeometry = shapely.geometry.shape(geometry)
-            if not found.is_empty:
-                return found if found.is_valid else shapely.make_valid(found)
+            outline: BaseGeometry = shapely.geometry.shape(geometry)
+            if not outline.is_empty:
+                return outline if outline.is_valid else shapely.make_valid(outline)
         box = item["bbox"]
         west, south, east, north = box if len(box) == 4 else (box[0], box[1], box[3], box[4])
         return shapely.box(west, south, east, north)

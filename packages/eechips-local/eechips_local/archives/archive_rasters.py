@@ -133,7 +133,7 @@ def rasters_of(item: Item, record: ArchiveRecord, reader: CogReader) -> dict[str
             groups.setdefault((band.asset, band.value), []).append(band)
     hrefs = {key: href_of(assets[key], record.alternate) for key in {key for key, _ in groups}}
     files = {key: reader.open(href, collection=record.collection) for key, href in hrefs.items()}
-    found: dict[str, tuple[ArchiveRaster, int]] = {}
+    band_sources: dict[str, tuple[ArchiveRaster, int]] = {}
     for (key, rule), own in groups.items():
         raster = ArchiveRaster(
             str(item["id"]),
@@ -144,8 +144,8 @@ def rasters_of(item: Item, record: ArchiveRecord, reader: CogReader) -> dict[str
             rule.for_item(properties),
             grid_of(assets[key], properties),
         )
-        found.update({band.name: (raster, position) for position, band in enumerate(own)})
-    return found
+        band_sources.update({band.name: (raster, position) for position, band in enumerate(own)})
+    return band_sources
 
 
 def bands_of(item: Item, record: ArchiveRecord, reader: CogReader) -> tuple[BandInfo, ...]:
@@ -159,12 +159,12 @@ def bands_of(item: Item, record: ArchiveRecord, reader: CogReader) -> tuple[Band
     rasters = (
         _with_one_grid(rasters_of(item, record, reader)) if record.is_one_grid else rasters_of(item, record, reader)
     )
-    found = []
+    bands = []
     for band in record.bands:
         if band.name in rasters:
             raster, position = rasters[band.name]
-            found.append(BandInfo(band.name, PixelType.of(band.value.dtype), raster.grid, raster, position))
-    return tuple(found)
+            bands.append(BandInfo(band.name, PixelType.of(band.value.dtype), raster.grid, raster, position))
+    return tuple(bands)
 
 
 def _with_one_grid(rasters: Mapping[str, tuple[ArchiveRaster, int]]) -> dict[str, tuple[ArchiveRaster, int]]:

@@ -253,15 +253,15 @@ def records_of(archive: str) -> dict[str, ArchiveRecord]:
 
 @cache
 def _records() -> tuple[ArchiveRecord, ...]:
-    found = []
+    records = []
     root = resources.files(__package__) / "records"
-    for folder in sorted(root.iterdir(), key=lambda each: each.name):
+    for folder in sorted(root.iterdir(), key=lambda entry: entry.name):
         if not folder.is_dir():
             continue
-        for file in sorted(folder.iterdir(), key=lambda each: each.name):
+        for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
             if file.name.endswith(".toml"):
-                found.append(parse_record(_document(folder.name, file.name), folder.name))
-    return tuple(sorted(found, key=lambda record: (record.archive, record.dataset)))
+                records.append(parse_record(_document(folder.name, file.name), folder.name))
+    return tuple(sorted(records, key=lambda record: (record.archive, record.dataset)))
 
 
 def _document(archive: str, name: str) -> dict[str, Any]:
@@ -326,9 +326,9 @@ def _one(value: Any) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _conditions(found: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tuple[Condition, ...]:
-    listed = [found] if isinstance(found, Mapping) else found
-    return tuple(Condition(**each) for each in listed)
+def _conditions(conditions: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tuple[Condition, ...]:
+    listed = [conditions] if isinstance(conditions, Mapping) else conditions
+    return tuple(Condition(**condition) for condition in listed)
 
 
 def _bands(bands: Mapping[str, Any], rules: Mapping[str, ValueRule]) -> Iterator[BandRecord]:

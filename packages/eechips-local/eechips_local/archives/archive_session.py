@@ -107,7 +107,7 @@ class ArchiveSession:
         while True:
             attempt += 1
             try:
-                found = read(self._send(request))
+                content = read(self._send(request))
             except ArchiveStatusError as error:
                 if not _is_passing(error.http_status, attempt) or not self._waits(host, attempt, end):
                     raise
@@ -120,7 +120,7 @@ class ArchiveSession:
                     raise ArchiveError(f"{shown_url(request.url)} gives no whole response: {_reason(error)}") from None
             else:
                 self._away.pop(host, None)
-                return found
+                return content
 
     def _waits(self, host: str, attempt: int, end: float) -> bool:
         """Wait before the next attempt; False if there is none."""
@@ -196,8 +196,8 @@ class ArchiveSession:
             session.mount("https://", adapter)
             session.mount("http://", adapter)
             self._local.session, self._local.key = session, key
-        found: requests.Session = self._local.session
-        return found
+        own_session: requests.Session = self._local.session
+        return own_session
 
 
 class _CheckedAdapter(HTTPAdapter):
@@ -246,8 +246,8 @@ def _find_wait(response: requests.Response) -> float:
     """Return the seconds that a host wants to be left alone: of its header or, as the Planetary Computer, its text."""
     if "Retry-After" in response.headers:
         return parse_retry_after(response.headers["Retry-After"])
-    found = _TRY_AGAIN.search(response.raw.read(1024, decode_content=True))
-    return float(found[1]) if found else 0.0
+    match = _TRY_AGAIN.search(response.raw.read(1024, decode_content=True))
+    return float(match[1]) if match else 0.0
 
 
 def _reason(error: Exception) -> str:

@@ -85,13 +85,13 @@ class ArchiveStore:
         asset = self.get(asset_id)
         if not isinstance(asset, ImageAsset):
             return None
-        found: dict[str, tuple[ArchiveRaster, list[str]]] = {}
+        rasters: dict[str, tuple[ArchiveRaster, list[str]]] = {}
         for band in asset.bands:
             if isinstance(band.source, ArchiveRaster) and (not bands or band.name in bands):
-                found.setdefault(band.source.href, (band.source, []))[1].append(band.name)
+                rasters.setdefault(band.source.href, (band.source, []))[1].append(band.name)
         return tuple(
             ItemFile(raster.item_id, hide_signature(href), tuple(names), raster.file.header.version)
-            for href, (raster, names) in found.items()
+            for href, (raster, names) in rasters.items()
         )
 
     def children(self, parent: str) -> Iterator[str]:
@@ -124,14 +124,14 @@ class ArchiveStore:
             known = self._images.get(asset_id)
         if known is not None and now - known[0] < _FRESH:
             return known[1]
-        found = collection.image(index)
-        if found is not None:
+        image = collection.image(index)
+        if image is not None:
             with self._lock:
-                self._images[asset_id] = now, found
+                self._images[asset_id] = now, image
                 self._images.move_to_end(asset_id)
                 while len(self._images) > _REMEMBERED:
                     self._images.popitem(last=False)
-        return found
+        return image
 
     def _known(self) -> tuple[dict[str, ArchiveRecord], dict[str, ArchiveAsset]]:
         with self._lock:
@@ -196,12 +196,12 @@ class JoinedArchives:
         refusal: ArchiveRefusedError | None = None
         for store in self.stores:
             try:
-                found = store.get(asset_id)
+                asset = store.get(asset_id)
             except ArchiveRefusedError as error:
                 refusal = refusal or error
                 continue
-            if found is not None:
-                return store, found
+            if asset is not None:
+                return store, asset
         if refusal is not None:
             raise refusal
         return None, None

@@ -29,8 +29,13 @@ def describe_dataset(dataset: str) -> list[dict[str, Any]]:
     """Return how the known archives have a dataset, as JSON: its terms and differences, or why it is refused."""
     records = [record for archive in ARCHIVES for record in list_records(archive.name) if record.dataset == dataset]
     return [
-        {**describe_record(each), "archive": each.archive, "reason": each.reason, "instead": each.instead}
-        for each in records
+        {
+            **describe_record(archive_record),
+            "archive": archive_record.archive,
+            "reason": archive_record.reason,
+            "instead": archive_record.instead,
+        }
+        for archive_record in records
     ]
 
 

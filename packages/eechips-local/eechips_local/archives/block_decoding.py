@@ -118,12 +118,12 @@ def decode(image: TiffDirectory, numbers: Sequence[int], data: Sequence[Buffer])
     """
     rows = [image.rows_of(number) for number in numbers]
     whole = [i for i, count in enumerate(rows) if count == image.block_height]
-    found: dict[int, DecodedBlock] = {}
+    decoded_blocks: dict[int, DecodedBlock] = {}
     for group in (whole, *([i] for i, count in enumerate(rows) if count != image.block_height)):
         if group:
             decoded = _decode_alike(image, [data[i] for i in group], rows[group[0]])
-            found.update(zip(group, decoded, strict=True))
-    return [found[i] for i in range(len(numbers))]
+            decoded_blocks.update(zip(group, decoded, strict=True))
+    return [decoded_blocks[i] for i in range(len(numbers))]
 
 
 def _decode_alike(image: TiffDirectory, data: Sequence[Buffer], rows: int) -> list[DecodedBlock]:
@@ -146,7 +146,7 @@ def _decode_alike(image: TiffDirectory, data: Sequence[Buffer], rows: int) -> li
 
 def _validity(dataset: Any, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
     """Return where GDAL says that values are valid; None for everywhere."""
-    flags = {flag for found in dataset.mask_flag_enums for flag in found}
+    flags = {flag for band_flags in dataset.mask_flag_enums for flag in band_flags}
     if flags == {MaskFlags.all_valid}:
         return None
     nodata = dataset.nodatavals[0]
@@ -223,14 +223,14 @@ def _small_tiff(image: TiffDirectory, tags: Mapping[int, TiffTag], rows: int, da
     head, extra = [], []
     place = directory
     for tag in sorted(entries):
-        found = entries[tag]
-        if len(found.data) <= 8:
-            value = found.data.ljust(8, b"\0")
+        tiff_tag = entries[tag]
+        if len(tiff_tag.data) <= 8:
+            value = tiff_tag.data.ljust(8, b"\0")
         else:
             value = struct.pack(order + "Q", place)
-            extra.append(found.data.ljust((len(found.data) + 7) // 8 * 8, b"\0"))
+            extra.append(tiff_tag.data.ljust((len(tiff_tag.data) + 7) // 8 * 8, b"\0"))
             place += len(extra[-1])
-        head.append(struct.pack(order + "HHQ", tag, found.type, found.count) + value)
+        head.append(struct.pack(order + "HHQ", tag, tiff_tag.type, tiff_tag.count) + value)
     magic = b"II" if order == "<" else b"MM"
     front = magic + struct.pack(order + "HHHQQ", 43, 8, 0, 16, len(entries)) + b"".join(head) + bytes(8)
     return b"".join([front, *extra, *data])

@@ -142,8 +142,8 @@ class HostTransport:
         place = parts.scheme, parts.netloc
         with self._lock:
             if place not in self._proxies:  # to look through the environment takes longer than a request
-                found = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
-                self._proxies[place] = found or ""
+                selected_proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+                self._proxies[place] = selected_proxy or ""
             proxy = self._proxies[place]
             key = os.getpid(), proxy
             if key not in self._pools:
@@ -187,9 +187,9 @@ class ThrottledResponse:
 
     def read(self, amount: int | None = None) -> bytes:
         """Return bytes of the body, as they came."""
-        found = self._response.read(amount, decode_content=False)
-        self._read += len(found)
-        return found
+        chunk = self._response.read(amount, decode_content=False)
+        self._read += len(chunk)
+        return chunk
 
     def release_conn(self) -> None:
         """Give the connection back for the next request."""

@@ -231,22 +231,22 @@ class CogParts:
 
     def _begin(self, layout: RasterLayout, image: TiffDirectory, numbers: Iterable[int]) -> dict[int, Future[Buffer]]:
         """Return what gives blocks: of those that are not held, near ones are fetched together."""
-        found: dict[int, Future[Buffer]] = {}
+        futures: dict[int, Future[Buffer]] = {}
         own: dict[int, str] = {}
         for number in dict.fromkeys(numbers):
             if image.offsets[number] and image.counts[number]:
                 name = _name(layout, image, number)
-                found[number], is_own = self._blocks_coming.join(name, self._raw.get)
+                futures[number], is_own = self._blocks_coming.join(name, self._raw.get)
                 if is_own:
                     own[number] = name
             else:
-                found[number] = Future()
-                found[number].set_result(b"")
+                futures[number] = Future()
+                futures[number].set_result(b"")
         with self._blocks_coming.failing(own.values()):
             missing = [number for number, name in own.items() if not self._load(name, int(image.counts[number]))]
             for group in _groups(image, missing):
                 start_in(self._pool, partial(self._run_blocks, layout, image, group))
-        return found
+        return futures
 
     def _load(self, name: str, length: int) -> bool:
         """Take a block from disk, if it is there."""
@@ -297,13 +297,13 @@ class CogParts:
         if self._changed.get(address) == layout.version:
             raise changed_file(address.shown)
         try:
-            found = self.ranges.read_spans(address.href, address.collection, spans, layout.version)
+            fetched = self.ranges.read_spans(address.href, address.collection, spans, layout.version)
         except ChangedFileError:
             self._changed.put(address, layout.version)
             raise
-        if [len(part) for part in found.parts] != [length for _, length in spans]:
+        if [len(part) for part in fetched.parts] != [length for _, length in spans]:
             raise ArchiveRefusedError(f"{address.shown} is damaged: it ends before its pixels.")
-        return found.parts
+        return fetched.parts
 
     def _known_layout(self, address: RasterAddress) -> RasterLayout | None:
         known = self._layouts.get(address)
@@ -325,10 +325,10 @@ class CogParts:
         now = time.time()
         is_used = kept.checked >= self._since and not address.is_local
         try:
-            found = self.ranges.read(address.href, address.collection, 0, 1, kept.version if is_used else "", 0.0)
+            fetched = self.ranges.read(address.href, address.collection, 0, 1, kept.version if is_used else "", 0.0)
         except ArchiveAwayError:  # there is no network
             return kept, False
-        return (replace(kept, checked=now) if found.version == kept.version else None), True
+        return (replace(kept, checked=now) if fetched.version == kept.version else None), True
 
     def _keep_header(self, address: RasterAddress, kept: _KeptHeader) -> None:
         """Keep a header for all processes.

@@ -177,8 +177,8 @@ class CogRaster:
             self.reader.parts.check(layout)
         except ArchiveError:
             layout = self._layout
-        found = layout.description
-        return CogHeader(found.grid, self.levels, found.dtypes, found.nodata, layout.version)
+        description = layout.description
+        return CogHeader(description.grid, self.levels, description.dtypes, description.nodata, layout.version)
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -237,8 +237,8 @@ class CogRaster:
         wanted = list(bands) if alpha is None else [*bands, alpha]
         values, valid = self._assembled(layout, image, wanted, window)
         if mask is not None:
-            found, _ = self._assembled(layout, mask, [0], window)
-            valid = np.broadcast_to(found != 0, values.shape).copy()
+            mask_values, _ = self._assembled(layout, mask, [0], window)
+            valid = np.broadcast_to(mask_values != 0, values.shape).copy()
         elif alpha is not None:
             valid = np.broadcast_to(values[-1:] != 0, values[:-1].shape).copy()
             valid[[band == alpha for band in bands]] = True
@@ -256,8 +256,10 @@ class CogRaster:
         dtype = np.dtype("uint8" if image.is_mask else layout.description.dtypes[bands[0]])
         values = np.empty((len(bands), window.height, window.width), dtype)
         valid = np.ones(values.shape, dtype=bool)
-        each = image.block_width * image.block_height * dtype.itemsize * (1 if image.is_planar else image.samples)
-        step = max(1, _TOGETHER // each)
+        block_bytes = (
+            image.block_width * image.block_height * dtype.itemsize * (1 if image.is_planar else image.samples)
+        )
+        step = max(1, _TOGETHER // block_bytes)
         if step < len(needed):
             self._prefetch(layout, image, [number for number, *_ in needed])
         for first in range(0, len(needed), step):
@@ -306,12 +308,12 @@ class CogRaster:
 
     def _held(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> dict[int, RasterBlock]:
         """Return those of blocks that are in memory."""
-        found = {number: self.reader.decoded.get(_key(layout, image, number)) for number in numbers}
-        return {number: block for number, block in found.items() if block is not None}
+        held_blocks = {number: self.reader.decoded.get(_key(layout, image, number)) for number in numbers}
+        return {number: block for number, block in held_blocks.items() if block is not None}
 
     def _opened(self, layout: RasterLayout, image: TiffDirectory, data: Mapping[int, Buffer]) -> dict[int, RasterBlock]:
         """Hold blocks by their numbers: to be inflated here, or decoded by GDAL."""
-        about, found = layout.description, {}
+        about, opened_blocks = layout.description, {}
         block_format = format_of(image, about.dtypes[0], about.nodata, has_alpha=about.alpha is not None)
         others = {number: content for number, content in data.items() if block_format is None or not content}
         decoded = dict(zip(others, decode(image, list(others), list(others.values())), strict=True)) if others else {}
@@ -322,8 +324,8 @@ class CogRaster:
             else:
                 visible = image.visible_rows_of(number)
                 block = InflatedBlock(block_format, content, image.rows_of(number), visible)
-            found[number] = self.reader.decoded.hold(_key(layout, image, number), block)
-        return found
+            opened_blocks[number] = self.reader.decoded.hold(_key(layout, image, number), block)
+        return opened_blocks
 
 
 _Piece = tuple[int, int, tuple[slice, slice], tuple[slice, slice]]

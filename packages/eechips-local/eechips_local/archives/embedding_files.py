@@ -94,19 +94,19 @@ class EmbeddingFiles:
 
     def _item(self, row: Mapping[str, Any]) -> Item | None:
         """Return the file of a row as a STAC item; None for a row that is not understood."""
-        found = _FILE.search(str(row["path"]))
+        match = _FILE.search(str(row["path"]))
         bounds = [row[name] for name in COLUMNS[4:]]
-        if found is None or not all(isinstance(value, (int, float)) and np.isfinite(value) for value in bounds):
+        if match is None or not all(isinstance(value, (int, float)) and np.isfinite(value) for value in bounds):
             return None
         west, south, east, north = bounds[:4]
         year, crs = int(row["year"]), str(row["crs"])
         if (east - west, north - south) != (_SIDE * _STEP, _SIDE * _STEP) or not _YEARS[0] < year < _YEARS[1]:
             return None
-        down, right = int(found[3]), int(found[4])
+        down, right = int(match[3]), int(match[4])
         outline = _outline(crs, (west, south, east, north)).intersection(shapely.box(*bounds[4:]))
         return {
             "type": "Feature",
-            "id": found[2],
+            "id": match[2],
             "collection": COLLECTION,
             "bbox": bounds[4:],
             "geometry": None if outline.is_empty else shapely.geometry.mapping(outline),
@@ -121,7 +121,7 @@ class EmbeddingFiles:
             },
             "assets": {
                 "data": {
-                    "href": f"{self._base}/{found[1]}{found[2]}.tiff",
+                    "href": f"{self._base}/{match[1]}{match[2]}.tiff",
                     "proj:shape": [_SIDE, _SIDE],
                     "proj:transform": [_STEP, 0.0, west, 0.0, _STEP, south],
                 }
@@ -136,15 +136,17 @@ def has_columns(names: set[str]) -> bool:
 
 def _choose(table: pa.Table, query: ItemQuery) -> pa.ChunkedArray:
     """Return which rows may match."""
-    found = pc.is_valid(table["id"])
+    may_match = pc.is_valid(table["id"])
     if query.ids is not None:
-        found = pc.and_(found, pc.is_in(table["id"], pa.array(query.ids, pa.string())))
+        may_match = pc.and_(may_match, pc.is_in(table["id"], pa.array(query.ids, pa.string())))
     first, last = (_year(query.start, _YEARS[0]), _year(query.end, _YEARS[1]))
-    found = pc.and_(found, pc.and_(pc.greater_equal(table["year"], first - 1), pc.less_equal(table["year"], last)))
+    may_match = pc.and_(
+        may_match, pc.and_(pc.greater_equal(table["year"], first - 1), pc.less_equal(table["year"], last))
+    )
     if query.bounds is not None:
         boxes = [_meets(table, part) for part in split_bounds(query.bounds)]
-        found = pc.and_(found, boxes[0] if len(boxes) == 1 else pc.or_(*boxes))
-    return found
+        may_match = pc.and_(may_match, boxes[0] if len(boxes) == 1 else pc.or_(*boxes))
+    return may_match
 
 
 def _meets(table: pa.Table, box: tuple[float, float, float, float]) -> Any:
@@ -163,5 +165,5 @@ def _year(milliseconds: float | None, otherwise: int) -> int:
 def _outline(crs: str, bounds: tuple[float, float, float, float]) -> shapely.Polygon:
     """Return the outline in degrees of a rectangle, whose edges are curves there."""
     ring = shapely.segmentize(shapely.box(*bounds), (bounds[2] - bounds[0]) / _CURVE)
-    found: shapely.Polygon = shapely.transform(ring, transformer(crs, "EPSG:4326").transform, interleaved=False)
-    return found
+    outline: shapely.Polygon = shapely.transform(ring, transformer(crs, "EPSG:4326").transform, interleaved=False)
+    return outline

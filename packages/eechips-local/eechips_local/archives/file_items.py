@@ -73,10 +73,10 @@ def resolve_path(folder: Path, href: str, document: Path) -> Path:
         raise ArchiveRefusedError(
             f"{document.name} refers to {href[:200]!r}: a static catalogue's parts are its files."
         )
-    found = Path(os.path.realpath(document.parent / (url2pathname(parts.path) if parts.scheme else href)))
-    if not found.is_relative_to(os.path.realpath(folder)):
-        raise ArchiveRefusedError(f"{document.name} refers to {found}, which is not below {folder}: it is not read.")
-    return found
+    resolved = Path(os.path.realpath(document.parent / (url2pathname(parts.path) if parts.scheme else href)))
+    if not resolved.is_relative_to(os.path.realpath(folder)):
+        raise ArchiveRefusedError(f"{document.name} refers to {resolved}, which is not below {folder}: it is not read.")
+    return resolved
 
 
 class StaticItems:
@@ -111,8 +111,11 @@ class StaticItems:
         Raises:
             ArchiveRefusedError: if the catalogue cannot be read, or leads out of its folder.
         """
-        items, found = self._load()
-        return {**{name: {"id": name} for name in sorted({str(item["collection"]) for item in items})}, **found}
+        items, collection_documents = self._load()
+        return {
+            **{name: {"id": name} for name in sorted({str(item["collection"]) for item in items})},
+            **collection_documents,
+        }
 
     def _load(self) -> tuple[list[Item], dict[str, Mapping[str, Any]]]:
         """Read the catalogue, or again, if its first file has changed."""
@@ -122,11 +125,11 @@ class StaticItems:
             if self._read is None or self._read[0] != stamp:
                 items: dict[tuple[str, str], Item] = {}
                 collections: dict[str, Mapping[str, Any]] = {}
-                for document, found, parent in _walk(self._path):
-                    if found["type"] == "Collection":
-                        collections[str(found["id"])] = found
-                    elif found["type"] == "Feature":
-                        item = _absolute(document, {**found, "collection": str(found.get("collection") or parent)})
+                for document, content, parent in _walk(self._path):
+                    if content["type"] == "Collection":
+                        collections[str(content["id"])] = content
+                    elif content["type"] == "Feature":
+                        item = _absolute(document, {**content, "collection": str(content.get("collection") or parent)})
                         items.setdefault((item["collection"], item["id"]), item)
                 self._read = (stamp, list(items.values()), collections)
             return self._read[1], self._read[2]
@@ -180,10 +183,10 @@ class ParquetItems:
             raise self._refusal(error) from error
 
     def _dataset(self) -> ds.Dataset:
-        found = ds.dataset(self._path, format="parquet")
-        if not {"id", "collection", "geometry", "assets"} <= set(found.schema.names):
+        dataset = ds.dataset(self._path, format="parquet")
+        if not {"id", "collection", "geometry", "assets"} <= set(dataset.schema.names):
             raise ArchiveRefusedError(f"{self._path} has not the columns of STAC GeoParquet.")
-        return found
+        return dataset
 
     def _refusal(self, error: Exception) -> ArchiveRefusedError:
         return ArchiveRefusedError(f"{self._path} cannot be read as STAC GeoParquet ({type(error).__name__}).")
@@ -191,25 +194,25 @@ class ParquetItems:
 
 def _choose(schema: pa.Schema, collection: str, query: ItemQuery) -> ds.Expression:
     """Return the condition of rows that may match, for the columns that the file has."""
-    found = pc.field("collection") == collection
+    condition = pc.field("collection") == collection
     if query.ids is not None:
-        found &= pc.field("id").isin(list(query.ids))
+        condition &= pc.field("id").isin(list(query.ids))
     kind = schema.field("datetime").type if "datetime" in schema.names else None
     has_spans = "start_datetime" in schema.names
     if kind is not None and pa.types.is_timestamp(kind) and not has_spans:
         moment = pc.field("datetime")
         if query.start is not None:
-            found &= moment.is_null() | (moment >= _scalar(query.start, kind))
+            condition &= moment.is_null() | (moment >= _scalar(query.start, kind))
         if query.end is not None:
-            found &= moment.is_null() | (moment <= _scalar(query.end, kind))
+            condition &= moment.is_null() | (moment <= _scalar(query.end, kind))
     box = schema.field("bbox").type if "bbox" in schema.names else None
     if query.bounds is not None and box is not None and pa.types.is_struct(box) and set(_BOX) <= {f.name for f in box}:
         west, south, east, north = (pc.field("bbox", name) for name in _BOX)
         meets = pc.field("bbox").is_null() | (west > east)  # across the antimeridian
         for part in split_bounds(query.bounds):
             meets |= (west <= part[2]) & (east >= part[0]) & (south <= part[3]) & (north >= part[1])
-        found &= meets
-    return found
+        condition &= meets
+    return condition
 
 
 def _scalar(milliseconds: float, kind: pa.DataType) -> pa.Scalar:
@@ -230,14 +233,14 @@ def _walk(path: Path) -> Iterator[tuple[Path, dict[str, Any], str]]:
     waiting: list[tuple[Path, str]] = [(path, "")]
     while waiting:
         document, parent = waiting.pop()
-        found = _read_document(document)
-        parts = found.get("features") if found["type"] == "FeatureCollection" else [found]
+        content = _read_document(document)
+        parts = content.get("features") if content["type"] == "FeatureCollection" else [content]
         for part in parts if isinstance(parts, list) else []:
             if not isinstance(part, dict) or not isinstance(part.get("id"), str) or part.get("type") not in _TYPES[:3]:
                 raise ArchiveRefusedError(f"{document} has something that is neither a catalogue nor an item.")
             yield document, part, parent
-        inside = str(found["id"]) if found["type"] == "Collection" else parent
-        links = found.get("links") if found["type"] in ("Catalog", "Collection") else None
+        inside = str(content["id"]) if content["type"] == "Collection" else parent
+        links = content.get("links") if content["type"] in ("Catalog", "Collection") else None
         for link in reversed(links if isinstance(links, list) else []):
             if isinstance(link, dict) and link.get("rel") in _LINKS and isinstance(link.get("href"), str):
                 target = resolve_path(folder, link["href"], document)
@@ -252,12 +255,12 @@ def _read_document(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST:
             raise ArchiveRefusedError(f"{path} has more than {_LARGEST >> 20} MB: write it as GeoParquet.")
-        found = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise ArchiveRefusedError(f"{path} cannot be read as STAC: {type(error).__name__}.") from error
-    if not isinstance(found, dict) or found.get("type") not in _TYPES:
+    if not isinstance(document, dict) or document.get("type") not in _TYPES:
         raise ArchiveRefusedError(f"{path} is neither a STAC catalogue nor a list of items.")
-    return found
+    return document
 
 
 def _absolute(document: Path, item: dict[str, Any]) -> dict[str, Any]:
@@ -265,11 +268,11 @@ def _absolute(document: Path, item: dict[str, Any]) -> dict[str, Any]:
     assets = item.get("assets")
     if not isinstance(assets, dict):
         return {**item, "assets": {}}
-    found = {}
+    absolute_assets = {}
     for name, asset in assets.items():
         if isinstance(asset, dict) and isinstance(asset.get("href"), str):
             href = asset["href"]
             if not urlsplit(href).scheme:
                 href = os.path.normpath(document.absolute().parent / href)
-            found[name] = {**asset, "href": href}
-    return {**item, "assets": found}
+            absolute_assets[name] = {**asset, "href": href}
+    return {**item, "assets": absolute_assets}

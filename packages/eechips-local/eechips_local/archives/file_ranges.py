@@ -221,9 +221,9 @@ class FileRanges:
                 wait = parse_retry_after(response.headers.get("Retry-After", ""))
                 self._pauses.demand(host, wait)
                 return reason, min(wait, _MOST_PAUSE)
-            found = self._take(response, href, spans, version)
+            fetched = self._take(response, href, spans, version)
             is_whole = True
-            return found
+            return fetched
         finally:
             # A connection with bytes left in it would give them to the next request.
             response.release_conn() if is_whole else response.close()
@@ -242,10 +242,10 @@ class FileRanges:
         if headers.get("Content-Encoding", "identity") != "identity":
             raise ArchiveRefusedError(f"{shown} comes compressed by its host, so that its parts cannot be read.")
         if status == 206:
-            found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
-            if found is None or int(found[1]) != start:
+            match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+            if match is None or int(match[1]) != start:
                 raise HTTPError("another range than was asked for")
-            first, last, size = map(int, found.groups())
+            first, last, size = map(int, match.groups())
             expected = min(start + length, size) - start
             if last - first + 1 != expected or headers.get("Content-Length", str(expected)) != str(expected):
                 raise HTTPError("another range than was asked for")
@@ -279,16 +279,16 @@ def _read(response: Any, length: int, deadline: float) -> memoryview:
     Raises:
         HTTPError: if the response is shorter, or takes too long.
     """
-    found, at = np.empty(length, np.uint8).data, 0  # it is not filled with zeros before
+    buffer, at = np.empty(length, np.uint8).data, 0  # it is not filled with zeros before
     while at < length:
         part = response.read(min(_CHUNK, length - at))
         if not part:
             raise HTTPError("fewer bytes than were announced")
-        found[at : at + len(part)] = part
+        buffer[at : at + len(part)] = part
         at += len(part)
         if time.monotonic() > deadline and at < length:
             raise HTTPError("too slow")
-    return found
+    return buffer
 
 
 def changed_file(shown: str) -> ChangedFileError:

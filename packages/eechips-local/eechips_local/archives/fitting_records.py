@@ -29,7 +29,7 @@ def fitting_records(search: ItemSearch, archive: str) -> dict[str, ArchiveRecord
     """
     collections = search.collections()
     keys: dict[str, frozenset[str]] = {}
-    found: dict[str, tuple[int, ArchiveRecord]] = {}
+    best_records: dict[str, tuple[int, ArchiveRecord]] = {}
     for known in ARCHIVES:
         for record in list_records(known.name):
             parts = [part for part in record.parts if part.collection in collections]
@@ -40,9 +40,12 @@ def fitting_records(search: ItemSearch, archive: str) -> dict[str, ArchiveRecord
             if not fitting:
                 continue
             count = max(_count(part, keys[part.collection]) for part in fitting)
-            if count > found.get(record.dataset, (0, record))[0]:
-                found[record.dataset] = count, _chained(fitting, archive)
-    return {dataset: record for dataset, (_, record) in sorted(found.items(), key=lambda each: each[0])}
+            if count > best_records.get(record.dataset, (0, record))[0]:
+                best_records[record.dataset] = count, _chained(fitting, archive)
+    return {
+        dataset: record
+        for dataset, (_, record) in sorted(best_records.items(), key=lambda named_record: named_record[0])
+    }
 
 
 def _chained(parts: list[ArchiveRecord], archive: str) -> ArchiveRecord:

@@ -50,11 +50,11 @@ class FolderTransport:
                 if start > last:
                     return FileResponse(416, {}, b"")
                 file.seek(start)
-                found = file.read(last - start + 1)
+                content = file.read(last - start + 1)
         except OSError as error:
             raise ArchiveRefusedError(f"{path} cannot be read: {error.strerror}.") from error
         span = f"bytes {start}-{last}/{status.st_size}"
-        return FileResponse(206, {"Content-Range": span, "Content-Length": str(len(found)), "ETag": version}, found)
+        return FileResponse(206, {"Content-Range": span, "Content-Length": str(len(content)), "ETag": version}, content)
 
 
 class FileResponse:
@@ -71,8 +71,8 @@ class FileResponse:
 
     def read(self, amount: int | None = None) -> bytes:
         """Return the next bytes."""
-        found, self._body = self._body[:amount], self._body[len(self._body) if amount is None else amount :]
-        return bytes(found)
+        chunk, self._body = self._body[:amount], self._body[len(self._body) if amount is None else amount :]
+        return bytes(chunk)
 
     def release_conn(self) -> None:
         """Do nothing: the file is closed."""

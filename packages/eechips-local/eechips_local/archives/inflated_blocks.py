@@ -110,12 +110,12 @@ class InflatedBlock:
         with self._lock:
             self._grow(self._rows if rows.stop >= self._visible else rows.stop)
             parts = [*self._parts]
-        found = []
+        decoded_parts = []
         for first, part in parts:
             values = part[max(0, rows.start - first) : max(0, rows.stop - first), : columns.stop]
             if len(values):
-                found.append(values)
-        values = found[0] if len(found) == 1 else np.concatenate(found)
+                decoded_parts.append(values)
+        values = decoded_parts[0] if len(decoded_parts) == 1 else np.concatenate(decoded_parts)
         if list(bands) != list(range(block_format.samples)):
             values = values[:, :, bands]
         if block_format.is_differenced:
@@ -133,21 +133,21 @@ class InflatedBlock:
         block_format = self._format
         length = (stop - self._done) * block_format.row_size
         self._is_damaged = True
-        found = self._take(length)
-        if len(found) < length:
+        pixel_bytes = self._take(length)
+        if len(pixel_bytes) < length:
             raise ArchiveError("its pixels cannot be decoded: a block is too short")
         if stop == self._rows:
             self._end()
         self._is_damaged = False
-        values: npt.NDArray[Any] = np.frombuffer(found, block_format.stored)
+        values: npt.NDArray[Any] = np.frombuffer(pixel_bytes, block_format.stored)
         self._parts.append((self._done, values.reshape(-1, block_format.width, block_format.samples)))
         self._done = stop
 
     def _take(self, length: int) -> Buffer:
         """Return the next bytes of the pixels; fewer at their end."""
         if self._decoder is None:
-            found, self._rest = self._rest[:length], self._rest[length:]
-            return found
+            chunk, self._rest = self._rest[:length], self._rest[length:]
+            return chunk
         try:
             inflated: bytes = self._decoder.decompress(self._rest, length)
         except isal_zlib.IsalError as error:  # type: ignore[misc]  # a class, not an instance

@@ -152,15 +152,15 @@ def _holds_range(outer: Range, inner: Range) -> bool:
     return outer.least <= inner.least and outer.greatest >= inner.greatest and (outer.others or not inner.others)
 
 
-def _is_same(found: Any, value: Any) -> bool:
+def _is_same(item_value: Any, value: Any) -> bool:
     """Compare as JSON: true is not 1, and 1 is 1.0."""
-    return isinstance(found, bool) is isinstance(value, bool) and bool(found == value)
+    return isinstance(item_value, bool) is isinstance(value, bool) and bool(item_value == value)
 
 
-def _is_within(found: Any, bounds: Range) -> bool:
-    if isinstance(found, bool) or not isinstance(found, (int, float)):
+def _is_within(item_value: Any, bounds: Range) -> bool:
+    if isinstance(item_value, bool) or not isinstance(item_value, (int, float)):
         return bounds.others
-    return bounds.least <= found <= bounds.greatest
+    return bounds.least <= item_value <= bounds.greatest
 
 
 def _meets_bounds(item: Item, bounds: Bounds | None) -> bool:
@@ -180,9 +180,9 @@ def _item_boxes(item: Item) -> Iterator[Bounds]:
     box = item.get("bbox")
     if isinstance(box, (list, tuple)) and len(box) in (4, 6) and all(isinstance(part, (int, float)) for part in box):
         half = len(box) // 2
-        found = (float(box[0]), float(box[1]), float(box[half]), float(box[half + 1]))
-        if all(map(math.isfinite, found)) and found[1] <= found[3]:
-            yield from split_bounds(found)
+        corners = (float(box[0]), float(box[1]), float(box[half]), float(box[half + 1]))
+        if all(map(math.isfinite, corners)) and corners[1] <= corners[3]:
+            yield from split_bounds(corners)
 
 
 def _meets_times(properties: Mapping[str, Any], query: ItemQuery) -> bool:

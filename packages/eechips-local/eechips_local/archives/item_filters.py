@@ -42,8 +42,8 @@ def item_queries(record: ArchiveRecord, query: Query) -> list[ItemQuery]:
     if indices is None:
         return [base]
     prefix = record.prefixes[0] if record.prefixes else ""
-    found = [rule_of(record.index).search(index, prefix) for index in sorted(indices)]
-    searches = [search for search in found if search is not None]
+    index_searches = [rule_of(record.index).search(index, prefix) for index in sorted(indices)]
+    searches = [search for search in index_searches if search is not None]
     if len(searches) > _MOST_SEARCHED:
         return [_together(record, base, searches)]
     return [_narrowed(record, base, search) for search in searches]

@@ -59,18 +59,22 @@ class PropertyRule:
         if value is None:
             return None
         try:
-            found = self._value(value)
+            converted = self._value(value)
         except (TypeError, ValueError, OverflowError):
             return None
-        return found if _is_plain(found) or (isinstance(found, list) and all(map(_is_plain, found))) else None
+        return (
+            converted
+            if _is_plain(converted) or (isinstance(converted, list) and all(map(_is_plain, converted)))
+            else None
+        )
 
     def _value(self, value: Any) -> Any:
         for theirs, ours in self.values:
             if value == theirs:
                 return ours
         if self.pattern:
-            found = re.search(self.pattern, str(value))
-            return None if found is None else self._converted(found[1])
+            match = re.search(self.pattern, str(value))
+            return None if match is None else self._converted(match[1])
         if isinstance(value, str):
             value = value.removeprefix(self.prefix).removesuffix(self.suffix)
         return self._converted(value)

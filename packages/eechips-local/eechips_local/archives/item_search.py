@@ -115,7 +115,7 @@ class ApiSearch:
             ArchiveError: if the archive does not answer, or not with collections, and no answer is kept.
         """
         pages = self._find_pages(_COLLECTIONS, ItemQuery())
-        return {found["id"]: found for page in pages for found in unpack_items(page)}
+        return {collection["id"]: collection for page in pages for collection in unpack_items(page)}
 
     def counts(self) -> dict[str, HostCounts]:
         """Return what this process has sent to each host."""

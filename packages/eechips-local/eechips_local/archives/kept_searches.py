@@ -50,8 +50,8 @@ def pack_items(items: Sequence[Item]) -> bytes:
 
 def unpack_items(content: bytes) -> list[Item]:
     """Return the items of a page that was kept."""
-    found: list[Item] = json.loads(zlib.decompress(content))
-    return found
+    items: list[Item] = json.loads(zlib.decompress(content))
+    return items
 
 
 class KeptSearches:
@@ -83,10 +83,10 @@ class KeptSearches:
                 "SELECT number, query, is_whole, made FROM searches WHERE collection = ? ORDER BY made DESC",
                 (collection,),
             ).fetchall()
-            for number, kept, is_whole, made in rows:
+            for number, kept, is_whole, search_time in rows:
                 if kept == text or (is_whole and holds(decode_query(kept), query)):
                     database.execute("UPDATE searches SET used = ? WHERE number = ?", (self._now(), number))
-                    return KeptSearch(number, made)
+                    return KeptSearch(number, search_time)
         return None
 
     def is_empty(self) -> bool:
@@ -163,11 +163,11 @@ class KeptSearches:
                 yield self._database
 
     def _connect(self) -> sqlite3.Connection:
-        found = sqlite3.connect(self._path or ":memory:", timeout=_WAIT, check_same_thread=False)
-        found.execute("PRAGMA auto_vacuum = FULL")
-        found.execute("PRAGMA foreign_keys = ON")
-        found.executescript(_SCHEMA)
-        return found
+        connection = sqlite3.connect(self._path or ":memory:", timeout=_WAIT, check_same_thread=False)
+        connection.execute("PRAGMA auto_vacuum = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.executescript(_SCHEMA)
+        return connection
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process needs to open the same database."""

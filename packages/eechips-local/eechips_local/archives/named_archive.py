@@ -81,43 +81,43 @@ def _at(address: str) -> ArchiveDescription:
 def _described(path: Path) -> ArchiveDescription:
     """Return the archive that a TOML file describes. What it does not say is as of the archive that it is ``like``."""
     try:
-        found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArchiveChoiceError(f"cannot read {path}: {error.strerror or error}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ArchiveChoiceError(f"{path} is no TOML: {error}") from error
-    _check(found, path)
-    like = found.get("like")
+    _check(document, path)
+    like = document.get("like")
     base = ArchiveDescription(name=path.stem, title=str(path))
     if like is not None:
         known = known_archive(like)
         if known is None:
             raise ArchiveChoiceError(f"{path}: like = {like!r} is none of {_NAMES}.{_suggestion(like)}")
         base = replace(known, name=path.stem, title=str(path), like=known.name)
-    if found.get("api"):
+    if document.get("api"):
         base = replace(base, index="")
-    if found.get("file"):
-        found["file"] = str((path.parent / found["file"]).absolute())
+    if document.get("file"):
+        document["file"] = str((path.parent / document["file"]).absolute())
         base = replace(base, api="")
-    given: dict[str, Any] = {name: tuple(value) if name in _LISTS else value for name, value in found.items()}
-    made = replace(base, **given)
-    if bool(made.api) + bool(made.file) + (bool(made.index) and not made.file) != 1:
+    field_values: dict[str, Any] = {name: tuple(value) if name in _LISTS else value for name, value in document.items()}
+    description = replace(base, **field_values)
+    if bool(description.api) + bool(description.file) + (bool(description.index) and not description.file) != 1:
         raise ArchiveChoiceError(f"{path} must have one of api, file and index, and no more")
-    return made
+    return description
 
 
-def _check(found: Mapping[str, Any], path: Path) -> None:
+def _check(document: Mapping[str, Any], path: Path) -> None:
     """Check names and types of a description.
 
     Raises:
         ArchiveChoiceError: naming the first that is wrong.
     """
     names = [field.name for field in fields(ArchiveDescription)]
-    for name, value in found.items():
+    for name, value in document.items():
         if name not in names:
             raise ArchiveChoiceError(f"{path}: there is no field {name}; the fields are {', '.join(names)}")
         if name in _LISTS:
-            is_right = isinstance(value, list) and all(isinstance(each, str) for each in value)
+            is_right = isinstance(value, list) and all(isinstance(text, str) for text in value)
         elif name in _NUMBERS:
             is_right = isinstance(value, int) and not isinstance(value, bool) and value > 0
         else:
@@ -127,6 +127,6 @@ def _check(found: Mapping[str, Any], path: Path) -> None:
                 f"{path}: {name} has a value of another type: {_LISTS[0]} is a list of texts, {_FLAGS[0]} a boolean,"
                 f" {' and '.join(_NUMBERS)} are numbers of at least 1, the others are texts"
             )
-    signing = found.get("signing")
+    signing = document.get("signing")
     if signing is not None and signing not in get_args(Signing):
         raise ArchiveChoiceError(f"{path}: signing is one of {', '.join(get_args(Signing))}, not {signing!r}")

@@ -88,15 +88,15 @@ class RangeCache:
 
     def _sweep(self) -> None:
         """Remove the parts that were not used for longest, if there are too many."""
-        found: list[tuple[float, int, Path]] = []
+        cached_parts: list[tuple[float, int, Path]] = []
         for path in self.folder.glob("*/*"):
             with contextlib.suppress(OSError):  # removed by another process
                 status = path.stat()
-                found.append((status.st_mtime, status.st_size, path))
-        total = sum(size for _, size, _ in found)
+                cached_parts.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in cached_parts)
         if total <= self.most:
             return
-        for _, size, path in sorted(found):
+        for _, size, path in sorted(cached_parts):
             if total <= self.most * _LOW_SHARE:
                 break
             with contextlib.suppress(OSError):

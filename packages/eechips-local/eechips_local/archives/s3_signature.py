@@ -58,10 +58,12 @@ def read_keys(environment: Mapping[str, str], prefix: str, profile: str) -> S3Ke
         raise ArchiveRefusedError(f"{path} is no file of AWS credentials.") from None
     if not parser.has_section(profile):
         return None
-    found = dict(parser.items(profile))
-    if not (found.get("aws_access_key_id") and found.get("aws_secret_access_key")):
+    credentials = dict(parser.items(profile))
+    if not (credentials.get("aws_access_key_id") and credentials.get("aws_secret_access_key")):
         return None
-    return S3Keys(found["aws_access_key_id"], found["aws_secret_access_key"], found.get("aws_session_token", ""))
+    return S3Keys(
+        credentials["aws_access_key_id"], credentials["aws_secret_access_key"], credentials.get("aws_session_token", "")
+    )
 
 
 def sign_s3(

@@ -149,10 +149,10 @@ class Signer:
         key = self._environment.get("PC_SDK_SUBSCRIPTION_KEY")
         if key and _is_of(urlsplit(self._token_api).hostname or "", (_KEY_HOST,)):
             headers["Ocp-Apim-Subscription-Key"] = key
-        found = self._ask(
+        answer = self._ask(
             ArchiveRequest("GET", f"{self._token_api}/{quote(collection, safe='')}", headers, None, _LONGEST)
         )
-        text, expiry = found.get("token"), parse_time(found.get("msft:expiry"))
+        text, expiry = answer.get("token"), parse_time(answer.get("msft:expiry"))
         if not isinstance(text, str) or not text.isascii() or expiry is None or re.search(r"[\s#?]", text):
             raise ArchiveError(f"{shown_url(self._token_api)} gives no token for {collection}.")
         return _Token(text, self._now(), expiry / 1000.0)
@@ -166,40 +166,40 @@ class Signer:
         user, password = self._find_login(host)
         basic = base64.b64encode(f"{user}:{password}".encode()).decode()
         address = f"{self._token_api}/api/users/find_or_create_token"
-        found = self._ask(ArchiveRequest("POST", address, {"Authorization": f"Basic {basic}"}, None, _LONGEST))
-        if not isinstance(found.get("access_token"), str):
+        answer = self._ask(ArchiveRequest("POST", address, {"Authorization": f"Basic {basic}"}, None, _LONGEST))
+        if not isinstance(answer.get("access_token"), str):
             raise ArchiveError(f"{shown_url(address)} gives no token.")
-        return _Token(found["access_token"], self._now(), self._now() + 86_400.0)
+        return _Token(answer["access_token"], self._now(), self._now() + 86_400.0)
 
     def _find_login(self, host: str) -> tuple[str, str]:
         user, password = self._environment.get("EARTHDATA_USERNAME"), self._environment.get("EARTHDATA_PASSWORD")
         if user and password and _is_of(host, ("nasa.gov",)):
             return user, password
         try:
-            found = netrc.netrc(self._environment.get("NETRC") or None).authenticators(host)
+            login = netrc.netrc(self._environment.get("NETRC") or None).authenticators(host)
         except FileNotFoundError:
-            found = None
+            login = None
         except (OSError, netrc.NetrcParseError):
             raise ArchiveRefusedError("Your .netrc cannot be read.") from None
-        if found is None or not found[2]:
+        if login is None or not login[2]:
             raise ArchiveRefusedError(
                 f"Files of {self._description.title} need an Earthdata login: set EARTHDATA_TOKEN (a token is made at "
                 f"https://urs.earthdata.nasa.gov), or write your name and password for {host} into ~/.netrc."
             )
-        return found[0], found[2]
+        return login[0], login[2]
 
     def _ask(self, request: ArchiveRequest) -> Mapping[str, Any]:
         try:
-            found = self._session.fetch(request, json.loads)
+            answer = self._session.fetch(request, json.loads)
         except ArchiveStatusError as error:
             if error.http_status in (400, 401, 403, 404):
                 raise ArchiveRefusedError(f"There is no access: {error}") from None
             raise
         except RecursionError:
-            found = None
-        if not isinstance(found, dict):
+            answer = None
+        if not isinstance(answer, dict):
             raise ArchiveError(f"{shown_url(request.url)} gives no token.")
-        return found
+        return answer
 
     def _sign_s3(self, href: str) -> SignedAddress:
         bucket, _, key = href.removeprefix("s3://").partition("/")

@@ -60,11 +60,11 @@ class StacItemSearch:
         Raises:
             ArchiveError: if the archive does not answer, or not with collections.
         """
-        found: dict[str, Mapping[str, Any]] = {}
+        collections_by_id: dict[str, Mapping[str, Any]] = {}
         for page in self._read_pages(f"{self._api}/collections", "GET", {}, patience):
             for one in _objects(page, "collections", self._api):
-                found[one["id"]] = one
-        return found
+                collections_by_id[one["id"]] = one
+        return collections_by_id
 
     def _pages(
         self, collection: str, query: ItemQuery, box: Bounds | None, ids: list[str] | None, patience: float | None
@@ -143,8 +143,8 @@ class StacItemSearch:
             ) from error
 
     def _fetch(self, request: ArchiveRequest, patience: float | None) -> dict[str, Any]:
-        found: dict[str, Any] = self._session.fetch(request, _parse_page, patience)
-        return found
+        page: dict[str, Any] = self._session.fetch(request, _parse_page, patience)
+        return page
 
 
 class _SessionIO(StacApiIO):
@@ -197,15 +197,15 @@ def _parse_page(body: bytes) -> dict[str, Any]:
     if body.count(b"{") + body.count(b"[") > _CONTAINERS:
         raise ArchiveRefusedError(f"A page has more than {_CONTAINERS:,} objects: nothing of it is used.")
     try:
-        found = json.loads(body, parse_constant=_refuse_constant)
+        page = json.loads(body, parse_constant=_refuse_constant)
     except RecursionError:
         raise ArchiveRefusedError("A page is nested too deeply: nothing of it is used.") from None
-    if not isinstance(found, dict):
+    if not isinstance(page, dict):
         raise ArchiveRefusedError("A page is no JSON object.")
-    listed, returned = found.get("features"), found.get("numberReturned")
+    listed, returned = page.get("features"), page.get("numberReturned")
     if isinstance(listed, list) and isinstance(returned, int) and len(listed) < returned:
         raise ValueError("the page has fewer items than it says")
-    return found
+    return page
 
 
 def _refuse_constant(name: str) -> float:
@@ -214,17 +214,17 @@ def _refuse_constant(name: str) -> float:
 
 def _objects(page: Mapping[str, Any], name: str, url: str) -> list[Any]:
     """Return the items or collections of a page."""
-    found = page.get(name)
-    if not isinstance(found, list) or not all(
-        isinstance(one, dict) and isinstance(one.get("id"), str) for one in found
+    objects = page.get(name)
+    if not isinstance(objects, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("id"), str) for one in objects
     ):
         raise ArchiveError(f"{shown_url(url)} answers with a page that has no {name}.")
-    if len(found) > _PAGE_ITEMS:
-        raise ArchiveRefusedError(f"{shown_url(url)} answers with a page of {len(found):,} {name}.")
-    for one in found:
+    if len(objects) > _PAGE_ITEMS:
+        raise ArchiveRefusedError(f"{shown_url(url)} answers with a page of {len(objects):,} {name}.")
+    for one in objects:
         if isinstance(one.get("assets"), dict) and len(one["assets"]) > _ASSETS:
             raise ArchiveRefusedError(f"{shown_url(url)} answers with an item of {len(one['assets']):,} assets.")
-    return found
+    return objects
 
 
 def _halve(query: ItemQuery, page: Mapping[str, Any]) -> tuple[ItemQuery, ...]:
@@ -264,9 +264,9 @@ def _make_cql2(equals: Mapping[str, Any], ranges: Mapping[str, Range]) -> dict[s
 
 def _make_query(equals: Mapping[str, Any], ranges: Mapping[str, Range]) -> dict[str, Any]:
     """Return conditions as the extension "query" has them: https://github.com/stac-api-extensions/query."""
-    found: dict[str, dict[str, Any]] = {name: {"eq": value} for name, value in equals.items()}
+    conditions: dict[str, dict[str, Any]] = {name: {"eq": value} for name, value in equals.items()}
     for name, bounds in ranges.items():
         for sign, value in (("gte", bounds.least), ("lte", bounds.greatest)):
             if math.isfinite(value):
-                found.setdefault(name, {})[sign] = value
-    return found
+                conditions.setdefault(name, {})[sign] = value
+    return conditions

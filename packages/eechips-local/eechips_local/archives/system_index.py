@@ -88,40 +88,40 @@ def _sentinel2_index(item: Item) -> str | None:
 
 
 def _sentinel2_search(index: str, prefix: str) -> IndexSearch | None:
-    found = _SENTINEL2.fullmatch(index)
-    moments = [_milliseconds(text, "%Y%m%dT%H%M%S") for text in found.group(1, 2)] if found else []
+    match = _SENTINEL2.fullmatch(index)
+    moments = [_milliseconds(text, "%Y%m%dT%H%M%S") for text in match.group(1, 2)] if match else []
     known = [moment for moment in moments if moment is not None]
-    if found is None or len(known) < 2:
+    if match is None or len(known) < 2:
         return None
-    return IndexSearch(min(known), max(known) + 1000.0, {"MGRS_TILE": found[3]})
+    return IndexSearch(min(known), max(known) + 1000.0, {"MGRS_TILE": match[3]})
 
 
 def _landsat_index(item: Item) -> str | None:
     """Return sensor, path and row, and day."""
-    found = _LANDSAT_ITEM.match(str(item["id"]))
-    return f"{found[1]}_{found[2]}_{found[3]}" if found else None
+    match = _LANDSAT_ITEM.match(str(item["id"]))
+    return f"{match[1]}_{match[2]}_{match[3]}" if match else None
 
 
 def _landsat_search(index: str, prefix: str) -> IndexSearch | None:
-    found = _LANDSAT.fullmatch(index)
-    day = _milliseconds(found[3], "%Y%m%d") if found else None
-    if found is None or day is None:
+    match = _LANDSAT.fullmatch(index)
+    day = _milliseconds(match[3], "%Y%m%d") if match else None
+    if match is None or day is None:
         return None
-    return IndexSearch(day, day + _DAY, {"WRS_PATH": int(found[1]), "WRS_ROW": int(found[2])})
+    return IndexSearch(day, day + _DAY, {"WRS_PATH": int(match[1]), "WRS_ROW": int(match[2])})
 
 
 def _naip_index(item: Item) -> str | None:
     """Return the file's name without the state and the date of publication."""
-    found = _NAIP_ITEM.match(str(item["id"]))
-    return found[1] if found else None
+    match = _NAIP_ITEM.match(str(item["id"]))
+    return match[1] if match else None
 
 
 def _naip_search(index: str, prefix: str) -> IndexSearch | None:
-    found = _NAIP.fullmatch(index)
-    day = _milliseconds(found[4], "%Y%m%d") if found else None
-    if found is None or day is None:
+    match = _NAIP.fullmatch(index)
+    day = _milliseconds(match[4], "%Y%m%d") if match else None
+    if match is None or day is None:
         return None
-    bounds = _quad_bounds(*(int(number) for number in found.group(1, 2, 3)))
+    bounds = _quad_bounds(*(int(number) for number in match.group(1, 2, 3)))
     return None if bounds is None else IndexSearch(day, day + _DAY, bounds=bounds)
 
 
@@ -136,46 +136,46 @@ def _quad_bounds(latitude: int, longitude: int, number: int) -> Bounds | None:
 
 def _hls_index(item: Item) -> str | None:
     """Return tile, date and time; items have the day of the year."""
-    found = _HLS_ITEM.match(str(item["id"]))
-    day = _milliseconds(found[2], "%Y%j") if found else None
-    return f"{found[1]}_{_text(day, '%Y%m%d')}T{found[3]}" if found and day is not None else None
+    match = _HLS_ITEM.match(str(item["id"]))
+    day = _milliseconds(match[2], "%Y%j") if match else None
+    return f"{match[1]}_{_text(day, '%Y%m%d')}T{match[3]}" if match and day is not None else None
 
 
 def _hls_search(index: str, prefix: str) -> IndexSearch | None:
-    found = _HLS.fullmatch(index)
-    day = _milliseconds(found[2], "%Y%m%d") if found else None
-    if found is None or day is None:
+    match = _HLS.fullmatch(index)
+    day = _milliseconds(match[2], "%Y%m%d") if match else None
+    if match is None or day is None:
         return None
-    return IndexSearch(ids=(f"{prefix}{found[1]}.{_text(day, '%Y%j')}T{found[3]}.v2.0",))
+    return IndexSearch(ids=(f"{prefix}{match[1]}.{_text(day, '%Y%j')}T{match[3]}.v2.0",))
 
 
 def _dem_index(item: Item) -> str | None:
-    found = _DEM_ITEM.fullmatch(str(item["id"]))
-    return f"Copernicus_DSM_{found[1]}" if found else None
+    match = _DEM_ITEM.fullmatch(str(item["id"]))
+    return f"Copernicus_DSM_{match[1]}" if match else None
 
 
 def _dem_search(index: str, prefix: str) -> IndexSearch | None:
-    found = _DEM.fullmatch(index)
-    return IndexSearch(ids=(f"Copernicus_DSM_COG_{found[1]}_DEM",)) if found else None
+    match = _DEM.fullmatch(index)
+    return IndexSearch(ids=(f"Copernicus_DSM_COG_{match[1]}_DEM",)) if match else None
 
 
 def _modis_index(item: Item) -> str | None:
     """Return the first day; items have the day of the year."""
-    found = _MODIS_ITEM.match(str(item["id"]))
-    day = _milliseconds(found[1], "%Y%j") if found else None
+    match = _MODIS_ITEM.match(str(item["id"]))
+    day = _milliseconds(match[1], "%Y%j") if match else None
     return None if day is None else _text(day, "%Y_%m_%d")
 
 
 def _modis_search(index: str, prefix: str) -> IndexSearch | None:
-    found = _MODIS.fullmatch(index)
-    day = _milliseconds("".join(found.groups()), "%Y%m%d") if found else None
+    match = _MODIS.fullmatch(index)
+    day = _milliseconds("".join(match.groups()), "%Y%m%d") if match else None
     return None if day is None else IndexSearch(day, day + _DAY)
 
 
 def _embedding_index(item: Item) -> str | None:
     """Return the image that a file is cut from."""
-    found = _EMBEDDING_FILE.fullmatch(str(item["id"]))
-    return found[1] if found else None
+    match = _EMBEDDING_FILE.fullmatch(str(item["id"]))
+    return match[1] if match else None
 
 
 def _embedding_search(index: str, prefix: str) -> IndexSearch | None:

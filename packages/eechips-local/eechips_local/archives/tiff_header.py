@@ -156,10 +156,10 @@ class TiffDirectory:
 
 
 def _number(tags: Mapping[int, TiffTag], order: str, tag: int, default: int) -> int:
-    found = tags.get(tag)
-    if found is None or found.type not in _CODES or not found.count:
+    tiff_tag = tags.get(tag)
+    if tiff_tag is None or tiff_tag.type not in _CODES or not tiff_tag.count:
         return default
-    return int(np.frombuffer(found.data, order + _CODES[found.type], 1)[0])
+    return int(np.frombuffer(tiff_tag.data, order + _CODES[tiff_tag.type], 1)[0])
 
 
 def parse_directories(header: HeaderBytes) -> tuple[TiffDirectory, ...]:
@@ -179,17 +179,17 @@ def parse_directories(header: HeaderBytes) -> tuple[TiffDirectory, ...]:
         raise ArchiveRefusedError("it is no TIFF file")
     order, is_big = ("<" if start[:2] == b"II" else ">"), b"+" in start[:4]
     place = int(struct.unpack(order + ("Q" if is_big else "I"), start[8:16] if is_big else start[4:8])[0])
-    found: list[TiffDirectory] = []
+    directories: list[TiffDirectory] = []
     seen: set[int] = set()
     while place:
         if place in seen or len(seen) >= _MOST_DIRECTORIES:
             raise ArchiveRefusedError("its directories go in circles, or are too many")
         seen.add(place)
         tags, place = _read_tags(header, order, place, is_big=is_big)
-        found.append(_directory(tags, order))
-    if not found:
+        directories.append(_directory(tags, order))
+    if not directories:
         raise ArchiveRefusedError("it holds no image")
-    return tuple(found)
+    return tuple(directories)
 
 
 def _read_tags(header: HeaderBytes, order: str, place: int, *, is_big: bool) -> tuple[dict[int, TiffTag], int]:

@@ -83,12 +83,12 @@ class TileFinder:
             for row in range(min(rows), max(rows) + 1)
         }
         items = list(self._search(self._bounds(min(columns), min(rows), max(columns), max(rows))))
-        found = {cell: tuple(item for item in items if meets(item, box)) for cell, box in boxes.items()}
+        cell_items = {cell: tuple(item for item in items if meets(item, box)) for cell, box in boxes.items()}
         with self._lock:
-            self._known.update(found)
+            self._known.update(cell_items)
             while len(self._known) > _CELLS:
                 self._known.popitem(last=False)
-        return found
+        return cell_items
 
     def _bounds(self, west: int, south: int, east: int, north: int) -> Bounds:
         return (
@@ -161,13 +161,15 @@ class TileMosaic:
 
     def _rasters(self, grid: PixelGrid) -> Iterator[ArchiveRaster]:
         items = self.finder.items_in(grid)
-        found = [raster for raster in map(self.open_tile, items) if raster is not None and _overlap(raster.grid, grid)]
-        if len(found) > MOST_FILES:
+        rasters = [
+            raster for raster in map(self.open_tile, items) if raster is not None and _overlap(raster.grid, grid)
+        ]
+        if len(rasters) > MOST_FILES:
             raise ArchiveRefusedError(
-                f"A window of this image needs {len(found)} files of the archive, more than {MOST_FILES}: ask for a "
+                f"A window of this image needs {len(rasters)} files of the archive, more than {MOST_FILES}: ask for a "
                 "smaller region. The archive has no overview of the whole image."
             )
-        return iter(found)
+        return iter(rasters)
 
 
 def cells_of(grid: PixelGrid, cell: float) -> list[Cell]:
@@ -177,7 +179,7 @@ def cells_of(grid: PixelGrid, cell: float) -> list[Cell]:
         ArchiveRefusedError: if there are too many.
     """
     across, down = np.linspace(0.0, grid.width, _SAMPLES), np.linspace(0.0, grid.height, _SAMPLES)
-    columns, rows = (each.ravel() for each in np.meshgrid(across, down))
+    columns, rows = (mesh.ravel() for mesh in np.meshgrid(across, down))
     t = Projection(grid.crs, grid.transform).transform
     x, y = t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
     if grid.crs != "EPSG:4326":
@@ -219,7 +221,7 @@ def _paste(
             f"Item {raster.item_id}: asset {raster.asset} is in {raster.grid.crs[:40]}, but the image in {grid.crs}."
         )
     levels = raster.levels
-    level = max(position for position, each in enumerate(levels) if each <= factor)
+    level = max(position for position, scale in enumerate(levels) if scale <= factor)
     own = raster.grid.stretched(*raster.level_sizes[level])
     columns = _positions(grid.transform.c, grid.transform.a, grid.width, own.transform.c, own.transform.a)
     rows = _positions(grid.transform.f, grid.transform.e, grid.height, own.transform.f, own.transform.e)
@@ -234,15 +236,15 @@ def _paste(
     columns, rows = columns[across], rows[down]
     west, north = int(columns.min()), int(rows.min())
     window = PixelWindow(west, north, int(columns.max()) - west + 1, int(rows.max()) - north + 1)
-    found, seen = raster.read(bands, window, level)
+    pixels, seen = raster.read(bands, window, level)
     picked = np.ix_(every, rows - north, columns - west)
     new = seen[picked] & ~valid[place]
-    values[place] = np.where(new, found[picked], values[place])
+    values[place] = np.where(new, pixels[picked], values[place])
     valid[place] |= new
 
 
 def _positions(start: float, step: float, count: int, own_start: float, own_step: float) -> Integers:
     """Return positions in a file of the centres of pixels along an axis."""
     centres = start + (np.arange(count) + 0.5) * step
-    found: Integers = np.floor((centres - own_start) / own_step + _ROUNDING).astype(np.int64)
-    return found
+    positions: Integers = np.floor((centres - own_start) / own_step + _ROUNDING).astype(np.int64)
+    return positions

@@ -56,12 +56,16 @@ def images_of_parts(
     for first in range(0, len(ordered), _TOGETHER):
         parts: dict[str, dict[str, Item]] = {index: {} for index in ordered[first : first + _TOGETHER]}
         known = [rule_of(record.index).search(index, "") for index in parts]
-        ids = tuple(name for each in known if each is not None for name in each.ids or ())
+        ids = tuple(name for index_search in known if index_search is not None for name in index_search.ids or ())
         for item in found_items(search, record.collection, ItemQuery(equals=record.filters, ids=ids)):
             index = image_index(record, item)
             if index in parts:
                 parts[index][str(item["id"])] = item
-        images += [_image(record, index, list(found.values()), reader) for index, found in parts.items() if found]
+        images += [
+            _image(record, index, list(image_parts.values()), reader)
+            for index, image_parts in parts.items()
+            if image_parts
+        ]
     return images
 
 
@@ -85,18 +89,18 @@ def _tiled_bands(
     groups: dict[tuple[str, object], list[BandRecord]] = {}
     for band in record.bands:
         groups.setdefault((band.asset, band.value), []).append(band)
-    found: dict[str, BandInfo] = {}
+    bands_by_name: dict[str, BandInfo] = {}
     for own in groups.values():
         opened = partial(_raster, own[0].name, record, reader)
         dtype = own[0].value.dtype
         source = TileMosaic(tiles, finder, opened, dtype)
         for position, band in enumerate(own):
-            found[band.name] = BandInfo(
+            bands_by_name[band.name] = BandInfo(
                 band.name, PixelType.of(dtype), tiles.grid, source, position, keeps_extent=False
             )
-    return tuple(found[band.name] for band in record.bands)
+    return tuple(bands_by_name[band.name] for band in record.bands)
 
 
 def _raster(band: str, record: ArchiveRecord, reader: CogReader, item: Item) -> ArchiveRaster | None:
-    found = rasters_of(item, record, reader)
-    return found[band][0] if band in found else None
+    sources = rasters_of(item, record, reader)
+    return sources[band][0] if band in sources else None

@@ -221,12 +221,12 @@ class AssetChanges:
             AssetChangeError: if the source is a folder or collection.
         """
         with self._locked() as index, closing(StoreIndex(folder)) as others:
-            found = index if folder == self._root else others
-            if found.container(source) is not None:
+            source_index = index if folder == self._root else others
+            if source_index.container(source) is not None:
                 raise AssetChangeError(
                     f"Asset '{source}' is a folder or collection: only images, tables and classifiers are copied."
                 )
-            record = self._record(found, folder, source)
+            record = self._record(source_index, folder, source)
             self._check_target(index, target, overwrite=overwrite)
             self._check_parent(index, target, _type_of(record))
             self._check_quota(index, target, _size_of(folder, record.hrefs))
@@ -358,10 +358,10 @@ class AssetChanges:
         def relocate(href: str) -> str:
             if is_remote(href):
                 return href
-            found = posixpath.join(folder_of(asset_id), posixpath.basename(href))
-            if duplicate(folder / href, self._root / found):
-                added.append(self._root / found)
-            return found
+            new_href = posixpath.join(folder_of(asset_id), posixpath.basename(href))
+            if duplicate(folder / href, self._root / new_href):
+                added.append(self._root / new_href)
+            return new_href
 
         version = self._version(record.version)
         if not isinstance(record, ImageRecord):

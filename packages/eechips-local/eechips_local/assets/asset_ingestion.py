@@ -113,7 +113,7 @@ def ingest(
     """
     paths = [Path(files)] if isinstance(files, str | os.PathLike) else [Path(file) for file in files]
     check_id(asset_id)
-    found = find_files(paths, pattern=pattern, recursive=recursive)
+    source_files = find_files(paths, pattern=pattern, recursive=recursive)
     work = IngestTask(Path(into).absolute(), _properties(properties or {}, time_start, time_end), int(clock() * 1e6))
     series = dates is not None or dates_from_bands
     if dates_from_names and (time_start is not None or series or one_image):
@@ -123,38 +123,38 @@ def ingest(
     if name is not None and (series or one_image):
         raise IngestError("Images of a series are named by their dates, and one image by its id: leave name out.")
     options = {"resampling": resampling, "nodata": nodata, "crs": crs}
-    if _are_items([file.path for file in found]):
+    if _are_items([file.path for file in source_files]):
         if series or dates_from_names or one_image or time_start is not None or time_end is not None:
             raise IngestError("STAC items say themselves when they are, and which bands they have: leave dates out.")
         if name is not None:
             raise IngestError("Images of STAC items are named by the items' ids: leave name out.")
         if by_reference and any(value is not None for value in options.values()):
             raise IngestError("Files that are referred to stay as they are: leave resampling, nodata and crs out.")
-        return _ingest_items(work, found, asset_id, bands, by_reference, remote, options)
+        return _ingest_items(work, source_files, asset_id, bands, by_reference, remote, options)
     if by_reference or remote:
         raise IngestError("Only files of STAC items can be referred to or be remote: name an item.json.")
-    several = len(found) > 1 or any(is_folder(path) for path in paths)
+    several = len(source_files) > 1 or any(is_folder(path) for path in paths)
     with RasterFiles() as rasters:
-        if _are_rasters(rasters, [file.path for file in found]):
+        if _are_rasters(rasters, [file.path for file in source_files]):
             planner = ImagePlanner(rasters, bands, resampling, nodata, crs)
-            every = [file.path for file in found]
+            every = [file.path for file in source_files]
             if series:
                 plans = planner.series(every, asset_id, work.facts, dates)
             elif one_image:
                 plans = planner.one(every, asset_id, work.facts)
             else:
-                named = name_files(found, asset_id, several=several, template=name)
+                named = name_files(source_files, asset_id, several=several, template=name)
                 times = {new: file.date for new, file in named.items()} if dates_from_names else {}
                 plans = planner.images({new: file.path for new, file in named.items()}, work.facts, times)
             return work.run("image", {plan.id: partial(work.image, rasters, plan) for plan in plans})
     if series or one_image or any(option is not None for option in (bands, resampling, nodata)):
         raise IngestError(
-            f"{found[0].path} is a vector file: it has no bands, dates of bands, pyramid or nodata value."
+            f"{source_files[0].path} is a vector file: it has no bands, dates of bands, pyramid or nodata value."
         )
     # Here, since pyogrio brings pandas along, which a server has no use for.
     from eechips_local.assets.vector_files import read_features
 
-    named = name_files(found, asset_id, several=several, template=name)
+    named = name_files(source_files, asset_id, several=several, template=name)
     makers = {
         new: partial(
             work.table,
@@ -169,17 +169,17 @@ def ingest(
 
 def _ingest_items(
     work: IngestTask,
-    found: Sequence[SourceFile],
+    source_files: Sequence[SourceFile],
     asset_id: str,
     bands: Sequence[str] | None,
     by_reference: bool,
     remote: bool,
     options: Mapping[str, Any],
 ) -> list[str]:
-    read = [item for file in found for item in stac_items.read_items(file.path)]
+    read = [item for file in source_files for item in stac_items.read_items(file.path)]
     if not read:
-        raise IngestError(f"{found[0].path} leads to no item.")
-    alone = len(found) == 1 and read[0].alone
+        raise IngestError(f"{source_files[0].path} leads to no item.")
+    alone = len(source_files) == 1 and read[0].alone
     named = {asset_id: read[0]} if alone else stac_items.children(read, asset_id)
     store = refer_to_bands if by_reference else store_bands
     with RasterFiles(DRIVERS) as rasters:
@@ -216,17 +216,17 @@ def parse_pyramiding(policies: Sequence[str]) -> str | dict[str, str] | None:
     Raises:
         IngestError: if a policy is unknown, or one for all bands stands beside others.
     """
-    found: dict[str, str] = {}
+    band_policies: dict[str, str] = {}
     for text in policies:
         band, _, policy = text.rpartition("=")
         if policy.lower() not in POLICIES:
             raise IngestError(f"{text!r} is no pyramiding policy: one of {', '.join(POLICIES)}, or BAND=POLICY.")
-        if band in found:
+        if band in band_policies:
             raise IngestError(f"There are two pyramiding policies for {band or 'all bands'}.")
-        found[band] = POLICIES[policy.lower()]
-    if "" in found and len(found) > 1:
+        band_policies[band] = POLICIES[policy.lower()]
+    if "" in band_policies and len(band_policies) > 1:
         raise IngestError("Give one pyramiding policy for all bands, or one for each: BAND=POLICY.")
-    return found.get("", found or None)
+    return band_policies.get("", band_policies or None)
 
 
 class IngestTask:
@@ -287,9 +287,9 @@ class IngestTask:
 
         folder, features = folder_of(asset_id), read()
         with workspace(self._root / folder) as place:
-            made = place / "table.parquet"
-            write_table(features, made)
-            href = self._deposit.add(made, folder)
+            table_path = place / "table.parquet"
+            write_table(features, table_path)
+            href = self._deposit.add(table_path, folder)
         columns = {**features.columns, INDEX_COLUMN: "String"}
         count = len(features.geometries)
         return TableRecord(asset_id, self._version, {**self.facts, **more}, features.bounds, href, columns, count)
@@ -307,9 +307,9 @@ class IngestTask:
                 "samples."
             )
         with workspace(self._root / folder) as place:
-            made = place / "classifier.json"
-            made.write_text(text)
-            href = self._deposit.add(made, folder)
+            document_path = place / "classifier.json"
+            document_path.write_text(text)
+            href = self._deposit.add(document_path, folder)
         return ClassifierRecord(asset_id, self._version, self.facts, href)
 
 
@@ -355,16 +355,16 @@ def _is_raster(rasters: RasterFiles, path: Path) -> bool:
     return True
 
 
-def _properties(given: Mapping[str, Any], time_start: Time | None, time_end: Time | None) -> dict[str, Any]:
+def _properties(properties: Mapping[str, Any], time_start: Time | None, time_end: Time | None) -> dict[str, Any]:
     """Return properties of the new assets, checked to be JSON."""
-    for name, value in given.items():
+    for name, value in properties.items():
         if name in _RESERVED:
             raise IngestError(f"The property {name} is Earth Engine's own: leave it out.")
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise IngestError(f"The property {name} is not a JSON value: {error}") from error
-    facts = dict(given)
+    facts = dict(properties)
     if time_start is not None:
         facts["system:time_start"] = to_milliseconds(time_start)
     if time_end is not None:

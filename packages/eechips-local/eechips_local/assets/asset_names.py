@@ -57,8 +57,8 @@ def ancestors(asset_id: str) -> list[str]:
 
 def root_of(asset_id: str) -> str | None:
     """Return the top folder of an asset's project or user, to which quotas apply; None for a public asset."""
-    found = _ROOT.match(asset_id)
-    return found.group() if found else None
+    match = _ROOT.match(asset_id)
+    return match.group() if match else None
 
 
 def is_root(asset_id: str) -> bool:

@@ -23,10 +23,10 @@ def parse_uri(uri: str) -> tuple[str, str]:
     Raises:
         InvalidError: if it is something else.
     """
-    found = _URI.fullmatch(uri)
-    if found is None or _NOT_IN_NAMES.search(uri):
+    match = _URI.fullmatch(uri)
+    if match is None or _NOT_IN_NAMES.search(uri):
         raise InvalidError(f"Invalid Cloud Storage URI: '{uri[:200]}'. URIs look like gs://bucket/object.")
-    return found[1], found[2]
+    return match[1], match[2]
 
 
 def find_object(buckets: Path | None, uri: str) -> Path:

@@ -75,8 +75,8 @@ def store_bands(
     for group in groups.values():
         dataset = rasters.open(group[0].path)
         with workspace(root / folder) as place:
-            made, levels = _write(rasters, group, place)
-            href = deposit.add(made, folder)
+            geotiff, levels = _write(rasters, group, place)
+            href = deposit.add(geotiff, folder)
         files.append(describe(dataset, group[0], href, levels))
         for index, source in enumerate(group):
             bands[source.name] = RasterBand(
@@ -90,13 +90,13 @@ def store_bands(
 def _write(rasters: RasterFiles, group: Sequence[BandSource], place: Path) -> tuple[Path, tuple[int, ...]]:
     """Write a cloud-optimised GeoTIFF and read it back; return it and the levels of its pyramid."""
     dataset = rasters.open(group[0].path)
-    made = place / "image.tif"
+    geotiff = place / "image.tif"
     try:
         with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
             with _draft(rasters, group, place) as draft:
                 rasterio.shutil.copy(
                     draft,
-                    str(made),
+                    str(geotiff),
                     driver="COG",
                     blocksize=_block(dataset.width, dataset.height),
                     compress="DEFLATE",
@@ -104,7 +104,7 @@ def _write(rasters: RasterFiles, group: Sequence[BandSource], place: Path) -> tu
                     bigtiff="IF_SAFER",
                     overviews="FORCE_USE_EXISTING",
                 )
-            return made, _check(rasters, group, made)
+            return geotiff, _check(rasters, group, geotiff)
     except (RasterioError, rasterio._err.CPLE_BaseError) as error:
         free = shutil.disk_usage(place).free
         raise AssetWriteError(
@@ -157,10 +157,10 @@ def _fill(rasters: RasterFiles, group: Sequence[BandSource], draft: DatasetWrite
     draft.offsets = [source.offset for source in group]
 
 
-def _check(rasters: RasterFiles, group: Sequence[BandSource], made: Path) -> tuple[int, ...]:
+def _check(rasters: RasterFiles, group: Sequence[BandSource], geotiff: Path) -> tuple[int, ...]:
     """Compare what was written with what was read: GDAL may lose errors of its last writes."""
     dataset = rasters.open(group[0].path)
-    with rasterio.open(made) as stored:
+    with rasterio.open(geotiff) as stored:
         for window in _windows(dataset, group):
             if rasters.pixels(group, window).tobytes() != stored.read(window=window).tobytes():
                 raise AssetWriteError(

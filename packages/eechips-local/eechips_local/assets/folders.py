@@ -64,18 +64,18 @@ def find_files(paths: Sequence[Path], *, pattern: str | None, recursive: bool) -
     """
     if not paths:
         raise IngestError("There is no file to ingest.")
-    found: list[SourceFile] = []
+    source_files: list[SourceFile] = []
     folders = [path for path in paths if is_folder(path)]
     if not folders and (pattern is not None or recursive):
         raise IngestError("A pattern, and recursive, are for the files of a folder: name a folder.")
     for path in paths:
         if path in folders:
-            found += _inside(path, pattern, recursive)
+            source_files += _inside(path, pattern, recursive)
         elif path.exists():
-            found.append(SourceFile(path))
+            source_files.append(SourceFile(path))
         else:
             raise UnreadableFileError(f"There is no file {path}.")
-    return found
+    return source_files
 
 
 def is_folder(path: Path) -> bool:
@@ -130,7 +130,7 @@ def _fill(template: str, file: SourceFile) -> str:
 
 
 def _inside(folder: Path, pattern: str | None, recursive: bool) -> list[SourceFile]:
-    found = []
+    source_files = []
     for place, below, names in os.walk(folder):
         here = Path(place)
         formats = [name for name in below if not is_folder(here / name)]
@@ -138,11 +138,11 @@ def _inside(folder: Path, pattern: str | None, recursive: bool) -> list[SourceFi
         relative = here.relative_to(folder).as_posix()
         for name in sorted([*names, *formats]):
             if not name.startswith(".") and _is_meant(name, pattern):
-                found.append(SourceFile(here / name, "" if relative == "." else relative))
-    if not found:
+                source_files.append(SourceFile(here / name, "" if relative == "." else relative))
+    if not source_files:
         what = "file that looks like a raster or a vector file" if pattern is None else f"file like {pattern!r}"
         raise UnreadableFileError(f"The folder {folder} holds no {what}.")
-    return sorted(found, key=lambda file: (file.folder, file.path.name))
+    return sorted(source_files, key=lambda file: (file.folder, file.path.name))
 
 
 def _is_meant(name: str, pattern: str | None) -> bool:

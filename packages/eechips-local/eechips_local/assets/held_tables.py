@@ -54,12 +54,12 @@ class HeldTable:
 
     def find(self, bounds: Bounds) -> npt.NDArray[np.int64]:
         """Return the numbers of the rows whose boxes meet a rectangle, ascending; longitudes may pass 180 degrees."""
-        found = [
+        row_numbers = [
             self._find_box(west + turn, south, east + turn, north)
             for west, south, east, north in boxes(bounds)
             for turn in _TURNS
         ]
-        numbers = np.concatenate(found)
+        numbers = np.concatenate(row_numbers)
         if len(numbers) < len(self.order) // _SORTED:
             return np.unique(numbers)
         is_found = np.zeros(len(self.order), dtype=bool)

@@ -123,12 +123,12 @@ class ImageManifest:
             IngestError: if files do not fit together.
             UnreadableFileError: if one cannot be read.
         """
-        found = []
+        band_sources = []
         for number, band in enumerate(self._bands, 1):
             direct = self._direct(band)
-            found.append(direct if direct is not None else self._written(band, number))
+            band_sources.append(direct if direct is not None else self._written(band, number))
             report(number / len(self._bands))
-        return tuple(found)
+        return tuple(band_sources)
 
     def objects(self) -> tuple[BandSource, ...]:
         """Return the bands of files that are to be used as they are: cloud-optimised GeoTIFFs.
@@ -136,7 +136,7 @@ class ImageManifest:
         Raises:
             IngestError: if a band is not in one file as it is to be, or that is not tiled.
         """
-        found = []
+        band_sources = []
         for band in self._bands:
             direct = self._direct(band)
             if direct is None:
@@ -145,8 +145,8 @@ class ImageManifest:
                 )
             if not self._rasters.open(direct.path).profile.get("tiled"):
                 raise IngestError(f"{Path(direct.path).name} is not a Cloud Optimized GeoTIFF: it has no tiles.")
-            found.append(replace(direct, path=str(Path(direct.path).resolve())))
-        return tuple(found)
+            band_sources.append(replace(direct, path=str(Path(direct.path).resolve())))
+        return tuple(band_sources)
 
     def _source(self, source: Mapping[str, Any], prefix: str, find: FindObject) -> _Source:
         """Link the files of a source into a folder of their own, so that GDAL finds no others beside them."""
@@ -157,28 +157,28 @@ class ImageManifest:
         folder.mkdir()
         for path in paths:
             (folder / path.name).symlink_to(path.resolve())
-        given = source.get("affineTransform")
+        affine_transform = source.get("affineTransform")
         transform = None
-        if given is not None:
+        if affine_transform is not None:
             names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
-            transform = Affine(*(float(given.get(name) or 0.0) for name in names))
+            transform = Affine(*(float(affine_transform.get(name) or 0.0) for name in names))
         return _Source(str(folder / paths[0].name), transform)
 
     def _masks(self, document: Mapping[str, Any]) -> dict[str, frozenset[str]]:
         """Return tilesets whose last band is a mask, with the bands that it masks; none for all."""
-        given = document.get("maskBands") or []
-        masks = [given] if isinstance(given, Mapping) else given
+        declared_masks = document.get("maskBands") or []
+        masks = [declared_masks] if isinstance(declared_masks, Mapping) else declared_masks
         return {str(mask.get("tilesetId") or ""): frozenset(mask.get("bandIds") or ()) for mask in masks}
 
     def _read_bands(self, document: Mapping[str, Any], masks: Mapping[str, frozenset[str]]) -> list[_Band]:
         policy, missing = document.get("pyramidingPolicy"), _missing(document)
         places = [(key, index) for key, tileset in self._tilesets.items() for index in range(self._count(tileset))]
-        given = list(document.get("bands") or ())
-        if not given:
-            given = [{"id": f"b{number}", "place": place} for number, place in enumerate(places, 1)]
-        is_in_order = all("tilesetBandIndex" not in band for band in given) and len(self._tilesets) == 1
+        declared_bands = list(document.get("bands") or ())
+        if not declared_bands:
+            declared_bands = [{"id": f"b{number}", "place": place} for number, place in enumerate(places, 1)]
+        is_in_order = all("tilesetBandIndex" not in band for band in declared_bands) and len(self._tilesets) == 1
         bands = []
-        for position, band in enumerate(given):
+        for position, band in enumerate(declared_bands):
             name = str(band.get("id") or "")
             if "place" in band:
                 key, index = band["place"]
@@ -212,11 +212,11 @@ class ImageManifest:
         path = tileset.sources[0].path
         dataset = self._rasters.open(path)
         labels = [f"b{number}" for number in range(1, dataset.count + 1)]
-        found = self._rasters.sources(path, names=labels, resampling=None, nodata=None, crs=tileset.crs)[band.index]
-        if band.missing and found.masked:
+        source = self._rasters.sources(path, names=labels, resampling=None, nodata=None, crs=tileset.crs)[band.index]
+        if band.missing and source.masked:
             return None
-        nodata = found.nodata if not band.missing else _nodata(band.missing[0], found.dtype)
-        return replace(found, name=band.name, resampling=band.resampling, nodata=nodata)
+        nodata = source.nodata if not band.missing else _nodata(band.missing[0], source.dtype)
+        return replace(source, name=band.name, resampling=band.resampling, nodata=nodata)
 
     def _written(self, band: _Band, number: int) -> BandSource:
         """Write a band's values and mask on the common grid of its sources."""
@@ -292,8 +292,8 @@ class _Mosaic:
         expected = [(column, row), (column + dataset.width, row + dataset.height)]
         distance = max(
             abs(a - b)
-            for found, wanted in zip(edges, expected, strict=True)
-            for a, b in zip(found, wanted, strict=True)
+            for actual, wanted in zip(edges, expected, strict=True)
+            for a, b in zip(actual, wanted, strict=True)
         )
         if distance > _FRACTION:
             raise IngestError(
@@ -316,12 +316,12 @@ class _Mosaic:
             part = Window(0, begin - row, width, end - begin)
             try:
                 with reading(path):
-                    found = dataset.read(index + 1, window=part)
-                    known = _valid(dataset, index, found, missing, part)
+                    pixels = dataset.read(index + 1, window=part)
+                    known = _valid(dataset, index, pixels, missing, part)
             except RasterioError as error:
                 raise UnreadableFileError(f"{Path(path).name} is damaged: {error}") from error
             place = slice(begin - window.row_off, end - window.row_off), slice(column, column + width)
-            values[place] = np.where(known, found, values[place])
+            values[place] = np.where(known, pixels, values[place])
             valid[place] |= known
         return values, valid
 

@@ -156,21 +156,22 @@ class ImagePlanner:
         """
         labels = [f"b{number}" for number in range(1, self._rasters.open(path).count + 1)]
         sources = self._rasters.sources(path, names=labels, **self._options)
-        each = len(names) if names else 1
-        if each > 1 and len(moments) * each == len(sources):
-            moments = [moment for moment in moments for _ in range(each)]
+        per_date = len(names) if names else 1
+        if per_date > 1 and len(moments) * per_date == len(sources):
+            moments = [moment for moment in moments for _ in range(per_date)]
         if len(moments) != len(sources):
             raise IngestError(f"{path} has {len(sources)} bands, but there are {len(moments)} dates for them.")
         series: dict[int, list[BandSource]] = {}
         for source, moment in zip(sources, moments, strict=True):
             series.setdefault(moment, []).append(source)
         for moment, group in series.items():
-            if len(group) != each:
+            if len(group) != per_date:
                 date = names_of_dates([moment])[0]
                 if names is None:
                     raise IngestError(f"{path} has two bands of {date}: name the bands of a date with bands=….")
                 raise IngestError(
-                    f"The bands of {path} are {len(group)} of {date}, but {each} names were given: {', '.join(names)}."
+                    f"The bands of {path} are {len(group)} of {date}, but {per_date} names were given:"
+                    f" {', '.join(names)}."
                 )
         own = list(names) if names else ["b1"]
         return {

@@ -64,8 +64,8 @@ def data_of(assets: Mapping[str, Mapping[str, Any]]) -> list[str]:
     Catalogues have the same bands as GeoTIFFs and, beside them, as the JPEG 2000 files that they were made of: those
     count where there is no GeoTIFF.
     """
-    found = [key for key, asset in assets.items() if is_data(asset)]
-    return [key for key in found if _is_geotiff(assets[key])] or found
+    data_keys = [key for key, asset in assets.items() if is_data(asset)]
+    return [key for key in data_keys if _is_geotiff(assets[key])] or data_keys
 
 
 def _is_geotiff(asset: Mapping[str, Any]) -> bool:
@@ -108,17 +108,19 @@ def band_names(rasters: Sequence[tuple[str, Sequence[str | None]]]) -> list[list
     Raises:
         ValueError: if two would still have the same name.
     """
-    found = [_own(key, names) for key, names in rasters]
-    times = Counter(name for names in found for name in dict.fromkeys(names))
+    raster_names = [_own(key, names) for key, names in rasters]
+    times = Counter(name for names in raster_names for name in dict.fromkeys(names))
     for position, (key, declared) in enumerate(rasters):
-        own = found[position]
+        own = raster_names[position]
         if any(times[name] > 1 for name in own) or len(set(own)) < len(own):
-            found[position] = [key] if len(own) == 1 else [f"{key}_{name or n}" for n, name in enumerate(declared, 1)]
-    every = [name for names in found for name in names]
+            raster_names[position] = (
+                [key] if len(own) == 1 else [f"{key}_{name or n}" for n, name in enumerate(declared, 1)]
+            )
+    every = [name for names in raster_names for name in names]
     twice = sorted({name for name in every if every.count(name) > 1})
     if twice:
         raise ValueError(f"several of its bands are called {', '.join(twice)}")
-    return found
+    return raster_names
 
 
 def declared_crs(declared: Mapping[str, Any]) -> str | None:
@@ -167,10 +169,10 @@ def _dtypes(declared: Sequence[Any]) -> tuple[str, ...] | None:
     integers.
     """
     try:
-        found = tuple(np.dtype(kind).name for kind in declared if isinstance(kind, str))
+        dtypes = tuple(np.dtype(kind).name for kind in declared if isinstance(kind, str))
     except TypeError:
         return None
-    return found if found and len(found) == len(declared) else None
+    return dtypes if dtypes and len(dtypes) == len(declared) else None
 
 
 def grid_of(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> PixelGrid | None:

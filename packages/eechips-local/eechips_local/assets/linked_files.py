@@ -92,12 +92,12 @@ def _check(rasters: RasterFiles, source: BandSource, place: str) -> None:
 
 def _link(path: Path, root: Path, folder: str, deposit: Deposit) -> str:
     with workspace(root / folder) as place:
-        made = place / f"image{path.suffix.lower() or '.tif'}"
+        link_path = place / f"image{path.suffix.lower() or '.tif'}"
         try:
-            os.link(path, made)
+            os.link(path, link_path)
         except OSError as error:
             raise IngestError(
                 f"{path} cannot get a second name in {root} ({error.strerror}): both must be on one disk, and the file "
                 "one's own. Ingest a copy."
             ) from error
-        return deposit.add(made, folder)
+        return deposit.add(link_path, folder)

@@ -345,11 +345,11 @@ def _depth(name: str) -> tuple[int, str]:
 def _files_of(root: Path, index: StoreIndex, asset_id: str) -> list[str]:
     """Return files that the index or the item of an asset names."""
     row = index.asset(asset_id)
-    found = [] if row is None else hrefs_of(row)
+    hrefs = [] if row is None else hrefs_of(row)
     href = stac.item_href(asset_id)
     if (root / href).exists():
-        found += stac.asset_hrefs(stac.read_document(root / href), root, href)
-    return found
+        hrefs += stac.asset_hrefs(stac.read_document(root / href), root, href)
+    return hrefs
 
 
 def _files_to_remove(root: Path, index: StoreIndex, records: Sequence[AssetRecord]) -> list[Path]:

@@ -74,22 +74,22 @@ def add_pyramid(path: str, policy: str, new_file: Callable[[], str]) -> Iterator
         return
     levels = [path]
     for _ in factors:
-        made = new_file()
-        _write_level(levels[-1], made, policy)
-        levels.append(made)
+        level_file = new_file()
+        _write_level(levels[-1], level_file, policy)
+        levels.append(level_file)
     with MemoryFile(ext=".vrt") as plain:
         rasterio.shutil.copy(path, plain.name, driver="VRT")
         with MemoryFile(_add_overviews(bytes(plain.getbuffer()), levels[1:]), ext=".vrt") as virtual:
             yield virtual.name
 
 
-def _write_level(below: str, made: str, policy: str) -> None:
+def _write_level(below: str, level_file: str, policy: str) -> None:
     with rasterio.open(below) as finer:
         width, height = math.ceil(finer.width / 2), math.ceil(finer.height / 2)
         profile = {**finer.profile, "width": width, "height": height, "photometric": "MINISBLACK", "alpha": "NO"}
         has_mask = MaskFlags.per_dataset in finer.mask_flag_enums[0]
         rows = max(2, _STRIP_PIXELS // (finer.width * finer.count) // 2 * 2)
-        with rasterio.open(made, "w", **profile) as coarser:
+        with rasterio.open(level_file, "w", **profile) as coarser:
             for top in range(0, finer.height, rows):
                 strip = Window(0, top, finer.width, min(rows, finer.height - top))
                 values, valid = combine_blocks(finer.read(window=strip), finer.read_masks(window=strip) != 0, policy)

@@ -98,11 +98,13 @@ def read_document(path: Path) -> dict[str, Any]:
 
 def links(document: Mapping[str, Any], relation: str) -> list[str]:
     """Return the references of one kind, in order."""
-    found = document.get("links")
-    if not isinstance(found, list):
+    declared_links = document.get("links")
+    if not isinstance(declared_links, list):
         return []
     return [
-        str(link["href"]) for link in found if isinstance(link, dict) and link.get("rel") == relation and "href" in link
+        str(link["href"])
+        for link in declared_links
+        if isinstance(link, dict) and link.get("rel") == relation and "href" in link
     ]
 
 
@@ -121,7 +123,7 @@ def item(record: AssetRecord, parent_href: str) -> dict[str, Any]:
         "eechips:version": record.version,
         "eechips:properties": dict(record.properties),
     }
-    made = pystac.Item(
+    stac_item = pystac.Item(
         id=record.id,
         geometry=None if record.footprint.is_empty else shapely.geometry.mapping(record.footprint),
         bbox=None if record.footprint.is_empty else list(record.footprint.bounds),
@@ -131,25 +133,25 @@ def item(record: AssetRecord, parent_href: str) -> dict[str, Any]:
         stac_extensions=_EXTENSIONS[record.kind],
     )
     if start is not None and end is not None:
-        made.common_metadata.start_datetime = _moment(start)
-        made.common_metadata.end_datetime = _moment(end)
+        stac_item.common_metadata.start_datetime = _moment(start)
+        stac_item.common_metadata.end_datetime = _moment(end)
     if isinstance(record, ImageRecord):
-        made.properties["eechips:bands"] = [band.name for band in record.bands]
+        stac_item.properties["eechips:bands"] = [band.name for band in record.bands]
         for position, file in enumerate(record.files):
             bands = sorted((band for band in record.bands if band.file == position), key=lambda band: band.index)
             key = "data" if len(record.files) == 1 else f"data-{position}"
-            made.assets[key] = _raster_asset(file, bands, href)
+            stac_item.assets[key] = _raster_asset(file, bands, href)
     elif isinstance(record, ClassifierRecord):
-        made.assets["data"] = pystac.Asset(
+        stac_item.assets["data"] = pystac.Asset(
             _relative(record.href, href), media_type=pystac.MediaType.JSON, roles=["data"]
         )
     else:
-        made.properties["table:row_count"] = record.rows
-        made.properties["table:columns"] = [{"name": name, "type": kind} for name, kind in record.columns.items()]
-        made.assets["data"] = pystac.Asset(
+        stac_item.properties["table:row_count"] = record.rows
+        stac_item.properties["table:columns"] = [{"name": name, "type": kind} for name, kind in record.columns.items()]
+        stac_item.assets["data"] = pystac.Asset(
             _relative(record.href, href), media_type="application/vnd.apache.parquet", roles=["data"]
         )
-    document: dict[str, Any] = made.to_dict(include_self_link=False, transform_hrefs=False)
+    document: dict[str, Any] = stac_item.to_dict(include_self_link=False, transform_hrefs=False)
     document["links"] = [
         _link("root", _relative(ROOT_DOCUMENT, href)),
         _link("parent", _relative(parent_href, href)),
@@ -166,13 +168,13 @@ def container(
     """Return the document of a folder or collection, with the links and properties of the one that it replaces."""
     name = asset_id or "root"
     description = f"Earth Engine assets of {name}"
-    made: pystac.Catalog
+    catalog: pystac.Catalog
     if kind == "collection":
         extent = pystac.Extent(pystac.SpatialExtent([-180.0, -90.0, 180.0, 90.0]), pystac.TemporalExtent([None, None]))
-        made = pystac.Collection(id=name, description=description, extent=extent, license="other")
+        catalog = pystac.Collection(id=name, description=description, extent=extent, license="other")
     else:
-        made = pystac.Catalog(id=name, description=description)
-    document: dict[str, Any] = made.to_dict(include_self_link=False, transform_hrefs=False)
+        catalog = pystac.Catalog(id=name, description=description)
+    document: dict[str, Any] = catalog.to_dict(include_self_link=False, transform_hrefs=False)
     if previous is not None:
         kept = {key: value for key, value in previous.items() if key not in ("type", "stac_version", "links")}
         document.update(kept)
@@ -349,10 +351,10 @@ def foreign_properties(stac: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_crs(asset: Mapping[str, Any]) -> str:
-    found = declared_crs(asset)
-    if found is None:
+    crs = declared_crs(asset)
+    if crs is None:
         raise ValueError("it does not declare a coordinate reference system")
-    return found
+    return crs
 
 
 def _read_nodata(value: object) -> float | None:

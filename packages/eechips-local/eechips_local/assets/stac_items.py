@@ -115,11 +115,11 @@ def plan(
         chosen += [key for key in bands if key in assets and key not in chosen]
     if not chosen:
         raise IngestError(f"{item.path} has no raster among its assets: {', '.join(assets) or 'there are none'}.")
-    found: dict[str, list[BandSource]] = {}
+    asset_sources: dict[str, list[BandSource]] = {}
     for key in chosen:
         if bands is None or key in bands or _names(assets[key]) & set(bands):
-            found[key] = _sources(item, key, assets[key], rasters, remote, options)
-    return ImagePlan(asset_id, _selected(found, bands, item), {**own, **properties})
+            asset_sources[key] = _sources(item, key, assets[key], rasters, remote, options)
+    return ImagePlan(asset_id, _selected(asset_sources, bands, item), {**own, **properties})
 
 
 def children(items: Sequence[Item], asset_id: str) -> dict[str, Item]:
@@ -231,13 +231,13 @@ def _place(item: Item, href: str, remote: bool) -> str:
 
 
 def _selected(
-    found: Mapping[str, Sequence[BandSource]], bands: Sequence[str] | None, item: Item
+    asset_sources: Mapping[str, Sequence[BandSource]], bands: Sequence[str] | None, item: Item
 ) -> tuple[BandSource, ...]:
-    every = [source for sources in found.values() for source in sources]
+    every = [source for sources in asset_sources.values() for source in sources]
     if bands is not None:
         chosen: list[BandSource] = []
         for name in bands:
-            matching = found.get(name) or [source for source in every if source.name == name]
+            matching = asset_sources.get(name) or [source for source in every if source.name == name]
             if not matching:
                 there = ", ".join(dict.fromkeys([*item.document["assets"], *(source.name for source in every)]))
                 raise IngestError(f"{item.path} has no band {name!r}; there are {there}.")

@@ -289,16 +289,16 @@ class Deposit:
         self._root = root
         self.added: list[str] = []
 
-    def add(self, made: Path, folder: str) -> str:
+    def add(self, finished_file: Path, folder: str) -> str:
         """Move a finished file into a folder of the store; return its path relative to the store."""
         digest = hashlib.sha256()
-        with made.open("rb") as file:
+        with finished_file.open("rb") as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
-        href = f"{folder}/{digest.hexdigest()[:32]}{made.suffix}"
+        href = f"{folder}/{digest.hexdigest()[:32]}{finished_file.suffix}"
         # What is there under this name is the same: leave it to whom it belongs to.
         if not (self._root / href).exists():
-            commit(made, self._root / href)
+            commit(finished_file, self._root / href)
             self.added.append(href)
         return href
 

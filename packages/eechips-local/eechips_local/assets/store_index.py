@@ -106,12 +106,12 @@ class StoreIndex:
         """Return the image, table or classifier of an id, or None."""
         parent, name = split_id(asset_id)
         with self._fresh(asset_id) as connection:
-            found = connection.execute(
+            row = connection.execute(
                 "SELECT a.kind, l.value, a.record, a.footprint FROM asset a JOIN layout l ON l.key = a.layout"
                 " WHERE a.parent = (SELECT key FROM container WHERE id = ?) AND a.name = ?",
                 (parent, name),
             ).fetchone()
-        return None if found is None else IndexRow(asset_id, *found)
+        return None if row is None else IndexRow(asset_id, *row)
 
     def stamp(self, asset_id: str) -> str:
         """Return the versions of the documents of an asset's container, and of its own if it is one itself."""
@@ -156,12 +156,12 @@ class StoreIndex:
     def count(self, collection: str) -> tuple[int, float | None, float | None]:
         """Return the number of images of a container, and their least and greatest ``system:time_start``."""
         with self._fresh(collection) as connection:
-            found = connection.execute(
+            row = connection.execute(
                 "SELECT count(*), min(time), max(time) FROM asset"
                 " WHERE parent = (SELECT key FROM container WHERE id = ?) AND kind = 'image'",
                 (collection,),
             ).fetchone()
-        return int(found[0]), found[1], found[2]
+        return int(row[0]), row[1], row[2]
 
     def totals(self) -> dict[str, int]:
         """Return the numbers of folders, collections, images, tables and classifiers."""
@@ -173,14 +173,14 @@ class StoreIndex:
     def tree(self, asset_id: str) -> tuple[list[ContainerRecord], list[IndexRow]]:
         """Return a folder or collection with all containers below it, parents first, and their other assets."""
         with self._fresh(asset_id) as connection:
-            found = connection.execute(
+            container_rows = connection.execute(
                 "SELECT key, id, kind, href, stamp, properties FROM container"
                 " WHERE id = ? OR substr(id, 1, ?) = ? ORDER BY id",
                 (asset_id, len(asset_id) + 1, f"{asset_id}/"),
             ).fetchall()
             rows = [
                 IndexRow(join_id(parent, name), *rest)
-                for key, parent, *_ in found
+                for key, parent, *_ in container_rows
                 for name, *rest in connection.execute(
                     "SELECT a.name, a.kind, l.value, a.record, a.footprint FROM asset a"
                     " JOIN layout l ON l.key = a.layout WHERE a.parent = ? ORDER BY a.name",
@@ -189,7 +189,7 @@ class StoreIndex:
             ]
         containers = [
             ContainerRecord(own, kind, href, stamp, json.loads(properties))
-            for _, own, kind, href, stamp, properties in found
+            for _, own, kind, href, stamp, properties in container_rows
         ]
         return sorted(containers, key=lambda container: container.id.count("/")), rows
 
@@ -230,11 +230,11 @@ class StoreIndex:
     def _lease(self) -> Iterator[sqlite3.Connection]:
         path = self._private or self._path
         # The inode tells a new index from the one it has been renamed over.
-        found = path.lstat()
-        if not stat.S_ISREG(found.st_mode):  # a link may lead out of the store, and a pipe has no end
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):  # a link may lead out of the store, and a pipe has no end
             raise InvalidStoreError(f"The index {path} is not a regular file: remove it, and it is rebuilt.")
         try:
-            with self._connections.lease((str(path), found.st_ino)) as connection:
+            with self._connections.lease((str(path), status.st_ino)) as connection:
                 yield connection
         except sqlite3.OperationalError:  # a full disk, a lock
             raise
@@ -345,7 +345,7 @@ class StoreIndex:
 
     def _fetch(self, collection: str, parent: int, keys: Sequence[int]) -> Iterator[IndexRow]:
         marks = ",".join("?" * len(keys))
-        found = {
+        rows_by_key = {
             row[0]: IndexRow(join_id(collection, row[1]), *row[2:])
             for row in self._all(
                 "SELECT a.key, a.name, a.kind, l.value, a.record, a.footprint"
@@ -355,7 +355,7 @@ class StoreIndex:
             )
         }
         # A row that has gone since the keys were selected was removed by its owner: there is nothing to show.
-        return (found[key] for key in keys if key in found)
+        return (rows_by_key[key] for key in keys if key in rows_by_key)
 
 
 def stamp_of(path: Path) -> str:
@@ -416,17 +416,17 @@ def _connect(path: str, *, write: bool = False) -> sqlite3.Connection:
 
 
 def _container_key(connection: sqlite3.Connection, asset_id: str) -> int | None:
-    found = connection.execute("SELECT key FROM container WHERE id = ?", (asset_id,)).fetchone()
-    return None if found is None else int(found[0])
+    row = connection.execute("SELECT key FROM container WHERE id = ?", (asset_id,)).fetchone()
+    return None if row is None else int(row[0])
 
 
 def _find_container(connection: sqlite3.Connection, asset_id: str) -> ContainerRecord | None:
-    found = connection.execute(
+    row = connection.execute(
         "SELECT id, kind, href, stamp, properties FROM container WHERE id = ?", (asset_id,)
     ).fetchone()
-    if found is None:
+    if row is None:
         return None
-    own, kind, href, stamp, properties = found
+    own, kind, href, stamp, properties = row
     return ContainerRecord(own, kind, href, stamp, json.loads(properties))
 
 
@@ -478,12 +478,12 @@ def _write_asset(
 
 def _delete(connection: sqlite3.Connection, asset_id: str) -> None:
     parent, name = split_id(asset_id)
-    found = connection.execute(
+    key_row = connection.execute(
         "SELECT key FROM asset WHERE parent = (SELECT key FROM container WHERE id = ?) AND name = ?", (parent, name)
     ).fetchone()
-    if found is not None:
-        connection.execute("DELETE FROM extent WHERE key = ?", found)
-        connection.execute("DELETE FROM asset WHERE key = ?", found)
+    if key_row is not None:
+        connection.execute("DELETE FROM extent WHERE key = ?", key_row)
+        connection.execute("DELETE FROM asset WHERE key = ?", key_row)
     connection.execute("DELETE FROM container WHERE id = ?", (asset_id,))
 
 

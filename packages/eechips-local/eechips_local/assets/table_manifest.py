@@ -91,12 +91,12 @@ def _read_source(source: Mapping[str, Any], paths: Sequence[Path], kinds: Mappin
 def _link(paths: Sequence[Path], folder: Path) -> Path:
     """Link a Shapefile, with the files that belong to it, into a folder of their own."""
     main = paths[0]
-    found = {path.name: path for path in paths}
+    linked_paths = {path.name: path for path in paths}
     for path in main.parent.iterdir():
         rest = path.name[len(main.stem) :]
         if path.name.startswith(main.stem) and rest.lower() in _SIDECARS and path.is_file() and not path.is_symlink():
-            found.setdefault(path.name, path)
-    for name, path in found.items():
+            linked_paths.setdefault(path.name, path)
+    for name, path in linked_paths.items():
         (folder / name).symlink_to(path.resolve())
     return folder / main.name
 
@@ -131,9 +131,9 @@ def _read_csv(path: Path, source: Mapping[str, Any], kinds: Mapping[str, str]) -
         raise EmptyTableError(f"{path.name} has no rows, so there is nothing to ingest.")
     columns = {name: _column(table.column(name), name, kinds.get(name), path) for name in table.schema.names}
     geometries = {
-        name: found
+        name: shapes
         for name, column in columns.items()
-        if pa.types.is_string(column.type) and name not in kinds and (found := _geometries(column)) is not None
+        if pa.types.is_string(column.type) and name not in kinds and (shapes := _geometries(column)) is not None
     }
     points = _points(columns, source, path)
     if points is not None:
@@ -145,8 +145,8 @@ def _read_csv(path: Path, source: Mapping[str, Any], kinds: Mapping[str, str]) -
     if pattern:
         columns = {name: _dated(column, pattern) for name, column in columns.items()}
     kept = {name: column for name, column in columns.items() if name not in (primary, INDEX_COLUMN)}
-    found = geometries[primary] if primary is not None else np.full(table.num_rows, None, dtype=object)
-    return _features(kept, found, source.get("crs") or "EPSG:4326", path)
+    shapes = geometries[primary] if primary is not None else np.full(table.num_rows, None, dtype=object)
+    return _features(kept, shapes, source.get("crs") or "EPSG:4326", path)
 
 
 def _cells(path: Path, source: Mapping[str, Any]) -> pa.Table:
@@ -195,9 +195,9 @@ def _geometries(column: pa.ChunkedArray) -> npt.NDArray[np.object_] | None:
     if any(text is not None and text.upper().count("COLLECTION") > _MOST_NESTED for text in texts):
         return None  # on which GEOS would recurse without end
     read = shapely.from_geojson if first.lstrip().startswith("{") else shapely.from_wkt
-    found = np.asarray(read(texts, on_invalid="ignore"), dtype=object)
-    is_known = all(shape is not None or text is None for shape, text in zip(found, texts, strict=True))
-    return found if is_known else None
+    shapes = np.asarray(read(texts, on_invalid="ignore"), dtype=object)
+    is_known = all(shape is not None or text is None for shape, text in zip(shapes, texts, strict=True))
+    return shapes if is_known else None
 
 
 def _points(
@@ -255,12 +255,17 @@ def _features(
 
 def _overrides(document: Mapping[str, Any]) -> dict[str, str]:
     """Return the types of columns that a manifest gives: STRING, NUMERIC or LONG."""
-    given = {**(document.get("csvColumnDataTypeOverrides") or {}), **(document.get("columnDataTypeOverrides") or {})}
-    found = {name: str(kind).rpartition("_")[2] for name, kind in given.items()}
-    for name, kind in found.items():
+    overrides = {
+        **(document.get("csvColumnDataTypeOverrides") or {}),
+        **(document.get("columnDataTypeOverrides") or {}),
+    }
+    column_types = {name: str(kind).rpartition("_")[2] for name, kind in overrides.items()}
+    for name, kind in column_types.items():
         if kind not in ("STRING", "NUMERIC", "LONG"):
-            raise IngestError(f"The column '{name}' has the unknown type '{given[name]}': use STRING, NUMERIC or LONG.")
-    return found
+            raise IngestError(
+                f"The column '{name}' has the unknown type '{overrides[name]}': use STRING, NUMERIC or LONG."
+            )
+    return column_types
 
 
 def _overridden(features: Features, kinds: Mapping[str, str], path: Path) -> Features:

@@ -146,13 +146,13 @@ def _read(path: Path, layer: str | None, encoding: str | None) -> tuple[pa.Table
     """Return the columns of a layer, the name of that with geometries, and the file's CRS."""
     try:
         with TemporaryDirectory(prefix="eechips-vectors-") as folder:
-            found = read_layer(path, Path(folder), layer=layer, encoding=encoding)
+            layer_content = read_layer(path, Path(folder), layer=layer, encoding=encoding)
     except RefusedFileError as error:
         raise UnreadableFileError(f"{path} cannot be read as a vector file: {error}") from error
-    if layer is None and len(found.layers) > 1:
-        raise IngestError(f"{path} has several layers: choose one of {', '.join(found.layers)} with layer=….")
-    assert found.geometry is not None
-    return found.table, found.geometry, found.crs
+    if layer is None and len(layer_content.layers) > 1:
+        raise IngestError(f"{path} has several layers: choose one of {', '.join(layer_content.layers)} with layer=….")
+    assert layer_content.geometry is not None
+    return layer_content.table, layer_content.geometry, layer_content.crs
 
 
 def to_column(field: pa.Field, column: pa.ChunkedArray, path: Path) -> tuple[pa.ChunkedArray, str]:

@@ -216,7 +216,7 @@ def _describe_geometry(raw: bytes, schema: Any) -> tuple[str, str | None, list[s
     covers = (
         {part[0] for part in boxes.values() if isinstance(part, list) and part} if isinstance(boxes, dict) else set()
     )
-    return name, text, [each for each in schema.names if each not in columns and each not in covers]
+    return name, text, [column for column in schema.names if column not in columns and column not in covers]
 
 
 def _store(schema: Any, batches: Any, geometry: str | None, request: Request) -> None:
@@ -234,8 +234,8 @@ def _store(schema: Any, batches: Any, geometry: str | None, request: Request) ->
                 if "shapely" not in sys.modules or sys.modules["shapely"] is not None:
                     _check_depth(column, rows)
             rows, size = rows + batch.num_rows, size + batch.nbytes
-            for what, found, most in (("rows", rows, limits.rows), ("vertices", vertices, limits.vertices)):
-                if found > most:
+            for what, count, most in (("rows", rows, limits.rows), ("vertices", vertices, limits.vertices)):
+                if count > most:
                     raise RefusedFileError(f"it has more than {most:,} {what}: divide it")
             if size > limits.bytes:
                 raise RefusedFileError(f"its features have more than {quantity(limits.bytes)}: divide it")
@@ -301,11 +301,16 @@ def _leave_out(*names: str) -> None:
 def main() -> None:
     """Answer one request."""
     _leave_out("pandas", "geopandas", "pyproj")
-    given = json.load(sys.stdin)
-    limits = Limits(**given["limits"])
+    request_fields = json.load(sys.stdin)
+    limits = Limits(**request_fields["limits"])
     _set_limits(limits)
     request = Request(
-        Path(given["source"]), Path(given["folder"]), given["layer"], given["encoding"], given["needs_geometry"], limits
+        Path(request_fields["source"]),
+        Path(request_fields["folder"]),
+        request_fields["layer"],
+        request_fields["encoding"],
+        request_fields["needs_geometry"],
+        limits,
     )
     try:
         answer = read(request)

@@ -92,10 +92,10 @@ def properties_of(asset: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidError: if one is Earth Engine's own.
     """
-    given = dict(asset.get("properties") or {})
-    given.update({name: asset[name] for name in ("title", "description") if asset.get(name) is not None})
-    own = sorted(set(given) & set(_OWN))
+    properties = dict(asset.get("properties") or {})
+    properties.update({name: asset[name] for name in ("title", "description") if asset.get(name) is not None})
+    own = sorted(set(properties) & set(_OWN))
     if own:
         raise InvalidError(f"The property {own[0]} is Earth Engine's own: leave it out.")
-    given.update({key: _moment(asset[name]) for name, key in TIMES.items() if asset.get(name) is not None})
-    return {name: value for name, value in given.items() if value is not None}
+    properties.update({key: _moment(asset[name]) for name, key in TIMES.items() if asset.get(name) is not None})
+    return {name: value for name, value in properties.items() if value is not None}

@@ -96,8 +96,8 @@ class CatalogPartitions:
             wanted &= ~(self.starts >= query.end)
         if query.bounds is not None:
             wanted &= meets(self.boxes, query.bounds)
-        found: list[int] = np.flatnonzero(wanted).tolist()
-        return found
+        positions: list[int] = np.flatnonzero(wanted).tolist()
+        return positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +113,11 @@ class CatalogSchema:
     collections: Mapping[str, CatalogPartitions]
 
 
-def meets(found: npt.NDArray[np.float64], bounds: Bounds) -> npt.NDArray[np.bool_]:
+def meets(item_boxes: npt.NDArray[np.float64], bounds: Bounds) -> npt.NDArray[np.bool_]:
     """Return whether each box (n, 4) meets bounds. Both may cross the antimeridian; edges belong to them."""
-    west, south, east, north = found.T
+    west, south, east, north = item_boxes.T
     crosses = west > east
-    any_of = np.zeros(len(found), dtype=bool)
+    any_of = np.zeros(len(item_boxes), dtype=bool)
     for w, s, e, n in boxes(bounds):
         left, right = west <= e + NEAR, east >= w - NEAR
         any_of |= np.where(crosses, left | right, left & right) & (south <= n + NEAR) & (north >= s - NEAR)

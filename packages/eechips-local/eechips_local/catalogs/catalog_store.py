@@ -135,9 +135,9 @@ class CatalogStore:
             return FolderAsset(asset_id)
         for name in sorted(collections, key=len, reverse=True):  # ids of collections and items may have slashes
             if asset_id.startswith(f"{name}/"):
-                found = self._collection(name, collections[name]).image(asset_id.removeprefix(f"{name}/"))
-                if found is not None:
-                    return found
+                asset = self._collection(name, collections[name]).image(asset_id.removeprefix(f"{name}/"))
+                if asset is not None:
+                    return asset
         return None
 
     def children(self, parent: str) -> Iterator[str]:
@@ -172,9 +172,9 @@ def _properties(root: Path, partitions: CatalogPartitions) -> dict[str, Any]:
     """Return a collection's title, description and span of time as properties."""
     path = root / partitions.folder / schemas.COLLECTION
     described = json.loads(path.read_bytes()) if path.is_file() else {}
-    found = {name: described[name] for name in _DESCRIBED if described.get(name)}
+    properties = {name: described[name] for name in _DESCRIBED if described.get(name)}
     span = partitions.span
-    return found if span is None else {**found, "date_range": list(span)}
+    return properties if span is None else {**properties, "date_range": list(span)}
 
 
 def _reopen(path: str, folders: tuple[Path, ...], remote: bool, patience: float) -> CatalogStore:

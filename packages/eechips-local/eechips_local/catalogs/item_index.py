@@ -101,9 +101,9 @@ class Directory:
                             ) from error
                         table = _opened(path, partitions.digest)
             assert table is not None
-            found = ItemIndex(table)
-            self._known[collection] = (partitions.digest, found)
-        return found
+            item_index = ItemIndex(table)
+            self._known[collection] = (partitions.digest, item_index)
+        return item_index
 
     def _folder(self) -> Path:
         """Return the folder of the files: in the user's cache, or one of this process alone."""

@@ -86,8 +86,8 @@ class ItemRasters:
             InvalidError: if it has no raster, or one that may not be read or cannot be understood.
             EarthEngineError: if a server does not answer.
         """
-        found = rasters_of(document)
-        if not found:
+        declared_rasters = rasters_of(document)
+        if not declared_rasters:
             there = ", ".join(
                 f"{key} ({asset.get('type') or asset.get('href')})" for key, asset in document["assets"].items()
             )
@@ -95,10 +95,12 @@ class ItemRasters:
                 f"Image asset '{asset_id}' has no GeoTIFF or JPEG 2000 file with data among its assets: "
                 f"{there or 'there are none'}."
             )
-        sources = [ItemRaster(asset_id, declared, links, self) for declared in found]
+        sources = [ItemRaster(asset_id, declared, links, self) for declared in declared_rasters]
         layouts = [source.layout() for source in sources]
         try:
-            names = band_names([(declared.key, layout.names) for declared, layout in zip(found, layouts, strict=True)])
+            names = band_names(
+                [(declared.key, layout.names) for declared, layout in zip(declared_rasters, layouts, strict=True)]
+            )
         except ValueError as error:
             raise InvalidError(f"Image asset '{asset_id}': {error}.") from error
         return tuple(
@@ -125,12 +127,12 @@ class ItemRasters:
             if place in self._headers:
                 self._headers.move_to_end(place)
                 return self._headers[place]
-        found = self._read(place)
+        raster_header = self._read(place)
         with self._lock:
-            self._headers[place] = found
+            self._headers[place] = raster_header
             while len(self._headers) > _REMEMBERED:
                 self._headers.popitem(last=False)
-        return found
+        return raster_header
 
     def close(self) -> None:
         """Close what is open; it can still be used."""

@@ -69,12 +69,12 @@ class PartitionReader:
         except UnsafeHrefError as error:
             raise DamagedError(f"The catalogue lists a file that is not one of its partitions: {error}.") from error
         try:
-            found = _stamp_of(place)
+            opened_stamp = _stamp_of(place)
             with pq.ParquetFile(place) as file:
-                if _stamp_of(place) != found or stamp not in (None, found):
+                if _stamp_of(place) != opened_stamp or stamp not in (None, opened_stamp):
                     raise ReplacedError(path)
                 self.reads.add(partitions=1)
-                yield file, found
+                yield file, opened_stamp
         except FileNotFoundError:
             raise ReplacedError(path) from None
         except (pa.ArrowException, OSError) as error:
@@ -83,9 +83,9 @@ class PartitionReader:
     def ids(self, path: str) -> pa.ChunkedArray:
         """Return the ids of a partition's items, in stored order."""
         with self.open(path) as (file, _):
-            found = file.read(columns=["id"], use_threads=False)["id"]
-        self.reads.add(ids=len(found))
-        return found
+            item_ids = file.read(columns=["id"], use_threads=False)["id"]
+        self.reads.add(ids=len(item_ids))
+        return item_ids
 
     def blocks(self, path: str, query: Query, *, flat: bool) -> Iterator[Block]:
         """Yield the rows of a partition that can pass a query, of each row group that has any.
@@ -115,7 +115,7 @@ class PartitionReader:
         Raises:
             ReplacedError: if they are not.
         """
-        found: dict[int, PartitionRow] = {}
+        rows_by_position: dict[int, PartitionRow] = {}
         with self.open(path) as (file, stamp):
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
             starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -126,8 +126,8 @@ class PartitionReader:
                 members = np.flatnonzero(groups == number)
                 block = self._block(file, RowGroup(path, stamp, number), Query(), rows[members] - starts[number])
                 assert block is not None
-                found.update((int(m), PartitionRow(block, position)) for position, m in enumerate(members))
-        ordered = [found[position] for position in range(len(rows))]
+                rows_by_position.update((int(m), PartitionRow(block, position)) for position, m in enumerate(members))
+        ordered = [rows_by_position[position] for position in range(len(rows))]
         if [row.id for row in ordered] != list(ids):
             raise ReplacedError(path)
         return ordered
@@ -140,9 +140,9 @@ class PartitionReader:
             group: number of the row group.
             names: names of the columns, properties as items call them; these are the names of the table's columns, too.
         """
-        found = file.read_row_group(group, columns=[_COLUMNS.get(name, name) for name in names], use_threads=False)
-        self.reads.add(row_groups=1, rows=len(found))
-        return found.rename_columns([_NAMES.get(column, column) for column in found.column_names])
+        table = file.read_row_group(group, columns=[_COLUMNS.get(name, name) for name in names], use_threads=False)
+        self.reads.add(row_groups=1, rows=len(table))
+        return table.rename_columns([_NAMES.get(column, column) for column in table.column_names])
 
     def _block(
         self, file: pq.ParquetFile, source: RowGroup, query: Query, rows: npt.NDArray[np.int64] | None = None
@@ -249,8 +249,8 @@ class Block:
     def _row(self, position: int) -> dict[str, Any]:
         if self._rest is None:
             self._rest = self._read([name for name in self._names if name not in _APART])
-        found: dict[str, Any] = _plain(self._rest.slice(position, 1).to_pylist()[0])
-        return found
+        row_fields: dict[str, Any] = _plain(self._rest.slice(position, 1).to_pylist()[0])
+        return row_fields
 
     def _values(self, column: str) -> list[Any]:
         return [_converted(value, column) for value in self._read([column])[column].to_pylist()]
@@ -303,14 +303,14 @@ class ItemProperties(Mapping[str, Any]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a property, or the default if there is none."""
-        found = self._row.property(name) if self._all is None else self._all.get(name)
-        return default if found is None else found
+        property_value = self._row.property(name) if self._all is None else self._all.get(name)
+        return default if property_value is None else property_value
 
     def __getitem__(self, name: str) -> Any:
-        found = self.get(name)
-        if found is None:
+        property_value = self.get(name)
+        if property_value is None:
             raise KeyError(name)
-        return found
+        return property_value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._whole())
@@ -328,8 +328,8 @@ class ItemProperties(Mapping[str, Any]):
         if self._all is None:
             row = self._row.document()["properties"]
             own = {name: value for name in row if (value := _property(row, name)) is not None}
-            made = {INDEX: self._row.id, START: self._row.property(START), END: _property(row, END)}
-            self._all = own | {name: value for name, value in made.items() if value is not None}
+            system_properties = {INDEX: self._row.id, START: self._row.property(START), END: _property(row, END)}
+            self._all = own | {name: value for name, value in system_properties.items() if value is not None}
         return self._all
 
 
@@ -383,10 +383,10 @@ def _plain(value: Any) -> Any:
 def _parse_object(text: Any) -> dict[str, Any]:
     """Parse the object that a text is; empty if it is none."""
     try:
-        found = json.loads(text) if isinstance(text, str) else text
+        parsed = json.loads(text) if isinstance(text, str) else text
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return parsed if isinstance(parsed, dict) else {}
 
 
 def _structure(value: Any, name: str) -> Any:

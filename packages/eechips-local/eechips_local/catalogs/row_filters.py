@@ -49,16 +49,16 @@ def starts_of(table: pa.Table) -> npt.NDArray[np.float64]:
     columns = [_microseconds(table[name]) for name in ("start_datetime", "datetime") if name in table.column_names]
     if not columns:
         return np.full(len(table), np.nan)
-    found: npt.NDArray[np.float64] = np.floor(pc.coalesce(*columns).cast(pa.float64()).to_numpy() / 1000.0)
-    return found
+    starts: npt.NDArray[np.float64] = np.floor(pc.coalesce(*columns).cast(pa.float64()).to_numpy() / 1000.0)
+    return starts
 
 
 def stamps_of(table: pa.Table) -> npt.NDArray[np.int64]:
     """Return when items were updated, in microseconds since 1970; 0 where they do not say, (n,)."""
     if "updated" not in table.column_names or not pa.types.is_timestamp(table["updated"].type):
         return np.zeros(len(table), dtype=np.int64)
-    found: npt.NDArray[np.int64] = pc.fill_null(_microseconds(table["updated"]), 0).to_numpy()
-    return found
+    stamps: npt.NDArray[np.int64] = pc.fill_null(_microseconds(table["updated"]), 0).to_numpy()
+    return stamps
 
 
 def passing(table: pa.Table, starts: npt.NDArray[np.float64], query: Query) -> Mask:
@@ -69,18 +69,18 @@ def passing(table: pa.Table, starts: npt.NDArray[np.float64], query: Query) -> M
         starts: see :func:`starts_of`.
         query: what to find.
     """
-    found = np.ones(len(table), dtype=bool)
+    may_pass = np.ones(len(table), dtype=bool)
     if query.bounds is not None:
-        found &= meets(boxes_of(table), query.bounds)
+        may_pass &= meets(boxes_of(table), query.bounds)
     if query.start is not None:
-        found &= starts >= query.start
+        may_pass &= starts >= query.start
     if query.end is not None:
-        found &= starts < query.end
+        may_pass &= starts < query.end
     for name, value in query.equals.items():
-        found &= _equal(table, name, starts, value)
+        may_pass &= _equal(table, name, starts, value)
     for name, span in query.ranges.items():
-        found &= _within(table, name, starts, span)
-    return found
+        may_pass &= _within(table, name, starts, span)
+    return may_pass
 
 
 def can_pass(group: Any, leaves: Mapping[str, int], query: Query, *, flat: bool) -> bool:
@@ -164,8 +164,8 @@ def _spanned(values: npt.NDArray[np.float64], span: Range) -> Mask:
 
 
 def _mask(column: pa.ChunkedArray) -> Mask:
-    found: Mask = pc.fill_null(column, False).to_numpy()
-    return found
+    mask: Mask = pc.fill_null(column, False).to_numpy()
+    return mask
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -129,8 +129,8 @@ class ServedCatalog:
             try:
                 identities = self._directory.identities(collection, partitions)
                 position = identities.position(item)
-                found = self._part(partitions, identities, position, position + 1)
-                return found[0] if found and found[0].id == item else None
+                item_rows = self._part(partitions, identities, position, position + 1)
+                return item_rows[0] if item_rows and item_rows[0].id == item else None
             except ReplacedError as error:
                 self._check(schema, error)
         raise self._restless()
@@ -147,16 +147,16 @@ class ServedCatalog:
         while partitions is not None:
             try:
                 identities = self._directory.identities(collection, partitions)
-                found = self._part(partitions, identities, start, start + size)
+                item_rows = self._part(partitions, identities, start, start + size)
             except ReplacedError as error:
                 self._check(schema, error)
                 raise self._restless() from error
             if not self._is_current(schema):
                 raise self._restless()
-            if not found:
+            if not item_rows:
                 return
-            yield from found
-            start, size = start + len(found), min(size * _GROWTH, _MOST)
+            yield from item_rows
+            start, size = start + len(item_rows), min(size * _GROWTH, _MOST)
 
     def _scanned(self, collection: str, query: Query) -> list[Block]:
         for _ in range(_TRIES):
@@ -165,7 +165,7 @@ class ServedCatalog:
             if partitions is None:
                 return []
             try:
-                found = [
+                blocks = [
                     block
                     for number in partitions.select(query)
                     for block in self._reader.blocks(partitions.paths[number], query, flat=partitions.is_flat(number))
@@ -174,19 +174,19 @@ class ServedCatalog:
                 self._check(schema, error)
                 continue
             if self._is_current(schema):
-                return found
+                return blocks
         raise self._restless()
 
     def _part(self, partitions: CatalogPartitions, identities: ItemIndex, start: int, stop: int) -> list[PartitionRow]:
         """Return items from one position among all ids to another."""
         ids, numbers, rows = identities.part(start, stop)
-        found: dict[int, PartitionRow] = {}
+        rows_by_position: dict[int, PartitionRow] = {}
         for number in np.unique(numbers).tolist():
             members = np.flatnonzero(numbers == number)
             wanted = [ids[member] for member in members]
             there = self._reader.rows(partitions.paths[number], rows[members], wanted)
-            found.update(zip(members.tolist(), there, strict=True))
-        return [found[position] for position in range(len(ids))]
+            rows_by_position.update(zip(members.tolist(), there, strict=True))
+        return [rows_by_position[position] for position in range(len(ids))]
 
     def _is_current(self, schema: CatalogSchema) -> bool:
         return schemas.pending(self._root) is None and schema.stamp == schemas.stamp_of(self._root)

@@ -81,7 +81,7 @@ def record_command(
 @port_option
 @served_options
 @debug_option
-def replay_command(recording: Path, fill: bool, port: int, **given: Any) -> None:
+def replay_command(recording: Path, fill: bool, port: int, **options: Any) -> None:
     """Respond from a recording, without network, until Ctrl-C. Other requests are refused.
 
     With --fill, the other requests are evaluated over the demo planet, or what the other options name.
@@ -95,9 +95,9 @@ def replay_command(recording: Path, fill: bool, port: int, **given: Any) -> None
     from eechips_local.recording.recording_archive import unpacked_recording
     from eechips_local.recording.serving import serve_replay
 
-    if (unused := list_given(given)) and not fill:
+    if (unused := list_given(options)) and not fill:
         raise click.UsageError(f"without --fill, nothing is evaluated locally: leave out {', '.join(unused)}.")
-    local = server_config(port, given) if fill else None
+    local = server_config(port, options) if fill else None
     with server_errors(port), _recording_errors(), unpacked_recording(recording) as folder:
         serve_replay(folder, port, announce, local)
 
@@ -113,7 +113,7 @@ def replay_command(recording: Path, fill: bool, port: int, **given: Any) -> None
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @served_options
 @debug_option
-def compare_command(recording: Path, tolerance: float | None, as_json: bool, **given: Any) -> None:
+def compare_command(recording: Path, tolerance: float | None, as_json: bool, **options: Any) -> None:
     """Evaluate the requests of a recording locally, and list where values differ.
 
     The exit status is 1 if some do.
@@ -127,14 +127,14 @@ def compare_command(recording: Path, tolerance: float | None, as_json: bool, **g
     from eechips_local.recording.response_difference import RELATIVE
     from eechips_local.recording.serving import compare_locally
 
-    config = server_config(0, given)
+    config = server_config(0, options)
     with server_errors(0), _recording_errors(), unpacked_recording(recording) as folder:
-        found = compare_locally(folder, config, RELATIVE if tolerance is None else tolerance)
+        comparison = compare_locally(folder, config, RELATIVE if tolerance is None else tolerance)
     if as_json:
-        echo_json(found.to_json(), indent=1)
+        echo_json(comparison.to_json(), indent=1)
     else:
-        echo_lines(_describe(found))
-    if found.differences:
+        echo_lines(_describe(comparison))
+    if comparison.differences:
         click.get_current_context().exit(1)
 
 
@@ -156,23 +156,24 @@ def _recording_errors() -> Iterator[None]:
         raise CommandError(str(error)) from error
 
 
-def _describe(found: Comparison) -> Iterator[str]:
+def _describe(comparison: Comparison) -> Iterator[str]:
     """Yield the lines of a comparison: counts, a table of functions, and the differences."""
-    count = len(found.differences)
-    requests = "request" if found.compared == 1 else "requests"
-    yield f"{found.compared:,} {requests} evaluated locally, {count:,} with another result."
-    if found.not_compared:
-        listed = ", ".join(f"{number:,} {operation}" for operation, number in found.not_compared.items())
+    count = len(comparison.differences)
+    requests = "request" if comparison.compared == 1 else "requests"
+    yield f"{comparison.compared:,} {requests} evaluated locally, {count:,} with another result."
+    if comparison.not_compared:
+        listed = ", ".join(f"{number:,} {operation}" for operation, number in comparison.not_compared.items())
         yield f"Not compared: {listed}."
     yield (
-        f"Equal numbers differ by {found.tolerance:g} of their value at most, arrays value by value; errors by status."
+        f"Equal numbers differ by {comparison.tolerance:g} of their value at most, arrays value by value; errors by"
+        " status."
     )
-    functions = [each for each in found.functions if each.different]
+    functions = [function_row for function_row in comparison.functions if function_row.different]
     if functions:
-        width = max(len(each.function) for each in functions)
+        width = max(len(function_row.function) for function_row in functions)
         yield ""
         yield f"{'function':<{width}}  requests  different"
-        for each in functions:
-            yield f"{each.function:<{width}}  {each.requests:>8,}  {each.different:>9,}"
-    for one in found.differences:
+        for function_row in functions:
+            yield f"{function_row.function:<{width}}  {function_row.requests:>8,}  {function_row.different:>9,}"
+    for one in comparison.differences:
         yield from ("", one.path, f"  {one.where}", f"  recorded: {one.recorded}", f"  local:    {one.local}")

@@ -24,7 +24,7 @@ from eechips_local.cli.served_options import announce, port_option, served_optio
 )
 @click.option("--coverage", is_flag=True, help="Print the number of implemented functions by class, and exit.")
 @debug_option
-def serve_command(port: int, key: Path | None, coverage: bool, **given: Any) -> None:
+def serve_command(port: int, key: Path | None, coverage: bool, **options: Any) -> None:
     """Serve a local Earth Engine on the loopback interface until Ctrl-C, and print its URL.
 
     In a browser, the URL shows a page: assets, requests, slots in use, tasks and a map.
@@ -53,7 +53,7 @@ def serve_command(port: int, key: Path | None, coverage: bool, **given: Any) -> 
     from eechips_local.page.page_files import page_files
     from eechips_local.server import serve
 
-    config = server_config(port, given)
+    config = server_config(port, options)
     with server_errors(port):
         serve(replace(config, files=page_files(), key=key), announce=_announce_with_page)
 

@@ -52,17 +52,17 @@ def served_options(command: FunctionT) -> FunctionT:
     return command
 
 
-def list_given(given: Mapping[str, Any]) -> list[str]:
+def list_given(options: Mapping[str, Any]) -> list[str]:
     """Return the options of :func:`served_options` that have a value, as they are typed."""
-    return [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    return [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
 
 
-def server_config(port: int, given: Mapping[str, Any]) -> ServerConfig:
+def server_config(port: int, options: Mapping[str, Any]) -> ServerConfig:
     """Return the configuration of a server.
 
     Args:
         port: 0 for any that is free.
-        given: values of :func:`served_options` by name.
+        options: values of :func:`served_options` by name.
 
     Raises:
         click.UsageError: if one cannot be used.
@@ -70,14 +70,14 @@ def server_config(port: int, given: Mapping[str, Any]) -> ServerConfig:
     from eechips_local.server import ServerConfig
     from eechips_local.stores import StoreConfig, StoreError
 
-    is_demo = given["demo"] or not (given["assets"] or given["catalog"] or given["archive"])
+    is_demo = options["demo"] or not (options["assets"] or options["catalog"] or options["archive"])
     names = (option.name.replace("-", "_") for option in OPTIONS)
     try:
         store = StoreConfig(
-            given["assets"], is_demo, given["allow_remote"], given["catalog"], given["catalog_files"],
-            archives=find_archives(given["archive"]),
+            options["assets"], is_demo, options["allow_remote"], options["catalog"], options["catalog_files"],
+            archives=find_archives(options["archive"]),
         )  # fmt: skip
-        return configured(ServerConfig(port=port, store=store), {name: given[name] for name in names})
+        return configured(ServerConfig(port=port, store=store), {name: options[name] for name in names})
     except (OptionError, StoreError) as error:
         raise click.UsageError(str(error)) from error
 

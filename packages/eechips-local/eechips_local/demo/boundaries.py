@@ -273,11 +273,11 @@ def _draw_units() -> dict[Unit, shapely.Geometry]:
         if american:
             ends = ends[shapely.dwithin(states, shapely.points(tessellation.degrees(*ends.mean(axis=1).T)), 1.0)]
         lines.append(tessellation.drawn(ends, lambda x, y, step=step: np.full(len(x), step)))  # type: ignore[misc]
-    found = tessellation.tiles([np.atleast_1d(line) for line in lines], _unit)
+    unit_outlines = tessellation.tiles([np.atleast_1d(line) for line in lines], _unit)
     named: dict[Unit, shapely.Geometry] = {}
     numbers: dict[tuple[str, str], int] = {}
     provinces: dict[str, list[str]] = {}
-    for country, province, seat in sorted(found):
+    for country, province, seat in sorted(unit_outlines):
         if country != USA:
             known = provinces.setdefault(country, [])
             if province not in known:
@@ -287,7 +287,9 @@ def _draw_units() -> dict[Unit, shapely.Geometry]:
             state = province
         numbers[(country, state)] = numbers.get((country, state), 0) + 1
         kind = "County" if country == USA else "District"
-        named[(country, state, f"{state} {kind} {numbers[(country, state)]:02d}")] = found[(country, province, seat)]
+        named[(country, state, f"{state} {kind} {numbers[(country, state)]:02d}")] = unit_outlines[
+            (country, province, seat)
+        ]
     return {unit: named[unit] for unit in sorted(named)}
 
 

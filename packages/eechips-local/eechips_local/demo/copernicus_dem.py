@@ -94,8 +94,8 @@ class Degree:
 def _degrees() -> Mapping[str, Degree]:
     """Return all tiles with land by name, in the order of names."""
     rows, columns = np.nonzero(elevation.tiles())
-    found = [Degree(int(row) - 90, int(column) - 180) for row, column in zip(rows, columns, strict=True)]
-    return {degree.name: degree for degree in sorted(found, key=lambda degree: degree.name)}
+    land_degrees = [Degree(int(row) - 90, int(column) - 180) for row, column in zip(rows, columns, strict=True)]
+    return {degree.name: degree for degree in sorted(land_degrees, key=lambda degree: degree.name)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +175,8 @@ def _near(bounds: tuple[float, float, float, float]) -> list[Degree]:
         for column in range(math.floor(a - margin), math.floor(b + margin) + 1)
     }
     rows = range(max(-90, math.floor(south - margin)), min(89, math.floor(north + margin)) + 1)
-    found = [Degree(row, column) for row in rows for column in columns]
-    near = [degree for degree in found if degree.name in known]
+    candidates = [Degree(row, column) for row in rows for column in columns]
+    near = [degree for degree in candidates if degree.name in known]
     boxes = [shapely.box(a + t, south, b + t, north).buffer(1e-9) for a, b in spans for t in (-360.0, 0.0, 360.0)]
     kept = [degree for degree in near if any(shapely.box(*degree.grid.bounds).intersects(box) for box in boxes)]
     return sorted(kept, key=lambda degree: degree.name)

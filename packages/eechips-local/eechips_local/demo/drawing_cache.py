@@ -86,8 +86,8 @@ def _version() -> str | None:
 
 
 def _read(path: Path) -> Arrays:
-    with path.open("rb") as file, np.load(file) as found:
-        return {key: found[key] for key in found.files}
+    with path.open("rb") as file, np.load(file) as archive:
+        return {key: archive[key] for key in archive.files}
 
 
 def _write(path: Path, arrays: Arrays) -> None:
@@ -116,11 +116,11 @@ def _remove_others(path: Path) -> None:
 
 def _dated(paths: Iterable[Path]) -> list[tuple[float, Path]]:
     """Return files with their times of change, the newest first; another process may be removing them."""
-    found = []
+    dated_paths = []
     for path in paths:
         with contextlib.suppress(OSError):
-            found.append((path.stat().st_mtime, path))
-    return sorted(found, reverse=True)
+            dated_paths.append((path.stat().st_mtime, path))
+    return sorted(dated_paths, reverse=True)
 
 
 def kept_shapes(name: str, draw: Callable[[], Mapping[str, shapely.Geometry]]) -> dict[str, shapely.Geometry]:

@@ -71,8 +71,8 @@ def owner(longitude: Floats, latitude: Floats) -> list[int]:
     """Return the number (from 0) in the atlas of the ecoregion that places belong to, were they land."""
     table = land_character.sites()
     bx, by = land_character.bend(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[None, :])
-    found: list[int] = table.owner[_sites().nearest(bx[0], by[0])].tolist()
-    return found
+    ecoregions: list[int] = table.owner[_sites().nearest(bx[0], by[0])].tolist()
+    return ecoregions
 
 
 @cache

@@ -81,7 +81,7 @@ def outline(tile: EmbeddingTile) -> shapely.Polygon:
 @cache
 def _lands() -> tuple[tuple[EmbeddingTile, ...], shapely.STRtree]:
     """Return all tiles that have land and a part of their zone, and boxes around them in a tree."""
-    found, boxes = [], []
+    land_tiles, boxes = [], []
     for zone in range(1, 61):
         for southern in (False, True):
             rows = range(22, 62) if southern else range(57)
@@ -102,9 +102,9 @@ def _lands() -> tuple[tuple[EmbeddingTile, ...], shapely.STRtree]:
             own &= (latitude <= 0.1) if southern else (latitude >= -0.1)
             for tile, used, x, y in zip(tiles, np.any(inland & own, axis=1), longitude, latitude, strict=True):
                 if used:
-                    found.append(tile)
+                    land_tiles.append(tile)
                     boxes.append((x.min() - 0.05, y.min() - 0.05, x.max() + 0.05, y.max() + 0.05))
-    return tuple(found), shapely.STRtree(shapely.box(*np.array(boxes).T))
+    return tuple(land_tiles), shapely.STRtree(shapely.box(*np.array(boxes).T))
 
 
 def _samples(tiles: list[EmbeddingTile], count: int) -> tuple[mercator.Floats, mercator.Floats]:

@@ -284,10 +284,10 @@ class _Painter:
         """Return a texture as numbers about zero, roughly ±0.5; nothing where it is finer than the cells."""
         if self.rect.pitch > 64:
             return np.zeros((1, 1), dtype=np.float32)
-        found = texture.part(name, self.rect).astype(np.float32)
-        found -= _F(128.0)
-        found *= _F(1.0 / 255.0)
-        return found
+        levels = texture.part(name, self.rect).astype(np.float32)
+        levels -= _F(128.0)
+        levels *= _F(1.0 / 255.0)
+        return levels
 
     def _lay(self, name: str, layer: GroundLayer) -> None:
         if layer.share.any():
@@ -305,7 +305,7 @@ class _Painter:
 
     def _streams(self, wet: float) -> list[tuple[int, Field32, Field32]]:
         """Return (order, distance, half width) of the streams that come near the rectangle."""
-        found = []
+        streams = []
         scope = float(self.rect.pitch)
         for order, (base, more, reach) in enumerate(_STREAMS):
             if noise.fading(16 - 2 * order, scope) <= 0.0 or base + more * wet <= 0.0:
@@ -318,8 +318,8 @@ class _Painter:
             if order:
                 # Side streams dwindle towards the divide.
                 half = half * np.clip(1.35 - (2.2 + 0.5 * order) * self.land.rise, 0.0, 1.0)
-            found.append((order, self.up(stream), self.up(half)))
-        return found
+            streams.append((order, self.up(stream), self.up(half)))
+        return streams
 
     def _covered(self, distance: Field32, half: Field32 | float) -> Field32:
         """Return the share of each cell within a half width of a line."""

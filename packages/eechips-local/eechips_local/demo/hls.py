@@ -194,10 +194,10 @@ class HlsSentinel(ImageSearch):
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None."""
-        found = _named(index)
-        if found is None:
+        parsed = _named(index)
+        if parsed is None:
             return None
-        tile, seen = found
+        tile, seen = parsed
         start = seen.timestamp() * 1000.0
         query = Query(start=start, end=start + 1.0)
         granule = next(sentinel2.passes_over(tile, query, *sentinel2.days_of(query, FIRST_SENTINEL, self.until)), None)
@@ -306,18 +306,20 @@ class HlsLandsat(ImageSearch):
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""
         for tile in self._tiles(query):
-            passes = [found for found in self._passes(tile, query) if is_in_time(_milliseconds(found.seen), query)]
-            for found in sorted(passes, key=lambda found: found.seen):
-                image = self._image(found)
+            passes = [
+                overpass for overpass in self._passes(tile, query) if is_in_time(_milliseconds(overpass.seen), query)
+            ]
+            for overpass in sorted(passes, key=lambda overpass: overpass.seen):
+                image = self._image(overpass)
                 if query.bounds is None or any(map(image.footprint.intersects, query_boxes(query.bounds))):
                     yield image
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None."""
-        found = _named(index)
-        if found is None:
+        parsed = _named(index)
+        if parsed is None:
             return None
-        tile, seen = found
+        tile, seen = parsed
         start = seen.timestamp() * 1000.0
         for one in self._passes(tile, Query(start=start, end=start + 1.0)):
             if one.seen == seen:
@@ -341,10 +343,10 @@ class HlsLandsat(ImageSearch):
                     if when >= FIRST_LANDSAT:
                         yield _LandsatPass(satellite, tile, scenes, when)
 
-    def _image(self, found: _LandsatPass) -> ImageAsset:
-        tile, when = found.tile, found.when
+    def _image(self, overpass: _LandsatPass) -> ImageAsset:
+        tile, when = overpass.tile, overpass.when
         grid = tile.grid(_PIXEL)
-        overpasses = [(landsat.overpass_of(scene, when), _points(tile, scene)) for scene in found.scenes]
+        overpasses = [(landsat.overpass_of(scene, when), _points(tile, scene)) for scene in overpass.scenes]
 
         def merged(scenes: Sequence[PaintedScene], dtype: str, smooth: bool) -> MergedSource:
             return MergedSource(
@@ -360,18 +362,18 @@ class HlsLandsat(ImageSearch):
         )
         masked = merged([Fmask(seen) for seen, _ in overpasses], "uint8", False)
         flat = merged([Constants((_CIRRUS,)) for _ in overpasses], "float32", False)
-        angles = PaintedSource(grid, Constants(_angles(tile, found.seen.date())), "float32", smooth=False)
-        area = shapely.union_all([_seen(tile, scene) for scene in found.scenes])
+        angles = PaintedSource(grid, Constants(_angles(tile, overpass.seen.date())), "float32", smooth=False)
+        area = shapely.union_all([_seen(tile, scene) for scene in overpass.scenes])
         square = _square(tile)
         covered = 100.0 * shapely.intersection(area, square).area / square.area
         longitude, latitude = mgrs.middle(tile)
         place = cloud_cover.square(longitude, latitude, float(mgrs.EDGE))
         cloudy = cloud_cover.cover_percent(*place, when, overpasses[0][0].share)
-        common = _common(tile, found.seen, cloudy, covered)
-        number = found.satellite.number
+        common = _common(tile, overpass.seen, cloudy, covered)
+        number = overpass.satellite.number
         products = "; ".join(
             f"LC{number:02d}_L1TP_{scene.name}_{when:%Y%m%d}_{when + timedelta(days=12):%Y%m%d}_02_T1"
-            for scene in found.scenes
+            for scene in overpass.scenes
         )
         properties = {
             **common,
@@ -390,7 +392,7 @@ class HlsLandsat(ImageSearch):
             *_qualities(masked, angles),
         ]
         footprint = shapely.intersection(
-            mgrs.outline(tile), shapely.union_all([_turned(wrs.outline(scene), tile) for scene in found.scenes])
+            mgrs.outline(tile), shapely.union_all([_turned(wrs.outline(scene), tile) for scene in overpass.scenes])
         )
         return ImageAsset(
             id=f"{self.id}/{common['system:index']}",

@@ -130,8 +130,8 @@ def paint_surface(
 
 def _whole(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return numbers that 16 bits hold; zero is left to mean nothing."""
-    found: npt.NDArray[np.float64] = np.clip(np.rint(values), 1, 65_535)
-    return found
+    rounded: npt.NDArray[np.float64] = np.clip(np.rint(values), 1, 65_535)
+    return rounded
 
 
 def _surface_band(name: str) -> str | None:
@@ -203,21 +203,24 @@ _SURFACE_ONLY = ("TEMPERATURE_ADD_BAND_ST_B10", "TEMPERATURE_MULT_BAND_ST_B10", 
 
 def _calibration() -> dict[str, float]:
     """Return slopes, intercepts and thermal constants; those of radiance are the usual ones of Landsat 8."""
-    found: dict[str, float] = {}
+    calibration: dict[str, float] = {}
     for band in range(1, 10):
-        found |= {f"REFLECTANCE_MULT_BAND_{band}": _SLOPE, f"REFLECTANCE_ADD_BAND_{band}": _INTERCEPT}
-        found |= {f"RADIANCE_MULT_BAND_{band}": 0.01, f"RADIANCE_ADD_BAND_{band}": -50.0}
+        calibration |= {f"REFLECTANCE_MULT_BAND_{band}": _SLOPE, f"REFLECTANCE_ADD_BAND_{band}": _INTERCEPT}
+        calibration |= {f"RADIANCE_MULT_BAND_{band}": 0.01, f"RADIANCE_ADD_BAND_{band}": -50.0}
     for name, (k1, k2, _) in _THERMAL.items():
         number = name.removeprefix("B")
-        found |= {f"RADIANCE_MULT_BAND_{number}": _THERMAL_SLOPE, f"RADIANCE_ADD_BAND_{number}": _THERMAL_INTERCEPT}
-        found |= {f"K1_CONSTANT_BAND_{number}": k1, f"K2_CONSTANT_BAND_{number}": k2}
-    return found
+        calibration |= {
+            f"RADIANCE_MULT_BAND_{number}": _THERMAL_SLOPE,
+            f"RADIANCE_ADD_BAND_{number}": _THERMAL_INTERCEPT,
+        }
+        calibration |= {f"K1_CONSTANT_BAND_{number}": k1, f"K2_CONSTANT_BAND_{number}": k2}
+    return calibration
 
 
 def collections(until: date) -> tuple[LandsatLevel1, ...]:
     """Return raw scenes and reflectance of Landsat 8 and 9, up to a day."""
     return tuple(
-        LandsatLevel1(each.number, each.first, each.shift, each.until, is_raw)
-        for each in landsat.collections(until)
+        LandsatLevel1(collection.number, collection.first, collection.shift, collection.until, is_raw)
+        for collection in landsat.collections(until)
         for is_raw in (True, False)
     )

@@ -252,20 +252,20 @@ class ThematicLandsat(Landsat):
         """Return slopes and intercepts. Radiance has usual values of Landsat."""
         if self.level == "surface":
             return {"TEMPERATURE_ADD_BAND_ST_B6": 149.0, "TEMPERATURE_MULT_BAND_ST_B6": 0.00341802}
-        found: dict[str, float] = {}
+        calibration: dict[str, float] = {}
         for name in self.names:
             if not name.startswith("B"):
                 continue
             number = name.removeprefix("B")
             if number.startswith("6"):
                 k1, k2 = _CONSTANTS[self.number]
-                found |= {f"K1_CONSTANT_BAND_{number}": k1, f"K2_CONSTANT_BAND_{number}": k2}
-                found[f"RADIANCE_MULT_BAND_{number}"] = _THERMAL_SLOPE
-                found[f"RADIANCE_ADD_BAND_{number}"] = _THERMAL_INTERCEPT
+                calibration |= {f"K1_CONSTANT_BAND_{number}": k1, f"K2_CONSTANT_BAND_{number}": k2}
+                calibration[f"RADIANCE_MULT_BAND_{number}"] = _THERMAL_SLOPE
+                calibration[f"RADIANCE_ADD_BAND_{number}"] = _THERMAL_INTERCEPT
             else:
-                found |= {f"RADIANCE_MULT_BAND_{number}": 0.7, f"RADIANCE_ADD_BAND_{number}": -2.0}
-                found |= {f"REFLECTANCE_MULT_BAND_{number}": _STEP, f"REFLECTANCE_ADD_BAND_{number}": 0.0}
-        return found
+                calibration |= {f"RADIANCE_MULT_BAND_{number}": 0.7, f"RADIANCE_ADD_BAND_{number}": -2.0}
+                calibration |= {f"REFLECTANCE_MULT_BAND_{number}": _STEP, f"REFLECTANCE_ADD_BAND_{number}": 0.0}
+        return calibration
 
 
 # Number, first day, first day without an image, days by which the satellite follows Landsat 8.

@@ -42,8 +42,8 @@ class MergedSource:
         values: npt.NDArray[Any] = np.zeros((len(bands), window.height, window.width), dtype=self.dtype)
         valid = np.zeros(values.shape, dtype=bool)
         for source in self._needed(columns, rows, level):
-            found, seen = source.read(bands, window, level)
-            _fill(values, valid, found, seen)
+            pixels, seen = source.read(bands, window, level)
+            _fill(values, valid, pixels, seen)
         return values, valid
 
     def pick(
@@ -73,8 +73,8 @@ class MergedSource:
 
 
 def _fill(
-    values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], found: npt.NDArray[Any], seen: npt.NDArray[np.bool_]
+    values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], pixels: npt.NDArray[Any], seen: npt.NDArray[np.bool_]
 ) -> None:
     new = seen & ~valid
-    values[new] = found[new]
+    values[new] = pixels[new]
     valid |= new

@@ -112,10 +112,10 @@ def _used(tile: MgrsTile) -> bool:
     return bool(_are_used([tile])[0])
 
 
-def _are_used(found: Sequence[MgrsTile]) -> npt.NDArray[np.bool_]:
+def _are_used(candidate_tiles: Sequence[MgrsTile]) -> npt.NDArray[np.bool_]:
     """Return which tiles of one half of a zone have land and a part of the zone."""
-    project, meridian = to_degrees(found[0].crs), found[0].zone * 6.0 - 183.0
-    x, y = np.array([tile.corner for tile in found], dtype=np.float64).T[:, :, None]
+    project, meridian = to_degrees(candidate_tiles[0].crs), candidate_tiles[0].zone * 6.0 - 183.0
+    x, y = np.array([tile.corner for tile in candidate_tiles], dtype=np.float64).T[:, :, None]
     middle_longitude, middle_latitude = project(x + EDGE / 2, y - EDGE / 2)
     good = (middle_latitude > _SOUTH - 1) & (middle_latitude < _NORTH + 1)
     longitude, _ = project(x + np.array([0, EDGE, EDGE, 0]), y - np.array([0, 0, EDGE, EDGE]))
@@ -159,12 +159,12 @@ def tiles(bounds: Bounds | None) -> Iterator[MgrsTile]:
 @cache
 def _everything() -> tuple[MgrsTile, ...]:
     """Return all tiles with land: some 19,000."""
-    found: list[MgrsTile] = []
+    used_tiles: list[MgrsTile] = []
     for zone in range(1, 61):
         for southern, low, high in ((False, 0.0, _NORTH + _REACH), (True, _SOUTH - _REACH, 0.0)):
             likely = _likely(zone, southern, _rows(zone, southern, low, high))
-            found += compress(likely, _are_used(likely)) if likely else ()
-    return tuple(tile for tile in found if _SOUTH < middle(tile)[1] < _NORTH or _is_within(outline(tile).bounds))
+            used_tiles += compress(likely, _are_used(likely)) if likely else ()
+    return tuple(tile for tile in used_tiles if _SOUTH < middle(tile)[1] < _NORTH or _is_within(outline(tile).bounds))
 
 
 def _is_within(box: Bounds) -> bool:

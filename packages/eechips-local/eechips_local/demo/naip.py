@@ -350,10 +350,10 @@ class Naip:
         near = [] if query.bounds is None else list(islice(_quarters(query.bounds, states), _FEW_QUARTERS + 1))
         if query.bounds is not None and len(near) <= _FEW_QUARTERS:
             flown = {flight for quarter in near for flight in flights(quarter, self.until).items()}
-            found = {_start(state, year) for year, state in flown}
+            starts = {_start(state, year) for year, state in flown}
         else:
-            found = {_start(state, year) for state, year in self._flights(query)}
-        return sorted(start for start in found if is_in_time(start, query))
+            starts = {_start(state, year) for state, year in self._flights(query)}
+        return sorted(start for start in starts if is_in_time(start, query))
 
     def _flights(self, query: Query) -> list[tuple[int, int]]:
         """Return state and year of the flights in the time of a query."""
@@ -453,12 +453,12 @@ def _quarters(bounds: Bounds | None, states: set[int]) -> Iterator[Quarter]:
             west, north = -longitude - 1.0, latitude + 1.0
             rows = _span(north - bounds[3], north - bounds[1])
             columns = range(16) if bounds[0] > bounds[2] else _span(bounds[0] - west, bounds[2] - west)
-        found = []
+        quarters = []
         for row in rows:
             for column in columns:
                 quad = (row // 2) * 8 + column // 2 + 1
-                found.append((quad, "ns"[row % 2] + "we"[column % 2]))
-        for quad, quarter in sorted(found):
+                quarters.append((quad, "ns"[row % 2] + "we"[column % 2]))
+        for quad, quarter in sorted(quarters):
             yield Quarter(latitude, longitude, quad, quarter)
 
 

@@ -35,8 +35,8 @@ def mix(word: Words) -> Words:
 
 def words(values: npt.ArrayLike) -> Words:
     """Return integers as 32-bit words (two's complement), at least one-dimensional so that products wrap silently."""
-    given = np.atleast_1d(np.asarray(values))
-    return (given if given.dtype.kind in "iu" else given.astype(np.int64)).astype(np.uint32)
+    integers = np.atleast_1d(np.asarray(values))
+    return (integers if integers.dtype.kind in "iu" else integers.astype(np.int64)).astype(np.uint32)
 
 
 def hashed(i: npt.ArrayLike, j: npt.ArrayLike, seed: int | npt.NDArray[np.int64]) -> Words:
@@ -104,8 +104,8 @@ def gradient(x: Floats, y: Floats, octaves: Sequence[tuple[int, int]]) -> Floats
     u, v = fade(fx), fade(fy)
     upper = gx[0, 0] + (gx[0, 1] - gx[0, 0]) * u
     lower = gx[1, 0] + (gx[1, 1] - gx[1, 0]) * u
-    found: Floats = (upper + (lower - upper) * v) * 1.5
-    return found
+    noise_values: Floats = (upper + (lower - upper) * v) * 1.5
+    return noise_values
 
 
 def _slopes(

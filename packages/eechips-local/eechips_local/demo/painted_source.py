@@ -282,15 +282,15 @@ def positions(grid: PixelGrid, columns: Integers, rows: Integers) -> tuple[Float
     # A power of two: shifts are several times as fast as divisions.
     j, share = (rows >> (step.bit_length() - 1)) - first_j, (rows & (step - 1)) * (1.0 / step)
     flat = j * len(i) + (columns - west)
-    found = []
+    places = []
     for lattice in lattices:
         # From node to node along every column, then between the nodes' rows only where a pixel is asked for.
         lines = lattice[:, i] + (lattice[:, i + 1] - lattice[:, i]) * (place_i - i)
         place = (lines[1:] - lines[:-1]).take(flat)
         place *= share
         place += lines.take(flat)
-        found.append(place)
-    return found[0], found[1]
+        places.append(place)
+    return places[0], places[1]
 
 
 def _nodes(grid: PixelGrid, step: int, west: int, north: int, east: int, south: int) -> tuple[Floats, Floats]:
@@ -386,12 +386,12 @@ def _mixed(
     plane: npt.NDArray[Any], left: Integers, right: Integers, share: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
     """Interpolate linearly between the values of two cells, at a share of the way from the left to the right one."""
-    found: npt.NDArray[np.float32] = plane.take(left)
+    left_values: npt.NDArray[np.float32] = plane.take(left)
     step = plane.take(right)
-    step -= found
+    step -= left_values
     step *= share
-    found += step
-    return found
+    left_values += step
+    return left_values
 
 
 def inside(values: npt.NDArray[Any], rect: Rect, x: Floats, y: Floats) -> npt.NDArray[Any]:

@@ -228,7 +228,7 @@ class Sentinel1(ImageSearch):
         direction = query.equals.get("orbitProperties_pass")
         track = query.equals.get("relativeOrbitNumber_start")
         scenes = sentinel1_orbit.slices(query.bounds)
-        is_polar = {sentinel1_orbit.is_polar(scene) for found in scenes.values() for scene in found}
+        is_polar = {sentinel1_orbit.is_polar(scene) for scene_group in scenes.values() for scene in scene_group}
         kinds = [*(_POLAR if True in is_polar else ()), *(_USUAL if False in is_polar else ())]
         for kind in sorted(kinds, key=lambda kind: kind.label):
             names = {*kind.bands, "angle"}

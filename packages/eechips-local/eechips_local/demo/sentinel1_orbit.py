@@ -190,8 +190,8 @@ def _lands() -> tuple[tuple[Slice, ...], shapely.STRtree]:
     reach = 1.6
     wide = reach / np.maximum(0.1, np.cos(np.radians(np.abs(y) + reach)))
     boxes = shapely.box(x - wide, y - reach, x + wide, y + reach)
-    found = tuple(Slice(int(o), int(n)) for o, n in zip(orbit[kept], number[kept], strict=True))
-    return found, shapely.STRtree(boxes)
+    land_slices = tuple(Slice(int(o), int(n)) for o, n in zip(orbit[kept], number[kept], strict=True))
+    return land_slices, shapely.STRtree(boxes)
 
 
 @cache
@@ -220,7 +220,7 @@ def slices(bounds: Bounds | None) -> Mapping[int, Sequence[Slice]]:
 
 
 def _by_orbit(scenes: Sequence[Slice]) -> Mapping[int, Sequence[Slice]]:
-    found: dict[int, list[Slice]] = {}
+    slices_by_orbit: dict[int, list[Slice]] = {}
     for scene in scenes:
-        found.setdefault(scene.orbit, []).append(scene)
-    return found
+        slices_by_orbit.setdefault(scene.orbit, []).append(scene)
+    return slices_by_orbit

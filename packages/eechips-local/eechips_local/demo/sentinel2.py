@@ -332,10 +332,10 @@ def _orbit(tile: MgrsTile) -> int:
 
 
 def _by_orbit(tiles: Iterable[MgrsTile]) -> Mapping[int, Sequence[MgrsTile]]:
-    found: dict[int, list[MgrsTile]] = {}
+    tiles_by_orbit: dict[int, list[MgrsTile]] = {}
     for tile in tiles:
-        found.setdefault(_orbit(tile), []).append(tile)
-    return found
+        tiles_by_orbit.setdefault(_orbit(tile), []).append(tile)
+    return tiles_by_orbit
 
 
 @cache
@@ -370,8 +370,8 @@ def passes_over(tile: MgrsTile, query: Query, first: date, last: date) -> Iterat
 
 
 def _granule(tile: MgrsTile, seen: datetime, when: date) -> Granule:
-    made = seen + timedelta(seconds=600 + int(noise.random(_number(tile), when.toordinal(), 1011)[0] * 900.0))
-    return Granule(seen, made, tile)
+    generated = seen + timedelta(seconds=600 + int(noise.random(_number(tile), when.toordinal(), 1011)[0] * 900.0))
+    return Granule(seen, generated, tile)
 
 
 def _versions(granule: Granule) -> tuple[Granule, ...]:
@@ -428,7 +428,9 @@ class Product(ImageSearch):
                 if is_in_time(_milliseconds(seen), query)
                 for tile in below
             ]
-            for granule in sorted((each for found in passes for each in _versions(found)), key=lambda g: g.index):
+            for granule in sorted(
+                (version for overpass in passes for version in _versions(overpass)), key=lambda g: g.index
+            ):
                 image = self._image(granule)
                 if image is not None:
                     yield image
@@ -464,12 +466,12 @@ class Product(ImageSearch):
         if match is None or tile is None:
             return None
         try:
-            seen, made = (
+            seen, generated = (
                 datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc) for text in match.group(1, 2)
             )
         except ValueError:
             return None
-        granule = Granule(seen, made, tile)
+        granule = Granule(seen, generated, tile)
         return self._image(granule) if self.first <= granule.when < self.until else None
 
     def _image(self, granule: Granule) -> ImageAsset | None:
@@ -483,10 +485,10 @@ class Product(ImageSearch):
             "probability": _probability,
             "world": _world,
         }
-        made = make[self.kind](granule)
-        if made is None:
+        drawing = make[self.kind](granule)
+        if drawing is None:
             return None
-        bands, properties = made
+        bands, properties = drawing
         start = _milliseconds(granule.seen)
         return ImageAsset(
             id=f"{self.id}/{granule.index}",

@@ -164,8 +164,8 @@ class VoronoiSites:
 
     def nearest(self, x: Floats, y: Floats) -> npt.NDArray[np.int64]:
         """Return the number of the place that is nearest to each position."""
-        found: npt.NDArray[np.int64] = self.origin[self.tree.nearest(shapely.points(x, y))]
-        return found
+        site_numbers: npt.NDArray[np.int64] = self.origin[self.tree.nearest(shapely.points(x, y))]
+        return site_numbers
 
     def borders(self) -> Floats:
         """End of the straight borders between the cells, shape (n, 2, 2)."""

@@ -115,8 +115,8 @@ class _Land:
         return sealed
 
     def _share(self, layer: str) -> npt.NDArray[np.float32] | float:
-        found = self.ground.layers.get(layer)
-        return found.share if found is not None else 0.0
+        ground_layer = self.ground.layers.get(layer)
+        return ground_layer.share if ground_layer is not None else 0.0
 
 
 def _land(rect: Rect, start: date) -> _Land:

@@ -93,12 +93,12 @@ def outline(scene: WrsScene) -> shapely.Polygon:
 @cache
 def _lands() -> tuple[tuple[WrsScene, ...], shapely.STRtree]:
     """Return all scenes by day that show land, and boxes around them in a tree."""
-    found = [WrsScene(path, row) for path in range(1, PATHS + 1) for row in range(5, _LAST_ROW + 1)]
-    centres = np.array([middle(scene)[:2] for scene in found])
+    candidate_scenes = [WrsScene(path, row) for path in range(1, PATHS + 1) for row in range(5, _LAST_ROW + 1)]
+    centres = np.array([middle(scene)[:2] for scene in candidate_scenes])
     # A scene reaches 130 km from its middle: land that near shows at the middle's distance from the coast.
     unit = mercator.EQUATOR_UNIT * mercator.cosine_of(mercator.y_of(centres[:, 1]))
     inland = tessellation.inland(mercator.x_of(centres[:, 0]), mercator.y_of(centres[:, 1])) * unit
-    kept = [scene for scene, metres in zip(found, inland, strict=True) if metres > -105_000.0]
+    kept = [scene for scene, metres in zip(candidate_scenes, inland, strict=True) if metres > -105_000.0]
     centres = np.array([middle(scene)[:2] for scene in kept])
     reach = 1.25
     wide = reach / np.maximum(0.1, np.cos(np.radians(np.minimum(82.6, np.abs(centres[:, 1]) + reach))))

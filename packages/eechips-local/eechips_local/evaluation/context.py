@@ -120,5 +120,5 @@ class Context:
         """Cache what ``make`` gives under a key, for this evaluation."""
         if key not in self._notes:
             self._notes[key] = make()
-        found: T = self._notes[key]
-        return found
+        noted: T = self._notes[key]
+        return noted

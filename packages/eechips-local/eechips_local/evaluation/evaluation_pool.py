@@ -232,13 +232,13 @@ class _WorkerProcess:
                 if not self._connection.poll(self._seconds):
                     self.end()
                     return error_response(LimitError("Computation timed out."))
-                found: tuple[ServiceResponse, int, Mapping[str, int]] = self._connection.recv()
+                message: tuple[ServiceResponse, int, Mapping[str, int]] = self._connection.recv()
             except (EOFError, OSError):
                 self.end()
                 if self._closed:
                     return error_response(UnavailableError("The server is stopping."))
                 continue
-            response, resident, reads = found
+            response, resident, reads = message
             self.reads.update(reads)
             if resident > self._most_resident:
                 self.end()

@@ -229,9 +229,9 @@ class Evaluator:
             if id(node) not in home.memo:
                 home.memo[id(node)] = self._call(node, call, home)
             return home.memo[id(node)]
-        given = call.get("arguments") or {}
+        argument_nodes = call.get("arguments") or {}
         if "functionReference" in call:
-            return self._call_value(call["functionReference"], given, scope)
+            return self._call_value(call["functionReference"], argument_nodes, scope)
         name = call["functionName"]
         signature = load_signatures().get(name)
         if signature is None:
@@ -239,7 +239,7 @@ class Evaluator:
         implementation = load_functions().get(name)
         if implementation is None:
             raise complete_error(UnknownFunctionError(refusal(name)))
-        arguments = self._arguments(signature, implementation, given, scope)
+        arguments = self._arguments(signature, implementation, argument_nodes, scope)
         charge_call(name)
         try:
             check_operands(name, arguments.values())
@@ -249,12 +249,12 @@ class Evaluator:
         except EarthEngineError as error:
             raise _add_name(error, name) from error
 
-    def _call_value(self, key: str, given: Mapping[str, Any], scope: _Scope) -> Value:
+    def _call_value(self, key: str, argument_nodes: Mapping[str, Any], scope: _Scope) -> Value:
         """Call a function that is a value of the graph."""
         function = self._reference(key, scope)
         if not isinstance(function, _NamedCallable):
             raise invalid_graph("functionReference is not a function.")
-        return function.by_name({name: self._node(node, scope) for name, node in given.items()})
+        return function.by_name({name: self._node(node, scope) for name, node in argument_nodes.items()})
 
     def _closure(self, definition: Node, scope: _Scope) -> _Closure:
         body = definition["body"]
@@ -270,10 +270,14 @@ class Evaluator:
         return _Closure(definition.get("argumentNames") or [], body, self._values, call)
 
     def _arguments(
-        self, signature: FunctionSignature, implementation: Implementation, given: Mapping[str, Any], scope: _Scope
+        self,
+        signature: FunctionSignature,
+        implementation: Implementation,
+        argument_nodes: Mapping[str, Any],
+        scope: _Scope,
     ) -> dict[str, Value]:
         """Evaluate the arguments of a call and convert them to the types of the signature."""
-        unknown = given.keys() - {a.name for a in signature.arguments}
+        unknown = argument_nodes.keys() - {a.name for a in signature.arguments}
         if unknown:
             raise complete_error(InvalidError(f"{signature.name}: Unrecognized argument '{min(unknown)}'."))
         arguments: dict[str, Value] = {}
@@ -281,9 +285,9 @@ class Evaluator:
             where = f"{signature.name}, argument '{argument.name}'"
             name = f"{argument.name}_" if keyword.iskeyword(argument.name) else argument.name
             if argument.name in implementation.lazy:
-                arguments[name] = self._later(given.get(argument.name, {}), scope)
+                arguments[name] = self._later(argument_nodes.get(argument.name, {}), scope)
                 continue
-            value = self._node(given[argument.name], scope) if argument.name in given else None
+            value = self._node(argument_nodes[argument.name], scope) if argument.name in argument_nodes else None
             if value is None:
                 if not argument.optional:
                     raise complete_error(

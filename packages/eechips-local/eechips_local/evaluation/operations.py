@@ -42,8 +42,8 @@ def compute_features(request: ServiceRequest, context: Context) -> ServiceRespon
     collection = collection_of(request.body, "Feature", context)
     features, rest = page(elements(collection, context), *window(request.body, context.limits.elements))
     encoder = Encoder(context)
-    found = [encoder.feature(table_files.planar(feature)) for feature in features]
-    return encode_json({"type": "FeatureCollection", "features": found, **rest})
+    encoded_features = [encoder.feature(table_files.planar(feature)) for feature in features]
+    return encode_json({"type": "FeatureCollection", "features": encoded_features, **rest})
 
 
 def compute_images(request: ServiceRequest, context: Context) -> ServiceResponse:

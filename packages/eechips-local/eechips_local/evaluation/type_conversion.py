@@ -185,8 +185,8 @@ def _list(value: Value) -> list[Value]:
     if isinstance(value, list):
         return value
     if isinstance(value, Array) and value.values.ndim:
-        found: list[Value] = value.values.tolist()
-        return found
+        numbers: list[Value] = value.values.tolist()
+        return numbers
     raise Mismatch
 
 
@@ -236,10 +236,10 @@ def _collection(value: Value) -> Collection:
 
 
 def _image_collection(value: Value) -> Collection:
-    found = _collection(value)
-    if found.element == "Image":
-        return found
-    if next(iter(found), None) is None:
+    collection = _collection(value)
+    if collection.element == "Image":
+        return collection
+    if next(iter(collection), None) is None:
         return Collection.of("Image", [])
     raise Mismatch
 

@@ -116,10 +116,10 @@ def find_destination(body: Mapping[str, Any], config: ExportConfig, task: str) -
     for name, where in _ELSEWHERE.items():
         if body.get(name) is not None:
             raise InvalidError(f"The local Earth Engine does not export {where}.")
-    given = [body[name] for name in _OPTIONS if body.get(name)]
-    if len(given) != 1:
+    destinations = [body[name] for name in _OPTIONS if body.get(name)]
+    if len(destinations) != 1:
         raise InvalidError("Exactly one of file and asset export options must be specified.")
-    options = given[0]
+    options = destinations[0]
     if options.get("driveDestination") is not None:
         return _drive(options["driveDestination"], config.drive, task)
     if options.get("cloudStorageDestination") is not None:
@@ -145,10 +145,10 @@ def _drive(options: Mapping[str, Any], root: Path | None, task: str) -> Destinat
 
 def _plain(name: str) -> str:
     """Return a name of one part, which is not hidden."""
-    found = _NOT_IN_NAMES.sub("_", name)
-    if len(found.encode("utf-8", "replace")) > _LONGEST_NAME:
+    plain_name = _NOT_IN_NAMES.sub("_", name)
+    if len(plain_name.encode("utf-8", "replace")) > _LONGEST_NAME:
         raise InvalidError(f"Invalid name: it has more than {_LONGEST_NAME} bytes: {name[:50]}….")
-    return f"_{found[1:]}" if found.startswith(".") else found
+    return f"_{plain_name[1:]}" if plain_name.startswith(".") else plain_name
 
 
 def _cloud_storage(options: Mapping[str, Any], root: Path | None, task: str, *, is_map: bool) -> Destination:

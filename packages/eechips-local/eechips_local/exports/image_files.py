@@ -89,12 +89,12 @@ def _geotiffs(
     windows = _file_windows(grid, options, dtype.itemsize * len(image.bands))
     count = sum(count_blocks(w.grid) for w in windows)
     writer = _GeoTiffWriter(image, dtype, options, context, Progress(count, report))
-    found = []
+    exported_files = []
     for index, window in enumerate(windows):
         staged = f"{index}.tif"
         if writer.write(job.folder / staged, window.grid):
-            found.append(ExportedFile(staged, window.part, ".tif"))
-    return found
+            exported_files.append(ExportedFile(staged, window.part, ".tif"))
+    return exported_files
 
 
 def _file_windows(grid: PixelGrid, options: Mapping[str, Any], pixel_bytes: int) -> list[FileWindow]:
@@ -102,12 +102,12 @@ def _file_windows(grid: PixelGrid, options: Mapping[str, Any], pixel_bytes: int)
     tile = unwrapped_integer(options.get("tileSize"), TILE)
     if tile < 1:
         raise InvalidError(f"Invalid shardSize: {tile} is not positive.")
-    given = options.get("tileDimensions")
-    if given is None:
+    tile_dimensions = options.get("tileDimensions")
+    if tile_dimensions is None:
         edge = math.ceil(math.sqrt(_USUAL_FILE_BYTES / pixel_bytes) / tile) * tile
         width = height = edge
     else:
-        width, height = int(given.get("width") or 0), int(given.get("height") or 0)
+        width, height = int(tile_dimensions.get("width") or 0), int(tile_dimensions.get("height") or 0)
         if width < 1 or height < 1 or width % tile or height % tile or max(width, height) > _LARGEST_SIDE:
             raise InvalidError(
                 f"Invalid fileDimensions: {width}x{height} must be positive multiples of shardSize ({tile}), and at"
@@ -181,10 +181,10 @@ class _GeoTiffWriter:
         return values if pixels.valid.all() else np.where(pixels.valid, values, self._dtype.type(self._nodata or 0))
 
 
-def _nodata(given: Mapping[str, Any] | None, dtype: np.dtype[Any]) -> float | int | None:
+def _nodata(nodata: Mapping[str, Any] | None, dtype: np.dtype[Any]) -> float | int | None:
     """Return the value of masked pixels, by default that of downloads."""
-    given = given or {}
-    value = given.get("floatValue", given.get("integerValue"))
+    nodata = nodata or {}
+    value = nodata.get("floatValue", nodata.get("integerValue"))
     if value is None:
         return formats.default_nodata(dtype)
     number = float(value)
@@ -198,8 +198,8 @@ def _nodata(given: Mapping[str, Any] | None, dtype: np.dtype[Any]) -> float | in
 
 
 def _checksum(path: Path, grid: PixelGrid) -> int:
-    found = 0
+    checksum = 0
     with rasterio.open(path) as file:
         for window, _ in blocks(grid):
-            found = zlib.crc32(file.read(window=window).tobytes(), found)
-    return found
+            checksum = zlib.crc32(file.read(window=window).tobytes(), checksum)
+    return checksum

@@ -43,13 +43,13 @@ def image_grid(body: Mapping[str, Any], image: Image) -> PixelGrid:
     return grid
 
 
-def check_pixels(count: int, given: Any) -> None:
+def check_pixels(count: int, max_pixels: Any) -> None:
     """Check the number of pixels of an image against ``maxPixels``.
 
     Raises:
         LimitError: with Earth Engine's message.
     """
-    most = unwrapped_integer(given, MOST_PIXELS)
+    most = unwrapped_integer(max_pixels, MOST_PIXELS)
     if count > most:
         raise LimitError(
             f"Export too large: specified {count} pixels (max: {most}). Specify higher maxPixels value if you intend to"

@@ -44,16 +44,16 @@ def export_map(
     if count > _MOST_TILES:
         raise LimitError(f"The map has {count} tiles; the local Earth Engine exports {_MOST_TILES} at most.")
     progress = Progress(count, report)
-    found = []
+    exported_files = []
     for zoom, x, y in _all_tiles(bounds, zooms):
         grid = tile_grid(zoom, x, y)
         pixels = read_block(image.bands, grid, context)
         if any(p.valid.any() for p in pixels) or not options.get("skipEmpty"):
             staged = f"{zoom}-{x}-{y}"
             (job.folder / staged).write_bytes(encode_pixels(image.bands, pixels, grid, form).content)
-            found.append(ExportedFile(staged, f"{zoom}/{x}/{y}", ""))
+            exported_files.append(ExportedFile(staged, f"{zoom}/{x}/{y}", ""))
         progress.step()
-    return found
+    return exported_files
 
 
 def _bounds(image: Image) -> tuple[float, float, float, float]:

@@ -110,7 +110,7 @@ def export_patches(
                 written += 1
             report((index + 1) / (rows * columns))
     ending = ".tfrecord.gz" if is_compressed else ".tfrecord"
-    found = [ExportedFile(name, f"{number:05d}", ending) for number, name in enumerate(files.names)]
+    exported_files = [ExportedFile(name, f"{number:05d}", ending) for number, name in enumerate(files.names)]
     if patches.most_masked == 1.0:
         mixer = {
             "projection": {"crs": grid.crs, "affine": {"doubleMatrix": list(grid.transform)[:6]}},
@@ -119,14 +119,14 @@ def export_patches(
             "totalPatches": written,
         }
         (job.folder / "mixer.json").write_text(json.dumps(mixer), encoding="utf-8")
-        found.append(ExportedFile("mixer.json", "mixer", ".json"))
-    return found
+        exported_files.append(ExportedFile("mixer.json", "mixer", ".json"))
+    return exported_files
 
 
 def _whole(pixels: Pixels) -> npt.NDArray[np.bool_]:
     """Return which pixels are not masked, not even in part."""
-    found: npt.NDArray[np.bool_] = pixels.mask if pixels.mask.dtype == bool else pixels.mask >= 1
-    return found
+    is_unmasked: npt.NDArray[np.bool_] = pixels.mask if pixels.mask.dtype == bool else pixels.mask >= 1
+    return is_unmasked
 
 
 def _masked_share(pixels: Sequence[Pixels]) -> float:

@@ -39,8 +39,8 @@ def column(features: Sequence[Feature], name: str, context: Context) -> pa.Array
 
 def shapes(features: Sequence[Feature]) -> npt.NDArray[np.object_]:
     """Return the geometries in longitude and latitude with straight edges; None where there is none."""
-    found = np.empty(len(features), dtype=object)
+    geometries = np.empty(len(features), dtype=object)
     for index, feature in enumerate(features):
         geometry = planar(feature).geometry
-        found[index] = None if geometry is None else geometry.lonlat
-    return found
+        geometries[index] = None if geometry is None else geometry.lonlat
+    return geometries

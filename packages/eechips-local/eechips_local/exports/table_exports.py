@@ -53,9 +53,9 @@ def export_table(
     return [ExportedFile("table", None, f".{ending}")]
 
 
-def _bounded(features: Iterator[Feature], given: Any) -> Iterator[Feature]:
+def _bounded(features: Iterator[Feature], max_vertices: Any) -> Iterator[Feature]:
     """Yield features; raise where Earth Engine would cut the geometry of one into pieces."""
-    most = unwrapped_integer(given, 0)
+    most = unwrapped_integer(max_vertices, 0)
     for feature in features:
         if most and feature.geometry is not None and shapely.get_num_coordinates(feature.geometry.shape) > most:
             raise LimitError(
@@ -85,8 +85,8 @@ def _values(value: Any, encoder: Encoder) -> Values:
         return as_numbers([value])
     if isinstance(value, list) and value and all(isinstance(item, (bool, int, float)) for item in value):
         return as_numbers(value)
-    found = value if isinstance(value, str) else json.dumps(encoder.encode(value))
-    return found.encode("utf-8", "replace")
+    text = value if isinstance(value, str) else json.dumps(encoder.encode(value))
+    return text.encode("utf-8", "replace")
 
 
 def _ingest(

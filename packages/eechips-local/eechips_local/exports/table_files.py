@@ -72,20 +72,20 @@ def _cell(feature: Feature, column: str, encoder: Encoder) -> Any:
     value = feature.properties.get(column)
     if value is None:
         return ""
-    found = encoder.encode(value)
-    return json.dumps(found) if isinstance(found, (dict, list)) else found
+    encoded = encoder.encode(value)
+    return json.dumps(encoded) if isinstance(encoded, (dict, list)) else encoded
 
 
 def geojson(features: Iterable[Feature], selectors: Sequence[str] | None, context: Context) -> bytes:
     """Return a GeoJSON FeatureCollection."""
     encoder = Encoder(context)
-    found = []
+    encoded_features = []
     for feature in features:
         shown = planar(feature)
         if selectors:
             shown = shown.with_properties({k: v for k, v in shown.properties.items() if k in (*selectors, _INDEX)})
-        found.append(encoder.feature(shown))
-    return json.dumps({"type": "FeatureCollection", "features": found}).encode()
+        encoded_features.append(encoder.feature(shown))
+    return json.dumps({"type": "FeatureCollection", "features": encoded_features}).encode()
 
 
 _INDEX = "system:index"

@@ -161,14 +161,17 @@ class ExportTask:
             metadata["endTime"] = _stamp(self.ended)
         if self.state is TaskState.SUCCEEDED:
             metadata["destinationUris"] = [self.destination.uri]
-        found: dict[str, Any] = {"name": f"projects/{self.project}/operations/{self.id}", "metadata": metadata}
+        operation_fields: dict[str, Any] = {
+            "name": f"projects/{self.project}/operations/{self.id}",
+            "metadata": metadata,
+        }
         if self.is_done:
-            found["done"] = True
+            operation_fields["done"] = True
             if self.error is None:
-                found["response"] = {"@type": _EMPTY}
+                operation_fields["response"] = {"@type": _EMPTY}
             else:
-                found["error"] = {"code": self.error[0], "message": self.error[1]}
-        return found
+                operation_fields["error"] = {"code": self.error[0], "message": self.error[1]}
+        return operation_fields
 
 
 def _stamp(seconds: float) -> str:

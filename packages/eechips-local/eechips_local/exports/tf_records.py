@@ -52,12 +52,12 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    found = bytearray()
+    encoded = bytearray()
     while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    found.append(value)
-    return bytes(found)
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def _varints(values: npt.NDArray[np.int64]) -> bytes:
@@ -116,12 +116,12 @@ class RecordFiles:
 
     def write(self, content: bytes) -> None:
         """Write a record, to another file if the present one would become too large."""
-        found = record(content)
-        if self._size and self._size + len(found) > self._most_bytes:
+        encoded_record = record(content)
+        if self._size and self._size + len(encoded_record) > self._most_bytes:
             self._open()
         assert self._file is not None
-        self._file.write(found)
-        self._size += len(found)
+        self._file.write(encoded_record)
+        self._size += len(encoded_record)
 
     def _open(self) -> None:
         if self._file is not None:

@@ -71,7 +71,7 @@ def _images(body: Mapping[str, Any], options: Mapping[str, Any], context: Contex
     """
     most_frames = int(options.get("maxFrames") or _MOST_FRAMES)
     most_pixels = unwrapped_integer(options.get("maxPixelsPerFrame"), MOST_PIXELS)
-    found: list[tuple[Image, PixelGrid]] = []
+    frames: list[tuple[Image, PixelGrid]] = []
     for image in elements(collection_of(body, "Image", context), context):
         if len(image.bands) != 3:
             raise InvalidError(f"Exported videos need images with 3 bands (RGB); found one with {len(image.bands)}.")
@@ -80,12 +80,12 @@ def _images(body: Mapping[str, Any], options: Mapping[str, Any], context: Contex
             raise LimitError(
                 f"A frame has {grid.width * grid.height} pixels, which are more than maxPixels ({most_pixels})."
             )
-        found.append((image, grid))
-        if len(found) > most_frames:
+        frames.append((image, grid))
+        if len(frames) > most_frames:
             raise LimitError(f"The collection has more images than maxFrames ({most_frames}).")
-    if not found:
+    if not frames:
         raise InvalidError("The collection has no images.")
-    return found
+    return frames
 
 
 def _frame(image: Image, grid: PixelGrid, width: int, height: int, context: Context) -> Frame:

@@ -30,13 +30,13 @@ def load_functions() -> Mapping[str, Implementation]:
     """
     names = sorted(info.name for info in pkgutil.iter_modules(__path__))
     own = [importlib.import_module(f"{__name__}.{name}") for name in names]
-    found: dict[str, Implementation] = {}
+    implementations: dict[str, Implementation] = {}
     for module in (*own, *load_packages()):
         for name, implementation in module_functions(module):
-            if name in found:
+            if name in implementations:
+                other = implementations[name].call.__module__
                 raise RegistrationError(
-                    f"the function {name} of {module.__name__} exists already, in {found[name].call.__module__}: "
-                    "rename or remove one of them"
+                    f"the function {name} of {module.__name__} exists already, in {other}: rename or remove one of them"
                 )
-            found[name] = implementation
-    return MappingProxyType(found)
+            implementations[name] = implementation
+    return MappingProxyType(implementations)

@@ -32,8 +32,8 @@ def to_list(array: Array) -> list[Any]:
     """Return the numbers as nested lists."""
     if not array.values.ndim:
         raise InvalidError("An array without dimensions cannot be turned into a list.")
-    found: list[Any] = array.values.tolist()
-    return found
+    numbers: list[Any] = array.values.tolist()
+    return numbers
 
 
 @function("Array.length")
@@ -100,9 +100,10 @@ def concatenated(arrays: list[Array], axis: int) -> Array:
     parts = [a.values.reshape(a.values.shape + (1,) * (axis + 1 - a.values.ndim)) for a in arrays]
     shapes = {p.shape[:axis] + p.shape[axis + 1 :] for p in parts}
     if len({p.ndim for p in parts}) > 1 or len(shapes) > 1:
-        found = ", ".join(str(list(a.values.shape)) for a in arrays[:10])
+        listed_shapes = ", ".join(str(list(a.values.shape)) for a in arrays[:10])
         raise InvalidError(
-            f"Arrays must have the same dimensionality and the same length on all axes but axis {axis}. Found {found}."
+            f"Arrays must have the same dimensionality and the same length on all axes but axis {axis}. Found"
+            f" {listed_shapes}."
         )
     check_size(sum(p.size for p in parts))
     return Array(np.concatenate(parts, axis=axis))
@@ -254,9 +255,13 @@ def accum(context: Context, array: Array, axis: int, reducer: Reducer | None) ->
         rows.append(_reduced(reducer, values[None, :end])[0])
     if not rows:
         return array
-    found = np.stack(rows)
-    whole = array.values.dtype.kind != "f" and found.dtype.kind == "f" and bool(np.all(found == np.floor(found)))
-    return Array(np.moveaxis(found.astype(np.int64) if whole else found, 0, axis))
+    accumulated = np.stack(rows)
+    whole = (
+        array.values.dtype.kind != "f"
+        and accumulated.dtype.kind == "f"
+        and bool(np.all(accumulated == np.floor(accumulated)))
+    )
+    return Array(np.moveaxis(accumulated.astype(np.int64) if whole else accumulated, 0, axis))
 
 
 @function("Array.dotProduct")

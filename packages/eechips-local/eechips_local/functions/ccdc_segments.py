@@ -26,22 +26,22 @@ def _positions(wanted: Sequence[Any] | None, names: Sequence[str], argument: str
     Raises:
         InvalidError: if there is no such band.
     """
-    found = []
+    positions = []
     for band in wanted or ():
         if isinstance(band, str) and band in names:
-            found.append(names.index(band))
+            positions.append(names.index(band))
         elif (
             isinstance(band, (int, float))
             and not isinstance(band, bool)
             and 0 <= band < len(names)
             and band == int(band)
         ):
-            found.append(int(band))
+            positions.append(int(band))
         else:
             raise InvalidError(
                 f"{argument}: the collection has no band '{str(band)[:100]}'; found {', '.join(names)[:500]}."
             )
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(positions))
 
 
 @function("TemporalSegmentation.Ccdc")
@@ -88,12 +88,12 @@ def ccdc(
         if not segments:
             return None
         scalars = [[s.start, s.end, s.change, s.count, s.probability] for s in segments]
-        found: list[npt.NDArray[Any]] = [*np.array(scalars, dtype=np.float64).T]
-        found[3] = found[3].astype(np.int32)
-        found += [np.stack([s.coefficients[band] for s in segments]) for band in range(len(names))]
-        found += [np.array([s.rmse[band] for s in segments]) for band in range(len(names))]
-        found += [np.array([s.magnitude[band] for s in segments]) for band in range(len(names))]
-        return found
+        segment_arrays: list[npt.NDArray[Any]] = [*np.array(scalars, dtype=np.float64).T]
+        segment_arrays[3] = segment_arrays[3].astype(np.int32)
+        segment_arrays += [np.stack([s.coefficients[band] for s in segments]) for band in range(len(names))]
+        segment_arrays += [np.array([s.rmse[band] for s in segments]) for band in range(len(names))]
+        segment_arrays += [np.array([s.magnitude[band] for s in segments]) for band in range(len(names))]
+        return segment_arrays
 
     outputs = [("tStart", 1), ("tEnd", 1), ("tBreak", 1), ("numObs", 1), ("changeProb", 1)]
     for suffix, depth in (("coefs", 2), ("rmse", 1), ("magnitude", 1)):

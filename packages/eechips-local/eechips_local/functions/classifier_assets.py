@@ -104,12 +104,12 @@ def classifier_of(document: Mapping[str, Any], id: str) -> Classifier:
         raise _damaged(id, "its options")
     if not isinstance(schema, list) or not schema or not all(isinstance(name, str) for name in schema):
         raise _damaged(id, "its schema")
-    made = _CONSTRUCTORS[kind](**options)
+    classifier = _CONSTRUCTORS[kind](**options)
     if kind in _TRAINED:
-        made = made.trained(_training(document["training"], len(schema), id), schema)
-    elif list(made.schema or ()) != schema or document["training"] is not None:
+        classifier = classifier.trained(_training(document["training"], len(schema), id), schema)
+    elif list(classifier.schema or ()) != schema or document["training"] is not None:
         raise _damaged(id, "its schema")
-    return made.with_mode(str(document["mode"]))
+    return classifier.with_mode(str(document["mode"]))
 
 
 def _is_option(option: tuple[str, Any]) -> bool:

@@ -75,10 +75,14 @@ def amnh_maxent(
     def _outputs(model: MaxentModel, samples: Floats) -> npt.NDArray[np.float64]:
         plain = model.predict(samples, outputFormat, is_clamped=False)
         clamped = model.predict(samples, outputFormat, is_clamped=True)
-        found = clamped if doClamp else plain
+        probability = clamped if doClamp else plain
         if not extrapolate:
-            found = np.where(model.is_outside(samples), 0.0, found)
-        return np.stack([found, np.abs(clamped - plain) if doClamp else 0 * plain], axis=1) if writeClampGrid else found
+            probability = np.where(model.is_outside(samples), 0.0, probability)
+        return (
+            np.stack([probability, np.abs(clamped - plain) if doClamp else 0 * plain], axis=1)
+            if writeClampGrid
+            else probability
+        )
 
     options = {
         "categoricalNames": categoricalNames, "outputFormat": outputFormat, "autoFeature": autoFeature,

@@ -33,12 +33,12 @@ def inputs_of(features: Collection, names: Sequence[str] | None) -> tuple[str, .
     Raises:
         InvalidError: if there are none.
     """
-    found = names if names is not None else features.properties.get(_ORDER)
-    if not isinstance(found, Sequence) or not found:
+    inputs = names if names is not None else features.properties.get(_ORDER)
+    if not isinstance(inputs, Sequence) or not inputs:
         raise InvalidError(f"The inputProperties are required: the collection has no property '{_ORDER}'.")
-    if len(set(found)) != len(found):
-        raise InvalidError(f"The inputProperties must differ: {', '.join(map(str, found))[:200]}.")
-    return tuple(found)
+    if len(set(inputs)) != len(inputs):
+        raise InvalidError(f"The inputProperties must differ: {', '.join(map(str, inputs))[:200]}.")
+    return tuple(inputs)
 
 
 def table_of(context: Context, features: Collection, names: Sequence[str]) -> Floats:
@@ -129,14 +129,14 @@ def training_matrix(classifier: Classifier) -> ConfusionMatrix:
     if "CLASSIFICATION" not in classifier.modes:
         raise InvalidError(f"The classifier {classifier.kind} gives no classes.")
     actual = classes_of(training.labels)
-    found = replace(classifier, mode="CLASSIFICATION", _models={}).classify(training.samples).astype(np.int64)
-    if min(actual.min(), found.min()) < 0:
+    predicted = replace(classifier, mode="CLASSIFICATION", _models={}).classify(training.samples).astype(np.int64)
+    if min(actual.min(), predicted.min()) < 0:
         raise InvalidError("Classes must not be negative.")
-    size = int(max(actual.max(), found.max())) + 1
+    size = int(max(actual.max(), predicted.max())) + 1
     if size > _MOST_CLASSES:
         raise LimitError(f"Too many classes: {size}.")
     counts = np.zeros((size, size), dtype=np.int64)
-    np.add.at(counts, (actual, found), 1)
+    np.add.at(counts, (actual, predicted), 1)
     return ConfusionMatrix(counts, tuple(range(size)))
 
 
@@ -149,14 +149,14 @@ def explain(classifier: Classifier) -> dict[str, Value]:
     """
     if classifier.training is None or classifier.schema is None:
         raise InvalidError("The classifier must be trained before it is used.")
-    found: dict[str, Value] = {k: v for k, v in classifier.options.items() if v is not None}
-    found["classes"] = sorted({int(label) for label in classifier.training.labels})
-    found["numberOfTrainingSamples"] = len(classifier.training.samples)
+    explanation: dict[str, Value] = {k: v for k, v in classifier.options.items() if v is not None}
+    explanation["classes"] = sorted({int(label) for label in classifier.training.labels})
+    explanation["numberOfTrainingSamples"] = len(classifier.training.samples)
     importances = classifier.importances()
     if importances is not None:
         shares = (100 * importances).tolist()
-        found["importance"] = dict(zip(classifier.schema, shares, strict=True))
-    return found
+        explanation["importance"] = dict(zip(classifier.schema, shares, strict=True))
+    return explanation
 
 
 # Application
@@ -222,9 +222,9 @@ def applied_to_image(image: Image, applied: _Applied) -> Image:
         valid: npt.NDArray[np.bool_] = np.greater(mask, 0)
         samples = np.stack([p.values[valid] for p in pixels], axis=1).astype(np.float64)
         finite: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(samples), axis=1)
-        found = applied.predict(np.where(finite[:, None], samples, 0.0))
-        values = np.zeros((*valid.shape, *found.shape[1:]), dtype=found.dtype)
-        values[valid] = found
+        outputs = applied.predict(np.where(finite[:, None], samples, 0.0))
+        values = np.zeros((*valid.shape, *outputs.shape[1:]), dtype=outputs.dtype)
+        values[valid] = outputs
         layers = [values] if len(applied.names) == 1 else list(np.moveaxis(values, -1, 0))
         inside = np.zeros(valid.shape, dtype=bool)
         inside[valid] = finite
@@ -247,8 +247,8 @@ def applied_to_features(context: Context, features: Collection, applied: _Applie
         table = table_of(context, features, applied.schema)
         outputs = applied.predict(table) if len(table) else []
         for feature, output in zip(originals, outputs, strict=True):
-            found = [output] if len(applied.names) == 1 else output
-            new = {name: value.tolist() for name, value in zip(applied.names, found, strict=True)}
+            columns = [output] if len(applied.names) == 1 else output
+            new = {name: value.tolist() for name, value in zip(applied.names, columns, strict=True)}
             yield feature.with_properties({**feature.properties, **new})
 
     return features.derived(elements)

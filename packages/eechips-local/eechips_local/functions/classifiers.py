@@ -212,11 +212,11 @@ def _fit_distances(metric: str, nearest: int, training: TrainingData, mode: str)
         return np.stack(columns, axis=1)
 
     def output(samples: Floats) -> npt.NDArray[Any]:
-        found = distances(samples)
+        class_distances = distances(samples)
         if mode == "RAW":
-            return found
-        order = np.argsort(found, axis=1, kind="stable")[:, : min(nearest, len(classes))]
-        values = classes[order] if mode == "CLASSIFICATION" else np.take_along_axis(found, order, axis=1)
+            return class_distances
+        order = np.argsort(class_distances, axis=1, kind="stable")[:, : min(nearest, len(classes))]
+        values = classes[order] if mode == "CLASSIFICATION" else np.take_along_axis(class_distances, order, axis=1)
         return values if nearest > 1 else values[:, 0]
 
     return Predictor(output)

@@ -32,8 +32,8 @@ def _scaled(samples: Floats) -> Callable[[Floats], Floats]:
     divisor = np.where(width > 0, width, 1.0)
 
     def scale(values: Floats) -> Floats:
-        found: Floats = (values - low) / divisor
-        return found
+        scaled: Floats = (values - low) / divisor
+        return scaled
 
     return scale
 

@@ -31,11 +31,11 @@ def _numbers(values: Sequence[Value]) -> list[float]:
     Raises:
         InvalidError: if one is none.
     """
-    found = [plain(value) for value in values]
-    for value in found:
+    numbers = [plain(value) for value in values]
+    for value in numbers:
         if not isinstance(value, (int, float)):
             raise InvalidError(f"Unable to use an object of type {type_name(value)} as a number.")
-    return found
+    return numbers
 
 
 def _sum(values: Sequence[Value]) -> float:
@@ -72,8 +72,8 @@ def _variance(*, sample: bool) -> Callable[[Sequence[Value]], float | None]:
 
 def _root(variance: Callable[[Sequence[Value]], float | None]) -> Callable[[Sequence[Value]], float | None]:
     def root(values: Sequence[Value]) -> float | None:
-        found = variance(values)
-        return None if found is None else math.sqrt(found)
+        sample_variance = variance(values)
+        return None if sample_variance is None else math.sqrt(sample_variance)
 
     return root
 

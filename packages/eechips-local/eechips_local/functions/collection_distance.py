@@ -45,8 +45,8 @@ class _Distance:
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Look for features within the radius of the grid."""
-        found: Pixels = render.note(("distance", self, grid), lambda: self._measured(grid))
-        return [found for _ in bands]
+        distance_pixels: Pixels = render.note(("distance", self, grid), lambda: self._measured(grid))
+        return [distance_pixels for _ in bands]
 
     def _measured(self, grid: PixelGrid) -> Pixels:
         columns, rows = np.meshgrid(centres_of(grid.width), centres_of(grid.height))

@@ -116,16 +116,18 @@ class _DrawnFeatures:
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Draw all features once for all three bands."""
-        found: Sequence[Pixels] = render.note(("drawing", self, grid), lambda: self._drawn(grid))
-        return [found[band] for band in bands]
+        drawing: Sequence[Pixels] = render.note(("drawing", self, grid), lambda: self._drawn(grid))
+        return [drawing[band] for band in bands]
 
     def _style(self, feature: Feature, whole: FeatureStyle) -> FeatureStyle:
-        given = None if self.property is None else property_of(feature, self.property)
-        if given is None:
+        feature_style = None if self.property is None else property_of(feature, self.property)
+        if feature_style is None:
             return whole
-        if not isinstance(given, Mapping):
+        if not isinstance(feature_style, Mapping):
             raise InvalidError(f"The property '{self.property}' must hold a dictionary of style options.")
-        known = {name: value for name, value in given.items() if name in _Options.__slots__ and value is not None}
+        known = {
+            name: value for name, value in feature_style.items() if name in _Options.__slots__ and value is not None
+        }
         return replace(self.options, **known).style()
 
     def _drawn(self, grid: PixelGrid) -> list[Pixels]:

@@ -52,8 +52,8 @@ def _distances(left: Floats, right: Floats) -> Floats:
     square = np.zeros((len(left), len(right)))
     for axis in range(3):
         square += (left[:, axis, None] - right[None, :, axis]) ** 2
-    found: Floats = 2 * _RADIUS * np.arcsin(np.minimum(np.sqrt(square) / 2, 1.0))
-    return found
+    metres: Floats = 2 * _RADIUS * np.arcsin(np.minimum(np.sqrt(square) / 2, 1.0))
+    return metres
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,8 +76,8 @@ class _Interpolated:
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Estimate all pixels once."""
-        found: Pixels = render.note(("interpolated", self, grid), lambda: self._estimated(grid, render))
-        return [found for _ in bands]
+        estimated: Pixels = render.note(("interpolated", self, grid), lambda: self._estimated(grid, render))
+        return [estimated for _ in bands]
 
     def _estimated(self, grid: PixelGrid, render: Render) -> Pixels:
         columns, rows = np.meshgrid(centres_of(grid.width), centres_of(grid.height))
@@ -86,7 +86,7 @@ class _Interpolated:
         known = np.flatnonzero(np.isfinite(lon) & np.isfinite(lat))
         pixels = _sphere(lon[known], lat[known])
         points, values = self._points(grid)
-        found = np.full(grid.width * grid.height, np.nan)
+        estimates = np.full(grid.width * grid.height, np.nan)
         if len(values) * len(pixels) > _MOST_PAIRS:
             raise LimitError("User memory limit exceeded.")
         between = _distances(points, points) if len(points) ** 2 <= _PAIRS else None
@@ -100,9 +100,9 @@ class _Interpolated:
                 continue
             far = np.where(far[:, near] <= self.reach, far[:, near], np.inf)
             apart = _distances(points[near], points[near]) if between is None else between[np.ix_(near, near)]
-            found[known[some]] = self.estimate(far, apart, values[near])
-        valid = np.isfinite(found)
-        return Pixels(np.where(valid, found, 0.0).reshape(grid.shape), valid.reshape(grid.shape))
+            estimates[known[some]] = self.estimate(far, apart, values[near])
+        valid = np.isfinite(estimates)
+        return Pixels(np.where(valid, estimates, 0.0).reshape(grid.shape), valid.reshape(grid.shape))
 
     def _points(self, grid: PixelGrid) -> tuple[Floats, Floats]:
         """Return places on the unit sphere, each once, and their values.
@@ -189,8 +189,8 @@ def inverse_distance(
             # A point as far as the range has no weight; if there is no nearer one, the estimate is the mean.
             total = weights.sum(axis=1)
             shepard = np.where(total > 0, (weights * values).sum(axis=1) / total, mean)
-        found = mean + (shepard - mean) * np.maximum(1 - least / range, 0.0) ** gamma
-        return np.where(np.isfinite(least), found, np.nan)
+        estimates = mean + (shepard - mean) * np.maximum(1 - least / range, 0.0) ** gamma
+        return np.where(np.isfinite(least), estimates, np.nan)
 
     return _image(collection, propertyName, range, reducer, estimate)
 
@@ -222,7 +222,7 @@ def ordinary_kriging(far: Floats, apart: Floats, values: Floats, gamma: Callable
     Raises:
         LimitError: if there are too many points.
     """
-    found = np.full(len(far), np.nan)
+    estimates = np.full(len(far), np.nan)
     within = np.isfinite(far)
     groups, members = np.unique(np.packbits(within, axis=1), axis=0, return_inverse=True)
     sizes = within.sum(axis=1)
@@ -246,8 +246,8 @@ def ordinary_kriging(far: Floats, apart: Floats, values: Floats, gamma: Callable
             dual = np.linalg.solve(system, wanted)
         except np.linalg.LinAlgError:
             dual = np.linalg.lstsq(system, wanted, rcond=None)[0]
-        found[places] = gamma(far[np.ix_(places, near)]) @ dual[:count] + dual[count]
-    return found
+        estimates[places] = gamma(far[np.ix_(places, near)]) @ dual[:count] + dual[count]
+    return estimates
 
 
 @function("FeatureCollection.kriging")

@@ -40,9 +40,9 @@ def load_images(context: Context, id: str, version: int | None) -> Collection:
     images = asset.images
 
     def elements(query: Query) -> Iterator[Image]:
-        for found in images(query):
+        for image_asset in images(query):
             context.check_time()
-            yield context.note(("image", found.id), lambda found=found: stored_image(found))  # type: ignore[misc]
+            yield context.note(("image", image_asset.id), lambda image_asset=image_asset: stored_image(image_asset))  # type: ignore[misc]
 
     count = asset.count if isinstance(asset, Counted) else None
     times = asset.times if isinstance(asset, Dated) else None

@@ -70,12 +70,14 @@ def c2c(
         dates = time_format.convert(series.times).tolist()
         if any(after <= before for before, after in pairwise(dates)):
             raise InvalidError("The images of the time series must have different dates.")
-        found: list[npt.NDArray[Any] | None] = []
+        change_arrays: list[npt.NDArray[Any] | None] = []
         for band, values in enumerate(series.values.tolist()):
             changes = find_changes(dates, values, options[band])
             for metric in metrics:
-                found.append(None if changes is None else np.array([_metric(c, metric) for c in changes], dtype=float))
-        return found
+                change_arrays.append(
+                    None if changes is None else np.array([_metric(c, metric) for c in changes], dtype=float)
+                )
+        return change_arrays
 
     names = [f"{band.name}_{metric}" for band in first.bands for metric in metrics]
     raster = SeriesRaster(every_member_of(collection, first), first.band_names, analyse, len(names))

@@ -76,8 +76,8 @@ def _label(value: Any, name: str) -> int | None:
 
 def _ratio(above: Any, below: Any) -> Floats:
     """Return a quotient, 0 where nothing is divided by nothing."""
-    found: Floats = np.divide(above, below, out=np.zeros(np.shape(below)), where=np.asarray(below) != 0)
-    return found
+    ratios: Floats = np.divide(above, below, out=np.zeros(np.shape(below)), where=np.asarray(below) != 0)
+    return ratios
 
 
 def _correct(matrix: ConfusionMatrix) -> Floats:

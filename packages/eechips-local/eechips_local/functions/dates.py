@@ -140,8 +140,8 @@ def update(
     """Return the date with some of its fields replaced; fractions of a second are replaced with the second."""
     zone = parse_zone(timeZone)
     fields = Fields.at(_moment(date), zone)
-    given: dict[str, Any] = {"year": year, "month": month, "hour": hour, "minute": minute}
-    fields = replace(fields, **{name: value for name, value in given.items() if value is not None})
+    replacements: dict[str, Any] = {"year": year, "month": month, "hour": hour, "minute": minute}
+    fields = replace(fields, **{name: value for name, value in replacements.items() if value is not None})
     if second is not None:
         whole = math.floor(second)
         fields = replace(fields, second=whole, millisecond=math.floor((second - whole) * SECOND))

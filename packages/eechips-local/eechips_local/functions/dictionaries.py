@@ -154,13 +154,13 @@ def put(dictionary: Dictionary, key: str, value: Value) -> Dictionary:
 
 def _selected(dictionary: Dictionary, selectors: list[str], ignore_missing: bool) -> set[str]:
     """Return the keys that equal a selector, or match it as a regular expression."""
-    found: set[str] = set()
+    selected: set[str] = set()
     for selector in selectors:
         matching = {selector} if selector in dictionary else _matching(dictionary, selector)
         if not matching and not ignore_missing:
             raise _missing(selector)
-        found |= matching
-    return found
+        selected |= matching
+    return selected
 
 
 def _matching(dictionary: Dictionary, selector: str) -> set[str]:

@@ -36,22 +36,22 @@ def _typed(element: Element, name: str, wanted: str) -> Any:
 @function("Element.getNumber")
 def get_number(object: Element, property: str) -> int | float | None:
     """Return the value of a property as a number, or null."""
-    found: int | float | None = _typed(object, property, "Number")
-    return found
+    number: int | float | None = _typed(object, property, "Number")
+    return number
 
 
 @function("Element.getString")
 def get_string(object: Element, property: str) -> str | None:
     """Return the value of a property as a string, or null."""
-    found: str | None = _typed(object, property, "String")
-    return found
+    text: str | None = _typed(object, property, "String")
+    return text
 
 
 @function("Element.getArray")
 def get_array(object: Element, property: str) -> Array | None:
     """Return the value of a property as an array, or null."""
-    found: Array | None = _typed(object, property, "Array")
-    return found
+    array: Array | None = _typed(object, property, "Array")
+    return array
 
 
 @function("Element.set")
@@ -76,8 +76,8 @@ def names(element: Element) -> list[str]:
 def to_dictionary(element: Element, properties: list[str] | None) -> dict[str, Value]:
     """Return properties by name: the selected ones, or all that are not the system's."""
     wanted = properties if properties is not None else [n for n in element.properties if not is_system(n)]
-    found = {name: property_of(element, name) for name in wanted}
-    return {name: value for name, value in found.items() if value is not None or name in element.properties}
+    selected = {name: property_of(element, name) for name in wanted}
+    return {name: value for name, value in selected.items() if value is not None or name in element.properties}
 
 
 @function("Element.copyProperties")
@@ -93,8 +93,8 @@ def copy_properties(
         left_out = set(exclude or ())
         copied = {k: v for k, v in source.properties.items() if not is_system(k) and k not in left_out}
     else:
-        found = {name: property_of(source, name) for name in properties}
-        copied = {name: value for name, value in found.items() if value is not None}
+        source_values = {name: property_of(source, name) for name in properties}
+        copied = {name: value for name, value in source_values.items() if value is not None}
     return with_properties(destination, {**destination.properties, **copied})
 
 
@@ -103,9 +103,9 @@ def geometry(
     feature: Element, maxError: ErrorMargin | None, proj: Projection | None, geodesics: bool | None
 ) -> Geometry | None:
     """Return an element's geometry, perhaps in another projection; null where it has none."""
-    found = geometry_of(feature)
-    if found is None or proj is None:
-        return found
-    edges = (found.geodesic if geodesics is None else geodesics) and is_geographic(proj)
-    frame_for(found, margin=maxError, projection=proj)  # refuses where a margin is needed
-    return recast(found, proj, edges, tolerance_of(maxError, proj))
+    own_geometry = geometry_of(feature)
+    if own_geometry is None or proj is None:
+        return own_geometry
+    edges = (own_geometry.geodesic if geodesics is None else geodesics) and is_geographic(proj)
+    frame_for(own_geometry, margin=maxError, projection=proj)  # refuses where a margin is needed
+    return recast(own_geometry, proj, edges, tolerance_of(maxError, proj))

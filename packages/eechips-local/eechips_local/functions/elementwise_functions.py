@@ -22,8 +22,8 @@ def elementwise_functions(
     type_name: str, binary: Operation, unary: Operation, cast: Cast
 ) -> Mapping[str, Implementation]:
     """Return the elementwise functions of a type by their full names, all spellings included."""
-    found = {name: binary(name, compute) for name, compute in BINARY.items()}
-    found |= {name: unary(name, compute) for name, compute in UNARY.items()}
-    found |= {name: cast(dtype) for name, dtype in CASTS.items()}
-    found |= {other: found[name] for name, others in SPELLINGS.items() for other in others}
-    return {f"{type_name}.{name}": implementation for name, implementation in found.items()}
+    implementations = {name: binary(name, compute) for name, compute in BINARY.items()}
+    implementations |= {name: unary(name, compute) for name, compute in UNARY.items()}
+    implementations |= {name: cast(dtype) for name, dtype in CASTS.items()}
+    implementations |= {other: implementations[name] for name, others in SPELLINGS.items() for other in others}
+    return {f"{type_name}.{name}": implementation for name, implementation in implementations.items()}

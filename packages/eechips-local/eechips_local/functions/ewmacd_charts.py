@@ -52,11 +52,11 @@ def ewmacd(
 
     def analyse(series: PixelSeries) -> Arrays | None:
         valid = series.valid[0]
-        found = chart(*_years_and_days(series.times[valid]), series.values[0][valid], options)
-        if found is None:
+        charted = chart(*_years_and_days(series.times[valid]), series.values[0][valid], options)
+        if charted is None:
             return None
-        rmse, r_squared = np.asarray(found.rmse), np.asarray(found.r_squared)
-        return [found.scores, found.coefficients, rmse, r_squared, found.residuals]
+        rmse, r_squared = np.asarray(charted.rmse), np.asarray(charted.r_squared)
+        return [charted.scores, charted.coefficients, rmse, r_squared, charted.residuals]
 
     raster = SeriesRaster(every_member_of(timeSeries, first), first.band_names, analyse, len(_BANDS))
     return composite(raster, list(_BANDS), [PixelType("double", dimensions=depth) for depth in _BANDS.values()])

@@ -44,8 +44,8 @@ def random_points_in(context: Context, region: Geometry, points: int, seed: int,
                 context.check_time()
             yield Feature(Geometry(shapely.Point(x, y), geodesic=True), {"system:index": str(index)})
 
-    made = list(elements())
-    return Collection.of("Feature", made)
+    features = list(elements())
+    return Collection.of("Feature", features)
 
 
 @function("Collection.reduceToImage")

@@ -29,8 +29,8 @@ def make(geometry: Geometry | None, metadata: Mapping[str, Value] | None, geomet
 @function("Feature.id")
 def id_(element: Element) -> str | None:
     """Return a feature's ``system:index``, or an image's id."""
-    found = element.id if isinstance(element, Image) and element.id else element.properties.get(INDEX)
-    return None if found is None else str(found)
+    identifier = element.id if isinstance(element, Image) and element.id else element.properties.get(INDEX)
+    return None if identifier is None else str(identifier)
 
 
 @function("Feature.setGeometry")

@@ -43,17 +43,17 @@ class _FilterToken:
 
 
 def _tokens(text: str) -> list[_FilterToken]:
-    found, position = [], 0
+    tokens, position = [], 0
     while text[position:].strip():
         match = _TOKEN.match(text, position)
         if match is None:
             raise _unclear(text, position)
         kind, content = match.lastgroup, match.group(match.lastgroup or 0)
-        found.append(
+        tokens.append(
             _FilterToken(sign=content) if kind == "sign" else _FilterToken(operand=_operand(str(kind), content))
         )
         position = match.end()
-    return found
+    return tokens
 
 
 def _operand(kind: str, content: str) -> Operand:
@@ -81,10 +81,10 @@ class _FilterParser:
         self._depth = 0
 
     def whole(self) -> Filter:
-        found = self._either()
+        parsed_filter = self._either()
         if self._at < len(self._tokens):
             raise self._error()
-        return found
+        return parsed_filter
 
     def _error(self) -> InvalidError:
         return InvalidError(f"The filter expression could not be parsed at token {self._at + 1}: {self._text:.100}")

@@ -45,14 +45,14 @@ def _as_geometry(value: Value, side: str) -> Geometry | None:
         return None
     if isinstance(value, Collection):
         return collection_geometry(value)
-    found = as_geometry(value)
-    if isinstance(value, Feature) and found is None:
+    geometry = as_geometry(value)
+    if isinstance(value, Feature) and geometry is None:
         return Geometry(shapely.GeometryCollection())
-    if found is None:
+    if geometry is None:
         raise TypeMismatchError(
             f"Argument '{side}Value': Invalid type.\nExpected type: Geometry.\nActual type: {type_name(value)}."
         )
-    return found
+    return geometry
 
 
 def query_bounds(geometry: Geometry, metres: float = 0.0) -> Bounds | None:

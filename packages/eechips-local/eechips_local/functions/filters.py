@@ -312,8 +312,8 @@ def max_difference(
         return abs(a - b) if isinstance(a, (int, float)) and isinstance(b, (int, float)) else None
 
     def test(a: Value, b: Value) -> bool:
-        found = apart_by(a, b)
-        return found is not None and found <= difference
+        distance = apart_by(a, b)
+        return distance is not None and distance <= difference
 
     def measure(primary: Element, secondary: Element) -> float:
         return apart_by(left.of(primary), right.of(secondary)) or 0.0
@@ -336,7 +336,9 @@ def _pairs(condition: Filter, primary: Element, secondary: Element) -> bool:
 
 
 def _first(filters: Sequence[Filter], attribute: str) -> Any:
-    return next((found for f in filters if (found := getattr(f, attribute, None)) is not None), None)
+    return next(
+        (attribute_value for f in filters if (attribute_value := getattr(f, attribute, None)) is not None), None
+    )
 
 
 def _fields(filters: Sequence[Filter]) -> frozenset[str] | None:

@@ -37,8 +37,8 @@ def point(coordinates: list[Any], crs: Projection | None) -> Geometry:
 def multi_point(coordinates: list[Any], crs: Projection | None) -> Geometry:
     """Return several points."""
 
-    def build(given: list[Any]) -> BaseGeometry:
-        return shapely.MultiPoint(_points(given))
+    def build(coordinate_list: list[Any]) -> BaseGeometry:
+        return shapely.MultiPoint(_points(coordinate_list))
 
     return _built(coordinates, crs, None, None, build)
 
@@ -57,8 +57,8 @@ def linear_ring(
 ) -> Geometry:
     """Return a closed line of three or more points."""
 
-    def build(given: list[Any]) -> BaseGeometry:
-        return shapely.LinearRing(_ring(_points(given)))
+    def build(coordinate_list: list[Any]) -> BaseGeometry:
+        return shapely.LinearRing(_ring(_points(coordinate_list)))
 
     return _built(coordinates, crs, geodesic, maxError, build)
 
@@ -69,8 +69,8 @@ def multi_line_string(
 ) -> Geometry:
     """Return several lines; a flat list of points is one line."""
 
-    def build(given: list[Any]) -> BaseGeometry:
-        return shapely.MultiLineString([_line(part) for part in _deep(given, 3)])
+    def build(coordinate_list: list[Any]) -> BaseGeometry:
+        return shapely.MultiLineString([_line(part) for part in _deep(coordinate_list, 3)])
 
     return _built(coordinates, crs, geodesic, maxError, build)
 
@@ -85,8 +85,8 @@ def polygon(
 ) -> Geometry:
     """Return a polygon: a shell and holes; a flat list of points is the shell."""
 
-    def build(given: list[Any]) -> BaseGeometry:
-        return _polygon(_deep(given, 3))
+    def build(coordinate_list: list[Any]) -> BaseGeometry:
+        return _polygon(_deep(coordinate_list, 3))
 
     return _sided(_built(coordinates, crs, geodesic, maxError, build), evenOdd)
 
@@ -101,8 +101,8 @@ def multi_polygon(
 ) -> Geometry:
     """Return several polygons."""
 
-    def build(given: list[Any]) -> BaseGeometry:
-        return shapely.MultiPolygon([_polygon(part) for part in _deep(given, 4)])
+    def build(coordinate_list: list[Any]) -> BaseGeometry:
+        return shapely.MultiPolygon([_polygon(part) for part in _deep(coordinate_list, 4)])
 
     return _sided(_built(coordinates, crs, geodesic, maxError, build), evenOdd)
 
@@ -111,8 +111,8 @@ def multi_polygon(
 def rectangle(coordinates: list[Any], crs: Projection | None, geodesic: bool | None, evenOdd: bool) -> Geometry:
     """Return a rectangle of its least and greatest corner."""
 
-    def build(given: list[Any]) -> BaseGeometry:
-        corners = _points(given)
+    def build(coordinate_list: list[Any]) -> BaseGeometry:
+        corners = _points(coordinate_list)
         if len(corners) != 2:
             raise InvalidError("The Geometry.Rectangle constructor requires 2 points or 4 coordinates.")
         (x1, y1), (x2, y2) = corners.tolist()
@@ -251,19 +251,19 @@ def _invalid(item: Any) -> InvalidError:
     return InvalidError(f"Invalid coordinates: {shown(item)}. A point is a list of two finite numbers.")
 
 
-def _points(given: list[Any]) -> Coordinates:
+def _points(coordinate_list: list[Any]) -> Coordinates:
     """Return points of shape (n, 2) from pairs, or from a flat list of numbers."""
-    if not isinstance(given, list):
-        raise _invalid(given)
-    if given and not isinstance(given[0], list):
-        if len(given) % 2:
-            raise InvalidError(f"Invalid number of coordinates: {len(given)}.")
-        given = [list(pair) for pair in zip(given[::2], given[1::2], strict=True)]
-    return np.array([_pair(item) for item in given], dtype=np.float64).reshape(-1, 2)
+    if not isinstance(coordinate_list, list):
+        raise _invalid(coordinate_list)
+    if coordinate_list and not isinstance(coordinate_list[0], list):
+        if len(coordinate_list) % 2:
+            raise InvalidError(f"Invalid number of coordinates: {len(coordinate_list)}.")
+        coordinate_list = [list(pair) for pair in zip(coordinate_list[::2], coordinate_list[1::2], strict=True)]
+    return np.array([_pair(item) for item in coordinate_list], dtype=np.float64).reshape(-1, 2)
 
 
-def _line(given: list[Any]) -> BaseGeometry:
-    points = _points(given)
+def _line(coordinate_list: list[Any]) -> BaseGeometry:
+    points = _points(coordinate_list)
     if len(points) < 2:
         raise InvalidError("LineString requires at least 2 points.")
     return shapely.LineString(points)

@@ -123,11 +123,11 @@ def bounds(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection | 
 def _extent(geometry: Geometry, target: Projection, margin: ErrorMargin | None) -> tuple[float, float, float, float]:
     if geometry.projection == target:
         round_edges = geometry.geodesic and has_edges(geometry.shape)
-        found = geodesy.bounds(geometry.shape) if round_edges else geometry.shape.bounds
+        extent = geodesy.bounds(geometry.shape) if round_edges else geometry.shape.bounds
     else:
         tolerance = tolerance_of(margin, target)
-        found = recast(geometry, target, False, tolerance).shape.bounds
-    west, south, east, north = found
+        extent = recast(geometry, target, False, tolerance).shape.bounds
+    west, south, east, north = extent
     if is_geographic(target):
         if east - west >= 360.0:
             return -180.0, south, 180.0, north
@@ -219,8 +219,8 @@ def _cut(points: Coordinates, marks: list[float], on_ellipsoid: bool) -> Iterato
             lon += 360.0 * round((points[edge, 0] - lon) / 360.0)
             return np.array([[lon, lat]])
         share = rest / steps[edge] if steps[edge] else 0.0
-        found: Coordinates = (points[edge] + (points[edge + 1] - points[edge]) * share)[None, :]
-        return found
+        point: Coordinates = (points[edge] + (points[edge + 1] - points[edge]) * share)[None, :]
+        return point
 
     ends = [0.0, *(mark for mark in marks if mark < along[-1]), float(along[-1])]
     for start, end in pairwise(ends):

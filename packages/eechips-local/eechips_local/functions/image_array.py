@@ -275,8 +275,8 @@ def _sampled(values: Numbers, axes: Sequence[int], reducer: Reducer) -> list[tup
     count = int(np.prod([values.shape[3 + axis] for axis in axes]))
     order = order.reshape(len(values), count, *order.shape[1 + len(axes) :])
     inside = np.ones(order.shape[1:], dtype=bool)
-    found = reducer.apply(ReducerSample(order, inside.astype(np.float64), inside))
-    return [(np.asarray(output.values), np.asarray(output.valid)) for output in found]
+    outputs = reducer.apply(ReducerSample(order, inside.astype(np.float64), inside))
+    return [(np.asarray(output.values), np.asarray(output.valid)) for output in outputs]
 
 
 @function("Image.arrayReduce")
@@ -304,8 +304,8 @@ def array_reduce(input: Image, reducer: Reducer, axes: list[int], fieldAxis: int
         inner = [axis if fieldAxis is None or axis < fieldAxis else axis - 1 for axis in over]
         shape = [1 if axis in inner else size for axis, size in enumerate(fields.shape[3:])]
         outputs = []
-        for found, valid in _sampled(fields, inner, reducer):
-            outputs.append(found.reshape(*mask.shape, *shape))
+        for reduced, valid in _sampled(fields, inner, reducer):
+            outputs.append(reduced.reshape(*mask.shape, *shape))
             mask = both(mask, valid.reshape(*mask.shape, -1).all(axis=-1))
         return Pixels(outputs[0] if fieldAxis is None else np.stack(outputs, axis=2 + fieldAxis), mask)
 
@@ -317,10 +317,10 @@ def array_reduce(input: Image, reducer: Reducer, axes: list[int], fieldAxis: int
 
 
 def _joined(kinds: Sequence[PixelType]) -> PixelType:
-    found = kinds[0]
+    joined_type = kinds[0]
     for kind in kinds[1:]:
-        found = union_type(found, kind)
-    return found
+        joined_type = union_type(joined_type, kind)
+    return joined_type
 
 
 @function("Image.arrayAccum")
@@ -341,8 +341,8 @@ def array_accum(input: Image, axis: int, reducer: Reducer | None) -> Image:
         steps = []
         for end in range(1, values.shape[2 + axis] + 1):
             part = values[(slice(None),) * (2 + axis) + (slice(0, end),)]
-            ((found, _),) = _sampled(part[None], [axis], chosen)
-            steps.append(found)
+            ((accumulated, _),) = _sampled(part[None], [axis], chosen)
+            steps.append(accumulated)
         return np.stack(steps, axis=2 + axis) if steps else values
 
     def kind(old: PixelType) -> PixelType:

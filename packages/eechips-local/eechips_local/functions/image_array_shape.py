@@ -165,8 +165,8 @@ def array_slice(input: Image, axis: int, start: Image | None, end: Image | None,
 
     def sliced(pixels: Sequence[Pixels], key: Any) -> Pixels:
         # A limit that is masked is none.
-        given = iter([number if known else None for number, known in zip(key[::2], key[1::2], strict=True)])
-        first, last = (next(given) if image is not None else None for image in (start, end))
+        known_limits = iter([number if known else None for number, known in zip(key[::2], key[1::2], strict=True)])
+        first, last = (next(known_limits) if image is not None else None for image in (start, end))
         values = pixels[0].values
         return Pixels(values[(slice(None),) * (2 + axis) + (slice(first, last, step),)], pixels[0].mask)
 

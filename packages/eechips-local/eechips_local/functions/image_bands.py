@@ -180,10 +180,10 @@ def cat(images: list[Any]) -> Image:
     """Return all bands of several images, with the metadata of the first."""
     if not images:
         raise InvalidError("At least one image is needed.")
-    found = [promote(image, "Image", "Image.cat, argument 'images'") for image in images]
-    bands = [band for image in found for band in image.bands]
+    promoted = [promote(image, "Image", "Image.cat, argument 'images'") for image in images]
+    bands = [band for image in promoted for band in image.bands]
     names = unique_names([band.name for band in bands])
-    first: Image = found[0]
+    first: Image = promoted[0]
     return first.with_bands([replace(band, name=name) for band, name in zip(bands, names, strict=True)])
 
 
@@ -227,8 +227,8 @@ def geometry(
 @function("Image.id")
 def id_(element: Any) -> str | None:
     """``system:index``: the id within a collection."""
-    found = element.properties.get("system:index")
-    return None if found is None else str(found)
+    identifier = element.properties.get("system:index")
+    return None if identifier is None else str(identifier)
 
 
 @function("Image.copyProperties")

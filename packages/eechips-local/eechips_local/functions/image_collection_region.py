@@ -81,7 +81,7 @@ def _within(image: Image, points: Any) -> list[bool]:
     """Return whether each point lies in an image's footprint."""
     if image.footprint is None or image.footprint.unbounded:
         return [True] * len(points)
-    found: list[bool] = shapely.intersects_xy(
+    is_within: list[bool] = shapely.intersects_xy(
         image.footprint.on_globe, (points[:, 0] + 180.0) % 360.0 - 180.0, points[:, 1]
     ).tolist()
-    return found
+    return is_within

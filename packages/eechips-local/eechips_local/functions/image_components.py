@@ -42,13 +42,13 @@ def connected_pixel_count(input: Image, maxSize: int, eightConnected: bool) -> I
     steps = (*SIDES, *CORNERS) if eightConnected else SIDES
 
     def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
-        found = []
+        outputs = []
         for p in pixels:
             labels = components(p.values, p.valid, steps)
             sizes = np.bincount(labels.ravel())[labels]
             counts = cropped(np.minimum(sizes, maxSize), margins, grid.shape)
-            found.append(Pixels(counts, cropped(p.mask, margins, grid.shape)))
-        return found
+            outputs.append(Pixels(counts, cropped(p.mask, margins, grid.shape)))
+        return outputs
 
     raster = Neighborhood(input.bands, lambda _: Margins.around(maxSize), compute)
     kind = PixelType("int", 0, maxSize)
@@ -138,23 +138,23 @@ def reduce_connected_components(image: Image, reducer: Reducer, labelBand: str |
         whole = pixels[0].valid & _within(labels, maxSize)
         inner = cropped(labels, margins, grid.shape)[cropped(whole, margins, grid.shape)]
         wanted = np.flatnonzero((whole & np.isin(labels, np.unique(inner))).ravel())
-        found: list[Pixels] = []
+        outputs: list[Pixels] = []
         for group in groups:
             values = np.stack([pixels[1 + i].values.ravel() for i in group])
             masks = np.stack([pixels[1 + i].mask.ravel() for i in group]).astype(np.float64)
-            found.extend(
+            outputs.extend(
                 Pixels(cropped(p.values, margins, grid.shape), cropped(p.mask, margins, grid.shape))
                 for p in _per_object(reducer, labels, wanted, values, masks)
             )
-        return found
+        return outputs
 
     raster = Neighborhood((label, *others), lambda _: Margins.around(maxSize), compute)
     leaders = [others[group[0]] for group in groups for _ in reducer.names]
-    made = reducer.output_names([band.name for band in others], short=True)
+    output_names = reducer.output_names([band.name for band in others], short=True)
     return image.computed(
         [
             replace(leader, name=name, type=kind, raster=raster, index=i)
-            for i, (leader, name, kind) in enumerate(zip(leaders, made, kinds, strict=True))
+            for i, (leader, name, kind) in enumerate(zip(leaders, output_names, kinds, strict=True))
         ]
     )
 

@@ -49,10 +49,10 @@ def pixel_lonlat() -> Image:
 
 
 def _degrees(grid: PixelGrid, axis: int) -> Pixels:
-    found = _coordinate(WGS84, grid, axis)
-    if axis or not np.abs(found.values).max(initial=0.0) > 180.0:
-        return found
-    return Pixels((found.values + 180.0) % 360.0 - 180.0, found.mask)
+    coordinates = _coordinate(WGS84, grid, axis)
+    if axis or not np.abs(coordinates.values).max(initial=0.0) > 180.0:
+        return coordinates
+    return Pixels((coordinates.values + 180.0) % 360.0 - 180.0, coordinates.mask)
 
 
 @function("Image.pixelCoordinates")
@@ -107,8 +107,8 @@ def _pixel_numbers(grid: PixelGrid) -> tuple[npt.NDArray[np.int64], npt.NDArray[
 
 
 def _numbered(positions: Floats) -> npt.NDArray[np.int64]:
-    found: npt.NDArray[np.int64] = np.round(positions / _SAME_PLACE).astype(np.int64)
-    return found
+    numbers: npt.NDArray[np.int64] = np.round(positions / _SAME_PLACE).astype(np.int64)
+    return numbers
 
 
 @function("Image.random")

@@ -42,13 +42,13 @@ def _offsets(angle: float, most: int) -> list[tuple[int, int]]:
     """Return rows and columns of the pixels on a line, up to a distance; counterclockwise from the east."""
     east, north = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     step = max(abs(east), abs(north))
-    found = []
+    offsets = []
     for count in range(1, most + 1):
         row, column = -round(count * north / step), round(count * east / step)
         if math.hypot(row, column) > most:
             break
-        found.append((row, column))
-    return found
+        offsets.append((row, column))
+    return offsets
 
 
 @function("Image.directionalDistanceTransform")
@@ -81,18 +81,18 @@ def directional_distance_transform(source: Image, angle: float, maxDistance: int
     def compute(pixels: Sequence[Pixels], _: Margins, grid: PixelGrid) -> list[Pixels]:
         goal = pixels[0].valid & (pixels[0].values != 0)
         distance = np.full(grid.shape, np.inf)
-        found = [np.zeros(grid.shape, dtype=p.values.dtype) for p in pixels[1:]]
+        layer_values = [np.zeros(grid.shape, dtype=p.values.dtype) for p in pixels[1:]]
         valid = [np.zeros(grid.shape, dtype=bool) for _ in pixels[1:]]
         for row, column in line:
             here = margins.top + row, margins.left + column
             new = shift(goal, *here, grid.shape) & np.isinf(distance)
             if new.any():
                 distance[new] = math.hypot(row, column)
-                for values, known, p in zip(found, valid, pixels[1:], strict=True):
+                for values, known, p in zip(layer_values, valid, pixels[1:], strict=True):
                     values[new] = shift(p.values, *here, grid.shape)[new]
                     known[new] = shift(p.valid, *here, grid.shape)[new]
         reached = np.isfinite(distance)
-        layers = [Pixels(values, known) for values, known in zip(found, valid, strict=True)]
+        layers = [Pixels(values, known) for values, known in zip(layer_values, valid, strict=True)]
         return [*layers, Pixels(np.where(reached, distance, 0).astype(np.float32), reached)]
 
     raster = Neighborhood((label, *others), lambda _: margins, compute)
@@ -116,8 +116,8 @@ def _lengths(grid: PixelGrid, row: int, column: int, *, geodetic: bool) -> Float
     here, there = _pair(row, column, grid.shape)
     half = np.sin((lat[there] - lat[here]) / 2) ** 2
     half += np.cos(lat[here]) * np.cos(lat[there]) * np.sin((lon[there] - lon[here]) / 2) ** 2
-    found: Floats = 2 * _RADIUS * np.arcsin(np.sqrt(np.clip(half, 0, 1)))
-    return found
+    metres: Floats = 2 * _RADIUS * np.arcsin(np.sqrt(np.clip(half, 0, 1)))
+    return metres
 
 
 def _pair(row: int, column: int, shape: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

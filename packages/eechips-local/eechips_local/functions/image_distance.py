@@ -33,14 +33,14 @@ _METRICS: Mapping[str, Metric] = {
 }
 
 
-def nearest(found: npt.NDArray[np.bool_], reach: int, metric: Metric) -> Floats:
+def nearest(targets: npt.NDArray[np.bool_], reach: int, metric: Metric) -> Floats:
     """Return distances to the nearest pixel of a set within a square, infinite where there is none.
 
     First the steps to the nearest pixel of the set in each column, then the least over the columns within reach:
     exact for metrics that grow with both (Meijster, Roerdink and Hesselink 2000).
 
     Args:
-        found: the set, on a grid with a margin of ``reach`` pixels on all sides; shape (height, width).
+        targets: the set, on a grid with a margin of ``reach`` pixels on all sides; shape (height, width).
         reach: half the width of the square, in pixels.
         metric: the distance of steps.
 
@@ -50,15 +50,15 @@ def nearest(found: npt.NDArray[np.bool_], reach: int, metric: Metric) -> Floats:
     Raises:
         LimitError: if there are too many pixels to be looked at together.
     """
-    if found.size > _MOST_PIXELS:
+    if targets.size > _MOST_PIXELS:
         raise LimitError("User memory limit exceeded.")
-    rows = np.arange(len(found), dtype=np.float64)[:, None]
-    above = np.maximum.accumulate(np.where(found, rows, -np.inf), axis=0)
-    below = np.minimum.accumulate(np.where(found, rows, np.inf)[::-1], axis=0)[::-1]
+    rows = np.arange(len(targets), dtype=np.float64)[:, None]
+    above = np.maximum.accumulate(np.where(targets, rows, -np.inf), axis=0)
+    below = np.minimum.accumulate(np.where(targets, rows, np.inf)[::-1], axis=0)[::-1]
     down = np.minimum(rows - above, below - rows)
     down[down > reach] = np.inf
-    down = down[reach : len(found) - reach]
-    width = found.shape[1] - 2 * reach
+    down = down[reach : len(targets) - reach]
+    width = targets.shape[1] - 2 * reach
     best = np.full((len(down), width), np.inf)
     for offset in range(-reach, reach + 1):
         np.minimum(best, metric(down[:, reach + offset : reach + offset + width], abs(offset)), out=best)
@@ -120,8 +120,8 @@ def distance(image: Image, kernel: Kernel | None, skipMasked: bool) -> Image:
             steps = nearest(p.valid & (p.values != 0), weights.x, _METRICS[kind])
             near = np.isfinite(steps)
             steps = np.where(near, steps, 0.0)
-            found = (np.sqrt(steps) if kind == "squared_euclidean" else steps) * step
-            results.append(Pixels(found, both(cropped(p.mask, around, grid.shape), near) if skipMasked else near))
+            distances = (np.sqrt(steps) if kind == "squared_euclidean" else steps) * step
+            results.append(Pixels(distances, both(cropped(p.mask, around, grid.shape), near) if skipMasked else near))
         return results
 
     raster = Neighborhood(image.bands, margins, compute)

@@ -58,8 +58,8 @@ def _ridges(values: Floats, threshold: float) -> Floats:
     for way, (row, column) in enumerate(((0, 1), (1, 1), (1, 0), (1, -1))):
         ahead, behind = shift(size, 1 + row, 1 + column, shape), shift(size, 1 - row, 1 - column, shape)
         keeps |= (ways == way) & (centre > ahead) & (centre >= behind)
-    found: Floats = np.where(keeps & (centre > threshold), centre, 0.0)
-    return found
+    ridges: Floats = np.where(keeps & (centre > threshold), centre, 0.0)
+    return ridges
 
 
 @function("CannyEdgeDetector")
@@ -80,15 +80,15 @@ def canny_edge_detector(image: Image, threshold: float, sigma: float) -> Image:
     reach = math.ceil(_REACH * sigma)
 
     def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
-        found = []
+        outputs = []
         for p in pixels:
             values = np.where(p.valid, p.values, 0).astype(np.float64)
             missing = np.pad(np.cumsum(np.cumsum(~p.valid, axis=0), axis=1), ((1, 0), (1, 0)))
             side = 2 * (reach + 2) + 1
             gaps = missing[side:, side:] - missing[:-side, side:] - missing[side:, :-side] + missing[:-side, :-side]
             edges = _ridges(_blurred(values, sigma, reach), threshold)
-            found.append(Pixels(edges, both(cropped(p.mask, margins, grid.shape), gaps == 0)))
-        return found
+            outputs.append(Pixels(edges, both(cropped(p.mask, margins, grid.shape), gaps == 0)))
+        return outputs
 
     raster = Neighborhood(image.bands, lambda _: Margins.around(reach + 2), compute)
     return image.with_bands(
@@ -110,7 +110,7 @@ def derivative(image: Image) -> Image:
     _check(image)
 
     def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
-        found = []
+        outputs = []
         for p in pixels:
             centre = cropped(p.mask, margins, grid.shape)
             values = np.where(p.valid, p.values, 0).astype(np.float64)
@@ -118,8 +118,8 @@ def derivative(image: Image) -> Image:
                 before, after = (1 - row, 1 - column), (1 + row, 1 + column)
                 known = shift(p.valid, *before, grid.shape) & shift(p.valid, *after, grid.shape)
                 rise = (shift(values, *after, grid.shape) - shift(values, *before, grid.shape)) / 2
-                found.append(Pixels(np.where(known, rise, 0.0), both(centre, known)))
-        return found
+                outputs.append(Pixels(np.where(known, rise, 0.0), both(centre, known)))
+        return outputs
 
     raster = Neighborhood(image.bands, lambda _: Margins.around(1), compute)
     bands: list[ImageBand] = []
@@ -141,14 +141,14 @@ def zero_crossing(image: Image) -> Image:
     _check(image)
 
     def compute(pixels: Sequence[Pixels], _: Margins, grid: PixelGrid) -> list[Pixels]:
-        found = []
+        outputs = []
         for p in pixels:
             signs = np.where(p.valid, np.sign(p.values.astype(np.float64)), 0)
             centre = shift(signs, 0, 0, grid.shape)
             opposite = [shift(signs, row, column, grid.shape) * centre < 0 for row, column in ((0, 1), (1, 0), (1, 1))]
             crossing = np.logical_or.reduce(opposite).astype(np.uint8)
-            found.append(Pixels(crossing, shift(p.mask, 0, 0, grid.shape)))
-        return found
+            outputs.append(Pixels(crossing, shift(p.mask, 0, 0, grid.shape)))
+        return outputs
 
     raster = Neighborhood(image.bands, lambda _: Margins(0, 0, 1, 1), compute)
     return image.with_bands([replace(b, raster=raster, index=i, type=BOOLEAN) for i, b in enumerate(image.bands)])

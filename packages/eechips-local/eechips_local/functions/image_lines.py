@@ -36,11 +36,11 @@ def hough_transform(
         raise LimitError(f"gridSize must be at most {_MOST_SIDE}; found {gridSize}.")
 
     def compute(pixels: Sequence[Pixels], tile: Tile) -> list[Pixels]:
-        found = []
+        lines = []
         for p in pixels:
             active = p.valid & (p.values >= inputThreshold)
-            found.append(Pixels(find_lines(active, lineThreshold, smooth, tile.check_time).astype(np.uint8), p.mask))
-        return found
+            lines.append(Pixels(find_lines(active, lineThreshold, smooth, tile.check_time).astype(np.uint8), p.mask))
+        return lines
 
     raster = Tiled(image.bands, gridSize, 0, compute)
     return image.with_bands(

@@ -208,8 +208,8 @@ def _power_type(a: PixelType, b: PixelType) -> PixelType:
     kind = floating_type(a, b)
     if base is None or exponent is None or base[0] < 0 or exponent[0] < 0:
         return ranged(kind, ())
-    found = interval(lambda x, y: float(x) ** float(y), lambda *_: DOUBLE)(a, b)
-    ends = [v for v in (found.minimum, found.maximum) if v is not None]
+    power_type = interval(lambda x, y: float(x) ** float(y), lambda *_: DOUBLE)(a, b)
+    ends = [v for v in (power_type.minimum, power_type.maximum) if v is not None]
     if kind.precision == "float" and a.precision == b.precision == "int" and (not ends or max(ends) > 1 << 24):
         kind = replace(kind, precision="double")
     return ranged(kind, ends)

@@ -38,10 +38,10 @@ def _matrices(values: Numbers) -> Matrices:
 
 
 def _square(values: Numbers) -> Matrices:
-    found = _matrices(values)
-    if found.shape[2] != found.shape[3]:
-        raise InvalidError(f"The matrix must be square; found {found.shape[2]}x{found.shape[3]}.")
-    return found
+    matrices = _matrices(values)
+    if matrices.shape[2] != matrices.shape[3]:
+        raise InvalidError(f"The matrix must be square; found {matrices.shape[2]}x{matrices.shape[3]}.")
+    return matrices
 
 
 def _usable(matrices: Matrices, mask: Mask) -> tuple[Matrices, Mask]:
@@ -250,11 +250,14 @@ def lu(image: Image) -> Image:
         upper = matrices.reshape(-1, size, size).copy()
         lower = np.zeros(upper.shape)
         order = np.tile(np.arange(size), (len(upper), 1))
-        each = np.arange(len(upper))
+        matrix_index = np.arange(len(upper))
         for step in range(size):
             pivot = step + np.abs(upper[:, step:, step]).argmax(axis=1)
             for rows in (upper, lower, order):
-                rows[each, step], rows[each, pivot] = rows[each, pivot].copy(), rows[each, step].copy()
+                rows[matrix_index, step], rows[matrix_index, pivot] = (
+                    rows[matrix_index, pivot].copy(),
+                    rows[matrix_index, step].copy(),
+                )
             divisor = upper[:, step, step]
             factors = np.divide(
                 upper[:, step + 1 :, step], divisor[:, None],
@@ -264,6 +267,6 @@ def lu(image: Image) -> Image:
             upper[:, step + 1 :] -= factors[:, :, None] * upper[:, step, None, :]
             upper[:, step + 1 :, step] = 0.0
         unit = np.eye(size)
-        return [Pixels(found.reshape(matrices.shape), mask) for found in (lower + unit, upper, unit[order])]
+        return [Pixels(factor.reshape(matrices.shape), mask) for factor in (lower + unit, upper, unit[order])]
 
     return _decomposed(image, ["L", "U", "P"], decompose)

@@ -81,8 +81,8 @@ def _centroid(pixels: Sequence[Pixels], cells: Sequence[tuple[int, int]], shape:
         count += inside
         for band, p in zip(total, pixels, strict=True):
             band += np.where(inside, shift(p.values, row, column, shape), 0)
-    found: Spectra = total / np.maximum(count, 1)
-    return found
+    mean_spectra: Spectra = total / np.maximum(count, 1)
+    return mean_spectra
 
 
 _Combine = Callable[[Callable[[bool], tuple[Spectra, Bools]], Mask], list[Pixels]]
@@ -153,10 +153,10 @@ def spectral_gradient(image: Image, metric: str, kernel: Kernel | None, useCentr
     distance = spectral_metric(metric)
 
     def combine(pick: Callable[[bool], tuple[Spectra, Bools]], mask: Mask) -> list[Pixels]:
-        (near, known), (far, found) = pick(False), pick(True)
+        (near, known), (far, far_known) = pick(False), pick(True)
         with np.errstate(all="ignore"):
             gradient = distance(far, near)
-        valid = known & found & np.isfinite(gradient)
+        valid = known & far_known & np.isfinite(gradient)
         return [Pixels(np.where(valid, gradient, 0.0), both(mask, valid))]
 
     _check(image)
@@ -199,15 +199,15 @@ def paraboloids(heights: Floats, reach: int) -> tuple[Floats, Indices, Indices]:
         better = value > best
         np.copyto(best, value, where=better)
         np.copyto(rows, step, where=better)
-    found, down, across = (np.full((height, width), -np.inf), *(np.zeros((height, width), np.intp) for _ in range(2)))
+    surface, down, across = (np.full((height, width), -np.inf), *(np.zeros((height, width), np.intp) for _ in range(2)))
     for step in steps:
         window = slice(reach + step, reach + step + width)
         value = best[:, window] - float(step) ** 2
-        better = value > found
-        np.copyto(found, value, where=better)
+        better = value > surface
+        np.copyto(surface, value, where=better)
         np.copyto(down, rows[:, window], where=better)
         np.copyto(across, step, where=better)
-    return found, down, across
+    return surface, down, across
 
 
 @function("Image.rsedTransform")
@@ -220,13 +220,13 @@ def rsed_transform(image: Image, neighborhood: int, units: str) -> Image:
     reach = _reach(neighborhood, units)
 
     def compute(pixels: Sequence[Pixels], _: Margins, grid: PixelGrid) -> list[Pixels]:
-        found = []
+        outputs = []
         for p in pixels:
             surface, _rows, _columns = paraboloids(
                 np.where(p.valid & (p.values != 0), p.values.astype(np.float64), -np.inf), reach
             )
-            found.append(Pixels(np.maximum(surface, 0.0), np.ones(grid.shape, dtype=bool)))
-        return found
+            outputs.append(Pixels(np.maximum(surface, 0.0), np.ones(grid.shape, dtype=bool)))
+        return outputs
 
     raster = Neighborhood(image.bands, lambda _: Margins.around(reach), compute)
     return image.with_bands([replace(b, raster=raster, index=i, type=FLOAT) for i, b in enumerate(image.bands)])
@@ -282,14 +282,14 @@ def medial_axis(image: Image, neighborhood: int, units: str) -> Image:
     def compute(pixels: Sequence[Pixels], tile: Tile) -> list[Pixels]:
         solid = pixels[0].valid & (pixels[0].values != 0)
         zero = pixels[0].valid & ~solid
-        found = _power_points(zero, _squares(zero, solid, reach))
+        outputs = _power_points(zero, _squares(zero, solid, reach))
         mask = pixels[0].mask
         return [
             Pixels(
                 cropped(p.values, tile.margins, tile.grid.shape),
                 cropped(both(mask, p.valid), tile.margins, tile.grid.shape),
             )
-            for p in found
+            for p in outputs
         ]
 
     raster = Tiled((band,), TILE, reach, compute)
@@ -347,8 +347,8 @@ def filled(values: Floats, valid: Bools, border: float | None, check_time: Calla
                 if levels[other] < level:
                     levels[other] = level
                 heappush(queue, (levels[other], other))
-    found = np.array(levels).reshape(height + 2, stride)[1:-1, 1:-1]
-    return np.where(valid, found, 0.0)
+    raised = np.array(levels).reshape(height + 2, stride)[1:-1, 1:-1]
+    return np.where(valid, raised, 0.0)
 
 
 @function("Terrain.fillMinima", "FMask.fillMinima")

@@ -144,8 +144,8 @@ def _extreme(pixels: Pixels, weights: Weights, shape: tuple[int, int], *, greate
         values = values.astype(np.uint8) if values.dtype == bool else values
         worst = np.iinfo(values.dtype).min if greatest else np.iinfo(values.dtype).max
     some = extreme(np.maximum, valid, weights, shape)
-    found = extreme(pick, np.where(valid, values, values.dtype.type(worst)), weights, shape)
-    return Pixels(np.where(some, found, values.dtype.type(0)), some)
+    extremes = extreme(pick, np.where(valid, values, values.dtype.type(worst)), weights, shape)
+    return Pixels(np.where(some, extremes, values.dtype.type(0)), some)
 
 
 def _flat(weights: Weights) -> Weights:
@@ -162,14 +162,14 @@ def _reduction(
 
     def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
         weights = kernel.weights(grid.nominal_scale)
-        found: list[Pixels] = []
+        reductions: list[Pixels] = []
         for group in groups:
             outputs = _reduced([pixels[i] for i in group], weights, reducer, mode, grid.shape)
             if skip_masked:
                 centre = _least([cropped(pixels[i].mask, margins, grid.shape) for i in group])
                 outputs = [Pixels(o.values, both(o.mask, centre)) for o in outputs]
-            found.extend(outputs)
-        return found
+            reductions.extend(outputs)
+        return reductions
 
     raster = Neighborhood(image.bands, partial(_reach, kernel), compute)
     leaders = [image.bands[group[0]] for group in groups for _ in reducer.names]
@@ -180,10 +180,10 @@ def _reduction(
 
 
 def _least(masks: Sequence[Mask]) -> Mask:
-    found = masks[0]
+    least_mask = masks[0]
     for mask in masks[1:]:
-        found = both(found, mask)
-    return found
+        least_mask = both(least_mask, mask)
+    return least_mask
 
 
 @function("Image.reduceNeighborhood")
@@ -223,10 +223,12 @@ def _focal(
     if iterations > _MOST_ITERATIONS:
         raise LimitError("User memory limit exceeded.")
     names = [band.name for band in image.bands]
-    found = image
+    focal_image = image
     for _ in range(iterations):
-        found = found.with_bands(_reduction(found, reducer, kernel, "kernel", names, skip_masked=False))
-    return found
+        focal_image = focal_image.with_bands(
+            _reduction(focal_image, reducer, kernel, "kernel", names, skip_masked=False)
+        )
+    return focal_image
 
 
 def _focals() -> Mapping[str, Implementation]:
@@ -275,13 +277,13 @@ def neighborhood_to_array(image: Image, kernel: Kernel, defaultValue: float) -> 
 
     def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
         window = (margins.top + margins.bottom + 1, margins.left + margins.right + 1)
-        found = []
+        outputs = []
         for band, p in zip(image.bands, pixels, strict=True):
             filler = cast_values(np.array(defaultValue), dtype_of(band.type))
             values = p.values if p.valid.all() else np.where(p.valid, p.values, filler)
             arrays = np.lib.stride_tricks.sliding_window_view(values, window)
-            found.append(Pixels(arrays, cropped(p.mask, margins, grid.shape)))
-        return found
+            outputs.append(Pixels(arrays, cropped(p.mask, margins, grid.shape)))
+        return outputs
 
     raster = Neighborhood(image.bands, partial(_reach, kernel), compute)
     return image.with_bands(
@@ -305,15 +307,15 @@ def entropy(image: Image, kernel: Kernel) -> Image:
 
     def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
         cells = taps(kernel.weights(grid.nominal_scale))
-        found = []
+        outputs = []
         for p in pixels:
             blocks = [
                 _entropy(*stacked(p, cells, start, stop, grid.width))
                 for start, stop in row_blocks(grid.height, len(cells) * grid.width * 32)
             ]
             centre = cropped(p.mask, margins, grid.shape)
-            found.append(Pixels(np.concatenate(blocks), centre))
-        return found
+            outputs.append(Pixels(np.concatenate(blocks), centre))
+        return outputs
 
     raster = Neighborhood(image.bands, partial(_reach, kernel), compute)
     return image.with_bands([replace(b, raster=raster, index=i, type=FLOAT) for i, b in enumerate(image.bands)])

@@ -37,10 +37,10 @@ def _by_feature(value: Any, name: str) -> Callable[[Feature], float | None]:
     key = value
 
     def read(feature: Feature) -> float | None:
-        found = plain(property_of(feature, key))
-        if found is None or isinstance(found, (int, float)):
-            return found
-        raise InvalidError(f"Property '{key}' must be a number; found an object of type {type_name(found)}.")
+        property_value = plain(property_of(feature, key))
+        if property_value is None or isinstance(property_value, (int, float)):
+            return property_value
+        raise InvalidError(f"Property '{key}' must be a number; found an object of type {type_name(property_value)}.")
 
     return read
 
@@ -57,11 +57,11 @@ def _painted_type(band: PixelType, color: Any) -> PixelType:
 @function("Image.paint")
 def paint(image: Image, featureCollection: Collection, color: Any, width: Any) -> Image:
     """Return the image with another value in every band where geometries lie, or where their outlines do."""
-    colors, given = _by_feature(color, "color"), _by_feature(width, "width")
+    colors, width_of = _by_feature(color, "color"), _by_feature(width, "width")
 
     def widths(feature: Feature) -> float | None:
-        found = given(feature)
-        return None if found is None else min(found, _WIDEST)
+        line_width = width_of(feature)
+        return None if line_width is None else min(line_width, _WIDEST)
 
     def features(bounds: Bounds | None) -> Iterator[Feature]:
         from eechips_local.pixels.vector_image import outlined, within_bounds
@@ -114,8 +114,8 @@ def _colors(image: Image, names: Sequence[str], change: Callable[[Numbers], Numb
 
     def convert(pixels: Sequence[Pixels]) -> list[Pixels]:
         mask = all_of(pixels)
-        found = change(np.stack([p.values.astype(np.float64) for p in pixels]))
-        return [Pixels(channel, mask) for channel in found]
+        channels = change(np.stack([p.values.astype(np.float64) for p in pixels]))
+        return [Pixels(channel, mask) for channel in channels]
 
     raster = Joint(image.bands, convert)
     kind = DOUBLE if any(band.type.precision == "double" for band in image.bands) else FLOAT
@@ -149,8 +149,8 @@ def _rgb(hsv: Numbers) -> Numbers:
     hue, saturation, value = hsv
     turn = np.array([5.0, 3.0, 1.0])[:, None, None]
     k = (turn + hue * 6) % 6
-    found: Numbers = value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1)
-    return found
+    channel: Numbers = value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1)
+    return channel
 
 
 @function("Image.rgbToHsv")

@@ -33,8 +33,8 @@ def projection_of(image: Image) -> Projection:
     """
     if not image.bands:
         raise InvalidError("The image has no bands.")
-    found = {band.projection for band in image.bands}
-    if len(found) > 1:
+    projections = {band.projection for band in image.bands}
+    if len(projections) > 1:
         raise InvalidError(
             "The bands of the specified image contains different projections. Use Image.select to pick a single band."
         )

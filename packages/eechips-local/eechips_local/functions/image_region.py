@@ -110,8 +110,8 @@ def reduce_over_regions(
         features, again = tee(collection)
         results = reduce_regions(context, image, reducer, (geometry_of(f) for f in again), lattice)
         for feature, values in zip(features, results, strict=True):
-            found = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-            yield Feature(geometry_of(feature), {**feature.properties, **found})
+            output_values = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+            yield Feature(geometry_of(feature), {**feature.properties, **output_values})
 
     return collection.derived(elements, "Feature")
 
@@ -128,8 +128,8 @@ def reduce(image: Image, reducer: Reducer) -> Image:
     def outputs(pixels: Sequence[Pixels], which: int) -> Pixels:
         values = np.stack([p.values for p in pixels])[None]
         weights = np.stack([p.mask for p in pixels]).astype(np.float64)
-        found = reducer.apply(ReducerSample(values, weights, weights > 0, None, values.ndim - 1 - weights.ndim))[which]
-        return Pixels(found.values, found.valid)
+        output = reducer.apply(ReducerSample(values, weights, weights > 0, None, values.ndim - 1 - weights.ndim))[which]
+        return Pixels(output.values, output.valid)
 
     def chosen(which: int) -> Callable[[Sequence[Pixels]], Pixels]:
         return lambda pixels: outputs(pixels, which)
@@ -148,7 +148,7 @@ def reduce(image: Image, reducer: Reducer) -> Image:
 
 def common_type(types: Sequence[PixelType]) -> PixelType:
     """Return the narrowest type that holds the values of several."""
-    found = types[0]
+    joined_type = types[0]
     for kind in types[1:]:
-        found = union_type(found, kind)
-    return found
+        joined_type = union_type(joined_type, kind)
+    return joined_type

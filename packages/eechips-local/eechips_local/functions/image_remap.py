@@ -70,8 +70,8 @@ def remap(
         default = _numbers([defaultValue], "defaultValue")
         kind = union_type(kind, _type_of(default)) if len(keys) else _type_of(default)
     look_up = _looked_up(keys, results.astype(_wide(kind)), None if default is None else default.astype(_wide(kind))[0])
-    (found,) = mapped([band], look_up, lambda _: kind)
-    return image.with_bands([replace(found, name="remapped")])
+    (remapped,) = mapped([band], look_up, lambda _: kind)
+    return image.with_bands([replace(remapped, name="remapped")])
 
 
 def _wide(kind: PixelType) -> Any:
@@ -88,10 +88,10 @@ def _looked_up(keys: Numbers, results: Numbers, default: Any) -> PixelFunction:
         else:
             index = np.searchsorted(keys, values).clip(0, len(keys) - 1)
             known = keys[index] == values
-        found = results[index] if len(keys) else np.zeros(values.shape, dtype=results.dtype)
+        replaced = results[index] if len(keys) else np.zeros(values.shape, dtype=results.dtype)
         if default is None:
-            return Pixels(found, both(mask, known))
-        return Pixels(np.where(known, found, default), mask)
+            return Pixels(replaced, both(mask, known))
+        return Pixels(np.where(known, replaced, default), mask)
 
     return pixel
 

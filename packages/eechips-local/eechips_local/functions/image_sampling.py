@@ -95,9 +95,9 @@ def _centres(cover: RegionPixels, seed: int) -> tuple[Indices, Indices, Words]:
 def features_of(image: Image, picked: Picked, projection: Projection, *, geometries: bool) -> Iterator[Feature]:
     """Yield a feature for each pixel, with a property for each band that is valid there; indices count from 0."""
     points = _lonlat(picked.columns, picked.rows, projection) if geometries else None
-    for position, found in enumerate(_rows(image, picked.bands, len(picked))):
+    for position, band_values in enumerate(_rows(image, picked.bands, len(picked))):
         geometry = None if points is None else Geometry(shapely.Point(points[position]), geodesic=False)
-        yield Feature(geometry, {"system:index": str(position), **found})
+        yield Feature(geometry, {"system:index": str(position), **band_values})
 
 
 def _lonlat(columns: Indices, rows: Indices, projection: Projection) -> npt.NDArray[np.float64]:
@@ -154,9 +154,13 @@ def stratified_sample(
         if not len(columns):
             continue
         pixels = Render(context.limits.memory).read(image.bands, grid)
-        found = Picked(columns, rows, words, tuple(pixels_at(pixels, rows - row, columns - column)))
-        found = found.without_nulls() if dropNulls else found.take(found.bands[which].mask > 0)
-        kept = _fewest(found if kept is None else Picked.joined([kept, found]), which, numPoints, wanted)
+        picked_pixels = Picked(columns, rows, words, tuple(pixels_at(pixels, rows - row, columns - column)))
+        picked_pixels = (
+            picked_pixels.without_nulls() if dropNulls else picked_pixels.take(picked_pixels.bands[which].mask > 0)
+        )
+        kept = _fewest(
+            picked_pixels if kept is None else Picked.joined([kept, picked_pixels]), which, numPoints, wanted
+        )
         _check_size(len(kept))
     if kept is None:
         return _sampled(image, lambda: iter(()))
@@ -263,22 +267,22 @@ def _drawn(context: Context, area: PixelRegion, seed: int, number: int) -> tuple
     """
     _check_size(number)
     shapely.prepare(area.shape)
-    found: dict[tuple[int, int], None] = {}
+    drawn_pixels: dict[tuple[int, int], None] = {}
     misses = 0
     for start in count(0, _DRAWN):
-        if len(found) >= number:
+        if len(drawn_pixels) >= number:
             break
         context.check_time()
         numbers = uniform(random_words(seed, np.arange(start, start + _DRAWN)[:, None], np.arange(2)[None, :]))
         columns = area.column + (numbers[:, 0] * area.width).astype(np.int64)
         rows = area.row + (numbers[:, 1] * area.height).astype(np.int64)
         inside = shapely.contains_xy(area.shape, columns + 0.5, rows + 0.5)
-        before = len(found)
-        found.update(dict.fromkeys(zip(columns[inside].tolist(), rows[inside].tolist(), strict=True)))
-        misses = 0 if len(found) > before else misses + 1
+        before = len(drawn_pixels)
+        drawn_pixels.update(dict.fromkeys(zip(columns[inside].tolist(), rows[inside].tolist(), strict=True)))
+        misses = 0 if len(drawn_pixels) > before else misses + 1
         if misses > _MOST_MISSES:
             return None
-    chosen = np.array(list(found)[:number], dtype=np.int64).reshape(-1, 2)
+    chosen = np.array(list(drawn_pixels)[:number], dtype=np.int64).reshape(-1, 2)
     return chosen[:, 0], chosen[:, 1]
 
 
@@ -351,7 +355,7 @@ def sample_rectangle(
     """Return the pixels of each band under a region's bounding box in the band's own projection, as arrays (rows,
     columns).
     """
-    found = _copied(image.properties, properties)
+    feature_properties = _copied(image.properties, properties)
     for band in image.bands:
         grid = band.grid if region is None else _bounding_grid(region, band.projection)
         if grid is None:
@@ -372,11 +376,11 @@ def sample_rectangle(
                 )
             there = pixels.valid.reshape(pixels.valid.shape + (1,) * (values.ndim - 2))
             values = np.where(there, values, filler)
-        found[band.name] = Array(np.asarray(values))
+        feature_properties[band.name] = Array(np.asarray(values))
     index = image.properties.get("system:index")
     if index is not None:
-        found["system:index"] = index
-    return Feature(region if region is not None else image.footprint, found)
+        feature_properties["system:index"] = index
+    return Feature(region if region is not None else image.footprint, feature_properties)
 
 
 def _bounding_grid(region: Geometry, projection: Projection) -> PixelGrid:

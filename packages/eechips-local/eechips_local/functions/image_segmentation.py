@@ -65,8 +65,8 @@ def _seeds(column: int, row: int, width: int, height: int, size: int, *, hexagon
     step = max(1, round(size * math.sqrt(3) / 2)) if hexagonal else size
     columns, rows = np.arange(column, column + width), np.arange(row, row + height)
     shifts = np.where(rows // step % 2 == 1, size // 2, 0) if hexagonal else np.zeros(height, dtype=int)
-    found: Bools = (rows % step == step // 2)[:, None] & ((columns[None, :] - shifts[:, None]) % size == size // 2)
-    return found
+    seeds: Bools = (rows % step == step // 2)[:, None] & ((columns[None, :] - shifts[:, None]) % size == size // 2)
+    return seeds
 
 
 def _check_size(size: int) -> None:
@@ -206,14 +206,14 @@ def snic(
         valid = np.logical_and.reduce([p.valid for p in pixels[:bands]]) & np.isfinite(values).all(axis=0)
         height, width = valid.shape
         if seeds is None:
-            given = _seeds(tile.column - margin, tile.row - margin, width, height, size)
+            is_seed = _seeds(tile.column - margin, tile.row - margin, width, height, size)
         else:
-            given = pixels[bands].valid & (pixels[bands].values != 0)
-        given = given & valid
-        joined = components(np.ones(valid.shape, dtype=np.uint8), given, steps)
-        first, numbers = np.unique(joined[given], return_inverse=True)
+            is_seed = pixels[bands].valid & (pixels[bands].values != 0)
+        is_seed = is_seed & valid
+        joined = components(np.ones(valid.shape, dtype=np.uint8), is_seed, steps)
+        first, numbers = np.unique(joined[is_seed], return_inverse=True)
         starts = np.full(valid.shape, -1, dtype=np.int64)
-        starts[given] = numbers.ravel()
+        starts[is_seed] = numbers.ravel()
         labels = superpixels(
             np.where(valid, values, 0.0), valid, starts, compactness / size, neighbours, tile.check_time
         )
@@ -227,10 +227,12 @@ def snic(
         for band in values:
             sums = np.bincount(labels[reached], weights=band[reached], minlength=len(first))
             layers.append((sums / counts)[np.maximum(labels, 0)])
-        found = [Pixels(cropped(layer, tile.margins, tile.grid.shape), inside) for layer in layers]
+        band_pixels = [Pixels(cropped(layer, tile.margins, tile.grid.shape), inside) for layer in layers]
         if seeds is None:
-            found.append(Pixels(np.ones(tile.grid.shape, np.uint8), cropped(given, tile.margins, tile.grid.shape)))
-        return found
+            band_pixels.append(
+                Pixels(np.ones(tile.grid.shape, np.uint8), cropped(is_seed, tile.margins, tile.grid.shape))
+            )
+        return band_pixels
 
     raster = Tiled((*image.bands, *chosen), TILE, margin, compute)
     leader = image.bands[0]
@@ -306,13 +308,13 @@ def k_means(
                 if not inside.any():
                     continue
                 tile.check_time()
-                found = np.zeros(inside.shape, dtype=np.int64)
+                clusters = np.zeros(inside.shape, dtype=np.int64)
                 samples = values[(slice(None), *window)][:, inside].T
-                found[inside] = _clustered(samples, numClusters, numIterations, converge=forceConvergence)
+                clusters[inside] = _clustered(samples, numClusters, numIterations, converge=forceConvergence)
                 if uniqueLabels:
                     number = (tile.row + row) // cell % span * span + (tile.column + column) // cell % span
-                    found += number * numClusters
-                labels[row : row + cell, column : column + cell] = found[margin:, margin:][:cell, :cell]
+                    clusters += number * numClusters
+                labels[row : row + cell, column : column + cell] = clusters[margin:, margin:][:cell, :cell]
         return [Pixels(labels, cropped(whole, tile.margins, tile.grid.shape))]
 
     raster = Tiled(image.bands, side, margin, compute)

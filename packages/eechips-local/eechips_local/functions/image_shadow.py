@@ -71,19 +71,19 @@ def shadow_depths(elevation: Floats, row: float, column: float, fall: float, che
             terrain = low if part == 0 else low * (1 - part) + high * part
         np.maximum(depth, np.where(np.isnan(terrain), -np.inf, terrain) - fall * count, out=depth)
     with np.errstate(invalid="ignore"):
-        found: Floats = depth - elevation
-    return np.where(np.isnan(found), -np.inf, found)
+        depths: Floats = depth - elevation
+    return np.where(np.isnan(depths), -np.inf, depths)
 
 
 def _moved(values: Floats, row: int, column: int) -> Floats:
     """Return each pixel's neighbour at an offset, -inf beyond the edge."""
     height, width = values.shape
-    found = np.full(values.shape, -np.inf)
+    neighbours = np.full(values.shape, -np.inf)
     if abs(row) < height and abs(column) < width:
         here = slice(max(0, -row), height - max(0, row)), slice(max(0, -column), width - max(0, column))
         there = slice(max(0, row), height - max(0, -row)), slice(max(0, column), width - max(0, -column))
-        found[here] = values[there]
-    return found
+        neighbours[here] = values[there]
+    return neighbours
 
 
 def _with_hysteresis(depths: Floats, deep: float) -> Bools:

@@ -50,10 +50,10 @@ def _parse(text: str) -> ElementTree.Element:
         root = ElementTree.fromstring(text.strip())
     except ElementTree.ParseError as error:
         raise InvalidError(f"The SLD document could not be parsed: {error}.") from error
-    found = [element for element in root.iter() if _local(element) == "RasterSymbolizer"]
-    if len(found) != 1:
-        raise InvalidError(f"Exactly one RasterSymbolizer is required; found {len(found)}.")
-    return found[0]
+    symbolizers = [element for element in root.iter() if _local(element) == "RasterSymbolizer"]
+    if len(symbolizers) != 1:
+        raise InvalidError(f"Exactly one RasterSymbolizer is required; found {len(symbolizers)}.")
+    return symbolizers[0]
 
 
 def _children(element: ElementTree.Element, name: str) -> list[ElementTree.Element]:
@@ -80,7 +80,11 @@ def sld_style(input: Image, sldXml: str) -> Image:
         raise InvalidError("The image has no bands.")
     symbolizer = _parse(sldXml)
     gray = _children(symbolizer, "GrayChannel")
-    colors = [found[0] for n in ("Red", "Green", "Blue") if (found := _children(symbolizer, f"{n}Channel"))]
+    colors = [
+        channel_elements[0]
+        for n in ("Red", "Green", "Blue")
+        if (channel_elements := _children(symbolizer, f"{n}Channel"))
+    ]
     maps = _children(symbolizer, "ColorMap")
     if any(_local(child) in ("Normalize", "Histogram") for child in symbolizer.iter()):
         raise InvalidError("The local Earth Engine has no contrast enhancement of SLD styles.")
@@ -127,8 +131,8 @@ def _entry(element: ElementTree.Element) -> _ColorMapEntry:
 
 def _ramp(values: Floats, at: Floats, levels: Floats) -> Floats:
     """Return levels between those of the entries."""
-    found: Floats = np.interp(values, at, levels)
-    return found
+    interpolated: Floats = np.interp(values, at, levels)
+    return interpolated
 
 
 def _intervals(values: Floats, at: Floats, levels: Floats) -> Floats:
@@ -139,10 +143,10 @@ def _intervals(values: Floats, at: Floats, levels: Floats) -> Floats:
 
 def _values(values: Floats, at: Floats, levels: Floats) -> Floats:
     """Return the level of the entry that is equal; nothing elsewhere."""
-    found = np.zeros(values.shape)
+    entry_levels = np.zeros(values.shape)
     for quantity, level in zip(at, levels, strict=True):
-        found[values == quantity] = level
-    return found
+        entry_levels[values == quantity] = level
+    return entry_levels
 
 
 _MAPS: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {

@@ -25,21 +25,21 @@ def _angle(a: Spectra, b: Spectra) -> Spectra:
     """Return the angle between two spectra in radians (Kruse et al. 1993)."""
     norms = np.sqrt((a * a).sum(axis=0) * (b * b).sum(axis=0))
     cosine = np.divide((a * b).sum(axis=0), norms, out=np.ones(norms.shape), where=norms > 0)
-    found: Spectra = np.arccos(np.clip(cosine, -1, 1))
-    return found
+    angles: Spectra = np.arccos(np.clip(cosine, -1, 1))
+    return angles
 
 
 def _squares(a: Spectra, b: Spectra) -> Spectra:
-    found: Spectra = ((a - b) ** 2).sum(axis=0)
-    return found
+    squared_distance: Spectra = ((a - b) ** 2).sum(axis=0)
+    return squared_distance
 
 
 def _divergence(a: Spectra, b: Spectra) -> Spectra:
     """Return the relative entropies of each of the normalised spectra against the other, added (Chang 2000)."""
     with np.errstate(all="ignore"):
         p, q = a / a.sum(axis=0), b / b.sum(axis=0)
-        found: Spectra = (p * np.log(p / q)).sum(axis=0) + (q * np.log(q / p)).sum(axis=0)
-    return found
+        divergence: Spectra = (p * np.log(p / q)).sum(axis=0) + (q * np.log(q / p)).sum(axis=0)
+    return divergence
 
 
 def _transport(a: Spectra, b: Spectra) -> Spectra:
@@ -50,8 +50,8 @@ def _transport(a: Spectra, b: Spectra) -> Spectra:
     """
     with np.errstate(all="ignore"):
         moved = np.cumsum(a / a.sum(axis=0) - b / b.sum(axis=0), axis=0)
-    found: Spectra = np.abs(moved[:-1]).sum(axis=0)
-    return found
+    transport: Spectra = np.abs(moved[:-1]).sum(axis=0)
+    return transport
 
 
 _METRICS: Mapping[str, Callable[[Spectra, Spectra], Spectra]] = {
@@ -91,9 +91,9 @@ def spectral_distance(image1: Image, image2: Image, metric: str) -> Image:
     def measure(pixels: Sequence[Pixels]) -> list[Pixels]:
         stack = np.stack([p.values.astype(np.float64) for p in pixels])
         with np.errstate(all="ignore"):
-            found = distance(stack[:count], stack[count:])
-        known = np.isfinite(found)
-        return [Pixels(np.where(known, found, 0.0), both(all_of(pixels), known))]
+            distances = distance(stack[:count], stack[count:])
+        known = np.isfinite(distances)
+        return [Pixels(np.where(known, distances, 0.0), both(all_of(pixels), known))]
 
     leader = image1.bands[0] if image1.bands[0].fixed else image2.bands[0]
     raster = Joint((*image1.bands, *image2.bands), measure)
@@ -140,8 +140,8 @@ def _shares(spectra: Spectra, seen: Spectra, sum_to_one: bool) -> Spectra:
         return shares
     ones = np.ones(spectra.shape[1])
     turned = np.linalg.pinv(spectra.T @ spectra) @ ones
-    found: Spectra = shares + np.outer(turned / (ones @ turned), 1 - shares.sum(axis=0))
-    return found
+    bound_shares: Spectra = shares + np.outer(turned / (ones @ turned), 1 - shares.sum(axis=0))
+    return bound_shares
 
 
 def _least(spectra: Spectra, seen: Spectra, *, sum_to_one: bool) -> Spectra:

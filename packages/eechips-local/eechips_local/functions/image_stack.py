@@ -56,12 +56,12 @@ def quality_mosaic(collection: Collection, qualityBand: str) -> Image:
         where = len(rank) - 1 - rank[::-1].argmax(axis=0)[None]
         # Infinitely bad, but there: better than none.
         where = np.where(np.take_along_axis(there, where, axis=0), where, there.argmax(axis=0)[None])
-        found = np.take_along_axis(there, where, axis=0)[0]
+        is_there = np.take_along_axis(there, where, axis=0)[0]
         result = []
         for band, mask, dtype in zip(values, weights, dtypes, strict=True):
             at = where.reshape(where.shape + (1,) * (band.ndim - where.ndim))
             chosen = np.take_along_axis(band, at, axis=0)[0]
-            masks = np.where(found, np.take_along_axis(mask, where, axis=0)[0], 0.0)
+            masks = np.where(is_there, np.take_along_axis(mask, where, axis=0)[0], 0.0)
             result.append((chosen.astype(dtype, copy=False), masks))
         return result
 
@@ -250,9 +250,9 @@ def link_collection(
             source = Image(tuple(transparent_band(name, known.get(name, missing)) for name in bands))
         linked = add_bands(input, source, None, True)
     if properties:
-        found = {name: None if match is None else property_of(match, name) for name in properties}
-        kept = {name: value for name, value in linked.properties.items() if name not in found}
-        linked = linked.with_properties({**kept, **{n: v for n, v in found.items() if v is not None}})
+        linked_values = {name: None if match is None else property_of(match, name) for name in properties}
+        kept = {name: value for name, value in linked.properties.items() if name not in linked_values}
+        linked = linked.with_properties({**kept, **{n: v for n, v in linked_values.items() if v is not None}})
     return linked
 
 

@@ -71,8 +71,8 @@ def _gradient(pixels: Pixels, grid: PixelGrid) -> tuple[Floats, Floats, npt.NDAr
 
 def _slope(east: Floats, north: Floats) -> Floats:
     """Return degrees from the horizontal."""
-    found: Floats = np.degrees(np.arctan(np.hypot(east, north)))
-    return found
+    degrees: Floats = np.degrees(np.arctan(np.hypot(east, north)))
+    return degrees
 
 
 def _aspect(east: Floats, north: Floats) -> Floats:
@@ -88,8 +88,8 @@ def _hillshade(azimuth: float, elevation: float) -> Callable[[Floats, Floats], F
     def shade(east: Floats, north: Floats) -> Floats:
         slope, aspect = np.radians(_slope(east, north)), np.radians(_aspect(east, north))
         cosine = np.cos(light - aspect) * np.sin(slope) * np.sin(zenith) + np.cos(zenith) * np.cos(slope)
-        found: Floats = np.floor(np.clip(cosine, 0, 1) * 255)
-        return found
+        brightness: Floats = np.floor(np.clip(cosine, 0, 1) * 255)
+        return brightness
 
     return shade
 

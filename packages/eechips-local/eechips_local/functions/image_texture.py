@@ -37,14 +37,14 @@ def _offsets(kernel: Kernel | None) -> tuple[Offset, ...]:
     if kernel is None:
         return _DEFAULT
     weights = kernel.weights(1.0)
-    found: list[Offset] = []
+    offsets: list[Offset] = []
     for row, column in np.argwhere(weights.values != 0):
         offset = (int(column) - weights.x, int(row) - weights.y)
-        if offset != (0, 0) and (-offset[0], -offset[1]) not in found:
-            found.append(offset)
-    if not found:
+        if offset != (0, 0) and (-offset[0], -offset[1]) not in offsets:
+            offsets.append(offset)
+    if not offsets:
         raise InvalidError("The kernel must have a non-zero cell besides its centre.")
-    return tuple(found)
+    return tuple(offsets)
 
 
 @function("Image.glcmTexture")
@@ -67,14 +67,14 @@ def glcm_texture(image: Image, size: int, kernel: Kernel | None, average: bool) 
         raise InvalidError("The offsets of the kernel reach beyond the neighborhood.")
 
     def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
-        found: list[Pixels] = []
+        textures: list[Pixels] = []
         for p in pixels:
             whole = _all_valid(p.valid, size, grid.shape)
             mask = both(cropped(p.mask, margins, grid.shape), whole)
             measured = [_measured(p.values, offset, size, grid.shape) for offset in offsets]
             layers = [sum(layer) / len(layer) for layer in zip(*measured, strict=True)] if average else chain(*measured)
-            found.extend(Pixels(layer, mask) for layer in layers)
-        return found
+            textures.extend(Pixels(layer, mask) for layer in layers)
+        return textures
 
     raster = Neighborhood(image.bands, lambda _: Margins.around(size), compute)
     ends = [""] if average else [f"_{x}_{y}" for x, y in offsets]
@@ -111,19 +111,19 @@ def _measured(values: npt.NDArray[np.generic], offset: Offset, size: int, shape:
             for places in (here, there)
         )
         low = float(values.min(initial=0))
-        found = {
+        metrics = {
             **_metrics(first + low, other + low),
             **_entropies(first, other, codes_of_first, codes_of_other),
         }
-        parts.append([found[name] for name in METRICS])
+        parts.append([metrics[name] for name in METRICS])
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def _levels(values: npt.NDArray[np.generic]) -> Integers:
     """Return values as integers from 0, in the narrowest type that holds the sum of two."""
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
-    found = values.astype(np.int64) - low
-    return found.astype(np.int32) if (high - low).bit_length() < 30 else found
+    levels = values.astype(np.int64) - low
+    return levels.astype(np.int32) if (high - low).bit_length() < 30 else levels
 
 
 def _codes(levels: Integers) -> Integers:
@@ -195,7 +195,7 @@ def _entropies(levels: Integers, others: Integers, codes: Integers, other_codes:
     entropy = -runs.sum(runs.counts * np.log(share)) / count
     single = _Runs.of(np.concatenate([codes, other_codes])).entropy(2 * count)
     divided = np.where(single > 0, single, 1.0)
-    found = {
+    metrics = {
         "asm": asm,
         "ent": entropy,
         "sent": _Runs.of(levels + others).entropy(count),
@@ -204,7 +204,7 @@ def _entropies(levels: Integers, others: Integers, codes: Integers, other_codes:
         "imcorr1": np.where(single > 0, (entropy - 2 * single) / divided, 0.0),
         "imcorr2": np.sqrt(np.maximum(0.0, 1 - np.exp(-2 * (2 * single - entropy)))),
     }
-    return {name: metric.reshape(height, width) for name, metric in found.items()}
+    return {name: metric.reshape(height, width) for name, metric in metrics.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,8 +234,8 @@ class _Runs:
 
     def sum(self, terms: Floats) -> Floats:
         """Return the sum of terms, one for each number, over the numbers of each pixel."""
-        found: Floats = np.add.reduceat(terms, self.first)
-        return found
+        sums: Floats = np.add.reduceat(terms, self.first)
+        return sums
 
     def entropy(self, total: int) -> Floats:
         """Return the entropy of each pixel's numbers, of which there are so many."""

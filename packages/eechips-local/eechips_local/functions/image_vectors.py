@@ -67,9 +67,9 @@ def segments(labels: npt.NDArray[Any], valid: npt.NDArray[np.bool_], *, eight: b
     order = np.argsort(codes, kind="stable")
     pieces = np.split(inside[order], np.cumsum(np.bincount(codes, minlength=len(firsts)))[:-1])
     outlines = shapes(numbers.astype(np.int32), mask=valid, connectivity=8 if eight else 4, transform=Affine.identity())
-    found = {int(first): shapely.geometry.shape(outline) for outline, first in outlines}
+    outlines_by_first = {int(first): shapely.geometry.shape(outline) for outline, first in outlines}
     return [
-        Segment(int(labels.ravel()[first]), found[int(first)], pixels)
+        Segment(int(labels.ravel()[first]), outlines_by_first[int(first)], pixels)
         for first, pixels in zip(firsts, pieces, strict=True)
     ]
 
@@ -133,8 +133,8 @@ def reduce_to_vectors(
         return [v for group in groups for v in reducer.results(whole.select(group[0], group[-1] + 1))]
 
     def elements() -> Iterator[Feature]:
-        found = segments(pixels[0].values, inside & pixels[0].valid, eight=eightConnected)
-        for index, segment in enumerate(found):
+        pixel_segments = segments(pixels[0].values, inside & pixels[0].valid, eight=eightConnected)
+        for index, segment in enumerate(pixel_segments):
             context.check_time()
             results = dict(zip(labels, reduced(segment), strict=True))
             properties = {name: value for name, value in results.items() if value is not None}

@@ -188,8 +188,8 @@ class _Palette:
 
     def __call__(self, values: Numbers) -> Numbers:
         position = self.stretch(values) * (len(self.levels) - 1)
-        found: Numbers = np.interp(position, np.arange(len(self.levels)), self.levels)
-        return np.floor(found + 0.5).astype(np.uint8)
+        interpolated: Numbers = np.interp(position, np.arange(len(self.levels)), self.levels)
+        return np.floor(interpolated + 0.5).astype(np.uint8)
 
 
 def _painter(levels: _Levels, opacity: float | None) -> PixelFunction:

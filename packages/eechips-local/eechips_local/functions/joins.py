@@ -148,10 +148,10 @@ def inner(primaryKey: str, secondaryKey: str, measureKey: str | None) -> Join:
             for element in primary:
                 for match in matches(element):
                     index = f"{element.properties.get(INDEX)}_{match.properties.get(INDEX)}"
-                    found = {INDEX: index, primaryKey: element, secondaryKey: match}
+                    properties = {INDEX: index, primaryKey: element, secondaryKey: match}
                     if measure is not None and measureKey is not None:
-                        found[measureKey] = measure(element, match)
-                    yield Feature(None, found)
+                        properties[measureKey] = measure(element, match)
+                    yield Feature(None, properties)
 
         return Collection("Feature", lambda _: elements())
 
@@ -168,9 +168,11 @@ def save_all(matchesKey: str, ordering: str | None, ascending: bool, measureKey:
 
         def saved(elements: Iterable[Element]) -> Iterator[Element]:
             for element in elements:
-                found = _ordered(matches(element), ordering, ascending)
-                if found or outer:
-                    yield _with(element, matchesKey, [_measured(element, m, measureKey, measure) for m in found])
+                ordered_matches = _ordered(matches(element), ordering, ascending)
+                if ordered_matches or outer:
+                    yield _with(
+                        element, matchesKey, [_measured(element, m, measureKey, measure) for m in ordered_matches]
+                    )
 
         return primary.transformed(saved, lambda name: name != matchesKey)
 
@@ -187,8 +189,8 @@ def save_first(matchKey: str, ordering: str | None, ascending: bool, measureKey:
 
         def saved(elements: Iterable[Element]) -> Iterator[Element]:
             for element in elements:
-                found = matches(element)
-                match = next(iter(found if ordering is None else _ordered(found, ordering, ascending)), None)
+                candidates = matches(element)
+                match = next(iter(candidates if ordering is None else _ordered(candidates, ordering, ascending)), None)
                 if match is not None:
                     yield _with(element, matchKey, _measured(element, match, measureKey, measure))
                 elif outer:
@@ -210,9 +212,9 @@ def save_best(matchKey: str, measureKey: str, outer: bool) -> Join:
 
         def saved(elements: Iterable[Element]) -> Iterator[Element]:
             for element in elements:
-                found = [(measure(element, match), match) for match in matches(element)]
-                if found:
-                    least, match = min(found, key=lambda pair: pair[0])
+                measured_matches = [(measure(element, match), match) for match in matches(element)]
+                if measured_matches:
+                    least, match = min(measured_matches, key=lambda pair: pair[0])
                     yield _with(element, matchKey, _with(match, measureKey, least))
                 elif outer:
                     yield element

@@ -128,8 +128,8 @@ _FIXED: Mapping[str, list[list[float]]] = {
 
 def _constant(kind: str, table: list[list[float]]) -> Implementation:
     def call(magnitude: float, normalize: bool) -> Kernel:
-        made = Weights(_scaled(np.array(table, dtype=np.float64), normalize, magnitude), 1, 1)
-        return _described(kind, lambda edge: made, magnitude=magnitude, normalize=normalize)
+        constant_weights = Weights(_scaled(np.array(table, dtype=np.float64), normalize, magnitude), 1, 1)
+        return _described(kind, lambda edge: constant_weights, magnitude=magnitude, normalize=normalize)
 
     return Implementation(call, with_context=False, lazy=frozenset())
 
@@ -195,10 +195,10 @@ def fixed(width: int, height: int, weights: list[list[Any]], x: int, y: int, nor
     across, down = (len(rows[0]) // 2 if x < 0 else x), (len(rows) // 2 if y < 0 else y)
     if across >= len(rows[0]) or down >= len(rows):
         raise InvalidError("The focus of a kernel must lie inside it.")
-    made = Weights(_scaled(np.array(rows, dtype=np.float64), normalize, 1.0), across, down)
+    fixed_weights = Weights(_scaled(np.array(rows, dtype=np.float64), normalize, 1.0), across, down)
     description = {"type": "Kernel.fixed", "width": len(rows[0]), "height": len(rows), "weights": rows}
     normalized = {"normalize": True} if normalize else {}
-    return Kernel(lambda edge: made, {**description, "x": across, "y": down, **normalized})
+    return Kernel(lambda edge: fixed_weights, {**description, "x": across, "y": down, **normalized})
 
 
 # Kernels of kernels
@@ -210,8 +210,8 @@ def rotate(kernel: Kernel, rotations: int) -> Kernel:
     quarters = rotations % 4
 
     def weights(edge: float) -> Weights:
-        found = kernel.weights(edge)
-        values, x, y = found.values, found.x, found.y
+        own_weights = kernel.weights(edge)
+        values, x, y = own_weights.values, own_weights.x, own_weights.y
         for _ in range(quarters):
             x, y = values.shape[0] - 1 - y, x
             values = np.rot90(values, -1)
@@ -225,9 +225,11 @@ def inverse(kernel: Kernel) -> Kernel:
     """Return a kernel of the reciprocals of another one's weights; zeros stay."""
 
     def weights(edge: float) -> Weights:
-        found = kernel.weights(edge)
-        values = np.divide(1.0, found.values, out=np.zeros_like(found.values), where=found.values != 0.0)
-        return Weights(values, found.x, found.y)
+        own_weights = kernel.weights(edge)
+        values = np.divide(
+            1.0, own_weights.values, out=np.zeros_like(own_weights.values), where=own_weights.values != 0.0
+        )
+        return Weights(values, own_weights.x, own_weights.y)
 
     return _described("inverse", weights, kernel=kernel.description)
 

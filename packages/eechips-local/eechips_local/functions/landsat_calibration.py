@@ -139,8 +139,10 @@ def _calibrated(image: Image, calibrate: Callable[[str], PixelFunction]) -> Imag
         raise InvalidError("The image has no bands of a Landsat scene (B1, B2, …).")
     chosen = [(band, match[1]) for band, match in zip(image.bands, numbers, strict=True) if match]
     raster = PerPixel(tuple((band,) for band, _ in chosen), tuple(calibrate(number) for _, number in chosen))
-    made = {band.name: replace(band, raster=raster, index=i, type=FLOAT) for i, (band, _) in enumerate(chosen)}
-    return image.with_bands([made.get(band.name, band) for band in image.bands])
+    calibrated_bands = {
+        band.name: replace(band, raster=raster, index=i, type=FLOAT) for i, (band, _) in enumerate(chosen)
+    }
+    return image.with_bands([calibrated_bands.get(band.name, band) for band in image.bands])
 
 
 def is_calibrated(band: ImageBand) -> bool:

@@ -38,8 +38,8 @@ _SPECTRUM: Mapping[str, tuple[str, ...]] = {
 
 
 def _rescaled(values: Floats, low: float, high: float) -> Floats:
-    found: Floats = (values - np.float32(low)) / np.float32(high - low)
-    return found
+    rescaled: Floats = (values - np.float32(low)) / np.float32(high - low)
+    return rescaled
 
 
 def _score(pixels: Sequence[Pixels]) -> Pixels:
@@ -98,15 +98,15 @@ def _cover(image: Image) -> float:
 
 def _limited(collection: Collection, in_cell: int, in_total: int, bounds: Bounds | None) -> list[Image]:
     """Return the least cloudy images under some bounds, in their order in the collection."""
-    found = list(images_within(collection, bounds))
+    images = list(images_within(collection, bounds))
     taken: Counter[tuple[object, object]] = Counter()
     kept: list[int] = []
-    for position in sorted(range(len(found)), key=lambda position: _cover(found[position])):
-        cell = found[position].properties.get("WRS_PATH"), found[position].properties.get("WRS_ROW")
+    for position in sorted(range(len(images)), key=lambda position: _cover(images[position])):
+        cell = images[position].properties.get("WRS_PATH"), images[position].properties.get("WRS_ROW")
         taken[cell] += 1
         if taken[cell] <= in_cell:
             kept.append(position)
-    return [found[position] for position in sorted(kept[:in_total])]
+    return [images[position] for position in sorted(kept[:in_total])]
 
 
 @function("Landsat.pathRowLimit")
@@ -197,7 +197,9 @@ def simple_composite(
 
     calls = tuple((band,) for band in range(len(names)))
     raster = Reduced(clear, calls, reduction(percentiles([percentile])), 1)
-    found = composite(raster, names, [FLOAT] * len(names))
+    composite_image = composite(raster, names, [FLOAT] * len(names))
     if asFloat:
-        return found
-    return found.with_bands([_as_bytes(band, is_temperature=is_thermal(band, sensor)) for band in found.bands])
+        return composite_image
+    return composite_image.with_bands(
+        [_as_bytes(band, is_temperature=is_thermal(band, sensor)) for band in composite_image.bands]
+    )

@@ -71,12 +71,14 @@ def land_trendr(
         if count < max(minObservationsNeeded, 2):
             return None
         x, y = years[valid], series.values[0][valid]
-        found = segment(x, y, options)
-        fitted = found.fitted(x)
+        segmentation = segment(x, y, options)
+        fitted = segmentation.fitted(x)
         is_vertex = np.zeros(count)
-        is_vertex[list(found.vertices)] = 1
+        is_vertex[list(segmentation.vertices)] = 1
         error = np.sqrt(((fitted - y) ** 2).mean())
-        rest = [_fit(series, band, x[list(found.vertices)], spikeThreshold) for band in range(1, len(series.values))]
+        rest = [
+            _fit(series, band, x[list(segmentation.vertices)], spikeThreshold) for band in range(1, len(series.values))
+        ]
         return [np.stack([x, y, fitted, is_vertex]), error, *rest]
 
     names = ["LandTrendr", "rmse", *(f"{band.name}_fit" for band in first.bands[1:])]

@@ -32,12 +32,12 @@ def bounded(values: Iterable[T]) -> list[T]:
     Raises:
         LimitError: if there are too many, in Earth Engine's words for too much memory.
     """
-    found: list[T] = []
+    elements: list[T] = []
     for value in values:
-        if len(found) >= MOST_ELEMENTS:
+        if len(elements) >= MOST_ELEMENTS:
             raise LimitError("User memory limit exceeded.")
-        found.append(value)
-    return found
+        elements.append(value)
+    return elements
 
 
 def _check_length(length: float) -> None:

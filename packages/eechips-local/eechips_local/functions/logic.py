@@ -47,5 +47,5 @@ def describe(context: Context, input: Value) -> Value:
     """Return the result of ``getInfo`` for a value, as a value: of an image its bands with type, size, crs and
     transform.
     """
-    found: Value = Encoder(context).encode(input)
-    return found
+    description: Value = Encoder(context).encode(input)
+    return description

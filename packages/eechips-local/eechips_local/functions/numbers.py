@@ -161,12 +161,12 @@ def _number(term: Term, values: Mapping[str, Any]) -> Number:
 
 def _variable(term: Variable | Bands, values: Mapping[str, Any]) -> Value:
     path = [term.name] if isinstance(term, Variable) else [term.image, *term.selectors]
-    found: Value = values
+    variable: Value = values
     for name in path:
-        if not isinstance(found, Mapping) or name not in found:
+        if not isinstance(variable, Mapping) or name not in variable:
             raise InvalidError(f"The expression's variable '{'.'.join(map(str, path))}' is not defined.")
-        found = found[name]
-    return found
+        variable = variable[name]
+    return variable
 
 
 def _computed(operation: FormulaCall, values: Mapping[str, Any]) -> Number:

@@ -16,7 +16,7 @@ def get_profiles(ids: list[str], format: str, maxEntries: int | None) -> str:
     """Return the profiles of requests together, as a table of EECU-seconds, memory, counts and descriptions."""
     if format != "text":
         raise InvalidError(f"Profile.getProfiles: The local Earth Engine has the format 'text' only, not {format!r}.")
-    wrong = next((each for each in ids if not isinstance(each, str)), None)
+    wrong = next((identifier for identifier in ids if not isinstance(identifier, str)), None)
     if wrong is not None:
         raise InvalidError(f"Profile.getProfiles: a profile id must be a String, not {type_name(wrong)}.")
     return profile_text(ids, _MOST_ENTRIES if maxEntries is None else maxEntries)

@@ -35,10 +35,10 @@ def _affine(values: Sequence[Value]) -> Affine:
     """Return an affine transform of [xScale, xShearing, xTranslation, yShearing, yScale, yTranslation]."""
     if len(values) != 6 or not all(isinstance(v, (int, float)) for v in values):
         raise InvalidError("The transform of a projection must be a list of 6 numbers.")
-    found = Affine(*(float(v) for v in values))
-    if not found.determinant:
+    affine_transform = Affine(*(float(v) for v in values))
+    if not affine_transform.determinant:
         raise InvalidError("The transform of a projection must be invertible.")
-    return found
+    return affine_transform
 
 
 def _parsed(wkt: str) -> Affine:
@@ -55,8 +55,8 @@ def crs(projection: Projection) -> str | None:
     """Return the authority code of the CRS, or null if it has none."""
     if re.fullmatch(r"[A-Za-z-]+:\w+", projection.crs):
         return projection.crs
-    found = parse_crs(projection.crs).to_authority()
-    return None if found is None else ":".join(found)
+    authority = parse_crs(projection.crs).to_authority()
+    return None if authority is None else ":".join(authority)
 
 
 @function("Projection.wkt")

@@ -34,8 +34,8 @@ def _variances(ratio: Floats, valid: npt.NDArray[np.bool_], shape: tuple[int, in
     values = np.where(valid, ratio - (ratio[valid].mean() if valid.any() else 0.0), 0.0)
     count = np.maximum(weighted_sum(valid, _WINDOW, shape), 1)
     mean = weighted_sum(values, _WINDOW, shape) / count
-    found: Floats = np.maximum(weighted_sum(values**2, _WINDOW, shape) / count - mean**2, 0.0)
-    return found
+    variances: Floats = np.maximum(weighted_sum(values**2, _WINDOW, shape) / count - mean**2, 0.0)
+    return variances
 
 
 @function("Sentinel2.CDI")

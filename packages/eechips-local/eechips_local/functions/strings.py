@@ -124,9 +124,9 @@ def match(input: str, regex: str, flags: str) -> list[Value]:
     """Return the first match and its groups, or all matches with the flag "g"; an empty list where there is none."""
     compiled = compile_regex(regex, flags)
     if "g" in flags:
-        return [found.group(0) for found in compiled.finditer(matchable(input))]
-    found = compiled.search(matchable(input))
-    return [] if found is None else [found.group(), *found.groups()]
+        return [regex_match.group(0) for regex_match in compiled.finditer(matchable(input))]
+    regex_match = compiled.search(matchable(input))
+    return [] if regex_match is None else [regex_match.group(), *regex_match.groups()]
 
 
 _REFERENCE = re.compile(r"\\(.)|\$(?:(\d+)|\{([A-Za-z]\w*)\})?|\\", re.ASCII | re.DOTALL)
@@ -137,13 +137,13 @@ def _replacement(template: str, groups: int) -> Callable[[Any], str]:
     pieces: list[str | int] = []
     position = 0
     while position < len(template):
-        found = _REFERENCE.search(template, position)
-        if found is None:
+        reference = _REFERENCE.search(template, position)
+        if reference is None:
             pieces.append(template[position:])
             break
-        pieces.append(template[position : found.start()])
-        position = found.end()
-        literal, number, name = found.groups()
+        pieces.append(template[position : reference.start()])
+        position = reference.end()
+        literal, number, name = reference.groups()
         if literal is not None:
             pieces.append(literal)
         elif number is not None:
@@ -167,14 +167,14 @@ def replace(input: str, regex: str, replacement: str, flags: str) -> str:
     matches = compiled.finditer(matchable(input)) if "g" in flags else filter(None, [compiled.search(matchable(input))])
     make_text: Callable[[Any], str] | None = None
     pieces, position, size = [], 0, len(input)
-    for found in matches:
+    for regex_match in matches:
         make_text = make_text or _replacement(replacement, compiled.groups)
-        text = make_text(found)
+        text = make_text(regex_match)
         size += len(text)
         if size > MOST_CHARACTERS:
             raise LimitError("User memory limit exceeded.")
-        pieces += [input[position : found.start()], text]
-        position = found.end()
+        pieces += [input[position : regex_match.start()], text]
+        position = regex_match.end()
     return "".join([*pieces, input[position:]])
 
 
@@ -186,11 +186,11 @@ def split(string: str, regex: str, flags: str) -> list[str]:
     if regex == "":
         return [*string] or [""]
     pieces, position = [], 0
-    for found in compile_regex(regex, flags).finditer(matchable(string)):
-        if found.end() == 0:
+    for regex_match in compile_regex(regex, flags).finditer(matchable(string)):
+        if regex_match.end() == 0:
             continue  # Java: a match of nothing at the beginning splits nothing off
-        pieces.append(string[position : found.start()])
-        position = found.end()
+        pieces.append(string[position : regex_match.start()])
+        position = regex_match.end()
     if not pieces:
         return [string]
     pieces.append(string[position:])
@@ -232,12 +232,12 @@ def _no_constant(name: str) -> NoReturn:
 def decode_json(string: str) -> Value:
     """Return the value of a JSON text."""
     try:
-        found: Any = json.loads(string, parse_constant=_no_constant, parse_int=_whole)
+        decoded: Any = json.loads(string, parse_constant=_no_constant, parse_int=_whole)
     except RecursionError:
         raise InvalidError("Failed to decode JSON: it is too deeply nested.") from None
     except ValueError as error:
         raise InvalidError(f"Failed to decode JSON: {error}") from error
-    return found
+    return decoded
 
 
 def _whole(digits: str) -> int | float:

@@ -70,8 +70,8 @@ def structural_change_breakpoints(
         bounds = [0, *(end + 1 for end in ends), len(years)]
         coefficients, errors = [], []
         for start, end in pairwise(bounds):
-            found, error = _fitted(design[start:end], values[start:end])
-            coefficients.append(found)
+            segment_coefficients, error = _fitted(design[start:end], values[start:end])
+            coefficients.append(segment_coefficients)
             errors.append(error)
         return [
             times[bounds[:-1]], times[[bound - 1 for bound in bounds[1:]]],
@@ -92,8 +92,8 @@ def _fitted(design: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) ->
     spread = max(float(np.abs(design[:, 1] - middle).max()), 1e-300)
     scaled = design.copy()
     scaled[:, 1] = (design[:, 1] - middle) / spread
-    found = np.linalg.lstsq(scaled, values, rcond=None)[0]
-    error = np.sqrt(((values - scaled @ found) ** 2).mean(axis=0))
-    found[1] /= spread
-    found[0] -= found[1] * middle
-    return found, error
+    coefficients = np.linalg.lstsq(scaled, values, rcond=None)[0]
+    error = np.sqrt(((values - scaled @ coefficients) ** 2).mean(axis=0))
+    coefficients[1] /= spread
+    coefficients[0] -= coefficients[1] * middle
+    return coefficients, error

@@ -215,9 +215,9 @@ def _capsules(points: Coordinates, reach: float, corners: int) -> Sequence[BaseG
     rings = circles(points, reach, corners)[:, :-1]
     pairs = [rings[:1]] if len(points) == 1 else [rings[i : i + 2] for i in range(len(rings) - 1)]
     middles = points if len(points) == 1 else great_circle_middle(points[:-1], points[1:])
-    found = []
+    capsules = []
     for pair, middle in zip(pairs, middles, strict=True):
         frame = Frame(WGS84, (float(middle[0]), float(middle[1])), True, 1000.0)
         hull = shapely.convex_hull(frame.take(Geometry(shapely.MultiPoint(pair.reshape(-1, 2)), WGS84, True)))
-        found.append(Frame(WGS84, None, False, 1000.0).take(frame.give(hull)))
-    return found
+        capsules.append(Frame(WGS84, None, False, 1000.0).take(frame.give(hull)))
+    return capsules

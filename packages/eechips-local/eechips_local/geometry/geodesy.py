@@ -66,8 +66,8 @@ def _simple_area(polygon: BaseGeometry) -> float:
 
 def _ring_area(ring: BaseGeometry) -> float:
     points = shapely.get_coordinates(ring)
-    found, _ = AUTHALIC_SPHERE.polygon_area_perimeter(points[:, 0], points[:, 1])
-    return float(found)
+    ring_area, _ = AUTHALIC_SPHERE.polygon_area_perimeter(points[:, 0], points[:, 1])
+    return float(ring_area)
 
 
 def line_length(points: Coordinates) -> float:
@@ -152,8 +152,8 @@ def centroid(shape: BaseGeometry) -> Coordinates | None:
             total += _moment(part, highest)
     if not np.linalg.norm(total) > 0.0:
         total = unit_vectors(shapely.get_coordinates(parts[0]))[0]
-    found: Coordinates = lonlat_points(total[None, :])[0]
-    return found
+    centre: Coordinates = lonlat_points(total[None, :])[0]
+    return centre
 
 
 def _moment(part: BaseGeometry, dimension: int) -> npt.NDArray[np.float64]:
@@ -167,8 +167,8 @@ def _moment(part: BaseGeometry, dimension: int) -> npt.NDArray[np.float64]:
         start, end = vectors[:-1], vectors[1:]
         both = start + end
         chord = np.linalg.norm(end - start, axis=1, keepdims=True)
-        found: npt.NDArray[np.float64] = (both / np.linalg.norm(both, axis=1, keepdims=True) * chord).sum(axis=0)
-        return found
+        line_moment: npt.NDArray[np.float64] = (both / np.linalg.norm(both, axis=1, keepdims=True) * chord).sum(axis=0)
+        return line_moment
     if math.radians(max(part.bounds[3] - part.bounds[1], part.bounds[2] - part.bounds[0])) * RADIUS < _SMALL:
         # The ring's sum below would cancel; a plane is as good as the sphere at this size.
         west, south, east, north = part.bounds

@@ -47,8 +47,8 @@ _WITHOUT_OPERATION = frozenset(
 def element_geometry(element: Any) -> Geometry | None:
     """Return the geometry of a feature, or the footprint of an image: the whole Earth where it is unbounded."""
     if hasattr(element, "footprint"):
-        found: Geometry | None = element.footprint
-        return found or WHOLE_EARTH
+        footprint: Geometry | None = element.footprint
+        return footprint or WHOLE_EARTH
     own: Geometry | None = element.geometry
     return own
 
@@ -61,18 +61,18 @@ def collection_geometry(collection: Collection) -> Geometry:
     Raises:
         LimitError: if that has more edges than Earth Engine allows.
     """
-    found: list[Geometry] = []
+    geometries: list[Geometry] = []
     for element in collection:
         geometry = element_geometry(element)
         if geometry is None or geometry.shape.is_empty:
             continue
         if geometry.unbounded:
             return WHOLE_EARTH
-        found.append(geometry)
-    check_edges(found)
-    if not found:
+        geometries.append(geometry)
+    check_edges(geometries)
+    if not geometries:
         return Geometry(shapely.GeometryCollection())
-    return merged(found)
+    return merged(geometries)
 
 
 def check_edges(geometries: Sequence[Geometry]) -> None:
@@ -185,20 +185,20 @@ def geojson(geometry: Geometry) -> dict[str, Any]:
 def _geojson(geometry: Geometry) -> dict[str, Any]:
     kind = geometry_type(geometry)
     edges = kind not in ("Point", "MultiPoint")
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if not geometry.geodesic and (edges or is_geographic(geometry.projection)):
-        found["geodesic"] = False
+        fields["geodesic"] = False
     if geometry.projection != WGS84:
-        found["crs"] = {"type": "name", "properties": {"name": geometry.projection.crs}}
-    found["type"] = kind
+        fields["crs"] = {"type": "name", "properties": {"name": geometry.projection.crs}}
+    fields["type"] = kind
     if kind == "GeometryCollection":
         parts = [Geometry(part, geometry.projection, geometry.geodesic) for part in geometry.shape.geoms]
-        found["geometries"] = [_geojson(part) for part in parts]
+        fields["geometries"] = [_geojson(part) for part in parts]
     else:
         numbers = shapely.get_coordinates(geometry.shape)
         is_plain = np.isfinite(numbers).all() and (numbers % 1.0 != 0.0).all()  # without whole numbers
-        found["coordinates"] = coordinates(geometry) if is_plain else _whole(coordinates(geometry))
-    return found
+        fields["coordinates"] = coordinates(geometry) if is_plain else _whole(coordinates(geometry))
+    return fields
 
 
 def _whole(values: Any) -> Any:

@@ -48,11 +48,11 @@ def nearest_points(left: BaseGeometry, right: BaseGeometry, tolerance: float) ->
         a, b = plane.outline(left), plane.outline(right)
         if a.is_empty or b.is_empty:
             break
-        found = plane.ends(shapely.shortest_line(a, b))
-        now = distance(*found)
+        new_pair = plane.ends(shapely.shortest_line(a, b))
+        now = distance(*new_pair)
         if now >= best - _CONVERGED:
             break
-        pair, best = found, now
+        pair, best = new_pair, now
     return pair
 
 
@@ -100,8 +100,8 @@ class _LocalPlane:
         azimuth = np.degrees(np.arctan2(points[:, 0], points[:, 1]))
         start = np.broadcast_to(self.centre, points.shape)
         lon, lat, _ = GEOD.fwd(start[:, 0], start[:, 1], azimuth, np.hypot(points[:, 0], points[:, 1]))
-        found = np.column_stack([lon, lat])
-        return found[0], found[1]
+        line_ends = np.column_stack([lon, lat])
+        return line_ends[0], line_ends[1]
 
     def outline(self, shape: BaseGeometry) -> BaseGeometry:
         """Return points, lines and the rings of polygons near the centre: shapes that do not touch are nearest

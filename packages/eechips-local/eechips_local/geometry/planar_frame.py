@@ -282,8 +282,8 @@ def recast(geometry: Geometry, projection: Projection, geodesic: bool, tolerance
         return Geometry(rebuilt(shape, lambda point, _: _finite(move(point))), projection, geodesic)
     if not is_geographic(projection) and meets_seam(shape, source, projection):
         unit = tolerance / projection_unit(projection)
-        found = project_shape(shape, source, projection, geodesic=geometry.geodesic, tolerance=unit)
-        return Geometry(_finite_shape(found), projection, geodesic, geometry.unbounded)
+        projected = project_shape(shape, source, projection, geodesic=geometry.geodesic, tolerance=unit)
+        return Geometry(_finite_shape(projected), projection, geodesic, geometry.unbounded)
     middle = great_circle_middle if geometry.geodesic else straight_middle
     longest = _longest(source)
     if is_geographic(projection):

@@ -155,14 +155,14 @@ def _bent(points: Coordinates, course: _Course) -> Coordinates:
         if not len(active):
             break
         middle = course.middles(points[active], points[active + 1])
-        found = course.degrees(middle)
+        middles = course.degrees(middle)
         gap = np.linalg.norm(
-            course.move(found) - course.move(course.straight(there[active], there[active + 1])), axis=1
+            course.move(middles) - course.move(course.straight(there[active], there[active + 1])), axis=1
         )
         split = ~(gap <= course.tolerance)  # also where it is not a number
         at = active[split] + 1
         points = np.insert(points, at, middle[split], axis=0)
-        there = np.insert(there, at, found[split], axis=0)
+        there = np.insert(there, at, middles[split], axis=0)
         first = at - 1 + np.arange(len(at))
         active = np.sort(np.concatenate([first, first + 1]))
     return there
@@ -210,25 +210,27 @@ def _lay(shape: BaseGeometry, target: Projection, seam: Seam | None, tolerance: 
         return move_shape(placed(shape, seam.west), move, straight_midpoints, tolerance)
     step, inset = (WHOLE, _OFF_SEAM) if seam is not None else (_QUARTER, 0.0)
     start = seam.west if seam is not None else -WHOLE / 2.0
-    found: list[BaseGeometry] = []
+    laid_parts: list[BaseGeometry] = []
     for leaf in _sound(shape):
         pieces = [move_shape(piece, move, straight_midpoints, tolerance) for piece in _cut(leaf, start, step, inset)]
         if leaf.geom_type == "Polygon":  # snapped, so that pieces that meet leave no slit
-            found.append(shapely.union_all([p for piece in pieces for p in _sound(piece)], grid_size=tolerance * _SNAP))
+            laid_parts.append(
+                shapely.union_all([p for piece in pieces for p in _sound(piece)], grid_size=tolerance * _SNAP)
+            )
         else:
-            found.append(gather(pieces))
-    return gather(found)
+            laid_parts.append(gather(pieces))
+    return gather(laid_parts)
 
 
 def _sound(shape: BaseGeometry) -> list[BaseGeometry]:
     """Return the points, lines and polygons of a shape, polygons without faults and without the lines of spikes."""
-    found: list[BaseGeometry] = []
+    sound_parts: list[BaseGeometry] = []
     for leaf in leaves(shape):
         if leaf.geom_type == "Polygon":
-            found += [part for part in leaves(valid(leaf)) if part.geom_type == "Polygon"]
+            sound_parts += [part for part in leaves(valid(leaf)) if part.geom_type == "Polygon"]
         else:
-            found.append(leaf)
-    return found
+            sound_parts.append(leaf)
+    return sound_parts
 
 
 def _cut(leaf: BaseGeometry, start: float, step: float, inset: float) -> list[BaseGeometry]:

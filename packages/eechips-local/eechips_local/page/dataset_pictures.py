@@ -41,7 +41,11 @@ def dataset_picture(record: Mapping[str, Any]) -> dict[str, Any]:
         "title": record["title"],
         "bands": list(shown),
         **{name: look[name] for name in ("min", "max", "gamma", "palette") if name in look},
-        "classes": [[each["value"], each["name"], each["colour"]] for each in classes if each.get("colour")],
+        "classes": [
+            [class_row["value"], class_row["name"], class_row["colour"]]
+            for class_row in classes
+            if class_row.get("colour")
+        ],
         "units": units.pop() if len(units) == 1 else "",
         "pixelSize": record["pixel_size"],
         "isStatic": _is_static(record),

@@ -65,8 +65,8 @@ class Aggregated:
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read all input pixels under the grid, and combines them some rows at a time."""
-        found: Sequence[Pixels] = render.note(("aggregated", self, grid), lambda: self._aggregate(grid, render))
-        return [found[band] for band in bands]
+        aggregated: Sequence[Pixels] = render.note(("aggregated", self, grid), lambda: self._aggregate(grid, render))
+        return [aggregated[band] for band in bands]
 
     def _aggregate(self, grid: PixelGrid, render: Render) -> list[Pixels]:
         lattice = self._level(grid)
@@ -110,13 +110,13 @@ class Aggregated:
         whole = PixelGrid(lattice.crs, lattice.transform, 0, 0)
         pixels = render.read(self.inputs, whole.window(window.column, window.row, window.width, window.height))
         rows, columns = cover.rows - top, cover.columns - left
-        found: list[Pixels] = []
+        block_pixels: list[Pixels] = []
         for call in self.calls:
             values = [pixels[i].values[rows, columns] for i in call]
             weights = [pixels[i].mask[rows, columns] * cover.parts for i in call]
             inside = np.logical_and.reduce([w > 0 for w in weights])
-            found.extend(self.aggregation(values, weights, inside))
-        return found
+            block_pixels.extend(self.aggregation(values, weights, inside))
+        return block_pixels
 
 
 def _aligned(grid: PixelGrid, step: Affine) -> _CellWeights:

@@ -97,12 +97,12 @@ class MosaicRaster:
             chosen = [image.bands[bands[i]] for i in lacking]
             window = _part_under(image, grid)
             if window is None:
-                found = render.read(chosen, grid)
+                image_pixels = render.read(chosen, grid)
             else:
                 part = grid.window(window.column, window.row, window.width, window.height)
                 # A small part of a wide view is pasted at once, not remembered: there may be thousands of them.
-                found = [_pasted(p, window, grid) for p in Render(render.budget).read(chosen, part)]
-            for i, pixels in zip(lacking, found, strict=True):
+                image_pixels = [_pasted(p, window, grid) for p in Render(render.budget).read(chosen, part)]
+            for i, pixels in zip(lacking, image_pixels, strict=True):
                 done[i] = underlay(done[i], pixels)
             if all(map(_full, done)):
                 break
@@ -216,17 +216,17 @@ class Reduced:
         per_row = max(1, len(images) * max((len(self.inputs[call]) for call in calls), default=1) * grid.width * 16)
         rows = max(1, min(grid.height, _STACK // per_row))
         if rows >= grid.height:
-            found = self._reduce(calls, inputs, list(render.read_each(stack, grid)), grid)
+            reduced = self._reduce(calls, inputs, list(render.read_each(stack, grid)), grid)
         elif len(images) * len(inputs) * grid.width * grid.height * _PIXEL <= render.budget // 2:
-            found = self._reduce(calls, inputs, _read_apart(stack, grid, render), grid, rows)
+            reduced = self._reduce(calls, inputs, _read_apart(stack, grid, render), grid, rows)
         else:
             parts = [
                 grid.window(0, row, grid.width, min(rows, grid.height - row)) for row in range(0, grid.height, rows)
             ]
-            found = _joined(
+            reduced = _joined(
                 [self._reduce(calls, inputs, list(Render().read_each(stack, part)), part) for part in parts]
             )
-        return [found[b // self.outputs][b % self.outputs] for b in bands]
+        return [reduced[b // self.outputs][b % self.outputs] for b in bands]
 
     def _reduce(
         self,

@@ -141,10 +141,10 @@ class Joint:
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Compute all bands at once, and return the requested ones."""
-        found: Sequence[Pixels] = render.note(
+        computed: Sequence[Pixels] = render.note(
             ("joint", self, grid), lambda: self.function(render.read(self.inputs, grid))
         )
-        return [found[band] for band in bands]
+        return [computed[band] for band in bands]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

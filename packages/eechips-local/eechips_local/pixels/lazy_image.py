@@ -181,7 +181,7 @@ class Render:
             least: number of rasters below which nothing is begun.
         """
         seen: set[tuple[int, int]] = self.note(("prefetched", grid), set)
-        found: dict[int, tuple[Any, list[int]]] = {}
+        rasters: dict[int, tuple[Any, list[int]]] = {}
         waiting = list(reversed(bands))
         while waiting:
             band = waiting.pop()
@@ -193,8 +193,8 @@ class Render:
             if hasattr(raster, "inputs_of"):
                 waiting.extend(raster.inputs_of(band.index))
             elif hasattr(raster, "prefetch_header") and raster.prefetch_header(band.index):
-                found.setdefault(id(raster), (raster, []))[1].append(band.index)
-        for raster, indices in found.values() if len(found) >= least else ():
+                rasters.setdefault(id(raster), (raster, []))[1].append(band.index)
+        for raster, indices in rasters.values() if len(rasters) >= least else ():
             with contextlib.suppress(EarthEngineError):
                 raster.prefetch(indices, grid, self)
 

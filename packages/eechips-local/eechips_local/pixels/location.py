@@ -70,20 +70,20 @@ def locate(grid: PixelGrid, lattice: Projection, *, exact: bool = False) -> Loca
 
     spacing = _SPACING if not exact else 0
     while spacing >= 8 and min(grid.width, grid.height) > spacing:
-        found = _interpolated(grid, transform, spacing)
-        if found is not None:
+        coordinates = _interpolated(grid, transform, spacing)
+        if coordinates is not None:
             break
         spacing //= 2
     else:
         rows, columns = np.mgrid[0 : grid.height, 0 : grid.width] + 0.5
-        found = transform(columns, rows)
-    return Location(found[0], found[1], _jacobian_scale(grid, transform))
+        coordinates = transform(columns, rows)
+    return Location(coordinates[0], coordinates[1], _jacobian_scale(grid, transform))
 
 
 def locate_once(lattice: Projection, grid: PixelGrid, render: Render) -> Location:
     """Return ``locate(grid, lattice)``, cached for one computation of pixels."""
-    found: Location = render.note(("location", grid, lattice), lambda: locate(grid, lattice))
-    return found
+    location: Location = render.note(("location", grid, lattice), lambda: locate(grid, lattice))
+    return location
 
 
 def _moved(affine: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -95,8 +95,8 @@ def _locate_affine(grid: PixelGrid, step: Affine) -> Location:
     columns, rows = centres_of(grid.width), centres_of(grid.height)
     if step.b == 0 and step.d == 0:
         return Location((step.a * columns + step.c)[None, :], (step.e * rows + step.f)[:, None], scale)
-    found = _moved(step, *np.meshgrid(columns, rows))
-    return Location(found[0], found[1], scale)
+    coordinates = _moved(step, *np.meshgrid(columns, rows))
+    return Location(coordinates[0], coordinates[1], scale)
 
 
 def centres_of(size: int) -> Floats:
@@ -140,16 +140,16 @@ def _interpolated(
         if not np.abs(guess - truth).max() < _TOLERANCE:
             return None
     columns, rows = centres_of(grid.width), centres_of(grid.height)
-    found = (
+    coordinates = (
         between(control[0], at_columns, at_rows, columns, rows),
         between(control[1], at_columns, at_rows, columns, rows),
     )
     # So that the nearest pixel depends on the centre alone, not on the window around it.
-    unsure = np.logical_or(*(np.abs(values - np.rint(values)) < 2 * _TOLERANCE for values in found))
+    unsure = np.logical_or(*(np.abs(values - np.rint(values)) < 2 * _TOLERANCE for values in coordinates))
     if unsure.any():
         at = np.nonzero(unsure)
-        found[0][at], found[1][at] = exact(at[1].astype(np.float64) + 0.5, at[0].astype(np.float64) + 0.5)
-    return found
+        coordinates[0][at], coordinates[1][at] = exact(at[1].astype(np.float64) + 0.5, at[0].astype(np.float64) + 0.5)
+    return coordinates
 
 
 def control_points(size: int, spacing: int) -> Floats:

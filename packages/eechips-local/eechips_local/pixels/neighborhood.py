@@ -75,8 +75,8 @@ class Neighborhood:
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read the inputs once, and compute all bands."""
-        found: Sequence[Pixels] = render.note(("neighborhood", self, grid), lambda: self._compute(grid, render))
-        return [found[band] for band in bands]
+        computed: Sequence[Pixels] = render.note(("neighborhood", self, grid), lambda: self._compute(grid, render))
+        return [computed[band] for band in bands]
 
     def _compute(self, grid: PixelGrid, render: Render) -> Sequence[Pixels]:
         margins = self.margins(grid.nominal_scale)
@@ -159,7 +159,7 @@ def extreme(
         shape: shape of the result.
     """
     tables = [values]
-    found: npt.NDArray[Any] | None = None
+    extremes: npt.NDArray[Any] | None = None
     for row, line in enumerate(weights.values):
         for start, stop, _ in _runs((line != 0).astype(np.float64)):
             level = (stop - start).bit_length() - 1
@@ -168,8 +168,8 @@ def extreme(
                 tables.append(pick(last[:, :-half], last[:, half:]))
             table = tables[level]
             best = pick(shift(table, row, start, shape), shift(table, row, stop - (1 << level), shape))
-            found = best if found is None else pick(found, best)
-    return np.zeros(shape, dtype=values.dtype) if found is None else found
+            extremes = best if extremes is None else pick(extremes, best)
+    return np.zeros(shape, dtype=values.dtype) if extremes is None else extremes
 
 
 def _runs(line: npt.NDArray[np.float64]) -> Iterator[tuple[int, int, float]]:

@@ -87,11 +87,11 @@ def _filled(geometry: Geometry, grid: PixelGrid) -> npt.NDArray[np.bool_]:
     shape = _in_pixels(geometry, grid)
     if dimension == 1:
         return _burnt(shapely.buffer(shape, _HAIRLINE / 2, cap_style="flat"), grid)
-    found = np.zeros(grid.shape, dtype=bool)
+    covered = np.zeros(grid.shape, dtype=bool)
     columns, rows = np.floor(shapely.get_coordinates(shape).T + 1e-9)
     inside = (columns >= 0) & (columns < grid.width) & (rows >= 0) & (rows < grid.height)
-    found[rows[inside].astype(np.intp), columns[inside].astype(np.intp)] = True
-    return found
+    covered[rows[inside].astype(np.intp), columns[inside].astype(np.intp)] = True
+    return covered
 
 
 def _outlined(geometry: Geometry, grid: PixelGrid, width: float) -> npt.NDArray[np.bool_]:

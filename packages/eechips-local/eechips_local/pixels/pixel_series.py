@@ -54,14 +54,14 @@ def times_of(images: Sequence[Image]) -> Floats:
     Raises:
         InvalidError: if one has none.
     """
-    found = [image.properties.get("system:time_start") for image in images]
-    for image, time in zip(images, found, strict=True):
+    times = [image.properties.get("system:time_start") for image in images]
+    for image, time in zip(images, times, strict=True):
         name = image.id or image.properties.get("system:index", "")
         if not isinstance(time, (int, float)):
             raise InvalidError(f"Image '{name}' of the collection has no property 'system:time_start'.")
         if not _EARLIEST <= time <= _LATEST:
             raise InvalidError(f"The 'system:time_start' of image '{name}' must be in the years 1 to 9999.")
-    return np.array(found, dtype=np.float64)
+    return np.array(times, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,8 +86,8 @@ class SeriesRaster:
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Stack the images some rows at a time, and analyse pixel by pixel."""
-        found: list[Pixels] = render.note(("series", self, grid), lambda: self._analyse(grid, render))
-        return [found[band] for band in bands]
+        analysed: list[Pixels] = render.note(("series", self, grid), lambda: self._analyse(grid, render))
+        return [analysed[band] for band in bands]
 
     def _analyse(self, grid: PixelGrid, render: Render) -> list[Pixels]:
         images = images_under(self.members, grid, render)
@@ -129,10 +129,10 @@ class SeriesRaster:
         for pixels in others:
             there &= pixels.valid.ravel()
         more = [p.values.reshape(size, *p.values.shape[2:]) for p in others]
-        found: list[Arrays | None] = []
+        row_arrays: list[Arrays | None] = []
         for place in range(size):
             if not there[place]:
-                found.append(None)
+                row_arrays.append(None)
                 continue
             extra = tuple(part[place] for part in more)
             key = values[place].tobytes() + valid[place].tobytes() + b"".join(np.asarray(e).tobytes() for e in extra)
@@ -142,10 +142,10 @@ class SeriesRaster:
                     result = self.analysis(PixelSeries(times, values[place], valid[place], extra))
                 if len(known) < _MOST_KNOWN:
                     known[key] = result
-                found.append(result)
+                row_arrays.append(result)
             else:
-                found.append(known[key])
-        return found
+                row_arrays.append(known[key])
+        return row_arrays
 
 
 def _assembled(arrays: Sequence[npt.NDArray[Any] | None], grid: PixelGrid) -> Pixels:

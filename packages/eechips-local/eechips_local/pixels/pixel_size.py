@@ -74,9 +74,9 @@ def _with_divided(areas: Floats, grid: PixelGrid, lon: Floats, lat: Floats) -> F
     there = np.isfinite(spread) & (np.abs(_lonlat(grid, column, row)[1]) < _AT_POLE)
     count = there.sum(axis=1)
     sums = np.where(there, spread, 0.0).sum(axis=1)
-    found = areas.copy()
-    found[rows, columns] = np.where(count > 0, sums / np.maximum(count, 1), np.nan)
-    return found
+    measured = areas.copy()
+    measured[rows, columns] = np.where(count > 0, sums / np.maximum(count, 1), np.nan)
+    return measured
 
 
 def _moved(source: str, target: str, x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -98,8 +98,8 @@ def _zonal(grid: PixelGrid) -> Floats:
     heights = np.abs(np.diff(y))
     heights[heights == 0] = np.nan
     width = abs(t.a) / 360.0 * _GIRDLE
-    found: Floats = np.broadcast_to((heights * width)[:, None], grid.shape)
-    return found
+    areas: Floats = np.broadcast_to((heights * width)[:, None], grid.shape)
+    return areas
 
 
 def _quadrilaterals(x: Floats, y: Floats, girdle: float | None = None) -> Floats:
@@ -154,8 +154,8 @@ def pixel_edges(grid: PixelGrid) -> tuple[Floats, Floats]:
 
 def _edge_lengths(grid: PixelGrid, columns: Floats, rows: Floats, right: float, down: float) -> Floats:
     """Return metres from half a step before to half a step behind some pixel coordinates."""
-    found: Floats = np.hypot(*_ground_step(grid, columns, rows, right, down))
-    return found
+    lengths: Floats = np.hypot(*_ground_step(grid, columns, rows, right, down))
+    return lengths
 
 
 def _ground_step(grid: PixelGrid, columns: Floats, rows: Floats, right: float, down: float) -> tuple[Floats, Floats]:

@@ -209,10 +209,10 @@ def region_on(geometry: Geometry, projection: Projection) -> PixelRegion:
     return PixelRegion(shape, projection, column, row, width, height)
 
 
-def too_many(found: int, allowed: int) -> InvalidError:
+def too_many(pixel_count: int, allowed: int) -> InvalidError:
     """Return Earth Engine's refusal of a region with more than ``maxPixels``."""
     return InvalidError(
-        f"Too many pixels in the region. Found {found}, but maxPixels allows only {allowed}.\n"
+        f"Too many pixels in the region. Found {pixel_count}, but maxPixels allows only {allowed}.\n"
         "Ensure that you are not aggregating at a higher resolution than you intended; that is the most frequent "
         "cause of this error. If not, then you may set the 'maxPixels' argument to a limit suitable for your "
         "computation; set 'bestEffort' to true to aggregate at whatever scale results in 'maxPixels' total "
@@ -364,17 +364,17 @@ def _chunk(
     context: Context, batch: list[Geometry | None], lattice: Lattice
 ) -> Iterator[list[PixelRegion | RegionPixels]]:
     points = _points(batch, lattice.projection)
-    found: list[PixelRegion | RegionPixels] = []
+    regions: list[PixelRegion | RegionPixels] = []
     pixels = 0
     for index, geometry in enumerate(batch):
         item: PixelRegion | RegionPixels = points[index] if index in points else _covered(context, geometry, lattice)
-        found.append(item)
+        regions.append(item)
         pixels += len(item) if isinstance(item, RegionPixels) else 0
         if pixels > _TOGETHER:
-            yield found
-            found, pixels = [], 0
-    if found:
-        yield found
+            yield regions
+            regions, pixels = [], 0
+    if regions:
+        yield regions
 
 
 def _points(batch: Sequence[Geometry | None], projection: Projection) -> Mapping[int, RegionPixels]:
@@ -384,14 +384,14 @@ def _points(batch: Sequence[Geometry | None], projection: Projection) -> Mapping
         if geometry is not None and geometry.shape.geom_type == "Point" and not geometry.shape.is_empty:
             sources.setdefault(geometry.projection, []).append(index)
     whole, there = np.ones(1), np.ones(1, dtype=bool)
-    found: dict[int, RegionPixels] = {}
+    pixels_by_index: dict[int, RegionPixels] = {}
     for source, indices in sources.items():
         coordinates = shapely.get_coordinates([g.shape for g in (batch[i] for i in indices) if g is not None])
         moved = transform_points(coordinates, source, projection)
         pixels = np.floor(np.where(np.isfinite(moved), moved, 0) + 1e-9).astype(np.int64)
         for index, place in zip(indices, pixels, strict=True):
-            found[index] = RegionPixels(place[:1], place[1:], whole, there)
-    return found
+            pixels_by_index[index] = RegionPixels(place[:1], place[1:], whole, there)
+    return pixels_by_index
 
 
 class _RegionCache:

@@ -147,8 +147,8 @@ def _reduce_together(
         for group in groups:
             sample = _sample([taken[i] for i in group], fraction, centre)
             outputs = reducer.apply(_tabled(sample, table, present))
-            found = [plain_values(output, spec) for output, spec in zip(outputs, reducer.outputs, strict=True)]
-            for index, values in zip(some, zip(*found, strict=True), strict=False):
+            output_values = [plain_values(output, spec) for output, spec in zip(outputs, reducer.outputs, strict=True)]
+            for index, values in zip(some, zip(*output_values, strict=True), strict=False):
                 results[index].extend(values)
     return results
 

@@ -185,9 +185,9 @@ def thumbnail_pixels(request: ServiceRequest, context: Context) -> ServiceRespon
         return _archive(body, image, form, context)
     grid = _thumbnail_grid(body, image)
     _check_download(image.bands, grid, context)
-    found = encode_pixels(image.bands, _read(image.bands, grid, context), grid, form)
+    encoded = encode_pixels(image.bands, _read(image.bands, grid, context), grid, form)
     ending = {"GEO_TIFF": "tif", "NPY": "npy"}.get(form)
-    return found if ending is None else replace(found, filename=f"{_prefix(body, image)}.{ending}")
+    return encoded if ending is None else replace(encoded, filename=f"{_prefix(body, image)}.{ending}")
 
 
 def _thumbnail_grid(body: Mapping[str, Any], image: Image) -> PixelGrid:
@@ -307,8 +307,8 @@ def pixel_grid(asked: Mapping[str, Any] | None, image: Image, region: Geometry |
         except (OverflowError, ValueError) as error:  # its bounds are infinite or none in this projection
             raise InvalidError("Invalid region: it does not lie within the projection.") from error
         return PixelGrid(crs, transform, 0, 0).window(*touched)
-    found = _own_grid(image)
-    return found if not asked else replace(found, crs=crs, transform=transform if terms else found.transform)
+    own_grid = _own_grid(image)
+    return own_grid if not asked else replace(own_grid, crs=crs, transform=transform if terms else own_grid.transform)
 
 
 # Maps
@@ -330,10 +330,10 @@ def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:
     Tiles are those of https://wiki.openstreetmap.org/wiki/Slippy_map_tilenames: (0, 0) is the north-west one.
     """
     form = _form(request.body, PICTURES)
-    given = [request.query[name] for name in ("zoom", "x", "y")]
-    if not all(re.fullmatch(r"[0-9]{1,10}", text) for text in given):
+    tile_position = [request.query[name] for name in ("zoom", "x", "y")]
+    if not all(re.fullmatch(r"[0-9]{1,10}", text) for text in tile_position):
         raise InvalidError("Invalid tile coordinates: zoom, x and y are whole numbers.")
-    zoom, x, y = map(int, given)
+    zoom, x, y = map(int, tile_position)
     count = 2**zoom if zoom <= DEEPEST_ZOOM else 0
     if x >= count or y >= count:
         raise InvalidError(f"Invalid tile coordinates: zoom {zoom}, x {x}, y {y}.")

@@ -70,10 +70,10 @@ def resample(
         The bands on the location's grid; invalid outside the window.
     """
     if method == "nearest":
-        found = _gather_nearest(values, valid, window, location)
+        resampled = _gather_nearest(values, valid, window, location)
     else:
-        found = _gather_weighted(values, valid, window, location, _KERNELS[method])
-    return [Pixels(v, m) for v, m in zip(*found, strict=True)]
+        resampled = _gather_weighted(values, valid, window, location, _KERNELS[method])
+    return [Pixels(v, m) for v, m in zip(*resampled, strict=True)]
 
 
 def _gather_nearest(
@@ -100,8 +100,8 @@ def _taken(values: npt.NDArray[Any], rows: Indices, columns: Indices) -> npt.NDA
     if rows.shape[1] == 1 and columns.shape[0] == 1:
         return _along(_along(values, rows[:, 0], 1), columns[0], 2)
     flat = values.reshape(len(values), values.shape[1] * values.shape[2], *values.shape[3:])
-    found: npt.NDArray[Any] = flat.take(rows * values.shape[2] + columns, axis=1)
-    return found
+    taken_pixels: npt.NDArray[Any] = flat.take(rows * values.shape[2] + columns, axis=1)
+    return taken_pixels
 
 
 def _along(values: npt.NDArray[Any], index: Indices, axis: int) -> npt.NDArray[Any]:
@@ -235,11 +235,11 @@ def _resample_computed(
     alike: dict[tuple[np.dtype[Any], tuple[int, ...]], list[int]] = {}
     for band, own in enumerate(pixels):
         alike.setdefault((own.values.dtype, own.values.shape[2:]), []).append(band)
-    found: dict[int, Pixels] = {}
+    pixels_by_band: dict[int, Pixels] = {}
     for members in alike.values():
         values, masks = np.stack([pixels[m].values for m in members]), np.stack([pixels[m].mask for m in members])
-        found.update(zip(members, resample(values, masks, window, location, method), strict=True))
-    return [found[band] for band in range(len(pixels))]
+        pixels_by_band.update(zip(members, resample(values, masks, window, location, method), strict=True))
+    return [pixels_by_band[band] for band in range(len(pixels))]
 
 
 def pick_lattice(
@@ -263,10 +263,10 @@ def pick_lattice(
     share = columns.span * rows.span / (shape[0] * shape[1])
     if not _SPARSE <= share <= _SCATTERED:
         return None
-    found = pick(columns.indices, rows.indices)
-    if found is None:
+    picked = pick(columns.indices, rows.indices)
+    if picked is None:
         return None
-    values, valid = found
+    values, valid = picked
     for outside in (columns.outside, rows.outside):
         if outside is not None:
             valid = np.where(outside, valid.dtype.type(0), valid)

@@ -91,5 +91,5 @@ class Tiled:
         def compute() -> Sequence[Pixels]:
             return self.function(render.read(self.inputs, margins.padded(window)), tile)
 
-        found: Sequence[Pixels] = render.note(("tile", self, window.crs, scale, tile.column, tile.row), compute)
-        return found
+        tile_bands: Sequence[Pixels] = render.note(("tile", self, window.crs, scale, tile.column, tile.row), compute)
+        return tile_bands

@@ -149,10 +149,10 @@ def interval(combine: Callable[..., float], result: Callable[..., PixelType] | N
 
 
 def _union(*kinds: PixelType) -> PixelType:
-    found = kinds[0]
+    joined_type = kinds[0]
     for kind in kinds[1:]:
-        found = union_type(found, kind)
-    return found
+        joined_type = union_type(joined_type, kind)
+    return joined_type
 
 
 def fixed(kind: PixelType) -> Callable[..., PixelType]:
@@ -195,8 +195,8 @@ def cast_values(values: Numbers, dtype: npt.DTypeLike) -> Numbers:
         cut = np.trunc(np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf))
         low, high = cut <= float(limits.min), cut >= float(limits.max)
         inner = np.where(low | high, 0, cut).astype(np.int64)
-        found: Numbers = np.where(low, limits.min, np.where(high, limits.max, inner))
-        return found
+        converted: Numbers = np.where(low, limits.min, np.where(high, limits.max, inner))
+        return converted
     if values.dtype.kind == "b" or _within(np.iinfo(values.dtype), limits):
         return values.astype(target)
     clamped: Numbers = np.clip(wide(values), limits.min, limits.max)
@@ -217,5 +217,5 @@ def named_type(value: object) -> PixelType:
         return value
     if isinstance(value, str) and value in CASTS:
         return PixelType.of(CASTS[value])
-    found = f"'{value[:100]}'" if isinstance(value, str) else "a value of another type"
-    raise InvalidError(f"Invalid pixel type: found {found}, not a PixelType or the name of one.")
+    shown_value = f"'{value[:100]}'" if isinstance(value, str) else "a value of another type"
+    raise InvalidError(f"Invalid pixel type: found {shown_value}, not a PixelType or the name of one.")

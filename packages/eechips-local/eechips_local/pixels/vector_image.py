@@ -41,8 +41,8 @@ class _FeatureIndex:
     tree: shapely.STRtree
 
     def under(self, bounds: Bounds) -> list[Feature]:
-        found = np.sort(self.tree.query(globe_box(bounds), predicate="intersects"))
-        return [self.features[i] for i in found]
+        positions = np.sort(self.tree.query(globe_box(bounds), predicate="intersects"))
+        return [self.features[i] for i in positions]
 
 
 def within_bounds(bounds: Bounds) -> Filter:
@@ -72,8 +72,8 @@ class Rasterized:
 
     @cached_property
     def _index(self) -> _FeatureIndex | None:
-        found = map(outlined, islice(self.collection, _INDEXED + 1))
-        features = [f for f in found if f.geometry is not None]
+        outlined_features = map(outlined, islice(self.collection, _INDEXED + 1))
+        features = [f for f in outlined_features if f.geometry is not None]
         if len(features) > _INDEXED:
             return None
         shapes = [shapely.box(*f.geometry.on_globe.bounds) if f.geometry else None for f in features]
@@ -94,8 +94,8 @@ class Rasterized:
         for chosen, table in stacked(pixels, owners):
             inside = table >= 0
             values = rows[:, table] if rows.size else np.zeros((len(self.properties), *table.shape))
-            found = self.reducer.apply(ReducerSample(values, inside.astype(np.float64), inside))
-            for part, output in zip(parts, found, strict=True):
+            reductions = self.reducer.apply(ReducerSample(values, inside.astype(np.float64), inside))
+            for part, output in zip(parts, reductions, strict=True):
                 part.append((chosen, output))
         outputs = [scattered(size, part) for part in parts]
         return [
@@ -153,8 +153,8 @@ def touched(shape: BaseGeometry, grid: PixelGrid) -> npt.NDArray[np.intp]:
         all_touched=True, dtype=np.uint8,
     )  # fmt: skip
     y, x = np.nonzero(burnt)
-    found: npt.NDArray[np.intp] = (y + top) * grid.width + (x + left)
-    return found
+    flat_indices: npt.NDArray[np.intp] = (y + top) * grid.width + (x + left)
+    return flat_indices
 
 
 def stacked(

@@ -57,8 +57,8 @@ def test_permissions(request: ServiceRequest, context: Context) -> ServiceRespon
     """``assets.testIamPermissions``: all permissions of assets that clients may change, those to read of others."""
     target = _existing(request, context)
     asked = list(request.body.get("permissions") or ())
-    found = asked if _is_writable(target, context) else [name for name in asked if name in _READING]
-    return encode_json({"permissions": found} if found else {})
+    permissions = asked if _is_writable(target, context) else [name for name in asked if name in _READING]
+    return encode_json({"permissions": permissions} if permissions else {})
 
 
 def _existing(request: ServiceRequest, context: Context) -> str:
@@ -79,8 +79,8 @@ def _policy(target: str, context: Context) -> Mapping[str, Any]:
     if not _is_writable(target, context):
         return _PUBLIC
     with changing():
-        found: Mapping[str, Any] = changes_of(writable_folder(context)).policy(target)
-    return found
+        policy: Mapping[str, Any] = changes_of(writable_folder(context)).policy(target)
+    return policy
 
 
 def _with_etag(policy: Mapping[str, Any]) -> dict[str, Any]:

@@ -93,18 +93,18 @@ def patch(request: ServiceRequest, context: Context) -> ServiceResponse:
     _check_mask(paths)
 
     def update(properties: Mapping[str, Any], bands: Sequence[str]) -> tuple[Mapping[str, Any], Sequence[str]]:
-        found = dict(properties)
+        new_properties = dict(properties)
         for path in paths:
             name = TIMES.get(path, path.partition(".")[2])
             if path == "properties":
-                found = {name: value for name, value in found.items() if name in TIMES.values()}
-                found.update({name: value for name, value in new.items() if name not in TIMES.values()})
+                new_properties = {name: value for name, value in new_properties.items() if name in TIMES.values()}
+                new_properties.update({name: value for name, value in new.items() if name not in TIMES.values()})
             elif path != "bands" and name in new:
-                found[name] = new[name]
+                new_properties[name] = new[name]
             elif path != "bands":
-                found.pop(name, None)
+                new_properties.pop(name, None)
         is_renamed = "bands" in paths and asset.get("bands") is not None
-        return found, [str(band.get("id")) for band in asset["bands"]] if is_renamed else bands
+        return new_properties, [str(band.get("id")) for band in asset["bands"]] if is_renamed else bands
 
     with changing():
         changes_of(folder).update(target, update)
@@ -151,8 +151,8 @@ def get(request: ServiceRequest, context: Context) -> ServiceResponse:
     quota = {"sizeBytes": str(used.size), "assetCount": str(used.assets)}
     quota.update({name: str(limit) for name, limit in limits.items() if limit is not None})
     is_there = context.store.get(target) is not None
-    found = described(target, context) if is_there else {"type": "FOLDER", "name": target, "id": target}
-    return encode_json({**found, "quota": quota})
+    description = described(target, context) if is_there else {"type": "FOLDER", "name": target, "id": target}
+    return encode_json({**description, "quota": quota})
 
 
 def _is_top(target: str) -> bool:

@@ -31,8 +31,8 @@ async def list_objects(service: Service, request: Request) -> Response:
         parameters["pageSize"] = parameters["maxResults"]
     start, size = window(parameters, _PAGE, _PAGE)
     root, prefix = _bucket(service, request), parameters.get("prefix", "")
-    found = await asyncio.to_thread(_find, root, request.path_params["bucket"], prefix)
-    items, rest = page(iter(found), start, size)
+    objects = await asyncio.to_thread(_find, root, request.path_params["bucket"], prefix)
+    items, rest = page(iter(objects), start, size)
     return json_response({"kind": "storage#objects", **({"items": items} if items else {}), **rest})
 
 
@@ -66,15 +66,15 @@ def _bucket(service: Service, request: Request) -> Path:
 
 def _find(root: Path, bucket: str, prefix: str) -> list[dict[str, Any]]:
     """Return the metadata of objects in the order of their names."""
-    found = {}
+    objects = {}
     for folder, folders, files in os.walk(root):
-        folders[:] = [each for each in folders if not each.startswith(".")]
+        folders[:] = [subfolder for subfolder in folders if not subfolder.startswith(".")]
         for file in files:
             path = Path(folder, file)
             name = path.relative_to(root).as_posix()
             if name.startswith(prefix) and not file.startswith("."):
-                found[name] = _describe(bucket, name, path)
-    return [found[name] for name in sorted(found)]
+                objects[name] = _describe(bucket, name, path)
+    return [objects[name] for name in sorted(objects)]
 
 
 def _describe(bucket: str, name: str, path: Path) -> dict[str, Any]:

@@ -49,8 +49,8 @@ async def latency(service: Service, request: Request) -> Response:
 
 async def set_latency(service: Service, request: Request) -> Response:
     """Change the extra time before responses: ``{"latency": "lognormal:0.9,0.5"}``; null for none."""
-    given = await _decoded(service, request)
-    text = given.get("latency") if isinstance(given, dict) and given.keys() == {"latency"} else 0
+    settings = await _decoded(service, request)
+    text = settings.get("latency") if isinstance(settings, dict) and settings.keys() == {"latency"} else 0
     if not isinstance(text, (str, type(None))):
         raise InvalidError("A latency is an object with the field 'latency': what --latency takes, or null.")
     try:
@@ -113,8 +113,8 @@ async def requests(service: Service, request: Request) -> Response:
 
 async def keep_requests(service: Service, request: Request) -> Response:
     """Forget the requests so far, and keep the latest from now on: ``{"keep": 1000}``; 0 for none."""
-    given = await _decoded(service, request)
-    keep = given.get("keep") if isinstance(given, dict) and given.keys() == {"keep"} else None
+    settings = await _decoded(service, request)
+    keep = settings.get("keep") if isinstance(settings, dict) and settings.keys() == {"keep"} else None
     if not isinstance(keep, int) or isinstance(keep, bool) or keep < 0:
         raise InvalidError("The requests to keep are an object with the field 'keep': their greatest number.")
     service.log.restart(keep)

@@ -20,9 +20,9 @@ async def document(service: Service, request: Request) -> Response:
 
 def described(base: str) -> dict[str, Any]:
     """Return the client's discovery document, brought up to version 1 of the service, for a server at an address."""
-    found: dict[str, Any] = json.loads(client_file("cloud_api_discovery_document.json"))
-    found.update({"rootUrl": base, "baseUrl": base, "servicePath": "", "mtlsRootUrl": base})
-    projects = found["resources"]["projects"]
+    discovery: dict[str, Any] = json.loads(client_file("cloud_api_discovery_document.json"))
+    discovery.update({"rootUrl": base, "baseUrl": base, "servicePath": "", "mtlsRootUrl": base})
+    projects = discovery["resources"]["projects"]
     assets = projects["resources"]["assets"]
     for methods in (projects["methods"], assets["methods"]):
         methods["listAssets"]["parameters"].update(_query("filter", "view"))
@@ -47,7 +47,7 @@ def described(base: str) -> dict[str, Any]:
         "getFeatures": _method("projects.tables.getFeatures", "GET", "{+name}:getFeatures", name=_TABLE),
     }}  # fmt: skip
     projects["resources"]["tables"]["methods"]["create"]["parameters"].update(_query("workloadTag"))
-    return found
+    return discovery
 
 
 # The document that the client carries for its own tests is older than the client: what version 1 has beyond it.
@@ -68,15 +68,15 @@ def _query(*names: str) -> dict[str, Any]:
 
 
 def _method(id: str, verb: str, path: str, **parameters: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"id": f"earthengine.{id}", "httpMethod": verb, "path": f"v1/{path}"}
-    found["parameterOrder"] = list(parameters)
-    found["parameters"] = {
+    method: dict[str, Any] = {"id": f"earthengine.{id}", "httpMethod": verb, "path": f"v1/{path}"}
+    method["parameterOrder"] = list(parameters)
+    method["parameters"] = {
         name: {"type": "string", "location": "path", "required": True, "pattern": pattern}
         for name, pattern in parameters.items()
     }
     if verb != "GET":
-        found["request"] = {"type": "any"}
-    return {**found, "response": {"type": "any"}}
+        method["request"] = {"type": "any"}
+    return {**method, "response": {"type": "any"}}
 
 
 async def algorithms(service: Service, request: Request) -> Response:

@@ -69,23 +69,23 @@ class Fault:
     seconds: float = 3600.0
 
     @classmethod
-    def parse(cls, given: Any) -> Fault:
+    def parse(cls, document: Any) -> Fault:
         """Create it from JSON.
 
         Raises:
             InvalidError: if it is malformed.
         """
-        if not isinstance(given, Mapping):
+        if not isinstance(document, Mapping):
             raise InvalidError("A fault must be an object.")
-        unknown = given.keys() - {f.name for f in fields(cls)}
+        unknown = document.keys() - {f.name for f in fields(cls)}
         if unknown:
             raise InvalidError(f"Unknown field of a fault: '{min(unknown)}'.")
         for name, good in _CHECKS.items():
-            if name in given and not good(given[name]):
-                raise InvalidError(f"Invalid {name} of a fault: {str(given[name])[:50]!r}.")
-        if "type" not in given:
+            if name in document and not good(document[name]):
+                raise InvalidError(f"Invalid {name} of a fault: {str(document[name])[:50]!r}.")
+        if "type" not in document:
             raise InvalidError(f"A fault must have a type, one of {', '.join(get_args(FaultType))}.")
-        return cls(**given)
+        return cls(**document)
 
 
 def _number(value: Any) -> bool:
@@ -119,18 +119,18 @@ class FaultPlan:
         self._random = random.Random(seed)
 
     @classmethod
-    def parse(cls, given: Any) -> FaultPlan:
+    def parse(cls, document: Any) -> FaultPlan:
         """Create it from JSON: ``{"seed": 0, "faults": [{"type": "reject", "probability": 0.01}, …]}``.
 
         Raises:
             InvalidError: if it is malformed.
         """
-        if not isinstance(given, Mapping) or not isinstance(given.get("faults"), list):
+        if not isinstance(document, Mapping) or not isinstance(document.get("faults"), list):
             raise InvalidError("A fault plan is an object with a list of 'faults' and perhaps a 'seed'.")
-        seed = given.get("seed", 0)
+        seed = document.get("seed", 0)
         if not isinstance(seed, int):
             raise InvalidError("The seed of a fault plan must be an integer.")
-        return cls([Fault.parse(f) for f in given["faults"]], seed)
+        return cls([Fault.parse(f) for f in document["faults"]], seed)
 
     def strike(self, kind: str) -> Fault | None:
         """Return the fault that a request meets, or None."""

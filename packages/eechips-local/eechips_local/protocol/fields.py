@@ -58,10 +58,10 @@ def _path(tokens: Iterator[str], mask: dict[str, Any], text: str, depth: int) ->
     if token in ("/", "."):
         return _path(tokens, inside, text, depth + 1)
     if token == "(":
-        found, token = _list(tokens, text, depth + 1)
+        selected, token = _list(tokens, text, depth + 1)
         if token != ")":
             raise _invalid(text)
-        inside.update(found)
+        inside.update(selected)
         token = next(tokens)
     return token
 

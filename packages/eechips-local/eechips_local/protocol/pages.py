@@ -46,5 +46,5 @@ def page(
         size: how many it has.
         is_begun: whether the elements are those from ``start`` on.
     """
-    found = list(islice(elements, 0 if is_begun else start, (0 if is_begun else start) + size + 1))
-    return found[:size], {"nextPageToken": str(start + size)} if len(found) > size else {}
+    page_elements = list(islice(elements, 0 if is_begun else start, (0 if is_begun else start) + size + 1))
+    return page_elements[:size], {"nextPageToken": str(start + size)} if len(page_elements) > size else {}

@@ -30,10 +30,10 @@ _PROJECT = re.compile(r"(projects/[^/]+)(/assets)?/?")
 
 
 def _find(name: str, context: Context) -> Asset:
-    found = asset_id(name)
-    asset = context.store.get(found) if found else None
+    identifier = asset_id(name)
+    asset = context.store.get(identifier) if identifier else None
     if asset is None:
-        raise NotFoundError(context.missing(found, f"Asset '{name}' not found."))
+        raise NotFoundError(context.missing(identifier, f"Asset '{name}' not found."))
     return asset
 
 
@@ -59,18 +59,18 @@ def _basic(asset: Asset) -> dict[str, Any]:
 
 def asset_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
     """Return an EarthEngineAsset: https://developers.google.com/earth-engine/reference/rest/v1/projects.assets."""
-    found = _basic(asset)
+    description = _basic(asset)
     properties = {k: v for k, v in asset.properties.items() if not k.startswith("system:")}
-    found["properties"] = encoder.encode(properties)
+    description["properties"] = encoder.encode(properties)
     for name, key in (("startTime", "system:time_start"), ("endTime", "system:time_end")):
         if isinstance(asset.properties.get(key), (int, float)):
-            found[name] = _stamp(asset.properties[key])
+            description[name] = _stamp(asset.properties[key])
     if isinstance(asset, ImageAsset):
-        found["updateTime"] = _stamp(asset.version / 1000)
+        description["updateTime"] = _stamp(asset.version / 1000)
         if not asset.is_composite:
-            found["geometry"] = geojson(Geometry(asset.footprint, geodesic=True))
-        found["bands"] = [_band(band_json(band)) for band in stored_image(asset).bands]
-    return found
+            description["geometry"] = geojson(Geometry(asset.footprint, geodesic=True))
+        description["bands"] = [_band(band_json(band)) for band in stored_image(asset).bands]
+    return description
 
 
 def _listed_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
@@ -212,14 +212,14 @@ def _passing(asset: Any, wanted: ListFilter, context: Context) -> Iterator[Asset
 
 def _filter(query: Mapping[str, str]) -> ListFilter:
     """Return the filter that the parameters of a listing request; listImages has others besides ``filter``."""
-    found = list_filter.parse(query.get("filter") or "")
+    listing_filter = list_filter.parse(query.get("filter") or "")
     if query.get("startTime"):
-        found = list_filter.both(found, list_filter.since(list_filter.moment(query["startTime"])))
+        listing_filter = list_filter.both(listing_filter, list_filter.since(list_filter.moment(query["startTime"])))
     if query.get("endTime"):
-        found = list_filter.both(found, list_filter.before(list_filter.moment(query["endTime"])))
+        listing_filter = list_filter.both(listing_filter, list_filter.before(list_filter.moment(query["endTime"])))
     if query.get("region"):
-        found = list_filter.both(found, list_filter.within(list_filter.region(query["region"])))
-    return found
+        listing_filter = list_filter.both(listing_filter, list_filter.within(list_filter.region(query["region"])))
+    return listing_filter
 
 
 def list_features(request: ServiceRequest, context: Context) -> ServiceResponse:
@@ -248,8 +248,8 @@ def describe(request: ServiceRequest, context: Context) -> ServiceResponse:
 
 def describe_archives(request: ServiceRequest, context: Context) -> ServiceResponse:
     """Return the open archives that are served, with their datasets."""
-    found = context.store.archives() if isinstance(context.store, ChainedStore) else []
-    return encode_json({"archives": found})
+    archives = context.store.archives() if isinstance(context.store, ChainedStore) else []
+    return encode_json({"archives": archives})
 
 
 _MOST_IMAGES = 500
@@ -266,13 +266,13 @@ def list_files(request: ServiceRequest, context: Context) -> ServiceResponse:
     if len(ids) > _MOST_IMAGES:
         raise InvalidError(f"The files of at most {_MOST_IMAGES} images are listed at a time, not of {len(ids)}.")
     store, bands = context.store, tuple(request.body.get("bands") or ())
-    found: dict[str, Any] = {}
+    files_by_image: dict[str, Any] = {}
     if isinstance(store, ArchiveFiles):
         for name in ids:
             context.check_time()
             files = store.files(name, bands)
-            found |= {} if files is None else {name: [asdict(file) for file in files]}
-    return encode_json({"files": found})
+            files_by_image |= {} if files is None else {name: [asdict(file) for file in files]}
+    return encode_json({"files": files_by_image})
 
 
 _MOST_LISTED = 20_000
@@ -282,9 +282,9 @@ def list_store(request: ServiceRequest, context: Context) -> ServiceResponse:
     """Return what can be drawn, but the images of collections: id, name, type, title, dates, and whether they are
     synthetic. Of a store with more than 20,000, the first ones.
     """
-    found = list(islice(_below("", context), _MOST_LISTED + 1))
-    shown = [_summary(asset) for asset in found[:_MOST_LISTED]]
-    return encode_json({"assets": shown, "is_complete": len(found) <= _MOST_LISTED})
+    assets = list(islice(_below("", context), _MOST_LISTED + 1))
+    shown = [_summary(asset) for asset in assets[:_MOST_LISTED]]
+    return encode_json({"assets": shown, "is_complete": len(assets) <= _MOST_LISTED})
 
 
 def _below(parent: str, context: Context) -> Iterator[Asset]:

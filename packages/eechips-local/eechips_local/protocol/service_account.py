@@ -102,12 +102,12 @@ def _check_replaceable(path: Path) -> None:
         if not os.path.lexists(path):
             return
         content = path.read_bytes() if path.is_file() and path.stat().st_size <= _LARGEST else b""
-        found = json.loads(content) if content else None
+        key_document = json.loads(content) if content else None
     except OSError as error:
         raise KeyFileError(f"cannot read {path} to replace it by a key: {error.strerror}") from error
     except (ValueError, RecursionError):
-        found = None
-    if not (isinstance(found, Mapping) and _is_own(found)):
+        key_document = None
+    if not (isinstance(key_document, Mapping) and _is_own(key_document)):
         raise KeyFileError(f"{path} exists and is no key of a local Earth Engine: name another file for --key")
 
 

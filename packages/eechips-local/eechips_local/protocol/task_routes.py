@@ -50,8 +50,8 @@ async def get_operation(service: Service, request: Request) -> Response:
 
 async def cancel_operation(service: Service, request: Request) -> Response:
     """Cancel a task."""
-    found = request.path_params["project"], request.path_params["id"]
-    await asyncio.to_thread(service.tasks.cancel, *found)  # waits until the process has ended
+    operation_key = request.path_params["project"], request.path_params["id"]
+    await asyncio.to_thread(service.tasks.cancel, *operation_key)  # waits until the process has ended
     return json_response({})
 
 
@@ -71,7 +71,7 @@ async def wait_operation(service: Service, request: Request) -> Response:
     loop = asyncio.get_running_loop()
     end = loop.time() + min(float(match.group(1)), _LONGEST_WAIT)
     while True:
-        found = service.tasks.operation(request.path_params["project"], request.path_params["id"])
-        if found.get("done") or loop.time() >= end:
-            return json_response(found)
+        operation = service.tasks.operation(request.path_params["project"], request.path_params["id"])
+        if operation.get("done") or loop.time() >= end:
+            return json_response(operation)
         await asyncio.sleep(_POLL)

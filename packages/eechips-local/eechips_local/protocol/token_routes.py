@@ -36,8 +36,8 @@ async def issue_token(service: Service, request: Request) -> Response:
         return _respond(400, {"error": "invalid_request", "error_description": "The body must be a form in ASCII."})
 
 
-def _respond(status: int, found: dict[str, Any]) -> Response:
-    return JSONResponse(found, status, {"cache-control": "no-store"})  # RFC 6749, section 5.1
+def _respond(status: int, content: dict[str, Any]) -> Response:
+    return JSONResponse(content, status, {"cache-control": "no-store"})  # RFC 6749, section 5.1
 
 
 ROUTES = (("POST", "/token", issue_token),)

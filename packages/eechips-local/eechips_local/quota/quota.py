@@ -54,22 +54,22 @@ class QuotaConfig:
             return math.inf if self.rate is None else 60.0 * self.rate
         return math.inf if self.minute is None else self.minute
 
-    def changed(self, given: Any) -> QuotaConfig:
+    def changed(self, settings: Any) -> QuotaConfig:
         """Return a copy with what JSON says: ``{"concurrency": 10, "rate": null, "restricted": true}``; the rest stays
         as it is.
 
         Raises:
             InvalidError: if it is malformed.
         """
-        if not isinstance(given, Mapping):
+        if not isinstance(settings, Mapping):
             raise InvalidError("A quota must be an object.")
-        unknown = given.keys() - {f.name for f in fields(self)}
+        unknown = settings.keys() - {f.name for f in fields(self)}
         if unknown:
             raise InvalidError(f"Unknown field of a quota: '{min(unknown)}'.")
-        for name, value in given.items():
+        for name, value in settings.items():
             if not _CHECKS[name](value):
                 raise InvalidError(f"Invalid {name} of a quota: {str(value)[:50]!r}.")
-        return replace(self, **given)
+        return replace(self, **settings)
 
 
 def _count(value: Any) -> bool:
@@ -267,10 +267,10 @@ class SizeTerm:
         Raises:
             ValueError: for any other text.
         """
-        found = _SIZE_TERM.fullmatch(text.strip())
-        if found is None:
+        match = _SIZE_TERM.fullmatch(text.strip())
+        if match is None:
             raise ValueError(f"unknown term {text!r}: use seconds for each megapixel or band, 4mp, 60mp^2 or 0.2band")
-        seconds, unit, exponent = found.groups()
+        seconds, unit, exponent = match.groups()
         return cls(float(seconds), None if unit == "band" else float(exponent or 1))
 
     def of(self, pixels: int, bands: int) -> float:
@@ -347,13 +347,13 @@ class Latency:
 
     def draw(self, kind: str) -> float:
         """Return the next number of seconds, for a kind of request of any size."""
-        found = self._delay(kind)
-        return 0.0 if found is None else self._random.lognormvariate(math.log(found.base.median), found.base.sigma)
+        delay = self._delay(kind)
+        return 0.0 if delay is None else self._random.lognormvariate(math.log(delay.base.median), delay.base.sigma)
 
     def of_size(self, kind: str, pixels: int, bands: int) -> float:
         """Return the further seconds of a response with pixels."""
-        found = self._delay(kind)
-        return 0.0 if found is None or not pixels else sum(term.of(pixels, bands) for term in found.terms)
+        delay = self._delay(kind)
+        return 0.0 if delay is None or not pixels else sum(term.of(pixels, bands) for term in delay.terms)
 
     def _delay(self, kind: str) -> Delay | None:
         if kind not in self._by_kind:

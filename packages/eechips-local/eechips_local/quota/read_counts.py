@@ -26,5 +26,5 @@ class Reads:
     def take(self) -> Mapping[str, int]:
         """Return the counts since the last call, and reset them."""
         with self._lock:
-            found, self._counts = dict(self._counts), Counter()
-        return found
+            counts, self._counts = dict(self._counts), Counter()
+        return counts

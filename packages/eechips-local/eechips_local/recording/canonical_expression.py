@@ -64,8 +64,8 @@ class _Canonicalizer:
         """Return the graph of a result."""
         root = self._value(result)
         self._run(self._find_traits(root))
-        found = self._run(self._rewrite(root, {}))
-        return {"result": self._reference(found), "values": self._nodes}
+        rewritten = self._run(self._rewrite(root, {}))
+        return {"result": self._reference(rewritten), "values": self._nodes}
 
     def _value(self, key: str) -> Any:
         if key not in self._values:
@@ -105,8 +105,8 @@ class _Canonicalizer:
         elif kind == "functionInvocationValue" and "functionReference" in content:
             inner.append(self._value(content["functionReference"]))
         depth, names = 0, {content} if kind == "argumentReference" else set()
-        for each in inner:
-            found_depth, found_names = yield self._find_traits(each)
+        for inner_node in inner:
+            found_depth, found_names = yield self._find_traits(inner_node)
             depth, names = max(depth, found_depth), names | found_names
         if kind == "functionDefinitionValue":
             depth, names = depth + 1, names - set(content.get("argumentNames") or ())
@@ -139,42 +139,46 @@ class _Canonicalizer:
             return (yield self._rewrite_call(content, names))
         if kind == "arrayValue":
             items = []
-            for each in content.get("values", ()):
-                items.append((yield self._rewrite(each, names)))
-            if all(_is_constant(each) for each in items):
-                return {"constantValue": [each["constantValue"] for each in items]}
+            for child_node in content.get("values", ()):
+                items.append((yield self._rewrite(child_node, names)))
+            if all(_is_constant(child_node) for child_node in items):
+                return {"constantValue": [child_node["constantValue"] for child_node in items]}
             return self._add({"arrayValue": {"values": items}})
         if kind == "dictionaryValue":
             fields = {}
-            for name, each in sorted(content.get("values", {}).items()):
-                fields[name] = yield self._rewrite(each, names)
-            if all(_is_constant(each) for each in fields.values()):
-                return {"constantValue": {name: each["constantValue"] for name, each in fields.items()}}
+            for name, child_node in sorted(content.get("values", {}).items()):
+                fields[name] = yield self._rewrite(child_node, names)
+            if all(_is_constant(child_node) for child_node in fields.values()):
+                return {"constantValue": {name: child_node["constantValue"] for name, child_node in fields.items()}}
             return self._add({"dictionaryValue": {"values": fields}})
         return {"constantValue": decode_integer(content) if kind == "integerValue" else decode_constant(content)}
 
     def _rewrite_function(self, node: Any, content: Node, names: Mapping[str, str]) -> _Steps:
         """Rewrite a function. Its arguments are named by the depth of the functions in it, as the client does."""
         depth, _ = self._traits[id(node)]
-        given = content.get("argumentNames") or []
-        renamed = {name: f"_MAPPING_VAR_{depth}_{index}" for index, name in enumerate(given)}
+        argument_names = content.get("argumentNames") or []
+        renamed = {name: f"_MAPPING_VAR_{depth}_{index}" for index, name in enumerate(argument_names)}
         body = yield self._rewrite(self._value(content["body"]), {**names, **renamed})
-        definition = {"argumentNames": [renamed[name] for name in given], "body": self._reference(body)}
+        definition = {"argumentNames": [renamed[name] for name in argument_names], "body": self._reference(body)}
         return self._add({"functionDefinitionValue": definition})
 
     def _rewrite_call(self, content: Node, names: Mapping[str, str]) -> _Steps:
         arguments = {}
-        for name, each in sorted((content.get("arguments") or {}).items()):
-            arguments[name] = yield self._rewrite(each, names)
+        for name, argument in sorted((content.get("arguments") or {}).items()):
+            arguments[name] = yield self._rewrite(argument, names)
         if "functionReference" not in content:
             # A null stands for an argument that is not given.
-            given = {name: each for name, each in arguments.items() if each != {"constantValue": None}}
-            return self._add({"functionInvocationValue": {"arguments": given, "functionName": content["functionName"]}})
+            present_arguments = {
+                name: argument for name, argument in arguments.items() if argument != {"constantValue": None}
+            }
+            return self._add(
+                {"functionInvocationValue": {"arguments": present_arguments, "functionName": content["functionName"]}}
+            )
         called = self._value(content["functionReference"])
         function = yield self._rewrite(called, names)
         renamed = self._argument_names(called)
         call = {
-            "arguments": {renamed.get(name, name): each for name, each in arguments.items()},
+            "arguments": {renamed.get(name, name): argument for name, argument in arguments.items()},
             "functionReference": self._reference(function),
         }
         return self._add({"functionInvocationValue": call})

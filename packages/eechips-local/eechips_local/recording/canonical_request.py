@@ -76,8 +76,8 @@ class ReceivedRequest:
         named = self.headers.get("x-goog-user-project", "")
         if _PROJECT_ID.fullmatch(named):
             return named
-        found = re.match(r"(?:v1(?:alpha|beta)?/)?projects/([^/:]+)(?!.*/assets(?:[/:]|$))", self.path)
-        return found[1] if found and _PROJECT_ID.fullmatch(found[1]) else None
+        match = re.match(r"(?:v1(?:alpha|beta)?/)?projects/([^/:]+)(?!.*/assets(?:[/:]|$))", self.path)
+        return match[1] if match and _PROJECT_ID.fullmatch(match[1]) else None
 
     def create_placeholders(self, *servers: str) -> Placeholders:
         """Return what is replaced in the request and its response.
@@ -88,9 +88,9 @@ class ReceivedRequest:
         authorization = self.headers.get("authorization", "").rpartition(" ")[2]
         parameters = self.query.encode() + (b"&" + self.content if self.is_folded else b"")
         query = parse_qsl(parameters.decode("latin-1"))
-        found = {value for name, value in query if name in _CREDENTIALS}
-        found |= {authorization, self.headers.get("x-goog-api-key", "")}
-        secrets = tuple(sorted(value for value in found if len(value) >= _SHORTEST_SECRET))
+        credentials = {value for name, value in query if name in _CREDENTIALS}
+        credentials |= {authorization, self.headers.get("x-goog-api-key", "")}
+        secrets = tuple(sorted(value for value in credentials if len(value) >= _SHORTEST_SECRET))
         return Placeholders(self.project, servers, secrets)
 
     @property
@@ -135,8 +135,8 @@ class CanonicalRequest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the request as it is recorded."""
-        found = {"body": self.body, "method": self.method, "path": self.path, "query": dict(self.query)}
-        return {name: value for name, value in found.items() if value not in (None, {})}
+        fields = {"body": self.body, "method": self.method, "path": self.path, "query": dict(self.query)}
+        return {name: value for name, value in fields.items() if value not in (None, {})}
 
     @property
     def key(self) -> str:
@@ -158,14 +158,14 @@ class CanonicalRequest:
     @property
     def name_kind(self) -> str | None:
         """The resource that the request fetches by its name, such as ``thumbnails``; None for another request."""
-        found = _NAMED.fullmatch(self.path)
-        return found["kind"] if found else None
+        match = _NAMED.fullmatch(self.path)
+        return match["kind"] if match else None
 
     @property
     def name_key(self) -> str | None:
         """The key of the request that created the name of this one; None for requests without such a name."""
-        found = _NAMED.fullmatch(self.path)
-        return found["id"] if found else None
+        match = _NAMED.fullmatch(self.path)
+        return match["id"] if match else None
 
 
 def hash_request(request: Mapping[str, Any]) -> str:
@@ -214,12 +214,12 @@ def canonical_request(received: ReceivedRequest, placeholders: Placeholders) -> 
             return None
     path = placeholders.hide(path) if "/assets" in path else re.sub(rf"^{_PROJECT}", "projects/{project}", path)
     query = _canonical_query(received.query, placeholders)
-    found = CanonicalRequest(operation, received.method, path, query, body)
+    canonical = CanonicalRequest(operation, received.method, path, query, body)
     try:
-        hash_request(found.to_json())
+        hash_request(canonical.to_json())
     except (RecursionError, UnicodeEncodeError):  # half of a surrogate pair, which no file can have
         return None
-    return found
+    return canonical
 
 
 def _canonical_body(body: Any) -> Any:
@@ -238,11 +238,11 @@ def _canonical_body(body: Any) -> Any:
 
 
 def _canonical_query(query: str, placeholders: Placeholders) -> dict[str, Any]:
-    found: dict[str, list[str]] = {}
+    values_by_name: dict[str, list[str]] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in _IGNORED and (name, value) != ("alt", "json") and not _is_valid_tag(name, value):
-            found.setdefault(name, []).append(placeholders.hide(value))
-    return {name: values[0] if len(values) == 1 else sorted(values) for name, values in sorted(found.items())}
+            values_by_name.setdefault(name, []).append(placeholders.hide(value))
+    return {name: values[0] if len(values) == 1 else sorted(values) for name, values in sorted(values_by_name.items())}
 
 
 def _is_valid_tag(name: str, value: Any) -> bool:
@@ -260,10 +260,10 @@ def list_functions(body: Any) -> list[str]:
     """Return the names of the functions that the expression of a canonical body calls, sorted."""
     expression = body.get("expression") if isinstance(body, dict) else None
     values = expression.get("values") if isinstance(expression, dict) else None
-    found: set[str] = set()
+    function_names: set[str] = set()
     for node in values.values() if isinstance(values, dict) else ():
         call = node.get("functionInvocationValue") if isinstance(node, dict) else None
         name = call.get("functionName") if isinstance(call, dict) else None
         if isinstance(name, str):
-            found.add(name)
-    return sorted(found)
+            function_names.add(name)
+    return sorted(function_names)

@@ -110,7 +110,7 @@ async def _compare(folder: RecordingFolder, local: LocalEvaluation, tolerance: f
 
     waiting = entries()
     while batch := list(islice(waiting, _AT_ONCE)):
-        for entry, found in zip(
+        for entry, difference in zip(
             batch,
             await asyncio.gather(*(_compare_one(local, entry, tolerance) for entry in batch)),
             strict=True,
@@ -118,13 +118,21 @@ async def _compare(folder: RecordingFolder, local: LocalEvaluation, tolerance: f
             compared += 1
             functions = _functions(folder, entry)
             used.update(functions)
-            if found is not None:
+            if difference is not None:
                 differences.append(
-                    RequestDifference(entry.path, tuple(functions), found.where, found.recorded, found.local)
+                    RequestDifference(
+                        entry.path, tuple(functions), difference.where, difference.recorded, difference.local
+                    )
                 )
                 different.update(functions)
     counts = [FunctionCount(name, count, different[name]) for name, count in used.items()]
-    counts.sort(key=lambda each: (-each.different, -each.different / each.requests, each.function))
+    counts.sort(
+        key=lambda function_count: (
+            -function_count.different,
+            -function_count.different / function_count.requests,
+            function_count.function,
+        )
+    )
     return Comparison(compared, dict(sorted(not_compared.items())), tolerance, counts, differences)
 
 

@@ -143,10 +143,10 @@ def _load_file(path: Path) -> Any:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CredentialsError(f"cannot read the credentials {path}: {type(error).__name__}") from None
-    for found in _token_addresses(content):
-        if not is_google(found) and found != _USERS_TOKENS:
+    for address in _token_addresses(content):
+        if not is_google(address) and address != _USERS_TOKENS:
             raise CredentialsError(
-                f"{path} exchanges its tokens at {urlsplit(found).hostname}, which is not Google's: if you trust the"
+                f"{path} exchanges its tokens at {urlsplit(address).hostname}, which is not Google's: if you trust the"
                 " file, set GOOGLE_APPLICATION_CREDENTIALS to its path instead of --credentials"
             )
     try:

@@ -60,8 +60,8 @@ class LocalEvaluation:
             placeholders.servers[0],
         )
         if response.status_code == 200 and response.headers.get("content-type") == "application/json":
-            found = json.loads(bytes(response.body))
-            self._tokens[request.key] = found.get("nextPageToken") if isinstance(found, dict) else None
+            decoded = json.loads(bytes(response.body))
+            self._tokens[request.key] = decoded.get("nextPageToken") if isinstance(decoded, dict) else None
         return response
 
     async def send(self, method: str, path: str, query: str, content: bytes, server: str) -> Response:
@@ -81,7 +81,7 @@ class LocalEvaluation:
             "query_string": query.encode("ascii"), "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 0),
             "headers": [(b"host", host), (b"content-type", b"application/json")],
         }  # fmt: skip
-        found, body = Response(), bytearray()
+        response, body = Response(), bytearray()
 
         parts: Iterator[Message] = iter([{"type": "http.request", "body": content, "more_body": False}])
 
@@ -93,15 +93,17 @@ class LocalEvaluation:
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                found.status_code = message["status"]
-                found.raw_headers = [each for each in message.get("headers", ()) if each[0] not in _OF_CONNECTION]
+                response.status_code = message["status"]
+                response.raw_headers = [
+                    header for header in message.get("headers", ()) if header[0] not in _OF_CONNECTION
+                ]
             else:
                 body.extend(message.get("body", b""))
 
         await self._app(scope, receive, send)
-        found.body = bytes(body)
-        found.raw_headers.append((b"content-length", str(len(body)).encode()))
-        return found
+        response.body = bytes(body)
+        response.raw_headers.append((b"content-length", str(len(body)).encode()))
+        return response
 
     async def _create_name(self, request: CanonicalRequest, placeholders: Placeholders) -> tuple[Response | None, str]:
         """Create a local name for that in a request.

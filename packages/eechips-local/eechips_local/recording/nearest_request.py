@@ -63,16 +63,18 @@ class MissingRequests:
         best: tuple[int, str] | None = None
         with suppress(RecordingError):
             for path in islice(self._folder.list_names(request.operation), _MOST_READ):
-                found = self._find_parts(path)
+                recorded_parts = self._find_parts(path)
                 different = (
-                    sum(found.values()) + size - 2 * sum(min(count, found[part]) for part, count in wanted.items())
+                    sum(recorded_parts.values())
+                    + size
+                    - 2 * sum(min(count, recorded_parts[part]) for part, count in wanted.items())
                 )
                 if best is None or different < best[0]:
                     best = different, path
         if best is None:
             return None
-        found = self._find_parts(best[1])
-        return best[1], list((found - wanted).elements()), list((wanted - found).elements())
+        recorded_parts = self._find_parts(best[1])
+        return best[1], list((recorded_parts - wanted).elements()), list((wanted - recorded_parts).elements())
 
     def _find_parts(self, path: str) -> Counter[str]:
         if path not in self._known:
@@ -90,13 +92,13 @@ def _describe_difference(fewer: list[str], more: list[str]) -> str:
 def _parts(value: Any, name: str = "") -> Iterator[str]:
     """Yield the leaves of JSON with the names of their fields, without the numbers of values and of references."""
     if isinstance(value, dict):
-        for key, each in value.items():
-            if key in ("valueReference", "result", "body") and isinstance(each, str):
+        for key, child in value.items():
+            if key in ("valueReference", "result", "body") and isinstance(child, str):
                 continue
-            yield from _parts(each, name if key.isdigit() or key == "constantValue" else key)
+            yield from _parts(child, name if key.isdigit() or key == "constantValue" else key)
     elif isinstance(value, list):
-        for each in value:
-            yield from _parts(each, name)
+        for child in value:
+            yield from _parts(child, name)
     else:
         yield f"{name} {json.dumps(value, ensure_ascii=False)}"[:_LONGEST]
 

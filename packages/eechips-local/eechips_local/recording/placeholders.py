@@ -61,10 +61,10 @@ class Placeholders:
         """Put project and base URL in for their placeholders."""
         values = {"project": self.project, "server": self.servers[0] if self.servers else None}
 
-        def show(found: re.Match[str]) -> str:
-            if found[1]:
-                return f"{{{found[1].removeprefix('literal:')}{found[2]}}}"
-            return values[found[2]] or found[0]
+        def show(match: re.Match[str]) -> str:
+            if match[1]:
+                return f"{{{match[1].removeprefix('literal:')}{match[2]}}}"
+            return values[match[2]] or match[0]
 
         return _LITERAL.sub(show, text)
 
@@ -80,11 +80,11 @@ def map_texts(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, list):
         return [map_texts(item, change) for item in value]
     if isinstance(value, dict):
-        found: dict[str, Any] = {}
+        changed_fields: dict[str, Any] = {}
         for name, item in value.items():
             changed = change(name)
-            while changed in found:
+            while changed in changed_fields:
                 changed += "*"
-            found[changed] = map_texts(item, change)
-        return found
+            changed_fields[changed] = map_texts(item, change)
+        return changed_fields
     return value

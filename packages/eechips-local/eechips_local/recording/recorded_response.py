@@ -79,10 +79,10 @@ class RecordedResponse:
 
     def to_json(self) -> dict[str, Any]:
         """Return the response as it is recorded: JSON as it is, other content by the name of its payload."""
-        found: dict[str, Any] = {"media_type": self.media_type, "status": self.status}
+        fields: dict[str, Any] = {"media_type": self.media_type, "status": self.status}
         if self.disposition is not None:
-            found["disposition"] = self.disposition
-        return {**found, **({"json": json.loads(self.content)} if self.is_json else {"payload": self.payload_name})}
+            fields["disposition"] = self.disposition
+        return {**fields, **({"json": json.loads(self.content)} if self.is_json else {"payload": self.payload_name})}
 
     @property
     def is_json(self) -> bool:

@@ -25,11 +25,11 @@ _MOST_BYTES = 1 << 30  # of all files of an archive from others
 
 def list_recording(folder: Path) -> list[str]:
     """Return the names of the files of a recording, relative to its folder and sorted; others are left out."""
-    found = []
+    file_names = []
     for parent, _, names in os.walk(folder):
         relative = Path(parent).relative_to(folder)
-        found += [(relative / name).as_posix() for name in names]
-    return sorted(name for name in found if _NAME.fullmatch(name) and not (folder / name).is_symlink())
+        file_names += [(relative / name).as_posix() for name in names]
+    return sorted(name for name in file_names if _NAME.fullmatch(name) and not (folder / name).is_symlink())
 
 
 def pack_recording(folder: Path, target: Path) -> int:
@@ -43,14 +43,14 @@ def pack_recording(folder: Path, target: Path) -> int:
         AssetWriteError: if it cannot be written.
     """
     with workspace(target.parent) as place:
-        made = place / target.name
-        with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        packed = place / target.name
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
             for name in list_recording(folder):
                 information = zipfile.ZipInfo(name, _EPOCH)
                 information.compress_type = zipfile.ZIP_DEFLATED
                 information.external_attr = 0o644 << 16
                 archive.writestr(information, (folder / name).read_bytes())
-        commit(made, target)
+        commit(packed, target)
     return target.stat().st_size
 
 

@@ -156,10 +156,10 @@ class RecordingFolder:
 
     def _status(self, text: bytes) -> int:
         try:
-            found = json.loads(text)["response"]["status"]
+            status = json.loads(text)["response"]["status"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return 599  # damaged: replaced by anything
-        return found if isinstance(found, int) else 599
+        return status if isinstance(status, int) else 599
 
     def _read(self, name: str) -> RecordingEntry:
         request, content = self._read_request(name)
@@ -180,12 +180,12 @@ class RecordingFolder:
             operation, stem = name.removesuffix(".json").split("/")
             if hash_request(request) != stem:
                 raise ValueError("its name is not the hash of its request")
-            found = CanonicalRequest(
+            canonical = CanonicalRequest(
                 operation, request["method"], request["path"], request.get("query", {}), request.get("body")
             )
-            if find_operation(found.method, found.path) != operation:
+            if find_operation(canonical.method, canonical.path) != operation:
                 raise ValueError("its folder is not that of its request")
-        return found, content
+        return canonical, content
 
     @contextmanager
     def _checking(self, name: str) -> Iterator[None]:
@@ -253,9 +253,9 @@ def open_recording(folder: Path) -> RecordingFolder:
     Raises:
         RecordingError: if there is none.
     """
-    found = RecordingFolder(folder)
+    recording = RecordingFolder(folder)
     try:
-        marker = found._read_bytes(_MARKER)
+        marker = recording._read_bytes(_MARKER)
         known = None if marker is None else _parse(marker)
     except ValueError as error:
         raise RecordingError(f"{folder / _MARKER} is damaged: {error}.") from error
@@ -263,7 +263,7 @@ def open_recording(folder: Path) -> RecordingFolder:
         raise RecordingError(f"{folder} is no recording: make one by eechips-local record {folder}.")
     if known != _FORMAT:
         raise RecordingError(f"{folder} was recorded by another version of eechips: record it again.")
-    return found
+    return recording
 
 
 def _parse(data: bytes) -> Any:
@@ -282,10 +282,10 @@ def _is_nested_too_deeply(value: Any) -> bool:
     level = [value]
     for _ in range(_MOST_NESTED):
         level = [
-            each
+            member
             for outer in level
-            for each in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(each, (dict, list))
+            for member in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(member, (dict, list))
         ]
         if not level:
             return False

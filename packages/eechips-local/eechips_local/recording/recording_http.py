@@ -49,12 +49,12 @@ def _decompress(content: bytes) -> bytes:
     """
     decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        found = decompressor.decompress(content, _MOST_BYTES)
+        decompressed = decompressor.decompress(content, _MOST_BYTES)
     except zlib.error as error:
         raise InvalidError(f"The body of the request is no gzip: {error}.") from error
     if not decompressor.eof:
         raise InvalidError("The body of the request is a part of a gzip file, or too large.")
-    return found
+    return decompressed
 
 
 def base_url(request: Request) -> str:

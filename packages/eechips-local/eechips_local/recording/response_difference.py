@@ -78,11 +78,11 @@ def find_difference(recorded: bytes, local: bytes, *, is_json: bool, tolerance: 
     except _UndecodableError as error:
         return ValueDifference("recorded response", f"not readable: {error}", "")
     try:
-        found = _decode(local, is_json=is_json)
+        actual = _decode(local, is_json=is_json)
     except _UndecodableError as error:
         return ValueDifference("local response", "", f"not readable: {error}")
     try:
-        return _compare(expected, found, "", tolerance)
+        return _compare(expected, actual, "", tolerance)
     except RecursionError:
         return ValueDifference("value", "nested too deeply to be compared", "")
 
@@ -145,48 +145,48 @@ def _read_archive(content: bytes) -> dict[str, Any]:
             raise _UndecodableError(f"it has more than {_MOST_UNPACKED >> 20} MiB")
         return {
             member.filename: _decode(archive.read(member), is_json=False)
-            for member in sorted(archive.infolist(), key=lambda each: each.filename)
+            for member in sorted(archive.infolist(), key=lambda zip_member: zip_member.filename)
         }
 
 
-def _compare(expected: Any, found: Any, where: str, tolerance: float) -> ValueDifference | None:
-    if isinstance(expected, _Pixels) and isinstance(found, _Pixels):
-        return _compare_pixels(expected, found, where, tolerance)
-    if isinstance(expected, dict) and isinstance(found, dict):
-        return _compare_fields(expected, found, where, tolerance)
-    if isinstance(expected, list) and isinstance(found, list):
-        if len(expected) != len(found):
-            return ValueDifference(where or "list", f"{len(expected):,} items", f"{len(found):,} items")
-        pairs = enumerate(zip(expected, found, strict=True))
+def _compare(expected: Any, actual: Any, where: str, tolerance: float) -> ValueDifference | None:
+    if isinstance(expected, _Pixels) and isinstance(actual, _Pixels):
+        return _compare_pixels(expected, actual, where, tolerance)
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        return _compare_fields(expected, actual, where, tolerance)
+    if isinstance(expected, list) and isinstance(actual, list):
+        if len(expected) != len(actual):
+            return ValueDifference(where or "list", f"{len(expected):,} items", f"{len(actual):,} items")
+        pairs = enumerate(zip(expected, actual, strict=True))
         differences = (_compare(one, other, f"{where}[{index}]", tolerance) for index, (one, other) in pairs)
-        return next((each for each in differences if each is not None), None)
-    if _is_equal(expected, found, tolerance):
+        return next((difference for difference in differences if difference is not None), None)
+    if _is_equal(expected, actual, tolerance):
         return None
-    return ValueDifference(where or "value", _show(expected), _show(found))
+    return ValueDifference(where or "value", _show(expected), _show(actual))
 
 
 def _compare_fields(
-    expected: dict[str, Any], found: dict[str, Any], where: str, tolerance: float
+    expected: dict[str, Any], actual: dict[str, Any], where: str, tolerance: float
 ) -> ValueDifference | None:
-    for name in sorted((expected.keys() | found.keys()) - (_IGNORED if not where or "[" in where else set())):
+    for name in sorted((expected.keys() | actual.keys()) - (_IGNORED if not where or "[" in where else set())):
         path = f"{where}.{name}" if where else name
-        if name not in expected or name not in found:
+        if name not in expected or name not in actual:
             missing = "missing"
-            return ValueDifference(path, _show(expected.get(name, missing)), _show(found.get(name, missing)))
-        difference = _compare(expected[name], found[name], path, tolerance)
+            return ValueDifference(path, _show(expected.get(name, missing)), _show(actual.get(name, missing)))
+        difference = _compare(expected[name], actual[name], path, tolerance)
         if difference is not None:
             return difference
     return None
 
 
-def _compare_pixels(expected: _Pixels, found: _Pixels, where: str, tolerance: float) -> ValueDifference | None:
+def _compare_pixels(expected: _Pixels, actual: _Pixels, where: str, tolerance: float) -> ValueDifference | None:
     name = f"{where} " if where else ""
-    if list(expected.bands) != list(found.bands):
-        return ValueDifference(f"{name}bands", _show(list(expected.bands)), _show(list(found.bands)))
-    if expected.grid != found.grid:
-        return ValueDifference(f"{name}grid", expected.grid, found.grid)
+    if list(expected.bands) != list(actual.bands):
+        return ValueDifference(f"{name}bands", _show(list(expected.bands)), _show(list(actual.bands)))
+    if expected.grid != actual.grid:
+        return ValueDifference(f"{name}grid", expected.grid, actual.grid)
     for band, one in expected.bands.items():
-        other = found.bands[band]
+        other = actual.bands[band]
         label = f"{name}band {band}" if band else f"{name}pixels"
         if (one.shape, one.dtype) != (other.shape, other.dtype):
             return ValueDifference(label, f"{one.dtype} {one.shape}", f"{other.dtype} {other.shape}")
@@ -200,17 +200,17 @@ def _compare_pixels(expected: _Pixels, found: _Pixels, where: str, tolerance: fl
             is_close = np.abs(left - right) <= limit
         different = ~((left == right) | (np.isnan(left) & np.isnan(right)) | is_close)
         if different.any():
-            first = tuple(int(each) for each in np.argwhere(different)[0])
+            first = tuple(int(coordinate) for coordinate in np.argwhere(different)[0])
             label += f": {int(different.sum()):,} of {different.size:,} values, first at {list(first)}"
             return ValueDifference(label, f"{one[first]}", f"{other[first]}")
     return None
 
 
-def _is_equal(expected: Any, found: Any, tolerance: float) -> bool:
-    if not _is_number(expected) or not _is_number(found):
-        return type(expected) is type(found) and bool(expected == found)
-    is_nan = expected != expected and found != found
-    return is_nan or expected == found or math.isclose(expected, found, rel_tol=tolerance, abs_tol=ABSOLUTE)
+def _is_equal(expected: Any, actual: Any, tolerance: float) -> bool:
+    if not _is_number(expected) or not _is_number(actual):
+        return type(expected) is type(actual) and bool(expected == actual)
+    is_nan = expected != expected and actual != actual
+    return is_nan or expected == actual or math.isclose(expected, actual, rel_tol=tolerance, abs_tol=ABSOLUTE)
 
 
 def _is_number(value: Any) -> bool:

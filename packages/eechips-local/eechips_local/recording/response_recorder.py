@@ -147,10 +147,10 @@ class ResponseRecorder:
         is_error = 400 <= response.status < 500 and response.status not in _NOT_FINAL
         if not (200 <= response.status < 300 and response.status != _PARTIAL) and not is_error:
             return None
-        found = RecordedResponse.from_headers(response.status, response.headers, response.content)
-        if not found.is_json:
+        recorded = RecordedResponse.from_headers(response.status, response.headers, response.content)
+        if not recorded.is_json:
             # Pages of proxies and portals: no response of the service is HTML.
-            return None if found.media_type.startswith("text/html") else found
+            return None if recorded.media_type.startswith("text/html") else recorded
         try:
             value = json.loads(response.content)
             if is_error:
@@ -162,7 +162,7 @@ class ResponseRecorder:
             content = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             return None
-        return replace(found, content=content)
+        return replace(recorded, content=content)
 
     def _with_aliases(self, value: Any, hidden: Any, request: CanonicalRequest) -> Any:
         """Return a response's JSON with names of the recording instead of the service's.
@@ -195,12 +195,12 @@ class ResponseRecorder:
             origin: see `ORIGIN_HEADER`.
             server: base URL of this server.
         """
-        found = {name: value for name, value in response.headers.items() if name in _FORWARDED}
+        headers = {name: value for name, value in response.headers.items() if name in _FORWARDED}
         if "location" in response.headers:
             address = f"{self._upstream.address}/"
-            found["location"] = response.headers["location"].replace(address, f"{server}/", 1)
-        found |= {ORIGIN_HEADER: origin, **_service_headers(response)}
-        return Response(response.content, response.status, found)
+            headers["location"] = response.headers["location"].replace(address, f"{server}/", 1)
+        headers |= {ORIGIN_HEADER: origin, **_service_headers(response)}
+        return Response(response.content, response.status, headers)
 
 
 def _is_of_key(error: Any) -> bool:
@@ -210,7 +210,9 @@ def _is_of_key(error: Any) -> bool:
     """
     content = error.get("error") if isinstance(error, dict) else None
     details = content.get("details") if isinstance(content, dict) else None
-    reasons = [each.get("reason") for each in details if isinstance(each, dict)] if isinstance(details, list) else []
+    reasons = (
+        [detail.get("reason") for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
+    )
     return any(str(reason).startswith("API_KEY_") for reason in reasons)
 
 

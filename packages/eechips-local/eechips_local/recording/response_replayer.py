@@ -46,8 +46,8 @@ class ResponseReplayer:
             response = await self._respond(request)
         except (EarthEngineError, RecordingError) as error:
             self._counts["refused"] += 1
-            found = NotRecordedError(str(error)) if isinstance(error, RecordingError) else error
-            return http_response(error_response(found))
+            service_error = NotRecordedError(str(error)) if isinstance(error, RecordingError) else error
+            return http_response(error_response(service_error))
         self._counts[response.headers[ORIGIN_HEADER]] += 1
         return response
 

@@ -51,15 +51,15 @@ def find_secrets(folder: Path, known: Sequence[str] = ()) -> list[FoundSecret]:
         folder: folder of the recording.
         known: secrets and names of the user, such as the id of the project.
     """
-    secrets = [re.escape(each.encode()) for each in known if len(each) >= _SHORTEST]
+    secrets = [re.escape(secret.encode()) for secret in known if len(secret) >= _SHORTEST]
     named = [("a name of yours", rb"(?<![\w-])(?:" + b"|".join(secrets) + rb")(?![\w-])")] if secrets else []
-    found = []
+    found_secrets = []
     for name in list_recording(folder):
         is_text = name.endswith(_TEXTS)
         forms = [*_FORMS, *named, ("an e-mail address", _EMAIL if is_text else _LONG_EMAIL)]
         for content in _read_parts((folder / name).read_bytes()):
-            found += [FoundSecret(name, kind) for kind, form in forms if re.search(form, content)]
-    return list(dict.fromkeys(found))
+            found_secrets += [FoundSecret(name, kind) for kind, form in forms if re.search(form, content)]
+    return list(dict.fromkeys(found_secrets))
 
 
 def _read_parts(content: bytes) -> Iterator[bytes]:

@@ -161,8 +161,8 @@ class Upstream:
                 received = _read(response.raw)
         except (requests.RequestException, urllib3.exceptions.HTTPError, zlib.error, OSError) as error:
             raise UnavailableError(f"The service did not respond completely ({type(error).__name__}).") from None
-        found = {name.lower(): value for name, value in response.headers.items()}
-        return UpstreamResponse(response.status_code, found, received)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return UpstreamResponse(response.status_code, headers, received)
 
 
 def _open_session(address: str, *, is_local: bool) -> requests.Session:

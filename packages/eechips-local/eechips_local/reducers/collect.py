@@ -45,8 +45,8 @@ def items(sample: ReducerSample, optional: int) -> list[list[Value]]:
 def _plain(values: Any, arrays: int) -> list[Value]:
     if arrays:
         return [Array(value) for value in values]
-    found: list[Value] = values.tolist()
-    return found
+    plain_values: list[Value] = values.tolist()
+    return plain_values
 
 
 def _per_place(sample: ReducerSample) -> tuple[tuple[int, ...], list[ReducerSample]]:
@@ -85,14 +85,14 @@ def collecting(outputs: Sequence[OutputSpec], weighted: Sequence[bool], make: An
     def reduce(sample: ReducerSample) -> list[Output]:
         places, samples = _per_place(sample)
         rows = [make(part) for part in samples]
-        found = []
+        collected = []
         for which in range(len(outputs)):
             values = np.empty(len(rows), dtype=object)
             for place, row in enumerate(rows):
                 values[place] = row[which]
             valid = np.array([row[which] is not None for row in rows], dtype=bool).reshape(places)
-            found.append(Output(values.reshape(places) if places else boxed(values[0]), valid))
-        return found
+            collected.append(Output(values.reshape(places) if places else boxed(values[0]), valid))
+        return collected
 
     return directly(outputs, weighted, reduce, arrays=arrays)
 
@@ -146,7 +146,7 @@ def group(reducer: Reducer, field: int, name: str) -> Reducer:
         columns = sample.columns()
         key = columns[field]
         kept = key.weights > 0 if any(reducer.weighted) else key.inside
-        found: list[Value] = []
+        groups: list[Value] = []
         for value, chosen in _partition(key.values, kept):
             part = ReducerSample(
                 sample.values[others][:, chosen],
@@ -156,8 +156,8 @@ def group(reducer: Reducer, field: int, name: str) -> Reducer:
                 sample.arrays,
             )
             if part.weights.any() or part.inside.any():
-                found.append({name: value, **dict(zip(reducer.names, reducer.results(part), strict=True))})
-        return [found]
+                groups.append({name: value, **dict(zip(reducer.names, reducer.results(part), strict=True))})
+        return [groups]
 
     weighted = [False] * (reducer.inputs + 1)
     for position, own in zip(others, reducer.weighted, strict=True):
@@ -176,8 +176,8 @@ def _partition(values: Any, kept: Any) -> list[tuple[Value, Any]]:
         )
         pieces = np.split(order, starts[1:])
         return [(ordered[start].item(), piece) for start, piece in zip(starts, pieces, strict=False)]
-    found: dict[Any, list[int]] = {}
+    indices_by_key: dict[Any, list[int]] = {}
     for index in where:
-        found.setdefault(distinct_key(values[index]), []).append(int(index))
-    pairs = [(values[indices[0]], np.asarray(indices)) for indices in found.values()]
+        indices_by_key.setdefault(distinct_key(values[index]), []).append(int(index))
+    pairs = [(values[indices[0]], np.asarray(indices)) for indices in indices_by_key.values()]
     return sorted(pairs, key=lambda pair: compare_key(pair[0]))

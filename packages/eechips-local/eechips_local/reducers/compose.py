@@ -157,8 +157,8 @@ def repeat(reducer: Reducer, count: int) -> Reducer:
 
     def finish(state: Any) -> list[Output]:
         outputs = copies.finish(state)
-        each = len(reducer.outputs)
-        return [_listed(outputs[which::each], reducer.outputs[which]) for which in range(each)]
+        output_count = len(reducer.outputs)
+        return [_listed(outputs[which::output_count], reducer.outputs[which]) for which in range(output_count)]
 
     specs = tuple(
         OutputSpec(spec.name, "object" if spec.kind == "object" else "list", dimensions=spec.dimensions + 1)
@@ -173,10 +173,10 @@ def _listed(outputs: Sequence[Output], spec: OutputSpec) -> Output:
     if valid.ndim == 0:
         return Output(boxed([plain_value(output, spec) for output in outputs]), np.ones((), dtype=bool))
     if spec.kind == "object":
-        found = np.empty(valid.shape, dtype=object)
+        lists = np.empty(valid.shape, dtype=object)
         for place in np.ndindex(valid.shape):
-            found[place] = [plain_value(Output(o.values[place], o.valid[place]), spec) for o in outputs]
-        return Output(found, np.ones(valid.shape, dtype=bool))
+            lists[place] = [plain_value(Output(o.values[place], o.valid[place]), spec) for o in outputs]
+        return Output(lists, np.ones(valid.shape, dtype=bool))
     values = np.stack([o.values for o in outputs], axis=valid.ndim)
     return Output(values, np.logical_and.reduce([o.valid for o in outputs]))
 
@@ -240,8 +240,8 @@ def disaggregate(reducer: Reducer, axis: int | None) -> Reducer:
     def pieces(value: Value) -> list[Value]:
         if isinstance(value, Array):
             if axis is None:
-                found: list[Value] = value.values.ravel().tolist()
-                return found
+                elements: list[Value] = value.values.ravel().tolist()
+                return elements
             if not -value.values.ndim <= axis < value.values.ndim:
                 raise InvalidError(f"The axis {axis} is out of range for an array of {value.values.ndim} dimensions.")
             parts = np.split(value.values, value.values.shape[axis], axis)

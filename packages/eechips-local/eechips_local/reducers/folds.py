@@ -64,8 +64,8 @@ def _picking(
 
 def _taken(values: Values, where: Any) -> Any:
     index = np.asarray(where)[None]
-    found = np.take_along_axis(values, index.reshape(index.shape + (1,) * (values.ndim - index.ndim)), axis=0)[0]
-    return boxed(found) if values.dtype == object and not isinstance(found, np.ndarray) else np.asarray(found)
+    picked = np.take_along_axis(values, index.reshape(index.shape + (1,) * (values.ndim - index.ndim)), axis=0)[0]
+    return boxed(picked) if values.dtype == object and not isinstance(picked, np.ndarray) else np.asarray(picked)
 
 
 def _extreme(sign: int) -> Callable[[SampleColumn], tuple[Values, Flags]]:
@@ -120,8 +120,8 @@ def _end(*, last: bool, nulls: bool) -> Callable[[SampleColumn], tuple[Values, F
         order = wanted[::-1] if last else wanted
         where = order.argmax(axis=0)
         where = len(wanted) - 1 - where if last else where
-        found = np.take_along_axis(column.inside & wanted, np.asarray(where)[None], axis=0)[0]
-        return np.asarray(where), np.asarray(found)
+        is_inside = np.take_along_axis(column.inside & wanted, np.asarray(where)[None], axis=0)[0]
+        return np.asarray(where), np.asarray(is_inside)
 
     return choose
 
@@ -145,8 +145,8 @@ def _ending(name: str, *, last: bool) -> Reducer:
 
     def merge(parts: Sequence[tuple[Values, Flags, Flags]]) -> tuple[Values, Flags, Flags]:
         values, valid, seen = (np.stack(part) for part in zip(*parts, strict=True))
-        where, found = _end(last=last, nulls=True)(SampleColumn(values, valid.astype(np.float64), valid, seen))
-        return _taken(values, where), found, np.asarray(seen.any(axis=0))
+        where, is_valid = _end(last=last, nulls=True)(SampleColumn(values, valid.astype(np.float64), valid, seen))
+        return _taken(values, where), is_valid, np.asarray(seen.any(axis=0))
 
     def finish(state: tuple[Values, Flags, Flags]) -> list[Output]:
         return [Output(state[0], state[1])]

@@ -86,11 +86,11 @@ def _of_tally(spec: OutputSpec, make: Callable[[ValueCounts], Value], *, finite:
 
     def finish(state: tuple[tuple[int, ...], list[ValueCounts]]) -> list[Output]:
         shape, tallies = state
-        found = np.empty(len(tallies), dtype=object)
+        summaries = np.empty(len(tallies), dtype=object)
         for place, tally in enumerate(tallies):
-            found[place] = make(tally) if len(tally.values) else None
+            summaries[place] = make(tally) if len(tally.values) else None
         valid = np.array([len(t.values) > 0 for t in tallies], dtype=bool).reshape(shape)
-        return [Output(found.reshape(shape) if shape else boxed(found[0]), valid)]
+        return [Output(summaries.reshape(shape) if shape else boxed(summaries[0]), valid)]
 
     return Reducer((spec,), (True,), summarise, merge, finish)
 
@@ -113,12 +113,12 @@ def _frequencies(tally: ValueCounts) -> Mapping[str, float]:
 
 
 def _frequency_of_objects(column: SampleColumn) -> Mapping[str, float] | None:
-    found: dict[str, float] = {}
+    weights: dict[str, float] = {}
     for value, weight in zip(column.values, column.weights, strict=True):
         if weight > 0:
             key = histogram_key(value)
-            found[key] = found.get(key, 0.0) + float(weight)
-    return dict(sorted(found.items())) or None
+            weights[key] = weights.get(key, 0.0) + float(weight)
+    return dict(sorted(weights.items())) or None
 
 
 def _frequency() -> Reducer:
@@ -135,8 +135,8 @@ def _frequency() -> Reducer:
     def finish(state: Any) -> Sequence[Output]:
         if not isinstance(state, ReducerSample):
             return tallied.finish(state)
-        found = _frequency_of_objects(state.column(0))
-        return [Output(boxed(found), np.asarray(found is not None))]
+        frequencies = _frequency_of_objects(state.column(0))
+        return [Output(boxed(frequencies), np.asarray(frequencies is not None))]
 
     return Reducer((spec,), (True,), summarise, merge, finish)
 
@@ -248,10 +248,10 @@ def fixed_histogram(low: float, high: float, steps: int, *, cumulative: bool) ->
         weights = np.where(taken, column.weights, 0.0)
         counts = np.bincount((place * steps + bucket).ravel(), weights=weights.ravel(), minlength=size * steps)
         counts = counts.reshape(*places, steps)
-        found = np.stack(
+        bucket_rows = np.stack(
             [np.broadcast_to(lower, counts.shape), counts.cumsum(axis=-1) if cumulative else counts], axis=-1
         )
-        return [Output(found, np.asarray((column.weights > 0).any(axis=0)))]
+        return [Output(bucket_rows, np.asarray((column.weights > 0).any(axis=0)))]
 
     def merge(parts: Sequence[list[Output]]) -> list[Output]:
         values = np.stack([p[0].values for p in parts])
@@ -292,9 +292,9 @@ def fixed_histogram_2d(x: tuple[float, float, int], y: tuple[float, float, int])
         return counts.reshape(*places, x[2], y[2]).astype(np.float64), np.asarray(inside.any(axis=0))
 
     def merge(parts: Sequence[tuple[Floats, npt.NDArray[np.bool_]]]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        found: Floats = np.sum([counts for counts, _ in parts], axis=0)
+        total_counts: Floats = np.sum([counts for counts, _ in parts], axis=0)
         valid: npt.NDArray[np.bool_] = np.logical_or.reduce([own for _, own in parts])
-        return found, valid
+        return total_counts, valid
 
     def finish(state: tuple[Floats, npt.NDArray[np.bool_]]) -> list[Output]:
         counts, valid = state

@@ -66,7 +66,7 @@ def quantiles(column: SampleColumn, fractions: Sequence[float]) -> list[tuple[Va
     np.cumsum(weights[:-1], axis=0, out=before[1:])
     position = np.where(rank < count, rank * weights + (count - 1) * before, np.inf)
     whole = (count - 1) * weights.sum(axis=0)
-    found = []
+    quantile_values = []
     for fraction in fractions:
         target = fraction * whole
         low = np.maximum((position <= target).sum(axis=0) - 1, 0)
@@ -74,8 +74,8 @@ def quantiles(column: SampleColumn, fractions: Sequence[float]) -> list[tuple[Va
         start, end = _at(position, low), _at(position, high)
         with np.errstate(invalid="ignore"):
             part = np.divide(target - start, end - start, out=np.zeros(count.shape), where=(high > low) & (end > start))
-        found.append(_between(values, count, low, high, part))
-    return found
+        quantile_values.append(_between(values, count, low, high, part))
+    return quantile_values
 
 
 def _split(position: Weights, last: npt.NDArray[np.intp]) -> tuple[Values, Values, Weights]:
@@ -115,7 +115,7 @@ def percentile(percentages: Sequence[float], names: Sequence[str] | None = None)
     fractions = [p / 100.0 for p in percentages]
 
     def reduce(sample: ReducerSample) -> list[Output]:
-        return [Output(*found) for found in quantiles(sample.column(0), fractions)]
+        return [Output(*quantile) for quantile in quantiles(sample.column(0), fractions)]
 
     labels = names if names is not None else [f"p{p:g}".replace(".", "_") for p in percentages]
     return directly([OutputSpec(label) for label in labels], (True,), reduce)
@@ -181,9 +181,9 @@ def interval_mean(low: float, high: float) -> Reducer:
         taken = (column.weights > 0) & (values >= least - slack) & (values <= greatest + slack)
         weights = np.where(taken, column.weights, 0.0)
         total = weights.sum(axis=0)
-        found = np.divide(
+        means = np.divide(
             (np.where(taken, values, 0) * weights).sum(axis=0), total, out=np.zeros(np.shape(total)), where=total > 0
         )
-        return [Output(found, valid & (total > 0))]
+        return [Output(means, valid & (total > 0))]
 
     return directly((OutputSpec("mean"),), (True,), reduce)

@@ -86,8 +86,8 @@ def _solved(design: Floats, response: Floats) -> tuple[Floats, Flags]:
     limit = np.finfo(np.float64).eps * max(design.shape[1:]) * diagonal.max(axis=1)
     full = (diagonal > limit[:, None]).all(axis=1)
     r = np.where(full[:, None, None], r, np.eye(r.shape[1]))
-    found = np.linalg.solve(r, np.swapaxes(q, 1, 2) @ _padded(response, design.shape[2]))
-    return np.where(full[:, None, None], found, 0.0), full
+    solutions = np.linalg.solve(r, np.swapaxes(q, 1, 2) @ _padded(response, design.shape[2]))
+    return np.where(full[:, None, None], solutions, 0.0), full
 
 
 def _padded(rows: Floats, least: int | None = None) -> Floats:
@@ -207,8 +207,8 @@ def ridge_regression(x: int, y: int, penalty: float) -> Reducer:
         left = ((off_y - off_x @ slopes) ** 2).sum(axis=1)
         total = (off_y**2).sum(axis=1)
         residuals = np.sqrt(left / np.maximum(count, 1))
-        found = np.concatenate([slopes, intercept[:, None]], axis=1)
-        outputs = _regression_outputs(found, residuals, valid, places)
+        coefficients = np.concatenate([slopes, intercept[:, None]], axis=1)
+        outputs = _regression_outputs(coefficients, residuals, valid, places)
         return [*outputs, Output(_regression_p(left, total, count - x - 1, x).reshape(*places, y), outputs[0].valid)]
 
     return directly(_RIDGE, (True,) * (x + y), reduce)
@@ -217,8 +217,8 @@ def ridge_regression(x: int, y: int, penalty: float) -> Reducer:
 def _regression_p(left: Floats, total: Floats, free: npt.NDArray[np.int64], used: int) -> Floats:
     """Return the p-value of the F test from the sums of squares that are left and in total; 1 where nothing is free."""
     share = np.clip(np.divide(left, total, out=np.ones(left.shape), where=total > 0), 0, 1)
-    found = regularized_beta(share, np.maximum(free, 1) / 2.0, used / 2.0)
-    return np.asarray(np.where(free > 0, found, 1.0))
+    p_values = regularized_beta(share, np.maximum(free, 1) / 2.0, used / 2.0)
+    return np.asarray(np.where(free > 0, p_values, 1.0))
 
 
 def _correlation(x: Floats, y: Floats, inside: Flags) -> tuple[Floats, Flags]:
@@ -349,8 +349,8 @@ def _covariance(*, centred: bool) -> Reducer:
         if not centred:
             values = values - _ratio((values * weights).sum(axis=0), np.broadcast_to(total, values.shape[1:]), there)
         matrix = np.einsum("n...i,n...j->...ij", values * weights, values)
-        found = matrix / np.where(there, total, 1.0)[..., None]
-        return [Output(found, there[..., 0])]
+        covariances = matrix / np.where(there, total, 1.0)[..., None]
+        return [Output(covariances, there[..., 0])]
 
     name = "centeredCovariance" if centred else "covariance"
     return directly((OutputSpec(name, dimensions=2),), (True,), reduce, arrays=True)

@@ -66,11 +66,11 @@ def _normals(bounds: Bounds, month: int) -> dict[str, float]:
     values, _ = era5.Month(date(_YEAR, month, 1)).paint(rect, [era5.BANDS.index(band) for band in _BANDS])
     rain, dew, warmest, mean, coldest = (round(float(band.mean()), 4) for band in values)
     dew, warmest, mean, coldest = (kelvin - _KELVIN for kelvin in (dew, warmest, mean, coldest))
-    found = {
+    normals = {
         "ppt": 1000.0 * rain, "tdmean": dew, "tmax": warmest, "tmean": mean, "tmin": coldest,
         "vpdmax": _pressure(warmest) - _pressure(dew), "vpdmin": max(0.0, _pressure(coldest) - _pressure(dew)),
     }  # fmt: skip
-    return {name: round(found[name], 3) for name in _NORMALS}
+    return {name: round(normals[name], 3) for name in _NORMALS}
 
 
 def _pressure(celsius: float) -> float:

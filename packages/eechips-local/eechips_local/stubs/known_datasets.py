@@ -113,18 +113,23 @@ class Entry:
     ) -> tuple[BandDescription, ...]:
         known = {band.name: band for band in bands}
         if "bands" in facts and not is_recorded:
-            known = {each["name"]: known.get(each["name"], BandDescription(each["name"])) for each in facts["bands"]}
-        for each in (*facts.get("bands", ()), *facts.get("details", ())):
+            known = {
+                band_facts["name"]: known.get(band_facts["name"], BandDescription(band_facts["name"]))
+                for band_facts in facts["bands"]
+            }
+        for band_facts in (*facts.get("bands", ()), *facts.get("details", ())):
             for name in known:
-                if re.fullmatch(each["name"], name):
-                    known[name] = _stated(known[name], {**each, "name": name}, is_recorded=is_recorded)
+                if re.fullmatch(band_facts["name"], name):
+                    known[name] = _stated(known[name], {**band_facts, "name": name}, is_recorded=is_recorded)
         size, dtype = facts.get("pixel_size"), facts.get("dtype")
-        found: Iterable[BandDescription] = known.values()
+        descriptions: Iterable[BandDescription] = known.values()
         if size is not None:
-            found = [replace(band, pixel_size=size) for band in found]
+            descriptions = [replace(band, pixel_size=size) for band in descriptions]
         if dtype is not None:
-            found = [band if band.dtype or band.classes or band.bits else replace(band, dtype=dtype) for band in found]
-        return tuple(found)
+            descriptions = [
+                band if band.dtype or band.classes or band.bits else replace(band, dtype=dtype) for band in descriptions
+            ]
+        return tuple(descriptions)
 
 
 def _stated(band: BandDescription, stated: Mapping[str, Any], *, is_recorded: bool) -> BandDescription:
@@ -134,7 +139,8 @@ def _stated(band: BandDescription, stated: Mapping[str, Any], *, is_recorded: bo
         changes = {key: value for key, value in changes.items() if key not in _RECORDED_OF_BANDS}
     if "classes" in stated and not (is_recorded and band.classes):
         changes["classes"] = tuple(
-            BandClass(each["value"], each["name"], each.get("colour", "")) for each in stated["classes"]
+            BandClass(class_facts["value"], class_facts["name"], class_facts.get("colour", ""))
+            for class_facts in stated["classes"]
         )
         changes["bits"] = ()
     if "events" in stated:
@@ -163,11 +169,11 @@ def entries() -> tuple[Entry, ...]:
     Raises:
         ValueError: if an entry has an unknown key.
     """
-    found = _content()["entry"]
-    for each in found:
-        if unknown := sorted(set(each) - set(_KEYS)):
-            raise ValueError(f"known_datasets.toml: {each['ids'][0]} has the unknown key {unknown[0]!r}")
-    return tuple(Entry(tuple(re.compile(pattern) for pattern in each["ids"]), each) for each in found)
+    raw_entries = _content()["entry"]
+    for entry in raw_entries:
+        if unknown := sorted(set(entry) - set(_KEYS)):
+            raise ValueError(f"known_datasets.toml: {entry['ids'][0]} has the unknown key {unknown[0]!r}")
+    return tuple(Entry(tuple(re.compile(pattern) for pattern in entry["ids"]), entry) for entry in raw_entries)
 
 
 @cache
@@ -178,12 +184,12 @@ def tables() -> Mapping[str, DatasetDescription]:
             table,
             table,
             "table",
-            columns=tuple(Column(*column) for column in each["columns"].items()),
-            bounds=tuple(each.get("bounds", GLOBE)),
-            is_point_table=each.get("points", False),
+            columns=tuple(Column(*column) for column in table_facts["columns"].items()),
+            bounds=tuple(table_facts.get("bounds", GLOBE)),
+            is_point_table=table_facts.get("points", False),
         )
-        for each in _content()["table"]
-        for table in each["ids"]
+        for table_facts in _content()["table"]
+        for table in table_facts["ids"]
     }
 
 

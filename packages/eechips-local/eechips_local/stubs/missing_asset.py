@@ -29,16 +29,16 @@ def missing_asset_hint(asset_id: str, stubs: StubStore, *, is_served: bool) -> s
     if is_served:
         nearest = f"; the nearest ids are {', '.join(near)}" if near else ""
         return f"Neither the demo planet nor the stubs of other datasets have {asset_id}{nearest}; {_OWN}."
-    has = ", ".join(each for each in near if each in painted)
+    has = ", ".join(dataset for dataset in near if dataset in painted)
     missing = f"The demo planet has no {asset_id}" + (f"; it has {has}" if has else "")
     if asset_id in described:
         return f"{missing}; `eechips-local serve --demo-datasets all` serves a synthetic stub of it; {_OWN}."
-    others = ", ".join(each for each in near if each not in painted)
+    others = ", ".join(dataset for dataset in near if dataset not in painted)
     such = f" such as {others}" if others else ""
     return f"{missing}; `eechips-local serve --demo-datasets all` adds stubs of more datasets{such}; {_OWN}."
 
 
 def _nearest(id: str, known: Iterable[str]) -> list[str]:
     """Return the ids that are most like one, whatever the case of its letters."""
-    by_lower = {each.lower(): each for each in known}
+    by_lower = {dataset.lower(): dataset for dataset in known}
     return [by_lower[match] for match in difflib.get_close_matches(id.lower(), by_lower, _NEAREST, cutoff=0.6)]

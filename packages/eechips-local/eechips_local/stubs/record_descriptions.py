@@ -48,8 +48,8 @@ class RecordSource:
 
     def find(self, id: str) -> DatasetDescription | None:
         """Return the description of a dataset, or None if it has no record."""
-        found = _files().get(id)
-        return None if found is None else _read(tomllib.loads(found.read_text(encoding="utf-8")))
+        record_file = _files().get(id)
+        return None if record_file is None else _read(tomllib.loads(record_file.read_text(encoding="utf-8")))
 
 
 def read_records() -> list[dict[str, Any]]:
@@ -61,13 +61,13 @@ def read_records() -> list[dict[str, Any]]:
 def _files() -> dict[str, Path]:
     """Return the files of records by the ids of their datasets, without parsing them."""
     spec = find_spec("eechips")
-    found = {}
+    files = {}
     for folder in () if spec is None else spec.submodule_search_locations or ():
         for file in sorted(Path(folder, "datasets", "records").glob("*.toml")):
             declared = _ID.search(file.read_text(encoding="utf-8"))
             if declared is not None:
-                found[declared[1]] = file
-    return found
+                files[declared[1]] = file
+    return files
 
 
 def _read(record: Mapping[str, Any]) -> DatasetDescription:
@@ -114,6 +114,7 @@ def _band(band: Mapping[str, Any], record: Mapping[str, Any]) -> BandDescription
         offset=band.get("offset", 0.0),
         wavelength=next((_WAVELENGTHS[n] for n in band.get("common_names", ()) if n in _WAVELENGTHS), None),
         classes=tuple(
-            BandClass(each["value"], each["name"], each.get("colour", "")) for each in band.get("classes", ())
+            BandClass(class_record["value"], class_record["name"], class_record.get("colour", ""))
+            for class_record in band.get("classes", ())
         ),
     )

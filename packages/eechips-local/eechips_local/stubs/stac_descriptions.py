@@ -75,8 +75,12 @@ def _files(folder: Path) -> dict[str, Path]:
 
 @cache
 def _ids(folder: Path) -> frozenset[str]:
-    found = (_load(path) for path in _files(folder).values())
-    return frozenset(each["id"] for each in found if each.get("gee:type") in _KINDS and isinstance(each.get("id"), str))
+    collections = (_load(path) for path in _files(folder).values())
+    return frozenset(
+        collection["id"]
+        for collection in collections
+        if collection.get("gee:type") in _KINDS and isinstance(collection.get("id"), str)
+    )
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -86,12 +90,12 @@ def _load(path: Path) -> dict[str, Any]:
         InvalidError: if it is none.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidError(f"{path.name} of --demo-datasets cannot be read: {error}.") from error
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise InvalidError(f"{path.name} of --demo-datasets is not a JSON object.")
-    return found
+    return document
 
 
 def read_collection(collection: Mapping[str, Any]) -> DatasetDescription | None:
@@ -111,7 +115,7 @@ def read_collection(collection: Mapping[str, Any]) -> DatasetDescription | None:
         title=collection.get("title", ""),
         kind=kind,
         bands=() if kind == "table" else tuple(_band(band, summaries, size) for band in summaries.get("eo:bands", ())),
-        columns=tuple(Column(each["name"], each["type"]) for each in summaries.get("gee:schema", ())),
+        columns=tuple(Column(column["name"], column["type"]) for column in summaries.get("gee:schema", ())),
         start=start,
         end=end,
         interval=_interval(collection.get("gee:interval")),
@@ -122,8 +126,8 @@ def read_collection(collection: Mapping[str, Any]) -> DatasetDescription | None:
 
 def _first(value: Any) -> float | None:
     """Return a number, or the first of a list of numbers."""
-    found = value[0] if isinstance(value, list) and value else value
-    return float(found) if isinstance(found, int | float) and found > 0 else None
+    number = value[0] if isinstance(value, list) and value else value
+    return float(number) if isinstance(number, int | float) and number > 0 else None
 
 
 def _times(intervals: Iterable[Iterable[str | None]]) -> tuple[datetime | None, datetime | None]:
@@ -137,8 +141,8 @@ def _times(intervals: Iterable[Iterable[str | None]]) -> tuple[datetime | None, 
 def _time(text: str | None) -> datetime | None:
     if text is None:
         return None
-    found = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def _interval(interval: Mapping[str, Any] | None) -> Interval | None:
@@ -177,10 +181,15 @@ def _band(band: Mapping[str, Any], summaries: Mapping[str, Any], size: float | N
         offset=float(band.get("gee:offset", 0.0)),
         wavelength=_wavelength(band),
         classes=tuple(
-            BandClass(int(each["value"]), str(each.get("description", "")), str(each.get("color", "")))
-            for each in band.get("gee:classes", ())
+            BandClass(
+                int(class_facts["value"]), str(class_facts.get("description", "")), str(class_facts.get("color", ""))
+            )
+            for class_facts in band.get("gee:classes", ())
         ),
-        bits=tuple((int(each["first_bit"]), int(each["bit_count"])) for each in mask.get("bitmask_parts", ())),
+        bits=tuple(
+            (int(class_facts["first_bit"]), int(class_facts["bit_count"]))
+            for class_facts in mask.get("bitmask_parts", ())
+        ),
     )
 
 
@@ -200,4 +209,4 @@ def _wavelength(band: Mapping[str, Any]) -> float | None:
 
 
 def _has_points(visualizations: Iterable[Mapping[str, Any]]) -> bool:
-    return any("point_size" in each.get("table_visualization", {}) for each in visualizations)
+    return any("point_size" in visualization.get("table_visualization", {}) for visualization in visualizations)

@@ -111,7 +111,7 @@ def plan_band(band: BandDescription, dataset: str) -> BandPlan:
     """Return what a band of a dataset shows."""
     seed = zlib.crc32(f"{dataset}/{band.follows or band.name}".encode()) & 0xFFFFFF
     if band.classes:
-        codes = tuple(sorted({each.value for each in band.classes}))
+        codes = tuple(sorted({band_class.value for band_class in band.classes}))
         dtype = band.dtype or smallest_type(codes[0], codes[-1])
         return BandPlan(band.name, dtype, codes[0], codes[-1], "classes", seed, codes=codes, land=_land(band.classes))
     if band.bits:
@@ -161,14 +161,14 @@ def _range(band: BandDescription) -> tuple[float, float] | None:
     if band.minimum is not None and band.maximum is not None and band.minimum <= band.maximum:
         return float(band.minimum), float(band.maximum)
     units = band.units.lower()
-    found = next((usual for pattern, usual in _USUAL if re.search(pattern, units)), None)
+    usual_range = next((usual for pattern, usual in _USUAL if re.search(pattern, units)), None)
     if _is_reflectance(band):
-        found = 0.0, 0.7
+        usual_range = 0.0, 0.7
     elif _names_height(band):
-        found = _HEIGHTS
-    if found is None:
+        usual_range = _HEIGHTS
+    if usual_range is None:
         return None
-    low, high = found
+    low, high = usual_range
     ends = sorted(((low - band.offset) / band.scale, (high - band.offset) / band.scale))
     if band.scale != 1.0:
         ends = [float(round(end)) for end in ends]
@@ -203,15 +203,15 @@ def _is_reflectance(band: BandDescription) -> bool:
 
 def _land(classes: Sequence[BandClass]) -> tuple[tuple[int, ...], ...]:
     """Return for each of ``LAND_CLASSES`` the values of the classes that name it; empty if few do."""
-    codes = sorted({each.value for each in classes})
-    found: dict[str, list[int]] = {}
-    for each in classes:
-        name = next((land for land, words in _LAND_WORDS if re.search(words, each.name.lower())), None)
+    codes = sorted({band_class.value for band_class in classes})
+    land_values: dict[str, list[int]] = {}
+    for band_class in classes:
+        name = next((land for land, words in _LAND_WORDS if re.search(words, band_class.name.lower())), None)
         if name is not None:
-            found.setdefault(name, []).append(each.value)
-    if len(found) < _FEWEST:
+            land_values.setdefault(name, []).append(band_class.value)
+    if len(land_values) < _FEWEST:
         return ()
-    rest = tuple(value for values in found.values() for value in values) or tuple(codes)
+    rest = tuple(value for values in land_values.values() for value in values) or tuple(codes)
     # Grass stands for open land of other kinds, trees and crops for each other, before any class at all.
     likely = {"shrub": "grass", "bare": "grass", "grass": "crop", "crop": "grass", "tree": "grass"}
-    return tuple(tuple(found.get(land) or found.get(likely.get(land, "")) or rest) for land in LAND_CLASSES)
+    return tuple(tuple(land_values.get(land) or land_values.get(likely.get(land, "")) or rest) for land in LAND_CLASSES)

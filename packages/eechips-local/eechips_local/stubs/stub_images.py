@@ -80,10 +80,10 @@ class ImageMaker:
     @cached_property
     def _groups(self) -> dict[tuple[str, bool, PixelGrid], tuple[BandPlan, ...]]:
         """The bands that one source holds, by its stored type, whether it is smooth, and its grid."""
-        found: dict[tuple[str, bool, PixelGrid], list[BandPlan]] = {}
+        plan_groups: dict[tuple[str, bool, PixelGrid], list[BandPlan]] = {}
         for plan, grid in self._plans:
-            found.setdefault((plan.dtype, plan.is_smooth, grid), []).append(plan)
-        return {key: tuple(plans) for key, plans in found.items()}
+            plan_groups.setdefault((plan.dtype, plan.is_smooth, grid), []).append(plan)
+        return {key: tuple(plans) for key, plans in plan_groups.items()}
 
     @cached_property
     def _plans(self) -> tuple[tuple[BandPlan, PixelGrid], ...]:
@@ -95,14 +95,14 @@ class ImageMaker:
     @cached_property
     def _legends(self) -> dict[str, Any]:
         """Values, names and colours of classes, as Earth Engine stores them on images."""
-        found: dict[str, Any] = {}
+        legends: dict[str, Any] = {}
         for band in self._dataset.bands:
             if band.classes:
-                found[f"{band.name}_class_values"] = [each.value for each in band.classes]
-                found[f"{band.name}_class_names"] = [each.name for each in band.classes]
-                if all(each.colour for each in band.classes):
-                    found[f"{band.name}_class_palette"] = [each.colour for each in band.classes]
-        return found
+                legends[f"{band.name}_class_values"] = [band_class.value for band_class in band.classes]
+                legends[f"{band.name}_class_names"] = [band_class.name for band_class in band.classes]
+                if all(band_class.colour for band_class in band.classes):
+                    legends[f"{band.name}_class_palette"] = [band_class.colour for band_class in band.classes]
+        return legends
 
     def make(self, id: str, start: datetime | None, end: datetime | None) -> ImageAsset:
         """Return an image.
@@ -218,9 +218,9 @@ class StubCollection:
         """See ``CollectionAsset.images``."""
         wanted = query.equals.get("system:index")
         if wanted is not None:
-            found = self.image(wanted) if isinstance(wanted, str) else None
-            if found is not None:
-                yield found
+            image = self.image(wanted) if isinstance(wanted, str) else None
+            if image is not None:
+                yield image
             return
         if query.bounds is not None and not any(self._maker.footprint.intersects(b) for b in query_boxes(query.bounds)):
             return
@@ -311,14 +311,14 @@ class StubCollection:
         months = (1,) if is_yearly else range(1, 13)
         # Images may be counted from another day than the first, as those of Aqua are.
         first = self._start.timetuple().tm_yday - 1 if is_yearly else self._start.day - 1
-        found = []
+        starts = []
         for year in range(self._start.year, self._end.year + 1):
             for month in months:
                 begin = datetime(year, month, 1, tzinfo=timezone.utc)
                 length = 365 if is_yearly else 30
                 days = range(first % count, length - (0 if is_yearly else count - 1), count)
-                found += [begin + timedelta(days=day) for day in days]
-        return tuple(start for start in found if self._start <= start < self._end)
+                starts += [begin + timedelta(days=day) for day in days]
+        return tuple(start for start in starts if self._start <= start < self._end)
 
     def _index(self, number: int) -> str:
         return self._time(number).strftime(self._format)

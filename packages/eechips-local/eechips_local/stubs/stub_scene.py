@@ -156,8 +156,8 @@ class _Land:
     @cached_property
     def _index(self) -> Floats:
         """Vegetation index, -0.2 to 0.92."""
-        found, _ = vegetation.Indices(self._when).paint(self._rect, (0,))
-        result: Floats = found[0] * 1e-4
+        painted, _ = vegetation.Indices(self._when).paint(self._rect, (0,))
+        result: Floats = painted[0] * 1e-4
         return result
 
     @cached_property

@@ -56,10 +56,10 @@ class StubStore:
         if asset_id == chart_example.ID:
             note_stub(asset_id)
             return chart_example.table()
-        found = self._find(asset_id)
-        if found is not None:
-            note_stub(found.id)
-            return _make(found, self.until)
+        description = self._find(asset_id)
+        if description is not None:
+            note_stub(description.id)
+            return _make(description, self.until)
         parent, _, index = asset_id.rpartition("/")
         dataset = self._find(parent) if parent else None
         if dataset is not None and dataset.kind == "collection":
@@ -78,7 +78,7 @@ class StubStore:
             yield from (image.id for image in asset.images(Query()))
         elif asset is None or isinstance(asset, FolderAsset):
             start = len(parent) + 1 if parent else 0
-            below = (each[:start] + each[start:].partition("/")[0] for each in self._below(parent))
+            below = (dataset_id[:start] + dataset_id[start:].partition("/")[0] for dataset_id in self._below(parent))
             yield from dict.fromkeys(below)
 
     def describe(self) -> Mapping[str, Any]:
@@ -87,16 +87,21 @@ class StubStore:
 
     def ids(self) -> list[str]:
         """Return the ids of all datasets that have a stub, in order."""
-        return sorted({chart_example.ID, *(each for source in self.sources for each in source.ids())} - self.painted())
+        return sorted(
+            {chart_example.ID, *(dataset_id for source in self.sources for dataset_id in source.ids())} - self.painted()
+        )
 
     def _below(self, folder: str) -> Iterator[str]:
         prefix = f"{folder}/" if folder else ""
-        return (each for each in self.ids() if each.startswith(prefix))
+        return (dataset_id for dataset_id in self.ids() if dataset_id.startswith(prefix))
 
     def _find(self, id: str) -> DatasetDescription | None:
         if id in self.painted():
             return None
-        return next((found for found in (source.find(id) for source in self.sources) if found is not None), None)
+        return next(
+            (description for description in (source.find(id) for source in self.sources) if description is not None),
+            None,
+        )
 
 
 def _make(dataset: DatasetDescription, until: date) -> ImageAsset | StubCollection | DemoTable:

@@ -135,10 +135,10 @@ def parse_zone(name: str | None) -> Zone:
         raise InvalidError(f"The datetime zone id '{name}' is not recognised.") from error
 
 
-def _offset_milliseconds(found: re.Match[str]) -> int:
-    sign, hours, minutes, seconds, fraction = found.groups()
+def _offset_milliseconds(match: re.Match[str]) -> int:
+    sign, hours, minutes, seconds, fraction = match.groups()
     if int(hours) > 23 or int(minutes or 0) > 59 or int(seconds or 0) > 59:
-        raise InvalidError(f"The datetime zone id '{found.group()}' is not recognised.")
+        raise InvalidError(f"The datetime zone id '{match.group()}' is not recognised.")
     total = int(hours) * HOUR + int(minutes or 0) * MINUTE + int(seconds or 0) * SECOND
     total += int((fraction or "").ljust(3, "0"))
     return -total if sign == "-" else total
@@ -327,17 +327,17 @@ def parse_date(text: str, time_zone: str | None = None) -> Date:
         InvalidError: if it is no date, in Joda-Time's words.
     """
     zone = parse_zone(time_zone)
-    found = _ISO.fullmatch(text)
-    if found is None:
+    match = _ISO.fullmatch(text)
+    if match is None:
         partial = _ISO.match(text)
         rest = text[partial.end() :] if partial else text
         where = f' is malformed at "{rest[:40]}"' if rest and rest != text else ""
         raise InvalidError(f'Invalid format: "{text[:100]}"{where}')
-    part = {name: int(value) for name, value in found.groupdict().items() if value and name not in ("zone", "fraction")}
-    if found["zone"]:
-        zone = parse_zone(found["zone"])
+    part = {name: int(value) for name, value in match.groupdict().items() if value and name not in ("zone", "fraction")}
+    if match["zone"]:
+        zone = parse_zone(match["zone"])
     try:
-        moment = _date_fields(part).moment(zone) + _fraction(found)
+        moment = _date_fields(part).moment(zone) + _fraction(match)
     except InvalidError as error:
         raise InvalidError(f'Cannot parse "{text[:100]}": {error}') from error
     return Date(moment)
@@ -367,11 +367,11 @@ def week_days(weekyear: int, week: int, weekday: int) -> int:
     return fourth.days - fourth.weekday + weekday + 7 * (week - 1)
 
 
-def _fraction(found: re.Match[str]) -> int:
-    digits = found["fraction"]
+def _fraction(match: re.Match[str]) -> int:
+    digits = match["fraction"]
     if not digits:
         return 0
-    unit = SECOND if found["second"] else MINUTE if found["minute"] else HOUR
+    unit = SECOND if match["second"] else MINUTE if match["minute"] else HOUR
     scale: int = 10 ** len(digits)
     return unit * int(digits) // scale
 

@@ -243,11 +243,11 @@ class _DateReader:
             self.zone = parse_zone(self._match(r"[+-]\d{2}(?::?\d{2})?"))
 
     def _match(self, expression: str) -> str:
-        found = re.compile(expression, re.ASCII).match(self.text, self.position)
-        if found is None:
+        match = re.compile(expression, re.ASCII).match(self.text, self.position)
+        if match is None:
             raise self.malformed()
-        self.position = found.end()
-        return found.group()
+        self.position = match.end()
+        return match.group()
 
     def _literal(self, literal: str) -> None:
         if not self.text.lower().startswith(literal.lower(), self.position):
@@ -285,28 +285,32 @@ _CHOICES: Mapping[str, tuple[str, Sequence[str], int]] = {
 }
 
 
-def _assemble(found: Mapping[str, int]) -> Fields:
-    clock = _hour(found), found.get("minute", 0), found.get("second", 0)
-    if "weekyear" in found or "week" in found:
-        days = week_days(found.get("weekyear", found.get("year", 1970)), found.get("week", 1), found.get("weekday", 1))
+def _assemble(date_fields: Mapping[str, int]) -> Fields:
+    clock = _hour(date_fields), date_fields.get("minute", 0), date_fields.get("second", 0)
+    if "weekyear" in date_fields or "week" in date_fields:
+        days = week_days(
+            date_fields.get("weekyear", date_fields.get("year", 1970)),
+            date_fields.get("week", 1),
+            date_fields.get("weekday", 1),
+        )
         return Fields(*date_of(days), *clock)
-    if not found.keys() & {"year", "century", "month", "day", "day_of_year"}:
+    if not date_fields.keys() & {"year", "century", "month", "day", "day_of_year"}:
         return Fields(1970, 1, 1, *clock)
-    year = found.get("year", 100 * found["century"] if "century" in found else _DEFAULT_YEAR)
-    if found.get("era") == 0:
+    year = date_fields.get("year", 100 * date_fields["century"] if "century" in date_fields else _DEFAULT_YEAR)
+    if date_fields.get("era") == 0:
         year = 1 - year
-    if "day_of_year" in found:
-        check_field(found["day_of_year"], "dayOfYear", 1, 366 if is_leap(year) else 365)
-        return Fields(*date_of(days_of(year, 1, found["day_of_year"])), *clock)
-    return Fields(year, found.get("month", 1), found.get("day", 1), *clock)
+    if "day_of_year" in date_fields:
+        check_field(date_fields["day_of_year"], "dayOfYear", 1, 366 if is_leap(year) else 365)
+        return Fields(*date_of(days_of(year, 1, date_fields["day_of_year"])), *clock)
+    return Fields(year, date_fields.get("month", 1), date_fields.get("day", 1), *clock)
 
 
-def _hour(found: Mapping[str, int]) -> int:
-    half = 12 * found.get("half", 0)
-    if "half_hour" in found:
-        return check_field(found["half_hour"], "hourOfHalfday", 0, 11) + half
-    if "clock_half_hour" in found:
-        return check_field(found["clock_half_hour"], "clockhourOfHalfday", 1, 12) % 12 + half
-    if "clock_hour" in found:
-        return check_field(found["clock_hour"], "clockhourOfDay", 1, 24) % 24
-    return found.get("hour", half)
+def _hour(date_fields: Mapping[str, int]) -> int:
+    half = 12 * date_fields.get("half", 0)
+    if "half_hour" in date_fields:
+        return check_field(date_fields["half_hour"], "hourOfHalfday", 0, 11) + half
+    if "clock_half_hour" in date_fields:
+        return check_field(date_fields["clock_half_hour"], "clockhourOfHalfday", 1, 12) % 12 + half
+    if "clock_hour" in date_fields:
+        return check_field(date_fields["clock_hour"], "clockhourOfDay", 1, 24) % 24
+    return date_fields.get("hour", half)

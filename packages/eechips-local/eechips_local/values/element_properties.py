@@ -29,9 +29,9 @@ def geometry_of(element: Element) -> Geometry | None:
 
 def property_of(element: Element, name: str) -> Value:
     """Return the value of a property, or None: what the user sees and what the system keeps under ``system:``."""
-    found = element.properties.get(name)
-    if found is not None:
-        return found
+    own_value = element.properties.get(name)
+    if own_value is not None:
+        return own_value
     if name in GEOMETRY_FIELDS:
         return geometry_of(element)
     if isinstance(element, Image):

@@ -155,15 +155,15 @@ class ShapeCache:
 
     def of(self, geometry: Geometry, *, often: bool) -> BaseGeometry:
         """Return the shape of a geometry; prepared, if it is needed often."""
-        found = self._made.get(id(geometry))
-        if found is None:
-            found = (geometry, self._frame.take(geometry))
+        kept_shape = self._made.get(id(geometry))
+        if kept_shape is None:
+            kept_shape = (geometry, self._frame.take(geometry))
             if often:
-                shapely.prepare(found[1])
+                shapely.prepare(kept_shape[1])
             if len(self._made) > _REMEMBERED:
                 self._made.clear()
-            self._made[id(geometry)] = found
-        return found[1]
+            self._made[id(geometry)] = kept_shape
+        return kept_shape[1]
 
 
 def extent(geometry: Geometry) -> Box:
@@ -202,9 +202,11 @@ def lookup_spatial(left: Operand, right: Operand, metres: float) -> Callable[[Se
     """Find secondary elements whose geometry may come within so many metres of the left one's."""
 
     def build(secondary: Sequence[Element]) -> Lookup:
-        found = [(i, g) for i, e in enumerate(secondary) if (g := right.geometry(e)) is not None and not _empty(g)]
-        positions = np.array([i for i, _ in found], dtype=np.intp)
-        tree = shapely.STRtree([shapely.box(*grown(extent(g), metres)) for _, g in found])
+        indexed_geometries = [
+            (i, g) for i, e in enumerate(secondary) if (g := right.geometry(e)) is not None and not _empty(g)
+        ]
+        positions = np.array([i for i, _ in indexed_geometries], dtype=np.intp)
+        tree = shapely.STRtree([shapely.box(*grown(extent(g), metres)) for _, g in indexed_geometries])
 
         def find(primary: Element) -> Iterable[int]:
             geometry = left.geometry(primary)

@@ -93,7 +93,7 @@ class _FormulaToken:
 
 
 def _tokens(text: str) -> list[_FormulaToken]:
-    found: list[_FormulaToken] = []
+    tokens: list[_FormulaToken] = []
     position, end = 0, len(text.rstrip())
     while position < end:
         match = _TOKENS.match(text, position)
@@ -101,9 +101,9 @@ def _tokens(text: str) -> list[_FormulaToken]:
             raise InvalidError(
                 f"Unable to parse the expression: unexpected {text[position:].strip()[:10]!r} in '{text}'."
             )
-        found.append(_FormulaToken(match.lastgroup, match.group(match.lastgroup)))
+        tokens.append(_FormulaToken(match.lastgroup, match.group(match.lastgroup)))
         position = match.end()
-    return [*found, _FormulaToken("end", "")]
+    return [*tokens, _FormulaToken("end", "")]
 
 
 def parse(text: str) -> Formula:
@@ -236,32 +236,32 @@ class _FormulaParser:
         return Variable(name)
 
     def _arguments(self) -> tuple[Term, ...]:
-        found: list[Term] = []
+        arguments: list[Term] = []
         if self._accepts(")"):
             return ()
         while True:
-            found.append(self._choice())
+            arguments.append(self._choice())
             if self._accepts(")"):
-                return tuple(found)
+                return tuple(arguments)
             self._expect(",")
 
     def _selectors(self, closing: str) -> tuple[int | str, ...]:
         """Return names and indices of bands, up to the closing bracket."""
-        found: list[int | str] = []
+        selectors: list[int | str] = []
         if self._accepts(closing):
             return ()
         while True:
             negative = self._accepts("-") is not None
             token = self._take()
             if token.kind == "number" and isinstance(_number(token.text), int):
-                found.append(int(_number(token.text)) * (-1 if negative else 1))
+                selectors.append(int(_number(token.text)) * (-1 if negative else 1))
             elif token.kind == "text" and not negative:
-                found.append(_unquoted(token.text))
+                selectors.append(_unquoted(token.text))
             else:
                 self._next -= token.kind != "end"
                 raise self._unexpected(", expected the name or index of a band")
             if self._accepts(closing):
-                return tuple(found)
+                return tuple(selectors)
             self._expect(",")
 
 
@@ -277,14 +277,14 @@ def _unquoted(text: str) -> str:
 
 def variables(term: Term) -> Sequence[str | None]:
     """Return the images that a term refers to, None for the default image, in the order of their first appearance."""
-    found: dict[str | None, None] = {}
+    image_names: dict[str | None, None] = {}
     waiting: list[Term] = [term]
     while waiting:
         item = waiting.pop(0)
         if isinstance(item, Variable):
-            found.setdefault(item.name)
+            image_names.setdefault(item.name)
         elif isinstance(item, Bands):
-            found.setdefault(item.image)
+            image_names.setdefault(item.image)
         elif isinstance(item, FormulaCall):
             waiting[:0] = item.operands
-    return list(found)
+    return list(image_names)

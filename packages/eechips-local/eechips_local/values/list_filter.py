@@ -119,8 +119,8 @@ def moment(text: str) -> int:
     # Python 3.10 reads fractions of three or six digits only.
     padded = re.sub(r"\.(\d{1,6})\d*", lambda m: f".{m.group(1):0<6}", text.strip().replace("Z", "+00:00"))
     try:
-        found = datetime.fromisoformat(padded)
-        return to_milliseconds(found if found.tzinfo else found.replace(tzinfo=timezone.utc))
+        parsed = datetime.fromisoformat(padded)
+        return to_milliseconds(parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc))
     except (ValueError, OverflowError) as error:
         raise InvalidError(f"Invalid time: {text[:50]!r}.") from error
 
@@ -133,15 +133,15 @@ def region(text: str) -> BaseGeometry:
     """
     try:
         if text.lstrip().startswith("{"):
-            found = shape_of(json.loads(text if '"' in text else text.replace("'", '"')))
+            shape = shape_of(json.loads(text if '"' in text else text.replace("'", '"')))
         else:
-            found = shapely.from_wkt(text)
-        good = not found.is_empty and bool(np.isfinite(shapely.get_coordinates(found)).all())
+            shape = shapely.from_wkt(text)
+        good = not shape.is_empty and bool(np.isfinite(shapely.get_coordinates(shape)).all())
     except (ValueError, KeyError, IndexError, AttributeError, TypeError, RecursionError, shapely.errors.ShapelyError):
         good = False
     if not good:
         raise InvalidError("Invalid region: a GeoJSON or WKT geometry is expected.")
-    return found
+    return shape
 
 
 def _time(field: str, sign: str, bound: float) -> ListFilter:
@@ -198,10 +198,10 @@ class _ListFilterParser:
         self._depth = 0
 
     def parse(self) -> ListFilter:
-        found = self._conjunction()
+        parsed_filter = self._conjunction()
         if self._position < len(self._tokens):
             raise self._malformed(self._tokens[self._position][1])
-        return found
+        return parsed_filter
 
     @staticmethod
     def _malformed(near: str) -> InvalidError:
@@ -223,11 +223,11 @@ class _ListFilterParser:
         self._depth += 1
         if self._depth > _DEEPEST:
             raise InvalidError("Invalid filter: it is too deeply nested.")
-        found = self._disjunction()
+        conjunction = self._disjunction()
         while self._next_is("AND"):
-            found = both(found, self._disjunction())
+            conjunction = both(conjunction, self._disjunction())
         self._depth -= 1
-        return found
+        return conjunction
 
     def _disjunction(self) -> ListFilter:
         parts = [self._term()]
@@ -245,10 +245,10 @@ class _ListFilterParser:
 
     def _simple(self) -> ListFilter:
         if self._next_is("("):
-            found = self._conjunction()
+            inner_filter = self._conjunction()
             if not self._next_is(")"):
                 raise InvalidError("Invalid filter: a parenthesis is not closed.")
-            return found
+            return inner_filter
         kind, name = self._take()
         if kind != "word":
             raise self._malformed(name)

@@ -41,22 +41,22 @@ def format_number(value: float, pattern: str) -> str:
         InvalidError: if the pattern is malformed, or its flags do not fit the conversion.
         LimitError: if it asks for an absurd width or precision.
     """
-    found = _PATTERN.search(pattern)
-    if pattern.count("%") != 1 or found is None:
+    match = _PATTERN.search(pattern)
+    if pattern.count("%") != 1 or match is None:
         raise InvalidError(f"Invalid format string: '{pattern[:100]}'.")
-    if any(len(found[name] or "") > 5 for name in ("width", "precision")):
+    if any(len(match[name] or "") > 5 for name in ("width", "precision")):
         raise LimitError("User memory limit exceeded.")
-    flags, conversion = frozenset(found["flags"]), found["conversion"]
-    if len(flags) != len(found["flags"]) or {"-", "0"} <= flags or {"+", " "} <= flags:
-        raise InvalidError(f"Illegal format flags: '{found['flags']}'.")
-    if flags & {"-", "0"} and found["width"] is None:
-        raise InvalidError(f"Missing format width: '{found.group()}'.")
-    width = int(found["width"] or 0)
-    precision = None if found["precision"] is None else int(found["precision"])
+    flags, conversion = frozenset(match["flags"]), match["conversion"]
+    if len(flags) != len(match["flags"]) or {"-", "0"} <= flags or {"+", " "} <= flags:
+        raise InvalidError(f"Illegal format flags: '{match['flags']}'.")
+    if flags & {"-", "0"} and match["width"] is None:
+        raise InvalidError(f"Missing format width: '{match.group()}'.")
+    width = int(match["width"] or 0)
+    precision = None if match["precision"] is None else int(match["precision"])
     if max(width, precision or 0) > _MOST_CHARACTERS:
         raise LimitError("User memory limit exceeded.")
     body = _converted(value, conversion, flags, width, precision)
-    return pattern[: found.start()] + body + pattern[found.end() :]
+    return pattern[: match.start()] + body + pattern[match.end() :]
 
 
 def _converted(value: float, conversion: str, flags: frozenset[str], width: int, precision: int | None) -> str:

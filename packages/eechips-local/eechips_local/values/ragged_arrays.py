@@ -61,10 +61,10 @@ def shapes_of(pixels: Sequence[Pixels]) -> Mapping[Hashable, Indices]:
     where = np.flatnonzero(all_of(pixels).ravel() > 0)
     if len(where) > _MOST_PIXELS:
         raise LimitError("User memory limit exceeded.")
-    found: dict[Hashable, list[int]] = {}
+    indices_by_shape: dict[Hashable, list[int]] = {}
     for index in where.tolist():
-        found.setdefault(tuple(band[index].shape for band in bands), []).append(index)
-    return {key: np.array(indices, dtype=np.intp) for key, indices in found.items()}
+        indices_by_shape.setdefault(tuple(band[index].shape for band in bands), []).append(index)
+    return {key: np.array(indices, dtype=np.intp) for key, indices in indices_by_shape.items()}
 
 
 def by_number(numbers: Numbers, valid: npt.NDArray[np.bool_]) -> Mapping[Hashable, Indices]:
@@ -111,7 +111,10 @@ def _together(
 ) -> list[Pixels]:
     shape = pixels[0].mask.shape
     parts = [(where, function([_column(p, where) for p in pixels], key)) for key, where in groups.items()]
-    return [_joined(shape, [(where, found[band]) for where, found in parts]) for band in range(len(parts[0][1]))]
+    return [
+        _joined(shape, [(where, pixel_columns[band]) for where, pixel_columns in parts])
+        for band in range(len(parts[0][1]))
+    ]
 
 
 def _column(pixels: Pixels, where: Indices) -> Pixels:
@@ -126,13 +129,13 @@ def _column(pixels: Pixels, where: Indices) -> Pixels:
 
 def _joined(shape: tuple[int, ...], parts: Iterable[tuple[Indices, Pixels]]) -> Pixels:
     """Return columns of pixels, put where they belong: dense if their arrays have one shape, else ragged."""
-    found = [(where, p) for where, p in parts]
-    masks = np.result_type(*(p.mask.dtype for _, p in found))
+    located_pixels = [(where, p) for where, p in parts]
+    masks = np.result_type(*(p.mask.dtype for _, p in located_pixels))
     mask = np.zeros(shape, dtype=masks)
-    for where, p in found:
+    for where, p in located_pixels:
         mask.ravel()[where] = p.mask.ravel()
     # A part without any valid pixel may have any shape.
-    held = [(where, p.values) for where, p in found if (p.mask > 0).any()]
+    held = [(where, p.values) for where, p in located_pixels if (p.mask > 0).any()]
     if not held:
         return Pixels(np.zeros(shape), mask)
     inner = {values.shape[2:] for _, values in held if not is_ragged(values)}

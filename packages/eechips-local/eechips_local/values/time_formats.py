@@ -50,9 +50,9 @@ class TimeFormat:
 
 def fractional_years(times: Floats) -> Floats:
     """Return times in milliseconds as years and the part of the year that has passed."""
-    found = []
+    years = []
     for time in times.tolist():
         year = datetime.fromtimestamp(time / 1000, timezone.utc).year
         start = datetime(year, 1, 1, tzinfo=timezone.utc).timestamp() * 1000
-        found.append(year + (time - start) / _DAY / (366 if calendar.isleap(year) else 365))
-    return np.array(found, dtype=np.float64)
+        years.append(year + (time - start) / _DAY / (366 if calendar.isleap(year) else 365))
+    return np.array(years, dtype=np.float64)

@@ -75,10 +75,10 @@ class Encoder:
             return known[1]
         before = self._size
         self._depth += 1
-        found = self._compound(value)
+        encoded = self._compound(value)
         self._depth -= 1
-        self._known[id(value)] = (value, found, self._size - before)
-        return found
+        self._known[id(value)] = (value, encoded, self._size - before)
+        return encoded
 
     def _count(self, size: int) -> None:
         limit = self._context.limits.response
@@ -123,14 +123,14 @@ class Encoder:
 
     def _image(self, image: Image) -> Json:
         self._count(_BAND_BYTES * len(image.bands))
-        found: dict[str, Json] = {"type": "Image", "bands": [band_json(band) for band in image.bands]}
+        image_fields: dict[str, Json] = {"type": "Image", "bands": [band_json(band) for band in image.bands]}
         facts, properties = self._properties(image)
-        found |= facts
+        image_fields |= facts
         if image.footprint is not None and not image.footprint.unbounded:
             properties["system:footprint"] = self._footprint(image.footprint)
         if properties:
-            found["properties"] = properties
-        return found
+            image_fields["properties"] = properties
+        return image_fields
 
     def _properties(self, element: Image | Collection) -> tuple[dict[str, Json], dict[str, Json]]:
         """Return the version and id, which ``set`` may have replaced, and all other properties."""
@@ -149,15 +149,15 @@ class Encoder:
 
     def feature(self, feature: Feature) -> Json:
         """Return a feature; its id is ``system:index``."""
-        found: dict[str, Json] = {
+        feature_fields: dict[str, Json] = {
             "type": "Feature",
             "geometry": None if feature.geometry is None else self._geometry(feature.geometry),
         }
         index = feature.properties.get("system:index")
         if index is not None:
-            found["id"] = str(index) if isinstance(index, (str, bool, int, float)) else self.encode(index)
-        found["properties"] = {k: self.encode(v) for k, v in feature.properties.items() if k != "system:index"}
-        return found
+            feature_fields["id"] = str(index) if isinstance(index, (str, bool, int, float)) else self.encode(index)
+        feature_fields["properties"] = {k: self.encode(v) for k, v in feature.properties.items() if k != "system:index"}
+        return feature_fields
 
     def _collection(self, collection: Collection) -> Json:
         """Return a collection. An image collection within another value has no ``features``.
@@ -172,32 +172,32 @@ class Encoder:
             elements.append(element)
         if len(elements) > limit:
             raise LimitError(f"Collection query aborted after accumulating over {limit} elements.")
-        found: dict[str, Json] = {"type": f"{collection.element}Collection"}
+        collection_fields: dict[str, Json] = {"type": f"{collection.element}Collection"}
         if collection.element == "Image":
-            found["bands"] = []
+            collection_fields["bands"] = []
         facts, properties = self._properties(collection)
-        found |= facts
+        collection_fields |= facts
         if collection.element == "Feature":
             columns = collection.columns if collection.columns is not None else column_types(elements)
-            found["columns"] = dict(columns)
+            collection_fields["columns"] = dict(columns)
         if properties:
-            found["properties"] = properties
+            collection_fields["properties"] = properties
         if is_listed:
-            found["features"] = [self.encode(element) for element in elements]
+            collection_fields["features"] = [self.encode(element) for element in elements]
         if not all(isinstance(e, (Image, Feature, Collection)) for e in elements):
             raise InvalidError("A collection may only hold images and features.")
-        return found
+        return collection_fields
 
 
 def _pixel_type(kind: PixelType) -> Json:
-    found: dict[str, Json] = {"type": "PixelType", "precision": kind.precision}
+    type_fields: dict[str, Json] = {"type": "PixelType", "precision": kind.precision}
     if kind.minimum is not None:
-        found["min"] = json_number(float(kind.minimum))
+        type_fields["min"] = json_number(float(kind.minimum))
     if kind.maximum is not None:
-        found["max"] = json_number(float(kind.maximum))
+        type_fields["max"] = json_number(float(kind.maximum))
     if kind.dimensions:
-        found["dimensions"] = kind.dimensions
-    return found
+        type_fields["dimensions"] = kind.dimensions
+    return type_fields
 
 
 def transform_json(transform: Affine) -> list[Json]:
@@ -227,18 +227,18 @@ def _array(values: Json) -> Json:
 
 def band_json(band: ImageBand) -> Json:
     """Return a band's description: id, data type, size where bounded, crs and transform."""
-    found: dict[str, Json] = {"id": band.name, "data_type": _pixel_type(band.type)}
+    band_fields: dict[str, Json] = {"id": band.name, "data_type": _pixel_type(band.type)}
     if band.extent is not None:
-        found["dimensions"] = [band.extent.width, band.extent.height]
+        band_fields["dimensions"] = [band.extent.width, band.extent.height]
         if (band.extent.column, band.extent.row) != (0, 0):
-            found["origin"] = [band.extent.column, band.extent.row]
+            band_fields["origin"] = [band.extent.column, band.extent.row]
     projection = _projection(band.projection)
     if "crs" in projection:
-        found["crs"] = projection["crs"]
+        band_fields["crs"] = projection["crs"]
     else:
-        found["crs_wkt"] = projection["wkt"]
-    found["crs_transform"] = projection["transform"]
-    return found
+        band_fields["crs_wkt"] = projection["wkt"]
+    band_fields["crs_transform"] = projection["transform"]
+    return band_fields
 
 
 def column_types(elements: list[Any]) -> Mapping[str, str]:
@@ -257,9 +257,9 @@ def _described(kernel: Kernel) -> Mapping[str, Any]:
     """
     if "meters" in _units_of(kernel.description):
         return kernel.description
-    made = kernel.weights(1.0)
-    rows = "".join(f"\n  [{', '.join(map(java_text, row))}]" for row in made.values.tolist())
-    return {**kernel.description, "center": [made.x, made.y], "weights": rows}
+    weights = kernel.weights(1.0)
+    rows = "".join(f"\n  [{', '.join(map(java_text, row))}]" for row in weights.values.tolist())
+    return {**kernel.description, "center": [weights.x, weights.y], "weights": rows}
 
 
 def _units_of(description: Mapping[str, Any]) -> set[str]:
