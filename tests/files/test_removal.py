@@ -247,6 +247,7 @@ WRITTEN = {
     "scripts/sandbox.py": "links to inputs, or copies in their place, in the stage of a call",
     "formats/large_tables.py": "temporary name, of Results.make",
     "formats/cog.py": "scratch folder",
+    "eechips_local/assets/asset_ingestion.py": "scratch folder",
     "eechips_local/assets/cogs.py": "scratch folder",
     "eechips_local/quota/compute_quota.py": "appends to a file of the parent process",
     "eechips_local/assets/pyramids.py": "scratch folder",

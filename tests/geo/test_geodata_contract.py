@@ -23,7 +23,7 @@ OTHERS = {
     "eechips_local/assets/image_manifest.py": "a file that it writes for an ingestion",
     "eechips_local/exports/image_files.py": "the export that it has just written",
     "eechips_local/exports/image_grids.py": "the export that it writes",
-    "eechips_local/exports/table_exports.py": "the Shapefile that it writes",
+    "eechips_local/exports/shapefiles.py": "the Shapefile that it writes",
     "eechips_local/pixels/encode.py": "a response that it writes, in memory",
     "formats/geotiff_writer.py": "a GeoTIFF that it writes, in memory",
     "formats/cog.py": "the GeoTIFF of the run, converted by GDAL after the door has opened it",

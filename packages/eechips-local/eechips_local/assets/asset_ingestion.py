@@ -308,7 +308,7 @@ class IngestTask:
             )
         with workspace(self._root / folder) as place:
             document_path = place / "classifier.json"
-            document_path.write_text(text)
+            document_path.write_text(text, encoding="utf-8")
             href = self._deposit.add(document_path, folder)
         return ClassifierRecord(asset_id, self._version, self.facts, href)
 

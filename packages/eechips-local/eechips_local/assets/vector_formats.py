@@ -84,24 +84,24 @@ def identify(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(_HEAD)
     text = head.removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n\x1e")
-    format_name = None
+    content_format = None
     if not head:
         raise RefusedFileError("it is empty")
     for signature, name in (
         (b"PAR1", "Parquet"), (b"SQLite format 3\0", "GeoPackage"), (b"fgb\x03fgb", "FlatGeobuf"),
         (b"\0\0\x27\x0a", "Shapefile"), (b"PK\3\4", "zip"), (b"PK\5\6", "zip"),
     ):  # fmt: skip
-        format_name = name if head.startswith(signature) else format_name
-    if format_name is None and text[:1] in (b"{", b"["):
-        format_name = "JSON"
-    if format_name is None and text[:1] == b"<":
-        format_name = "XML"
-    if format_name is None:
+        content_format = name if head.startswith(signature) else content_format
+    if content_format is None and text[:1] in (b"{", b"["):
+        content_format = "JSON"
+    if content_format is None and text[:1] == b"<":
+        content_format = "XML"
+    if content_format is None:
         raise RefusedFileError(f"its content is of no format that is read: {READ}")
     named = _SUFFIXES.get(path.suffix.lower())
-    if named is not None and named != format_name:
-        raise RefusedFileError(f"it is named {path.suffix}, but its content is {format_name}")
-    return format_name
+    if named is not None and named != content_format:
+        raise RefusedFileError(f"it is named {path.suffix}, but its content is {content_format}")
+    return content_format
 
 
 def check_bytes(path: Path, limits: Limits) -> None:

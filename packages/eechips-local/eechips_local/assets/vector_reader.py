@@ -216,7 +216,11 @@ def _describe_geometry(raw: bytes, schema: Any) -> tuple[str, str | None, list[s
     covers = (
         {part[0] for part in boxes.values() if isinstance(part, list) and part} if isinstance(boxes, dict) else set()
     )
-    return name, text, [column for column in schema.names if column not in columns and column not in covers]
+    return (
+        name,
+        text,
+        [column_name for column_name in schema.names if column_name not in columns and column_name not in covers],
+    )
 
 
 def _store(schema: Any, batches: Any, geometry: str | None, request: Request) -> None:
@@ -301,15 +305,15 @@ def _leave_out(*names: str) -> None:
 def main() -> None:
     """Answer one request."""
     _leave_out("pandas", "geopandas", "pyproj")
-    request_fields = json.load(sys.stdin)
-    limits = Limits(**request_fields["limits"])
+    fields = json.load(sys.stdin)
+    limits = Limits(**fields["limits"])
     _set_limits(limits)
     request = Request(
-        Path(request_fields["source"]),
-        Path(request_fields["folder"]),
-        request_fields["layer"],
-        request_fields["encoding"],
-        request_fields["needs_geometry"],
+        Path(fields["source"]),
+        Path(fields["folder"]),
+        fields["layer"],
+        fields["encoding"],
+        fields["needs_geometry"],
         limits,
     )
     try:
