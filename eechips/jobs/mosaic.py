@@ -238,11 +238,7 @@ class MosaicRecipe:
                 failed.add(region)
             elif settled.path is not None:
                 pieces[region].append(MosaicPart.of(settled))
-        for region in failed:
-            results.say(f"No mosaic of {region}: one of its windows failed")
-        assemble_mosaics(
-            results, {region: parts for region, parts in pieces.items() if region not in failed}, self._mosaic
-        )
+        assemble_mosaics(results, pieces, failed, self._mosaic)
 
     def _mosaic(self, pieces: Sequence[MosaicPart]) -> cog.Mosaic:
         layout = pieces[0].layout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,10 @@ def _make(results: Results, pieces: Sequence[MosaicPart], mosaic: cog.Mosaic, na
 
 
 def assemble_mosaics(
-    results: Results, pieces: Mapping[Any, Sequence[MosaicPart]], describe: Callable[[Sequence[MosaicPart]], cog.Mosaic]
+    results: Results,
+    pieces: Mapping[Any, Sequence[MosaicPart]],
+    failed: Collection[Any],
+    describe: Callable[[Sequence[MosaicPart]], cog.Mosaic],
 ) -> None:
     """Make the mosaic of each region, ``mosaics/<region>.tif``, and the table of all windows.
 
@@ -128,7 +131,8 @@ def assemble_mosaics(
 
     Args:
         results: results of the run.
-        pieces: windows with data of each region.
+        pieces: windows with data of each region of the plan; names of files depend on all regions.
+        failed: regions of which a window failed; they have no mosaic.
         describe: returns grid, bands and encoding of the mosaic of some windows.
 
     Raises:
@@ -137,6 +141,9 @@ def assemble_mosaics(
     """
     tables = []
     for region, name in _names(pieces).items():
+        if region in failed:
+            results.say(f"No mosaic of {region}: one of its windows failed")
+            continue
         if not pieces[region]:
             results.say(f"No mosaic of {region}: no window has data")
             continue

@@ -158,6 +158,21 @@ def test_ids_that_are_no_file_names_have_mosaics_of_their_own(
             assert np.abs(np.subtract(file.bounds, places[row["region"]].bounds)).max() < 10
 
 
+def test_names_of_mosaics_do_not_depend_on_regions_that_failed(server: Server, tmp_path: Path) -> None:
+    write_fields(tmp_path / "fields.gpkg", {"a/b": field_shapes()["ring"], "A_B": field_shapes()["speck"]})
+    whole = _make(server, tmp_path, tmp_path / "run", f"{SCENES}/c")
+    first, second = (path.relative_to(whole.path).as_posix() for path in whole.assembled[:-1])
+    (window,) = whole.units[[unit["region"] == "a/b" for unit in whole.units["unit"]]]["file"]
+    (whole.path / window).unlink()  # it is fetched again, which fails
+    fault = {"type": "status", "status": 400, "times": 1, "on": "image:computePixels", "message": "No such asset."}
+    body = json.dumps({"seed": 1, "faults": [fault]}).encode()
+    with urlopen(Request(f"{server.url}/_faults", body, {"Content-Type": "application/json"})):
+        pass
+    part = _make(server, tmp_path, tmp_path / "run", f"{SCENES}/c")
+    assert [unit["region"] for unit in part.failures["unit"]] == ["a/b"]
+    assert [path.relative_to(part.path).as_posix() for path in part.assembled[:-1]] == [second] != [first]
+
+
 def test_regions_without_images_and_without_pixels_are_told(
     server: Server, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
