@@ -267,9 +267,7 @@ def requested_region(roi: str | Path | None, folder: Path, info: Mapping[str, An
             raise RegionError(f"roi {str(roi)!r} is neither W,S,E,N in degrees nor a vector file")
         return shapely.union_all(read_vectors(Path(roi), crs_option=None).geometries)
     named = (info.get("parameters") or {}).get("roi")
-    if not isinstance(named, str):
-        return None
-    box = _box(named)
+    box = _box(named) if isinstance(named, str) else None
     return read_region_file(folder, info) if box is None else box
 
 

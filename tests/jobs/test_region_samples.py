@@ -130,6 +130,12 @@ def test_ids_that_are_no_file_names_stay_in_their_folder(server: Server, tmp_pat
     assert all(file.is_file() and file.resolve().parent == run.path / "chips" for file in files)
 
 
+def test_chips_are_compared_with_the_regions(server: Server, folder: Path, tmp_path: Path) -> None:
+    report = eechips.check(_sample(server, folder, tmp_path / "run"))
+    assert "outside" not in report.unchecked
+    assert not any("outside" in flags for flags in report.files["flags"])
+
+
 def test_a_rebuilt_run_is_the_same(server: Server, folder: Path, tmp_path: Path) -> None:
     run = _sample(server, folder, tmp_path / "run", clip=True, margin=50.0)
     lockfile = eechips.lock(run, tmp_path / "a.lock")
