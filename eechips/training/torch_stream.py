@@ -103,7 +103,7 @@ class TorchStream(IterableDataset[Any]):
                 raise UsageError(f"the state is that of another stream: {name} {state.get(name)} there, {value} here")
         self.set_epoch(state["epoch"])
         self._workers.fill_(state["workers"])
-        self._state = dict(state)
+        self._state, self._plan = dict(state), state["plan"]
 
     @property
     def _own(self) -> dict[str, Any]:
