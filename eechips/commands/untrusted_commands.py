@@ -18,7 +18,7 @@ import click
 from eechips.commands.command import FetchCommand, VerbCommand, VerbOption
 from eechips.commands.fetching import find_command
 from eechips.errors import UsageError
-from eechips.files.hashes import hash_file
+from eechips.geo.vector_hashes import hash_vectors
 from eechips.storage.received_files import is_local_path
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def hash_files(words: Sequence[str]) -> dict[str, str]:
     values, parameters = _parse(command, words)
     read = [parameter for parameter in parameters if _reads_file(parameter)]
     named = dict.fromkeys(text for parameter in read for text in _texts(values.get(parameter.name or "")))
-    return {text: hash_file(path) for text in named if (path := Path(text).expanduser()).is_file()}
+    return {text: hash_vectors(path) for text in named if (path := Path(text).expanduser()).is_file()}
 
 
 def parameter_names(verb: str, words: Sequence[str]) -> frozenset[str]:

@@ -16,9 +16,9 @@ import shapely
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import RegionError, UsageError
-from eechips.files.hashes import hash_file
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import TABLE_FORMATS
+from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.point_queries import PointQuery, value_columns
 from eechips.jobs.point_results import IMAGE, IMAGE_DATE, Pairs
@@ -120,7 +120,7 @@ class PointValues:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the file."""
-        return hash_file(Path(self.options.points))
+        return hash_vectors(Path(self.options.points))
 
     @property
     def reach(self) -> float:

@@ -18,9 +18,9 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
-from eechips.files.hashes import hash_file
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.geo.grid import Grid
+from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import align_grid, choose_dataset
 from eechips.jobs.grown_plans import GROWING, check_dates_grow, find_last_day
 from eechips.jobs.grown_series import add_series, check_periods_stay, new_dates
@@ -103,7 +103,7 @@ class TimeSeries:
     @cached_property
     def sha256(self) -> str | None:
         """The hash of the file of regions; None for a table on the server."""
-        return hash_file(Path(self.options.regions)) if self.is_file else None
+        return hash_vectors(Path(self.options.regions)) if self.is_file else None
 
     @property
     def name_template(self) -> str:

@@ -11,7 +11,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.files.hashes import hash_file
+from eechips.geo.vector_hashes import hash_vectors
 from eechips.manifest.run_signature import is_own
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def find_region_file(folder: Path, info: Mapping[str, Any]) -> Path | None:
         if not path.resolve().is_relative_to(folder.resolve()):
             return None
     try:
-        return path if path.is_file() and hash_file(path) == sha256 else None
+        return path if path.is_file() and hash_vectors(path) == sha256 else None
     except OSError:
         return None
 

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 import shapely
 
 from eechips.errors import RegionError
-from eechips.files.hashes import hash_file
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.text_tables import DECIMAL_COMMA, TEXT_SUFFIXES
+from eechips.geo.vector_hashes import hash_vectors
 from eechips.geo.vectors import WGS84, choose_crs, read_table, repair, to_wgs84
 from eechips.text.suggestion import describe_choices
 
@@ -155,7 +155,7 @@ def read_places(
     geometries, table, own_crs = read_table(path)
     if len(table) == 0 and (geometries is None or not len(geometries)):
         raise RegionError(f"{path} holds no rows")
-    digest = hash_file(path)
+    digest = hash_vectors(path)
     reading: dict[str, Any] = {} if crs is None else {"input_crs": crs}
     if geometries is None:
         _check_kind(path, "points", only)

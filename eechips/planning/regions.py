@@ -17,8 +17,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.files.hashes import hash_file
 from eechips.geo.polygons import list_polygons
+from eechips.geo.vector_hashes import hash_vectors
 from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
 from eechips.text.suggestion import describe_choices
@@ -206,7 +206,7 @@ def parse_region(text: str | Path, *, crs: str | None = None) -> Region:
     warn_of_wide(vectors.geometries, range(1, len(vectors.geometries) + 1))
     union = shapely.union_all(vectors.geometries)
     check_size(union, str(path))
-    return FileRegion(path, union, hash_file(path), crs=crs)
+    return FileRegion(path, union, hash_vectors(path), crs=crs)
 
 
 def warn_of_wide(geometries: npt.NDArray[np.object_] | None, names: Sequence[object]) -> None:

@@ -15,7 +15,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
-from eechips.files.hashes import hash_file
+from eechips.geo.vector_hashes import hash_vectors
 from eechips.planning.regions import Region, parse_region, planar_geometry
 from eechips.planning.zones import Zones, read_zones
 from eechips.storage import fold_case, safe_component
@@ -139,7 +139,7 @@ def read_separate_regions(
     zones = read_zones(path, id_field, crs=crs)
     ids = [region if isinstance(region, (str, int, float)) else str(region) for region in zones.ids]
     _warn_of_equal_names(path, ids)
-    return SeparateRegions(path, Zones(ids, zones.geometries), hash_file(path), id_field, margin or 0.0, crs)
+    return SeparateRegions(path, Zones(ids, zones.geometries), hash_vectors(path), id_field, margin or 0.0, crs)
 
 
 def _warn_of_equal_names(path: Path, ids: list[Any]) -> None:

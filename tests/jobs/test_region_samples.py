@@ -14,7 +14,7 @@ import rasterio.windows
 import shapely
 
 import eechips
-from eechips.errors import UsageError
+from eechips.errors import RunMismatchError, UsageError
 from eechips.jobs.chips import ChipSample
 from local_tests.support.local_earth_engine import Server
 from tests.support.field_scenes import (
@@ -24,6 +24,7 @@ from tests.support.field_scenes import (
     field_shapes,
     in_metres,
     masked,
+    write_fields,
     write_scenes,
 )  # fmt: skip
 
@@ -136,8 +137,10 @@ def test_chips_are_compared_with_the_regions(server: Server, folder: Path, tmp_p
     assert not any("outside" in flags for flags in report.files["flags"])
 
 
-def test_a_rebuilt_run_is_the_same(server: Server, folder: Path, tmp_path: Path) -> None:
-    run = _sample(server, folder, tmp_path / "run", clip=True, margin=50.0)
+@pytest.mark.parametrize("suffix", ["gpkg", "shp"])
+def test_a_rebuilt_run_is_the_same(server: Server, folder: Path, tmp_path: Path, suffix: str) -> None:
+    path = write_fields(tmp_path / f"fields.{suffix}", field_shapes())
+    run = _sample(server, folder, tmp_path / "run", clip=True, margin=50.0, regions=str(path))
     lockfile = eechips.lock(run, tmp_path / "a.lock")
     found = eechips.rebuild(lockfile, tmp_path / "again", endpoint=server.url, executor="threads", quiet=True)
     assert found.is_same
@@ -169,3 +172,16 @@ def test_a_sample_depends_on_its_regions_where_it_clips(folder: Path, tmp_path: 
         )
     )
     assert plain != clipped == copied
+
+
+def test_a_run_is_refused_after_the_ids_of_a_shapefile_were_exchanged(
+    server: Server, folder: Path, tmp_path: Path
+) -> None:
+    shapes = field_shapes()
+    path = write_fields(tmp_path / "fields.shp", shapes)
+    _sample(server, folder, tmp_path / "run", clip=True, regions=str(path))
+    before = path.read_bytes()
+    write_fields(path, dict(zip(reversed(shapes), shapes.values(), strict=True)))
+    assert path.read_bytes() == before  # ids are in another file
+    with pytest.raises(RunMismatchError, match="regions_sha256"):
+        _sample(server, folder, tmp_path / "run", clip=True, regions=str(path))
