@@ -145,7 +145,8 @@ def _smoothed(tables: SeriesTables, bands: Sequence[str], smoothing: Smoothing) 
         for name in values.columns:
             raw = values[name].reindex(dates).to_numpy(float)
             curve = smooth_series(values[name], dates, smoothing)
-            columns |= {str(name): raw, f"{name}_smooth": curve, f"{name}_filled": np.where(np.isnan(raw), curve, raw)}
+            filled = np.where(np.isfinite(raw), raw, curve)
+            columns |= {str(name): raw, f"{name}_smooth": curve, f"{name}_filled": filled}
         yield pd.DataFrame(columns)
 
 

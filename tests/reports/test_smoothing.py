@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,18 @@ def test_the_table_has_the_values_of_the_run_and_curves_beside_them(
         np.testing.assert_array_equal(mine["LST_Day_1km_smooth"], curve)
     assert set(found["place"]) == {20, 3, 100}
     assert found["LST_Day_1km_filled"].equals(found["LST_Day_1km"].fillna(found["LST_Day_1km_smooth"]))
+
+
+def test_infinite_values_are_filled(one: eechips.Run, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(one.path, copy)
+    table = pd.read_parquet(copy / "series.parquet")
+    row = table.index[table["LST_Day_1km"].notna()][5]
+    table.assign(LST_Day_1km=table["LST_Day_1km"].mask(table.index == row, np.inf)).to_parquet(copy / "series.parquet")
+    found = pd.read_parquet(eechips.smooth(copy))
+    (filled,) = found[np.isinf(found["LST_Day_1km"])].to_dict("records")
+    assert filled["LST_Day_1km_filled"] == filled["LST_Day_1km_smooth"]
+    assert np.isfinite(filled["LST_Day_1km_filled"])
 
 
 def test_an_extended_run_has_all_of_its_dates(
