@@ -7,6 +7,7 @@ mean of a feature over the model must lie within ``penalty`` of its mean over th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -169,7 +170,7 @@ def _products(points: Floats, varying: list[int], types: FeatureTypes) -> Iterat
             yield ModelFeature("product", group, float(values.min()), float(values.max()))
 
 
-class _Series:
+class _Series(ABC):
     """Features of one input, one for each middle of two neighbouring values, in ascending order.
 
     Means over a distribution of all of them take one pass over the sorted values.
@@ -202,13 +203,13 @@ class _Series:
         self.penalty = np.maximum(penalty * np.maximum(spread, self._least_spread()), least)
         return self
 
+    @abstractmethod
     def feature(self, position: int) -> ModelFeature:
         """Return a feature of the series."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _sums(self, weights: Floats, power: int) -> Floats:
         """Return sums of powers of each feature over the values, with a weight of each value."""
-        raise NotImplementedError
 
     def _least_spread(self) -> float:
         return 0.0
