@@ -368,7 +368,11 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({}, UsageError, "give exactly one of `per_ecoregion`, `per_class`, `total`, `spacing`, `cells` or `points`$"),
+        (
+            {},
+            UsageError,
+            "give exactly one of `per_ecoregion`, `per_class`, `total`, `spacing`, `cells`, `points` or `regions`$",
+        ),
         ({"total": 1, "spacing": "1km"}, UsageError, "exactly one of .*, not `total` and `spacing`"),
         ({"total": 0}, UsageError, "`total` must be at least 1"),
         ({"per_class": "3"}, UsageError, "the map of classes, as in 100:ESA"),
@@ -399,7 +403,7 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
         ({"total": 3, "dataset": [UTM, UTM]}, UsageError, "`dataset` names .* twice"),
         ({"total": 3, "dataset": [UTM, MAP], "bands": "row"}, UsageError, "name the dataset, as in bands="),
         ({"total": 3, "dataset": [UTM, MAP], "bands": "utm:row"}, UsageError, "names none of the datasets"),
-        ({"total": 3, "dataset": [UTM, MAP], "stretch": "3,4", "format": "png"}, UsageError, "are for one dataset"),
+        ({"total": 3, "dataset": [UTM, MAP], "stretch": "3,4", "format": "png"}, UsageError, "is for one dataset"),
         ({"total": 3, "grid": "thumb", "crs": "utm", "format": "png"}, UsageError, "with `crs`, use grid='native'"),
     ],
 )
