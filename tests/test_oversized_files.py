@@ -39,6 +39,7 @@ def test_an_archive_that_claims_gigabytes_is_refused() -> None:
         inspect(oversized_files.zipped(), "zip")
 
 
+@pytest.mark.slow
 def test_a_table_of_a_billion_rows_is_refused(tmp_path: Path) -> None:
     data = oversized_files.parquet(9 << 24)
     assert len(data) < 2_000_000

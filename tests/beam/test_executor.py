@@ -121,6 +121,7 @@ def test_a_unit_that_hangs_is_given_up_and_the_others_are_not(service: Service, 
     assert "it was not done after 2 s" in run.failures.iloc[0]["error"]
 
 
+@pytest.mark.slow
 def test_a_unit_that_hangs_does_not_take_the_others_with_it(service: Service, tmp_path: Path) -> None:
     """They wait for it, as recipes are called one at a time; they are given to a new worker."""
     recipe = script(tmp_path, ODD, what="hangs", count=30)

@@ -169,6 +169,7 @@ def test_wrong_options_are_refused_where_the_pipeline_is_made(
         FetchMessages(fetch(recipe, service), 0)
 
 
+@pytest.mark.slow
 def test_a_stream_is_answered_in_windows(service: Service, recipe: Path) -> None:
     """Messages of three windows: one comes late, one is delivered twice, some are no units."""
     import apache_beam as beam

@@ -70,6 +70,7 @@ def test_status_counts_the_units_of_a_run(sampled: Path) -> None:
     assert found["failures"] == {}
 
 
+@pytest.mark.slow
 def test_verify_finds_a_file_that_is_missing_changed_or_cut(sampled: Path, tmp_path: Path) -> None:
     result = eechips("verify", "outputs/sample-naip", cwd=sampled)
     assert result.returncode == 0
@@ -89,6 +90,7 @@ def test_verify_finds_a_file_that_is_missing_changed_or_cut(sampled: Path, tmp_p
     assert eechips("verify", "outputs/sample-naip", cwd=sampled).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_another_run_is_refused(sampled: Path, demo_server: Server) -> None:
     command = ["sample", "--dataset", "NAIP", "--per-ecoregion", "2", "--size", "64", "--executor", "processes:2"]
     result = eechips(*command, cwd=sampled, EECHIPS_ENDPOINT=demo_server.url)
@@ -97,6 +99,7 @@ def test_a_folder_that_holds_another_run_is_refused(sampled: Path, demo_server: 
     assert "size" in message
 
 
+@pytest.mark.slow
 def test_dry_run_estimates_costs_and_fetches_no_pixel(demo_server: Server, tmp_path: Path) -> None:
     before = demo_server.requests()
     result = eechips(
@@ -113,6 +116,7 @@ def test_dry_run_estimates_costs_and_fetches_no_pixel(demo_server: Server, tmp_p
     assert not list(tmp_path.rglob("*.png"))
 
 
+@pytest.mark.slow
 def test_an_estimate_says_what_planning_the_rest_costs(demo_server: Server, tmp_path: Path) -> None:
     words = ["sample", "--dataset", "NAIP", "--total", "1200", "--roi", "-105.6,39.2,-104.7,40", "--size", "32"]
     run = [*words, "--estimate", "2", "--out", "out", "--endpoint", demo_server.url]
@@ -200,6 +204,7 @@ def test_assets_are_ingested_listed_and_served(tmp_path: Path, real_data: Path) 
     assert "there is no table 'RESOLVE/ECOREGIONS/2017'" in one_sentence(result)
 
 
+@pytest.mark.slow
 def test_serve_prints_its_url_and_stops_cleanly_on_ctrl_c(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "eechips", "serve", "--demo", "--port", "0"],

@@ -57,6 +57,7 @@ def test_the_local_earth_engine_is_an_endpoint_while_the_block_runs(server: Loca
     assert run.counts == {"done": 4}
 
 
+@pytest.mark.slow
 def test_units_are_planned_fetched_and_joined_in_python(server: LocalServer, lines: list[str], tmp_path: Path) -> None:
     assert len(lines) == 4
     first = eechips.work(lines[:3], tmp_path / "out", quiet=True)
@@ -70,6 +71,7 @@ def test_units_are_planned_fetched_and_joined_in_python(server: LocalServer, lin
     assert list(run.units["sha256"]) == list(directly.units["sha256"])
 
 
+@pytest.mark.slow
 def test_lines_whose_results_are_missing_are_in_the_error(lines: list[str], tmp_path: Path) -> None:
     outcomes = eechips.work(lines[1:], tmp_path / "out", quiet=True)
     with pytest.raises(MissingResultsError, match="1 of 4 results is missing; nothing was joined") as caught:
@@ -92,6 +94,7 @@ def test_a_recipe_is_planned_with_its_parameters(
         eechips.plan("run", list, get_result=list)
 
 
+@pytest.mark.slow
 def test_the_command_line_fetches_lines_that_python_planned(lines: list[str], tmp_path: Path) -> None:
     words = ["work", "--units", "-", "--out", str(tmp_path / "out"), "-q"]
     ended = CliRunner().invoke(main, words, input="\n".join(lines))

@@ -83,6 +83,7 @@ def test_files_are_read_before_the_local_earth_engine_is_started(
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_repaired_polygons_are_reported_with_their_change_of_area(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -189,6 +190,7 @@ def test_a_shapefile_without_crs_takes_the_option(tmp_path: Path) -> None:
     assert shapely.equals_exact(read_vectors(tmp_path / "a.shp", crs="EPSG:32613").geometries, expected, 1e-9).all()
 
 
+@pytest.mark.slow
 def test_a_table_of_a_latin_1_shapefile_is_read_by_others(
     demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +207,7 @@ def test_a_table_of_a_latin_1_shapefile_is_read_by_others(
         assert table["name"].tolist() == [name]
 
 
+@pytest.mark.slow
 def test_every_verb_takes_the_repaired_polygons(demo_server: Server, tmp_path: Path) -> None:
     path = str(write(tmp_path / "bow.geojson", SQUARE, BOW))
     usual: dict[str, Any] = {
@@ -232,6 +235,7 @@ def test_every_verb_takes_the_repaired_polygons(demo_server: Server, tmp_path: P
     assert not (valid & ~inside.astype(np.bool_)).any()
 
 
+@pytest.mark.slow
 def test_a_command_names_its_table_and_the_ids_of_regions(
     demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -321,6 +321,7 @@ def test_rows_are_truncated_on_a_terminal(project: Path) -> None:
     assert any(line.endswith("…") for line in table)
 
 
+@pytest.mark.slow
 def test_a_recipe_that_needs_no_service_is_retried_without_an_endpoint(tmp_path: Path) -> None:
     (tmp_path / "alone.py").write_text(
         "from pathlib import Path\nfrom eechips import Table\nNEEDS_SERVICE = False\n"

@@ -360,6 +360,7 @@ def documented_commands() -> list[list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_documented_command_is_the_same_as_a_run_file(tmp_path: Path, root: click.Context) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     schema = run_file_schema(root)
@@ -457,6 +458,7 @@ def test_a_run_file_gives_the_files_of_its_commands_and_can_be_repeated(
     assert load(Path("again.toml"))["sample"]["out"] == "filed"
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.parametrize("name", slow_except(["~/chips", "./~", "s3:x", "GTIFF_DIR:1", "file:x"], "~/chips", "s3:x"))
 def test_a_pipeline_has_an_output_folder_of_any_name(
@@ -502,6 +504,7 @@ def programs() -> list[list[str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_validators_of_others_accept_a_run_file_and_find_five_mistakes(tmp_path: Path) -> None:
     if not programs():
@@ -607,6 +610,7 @@ title = "A pipeline"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_pipeline_resumes_at_the_step_that_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_server: Server

@@ -141,6 +141,7 @@ def test_new_images_are_fetched_and_one_line_says_so(archive: Archive) -> None:
     assert update(run, "2024-05-15") == "nothing new until 2024-06-04"
 
 
+@pytest.mark.slow
 def test_new_versions_of_old_images_are_told_and_fetched_when_asked(archive: Archive) -> None:
     run = begin(archive, "images", "--roi=" + ROI, "--end", "2024-06-01")
     archive.put(dt.date(2024, 6, 1))
@@ -198,6 +199,7 @@ def test_composites_and_tables_end_before_the_latest_image(archive: Archive, cap
     assert rows["n"].tolist() == [1.0, 2.0, 3.0]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_updated_says_why(archive: Archive, tmp_path: Path) -> None:
     regions = write_regions(tmp_path / "fields.gpkg")
     run = begin(archive, "timeseries", "--regions", regions)

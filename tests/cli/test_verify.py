@@ -171,6 +171,7 @@ def test_several_files_of_a_unit_are_in_the_ledger_again(tmp_path: Path) -> None
     pd.testing.assert_frame_equal(run.layers, layers)
 
 
+@pytest.mark.slow
 def test_of_the_ledger_of_an_interrupted_run_is_kept_what_can_be_read(shared_service: Service, tmp_path: Path) -> None:
     """Units on damaged pages are planned and fetched again; the others are not."""
     options = {"parameters": {"count": 60}}

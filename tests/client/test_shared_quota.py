@@ -555,6 +555,7 @@ EVENTS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(EVENTS, st.integers(0, 1000))
 def test_whatever_happens_the_quota_is_kept_and_is_full_again_afterwards(

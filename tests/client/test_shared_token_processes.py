@@ -232,6 +232,7 @@ def test_an_outage_before_the_expiry_is_seen_by_one_process_and_delays_none(serv
     assert server.refused == 0
 
 
+@pytest.mark.slow
 def test_a_token_that_is_refused_is_refreshed_by_one_process(server: TokenServer) -> None:
     with workers(server) as asking:
         for renewals in range(1, 4):
@@ -241,6 +242,7 @@ def test_a_token_that_is_refused_is_refreshed_by_one_process(server: TokenServer
             server.revoke()
 
 
+@pytest.mark.slow
 def test_credentials_that_are_revoked_are_asked_for_once(server: TokenServer) -> None:
     with workers(server) as asking:
         assert asking.ask() == ["200"] * COUNT

@@ -254,6 +254,7 @@ def test_a_budget_of_bytes_ends_the_run() -> None:
         pass
 
 
+@pytest.mark.slow
 def test_during_an_outage_one_request_probes_and_the_others_wait() -> None:
     throttle = make()
     quota = throttle.client(1)
@@ -298,6 +299,7 @@ def test_threads_share_a_throttle_without_semaphores_of_processes(monkeypatch: p
     assert (throttle.sent, throttle.in_flight) == (8, 0)
 
 
+@pytest.mark.slow
 def test_a_paused_process_that_waits_for_a_slot_does_not_starve_the_others() -> None:
     context = multiprocessing.get_context(METHODS[0])
     throttle = make(in_flight=1, clients=3)

@@ -181,6 +181,7 @@ def test_sample_takes_chips_of_a_dataset_whose_record_is_a_file(store: Path, tmp
     ]
 
 
+@pytest.mark.slow
 def test_a_mistake_in_the_file_of_a_dataset_is_named_before_anything_is_requested(tmp_path: Path) -> None:
     (tmp_path / "harvest.toml").write_text(DATASET.replace('["mass"]', '["weight"]'))
     found = eechips(tmp_path, tmp_path, "sample", "--dataset", "harvest.toml", "--total", "1", "--roi", "0,0,1,1")

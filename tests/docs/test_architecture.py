@@ -132,6 +132,7 @@ def _repeated(names: dict[str, list[str]]) -> dict[str, list[str]]:
     return {name: places for name, places in names.items() if len(places) > 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("root", HALVES, ids=lambda root: root.name)
 def test_names_of_public_classes_are_unique(root: Path) -> None:
     found = defaultdict(list)

@@ -121,6 +121,7 @@ def test_the_regression_minimises_its_loss(recipe: dict[str, Any]) -> None:
         assert loss(best + 30 * step) > loss(best)
 
 
+@pytest.mark.slow
 def test_the_regression_is_that_of_scikit_learn(recipe: dict[str, Any]) -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     vectors, targets = gaussian(4)

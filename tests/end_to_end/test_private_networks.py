@@ -60,6 +60,7 @@ def test_no_public_host_redirects_into_a_private_network(target: str, public: Ra
     assert set(public.asked) == {f"{PUBLIC}/a.tif"}
 
 
+@pytest.mark.slow
 def test_public_hosts_redirect_to_each_other_and_private_ones_anywhere(public: RawServer) -> None:
     public.answers[f"{PUBLIC}/a"] = moved("http://data.example.com/a")
     public.answers["http://data.example.com/a"] = lambda number, headers: message(200, b"{}")

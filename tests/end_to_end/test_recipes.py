@@ -47,6 +47,7 @@ def test_every_recipe_is_run_here() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_naip_chips_equals_sample(demo_server: Server, tmp_path: Path) -> None:
     """The same points and the same pictures as ``eechips sample``."""
     made = run(demo_server, tmp_path / "recipe", "naip_chips.py", per_ecoregion=1)
@@ -117,6 +118,7 @@ def test_modis_lst_equals_timeseries(demo_server: Server, tmp_path: Path) -> Non
         pd.testing.assert_frame_equal(table, series)
 
 
+@pytest.mark.slow
 def test_ndvi_mosaic_is_the_index_of_mosaic(demo_server: Server, tmp_path: Path) -> None:
     """The index of what ``eechips mosaic`` makes of the bands."""
     box = {"west": -105.04, "south": 39.98, "east": -105.0, "north": 40.0}
@@ -151,6 +153,7 @@ def test_s2_composites_equals_composites(demo_server: Server, tmp_path: Path) ->
     assert verb.units["sha256"].tolist() == made.units["sha256"].tolist()
 
 
+@pytest.mark.slow
 def test_plot_elevation_equals_points(demo_server: Server, tmp_path: Path) -> None:
     """The same elevations as ``eechips points``, and a slope that is one."""
     plots = tmp_path / "plots.csv"

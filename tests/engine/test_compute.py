@@ -253,6 +253,7 @@ def test_a_budget_of_a_few_units_is_kept_too(demo_server: Server, recipe: Callab
     assert charged(demo_server, "few") == pytest.approx(budget, abs=dearest)
 
 
+@pytest.mark.slow
 def test_profiles_are_fetched_again_while_the_run_stops(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path
 ) -> None:
@@ -287,6 +288,7 @@ def test_profiles_that_do_not_come_are_in_the_log(
     assert all(event["error"] and event["error_class"].endswith("Error") for event in unknown)
 
 
+@pytest.mark.slow
 def test_past_the_quota_of_the_month_the_run_stops_until_the_next(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path
 ) -> None:

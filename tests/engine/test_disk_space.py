@@ -54,6 +54,7 @@ def test_a_run_that_does_not_fit_on_the_disk_is_refused_with_the_figures(
     assert fetch(verb, demo_server, tmp_path / "out").is_complete  # nothing is left to fetch
 
 
+@pytest.mark.slow
 def test_the_remaining_size_is_estimated_from_fetched_units(
     demo_server: Server, tmp_path: Path, free: list[int]
 ) -> None:

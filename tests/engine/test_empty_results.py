@@ -103,6 +103,7 @@ def test_empty_units_are_replaced(service: Service, tmp_path: Path) -> None:
     assert service.requests == []
 
 
+@pytest.mark.slow
 def test_replacements_are_drawn_until_data_or_the_limit(
     service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,6 +105,7 @@ def test_extensions_in_steps_make_the_units_of_one_run(demo_server: Server, tmp_
     assert found == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["images", "composites"])
 def test_further_regions_and_dates_are_added(demo_server: Server, tmp_path: Path, fields: str, command: str) -> None:
     options: dict[str, Any] = {"command": command, "regions": fields, "id_field": "field", "start": START}
@@ -122,6 +123,7 @@ def test_further_regions_and_dates_are_added(demo_server: Server, tmp_path: Path
     assert set(second.units["unit"].map(lambda unit: unit["region"])) == {"north", "south", "east"}
 
 
+@pytest.mark.slow
 def test_what_would_change_or_be_left_out_is_refused(demo_server: Server, tmp_path: Path, fields: str) -> None:
     options: dict[str, Any] = {"command": "composites", "regions": fields, "id_field": "field"}
     options |= {"every": "10 days", "reducer": "median"}
@@ -150,6 +152,7 @@ def test_what_would_change_or_be_left_out_is_refused(demo_server: Server, tmp_pa
     assert fetch(demo_server, run.path, start=START, end=MIDDLE, **options).verify() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [None, "5 days"])
 def test_series_of_regions_get_files_of_further_dates(
     demo_server: Server, tmp_path: Path, fields: str, every: str | None
@@ -205,6 +208,7 @@ def test_one_table_has_the_rows_of_one_run(demo_server: Server, tmp_path: Path, 
         fetch(demo_server, tmp_path / "run", end="2020-01-10", extend=True, **options | {"start": "2019-12-10"})
 
 
+@pytest.mark.slow
 def test_an_extension_that_was_stopped_is_resumed_by_the_same_command(demo_server: Server, tmp_path: Path) -> None:
     """Also by the command without ``extend``: its plan is whole from the moment on that its options are recorded."""
     first = fetch(demo_server, tmp_path, roi=ROI, start=START, end=MIDDLE)
@@ -236,6 +240,7 @@ def test_a_first_plan_by_an_extension_is_a_run(demo_server: Server, tmp_path: Pa
         fetch(demo_server, tmp_path / "mosaic", extend=True, **mosaic)
 
 
+@pytest.mark.slow
 def test_extended_images_can_be_locked_and_rebuilt(demo_server: Server, tmp_path: Path, fields: str) -> None:
     fetch(demo_server, tmp_path / "run", roi=ROI, start=START, end="2020-06-08")
     run = fetch(demo_server, tmp_path / "run", roi=ROI, start=START, end=MIDDLE, extend=True)

@@ -67,6 +67,7 @@ def test_units_that_keep_failing_are_recorded_and_retried_by_the_next_run(
     assert not (again.path / "failures.csv").exists()
 
 
+@pytest.mark.slow
 def test_an_unrequested_size_is_a_validation_error(service: Service, tmp_path: Path) -> None:
     service.plan(4, *["small"] * 9)
     finished = run_chips(tmp_path, service.url, retries=1)
@@ -121,6 +122,7 @@ def test_a_unit_that_raises_never_drops_others(service: Service, tmp_path: Path)
     assert "raise ValueError" in failure["traceback"]
 
 
+@pytest.mark.slow
 def test_a_recipe_that_always_raises_is_stopped_early(service: Service, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"the first \d+ units all failed alike") as caught:
         run_script(tmp_path, ODD, service.url, parameters={"what": "raises", "count": 1000})
@@ -341,6 +343,7 @@ def test_a_killed_run_resumes(service: Service, tmp_path: Path, undisturbed: dic
     resume(tmp_path, service, undisturbed)
 
 
+@pytest.mark.slow
 def test_the_workers_of_a_killed_run_end(service: Service, tmp_path: Path) -> None:
     if not Path("/proc/self/stat").exists():
         pytest.skip("needs /proc")
@@ -417,6 +420,7 @@ def test_the_second_interrupt_stops_at_once(service: Service, tmp_path: Path, un
     resume(tmp_path, service, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_folder_in_use_is_refused(service: Service, tmp_path: Path) -> None:
     service.latency = 0.1
     process = start(tmp_path, service)

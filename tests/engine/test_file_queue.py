@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,6 +98,7 @@ def task(position: int) -> WorkUnit:
     return WorkUnit(position, f"{position:064x}", '{"kind":"call","value":1}', f"chips/{position}")
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 50))
 def test_every_unit_is_in_one_of_equal_partitions(count: int, slots: int) -> None:
@@ -113,6 +115,7 @@ def test_every_unit_is_in_one_of_equal_partitions(count: int, slots: int) -> Non
     )  # the first units are begun first
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.sets(st.integers(0, 1000), min_size=1, max_size=50), st.sets(st.integers(0, 1000), min_size=1, max_size=50))
 def test_batches_are_found_by_any_of_their_partitions(told: set[int], asked: set[int]) -> None:

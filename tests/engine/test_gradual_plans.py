@@ -244,6 +244,7 @@ def test_a_plan_that_fails_midway_keeps_its_units_and_resumes(
     assert service.count("value") <= max(asked, COUNT // SIZE)
 
 
+@pytest.mark.slow
 def test_a_finished_plan_is_no_longer_said_to_grow(
     service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

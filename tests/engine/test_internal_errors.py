@@ -88,6 +88,7 @@ def test_a_unit_that_always_lacks_memory_fails_transiently(service: Service, tmp
     assert open_run(tmp_path / "out").counts == {"done": 8}
 
 
+@pytest.mark.slow
 @linux
 def test_many_units_that_lack_memory_stop_the_run_and_the_next_one_does_them(service: Service, tmp_path: Path) -> None:
     every = "+".join(map(str, range(10, 60)))

@@ -222,6 +222,7 @@ def layered(tmp_path: Path, service: Service, text: str = LAYERS) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_every_file_of_a_unit_is_joined_with_its_layer(tmp_path: Path, service: Service) -> None:
     lines, out = layered(tmp_path, service), tmp_path / "out"
     (tmp_path / "outcomes.jsonl").write_text("\n".join(make(lines[:2], out) + make(lines[2:], out)))

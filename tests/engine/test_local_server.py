@@ -137,6 +137,7 @@ def test_stubs_are_known_after_the_server_was_killed() -> None:
         assert server.stubs() == ["ESA/CCI/FireCCI/5_1", "NASA/SMAP/SPL4SMGP/008"]
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_by_itself_is_noticed() -> None:
     with local_earth_engine(demo=False, in_flight=8, workers=1) as server:
         server.check()
@@ -153,6 +154,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest
         pass
 
 
+@pytest.mark.slow
 def test_the_client_of_a_local_earth_engine_needs_no_other_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would fetch a list of deprecated assets from Google, whenever it is initialised."""
     ee.Reset()
@@ -170,6 +172,7 @@ def test_the_client_of_a_local_earth_engine_needs_no_other_network(monkeypatch: 
             elsewhere.accept()
 
 
+@pytest.mark.slow
 def test_exports_of_a_local_earth_engine_go_to_folders(tmp_path: Path) -> None:
     names = ("drive", "buckets", "export_assets")
     folders = {name: tmp_path / name for name in names}

@@ -67,6 +67,7 @@ def test_doctor_lists_the_runs(service: Service, tmp_path: Path) -> None:
     assert finding().startswith("no other run uses the quota of fields")
 
 
+@pytest.mark.slow
 def test_a_second_run_waits_for_its_share_and_gets_it(service: Service, tmp_path: Path) -> None:
     config = RunConfig(out=tmp_path / "out", endpoint=service.url, project="fields", quota_folder=tmp_path / "quota")
     with connect(config) as first, connect(config) as second:  # connecting needs slots

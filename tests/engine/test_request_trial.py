@@ -58,6 +58,7 @@ def sample(server: Server, out: Path, **chosen: Any) -> eechips.Run:
     return eechips.sample(**{**given, **chosen})
 
 
+@pytest.mark.slow
 def test_the_choice_holds_for_the_run_and_is_in_its_description(server: Server, tmp_path: Path) -> None:
     run = sample(server, tmp_path / "run", estimate=2, confirm=lambda _: True)
     trial = json.loads((run.path / "run.json").read_text())["request_trial"]
@@ -72,6 +73,7 @@ def test_the_choice_holds_for_the_run_and_is_in_its_description(server: Server, 
     )
 
 
+@pytest.mark.slow
 def test_a_paused_run_resumes_with_its_choice(server: Server, tmp_path: Path) -> None:
     paused = sample(server, tmp_path, estimate=2)
     trial = json.loads((tmp_path / "run.json").read_text())["request_trial"]
@@ -81,6 +83,7 @@ def test_a_paused_run_resumes_with_its_choice(server: Server, tmp_path: Path) ->
     assert set(resumed.units["state"]) == {"done"}
 
 
+@pytest.mark.slow
 def test_the_places_are_asked_for_once(server: Server, tmp_path: Path) -> None:
     requests.post(f"{server.url}/_requests", json={"keep": 10_000}, timeout=30).raise_for_status()
     for options in ({"estimate": 2}, {"estimate": 4, "confirm": lambda _: True}):
@@ -92,6 +95,7 @@ def test_the_places_are_asked_for_once(server: Server, tmp_path: Path) -> None:
     assert set(asked.values()) == {1}
 
 
+@pytest.mark.slow
 def test_an_image_that_appears_after_the_estimate_is_in_the_other_units(
     tmp_path: Path, serve_briefly: Callable[..., Server]
 ) -> None:

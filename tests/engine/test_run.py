@@ -113,6 +113,7 @@ def test_an_export_that_was_killed_is_repeated_and_leaves_nothing(service: Servi
     assert len(service.requests) == asked
 
 
+@pytest.mark.slow
 def test_ten_thousand_finished_units_are_looked_through_in_no_time(service: Service, tmp_path: Path) -> None:
     recipe = script(tmp_path, CHIPS, count=10_000)
     config = RunConfig(out=tmp_path / "out", endpoint=service.url, executor="processes:1", quiet=True)
@@ -189,6 +190,7 @@ def test_tables_follow_every_page(service: Service, tmp_path: Path) -> None:
     assert finished.units["rows"].tolist() == [2500, 2500]
 
 
+@pytest.mark.slow
 def test_requests_of_the_recipe_itself_are_counted_and_repeated(service: Service, tmp_path: Path) -> None:
     service.plan(None, "503")
     finished = run_script(tmp_path, ODD, service.url, parameters={"what": "asks", "count": 3}, executor="threads")
@@ -202,6 +204,7 @@ def test_an_empty_plan_is_reported(service: Service, tmp_path: Path) -> None:
         run_chips(tmp_path, service.url, parameters={"count": 0})
 
 
+@pytest.mark.slow
 def test_the_throttle_bounds_what_is_in_flight(service: Service, tmp_path: Path) -> None:
     service.latency = 0.05
     run_chips(tmp_path, service.url, executor="processes:6", in_flight=2, parameters={"count": 24})
@@ -305,6 +308,7 @@ def get_result(index, unit):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "kind", "message"),
     [("403", ConfigurationError, "not registered"), ("400", RecipeError, "Image asset 'x' not found")],
@@ -331,6 +335,7 @@ def test_an_estimate_sends_no_pixel_request_and_writes_nothing(service: Service,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_recipe_may_be_an_object(service: Service, tmp_path: Path) -> None:
     finished = run(Squares(), RunConfig(out=tmp_path / "out", endpoint=service.url, executor="processes:2", quiet=True))
     assert finished.counts == {"done": 3}

@@ -119,6 +119,7 @@ class Rows:
         return unit // 6, Grid("EPSG:32613", (1.0, 0.0, 64.0 * unit, 0.0, -1.0, 0.0), 64, 64)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.integers(1, 12))
 @pytest.mark.parametrize("joins", [None, Rows()])

@@ -112,6 +112,7 @@ def test_one_place_that_cannot_be_computed_fails_alone(server: Server, tmp_path:
     assert len(proxy.passed) <= 2 * levels
 
 
+@pytest.mark.slow
 def test_a_service_that_takes_only_small_requests_gets_them(server: Server, tmp_path: Path) -> None:
     """Each request of more than 12 chips fails, as if it took too long."""
 
@@ -126,6 +127,7 @@ def test_a_service_that_takes_only_small_requests_gets_them(server: Server, tmp_
     assert len(proxy.passed) + len(proxy.refused) <= 40  # 100 alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_format", slow_except(["tif", "npy"], "tif"))
 def test_stored_pixels_in_doubt_are_computed_for_their_chips_only(
     server: Server, tmp_path: Path, file_format: str
@@ -149,6 +151,7 @@ def test_an_image_that_does_not_exist_costs_the_others_few_requests(server: Serv
     assert len(proxy.passed) == 1 + 2 * 4  # halves of 16, 8, 4 and 2 images
 
 
+@pytest.mark.slow
 def test_an_image_that_does_not_exist_is_not_requested_in_halves(server: Server, tmp_path: Path) -> None:
     """What is wrong with the only image of a request concerns each of its windows."""
     alike = pytest.raises(PermanentError, match=r"the first \d+ units all failed alike: Image.load")

@@ -74,6 +74,7 @@ def files(run: eechips.Run) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "chosen",
     [
@@ -119,6 +120,7 @@ def test_frames_of_a_place_come_in_one_request(server: Server, tmp_path: Path, c
     pd.testing.assert_frame_equal(shared.units[columns], alone.units[columns])
 
 
+@pytest.mark.slow
 def test_pictures_and_scattered_chips_are_fetched_alone(server: Server, tmp_path: Path) -> None:
     for name, chosen in {
         "pictures": {"format": "png", "bands": "SR_B4", "stretch": (0, 1000)},
@@ -128,6 +130,7 @@ def test_pictures_and_scattered_chips_are_fetched_alone(server: Server, tmp_path
         assert (run.units["requests"] == 1).all()
 
 
+@pytest.mark.slow
 def test_units_of_a_failed_request_are_fetched_alone(store: Path, serve: Callable[..., Server], tmp_path: Path) -> None:
     """The shared request fails for good; each unit has a request of its own then, and none is lost."""
     plan = tmp_path / "faults.json"
@@ -177,6 +180,7 @@ def get_result(index, corner):
 """
 
 
+@pytest.mark.slow
 def test_units_of_a_script_that_says_where_they_are_share_requests(server: Server, tmp_path: Path) -> None:
     """A unit whose recipe raises, or whose image does not exist, fails alone; its neighbours share a request."""
     path = tmp_path / "soil.py"
@@ -205,6 +209,7 @@ def test_units_of_a_script_that_says_where_they_are_share_requests(server: Serve
         assert (one.read(1) == expected).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", slow_except([{}, {"format": "npy", "dataset": SOIL, "bands": "clay"}], {}))
 def test_queue_workers_share_the_requests_of_a_batch(server: Server, tmp_path: Path, chosen: dict[str, Any]) -> None:
     """Two workers fetch the lines of a plan; the joined run has the files and records of chips alone."""
@@ -253,6 +258,7 @@ def test_the_compute_of_a_shared_request_is_divided_among_its_units(server: Serv
     assert units["eecu_seconds"].sum() + planning == pytest.approx(found["eecu_seconds"], abs=rounding)
 
 
+@pytest.mark.slow
 def test_a_request_that_is_too_large_is_divided_and_its_files_are_the_same(
     store: Path, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
@@ -265,6 +271,7 @@ def test_a_request_that_is_too_large_is_divided_and_its_files_are_the_same(
     assert set(run.units["state"]) == {"done"}
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     places=st.lists(

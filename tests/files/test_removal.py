@@ -335,6 +335,7 @@ def writes(tree: ast.AST) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_only_one_module_removes_and_replaces_files() -> None:
     found: dict[str, list[str]] = {}
     for name, path in source_files().items():

@@ -144,6 +144,7 @@ def test_grids_stay_as_they_are(tmp_path: Path, grid: Grid) -> None:
         assert np.array_equal(file.dataset_mask() != 0, mask)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     width=st.integers(1, 900),

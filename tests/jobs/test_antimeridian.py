@@ -97,6 +97,7 @@ def test_images_composites_and_mosaic_have_all_pixels(server: Server, tmp_path: 
     _check(mosaic.assembled[0], (16, 16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("world", "written"), [("shifted", "beyond 180"), ("plain", "in two parts")])
 def test_a_region_of_a_file_has_all_pixels(server: Server, tmp_path: Path, world: str, written: str) -> None:
     common: dict[str, Any] = {"endpoint": server.url, "rate": None, "executor": "threads", "quiet": True, "clip": True}

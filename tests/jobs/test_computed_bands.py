@@ -121,6 +121,7 @@ def test_the_greenest_pixel_is_chosen_by_a_computed_index(demo_server: Server, t
     assert np.array_equal(bands["NDVI"][valid], np.max(stack, axis=0)[valid])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reducer", slow_except(["mosaic", "median"], "mosaic"))
 def test_mosaics_have_computed_bands(demo_server: Server, tmp_path: Path, reducer: str) -> None:
     options = {**SUMMER, **QUIET, "endpoint": demo_server.url, "reducer": reducer, "window": 64}
@@ -215,6 +216,7 @@ def test_a_series_of_an_index_is_the_mean_of_its_pixels(demo_server: Server, tmp
     assert np.allclose(both["NDVI"], both["mean"], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_series_of_periods_has_computed_columns(demo_server: Server, tmp_path: Path) -> None:
     run = eechips.timeseries(
         "S2", out=tmp_path / "b", **QUIET, endpoint=demo_server.url, index="NDVI,d=nir-red",
@@ -228,6 +230,7 @@ def test_a_series_of_periods_has_computed_columns(demo_server: Server, tmp_path:
     assert len(table.dropna()) > 1
 
 
+@pytest.mark.slow
 def test_scaled_series_are_in_the_units_of_the_record(demo_server: Server, tmp_path: Path) -> None:
     options = {
         **QUIET, "endpoint": demo_server.url, "regions": str(polygons_file(tmp_path)), "id_field": "name",
@@ -242,6 +245,7 @@ def test_scaled_series_are_in_the_units_of_the_record(demo_server: Server, tmp_p
     assert np.allclose(one[name], other[name] * 0.02, rtol=1e-6, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_pictures_of_computed_values_need_a_range(demo_server: Server, tmp_path: Path) -> None:
     options = {**SUMMER, **QUIET, "endpoint": demo_server.url, "limit": 1, "format": "png"}
     with pytest.raises(UsageError, match="the values of NDVI are float32 and png holds 8 bits: give `stretch`"):
@@ -299,6 +303,7 @@ def test_the_same_errors_in_every_verb(
         eechips.timeseries("S2", regions=str(polygons_file(tmp_path)), id_field="name", **dates, **shared)
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_several_expressions(demo_server: Server, tmp_path: Path) -> None:
     arguments = ["images", "--dataset", "S2", f"--roi={ROI}", "--start", "2020-06-01", "--end", "2020-06-16"]
     arguments += ["--index", "NDVI,NBR", "--index", "a=B8-B4,b = sqrt(nir)", "--limit", "1"]
@@ -354,6 +359,7 @@ def test_chips_have_computed_bands(demo_server: Server, tmp_path: Path, grid: st
     assert sum(shown)
 
 
+@pytest.mark.slow
 def test_chips_of_several_datasets_have_their_own_computed_bands(demo_server: Server, tmp_path: Path) -> None:
     run = eechips.sample(
         ["S2", "L8", "SRTM"], out=tmp_path, **QUIET, **CHIPS, endpoint=demo_server.url,
@@ -377,6 +383,7 @@ def test_chips_of_several_datasets_have_their_own_computed_bands(demo_server: Se
     assert [each["name"] for each in layers[1]["computed"]] == ["red", "nir", "NDVI", "NBR"]
 
 
+@pytest.mark.slow
 def test_chips_of_a_single_image_and_of_a_dataset_without_a_record(demo_server: Server, tmp_path: Path) -> None:
     shared = {**QUIET, "endpoint": demo_server.url, "roi": "-105.3,39.9,-105.28,39.92", "total": 2, "size": 16}
     run = eechips.sample("SRTM", out=tmp_path / "a", **shared, index="km=elevation/1000", format="npy")
@@ -395,6 +402,7 @@ def test_chips_of_a_single_image_and_of_a_dataset_without_a_record(demo_server: 
         assert "celsius" in chip.dtype.names
 
 
+@pytest.mark.slow
 def test_files_have_one_type_that_holds_all_bands(demo_server: Server, tmp_path: Path) -> None:
     shared = {**QUIET, "endpoint": demo_server.url, **CHIPS, "total": 2, "size": 16}
     narrow = eechips.sample("S1", out=tmp_path / "s1", **shared, bands="VV", index="VHVVR")
@@ -429,6 +437,7 @@ def test_frames_have_computed_bands(demo_server: Server, tmp_path: Path, time: d
     assert shown
 
 
+@pytest.mark.slow
 def test_reports_stretch_scaled_bands_by_their_own_values(demo_server: Server, tmp_path: Path) -> None:
     shared = {**QUIET, "endpoint": demo_server.url, **CHIPS, "total": 1, "size": 16, "format": "tif"}
     stored = eechips.sample("S2", out=tmp_path / "stored", **shared)
@@ -450,6 +459,7 @@ def test_an_empty_place_has_the_computed_bands(demo_server: Server, tmp_path: Pa
     assert run.units["dtype"].tolist() == ["float32", "float32"]
 
 
+@pytest.mark.slow
 def test_provenance_and_dates_work_with_computed_bands(demo_server: Server, tmp_path: Path) -> None:
     path = tmp_path / "points.csv"
     path.write_text("lon,lat,day\n-105.295,39.905,2020-06-10\n-105.292,39.907,2020-06-20\n")
@@ -461,6 +471,7 @@ def test_provenance_and_dates_work_with_computed_bands(demo_server: Server, tmp_
     assert run.units["bands"].map(list).tolist() == [["NDMI", "NDVI"]] * 2
 
 
+@pytest.mark.slow
 def test_chips_in_the_usual_colours_take_common_names(demo_server: Server, tmp_path: Path) -> None:
     options = {**QUIET, "endpoint": demo_server.url, **CHIPS}
     named = eechips.sample("S2", out=tmp_path / "named", **options, bands="red,green,blue")

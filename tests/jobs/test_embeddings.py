@@ -94,6 +94,7 @@ def test_means_over_polygons_have_length_1_and_equal_exactextract(
     pd.testing.assert_frame_equal(pd.concat(files, ignore_index=True), table, rtol=1e-12, check_dtype=False)
 
 
+@pytest.mark.slow
 def test_means_of_a_period_and_further_reducers(
     demo_server: Server, polygons: Path, means: npt.NDArray[np.float64], tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_means_of_a_period_and_further_reducers(
     assert np.linalg.norm(vectors_of(table, "_stdDev"), axis=-1).max() < 0.9
 
 
+@pytest.mark.slow
 def test_a_part_of_the_vector_and_changed_values_are_plain_means(
     demo_server: Server, polygons: Path, means: npt.NDArray[np.float64], tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -118,6 +120,7 @@ def test_a_part_of_the_vector_and_changed_values_are_plain_means(
     np.testing.assert_allclose(table, 2.0 * means, rtol=0, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_points_over_polygons_have_length_1(
     demo_server: Server, polygons: Path, means: npt.NDArray[np.float64], tmp_path: Path
 ) -> None:
@@ -126,6 +129,7 @@ def test_points_over_polygons_have_length_1(
     np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1.0, rtol=0, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_points_have_the_stored_values_and_means_of_years_have_length_1(demo_server: Server, tmp_path: Path) -> None:
     place = pd.DataFrame({"lon": [FIELDS[0]], "lat": [FIELDS[1]]})
     stored = [embedding_pixels(FIELDS, year, 1).values[:, 0, 0] for year in YEARS]
@@ -135,6 +139,7 @@ def test_points_have_the_stored_values_and_means_of_years_have_length_1(demo_ser
     np.testing.assert_allclose(mean, unit(np.mean(stored, axis=0)), rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_record_says_which_bands_are_a_vector(
     demo_server: Server, polygons: Path, means: npt.NDArray[np.float64], tmp_path: Path
 ) -> None:
@@ -157,6 +162,7 @@ def test_vectors_without_a_direction_are_missing() -> None:
     np.testing.assert_array_equal(normalize(vectors), expected)
 
 
+@pytest.mark.slow
 def test_a_region_without_pixels_has_no_vector(demo_server: Server, tmp_path: Path) -> None:
     """Out at sea, where a period has no image."""
     path = tmp_path / "sea.gpkg"
@@ -175,6 +181,7 @@ def sample(server: Server, out: Path, **options: Any) -> eechips.Run:
     return eechips.sample(endpoint=server.url, rate=None, executor="threads", quiet=True, out=out, **options)
 
 
+@pytest.mark.slow
 def test_quantized_chips_are_int8_and_equal_the_quantized_pixels(demo_server: Server, tmp_path: Path) -> None:
     """As GeoTIFF and as arrays; the float chips of the same place are the pixels themselves."""
     pixels = embedding_pixels(FIELDS, 2021, 48)
@@ -196,6 +203,7 @@ def test_quantized_chips_are_int8_and_equal_the_quantized_pixels(demo_server: Se
     assert "quantization" not in floats.info["parameters"]
 
 
+@pytest.mark.slow
 def test_vectors_of_quantized_chips_are_near_the_float_vectors(demo_server: Server, tmp_path: Path) -> None:
     """Neighbouring stored values differ by 2 * sqrt(value) / 127.5, so half of that is the greatest error."""
     run = sample(demo_server, tmp_path / "int8", values="quantized")

@@ -190,6 +190,7 @@ def test_lines_and_polygons_across_cells_are_there_once(features: Callable[..., 
     assert_equal(features(SHAPES, roi=ROI), source[source.intersects(BOX)])
 
 
+@pytest.mark.slow
 def test_a_region_of_a_file(features: Callable[..., Any], store: Store, tmp_path: Path) -> None:
     region = shapely.Polygon([(-106, 39), (-104.2, 39.3), (-105, 41)]).difference(shapely.box(-105.3, 39.5, -105, 40))
     geopandas.GeoSeries([region], crs="EPSG:4326").to_file(tmp_path / "area.gpkg")
@@ -206,6 +207,7 @@ def test_a_whole_table(features: Callable[..., Any], store: Store) -> None:
     assert sorted(features(DATE_LINE)["number"]) == list(range(8))
 
 
+@pytest.mark.slow
 def test_conditions_dates_and_columns_are_of_the_service(features: Callable[..., Any], store: Store) -> None:
     found = features(
         PLOTS, roi=ROI, where=["height > 20", "label in (rye, oats)"], start="2020-02-01", end="2020-12-01",
@@ -224,6 +226,7 @@ def test_conditions_dates_and_columns_are_of_the_service(features: Callable[...,
     assert_equal(found, chosen[["whole", "number", "rare", "geometry"]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [("--response", "60000"), ("--response", "2000")])
 def test_cells_that_are_too_large_are_divided(
     limits: tuple[str, ...], features: Callable[..., Any], store: Store, tmp_path: Path
@@ -248,6 +251,7 @@ def test_properties_that_are_called_as_other_columns(features: Callable[..., Any
                      "property_table": "d"}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_property_called_table_beside_the_column_of_tables(features: Callable[..., Any], store: Store) -> None:
     place = [shapely.Point(0, 0)]
     frame = geopandas.GeoDataFrame({"table": ["a"], "property_table": ["b"]}, geometry=place, crs="EPSG:4326")
@@ -269,6 +273,7 @@ def test_gedi_shots_of_good_quality_by_name(features: Callable[..., Any], store:
     assert_equal(found, expected, key="shot")
 
 
+@pytest.mark.slow
 def test_a_collection_that_the_service_computes(
     features: Callable[..., Any], start: Callable[..., Server], store: Store
 ) -> None:
@@ -351,6 +356,7 @@ def test_a_lockfile_gives_the_same_table(start: Callable[..., Server], tmp_path:
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_plan_is_estimated_without_a_request_for_features(start: Callable[..., Server], tmp_path: Path) -> None:
     server = start()
     before = server.requests().get("table:computeFeatures", 0)

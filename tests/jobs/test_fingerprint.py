@@ -104,6 +104,7 @@ def test_parameters_change_the_fingerprint() -> None:
     assert fingerprint_of(CODE, {"a": 1}) != fingerprint_of(CODE, {"a": "1"})
 
 
+@pytest.mark.slow
 def test_the_fingerprint_is_the_same_in_another_process(tmp_path: Path) -> None:
     """With its sources, and with other hashes of strings."""
     program = (

@@ -155,6 +155,7 @@ def test_frames_have_the_highest_scores_of_all_images_that_are_clear_enough(
     check_best(sample(server, tmp_path / "run", frames=2, min_clear=0.3, rank_by=formula), formula, 2, 0.3)
 
 
+@pytest.mark.slow
 def test_an_image_without_a_score_is_taken_last(server: Server, tmp_path: Path) -> None:
     """The fourth image lacks the property; the last one shows no clear pixel, and is never a frame."""
     run = sample(server, tmp_path / "run", frames=6, rank_by="CLOUD_COVER", total=2)
@@ -207,6 +208,7 @@ def test_a_dataset_without_a_record_is_ranked_by_the_images_that_have_the_band(s
     assert rows["score"].to_list() == pytest.approx([scores[n] for n in images_of(rows)], rel=1e-6, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_scores_cost_no_request_and_runs_without_them_have_no_column(server: Server, tmp_path: Path) -> None:
     def requests(out: str, **options: Any) -> int:
         before = sum(server.requests().values())

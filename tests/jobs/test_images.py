@@ -140,6 +140,7 @@ def test_fully_masked_images_may_be_skipped(demo_server: Server, tmp_path: Path)
             fetch(demo_server, tmp_path, on_empty=on_empty, format=image_format, **JUNE)
 
 
+@pytest.mark.slow
 def test_a_region_on_the_server_clips(demo_server: Server, demo_ee: Any, tmp_path: Path) -> None:
     table = "FAO/GAUL_SIMPLIFIED_500m/2015/level2"
     there = demo_ee.FeatureCollection(table).filterBounds(demo_ee.Geometry.Point(-105.2, 40.0)).first()
@@ -209,6 +210,7 @@ def test_the_expression_is_turned_to_json_once(demo_ee: Any, recipe: type[Images
     assert len(asked) == 1 + min(len(units), 16)  # with holes, and the first ones to compare
 
 
+@pytest.mark.slow
 def test_more_images_than_a_page_in_order_of_time(demo_server: Server, demo_ee: Any) -> None:
     before = demo_server.requests()
     units = list(Images(dataset="MODIS_LST", roi=ROI).get_requests())

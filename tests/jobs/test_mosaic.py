@@ -139,6 +139,7 @@ def test_nodata_replaces_the_mask(stack: Stack, stack_server: Server, tmp_path: 
         assert (file.nodata, file.profile["compress"]) == (-1, "zstd")
 
 
+@pytest.mark.slow
 def test_pixels_outside_a_polygon_are_masked(stack: Stack, stack_server: Server, tmp_path: Path) -> None:
     centre = TRANSFORM * (150, 100)
     star = shapely.Polygon(

@@ -147,6 +147,7 @@ def test_the_image_nearest_to_a_rows_date(points: Callable[..., Any], plots: pd.
     assert table["red"].isna().sum() > 50
 
 
+@pytest.mark.slow
 def test_a_masked_image_is_passed_over_for_one_farther_in_time(tmp_path: Path, serve: Callable[..., Server]) -> None:
     store = tmp_path / "store"
     for day, value in [("2020-03-01", 7), ("2020-03-10", 0), ("2020-03-20", 9)]:
@@ -206,6 +207,7 @@ def test_two_utm_zones_each_keep_their_own_pixels(tmp_path: Path, serve: Callabl
         np.testing.assert_array_equal(rows.reindex(lon), values[number])
 
 
+@pytest.mark.slow
 def test_polygons_have_statistics_and_counts(points: Callable[..., Any], stack: Stack, tmp_path: Path) -> None:
     x, y = np.random.default_rng(5).uniform((500_300, 4_398_400), (502_700, 4_399_700), (12, 2)).T
     shapes = [shapely.Point(a, b).buffer(150) for a, b in zip(x, y, strict=True)]

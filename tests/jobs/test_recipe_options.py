@@ -124,6 +124,7 @@ def test_recipes_are_serialisable_and_their_parameters_are_json(recipe: ChipSamp
     assert json.loads(json.dumps(recipe.parameters)) == recipe.parameters
 
 
+@pytest.mark.slow
 def test_the_same_region_file_edited_is_another_plan(tmp_path: Path) -> None:
     path = tmp_path / "a.geojson"
     found = []

@@ -99,6 +99,7 @@ def test_the_manifest_has_the_region_of_each_file(clipped: eechips.Run) -> None:
     assert clipped.info["parameters"]["id_field"] == "field"
 
 
+@pytest.mark.slow
 def test_a_region_without_the_centre_of_a_pixel_is_told_and_has_one_pixel(
     server: Server, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_region_without_the_centre_of_a_pixel_is_told_and_has_one_pixel(
         ]
 
 
+@pytest.mark.slow
 def test_images_of_another_zone_are_on_the_grid_of_the_region(server: Server, folder: Path) -> None:
     run = eechips.images(SCENES, **_fields(folder), **_options(server, out=folder / "zones"))
     for _, units in _units(run).groupby("region"):
@@ -136,6 +138,7 @@ def test_images_of_another_zone_are_on_the_grid_of_the_region(server: Server, fo
             assert np.array_equal(file.read(masked=True).filled(0), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crs", ["native", "EPSG:4326"])
 def test_a_margin_is_pixels_around_the_region(server: Server, crs: str, folder: Path) -> None:
     import ee
@@ -167,6 +170,7 @@ def _credentials() -> Any:
     return AnonymousCredentials()
 
 
+@pytest.mark.slow
 def test_composites_are_those_of_the_clipped_images(server: Server, folder: Path) -> None:
     options = _options(server, start="2020-05-02", end="2020-08-02", every="1 month", reducer="mean", clip=True)
     run = eechips.composites(SCENES, **_fields(folder), **options, out=folder / "months")
@@ -185,6 +189,7 @@ def test_composites_are_those_of_the_clipped_images(server: Server, folder: Path
         assert unit["file"].startswith(f"composites/{unit['unit']['region']}/2020-0")
 
 
+@pytest.mark.slow
 def test_a_picture_is_transparent_outside_the_outline(clipped: eechips.Run, server: Server, folder: Path) -> None:
     options = _options(server, start="2020-05-02", end="2020-05-10", clip=True, format="png", bands="B1", limit=1)
     run = eechips.images(SCENES, **_fields(folder, stretch="0,9000"), **options, out=folder / "pictures")
@@ -195,6 +200,7 @@ def test_a_picture_is_transparent_outside_the_outline(clipped: eechips.Run, serv
             assert np.array_equal(alpha > 0, file.read_masks(1) > 0)
 
 
+@pytest.mark.slow
 def test_ids_that_are_no_file_names_stay_in_their_folders(
     server: Server, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -230,6 +236,7 @@ def test_a_broken_polygon_is_repaired_and_told(
     assert run.units["valid_fraction"].item() == pytest.approx(0.5, abs=0.07)
 
 
+@pytest.mark.slow
 def test_regions_without_images_are_told(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "eechips")
     shapes = {
@@ -268,6 +275,7 @@ def test_options_that_contradict_each_other_are_refused(folder: Path, tmp_path: 
             recipe(dataset=SCENES, **options)
 
 
+@pytest.mark.slow
 def test_a_recipe_with_regions_depends_on_them_where_it_clips(folder: Path, tmp_path: Path) -> None:
     other = write_fields(tmp_path / "other.gpkg", {"concave": field_shapes()["ring"]})
     one, two = _fields(folder), {"regions": str(other), "id_field": "field"}
@@ -275,6 +283,7 @@ def test_a_recipe_with_regions_depends_on_them_where_it_clips(folder: Path, tmp_
     assert Images(dataset=SCENES, **one, clip=True).identity != Images(dataset=SCENES, **two, clip=True).identity
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["regions", "roi"])
 def test_a_clipped_result_depends_on_the_content_of_a_file_and_not_on_its_path(
     folder: Path, tmp_path: Path, option: str
@@ -286,6 +295,7 @@ def test_a_clipped_result_depends_on_the_content_of_a_file_and_not_on_its_path(
         assert one.identity == two.identity
 
 
+@pytest.mark.slow
 def test_previews_and_reports_name_and_outline_the_regions(clipped: eechips.Run, tmp_path: Path) -> None:
     rows = layout(clipped)
     assert sorted(row.name for row in rows) == sorted(field_shapes())

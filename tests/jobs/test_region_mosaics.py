@@ -112,6 +112,7 @@ def test_a_margin_shows_the_window_of_the_source_around_the_region(
             assert np.array_equal(file.read(), source.read(window=window, boundless=True))
 
 
+@pytest.mark.slow
 def test_composites_of_several_images_are_those_of_numpy(server: Server, folder: Path, tmp_path: Path) -> None:
     run = _make(server, folder, tmp_path / "run", reducer="mean", clip=True, **ZONE_31)
     for name, shape in _zone_31(folder).items():
@@ -136,6 +137,7 @@ def test_the_pixels_are_those_of_images_of_the_region(server: Server, folder: Pa
             assert file.shape == (unit["height"], unit["width"])
 
 
+@pytest.mark.slow
 def test_ids_that_are_no_file_names_have_mosaics_of_their_own(
     server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -158,6 +160,7 @@ def test_ids_that_are_no_file_names_have_mosaics_of_their_own(
             assert np.abs(np.subtract(file.bounds, places[row["region"]].bounds)).max() < 10
 
 
+@pytest.mark.slow
 def test_names_of_mosaics_do_not_depend_on_regions_that_failed(server: Server, tmp_path: Path) -> None:
     write_fields(tmp_path / "fields.gpkg", {"a/b": field_shapes()["ring"], "A_B": field_shapes()["speck"]})
     whole = _make(server, tmp_path, tmp_path / "run", f"{SCENES}/c")
@@ -173,6 +176,7 @@ def test_names_of_mosaics_do_not_depend_on_regions_that_failed(server: Server, t
     assert [path.relative_to(part.path).as_posix() for path in part.assembled[:-1]] == [second] != [first]
 
 
+@pytest.mark.slow
 def test_regions_without_images_and_without_pixels_are_told(
     server: Server, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -210,6 +214,7 @@ def test_options_that_contradict_each_other_are_refused(folder: Path, tmp_path: 
         MosaicRecipe(dataset=SCENES, regions=str(tmp_path / "none.gpkg"))
 
 
+@pytest.mark.slow
 def test_previews_name_and_outline_the_regions(clipped: eechips.Run, tmp_path: Path) -> None:
     assert {row.name for row in layout(clipped)} == set(REGIONS)
     with Image.open(eechips.preview(clipped, out=tmp_path / "sheet.png")) as image:

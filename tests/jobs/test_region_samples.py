@@ -67,6 +67,7 @@ def test_each_chip_is_the_image_that_rasterio_clips(server: Server, folder: Path
     assert gpd.read_parquet(run.path / "manifest.parquet")["region"].nunique() == len(field_shapes())
 
 
+@pytest.mark.slow
 def test_a_margin_shows_the_window_of_the_source_around_the_region(
     server: Server, folder: Path, tmp_path: Path
 ) -> None:
@@ -82,6 +83,7 @@ def test_a_margin_shows_the_window_of_the_source_around_the_region(
             assert np.array_equal(file.read(masked=True).filled(0), source.read(window=window))
 
 
+@pytest.mark.slow
 def test_frames_are_the_clipped_images(server: Server, folder: Path, tmp_path: Path) -> None:
     run = _sample(server, folder, tmp_path / "run", clip=True, frames=len(DATES))
     names = {date: image for image, date in DATES.items()}
@@ -94,6 +96,7 @@ def test_frames_are_the_clipped_images(server: Server, folder: Path, tmp_path: P
         check_clipped(run.path / row["file"], folder / f"{names[date[:10]]}.tif", shapes[region])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reducer", ["mean", "mosaic"])
 def test_periods_are_those_of_the_clipped_images(server: Server, folder: Path, tmp_path: Path, reducer: str) -> None:
     options = {"start": "2020-05-02", "end": "2020-06-02", "every": f"1 month:{reducer}"}
@@ -110,6 +113,7 @@ def test_periods_are_those_of_the_clipped_images(server: Server, folder: Path, t
             np.testing.assert_allclose(file.read()[:, valid], expected[:, valid], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_several_datasets_are_on_the_pixels_of_the_first(server: Server, folder: Path, tmp_path: Path) -> None:
     run = _sample(server, folder, tmp_path / "run", [f"{SCENES}/a", f"{SCENES}/b"], clip=True, start=None, end=None)
     rows = run.layers.reset_index().to_dict("records")
@@ -119,6 +123,7 @@ def test_several_datasets_are_on_the_pixels_of_the_first(server: Server, folder:
         check_clipped(run.path / row["file"], folder / f"{image}.tif", _zone_31(folder)[region])
 
 
+@pytest.mark.slow
 def test_ids_that_are_no_file_names_stay_in_their_folder(server: Server, tmp_path: Path) -> None:
     ids = ["../../up", "a/b", "A_B", "Wäldchen 你好", "", "x" * 300, "/etc/passwd", "twice", "twice", None]
     shapes = [in_metres(shapely.box(0, 0, 95, 95), 100 * number, 1000) for number in range(len(ids))]
@@ -131,12 +136,14 @@ def test_ids_that_are_no_file_names_stay_in_their_folder(server: Server, tmp_pat
     assert all(file.is_file() and file.resolve().parent == run.path / "chips" for file in files)
 
 
+@pytest.mark.slow
 def test_chips_are_compared_with_the_regions(server: Server, folder: Path, tmp_path: Path) -> None:
     report = eechips.check(_sample(server, folder, tmp_path / "run"))
     assert "outside" not in report.unchecked
     assert not any("outside" in flags for flags in report.files["flags"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["gpkg", "shp"])
 def test_a_rebuilt_run_is_the_same(server: Server, folder: Path, tmp_path: Path, suffix: str) -> None:
     path = write_fields(tmp_path / f"fields.{suffix}", field_shapes())
@@ -161,6 +168,7 @@ def test_options_that_contradict_each_other_are_refused(folder: Path) -> None:
             ChipSample(dataset=SCENES, **options)
 
 
+@pytest.mark.slow
 def test_a_sample_depends_on_its_regions_where_it_clips(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "copy.gpkg").write_bytes((folder / "fields.gpkg").read_bytes())
     plain, clipped, copied = (
@@ -174,6 +182,7 @@ def test_a_sample_depends_on_its_regions_where_it_clips(folder: Path, tmp_path: 
     assert plain != clipped == copied
 
 
+@pytest.mark.slow
 def test_a_run_is_refused_after_the_ids_of_a_shapefile_were_exchanged(
     server: Server, folder: Path, tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_a_dry_run_is_an_estimate(demo_server: Server, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_run_json_says_what_was_fetched_and_that_it_is_synthetic(tmp_path: Path) -> None:
     run = eechips.sample(
         "NAIP", per_ecoregion=1, limit=2, size=16, local=True, executor="processes:2", quiet=True, out=tmp_path
@@ -167,6 +168,7 @@ def test_native_chips_are_the_file_s_own_pixels(
                 assert unit["valid_fraction"] == 1
 
 
+@pytest.mark.slow
 def test_the_latest_image_is_on_top_whatever_the_grid(real_server: Server, real_data: Path, tmp_path: Path) -> None:
     run = sample(real_server, tmp_path, roi=QUAD, size=32, format="npy", per_ecoregion=3)
     for _, unit in run.units.iterrows():
@@ -183,6 +185,7 @@ def test_the_latest_image_is_on_top_whatever_the_grid(real_server: Server, real_
         assert np.array_equal(np.stack([array[name] for name in "RGB"]), expected)
 
 
+@pytest.mark.slow
 def test_chips_per_real_ecoregion_over_a_zone_seam(real_server: Server, tmp_path: Path) -> None:
     """Two neighbouring pieces on either side of 78 W, in two UTM zones: every chip is on its own image's grid."""
     run = sample(
@@ -193,6 +196,7 @@ def test_chips_per_real_ecoregion_over_a_zone_seam(real_server: Server, tmp_path
     assert run.is_complete
 
 
+@pytest.mark.slow
 def test_points_without_an_image_make_empty_chips_on_a_utm_grid(real_server: Server, tmp_path: Path) -> None:
     run = sample(real_server, tmp_path, roi="-99.3,46.9,-99.0,47.1", size=8, format="tif", per_ecoregion=12)
     bare = [unit for unit in run.units["unit"] if "image" not in unit]
@@ -243,6 +247,7 @@ def test_emptiness_of_a_jpeg_is_unknown(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_regions_are_read_from_a_file(real_server: Server, tmp_path: Path) -> None:
     west, south, east, north = map(float, QUAD.split(","))
     triangle = shapely.Polygon([(west, south), (east, south), (west, north)])

@@ -65,6 +65,7 @@ def test_more_random_places_are_those_of_one_run(demo_server: Server, tmp_path: 
         sample(demo_server, tmp_path / "run", extend=True, **options)
 
 
+@pytest.mark.slow
 def test_rows_of_a_file_are_added_and_other_options_refused(demo_server: Server, tmp_path: Path) -> None:
     rows = pd.DataFrame({"lon": [-105.25, -105.24, -105.25], "lat": [39.95, 39.95, 39.95], "plot": ["a", "b", "c"]})
     table = tmp_path / "plots.csv"

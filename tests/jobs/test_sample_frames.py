@@ -125,6 +125,7 @@ def test_frames_are_the_clearest_images_with_the_pixels_of_the_files(server: Ser
             np.testing.assert_array_equal(valid, window(unit["grid"], np.ones(SHAPE, dtype=bool)))
 
 
+@pytest.mark.slow
 def test_frames_without_an_image_are_masked_and_keep_their_place(server: Server, tmp_path: Path) -> None:
     run = sample(server, tmp_path / "run", every="month", total=4)
     for unit, rows in frames_of(run):
@@ -138,6 +139,7 @@ def test_frames_without_an_image_are_masked_and_keep_their_place(server: Server,
     assert run.units["valid_fraction"].max() < 1.0
 
 
+@pytest.mark.slow
 def test_places_with_missing_frames_are_skipped_as_asked(server: Server, tmp_path: Path) -> None:
     options: dict[str, Any] = {"frames": 3, "min_clear": 0.9}
     skipped = sample(server, tmp_path / "skip", on_empty="skip", **options)
@@ -152,6 +154,7 @@ def distinct(unit: dict[str, Any]) -> list[float]:
     return [*shares[:3], max(shares[3:])]
 
 
+@pytest.mark.slow
 def test_redrawn_places_have_all_frames(server: Server, tmp_path: Path) -> None:
     run = sample(server, tmp_path / "run", frames=3, min_clear=0.9, on_empty="redraw", total=4)
     done = run.units[run.units["state"] == "done"]
@@ -176,6 +179,7 @@ def test_a_reduced_period_equals_numpy(server: Server, tmp_path: Path) -> None:
             np.testing.assert_array_equal(pixels[valid], mean.compressed().astype(np.float32))
 
 
+@pytest.mark.slow
 def test_a_second_sensor_is_the_image_nearest_in_time(server: Server, tmp_path: Path) -> None:
     run = sample(
         server, tmp_path / "run", dataset=(L8, RADAR), bands=(f"{L8}:SR_B4", f"{RADAR}:VV"),
@@ -194,6 +198,7 @@ def test_a_second_sensor_is_the_image_nearest_in_time(server: Server, tmp_path: 
             assert valid.any() == (nearest is not None)
 
 
+@pytest.mark.slow
 def test_a_sensor_without_an_image_in_any_frame_has_the_types_of_its_bands(server: Server, tmp_path: Path) -> None:
     run = sample(
         server, tmp_path / "run", dataset=(L8, RADAR), bands=(f"{L8}:SR_B4", f"{RADAR}:VV"),
@@ -214,6 +219,7 @@ def test_a_reduced_period_without_an_image_has_the_type_of_the_others(
     assert list(run.layers["dtype"]) == [dtype] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [True, False])
 def test_a_stack_of_frames_is_one_file_with_the_pixels_and_masks_of_the_frames(
     server: Server, tmp_path: Path, masked: bool
@@ -240,6 +246,7 @@ def test_a_stack_of_frames_is_one_file_with_the_pixels_and_masks_of_the_frames(
     assert eechips.verify(run.path) == []
 
 
+@pytest.mark.slow
 def test_an_array_of_frames_has_the_frames_first(server: Server, tmp_path: Path) -> None:
     options: dict[str, Any] = {"every": "month", "end": "2020-05-01", "total": 2}
     single = sample(server, tmp_path / "single", format="npy", **options)

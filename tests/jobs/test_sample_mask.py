@@ -113,6 +113,7 @@ def test_pixels_come_from_the_images_nearest_to_a_date(server: Server, tmp_path:
     assert_chips(run, clearest((scenes()[1] & 0b11111) != 0, (1, 0, 2)))
 
 
+@pytest.mark.slow
 def test_a_single_image_has_the_mask_of_its_collection(server: Server, tmp_path: Path) -> None:
     run = sample(server, tmp_path, dataset=f"{L8}/LC08_033032_{DAYS[1]}")
     values, quality = scenes()

@@ -165,6 +165,7 @@ def test_the_extent_of_the_places_is_logged(
     assert "Extent: longitude -105.25 to -104, latitude 39.5 to 40.125" in caplog.messages
 
 
+@pytest.mark.slow
 def test_pictures_name_the_latest_image_and_its_date_without_a_further_request(
     demo_server: Server, tmp_path: Path, demo_ee: Any
 ) -> None:

@@ -90,6 +90,7 @@ def window(unit: dict[str, Any], array: Array) -> Array:
 VVVH = "transmitterReceiverPolarisation has VV"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "number"),
     [
@@ -110,6 +111,7 @@ def test_conditions_choose_orbit_and_polarisation(
     assert run.info["parameters"]["where"] == [text.removeprefix("S1:").replace("'", '"') for text in where]
 
 
+@pytest.mark.slow
 def test_frames_and_images_near_in_time_meet_the_conditions(server: Server, tmp_path: Path) -> None:
     where = [VVVH, "orbitProperties_pass = DESCENDING"]
     series = sample(server, tmp_path / "series", bands="VV", where=where, frames=4)

@@ -146,6 +146,7 @@ def test_values_of_too_few_valid_pixels_are_empty(
     pd.testing.assert_frame_equal(clear.drop(columns=values), whole.drop(columns=values))
 
 
+@pytest.mark.slow
 def test_a_region_that_an_image_covers_in_part_has_that_valid_fraction(
     real_server: Server, real_data: Path, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def test_a_share_beyond_0_and_1_is_refused(districts: Path, share: float) -> Non
         TimeSeries(dataset="MODIS_LST", regions=str(districts), min_clear=share)
 
 
+@pytest.mark.slow
 def test_names_with_any_character_and_parquet(real_server: Server, tmp_path: Path, districts: Path) -> None:
     options = {"regions": str(districts), "id_field": "name", "format": "parquet"}
     run = timeseries(real_server, tmp_path, start="2010-01-01", end="2011-01-01", **options)
@@ -176,6 +178,7 @@ def test_names_with_any_character_and_parquet(real_server: Server, tmp_path: Pat
     assert len(list(run.path.rglob("*.parquet"))) == 3  # two regions and the manifest
 
 
+@pytest.mark.slow
 def test_regions_on_the_server_by_id_and_box(demo_server: Server, demo_ee: Any, tmp_path: Path) -> None:
     asset = "FAO/GAUL_SIMPLIFIED_500m/2015/level2"
     options = {"regions": asset, "id_field": "ADM2_CODE", "start": "2020-06-01", "end": "2020-08-01"}
@@ -192,6 +195,7 @@ def test_regions_on_the_server_by_id_and_box(demo_server: Server, demo_ee: Any, 
     assert demo_server.requests() == before
 
 
+@pytest.mark.slow
 def test_each_of_several_bands_has_a_count(demo_server: Server, tmp_path: Path) -> None:
     path = tmp_path / "area.geojson"
     gpd.GeoDataFrame(geometry=[shapely.box(-105.2, 39.6, -105.0, 39.8)], crs="EPSG:4326").to_file(path)
@@ -225,6 +229,7 @@ def test_a_region_without_images_has_a_table_without_rows(real_server: Server, t
         assert "2 of 2 results, 1 of them without rows, " in command("timeseries", *words, cwd=tmp_path).stdout
 
 
+@pytest.mark.slow
 def test_features_of_one_id_are_one_region(real_server: Server, real_data: Path, tmp_path: Path) -> None:
     halves = [shapely.box(-78.9, 42.8, -78.8, 42.9), shapely.box(-78.8, 42.8, -78.7, 42.9)]
     whole = shapely.box(-78.9, 42.8, -78.7, 42.9)

@@ -167,6 +167,7 @@ def test_queries_agree_with_each_item(world: Scenes, store: CatalogStore, query:
     assert found == world.matching(query)
 
 
+@pytest.mark.slow
 def test_file_columns_are_no_properties(store: CatalogStore) -> None:
     """Filters that pass what has no number there pass all, whatever the column of that name has."""
     own = collection(store)
@@ -193,6 +194,7 @@ def test_a_query_reads_the_partitions_that_can_match(store: CatalogStore) -> Non
     assert store.reads.take() == {}
 
 
+@pytest.mark.slow
 def test_row_groups_that_cannot_match_are_passed_over(tmp_path: Path, world: Scenes) -> None:
     """Partitions of several row groups: rows lie by place."""
     put(tmp_path / "catalog", world.items, layout=Layout(choose_grid("h3", 0, None, None), "none", 10_000))
@@ -252,6 +254,7 @@ def test_an_image_is_found_by_its_id(folder: Path, world: Scenes) -> None:
     assert fresh.reads.take() == {"schemas": 1, "partitions": 1, "row_groups": 1, "rows": pytest.approx(9, abs=8)}
 
 
+@pytest.mark.slow
 def test_all_images_in_order(store: CatalogStore, world: Scenes) -> None:
     ids = sorted(value["id"] for value in world.items)
     assert [image.properties["system:index"] for image in collection(store).images(Query())] == ids
@@ -265,6 +268,7 @@ def test_all_images_in_order(store: CatalogStore, world: Scenes) -> None:
     assert store.reads.take()["partitions"] <= 3
 
 
+@pytest.mark.slow
 def test_walking_through_all_images_does_not_open_partitions_again_and_again(tmp_path: Path) -> None:
     """Ids that lie across all partitions: the more are read at a time, the less often each of those is opened."""
     chance = random.Random(5)

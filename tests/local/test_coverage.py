@@ -91,6 +91,7 @@ def test_the_command_line_prints_the_counts() -> None:
     assert result.output.splitlines()[-1].split()[-1] == str(len(load_signatures()))
 
 
+@pytest.mark.slow
 def test_the_module_writes_the_document(tmp_path: Path) -> None:
     target = tmp_path / "coverage.md"
     subprocess.run(

@@ -131,6 +131,7 @@ def test_versions_of_a_modis_product_show_the_same() -> None:
     assert not list(ended.images(Query(start=millis(2023, 2, 17))))  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("collection", "band", "codes"),
     [
@@ -182,6 +183,7 @@ def test_heights_are_whole_in_every_tile_that_has_land(name: str) -> None:
     assert not valid.any()
 
 
+@pytest.mark.slow
 def test_counties_have_the_codes_of_their_states() -> None:
     states = {row.properties["STATEFP"]: row for row in STORE.get("TIGER/2018/States").rows(Query())}  # type: ignore[union-attr]
     counties = list(STORE.get("TIGER/2018/Counties").rows(Query()))  # type: ignore[union-attr]

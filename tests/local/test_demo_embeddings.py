@@ -82,6 +82,7 @@ def test_forests_stay_and_fields_change_from_year_to_year() -> None:
     assert np.quantile(changed[FARMS], 0.8) > 0.02
 
 
+@pytest.mark.slow
 def test_crops_are_learned_from_vectors() -> None:
     """The nearest vector of one place names the crop of another, against the Cropland Data Layer."""
     crops = image_of("USDA/NASS/CDL", FARMS, 2021)

@@ -43,6 +43,7 @@ def sample(image: ImageAsset, name: str, x: npt.NDArray, y: npt.NDArray) -> tupl
     return values[0, j - window.row, i - window.column].astype(float), valid[0, j - window.row, i - window.column]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alias", ["CHIRPS", "NIGHT_LIGHTS", "MCD12Q1", "GSW", "GLO30"])
 def test_bands_pixels_and_title_are_those_of_the_catalogue(alias: str) -> None:
     record = next(dataset for dataset in datasets.list_datasets() if dataset.alias == alias)
@@ -58,6 +59,7 @@ def test_bands_pixels_and_title_are_those_of_the_catalogue(alias: str) -> None:
             assert set(values[valid].tolist()) <= set(map(float, band.classes))
 
 
+@pytest.mark.slow
 def test_rain_falls_from_clouds() -> None:
     """On days of a year on which Sentinel-2 passes."""
     x, y = square(FARMS, 0.6, 12)
@@ -76,6 +78,7 @@ def test_rain_falls_from_clouds() -> None:
     assert np.mean(rain[True]) > 3.0 * np.mean(rain[False])
 
 
+@pytest.mark.slow
 def test_rain_of_a_month_follows_its_climate() -> None:
     daily, monthly = [], []
     x, y = square(FARMS, 2.0, 8)
@@ -90,6 +93,7 @@ def test_rain_of_a_month_follows_its_climate() -> None:
     assert 150.0 < sum(daily) / 3.0 < 2500.0
 
 
+@pytest.mark.slow
 def test_deserts_are_drier_than_rain_forests() -> None:
     def year(place: tuple[float, float]) -> float:
         x, y = square(place, 0.3, 4)
@@ -99,6 +103,7 @@ def test_deserts_are_drier_than_rain_forests() -> None:
     assert year((-112.0, 36.0)) * 2.0 < year((-60.0, -4.0))
 
 
+@pytest.mark.slow
 def test_wet_fields_scatter_more_than_dry_ones() -> None:
     """Bare fields in winter, by the rain of the three days before."""
     x, y = square(FARMS, 0.03, 40)
@@ -116,6 +121,7 @@ def test_wet_fields_scatter_more_than_dry_ones() -> None:
     assert decibels[rain > 3.0].mean() > decibels[rain < 0.1].mean() + 0.3
 
 
+@pytest.mark.slow
 def test_lights_shine_where_land_is_built_up() -> None:
     x, y = square((-104.55, 40.33), 0.12, 60)
     light, valid = sample(images(LIGHTS, FARMS, (2021, 6, 1), (2021, 7, 1))[0], "avg_rad", x, y)

@@ -51,6 +51,7 @@ def test_images_are_named_as_published() -> None:
             assert image.properties["system:index"] == f"T13TEE_{when:%Y%m%dT%H%M%S}"
 
 
+@pytest.mark.slow
 def test_sentinel_2_is_the_planets_own() -> None:
     """Reflectance of each pass against the means of nine pixels of Sentinel-2, clouds included."""
     passes = images(SENTINEL, FARMS, (2020, 6, 1), (2020, 7, 1))
@@ -66,6 +67,7 @@ def test_sentinel_2_is_the_planets_own() -> None:
             assert np.corrcoef(harmonized.ravel(), mean.ravel())[0, 1] > 0.93
 
 
+@pytest.mark.slow
 def test_landsat_is_the_planets_own() -> None:
     """Reflectance and temperature against Landsat, whose pixels lie half a pixel beside those of the tiles."""
     checked = 0
@@ -106,6 +108,7 @@ def test_landsat_is_masked_beside_its_swath() -> None:
         assert valid.mean() * 100.0 == pytest.approx(image.properties["SPATIAL_COVERAGE"], abs=2.0)
 
 
+@pytest.mark.slow
 def test_fmask_marks_what_is_bright() -> None:
     seen: dict[str, list[float]] = {"cloud": [], "clear": [], "water": []}
     for image in images(SENTINEL, FARMS, (2020, 5, 1), (2020, 9, 1)):

@@ -215,6 +215,7 @@ def test_a_response_that_repeats_the_token_of_the_recorder_is_kept_without_it(go
     assert b"ya29." not in texts(tmp_path / "recording")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--send-credentials",)])
 def test_a_service_that_is_not_googles_gets_credentials_with_consent_only(
     google: Google, tmp_path: Path, options: tuple[str, ...]

@@ -54,6 +54,7 @@ def test_a_collection_of_continuous_values_end_to_end(ee: Any) -> None:
         assert response.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.slow
 def test_an_image_of_classes_end_to_end(ee: Any) -> None:
     image = ee.Image("ACME/LAND/COVER_V1")
     grid = {
@@ -110,6 +111,7 @@ SERVED = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_forty_datasets_are_sampled(ee: Any) -> None:
     assert len(SERVED) >= 40
     point = ee.Geometry.Point(PLACE)

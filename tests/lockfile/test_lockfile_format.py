@@ -181,6 +181,7 @@ def test_damaged_archives_are_refused(damage: Callable[[Path], None], tmp_path: 
         read(path)
 
 
+@pytest.mark.slow
 @given(st.binary(min_size=1, max_size=4), st.integers(0, 10_000))
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_damage_ends_in_an_error_of_eechips(tmp_path: Path, data: bytes, place: int) -> None:

@@ -205,6 +205,7 @@ def rebuilt(run: Run, folder: Path, server: Server, **more: Any) -> Rebuild:
 REGIONS = [-105.0, 39.745, -104.985, 39.75]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     slow_except(
@@ -262,6 +263,7 @@ def test_results_of_every_command_are_the_same_to_the_byte(kind: str, stack_serv
     assert files_of(found.run) == before
 
 
+@pytest.mark.slow
 def test_units_with_several_files_and_a_changed_layer(
     make_source: Callable[[int], Source], tmp_path: Path, stack: Any
 ) -> None:
@@ -283,6 +285,7 @@ def test_units_with_several_files_and_a_changed_layer(
     assert {each.layer for each in found.differences}
 
 
+@pytest.mark.slow
 def test_results_without_data_are_compared(make_source: Callable[[int], Source], tmp_path: Path) -> None:
     source = make_source(2)
     places = pd.read_csv(source.points(2, 16))
@@ -301,6 +304,7 @@ def test_results_without_data_are_compared(make_source: Callable[[int], Source],
         assert (found.same, found.empty) == ((5, 0) if on_empty == "keep" else (4, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_empty", ["skip", "redraw"])
 def test_places_without_all_frames_are_compared(on_empty: str, stack_server: Server, tmp_path: Path) -> None:
     places: dict[str, Any] = {"total": 3, "roi": "-105.0,39.735,-104.98,39.749"}
@@ -339,6 +343,7 @@ def members(lockfile: Path, name: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in archive.read(name).splitlines()]
 
 
+@pytest.mark.slow
 def test_replaced_images_are_named_with_their_chips_and_the_exact_share_of_pixels(
     make_source: Callable[[int], Source], tmp_path: Path
 ) -> None:
@@ -393,6 +398,7 @@ def test_replaced_images_are_named_with_their_chips_and_the_exact_share_of_pixel
     assert not any(each.change.is_exact for each in estimated.differences if each.change)
 
 
+@pytest.mark.slow
 def test_a_version_that_changed_without_a_pixel_leaves_the_files_the_same(
     make_source: Callable[[int], Source], tmp_path: Path
 ) -> None:
@@ -430,6 +436,7 @@ def test_a_lockfile_without_versions_asks_no_service(make_source: Callable[[int]
     assert eechips.rebuild(tmp_path / "a.lock", tmp_path / "again", **options(source.server)).is_same
 
 
+@pytest.mark.slow
 def test_units_that_this_version_requests_by_another_expression_are_counted(
     make_source: Callable[[int], Source], tmp_path: Path
 ) -> None:
@@ -449,6 +456,7 @@ def test_units_that_this_version_requests_by_another_expression_are_counted(
     assert "1 unit: this version of eechips requests another expression" in done.stdout
 
 
+@pytest.mark.slow
 def test_images_that_are_gone_are_named(make_source: Callable[[int], Source], host: Host, tmp_path: Path) -> None:
     source = make_source(2)
     run = source.sample(2, 16, tmp_path / "run")
@@ -557,6 +565,7 @@ def get_result(index, number):
 """
 
 
+@pytest.mark.slow
 def test_replaced_images_of_a_recipe_are_named(
     make_source: Callable[[int], Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -715,6 +724,7 @@ def test_a_killed_rebuild_resumes(make_source: Callable[[int], Source], tmp_path
     assert files_of(eechips.open_run(tmp_path / "again")) == files_of(run)
 
 
+@pytest.mark.slow
 def test_faults_of_the_service_change_nothing(make_source: Callable[[int], Source], tmp_path: Path) -> None:
     from urllib.request import Request, urlopen
 

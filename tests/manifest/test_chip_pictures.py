@@ -210,6 +210,7 @@ def test_only_a_few_chips_of_a_large_run_are_read(large: Run) -> None:
     assert time.process_time() - began < 2.0
 
 
+@pytest.mark.slow
 def test_missing_files_are_left_out(large: Run) -> None:
     shown = large._repr_html_()
     assert "30,000 done" in shown

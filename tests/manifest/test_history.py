@@ -63,6 +63,7 @@ def test_pauses_between_commands_are_left_out(tmp_path: Path) -> None:
     assert found.rate == pytest.approx(40 / 15)
 
 
+@pytest.mark.slow
 @given(
     times=st.lists(st.floats(0, 5000), min_size=1, max_size=60),
     starts=st.lists(st.floats(0, 5000), max_size=5),

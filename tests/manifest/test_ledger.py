@@ -252,6 +252,7 @@ def _hold(folder: Path, pipe: object) -> None:
         pipe.recv()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time_opens_a_ledger(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

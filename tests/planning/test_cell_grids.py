@@ -211,6 +211,7 @@ def test_known_s2_cells_of_a_region() -> None:
     assert len(sites) == 6
 
 
+@pytest.mark.slow
 def test_polygons_of_a_file_have_their_centroids_and_ids(tmp_path: Path) -> None:
     squares = [shapely.box(10.0 + n, 50.0, 11.0 + n, 51.0) for n in range(4)]
     across = shapely.MultiPolygon([shapely.box(179.0, 0.0, 180.0, 1.0), shapely.box(-180.0, 0.0, -177.0, 1.0)])
@@ -231,6 +232,7 @@ def test_polygons_of_a_file_have_their_centroids_and_ids(tmp_path: Path) -> None
     assert [site.fields["grid_code"] for site in named.sites(WORLD)] == ["1", "2", "3", "4", "5"]
 
 
+@pytest.mark.slow
 def test_polygons_without_an_id_are_numbered_and_repeated_ids_are_refused(tmp_path: Path) -> None:
     squares = [shapely.box(10.0 + n, 50.0, 11.0 + n, 51.0) for n in range(2)]
     gpd.GeoDataFrame({"crop": [1, 1]}, geometry=squares, crs=4326).to_parquet(tmp_path / "grid.parquet")

@@ -110,6 +110,7 @@ def test_parquet_keeps_types(tmp_path: Path) -> None:
     assert found.typed().schema.field("n").type == pa.int16()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["places.parquet", "places.gpkg", "places.geojson"])
 def test_points_of_vector_files_are_reprojected(tmp_path: Path, name: str) -> None:
     points = [shapely.Point(8, 47), shapely.Point(9, 46)]
@@ -126,6 +127,7 @@ def test_points_of_vector_files_are_reprojected(tmp_path: Path, name: str) -> No
         read_places(tmp_path / name, lon_field="x")
 
 
+@pytest.mark.slow
 def test_polygons_or_points_but_not_both(tmp_path: Path) -> None:
     square = shapely.box(8, 47, 8.1, 47.1)
     frame = geopandas.GeoDataFrame({"id": [1, 2]}, geometry=[square, None], crs="EPSG:4326")

@@ -149,6 +149,7 @@ def test_rounding_moves_a_region_by_a_centimetre_at_most(demo_ee: Any, polygon: 
     assert found.area == pytest.approx(polygon.area, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_an_edited_file_is_another_region(tmp_path: Path) -> None:
     path = write(tmp_path / "a.geojson", SQUARE)
     before = parse_region(path).parameters
@@ -157,6 +158,7 @@ def test_an_edited_file_is_another_region(tmp_path: Path) -> None:
     assert parse_region(path).parameters != before
 
 
+@pytest.mark.slow
 def test_unusable_files_are_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty.geojson"
     empty.write_text(json.dumps({"type": "FeatureCollection", "features": []}))

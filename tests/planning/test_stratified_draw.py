@@ -47,6 +47,7 @@ def test_without_conditions_they_are_the_plain_draws() -> None:
     assert again.replacement("c", chosen[0], 1) is None
 
 
+@pytest.mark.slow
 @given(st.floats(3_000, 30_000), st.integers(0, 2**32))
 @settings(max_examples=20, deadline=None)
 def test_points_keep_the_minimum_distance_across_strata(metres: float, seed: int) -> None:

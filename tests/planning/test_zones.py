@@ -35,6 +35,7 @@ def test_features_of_one_id_are_one_region_at_the_place_of_the_first(tmp_path: P
     assert zones.geometries[0].equals(shapely.box(10, 50, 12, 51))
 
 
+@pytest.mark.slow
 def test_integer_ids_stay_integers_beside_missing_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "a.gpkg", [SQUARE, SQUARE, SQUARE], code=[7, None, 9])
     with caplog.at_level(logging.WARNING, logger="eechips"):
@@ -42,6 +43,7 @@ def test_integer_ids_stay_integers_beside_missing_ones(tmp_path: Path, caplog: p
     assert "1 region without code are left out" in caplog.text
 
 
+@pytest.mark.slow
 def test_without_a_field_regions_are_numbered(tmp_path: Path) -> None:
     path = write(tmp_path / "a.gpkg", [SQUARE, shapely.box(0, 0, 1, 1)], n=[1, 2])
     assert read_zones(path, None).ids == [1, 2]
@@ -81,6 +83,7 @@ def test_bounds_areas_and_points_of_regions_are_measured(tmp_path: Path) -> None
     assert shapes.vertices.tolist() == [5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crs", ["EPSG:3832", "EPSG:32660", "EPSG:3460"])
 def test_a_region_of_another_projection_is_cut_at_the_antimeridian(tmp_path: Path, crs: str) -> None:
     """Pacific Mercator, UTM zone 60 north, Fiji Map Grid: all go on beyond 180 degrees. With a hole on one side."""
@@ -105,6 +108,7 @@ def test_a_region_of_another_projection_is_cut_at_the_antimeridian(tmp_path: Pat
     assert not found.intersects(shapely.Point(0, (south + north) / 2))
 
 
+@pytest.mark.slow
 def test_a_region_around_a_pole_is_refused(tmp_path: Path) -> None:
     gpd.GeoDataFrame(geometry=[shapely.box(-1e6, -1e6, 1e6, 1e6)], crs="EPSG:3031").to_file(tmp_path / "pole.gpkg")
     with pytest.raises(RegionError, match="feature 1 goes around a pole, which is no point in degrees: divide it"):

@@ -163,6 +163,7 @@ def test_a_recording_with_a_secret_is_not_packed(google: Google, tmp_path: Path)
     assert not out.with_suffix(".zip").exists()
 
 
+@pytest.mark.slow
 def test_a_project_that_is_refused_is_said(google: Google, tmp_path: Path) -> None:
     google.server.outages["service"] = "403"
     done = google.run("--yes", "--groups", "bands", "--out", tmp_path / "recording")

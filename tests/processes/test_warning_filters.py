@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import sys
 import warnings
@@ -45,6 +47,7 @@ def test_threads_write_pictures_where_warnings_are_errors() -> None:
     assert found == "other warnings are errors still\n"
 
 
+@pytest.mark.slow
 def test_threads_of_the_local_earth_engine_write_pictures_where_warnings_are_errors() -> None:
     call = "lambda: encode('PNG', [np.zeros((8, 8), np.uint8)])"
     found = output_of("eechips_local.pixels.encode", "_write", call)

@@ -95,6 +95,7 @@ def test_values_without_neighbours_are_dots(alone: eechips.Run) -> None:
     np.testing.assert_array_equal(np.asarray(lone.get_ydata()), y[alone_in_it])
 
 
+@pytest.mark.slow
 def test_one_table_with_several_columns(one: eechips.Run) -> None:
     table = pd.read_parquet(one.path / "series.parquet")
     figure = eechips.plot(one.path, regions=["7", "Boulder"], bands="LST_Night_1km")
@@ -190,6 +191,7 @@ def test_a_picture_is_written_whole(alone: eechips.Run, tmp_path: Path) -> None:
     assert alone.verify() == []
 
 
+@pytest.mark.slow
 def test_plots_have_their_own_files_and_replacements_are_reported(alone: eechips.Run) -> None:
     choices = {"plot.png": [], "plot-7,Boulder.png": ["--region", "7", "--region", "Boulder"],
                "plot-Åland_west,LST_Day_1km.png": ["--region", "Åland/west", "--band", BAND]}  # fmt: skip
@@ -220,6 +222,7 @@ def test_invalid_options_are_refused(alone: eechips.Run, options: dict[str, Any]
         eechips.plot(alone, **options)
 
 
+@pytest.mark.slow
 def test_a_run_without_series_is_refused(demo_server: Server, tmp_path: Path) -> None:
     options = {"roi": "-105.2,39.9,-105.1,40.0", "endpoint": demo_server.url, "rate": None, "quiet": True}
     run = eechips.sample("NAIP", per_ecoregion=1, out=tmp_path / "chips", **options)
@@ -244,6 +247,7 @@ def test_tables_of_a_recipe_are_plotted(demo_server: Server, tmp_path: Path) -> 
     assert found[0][1].tolist() == [0.0, 1.5, 3.0]
 
 
+@pytest.mark.slow
 def test_without_matplotlib_it_says_what_to_install(alone: eechips.Run) -> None:
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"

@@ -102,6 +102,7 @@ def test_files_that_have_changed_and_boxes_have_no_outline(tmp_path: Path) -> No
             assert not yellow(np.asarray(image)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crs", ["EPSG:999999", "", "LOCAL_CS[]"])
 def test_a_chip_of_an_unknown_crs_has_no_outline_and_the_others_have(tmp_path: Path, crs: str) -> None:
     _, info = write_fields(tmp_path, [shapely.box(20, 20, 40, 40)])

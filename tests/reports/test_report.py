@@ -365,6 +365,7 @@ def test_the_command_writes_the_page(run: eechips.Run, tmp_path: Path) -> None:
     assert "holds no run" in result.output
 
 
+@pytest.mark.slow
 def test_a_large_run_makes_a_page_of_bounded_size(tmp_path: Path) -> None:
     """Not as large as may be: that is measured by hand. Twice the units, less than twice the page."""
     sizes = []

@@ -62,6 +62,7 @@ def test_regions_that_are_not_local_have_no_ring(parameters: Any, tmp_path: Path
     assert region_rings(tmp_path, {"parameters": parameters, "directory": str(tmp_path)}) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "crs"), [("geojson", "EPSG:4326"), ("gpkg", "EPSG:32632"), ("parquet", "EPSG:3857")]
 )
@@ -93,6 +94,7 @@ def test_a_changed_file_has_no_region(tmp_path: Path) -> None:
     assert drawn(tmp_path, {**info(tmp_path, path.name, roi=str(path)), "directory": "/elsewhere"}).area > 0
 
 
+@pytest.mark.slow
 @settings(max_examples=3)  # each reads its file in a process of its own
 @given(st.integers(3, 400), st.floats(0.001, 20), st.integers(0, 10_000))
 def test_a_shape_of_many_corners_keeps_its_shape_with_few(corners: int, size: float, seed: int) -> None:

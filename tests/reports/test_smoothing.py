@@ -126,6 +126,7 @@ def one(demo_server: Server, regions: Path, tmp_path_factory: pytest.TempPathFac
     return fetch_series(demo_server, regions, tmp_path_factory.mktemp("runs") / "one")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", slow_except(["region", "one", "year"], "one"))
 def test_the_table_has_the_values_of_the_run_and_curves_beside_them(
     output: str, demo_server: Server, regions: Path, one: eechips.Run, tmp_path: Path
@@ -158,6 +159,7 @@ def test_infinite_values_are_filled(one: eechips.Run, tmp_path: Path) -> None:
     assert np.isfinite(filled["LST_Day_1km_filled"])
 
 
+@pytest.mark.slow
 def test_an_extended_run_has_all_of_its_dates(
     demo_server: Server, regions: Path, one: eechips.Run, tmp_path: Path
 ) -> None:

@@ -88,6 +88,7 @@ def test_a_server_that_is_away_may_return(monkeypatch: pytest.MonkeyPatch) -> No
         ObjectStore("s3://bucket/run").stage("a.png", b"content", "token")
 
 
+@pytest.mark.slow
 def test_large_objects_are_uploaded_in_parts_that_are_checked(server: ObjectServer, tmp_path: Path) -> None:
     from eechips.storage.s3_backend import S3Backend
 

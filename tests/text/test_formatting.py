@@ -53,6 +53,7 @@ def test_names_of_all_languages_stay(name: str) -> None:
     assert escape_html(name) == name
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_any_text_is_one_line_that_can_be_encoded(text: str) -> None:
     line = one_line(text)

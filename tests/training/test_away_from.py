@@ -116,6 +116,7 @@ def test_chips_that_overlap_other_footprints_are_left_out_and_counted(run: Path,
     assert (options["distance"], options["away"], options["near_footprints"]) == (0.0, "drop", len(wanted))
 
 
+@pytest.mark.slow
 def test_the_distance_is_measured_between_edges_and_ratios_hold_for_the_rest(run: Path) -> None:
     path = write_footprints(run.parent / "other.parquet")
     found = eechips.split(run, by="random", away_from=path, distance="2km", near="drop", ratios="0.5,0.5")
@@ -128,12 +129,14 @@ def test_the_distance_is_measured_between_edges_and_ratios_hold_for_the_rest(run
     assert rest["train"] == pytest.approx((300 - len(wanted)) / 2, abs=1)
 
 
+@pytest.mark.slow
 def test_the_footprints_may_be_those_of_another_run(run: Path) -> None:
     write_run(run.parent / "other", [chip(*place) for place in OTHER])
     found = eechips.split(run, by="random", away_from=run.parent / "other", distance="1km", near="drop")
     assert set(np.flatnonzero(found.splits["near_footprints"]).tolist()) == near(1_000.0)
 
 
+@pytest.mark.slow
 def test_blocks_near_the_footprints_may_be_in_the_training_split(run: Path) -> None:
     path = write_footprints(run.parent / "other.parquet")
     done = ask(
@@ -150,6 +153,7 @@ def test_blocks_near_the_footprints_may_be_in_the_training_split(run: Path) -> N
     assert (table["split"] == "a").sum() > 20
 
 
+@pytest.mark.slow
 def test_by_time_chips_of_later_splits_near_the_footprints_are_left_out(tmp_path: Path) -> None:
     units = [
         ({**unit, "date": f"20{10 + n % 10}-06-01"}, files)
@@ -164,6 +168,7 @@ def test_by_time_chips_of_later_splits_near_the_footprints_are_left_out(tmp_path
     assert set(table["split"].iloc[sorted(overlapping() - late)]) == {"train"}
 
 
+@pytest.mark.slow
 def test_the_antimeridian_is_no_border(tmp_path: Path) -> None:
     west = Transformer.from_crs(4326, 32601, always_xy=True).transform(-179.99, 10.0)
     east = Transformer.from_crs(4326, 32660, always_xy=True).transform(179.99, 10.0)
@@ -215,6 +220,7 @@ def test_later_chips_keep_the_splits_of_earlier_ones(run: Path) -> None:
     assert (run / "splits.parquet").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_what_cannot_be_measured_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="distance needs away_from"):
         eechips.split(run, distance="1km")

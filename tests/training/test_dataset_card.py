@@ -349,6 +349,7 @@ def test_the_command_writes_the_card(tmp_path: Path) -> None:
     assert eechips.card is card
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(name=st.text(min_size=1, max_size=20))
 def test_hostile_names_stay_in_their_cells(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:

@@ -254,12 +254,14 @@ INTEGERS = arrays.arrays(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(parts=st.lists(FLOATS, min_size=1, max_size=6))
 def test_percentiles_of_floats_are_those_of_numpy_to_two_millionths(parts: list[Pixels]) -> None:
     compare([part.astype(np.float64) for part in parts], 2e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(parts=st.lists(INTEGERS, min_size=1, max_size=6), factor=st.sampled_from([1, -1, 8001, -8001]))
 def test_percentiles_of_integers_below_a_million_are_exact(parts: list[Pixels], factor: int) -> None:

@@ -84,6 +84,7 @@ def test_the_distance_is_the_shortest_geodesic(
     assert measured >= exact - coarse**2 / (2 * exact) - 1e-3 - 1e-6 * exact
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), metres=st.sampled_from([50.0, 1000.0, 30_000.0]))
 def test_no_near_pair_is_missed_and_no_other_is_found(seed: int, metres: float) -> None:
@@ -110,6 +111,7 @@ def square(grid: Grid, on: Grid) -> shapely.Polygon:
     return shapely.Polygon(np.column_stack(to.transform(*edge(grid).T)))
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_overlaps_are_those_of_polygons_in_one_plane(seed: int) -> None:

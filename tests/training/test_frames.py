@@ -80,6 +80,7 @@ def test_xarray_opens_a_run_by_its_own_reader(run: eechips.Run) -> None:
     assert not RunBackend().guess_can_open(run.path / "chips")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lazy", [True, False])
 def test_a_stack_of_files_with_several_frames_equals_that_of_single_frames(
     run: eechips.Run, stacked: eechips.Run, lazy: bool
@@ -120,6 +121,7 @@ def test_statistics_join_the_frames_of_a_sensor(run: eechips.Run) -> None:
     np.testing.assert_allclose([band.mean for band in found.layers["S2"].overall], expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["single", "stacked"])
 def test_a_geozarr_cube_has_pixels_times_and_place_of_each_sample(
     run: eechips.Run, stacked: eechips.Run, tmp_path: Path, layout: str

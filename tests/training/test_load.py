@@ -77,6 +77,7 @@ def test_a_unit_has_its_manifest_its_place_and_its_outline(pictures: eechips.Run
     assert "flags" not in frame
 
 
+@pytest.mark.slow
 def test_files_of_several_layers(layered: eechips.Run) -> None:
     frame = eechips.load(layered.path, rows="files")
     layers = layered.layers
@@ -107,6 +108,7 @@ def test_splits_and_flags_are_joined_by_id(layered: eechips.Run, tmp_path: Path)
     assert [None if pd.isna(s) else s for s in files["split"]] == [found.get(i) for i in files["id"]]
 
 
+@pytest.mark.slow
 def test_a_loaded_table_equals_the_file(series: eechips.Run) -> None:
     table = eechips.load(series)
     assert not isinstance(table, gpd.GeoDataFrame)
@@ -242,6 +244,7 @@ def test_a_series_is_stacked_by_region_and_time(series: eechips.Run) -> None:
         eechips.stack(pd.DataFrame({"plot": [1], "B4": [2.0]}))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of mlcroissant
 def test_a_card_of_a_table_has_its_rows(series: eechips.Run) -> None:
     import mlcroissant  # with PyTorch, which takes seconds

@@ -106,6 +106,7 @@ def test_labels_are_files_of_their_own_in_webdataset(run: Run, tmp_path: Path) -
     assert sorted(each["txt"] for each in found) == ["zone 0", "zone 0", "zone 1", "zone 2"]
 
 
+@pytest.mark.slow
 def test_pictures_in_parquet_are_images_for_hugging_face(run: Run, tmp_path: Path) -> None:
     index = eechips.pack(run, "parquet", out=tmp_path / "pack")
     paths = [str(tmp_path / "pack" / stored.files[0].name) for stored in index.shards]
@@ -295,6 +296,7 @@ def test_the_same_samples_make_the_same_bytes(run: Run, tmp_path: Path, to: str)
     assert index.run["datasets"] == [{"id": "A", "licence": "CC0"}]
 
 
+@pytest.mark.slow
 def test_readers_of_eechips_agree_with_the_files(run: Run, tmp_path: Path) -> None:
     found: dict[str, list[Any]] = {}
     for to in FORMATS:
@@ -359,6 +361,7 @@ def test_splits_may_have_any_name(tmp_path: Path, to: str) -> None:
         eechips.pack(run, to, out=tmp_path / "other")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", DECODED)
 def test_shards_of_arrays_are_alike(run: Run, tmp_path: Path, to: str) -> None:
     """Of 8 x 8 pixels: 4 x 2, 1 x 4 and 1 x 1 bytes of values, 3 of masks; 4,000 around them, and metadata."""

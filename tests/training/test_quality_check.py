@@ -238,6 +238,7 @@ def test_unknown_properties_are_reported(tmp_path: Path) -> None:
     assert "the location of the files is unknown" in ask("check", tmp_path, "--roi", ROI).output
 
 
+@pytest.mark.slow
 def test_a_region_may_be_given(folder: Path, tmp_path: Path) -> None:
     assert "outside" not in ",".join(found_in(eechips.check(folder, roi="-106,39,-104,50")))
     other = found_in(eechips.check(folder, roi="170,-10,-170,10"))
@@ -388,6 +389,7 @@ def flagged(folder: Path) -> dict[str, list[str]]:
     return eechips.check(folder, ignore="constant,duplicate,black,saturated").units()
 
 
+@pytest.mark.slow
 def test_dropped_units_are_replaced(service: Service, tmp_path: Path) -> None:
     """Chips without data are kept here, and dropped by a check; their classes are filled again."""
     first = fetch(tmp_path, service)
@@ -450,6 +452,7 @@ def test_empty_units_that_were_skipped_stay_so(service: Service, tmp_path: Path)
     assert redrawn.counts == {"done": 6, "empty": 2, "skipped": 1}
 
 
+@pytest.mark.slow
 def test_damaged_files_are_fetched_again_and_no_other_is_drawn(service: Service, tmp_path: Path) -> None:
     first = fetch(tmp_path, service)
     (first.path / first.units.loc[0, "file"]).unlink()

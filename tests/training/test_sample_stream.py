@@ -142,6 +142,7 @@ def test_failed_units_are_left_out_at_once_and_fetched_by_the_next_run(
         assert numbers(stream) == order_of(5)[1:]
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_raises_its_reason(service: Service, tmp_path: Path) -> None:
     service.latency = 0.02
     for number in order_of(5)[10:]:
@@ -154,6 +155,7 @@ def test_a_run_that_stops_raises_its_reason(service: Service, tmp_path: Path) ->
     assert len(found) <= 10
 
 
+@pytest.mark.slow
 def test_errors_before_the_plan_are_raised_at_once(service: Service, tmp_path: Path) -> None:
     fetch = fetch_of(tmp_path, service)
     (tmp_path / "recipe.py").write_text(CHIPS.replace("    return [", "    raise LookupError('no list')\n    return ["))

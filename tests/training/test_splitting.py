@@ -85,6 +85,7 @@ def test_the_same_options_give_the_same_bytes(folder: Path) -> None:
     assert (folder / "splits.parquet").read_bytes() != before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["blocks", "random"])
 def test_chips_that_come_later_move_no_others(tmp_path: Path, by: str) -> None:
     write_run(tmp_path / "few", spread(100)[:60])

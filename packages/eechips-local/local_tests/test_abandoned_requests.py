@@ -75,6 +75,7 @@ def test_abandoned_requests_free_the_worker_and_their_places(server: Server) -> 
     assert server.stats()["answers"]["value:compute"]["499"] == 6
 
 
+@pytest.mark.slow
 def test_a_client_that_stays_gets_its_answer_while_others_leave(server: Server) -> None:
     initialize(server)
     body = heavy_body()
@@ -94,6 +95,7 @@ def test_a_client_that_stays_gets_its_answer_while_others_leave(server: Server) 
     assert json.loads(found.partition(b"\r\n\r\n")[2]) == {"result": 7}
 
 
+@pytest.mark.slow
 def test_a_change_of_assets_is_made_although_the_client_leaves(
     serve_briefly: Callable[..., Server], tmp_path: Path
 ) -> None:

@@ -126,6 +126,7 @@ def test_a_cap_around_a_pole_has_its_area(crs: str) -> None:
     assert _measured(_polygon(corners, geodesic=True), crs, 40_000.0) == pytest.approx(expected, rel=4e-3)
 
 
+@pytest.mark.slow
 def test_a_corner_at_the_pole_is_a_place_of_any_longitude() -> None:
     corners = [(170.0, 70.0), (-170.0, 70.0), (0.0, 90.0)]
     expected = _on_ellipsoid(corners, geodesic=True)

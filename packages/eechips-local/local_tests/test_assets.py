@@ -74,6 +74,7 @@ def test_an_image_is_kept_byte_for_byte(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.footprint.bounds, (west, south, east, north), atol=5e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     dtype=st.sampled_from(["uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64"]),

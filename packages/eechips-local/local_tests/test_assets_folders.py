@@ -79,6 +79,7 @@ def test_names_follow_a_template(tree: Path, template: str, expected: list[str])
     assert list(name_files(files, "N", several=True, template=template)) == [f"N/{name}" for name in expected]
 
 
+@pytest.mark.slow
 def test_unusable_folders_are_refused(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "twice" / "below").mkdir(parents=True)
     for name in ("a.tif", "below/a.tif"):
@@ -106,6 +107,7 @@ def test_unusable_folders_are_refused(tree: Path, tmp_path: Path) -> None:
     assert ingest(tmp_path / "mixed", tmp_path / "store", "T", pattern="*.gpkg") == ["T/b"]
 
 
+@pytest.mark.slow
 def test_tables_of_a_folder_are_ingested(tmp_path: Path) -> None:
     (tmp_path / "zones").mkdir()
     for year in (2019, 2020):

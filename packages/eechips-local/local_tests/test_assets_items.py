@@ -155,6 +155,7 @@ def test_some_bands_of_a_file_are_chosen(tmp_path: Path, by_reference: bool) -> 
     np.testing.assert_array_equal(pixels(found, 1)[0], QUAD[1])
 
 
+@pytest.mark.slow
 def test_a_collection_saved_by_pystac_is_ingested(tmp_path: Path) -> None:
     extent = pystac.Extent(pystac.SpatialExtent([-180.0, -90.0, 180.0, 90.0]), pystac.TemporalExtent([None, None]))
     collection = pystac.Collection("quads", "", extent, license="other")
@@ -308,6 +309,7 @@ def test_a_remote_file_is_copied_where_that_is_allowed(tmp_path: Path, web: File
             np.testing.assert_array_equal(valid, values != 3)
 
 
+@pytest.mark.slow
 def test_a_remote_file_is_referred_to_and_read_by_ranges(tmp_path: Path, web: Files) -> None:
     size = (web.folder / "big.tif").stat().st_size
     document = remote_item(tmp_path, f"{web.url}/big.tif?sig=secret")
@@ -352,6 +354,7 @@ def test_a_missing_remote_file_is_reported(tmp_path: Path, web: Files) -> None:
         ingest(remote_item(tmp_path, f"{web.url}/gone.tif?sig=s"), tmp_path / "store", "W/x", remote=True)
 
 
+@pytest.mark.slow
 def test_remote_assets_are_replaced(tmp_path: Path, web: Files) -> None:
     document = remote_item(tmp_path, f"{web.url}/big.tif")
     for by_reference in (True, False, True, True):

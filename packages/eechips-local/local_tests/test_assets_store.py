@@ -149,6 +149,7 @@ def test_a_full_disk_leaves_the_store_unchanged(tmp_path: Path, planet: FolderSt
     assert not list(planet.path.rglob(".tmp-*"))
 
 
+@pytest.mark.slow
 def test_a_failed_ingestion_leaves_the_store_unchanged(tmp_path: Path, planet: FolderStore) -> None:
     sources = [raster(tmp_path / f"d{n}.tif", noise(1, 9, 9, seed=n)) for n in (1, 2, 3, 4)]
     before = snapshot(planet.path)

@@ -83,6 +83,7 @@ def expected(data: geopandas.GeoDataFrame) -> Iterator[tuple[str, Any, dict[str,
         yield f"{position:020x}", row[data.geometry.name], properties
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".parquet", ".gpkg", ".geojson", ".fgb"])
 def test_a_table_is_what_geopandas_reads(tmp_path: Path, suffix: str) -> None:
     data = frame()
@@ -116,6 +117,7 @@ def test_a_table_is_what_geopandas_reads(tmp_path: Path, suffix: str) -> None:
     assert sum("float" in row.properties for row in got) == 40 - 6  # NaN is absent
 
 
+@pytest.mark.slow
 def test_tables_are_reprojected(tmp_path: Path) -> None:
     data = geopandas.GeoDataFrame({"a": [1]}, geometry=[shapely.box(300000, 4100000, 340000, 4150000)], crs=6367)
     data.to_file(tmp_path / "a.gpkg")
@@ -135,6 +137,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> tuple[geopandas.GeoDataFram
     return data, table(folder / "store", "big")
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     west=st.floats(-180, 180),
@@ -184,6 +187,7 @@ def test_rows_are_found_by_index_and_kinds_do_not_mix(big: tuple[geopandas.GeoDa
     assert len(rows(found)) == COUNT
 
 
+@pytest.mark.slow
 def test_times_bound_rows_that_have_them(tmp_path: Path) -> None:
     data = geopandas.GeoDataFrame(
         {"system:time_start": [5, 10, None, 20]}, geometry=shapely.points([[0, 0]] * 4), crs=4326
@@ -195,6 +199,7 @@ def test_times_bound_rows_that_have_them(tmp_path: Path) -> None:
     assert [row.properties["system:time_start"] for row in rows(found, start=5, end=20)] == [5, 10]
 
 
+@pytest.mark.slow
 def test_unusual_geometries_and_names_are_kept(tmp_path: Path) -> None:
     bowtie = shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
     data = geopandas.GeoDataFrame(
@@ -218,6 +223,7 @@ def test_unusual_geometries_and_names_are_kept(tmp_path: Path) -> None:
     assert [row.index[-1] for row in rows(table(tmp_path / "store", "t"), bounds=(0, 0, 3, 3))] == ["0", "3"]
 
 
+@pytest.mark.slow
 def test_tables_of_points_without_columns_are_ingested(tmp_path: Path) -> None:
     data = geopandas.GeoDataFrame(geometry=shapely.points([[1, 2], [190, 4]]), crs=4326)
     data.to_file(tmp_path / "a.gpkg")
@@ -228,6 +234,7 @@ def test_tables_of_points_without_columns_are_ingested(tmp_path: Path) -> None:
     assert [row.geometry.x for row in rows(found, bounds=(-171, 0, -169, 9))] == [190]
 
 
+@pytest.mark.slow
 def test_the_file_is_geoparquet(tmp_path: Path) -> None:
     frame(10).to_parquet(tmp_path / "a.parquet")
     ingest(tmp_path / "a.parquet", tmp_path / "store", "t")
@@ -238,6 +245,7 @@ def test_the_file_is_geoparquet(tmp_path: Path) -> None:
     assert shapely.equals_exact(read.geometry.to_numpy(), frame(10).geometry.to_numpy()).all()
 
 
+@pytest.mark.slow
 def test_several_files_make_several_tables(tmp_path: Path) -> None:
     for name in ("a", "b"):
         frame(3).to_parquet(tmp_path / f"{name}.parquet")
@@ -284,6 +292,7 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
     ingest(tmp_path / "nowhere.gpkg", tmp_path / "store", "A/u", crs="EPSG:4326")
 
 
+@pytest.mark.slow
 def test_dates_become_milliseconds(tmp_path: Path) -> None:
     data = frame(2).assign(day=[datetime.date(2020, 1, 2), None])
     data.to_parquet(tmp_path / "a.parquet")

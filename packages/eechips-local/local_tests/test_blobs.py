@@ -68,6 +68,7 @@ def test_missing_files_are_named(ee: Any) -> None:
         ee.Blob("gs://docs").string().getInfo()
 
 
+@pytest.mark.slow
 def test_addresses_of_other_kinds_are_refused(ee: Any) -> None:
     """A computed address passes the client's own check."""
     for url in ("/etc/passwd", "file:///etc/passwd", "http://127.0.0.1/", "gs://docs/a::file:///etc/passwd"):

@@ -156,6 +156,7 @@ def test_functions_that_are_called_by_reference_have_their_arguments_renamed() -
     assert evaluate(canonical_expression(calling("x"))) == 3
 
 
+@pytest.mark.slow
 def test_deep_graphs_are_rewritten_without_recursion() -> None:
     values: dict[str, Any] = {"0": {"constantValue": 0}}
     for depth in range(1, 5_000):

@@ -158,6 +158,7 @@ class TestServed:
     def at_point(self, ee: Any, image: Any) -> Any:
         return image.reduceRegion(ee.Reducer.first(), ee.Geometry.Point(0, 0), 1).getInfo()
 
+    @pytest.mark.slow
     def test_bands_and_values(self, ee: Any) -> None:
         given = {"dateFormat": 1, "lambda": 20}
         image = ee.Algorithms.TemporalSegmentation.Ccdc(self.collection(ee, series(2003.2)), **given)

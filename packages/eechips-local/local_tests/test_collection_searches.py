@@ -442,6 +442,7 @@ def test_functions_have_the_metadata_of_their_first_argument(name: str) -> None:
     assert dict(result.properties) == (expected if name in KEEPING else {INDEX: expected[INDEX]})
 
 
+@pytest.mark.slow
 def test_a_body_that_uses_a_value_often_is_followed_once(demo_ee: Any) -> None:
     """Followed at each use, the body below would take 3 ** 40 steps."""
 

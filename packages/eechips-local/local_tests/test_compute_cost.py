@@ -82,6 +82,7 @@ def test_profiles_are_merged_to_the_wanted_number_of_rows() -> None:
         assert sum(float(line.split()[0]) for line in lines) == pytest.approx(whole, abs=0.0005 * rows)
 
 
+@pytest.mark.slow
 def test_the_real_client_prints_profiles_that_the_account_agrees_with(client: Server) -> None:
     printed = io.StringIO()
     with ee.data.workloadTagContext("printed"), ee.profilePrinting(printed):

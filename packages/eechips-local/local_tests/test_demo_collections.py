@@ -193,6 +193,7 @@ SPAN = {
 PLACE = (-109.0, 36.9, -107.2, 38.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_except(COLLECTIONS, *QUICK))
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
@@ -491,6 +492,7 @@ def test_landsat_s_days_are_the_real_ones_on_other_continents(name: str) -> None
     assert f"{moment:%Y%m%d}" == name[-8:]
 
 
+@pytest.mark.slow
 def test_modis_grid_and_dates_are_those_of_the_catalogue() -> None:
     composites = found("MODIS/061/MOD11A2", Query())
     assert composites[0].properties["system:index"] == "2000_02_18"

@@ -33,6 +33,7 @@ def relief(name: str) -> terrain.Terrain:
     return terrain.terrain(rect(name, 64, 512))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLACES)
 def test_streams_lie_in_valleys(name: str) -> None:
     land = relief(name)
@@ -52,6 +53,7 @@ def test_lakes_are_level() -> None:
             assert np.quantile(land.slope[lake], 0.9) < 0.03
 
 
+@pytest.mark.slow
 def test_heights_are_those_of_colorado() -> None:
     means = {name: float(relief(name).height.mean()) for name in PLACES}
     assert 1200 < means["prairie"] < 1700
@@ -84,6 +86,7 @@ def _pixel(grid, longitude: float, latitude: float) -> tuple[int, int]:  # type:
     return int(column), int(row)
 
 
+@pytest.mark.slow
 def test_vegetation_follows_season_and_land() -> None:
     assert green("prairie", month=7) > green("prairie", month=1) + 0.08
     assert green("rockies", month=7) > green("plateau", month=7) + 0.1
@@ -140,6 +143,7 @@ def test_shares_of_land_cover_add_up(name: str) -> None:
     np.testing.assert_allclose(parts.sum(axis=0), 1.0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_land_cover_differs_between_ecoregions() -> None:
     parts = {}
     for name in PLACES:
@@ -159,6 +163,7 @@ def test_land_cover_differs_between_ecoregions() -> None:
     assert max(parts[n]["crop"] for n in ("rockies", "plateau", "wyoming")) < 0.2
 
 
+@pytest.mark.slow
 def test_world_cover_is_what_photographs_show() -> None:
     """Forest is dark in the red, fields and steppe are not."""
     longitude, latitude = PLACES["rockies"]

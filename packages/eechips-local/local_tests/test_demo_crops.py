@@ -123,6 +123,7 @@ def test_no_date_tells_crops_apart_but_the_year_does() -> None:
     assert accuracy(list(range(12))) > single + 0.1
 
 
+@pytest.mark.slow
 def test_alfalfa_is_cut_four_times() -> None:
     curve = np.array([crops.standing(blocks(40.0), date(2020, 4, 1) + timedelta(days=n)).green for n in range(220)])
     fields = crops.codes(blocks(40.0), 2020) == crops.ALFALFA

@@ -353,6 +353,7 @@ def test_sources_travel_between_processes_and_threads() -> None:
             assert np.array_equal(values, expected)
 
 
+@pytest.mark.slow
 def test_the_antimeridian_and_the_poles_can_be_read() -> None:
     asset = STORE.get("MODIS/061/MOD11A2/2015_07_04")
     assert isinstance(asset, ImageAsset)

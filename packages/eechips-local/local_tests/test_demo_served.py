@@ -48,6 +48,7 @@ def test_radar_is_filtered_as_in_its_documentation(demo_ee: Any) -> None:
     assert 29.0 < found["angle"].min() <= found["angle"].max() < 47.0
 
 
+@pytest.mark.slow
 def test_embeddings_compare_by_their_dot_product(demo_ee: Any) -> None:
     ee = demo_ee
     first, second = (

@@ -44,6 +44,7 @@ def test_shapes_are_valid_and_rows_are_complete(name: str) -> None:
     assert STORE.get(name).properties["eechips:synthetic"] == 1  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES[:4])
 def test_shapes_tile_the_land(name: str) -> None:
     """Neighbours share their edges exactly (GEOS's coverage check), and areas add up to the same land."""

@@ -158,6 +158,7 @@ def control(server: Server, resource: str, **values: Any) -> requests.Response:
     return requests.post(f"{server.url}/{resource}", json=values, timeout=10)
 
 
+@pytest.mark.slow
 def test_the_quota_changes_at_run_time(serve: Callable[..., Server]) -> None:
     server = serve("--no-demo", "--minute", "none")
     assert requests.get(f"{server.url}/_quota", timeout=10).json()["concurrency"] == 40

@@ -150,6 +150,7 @@ def test_thumbnails(ee: Any, stack: Stack, form: str) -> None:
     assert (error.max() if form == "png" else error.mean()) <= tolerance
 
 
+@pytest.mark.slow
 def test_a_thumbnail_without_a_size_has_512_pixels(ee: Any) -> None:
     image = ee.Image(f"{STACK}/image_1").select("red").visualize(min=0, max=255)
     _, own = picture(requests.get(image.getThumbURL({})).content)
@@ -239,6 +240,7 @@ def animation(content: bytes) -> tuple[list[Any], list[int], int]:
         return frames, times, found.info["loop"]
 
 
+@pytest.mark.slow
 def test_animations_show_one_image_after_the_other(ee: Any, stack: Stack) -> None:
     collection = ee.ImageCollection(STACK).select("red")
     shown = {"min": 0, "max": 255, "dimensions": "300x200", "framesPerSecond": 4}
@@ -257,6 +259,7 @@ def test_animations_show_one_image_after_the_other(ee: Any, stack: Stack) -> Non
             assert np.abs(frame[..., 0][expected > 0].astype(int) - grey).max() <= 4
 
 
+@pytest.mark.slow
 def test_palettes_of_animations_keep_their_colours(ee: Any, stack: Stack) -> None:
     collection = ee.ImageCollection(STACK).select("red").map(lambda image: image.gt(128))
     frames, times, _ = animation(

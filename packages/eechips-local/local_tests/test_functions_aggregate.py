@@ -122,6 +122,7 @@ class TestRandomColumn:
         found: Collection = evaluate(invoke("Collection.randomColumn", collection=rows, **more))
         return [f.properties[more.get("columnName", "random")] for f in found]
 
+    @pytest.mark.slow
     def test_uniform(self) -> None:
         numbers = self.column()
         assert all(0 <= n < 1 for n in numbers)

@@ -382,6 +382,7 @@ def test_eigenvectors_have_the_documented_order_and_signs(values, expected):
     np.testing.assert_allclose(one("eigen", values), expected, atol=6e-3)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(matrices)
 def test_eigenvectors_of_symmetric_matrices_are_numpys_up_to_their_signs(values):
@@ -394,6 +395,7 @@ def test_eigenvectors_of_symmetric_matrices_are_numpys_up_to_their_signs(values)
     np.testing.assert_allclose(vectors @ matrix @ vectors.T, np.diag(found[:, 0]), atol=1e-9 * size)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(-9, 9), min_size=1, max_size=6, unique=True), st.integers(0, 99))
 def test_eigenvectors_of_other_matrices_are_those_they_were_made_of(eigenvalues, seed):

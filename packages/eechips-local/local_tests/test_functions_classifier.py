@@ -261,6 +261,7 @@ class TestTraining:
 
 
 class TestClusterers:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "options"),
         [("wekaKMeans", {"nClusters": 3, "init": 1}), ("wekaCascadeKMeans", {"minClusters": 2, "maxClusters": 6})],

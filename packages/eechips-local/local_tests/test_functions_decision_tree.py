@@ -112,6 +112,7 @@ class TestServed:
         features = ee.FeatureCollection([ee.Feature(None, row) for row in rows])
         return features.classify(classifier).aggregate_array("classification").getInfo()
 
+    @pytest.mark.slow
     def test_features_and_pixels_without_training(self, ee: Any) -> None:
         classifier = ee.Classifier.decisionTree(IRIS)
         assert classifier.schema().getInfo() == ["Petal.Length", "Petal.Width"]

@@ -268,6 +268,7 @@ def test_distances_and_areas() -> None:
     assert not passes("area", square, min=1.3e10, max=1.4e10)
 
 
+@pytest.mark.slow
 @given(st.floats(-180, 180), st.floats(-85, 85), st.floats(-180, 180), st.floats(-85, 85), st.floats(1, 2e6))
 @settings(max_examples=60, deadline=None)
 def test_quick_rejection_never_rejects_what_is_near(x: float, y: float, u: float, v: float, metres: float) -> None:
@@ -381,6 +382,7 @@ def test_expressions(text: str, expected: bool) -> None:
     assert call("Filter.expression", expression=text).matches(element) is expected
 
 
+@pytest.mark.slow
 @given(st.text(alphabet="ab1<>=!&|() '\"", max_size=30))
 @settings(max_examples=150)
 def test_any_text_is_a_filter_or_an_error(text: str) -> None:

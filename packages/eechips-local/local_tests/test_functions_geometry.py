@@ -223,6 +223,7 @@ def test_planar_edges_of_a_projected_crs_need_an_error_margin() -> None:
     assert op("area", geometry=square, maxError=1) == pytest.approx(600 / 0.9996**2 * of_sphere, rel=1e-5)
 
 
+@pytest.mark.slow
 @given(small)
 @settings(max_examples=40, deadline=None)
 def test_bounds_contain_and_touch(where: tuple[float, float, float, float]) -> None:
@@ -276,6 +277,7 @@ def test_centroids() -> None:
     assert coordinates(made) == pytest.approx([5, 10], abs=0.2)
 
 
+@pytest.mark.slow
 @given(small)
 @settings(max_examples=40, deadline=None)
 def test_centroids_of_small_and_large_polygons_agree(where: tuple[float, float, float, float]) -> None:
@@ -432,6 +434,7 @@ def test_planar_set_operations_are_shapelys() -> None:
         assert made.shape.normalize().equals_exact(expected.normalize(), 1e-12)
 
 
+@pytest.mark.slow
 @given(small, small)
 @settings(max_examples=30, deadline=None)
 def test_geodesic_intersection_is_symmetric_and_obeys_inclusion_and_exclusion(
@@ -501,6 +504,7 @@ def test_distance_of_points_is_the_geodesic(a: tuple[float, float], b: tuple[flo
     assert op("distance", left=point(*a), right=point(*b)) == pytest.approx(expected, rel=1e-9, abs=1e-6)
 
 
+@pytest.mark.slow
 @given(st.tuples(st.floats(-30, 30), st.floats(-60, 60)), st.floats(0.5, 20))
 @settings(max_examples=30, deadline=None)
 def test_distance_to_a_polygon_is_that_to_its_nearest_point(where: tuple[float, float], wide: float) -> None:
@@ -686,6 +690,7 @@ UNARY = ("area", "length", "perimeter", "bounds", "centroid", "convexHull", "dis
 BINARY = ("intersects", "contains", "closestPoints", "intersection", "union", "difference", "symmetricDifference")
 
 
+@pytest.mark.slow
 @given(anything(), anything(), st.sampled_from([*UNARY, *BINARY]), st.sampled_from([None, "EPSG:4326", "EPSG:3857"]))
 @settings(max_examples=80, deadline=None)
 def test_any_geometry_gets_an_answer_or_an_error_of_earth_engine(

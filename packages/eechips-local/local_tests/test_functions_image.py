@@ -128,6 +128,7 @@ class TestRemap:
         assert np.array_equal(np.isfinite(found), BYTES == 5)
         assert set(found[np.isfinite(found)]) == {7.5}
 
+    @pytest.mark.slow
     @settings(max_examples=60, deadline=None)
     @given(st.dictionaries(st.integers(-9, 9), st.integers(-99, 99), max_size=8), st.integers(-9, 9))
     def test_is_a_dictionary(self, table: dict[int, int], value: int) -> None:

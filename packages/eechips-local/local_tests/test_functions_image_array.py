@@ -297,6 +297,7 @@ class TestMatrices:
         assert pixel(invoke("Image.matrixInverse", value=of([[1.0, 2.0], [2.0, 4.0]]))) == [None]
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(
     arrays(np.int64, array_shapes(min_dims=1, max_dims=3, max_side=4), elements=st.integers(-99, 99)),

@@ -289,6 +289,7 @@ class TestGetRegion:
         )
         assert len(table) == 11
 
+    @pytest.mark.slow
     def test_too_many_values(self) -> None:
         box = invoke("GeometryConstructors.BBox", west=-105, south=39, east=-104, north=40)
         one = invoke("ImageCollection.fromImages", images=[invoke("Image.constant", value=1)])

@@ -44,6 +44,7 @@ def test_counts_end_at_the_largest_size_and_leave_masked_pixels_out() -> None:
         evaluate(invoke("Image.connectedPixelCount", input=constant(1), maxSize=5000))
 
 
+@pytest.mark.slow
 def test_a_winding_path_is_one_component() -> None:
     snake = np.zeros((48, 64), dtype=np.uint8)
     snake[::2] = 1
@@ -124,6 +125,7 @@ class TestObjects:
             for outline, _ in shapes(self.VALUES, connectivity=8 if eight else 4)
         ]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("eight", [False, True])
     def test_labels(self, eight: bool) -> None:
         kernel = invoke("Kernel.square" if eight else "Kernel.plus", radius=1)
@@ -152,6 +154,7 @@ class TestObjects:
             assert np.array_equal(tile.valid, whole.valid[:, columns])
             assert np.array_equal(tile.values[tile.valid], whole.values[:, columns][tile.valid])
 
+    @pytest.mark.slow
     def test_reductions(self) -> None:
         image = evaluate(
             invoke(

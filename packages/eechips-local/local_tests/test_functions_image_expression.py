@@ -148,6 +148,7 @@ TERMS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(TERMS)
 def test_integers_are_computed_as_python_does(text: str) -> None:

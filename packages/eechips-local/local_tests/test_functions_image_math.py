@@ -92,6 +92,7 @@ class TestDocumentedTypes:
 NUMBERS = st.one_of(st.integers(-(2**31), 2**31), st.floats(-1e6, 1e6, allow_subnormal=False))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(NUMBERS, NUMBERS)
 def test_values_lie_in_the_range_of_their_type(a: float, b: float) -> None:
@@ -229,6 +230,7 @@ class TestMasks:
         assert pixel(invoke("Image.normalizedDifference", input=constant(30, 10))) == [0.5]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.one_of(st.floats(), st.floats(-300, 300)), min_size=1, max_size=8),

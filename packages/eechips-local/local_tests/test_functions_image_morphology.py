@@ -50,6 +50,7 @@ def test_derivatives_are_those_of_numpy(ee: Any) -> None:
 
 
 class TestSpectralDistance:
+    @pytest.mark.slow
     def test_the_earth_mover_s_distance_is_that_of_scipy(self, ee: Any) -> None:
         stats = pytest.importorskip("scipy.stats")
         image = ee.Image("test/spectra")
@@ -132,6 +133,7 @@ class TestReverseDistance:
         ]
         assert np.array_equal(found, np.maximum(np.max(surfaces, axis=0), 0))
 
+    @pytest.mark.slow
     def test_the_medial_axis_restores_its_shape(self, ee: Any) -> None:
         """Coeurjolly and Montanvert 2007: the discs of the power points cover the shape, and nothing else."""
         axis = ee.Image("test/shapes").medialAxis(64)

@@ -249,6 +249,7 @@ def test_quick_ways_give_what_the_reducer_gives(shape: str, reducer: str) -> Non
     assert np.allclose(results[0].values[at], results[1].values[at], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_huge_kernel_ends_with_an_error() -> None:
     wide = evaluate(invoke("Image.convolve", image=stored(), kernel=square(1000)), asset(BYTES))
     many = evaluate(invoke("Image.focalMedian", image=stored(), radius=1000), asset(BYTES))

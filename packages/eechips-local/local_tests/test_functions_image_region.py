@@ -97,6 +97,7 @@ def test_weighted_reductions_equal_exactextract(shape: shapely.Geometry) -> None
         assert over(shape, reducer)["B1"] == pytest.approx(truth[name], rel=1e-4, abs=1e-2)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(polygons())
 def test_unweighted_reductions_take_the_pixels_whose_centres_lie_inside(shape: shapely.Geometry) -> None:
@@ -211,6 +212,7 @@ class TestLimits:
         with pytest.raises(InvalidError, match="at most 10000"):
             r.repeat(r.repeat(r.MEAN, 5000), 5000)
 
+    @pytest.mark.slow
     def test_large_regions_are_read_in_blocks(self) -> None:
         values = RANDOM.integers(0, 99, (2100, 1500)).astype(np.uint8)
         grid = PixelGrid("EPSG:32613", Affine(10, 0, 500_000, 0, -10, 4_400_000), 1500, 2100)
@@ -373,6 +375,7 @@ def test_scattered_pixels_are_gathered_in_their_order() -> None:
         np.testing.assert_array_equal(band.values[expected], values[rows[expected], columns[expected]])
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 24), st.integers(0, 24)), min_size=3, max_size=6, unique=True),

@@ -90,12 +90,14 @@ class TestSuperpixels:
         expected, _, _ = algorithm.snic(values, seeds, compactness)
         assert same_parts(expected, found["clusters"])
 
+    @pytest.mark.slow
     def test_clusters_are_known_ones(self, ee: Any) -> None:
         snic = ee.Algorithms.Image.Segmentation.SNIC(ee.Image("test/noise"), 16, 20, 4, 0)
         found = read_pixels(ee, snic, 0, 0, SIDE, SIDE)
         sizes = [int((found["clusters"] == n).sum()) for n in found["clusters"][found["seeds"] == 1][:12]]
         assert sizes == PYSNIC_SIZES
 
+    @pytest.mark.slow
     def test_means_are_those_of_the_clusters(self, ee: Any) -> None:
         snic = ee.Algorithms.Image.Segmentation.SNIC(ee.Image("test/noise"), 16, 5, 8, 0)
         found = read_pixels(ee, snic, 0, 0, SIDE, SIDE)
@@ -122,6 +124,7 @@ class TestSuperpixels:
         found = read_pixels(ee, ee.Algorithms.Image.Segmentation.SNIC(image, 6, 0, 8, 0), 0, 0, SIDE, SIDE)
         assert np.array_equal(found["B1_mean"], STRIPES[0, :SIDE, :SIDE])
 
+    @pytest.mark.slow
     def test_seeds_that_touch_are_one_cluster(self, ee: Any) -> None:
         """apidocs: pixels that touch, by the connectivity, belong to the same cluster."""
         here = (
@@ -136,6 +139,7 @@ class TestSuperpixels:
             snic = ee.Algorithms.Image.Segmentation.SNIC(image, 20, 1, connectivity, 0, diagonal)
             assert len(np.unique(read_pixels(ee, snic, 0, 0, SIDE, SIDE)["clusters"])) == clusters
 
+    @pytest.mark.slow
     def test_masked_pixels_belong_to_no_cluster(self, ee: Any) -> None:
         image = ee.Image("test/noise")
         masked = image.updateMask(image.select("B1").gt(30))
@@ -196,6 +200,7 @@ class TestKMeans:
         assert len(np.unique(labels)) == 6
         assert squares < 1.15 * cluster.KMeans(6, n_init=10, random_state=1).fit(samples).inertia_
 
+    @pytest.mark.slow
     def test_labels_of_cells_are_unique_or_repeat(self, ee: Any) -> None:
         kmeans, image = ee.Algorithms.Image.Segmentation.KMeans, ee.Image("test/blobs")
         unique = read_pixels(ee, kmeans(image, 2, gridSize=32), 0, 0, 128, 128)["clusters"]

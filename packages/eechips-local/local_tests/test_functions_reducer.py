@@ -638,6 +638,7 @@ class TestValuesThatAreNotFinite:
         assert repr(reduce_values([1.0, math.inf, 2.0, math.nan, 2.0, -math.inf], reducer(name))) == repr(finite)
         assert reduce_values([math.inf, math.nan], reducer(name)) is None
 
+    @pytest.mark.slow
     def test_buckets_reach_from_the_least_double_to_the_greatest(self) -> None:
         found = reduce_values([1.7e308, -1.7e308], reducer("histogram", maxBuckets=4))
         assert isinstance(found, dict)

@@ -329,6 +329,7 @@ class TestReduceToImage:
             self.image("Reducer.first", (ALL, {"v": 1}), properties=("v", "w"))
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 40), st.floats(0, 30), st.floats(0.01, 12)), min_size=1, max_size=6))
 def test_a_pixel_holds_the_sum_of_the_discs_that_meet_it(discs: list[tuple[float, float, float]]) -> None:

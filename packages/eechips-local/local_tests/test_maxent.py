@@ -116,6 +116,7 @@ def test_means_over_the_model_lie_within_the_regularization(types: FeatureTypes)
     assert space.violating(np.full(len(points), 1 / len(points)), 1e-3)
 
 
+@pytest.mark.slow
 def test_outputs_follow_from_the_raw_one() -> None:
     raw, cloglog, logistic = (
         outputs(trained(outputFormat=form), BACKGROUND) for form in ("raw", "cloglog", "logistic")
@@ -128,6 +129,7 @@ def test_outputs_follow_from_the_raw_one() -> None:
     assert 0 <= cumulative.min() <= cumulative.max() <= 100
 
 
+@pytest.mark.slow
 def test_an_image_has_the_bands_probability_and_clamp() -> None:
     values = np.random.default_rng(3).integers(0, 130, (2, *UTM.shape)).astype(np.uint8)
     valid = np.random.default_rng(4).random(UTM.shape) > 0.1
@@ -148,6 +150,7 @@ def test_an_image_has_the_bands_probability_and_clamp() -> None:
     np.testing.assert_array_equal(closed == 0, ~inside)
 
 
+@pytest.mark.slow
 def test_without_a_clamp_grid_there_is_one_band() -> None:
     image = evaluate(
         invoke("Image.classify", image=stored(), classifier=trained(writeClampGrid=False)),

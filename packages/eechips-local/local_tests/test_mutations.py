@@ -148,6 +148,7 @@ def _at(value: Any, path: tuple[Any, ...]) -> Any:
     return value
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutated(), st.sampled_from(["value:compute", "image:computePixels", "table:computeFeatures"]))
 def test_every_mutated_request_gets_a_clear_error(

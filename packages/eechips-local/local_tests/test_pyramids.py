@@ -83,6 +83,7 @@ def test_levels_of_many_sizes_are_made_of_blocks(tmp_path: Path, seed: int) -> N
     _check(tmp_path, seed, largest=1100)
 
 
+@pytest.mark.slow
 def test_a_level_is_read_where_its_blocks_lie(tmp_path: Path, serve_briefly: Callable[..., Server]) -> None:
     values = np.random.default_rng(5).integers(0, 4000, (1, 515, 513)).astype("uint16")
     raster(tmp_path / "a.tif", values)

@@ -624,6 +624,7 @@ def test_folders_that_cannot_be_served_are_refused(tmp_path: Path, ini: str, mes
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_no_folder_of_assets_is_refused_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "assets").mkdir()
     repository = make_repository(tmp_path, test_it="def test_it(earth_engine): pass")

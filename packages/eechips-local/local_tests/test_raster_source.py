@@ -72,6 +72,7 @@ def test_is_a_raster_source(plain: Path) -> None:
     assert source.levels == (1, 2, 4, 8)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_window_of_any_level_is_what_rasterio_reads(plain: Path, data: st.DataObject) -> None:
@@ -244,6 +245,7 @@ def wavelets(tmp_path_factory: pytest.TempPathFactory, values: np.ndarray) -> Pa
     return folder / "a.jp2"
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_any_window_of_jpeg_2000_is_what_rasterio_reads(
@@ -310,6 +312,7 @@ def test_a_pool_lends_each_handle_to_one_at_a_time_and_closes_the_oldest() -> No
     assert all(handle.closed for handle in opened)
 
 
+@pytest.mark.slow
 def test_a_full_pool_does_not_block_threads() -> None:
     pool: HandlePool[int, Handle] = HandlePool(lambda key: Handle(str(key)), Handle.close, limit=3)
     barrier = threading.Barrier(6, timeout=10)

@@ -447,6 +447,7 @@ def test_arguments_that_cannot_be_used_are_refused(
     assert message in " ".join(result.stderr.split())
 
 
+@pytest.mark.slow
 def test_a_comparison_lists_differences_by_function(recording: tuple[Path, Any], stack: Stack, tmp_path: Path) -> None:
     folder = tmp_path / "recording"
     shutil.copytree(recording[0], folder)

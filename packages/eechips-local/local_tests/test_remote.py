@@ -109,6 +109,7 @@ def test_only_the_blocks_that_are_needed_are_read(web: Files, allowed: Server) -
     assert web.bytes["good.tif"] == first  # from memory
 
 
+@pytest.mark.slow
 def test_a_server_that_may_not_read_them_says_so(web: Files, refusing: Server) -> None:
     ee = initialize(refusing)
     before = dict(web.bytes)

@@ -44,6 +44,7 @@ def test_blocks_fit_together() -> None:
     )
 
 
+@pytest.mark.slow
 def test_neighbours_are_found_across_blocks() -> None:
     kernel = invoke("Kernel.square", radius=2, units="pixels")
     column = invoke("Image.select", input=coordinates(), bandSelectors=["x"])

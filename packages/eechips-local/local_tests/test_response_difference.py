@@ -159,6 +159,7 @@ def test_arrays_of_objects_are_not_loaded() -> None:
     assert "not readable: Object arrays cannot be loaded" in found.recorded
 
 
+@pytest.mark.slow
 def test_deep_values_are_not_followed_to_the_end_of_the_stack() -> None:
     deep = b"[" * 900 + b"]" * 900
     found = differ(deep, deep)

@@ -87,6 +87,7 @@ def test_histograms_and_groups(ee: Any, naip: Path) -> None:
     assert [count for _, count in fixed] == np.histogram(red[red < 250], 5, (0, 250))[0].tolist()
 
 
+@pytest.mark.slow
 def test_ten_thousand_points_in_seconds(ee: Any, naip: Path) -> None:
     with rasterio.open(naip) as file:
         image = ee.Image(f"{NAIP}/{QUAD}").select("R", "N")

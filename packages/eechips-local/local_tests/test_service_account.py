@@ -258,6 +258,7 @@ def test_a_server_without_a_key_issues_no_tokens_and_looks_at_none(demo_server: 
     assert compute(demo_server.url, "anything").json() == {"result": 7}
 
 
+@pytest.mark.slow
 def test_a_key_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "key.json").write_text("{}")
     command = [sys.executable, "-m", "eechips_local", "serve", "--port", "0", "--key", str(tmp_path / "key.json")]

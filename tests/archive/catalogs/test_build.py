@@ -312,6 +312,7 @@ def test_an_unreadable_partition_is_reported_with_exit_status_1(tmp_path: Path) 
     assert len(eechips.open_catalog(tmp_path / "run/catalog")) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(missing_packages("s3") is not None, reason=str(missing_packages("s3")))
 def test_a_copy_in_an_object_store_is_read_there(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fsspec

@@ -267,6 +267,7 @@ def test_unusual_http_is_read(server: Server) -> None:
     assert [kind for _, kind, _ in found.failures] == ["connection"]
 
 
+@pytest.mark.slow
 def test_endless_responses_are_given_up(server: Server) -> None:
     def trickle(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -451,6 +452,7 @@ def test_two_urls_of_one_item_make_one_item(server: Server, tmp_path: Path) -> N
     assert list(contents(eechips.open_catalog(tmp_path / "catalog"))) == [("test", "a")]
 
 
+@pytest.mark.slow
 def test_remote_lists_are_read_in_any_encoding(server: Server, tmp_path: Path) -> None:
     """Without lengths or ranges, longer than a block, compressed by their names or by the server."""
     text = b"".join(json.dumps(item(f"{n}", (0, 0, 1, 1), text="x" * 5000)).encode() + b"\n" for n in range(1200))

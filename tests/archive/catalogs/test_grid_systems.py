@@ -42,6 +42,7 @@ def test_known_s2_cells() -> None:
     assert S2(5).locate(lon, lat) == ["s2-876c", "s2-47bc", "s2-a804"]
 
 
+@pytest.mark.slow
 def test_squares_are_those_of_the_mgrs_library() -> None:
     mgrs = pytest.importorskip("mgrs").MGRS()
     inside = PLACES[(PLACES[:, 1] > -80) & (PLACES[:, 1] < 84)]

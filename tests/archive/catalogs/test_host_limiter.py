@@ -34,6 +34,7 @@ def test_requests_to_a_host_stay_within_its_limit(tmp_path: Path) -> None:
         host.close()
 
 
+@pytest.mark.slow
 def test_connections_are_opened_as_fast_as_the_host_answers() -> None:
     """A server with a backlog of five may drop concurrent connections for half a minute."""
     host = HostLimiter(delay=0.1)

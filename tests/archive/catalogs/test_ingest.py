@@ -150,6 +150,7 @@ def test_invalid_input_is_refused_before_ingestion(tmp_path: Path) -> None:
     assert "has another layout" in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(missing_packages("s3") is not None, reason=str(missing_packages("s3")))
 def test_lists_and_items_in_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fsspec

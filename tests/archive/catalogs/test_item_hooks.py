@@ -99,6 +99,7 @@ def test_commands_that_fail_say_why(made: Any) -> None:
     assert [told for _, _, told in made(killed, ["4"]).failures] == ["RuntimeError: exit status -9: "]
 
 
+@pytest.mark.slow
 def test_commands_that_hang_are_killed_with_all_that_they_have_started(made: Any, tmp_path: Path) -> None:
     (tmp_path / "hang.sh").write_text("sleep 1000 & echo $! > child; sleep 1000; wait\n")
     began = time.monotonic()

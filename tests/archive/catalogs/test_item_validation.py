@@ -315,6 +315,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(sorted(item("a", BOX))), JSON, max_size=3), st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_any_value_is_accepted_or_refused_without_an_error(fields: dict[str, Any], is_shape: bool) -> None:

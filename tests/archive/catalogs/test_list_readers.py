@@ -92,6 +92,7 @@ def test_every_list_format_is_read(tmp_path: Path, name: str) -> None:
     assert len({entry.place for entry in found}) == 3
 
 
+@pytest.mark.slow
 def test_patterns_are_expanded_and_entries_are_read_in_chunks(tmp_path: Path) -> None:
     for name in ("b.txt", "a.txt", "c.ndjson"):
         (tmp_path / name).write_text("\n".join(f"https://{name}/{n}" for n in range(1500)))

@@ -196,6 +196,7 @@ def assert_statistics_are_right(catalog: Catalog) -> None:
     assert catalog.statistics["items"] == len(catalog)
 
 
+@pytest.mark.slow
 @given(st.lists(boxes(), min_size=1, max_size=12), st.lists(boxes(), min_size=1, max_size=5), st.integers(1, 20))
 @settings(max_examples=15, deadline=None)
 def test_no_query_misses_an_item(shapes: list[Any], queries: list[Any], most_cells: int) -> None:

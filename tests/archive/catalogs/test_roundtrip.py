@@ -207,6 +207,7 @@ def test_objects_with_too_many_fields_are_stored_as_json(tmp_path: Path) -> None
     assert (found.counts.failures, found.counts.items) == ({"no row": 1}, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [1, 500])
 def test_rare_properties_share_a_column(tmp_path: Path, names: int) -> None:
     """A name of its own for each item, or for some: no columns that are all but empty."""

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,6 +56,7 @@ def test_merged_streams_are_sorted_and_complete(given: list[tuple[list[tuple[int
         assert before.max() < after.min()  # all of one key come in one step
 
 
+@pytest.mark.slow
 def test_rows_of_neighbouring_places_lie_near_each_other() -> None:
     rng = np.random.default_rng(0)
     places = rng.uniform((-109, 37), (-102, 41), (4000, 2))

@@ -345,6 +345,7 @@ def test_any_asset_fields_are_accepted(asset: dict[str, Any], properties: dict[s
     assert made.size is None or made.size >= 0
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     features=st.lists(

@@ -269,6 +269,7 @@ def test_links_with_parameters_of_any_name_are_renewed_and_kept_nowhere(
     assert search_for(tmp_path / "kept", [SECRET]) == []
 
 
+@pytest.mark.slow
 def test_a_large_file_outlives_any_number_of_links(tmp_path: Path) -> None:
     """Each answer is cut after a part, and the next needs another link."""
     write(tmp_path / "files" / "s0.tif", 0, count=3)
@@ -315,6 +316,7 @@ def test_a_stored_query_is_renewed_after_a_refusal(folder: Path, tmp_path: Path)
         assert_same(fetch(f"{url}/items.json", tmp_path / "out", keep_query="*"), folder)
 
 
+@pytest.mark.slow
 def test_an_unreachable_catalogue_fails_units_transiently(folder: Path, tmp_path: Path) -> None:
     is_away = [False]
 
@@ -339,6 +341,7 @@ def test_an_unreachable_catalogue_fails_units_transiently(folder: Path, tmp_path
         assert_same(fetch(f"{url}/items.json", tmp_path / "out"), folder)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_forbidden_does_not_keep_others_from_new_links(folder: Path, tmp_path: Path) -> None:
     """Two of six never open; links of the others run out twice meanwhile."""
     key, opened, asked, deciding = [1], Counter[int](), Counter[str](), threading.Lock()

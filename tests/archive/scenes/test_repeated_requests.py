@@ -75,6 +75,7 @@ def test_a_replaced_file_repeats_only_the_bytes_of_the_old_version(folder: Path,
         assert twice(server) == {"replaced": size // 2}
 
 
+@pytest.mark.slow
 def test_a_file_that_has_its_name_but_is_not_in_the_ledger_is_not_fetched_again(folder: Path, tmp_path: Path) -> None:
     with FileServer(folder) as server:
         stac, out = catalogue(tmp_path, items(server)), tmp_path / "out"

@@ -148,6 +148,7 @@ def test_chips_equal_those_of_rasterio(bucket: Bucket, kind: str) -> None:
         assert_same(found, wanted)
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(sorted(FORMATS)),
     st.tuples(st.integers(0, EDGE - 1), st.integers(0, EDGE - 1), st.integers(1, EDGE), st.integers(1, EDGE)),
@@ -236,6 +237,7 @@ def chip_at(href: str) -> tuple[Any, dict[str, Any], Any]:
     return raster, unit, read_chip(unit, policy=ONCE)
 
 
+@pytest.mark.slow
 def test_rasters_with_files_beside_them_are_read_by_gdal(bucket: Bucket) -> None:
     path = write(bucket.folder / "a.tif", **FORMATS["LZW"])
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:

@@ -168,6 +168,7 @@ def test_overviews_read_as_rasterio_reads_them(kind: str, host: ObjectHost, tmp_
         check(content, found, list(range(source.get("count", 1))), PixelWindow(0, 0, width, height), level)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_window_of_any_layout_is_rasterios(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

@@ -184,6 +184,7 @@ def test_checksum_is_compared_at_the_last_row_of_the_image() -> None:
     np.testing.assert_array_equal(values, source.true(0, [0], slice(0, 39), slice(0, 64)))
 
 
+@pytest.mark.slow
 def test_bytes_behind_the_last_row_are_left_alone() -> None:
     source = make(64, 64, 1, "uint8", 1, blockysize=64, compress="deflate")
     raw = zlib.decompress(source.data(0))

@@ -125,6 +125,7 @@ def test_a_page_that_is_too_large_for_the_archive_is_asked_for_in_smaller_ones()
         assert [search["limit"] for search in server.searches] == [100, 100, 25, 25, 25, 25]
 
 
+@pytest.mark.slow
 def test_a_search_that_leads_deeper_than_the_archive_follows_is_split_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eechips_local.archives.stac_item_search._DEEPEST", 50)
     items = days(300)
@@ -179,6 +180,7 @@ def test_processes_that_ask_the_same_at_once_send_one_search(tmp_path: Path) -> 
         assert len(server.searches) == 1
 
 
+@pytest.mark.slow
 def test_an_old_answer_is_asked_for_again_and_serves_where_nobody_answers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -204,6 +206,7 @@ def test_an_old_answer_is_asked_for_again_and_serves_where_nobody_answers(
         ids(ApiSearch(description, tmp_path, patience=1.0, now=lambda: now[0]), ItemQuery(equals={"a": 1}), "other")
 
 
+@pytest.mark.slow
 def test_a_year_costs_two_requests_once_and_is_planned_again_offline(tmp_path: Path) -> None:
     start = datetime(2024, 1, 1, tzinfo=timezone.utc)
     days_of_year = [

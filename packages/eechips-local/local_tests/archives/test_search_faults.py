@@ -46,6 +46,7 @@ def test_half_a_page_is_asked_for_again() -> None:
         assert found(server) == items(25)
 
 
+@pytest.mark.slow
 def test_an_archive_that_goes_for_a_while_is_waited_for_without_hammering() -> None:
     with stac_server(items(25)) as server:
         server.always = "reset"
@@ -77,6 +78,7 @@ def test_an_archive_that_was_never_reached_is_an_error_that_is_not_retried() -> 
         list(ApiSearch(description, None, 1.0).items("s2", ItemQuery()))
 
 
+@pytest.mark.slow
 def test_no_request_is_sent_before_the_archive_wants_one() -> None:
     with stac_server(items(5)) as server:
         server.faults.append(429)

@@ -133,6 +133,7 @@ def test_a_token_serves_to_its_end_where_no_other_is_to_be_had() -> None:
         assert "secret" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_too_many_requests_wait_as_long_as_the_service_says() -> None:
     with token_service() as tokens:
         tokens.answers = [(429, {}, b'{"message": "Rate limit is exceeded. Try again in 1 seconds."}')]

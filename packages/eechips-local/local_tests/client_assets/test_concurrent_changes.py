@@ -107,6 +107,7 @@ def test_a_move_that_was_cut_short_leaves_one_id(
         assert found is not None
 
 
+@pytest.mark.slow
 def test_an_asset_that_is_made_under_the_new_id_later_is_no_reason_to_remove_the_old_one(
     folder: Path, raster: Path
 ) -> None:

@@ -100,6 +100,7 @@ def test_bands_properties_and_times_of_a_manifest(ee: Any, write: Write, home: s
     assert f"{home}/image" in [asset["name"] for asset in ee.data.listAssets(home)["assets"]]
 
 
+@pytest.mark.slow
 def test_several_sources_are_a_mosaic(ee: Any, write: Write, folders: Folders, home: str) -> None:
     """Overlapping tiles, the later above the earlier; rasterio's merge is the oracle."""
     tiles = [(0, 0, (40, 50)), (45, 10, (60, 30)), (20, 35, (30, 40))]

@@ -90,6 +90,7 @@ def test_the_usage_of_a_root(ee: Any, home: str) -> None:
         ee.data.getAssetRootQuota(home)
 
 
+@pytest.mark.slow
 def test_more_assets_than_the_quota_allows(small: tuple[Any, Folders]) -> None:
     ee, _ = small
     root = "projects/p/assets"

@@ -90,6 +90,7 @@ def test_columns_of_geometries(ee: Any, bucket: Path, home: str) -> None:
     assert "no geometries in the column 'n'" in ingested(ee, f"{home}/f", {**source, "primaryGeometryColumn": "n"})
 
 
+@pytest.mark.slow
 def test_a_csv_without_geometries(ee: Any, bucket: Path, home: str) -> None:
     (bucket / "plain.csv").write_text("a,b\n1,x\n2,y\n")
     assert ingested(ee, f"{home}/t", {"uris": ["gs://my-bucket/plain.csv"]}) == ""

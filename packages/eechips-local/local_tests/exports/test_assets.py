@@ -62,6 +62,7 @@ def test_an_image_becomes_an_asset(ee: Any, stack: Stack, asset: str) -> None:
     assert asset in [child["name"] for child in folder["assets"]]
 
 
+@pytest.mark.slow
 def test_masks_of_bands_are_their_own(ee: Any, stack: Stack, asset: str) -> None:
     stored = ee.Image(f"{STACK}/image_2")
     image = stored.select("red").updateMask(stored.select("red").gt(5000)).addBands(stored.select("nir"))

@@ -82,6 +82,7 @@ CLASSIFIERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_loaded_classifier_gives_the_pixels_of_the_exported_one(ee: Any, asset: str, name: str) -> None:
     classifier = CLASSIFIERS[name](ee)
@@ -99,6 +100,7 @@ def test_a_loaded_classifier_gives_the_pixels_of_the_exported_one(ee: Any, asset
     assert ee.Classifier.load(asset).getInfo() == classifier.getInfo()
 
 
+@pytest.mark.slow
 def test_a_loaded_classifier_knows_its_training(ee: Any, asset: str) -> None:
     classifier = CLASSIFIERS["forest"](ee)
     assert exported(ee, classifier, asset)["state"] == "COMPLETED"
@@ -112,6 +114,7 @@ def test_a_loaded_classifier_knows_its_training(ee: Any, asset: str) -> None:
     assert np.mean(np.equal(rows, np.where(POINTS[:, 0] > POINTS[:, 1], 7, 2))) > 0.95
 
 
+@pytest.mark.slow
 def test_a_classifier_is_an_asset_like_others(ee: Any, asset: str) -> None:
     assert exported(ee, CLASSIFIERS["tree"](ee), asset)["state"] == "COMPLETED"
     described = ee.data.getAsset(asset)
@@ -154,6 +157,7 @@ def test_other_assets_are_no_classifiers(ee: Any, asset: str) -> None:
         ee.data.listAssets(asset)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_is_refused(ee: Any, asset: str) -> None:
     cases = {
         "only supported for ee.Classifier.smileRandomForest, ee.Classifier.smileCart, ee.Classifier.DecisionTree": (
@@ -186,6 +190,7 @@ def file_of(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_document_that_others_wrote_is_checked(stored: tuple[Path, str]) -> None:
     folder, name = stored
     path = file_of(folder)

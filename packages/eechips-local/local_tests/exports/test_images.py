@@ -44,6 +44,7 @@ def test_an_image_is_exported_to_drive(ee: Any, stack: Stack, folders: Folders, 
         np.testing.assert_array_equal(file.read(), stack.pixels[0])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_finished_task_says_what_it_did(ee: Any, folders: Folders, name: str) -> None:
     task = ee.batch.Export.image.toDrive(ee.Image(f"{STACK}/image_0"), name, priority=300)
@@ -79,6 +80,7 @@ def test_an_image_is_exported_to_a_bucket(ee: Any, stack: Stack, folders: Folder
     np.testing.assert_array_equal(read(folders.buckets / "my-bucket" / "deep" / "er" / f"{name}.tif"), stack.pixels[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_drive", [True, False])
 def test_large_images_are_divided_into_files(
     ee: Any, stack: Stack, folders: Folders, name: str, is_drive: bool
@@ -196,6 +198,7 @@ def test_objects_cannot_leave_their_bucket(ee: Any, folders: Folders, prefix: st
     assert sorted(folders.root.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_names_on_drive_are_literal(ee: Any, folders: Folders) -> None:
     task = ee.batch.Export.image.toDrive(ee.Image(f"{STACK}/image_0"), "x", "../path/to", "../../file")
     task.start()

@@ -170,6 +170,7 @@ def test_tables(ee: Any, folders: Folders, name: str, form: str, selected: bool,
     assert all(found.equals(square) for found, square in zip(frame.geometry, squares(range(4, 10)), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["drive", "bucket"])
 def test_tables_of_records(ee: Any, folders: Folders, name: str, where: str) -> None:
     table = ee.FeatureCollection(TABLE)
@@ -188,6 +189,7 @@ def test_tables_of_records(ee: Any, folders: Folders, name: str, where: str) -> 
 VIDEO: dict[str, Any] = {"framesPerSecond": 4, "dimensions": 60}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["drive", "bucket"])
 def test_videos(ee: Any, folders: Folders, name: str, where: str) -> None:
     av = pytest.importorskip("av")
@@ -206,6 +208,7 @@ def test_videos(ee: Any, folders: Folders, name: str, where: str) -> None:
         assert (file.streams.video[0].frames, float(file.streams.video[0].average_rate)) == (3, 4.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "kinds"), [("png", {"PNG"}), ("jpg", {"JPEG"}), ("auto", {"PNG", "JPEG"})])
 def test_maps(ee: Any, folders: Folders, name: str, form: str, kinds: set[str]) -> None:
     image = ee.Image(f"{STACK}/image_0").select("red").unmask(0).visualize(min=0, max=10_000)
@@ -254,6 +257,7 @@ def test_options_that_change_no_file_are_taken(ee: Any, folders: Folders, name: 
     assert {f"{name}.tif", f"{name}.csv"} <= file_names(folders.drive)
 
 
+@pytest.mark.slow
 def test_the_life_of_a_task(ee: Any, name: str) -> None:
     status = run(ee.batch.Export.image.toDrive(ee.Image(f"{STACK}/image_0"), name))
     times = [status[f"{moment}_timestamp_ms"] for moment in ("creation", "start", "update")]

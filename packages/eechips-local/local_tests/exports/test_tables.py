@@ -39,6 +39,7 @@ def test_csv(ee: Any, folders: Folders, name: str) -> None:
         assert shapely.geometry.shape(json.loads(text)).equals(square)
 
 
+@pytest.mark.slow
 def test_selected_columns(ee: Any, folders: Folders, name: str) -> None:
     (path,) = export(ee, folders, ee.FeatureCollection(TABLE), name, selectors="n")
     assert path.read_text() == "n\n" + "".join(f"{n}\n" for n in range(10))
@@ -53,6 +54,7 @@ def test_an_export_has_more_elements_than_a_response(ee: Any, folders: Folders, 
     assert len(pd.read_csv(path)) == 6000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "ending"), [("GeoJSON", "geojson"), ("KML", "kml")])
 def test_files_with_geometries(ee: Any, folders: Folders, name: str, form: str, ending: str) -> None:
     (path,) = export(ee, folders, ee.FeatureCollection(TABLE), name, fileFormat=form)
@@ -61,12 +63,14 @@ def test_files_with_geometries(ee: Any, folders: Folders, name: str, form: str, 
     assert all(a.equals(b) for a, b in zip(frame.geometry, squares(), strict=True))
 
 
+@pytest.mark.slow
 def test_kmz(ee: Any, folders: Folders, name: str) -> None:
     (path,) = export(ee, folders, ee.FeatureCollection(TABLE), name, fileFormat="KMZ")
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
         assert archive.read("doc.kml").count(b"<Placemark>") == 10
 
 
+@pytest.mark.slow
 def test_shapefile(ee: Any, folders: Folders, name: str) -> None:
     collection = ee.FeatureCollection(TABLE).map(
         lambda f: f.set({"half": ee.Number(f.get("n")).divide(2), "a_long_column": ee.String("é").cat(f.get("crop"))})
@@ -81,6 +85,7 @@ def test_shapefile(ee: Any, folders: Folders, name: str) -> None:
     assert all(a.equals(b) for a, b in zip(frame.geometry, squares(), strict=True))
 
 
+@pytest.mark.slow
 def test_objects_in_a_bucket(ee: Any, folders: Folders, name: str) -> None:
     task = ee.batch.Export.table.toCloudStorage(ee.FeatureCollection(TABLE), "x", "my-bucket", f"{name}/t")
     task.start()

@@ -236,6 +236,7 @@ def test_a_running_task_is_killed_when_it_is_cancelled(server: ServerProcess, fo
     assert not [name for name in found if "cancelled" in name]
 
 
+@pytest.mark.slow
 def test_a_task_whose_process_dies_is_tried_again(server: ServerProcess, folders: Folders) -> None:
     ee = initialize(server)
     before = idle_processes(ee, server)

@@ -51,6 +51,7 @@ def test_a_collection_becomes_an_mp4(ee: Any, folders: Folders, name: str) -> No
         np.testing.assert_allclose(np.median(inside, axis=0), [42 * index, 128, 255 - 42 * index], atol=4)
 
 
+@pytest.mark.slow
 def test_the_usual_projection_and_a_bucket(ee: Any, folders: Folders, name: str) -> None:
     pytest.importorskip("av")
     task = ee.batch.Export.video.toCloudStorage(pictures(ee), "x", "my-bucket", name, dimensions=64)
@@ -60,6 +61,7 @@ def test_the_usual_projection_and_a_bucket(ee: Any, folders: Folders, name: str)
     assert (folders.buckets / "my-bucket" / f"{name}.mp4").read_bytes()[4:8] == b"ftyp"
 
 
+@pytest.mark.slow
 def test_an_animation(ee: Any, server: Server, folders: Folders, name: str) -> None:
     collection, _ = pictures(ee).prepare_for_export(grid(ee))
     body = {

@@ -44,6 +44,7 @@ def test_other_hosts_and_origins_are_refused(server: Server, path: str) -> None:
     assert requests.post(f"{server.url}{path}", timeout=30).status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/_activity", "/_assets"])
 @pytest.mark.parametrize("source", ["cross-site", "same-site"])
 def test_pages_of_others_do_not_cause_work(server: Server, path: str, source: str) -> None:
