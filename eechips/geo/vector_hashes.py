@@ -12,8 +12,8 @@ from eechips.geo.vector_formats import SIDECARS, RefusedFileError, check_beside
 def hash_vectors(path: Path) -> str:
     """Return the SHA-256 of a vector file, hexadecimal; of a Shapefile that of the hashes of all its files.
 
-    The ids of a Shapefile's features are in its .dbf, and its CRS in its .prj. A link out of its folder is not followed:
-    the reader refuses the Shapefile for it.
+    The ids of a Shapefile's features are in its .dbf, and its CRS in its .prj. A link out of its folder is not
+    followed: the reader refuses the Shapefile for it.
 
     Raises:
         OSError: if it cannot be read.
