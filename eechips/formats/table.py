@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+_LEAST, _MOST = -(2**63), 2**63 - 1
+"""Bounds of the integers of a column."""
+
 
 def arrange_columns(
     rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None
@@ -49,13 +52,25 @@ def to_plain_value(value: Any) -> Any:
 
 
 def unify_types(values: list[Any]) -> list[Any]:
-    """Return a column with one type: integers beside floats become floats, any other mixture text."""
+    """Return a column with one type: integers beside floats become floats, any other mixture text.
+
+    Integers of more than 64 bits become floats, too. Where a float would lose digits of an integer, the column is text.
+    """
     kinds = {type(value) for value in values if value is not None}
-    if len(kinds) <= 1 or all(issubclass(kind, datetime) for kind in kinds):
+    is_wide = kinds == {int} and any(value is not None and not _LEAST <= value <= _MOST for value in values)
+    if not is_wide and (len(kinds) <= 1 or all(issubclass(kind, datetime) for kind in kinds)):
         return values
-    if kinds == {int, float}:
+    if kinds <= {int, float} and all(_is_float(value) for value in values if type(value) is int):
         return [None if value is None else float(value) for value in values]
     return [None if value is None else str(value) for value in values]
+
+
+def _is_float(value: int) -> bool:
+    """Return whether a float64 has the value of an integer."""
+    try:
+        return int(float(value)) == value
+    except OverflowError:
+        return False
 
 
 def _json(value: Any) -> str:

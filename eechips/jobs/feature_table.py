@@ -22,6 +22,7 @@ MOST_ROWS = 1_000_000
 """Rows of a file, about."""
 _GROUP_ROWS = 50_000  # rows of a row group, about
 _VERSION = "1.1.0"
+_EXACT = 2**53  # the largest integer up to which float64 holds all of them
 _DECIMAL = ("Float", "Double")  # names of types whose values may be whole numbers in the JSON of a response
 _STATED: Mapping[str, pa.DataType] = {
     **dict.fromkeys(_DECIMAL, pa.float64()),
@@ -68,19 +69,22 @@ class FeatureTable:
         self._types = types if columns is None else {name: types.get(name, "") for name in columns}
         self._files: list[tuple[Path, int]] = []
         self._found: dict[str, set[pa.DataType]] = {}
+        self._wide: set[str] = set()  # columns of integers that float64 may round
 
     def add(self, path: Path) -> None:
         """Add the file of a cell."""
         with pq.ParquetFile(path) as file:
-            for column in file.schema_arrow:
+            for number, column in enumerate(file.schema_arrow):
                 self._found.setdefault(column.name, set()).add(column.type)
+                if column.type == pa.int64() and _is_wide(file.metadata, number):
+                    self._wide.add(column.name)
             if file.metadata.num_rows:
                 self._files.append((path, file.metadata.num_rows))
 
     @property
     def mixed(self) -> list[str]:
         """Columns that have values of several types, which become text."""
-        return [name for name, kinds in self._found.items() if _is_mixed(kinds)]
+        return [name for name in self._found if self._is_mixed(name)]
 
     @property
     def schema(self) -> pa.Schema:
@@ -91,8 +95,7 @@ class FeatureTable:
         first = [name for name in (INDEX, TABLE) if name in self._found]
         stated = [name for name, kind in self._types.items() if name in self._found or kind in _STATED]
         names = [name for name in dict.fromkeys([*first, *stated, *self._found]) if name != GEOMETRY]
-        fields = [pa.field(name, _common_type(self._found.get(name, set()), self._types.get(name))) for name in names]
-        return pa.schema([*fields, pa.field(GEOMETRY, pa.binary())])
+        return pa.schema([*(pa.field(name, self._type(name)) for name in names), pa.field(GEOMETRY, pa.binary())])
 
     def parts(self) -> Iterator[list[Path]]:
         """Yield the files of cells that one file of the table holds."""
@@ -131,6 +134,21 @@ class FeatureTable:
             if waiting:
                 writer.write_table(pa.concat_tables(waiting))
 
+    def _is_mixed(self, name: str) -> bool:
+        known = self._found.get(name, set()) - {pa.null()}
+        if known == {pa.int64(), pa.float64()}:
+            return name in self._wide and self._types.get(name) not in _DECIMAL
+        return len(known) > 1
+
+    def _type(self, name: str) -> pa.DataType:
+        """Return the type of a column."""
+        if self._is_mixed(name):
+            return pa.string()
+        known, stated = self._found.get(name, set()) - {pa.null()}, self._types.get(name)
+        if pa.int64() in known and (len(known) > 1 or stated in _DECIMAL):
+            return pa.float64()
+        return known.pop() if known else _STATED.get(stated or "", pa.string())
+
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return a table with the columns and types of a schema; columns that it lacks are null."""
@@ -148,26 +166,17 @@ def _as_type(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
         return column
     if pa.types.is_string(kind) and not pa.types.is_null(column.type):  # as str() of the values of one cell
         return pa.chunked_array([pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())])
+    # Only integers that the service states as decimal may be beyond 2**53 here: they are digits of a float64.
     return column.cast(kind, safe=False)
 
 
-def _is_mixed(kinds: set[pa.DataType]) -> bool:
-    known = {kind for kind in kinds if not pa.types.is_null(kind)}
-    return len(known) > 1 and known != {pa.int64(), pa.float64()}
-
-
-def _common_type(kinds: set[pa.DataType], stated: str | None) -> pa.DataType:
-    """Return the type of a column.
-
-    Args:
-        kinds: its types in the cells; null where it has no value.
-        stated: name of the type that the service states; None if it states none.
-    """
-    if _is_mixed(kinds):
-        return pa.string()
-    known = {kind for kind in kinds if not pa.types.is_null(kind)}
-    if known == {pa.int64()}:
-        return pa.float64() if stated in _DECIMAL else pa.int64()
-    if pa.int64() in known:
-        return pa.float64()
-    return known.pop() if known else _STATED.get(stated or "", pa.string())
+def _is_wide(metadata: pq.FileMetaData, column: int) -> bool:
+    """Return whether a column of integers may have some that float64 rounds, by the statistics of its row groups."""
+    for group in range(metadata.num_row_groups):
+        chunk = metadata.row_group(group).column(column)
+        values = chunk.statistics
+        if values is not None and values.null_count == chunk.num_values:
+            continue
+        if values is None or not values.has_min_max or max(-values.min, values.max) > _EXACT:
+            return True
+    return False

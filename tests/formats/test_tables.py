@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +48,21 @@ def test_values_become_plain_python_types(value: Any, expected: Any) -> None:
 def test_columns_of_mixed_types_become_text() -> None:
     assert unify_types([1, "a", None]) == ["1", "a", None]
     assert unify_types([True, 2]) == ["True", "2"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([2**53 + 1, 0.5, None], ["9007199254740993", "0.5", None]), ([2**53 + 2, 0.5], [2.0**53 + 2, 0.5]),
+        ([2**63 - 1, -(2**63)], [2**63 - 1, -(2**63)]), ([2**63, None], [2.0**63, None]),
+        ([2**63 + 1, 1], ["9223372036854775809", "1"]), ([10**400, 0.5], ["1" + 400 * "0", "0.5"]),
+    ],
+)  # fmt: skip
+def test_integers_keep_their_digits(values: list[Any], expected: list[Any]) -> None:
+    found = unify_types(values)
+    assert found == expected
+    assert list(map(type, found)) == list(map(type, expected))
+    assert len(pa.array(found)) == len(expected)
 
 
 CELLS = st.lists(
