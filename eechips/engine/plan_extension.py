@@ -11,7 +11,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, planner_errors, read_inputs
 from eechips.engine.resumed_options import differences
 from eechips.errors import RunMismatchError, UsageError
-from eechips.manifest.extensions import EXTENSIONS, IS_EXPORTED, KEPT_CHANGES, PlanPart, PlanUnits, plan_parts
+from eechips.manifest.extensions import EXTENSIONS, KEPT_CHANGES, PlanPart, PlanUnits, plan_parts
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run import ASSEMBLED
@@ -146,7 +146,7 @@ def extend_plan(
         first = ledger.end
         parts = plan_parts(stored) or [_first_part(stored, config.out, first)]
         part = PlanPart(len(parts), first, len(added), utc_now(), config.command, described["parameters"])
-        values |= {EXTENSIONS: [entry.to_json() for entry in (*parts, part)], IS_EXPORTED: False, ASSEMBLED: None}
+        values |= {EXTENSIONS: [entry.to_json() for entry in (*parts, part)], ASSEMBLED: None}
     ledger.extend(added, values)
     return len(added) + amended
 
@@ -212,14 +212,3 @@ def _free_name(name: str, unit: Unit, identifier: str, names: set[int]) -> str:
         if hash(fold_case(candidate)) not in names:
             return candidate
     return f"{name}-{identifier[:ID_LENGTH]}"
-
-
-def is_exported(ledger: Ledger) -> bool:
-    """Return whether the files of the manifest have all units, as far as extensions are concerned."""
-    return bool(ledger.meta().get(IS_EXPORTED, True))
-
-
-def note_exported(ledger: Ledger) -> None:
-    """Record that the files of the manifest have the units of all extensions."""
-    if not is_exported(ledger):
-        ledger.note(IS_EXPORTED, True)

@@ -17,8 +17,6 @@ from eechips.engine.plan_extension import (
     check_growth,
     continue_extended,
     growing_parameters,
-    is_exported,
-    note_exported,
 )
 from eechips.engine.planner import ANSWERS_NAME
 from eechips.engine.progress import Progress
@@ -159,7 +157,7 @@ class _Run:
             remove_uncommitted_files(ledger, parts.store)
         is_settled = is_planned and self._is_settled()
         is_whole = is_settled and (parts.is_part or is_assembled(self._recipe, ledger, self._files))
-        is_complete = is_whole and self._records.is_complete and is_exported(ledger)
+        is_complete = is_whole and self._records.is_complete
         if is_complete and not is_extended:
             self._records.note_code_changes()
             return Run(config.out, results=config.results)
@@ -182,8 +180,6 @@ class _Run:
                 if not is_whole and not parts.is_part:
                     self._assemble()
             self._records.export(finished=is_settled)
-            if is_settled:
-                note_exported(ledger)
             self._files.note()
             log.write("finished" if is_settled else "interrupted", **{s.value: n for s, n in ledger.counts().items()})
         return Run(config.out, not is_settled and not is_paused, is_paused, config.results)

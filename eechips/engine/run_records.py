@@ -56,8 +56,12 @@ class RunRecords:
 
     @property
     def is_complete(self) -> bool:
-        """Return whether all manifests have been written, and copied to the results if necessary."""
-        is_written = all((self._config.out / name).exists() for name in (PARQUET_NAME, INFO_NAME))
+        """Return whether all manifests have been written, and copied to the results if necessary.
+
+        A run that begins to fetch writes run.json without an end: then the manifest is that of an earlier one.
+        """
+        folder = self._config.out
+        is_written = (folder / PARQUET_NAME).exists() and bool(read_info(folder).get("finished"))
         return is_written and (self._remote is None or bool(self._ledger.meta().get(COPIED)))
 
     def describe(self, session: Session, trial: Mapping[str, Any] | None) -> None:

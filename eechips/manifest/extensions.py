@@ -18,9 +18,6 @@ EXTENSIONS = "extensions"
 EXTENSION_COLUMN = "extension"
 """Column of manifest.parquet of such runs: the number of the plan that a unit came with, 0 for the first."""
 
-IS_EXPORTED = "extension_exported"
-"""In the ledger of such runs: whether the files of the manifest have the units of the last extension."""
-
 KEPT_CHANGES = "kept_changes"
 """In the ledger: results that would be made of other images now, and that the last extension has kept: a sentence as
 ``text`` and the ``position`` of the unit each."""

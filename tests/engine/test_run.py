@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -29,6 +30,7 @@ from eechips.files.temporary_names import temporary_name
 from eechips.formats.raster import decoding
 from eechips.manifest import Record, Run, State, open_run
 from eechips.manifest.export import export_parquet
+from eechips.manifest.failures import reopen_failures
 from eechips.manifest.ledger import Ledger
 from local_tests.support.local_earth_engine import Server
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script
@@ -111,6 +113,21 @@ def test_an_export_that_was_killed_is_repeated_and_leaves_nothing(service: Servi
     assert (again.path / "manifest.parquet").exists()
     assert not left.exists()
     assert len(service.requests) == asked
+
+
+def test_a_manifest_of_before_is_written_anew_if_the_last_run_did_not(service: Service, tmp_path: Path) -> None:
+    service.plan(3, "400")
+    first = run_chips(tmp_path, service.url, parameters={"count": 4})
+    assert len(first.failures) == 1
+    with reopen_failures(first.path):
+        (first.path / "failures.csv").unlink()
+        (first.path / "failures.csv" / "folder").mkdir(parents=True)  # the run ends after its last unit
+        with pytest.raises(OSError, match=r"failures\.csv"):
+            run_chips(tmp_path, service.url, parameters={"count": 4})
+        shutil.rmtree(first.path / "failures.csv")
+    again = run_chips(tmp_path, service.url, parameters={"count": 4})
+    assert again.counts == again.info["units"] == {"done": 4}
+    assert pd.read_parquet(again.path / "manifest.parquet")["state"].tolist() == ["done"] * 4
 
 
 @pytest.mark.slow
