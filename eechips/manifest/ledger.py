@@ -12,7 +12,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -383,7 +383,15 @@ class Ledger:
             "SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(bytes), 0), coalesce(sum(seconds), 0.0),"
             " coalesce(sum(state = 'empty' AND file IS NULL), 0) FROM units WHERE state != 'planned'"
         )
-        return Totals(*self.database.execute(query).fetchone())
+        totals = Totals(*self.database.execute(query).fetchone())
+        if not self._has_further:
+            return totals
+        query = (
+            "SELECT coalesce(sum(f.bytes), 0) FROM further_files AS f JOIN units AS u ON u.position = f.position"
+            " WHERE u.state != 'planned'"
+        )
+        (further,) = self.database.execute(query).fetchone()
+        return replace(totals, bytes=totals.bytes + further)
 
     def files(self) -> Iterator[tuple[int, str, int]]:
         """Yield position, path and size in bytes of every recorded file."""

@@ -168,6 +168,14 @@ def test_units_that_replace_others_come_after_the_last_and_each_replaces_one(tmp
     assert pd.read_parquet(export_parquet(ledger, tmp_path))["replaces"].dropna().tolist() == [1]
 
 
+def test_totals_count_all_files_of_a_unit(ledger: Ledger) -> None:
+    """An estimate, and the check of the disk, multiply the bytes of the units that were tried."""
+    ledger.record([done(0)], [(0, "chips/0-t1.png", 1000, "a" * 64), (0, "chips/0-t2.png", 2000, "b" * 64)])
+    assert ledger.totals().bytes == 100 + 1000 + 2000
+    ledger.record([done(1)])
+    assert ledger.totals().bytes == 100 + 1000 + 2000 + 101
+
+
 def test_a_file_belongs_to_one_unit(ledger: Ledger) -> None:
     ledger.record([done(0)])
     assert ledger.owner("chips/0.png") == 0
