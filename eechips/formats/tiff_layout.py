@@ -208,6 +208,7 @@ class _Reader:
 
     def __init__(self, data: bytes, size: int, order: Literal["<", ">"]) -> None:
         self._data, self.size, self.order = data, size, order
+        self._left = MOST_BYTES  # of values that lie outside of directories: those of many tags may be the same bytes
         version = self._unpack("H", 2)
         self._is_big = version == _BIG
         if version not in (_CLASSIC, _BIG) or (self._is_big and self._unpack("H", 4) != 8):
@@ -231,6 +232,9 @@ class _Reader:
             place = entry + entry_size - value_size
             if length > value_size:
                 place = self._unpack("Q" if self._is_big else "I", place)
+                self._left -= length
+                if self._left < 0:
+                    raise UnsupportedTiffError(f"the tags have more than {MOST_BYTES >> 20} MiB of values")
             tags[tag] = Tag(kind, values, self._bytes(place, length))
         return tags, self._unpack("Q" if self._is_big else "I", start + count * entry_size)
 

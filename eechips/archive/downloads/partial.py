@@ -23,8 +23,8 @@ from eechips.storage import write_file
 from eechips.text.timestamps import parse_http_date
 
 _BLOCK = 1 << 20
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_UNSATISFIED = re.compile(r"bytes \*/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})")
 SHA256 = "sha256"
 PARTIAL = "partial"
 """Folder of the partial files of a run: one folder for each unit, named by its id, one file for each writer."""

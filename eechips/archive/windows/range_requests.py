@@ -22,8 +22,10 @@ from eechips.web.urls import display_url, host_of
 GAP = 256 << 10
 """Bytes between two ranges that are read by one request: a request takes longer than these bytes."""
 
+_MOST_TOGETHER = 32 << 20  # bytes of ranges that are merged: gaps between many small ones could fill the memory
+
 _PER_HOST = 64  # concurrent requests to a host, at most; the caller's threads are fewer
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
 class OtherVersionError(Exception):
@@ -36,10 +38,10 @@ def is_supported(location: RasterLocation) -> bool:
 
 
 def merge_ranges(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Merge sorted ranges between which there are at most ``GAP`` bytes."""
+    """Merge sorted ranges between which there are at most ``GAP`` bytes, unless they become long."""
     merged: list[tuple[int, int]] = []
     for start, end in ranges:
-        if merged and start - merged[-1][1] <= GAP:
+        if merged and start - merged[-1][1] <= GAP and end - merged[-1][0] <= _MOST_TOGETHER:
             merged[-1] = merged[-1][0], max(end, merged[-1][1])
         else:
             merged.append((start, end))

@@ -24,6 +24,7 @@ def test_content_ranges_are_parsed() -> None:
     assert parse_content_range("bytes 5-9/*") == (5, 10, None)
     assert parse_content_range("bytes */20") is None
     assert parse_content_range(None) is None
+    assert parse_content_range(f"bytes 0-{'9' * 5000}/20") is None
 
 
 def test_versions_are_compared_by_validators() -> None:

@@ -22,7 +22,10 @@ from rasterio.windows import Window
 
 from eechips.archive.windows import describe, plan_chip, read_chip
 from eechips.archive.windows.kept_headers import KeptHeader
+from eechips.archive.windows.locations import RasterLocation
+from eechips.archive.windows.range_requests import GAP, merge_ranges, read_range
 from eechips.archive.windows.versions import RasterVersion
+from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
 from eechips.errors import PermanentError, ValidationError
 from eechips.formats.tiff_layout import IncompleteHeaderError, UnsupportedTiffError, parse_layout
@@ -30,6 +33,7 @@ from eechips.geo.grid import Window as GridWindow
 from local_tests.support.parameters import slow_except
 from tests.archive.windows.test_rasters import elsewhere
 from tests.support.raster_server import Bucket, serving_bucket
+from tests.support.raw_server import message, raw_server
 
 CRS, EDGE = "EPSG:32614", 300
 NORTH_WEST = Affine(10.0, 0.0, 6e5, 0.0, -10.0, 42e5)
@@ -269,6 +273,33 @@ def test_hostile_headers_are_refused_within_bounds(files: dict[str, Path], kind:
     for size in range(0, 400, 7):
         with pytest.raises((UnsupportedTiffError, IncompleteHeaderError)):
             parse_layout(data[:size], size)
+
+
+def test_tags_whose_values_are_the_same_bytes_are_refused_within_bounds() -> None:
+    size, tags = 1 << 20, 20
+    entries = b"".join(struct.pack("<HHII", 40_000 + number, 1, size, 8) for number in range(tags))
+    data = struct.pack("<2sHI", b"II", 42, 8 + size) + bytes(size) + struct.pack("<H", tags) + entries + bytes(4)
+    with pytest.raises(UnsupportedTiffError, match="more than 8 MiB of values"):
+        parse_layout(data, len(data))
+
+
+def test_many_small_ranges_are_not_merged_to_one_that_fills_the_memory() -> None:
+    ranges = [(start, start + 1) for start in range(0, 1 << 30, GAP)]
+    merged = merge_ranges(ranges)
+    assert max(end - start for start, end in merged) <= 32 << 20
+    assert len(merged) < 40
+    assert all(any(first <= start and end <= last for first, last in merged) for start, end in ranges)
+    assert merge_ranges([(0, 40 << 20), (40 << 20, 41 << 20)]) == [(0, 40 << 20), (40 << 20, 41 << 20)]
+
+
+@pytest.mark.parametrize(
+    "span", [f"{'0' * 5000}-99/1000", f"0-99/{'9' * 5000}", "1-100/1000", "0-100/1000", "0-99/*", "", "bytes"]
+)
+def test_a_response_of_another_range_is_refused(span: str) -> None:
+    with raw_server() as server:
+        server.answers["/a.tif"] = lambda number, headers: message(206, bytes(100), Content_Range=f"bytes {span}")
+        with pytest.raises(PermanentError, match="sends another range"):
+            read_range(RasterLocation.of(f"{server.url}/a.tif"), 0, 100, Timeouts())
 
 
 def test_kept_headers_are_small_and_checked(files: dict[str, Path]) -> None:

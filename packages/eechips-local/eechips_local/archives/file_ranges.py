@@ -28,7 +28,8 @@ _CONNECT, _SILENCE = 10.0, 15.0  # seconds
 _PATIENCE = 20.0  # seconds that a read waits for a host that is away, or wants no requests
 _SLOWEST = 64 << 10  # bytes a second; a response that takes longer is asked for again
 _CHUNK = 256 << 10
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 Span = tuple[int, int]
@@ -250,7 +251,8 @@ class FileRanges:
             if last - first + 1 != expected or headers.get("Content-Length", str(expected)) != str(expected):
                 raise HTTPError("another range than was asked for")
         else:
-            size = expected = int(headers.get("Content-Length", "-1"))
+            told = _LENGTH.fullmatch(headers.get("Content-Length", ""))
+            size = expected = int(told[0]) if told else 0
             if start or not 0 < size <= length:
                 raise ArchiveRefusedError(f"{shown} cannot be read in parts: its host ignores ranges.")
         actual = headers.get("ETag") or f"{headers.get('Last-Modified', '')} {size}".strip()

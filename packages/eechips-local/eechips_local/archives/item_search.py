@@ -124,34 +124,34 @@ class ApiSearch:
     def _find_pages(self, collection: str, query: ItemQuery) -> list[bytes]:
         """Return the pages of a search: kept ones, if they are new enough or the archive does not answer."""
         kept = self._find_kept(collection, query)
-        if kept is not None and self._is_fresh(kept, query):
-            return self._kept.read(kept)
+        if kept is not None and self._is_fresh(kept, query) and (pages := self._read(kept)) is not None:
+            return pages
         with self._turn(collection, query):
             kept = self._find_kept(collection, query)  # another may have asked meanwhile
-            if kept is not None and self._is_fresh(kept, query):
-                return self._kept.read(kept)
-            is_first = kept is None and self._kept.is_empty()
+            if kept is not None and self._is_fresh(kept, query) and (pages := self._read(kept)) is not None:
+                return pages
+            is_first = kept is None and self._is_empty()
             patience = self._first_patience if is_first else None if kept is None else self._impatience
             try:
-                pages, is_whole = self._ask(collection, query, patience)
+                answer, is_whole = self._ask(collection, query, patience)
             except ArchiveError as error:
                 if is_first and isinstance(error, ArchiveAwayError):  # nobody waits for a network that is not there
                     raise ArchiveRefusedError(
                         f"{self._name} is not reached, and has never been from here: {error} Check the network, a proxy"
                         " (HTTPS_PROXY) and the address; the demo planet (--local) needs no network."
                     ) from error
-                if kept is None:
+                if kept is None or (pages := self._read(kept)) is None:
                     raise
                 _LOG.warning(
                     "%s does not answer (%s): the search of %s has the answer of %s ago",
                     self._name, error, collection.strip("/"), format_age(self._now() - kept.made),
                 )  # fmt: skip
-                return self._kept.read(kept)
+                return pages
             try:
-                self._kept.add(collection, query, pages, is_whole=is_whole)
+                self._kept.add(collection, query, answer, is_whole=is_whole)
             except sqlite3.Error as error:  # a full disk, or another process that writes for long
                 _LOG.warning("The search of %s is not kept: %s", collection.strip("/"), error)
-            return pages
+            return answer
 
     def _find_kept(self, collection: str, query: ItemQuery) -> KeptSearch | None:
         try:
@@ -159,6 +159,20 @@ class ApiSearch:
         except sqlite3.Error as error:
             _LOG.warning("Kept searches cannot be read: %s", error)
             return None
+
+    def _read(self, kept: KeptSearch) -> list[bytes] | None:
+        """Return the pages of a kept search; None if they cannot be read."""
+        try:
+            return self._kept.read(kept)
+        except sqlite3.Error as error:
+            _LOG.warning("Kept searches cannot be read: %s", error)
+            return None
+
+    def _is_empty(self) -> bool:
+        try:
+            return self._kept.is_empty()
+        except sqlite3.Error:
+            return False
 
     def _is_fresh(self, kept: KeptSearch, query: ItemQuery) -> bool:
         """Return whether a kept answer needs no other: for a week, if all items are older than 60 days, or an hour."""

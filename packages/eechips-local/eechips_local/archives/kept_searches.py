@@ -54,6 +54,15 @@ def unpack_items(content: bytes) -> list[Item]:
     return items
 
 
+def _is_intact(content: bytes) -> bool:
+    """Return whether the checksum of a page is that of its bytes."""
+    try:
+        zlib.decompress(content)
+    except zlib.error:
+        return False
+    return True
+
+
 class KeptSearches:
     """Results of searches. Threads and processes share it.
 
@@ -94,24 +103,16 @@ class KeptSearches:
         with self._open() as database:
             return database.execute("SELECT 1 FROM searches LIMIT 1").fetchone() is None
 
-    def pages(self, search: KeptSearch) -> Iterator[bytes]:
-        """Yield the pages of a search; fewer, if it is forgotten meanwhile."""
-        position = 0
-        while True:
-            with self._open() as database:
-                row = database.execute(
-                    "SELECT content FROM pages WHERE search = ? AND number = ?", (search.number, position)
-                ).fetchone()
-            if row is None:
-                return
-            yield row[0]
-            position += 1
-
-    def read(self, search: KeptSearch) -> list[bytes]:
-        """Return all pages of a search as they are now."""
+    def read(self, search: KeptSearch) -> list[bytes] | None:
+        """Return all pages of a search; None if it was forgotten meanwhile, or is damaged."""
         with self._open() as database:
+            # SQLite gives numbers of forgotten searches to others.
+            values = search.number, search.made
+            size = database.execute("SELECT size FROM searches WHERE number = ? AND made = ?", values).fetchone()
             rows = database.execute("SELECT content FROM pages WHERE search = ? ORDER BY number", (search.number,))
-            return [row[0] for row in rows]
+            pages = [row[0] for row in rows]
+        is_whole = size is not None and sum(map(len, pages)) == size[0] and all(map(_is_intact, pages))
+        return pages if is_whole else None
 
     def add(self, collection: str, query: ItemQuery, pages: Sequence[bytes], *, is_whole: bool) -> None:
         """Keep the results of a search in place of older ones.

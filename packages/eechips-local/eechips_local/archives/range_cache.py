@@ -19,8 +19,8 @@ _CHECK = 4  # bytes of the checksum at the end of each file
 class RangeCache:
     """A folder of parts of files, by their names. Threads and processes may share it; it pickles.
 
-    Parts are written whole or not at all, and have a checksum: one that is damaged counts as missing. Those that were
-    not used for longest are removed.
+    Parts are written whole or not at all, and have a checksum of their name and bytes: one that is damaged, or that of
+    another name, counts as missing. Those that were not used for longest are removed.
 
     Args:
         folder: folder of the parts; it is created.
@@ -44,7 +44,7 @@ class RangeCache:
         except OSError:
             return None
         data = memoryview(content)[:-_CHECK]
-        if len(content) < _CHECK or isal_zlib.crc32(data).to_bytes(_CHECK, "big") != content[-_CHECK:]:
+        if len(content) < _CHECK or _checksum(name, data) != content[-_CHECK:]:
             return None
         with contextlib.suppress(OSError):
             os.utime(path)
@@ -63,7 +63,7 @@ class RangeCache:
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(data)
-                    file.write(isal_zlib.crc32(data).to_bytes(_CHECK, "big"))
+                    file.write(_checksum(name, data))
                 Path(draft).replace(path)
             except OSError:
                 Path(draft).unlink()
@@ -102,3 +102,7 @@ class RangeCache:
             with contextlib.suppress(OSError):
                 path.unlink()
             total -= size
+
+
+def _checksum(name: str, data: bytes | memoryview) -> bytes:
+    return isal_zlib.crc32(data, isal_zlib.crc32(name.encode())).to_bytes(_CHECK, "big")

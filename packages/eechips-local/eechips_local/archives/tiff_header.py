@@ -181,19 +181,31 @@ def parse_directories(header: HeaderBytes) -> tuple[TiffDirectory, ...]:
     place = int(struct.unpack(order + ("Q" if is_big else "I"), start[8:16] if is_big else start[4:8])[0])
     directories: list[TiffDirectory] = []
     seen: set[int] = set()
+    left = _MOST_HEADER
     while place:
         if place in seen or len(seen) >= _MOST_DIRECTORIES:
             raise ArchiveRefusedError("its directories go in circles, or are too many")
         seen.add(place)
-        tags, place = _read_tags(header, order, place, is_big=is_big)
+        tags, place = _read_tags(header, order, place, left, is_big=is_big)
+        left -= sum(len(tag.data) for tag in tags.values())
         directories.append(_directory(tags, order))
     if not directories:
         raise ArchiveRefusedError("it holds no image")
     return tuple(directories)
 
 
-def _read_tags(header: HeaderBytes, order: str, place: int, *, is_big: bool) -> tuple[dict[int, TiffTag], int]:
-    """Return the tags of a directory, and where the next directory is."""
+def _read_tags(
+    header: HeaderBytes, order: str, place: int, left: int, *, is_big: bool
+) -> tuple[dict[int, TiffTag], int]:
+    """Return the tags of a directory, and where the next directory is.
+
+    Args:
+        header: bytes of the header.
+        order: byte order, "<" or ">".
+        place: offset of the directory.
+        left: bytes of values at most: those of many tags may be the same bytes of the file.
+        is_big: whether the file is a BigTIFF.
+    """
     count_size, entry, inline = (8, 20, 8) if is_big else (2, 12, 4)
     number, offset = order + ("Q" if is_big else "H"), order + ("Q" if is_big else "I")
     count = struct.unpack(number, header.take(place, count_size))[0]
@@ -210,6 +222,9 @@ def _read_tags(header: HeaderBytes, order: str, place: int, *, is_big: bool) -> 
             data = body[value : value + length]
         else:
             data = bytes(header.take(struct.unpack_from(offset, body, value)[0], length))
+        left -= len(data)
+        if left < 0:
+            raise ArchiveRefusedError(f"its header takes more than {_MOST_HEADER >> 20} MB")
         tags[tag] = TiffTag(kind, values, data)
     return tags, int(struct.unpack_from(offset, body, count * entry)[0])
 

@@ -29,6 +29,10 @@ from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.cog_parts import CogParts
 from eechips_local.archives.cog_raster import CogRaster, RangeCogReader, ReadsAhead
+from eechips_local.archives.file_ranges import FileRanges
+from eechips_local.archives.folder_transport import FileResponse
+from eechips_local.archives.host_pauses import HostPauses
+from eechips_local.archives.host_permits import HostPermits
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.signing import Signer
 from eechips_local.evaluation.model import PixelWindow
@@ -471,9 +475,19 @@ def huge(width: int, height: int, side: int) -> bytes:
     return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(70_000)
 
 
+def shared_values(tags: int, size: int) -> bytes:
+    """Return a TIFF file with many tags whose values are the same bytes of it."""
+    entries = {256: (4, 1, 64), 257: (4, 1, 64), 258: (3, 1, 8), 259: (3, 1, 1), 278: (4, 1, 64), 273: (4, 1, 8)}
+    entries |= {279: (4, 1, 64), **{40_000 + n: (1, size, 8) for n in range(tags)}}
+    directory = b"".join(struct.pack("<HHII", tag, *entries[tag]) for tag in sorted(entries))
+    content = struct.pack("<2sHI", b"II", 42, 8 + size) + bytes(size) + struct.pack("<H", len(entries))
+    return content + directory + bytes(4)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (shared_values(100, 500_000), "header takes more than 32 MB"),
         (huge(1 << 30, 1 << 30, 1 << 24), "claims 1073741824x1073741824"),
         (huge(1 << 20, 1 << 20, 1 << 16), "take more than 64 MB"),
         (huge(1 << 20, 1 << 20, 16), "behind its end"),
@@ -490,7 +504,7 @@ def test_bombs_are_refused_with_few_requests(content: bytes, message: str, host:
     host.objects["a.tif"] = content
     with pytest.raises(ArchiveRefusedError, match=message):
         assert raster(host, tmp_path).header
-    assert host.requests() <= 2
+    assert host.requests() <= 3
 
 
 def test_header_of_gigabytes_is_refused_before_it_is_fetched(host: ObjectHost, tmp_path: Path) -> None:
@@ -519,6 +533,41 @@ def test_kept_blocks_are_bounded_and_damaged_ones_are_fetched_again(host: Object
         damaged[len(damaged) // 2] ^= 1
         path.write_bytes(damaged)
     check(content, raster(host, tmp_path), [0], area)
+
+
+def test_part_under_the_name_of_another_counts_as_missing(tmp_path: Path) -> None:
+    cache = RangeCache(tmp_path, 100_000)
+    cache.put("a", b"1" * 100)
+    (first,) = tmp_path.glob("*/*")
+    cache.put("b", b"2" * 100)
+    (second,) = (path for path in tmp_path.glob("*/*") if path != first)
+    second.write_bytes(first.read_bytes())
+    assert cache.get("a") == b"1" * 100
+    assert cache.get("b") is None
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "error"),
+    [
+        (206, {"Content-Range": f"bytes {'0' * 5000}-9/100"}, ArchiveError),
+        (206, {"Content-Range": f"bytes 0-9/{'9' * 5000}"}, ArchiveError),
+        (200, {"Content-Length": "9" * 5000}, ArchiveRefusedError),
+        (200, {"Content-Length": "ten"}, ArchiveRefusedError),
+    ],
+)
+def test_headers_of_responses_with_wrong_numbers_are_errors_of_the_archive(
+    status: int, headers: dict[str, str], error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eechips_local.archives.file_ranges._FIRST_PAUSE", 0.0)
+
+    class Transport:
+        def open(self, url: str, headers_: object, connect: float, silence: float) -> FileResponse:
+            return FileResponse(status, headers, b"0123456789")
+
+    description = ArchiveDescription("test", "Test", hosts=("archive.example",))
+    ranges = FileRanges(Transport(), Signer(description), HostPermits(tmp_path, 1), HostPauses(tmp_path))
+    with pytest.raises(error):
+        ranges.read("https://archive.example/a.tif", "c", 0, 10)
 
 
 def test_kept_blocks_are_bounded_over_short_runs(tmp_path: Path) -> None:

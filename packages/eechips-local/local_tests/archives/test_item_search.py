@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import multiprocessing
+import os
 import pickle
+import sqlite3
 import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -16,6 +19,7 @@ import pytest
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_model import ItemQuery, ItemSearch
 from eechips_local.archives.item_search import ApiSearch, format_age, open_search
+from eechips_local.archives.kept_searches import KeptSearches, pack_items
 from eechips_local.evaluation.model import Range
 from local_tests.archives.stac_server import CONFORMS, make_item, stac_server
 
@@ -256,8 +260,6 @@ def test_settled_searches_stay_fresh_for_a_week(tmp_path: Path) -> None:
 
 
 def test_results_are_bounded_on_disk(tmp_path: Path) -> None:
-    from eechips_local.archives.kept_searches import KeptSearches, pack_items
-
     kept = KeptSearches(tmp_path / "searches.sqlite", largest=20_000)
     page = pack_items([make_item(number) for number in range(100)])
     for number in range(40):
@@ -276,6 +278,46 @@ def test_a_damaged_database_is_told_of_and_gone_without(tmp_path: Path, caplog: 
         path.write_bytes(b"no database, " * 1000)
         assert len(ids(open_search(server.describe(), tmp_path), ItemQuery())) == 3
     assert "remove it if it is damaged" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["UPDATE pages SET content = x'00' || content", "UPDATE pages SET content = zeroblob(length(content))",
+     "DELETE FROM pages WHERE number = 1"],
+)  # fmt: skip
+def test_a_search_of_which_a_page_is_lost_or_damaged_is_made_again(damage: str, tmp_path: Path) -> None:
+    with stac_server(days(25)) as server:
+        assert len(ids(open_search(server.describe(page_items=10), tmp_path), ItemQuery())) == 25
+        (path,) = tmp_path.glob("*/searches.sqlite")
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            database.execute(damage)
+        search = open_search(server.describe(page_items=10), tmp_path)
+        assert len(ids(search, ItemQuery())) == len(ids(search, ItemQuery())) == 25
+        assert len(server.searches) == 6
+
+
+def test_a_search_that_another_process_forgets_before_it_is_read_is_not_empty(tmp_path: Path) -> None:
+    kept = KeptSearches(tmp_path / "searches.sqlite")
+    pages = [pack_items(days(3))]
+    kept.add("s2", ItemQuery(), pages, is_whole=True)
+    first = kept.find("s2", ItemQuery())
+    assert first is not None
+    assert kept.read(first) == pages
+    other = KeptSearches(tmp_path / "searches.sqlite", largest=len(pages[0]))
+    other.add("landsat", ItemQuery(), [pack_items(days(2))], is_whole=True)
+    second = kept.find("landsat", ItemQuery())
+    assert second is not None
+    assert kept.find("s2", ItemQuery()) is None
+    assert kept.read(first) is None
+
+
+def test_a_database_that_is_truncated_while_it_is_open_loses_no_search(tmp_path: Path) -> None:
+    with stac_server(days(40)) as server:
+        search = open_search(server.describe(page_items=10), tmp_path)
+        assert len(ids(search, ItemQuery())) == 40
+        (path,) = tmp_path.glob("*/searches.sqlite")
+        os.truncate(path, path.stat().st_size // 2)
+        assert len(ids(search, ItemQuery())) == 40
 
 
 def test_a_database_that_takes_nothing_loses_no_search(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

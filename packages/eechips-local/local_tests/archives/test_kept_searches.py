@@ -57,7 +57,9 @@ def test_killed_writers_leave_whole_results(tmp_path: Path) -> None:
         for number in range(17):
             found = kept.find("s2", ItemQuery(ids=(str(number),)))
             if found is not None:
-                items = [item for page in kept.read(found) for item in unpack_items(page)]
+                pages = kept.read(found)
+                assert pages is not None
+                items = [item for page in pages for item in unpack_items(page)]
                 assert [item["id"] for item in items] == [f"item-{position:04d}" for position in range(40)]
                 assert len({(item["seed"], item["number"]) for item in items}) == 1
                 whole += 1
