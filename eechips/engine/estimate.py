@@ -154,7 +154,7 @@ def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
             chosen = SessionMark.of(session)
             first = list(preview.units)
         count, marks = len(preview.points), (began, chosen, SessionMark.of(session))
-        planning = extrapolate_planning(session, marks, tried=len(first), count=count, batch=preview.batch)
+        planning = extrapolate_planning(session, marks, preview, tried=len(first))
         windows = _list_windows(recipe, config, first)
         neighbours = _count_neighbours(preview, windows, count)
         return PlanSummary(count, first, Counter(map(size_of, first)), planning, windows, neighbours)
@@ -167,7 +167,7 @@ def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
         if len(plan.first) < _SAMPLE:
             plan.first.append(unit)
     end = SessionMark.of(session)
-    plan.planning = extrapolate_planning(session, (began, end, end), tried=1, count=1, batch=1)
+    plan.planning = extrapolate_planning(session, (began, end, end), None, tried=1)
     plan.neighbours = _count_neighbours(None, plan.windows, plan.units)
     return plan
 

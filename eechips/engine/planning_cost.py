@@ -13,7 +13,7 @@ from eechips.engine.costs import PlanningCost
 from eechips.engine.planner import Planner
 from eechips.engine.session import Session
 from eechips.errors import RequestError
-from eechips.recipe import SupportsPreview
+from eechips.recipe import PlanPreview, SupportsPreview
 
 _FACTOR = 2.0
 """Factor by which the compute of the same requests may differ when they are sent again
@@ -79,28 +79,29 @@ def plan_first_units(planner: Planner, recipe: SupportsPreview, session: Session
     if tried:
         (chosen,) = marks
         ends = (chosen, chosen, SessionMark.of(session))
-        cost = extrapolate_planning(session, ends, tried=tried, count=total, batch=preview.batch)
+        cost = extrapolate_planning(session, ends, preview, tried=tried)
     return PartialPlan(max(0, total - planner.stored), cost)
 
 
 def extrapolate_planning(
-    session: Session, marks: tuple[SessionMark, SessionMark, SessionMark], *, tried: int, count: int, batch: int
+    session: Session, marks: tuple[SessionMark, SessionMark, SessionMark], preview: PlanPreview | None, *, tried: int
 ) -> PlanningCost:
     """Return the cost of a plan of which the first units were made, or all.
 
     It lies between that of requests which cost the same whether they are for few units or for many, and that of
-    requests which cost as much more as they have units.
+    requests which cost as much more as they have units. The compute of a plan that reads pixels is the latter.
 
     Args:
         session: in which it was made.
         marks: before planning, when the places were chosen, and when the first units were made.
+        preview: size of the plan; None if all units were made.
         tried: number of the first units; at least one.
-        count: units of the plan.
-        batch: units that are planned by the same requests, at most.
     """
     began, chosen, end = marks
-    least = math.ceil(count / batch)
+    count = tried if preview is None else len(preview.points)
+    least = 1 if preview is None else math.ceil(count / preview.batch)
     most = max(float(least), count / tried)
+    fewest = most if preview is not None and preview.reads_pixels else least
     once, repeated = chosen.sent - began.sent, end.sent - chosen.sent
     once_seconds, repeated_seconds = chosen.seconds - began.seconds, end.seconds - chosen.seconds
     is_whole = tried >= count
@@ -108,7 +109,7 @@ def extrapolate_planning(
         requests=once + repeated * least,
         sent=once + repeated,
         seconds=once_seconds + repeated_seconds * least,
-        compute=_planning_compute(session, marks, least, most),
+        compute=_planning_compute(session, marks, fewest, most),
         most_requests=None if is_whole else once + math.ceil(repeated * most),
         most_seconds=None if is_whole else once_seconds + repeated_seconds * most,
         tried=0 if is_whole else tried,
@@ -123,8 +124,8 @@ def _planning_compute(
     Args:
         session: in which they were sent.
         marks: see :func:`extrapolate_planning`.
-        least: times that the requests after the second mark are sent.
-        most: times that they compute what they have computed, at most.
+        least: times that the requests after the second mark compute what they have computed, at least.
+        most: likewise, at most.
     """
     began, chosen, end = (mark.profiles for mark in marks)
     if began is None or chosen is None or end is None:

@@ -106,7 +106,9 @@ class ChipPlan:
 
     def preview(self, sites: Sequence[SampleSite], count: int) -> PlanPreview:
         """Plan the first places only."""
-        return PlanPreview([site.point for site in sites], self.units(sites[:count]), _BATCH)
+        frames = self.sample.frames
+        reads_pixels = frames is not None and frames.reducer is None  # the clear shares of all images
+        return PlanPreview([site.point for site in sites], self.units(sites[:count]), _BATCH, reads_pixels)
 
     def replacements(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
         """Make units that replace others; see :meth:`eechips.jobs.chips.ChipSample.redraw`."""

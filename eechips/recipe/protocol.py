@@ -128,11 +128,13 @@ class PlanPreview:
         points: longitude and latitude of all units of the plan.
         units: the first units; requests are sent while they are taken.
         batch: units that are planned by the same requests, at most.
+        reads_pixels: whether the plan reads pixels of each unit, so that its compute grows with the number of units.
     """
 
     points: Sequence[tuple[float, float]]
     units: Iterator[Unit]
     batch: int
+    reads_pixels: bool = False
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import eechips
-from eechips.engine.costs import Estimate
+from eechips.engine.costs import Estimate, Forecast
 from local_tests.support.local_earth_engine import Server
 from tests.cli.test_commands import eechips as eechips_command
 from tests.support.terminal import answer_question
@@ -97,6 +97,26 @@ def test_a_run_takes_what_its_dry_run_says(
     ]
     assert told["planning"]["requests"] == foreseen.planning.requests
     assert (told["least_requests"], told["most_requests"]) == (foreseen.least_requests, foreseen.most_requests)
+
+
+def test_an_estimate_multiplies_the_compute_of_a_plan_that_reads_the_pixels_of_each_place(
+    demo_server: Server, tmp_path: Path
+) -> None:
+    """The clearest image of a month is chosen by the quality band at each place, many places a request."""
+    forecasts: list[Forecast] = []
+
+    def sample(out: str, **more: Any) -> eechips.Run:
+        return eechips.sample(
+            "S2", total=24, roi=_SMALL[0], every="month", start="2020-06-01", end="2020-07-01", **_CHIPS,
+            endpoint=demo_server.url, executor="threads", quiet=True, profile_every=1, out=tmp_path / out, **more,
+        )  # fmt: skip
+
+    sample("part", estimate=6, confirm=lambda forecast: bool(forecasts.append(forecast)))
+    took = sample("whole").info["compute"]["planning_eecu_seconds"]
+    (forecast,) = forecasts
+    assert forecast.planning is not None
+    assert forecast.planning.compute is not None
+    assert forecast.planning.compute.seconds == pytest.approx(took, rel=0.2)
 
 
 def test_a_run_that_is_not_confirmed_asks_for_no_result(demo_server: Server, tmp_path: Path) -> None:
