@@ -1,4 +1,4 @@
-"""Find the units that an extension adds to a sample: further places, and frames of further periods."""
+"""Find the units that an extension adds to a sample: further places or regions, and frames of further periods."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.jobs.chip_plan import ChipPlan
-from eechips.jobs.grown_plans import check_dates_grow
+from eechips.jobs.grown_plans import check_dates_grow, check_regions_stay
 from eechips.jobs.resolved_sample import ResolvedSample
 from eechips.jobs.sample_frames import FrameSettings
 from eechips.planning.frame_choice import TimeWindow
 from eechips.planning.strategies import SampleSite
 from eechips.recipe import AddedUnits, EarlierPlan, Unit
 
+_REGIONS_CONTENT = "regions_sha256"
+
 GROWING_SAMPLE = frozenset(
     {"total", "per_ecoregion", "per_class", "limit", "points", "points_sha256", "start", "end", "frames"}
+    | {"regions", _REGIONS_CONTENT, "clip"}
 )
-"""Parameters of a sample that may grow. Dates grow with the periods of ``every``, which are in ``frames``."""
+"""Parameters of a sample that may grow. Dates grow with the periods of ``every``, which are in ``frames``. ``clip`` has
+the content of a file of regions, which may have further ones."""
 
 FURTHER = "further"
 """Key of a unit with further frames of a place that another unit has."""
@@ -41,6 +45,8 @@ def check_sample_grows(earlier: Mapping[str, Any], sample: ResolvedSample) -> No
         raise UsageError(
             "on_empty='redraw' has drawn further places, which depend on their number: it excludes `extend`"
         )
+    if _without_content(earlier.get("clip")) != _without_content(sample.results.get("clip")):
+        raise UsageError("`clip` and its region must be those of the run: choose another output folder")
     before, now = earlier.get("frames"), None if sample.frames is None else sample.frames.results
     if _without_periods(before) != _without_periods(now):
         raise UsageError("`frames`, `every` and their options must be those of the run: choose another output folder")
@@ -73,9 +79,16 @@ def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite])
     Raises:
         UsageError: if a place of the run is not among them.
     """
-    known = set(_keys((unit["coordinates"], unit.get("label_date")) for unit in _first_units(earlier.units)))
-    keys = list(_keys((site.point, site.fields.get("label_date")) for site in sites))
+    known = set(_keys((unit["coordinates"], unit) for unit in _first_units(earlier.units)))
+    keys = list(_keys((site.point, site.fields) for site in sites))
     missing = known.difference(keys)
+    if missing and (regions := plan.sample.regions) is not None:
+        before = [unit["region"] for unit in _first_units(earlier.units)]
+        check_regions_stay(before, {site.fields["region"] for site in sites}, regions.path)
+        raise UsageError(
+            f"the outline of region {min(missing, key=str)[3]} is not that of the run, whose files would change: give"
+            " it another id, or choose another output folder"
+        )
     if missing:
         longitude, latitude, *_ = min(missing, key=str)
         raise UsageError(
@@ -108,11 +121,11 @@ def _first_units(units: Iterable[Unit]) -> Iterator[Unit]:
     return (unit for unit in units if not unit.get(FURTHER))
 
 
-def _keys(places: Iterable[tuple[Sequence[float], str | None]]) -> Iterator[_Key]:
-    """Yield longitude, latitude and date of each place, and the number of equal places before it."""
+def _keys(places: Iterable[tuple[Sequence[float], Mapping[str, Any]]]) -> Iterator[_Key]:
+    """Yield longitude, latitude, date and region of each place, and the number of equal places before it."""
     repeats: Counter[_Key] = Counter()
-    for (longitude, latitude), moment in places:
-        key = (float(longitude), float(latitude), moment)
+    for (longitude, latitude), fields in places:
+        key = (float(longitude), float(latitude), fields.get("label_date"), fields.get("region"))
         yield (*key, repeats[key])
         repeats[key] += 1
 
@@ -121,6 +134,11 @@ def _windows(frames: Any) -> set[tuple[int, int]]:
     """Return start and end of the periods of the parameter ``frames``."""
     periods = frames.get("periods") if isinstance(frames, dict) else None
     return {(int(start), int(end)) for start, end in periods or ()}
+
+
+def _without_content(clip: Any) -> Any:
+    """Return the parameter ``clip`` without the content of the file of regions; None if results are not clipped."""
+    return {name: value for name, value in clip.items() if name != _REGIONS_CONTENT} if isinstance(clip, dict) else None
 
 
 def _without_periods(frames: Any) -> Any:

@@ -194,3 +194,55 @@ def test_a_run_is_refused_after_the_ids_of_a_shapefile_were_exchanged(
     assert path.read_bytes() == before  # ids are in another file
     with pytest.raises(RunMismatchError, match="regions_sha256"):
         _sample(server, folder, tmp_path / "run", clip=True, regions=str(path))
+
+
+def _files(run: eechips.Run) -> dict[str, bytes]:
+    return {path.relative_to(run.path).as_posix(): path.read_bytes() for path in (run.path / "chips").rglob("*.tif")}
+
+
+@pytest.mark.parametrize("clip", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_rows_of_the_file_and_periods_are_added_to_the_regions_that_are_there(
+    server: Server, folder: Path, tmp_path: Path, clip: bool
+) -> None:
+    path, fields = tmp_path / "fields.gpkg", gpd.read_file(folder / "fields.gpkg")
+    options: dict[str, Any] = {"regions": str(path), "clip": clip, "every": "month", "method": "pixels"}
+    options |= {"share_requests": False, "profile_every": 0, "on_empty": "keep"}
+
+    def sample(name: str, rows: gpd.GeoDataFrame, **more: Any) -> eechips.Run:
+        rows.to_file(path)
+        return _sample(server, folder, tmp_path / name, **options | more)
+
+    first = sample("run", fields.head(2), end="2020-07-02", start="2020-05-02")
+    before, sent = _files(first), server.requests()["image:computePixels"]
+    second = sample("run", fields, end="2020-07-02", start="2020-05-02", extend=True)
+    third = sample("run", fields, end="2020-08-02", start="2020-05-02", extend=True)
+    assert server.requests()["image:computePixels"] - sent == len(third.layers) - len(before)
+    assert third.verify() == []
+    assert _files(third).items() >= _files(second).items() >= before.items()
+    assert [part["units"] for part in third.info["extensions"]] == [2, len(fields) - 2, len(fields)]
+    one = sample("one", fields, end="2020-08-02", start="2020-05-02")
+    assert _pixels(third) == _pixels(one)
+    for message, rows, more in (
+        ("lacks regions of the run", fields.tail(2), {}),
+        ("the outline of region .* is not that of the run", _moved(fields), {}),
+        ("`clip` and its region must be those of the run", fields, {"clip": not clip}),
+    ):
+        with pytest.raises(UsageError, match=message):
+            sample("run", rows, end="2020-08-02", start="2020-05-02", extend=True, **more)
+    assert _files(third) == _files(eechips.open_run(tmp_path / "run"))
+
+
+def _moved(fields: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    moved = fields.geometry.copy()
+    moved.iloc[0] = shapely.affinity.translate(moved.iloc[0], 0.0001)
+    return fields.set_geometry(moved)
+
+
+def _pixels(run: eechips.Run) -> dict[tuple[str, str], bytes]:
+    """The pixels of each frame, by region and first day."""
+    layers, units = run.layers.reset_index(), run.units["unit"]
+    pixels = {}
+    for file, position, start in zip(layers["file"], layers["position"], layers["start"], strict=True):
+        with rasterio.open(run.path / file) as raster:
+            pixels[units.iloc[position]["region"], start] = raster.read().tobytes() + raster.read_masks().tobytes()
+    return pixels
