@@ -1,8 +1,9 @@
 """Keep the pixels of boxes on disk: bounded, checked when they are read, shared by threads and processes.
 
 Each cube has a folder, and each box a file, whose name is that of the box. A file begins with a line of JSON, which has
-the SHA-256 of each layer (the pixels of one band of one image), and continues with the layers: float32, little-endian,
-in the order of :mod:`eechips.cubes.boxes`. A file that is damaged is removed, and its box fetched again.
+the digest of the cube, the name of the box and the SHA-256 of each layer (the pixels of one band of one image), and
+continues with the layers: float32, little-endian, in the order of :mod:`eechips.cubes.boxes`. A file that is damaged,
+or that of another cube or box, is removed, and its box fetched again.
 
 The lock of a box (flock) is held while it is fetched, so that no two threads or processes fetch the same box. Which box
 is fetched is decided under the lock of the cube, which sees all that are being fetched.
@@ -19,6 +20,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +38,7 @@ _SUFFIX, _LOCK, _PLAN = ".box", ".lock", "plan"
 _TYPE = np.dtype("<f4")
 _HEADER = 1 << 20
 """Bytes of the longest first line: 1,000 layers have 67,000."""
+_TRIES = 100  # to open a file in a folder that other processes remove when it is empty
 _FULL, _LARGEST = 0.9, 0.25
 """Shares of the bound: to which old boxes are removed, and of the largest box that is kept."""
 
@@ -64,7 +67,7 @@ class BoxCache:
     def __init__(self, settings: CacheSettings, cube: str) -> None:
         self._settings = settings
         self._root = settings.folder / CUBES_FOLDER
-        self._folder = self._root / cube
+        self._cube, self._folder = cube, self._root / cube
 
     @property
     def most_values(self) -> int:
@@ -106,7 +109,7 @@ class BoxCache:
             return
         layers = np.ascontiguousarray(pixels, _TYPE).reshape(-1, *box.shape[2:])
         digests = [hashlib.sha256(layer.tobytes()).hexdigest() for layer in layers]
-        header = json.dumps({"box": box.name, "sha256": digests}).encode() + b"\n"
+        header = json.dumps({"cube": self._cube, "box": box.name, "sha256": digests}).encode() + b"\n"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -138,12 +141,7 @@ class BoxCache:
     def _locked(self, path: Path) -> Iterator[None]:
         is_held = False
         while not is_held:  # the holder removes the file: who has waited for that one has no lock
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                file = path.open("ab")
-            except OSError as error:
-                raise StorageError(f"could not write {path}: {error.strerror or error}") from error
-            with file:
+            with self._open(path) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 is_held = _is_file(path, file.fileno())
                 if is_held:
@@ -151,6 +149,17 @@ class BoxCache:
                         yield
                     finally:
                         remove(path, _RIGHT)
+
+    def _open(self, path: Path) -> BinaryIO:
+        """Open a file in the folder, which is made; others may remove the folder before the file is in it."""
+        for further in range(_TRIES, 0, -1):
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                return path.open("ab")
+            except OSError as error:
+                if further == 1 or not isinstance(error, (FileNotFoundError, FileExistsError)):
+                    raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+        raise AssertionError("the last try raises")
 
     def _path(self, box: Box) -> Path:
         return self._folder / f"{box.name}{_SUFFIX}"
@@ -163,7 +172,7 @@ class BoxCache:
         pixels = np.empty(inner.shape, np.float32)
         try:
             with path.open("rb") as file:
-                digests = _read_header(file.readline(_HEADER), outer)
+                digests = _read_header(file.readline(_HEADER), self._cube, outer)
                 first = file.tell()
                 if digests is None or os.fstat(file.fileno()).st_size != first + bands * images * layer_size:
                     raise _DamagedError
@@ -189,10 +198,11 @@ class BoxCache:
     def _evict(self) -> None:
         """Remove the boxes of all cubes that were not read for longest, if there are too many."""
         files = []
-        for path in self._root.glob(f"*/*{_SUFFIX}"):
-            with contextlib.suppress(FileNotFoundError):
-                status = path.stat()
-                files.append((status.st_mtime, status.st_size, path))
+        for folder, _, names in os.walk(self._root):  # passes over folders that others remove meanwhile
+            for path in (Path(folder, name) for name in names if name.endswith(_SUFFIX)):
+                with contextlib.suppress(FileNotFoundError):
+                    status = path.stat()
+                    files.append((status.st_mtime, status.st_size, path))
         total = sum(size for _, size, _ in files)
         if total <= self._settings.most_bytes:
             return
@@ -216,12 +226,12 @@ def _is_file(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _read_header(line: bytes, box: Box) -> list[str] | None:
-    """Return the digests of the layers of a box; None if the line is damaged."""
+def _read_header(line: bytes, cube: str, box: Box) -> list[str] | None:
+    """Return the digests of the layers of a box; None if the line is damaged, or that of another cube or box."""
     try:
         content = json.loads(line)
-        name, digests = content["box"], content["sha256"]
+        names, digests = (content["cube"], content["box"]), content["sha256"]
     except (ValueError, KeyError, TypeError):
         return None
-    is_whole = name == box.name and isinstance(digests, list) and len(digests) == math.prod(box.shape[:2])
+    is_whole = names == (cube, box.name) and isinstance(digests, list) and len(digests) == math.prod(box.shape[:2])
     return digests if is_whole else None

@@ -89,7 +89,8 @@ def describe_cube(
             "fast_time_slicing needs images with ids, which this collection lacks: they are read by their place",
             stacklevel=2,
         )
-    identity = _identity(description, count) if is_stored else (_today(), dict(collection), ids, count)
+    computed = (_today(), dict(collection), ids, description["versions"], count)
+    identity = _identity(description, count) if is_stored else computed
     images = CubeImages(collection, count, ids if is_stored else (), identity)
     return CubeDescription(
         images, bands, _coordinate(description["primary"], count, primary), _valid(description["properties"])

@@ -54,6 +54,18 @@ def test_a_damaged_file_is_removed(tmp_path: Path, damage: str) -> None:
     assert files(tmp_path) == []
 
 
+def test_a_file_of_another_cube_is_removed(tmp_path: Path) -> None:
+    settings = CacheSettings(tmp_path, 1 << 20)
+    one, other = BoxCache(settings, "one"), BoxCache(settings, "other")
+    one.write(BOX, pixels(BOX, 1))
+    other.write(BOX, pixels(BOX, 2))
+    first, second = files(tmp_path)
+    second.write_bytes(first.read_bytes())
+    assert other.read(BOX) is None
+    np.testing.assert_array_equal(one.read(BOX), pixels(BOX, 1))
+    assert files(tmp_path) == [first]
+
+
 def test_damage_of_another_layer_does_not_matter(tmp_path: Path) -> None:
     cache, values = make_cache(tmp_path), pixels(BOX)
     cache.write(BOX, values)
@@ -82,6 +94,32 @@ def test_a_box_that_would_fill_the_cache_is_not_kept(tmp_path: Path) -> None:
     cache = make_cache(tmp_path, 4 * pixels(BOX).nbytes - 1)
     cache.write(BOX, pixels(BOX))
     assert cache.boxes() == []
+
+
+@pytest.mark.slow
+def test_cubes_whose_folders_are_removed_by_others_are_read_and_written(tmp_path: Path) -> None:
+    """The bound is that of few boxes, so that the folders of cubes are emptied all the time."""
+    boxes = [Box((0, n, 0, 0), (1, n + 1, 8, 8)) for n in range(6)]
+
+    def work(seed: int) -> int:
+        random = np.random.default_rng(seed)
+        read = 0
+        for _ in range(150):
+            number, box = int(random.integers(4)), boxes[random.integers(6)]
+            cache = BoxCache(CacheSettings(tmp_path, 1500), f"cube{number}")
+            with cache.planning():
+                pass
+            with cache.lock(box):
+                values = cache.read(box)
+                if values is None:
+                    cache.write(box, pixels(box, number))
+                else:
+                    np.testing.assert_array_equal(values, pixels(box, number))
+                    read += 1
+        return read
+
+    with ThreadPoolExecutor(8) as pool:
+        assert min(pool.map(work, range(8))) > 0
 
 
 def test_only_one_thread_holds_the_lock_of_a_box(tmp_path: Path) -> None:

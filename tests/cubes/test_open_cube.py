@@ -194,6 +194,26 @@ def test_a_damaged_entry_is_fetched_again(stack: Stack, stack_server: Server, us
     assert counted(stack_server, before) == (1, 1)
 
 
+@pytest.mark.slow
+def test_computed_images_with_a_new_version_are_read_again(serve: Callable[..., Server], tmp_path: Path) -> None:
+    def write(value: int) -> None:
+        options = {"driver": "GTiff", "width": 8, "height": 8, "count": 1, "dtype": "uint8", "crs": CRS}
+        with rasterio.open(tmp_path / "a.tif", "w", transform=TRANSFORM, **options) as file:
+            file.write(np.full((1, 8, 8), value, np.uint8))
+        ingest(tmp_path / "a.tif", tmp_path / "assets", "users/someone/images/a", time_start="2020-01-01", bands=["b"])
+
+    write(1)
+    server = serve("--assets", str(tmp_path / "assets"), "--no-demo")
+    ee = initialize(server)
+    doubled = ee.ImageCollection("users/someone/images").map(
+        lambda image: image.multiply(2).copyProperties(image, ["system:time_start", "system:version"])
+    )
+    for value in (1, 3):
+        write(value)
+        cube = eechips.open_cube(doubled, **{**GRID, "shape_2d": (8, 8)}, endpoint=server.url)
+        np.testing.assert_array_equal(cube.b.values, np.full((1, 8, 8), 2 * value))
+
+
 def test_threads_share_requests(stack: Stack, stack_server: Server) -> None:
     cube = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url)
     before, values = count(stack_server), expected(stack)
