@@ -21,6 +21,20 @@ _PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215; Pythons differ in whether it is public
 _COMPATIBLE = ipaddress.IPv6Network("::/96")  # RFC 4291, 2.5.5.1
+_METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        (
+            "168.63.129.16",  # Azure's host: https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
+            "100.100.100.200",  # Alibaba
+            "192.0.0.192",  # Oracle
+            "fd20:ce::254",  # Google: https://cloud.google.com/compute/docs/metadata/querying-metadata
+            "fd00:ec2::254",  # Amazon's machines
+            "fd00:ec2::23",  # and its pods
+        ),
+    )
+)
+"""Addresses of metadata services that are not link-local."""
 _IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -64,7 +78,7 @@ class AllowedHosts:
     """Hosts that may be asked. Threads may share it; it pickles.
 
     A private address, one of this machine's or of the network it is in, is allowed only for a host that is named with
-    its port; a link-local one, where metadata services are, never.
+    its port; one of a metadata service, as link-local ones are, never.
 
     Args:
         hosts: as an archive's description has them.
@@ -174,7 +188,7 @@ def _embedded(address: _IPAddress) -> _IPAddress:
 
 def _check_address(address: _IPAddress, name: str, *, is_named: bool) -> None:
     inner = _embedded(address)
-    if inner.is_link_local or inner.is_multicast or inner.is_unspecified:
+    if inner.is_link_local or inner in _METADATA or inner.is_multicast or inner.is_unspecified:
         raise ArchiveRefusedError(f"{name} is at {address}, where no archive is: nothing was sent.")
     is_local = getattr(inner, "is_site_local", False) or (inner.version == 6 and inner in _LOCAL_NAT64)
     is_public = inner.is_global and not is_local
