@@ -12,6 +12,7 @@ from eechips.manifest.column_type import Column
 
 _MOST_COLUMNS = 200  # of units' own; what more there is stands in the column ``unit``
 _LARGEST = 1 << 63
+_EXACT = 1 << 53  # up to which float64 has all integers
 GEOMETRY = "geometry"
 GEOMETRY_COLUMN = Column(
     "WKB in OGC:CRS84 (longitude, latitude): the outline of the pixels if their grid is known, otherwise the unit's own"
@@ -59,12 +60,18 @@ class ValueColumns:
 
     def __init__(self, units: Iterable[str], taken: Collection[str]) -> None:
         kinds: dict[str, set[type]] = {}
+        wide: set[str] = set()
         for unit in units:
             for name, value in unit_values(json.loads(unit)).items():
                 is_large = isinstance(value, int) and not -_LARGEST <= value < _LARGEST
                 kinds.setdefault(name, set()).add(str if is_large else type(value))
+                if isinstance(value, int) and abs(value) > _EXACT:
+                    wide.add(name)
                 if len(kinds) > _MOST_COLUMNS:
                     del kinds[name]
+        for name in wide & kinds.keys():
+            if float in kinds[name]:  # which would lose digits of integers
+                kinds[name].add(str)
         self._kinds = kinds
         self.names: dict[str, str] = {}
         for name in kinds:

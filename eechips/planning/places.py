@@ -27,7 +27,7 @@ Kind = Literal["points", "polygons"]
 
 _DAY_FIRST = re.compile(r"\d{1,2}([/.-])\d{1,2}\1\d{4}")
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
-_NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?$"
+_NUMBER = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]*)?([eE][-+]?[0-9]+)?$"  # float64 has all integers of 15 digits
 _WANTED: Mapping[Kind, str] = {
     "points": "chips need points; for polygons, use `regions` (their extents) or `cells` (chips at their centres)",
     "polygons": "`cells` needs polygons; for points, use `points`",
@@ -96,6 +96,7 @@ class Places:
         """Return the columns; text of a CSV file becomes numbers where that is lossless.
 
         Integers of one form (``7``, not ``007`` or ``+7``) become int64, other numbers double, and empty cells null.
+        Long integers that neither type holds stay text.
         """
         if self.path.suffix.lower() not in TEXT_SUFFIXES:
             return self.table

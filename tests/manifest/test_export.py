@@ -56,8 +56,8 @@ def test_the_manifest_has_the_units_columns_and_geometries(tmp_path: Path) -> No
     place = {"kind": "point", "coordinates": [-105.0, 40.0]}
     square = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}
     units = [
-        ({**place, "class": "crop", "score": 1, "name": "a"}, {"": ("tif", geotiff_of(chip))}),
-        ({**place, "class": "town", "score": 2.5, "mixed": 3}, None),
+        ({**place, "class": "crop", "score": 1, "name": "a", "large": 2**53 + 1}, {"": ("tif", geotiff_of(chip))}),
+        ({**place, "class": "town", "score": 2.5, "mixed": 3, "large": 0.5}, None),
         ({"kind": "region", "geometry": square, "properties": {"mixed": "x", "split": "mine"}}, None),
         ({"n": 3, "id": 7}, None),
     ]
@@ -68,6 +68,7 @@ def test_the_manifest_has_the_units_columns_and_geometries(tmp_path: Path) -> No
     assert found["class"].dropna().tolist() == ["crop", "town"]
     assert found["score"].dropna().tolist() == [1.0, 2.5]
     assert found["mixed"].dropna().tolist() == ["3", "x"]
+    assert found["large"].dropna().tolist() == [str(2**53 + 1), "0.5"]  # float64 would lose a digit
     assert found["unit_id"].dropna().tolist() == [7]
     assert found["unit_split"].tolist()[2] == "mine"
     assert found["unit_name"].tolist()[0] == "a"

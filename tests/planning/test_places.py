@@ -45,6 +45,14 @@ def test_numbers_become_numbers_only_where_nothing_is_lost(tmp_path: Path) -> No
     assert found.typed().schema.field("n").type == pa.int64()
 
 
+def test_long_integers_keep_their_digits(tmp_path: Path) -> None:
+    cell, long = "9749618446378729472", "9007199254740993"  # an id of S2, and one that float64 lacks
+    text = f"cell,mixed,long,lon,lat\n{cell},{long},{long},8,47\n{cell[:-1]}3,0.5,7,9,48\n"
+    assert read_places(written(tmp_path, text)).typed().select(["cell", "mixed", "long"]).to_pydict() == {
+        "cell": [cell, f"{cell[:-1]}3"], "mixed": [long, "0.5"], "long": [int(long), 7],
+    }  # fmt: skip
+
+
 def test_rows_without_coordinates_are_kept(tmp_path: Path) -> None:
     found = read_places(written(tmp_path, "id,lon,lat\na,8,47\nb,,\nc,NaN,nan\nd,9,48\n"))
     assert found.known.tolist() == [0, 3]
