@@ -127,3 +127,25 @@ def test_files_of_several_types(ee: Any) -> None:
     assert ee.data.computePixels({"expression": image.toFloat(), "fileFormat": "GEO_TIFF", "grid": grid})[:2] == b"II"
     pixels = ee.data.computePixels({"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": grid})
     assert pixels.dtype == np.dtype([("a", "u1"), ("b", "f8")])
+
+
+@pytest.mark.parametrize("use", ["paint", "style", "distance", "reduceToImage", "clip", "join"])
+def test_coordinates_beyond_a_projection_are_refused(ee: Any, use: str) -> None:
+    """Coordinates of millions of kilometres: degrees in a projection in metres, multiplied, are the usual mistake."""
+    far = ee.Geometry.LineString([[1e13, 0], [0, 3e12]], "EPSG:25832", False)
+    near, features = ee.Geometry.Point([7, 46]), ee.FeatureCollection([ee.Feature(far, {"n": 1})])
+    condition = ee.Filter.intersects(leftField=".geo", rightField=".geo")
+
+    def seen(image: Any) -> Any:
+        return image.reduceRegion("first", near, 30)
+
+    uses: dict[str, Callable[[], Any]] = {
+        "paint": lambda: seen(ee.Image(0).paint(features, 1)),
+        "style": lambda: seen(features.style(color="red")),
+        "distance": lambda: seen(features.distance(1000)),
+        "reduceToImage": lambda: seen(features.reduceToImage(["n"], ee.Reducer.first())),
+        "clip": lambda: seen(ee.Image(1).clip(far)),
+        "join": lambda: ee.Join.simple().apply(features, features, condition).size(),
+    }
+    with pytest.raises(ee.EEException, match=r"Unable to transform the geometry"):
+        uses[use]().getInfo()

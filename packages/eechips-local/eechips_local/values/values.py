@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -16,7 +17,7 @@ from eechips_local.evaluation.model import Bounds, Query
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.geometry.overlay import on_globe
 from eechips_local.geometry.projected_shapes import project_shape
-from eechips_local.protocol.request_errors import EarthEngineError
+from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 
 Value = Any
 """Anything an expression may yield."""
@@ -100,8 +101,15 @@ class Geometry:
 
     @property
     def lonlat(self) -> BaseGeometry:
-        """The shape in longitude and latitude with planar edges, exact to about a metre."""
-        return self.within(WGS84, 1e-5)
+        """The shape in longitude and latitude with planar edges, exact to about a metre.
+
+        Raises:
+            InvalidError: if the coordinates lie where the projection has no place on Earth.
+        """
+        shape = self.within(WGS84, 1e-5)
+        if not shape.is_empty and not all(map(math.isfinite, shape.bounds)):
+            raise InvalidError(f"Unable to transform the geometry from {self.projection.crs} to EPSG:4326.")
+        return shape
 
     @property
     def on_globe(self) -> BaseGeometry:
