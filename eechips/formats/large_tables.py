@@ -140,8 +140,13 @@ def _frame(table: pa.Table) -> pd.DataFrame:
     import pandas as pd
 
     columns = [_iso(column) if column.type == TIMESTAMP else column for column in table.columns]
-    kinds: dict[Any, Any] = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
-    frame: pd.DataFrame = pa.table(columns, names=table.column_names).to_pandas(types_mapper=kinds.get)
+
+    def nullable(kind: pa.DataType) -> Any:
+        if pa.types.is_integer(kind):
+            return pd.api.types.pandas_dtype(str(kind).replace("u", "U").replace("int", "Int"))  # such as UInt16
+        return pd.BooleanDtype() if pa.types.is_boolean(kind) else None
+
+    frame: pd.DataFrame = pa.table(columns, names=table.column_names).to_pandas(types_mapper=nullable)
     return frame
 
 

@@ -49,7 +49,7 @@ class Vectors:
     Attributes:
         path: the file.
         geometries: shapely geometries in EPSG:4326, x is longitude; none is missing, empty or invalid.
-        attributes: the other columns, a row for each geometry.
+        attributes: the other columns, a row for each geometry; None for missing integers.
         repaired: description of the repairs for the user; empty if there were none.
     """
 
@@ -82,7 +82,8 @@ def read_vectors(path: Path, *, crs: str | None = None, crs_option: str | None =
             " latitude swapped?"
         )
     own = [name for name in attributes.column_names if not _PANDAS_INDEX.fullmatch(name)]
-    return Vectors(path, polygons, attributes.select(own).to_pandas(), repaired)
+    # Integers stay integers, although some are missing: floats would make ids beyond 2**53 equal.
+    return Vectors(path, polygons, attributes.select(own).to_pandas(integer_object_nulls=True), repaired)
 
 
 def repair(

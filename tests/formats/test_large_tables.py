@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -43,6 +44,15 @@ def test_a_csv_file_is_the_same_whatever_the_pieces(tmp_path: Path, rows: int) -
     )
     types = pa.csv.ConvertOptions(column_types=SCHEMA, strings_can_be_null=True)
     assert pa.csv.read_csv(path, convert_options=types) == TABLE
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"])
+def test_integers_beside_missing_values_keep_their_digits(tmp_path: Path, kind: str) -> None:
+    greatest = np.iinfo(kind).max
+    table = pa.table({"n": pa.array([greatest, None], kind), "a": ["x", "y"]})
+    with TableAppender(tmp_path / "table.csv", table.schema, "csv") as file:
+        file.write(table)
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8") == f"n,a\n{greatest},x\n,y\n"
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4])

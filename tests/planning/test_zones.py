@@ -8,6 +8,7 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from hypothesis import given
@@ -22,7 +23,7 @@ from eechips.planning.zones import measure_zones, read_zones
 SQUARE = shapely.box(10, 50, 11, 51)
 
 
-def write(path: Path, geometries: list[Any], **columns: list[Any]) -> Path:
+def write(path: Path, geometries: list[Any], **columns: Any) -> Path:
     gpd.GeoDataFrame(columns, geometry=geometries, crs="EPSG:4326").to_file(path)
     return path
 
@@ -41,6 +42,16 @@ def test_integer_ids_stay_integers_beside_missing_ones(tmp_path: Path, caplog: p
     with caplog.at_level(logging.WARNING, logger="eechips"):
         assert read_zones(path, "code").ids == [7, 9]
     assert "1 region without code are left out" in caplog.text
+
+
+def test_long_integer_ids_beside_missing_ones_stay_apart(tmp_path: Path) -> None:
+    """Ids of neighbouring cells of H3 differ by less than float64 tells apart."""
+    ids = [622236750694711295, 622236750694711297, None]
+    shapes = [shapely.box(west, 0, west + 1, 1) for west in (0, 2, 4)]
+    zones = read_zones(write(tmp_path / "a.gpkg", shapes, code=pd.array(ids, "Int64")), "code")
+    assert zones.ids == ids[:2]
+    assert zones.geometries is not None
+    assert all(map(shapely.equals, zones.geometries, shapes[:2]))
 
 
 @pytest.mark.slow
