@@ -155,12 +155,11 @@ def two(given: argparse.Namespace, folder: Path, report: Report) -> None:
             words: list[str | Path] = [
                 sys.executable, "-m", "eechips", "run", HERE / "points.py", "-p", "count=100000", "-p", "chip=constant",
                 "-p", f"edge={64}", "--endpoint", server.url, "--project", "bench", "--method", "pixels",
-                "--executor", "threads", "--out", folder / name, "--workload-tag", name,
-                "--quota-folder", place.quota, "--quiet", *further,
+                "--executor", "threads", "--out", folder / name, "--quiet", *further,
             ]  # fmt: skip
             if given.apart:
                 words = ["unshare", "--uts", "sh", "-c", f"hostname {name} && exec {shlex.join(map(str, words))}"]
-            return start(words, folder, place.environment, f"{name}.log")
+            return start(words, folder, {**place.environment, "EECHIPS_WORKLOAD_TAG": name}, f"{name}.log")
 
         with Watch(server) as watch:
             first = run("first")

@@ -221,9 +221,8 @@ class RunConfig:
             "Label of the run's requests, under which Google Cloud lists their compute: 1 to 63 lower-case letters,"
             " digits, - and _.",
             SERVICE,
-            metavar="TAG",
-            default="eechips-<command>-<hash of the parameters>",
-            is_advanced=True,
+            default="EECHIPS_WORKLOAD_TAG, else eechips-<command>-<hash of the parameters>",
+            is_listed=False,
             decides="run",
         ),
     )

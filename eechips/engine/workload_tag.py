@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:  # loads numpy, which help texts do without
     from eechips.recipe import Recipe
 
 MOST_CHARACTERS = 63
+_VARIABLE = "EECHIPS_WORKLOAD_TAG"
 _TAG = re.compile(r"[a-z0-9]([-_a-z0-9]{0,61}[a-z0-9])?")
 _DIGITS = 8  # of the recipe's identity
 
@@ -33,12 +35,20 @@ def check_workload_tag(tag: str) -> None:
 
 
 def workload_tag_of(recipe: Recipe | None) -> str:
-    """Return the tag of a run that names none: the same whenever the run is resumed, another for another recipe or
-    other parameters.
+    """Return the tag of a run whose configuration names none.
+
+    It is that of ``EECHIPS_WORKLOAD_TAG``. Without the variable it is the same whenever the run is resumed, and another
+    for another recipe or other parameters.
 
     Args:
         recipe: recipe of the run; None for requests outside of one.
+
+    Raises:
+        UsageError: if the variable has no valid tag.
     """
+    if tag := os.environ.get(_VARIABLE):
+        check_workload_tag(tag)
+        return tag
     if recipe is None:
         return "eechips"
     name = re.sub(r"[^a-z0-9]+", "-", recipe.name.lower()).strip("-")

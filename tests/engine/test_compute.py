@@ -369,6 +369,18 @@ def test_the_default_workload_tag_names_the_recipe(recipe: Callable[[int], Any])
         assert tag.startswith("eechips-chips-")
 
 
+def test_a_variable_names_the_workload_tag_of_all_runs(
+    demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EECHIPS_WORKLOAD_TAG", "team-forest")
+    done = run(recipe(2), config(demo_server, tmp_path / "out", executor="threads"))
+    assert done.info["workload_tag"] == "team-forest"
+    assert charged(demo_server, "team-forest") > 0
+    monkeypatch.setenv("EECHIPS_WORKLOAD_TAG", "Team")
+    with pytest.raises(UsageError, match="workload_tag 'Team' is not valid"):
+        run(recipe(2), config(demo_server, tmp_path / "other", executor="threads"))
+
+
 @pytest.mark.parametrize("tag", ["", "Upper", "-dash", "dash-", "a" * 64, "a.b", "ä"])
 def test_a_workload_tag_that_the_service_would_reject_is_rejected(tag: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="workload_tag"):
