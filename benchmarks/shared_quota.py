@@ -69,14 +69,12 @@ class Place:
     """Where runs meet.
 
     Attributes:
-        quota: as ``--quota-folder`` takes it.
         out: as ``--out`` takes it.
-        environment: variables by which clients find it.
+        environment: variables by which clients find it, the folder of the quota among them.
         lease: seconds.
         step: seconds between two records.
     """
 
-    quota: str
     out: str
     environment: dict[str, str]
     lease: float
@@ -93,14 +91,15 @@ def placed(kind: str, folder: Path) -> Iterator[Place]:
         def content(name: str) -> bytes | None:
             return (out / name).read_bytes() if (out / name).exists() else None
 
-        yield Place(str(folder / "quota"), str(out), {}, FOLDER_TIMES.lease, FOLDER_TIMES.step, content)
+        environment = {"EECHIPS_QUOTA_FOLDER": str(folder / "quota")}
+        yield Place(str(out), environment, FOLDER_TIMES.lease, FOLDER_TIMES.step, content)
         return
     from local_tests.support.object_server import serving_objects
 
     with serving_objects("cluster") as objects:
         yield Place(
-            "s3://cluster/quota", "s3://cluster/run", objects.environment, STORE_TIMES.lease, STORE_TIMES.step,
-            lambda name: objects.content(f"run/{name}"),
+            "s3://cluster/run", {**objects.environment, "EECHIPS_QUOTA_FOLDER": "s3://cluster/quota"},
+            STORE_TIMES.lease, STORE_TIMES.step, lambda name: objects.content(f"run/{name}"),
         )  # fmt: skip
 
 
@@ -228,8 +227,7 @@ def array(given: argparse.Namespace, folder: Path, report: Report) -> None:
         ]  # fmt: skip
         check(start(plan, folder, place.environment, "plan.log"), folder / "plan.log")
         work = [
-            *common, "work", "--units", "units.jsonl", "--out", place.out, "--quota-folder", place.quota,
-            "--executor", "threads", "--quiet",
+            *common, "work", "--units", "units.jsonl", "--out", place.out, "--executor", "threads", "--quiet",
         ]  # fmt: skip
         with Watch(server) as watch:
             if given.scheduler == "slurm":

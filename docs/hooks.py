@@ -23,9 +23,9 @@ EXTRAS = {
     "pack": r"eechips pack\b|eechips\.pack\b",
     "torch": r"import torch\b|eechips\.torch\b",
     "stac": r"eechips (catalog|scenes)\b|eechips\.(Catalog|scenes)\b",
-    "s3": r"--(?:out|results|export-to|quota-folder)[ =]s3://",
-    "gcs": r"--(?:out|results|export-to|quota-folder)[ =]gs://",
-    "azure": r"--(?:out|results|export-to|quota-folder)[ =]az://",
+    "s3": r"(?:--(?:out|results|export-to)|QUOTA_FOLDER)[ =]s3://",
+    "gcs": r"(?:--(?:out|results|export-to)|QUOTA_FOLDER)[ =]gs://",
+    "azure": r"(?:--(?:out|results|export-to)|QUOTA_FOLDER)[ =]az://",
 }
 """What in a block needs an extra of the package."""
 _BLOCK = re.compile(r"^( *)```(?:sh|console|python)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)

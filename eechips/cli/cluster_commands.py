@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from eechips.cli.cluster_scripts import VOLUME, ClusterJob, write_kubernetes, wr
 from eechips.cli.terminal import echo, echo_lines
 from eechips.commands.command import VerbCommand
 from eechips.commands.parameters import HELP, LocalPath
+from eechips.engine.config import QUOTA_VARIABLE
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
 
@@ -31,11 +33,6 @@ from eechips.storage import write_file
     help="Folder of the scripts, the plan and the outcomes, shared by all nodes."
     " [default: outputs/<name of the file>-job]",
 )
-@click.option(
-    "--quota-folder",
-    metavar="DIR|URL",
-    help="Where the tasks share the quota. [default: a folder in that of --to; with Kubernetes, in the volume]",
-)
 @click.option("--partition", metavar="NAME", help="With --slurm: partition whose nodes have a network.")
 @click.option("--image", metavar="IMAGE", help="With --kubernetes: container image with eechips.")
 @click.option(
@@ -52,7 +49,6 @@ def submit_command(
     scheduler: str | None,
     tasks: int,
     folder: Path | None,
-    quota_folder: str | None,
     partition: str | None,
     image: str | None,
     claim: str | None,
@@ -61,7 +57,8 @@ def submit_command(
     """Write the scripts that run a job on a cluster, and show them: plan, an array of work, join.
 
     JOB.toml is a run file with one table that fetches. Its other tables, such as [check], run after the join. Nothing
-    is submitted: run the written submit.sh.
+    is submitted: run the written submit.sh. The tasks share the quota in the folder EECHIPS_QUOTA_FOLDER, or else in
+    one beside the plan.
 
     \b
     Examples:
@@ -72,7 +69,7 @@ def submit_command(
     if scheduler is None:
         raise UsageError("name the cluster: --slurm or --kubernetes")
     files = VOLUME if scheduler == "kubernetes" else str(place)
-    job = read_job(context, file, tasks, quota_folder or f"{files}/quota", files)
+    job = read_job(context, file, tasks, os.environ.get(QUOTA_VARIABLE) or f"{files}/quota", files)
     if scheduler == "slurm":
         if image or claim or service_account:
             raise UsageError("--image, --claim and --service-account need --kubernetes")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eechips.engine.config import QUOTA_VARIABLE
 from eechips.errors import UsageError
 
 _UNITS, _MISSING = "units.jsonl", "missing.jsonl"
@@ -80,8 +81,6 @@ class ClusterJob:
         """
         words = ("eechips", "work", "--units", self._file(_UNITS), "--out", self.out)
         shared = (
-            "--quota-folder",
-            self.quota_folder,
             "--ledger",
             self._file("ledgers"),
             "--executor",
@@ -89,7 +88,8 @@ class ClusterJob:
             "--quiet",
         )
         own = f'--outcomes {shlex.quote(self.files)}/"outcomes-${{{number}}}.jsonl"'
-        return f'{shlex.join((*words, *shared))} --part "{part}" {own}'
+        variable = f"{QUOTA_VARIABLE}={shlex.quote(self.quota_folder)}"
+        return f'{variable} {shlex.join((*words, *shared))} --part "{part}" {own}'
 
     def join(self) -> list[str]:
         """Return the commands of the join, and of what follows."""

@@ -112,7 +112,7 @@ def work_command(
     \b
     Examples:
       eechips work --units units.jsonl --out outputs/naip
-      eechips work --units units.jsonl --part auto --out /shared/naip --quota-folder /shared/quota
+      eechips work --units units.jsonl --part auto --out /shared/naip
       eechips work --units units.jsonl --part 3/8 --out /shared/naip --ledger /shared/ledgers
       aws sqs receive-message … | jq -r '.Messages[].Body' | eechips work --units - --out s3://bucket/naip
     """

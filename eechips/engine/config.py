@@ -33,6 +33,9 @@ METHODS = ("auto", "url", "pixels")
 DEMO = "demo"
 """``local`` without a folder: the demo planet."""
 
+QUOTA_VARIABLE = "EECHIPS_QUOTA_FOLDER"
+"""Variable that names the folder, or the address of an object store, in which runs share a quota."""
+
 RESULTS, SERVICE, RUN, WORKERS, LIMITS = "Results", "Earth Engine", "Run", "Workers", "Limits and retries"
 """Headings of the options in the help."""
 
@@ -316,10 +319,8 @@ class RunConfig:
         metadata=option(
             "Folder, or address of an object store, in which runs on several machines share the quota of the project.",
             LIMITS,
-            metavar="DIR|URL",
-            default="runs of this user on this machine share it",
-            variable="EECHIPS_QUOTA_FOLDER",
-            is_advanced=True,
+            default=f"{QUOTA_VARIABLE}; without it, runs of this user on this machine share it",
+            is_listed=False,
             decides="path",
         ),
     )

@@ -386,7 +386,9 @@ def check_runs(config: RunConfig, endpoint: str, project: str | None) -> Finding
     try:
         runs, slots = list_sharing_runs(place, endpoint, project)
     except (EechipsError, OSError) as error:
-        return Finding("runs", "failed", f"{place}: {redact(str(error))}", "choose another place with `quota_folder`")
+        return Finding(
+            "runs", "failed", f"{place}: {redact(str(error))}", "name another place with EECHIPS_QUOTA_FOLDER"
+        )
     if not runs:
         return Finding("runs", "ok", f"no other run uses the quota of {project} ({place})")
     listing = "; ".join(f"{_plain(run.about)}: {run.slots} of {format_count(slots, 'slot')}" for run in runs)

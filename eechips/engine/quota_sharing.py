@@ -17,7 +17,7 @@ from eechips.client.quota_folder import QuotaFolder, default_quota_folder, is_ru
 from eechips.client.quota_records import RunReport, TermRecord
 from eechips.client.shared_quota import SharedQuota
 from eechips.client.throttle import Throttle
-from eechips.engine.config import RunConfig
+from eechips.engine.config import QUOTA_VARIABLE, RunConfig
 from eechips.engine.run_feature import RunFeature, report_notice
 from eechips.errors import ConfigurationError, EechipsError
 from eechips.files.temporary_names import new_writer
@@ -25,7 +25,6 @@ from eechips.files.user_cache import CACHE_VARIABLE
 from eechips.web.redaction import redact
 from eechips.web.urls import is_loopback
 
-_VARIABLE = "EECHIPS_QUOTA_FOLDER"
 _STOP_TIMEOUT = 10.0
 _log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ def quota_place(config: RunConfig, endpoint: str) -> str | Path | None:
     """Return the place in which a run shares its quota; None if it has the quota for itself.
 
     The default is a folder of the user's cache, except for servers on loopback: their ports change, so they are shared
-    only in a folder that is named by the option or by ``EECHIPS_CACHE``.
+    only in a folder that is named by ``quota_folder``, ``EECHIPS_QUOTA_FOLDER`` or ``EECHIPS_CACHE``.
 
     Args:
         config: configuration of the run.
@@ -50,7 +49,7 @@ def quota_place(config: RunConfig, endpoint: str) -> str | Path | None:
 
 
 def _named_place(config: RunConfig) -> str | Path | None:
-    return config.quota_folder or os.environ.get(_VARIABLE) or None
+    return config.quota_folder or os.environ.get(QUOTA_VARIABLE) or None
 
 
 @dataclass(frozen=True, slots=True)

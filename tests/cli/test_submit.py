@@ -90,6 +90,7 @@ def test_scripts_for_slurm_are_shown_and_valid(folder: Path) -> None:
     work = (folder / "jo b" / "work.sh").read_text()
     assert "#SBATCH --array=1-3\n" in work
     assert "#SBATCH --partition=transfer\n" in work
+    assert f"\nEECHIPS_QUOTA_FOLDER='{folder}/jo b/quota' eechips work " in work
     assert "To submit: bash " in done.output
 
 

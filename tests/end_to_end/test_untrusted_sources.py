@@ -253,8 +253,7 @@ def test_a_line_reads_no_file(world: World) -> None:
 @cell(LINE, WRITE)
 def test_a_line_writes_no_file_outside(world: World) -> None:
     place = world.outside.folder
-    for option in ("--quota-folder", "--ledger"):
-        deliver(world, MORE, *NAIP, option, str(place / "new"))
+    deliver(world, MORE, *NAIP, "--ledger", str(place / "new"))
     deliver(world, MORE, "scenes", "--stac", "items.parquet", "--ingest", str(place / "new"))
     for name in ("../../outside/new", str(place / "new"), "manifest.sqlite", "a/../../../outside/new"):
         status, said = world.eechips("work", "--units", "-", "--out", "out", given=line(*NAIP, name=name))
@@ -356,7 +355,7 @@ def test_a_run_folder_runs_no_code(world: World, run: Path) -> None:
     for command in (
         "eechips run evil.py",
         "eechips rebuild evil.lock x --trust",
-        "eechips sample --dataset NAIP --total 1 --quota-folder x",
+        "eechips sample --dataset NAIP --total 1 --ledger x",
     ):
         edit(run, command=command)
         world.refused("was not executed: read it", "retry", run)
@@ -387,7 +386,7 @@ def test_a_signed_run_json_is_valid_in_its_folder_and_for_its_recipe_only(world:
 @cell(FOLDER, READ, WRITE)
 def test_a_run_folder_leads_to_no_file_outside(world: World, run: Path) -> None:
     call = {"command": "sample", "options": {"dataset": "NAIP", "roi": str(world.outside.folder / "secret.geojson")}}
-    edit(run, call=call, command=f"eechips sample --dataset NAIP --quota-folder {world.outside.folder / 'new'}")
+    edit(run, call=call, command=f"eechips sample --dataset NAIP --ledger {world.outside.folder / 'new'}")
     for verb in (*READING, "retry"):
         world.eechips(verb, run)
     with closing(sqlite3.connect(run / LEDGER_NAME)) as ledger, ledger:
@@ -616,11 +615,14 @@ def test_an_outcome_with_its_file_is_taken_as_it_is(world: World, worked: list[d
 
 
 @cell(WORKER, CODE, READ, WRITE, SEND, REQUEST)
-def test_a_process_with_the_same_folders_leads_workers_nowhere(world: World, worked: list[dict[str, Any]]) -> None:
+def test_a_process_with_the_same_folders_leads_workers_nowhere(
+    world: World, worked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Hostile records in the quota folder, a hostile ledger, links in the place of the results."""
     assert worked
     words = ("--units", "units.jsonl", "--out", "out", "--executor", "threads", "-q")
-    shared = ("--quota-folder", "quota", "--ledger", "ledgers")
+    shared = ("--ledger", "ledgers")
+    monkeypatch.setenv("EECHIPS_QUOTA_FOLDER", "quota")
     assert world.eechips("work", *words, *shared)[0] == 0
     for path in (world.at / "quota").rglob("*.json"):
         path.write_text('{"version": 1, "run": "../../../outside/new", "slots": 1e999}')

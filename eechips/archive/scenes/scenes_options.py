@@ -119,6 +119,7 @@ class ScenesOptions:
             " ?href=.",
             ACCESS,
             metavar="URL",
+            is_advanced=True,
             decides="credentials",
         ),
     )
@@ -167,6 +168,7 @@ class ScenesOptions:
             INGESTION,
             metavar="ID",
             default="scenes/<collection>",
+            is_advanced=True,
             decides="data",
         ),
     )
