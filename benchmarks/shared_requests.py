@@ -7,7 +7,7 @@
 
 Scenarios:
 
-- ``adjoining``: some 10,000 chips of 64x64 pixels and four bands (uint16), `--spacing 640m` on 10 m.
+- ``adjoining``: some 10,000 chips of 64x64 pixels and four bands (uint16), `--cells regular:640m` on 10 m.
 - ``scattered``: 1,000 places that are at least 1,500 m apart, of the same image: nothing can be shared.
 - ``frames``: places on the demo planet with twelve monthly medians of Sentinel-2 (ten bands) and of Sentinel-1 (two).
 
@@ -178,7 +178,7 @@ def scenario(name: str, side: int, places: int, folder: Path) -> tuple[list[str]
             "--roi=-105.3,39.6,-104.7,40.2", "--size", "64",
         ]  # fmt: skip
     options = ["--dataset", _ID, "--size", str(_CHIP), "--format", "tif", f"--roi={region(side)}"]
-    where = ["--spacing", "640m"] if name == "adjoining" else ["--total", str(places), "--min-distance", "1500m"]
+    where = ["--cells", "regular:640m"] if name == "adjoining" else ["--total", str(places), "--min-distance", "1500m"]
     return write_store(folder, side), [*options, *where]
 
 

@@ -18,10 +18,10 @@ from eechips.errors import UsageError
 
 _SAMPLE = """Fetch image chips at random points, on a regular grid, or at the points of a file.
 
-    Exactly one of --per-ecoregion, --per-class, --total, --spacing, --cells, --points and --regions selects the
-    places. A chip shows the images between the two dates, the latest on top; with --mask, the latest clear pixels. With
-    --regions each polygon of a file has a chip of its extent. To resume an interrupted run, repeat its command; a
-    complete run is not repeated.
+    Exactly one of --per-ecoregion, --per-class, --total, --cells, --points and --regions selects the places. A chip
+    shows the images between the two dates, the latest on top; with --mask, the latest clear pixels. With --regions
+    each polygon of a file has a chip of its extent. To resume an interrupted run, repeat its command; a complete run
+    is not repeated.
 
     \b
     Examples:
@@ -32,7 +32,7 @@ _SAMPLE = """Fetch image chips at random points, on a regular grid, or at the po
       eechips sample --dataset S2 --points plots.csv --date-field surveyed --near 30d --name '{plot}'
       eechips sample --dataset S2 --cells majortom:10km --roi study_area.gpkg --size 1056 --crs utm
       eechips sample --dataset S2 --regions fields.gpkg --id-field field --clip --start 2023-06-01 --end 2023-09-01
-      eechips sample --dataset NAIP --spacing 10km --roi=-105.5,39.5,-104.5,40.5 --crs utm
+      eechips sample --dataset NAIP --cells regular:10km --roi=-105.5,39.5,-104.5,40.5 --crs utm
 """
 
 _IMAGES = """Fetch every image of a collection that intersects a region, one file each.

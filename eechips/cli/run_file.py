@@ -40,7 +40,7 @@ FOLLOWING = ("retry", "verify", "check", "split", "stats", "pack", "card", "repo
 
 _NUMBERS = (click.types.IntParamType, click.types.FloatParamType)
 _STRATEGIES = frozenset(STRATEGIES)
-_VALID_PLACES = {"per_ecoregion": "1", "per_class": "1:WORLDCOVER", "total": 1, "spacing": "1km"}
+_VALID_PLACES = {"per_ecoregion": "1", "per_class": "1:WORLDCOVER", "total": 1, "cells": "h3:6"}
 """Valid values of options of which a sample needs exactly one, to check the other keys with."""
 _ARGUMENTS = "arguments"
 """Key of the words that are typed after ``--``."""

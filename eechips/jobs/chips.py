@@ -347,9 +347,7 @@ def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
     make = partial(ChipSample, on_empty=options.get("on_empty", "keep"))  # which decides on missing frames as well
     recipe, config = split_options(make, _OPTIONS, options, _folder)
     chosen = recipe.sample.options
-    strategy = next(
-        (name for name in ("spacing", "cells", "points", "regions") if getattr(chosen, name) is not None), None
-    )
+    strategy = next((name for name in ("cells", "points", "regions") if getattr(chosen, name) is not None), None)
     if config.on_empty == "redraw" and strategy is not None:
         raise UsageError(f"on_empty='redraw' draws further random points; `{strategy}` has none: use keep or skip")
     recipe.sample.style.check_empty(config.on_empty)

@@ -136,7 +136,7 @@ class ResolvedSample:
             plan |= {"per_ecoregion": self.count, "ecoregions": self.strata.table, "ecoregion_field": self.strata.field}
         if options.provenance:
             plan["provenance"] = True
-        names = ("total", "spacing", "min_distance", "mask_image")
+        names = ("total", "min_distance", "mask_image")
         plan |= {name: value for name in names if (value := getattr(options, name)) is not None}
         if self.class_map is not None:
             plan |= {"per_class": self.count, "class_image": self.class_map}

@@ -43,7 +43,7 @@ class SampleOptions:
     """The options of ``eechips sample``, unchecked.
 
     A chip shows the images of a dataset between two dates, the latest on top. Exactly one of ``per_ecoregion``,
-    ``per_class``, ``total``, ``spacing``, ``cells``, ``points`` and ``regions`` selects the places. The options are
+    ``per_class``, ``total``, ``cells``, ``points`` and ``regions`` selects the places. The options are
     checked by :func:`eechips.jobs.resolved_sample.resolve_sample`. ``on_empty`` is that of the run.
     """
 
@@ -89,14 +89,11 @@ class SampleOptions:
             decides="data",
         ),
     )
-    spacing: str | None = field(
-        default=None,
-        metadata=option("Points on a regular grid, such as 10km apart.", PLACES, metavar="DISTANCE", decides="data"),
-    )
     cells: str | Path | None = field(
         default=None,
         metadata=option(
-            "Centres of grid cells in the region: majortom:10km, h3:6, s2:13, mgrs:10km, or a vector file.",
+            "Places on a grid in the region: regular:10km, rows of points so far apart; centres of the cells of"
+            " majortom:10km, h3:6, s2:13 or mgrs:10km, or of the polygons of a vector file.",
             PLACES,
             metavar="GRID|FILE",
             decides="input",

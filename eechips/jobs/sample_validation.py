@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from eechips.planning.grid_alignment import GridAlignment
     from eechips.planning.places import Places
 
-STRATEGIES = ("per_ecoregion", "per_class", "total", "spacing", "cells", "points", "regions")
+STRATEGIES = ("per_ecoregion", "per_class", "total", "cells", "points", "regions")
 """Options that select the places; exactly one must be given."""
 
 RANDOM = ("per_ecoregion", "per_class", "total")
 """Those that draw points."""
 
-REGULAR = ("spacing", "cells", "regions")
+REGULAR = ("cells", "regions")
 """Those whose places have a distance of their own."""
 
 # Options that belong to one strategy.
@@ -111,7 +111,7 @@ def parse_grid_mode(grid: str | Sequence[float] | None) -> GridMode | None:
         return "native"
     if grid == "thumb":
         return "thumb"
-    hint = f"; for a place every {grid}, use spacing='{grid}'" if grid[:1].isdigit() else ""
+    hint = f"; for a place every {grid}, use cells='regular:{grid}'" if grid[:1].isdigit() else ""
     raise UsageError(f"unknown grid {grid!r}: native, thumb, the id of an image, or A,B,C,D,E,F{hint}")
 
 
@@ -180,8 +180,6 @@ def _check_strategy(options: SampleOptions) -> None:
         raise UsageError(f"`columns` belongs to `points` and `cells`, not to {_option(strategy)}")
     if options.window is not None:
         parse_window(options.window)
-    if options.spacing is not None:
-        parse_distance("`spacing`", options.spacing)
     if options.away_from is not None and options.min_distance in (None, "chip"):
         raise UsageError("`away_from` needs the distance to its places: `min_distance`, as in 500m")
     if strategy in REGULAR and options.min_distance is not None and options.away_from is None:

@@ -35,7 +35,6 @@ from eechips.planning.strategies import (
     Strategy,
     listed_sites,
     region_sites,
-    regular_sites,
     sites_within,
 )
 from eechips.planning.stratified_draw import PointFilter, StrataPool, StratifiedDraw
@@ -79,9 +78,6 @@ class _StrategyBuilder:
             return self._per_class(sample.class_map, sample.count)
         if options.total is not None:
             return self._total(sample.count)
-        if options.spacing is not None:
-            sites = regular_sites(self._outline(), parse_distance("`spacing`", options.spacing))
-            return FixedStrategy(sites, self._point_filter(), self._min_distance())
         if sample.cells is not None:
             return FixedStrategy(sample.cells.sites(self._outline()), self._point_filter(), self._min_distance())
         if sample.regions is not None:

@@ -1,4 +1,4 @@
-"""Choose places at the centres of the cells of a grid: Major TOM, H3, S2, MGRS, or the polygons of a file."""
+"""Choose places on a grid: in regular rows, at the centres of cells of Major TOM, H3, S2 or MGRS, or of polygons."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from eechips.geo.polygons import EARTH_RADIUS, list_polygons, spherical_area, wr
 from eechips.geo.s2_cells import LEVELS, cell_tokens
 from eechips.geo.s2_cells import list_cells as list_s2_cells
 from eechips.planning.grid_alignment import join_at_antimeridian
+from eechips.planning.min_distance import regular_points
 from eechips.planning.places import Places, read_places
 from eechips.planning.strategies import SampleSite, json_columns
 from eechips.text.formatting import parse_distance
 
+REGULAR = "regular"
 MAJOR_TOM = "majortom"
 H3 = "h3"
 S2 = "s2"
@@ -45,7 +47,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class PlaceCells(Protocol):
-    """A grid whose cells have a centre and an id."""
+    """A grid of places."""
 
     @property
     def needs_region(self) -> bool:
@@ -58,11 +60,40 @@ class PlaceCells(Protocol):
     def sites(self, region: BaseGeometry) -> list[SampleSite]:
         """Return the centres that lie in a region, in longitude and latitude.
 
-        Units have ``grid_code``, the code of the cell with that of its grid, and ``grid_cell``, its code alone.
+        Units have ``grid_code``, the code of the cell with that of its grid, and ``grid_cell``, its code alone; of a
+        regular grid, which begins in the region, they have ``row`` and ``column``.
 
         Raises:
             RegionError: if there are none, or too many.
         """
+
+
+@dataclass(frozen=True)
+class RegularGrid:
+    """Places in rows from west to east, at the same distance between and along rows.
+
+    See :func:`~eechips.planning.min_distance.regular_points`.
+
+    Attributes:
+        metres: distance between places.
+    """
+
+    metres: float
+
+    needs_region = True
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """``{"cells": "regular:10km"}``."""
+        return {"cells": f"{REGULAR}:{self.metres / 1000:g}km"}
+
+    def sites(self, region: BaseGeometry) -> list[SampleSite]:
+        """Return the places that lie in a region, by row and column."""
+        points, places = regular_points(region, self.metres)
+        return [
+            SampleSite((lon, lat), {"row": row, "column": column})
+            for (lon, lat), (row, column) in zip(points.round(_DIGITS).tolist(), places.tolist(), strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -261,7 +292,8 @@ def parse_cells(text: str | Path, cell_field: str | None = None, *, crs: str | N
     """Parse the cells of a sample.
 
     Args:
-        text: ``majortom:10km``, ``h3:6``, ``s2:13``, ``mgrs:10km``, or the path of a file of polygons.
+        text: ``regular:10km``, ``majortom:10km``, ``h3:6``, ``s2:13``, ``mgrs:10km``, or the path of a file of
+            polygons.
         cell_field: column of the file that identifies its polygons; None for the first of ``CELL_FIELDS``.
         crs: CRS of a file that does not say it.
 
@@ -271,6 +303,7 @@ def parse_cells(text: str | Path, cell_field: str | None = None, *, crs: str | N
     """
     kind, colon, size = str(text).partition(":")
     parsers: dict[str, Callable[[str], PlaceCells]] = {
+        REGULAR: lambda distance: RegularGrid(parse_distance("`cells` regular:", distance)),
         MAJOR_TOM: _parse_major_tom,
         H3: _parse_h3,
         S2: _parse_s2,
@@ -284,7 +317,8 @@ def parse_cells(text: str | Path, cell_field: str | None = None, *, crs: str | N
     path = Path(text)
     if not path.is_file():
         raise UsageError(
-            f"`cells` {str(text)!r} is none of majortom:10km, h3:6, s2:13, mgrs:10km, or a file of polygons"
+            f"`cells` {str(text)!r} is none of regular:10km, majortom:10km, h3:6, s2:13, mgrs:10km, or a file of"
+            " polygons"
         )
     places = read_places(path, crs=crs, only="polygons")
     if cell_field is None:

@@ -131,7 +131,7 @@ def regular_points(region: BaseGeometry, spacing: float) -> tuple[Array, npt.NDA
     shapely.prepare(joined)
     inside = shapely.intersects_xy(joined, lon, lat)
     if not inside.any():
-        raise RegionError(f"no place of a grid of {spacing:g} m lies in the region: take a smaller `spacing`")
+        raise RegionError(f"no place of a grid of {spacing:g} m lies in the region: take a smaller distance in `cells`")
     points = np.column_stack([wrap_longitudes(lon[inside]), lat[inside]])
     return points, np.column_stack([rows[index], columns])[inside]
 

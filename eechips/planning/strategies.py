@@ -13,7 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.planning.date_matching import format_moment
-from eechips.planning.min_distance import MinDistance, regular_points
+from eechips.planning.min_distance import MinDistance
 from eechips.planning.places import Places
 from eechips.planning.region_overlaps import region_centre
 from eechips.planning.separate_regions import SeparateRegions
@@ -104,18 +104,6 @@ class FixedStrategy:
     def replacement(self, unit: Mapping[str, Any], number: int) -> SampleSite | None:
         """Return None: fixed places have no replacements."""
         return None
-
-
-def regular_sites(region: BaseGeometry, spacing: float) -> list[SampleSite]:
-    """Return places in regular rows; units have a ``row`` and a ``column``.
-
-    See :func:`~eechips.planning.min_distance.regular_points`.
-    """
-    points, places = regular_points(region, spacing)
-    return [
-        SampleSite((lon, lat), {"row": row, "column": column})
-        for (lon, lat), (row, column) in zip(points.round(9).tolist(), places.tolist(), strict=True)
-    ]
 
 
 def region_sites(regions: SeparateRegions) -> list[SampleSite]:

@@ -98,7 +98,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run that the examples read."""
     folder = tmp_path_factory.mktemp("examples")
     box = "--roi=-105.3,39.9,-105.2,40.0"
-    words = ["sample", "--dataset", "NAIP", "--spacing", "3km", box, "--size", "64", "--crs", "utm", "--local"]
+    words = ["sample", "--dataset", "NAIP", "--cells", "regular:3km", box, "--size", "64", "--crs", "utm", "--local"]
     words += ["--format", "tif", "--start", "2021-01-01", "--end", "2022-01-01", "--out", RUN]
     subprocess.run([sys.executable, "-m", "eechips", *words], cwd=folder, check=True)
     return folder

@@ -69,7 +69,7 @@ def fetch(
 
 
 def sample(dataset: str = S2, **chosen: Any) -> dict[str, Any]:
-    given: dict[str, Any] = {"dataset": dataset, "spacing": "320m", "size": 16, "share_requests": False}
+    given: dict[str, Any] = {"dataset": dataset, "cells": "regular:320m", "size": 16, "share_requests": False}
     if dataset == S2:
         given |= {"bands": "B4,B3", "start": "2020-01-01", "end": "2021-01-01"}
     return {"verb": eechips.sample, **given, **chosen}
@@ -117,7 +117,7 @@ def test_images_with_masked_pixels_are_computed(server: Server, tmp_path: Path) 
 
 def test_a_dataset_of_masked_pixels_is_tried_a_few_times(server: Server, tmp_path: Path) -> None:
     """All chips are in the rows that are masked."""
-    band = sample(spacing="40m", size=(8, 8), roi="-104.9975,39.74315,-104.985,39.7435")
+    band = sample(cells="regular:40m", size=(8, 8), roi="-104.9975,39.74315,-104.985,39.7435")
     _, requests = fetch(server, tmp_path / "run", **band)
     assert requests[COMPUTE] == 27
     assert requests[GET] < 9  # 1, 2, 4, 8 and 16; threads that begin a chip at the same time try it as well
@@ -146,7 +146,7 @@ def get_result(index, unit):
 
 def test_the_manifest_has_the_method_of_each_chip(server: Server, tmp_path: Path) -> None:
     run = eechips.sample(
-        S2, bands="B4,B3", spacing="320m", size=16, roi="-104.9975,39.736,-104.984,39.746", start="2020-01-01",
+        S2, bands="B4,B3", cells="regular:320m", size=16, roi="-104.9975,39.736,-104.984,39.746", start="2020-01-01",
         end="2021-01-01", format="tif", endpoint=server.url, rate=None, quiet=True, out=tmp_path, executor="threads",
         share_requests=False,
     )  # fmt: skip

@@ -50,7 +50,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
         "S2", total=3, roi=_BOXES[k], provenance=True, **_CHIPS, **_SUMMER, **o
     ),
     "thumbnails": lambda folder, k, **o: eechips.sample("NAIP", total=4, roi=_BOXES[k], size=32, method="url", **o),
-    "rows": lambda folder, k, **o: eechips.sample("DEM", spacing="4km", roi=_BOXES[k], **_CHIPS, **o),
+    "rows": lambda folder, k, **o: eechips.sample("DEM", cells="regular:4km", roi=_BOXES[k], **_CHIPS, **o),
     "images": lambda folder, k, **o: eechips.images("S2", roi=_SMALL[k], start="2020-06-01", end="2020-07-01", **o),
     "composites": lambda folder, k, **o: eechips.composites("S2", roi=_SMALL[k], every="month", **_SUMMER, **o),
     "mosaic": lambda folder, k, **o: eechips.mosaic("DEM", roi=_BOXES[k], scale=90, **o),

@@ -52,7 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
 
 
 def sample(server: Server, out: Path, **chosen: Any) -> eechips.Run:
-    given: dict[str, Any] = {"dataset": L8, "bands": "SR_B4", "spacing": "480m", "size": 16, "format": "tif"}
+    given: dict[str, Any] = {"dataset": L8, "bands": "SR_B4", "cells": "regular:480m", "size": 16, "format": "tif"}
     given |= {"roi": "-104.9975,39.73,-104.98,39.746", "start": "2020-01-01", "end": "2021-01-01"}
     given |= {"endpoint": server.url, "rate": None, "quiet": True, "executor": "threads", "out": out}
     return eechips.sample(**{**given, **chosen})

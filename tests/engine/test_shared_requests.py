@@ -62,7 +62,7 @@ def server(store: Path, serve: Callable[..., Server]) -> Server:
 
 
 def sample(server: Server, out: Path, **chosen: Any) -> eechips.Run:
-    values: dict[str, Any] = {"dataset": L8, "bands": "SR_B4,SR_B5", "spacing": "480m", "roi": ROI, "size": 16}
+    values: dict[str, Any] = {"dataset": L8, "bands": "SR_B4,SR_B5", "cells": "regular:480m", "roi": ROI, "size": 16}
     values |= {"start": "2020-01-01", "end": "2021-01-01", "format": "tif", "in_flight": 1}
     values |= {"executor": "threads"}
     return eechips.sample(**{**values, "rate": None, "endpoint": server.url, "out": out, "quiet": True, **chosen})
@@ -108,7 +108,7 @@ def test_files_and_records_are_those_of_chips_alone(server: Server, tmp_path: Pa
 @pytest.mark.parametrize("chosen", slow_except([{}, {"format": "tif-stack"}, {"format": "npy"}, {"method": "url"}], {}))
 def test_frames_of_a_place_come_in_one_request(server: Server, tmp_path: Path, chosen: dict[str, Any]) -> None:
     """Eleven periods have an image in one only; the bands of all, and of a second dataset, are in a few requests."""
-    values: dict[str, Any] = {"spacing": None, "total": 3, "min_distance": "1500m", "every": "month:max"}
+    values: dict[str, Any] = {"cells": None, "total": 3, "min_distance": "1500m", "every": "month:max"}
     values |= {"start": "2020-01-01", "end": "2020-12-01", "executor": "threads", **chosen}
     shared = sample(server, tmp_path / "shared", **values)
     alone = sample(server, tmp_path / "alone", share_requests=False, **values)
@@ -124,7 +124,7 @@ def test_frames_of_a_place_come_in_one_request(server: Server, tmp_path: Path, c
 def test_pictures_and_scattered_chips_are_fetched_alone(server: Server, tmp_path: Path) -> None:
     for name, chosen in {
         "pictures": {"format": "png", "bands": "SR_B4", "stretch": (0, 1000)},
-        "scattered": {"spacing": None, "total": 9, "min_distance": "1500m", "seed": 5},
+        "scattered": {"cells": None, "total": 9, "min_distance": "1500m", "seed": 5},
     }.items():
         run = sample(server, tmp_path / name, **chosen)
         assert (run.units["requests"] == 1).all()
@@ -213,7 +213,7 @@ def test_units_of_a_script_that_says_where_they_are_share_requests(server: Serve
 @pytest.mark.parametrize("chosen", slow_except([{}, {"format": "npy", "dataset": SOIL, "bands": "clay"}], {}))
 def test_queue_workers_share_the_requests_of_a_batch(server: Server, tmp_path: Path, chosen: dict[str, Any]) -> None:
     """Two workers fetch the lines of a plan; the joined run has the files and records of chips alone."""
-    values: dict[str, Any] = {"dataset": L8, "bands": "SR_B4,SR_B5", "spacing": "480m", "roi": ROI, "size": 16}
+    values: dict[str, Any] = {"dataset": L8, "bands": "SR_B4,SR_B5", "cells": "regular:480m", "roi": ROI, "size": 16}
     values |= {"format": "tif", **({} if chosen else {"start": "2020-01-01", "end": "2021-01-01"}), **chosen}
     lines = list(eechips.plan("sample", values.pop("dataset"), endpoint=server.url, **values))
     options: dict[str, Any] = {"executor": "threads", "quiet": True, "rate": None, "in_flight": 1}

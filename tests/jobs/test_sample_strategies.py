@@ -222,8 +222,8 @@ def test_no_two_chips_overlap(server: Server, crs: str) -> None:
     assert great_circle(points[i], points[j]).min() >= 400
 
 
-def test_spacing_makes_rows_of_points(server: Server) -> None:
-    units = plan(server, spacing="200m")
+def test_a_regular_grid_has_rows_of_points(server: Server) -> None:
+    units = plan(server, cells="regular:200m")
     points = np.array([unit["coordinates"] for unit in units])
     i, j = np.triu_indices(len(points), 1)
     assert great_circle(points[i], points[j]).min() == pytest.approx(200, rel=1e-3)
@@ -371,9 +371,9 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
         (
             {},
             UsageError,
-            "give exactly one of `per_ecoregion`, `per_class`, `total`, `spacing`, `cells`, `points` or `regions`$",
+            "give exactly one of `per_ecoregion`, `per_class`, `total`, `cells`, `points` or `regions`$",
         ),
-        ({"total": 1, "spacing": "1km"}, UsageError, "exactly one of .*, not `total` and `spacing`"),
+        ({"total": 1, "cells": "regular:1km"}, UsageError, "exactly one of .*, not `total` and `cells`"),
         ({"total": 0}, UsageError, "`total` must be at least 1"),
         ({"per_class": "3"}, UsageError, "the map of classes, as in 100:ESA"),
         ({"per_class": f"3:{MAP}:value:1,1"}, UsageError, "names a class twice"),
@@ -383,15 +383,14 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
             "classes must be whole numbers, as in 10,40,50",
         ),
         ({"total": 3, "near": "3d"}, UsageError, "`date_field` and `near` belong together"),
-        ({"total": 3, "grid": "10km"}, UsageError, "for a place every 10km, use spacing='10km'"),
-        ({"spacing": "1 mile"}, UsageError, "`spacing` '1 mile' is not a distance"),
-        ({"spacing": "1km", "min_distance": "2km"}, UsageError, "`spacing` says how far apart they are"),
+        ({"total": 3, "grid": "10km"}, UsageError, "for a place every 10km, use cells='regular:10km'"),
+        ({"cells": "regular:1 mile"}, UsageError, "`cells` regular: '1 mile' is not a distance"),
         ({"cells": "majortom:1km", "min_distance": "2km"}, UsageError, "`cells` says how far apart they are"),
         ({"total": 3, "away_from": "a.csv"}, UsageError, "`away_from` needs the distance to its places"),
         ({"total": 3, "away_from": "a.csv", "min_distance": "9m"}, RegionError, r"there is no file a\.csv"),
         ({"cells": "h3:99"}, UsageError, "the resolution must be 0 to 15"),
         ({"total": 3, "columns": "id=code"}, UsageError, "`columns` belongs to `points` and `cells`, not to `total`"),
-        ({"spacing": "1km", "on_empty": "redraw"}, UsageError, "`spacing` has none: use keep or skip"),
+        ({"cells": "regular:1km", "on_empty": "redraw"}, UsageError, "`cells` has none: use keep or skip"),
         ({"total": 3, "min_distance": "near"}, UsageError, "`min_distance` 'near' is not a distance"),
         ({"total": 3, "mask_image": f"{MASK}:vlaue"}, UnknownDatasetError, "did you mean 'value'"),
         ({"total": 3, "mask_image": UTM}, UsageError, "say which band, as users/someone/coded/utm:row"),
@@ -483,7 +482,7 @@ def in_metres(units: list[dict[str, Any]]) -> gpd.GeoSeries:
     [
         {"total": 40},
         {"per_class": f"5:{MAP}:value"},
-        {"spacing": "150m"},
+        {"cells": "regular:150m"},
         {"cells": "majortom:200m"},
     ],
     ids=lambda options: next(iter(options)),
@@ -497,7 +496,7 @@ def test_points_keep_the_distance_to_those_of_another_table(
     kept = plan(server, **options, away_from=path, min_distance="120m")
     assert in_metres(free).distance(others).min() < 120.0
     assert in_metres(kept).distance(others).min() >= 120.0 * 0.9996
-    if "spacing" in options or "cells" in options:  # those that are far enough, and no others
+    if "cells" in options:  # those that are far enough, and no others
         is_far = (in_metres(free).distance(others) >= 120.0).tolist()
         expected = [unit["coordinates"] for unit, far in zip(free, is_far, strict=True) if far]
         assert [unit["coordinates"] for unit in kept] == expected

@@ -249,7 +249,7 @@ def test_polygons_without_an_id_are_numbered_and_repeated_ids_are_refused(tmp_pa
         ("majortom:1m", "the distance must be 100m to 20000km"),
         ("h3:16", "the resolution must be 0 to 15"),
         ("s2:31", "`cells` s2:31: the level must be 0 to 30"),
-        ("geohash:5", "is none of majortom:10km, h3:6, s2:13, mgrs:10km, or a file of polygons"),
+        ("geohash:5", "is none of regular:10km, majortom:10km, h3:6, s2:13, mgrs:10km, or a file of polygons"),
         ("mgrs:5km", "`cells` mgrs:5km: squares have edges of 100km, 10km or 1km"),
     ],
 )

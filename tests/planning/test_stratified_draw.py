@@ -200,13 +200,13 @@ def test_a_spacing_without_places_is_refused() -> None:
 
 @pytest.mark.parametrize(("text", "metres"), [("500m", 500), ("10km", 10_000), (" 1.5 KM ", 1500), (".5km", 500)])
 def test_distances_are_parsed(text: str, metres: float) -> None:
-    assert parse_distance("--spacing", text) == metres
+    assert parse_distance("--min-distance", text) == metres
 
 
 @pytest.mark.parametrize("text", ["10", "km", "-5m", "0m", "10 miles", "1e3m", ""])
 def test_invalid_distances_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not a distance such as 500m or 10km"):
-        parse_distance("--spacing", text)
+        parse_distance("--min-distance", text)
 
 
 class Listed:
