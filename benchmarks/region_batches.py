@@ -64,7 +64,7 @@ def main() -> None:
         folder = Path(text)
         ingest(given.data / STACK, folder / "assets", LST, bands=[BAND], dates_from_bands=True)
         write_regions(folder / "fields.gpkg", given.regions)
-        options = {"regions": str(folder / "fields.gpkg"), "id_field": "field"}
+        options = {"regions": str(folder / "fields.gpkg"), "columns": "id=field"}
         ways = {
             "a file and a request for each region": options,
             "one table, a request for each region": {**options, "output": "one", "batch": 1},

@@ -62,7 +62,7 @@ def run_eechips(server: Server, fields: Path, months: int, out: Path) -> None:
     for name, (_, bands) in DATASETS.items():
         words = [
             sys.executable, "-m", "eechips", "images", "--dataset", name, "--bands", ",".join(bands), "--regions",
-            str(fields), "--id-field", "field", "--clip", "--start", f"{YEAR}-01-01", "--end", last_day(months),
+            str(fields), "--columns", "id=field", "--clip", "--start", f"{YEAR}-01-01", "--end", last_day(months),
             "--endpoint", server.url, "--project", "local", "--quiet", "--yes", "--out", str(out / name),
         ]  # fmt: skip
         subprocess.run(words, check=True)

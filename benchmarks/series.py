@@ -169,7 +169,7 @@ def main() -> None:
         ingest(given.data / STACK, store, LST, bands=[BAND], dates_from_bands=True)
         rivals = Rivals(store, frame)
         with serving(store):
-            recipe = TimeSeries(dataset=LST, regions=str(path), id_field="region", bands=[BAND], reducer="mean")
+            recipe = TimeSeries(dataset=LST, regions=str(path), columns="id=region", bands=[BAND], reducer="mean")
             units = list(recipe.get_requests())
             rows = series(recipe, units[0])
             assert len(rows) == DATES

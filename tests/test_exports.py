@@ -57,7 +57,7 @@ def test_importing_the_package_and_the_command_line_is_cheap() -> None:
     ("verb", "options"),
     [
         ("sample", {"dataset", "per_ecoregion", "roi", "size", "seed", "local", "out", "executor"}),
-        ("timeseries", {"dataset", "regions", "id_field", "reducer", "multiply", "local", "out"}),
+        ("timeseries", {"dataset", "regions", "columns", "reducer", "multiply", "local", "out"}),
         ("run", {"recipe", "get_result", "parameters", "check", "local", "out"}),
     ],
 )

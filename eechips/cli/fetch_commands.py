@@ -31,7 +31,7 @@ _SAMPLE = """Fetch image chips at random points, on a regular grid, or at the po
       eechips sample --dataset S2 --dataset SRTM --dataset WORLDCOVER --total 1000 --roi study_area.gpkg
       eechips sample --dataset S2 --points plots.csv --date-field surveyed --near 30d --name '{plot}'
       eechips sample --dataset S2 --cells majortom:10km --roi study_area.gpkg --size 1056 --crs utm
-      eechips sample --dataset S2 --regions fields.gpkg --id-field field --clip --start 2023-06-01 --end 2023-09-01
+      eechips sample --dataset S2 --regions fields.gpkg --columns id=field --clip --start 2023-06-01 --end 2023-09-01
       eechips sample --dataset NAIP --cells regular:10km --roi=-105.5,39.5,-104.5,40.5 --crs utm
 """
 
@@ -47,7 +47,7 @@ _IMAGES = """Fetch every image of a collection that intersects a region, one fil
       eechips images --dataset S2 --roi=-105.3,39.9,-105.28,39.92 --start 2020-06-01 --end 2020-07-01 \\
           --where 'CLOUDY_PIXEL_PERCENTAGE < 20' --mask --bands B4,B3,B2,B8 --local
       eechips images --dataset L8 --roi park.gpkg --clip --mask qa_pixel:cloud,shadow,snow --crs utm
-      eechips images --dataset S2 --regions fields.gpkg --id-field field --clip --start 2020-06-01 --end 2020-07-01
+      eechips images --dataset S2 --regions fields.gpkg --columns id=field --clip --start 2020-06-01 --end 2020-07-01
       eechips images --dataset NAIP --roi=-105.3,39.9,-105.29,39.91 --format png
 """
 
@@ -78,7 +78,7 @@ _MOSAIC = """Make one cloud-optimised GeoTIFF of a region of any size.
       eechips mosaic --dataset S2 --roi 7.0,46.0,8.0,47.0 --start 2023-06-01 --end 2023-09-01 \\
           --reducer median --mask --bands B4,B3,B2,B8 --crs utm --out outputs/valais
       eechips mosaic --dataset NAIP --roi county.gpkg --clip --start 2021-01-01 --end 2022-01-01
-      eechips mosaic --dataset S2 --regions parks.gpkg --id-field park --clip --start 2023-06-01 --end 2023-09-01 \\
+      eechips mosaic --dataset S2 --regions parks.gpkg --columns id=park --clip --start 2023-06-01 --end 2023-09-01 \\
           --reducer median --mask
 """
 
@@ -93,9 +93,9 @@ _TIMESERIES = """Write a table of a dataset's values over time for each region.
     \b
     Examples:
       eechips timeseries --dataset MODIS/061/MOD11A2 --bands LST_Day_1km --reducer max \\
-          --regions FAO/GAUL_SIMPLIFIED_500m/2015/level2 --id-field ADM2_CODE --bbox=-80,42,-78,44 \\
+          --regions FAO/GAUL_SIMPLIFIED_500m/2015/level2 --columns id=ADM2_CODE --bbox=-80,42,-78,44 \\
           --start 2019-06-01 --end 2019-07-01 --multiply 0.02 --add -273.15 --local
-      eechips timeseries --dataset MOD13A2 --regions counties.gpkg --id-field geoid --reducer mean,p10,p90 \\
+      eechips timeseries --dataset MOD13A2 --regions counties.gpkg --columns id=geoid --reducer mean,p10,p90 \\
           --every "1 month" --start 2019-01-01 --end 2022-01-01 --output one
 """
 

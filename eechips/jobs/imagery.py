@@ -17,6 +17,7 @@ from eechips.jobs.chosen_dataset import ChosenDataset, align_grid, choose_datase
 from eechips.jobs.imagery_options import ImageryOptions
 from eechips.jobs.recipe_options import check_dates, parse_format
 from eechips.jobs.render_style import RenderStyle, parse_stretch
+from eechips.jobs.value_parts import region_column
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection
 from eechips.planning.clip_area import ClipArea, region_content
@@ -251,7 +252,7 @@ def resolve_imagery(options: ImageryOptions, *, deciding: tuple[str, ...] = ()) 
     region = choose_region(
         roi=options.roi,
         regions=options.regions,
-        id_field=options.id_field,
+        id_field=region_column(options.columns),
         margin=options.margin,
         crs=options.input_crs,
     )

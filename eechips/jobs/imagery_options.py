@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,7 +15,6 @@ from eechips.jobs.shared_options import (
     DATASET,
     END,
     GRID,
-    ID_FIELD,
     INDEX,
     INPUT_CRS,
     MARGIN,
@@ -23,6 +22,7 @@ from eechips.jobs.shared_options import (
     PIXELS,
     PLACES,
     REGION,
+    REGION_COLUMNS,
     REGIONS,
     SCALE,
     START,
@@ -47,7 +47,7 @@ class ImageryOptions:
     dataset: str = field(metadata=DATASET)
     roi: str | None = field(default=None, metadata=REGION)
     regions: str | None = field(default=None, metadata=REGIONS)
-    id_field: str | None = field(default=None, metadata=ID_FIELD)
+    columns: str | Mapping[str, str] = field(default="", metadata=REGION_COLUMNS)
     margin: float | None = field(default=None, metadata=MARGIN)
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     start: str | None = field(default=None, metadata=START)
@@ -137,7 +137,7 @@ class MosaicOptions:
     dataset: str = field(metadata=DATASET)
     roi: str | None = field(default=None, metadata=optional_region("the whole of a single image"))
     regions: str | None = field(default=None, metadata=REGIONS)
-    id_field: str | None = field(default=None, metadata=ID_FIELD)
+    columns: str | Mapping[str, str] = field(default="", metadata=REGION_COLUMNS)
     margin: float | None = field(default=None, metadata=MARGIN)
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     start: str | None = field(default=None, metadata=START)

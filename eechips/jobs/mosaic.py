@@ -41,6 +41,7 @@ from eechips.jobs.recipe_options import (
     split_options,
     takes,
 )
+from eechips.jobs.value_parts import region_column
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata
@@ -92,7 +93,7 @@ class MosaicRecipe:
         self.region = choose_region(  # None: the whole of a single image
             roi=chosen.roi,
             regions=chosen.regions,
-            id_field=chosen.id_field,
+            id_field=region_column(chosen.columns),
             margin=chosen.margin,
             crs=chosen.input_crs,
         )

@@ -88,7 +88,7 @@ class PointValues:
     def __init__(self, **options: Any) -> None:
         self.options = chosen = PointsOptions(**{**options, "points": str(options["points"])})
         self.source = choose_dataset(chosen)
-        self.place_columns = PlaceColumns.parse(chosen.columns, ("lon", "lat"))
+        self.place_columns = PlaceColumns.parse(chosen.columns, ("lon", "lat", "id"))
         self.statistics = parse_statistics(chosen.reducer or "mean")
         self.datasets = self.source.masked_ids
         _check(chosen, self.source)
@@ -111,8 +111,8 @@ class PointValues:
             raise RegionError(f"no row of {self.options.points} has coordinates")
         if self.options.reducer is not None and file_places.kind == "points":
             raise UsageError("`reducer` is for polygons: a point has the value of the pixel that it lies in")
-        if self.options.id_field is not None:
-            file_places.check_unique(self.options.id_field)
+        if self.place_columns.id is not None:
+            file_places.check_unique(self.place_columns.id)
         if (date := DateColumn.parse(self.options.date_field)) is not None:
             file_places.check_field(date.name)
         return file_places
@@ -159,7 +159,7 @@ class PointValues:
     @property
     def assembly(self) -> dict[str, Any]:
         """The parameters of the table; if one changes, the table is made again from the same values."""
-        return {"id_field": self.options.id_field, "prefix": self.options.prefix, "format": self.options.format}
+        return {"id_field": self.place_columns.id, "prefix": self.options.prefix, "format": self.options.format}
 
     @property
     def identity(self) -> str:
@@ -269,7 +269,7 @@ class PointValues:
     def assemble(self, results: Results) -> None:
         """Merge the tables of all cells."""
         harvest = PointTable(
-            self.places, keep=self.options.id_field, prefix=self.options.prefix, format=self.options.format
+            self.places, keep=self.place_columns.id, prefix=self.options.prefix, format=self.options.format
         )
         for settled in results:
             harvest.add(settled.unit["rows"], settled.path)
@@ -360,7 +360,7 @@ class PointValues:
         added = [*value_columns(summary.bands, self.statistics, is_points=self.is_points)]
         if summary.mode in ("each", "paired"):
             added += [IMAGE, IMAGE_DATE]
-        kept = self.places.table.column_names if self.options.id_field is None else [self.options.id_field]
+        kept = self.places.table.column_names if self.place_columns.id is None else [self.place_columns.id]
         twice = [name for name in added if f"{self.options.prefix}{name}" in kept]
         if twice:
             raise UsageError(

@@ -237,7 +237,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         alignment=alignment,
         grid_mode=grid_mode,
         dimensions=(width, height),
-        region=_region(options, layers[0], cells),
+        region=_region(options, columns, layers[0], cells),
         places=places,
         frames=frames,
         cells=cells,
@@ -263,12 +263,14 @@ def _has_default_bands(layer: SampleLayer) -> bool:
     return layer.stretched is not None and set(layer.selection.stored) == set(layer.known_bands)
 
 
-def _region(options: SampleOptions, first: SampleLayer, cells: PlaceCells | None) -> Region | None:
+def _region(
+    options: SampleOptions, columns: PlaceColumns, first: SampleLayer, cells: PlaceCells | None
+) -> Region | None:
     """Return the region: the user's, or the dataset's default unless places are listed in a file."""
     roi = options.roi
     if options.regions is not None:
         return choose_region(
-            roi=roi, regions=options.regions, id_field=options.id_field, margin=options.margin, crs=options.input_crs
+            roi=roi, regions=options.regions, id_field=columns.id, margin=options.margin, crs=options.input_crs
         )
     is_listed = options.points is not None or (cells is not None and not cells.needs_region)
     if roi is None and not is_listed:

@@ -14,7 +14,6 @@ from eechips.jobs.shared_options import (
     CRS,
     DATA,
     END,
-    ID_FIELD,
     INPUT_CRS,
     MARGIN,
     MASK,
@@ -109,7 +108,6 @@ class SampleOptions:
         ),
     )
     regions: str | None = field(default=None, metadata=REGIONS)
-    id_field: str | None = field(default=None, metadata=ID_FIELD)
     margin: float | None = field(default=None, metadata=MARGIN)
     clip: bool = field(
         default=False,
@@ -126,11 +124,12 @@ class SampleOptions:
     columns: str | Mapping[str, str] = field(
         default="",
         metadata=option(
-            "Columns of a file of places with other names than usual: lon=X,lat=Y of `points`, id=CODE of `cells`.",
+            "Columns of a file of places: the coordinates of `points`, lon=X,lat=Y; the ids of `cells` or `regions`,"
+            " id=CODE, where features with the same id are one region.",
             PLACES,
             metavar="NAME=FIELD",
-            default="longitude, lon, long, lng or x; latitude, lat or y; grid_code, grid_cell, cell, id or name",
-            is_advanced=True,
+            default="longitude, lon, long, lng or x; latitude, lat or y; grid_code, grid_cell, cell, id or name of"
+            " cells; numbers of regions, from 1",
             decides="data",
         ),
     )

@@ -34,7 +34,6 @@ REGULAR = ("cells", "regions")
 # Options that belong to one strategy.
 _BELONGS = {
     "date_field": "points",
-    "id_field": "regions",
     "margin": "regions",
 }
 
@@ -176,8 +175,8 @@ def _check_strategy(options: SampleOptions) -> None:
         raise UsageError(
             "`date_field` and `near` belong together: the date, and the time within which an image must be, as in 30d"
         )
-    if options.columns and strategy not in ("points", "cells"):
-        raise UsageError(f"`columns` belongs to `points` and `cells`, not to {_option(strategy)}")
+    if options.columns and strategy not in ("points", "cells", "regions"):
+        raise UsageError(f"`columns` belongs to `points`, `cells` and `regions`, not to {_option(strategy)}")
     if options.window is not None:
         parse_window(options.window)
     if options.away_from is not None and options.min_distance in (None, "chip"):

@@ -87,10 +87,10 @@ REGIONS = option(
     metavar="FILE",
     decides="input",
 )
-ID_FIELD = option(
-    "With `regions`: column that identifies a region; features with the same id are one region.",
+REGION_COLUMNS = option(
+    "Column of `regions` that identifies a region, id=CODE; features with the same id are one region.",
     PLACES,
-    metavar="FIELD",
+    metavar="id=FIELD",
     default="numbers from 1",
     decides="data",
 )
@@ -99,6 +99,7 @@ MARGIN = option(
     PLACES,
     metavar="M",
     kind="number",
+    is_advanced=True,
     decides="data",
 )
 INPUT_CRS = option(

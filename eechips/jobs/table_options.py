@@ -46,12 +46,12 @@ class TimeSeriesOptions:
             "Vector file of polygons, or id of a table on the server.", PLACES, metavar="FILE|ASSET", decides="input"
         )
     )
-    id_field: str | None = field(
-        default=None,
+    columns: str | Mapping[str, str] = field(
+        default="",
         metadata=option(
-            "Column that identifies a region; features with the same id are one region.",
+            "Column that identifies a region, id=CODE; features with the same id are one region.",
             PLACES,
-            metavar="FIELD",
+            metavar="id=FIELD",
             default="for a file, numbers from 1",
             decides="data",
         ),
@@ -122,11 +122,13 @@ class TimeSeriesOptions:
             DATA,
             metavar="X",
             kind="number",
+            is_advanced=True,
             decides="data",
         ),
     )
     add: float | None = field(
-        default=None, metadata=option("Then add this number.", DATA, metavar="X", kind="number", decides="data")
+        default=None,
+        metadata=option("Then add this number.", DATA, metavar="X", kind="number", is_advanced=True, decides="data"),
     )
     output: Output = field(
         default="region",
@@ -172,25 +174,15 @@ class PointsOptions:
     columns: str | Mapping[str, str] = field(
         default="",
         metadata=option(
-            "Columns of the coordinates in degrees, if they have other names than usual: lon=X,lat=Y.",
+            "Columns of the file: the coordinates in degrees, if they have other names than usual, lon=X,lat=Y; unique"
+            " ids, id=CODE, the only column of the file that is kept.",
             PLACES,
             metavar="NAME=FIELD",
-            default="longitude, lon, long, lng or x; latitude, lat or y",
-            is_advanced=True,
+            default="longitude, lon, long, lng or x; latitude, lat or y; all columns are kept",
             decides="data",
         ),
     )
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
-    id_field: str | None = field(
-        default=None,
-        metadata=option(
-            "Keep only this column of the file; its values must be unique.",
-            PLACES,
-            metavar="FIELD",
-            default="all columns",
-            decides="data",
-        ),
-    )
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
     index: Sequence[str] | str = field(default=(), metadata=INDEX)
     values: StoredValues = field(default="stored", metadata=VALUES)
@@ -245,7 +237,10 @@ class PointsOptions:
         ),
     )
     prefix: str = field(
-        default="", metadata=option("Prefix of the names of added columns.", TABLE, metavar="TEXT", decides="data")
+        default="",
+        metadata=option(
+            "Prefix of the names of added columns.", TABLE, metavar="TEXT", is_advanced=True, decides="data"
+        ),
     )
     format: TableFormat = field(
         default="parquet", metadata=option("Format of the table.", TABLE, choices=TABLE_FORMATS, decides="data")

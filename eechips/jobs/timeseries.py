@@ -36,6 +36,7 @@ from eechips.jobs.recipe_options import (
 from eechips.jobs.region_tables import TableLayout, merge_tables
 from eechips.jobs.table_options import OUTPUTS, TimeSeriesOptions
 from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
+from eechips.jobs.value_parts import region_column
 from eechips.jobs.zonal_statistics import Elements, Reduction, composite_elements, reduce_region, reduce_regions
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
@@ -87,6 +88,7 @@ class TimeSeries:
 
     def __init__(self, **options: Any) -> None:
         self.options = chosen = TimeSeriesOptions(**options)
+        self.id_field = region_column(chosen.columns)
         self.source = choose_dataset(chosen)
         self.alignment = align_grid(chosen)
         self.statistics = parse_statistics(chosen.reducer)
@@ -120,7 +122,7 @@ class TimeSeries:
         """The regions of the file."""
         return read_zones(
             Path(self.options.regions),
-            self.options.id_field,
+            self.id_field,
             self.box,
             crs=self.options.input_crs,
         )
@@ -171,7 +173,7 @@ class TimeSeries:
     @property
     def id_column(self) -> str:
         """The name of the column of ids."""
-        return self.options.id_field or "region"
+        return self.id_field or "region"
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -199,7 +201,7 @@ class TimeSeries:
             "format": self.table_format,
             # Units contain local geometries; regions on the server are identified by table and column.
             "regions": None if self.is_file else self.options.regions,
-            "id_field": self.options.id_field,
+            "id_field": self.id_field,
         }
 
     @property
@@ -291,7 +293,7 @@ class TimeSeries:
         extra: dict[str, Any] = {} if self.source.selection.names else {"bands": [band.name for band in bands]}
         extra |= about.unit_fields
         about = replace(about, bands=bands)
-        zones = zones or fetch_zones(self.options.regions, self.options.id_field, self.box)
+        zones = zones or fetch_zones(self.options.regions, self.id_field, self.box)
         shapes = self._shapes(zones) if self.options.output != "region" or self._has_base_grid else None
         base_grids = (
             self._base_grids(about, shapes) if shapes is not None and self._has_base_grid else [None] * len(zones)
@@ -382,13 +384,13 @@ class TimeSeries:
         if "geometry" in region:
             return planar_geometry(shapely.geometry.shape(region["geometry"]))
         table = ee.FeatureCollection(self.options.regions)
-        geometry: ee.Geometry = table.filter(ee.Filter.eq(self.options.id_field, region["region"])).geometry()
+        geometry: ee.Geometry = table.filter(ee.Filter.eq(self.id_field, region["region"])).geometry()
         return geometry
 
     def _shapes(self, zones: Zones) -> ZoneShapes:
         if self.is_file:
             return measure_zones(zones)
-        return fetch_zone_shapes(self.options.regions, str(self.options.id_field), zones, is_whole=self.box is None)
+        return fetch_zone_shapes(self.options.regions, str(self.id_field), zones, is_whole=self.box is None)
 
     def _base_grids(self, about: AssetMetadata, shapes: ZoneShapes) -> list[Grid]:
         """Return the pixel grid for each region: the requested one, or that of the latest image there."""
@@ -474,7 +476,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
         ConfigurationError: if credentials, project or endpoint are wrong.
 
     Example:
-        >>> run = eechips.timeseries("MODIS_LST", regions="counties.gpkg", id_field="geoid", reducer="max", local=True)
+        >>> run = eechips.timeseries("MODIS_LST", regions="counties.gpkg", columns="id=geoid", local=True)
     """
     return run_recipe(*timeseries_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
 
@@ -494,8 +496,8 @@ def _check(recipe: TimeSeries) -> None:
         raise UsageError(f"`min_clear` is a share from 0 to 1, not {options.min_clear:g}")
     bands = recipe.source.chosen_names or ()
     columns = (*recipe.statistics.columns(bands), *recipe.statistics.valid_fractions(bands))
-    if options.id_field in ("date", "count", "valid_fraction", *columns):
-        raise UsageError(f"id_field={options.id_field!r} is also the name of another column of the table")
+    if recipe.id_field in ("date", "count", "valid_fraction", *columns):
+        raise UsageError(f"columns='id={recipe.id_field}' is also the name of another column of the table")
     if Path(options.regions).suffix and not recipe.is_file and "/" not in options.regions:
         raise RegionError(f"there is no file {options.regions}")
     recipe.sha256  # noqa: B018 - hashed now: the file may change while the recipe exists

@@ -22,7 +22,7 @@ class PlaceColumns:
     Attributes:
         lon: name of the column of longitudes.
         lat: name of the column of latitudes.
-        id: name of the column that identifies a polygon.
+        id: name of the column that identifies a row, a cell or a region.
     """
 
     lon: str | None = None
@@ -30,7 +30,7 @@ class PlaceColumns:
     id: str | None = None
 
     @classmethod
-    def parse(cls, value: str | Mapping[str, str], names: Sequence[str] = ("lon", "lat", "id")) -> PlaceColumns:
+    def parse(cls, value: str | Mapping[str, str], names: Sequence[str]) -> PlaceColumns:
         """Return the columns of a text such as ``lon=LONG,lat=LAT``, or of columns by name.
 
         Args:
@@ -49,6 +49,18 @@ class PlaceColumns:
             if name not in names or not column:
                 raise UsageError(f"`columns` {name}={column}: write NAME=COLUMN; {describe_choices(name, [*names])}")
         return cls(**columns)
+
+
+def region_column(columns: str | Mapping[str, str]) -> str | None:
+    """Return the column that identifies the regions of a file; None for the numbers of its features.
+
+    Args:
+        columns: value of the option.
+
+    Raises:
+        UsageError: if it names other columns.
+    """
+    return PlaceColumns.parse(columns, ("id",)).id
 
 
 @dataclass(frozen=True, slots=True)

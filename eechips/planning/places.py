@@ -164,7 +164,7 @@ def read_places(
         return Places(path, digest, "points", _checked(path, "points", lonlat_points), table, reading)
     for name in (lon_field, lat_field):
         if name is not None:
-            raise RegionError(f"{path} has geometries: leave `columns` out")
+            raise RegionError(f"{path} has geometries: leave lon and lat of `columns` out")
     geometries = to_wgs84(path, geometries, choose_crs(path, own_crs, crs))
     kind = _kind(path, geometries)
     _check_kind(path, kind, only)

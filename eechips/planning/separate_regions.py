@@ -111,7 +111,7 @@ def choose_region(
         if roi is not None:
             raise UsageError("`roi` is one region, and `regions` several: leave one of them out")
         return read_separate_regions(Path(regions), id_field, margin=margin, crs=crs)
-    for name, value in (("id_field", id_field), ("margin", margin)):
+    for name, value in (("columns", id_field), ("margin", margin)):
         if value is not None:
             raise UsageError(f"`{name}` describes the regions of `regions`: leave it out, or give them")
     return None if roi is None else parse_region(roi, crs=crs)

@@ -123,7 +123,7 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     _log.info("%s in %s", format_count(len(regions), "region"), path)
     if id_field is None:
         there = f": {', '.join(fields[:_MOST_FIELDS])}" if fields else ""
-        _log.info("Regions are numbered from 1 in the file's order; `id_field` names a column with ids%s", there)
+        _log.info("Regions are numbered from 1 in the file's order; `columns` id=NAME takes ids of a column%s", there)
     return Zones(regions, shapes)
 
 
@@ -141,7 +141,7 @@ def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) 
     """
     fields = fetch_fields(asset)
     if id_field is None:
-        raise UsageError(f"`id_field` must name the column of {asset} that identifies a region: {', '.join(fields)}")
+        raise UsageError(f"`columns` id=NAME must say which column of {asset} identifies a region: {', '.join(fields)}")
     if id_field not in fields:
         raise RegionError(f"{asset} has no field {id_field!r}; {describe_choices(id_field, fields)}")
     table = ee.FeatureCollection(asset)

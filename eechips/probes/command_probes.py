@@ -125,10 +125,10 @@ _COMMANDS: tuple[tuple[str, str, Callable[[ProbeClient], Any], str], ...] = (
         )
     ),
     ("timeseries", "a time series of MODIS", _command(
-        "timeseries", "MODIS/061/MOD11A2", regions=_regions_file, id_field="name", reducer="max", start="2019-01-01",
+        "timeseries", "MODIS/061/MOD11A2", regions=_regions_file, columns="id=name", reducer="max", start="2019-01-01",
         end="2019-03-01", multiply=0.02, add=-273.15), "commands"),
     ("timeseries-masked", "a time series of an index without clouds", _command(
-        "timeseries", "S2", regions=_regions_file, id_field="name", index="NDVI", mask="scl", every="10 days", **_S2),
+        "timeseries", "S2", regions=_regions_file, columns="id=name", index="NDVI", mask="scl", every="10 days", **_S2),
      "commands"),
     ("points", "values at points", _command("points", "SRTM", _points, format="csv"), "commands"),
     ("points-each", "values of each image at points", _command(

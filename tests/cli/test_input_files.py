@@ -55,7 +55,7 @@ WRONG = {
     "mosaic --dataset DEM --roi flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
     "points --dataset DEM --points none.csv": "there is no file none.csv",
     "points --dataset DEM --points flat.geojson": "row 2 cannot be repaired: it has no area",
-    "points --dataset DEM --points plots.csv --id-field plot": "no column 'plot'",
+    "points --dataset DEM --points plots.csv --columns id=plot": "no column 'plot'",
     "points --dataset DEM --points plots.csv --date-field species --near 3d": "species is not a date",
     "points --dataset DEM --points plots.csv --date-field species --near 3d --dry-run": "species is not a date",
     "timeseries --dataset MODIS_LST --regions none.gpkg": "there is no file none.gpkg",
@@ -64,7 +64,7 @@ WRONG = {
     "timeseries --dataset DEM --regions good.geojson": "is a single image: it has no time series",
     "composites --dataset DEM --roi good.geojson": "is a single image, not a collection",
     "images --dataset DEM --roi good.geojson": "is a single image, not a collection",
-    "timeseries --dataset MODIS_LST --regions good.geojson --id-field plots": "no field 'plots'; did you mean 'plot'?",
+    "timeseries --dataset MODIS_LST --regions good.geojson --columns id=plots": "no field 'plots'; did you mean 'plot'",
 }
 
 
@@ -217,7 +217,7 @@ def test_every_verb_takes_the_repaired_polygons(demo_server: Server, tmp_path: P
         "quiet": True,
     }
     series = eechips.timeseries(
-        "MODIS_LST", regions=path, id_field="plot", start="2019-06-01", end="2019-06-20", out=tmp_path / "a", **usual
+        "MODIS_LST", regions=path, columns="id=plot", start="2019-06-01", end="2019-06-20", out=tmp_path / "a", **usual
     )
     values = eechips.points("DEM", points=path, out=tmp_path / "b", **usual)
     mosaic = eechips.mosaic("DEM", roi=path, clip=True, out=tmp_path / "c", **usual)
@@ -249,5 +249,7 @@ def test_a_command_names_its_table_and_the_ids_of_regions(
     days = "--start 2019-06-01 --end 2019-06-20"
     words = f"timeseries --dataset MODIS_LST --regions good.geojson {days} --output one --out b".split()
     found = CliRunner().invoke(main, [*words, *usual])
-    assert "Regions are numbered from 1 in the file's order; --id-field names a column with ids: plot" in found.output
+    assert (
+        "Regions are numbered from 1 in the file's order; --columns id=NAME takes ids of a column: plot" in found.output
+    )
     assert "Made from all results: b/series.parquet" in found.output

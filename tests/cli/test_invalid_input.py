@@ -15,7 +15,7 @@ from eechips.cli import main
 from eechips.commands.parameters import command_words
 
 SAMPLE = ["sample", "--dataset", "NAIP", "--per-ecoregion", "5", "--local"]
-SERIES = ["timeseries", "--dataset", "MODIS_LST", "--regions", "A/B", "--id-field", "X", "--local"]
+SERIES = ["timeseries", "--dataset", "MODIS_LST", "--regions", "A/B", "--columns", "id=X", "--local"]
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def test_invalid_options_of_sample_are_refused(arguments: list[str], sentence: s
         (["--reducer", "maximum"], "unknown reducer 'maximum': there are mean,"),
         (["--bbox", "1,2"], "'1,2' is not W,S,E,N in degrees"),
         (["--regions", "nowhere.gpkg"], "there is no file nowhere.gpkg"),
-        (["--id-field", "date"], "--id-field date is also the name of another column"),
+        (["--columns", "id=date"], "--columns id=date is also the name of another column"),
         (["--multiply", "often"], "'often' is not a valid float"),
     ],
 )

@@ -168,7 +168,7 @@ def test_composites_and_tables_end_before_the_latest_image(archive: Archive, cap
     words = ("--every", "10 days", "--reducer", "max", "--roi=" + ROI, "--end", "2024-05-31")
     composites = begin(archive, "composites", *words).rename("composites")
     shutil.rmtree("run", ignore_errors=True)
-    begin(archive, "timeseries", "--regions", west_to_north, "--id-field", "field", "--end", "2024-05-31").rename(
+    begin(archive, "timeseries", "--regions", west_to_north, "--columns", "id=field", "--end", "2024-05-31").rename(
         "series"
     )
     series = Path("series")

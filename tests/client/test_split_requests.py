@@ -339,7 +339,7 @@ def test_time_series_split_by_dates_make_the_same_files(
     files = []
     for server in (demo_server, small):
         finished = eechips.timeseries(
-            "MODIS_LST", regions=str(tmp_path / "regions.gpkg"), id_field="code", reducer="max", start="2018-01-01",
+            "MODIS_LST", regions=str(tmp_path / "regions.gpkg"), columns="id=code", reducer="max", start="2018-01-01",
             end="2022-01-01", executor="processes:1", quiet=True,
             endpoint=server.url, rate=None, out=tmp_path / str(len(files)),
         )  # fmt: skip

@@ -182,7 +182,7 @@ def test_a_series_has_the_mean_of_all_pixels(served: Served, tmp_path: Path) -> 
     regions = tmp_path / "regions.geojson"
     regions.write_text(json.dumps({"type": "FeatureCollection", "features": [whole]}))
     run = eechips.timeseries(
-        S2, regions=str(regions), id_field="name", bands=["B4"], start="2018-04-01", end="2018-12-01", reducer="mean",
+        S2, regions=str(regions), columns="id=name", bands=["B4"], start="2018-04-01", end="2018-12-01", reducer="mean",
         scale=10, crs="EPSG:32631", archive=served.toml, executor="processes:1", out=tmp_path / "run", quiet=True,
     )  # fmt: skip
     table = eechips.load(run.path)

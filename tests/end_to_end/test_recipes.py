@@ -107,7 +107,7 @@ def test_modis_lst_equals_timeseries(demo_server: Server, tmp_path: Path) -> Non
     made = run(demo_server, tmp_path / "recipe", "modis_lst.py", **box, **dates)
     assert made.is_complete
     verb = eechips.timeseries(
-        "MODIS_LST", regions="FAO/GAUL_SIMPLIFIED_500m/2015/level2", id_field="ADM2_CODE", reducer="max",
+        "MODIS_LST", regions="FAO/GAUL_SIMPLIFIED_500m/2015/level2", columns="id=ADM2_CODE", reducer="max",
         bbox="-79,42,-78.6,42.3", multiply=0.02, add=-273.15, endpoint=demo_server.url, rate=None, executor="threads",
         quiet=True, out=tmp_path / "verb", **dates,
     )  # fmt: skip

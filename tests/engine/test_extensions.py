@@ -108,7 +108,7 @@ def test_extensions_in_steps_make_the_units_of_one_run(demo_server: Server, tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["images", "composites"])
 def test_further_regions_and_dates_are_added(demo_server: Server, tmp_path: Path, fields: str, command: str) -> None:
-    options: dict[str, Any] = {"command": command, "regions": fields, "id_field": "field", "start": START}
+    options: dict[str, Any] = {"command": command, "regions": fields, "columns": "id=field", "start": START}
     options |= {"every": "5 days", "reducer": "median"} if command == "composites" else {}
     first = fetch(demo_server, tmp_path / "run", end="2020-06-11", **options)
     files, before, known = digests(first.path), sent(demo_server), len(first.units)
@@ -125,7 +125,7 @@ def test_further_regions_and_dates_are_added(demo_server: Server, tmp_path: Path
 
 @pytest.mark.slow
 def test_what_would_change_or_be_left_out_is_refused(demo_server: Server, tmp_path: Path, fields: str) -> None:
-    options: dict[str, Any] = {"command": "composites", "regions": fields, "id_field": "field"}
+    options: dict[str, Any] = {"command": "composites", "regions": fields, "columns": "id=field"}
     options |= {"every": "10 days", "reducer": "median"}
     run, outlines = fetch(demo_server, tmp_path / "run", start=START, end=MIDDLE, **options), Path(fields).read_bytes()
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file() and path.name not in CHANGING}
@@ -157,7 +157,7 @@ def test_what_would_change_or_be_left_out_is_refused(demo_server: Server, tmp_pa
 def test_series_of_regions_get_files_of_further_dates(
     demo_server: Server, tmp_path: Path, fields: str, every: str | None
 ) -> None:
-    options: dict[str, Any] = {"command": "timeseries", "regions": fields, "id_field": "field", "start": START}
+    options: dict[str, Any] = {"command": "timeseries", "regions": fields, "columns": "id=field", "start": START}
     options |= {"bands": "B4", "every": every}
     first = fetch(demo_server, tmp_path / "run", end="2020-06-11", **options)
     files, before = digests(first.path), sent(demo_server, "table:computeFeatures")
@@ -189,7 +189,7 @@ def test_series_of_regions_get_files_of_further_dates(
 
 @pytest.mark.parametrize("output", ["one", "year"])
 def test_one_table_has_the_rows_of_one_run(demo_server: Server, tmp_path: Path, fields: str, output: str) -> None:
-    options: dict[str, Any] = {"command": "timeseries", "regions": fields, "id_field": "field", "bands": "B4"}
+    options: dict[str, Any] = {"command": "timeseries", "regions": fields, "columns": "id=field", "bands": "B4"}
     options |= {"start": "2019-12-20", "output": output}
     first = fetch(demo_server, tmp_path / "run", end="2019-12-30", **options)
     parts = digests(first.path / "parts", "*.parquet") or digests(first.path, "parts/*.parquet")

@@ -32,7 +32,7 @@ REGIONS = {
 }
 POINTS = "name,lon,lat,day\na,-105.25,40.05,2024-06-03\nb,-105.24,40.05,2024-06-20\nc,-104.0,39.0,2024-06-09\n"
 DATES = ["--start", "2024-06-01", "--end", "2024-07-01"]
-LST = ["timeseries", "--dataset", "MODIS_LST", "--regions", "regions.geojson", "--id-field", "name", *DATES]
+LST = ["timeseries", "--dataset", "MODIS_LST", "--regions", "regions.geojson", "--columns", "id=name", *DATES]
 SERVICE = ["--executor", "threads", "--in-flight", "2", "--out", "out"]
 RUNS = {
     "a table of each region": [*LST, "--mask", "auto"],

@@ -101,7 +101,7 @@ def test_images_composites_and_mosaic_have_all_pixels(server: Server, tmp_path: 
 @pytest.mark.parametrize(("world", "written"), [("shifted", "beyond 180"), ("plain", "in two parts")])
 def test_a_region_of_a_file_has_all_pixels(server: Server, tmp_path: Path, world: str, written: str) -> None:
     common: dict[str, Any] = {"endpoint": server.url, "rate": None, "executor": "threads", "quiet": True, "clip": True}
-    common |= {"regions": _region(tmp_path, written), "id_field": "name"}
+    common |= {"regions": _region(tmp_path, written), "columns": "id=name"}
     dataset = WORLD.format(world)
     for run in (
         eechips.images(dataset, out=tmp_path / "images", **common),

@@ -196,7 +196,7 @@ def test_a_series_of_an_index_is_the_mean_of_its_pixels(demo_server: Server, tmp
     fields = polygons_file(tmp_path)
     dates = {"start": "2020-06-16", "end": "2020-06-28", "mask": "scl"}
     options: dict[str, Any] = {**QUIET, "endpoint": demo_server.url, "index": "NDVI", **dates}
-    series = {"regions": str(fields), "id_field": "name", "output": "one", "format": "csv"}
+    series = {"regions": str(fields), "columns": "id=name", "output": "one", "format": "csv"}
     found = eechips.timeseries("S2", out=tmp_path / "a", **options, **series)
     table = pd.read_csv(found.assembled[0], dtype={"name": str})
     assert list(table.columns) == ["name", "date", "NDVI", "count", "valid_fraction"]
@@ -220,7 +220,7 @@ def test_a_series_of_an_index_is_the_mean_of_its_pixels(demo_server: Server, tmp
 def test_a_series_of_periods_has_computed_columns(demo_server: Server, tmp_path: Path) -> None:
     run = eechips.timeseries(
         "S2", out=tmp_path / "b", **QUIET, endpoint=demo_server.url, index="NDVI,d=nir-red",
-        regions=str(polygons_file(tmp_path)), id_field="name", output="one", format="csv",
+        regions=str(polygons_file(tmp_path)), columns="id=name", output="one", format="csv",
         start="2020-06-16", end="2020-07-16", mask="scl", every="15 days",
     )  # fmt: skip
     table = pd.read_csv(run.assembled[0])
@@ -233,7 +233,7 @@ def test_a_series_of_periods_has_computed_columns(demo_server: Server, tmp_path:
 @pytest.mark.slow
 def test_scaled_series_are_in_the_units_of_the_record(demo_server: Server, tmp_path: Path) -> None:
     options = {
-        **QUIET, "endpoint": demo_server.url, "regions": str(polygons_file(tmp_path)), "id_field": "name",
+        **QUIET, "endpoint": demo_server.url, "regions": str(polygons_file(tmp_path)), "columns": "id=name",
         "start": "2020-06-01", "end": "2020-06-05", "output": "one", "format": "csv",
     }  # fmt: skip
     kelvin = eechips.timeseries("MODIS_LST", out=tmp_path / "scaled", **options, values="scaled")
@@ -265,7 +265,7 @@ def test_only_computed_bands_change_the_identity_of_a_recipe(tmp_path: Path) -> 
         (Composites, {"roi": ROI}),
         (MosaicRecipe, {"roi": ROI}),
         (PointValues, {"points": path}),
-        (TimeSeries, {"regions": fields, "id_field": "name"}),
+        (TimeSeries, {"regions": fields, "columns": "id=name"}),
     ]
     for make, options in recipes:
         plain = make(dataset="S2", bands="B4", **options)
@@ -300,7 +300,7 @@ def test_the_same_errors_in_every_verb(
     with pytest.raises(error, match=message):
         eechips.points("S2", points_file(tmp_path), **dates, **shared)
     with pytest.raises(error, match=message):
-        eechips.timeseries("S2", regions=str(polygons_file(tmp_path)), id_field="name", **dates, **shared)
+        eechips.timeseries("S2", regions=str(polygons_file(tmp_path)), columns="id=name", **dates, **shared)
 
 
 @pytest.mark.slow

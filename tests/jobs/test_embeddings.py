@@ -64,7 +64,7 @@ def unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def timeseries(server: Server, polygons: Path, out: Path, **options: Any) -> eechips.Run:
-    options = {"dataset": "EMBEDDINGS", "regions": str(polygons), "id_field": "field", **DATES, **options}
+    options = {"dataset": "EMBEDDINGS", "regions": str(polygons), "columns": "id=field", **DATES, **options}
     return eechips.timeseries(endpoint=server.url, rate=None, executor="threads", quiet=True, out=out, **options)
 
 

@@ -49,7 +49,7 @@ class Commands:
             "images": {"roi": self.roi},
             "composites": {"roi": self.roi, "every": "20 years"},
             "mosaic": {"roi": self.roi},
-            "timeseries": {"regions": str(self.folder / "plots.gpkg"), "id_field": "id"},
+            "timeseries": {"regions": str(self.folder / "plots.gpkg"), "columns": "id=id"},
             "points": {"points": str(self.folder / "points.csv")},
         }
         function: Callable[..., Run] = getattr(eechips, command)

@@ -83,9 +83,10 @@ COMMANDS: dict[str, Command] = {
     "mosaic, sum": lambda d, p, o: eechips.mosaic(d, roi=ROI, reducer="sum", **o),
     "mosaic, int32": lambda d, p, o: eechips.mosaic(d, roi=ROI, dtype="int32", **o),
     "mosaic, float32": lambda d, p, o: eechips.mosaic(d, roi=ROI, dtype="float32", **o),
-    "timeseries": lambda d, p, o: eechips.timeseries(d, regions=str(p / "fields.geojson"), id_field="id", **DATES, **o),
+    "timeseries": lambda d, p, o: eechips.timeseries(
+        d, regions=str(p / "fields.geojson"), columns="id=id", **DATES, **o),
     "timeseries, composites": lambda d, p, o: eechips.timeseries(
-        d, regions=str(p / "fields.geojson"), id_field="id", every="3 months", composite="mean", **DATES, **o),
+        d, regions=str(p / "fields.geojson"), columns="id=id", every="3 months", composite="mean", **DATES, **o),
     "points, latest": lambda d, p, o: eechips.points(d, p / "points.csv", **o),
     "points, median": lambda d, p, o: eechips.points(d, p / "points.csv", composite="median", **o),
     "points, each image": lambda d, p, o: eechips.points(d, p / "points.csv", each_image=True, **DATES, **o),

@@ -286,7 +286,7 @@ def test_changed_functions_and_parameters_are_refused(kernel: Kernel) -> None:
 def test_commands_run_in_a_notebook(kernel: Kernel) -> None:
     cell = kernel.run("""
         eechips.timeseries(
-            "MODIS_LST", regions="FAO/GAUL_SIMPLIFIED_500m/2015/level2", id_field="ADM2_CODE",
+            "MODIS_LST", regions="FAO/GAUL_SIMPLIFIED_500m/2015/level2", columns="id=ADM2_CODE",
             bbox="-105.3,39.5,-104.9,39.9", start="2019-01-01", end="2019-02-01", out="outputs/series", **options
         )
     """)

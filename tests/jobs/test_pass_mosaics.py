@@ -125,7 +125,7 @@ def test_each_region_has_its_passes(server: Server, folder: Path, tmp_path: Path
         for name, box in boxes.items()
     ]
     regions.write_text(f'{{"type": "FeatureCollection", "features": [{", ".join(features)}]}}')
-    run = fetch(server, tmp_path / "run", roi=None, regions=str(regions), id_field="id", mosaic_by="orbit", limit=3)
+    run = fetch(server, tmp_path / "run", roi=None, regions=str(regions), columns="id=id", mosaic_by="orbit", limit=3)
     rows = run.units
     passes = {"both": ((0, 1), (2,), (3, 4)), "east": ((1,), (4,), (5,))}
     for region, each in passes.items():

@@ -318,7 +318,7 @@ def command(*arguments: str) -> Result:
         (("--dataset", "S2", "--date-field", "day", "--near", "ten"), "--near ten is not a time"),
         (("--dataset", "S2", "--date-field", "dya", "--near", "3d"), "has no column 'dya'; did you mean 'day'?"),
         (("--dataset", "S2", "--reducer", "mean"), "--reducer is for polygons"),
-        (("--dataset", "S2", "--id-field", "day"), "rows 1, 2 have the same day"),
+        (("--dataset", "S2", "--columns", "id=day"), "rows 1, 2 have the same day"),
         (("--dataset", "S2", "--mask", "nothing"), "has no such mask"),
         (("--dataset", "S2", "--bands", "B4,B4"), "a band is asked for twice"),
         (("--dataset", "S2", "--scale", "0"), "--scale must be above 0"),

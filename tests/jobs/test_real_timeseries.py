@@ -52,7 +52,7 @@ def series(regions: Path, real_server: Server, tmp_path_factory: pytest.TempPath
 
     def run(reducer: str) -> dict[str, pd.DataFrame]:
         done = eechips.timeseries(
-            LST, bands=["LST_Day_1km"], reducer=reducer, regions=str(regions), id_field="id",
+            LST, bands=["LST_Day_1km"], reducer=reducer, regions=str(regions), columns="id=id",
             multiply=0.02, add=-273.15, endpoint=real_server.url, project="local",
             out=tmp_path_factory.mktemp(reducer), executor="threads", rate=None, quiet=True,
         )  # fmt: skip

@@ -32,7 +32,7 @@ def chips(**options: Any) -> ChipSample:
 
 
 def series(**options: Any) -> TimeSeries:
-    return TimeSeries(**{"dataset": "MODIS_LST", "regions": "A/B", "id_field": "X", **options})
+    return TimeSeries(**{"dataset": "MODIS_LST", "regions": "A/B", "columns": "id=X", **options})
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_options_of_the_plan_change_the_parameters() -> None:
         {"start": "2020-01-01"},
         {"format": "parquet"},
         {"regions": "A/C"},
-        {"id_field": "Y"},
+        {"columns": "id=Y"},
     ],
 )
 def test_options_that_change_tables_change_the_identity(options: dict[str, Any]) -> None:
@@ -130,7 +130,7 @@ def test_the_same_region_file_edited_is_another_plan(tmp_path: Path) -> None:
     found = []
     for box in (shapely.box(0, 0, 1, 1), shapely.box(0, 0, 2, 2)):
         gpd.GeoDataFrame(geometry=[box], crs="EPSG:4326").to_file(path)
-        found.append((chips(roi=str(path)).parameters, series(regions=str(path), id_field=None).parameters))
+        found.append((chips(roi=str(path)).parameters, series(regions=str(path), columns="").parameters))
     assert found[0][0] != found[1][0]
     assert found[0][1] != found[1][1]
 

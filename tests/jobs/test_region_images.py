@@ -67,7 +67,7 @@ def _options(server: Server, **options: Any) -> dict[str, Any]:
 
 
 def _fields(folder: Path, **options: Any) -> dict[str, Any]:
-    return {"regions": str(folder / "fields.gpkg"), "id_field": "field", **options}
+    return {"regions": str(folder / "fields.gpkg"), "columns": "id=field", **options}
 
 
 def _units(run: eechips.Run) -> pd.DataFrame:
@@ -210,7 +210,7 @@ def test_ids_that_are_no_file_names_stay_in_their_folders(
     frame = gpd.GeoDataFrame({"field": ids}, geometry=shapes, crs="EPSG:32631").to_crs("EPSG:4326")
     frame.to_file(tmp_path / "hostile.geojson")
     run = eechips.images(
-        SCENES, regions=str(tmp_path / "hostile.geojson"), id_field="field", start="2020-05-02", end="2020-05-10",
+        SCENES, regions=str(tmp_path / "hostile.geojson"), columns="id=field", start="2020-05-02", end="2020-05-10",
         **_options(server, out=tmp_path / "run"),
     )  # fmt: skip
     assert sorted(_units(run)["region"]) == sorted({name for name in ids if name is not None})
@@ -231,7 +231,7 @@ def test_a_broken_polygon_is_repaired_and_told(
     bow = in_metres(shapely.Polygon([(0, 0), (200, 200), (200, 0), (0, 200)]), 1200, 1800)
     write_fields(tmp_path / "bow.gpkg", {"bow": bow})
     options = _options(server, start="2020-07-01", end="2020-08-01", clip=True, out=tmp_path / "run")
-    run = eechips.images(SCENES, regions=str(tmp_path / "bow.gpkg"), id_field="field", **options)
+    run = eechips.images(SCENES, regions=str(tmp_path / "bow.gpkg"), columns="id=field", **options)
     assert "repaired 1 of 1 polygons" in caplog.text
     assert run.units["valid_fraction"].item() == pytest.approx(0.5, abs=0.07)
 
@@ -245,7 +245,7 @@ def test_regions_without_images_are_told(server: Server, tmp_path: Path, caplog:
     }
     path = write_fields(tmp_path / "two.gpkg", shapes)
     options = _options(server, start="2020-07-01", end="2020-08-01")
-    run = eechips.images(SCENES, regions=str(path), id_field="field", out=tmp_path / "run", **options)
+    run = eechips.images(SCENES, regions=str(path), columns="id=field", out=tmp_path / "run", **options)
     assert _units(run)["region"].tolist() == ["here"]
     assert "1 region without an image: far" in caplog.text
     write_fields(tmp_path / "far.gpkg", {"far": shapes["far"]})
@@ -260,16 +260,16 @@ def test_options_that_contradict_each_other_are_refused(folder: Path, tmp_path: 
     for options, message in (
         ({}, "give `roi`"),
         ({"roi": "4,39,5,40", "regions": fields}, "leave one of them out"),
-        ({"roi": "4,39,5,40", "id_field": "field"}, "`id_field` describes the regions"),
+        ({"roi": "4,39,5,40", "columns": "id=field"}, "`columns` describes the regions"),
         ({"roi": "4,39,5,40", "margin": 3.0}, "`margin` describes the regions"),
         ({"regions": fields, "margin": -1.0}, "must be 0 metres or more"),
     ):
         with pytest.raises(UsageError, match=message):
             recipe(dataset=SCENES, **options)
     for options, message in (
-        ({"regions": fields, "id_field": "filed"}, "field"),
+        ({"regions": fields, "columns": "id=filed"}, "field"),
         ({"regions": str(tmp_path / "none.gpkg")}, "there is no vector file"),
-        ({"regions": "FAO/GAUL/2015/level2", "id_field": "ADM2_CODE"}, "there is no vector file"),
+        ({"regions": "FAO/GAUL/2015/level2", "columns": "id=ADM2_CODE"}, "there is no vector file"),
     ):
         with pytest.raises(RegionError, match=message):
             recipe(dataset=SCENES, **options)
@@ -278,7 +278,7 @@ def test_options_that_contradict_each_other_are_refused(folder: Path, tmp_path: 
 @pytest.mark.slow
 def test_a_recipe_with_regions_depends_on_them_where_it_clips(folder: Path, tmp_path: Path) -> None:
     other = write_fields(tmp_path / "other.gpkg", {"concave": field_shapes()["ring"]})
-    one, two = _fields(folder), {"regions": str(other), "id_field": "field"}
+    one, two = _fields(folder), {"regions": str(other), "columns": "id=field"}
     assert Images(dataset=SCENES, **one).identity == Images(dataset=SCENES, **two).identity
     assert Images(dataset=SCENES, **one, clip=True).identity != Images(dataset=SCENES, **two, clip=True).identity
 
@@ -312,7 +312,7 @@ def test_previews_and_reports_name_and_outline_the_regions(clipped: eechips.Run,
 def test_a_killed_run_continues(server: Server, clipped: eechips.Run, folder: Path, tmp_path: Path) -> None:
     words = [
         sys.executable, "-m", "eechips", "images", "--dataset", SCENES, "--regions", str(folder / "fields.gpkg"),
-        "--id-field", "field", "--clip", "--start", "2020-05-02", "--end", "2020-08-01", "--endpoint", server.url,
+        "--columns", "id=field", "--clip", "--start", "2020-05-02", "--end", "2020-08-01", "--endpoint", server.url,
         "--executor", "threads", "--in-flight", "1", "--rate", "3", "-q", "--out", str(tmp_path / "run"),
     ]  # fmt: skip
     process = subprocess.Popen(words, start_new_session=True)
@@ -341,7 +341,7 @@ def test_a_region_that_is_too_large_for_a_request_comes_in_parts(folder: Path, s
     shape = shapely.Polygon([(5, 5), (edge - 4, 1_000), (edge - 7_000, edge - 3), (1_000, edge / 2)])
     path = write_fields(folder / "large.gpkg", {"large": in_metres(shapely.segmentize(shape, 200), 0, 0)})
     run = eechips.images(
-        LARGE, regions=str(path), id_field="field", clip=True, **_options(server, out=folder / "large-run")
+        LARGE, regions=str(path), columns="id=field", clip=True, **_options(server, out=folder / "large-run")
     )
     (unit,) = run.units.to_dict("records")
     assert unit["requests"] > 1

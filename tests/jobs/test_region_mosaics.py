@@ -59,7 +59,7 @@ def server(folder: Path, serve: Callable[..., Server]) -> Server:
 
 
 def _make(server: Server, folder: Path, out: Path, dataset: str = SCENES, **options: Any) -> eechips.Run:
-    given = {"regions": str(folder / "fields.gpkg"), "id_field": "field", "executor": "threads", "quiet": True}
+    given = {"regions": str(folder / "fields.gpkg"), "columns": "id=field", "executor": "threads", "quiet": True}
     run = eechips.mosaic(dataset, out=out, endpoint=server.url, rate=None, **given | options)
     assert isinstance(run, eechips.Run)
     return run
@@ -127,7 +127,7 @@ def test_composites_of_several_images_are_those_of_numpy(server: Server, folder:
 
 def test_the_pixels_are_those_of_images_of_the_region(server: Server, folder: Path, tmp_path: Path) -> None:
     common = {"executor": "threads", "quiet": True, "rate": None, "endpoint": server.url}
-    fields: dict[str, Any] = {"regions": str(folder / "fields.gpkg"), "id_field": "field", "margin": 30.0}
+    fields: dict[str, Any] = {"regions": str(folder / "fields.gpkg"), "columns": "id=field", "margin": 30.0}
     mosaic = _make(server, folder, tmp_path / "mosaic", margin=30.0)
     images = eechips.images(SCENES, out=tmp_path / "images", **fields, **common)
     for unit in images.units.to_dict("records"):
@@ -204,7 +204,7 @@ def test_options_that_contradict_each_other_are_refused(folder: Path, tmp_path: 
     for options, message in (
         ({"clip": True}, "give `roi` or `regions`"),
         ({"roi": "4,39,5,40", "regions": fields}, "leave one of them out"),
-        ({"id_field": "field"}, "`id_field` describes the regions"),
+        ({"columns": "id=field"}, "`columns` describes the regions"),
         ({"margin": 3.0}, "`margin` describes the regions"),
         ({"regions": fields, "margin": -1.0}, "must be 0 metres or more"),
     ):
@@ -228,7 +228,7 @@ def test_previews_name_and_outline_the_regions(clipped: eechips.Run, tmp_path: P
 def _words(server: Server, folder: Path, out: Path, *more: str) -> list[str]:
     return [
         sys.executable, "-m", "eechips", "mosaic", "--dataset", f"{SCENES}/a", "--regions", str(folder / "fields.gpkg"),
-        "--id-field", "field", "--clip", "--window", "16", "--endpoint", server.url, "--executor", "threads",
+        "--columns", "id=field", "--clip", "--window", "16", "--endpoint", server.url, "--executor", "threads",
         "--out", str(out), *more,
     ]  # fmt: skip
 
@@ -288,7 +288,7 @@ def test_mosaics_of_barns_and_of_a_park_are_those_of_rasterio(
         (HEIGHTS, heights, "zion.gpkg"),
     ):
         path = real_data / "vector" / name
-        run = _make(server, tmp_path, tmp_path / name, dataset, regions=str(path), id_field=None, clip=True)
+        run = _make(server, tmp_path, tmp_path / name, dataset, regions=str(path), columns="", clip=True)
         assert run.verify() == []
         with rasterio.open(source) as file:
             shapes = gpd.read_file(path).to_crs(file.crs).geometry

@@ -45,7 +45,13 @@ def server(folder: Path, serve: Callable[..., Server]) -> Server:
 
 
 def _sample(server: Server, folder: Path, out: Path, dataset: Any = SCENES, **options: Any) -> eechips.Run:
-    given = {"regions": str(folder / "fields.gpkg"), "id_field": "field", "executor": "threads", "quiet": True, **DATED}
+    given = {
+        "regions": str(folder / "fields.gpkg"),
+        "columns": "id=field",
+        "executor": "threads",
+        "quiet": True,
+        **DATED,
+    }
     run = eechips.sample(dataset, out=out, endpoint=server.url, rate=None, **given | options)
     assert isinstance(run, eechips.Run)
     return run
@@ -158,7 +164,7 @@ def test_options_that_contradict_each_other_are_refused(folder: Path) -> None:
     for options, message in (
         ({"total": 3, "clip": True}, "`clip` belongs to `regions`"),
         ({"total": 3, "margin": 5.0}, "`margin` belongs to `regions`"),
-        ({"total": 3, "id_field": "field"}, "`id_field` belongs to `regions`"),
+        ({"total": 3, "columns": "id=field"}, "`columns` belongs to `points`, `cells` and `regions`"),
         ({"total": 3, "regions": fields}, "exactly one of"),
         ({"regions": fields, "size": 64}, "leave `size`"),
         ({"regions": fields, "grid": "thumb"}, "leave `size`"),

@@ -389,7 +389,11 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
         ({"total": 3, "away_from": "a.csv"}, UsageError, "`away_from` needs the distance to its places"),
         ({"total": 3, "away_from": "a.csv", "min_distance": "9m"}, RegionError, r"there is no file a\.csv"),
         ({"cells": "h3:99"}, UsageError, "the resolution must be 0 to 15"),
-        ({"total": 3, "columns": "id=code"}, UsageError, "`columns` belongs to `points` and `cells`, not to `total`"),
+        (
+            {"total": 3, "columns": "id=code"},
+            UsageError,
+            "`cells` and `regions`, not to `total`",
+        ),
         ({"cells": "regular:1km", "on_empty": "redraw"}, UsageError, "`cells` has none: use keep or skip"),
         ({"total": 3, "min_distance": "near"}, UsageError, "`min_distance` 'near' is not a distance"),
         ({"total": 3, "mask_image": f"{MASK}:vlaue"}, UnknownDatasetError, "did you mean 'value'"),

@@ -55,7 +55,7 @@ def series(
 ) -> tuple[eechips.Run, eechips.Run]:
     """All 811 dates for both districts: the largest value as stored, the mean in degrees Celsius."""
     out = tmp_path_factory.mktemp("series")
-    options = {"regions": str(districts), "id_field": "code"}
+    options = {"regions": str(districts), "columns": "id=code"}
     return (
         timeseries(real_server, out / "max", reducer="max", **options),
         timeseries(real_server, out / "mean", reducer="mean", multiply=0.02, add=-273.15, **options),
@@ -98,7 +98,7 @@ def test_811_dates_equal_an_independent_computation(
 
 def test_no_data_is_an_empty_cell(real_server: Server, districts: Path, tmp_path: Path) -> None:
     dates = {"start": "2005-12-01", "end": "2006-02-01"}  # on 27 December no pixel is valid
-    run = timeseries(real_server, tmp_path, regions=str(districts), id_field="code", reducer="max", **dates)
+    run = timeseries(real_server, tmp_path, regions=str(districts), columns="id=code", reducer="max", **dates)
     text = next(run.path.rglob("7.csv")).read_text()
     assert ",,0,0.0\n" in text.replace("\r", "")
     assert "-999" not in text
@@ -111,7 +111,7 @@ def test_values_of_too_few_valid_pixels_are_empty(
 ) -> None:
     """The valid fraction is that of exactextract, and what is left is what there is without ``min_clear``."""
     winter = ("2004-12-01", "2005-03-01")
-    options = {"regions": str(districts), "id_field": "code", "output": output, "start": winter[0], "end": winter[1]}
+    options = {"regions": str(districts), "columns": "id=code", "output": output, "start": winter[0], "end": winter[1]}
     options |= {"reducer": "mean,max", "format": "csv"}
 
     def table(out: Path, **more: Any) -> pd.DataFrame:
@@ -169,7 +169,7 @@ def test_a_share_beyond_0_and_1_is_refused(districts: Path, share: float) -> Non
 
 @pytest.mark.slow
 def test_names_with_any_character_and_parquet(real_server: Server, tmp_path: Path, districts: Path) -> None:
-    options = {"regions": str(districts), "id_field": "name", "format": "parquet"}
+    options = {"regions": str(districts), "columns": "id=name", "format": "parquet"}
     run = timeseries(real_server, tmp_path, start="2010-01-01", end="2011-01-01", **options)
     table = read(run, "north/side")
     assert set(table["name"]) == {"north/side"}
@@ -181,7 +181,7 @@ def test_names_with_any_character_and_parquet(real_server: Server, tmp_path: Pat
 @pytest.mark.slow
 def test_regions_on_the_server_by_id_and_box(demo_server: Server, demo_ee: Any, tmp_path: Path) -> None:
     asset = "FAO/GAUL_SIMPLIFIED_500m/2015/level2"
-    options = {"regions": asset, "id_field": "ADM2_CODE", "start": "2020-06-01", "end": "2020-08-01"}
+    options = {"regions": asset, "columns": "id=ADM2_CODE", "start": "2020-06-01", "end": "2020-08-01"}
     run = timeseries(demo_server, tmp_path, bbox="-79,42,-78,43", reducer="max", **options)
     box = demo_ee.Geometry.Rectangle([-79, 42, -78, 43], None, False)
     codes = demo_ee.FeatureCollection(asset).filterBounds(box).aggregate_array("ADM2_CODE").getInfo()
@@ -216,7 +216,7 @@ def test_a_region_without_images_has_a_table_without_rows(real_server: Server, t
     path = tmp_path / "regions.gpkg"
     boxes = [BOX, shapely.box(100.0, -30.0, 100.1, -29.9)]
     gpd.GeoDataFrame({"id": ["here", "nowhere"]}, geometry=boxes, crs="EPSG:4326").to_file(path)
-    options = {"regions": str(path), "id_field": "id", "start": "2010-01-01", "end": "2010-02-01", "output": output}
+    options = {"regions": str(path), "columns": "id=id", "start": "2010-01-01", "end": "2010-02-01", "output": output}
     run = timeseries(real_server, tmp_path / "run", **options)
     assert run.is_complete
     if output == "region":
@@ -225,7 +225,7 @@ def test_a_region_without_images_has_a_table_without_rows(real_server: Server, t
         assert list(read(run, "nowhere").columns) == list(read(run, "here").columns)
         assert run.status().without_rows == 1
         dates = ("--start", "2010-01-01", "--end", "2010-02-01", "--endpoint", real_server.url, "--out", str(run.path))
-        words = ("--dataset", "MODIS_LST", "--regions", str(path), "--id-field", "id", *dates)
+        words = ("--dataset", "MODIS_LST", "--regions", str(path), "--columns", "id=id", *dates)
         assert "2 of 2 results, 1 of them without rows, " in command("timeseries", *words, cwd=tmp_path).stdout
 
 
@@ -236,7 +236,7 @@ def test_features_of_one_id_are_one_region(real_server: Server, real_data: Path,
     parts, one = tmp_path / "parts.gpkg", tmp_path / "one.gpkg"
     gpd.GeoDataFrame({"id": ["a", "a"]}, geometry=halves, crs="EPSG:4326").to_file(parts)
     gpd.GeoDataFrame({"id": ["a"]}, geometry=[whole], crs="EPSG:4326").to_file(one)
-    dates = {"start": "2010-01-01", "end": "2010-06-01", "id_field": "id"}
+    dates = {"start": "2010-01-01", "end": "2010-06-01", "columns": "id=id"}
     left = read(timeseries(real_server, tmp_path / "l", regions=str(parts), **dates), "a")
     right = read(timeseries(real_server, tmp_path / "r", regions=str(one), **dates), "a")
     pd.testing.assert_frame_equal(left, right, rtol=1e-4)  # edges become curves in the raster's plane
@@ -247,11 +247,11 @@ def test_features_of_one_id_are_one_region(real_server: Server, real_data: Path,
     [
         ({"dataset": "MODIS/061/MOD11A9"}, UnknownDatasetError, "did you mean MODIS/061/MOD11A2"),
         ({"bands": ("LST_Day",)}, UnknownDatasetError, "did you mean 'LST_Day_1km'"),
-        ({"id_field": "cod"}, RegionError, "did you mean 'code'"),
+        ({"columns": "id=cod"}, RegionError, "did you mean 'code'"),
         ({"bbox": "0,0,1,1"}, RegionError, "no region of .* meets 0,0,1,1"),
         ({"regions": "NO/SUCH/TABLE"}, RegionError, "there is no table 'NO/SUCH/TABLE'"),
-        ({"regions": "RESOLVE/ECOREGIONS/2017", "id_field": None}, UsageError, "`id_field` must name the column"),
-        ({"regions": "RESOLVE/ECOREGIONS/2017", "id_field": "ECO"}, RegionError, "did you mean 'ECO_ID'"),
+        ({"regions": "RESOLVE/ECOREGIONS/2017", "columns": ""}, UsageError, "`columns` id=NAME must say which column"),
+        ({"regions": "RESOLVE/ECOREGIONS/2017", "columns": "id=ECO"}, RegionError, "did you mean 'ECO_ID'"),
         ({"start": "1990-01-01", "end": "1991-01-01"}, UsageError, "has no image between"),
         ({"dataset": "USDA/NAIP/DOQQ/m_4709963_se_14_1_20150926"}, UsageError, "is a single image"),
     ],
@@ -260,7 +260,7 @@ def test_unknown_datasets_and_bands_are_reported(
     real_server: Server, tmp_path: Path, districts: Path, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message) as caught:
-        timeseries(real_server, tmp_path, **{"regions": str(districts), "id_field": "code", **options})
+        timeseries(real_server, tmp_path, **{"regions": str(districts), "columns": "id=code", **options})
     assert "\n" not in str(caught.value)
 
 

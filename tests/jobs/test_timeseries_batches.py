@@ -54,7 +54,7 @@ def fields(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-YEAR = {"start": "2005-01-01", "end": "2006-01-01", "id_field": "field"}
+YEAR = {"start": "2005-01-01", "end": "2006-01-01", "columns": "id=field"}
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +196,7 @@ def test_a_region_within_a_pixel_has_a_mean_but_no_maximum(real_server: Server, 
 def test_every_month_has_a_row(real_server: Server, fields: Path, pixels: Any, tmp_path: Path, output: str) -> None:
     """The mean of each month's images, pixel by pixel, then of each region; January 2000 has no image."""
     values, dates, transform, crs = pixels
-    options = {"regions": str(fields), "id_field": "field", "start": "2000-01-01", "end": "2000-06-20"}
+    options = {"regions": str(fields), "columns": "id=field", "start": "2000-01-01", "end": "2000-06-20"}
     run = timeseries(real_server, tmp_path, every="1 month", output=output, **options)
     found = table_of(run) if output == "one" else by_region(run)
     months = ["2000-01-01", "2000-02-01", "2000-03-01", "2000-04-01", "2000-05-01", "2000-06-01"]
@@ -215,7 +215,7 @@ def test_every_month_has_a_row(real_server: Server, fields: Path, pixels: Any, t
 
 @pytest.mark.slow
 def test_tables_are_split_by_years(real_server: Server, fields: Path, tmp_path: Path) -> None:
-    options = {"regions": str(fields), "id_field": "field", "start": "2004-12-01", "end": "2005-02-01"}
+    options = {"regions": str(fields), "columns": "id=field", "start": "2004-12-01", "end": "2005-02-01"}
     whole = table_of(timeseries(real_server, tmp_path / "one", output="one", format="csv", **options))
     run = timeseries(real_server, tmp_path / "year", output="year", **options)
     names = [str(path.relative_to(run.path)) for path in run.assembled]
@@ -267,7 +267,7 @@ def test_images_have_rows_for_the_regions_that_they_meet(real_server: Server, tm
     boxes = [shapely.Point(xy).buffer(0.0004) for xy in places.values()]
     gpd.GeoDataFrame({"place": list(places)}, geometry=boxes, crs="EPSG:4326").to_file(path)
     initialize(real_server)
-    recipe = TimeSeries(dataset="NAIP", regions=str(path), id_field="place", bands="R,N", output="one")
+    recipe = TimeSeries(dataset="NAIP", regions=str(path), columns="id=place", bands="R,N", output="one")
     units = list(recipe.get_requests())
     assert len(units) > 1, "what no image joins should not come together"
     found = rows_together(recipe, units).set_index("place")
@@ -285,7 +285,7 @@ def test_images_have_rows_for_the_regions_that_they_meet(real_server: Server, tm
 @pytest.mark.slow
 def test_tables_on_the_server_by_batches(demo_server: Server, demo_ee: Any, tmp_path: Path) -> None:
     options = {
-        "regions": "FAO/GAUL_SIMPLIFIED_500m/2015/level2", "id_field": "ADM2_CODE", "bbox": "-80,42,-78,43.5",
+        "regions": "FAO/GAUL_SIMPLIFIED_500m/2015/level2", "columns": "id=ADM2_CODE", "bbox": "-80,42,-78,43.5",
         "start": "2020-06-01", "end": "2020-06-20", "scale": 5000,
     }  # fmt: skip
     run = timeseries(demo_server, tmp_path / "one", output="one", batch=3, **options)
@@ -393,7 +393,7 @@ def test_failed_regions_are_missing_and_reported(
         ({"mask": "scl"}, UsageError, "MODIS/061/MOD11A2 has no such mask"),
         ({"scale": 0}, UsageError, "`scale` must be above 0"),
         ({"crs": "EPSG:0"}, UsageError, "EPSG:0"),
-        ({"id_field": "LST_Day_1km_mean", "reducer": "mean,max", "bands": BAND}, UsageError, "is also the name"),
+        ({"columns": "id=LST_Day_1km_mean", "reducer": "mean,max", "bands": BAND}, UsageError, "is also the name"),
         ({"regions": "nowhere.gpkg"}, RegionError, "there is no file nowhere.gpkg"),
     ],
 )

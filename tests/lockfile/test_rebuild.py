@@ -232,10 +232,10 @@ def test_results_of_every_command_are_the_same_to_the_byte(kind: str, stack_serv
     elif kind == "mosaic":
         run = eechips.mosaic(STACK, roi=str(tmp_path / "zones.gpkg"), clip=True, window=64, **given)
     elif kind == "mosaics":
-        zones = {"regions": str(tmp_path / "zones.gpkg"), "id_field": "zone"}
+        zones = {"regions": str(tmp_path / "zones.gpkg"), "columns": "id=zone"}
         run = eechips.mosaic(STACK, clip=True, margin=50.0, window=64, **zones, **given)
     elif kind == "timeseries":
-        run = eechips.timeseries(STACK, regions=str(tmp_path / "zones.gpkg"), id_field="zone", **given)
+        run = eechips.timeseries(STACK, regions=str(tmp_path / "zones.gpkg"), columns="id=zone", **given)
     elif kind == "points":
         run = eechips.points(STACK, frame, each_image=True, **given)
     elif kind == "frames":

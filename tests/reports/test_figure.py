@@ -39,7 +39,7 @@ def regions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def series(server: Server, regions: Path, out: Path, **options: Any) -> eechips.Run:
-    given = {"regions": str(regions), "id_field": "place", "start": "2019-01-01", "end": "2020-01-01", **options}
+    given = {"regions": str(regions), "columns": "id=place", "start": "2019-01-01", "end": "2020-01-01", **options}
     run = eechips.timeseries(
         "MODIS_LST", endpoint=server.url, rate=None, out=out, executor="threads", quiet=True, **given
     )

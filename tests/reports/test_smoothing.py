@@ -113,7 +113,7 @@ def regions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fetch_series(server: Server, regions: Path, out: Path, output: str = "one", **options: Any) -> eechips.Run:
     run = eechips.timeseries(
-        "MODIS_LST", regions=str(regions), id_field="place", start="2019-03-01", output=output, out=out, quiet=True,
+        "MODIS_LST", regions=str(regions), columns="id=place", start="2019-03-01", output=output, out=out, quiet=True,
         bands="LST_Day_1km,LST_Night_1km", endpoint=server.url, rate=None, executor="threads",
         **{"end": "2020-09-01", **options},
     )  # fmt: skip

@@ -41,7 +41,7 @@ def run_commands(endpoint: str, out: Path) -> Results:
     eechips.sample("NAIP", total=2, roi=area, size=32, format="tif", method="url", out=out / "urls", **common)
     eechips.points("S2", places, bands="B4,B8", start="2019-06-01", end="2019-06-20", out=out / "points", **common)
     eechips.timeseries(
-        COLLECTION, regions=COUNTIES, id_field="ADM2_CODE", reducer="mean", bbox="-105.1,39.6,-105.0,39.7",
+        COLLECTION, regions=COUNTIES, columns="id=ADM2_CODE", reducer="mean", bbox="-105.1,39.6,-105.0,39.7",
         start="2019-01-01", end="2019-03-01", out=out / "series", **common,
     )  # fmt: skip
     eechips.mosaic(ELEVATION, roi=area, scale=90, out=out / "mosaic", **common)

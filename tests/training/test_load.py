@@ -54,7 +54,7 @@ def series(demo_server: Server, tmp_path_factory: pytest.TempPathFactory) -> eec
     gpd.GeoDataFrame({"place": ["west", "east"]}, geometry=boxes, crs="EPSG:4326").to_file(folder / "places.gpkg")
     run = eechips.timeseries(
         "MODIS_LST", endpoint=demo_server.url, rate=None, out=folder / "out", executor="threads", quiet=True,
-        regions=str(folder / "places.gpkg"), id_field="place", every="1 month", reducer="mean,max", output="one",
+        regions=str(folder / "places.gpkg"), columns="id=place", every="1 month", reducer="mean,max", output="one",
         start="2019-01-01", end="2019-07-01", bands="LST_Day_1km",
     )  # fmt: skip
     assert isinstance(run, eechips.Run)
