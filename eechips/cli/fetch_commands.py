@@ -29,7 +29,7 @@ _SAMPLE = """Fetch image chips at random points, on a regular grid, or at the po
       eechips sample --dataset S2 --per-class 100:ESA/WorldCover/v200:Map --roi 5.9,45.8,6.9,46.8 \\
           --start 2023-06-01 --end 2023-09-01 --mask --bands B4,B3,B2,B8 --format tif --min-distance chip
       eechips sample --dataset S2 --dataset SRTM --dataset WORLDCOVER --total 1000 --roi study_area.gpkg
-      eechips sample --dataset S2 --points plots.csv --date-field surveyed --near 30d --name '{plot}'
+      eechips sample --dataset S2 --points plots.csv --columns date=surveyed --near 30d --name '{plot}'
       eechips sample --dataset S2 --cells majortom:10km --roi study_area.gpkg --size 1056 --crs utm
       eechips sample --dataset S2 --regions fields.gpkg --columns id=field --clip --start 2023-06-01 --end 2023-09-01
       eechips sample --dataset NAIP --cells regular:10km --roi=-105.5,39.5,-104.5,40.5 --crs utm
@@ -109,7 +109,7 @@ _POINTS = """Add the values of a dataset to a table of points or polygons.
     Examples:
       eechips points --dataset SRTM --points plots.csv --local
       eechips points --dataset MODIS_LST --points plots.csv --each-image --start 2019-01-01 --end 2020-01-01
-      eechips points --dataset S2 --points labels.gpkg --date-field observed --near 10d --mask
+      eechips points --dataset S2 --points labels.gpkg --columns date=observed --near 10d --mask
       eechips points --dataset S2 --points fields.gpkg --start 2023-06-01 --end 2023-09-01 --composite median \\
           --reducer mean,stdDev
 """

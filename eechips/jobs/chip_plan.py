@@ -169,7 +169,7 @@ class ChipPlan:
             collection = asset_metadata.filter_images(
                 metadata.id, metadata.kind, sample.options.start, sample.options.end, self.layers[0].tests
             )
-            if sample.options.date_field is not None:
+            if sample.options.date is not None:
                 moments = [sample.dates.moments(site.fields["label_date"]) for site in sites]
         if sample.grid_mode == "thumb":
             reach = _thumb_reach(sample, band)

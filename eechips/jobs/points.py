@@ -88,10 +88,10 @@ class PointValues:
     def __init__(self, **options: Any) -> None:
         self.options = chosen = PointsOptions(**{**options, "points": str(options["points"])})
         self.source = choose_dataset(chosen)
-        self.place_columns = PlaceColumns.parse(chosen.columns, ("lon", "lat", "id"))
+        self.place_columns = PlaceColumns.parse(chosen.columns, ("lon", "lat", "id", "date"))
         self.statistics = parse_statistics(chosen.reducer or "mean")
         self.datasets = self.source.masked_ids
-        _check(chosen, self.source)
+        _check(chosen, self.source, self.place_columns.date)
 
     @property
     def call(self) -> tuple[str, Mapping[str, Any]]:
@@ -113,7 +113,7 @@ class PointValues:
             raise UsageError("`reducer` is for polygons: a point has the value of the pixel that it lies in")
         if self.place_columns.id is not None:
             file_places.check_unique(self.place_columns.id)
-        if (date := DateColumn.parse(self.options.date_field)) is not None:
+        if (date := self.place_columns.date) is not None:
             file_places.check_field(date.name)
         return file_places
 
@@ -133,7 +133,7 @@ class PointValues:
     @property
     def parameters(self) -> Mapping[str, Any]:
         """The parameters of the values as JSON."""
-        date = DateColumn.parse(self.options.date_field)
+        date = self.place_columns.date
         return {
             "dataset": self.source.dataset_id,
             "points": self.options.points,
@@ -193,7 +193,7 @@ class PointValues:
         if not has_place.all():
             _log.warning("no values for %s without coordinates", format_count(int((~has_place).sum()), "row"))
         if moments is not None and np.isnan(moments).any():
-            date = DateColumn.parse(self.options.date_field)
+            date = self.place_columns.date
             assert date is not None
             _log.warning("no values for %s without %s", format_count(int(np.isnan(moments).sum()), "row"), date.name)
         summary = self._survey(rows, moments)
@@ -250,7 +250,7 @@ class PointValues:
             mask=self.source.mask,
             scale=self.options.scale,
             statistics=self.statistics,
-            reach=self.reach if self.options.date_field is not None else 0.0,
+            reach=self.reach if self.place_columns.date is not None else 0.0,
         )
         pairs = Pairs(
             columns=question.columns,
@@ -296,7 +296,7 @@ class PointValues:
 
     def _moments(self) -> npt.NDArray[np.float64] | None:
         """Return the moment of each row's date, in milliseconds since 1970; None if rows have no dates."""
-        if (date := DateColumn.parse(self.options.date_field)) is None:
+        if (date := self.place_columns.date) is None:
             return None
         moments = self.places.moments(date.name, date.format)
         if np.isnan(moments).all():
@@ -322,12 +322,12 @@ class PointValues:
             needed=self.source.needed_bands,
             around=box,
         )
-        mode: Mode = "each" if self.options.each_image else "paired" if self.options.date_field else "composite"
+        mode: Mode = "each" if self.options.each_image else "paired" if self.place_columns.date else "composite"
         if about.kind == "image":
             mode = "image"
             mode_options = {
                 "`each_image`": self.options.each_image,
-                "`date_field`": self.options.date_field,
+                "the dates of `columns`": self.place_columns.date,
                 "`composite`": self.options.composite,
             }
             for option, value in mode_options.items():
@@ -339,7 +339,7 @@ class PointValues:
         self._check_columns(summary)
         if mode == "image":
             return summary
-        reach = self.reach if self.options.date_field is not None else 0.0
+        reach = self.reach if self.place_columns.date is not None else 0.0
         grid_bands = [self.source.selection.grid_band(group[0]) for group in summary.groups]
         images = asset_metadata.filter_images(self.source.dataset_id, "collection", *days, about.tests)
         return count_images(
@@ -382,9 +382,9 @@ def points_recipe(options: Mapping[str, Any]) -> tuple[PointValues, RunConfig]:
     recipe, config = split_options(
         PointValues, _OPTIONS, options, lambda job_recipe: f"points-{slug(job_recipe.options.dataset)}"
     )
-    if recipe.places.kind == "points" or recipe.options.date_field is None:
+    if recipe.places.kind == "points" or recipe.place_columns.date is None:
         return recipe, config
-    raise UsageError("`date_field` is for points; polygons can have `each_image`")
+    raise UsageError("`columns` date=NAME is for points; polygons can have `each_image`")
 
 
 @overload
@@ -452,7 +452,7 @@ def _stored(frame: Any, folder: Path) -> Path:
     return path
 
 
-def _check(options: PointsOptions, source: ChosenDataset) -> None:
+def _check(options: PointsOptions, source: ChosenDataset, date: DateColumn | None) -> None:
     """Check the options, without requests."""
     check_positive("`scale`", options.scale)
     check_dates(options.start, options.end)
@@ -462,13 +462,13 @@ def _check(options: PointsOptions, source: ChosenDataset) -> None:
     exclusive_options = [
         option
         for option, value in (("`each_image`", options.each_image), ("`composite`", options.composite),
-                              ("`date_field`", options.date_field))
+                              ("`columns` date=NAME", date))
         if value
     ]  # fmt: skip
     if len(exclusive_options) > 1:
         raise UsageError(f"{exclusive_options[0]} and {exclusive_options[1]} exclude each other")
-    if (options.near is None) != (options.date_field is None):
-        raise UsageError("`date_field` and `near` belong together: date_field='date', near='30d'")
+    if (options.near is None) != (date is None):
+        raise UsageError("`columns` date=NAME and `near` belong together, as in columns='date=observed', near='30d'")
     if options.near is not None:
         parse_window(options.near)
     if source.bands is not None and len(set(source.bands)) < len(source.bands):

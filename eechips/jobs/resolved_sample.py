@@ -216,7 +216,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         raise UsageError("`frames` and `every` have one pixel grid for all frames: use grid='native'")
     check_layers(layers, style)
     places = None
-    columns = PlaceColumns.parse(options.columns, ("id",) if options.points is None else ("lon", "lat"))
+    columns = options.place_columns
     if options.points is not None:
         places = read_places(Path(options.points), columns.lon, columns.lat, crs=options.input_crs, only="points")
         check_places(places, options.date)

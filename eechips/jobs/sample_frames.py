@@ -159,11 +159,11 @@ def _check_unused(options: SampleOptions) -> None:
 
 def _periods(options: SampleOptions, count: int) -> tuple[TimeWindow, ...]:
     """Return the intervals of the frames; none if ``count`` frames have one in common."""
-    if options.date_field is None and (options.start is None or options.end is None):
-        raise UsageError("`frames` and `every` need `start` and `end`, or `date_field` with `near`")
+    if options.date is None and (options.start is None or options.end is None):
+        raise UsageError("`frames` and `every` need `start` and `end`, or dates of places with `near`")
     if options.every is not None:
-        if options.date_field is not None:
-            raise UsageError("`every` divides the time between `start` and `end`: with `date_field`, give `frames`")
+        if options.date is not None:
+            raise UsageError("`every` divides the time between `start` and `end`: with dates of places, give `frames`")
         assert options.start is not None
         assert options.end is not None
         assert options.step is not None
@@ -182,8 +182,8 @@ def _choice(options: SampleOptions, count: int, word: str | None) -> Choice:
     choice = next((known_choice for known_choice in CHOICES if known_choice == (word or "clearest")), None)
     if choice is None:
         raise UsageError(f"frames='{options.frames}': the choice is one of {', '.join(CHOICES)}")
-    if choice in ("nearest", "before-after") and options.date_field is None:
-        raise UsageError(f"frames='{options.frames}' needs the date of each place: `date_field`")
+    if choice in ("nearest", "before-after") and options.date is None:
+        raise UsageError(f"frames='{options.frames}' needs the date of each place: columns='date=NAME'")
     if choice == "before-after" and count % 2:
         raise UsageError(f"frames='{options.frames}' needs an even number of frames")
     return choice

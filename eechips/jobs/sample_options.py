@@ -26,7 +26,7 @@ from eechips.jobs.shared_options import (
     TIME,
     optional_region,
 )
-from eechips.jobs.value_parts import DateColumn
+from eechips.jobs.value_parts import DateColumn, PlaceColumns
 from eechips.option_fields import documented, option
 from eechips.planning.image_reducers import REDUCERS
 
@@ -124,10 +124,12 @@ class SampleOptions:
     columns: str | Mapping[str, str] = field(
         default="",
         metadata=option(
-            "Columns of a file of places: the coordinates of `points`, lon=X,lat=Y; the ids of `cells` or `regions`,"
-            " id=CODE, where features with the same id are one region.",
+            "Columns of a file of places: the coordinates of `points`, lon=X,lat=Y, and their dates, date=surveyed: a"
+            " chip shows the image nearest in time; of two equally near, the earlier. Other dates than ISO 8601 need a"
+            " format: date=surveyed:%d/%m/%Y. The ids of `cells` or `regions`, id=CODE, where features with the same id"
+            " are one region.",
             PLACES,
-            metavar="NAME=FIELD",
+            metavar="NAME=FIELD,…",
             default="longitude, lon, long, lng or x; latitude, lat or y; grid_code, grid_cell, cell, id or name of"
             " cells; numbers of regions, from 1",
             decides="data",
@@ -159,17 +161,6 @@ class SampleOptions:
             "Only points where this band is valid and not zero.",
             PLACES,
             metavar="ID:BAND",
-            is_advanced=True,
-            decides="data",
-        ),
-    )
-    date_field: str | None = field(
-        default=None,
-        metadata=option(
-            "Column of `points` with dates: a chip shows the image nearest in time; of two equally near, the earlier."
-            " Other dates than ISO 8601 need a format: surveyed:%d/%m/%Y.",
-            PLACES,
-            metavar="FIELD[:FORMAT]",
             is_advanced=True,
             decides="data",
         ),
@@ -248,8 +239,8 @@ class SampleOptions:
         default=None,
         metadata=option(
             "Number of images of each place: the clearest. Each is a file; all are between `start` and `end`. 4:spread"
-            " takes the clearest of each of as many intervals of equal length; 4:nearest those nearest to `date_field`;"
-            " 4:before-after the clearest half before `date_field`, and half from it on.",
+            " takes the clearest of each of as many intervals of equal length; 4:nearest those nearest to the date of"
+            " the place; 4:before-after the clearest half before that date, and half from it on.",
             TIME,
             metavar="N[:CHOICE]",
             decides="data",
@@ -292,8 +283,8 @@ class SampleOptions:
     near: Sequence[str] | str | None = field(
         default=None,
         metadata=option(
-            "Maximum time between `date_field` and the image, as 30d, 12h or 2w. With frames of several datasets also"
-            " S1:6d, between the first one's image and that of S1. May be repeated.",
+            "Maximum time between the date of the place and the image, as 30d, 12h or 2w. With frames of several"
+            " datasets also S1:6d, between the first one's image and that of S1. May be repeated.",
             TIME,
             metavar="[NAME:]TIME",
             is_multiple=True,
@@ -371,9 +362,14 @@ class SampleOptions:
         return None if self.every is None else self.every.partition(":")[2] or None
 
     @property
+    def place_columns(self) -> PlaceColumns:
+        """The columns of the file of places."""
+        return PlaceColumns.parse(self.columns, ("id",) if self.points is None else ("lon", "lat", "date"))
+
+    @property
     def date(self) -> DateColumn | None:
         """The column of dates."""
-        return DateColumn.parse(self.date_field)
+        return self.place_columns.date
 
     @property
     def nearness(self) -> tuple[str, ...]:

@@ -33,7 +33,6 @@ REGULAR = ("cells", "regions")
 
 # Options that belong to one strategy.
 _BELONGS = {
-    "date_field": "points",
     "margin": "regions",
 }
 
@@ -171,12 +170,13 @@ def _check_strategy(options: SampleOptions) -> None:
         raise UsageError(f"`clip` belongs to `regions`, not to {_option(strategy)}")
     if strategy == "regions" and (options.size is not None or options.grid == "thumb"):
         raise UsageError("chips of `regions` show their extents: leave `size` and grid='thumb' out")
-    if (options.date_field is None) != (options.window is None):
-        raise UsageError(
-            "`date_field` and `near` belong together: the date, and the time within which an image must be, as in 30d"
-        )
     if options.columns and strategy not in ("points", "cells", "regions"):
         raise UsageError(f"`columns` belongs to `points`, `cells` and `regions`, not to {_option(strategy)}")
+    if (options.date is None) != (options.window is None):
+        raise UsageError(
+            "`columns` date=NAME and `near` belong together: the date, and the time within which an image must be, as"
+            " in 30d"
+        )
     if options.window is not None:
         parse_window(options.window)
     if options.away_from is not None and options.min_distance in (None, "chip"):

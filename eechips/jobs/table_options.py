@@ -175,9 +175,11 @@ class PointsOptions:
         default="",
         metadata=option(
             "Columns of the file: the coordinates in degrees, if they have other names than usual, lon=X,lat=Y; unique"
-            " ids, id=CODE, the only column of the file that is kept.",
+            " ids, id=CODE, the only column of the file that is kept; dates, date=observed: the values of the image"
+            " nearest in time that has any there; of two equally near, the earlier. Other dates than ISO 8601 need a"
+            " format: date=observed:%d/%m/%Y.",
             PLACES,
-            metavar="NAME=FIELD",
+            metavar="NAME=FIELD,…",
             default="longitude, lon, long, lng or x; latitude, lat or y; all columns are kept",
             decides="data",
         ),
@@ -204,20 +206,10 @@ class PointsOptions:
             decides="data",
         ),
     )
-    date_field: str | None = field(
-        default=None,
-        metadata=option(
-            "Column of dates: the values of the image nearest in time that has any there; of two equally"
-            " near, the earlier. Other dates than ISO 8601 need a format: observed:%d/%m/%Y.",
-            DATA,
-            metavar="FIELD[:FORMAT]",
-            decides="data",
-        ),
-    )
     near: str | None = field(
         default=None,
         metadata=option(
-            "With `date_field`: maximum time between that date and the image, as 30d, 12h or 2w. A date without a"
+            "With a column of dates: maximum time between the date and the image, as 30d, 12h or 2w. A date without a"
             " time of day is noon UTC, and half a day is added.",
             DATA,
             metavar="TIME",

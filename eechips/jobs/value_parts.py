@@ -23,15 +23,17 @@ class PlaceColumns:
         lon: name of the column of longitudes.
         lat: name of the column of latitudes.
         id: name of the column that identifies a row, a cell or a region.
+        date: column of dates.
     """
 
     lon: str | None = None
     lat: str | None = None
     id: str | None = None
+    date: DateColumn | None = None
 
     @classmethod
     def parse(cls, value: str | Mapping[str, str], names: Sequence[str]) -> PlaceColumns:
-        """Return the columns of a text such as ``lon=LONG,lat=LAT``, or of columns by name.
+        """Return the columns of a text such as ``lon=LONG,lat=LAT,date=surveyed:%d/%m/%Y``, or of columns by name.
 
         Args:
             value: value of the option.
@@ -48,7 +50,8 @@ class PlaceColumns:
         for name, column in columns.items():
             if name not in names or not column:
                 raise UsageError(f"`columns` {name}={column}: write NAME=COLUMN; {describe_choices(name, [*names])}")
-        return cls(**columns)
+        date = columns.pop("date", None)
+        return cls(date=None if date is None else DateColumn.parse(date), **columns)
 
 
 def region_column(columns: str | Mapping[str, str]) -> str | None:
@@ -95,10 +98,8 @@ class DateColumn:
     format: str | None = None
 
     @classmethod
-    def parse(cls, text: str | None) -> DateColumn | None:
-        """Return the column of ``FIELD`` or ``FIELD:FORMAT``; None if there is none."""
-        if text is None:
-            return None
+    def parse(cls, text: str) -> DateColumn:
+        """Return the column of ``FIELD`` or ``FIELD:FORMAT``."""
         before, percent, after = text.partition("%")
         name, colon, begin = before.rpartition(":")
         if not percent or not colon:

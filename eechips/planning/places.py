@@ -287,7 +287,7 @@ def _no_date(field: str, text: str, date_format: str | None) -> str:
     if date_format is not None:
         return f"{field} is not a date with the format {date_format}: {text!r}"
     match = _DAY_FIRST.fullmatch(text)
-    hint = f"; give its format, as in date_field='{field}:%d{match[1]}%m{match[1]}%Y'" if match else ""
+    hint = f"; give its format, as in columns='date={field}:%d{match[1]}%m{match[1]}%Y'" if match else ""
     return f"{field} is not a date (YYYY-MM-DD): {text!r}{hint}"
 
 

@@ -47,7 +47,7 @@ def write(path: Path, *rings: list[list[float]]) -> Path:
 
 WRONG = {
     "sample --dataset NAIP --points none.csv": "there is no file none.csv",
-    "sample --dataset NAIP --points plots.csv --date-field day --near 3d": "no column 'day'",
+    "sample --dataset NAIP --points plots.csv --columns date=day --near 3d": "no column 'day'",
     "sample --dataset NAIP --points plots.csv --name {specis}": "no column 'specis'; did you mean 'species'?",
     "sample --dataset NAIP --total 1 --roi flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
     "images --dataset S2 --roi flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
@@ -56,8 +56,8 @@ WRONG = {
     "points --dataset DEM --points none.csv": "there is no file none.csv",
     "points --dataset DEM --points flat.geojson": "row 2 cannot be repaired: it has no area",
     "points --dataset DEM --points plots.csv --columns id=plot": "no column 'plot'",
-    "points --dataset DEM --points plots.csv --date-field species --near 3d": "species is not a date",
-    "points --dataset DEM --points plots.csv --date-field species --near 3d --dry-run": "species is not a date",
+    "points --dataset DEM --points plots.csv --columns date=species --near 3d": "species is not a date",
+    "points --dataset DEM --points plots.csv --columns date=species --near 3d --dry-run": "species is not a date",
     "timeseries --dataset MODIS_LST --regions none.gpkg": "there is no file none.gpkg",
     "timeseries --dataset MODIS_LST --regions flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
     "timeseries --dataset MODIS_LST --regions flat.geojson --dry-run": "(plot=B) cannot be repaired: it has no area",

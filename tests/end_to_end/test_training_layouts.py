@@ -160,7 +160,7 @@ def test_burn_severity_is_the_change_of_the_ratio_and_its_class(burned: Server, 
         "fire,lon,lat,day\nridge,-104.997607,39.748060,2020-08-01\nearly,-104.997607,39.748060,2020-06-01\n"
     )
     run = sample(
-        burned, tmp_path / "run", "S2", bands="B8,B12", index="NBR", points=places, date_field="day", near="60d",
+        burned, tmp_path / "run", "S2", bands="B8,B12", index="NBR", points=places, columns="date=day", near="60d",
         frames="2:before-after", on_empty="skip", size=40, name="{fire}",
     )  # fmt: skip
     assert list(run.units["state"]) == ["done", "empty"]

@@ -41,7 +41,7 @@ RUNS = {
     "periods": [*LST, "--output", "one", "--every", "10 days"],
     "points in each image": ["points", "--dataset", "S2", "--points", "points.csv", "--each-image", "--bands", "B4,B8",
                              *DATES],
-    "points in the nearest image": ["points", "--dataset", "S2", "--points", "points.csv", "--date-field", "day",
+    "points in the nearest image": ["points", "--dataset", "S2", "--points", "points.csv", "--columns", "date=day",
                                     "--near", "5d", "--bands", "B4"],
     "points in an image": ["points", "--dataset", "SRTM", "--points", "points.csv"],
     "points in a composite": ["points", "--dataset", "MODIS_LST", "--points", "points.csv", *DATES],

@@ -453,7 +453,7 @@ def test_an_empty_place_has_the_computed_bands(demo_server: Server, tmp_path: Pa
     path.write_text("lon,lat,day\n-105.295,39.905,2010-06-10\n-105.295,39.905,2020-06-10\n")
     run = eechips.sample(
         "S2", points=path, out=tmp_path / "out", **QUIET, endpoint=demo_server.url, size=16, bands="B4", index="NDVI",
-        date_field="day", near="15d",
+        columns="date=day", near="15d",
     )  # fmt: skip
     assert run.units["state"].tolist() == ["empty", "done"]
     assert run.units["dtype"].tolist() == ["float32", "float32"]
@@ -465,7 +465,7 @@ def test_provenance_and_dates_work_with_computed_bands(demo_server: Server, tmp_
     path.write_text("lon,lat,day\n-105.295,39.905,2020-06-10\n-105.292,39.907,2020-06-20\n")
     run = eechips.sample(
         "S2", points=path, out=tmp_path / "out", **QUIET, endpoint=demo_server.url, size=16, index="NDMI,NDVI",
-        date_field="day", near="15d", provenance=True, mask="scl",
+        columns="date=day", near="15d", provenance=True, mask="scl",
     )  # fmt: skip
     assert all(run.units["sources"].map(len) > 0)
     assert run.units["bands"].map(list).tolist() == [["NDMI", "NDVI"]] * 2

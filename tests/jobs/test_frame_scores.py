@@ -271,6 +271,6 @@ def test_a_wrong_score_is_refused(server: Server, tmp_path: Path, options: dict[
 def test_frames_nearest_to_a_date_have_no_score(server: Server, tmp_path: Path) -> None:
     table = tmp_path / "events.csv"
     table.write_text("lon,lat,day\n-104.98,39.735,2020-02-01\n")
-    options: dict[str, Any] = {"points": table, "date_field": "day", "near": "40d", "total": None, "roi": None}
+    options: dict[str, Any] = {"points": table, "columns": "date=day", "near": "40d", "total": None, "roi": None}
     with pytest.raises(UsageError, match="`rank_by` chooses images by their pixels"):
         sample(server, tmp_path / "run", frames="2:nearest", rank_by="NDVI", start=None, end=None, **options)

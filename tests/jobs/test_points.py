@@ -131,7 +131,7 @@ def test_points_of_composites_equal_numpy(
 
 
 def test_the_image_nearest_to_a_rows_date(points: Callable[..., Any], plots: pd.DataFrame, stack: Stack) -> None:
-    table = points(plots, date_field="day", near="10d", bands=["red"])
+    table = points(plots, columns="date=day", near="10d", bands=["red"])
     values = expected(plots, stack)[:, :, 0]
     noon = plots["day"].dt.tz_localize("UTC") + pd.Timedelta(hours=12)
     for index, row in table.iterrows():
@@ -159,7 +159,7 @@ def test_a_masked_image_is_passed_over_for_one_farther_in_time(tmp_path: Path, s
     server = serve("--assets", str(store), "--no-demo", "--rate", "none", "--concurrency", "none")
     lon, lat = lonlat(500_015, 4_399_985)
     frame = pd.DataFrame({"lon": lon, "lat": lat, "day": ["2020-03-10", "2020-03-10", "2020-02-01", None]})
-    run = eechips.points("users/me/gaps", frame, date_field="day", near="30d", out=tmp_path / "out", quiet=True,
+    run = eechips.points("users/me/gaps", frame, columns="date=day", near="30d", out=tmp_path / "out", quiet=True,
                          endpoint=server.url, executor="threads")  # fmt: skip
     table = pd.read_parquet(run.assembled[0])
     assert table["v"].tolist()[:3] == [7, 7, 7]
@@ -314,9 +314,9 @@ def command(*arguments: str) -> Result:
     [
         (("--dataset", "NOPE"), "no dataset called 'NOPE'"),
         (("--dataset", "S2", "--each-image", "--composite", "mean"), "--each-image and --composite exclude each other"),
-        (("--dataset", "S2", "--date-field", "day"), "--date-field and --near belong together"),
-        (("--dataset", "S2", "--date-field", "day", "--near", "ten"), "--near ten is not a time"),
-        (("--dataset", "S2", "--date-field", "dya", "--near", "3d"), "has no column 'dya'; did you mean 'day'?"),
+        (("--dataset", "S2", "--columns", "date=day"), "--columns date=NAME and --near belong together"),
+        (("--dataset", "S2", "--columns", "date=day", "--near", "ten"), "--near ten is not a time"),
+        (("--dataset", "S2", "--columns", "date=dya", "--near", "3d"), "has no column 'dya'; did you mean 'day'?"),
         (("--dataset", "S2", "--reducer", "mean"), "--reducer is for polygons"),
         (("--dataset", "S2", "--columns", "id=day"), "rows 1, 2 have the same day"),
         (("--dataset", "S2", "--mask", "nothing"), "has no such mask"),

@@ -282,7 +282,7 @@ def test_frames_before_and_after_a_date_of_the_table(server: Server, tmp_path: P
     table = tmp_path / "events.csv"
     table.write_text("lon,lat,day\n-104.98,39.735,2020-02-01\n")
     run = sample(
-        server, tmp_path / "run", total=None, roi=None, points=table, date_field="day", near="40d",
+        server, tmp_path / "run", total=None, roi=None, points=table, columns="date=day", near="40d",
         frames="2:before-after", start=None, end=None,
     )  # fmt: skip
     ((unit, _),) = frames_of(run)
@@ -310,7 +310,7 @@ def test_the_choice_of_frames_costs_two_requests_for_many_chips(server: Server, 
         ({"every": "month:means"}, "did you mean"),
         ({"every": "month:mean", "min_clear": 0.5}, "excludes every='month:mean'"),
         ({"every": "fortnight"}, "is not a step of time"),
-        ({"frames": "2:nearest"}, "date_field"),
+        ({"frames": "2:nearest"}, "needs the date of each place"),
         ({"frames": "2:best"}, "the choice is one of clearest"),
         ({"format": "tif-stack"}, "format='tif-stack' is for several frames"),
         ({"frames": 2, "format": "png-stack"}, "one of png, jpg, tif, npy, tif-stack, npy-stack"),

@@ -106,6 +106,6 @@ def test_pictures_and_dates(server: Server, tmp_path: Path) -> None:
     plots = tmp_path / "plots.csv"
     plots.write_text("lon,lat,day\n-104.9937,39.7422,2020-02-10\n")
     paired = sample(
-        server, tmp_path / "paired", total=None, roi=None, points=str(plots), date_field="day", near="5d", bands="a"
+        server, tmp_path / "paired", total=None, roi=None, points=str(plots), columns="date=day", near="5d", bands="a"
     )
     assert paired.units["sources"].iloc[0] == [f"{ROOT}/s1"]

@@ -294,13 +294,13 @@ def test_labels_are_paired_with_the_nearest_image(
     server: Server, tmp_path: Path, date: str, window: str, month: int | None, form: str
 ) -> None:
     path = write_plots(tmp_path, [{"date": date, **at(100, 100)}])
-    (unit,) = plan(server, dataset=YEARS, points=path, roi=None, date_field="date", near=window, grid="native")
+    (unit,) = plan(server, dataset=YEARS, points=path, roi=None, columns="date=date", near=window, grid="native")
     assert ("image" in unit) == (month is not None)
     if month is not None:
         assert unit["date"].startswith(f"2020-{month:02}")
     if "T12" in date or month is None:
         run = sample(
-            server, tmp_path / "out", dataset=YEARS, points=path, roi=None, date_field="date", near=window, size=8,
+            server, tmp_path / "out", dataset=YEARS, points=path, roi=None, columns="date=date", near=window, size=8,
             format=form,
         )  # fmt: skip
         (row,) = run.units.to_dict("records")
@@ -382,7 +382,7 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
             UsageError,
             "classes must be whole numbers, as in 10,40,50",
         ),
-        ({"total": 3, "near": "3d"}, UsageError, "`date_field` and `near` belong together"),
+        ({"total": 3, "near": "3d"}, UsageError, "`columns` date=NAME and `near` belong together"),
         ({"total": 3, "grid": "10km"}, UsageError, "for a place every 10km, use cells='regular:10km'"),
         ({"cells": "regular:1 mile"}, UsageError, "`cells` regular: '1 mile' is not a distance"),
         ({"cells": "majortom:1km", "min_distance": "2km"}, UsageError, "`cells` says how far apart they are"),
@@ -421,11 +421,11 @@ def test_invalid_strategies_are_refused(
 def test_files_of_points_that_cannot_be_used(server: Server, tmp_path: Path) -> None:
     path = write_plots(tmp_path, [{"date": "2020-01-01", **at(5, 5)}, {"date": "", **at(9, 9)}])
     with pytest.raises(RegionError, match="row 2: no date in 'date'"):
-        plan(server, points=path, roi=None, date_field="date", near="3d")
+        plan(server, points=path, roi=None, columns="date=date", near="3d")
     with pytest.raises(RegionError, match="no column 'datum'"):
-        plan(server, points=path, roi=None, date_field="datum", near="3d")
-    with pytest.raises(UsageError, match="`date_field` and `near` belong together"):
-        plan(server, points=path, roi=None, date_field="date")
+        plan(server, points=path, roi=None, columns="date=datum", near="3d")
+    with pytest.raises(UsageError, match="`columns` date=NAME and `near` belong together"):
+        plan(server, points=path, roi=None, columns="date=date")
     with pytest.raises(RegionError, match="no place is left"):
         plan(server, points=path, roi="0,0,1,1")
 

@@ -29,14 +29,19 @@ def test_classes_are_different_whole_numbers(text: str) -> None:
         divide_map(text)
 
 
+NAMES = ("lon", "lat", "id", "date")
+
+
 def test_columns_are_named() -> None:
-    assert PlaceColumns.parse("lon=X, lat=Y") == PlaceColumns.parse({"lon": "X", "lat": "Y"})
-    assert PlaceColumns.parse("") == PlaceColumns()
-    assert PlaceColumns.parse("lon=X, east,lat=Y") == PlaceColumns(lon="X, east", lat="Y")
+    assert PlaceColumns.parse("lon=X, lat=Y", NAMES) == PlaceColumns.parse({"lon": "X", "lat": "Y"}, NAMES)
+    assert PlaceColumns.parse("", NAMES) == PlaceColumns()
+    assert PlaceColumns.parse("lon=X, east,lat=Y", NAMES) == PlaceColumns(lon="X, east", lat="Y")
+    dated = PlaceColumns.parse("id=plot,date=day:%d %b, %Y", NAMES)
+    assert dated == PlaceColumns(id="plot", date=DateColumn("day", "%d %b, %Y"))
     with pytest.raises(UsageError, match="did you mean 'lon'"):
-        PlaceColumns.parse("lom=X")
+        PlaceColumns.parse("lom=X", NAMES)
     with pytest.raises(UsageError, match="write NAME=COLUMN"):
-        PlaceColumns.parse("lon")
+        PlaceColumns.parse("lon", NAMES)
 
 
 def test_dates_may_have_a_format() -> None:

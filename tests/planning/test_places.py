@@ -97,7 +97,7 @@ def test_dates_may_have_a_format(tmp_path: Path) -> None:
     found = places.moments("day", "%d/%m/%Y")
     assert found[0] == pd.Timestamp("2020-12-31", tz="UTC").timestamp() * 1000
     assert np.isnan(found[1])
-    with pytest.raises(RegionError, match=r"row 1: day is not a date .*'31/12/2020'; .*date_field='day:%d/%m/%Y'"):
+    with pytest.raises(RegionError, match=r"row 1: day is not a date .*'31/12/2020'; .*columns='date=day:%d/%m/%Y'"):
         places.moments("day")
     with pytest.raises(RegionError, match="row 1: day is not a date with the format %Y/%m/%d: '31/12/2020'"):
         places.moments("day", "%Y/%m/%d")
