@@ -49,7 +49,6 @@ def test_dates_may_have_a_format() -> None:
     assert DateColumn.parse("eo:date") == DateColumn("eo:date")
     assert DateColumn.parse("system:time:T%H:%M") == DateColumn("system:time", "T%H:%M")
     assert DateColumn.parse("t:[%d/%b/%Y:%H:%M:%S]") == DateColumn("t", "[%d/%b/%Y:%H:%M:%S]")
-    assert DateColumn.parse(None) is None
 
 
 def test_tables_have_a_usual_column() -> None:
