@@ -230,7 +230,7 @@ def test_an_index_that_is_no_text_is_shown_as_what_it_is() -> None:
     feature = invoke(
         "Feature", geometry=None, metadata={"system:index": invoke("Filter.equals", leftField="a", rightValue=1)}
     )
-    assert encode(evaluate(feature))["id"] == {"type": "Filter"}
+    assert encode(evaluate(feature))["id"] == {"type": "Filter.eq", "leftField": "a", "rightValue": 1}
 
 
 def test_kernels_show_parameters_that_differ_from_their_defaults() -> None:
@@ -238,6 +238,29 @@ def test_kernels_show_parameters_that_differ_from_their_defaults() -> None:
     assert encode(evaluate(invoke("Kernel.gaussian", radius=3))).keys() == {"type", "center", "radius", "weights"}
     shown = encode(evaluate(invoke("Kernel.circle", radius=90, units="meters", normalize=False)))
     assert shown == {"type": "Kernel.circle", "radius": 90, "units": "meters", "normalize": False}
+
+
+def test_filters_and_reducers_show_the_arguments_that_differ_from_their_defaults() -> None:
+    """Inferred from the filter, the reducer and the clusterer that eerepr recorded (test_printed_values.py)."""
+    less = invoke("Filter.lessThan", leftField="a", rightValue=2)
+    shown = encode(evaluate(invoke("Filter.not", filter=less)))
+    assert shown == {"type": "Filter.not", "filter": {"type": "Filter.lt", "leftField": "a", "rightValue": 2}}
+    point = invoke("GeometryConstructors.Point", coordinates=[1, 2])
+    near = encode(evaluate(invoke("Filter.contains", leftField=".geo", rightValue=point)))
+    assert near.keys() == {"type", "leftField", "rightValue"}
+    mean, count = invoke("Reducer.mean"), invoke("Reducer.count")
+    both = encode(evaluate(invoke("Reducer.combine", reducer1=mean, reducer2=count, outputPrefix="n_")))
+    assert both == {
+        "type": "Reducer.combine",
+        "reducer1": {"type": "Reducer.mean"},
+        "reducer2": {"type": "Reducer.count"},
+        "outputPrefix": "n_",
+    }
+
+
+def test_classifiers_show_the_options_that_differ_from_their_defaults() -> None:
+    machine = invoke("Classifier.libsvm", kernelType="RBF", gamma=0.5, shrinking=True)
+    assert encode(evaluate(machine)) == {"type": "Classifier.libsvm", "kernelType": "RBF", "gamma": 0.5}
 
 
 def test_kernels_show_their_weights_row_by_row() -> None:

@@ -5,8 +5,6 @@ collected by a program. What is left out or differs:
 
 - EEwPython (2019) prints ``{'type': 'DataDictionary', 'values': …}`` for ``aggregate_stats``, of a table that is gone.
 - The perimeter of EEwPython's polygon of 13,980 km is 15 m shorter here: lengths are of geodesics on the ellipsoid.
-- By eerepr, ``getInfo`` of classifiers and clusterers has no defaults, and that of filters and reducers has their
-  arguments; the local Earth Engine adds the defaults, and says of the others that they are filters and reducers.
 - The values of openet-landsat-lst, Xee, pygaul and the rest of gee_tools are of datasets.
 """
 
@@ -211,8 +209,10 @@ PRINTED: dict[str, list[Example]] = {
     "aazuspan/eerepr@eb480ecfc19e:tests/data/test_regression_objects_*.yml": [
         (lambda ee: ee.Array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
         (lambda ee: ee.ConfusionMatrix(ee.Array([[1, 2], [3, 4]])), [[1, 2], [3, 4]]),
-        (lambda ee: ee.Classifier.smileKNN().getInfo()["type"], "Classifier.smileKNN"),
-        (lambda ee: ee.Clusterer.wekaKMeans(2).getInfo()["nClusters"], 2),
+        (lambda ee: ee.Classifier.smileKNN(), {"type": "Classifier.smileKNN"}),
+        (lambda ee: ee.Clusterer.wekaKMeans(2), {"type": "Clusterer.wekaKMeans", "nClusters": 2}),
+        (lambda ee: ee.Filter.eq("foo", "bar"), {"type": "Filter.eq", "leftField": "foo", "rightValue": "bar"}),
+        (lambda ee: ee.Reducer.max(5), {"type": "Reducer.max", "numInputs": 5}),
         (lambda ee: ee.Image.constant(0).set("system:id", "foo"),
             {"type": "Image", "id": "foo", "bands": [_zero_band(0)]}),
         (lambda ee: ee.Date("2021-03-27T14:01:07"), {"type": "Date", "value": 1616853667000}),

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.protocol.request_errors import InvalidError
 
 Floats = npt.NDArray[np.float64]
@@ -80,8 +81,9 @@ class Classifier:
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """Kind and options, as ``getInfo`` shows them."""
-        return {"type": f"Classifier.{self.kind}", **{k: v for k, v in self.options.items() if v is not None}}
+        """Type and options that differ from their defaults, as ``getInfo`` shows them."""
+        name = f"Classifier.{self.kind}"
+        return {"type": name, **load_signatures()[name].differing(self.options)}
 
     @property
     def has_arrays(self) -> bool:
@@ -153,8 +155,9 @@ class Clusterer:
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """Kind and options, as ``getInfo`` shows them."""
-        return {"type": f"Clusterer.{self.kind}", **{k: v for k, v in self.options.items() if v is not None}}
+        """Type and options that differ from their defaults, as ``getInfo`` shows them."""
+        name = f"Clusterer.{self.kind}"
+        return {"type": name, **load_signatures()[name].differing(self.options)}
 
     def trained(self, samples: Floats, schema: Sequence[str]) -> Clusterer:
         """Return a copy with training data."""

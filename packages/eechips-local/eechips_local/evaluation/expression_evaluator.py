@@ -10,6 +10,7 @@ import keyword
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from eechips_local.evaluation.call_description import described
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.graph_nodes import (
     Node,
@@ -244,8 +245,10 @@ class Evaluator:
         try:
             check_operands(name, arguments.values())
             if implementation.with_context:
-                return implementation.call(self._context, **arguments)
-            return implementation.call(**arguments)
+                value = implementation.call(self._context, **arguments)
+            else:
+                value = implementation.call(**arguments)
+            return described(value, signature, arguments, argument_nodes)
         except EarthEngineError as error:
             raise _add_name(error, name) from error
 

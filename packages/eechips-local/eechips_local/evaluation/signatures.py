@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 _PREFIX = "algorithms/"
+_NOTHING = object()
+"""No default: differs from any value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,17 @@ class FunctionSignature:
     name: str
     arguments: tuple[Argument, ...]
     returns: str
+
+    def differing(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of arguments that differ from their defaults, as ``getInfo`` prints a call.
+
+        So ``Kernel.gaussian(3)`` has a radius only, and ``Reducer.max(5)`` a number of inputs, as recorded in December
+        2024 (https://github.com/aazuspan/eerepr, tests/data).
+        """
+        defaults = {argument.name: argument.default for argument in self.arguments if argument.optional}
+        return {
+            name: value for name, value in values.items() if value is not None and value != defaults.get(name, _NOTHING)
+        }
 
 
 def client_file(name: str) -> bytes:

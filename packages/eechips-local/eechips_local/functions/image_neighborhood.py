@@ -101,10 +101,10 @@ def _reduced(
 ) -> list[Pixels]:
     """Return one call of a reducer over the neighbours in some bands: one Pixels for each output."""
     if len(pixels) == 1 and mode == "kernel" and (weights.values >= 0).all():
-        if reducer is MEAN:
+        if reducer.equals(MEAN):
             return [_mean(pixels[0], weights, shape)]
-        if reducer in (MIN, MAX):
-            return [_extreme(pixels[0], weights, shape, greatest=reducer is MAX)]
+        if reducer.equals(MIN) or reducer.equals(MAX):
+            return [_extreme(pixels[0], weights, shape, greatest=reducer.equals(MAX))]
     cells = taps(weights)
     if len(pixels) * len(cells) * shape[0] * shape[1] > _MOST_VISITS:
         raise LimitError("User memory limit exceeded.")

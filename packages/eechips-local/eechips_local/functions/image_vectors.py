@@ -107,7 +107,7 @@ def reduce_to_vectors(
     if image.bands[0].type.precision != "int":
         raise InvalidError(f"The band '{image.bands[0].name}' must be of an integer type.")
     names = [band.name for band in image.bands[1:]]
-    if reducer is COUNT_EVERY and not names:
+    if reducer is not None and reducer.equals(COUNT_EVERY) and not names:
         reducer = None  # it has no inputs: the pixels themselves are counted
     groups = _inputs(reducer, len(names)) if reducer is not None else []
     lattice = lattice_of(image, scale, crs, crsTransform, maxPixels, best_effort=bestEffort)

@@ -26,14 +26,9 @@ _GREATEST_REACH = 5_000  # pixels: a larger neighbourhood would not fit into mem
 
 
 def _described(kind: str, weights: Callable[[float], Weights], **parameters: Any) -> Kernel:
-    """Return a kernel whose description has the parameters that differ from their defaults.
-
-    So ``Kernel.gaussian(3)`` has a radius only, as recorded (https://github.com/aazuspan/eerepr).
-    """
+    """Return a kernel whose description has the parameters that differ from their defaults."""
     name = f"Kernel.{kind}"
-    defaults = {argument.name: argument.default for argument in load_signatures()[name].arguments if argument.optional}
-    shown = {key: value for key, value in parameters.items() if key not in defaults or value != defaults[key]}
-    return Kernel(weights, {"type": name, **shown})
+    return Kernel(weights, {"type": name, **load_signatures()[name].differing(parameters)})
 
 
 def _units(units: str) -> Callable[[float], float]:

@@ -130,6 +130,14 @@ class OutputSpec:
         return PixelType("double", dimensions=self.dimensions)
 
 
+def _work(reducer: Reducer) -> tuple[object, ...]:
+    """Return what a reducer does, without its description."""
+    return (
+        reducer.outputs, reducer.weighted, reducer.summarise, reducer.merge, reducer.finish, reducer.compact,
+        reducer.arrays,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reducer:
     """A reducer.
@@ -148,6 +156,7 @@ class Reducer:
         finish: gives one Output for each of ``outputs``.
         compact: whether summaries are small, however large the sample.
         arrays: whether inputs may be arrays.
+        description: type and arguments, as ``getInfo`` shows them.
     """
 
     outputs: tuple[OutputSpec, ...]
@@ -157,6 +166,11 @@ class Reducer:
     finish: Callable[[Any], Sequence[Output]]
     compact: bool = False
     arrays: bool = False
+    description: Mapping[str, Any] = field(default_factory=lambda: {"type": "Reducer"}, kw_only=True)
+
+    def equals(self, other: Reducer) -> bool:
+        """Return whether it does what another one does, whatever their descriptions."""
+        return _work(self) == _work(other)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ class Encoder:
             return self._geometry(value)
         if isinstance(value, Kernel):
             return self.encode(_described(value))
-        if isinstance(value, (Classifier, Clusterer)):
+        if isinstance(value, (Classifier, Clusterer, Filter, Reducer)):
             return self.encode(dict(value.description))
         if isinstance(value, Array):
             self._count(value.values.size * _NUMBER_BYTES)
@@ -112,9 +112,8 @@ class Encoder:
                 return convert(value)
         if isinstance(value, (np.generic, np.ndarray)):
             return self.encode(value.tolist())
-        for kind, name in ((Filter, "Filter"), (Reducer, "Reducer"), (Join, "Join")):
-            if isinstance(value, kind):
-                return {"type": name}
+        if isinstance(value, Join):
+            return {"type": "Join"}
         raise InvalidError(f"A value of type {type_name(value)} cannot be returned to the client.")
 
     def _geometry(self, geometry: Geometry) -> Json:

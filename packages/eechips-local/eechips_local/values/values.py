@@ -149,6 +149,7 @@ class Filter:
         fields: names of the properties that decide whether an element passes, ".geo" for its geometry; None if anything
             else may.
         is_exact: whether the times of the narrowed query say as much as the filter.
+        description: type and arguments, as ``getInfo`` shows them.
     """
 
     matches: Callable[[Any], bool]
@@ -156,6 +157,7 @@ class Filter:
     pairs: Callable[[Any, Any], bool] | None = None
     fields: frozenset[str] | None = None
     is_exact: bool = False
+    description: Mapping[str, Value] = field(default_factory=lambda: {"type": "Filter"}, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
