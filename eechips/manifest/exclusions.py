@@ -100,6 +100,7 @@ def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collect
         chosen = {by_id[identifier]: reason for identifier, reason in reasons.items() if identifier in by_id}
         if not chosen and not reopened:
             return 0, 0
+        finished = _tell(ledger, folder, None)  # the next run writes the manifest if this process is killed before
         if chosen:
             _drop(ledger, chosen)
         ledger.reopen(reopened)
@@ -109,7 +110,7 @@ def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collect
         export_layers(ledger, folder)
         if meta.get("results"):
             ledger.note(COPIED, False)  # the next run puts it beside the results again
-        _tell(ledger, folder)
+        _tell(ledger, folder, finished)
     return len(chosen), len(reopened)
 
 
@@ -185,11 +186,14 @@ def _slices(positions: Sequence[int]) -> Iterator[Sequence[int]]:
         yield positions[start : start + _AT_ONCE]
 
 
-def _tell(ledger: Ledger, folder: Path) -> None:
-    """Update the counts in run.json."""
+def _tell(ledger: Ledger, folder: Path, finished: str | None) -> str | None:
+    """Update the counts in run.json, and when the run has finished; return when it had before."""
     path = folder / INFO_NAME
     if not path.exists():
-        return
+        return None
     counts = ledger.counts()
-    info = json.loads(path.read_text()) | {"units": {state.value: counts[state] for state in State if state in counts}}
+    info = json.loads(path.read_text())
+    before: str | None = info.get("finished")
+    info |= {"units": {state.value: counts[state] for state in State if state in counts}, "finished": finished}
     write_file(path, (json.dumps(info, indent=2, ensure_ascii=False) + "\n").encode())
+    return before

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 import rasterio
 from affine import Affine
@@ -439,6 +440,17 @@ def test_without_replacements_the_other_units_are_kept(service: Service, tmp_pat
     service.forget()
     assert fetch(tmp_path, service, DRAWN).counts == {"done": 3, "empty": 2, "skipped": 1}
     assert service.requests == []
+
+
+def test_the_next_run_writes_the_manifest_of_a_drop_that_could_not(service: Service, tmp_path: Path) -> None:
+    first = fetch(tmp_path, service, DRAWN)
+    (first.path / "failures.csv" / "folder").mkdir(parents=True)  # the drop ends after the ledger is written
+    with pytest.raises(OSError, match=r"failures\.csv"):
+        exclude_units(first.path, {first.units.loc[0, "id"]: "ugly"})
+    shutil.rmtree(first.path / "failures.csv")
+    second = fetch(tmp_path, service, DRAWN)
+    assert second.counts == second.info["units"] == {"done": 3, "empty": 2, "skipped": 1}
+    assert pd.read_parquet(second.path / "manifest.parquet")["state"].tolist() == second.units["state"].tolist()
 
 
 @pytest.mark.slow
