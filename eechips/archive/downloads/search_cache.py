@@ -61,14 +61,14 @@ class SearchCache:
 
     @property
     def asked(self) -> dt.datetime | None:
-        """Moment of the search; None if there is no cached result."""
+        """Moment of the search; None if there is no cached result, or its file has no readable end."""
         try:
             metadata = pq.read_schema(self.path).metadata or {}
-        except (FileNotFoundError, pa.ArrowInvalid):
+            if metadata.get(_IDENTITY, b"").decode() != self._identity:
+                return None
+            return dt.datetime.fromisoformat(metadata[_ASKED].decode())
+        except (OSError, pa.ArrowException, ValueError, KeyError):
             return None
-        if metadata.get(_IDENTITY, b"").decode() != self._identity:
-            return None
-        return dt.datetime.fromisoformat(metadata[_ASKED].decode())
 
     @property
     def age(self) -> str:
@@ -81,14 +81,15 @@ class SearchCache:
     @property
     def unread(self) -> int:
         """Number of unreadable documents of the catalogue."""
-        column = pq.read_table(self.path, columns=["unread"])["unread"]
+        with self._opened() as file:
+            column = file.read(columns=["unread"])["unread"]
         return len(column) - int(column.null_count)
 
     @property
     def signed(self) -> set[AssetKey]:
         """Assets whose URLs had a query, which is not stored."""
         asset_keys: set[AssetKey] = set()
-        with pq.ParquetFile(self.path) as file:
+        with self._opened() as file:
             for batch in file.iter_batches(columns=["collection", "id", "signed"]):
                 for row in batch.to_pylist():
                     asset_keys.update((row["collection"], row["id"], key) for key in row["signed"] or ())
@@ -110,7 +111,8 @@ class SearchCache:
         metadata = {_IDENTITY: self._identity.encode(), _ASKED: dt.datetime.now(dt.timezone.utc).isoformat().encode()}
         count = 0
         try:
-            with pq.ParquetWriter(temporary, _SCHEMA.with_metadata(metadata), compression="zstd") as writer:
+            schema = _SCHEMA.with_metadata(metadata)
+            with pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer:
                 rows: list[dict[str, Any]] = []
                 for item in items:
                     rows.append(_row(item, self._kept))
@@ -130,9 +132,24 @@ class SearchCache:
         return count
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        with pq.ParquetFile(self.path) as file:
+        with self._opened() as file:
             for batch in file.iter_batches(batch_size=_ROWS, columns=["item"]):
                 yield from (json.loads(text) for text in batch.column(0).to_pylist() if text is not None)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[pq.ParquetFile]:
+        """Open the file to read in the block, and compare the checksums of what is read.
+
+        Raises:
+            StorageError: if it is damaged.
+        """
+        try:
+            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+                yield file
+        except (OSError, pa.ArrowException, ValueError, KeyError) as error:
+            raise StorageError(
+                f"{self.path} cannot be read ({type(error).__name__}): remove it, and the same command searches again"
+            ) from error
 
 
 def record_signed_urls(
