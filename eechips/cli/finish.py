@@ -177,11 +177,18 @@ def _expected(foreseen: Forecast) -> list[str]:
         f"tried     {format_count(foreseen.tried, 'unit')}",
         f"left      {format_count(foreseen.left, 'unit')}",
         *_planned(foreseen),
-        f"requests  about {foreseen.requests:,}",
+        f"requests  {_requests(foreseen)}",
         _bytes(foreseen),
         f"time      about {format_duration(foreseen.seconds)}, with {requests} in flight",
         f"compute   {compute}",
     ]
+
+
+def _requests(foreseen: Forecast) -> str:
+    least = foreseen.least_requests
+    if least is None or least >= foreseen.requests:
+        return f"about {foreseen.requests:,}"
+    return f"{least:,} to {foreseen.requests:,}: units that are near each other may share one"
 
 
 def _planned(foreseen: Forecast) -> list[str]:

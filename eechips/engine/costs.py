@@ -75,6 +75,7 @@ class Forecast:
         unplanned: units of ``left`` that are not planned yet.
         planning: cost of planning these, apart from ``requests``, ``seconds`` and ``compute``; None if it is unknown,
             as an earlier command has planned the first units, or if all units are planned.
+        least_requests: as ``requests``, if all units do that are near enough to another one to share a request.
     """
 
     tried: int
@@ -87,3 +88,4 @@ class Forecast:
     compute: ComputeRange | None = None
     unplanned: int = 0
     planning: PlanningCost | None = None
+    least_requests: int | None = None

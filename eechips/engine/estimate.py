@@ -108,6 +108,24 @@ def estimate_planned(
         return None
 
 
+def find_shared_part(recipe: Recipe, config: RunConfig, ledger: Ledger, preview: PlanPreview | None) -> float:
+    """Return the part of the requests of a plan that is saved if all units near each other share requests, from 0 to 1.
+
+    Args:
+        recipe: recipe of the run.
+        config: configuration of the run.
+        ledger: ledger of the run; has the first units of the plan, or all.
+        preview: size of the plan; None if the ledger has all units.
+    """
+    if preview is None:
+        units, texts = sum(ledger.counts().values()), sample_units(ledger.database, _LOOKED_AT)
+    else:
+        first = read_first_unit(ledger.database)
+        units, texts = len(preview.points), [] if first is None else [first[1]]
+    neighbours = _count_neighbours(preview, _list_windows(recipe, config, map(_unit, texts)), units)
+    return (neighbours - math.ceil(neighbours / MOST_UNITS)) / units
+
+
 def save_unit_compute(recipe: Recipe, ledger: Ledger, session: Session, sample: ComputeSample) -> None:
     """Save the measured compute of a run's units, for estimates of later runs of the kind; nothing if there is none."""
     unit = read_first_unit(ledger.database)
@@ -326,6 +344,7 @@ def forecast_rest(
     sample: ComputeSample | None = None,
     unplanned: int = 0,
     planning: PlanningCost | None = None,
+    shared_part: float = 0.0,
 ) -> Forecast:
     """Extrapolate the cost of the units that are left.
 
@@ -338,6 +357,7 @@ def forecast_rest(
         sample: the profiled units; None if there are none.
         unplanned: units of these that are not planned yet.
         planning: what it costs to plan them, if that is known.
+        shared_part: part of the requests that is saved if units share them; see :func:`find_shared_part`.
     """
     if config.on_empty == "redraw":  # each draw is empty as often as those before
         kept_units = max(totals.units - totals.dropped, totals.units / (MOST_REPLACEMENTS + 1))
@@ -358,6 +378,7 @@ def forecast_rest(
         compute=None if sample is None else sample.estimate(left),
         unplanned=unplanned,
         planning=planning,
+        least_requests=round(requests * (1.0 - shared_part)),
     )
 
 

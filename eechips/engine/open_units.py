@@ -8,7 +8,7 @@ from itertools import chain, islice
 
 from eechips.engine.compute_monitor import ComputeBudget
 from eechips.engine.config import RunConfig
-from eechips.engine.estimate import Meter, forecast_rest
+from eechips.engine.estimate import Meter, find_shared_part, forecast_rest
 from eechips.engine.export_monitor import ExportWaits
 from eechips.engine.plan import name_template
 from eechips.engine.planner import ANSWERS_NAME, GradualPlanning, Planner
@@ -98,7 +98,13 @@ class OpenUnits:
         totals, throttle, partial = self._ledger.totals(), self._run.session.throttle, self._run.partial
         sample = None if compute is None else compute.account.sample
         planning = None if partial is None or not self._unplanned else partial.cost
-        forecast = forecast_rest(totals, left, meter, throttle.limit, self._config, sample, self._unplanned, planning)
+        shared_part = 0.0
+        if self._request_window is not None:
+            preview = None if partial is None else partial.preview
+            shared_part = find_shared_part(self._recipe, self._config, self._ledger, preview)
+        forecast = forecast_rest(
+            totals, left, meter, throttle.limit, self._config, sample, self._unplanned, planning, shared_part
+        )
         self._run.log.write("estimated", **dataclasses.asdict(forecast))
         self.is_paused = self._config.confirm is None or not self._config.confirm(forecast)
         return not self.is_paused

@@ -53,10 +53,12 @@ class PartialPlan:
     Attributes:
         unplanned: units that are not planned yet.
         cost: cost of the plan, by its first units; None if an earlier command has planned these.
+        preview: size of the plan.
     """
 
     unplanned: int
     cost: PlanningCost | None
+    preview: PlanPreview
 
 
 def plan_first_units(planner: Planner, recipe: SupportsPreview, session: Session, count: int) -> PartialPlan:
@@ -80,7 +82,7 @@ def plan_first_units(planner: Planner, recipe: SupportsPreview, session: Session
         (chosen,) = marks
         ends = (chosen, chosen, SessionMark.of(session))
         cost = extrapolate_planning(session, ends, preview, tried=tried)
-    return PartialPlan(max(0, total - planner.stored), cost)
+    return PartialPlan(max(0, total - planner.stored), cost, preview)
 
 
 def extrapolate_planning(

@@ -119,6 +119,25 @@ def test_an_estimate_multiplies_the_compute_of_a_plan_that_reads_the_pixels_of_e
     assert forecast.planning.compute.seconds == pytest.approx(took, rel=0.2)
 
 
+def test_an_estimate_of_places_near_each_other_is_a_range(demo_server: Server, tmp_path: Path) -> None:
+    forecasts: list[Forecast] = []
+
+    def sample(**more: Any) -> Counter[str]:
+        before = Counter(demo_server.requests())
+        eechips.sample(
+            "S2", total=100, roi=_SMALL[0], every="month", start="2020-06-01", end="2020-07-01", **_CHIPS, in_flight=2,
+            endpoint=demo_server.url, executor="threads", quiet=True, profile_every=0, out=tmp_path / "run", **more,
+        )  # fmt: skip
+        return Counter(demo_server.requests()) - before
+
+    sample(estimate=2, confirm=lambda forecast: bool(forecasts.append(forecast)))
+    sent = sample()["image:computePixels"]
+    (forecast,) = forecasts
+    assert forecast.least_requests is not None
+    assert 0 < forecast.least_requests < forecast.requests == 98
+    assert forecast.least_requests <= sent <= forecast.requests
+
+
 def test_a_run_that_is_not_confirmed_asks_for_no_result(demo_server: Server, tmp_path: Path) -> None:
     told: list[Estimate] = []
 

@@ -63,6 +63,13 @@ def test_bytes_are_unknown_if_no_unit_that_was_tried_has_a_file() -> None:
     assert forecast_rest(Totals(5, 20, 0, 1.0, 0), 100, Meter(), 4, config()).bytes is None
 
 
+def test_requests_are_a_range_only_if_units_may_share_them() -> None:
+    totals = Totals(3, 4, 1, 1.0, 0)
+    alone, shared = (forecast_rest(totals, 10, Meter(), 4, config(), shared_part=part) for part in (0.0, 0.5))
+    assert (alone.least_requests, alone.requests) == (13, 13)
+    assert (shared.least_requests, shared.requests) == (7, 13)
+
+
 @given(units=st.integers(1, 10_000), share=st.floats(0, 1), left=st.integers(0, 100_000))
 def test_each_empty_unit_is_replaced_at_most_ten_times(units: int, share: float, left: int) -> None:
     totals = Totals(units, units, 0, 1.0, round(share * units))
