@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MOST_NESTED = 64  # levels of nested lists and objects
 _MOST_BYTES = 64 << 20  # of a JSON document
+_EXACT = 1 << 53  # below which float64 has all integers
 _MOST_VALUES = 1 << 27  # of a Parquet file: 1 GiB of numbers, which a file of some bytes can claim to have
 
 
@@ -140,7 +141,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
 def read_frame(
     source: Path | bytes, suffix: str, *, columns: Sequence[str] | None = None, rows: int | None = None, name: str = ""
 ) -> pd.DataFrame:
-    """Read a table of results, CSV or Parquet.
+    """Read a table of results, CSV or Parquet. Columns of long integers with missing values have Python's integers.
 
     Args:
         source: the file, or its content.
@@ -162,14 +163,31 @@ def read_frame(
         if suffix == "csv":
             usecols = None if columns is None else list(columns)
             csv_frame: pd.DataFrame = pd.read_csv(buffer, usecols=usecols, nrows=rows)
+            if rounded := _rounded(csv_frame):
+                if isinstance(buffer, io.BytesIO):
+                    buffer.seek(0)
+                texts = pd.read_csv(buffer, usecols=usecols, nrows=rows, dtype=str)
+                for column in rounded:
+                    if texts[column].dropna().str.fullmatch(r"-?[0-9]+").all():
+                        whole = [int(text) if isinstance(text, str) else None for text in texts[column]]
+                        csv_frame[column] = pd.Series(whole, csv_frame.index, dtype=object)
             return csv_frame
         with pq.ParquetFile(buffer) as file:
             _check_size(file)
             wanted = None if columns is None else list(columns)
             batches = file.iter_batches(batch_size=rows or 1, columns=wanted)
             some = None if rows == 0 else next(batches, None) if rows else file.read(columns=wanted)
-            frame: pd.DataFrame = (file.schema_arrow.empty_table() if some is None else some).to_pandas()
+            table = file.schema_arrow.empty_table() if some is None else some
+            frame: pd.DataFrame = table.to_pandas()
+            for column in _rounded(frame):
+                frame[column] = table.column(column).to_pandas(integer_object_nulls=True)
             return frame
+
+
+def _rounded(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of floats that may have been long integers: beside missing values, pandas rounds them."""
+    floats = frame.select_dtypes("float64") if frame.columns.is_unique else frame.iloc[:, :0]
+    return [str(name) for name in floats.columns if floats[name].abs().max() >= _EXACT]
 
 
 def _check_size(file: pq.ParquetFile) -> None:

@@ -30,6 +30,7 @@ DATE = "date"
 
 _TABLES = frozenset({"csv", "parquet"})
 _LOOKED_AT = 20  # files, to see whether results are tables
+_EXACT = 1 << 53  # below which float64 has all integers
 _WGS84 = "EPSG:4326"
 
 
@@ -139,9 +140,13 @@ def _join(frame: pd.DataFrame, units: Sequence[Mapping[str, Any]]) -> None:
     """Add the fields of units after the existing columns."""
     import pandas as pd
 
-    said = pd.DataFrame([_said(unit) for unit in units], index=frame.index)
+    rows = [_said(unit) for unit in units]
+    said = pd.DataFrame(rows, index=frame.index)
     for name in said.columns:
-        frame[f"unit_{name}" if name in frame.columns else name] = said[name]
+        column = said[name]
+        if column.dtype == "float64" and column.abs().max() >= _EXACT:  # may have been integers, which pandas rounds
+            column = pd.Series([row.get(name) for row in rows], frame.index, dtype=object)
+        frame[f"unit_{name}" if name in frame.columns else name] = column
 
 
 def _said(unit: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eechips.storage.received_files import read_frame
 from eechips.text.formatting import parse_count
 
 
@@ -22,3 +28,26 @@ def test_counts_are_read(count: int) -> None:
 @given(st.text(max_size=8))
 def test_no_text_raises_an_error(text: str) -> None:
     assert parse_count(text) is None or int(text) == parse_count(text)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("is_read_whole", [True, False])
+def test_long_integers_keep_their_digits_beside_missing_values(
+    tmp_path: Path, suffix: str, is_read_whole: bool
+) -> None:
+    long = 2**53 + 1
+    frame = pd.DataFrame({
+        "long": pd.array([long, None, -long], "Int64"), "short": pd.array([1, None, 3], "Int64"),
+        "large": [1e300, None, 0.5], "whole": [long, long + 2, 0],
+    })  # fmt: skip
+    path = tmp_path / f"table.{suffix}"
+    if suffix == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        pq.write_table(pa.Table.from_pandas(frame).replace_schema_metadata(None), path)
+    for source in (path, path.read_bytes()):
+        table = read_frame(source, suffix, rows=None if is_read_whole else 2, name="table")
+        assert table["long"].tolist()[:1] == [long]
+        assert table["long"].isna().tolist()[:2] == [False, True]
+        assert table["whole"].tolist()[:2] == [long, long + 2]
+        assert [str(table[name].dtype) for name in ("short", "large", "whole")] == ["float64", "float64", "int64"]

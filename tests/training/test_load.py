@@ -132,6 +132,16 @@ def test_a_table_of_points_has_points(demo_server: Server, tmp_path: Path) -> No
     assert table["elevation"].notna().all()
 
 
+def test_long_integers_of_units_keep_their_digits_beside_missing_ones(tmp_path: Path) -> None:
+    long = 2**53 + 1  # pandas makes floats of a column with a missing value
+    places = [{"coordinates": [-105, 40], "properties": {"n": value, "m": 7}} for value in (long, 3)]
+    run = write_run(tmp_path, [(place, None) for place in (*places, {"coordinates": [-105, 40]})])
+    frame = eechips.load(run.path, rows="units")
+    assert frame["n"].tolist()[:2] == [long, 3]
+    assert frame["n"].isna().tolist() == [False, False, True]
+    assert frame["m"].dtype == np.float64
+
+
 def test_an_unfinished_run_has_outlines_of_planned_units(tmp_path: Path) -> None:
     grid = {"crs": "EPSG:32601", "transform": [10, 0, 358_000, 0, -10, 7_300_000], "width": 1024, "height": 1024}
     properties = {"state": "AK", "plot": 7}
