@@ -71,7 +71,7 @@ def fetched_unit_of(event: Finished | Lost, unit: Any, place: str, plan: str) ->
     if isinstance(event, Lost):
         failed = State.FAILED_TRANSIENT.value
         return FetchedUnit(
-            id=event.task.id,
+            id=event.assignment.id,
             unit=value,
             state=failed,
             error_class=WorkerLostError.__name__,
@@ -85,7 +85,7 @@ def fetched_unit_of(event: Finished | Lost, unit: Any, place: str, plan: str) ->
     staged = () if event.outcome.staged is None else (event.outcome.staged, *event.outcome.further)
     layers = [{"path": f"{place}/{file.name}", "bytes": file.size, "sha256": file.sha256} for file in staged]
     return FetchedUnit(
-        id=event.task.id,
+        id=event.assignment.id,
         unit=value,
         state=record.state.value,
         path=None if record.file is None else f"{place}/{record.file}",

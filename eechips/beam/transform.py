@@ -218,7 +218,7 @@ class _FetchBundle(beam.DoFn):
             EechipsError: if no unit can be fetched.
         """
         events: list[Finished | Lost] = []
-        self._worker.process(len(self._partitions), self._tasks(), events.append)
+        self._worker.process(len(self._partitions), self._assignments(), events.append)
         for event in events:
             if isinstance(event, Finished) and event.outcome.fatal is not None:
                 raise event.outcome.fatal
@@ -229,12 +229,12 @@ class _FetchBundle(beam.DoFn):
                     " of this pipeline may be wrong. Give Chip the image itself, or pass what it decides by in"
                     " 'fixed', and fetch them again"
                 )
-            fetched_unit = fetched_unit_of(event, self._values[event.task.id], self._place, self._plan)
+            fetched_unit = fetched_unit_of(event, self._values[event.assignment.id], self._place, self._plan)
             _count(fetched_unit)
             for timestamp, window in self._places[fetched_unit.id]:
                 yield WindowedValue(fetched_unit, timestamp, (window,))
 
-    def _tasks(self) -> Iterator[WorkUnit]:
+    def _assignments(self) -> Iterator[WorkUnit]:
         for identifier, value in self._values.items():
             unit = to_unit(value)
             name = self._names.render(unit, identifier, 0)

@@ -100,7 +100,7 @@ class BeamWorker:
     def process(
         self,
         slots: int,
-        tasks: Iterable[WorkUnit],
+        assignments: Iterable[WorkUnit],
         receive: Callable[[Finished | Lost], object],
         stop_mode: Callable[[], StopMode | None] = lambda: None,
     ) -> None:
@@ -108,14 +108,14 @@ class BeamWorker:
 
         Args:
             slots: requests that may be in flight for them, in addition to those of other bundles.
-            tasks: the units.
+            assignments: the units.
             receive: receives the event of each unit, in the calling thread. Units that were abandoned because the run
                 stops have none.
             stop_mode: called at least every half second; returns whether and how to stop.
         """
         session = self._session
         assert session is not None, "enter() comes first"
-        left = iter(tasks)
+        left = iter(assignments)
         under_way = _UnderWay(self._spec.unit_timeout, self._clock)
         is_exclusive = is_dry = is_stopping = False
         with session.quota.reserve(slots), contextlib.ExitStack() as stack:
@@ -127,11 +127,11 @@ class BeamWorker:
                     session.throttle.stop()
                 depth = 1 if is_exclusive else math.ceil(_SPARE * session.quota.limit_of(slots))
                 while not is_dry and len(under_way.units) < depth:
-                    task = next(left, None)
-                    is_dry = task is None
-                    if task is not None:
-                        under_way.begin(task)
-                        threads.tasks.put(task)
+                    assignment = next(left, None)
+                    is_dry = assignment is None
+                    if assignment is not None:
+                        under_way.begin(assignment)
+                        threads.assignments.put(assignment)
                 if not under_way.units or mode == "now":
                     return
                 for outcome in threads.outcomes(_TICK):
@@ -145,9 +145,9 @@ class BeamWorker:
                         receive(lost)
                     # The other units may wait for a lock that a hanging unit holds: a new worker executes them again.
                     threads = _Threads(self._replace(session, threads.worker), stack)
-                    for task, _ in list(under_way.units.values()):
-                        under_way.begin(task)
-                        threads.tasks.put(task)
+                    for assignment, _ in list(under_way.units.values()):
+                        under_way.begin(assignment)
+                        threads.assignments.put(assignment)
 
     def next_position(self) -> int:
         """Return a position that is unique in this process, for units without a plan."""
@@ -201,31 +201,31 @@ class _UnderWay:
     clock: Callable[[], float]
     units: dict[int, tuple[WorkUnit, float]] = field(default_factory=dict)
 
-    def begin(self, task: WorkUnit) -> None:
+    def begin(self, assignment: WorkUnit) -> None:
         """Add a unit, or restart its time."""
-        self.units[task.position] = task, self.clock()
+        self.units[assignment.position] = assignment, self.clock()
 
     def take_overdue(self, worker: Worker) -> list[Lost]:
         """Give up the units that take too long: those that the recipe executes, else all. A thread cannot be ended."""
         late = {position for position, (_, since) in self.units.items() if self.clock() - since > self.timeout}
         guilty = [self.units.pop(position)[0] for position in sorted(late & worker.in_recipe or late)]
-        return [Lost(task, f"it was not done after {self.timeout:g} s", blame=True) for task in guilty]
+        return [Lost(assignment, f"it was not done after {self.timeout:g} s", blame=True) for assignment in guilty]
 
 
 class _Threads:
     """The threads of a worker, with their outcomes.
 
     Attributes:
-        worker: executes the tasks.
-        tasks: received by the threads.
+        worker: executes the assignments.
+        assignments: received by the threads.
     """
 
     def __init__(self, worker: Worker, stack: contextlib.ExitStack) -> None:
         self.worker = worker
         self._results: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
-        self.tasks: queue.SimpleQueue[WorkUnit | None] = queue.SimpleQueue()
-        UnitThreadPool(self.tasks.get, worker.execute, self._results.put, self._results.put).start()
-        stack.callback(self.tasks.put, None)
+        self.assignments: queue.SimpleQueue[WorkUnit | None] = queue.SimpleQueue()
+        UnitThreadPool(self.assignments.get, worker.execute, self._results.put, self._results.put).start()
+        stack.callback(self.assignments.put, None)
 
     def outcomes(self, timeout: float) -> list[Outcome]:
         """Return the outcomes since the previous call; wait up to ``timeout`` seconds for the first.
@@ -260,11 +260,15 @@ def process_partitions(worker: BeamWorker, file_queue: FileQueue, partitions: Se
             " that all machines share, or the address of an object store, such as s3://bucket/folder"
         ) from None
     settled = file_queue.completed_ids(partitions)  # of a worker that ended before it had processed them all
-    tasks = [task for task in heapq.merge(*every, key=lambda task: task.position) if task.id not in settled]
+    assignments = [
+        assignment
+        for assignment in heapq.merge(*every, key=lambda assignment: assignment.position)
+        if assignment.id not in settled
+    ]
     writer = _BatchWriter(worker, file_queue, partitions)
     writer.begin()
     try:
-        worker.process(len(partitions), tasks, writer.add, writer.write_if_due)
+        worker.process(len(partitions), assignments, writer.add, writer.write_if_due)
     finally:
         writer.write()
 

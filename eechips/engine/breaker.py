@@ -62,16 +62,16 @@ class Breaker:
         self._since = clock()
         self.reopened: list[Record] = []
 
-    def begin(self, task: WorkUnit) -> None:
+    def begin(self, assignment: WorkUnit) -> None:
         """Note units that start."""
         if not self._has_differed:
-            self._first.begin(unit.position for unit in task.units)
+            self._first.begin(unit.position for unit in assignment.units)
 
-    def note(self, task: WorkUnit, outcome: Outcome) -> EechipsError | None:
+    def note(self, assignment: WorkUnit, outcome: Outcome) -> EechipsError | None:
         """Count an outcome.
 
         Args:
-            task: the unit.
+            assignment: the unit.
             outcome: outcome of the unit.
 
         Returns:
@@ -81,7 +81,7 @@ class Breaker:
         if record is None:
             return None
         stop = self._note_recipe(record, outcome.recipe_failure) or self._note_service(
-            task, record, outcome.service_failure
+            assignment, record, outcome.service_failure
         )
         return stop or self._note_internal(record)
 
@@ -115,7 +115,7 @@ class Breaker:
         return RecipeError(message, traceback=record.traceback or "")
 
     def _note_service(
-        self, task: WorkUnit, record: Record, service_failure: tuple[int, str] | None
+        self, assignment: WorkUnit, record: Record, service_failure: tuple[int, str] | None
     ) -> EechipsError | None:
         if not record.state.is_failure:
             self._has_succeeded, self._since = True, self._clock()
@@ -123,7 +123,7 @@ class Breaker:
             self._key, self._streak = None, 0
             return None
         status, key = service_failure
-        if status == _BAD_REQUEST and task.attempts:
+        if status == _BAD_REQUEST and assignment.attempts:
             return None  # it was the end of an earlier run already, which is to get past it
         if key != self._key:
             self._key, self._streak = key, 0

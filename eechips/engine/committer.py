@@ -21,12 +21,12 @@ class Settled(NamedTuple):
     """A unit that is to be recorded.
 
     Attributes:
-        task: the unit.
+        assignment: the unit.
         outcome: outcome of the unit, with the files to commit.
         record: record of the unit, if its files can be committed.
     """
 
-    task: WorkUnit
+    assignment: WorkUnit
     outcome: Outcome
     record: Record
 
@@ -115,17 +115,17 @@ class Committer:
         Raises:
             StorageError: if a file cannot be committed.
         """
-        task, outcome, record = unit
+        assignment, outcome, record = unit
         files = files_of(outcome)
         for file in files:
             owner = batch.owners.get(file.name, self._ledger.owner(file.name))
-            if owner not in (None, task.position) or file.name in self._ambiguous_names:
+            if owner not in (None, assignment.position) or file.name in self._ambiguous_names:
                 error = UsageError(f"two units have the same name, {file.name}: results must be named apart")
                 self.discard(outcome)
-                if self._store.is_overwritten and owner not in (None, task.position):
+                if self._store.is_overwritten and owner not in (None, assignment.position):
                     self._ambiguous_names.add(file.name)  # it is unknown which of the results was written last
                     batch.revoked[owner] = unit_failure(self._ledger.unit(owner), error, 1, 0)
-                return unit_failure(task, error, record.attempts, record.requests)
+                return unit_failure(assignment, error, record.attempts, record.requests)
         for number, file in enumerate(files):
             try:
                 self._check_foreign(file.name)
@@ -133,8 +133,8 @@ class Committer:
             except UsageError as error:  # such as a folder of that name: an error of the unit, not of the disk
                 for unwanted in files[number:]:
                     self._store.discard(unwanted)
-                return unit_failure(task, error, record.attempts, record.requests)
-            batch.owners[file.name] = task.position
+                return unit_failure(assignment, error, record.attempts, record.requests)
+            batch.owners[file.name] = assignment.position
         return record
 
     def discard(self, outcome: Outcome) -> None:

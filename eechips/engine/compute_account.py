@@ -29,7 +29,7 @@ class ComputeAccount:
     """The compute of a run. The ledger stores it.
 
     Attributes:
-        sample: the profiled tasks.
+        sample: the profiled assignments.
         months: by month, such as ``2026-11``; see :func:`eechips.client.error_classification.quota_month`.
         planning_eecu_seconds: EECU seconds of the planning of the planner's requests, all of which are profiled.
     """
@@ -55,7 +55,7 @@ class ComputeAccount:
         return asdict(self)
 
     def add_profiled(self, now: datetime, units: int, seconds: float) -> None:
-        """Add a task whose requests were profiled."""
+        """Add an assignment whose requests were profiled."""
         self._month(now).eecu_seconds += seconds
         self.sample = self.sample.add(units, seconds)
 

@@ -24,27 +24,27 @@ SECONDS_AN_HOUR = 3600.0
 FINISH_SECONDS = 30.0
 """Seconds to wait for the last profiles of a run."""
 
-_FIRST_TASKS = 30
-"""Tasks of a run with a budget that are all profiled, so that the spread of their compute is known."""
+_FIRST_ASSIGNMENTS = 30
+"""Assignments of a run with a budget that are all profiled, so that the spread of their compute is known."""
 _MOST_UNANSWERED = 10
 """Units without a profile, of a run that has none at all, after which a budget cannot be kept."""
 _TOLERANCE = 0.0025
-"""Share of the budget that the error of what is extrapolated may have, before every task is profiled."""
+"""Share of the budget that the error of what is extrapolated may have, before every assignment is profiled."""
 _NEAR = 0.9
-"""Share of the budget from which every task is profiled."""
-_TASK_SHARE = 0.01
-"""Share of the budget that a task may have: the run stops within half of it."""
+"""Share of the budget from which every assignment is profiled."""
+_ASSIGNMENT_SHARE = 0.01
+"""Share of the budget that an assignment may have: the run stops within half of it."""
 _CONFIDENCE = 2.0
 """Standard deviations by which the compute of units under way may exceed what is expected of them."""
 _FIRST_DOUBT = 9.0
-"""Multiple of its compute by which the first profiled task may be exceeded by others; less for the mean of several."""
+"""Multiple of its compute by which the first profiled assignment may be exceeded; less for the mean of several."""
 _SAVE_SECONDS = 2.0
 """Seconds between two writes of the account, if no profile comes."""
 
 
 @dataclass(slots=True)
-class _Task:
-    """A profiled task whose profiles are not all known yet.
+class _Assignment:
+    """A profiled assignment whose profiles are not all known yet.
 
     Attributes:
         finished: when it was.
@@ -62,21 +62,21 @@ class _Task:
 
 
 class ComputeMonitor:
-    """Decides which tasks are profiled, collects their profiles, and says when the budget is spent.
+    """Decides which assignments are profiled, collects their profiles, and says when the budget is spent.
 
     All methods are called by the thread of the scheduler; profiles are fetched in another one.
 
     Attributes:
-        every: one task in so many is profiled; 0 for none.
+        every: one assignment in so many is profiled; 0 for none.
         account: account of the run.
 
     Args:
         ledger: ledger of the run.
         transport: transport of this process.
         log: log of the run.
-        every: one task in so many is profiled; 0 for none.
+        every: one assignment in so many is profiled; 0 for none.
         budget: EECU-seconds that the run may use a month; None for any amount.
-        is_adaptive: whether tasks may wait for the profiles of others: workers receive them one by one.
+        is_adaptive: whether assignments may wait for the profiles of others: workers receive them one by one.
         now: the present time, UTC.
     """
 
@@ -96,9 +96,9 @@ class ComputeMonitor:
         self._fetcher = ProfileFetcher(transport, log)
         self.account = ComputeAccount.from_json(ledger.meta().get(COMPUTE) if ledger.has_plan else None)
         self._submitted = 0
-        self._drawn: tuple[int, int] | None = None  # block of the sample, and the task that was drawn of it
-        self._under_way: dict[int, int] = {}  # units by position of their task
-        self._tasks: list[_Task] = []
+        self._drawn: tuple[int, int] | None = None  # block of the sample, and the assignment that was drawn of it
+        self._under_way: dict[int, int] = {}  # units by position of their assignment
+        self._assignments: list[_Assignment] = []
         self._planning: set[str] = set()
         self._is_changed = False
         self._unanswered = 0
@@ -114,12 +114,12 @@ class ComputeMonitor:
     @property
     def is_unanswered(self) -> bool:
         """Return whether the service names no profiles, although they were asked for, so that a budget is void."""
-        return self._unanswered >= _MOST_UNANSWERED and not self.account.sample.tasks
+        return self._unanswered >= _MOST_UNANSWERED and not self.account.sample.assignments
 
     @property
     def is_waiting(self) -> bool:
         """Return whether profiles are on their way."""
-        return bool(self._tasks or self._planning)
+        return bool(self._assignments or self._planning)
 
     @property
     def is_spent(self) -> bool:
@@ -127,10 +127,12 @@ class ComputeMonitor:
         if self._budget is None or self.is_unanswered:
             return self._budget is not None
         if not self._is_adaptive:  # all units are under way, most of them waiting
-            return self._spent + self._expected(sum(task.units for task in self._tasks)) >= self._budget
+            return (
+                self._spent + self._expected(sum(assignment.units for assignment in self._assignments)) >= self._budget
+            )
         if self._units_under_way:
             return False
-        return self._spent + 0.5 * self._expected(self._task_units) >= self._budget
+        return self._spent + 0.5 * self._expected(self._assignment_units) >= self._budget
 
     @property
     def may_start(self) -> bool:
@@ -142,8 +144,8 @@ class ComputeMonitor:
             return units < 1 and not self._planning
         spread = self.account.sample.spread
         margin = _CONFIDENCE * (mean if spread is None else spread) * math.sqrt(units)
-        doubt = 1.0 + _FIRST_DOUBT / self.account.sample.tasks
-        expected = doubt * self._expected(units) + 0.5 * self._expected(self._task_units)
+        doubt = 1.0 + _FIRST_DOUBT / self.account.sample.assignments
+        expected = doubt * self._expected(units) + 0.5 * self._expected(self._assignment_units)
         return self._spent + expected + margin < self._budget
 
     @property
@@ -152,20 +154,20 @@ class ComputeMonitor:
         mean = self.account.sample.mean
         if self._budget is None:
             return None
-        return max(1, int(_TASK_SHARE * self._budget / mean)) if mean else 1
+        return max(1, int(_ASSIGNMENT_SHARE * self._budget / mean)) if mean else 1
 
-    def prepare(self, task: WorkUnit) -> WorkUnit:
-        """Return a task that is about to be submitted, marked if it is to be profiled."""
-        is_profiled = task.is_profiled or self._is_wanted()
+    def prepare(self, assignment: WorkUnit) -> WorkUnit:
+        """Return an assignment that is about to be submitted, marked if it is to be profiled."""
+        is_profiled = assignment.is_profiled or self._is_wanted()
         self._submitted += 1
-        self._under_way[task.position] = len(task.units)
-        return replace(task, is_profiled=True) if is_profiled else task
+        self._under_way[assignment.position] = len(assignment.units)
+        return replace(assignment, is_profiled=True) if is_profiled else assignment
 
     def note(self, events: Iterable[Finished | Lost]) -> None:
         """Note the events of an executor."""
         for event in events:
-            self._under_way.pop(event.task.position, None)
-            if isinstance(event, Finished) and not event.task.exported:
+            self._under_way.pop(event.assignment.position, None)
+            if isinstance(event, Finished) and not event.assignment.exported:
                 self._note_finished(event)
         self._collect_planning()
 
@@ -183,13 +185,13 @@ class ComputeMonitor:
             self._planning -= seconds_by_profile.keys()
             self.account.add_planning(now, math.fsum(seconds or 0.0 for seconds in planned))
         rows: list[tuple[int, float]] = []
-        for task in self._tasks:
-            for profile in task.left & seconds_by_profile.keys():
-                task.seconds[profile] = seconds_by_profile[profile]
-                task.left.discard(profile)
-            if not task.left:
-                rows += self._settle(task)
-        self._tasks = [task for task in self._tasks if task.left]
+        for assignment in self._assignments:
+            for profile in assignment.left & seconds_by_profile.keys():
+                assignment.seconds[profile] = seconds_by_profile[profile]
+                assignment.left.discard(profile)
+            if not assignment.left:
+                rows += self._settle(assignment)
+        self._assignments = [assignment for assignment in self._assignments if assignment.left]
         is_due = self._is_changed and self._clock() - self._saved >= _SAVE_SECONDS
         if rows or planned or is_due:
             self._save(rows)
@@ -207,10 +209,10 @@ class ComputeMonitor:
         self._fetcher.close()
 
     def _is_wanted(self) -> bool:
-        """Return whether to profile the next task."""
+        """Return whether to profile the next assignment."""
         if self._budget is None:
             return self._is_drawn()
-        if not self._is_adaptive or self.account.sample.tasks < _FIRST_TASKS:
+        if not self._is_adaptive or self.account.sample.assignments < _FIRST_ASSIGNMENTS:
             return True
         spent = self.account.spent_in_month(self._now())
         if spent is None or spent.high is None or spent.seconds > _NEAR * self._budget:
@@ -220,7 +222,7 @@ class ComputeMonitor:
         return self._is_drawn()
 
     def _is_drawn(self) -> bool:
-        """Return whether the next task belongs to the sample: the first, and one at random of each further ``every``.
+        """Return whether the next assignment is of the sample: the first, and one at random of each further ``every``.
 
         A fixed interval would miss units that differ, where the plan has a period, such as the dates of each place.
         """
@@ -235,7 +237,7 @@ class ComputeMonitor:
         outcomes = [finished.outcome for finished in event.each()]
         units = sum(outcome.record is not None for outcome in outcomes)
         shares = tuple((o.position, profile) for o in outcomes for profile in o.profiles or ())
-        if not event.task.is_profiled:
+        if not event.assignment.is_profiled:
             self.account.add_unprofiled(self._now(), units)
             self._is_changed = True
             return
@@ -246,24 +248,24 @@ class ComputeMonitor:
             self._is_changed = True
             return
         profiles = {profile.profile for _, profile in shares}
-        self._tasks.append(_Task(self._now(), units, shares, profiles, {}))
+        self._assignments.append(_Assignment(self._now(), units, shares, profiles, {}))
         if not shares:  # without requests, there is no compute
             settled = [o.position for o in outcomes if o.record is not None]
-            self._tasks[-1].shares = tuple((position, ProfileShare("", 0.0)) for position in settled)
-            self._tasks[-1].seconds[""] = 0.0
+            self._assignments[-1].shares = tuple((position, ProfileShare("", 0.0)) for position in settled)
+            self._assignments[-1].seconds[""] = 0.0
         self._fetcher.add(profiles, is_urgent=self._budget is not None)
 
-    def _settle(self, task: _Task) -> list[tuple[int, float]]:
-        """Add a task to the account; return position and EECU-seconds of its units."""
-        if any(seconds is None for seconds in task.seconds.values()):
-            self._unanswered += task.units
-            self.account.add_unprofiled(task.finished, task.units)
+    def _settle(self, assignment: _Assignment) -> list[tuple[int, float]]:
+        """Add an assignment to the account; return position and EECU-seconds of its units."""
+        if any(seconds is None for seconds in assignment.seconds.values()):
+            self._unanswered += assignment.units
+            self.account.add_unprofiled(assignment.finished, assignment.units)
             return []
-        known = {profile: seconds or 0.0 for profile, seconds in task.seconds.items()}
+        known = {profile: seconds or 0.0 for profile, seconds in assignment.seconds.items()}
         by_unit: dict[int, float] = {}
-        for position, share in task.shares:
+        for position, share in assignment.shares:
             by_unit[position] = by_unit.get(position, 0.0) + share.share * known[share.profile]
-        self.account.add_profiled(task.finished, task.units, math.fsum(by_unit.values()))
+        self.account.add_profiled(assignment.finished, assignment.units, math.fsum(by_unit.values()))
         return list(by_unit.items())
 
     def _collect_planning(self) -> None:
@@ -288,15 +290,15 @@ class ComputeMonitor:
         return units * (self.account.sample.mean or 0.0)
 
     @property
-    def _task_units(self) -> int:
-        """Units of a task, as those before."""
+    def _assignment_units(self) -> int:
+        """Units of an assignment, as those before."""
         sample = self.account.sample
-        return math.ceil(sample.units / sample.tasks) if sample.tasks else 1
+        return math.ceil(sample.units / sample.assignments) if sample.assignments else 1
 
     @property
     def _units_under_way(self) -> int:
         """Units that were submitted, or whose profiles are not known yet."""
-        return sum(self._under_way.values()) + sum(task.units for task in self._tasks)
+        return sum(self._under_way.values()) + sum(assignment.units for assignment in self._assignments)
 
 
 class ComputeBudget(RunFeature):
@@ -327,12 +329,12 @@ class ComputeBudget(RunFeature):
         most = self._monitor.most_units
         return math.inf if most is None else most
 
-    def prepare(self, task: WorkUnit) -> WorkUnit:
-        """Return a task, marked if it is to be profiled."""
-        return self._monitor.prepare(task)
+    def prepare(self, assignment: WorkUnit) -> WorkUnit:
+        """Return an assignment, marked if it is to be profiled."""
+        return self._monitor.prepare(assignment)
 
     def note(self, events: Sequence[Finished | Lost]) -> None:
-        """Note the profiles of tasks."""
+        """Note the profiles of assignments."""
         self._monitor.note(events)
 
     def watch(self) -> None:

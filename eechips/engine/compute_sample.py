@@ -27,21 +27,21 @@ class ComputeRange:
 
 @dataclass(frozen=True, slots=True)
 class ComputeSample:
-    """Sums over profiled tasks: units, or several that share requests.
+    """Sums over profiled assignments: units, or several that share requests.
 
-    The mean of a unit is a ratio of two sums over tasks, as in cluster sampling (Cochran, Sampling Techniques, 1977,
-    chapter 6): tasks are drawn with equal probability, whatever their number of units.
+    The mean of a unit is a ratio of two sums over assignments, as in cluster sampling (Cochran, Sampling Techniques,
+    1977, chapter 6): assignments are drawn with equal probability, whatever their number of units.
 
     Attributes:
-        tasks: number of them.
+        assignments: number of them.
         units: in these.
         seconds: EECU-seconds of these.
-        seconds_squared: sum over tasks.
-        units_squared: sum over tasks.
-        products: sum over tasks of units times seconds.
+        seconds_squared: sum over assignments.
+        units_squared: sum over assignments.
+        products: sum over assignments of units times seconds.
     """
 
-    tasks: int = 0
+    assignments: int = 0
     units: int = 0
     seconds: float = 0.0
     seconds_squared: float = 0.0
@@ -49,9 +49,9 @@ class ComputeSample:
     products: float = 0.0
 
     def add(self, units: int, seconds: float) -> ComputeSample:
-        """Return the sums with a further task."""
+        """Return the sums with a further assignment."""
         return ComputeSample(
-            self.tasks + 1,
+            self.assignments + 1,
             self.units + units,
             self.seconds + seconds,
             self.seconds_squared + seconds**2,
@@ -66,12 +66,12 @@ class ComputeSample:
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation of a unit's EECU-seconds; None for fewer than two tasks.
+        """Standard deviation of a unit's EECU-seconds; None for fewer than two assignments.
 
-        Of tasks of several units it is that of the task, divided by the root of its units.
+        Of assignments of several units it is that of the assignment, divided by the root of its units.
         """
         variance = self._variance
-        return None if variance is None else math.sqrt(variance * self.tasks / self.units)
+        return None if variance is None else math.sqrt(variance * self.assignments / self.units)
 
     def estimate(self, units: int) -> ComputeRange | None:
         """Estimate the compute of units that were not profiled; None if no unit was.
@@ -85,21 +85,21 @@ class ComputeSample:
             return ComputeRange(0.0, 0.0, 0.0)
         if variance is None:
             return ComputeRange(units * mean, None, None)
-        of_mean = units * math.sqrt(variance * self.tasks) / self.units
-        of_units = math.sqrt(units * variance * self.tasks / self.units)
+        of_mean = units * math.sqrt(variance * self.assignments) / self.units
+        of_units = math.sqrt(units * variance * self.assignments / self.units)
         margin = self._quantile * math.hypot(of_mean, of_units)
         return ComputeRange(units * mean, max(0.0, units * mean - margin), units * mean + margin)
 
     @property
     def _variance(self) -> float | None:
-        """Variance of a task's EECU-seconds around what its number of units lets expect."""
+        """Variance of an assignment's EECU-seconds around what its number of units lets expect."""
         mean = self.mean
-        if mean is None or self.tasks < 2:
+        if mean is None or self.assignments < 2:
             return None
         squares = self.seconds_squared - 2 * mean * self.products + mean**2 * self.units_squared
-        return max(0.0, squares) / (self.tasks - 1)
+        return max(0.0, squares) / (self.assignments - 1)
 
     @property
     def _quantile(self) -> float:
-        freedom = self.tasks - 1
+        freedom = self.assignments - 1
         return _T[freedom - 1] if freedom <= len(_T) else _NORMAL

@@ -361,7 +361,7 @@ def _make_executor(run: ConnectedParts) -> Executor[Any]:
             connection=run.session.connection,
             discovery=run.discovery,
             throttle=run.session.throttle,
-            task_timeout=math.inf if enforces_timeout else config.unit_timeout,
+            assignment_timeout=math.inf if enforces_timeout else config.unit_timeout,
             processes=config.processes,
             scheduler=config.scheduler,
             pipeline_options=tuple(config.pipeline_options),

@@ -306,8 +306,8 @@ class ExportWaits(RunFeature):
         """Wait for the tasks that a worker has started."""
         if event.outcome.exports is None:
             return False
-        self.run.hold(event.task)
-        self._monitor.add(event.task, event.outcome.exports)
+        self.run.hold(event.assignment)
+        self._monitor.add(event.assignment, event.outcome.exports)
         return True
 
     def charge(self, record: Record) -> Record:

@@ -76,15 +76,15 @@ class FileQueue:
             folder = LocalStore(self.store.root / place)
         object.__setattr__(self, "_folder", folder)
 
-    def write_partitions(self, tasks: Sequence[WorkUnit], partitions: int) -> list[int]:
+    def write_partitions(self, assignments: Sequence[WorkUnit], partitions: int) -> list[int]:
         """Distribute units over partitions of equal length, in turns, so that the first units come first.
 
         Returns:
             The numbers of the partitions: one for each slot, at most one for each unit.
         """
-        numbers = list(range(min(partitions, len(tasks))))
+        numbers = list(range(min(partitions, len(assignments))))
         for partition in numbers:
-            self._put(_partition_name(partition), map(_encode_unit, tasks[partition :: len(numbers)]))
+            self._put(_partition_name(partition), map(_encode_unit, assignments[partition :: len(numbers)]))
         return numbers
 
     def read_units(self, partition: int) -> list[WorkUnit]:
@@ -121,7 +121,7 @@ class FileQueue:
 
     def completed_ids(self, partitions: Iterable[int]) -> set[str]:
         """Return the ids of the units that batches of these partitions contain."""
-        return {event.task.id for name in self.batch_names(partitions) for event in self.read_batch(name).events}
+        return {event.assignment.id for name in self.batch_names(partitions) for event in self.read_batch(name).events}
 
     def stop(self, how: StopMode) -> None:
         """Make all workers stop."""
@@ -166,9 +166,9 @@ def _partition_name(partition: int) -> str:
     return f"{_UNITS}-{partition:05d}.jsonl"
 
 
-def _encode_unit(task: WorkUnit) -> dict[str, Any]:
-    fields = {**dataclasses.asdict(task), "unit": json.loads(task.unit)}
-    del fields["joined"]  # tasks of a queue have one unit
+def _encode_unit(assignment: WorkUnit) -> dict[str, Any]:
+    fields = {**dataclasses.asdict(assignment), "unit": json.loads(assignment.unit)}
+    del fields["joined"]  # assignments of a queue have one unit
     return fields
 
 
@@ -178,7 +178,7 @@ def _decode_unit(line: dict[str, Any]) -> WorkUnit:
 
 def _encode_event(event: Finished | Lost) -> dict[str, Any]:
     if isinstance(event, Lost):
-        return {"task": _encode_unit(event.task), "lost": event.reason, "blame": event.blame}
+        return {"assignment": _encode_unit(event.assignment), "lost": event.reason, "blame": event.blame}
     outcome = event.outcome
     record = {} if outcome.record is None else dataclasses.asdict(outcome.record)
     staged = () if outcome.staged is None else (outcome.staged, *outcome.further)
@@ -196,17 +196,21 @@ def _encode_event(event: Finished | Lost) -> dict[str, Any]:
     profiles = {}
     if outcome.profiles is not None:
         profiles["profiles"] = [[entry.profile, entry.share] for entry in outcome.profiles]
-    return {"task": _encode_unit(event.task), **{name: value for name, value in fields.items() if value}, **profiles}
+    return {
+        "assignment": _encode_unit(event.assignment),
+        **{name: value for name, value in fields.items() if value},
+        **profiles,
+    }
 
 
 def _decode_event(line: dict[str, Any]) -> Finished | Lost:
-    task = _decode_unit(line["task"])
+    assignment = _decode_unit(line["assignment"])
     if "lost" in line:
-        return Lost(task, line["lost"], line["blame"])
+        return Lost(assignment, line["lost"], line["blame"])
     record = line.get("record")
     staged = [StagedFile(name, name, size, sha256) for name, size, sha256 in line.get("files", ())]
     outcome = Outcome(
-        task.position,
+        assignment.position,
         None if record is None else Record(**{**record, "state": State(record["state"])}),
         staged[0] if staged else None,
         fatal=_decode_error(*line["fatal"]) if "fatal" in line else None,
@@ -225,7 +229,7 @@ def _decode_event(line: dict[str, Any]) -> Finished | Lost:
         if "profiles" in line
         else None,
     )
-    return Finished(task, outcome)
+    return Finished(assignment, outcome)
 
 
 def _encode_error(error: EechipsError) -> list[str]:

@@ -166,24 +166,24 @@ def _record_all(
 ) -> tuple[list[WorkUnit], list[tuple[str, str]]]:
     """Record results that are not recorded yet; return the units without one, and the damaged files."""
     planned = list(ledger.open_units())
-    files = _files(store, [task for task in planned if not owners.outcomes_of(task.id)])
+    files = _files(store, [assignment for assignment in planned if not owners.outcomes_of(assignment.id)])
     shared = _shared(ledger, planned, owners)
     missing: list[WorkUnit] = []
     damaged: list[tuple[str, str]] = []
     batch: list[_Found] = []
 
-    def look(task: WorkUnit) -> tuple[WorkUnit, _Found | str | None]:
-        outcomes = owners.outcomes_of(task.id)
+    def look(assignment: WorkUnit) -> tuple[WorkUnit, _Found | str | None]:
+        outcomes = owners.outcomes_of(assignment.id)
         disputed = next((file.name for reported in outcomes for file in reported.files if file.name in shared), None)
         if disputed is not None:
-            return task, _Found(_two_of_one_name(task, disputed))
-        refusal = _refuse_unreported(config, store, owners, task, files.get(task.name, ()))
+            return assignment, _Found(_two_of_one_name(assignment, disputed))
+        refusal = _refuse_unreported(config, store, owners, assignment, files.get(assignment.name, ()))
         for outcome in outcomes:
-            inspected = _look(recipe, config, store, owners, task, outcome)
+            inspected = _look(recipe, config, store, owners, assignment, outcome)
             if isinstance(inspected, _Found):
-                return task, inspected
+                return assignment, inspected
             refusal = refusal or inspected
-        return task, refusal
+        return assignment, refusal
 
     def record() -> None:
         ledger.record(
@@ -194,13 +194,13 @@ def _record_all(
         batch.clear()
 
     with Progress(len(planned), 0, None, quiet=config.quiet, unit="results found") as progress:
-        for task, inspected in parallel_map(look, planned, _CONCURRENCY):
+        for assignment, inspected in parallel_map(look, planned, _CONCURRENCY):
             if isinstance(inspected, _Found):
                 batch.append(inspected)
             else:
-                missing.append(task)
+                missing.append(assignment)
                 if inspected is not None:
-                    damaged.append((task.name, inspected))
+                    damaged.append((assignment.name, inspected))
             if len(batch) >= _BATCH:
                 record()
             progress.settle(failed=not isinstance(inspected, _Found))
@@ -215,7 +215,7 @@ def _shared(ledger: Ledger, planned: Sequence[WorkUnit], owners: ResultOwners) -
 
     Workers of a queue overwrite results of the same name, so the owner of the file is unknown.
     """
-    open_ids = {task.id for task in planned}
+    open_ids = {assignment.id for assignment in planned}
     named = ({file.name for outcome in owners.outcomes_of(unit) for file in outcome.files} for unit in open_ids)
     counts = Counter(name for names in named for name in names)
     shared = {name for name, count in counts.items() if count > 1}
@@ -227,14 +227,14 @@ def _shared(ledger: Ledger, planned: Sequence[WorkUnit], owners: ResultOwners) -
     return shared
 
 
-def _two_of_one_name(task: WorkUnit, name: str) -> Record:
+def _two_of_one_name(assignment: WorkUnit, name: str) -> Record:
     error = UsageError(f"two units have the same name, {name}: results must be named apart")
-    return unit_failure(task, error, 1, 0)
+    return unit_failure(assignment, error, 1, 0)
 
 
 def _files(store: Store, planned: Sequence[WorkUnit]) -> dict[str, list[str]]:
     """Find the files of units by their planned names, those of layers included, with one listing."""
-    wanted = {task.name for task in planned}
+    wanted = {assignment.name for assignment in planned}
     files_by_name: dict[str, list[str]] = {}
     for file, _ in store.sizes(sorted({posixpath.dirname(name) for name in wanted})):
         folder, slash, name = file.rpartition("/")
@@ -247,34 +247,39 @@ def _files(store: Store, planned: Sequence[WorkUnit]) -> dict[str, list[str]]:
 
 
 def _refuse_unreported(
-    config: RunConfig, store: Store, owners: ResultOwners, task: WorkUnit, files: Sequence[str]
+    config: RunConfig, store: Store, owners: ResultOwners, assignment: WorkUnit, files: Sequence[str]
 ) -> str | None:
     """Return why files with the name of a unit without an outcome are not its results; None if there are none."""
     for file in files:
         data = _read(config, store, file)
         if data is not None:
-            return owners.refusal(task.id, file, hashlib.sha256(data).hexdigest())
+            return owners.refusal(assignment.id, file, hashlib.sha256(data).hexdigest())
     return None
 
 
 def _look(
-    recipe: Recipe, config: RunConfig, store: Store, owners: ResultOwners, task: WorkUnit, outcome: ReportedOutcome
+    recipe: Recipe,
+    config: RunConfig,
+    store: Store,
+    owners: ResultOwners,
+    assignment: WorkUnit,
+    outcome: ReportedOutcome,
 ) -> _Found | str:
     """Return the record of a unit by one of its outcomes; a sentence if a file is not what its worker reported."""
-    record = replace(outcome.record, position=task.position)
+    record = replace(outcome.record, position=assignment.position)
     for file in outcome.files:
         data = _read(config, store, file.name)
         digest = None if data is None else hashlib.sha256(data).hexdigest()
         if data is None or digest != file.sha256:
-            return owners.refusal(task.id, file.name, digest, file)
+            return owners.refusal(assignment.id, file.name, digest, file)
         try:
             if not traits_of(recipe).is_foreign:
                 validate(data, file.name.rpartition(".")[2])
         except ValidationError as error:
-            return f"{file.name} of unit {task.id[:16]} is damaged: {error}: fetch the unit again"
+            return f"{file.name} of unit {assignment.id[:16]} is damaged: {error}: fetch the unit again"
         if file.name == record.file and isinstance(store, ObjectStore) and assembler(recipe) is not None:
             keep_part(config.out, file.name, data)
-    position = task.position
+    position = assignment.position
     return _Found(
         record,
         tuple((position, file.name, file.size, file.sha256) for file in outcome.files if file.name != record.file),

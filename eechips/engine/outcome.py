@@ -65,11 +65,11 @@ class Outcome:
         is_exclusive: the recipe fetched by itself, so that the process could fetch no other unit meanwhile.
         mismatches: units whose results may be wrong, which are fetched again.
         failed_request: the request that the unit shared, if it failed; the unit is fetched again.
-        joined: outcomes of the further units of the task.
+        joined: outcomes of the further units of the assignment.
         profiles: profiles of the unit's requests; None if they were not profiled.
-        request_seconds: for which the requests of the task were in flight, if they worked at once.
+        request_seconds: for which the requests of the assignment were in flight, if they worked at once.
         pixels_that_worked: number of pixels of the largest part of a request that was too large for the service.
-        exports: tasks that export the unit's results; then there is no record yet.
+        exports: batch tasks that export the unit's results; then there is no record yet.
     """
 
     position: int
@@ -96,11 +96,11 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskProgress:
-    """A worker has finished a unit of a task of several, whose time limit begins anew.
+class AssignmentProgress:
+    """A worker has finished a unit of an assignment of several, whose time limit begins anew.
 
     Attributes:
-        position: position of the first unit of the task.
+        position: position of the first unit of the assignment.
     """
 
     position: int
@@ -108,39 +108,39 @@ class TaskProgress:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A worker has executed a task, successfully or not."""
+    """A worker has executed an assignment, successfully or not."""
 
-    task: WorkUnit
+    assignment: WorkUnit
     outcome: Outcome
 
     def each(self) -> Iterator[Finished]:
-        """Yield the event of each unit of the task."""
-        if not self.task.joined:
+        """Yield the event of each unit of the assignment."""
+        if not self.assignment.joined:
             yield self
             return
         outcomes = (replace(self.outcome, joined=()), *self.outcome.joined)
-        for unit, outcome in zip(self.task.units, outcomes, strict=True):
+        for unit, outcome in zip(self.assignment.units, outcomes, strict=True):
             yield Finished(unit, outcome)
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A worker ended, or was killed because a task took too long.
+    """A worker ended, or was killed because an assignment took too long.
 
     Attributes:
-        task: task that it was executing.
+        assignment: units that it was executing.
         reason: how it ended.
-        blame: whether this task was the cause; False for another task of the same worker, None if unknown.
+        blame: whether this assignment was the cause; False for another assignment of the same worker, None if unknown.
     """
 
-    task: WorkUnit
+    assignment: WorkUnit
     reason: str
     blame: bool | None
 
     def each(self) -> Iterator[Lost]:
-        """Yield the event, or that of each unit if the task is the cause: which of its units it was is unknown."""
-        if not self.task.joined or not self.blame:
+        """Yield the event, or that of each unit if the assignment is the cause: which of its units is unknown."""
+        if not self.assignment.joined or not self.blame:
             yield self
             return
-        for unit in self.task.units:
+        for unit in self.assignment.units:
             yield Lost(unit, self.reason, None)

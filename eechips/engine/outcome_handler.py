@@ -41,9 +41,9 @@ class OutcomeHandler:
         self._committer = Committer(context.ledger, context.store)
         self.is_exclusive = False
 
-    def begin(self, task: WorkUnit) -> None:
+    def begin(self, assignment: WorkUnit) -> None:
         """Note units that are submitted."""
-        self._breaker.begin(task)
+        self._breaker.begin(assignment)
 
     def settle(self, events: Sequence[Finished | Lost]) -> EechipsError | None:
         """Decide what becomes of units, and have those committed that are settled.
@@ -76,16 +76,16 @@ class OutcomeHandler:
             if self._is_discarded(event) or self._is_fetched_again(event, divided):
                 continue
             if isinstance(event, Lost):
-                record, outcome = self._requeue(event), Outcome(event.task.position, None)
+                record, outcome = self._requeue(event), Outcome(event.assignment.position, None)
             elif self._features.claim(event):
                 continue
             else:
                 record, outcome = self._charged(event), event.outcome
                 self.is_exclusive = self.is_exclusive or outcome.is_exclusive
-                stop = self._breaker.note(event.task, outcome)
+                stop = self._breaker.note(event.assignment, outcome)
                 failure = failure or outcome.fatal or stop
             if record is not None:
-                settled.append(Settled(event.task, outcome, record))
+                settled.append(Settled(event.assignment, outcome, record))
         for units in divided.values():
             self._queue.again.extend(self._features.divide(units) or map(fetched_alone, units))
         return settled, failure
@@ -97,36 +97,38 @@ class OutcomeHandler:
         The temporary file of a duplicate stays until the run sweeps its own.
         """
         for event in events:
-            left = [unit for unit in event.task.units if unit.position in self._queue.under_way]
+            left = [unit for unit in event.assignment.units if unit.position in self._queue.under_way]
             for unit in left:
                 self._queue.under_way.remove(unit.position)
             if not left:
-                self._log.write("duplicate", id=event.task.id, kind=type(event).__name__.lower())
-            elif len(left) == len(event.task.units):
+                self._log.write("duplicate", id=event.assignment.id, kind=type(event).__name__.lower())
+            elif len(left) == len(event.assignment.units):
                 yield event
             else:
-                yield replace(event, task=replace(left[0], joined=tuple(left[1:])))
+                yield replace(event, assignment=replace(left[0], joined=tuple(left[1:])))
 
     def _charged(self, event: Finished) -> Record | None:
         """Return the record of a unit, with what its lost workers and features cost."""
         record = event.outcome.record
         if record is None:
             return None
-        return self._features.charge(replace(record, attempts=record.attempts + self._losses[event.task.position]))
+        return self._features.charge(
+            replace(record, attempts=record.attempts + self._losses[event.assignment.position])
+        )
 
     def _requeue(self, event: Lost) -> Record | None:
-        """Requeue a unit whose worker ended, or a task of several. A unit that ended three workers fails."""
-        self._losses[event.task.position] += bool(event.blame)
-        losses = self._losses[event.task.position]
-        self._log.write("worker lost", id=event.task.id, reason=event.reason, losses=losses)
+        """Requeue a unit whose worker ended, or an assignment of several. A unit that ended three workers fails."""
+        self._losses[event.assignment.position] += bool(event.blame)
+        losses = self._losses[event.assignment.position]
+        self._log.write("worker lost", id=event.assignment.id, reason=event.reason, losses=losses)
         if event.blame is False:
-            self._queue.again.append(event.task)
+            self._queue.again.append(event.assignment)
             return None
         if losses < _MAX_LOSSES:
-            self._queue.suspects.append(event.task)
+            self._queue.suspects.append(event.assignment)
             return None
         error = WorkerLostError(f"given up after {losses} workers: {event.reason}")
-        return unit_failure(event.task, error, losses, 0)
+        return unit_failure(event.assignment, error, losses, 0)
 
     def _reopen_mismatched(self, events: Iterable[Finished | Lost]) -> None:
         """Reopen units whose requests turned out to be wrong, as their template depends on more than its values."""
@@ -150,14 +152,14 @@ class OutcomeHandler:
 
     def _is_discarded(self, event: Finished | Lost) -> bool:
         """Return whether to discard an outcome, and to fetch its unit again."""
-        mismatched = self._mismatched.intersection(unit.position for unit in event.task.units)
+        mismatched = self._mismatched.intersection(unit.position for unit in event.assignment.units)
         if not mismatched:
             return False
         self._mismatched -= mismatched
         if isinstance(event, Lost) or event.outcome.record is None:
             return False
         self._committer.discard(event.outcome)
-        self._queue.again.append(fetched_alone(event.task))
+        self._queue.again.append(fetched_alone(event.assignment))
         return True
 
     def _is_fetched_again(self, event: Finished | Lost, divided: Mapping[int, list[WorkUnit]]) -> bool:
@@ -170,9 +172,9 @@ class OutcomeHandler:
         if isinstance(event, Lost) or event.outcome.failed_request is None:
             return False
         failed = event.outcome.failed_request
-        self._log.write("shared request failed", id=event.task.id, error=failed.error)
+        self._log.write("shared request failed", id=event.assignment.id, error=failed.error)
         if failed.is_divisible:
-            divided[failed.first].append(event.task)
+            divided[failed.first].append(event.assignment)
         else:
-            self._queue.again.append(fetched_alone(event.task))
+            self._queue.again.append(fetched_alone(event.assignment))
         return True

@@ -43,11 +43,11 @@ def is_empty(metadata: FileMetadata) -> bool:
     return metadata.valid_fraction == 0.0
 
 
-def record_of(task: WorkUnit, metadata: FileMetadata, staged: StagedFile | None, result: Any) -> Record:
+def record_of(assignment: WorkUnit, metadata: FileMetadata, staged: StagedFile | None, result: Any) -> Record:
     """Return the record of a file.
 
     Args:
-        task: the unit.
+        assignment: the unit.
         metadata: what the file holds.
         staged: the file; None if it is not stored.
         result: result that the recipe returned.
@@ -56,7 +56,7 @@ def record_of(task: WorkUnit, metadata: FileMetadata, staged: StagedFile | None,
     grid = result.grid if isinstance(result, (Chip, FrameStack)) else None
     crs, transform = (metadata.crs, metadata.transform) if grid is None else (grid.crs, grid.transform)
     return Record(
-        position=task.position,
+        position=assignment.position,
         state=State.EMPTY if is_empty(metadata) else State.DONE,
         file=None if staged is None else staged.name,
         bytes=None if staged is None else staged.size,
@@ -147,11 +147,11 @@ def _frame_facts(frame: Frame) -> dict[str, Any]:
     return {"frame": frame.number, "start": frame.start, "end": frame.end, "clear_fraction": frame.clear, **score}
 
 
-def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) -> Outcome:
+def failed(assignment: WorkUnit, error: BaseException, secrets: Collection[str] = ()) -> Outcome:
     """Return the outcome of a unit that raised an exception.
 
     Args:
-        task: the unit.
+        assignment: the unit.
         error: the exception: an error of eechips, or an unexpected one, which is an internal error. Exceptions of the
             recipe are marked by :func:`eechips.client.error_classification.raising_recipe_errors`.
         secrets: values that are redacted in the record.
@@ -166,15 +166,17 @@ def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) 
     if isinstance(classified, (RecipeError, InternalError)) and classified.traceback:
         trace = classified.traceback
     if isinstance(classified, (ConfigurationError, StorageError)):
-        return Outcome(task.position, None, fatal=_scrubbed(classified, secrets))
+        return Outcome(assignment.position, None, fatal=_scrubbed(classified, secrets))
     record = Record(
-        position=task.position,
+        position=assignment.position,
         state=State.FAILED_TRANSIENT if isinstance(classified, _PASSING) else State.FAILED_PERMANENT,
         error_class=type(classified).__name__,
         error=replace_control_characters(redact(str(classified), secrets)),
         traceback=replace_control_characters(redact(trace, secrets)[-_MAX_TRACEBACK:]) if trace else None,
     )
-    return Outcome(task.position, record, recipe_failure=recipe_failure, service_failure=service_failure_of(classified))
+    return Outcome(
+        assignment.position, record, recipe_failure=recipe_failure, service_failure=service_failure_of(classified)
+    )
 
 
 def _scrubbed(error: EechipsError, secrets: Collection[str]) -> EechipsError:
@@ -184,10 +186,10 @@ def _scrubbed(error: EechipsError, secrets: Collection[str]) -> EechipsError:
     return scrubbed
 
 
-def unit_failure(task: WorkUnit, error: Exception, attempts: int, requests: int) -> Record:
+def unit_failure(assignment: WorkUnit, error: Exception, attempts: int, requests: int) -> Record:
     """Return the record of a unit that has failed permanently, for a reason outside its recipe."""
     return Record(
-        position=task.position,
+        position=assignment.position,
         state=State.FAILED_PERMANENT,
         attempts=attempts,
         requests=requests,

@@ -65,7 +65,7 @@ def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
         }
         ledger.reopen(ledger.with_results(mismatched, or_empty=True))
         for name in names:
-            outcomes = {e.task.position: replace(e.outcome, mismatches=()) for e in _finished(queue, name)}
+            outcomes = {e.assignment.position: replace(e.outcome, mismatches=()) for e in _finished(queue, name)}
             open_units = [unit for unit in _still_open(ledger, queue, name) if unit.position not in mismatched]
             if open_units:
                 settled += len(open_units)
@@ -98,9 +98,9 @@ def _still_open(ledger: Ledger, queue: FileQueue, name: str) -> Iterator[WorkUni
     """Yield the units of a batch that belong to the plan and are open."""
     seen: set[int] = set()
     for event in _finished(queue, name):
-        position = event.task.position
+        position = event.assignment.position
         unit = next(ledger.open_units(position, position + 1), None)
-        if unit is not None and unit.id == event.task.id and position not in seen:
+        if unit is not None and unit.id == event.assignment.id and position not in seen:
             seen.add(position)
             yield unit
 
@@ -118,23 +118,23 @@ class _Replay(Executor[WorkerHandle]):
         self._outcomes = outcomes
         self._handles.append(WorkerHandle(is_ready=True))
 
-    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+    def scale(self, slots: int, assignments: int, *, exclusive: bool) -> bool:
         """Do nothing."""
         return False
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
         """Return the outcomes of all submitted units."""
         (handle,) = self._handles
-        outcomes = [self._outcomes[position] for position in handle.tasks]
+        outcomes = [self._outcomes[position] for position in handle.assignments]
         return [event for outcome in outcomes if (event := self._finish(handle, outcome)) is not None]
 
     def kill(self) -> None:
         """Forget what was submitted."""
-        self._handles[0].tasks.clear()
+        self._handles[0].assignments.clear()
 
-    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
-        """Note the task, whose outcome is known."""
-        self._assign(task, alone=alone)
+    def submit(self, assignment: WorkUnit, *, alone: bool = False) -> None:
+        """Note the assignment, whose outcome is known."""
+        self._assign(assignment, alone=alone)
 
     def _capacity(self, handle: WorkerHandle) -> int:
         return len(self._outcomes)

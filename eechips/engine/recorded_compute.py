@@ -76,8 +76,8 @@ def load_recorded_compute(endpoint: str, kind: str) -> RecordedCompute | None:
         sums = {figure.name: float(content["sample"][figure.name]) for figure in dataclasses.fields(ComputeSample)}
         if not all(math.isfinite(figure) and figure >= 0.0 for figure in sums.values()):
             return None
-        tasks, units = int(sums.pop("tasks")), int(sums.pop("units"))
-        sample = ComputeSample(tasks, units, **sums)
+        assignments, units = int(sums.pop("assignments")), int(sums.pop("units"))
+        sample = ComputeSample(assignments, units, **sums)
         return RecordedCompute(sample, int(content["pixels"]), str(content["seen"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None

@@ -10,7 +10,7 @@ from typing import Any
 from eechips.client.shared_requests import MOST_PIXELS
 
 MOST_UNITS = 256
-"""Units of a task: each is written by the thread that fetches it."""
+"""Units of an assignment: each is written by the thread that fetches it."""
 _MEGAPIXEL = 1 << 20
 _PRIOR = (1.0, 4.0, 0.0)
 """Seconds of a request, for each megapixel, and for each squared megapixel, until the run has measured its own."""

@@ -1,4 +1,4 @@
-"""Join neighbouring units to tasks that may be fetched in shared requests."""
+"""Join neighbouring units to assignments that may be fetched in shared requests."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _MOST_HELD = 4_096
 _FEWEST_HELD = _MOST_HELD // 2
 """Units below which further ones are taken from the plan."""
 _CHANGED = 1.5
-"""Ratio by which the number of held units, or of units to a task, changes until the held units are joined anew."""
+"""Ratio by which the number of held units, or of units of an assignment, changes until held units are joined anew."""
 
 
 _FULLER = 1.25
-"""Units that a task may have for each of those it should have: groups by place fill 80% of their limit on average."""
+"""Units that an assignment may have for each that it should have: groups by place fill 80% of their limit as a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class _Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """Units of one task, and the pixels of the window that covers them."""
+class _Assignment:
+    """Units of one assignment, and the pixels of the window that covers them."""
 
     members: tuple[_Placed, ...]
     pixels: int
@@ -57,7 +57,7 @@ class _Task:
 
 @dataclass(slots=True)
 class _Division:
-    """The halves of a task whose request failed, and how many of these failed as well."""
+    """The halves of an assignment whose request failed, and how many of these failed as well."""
 
     failures: int = 0
 
@@ -68,7 +68,7 @@ class _Division:
 
 
 class UnitJoiner:
-    """Joins the units of a plan: those that lie on the same pixels near each other are one task.
+    """Joins the units of a plan: those that lie on the same pixels near each other are one assignment.
 
     Args:
         request_window: returns the pixels of a unit.
@@ -78,17 +78,17 @@ class UnitJoiner:
     def __init__(self, request_window: RequestWindow, units: Iterator[WorkUnit | None]) -> None:
         self._request_window, self._units = request_window, units
         self._costs = RequestCosts()
-        self._tasks: deque[_Task] = deque()
+        self._assignments: deque[_Assignment] = deque()
         self._held = 0  # units of these
         self._joined = 0  # units of these when they were joined
-        self._most = 0  # units of a task when they were joined
-        self._pixels: dict[int, int] = {}  # of tasks under way, by the position of their first unit
-        self._divisions: dict[int, _Division] = {}  # of tasks under way that are halves of others
+        self._most = 0  # units of an assignment when they were joined
+        self._pixels: dict[int, int] = {}  # of assignments under way, by the position of their first unit
+        self._divisions: dict[int, _Division] = {}  # of assignments under way that are halves of others
         self._is_exhausted = False
         self._received = 0
 
     def take(self, slots: int, left: int) -> WorkUnit | None:
-        """Return the next task; None while the next unit is not planned yet.
+        """Return the next assignment; None while the next unit is not planned yet.
 
         Args:
             slots: requests that may be in flight.
@@ -98,7 +98,7 @@ class UnitJoiner:
             StopIteration: if no unit is left.
         """
         new = self._receive() if self._held <= _FEWEST_HELD else []
-        if not self._tasks and not new:
+        if not self._assignments and not new:
             if self._is_exhausted:
                 raise StopIteration
             return None
@@ -106,53 +106,58 @@ class UnitJoiner:
         pixels = max(1, round(sum(placed_unit.pixels for placed_unit in new) / len(new))) if new else self._pixels_each
         most = self._costs.choose_units(max(left, held), slots, pixels)
         is_changed = not self._most / _CHANGED < most < self._most * _CHANGED or held > _CHANGED * self._joined
-        if is_changed or not self._tasks:
-            self._tasks = deque(
-                self._join([*(placed_unit for task in self._tasks for placed_unit in task.members), *new], most)
+        if is_changed or not self._assignments:
+            self._assignments = deque(
+                self._join(
+                    [*(placed_unit for assignment in self._assignments for placed_unit in assignment.members), *new],
+                    most,
+                )
             )
             self._joined, self._most = held, most
         elif new:
-            self._tasks.extend(self._join(new, most))
-        task = self._tasks.popleft()
-        self._held = held - len(task.members)
-        first, *others = (placed_unit.unit for placed_unit in task.members)
-        self._pixels[first.position] = task.pixels
+            self._assignments.extend(self._join(new, most))
+        assignment = self._assignments.popleft()
+        self._held = held - len(assignment.members)
+        first, *others = (placed_unit.unit for placed_unit in assignment.members)
+        self._pixels[first.position] = assignment.pixels
         return replace(first, joined=tuple(others))
 
     def note(self, events: Iterable[Finished | Lost]) -> None:
-        """Learn from tasks that have ended how long requests take, and how large they may be."""
+        """Learn from assignments that have ended how long requests take, and how large they may be."""
         for event in events:
-            pixels = self._pixels.pop(event.task.position, None)
+            pixels = self._pixels.pop(event.assignment.position, None)
             if pixels is None or isinstance(event, Lost):
                 continue
-            division = self._divisions.pop(event.task.position, None)
+            division = self._divisions.pop(event.assignment.position, None)
             outcomes = (event.outcome, *event.outcome.joined)
             if event.outcome.pixels_that_worked is not None:
                 self._costs.note_too_large(pixels, event.outcome.pixels_that_worked)
-            elif event.task.joined and any(outcome.failed_request for outcome in outcomes):
+            elif event.assignment.joined and any(outcome.failed_request for outcome in outcomes):
                 if division is None or division.note_failure():
                     self._costs.note_too_large(pixels, pixels // 4)
             elif event.outcome.request_seconds is not None:
                 self._costs.note(pixels, event.outcome.request_seconds)
 
     def divide(self, units: Sequence[WorkUnit]) -> list[WorkUnit]:
-        """Return tasks of two halves of the units of a request that failed, by their place."""
+        """Return assignments of two halves of the units of a request that failed, by their place."""
         placed = [self._place(unit) for unit in units]
         grids = [member.grid for member in placed if member.grid is not None]
         assert len(grids) == len(placed), "only units with pixels share requests"
         division = _Division()
-        tasks = []
+        assignments = []
         for half in halve_grids(grids):
             members = sorted((placed[index] for index in half), key=lambda member: member.unit.position)
             first, *others = (member.unit for member in members)
             self._pixels[first.position] = sum(member.pixels for member in members)
             self._divisions[first.position] = division
-            tasks.append(replace(first, joined=tuple(others)))
-        return tasks
+            assignments.append(replace(first, joined=tuple(others)))
+        return assignments
 
     @property
     def _pixels_each(self) -> int:
-        return max(1, round(sum(member.pixels for member in self._tasks[0].members) / len(self._tasks[0].members)))
+        return max(
+            1, round(sum(member.pixels for member in self._assignments[0].members) / len(self._assignments[0].members))
+        )
 
     def _receive(self) -> list[_Placed]:
         """Take units from the plan, as far as they are planned and may be held."""
@@ -179,13 +184,13 @@ class UnitJoiner:
         self._received += 1
         return _Placed(unit, self._received) if place is None else _Placed(unit, self._received, *place)
 
-    def _join(self, placed: Iterable[_Placed], most: int) -> list[_Task]:
-        """Join units to tasks of ``most`` units at most, in the order in which their first units were received."""
+    def _join(self, placed: Iterable[_Placed], most: int) -> list[_Assignment]:
+        """Join units to assignments of ``most`` units at most, in the order in which their first units came."""
         alike: dict[Hashable, list[tuple[_Placed, Grid]]] = defaultdict(list)
-        tasks: list[_Task] = []
+        assignments: list[_Assignment] = []
         for placed_unit in sorted(placed, key=lambda placed_unit: placed_unit.number):
             if placed_unit.grid is None:
-                tasks.append(_Task((placed_unit,), placed_unit.pixels))
+                assignments.append(_Assignment((placed_unit,), placed_unit.pixels))
             else:
                 alike[placed_unit.key].append((placed_unit, placed_unit.grid))
         limits = GroupLimits(self._costs.most_pixels, min(MOST_UNITS, round(_FULLER * most)), MOST_WASTE)
@@ -194,8 +199,8 @@ class UnitJoiner:
                 members = tuple(some[member.content][0] for member in group.members)
                 # Units of the same pixels are bands of one request.
                 pixels = max(group.grid.width * group.grid.height, sum(placed_unit.pixels for placed_unit in members))
-                tasks.append(_Task(members, pixels))
-        return sorted(tasks, key=lambda task: task.members[0].number)
+                assignments.append(_Assignment(members, pixels))
+        return sorted(assignments, key=lambda assignment: assignment.members[0].number)
 
 
 class RequestSharing(RunFeature):
@@ -211,19 +216,19 @@ class RequestSharing(RunFeature):
         self._request_window = request_window
 
     def divert(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
-        """Yield tasks of neighbouring units."""
+        """Yield assignments of neighbouring units."""
         self._joiner = UnitJoiner(self._request_window, units)
-        return self._tasks()
+        return self._assignments()
 
     def note(self, events: Sequence[Finished | Lost]) -> None:
         """Learn how large requests may be."""
         self._joiner.note(events)
 
     def divide(self, units: Sequence[WorkUnit]) -> Sequence[WorkUnit] | None:
-        """Return two tasks of the halves of a request."""
+        """Return two assignments of the halves of a request."""
         return self._joiner.divide(units) if len(units) > 1 else None
 
-    def _tasks(self) -> Iterator[WorkUnit | None]:
+    def _assignments(self) -> Iterator[WorkUnit | None]:
         while True:
             try:
                 yield self._joiner.take(max(1, self.run.throttle.expected_limit), self.run.left)

@@ -4,8 +4,8 @@ The scheduler knows no feature by name. It calls all of them, in the order of :a
 events of a run:
 
 1. ``start``: once, before anything is submitted.
-2. In each turn: ``stop_reason``, ``advance``; for each task ``room`` and ``prepare``; once events have come ``note``;
-   for each outcome ``claim`` or, before it is recorded, ``charge``; then ``settle`` and ``watch``.
+2. In each turn: ``stop_reason``, ``advance``; for each assignment ``room`` and ``prepare``; once events have come
+   ``note``; for each outcome ``claim`` or, before it is recorded, ``charge``; then ``settle`` and ``watch``.
 3. ``finish``: once nothing is under way and no unit is to be submitted any more.
 """
 
@@ -125,18 +125,18 @@ class RunFeature:
         """
 
     def room(self) -> float:
-        """Return how many units the next task may have; 0 if none may start now."""
+        """Return how many units the next assignment may have; 0 if none may start now."""
         return math.inf
 
-    def prepare(self, task: WorkUnit) -> WorkUnit:
-        """Return a task that is about to be submitted, perhaps changed."""
-        return task
+    def prepare(self, assignment: WorkUnit) -> WorkUnit:
+        """Return an assignment that is about to be submitted, perhaps changed."""
+        return assignment
 
     def note(self, events: Sequence[Finished | Lost]) -> None:
         """Note the events of an executor, before they are recorded; some may be duplicates."""
 
     def divide(self, units: Sequence[WorkUnit]) -> Sequence[WorkUnit] | None:
-        """Return smaller tasks of units whose shared request has failed; None to leave that to other features."""
+        """Return smaller assignments of units whose shared request has failed; None to leave that to other features."""
         return None
 
     def claim(self, event: Finished) -> bool:
@@ -211,14 +211,14 @@ class RunFeatures:
             feature.advance(is_draining=is_draining)
 
     def room(self) -> float:
-        """Return how many units the next task may have; 0 if none may start now."""
+        """Return how many units the next assignment may have; 0 if none may start now."""
         return min((feature.room() for feature in self.features), default=math.inf)
 
-    def prepare(self, task: WorkUnit) -> WorkUnit:
-        """Return a task as all features want it."""
+    def prepare(self, assignment: WorkUnit) -> WorkUnit:
+        """Return an assignment as all features want it."""
         for feature in self.features:
-            task = feature.prepare(task)
-        return task
+            assignment = feature.prepare(assignment)
+        return assignment
 
     def note(self, events: Sequence[Finished | Lost]) -> None:
         """Show events to all features."""
@@ -226,8 +226,10 @@ class RunFeatures:
             feature.note(events)
 
     def divide(self, units: Sequence[WorkUnit]) -> Sequence[WorkUnit] | None:
-        """Return smaller tasks of units whose shared request has failed; None if no feature has any."""
-        return next((tasks for feature in self.features if (tasks := feature.divide(units)) is not None), None)
+        """Return smaller assignments of units whose shared request has failed; None if no feature has any."""
+        return next(
+            (assignments for feature in self.features if (assignments := feature.divide(units)) is not None), None
+        )
 
     def claim(self, event: Finished) -> bool:
         """Return whether a feature goes on with a unit."""
@@ -281,9 +283,9 @@ class RunFeatures:
 
 
 def each_unit(events: Iterable[Finished | Lost]) -> Iterator[WorkUnit]:
-    """Yield the units of the tasks of events."""
+    """Yield the units of the assignments of events."""
     for event in events:
-        yield from event.task.units
+        yield from event.assignment.units
 
 
 def report_notice(run: RunControl, notice: str | None) -> None:

@@ -112,4 +112,4 @@ class RequestLogs(RunFeature):
         finished = (unit_event for event in events if isinstance(event, Finished) for unit_event in event.each())
         for event in finished:
             for request in event.outcome.request_logs:
-                self.run.log.write("request", id=event.task.id, **dataclasses.asdict(request))
+                self.run.log.write("request", id=event.assignment.id, **dataclasses.asdict(request))

@@ -190,14 +190,14 @@ class Scheduler:
         return self._executor.scale(slots, self.count - self.settled, exclusive=self._outcomes.is_exclusive)
 
     def _submit(self) -> None:
-        """Submit tasks while the executor and the features have room for them."""
+        """Submit assignments while the executor and the features have room for them."""
         while (room := self._features.room()) >= 1:
             queued = self._queue.take(self._executor, room)
             if queued is None:
                 return
-            task, is_alone = self._features.prepare(queued[0]), queued[1]
-            self._executor.submit(task, alone=is_alone)
-            self._outcomes.begin(task)
+            assignment, is_alone = self._features.prepare(queued[0]), queued[1]
+            self._executor.submit(assignment, alone=is_alone)
+            self._outcomes.begin(assignment)
 
     def _is_over(self, *, is_draining: bool) -> bool:
         """Return whether nothing is under way, and no unit is to be submitted any more."""

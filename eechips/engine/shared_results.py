@@ -35,7 +35,7 @@ class SharedResult:
 
     Attributes:
         result: result that the recipe returned.
-        began: when the task was taken up, in seconds of the monotonic clock.
+        began: when the assignment was taken up, in seconds of the monotonic clock.
         first: position of the first unit of the request that it shares; None if it shares none.
         files: by the identity of their chips.
         usage: usage of the shared requests that count for this unit; its kinds are those of all that it shares.
@@ -52,7 +52,7 @@ class SharedResult:
 
 @dataclass(frozen=True, slots=True)
 class SharedFetch:
-    """What shared requests gave to the units of a task.
+    """What shared requests gave to the units of an assignment.
 
     Attributes:
         results: results of units that are finished one after the other, by position.

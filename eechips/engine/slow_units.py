@@ -34,11 +34,11 @@ class SlowUnits:
         self._quiet_since = clock()
         self._pause = SILENCE
 
-    def begin(self, task: WorkUnit) -> None:
+    def begin(self, assignment: WorkUnit) -> None:
         """Record that a unit is under way."""
         if not self._began:
             self._quiet_since = self._clock()
-        self._began[task.position] = (self._clock(), task.unit)
+        self._began[assignment.position] = (self._clock(), assignment.unit)
 
     def end(self, position: int) -> None:
         """Record that a unit is finished."""
@@ -75,11 +75,11 @@ class SlowUnitReports(RunFeature):
     def __init__(self, slow: SlowUnits) -> None:
         self._slow = slow
 
-    def prepare(self, task: WorkUnit) -> WorkUnit:
-        """Note when a task begins."""
-        for unit in task.units:
+    def prepare(self, assignment: WorkUnit) -> WorkUnit:
+        """Note when an assignment begins."""
+        for unit in assignment.units:
             self._slow.begin(unit)
-        return task
+        return assignment
 
     def note(self, events: Sequence[Finished | Lost]) -> None:
         """Note which units have ended."""

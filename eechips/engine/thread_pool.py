@@ -62,8 +62,8 @@ class UnitThreadPool:
     def _work(self) -> None:
         try:
             threading.current_thread().name = "eechips-unit"
-            while (task := self._receive_next()) is not None:
-                outcome = self._execute(task)
+            while (assignment := self._receive_next()) is not None:
+                outcome = self._execute(assignment)
                 with self._delivering:  # may block until the other side has sent a unit, which another thread receives
                     self._deliver(outcome)
                 with self._counting:
@@ -74,8 +74,8 @@ class UnitThreadPool:
     def _receive_next(self) -> WorkUnit | None:
         """Receive a unit, and see that another thread waits for the next one."""
         with self._receiving:
-            task = None if self._ended.is_set() else self._receive()
-            if task is None:
+            assignment = None if self._ended.is_set() else self._receive()
+            if assignment is None:
                 self._ended.set()
                 return None
             with self._counting:
@@ -88,7 +88,7 @@ class UnitThreadPool:
                 except (RuntimeError, MemoryError):
                     with self._counting:
                         self._waiting -= 1
-        return task
+        return assignment
 
 
 def drain(items: queue.SimpleQueue[T], timeout: float) -> list[T]:

@@ -40,13 +40,13 @@ class UnitExports:
         self._run = Writer.parse(spec.token).run
         self._policy, self._transport, self._recipe_code = spec.policy, transport, recipe_code
 
-    def start(self, task: WorkUnit, result: Any, error: TooLargeError) -> Outcome:
+    def start(self, assignment: WorkUnit, result: Any, error: TooLargeError) -> Outcome:
         """Start a task for each chip and each table of a unit.
 
         A run that is resumed starts no second task for a unit that was not tried since.
 
         Args:
-            task: the unit.
+            assignment: the unit.
             result: result that the recipe returned for it.
             error: error of its request.
 
@@ -63,16 +63,16 @@ class UnitExports:
         obstacle = next(filter(None, map(export_obstacle, fetched)), None if fetched else "only chips and tables are")
         if obstacle is not None:
             raise error.extended(f"The unit is not exported: {obstacle}.")
-        key = f"{self._run} {task.id} {task.attempts}"
+        key = f"{self._run} {assignment.id} {assignment.attempts}"
         with self._recipe_code():
-            tasks = tuple(start_export(fetched_result, self._place, task.id, key) for fetched_result in fetched)
-        return Outcome(task.position, None, exports=StartedExports(tasks))
+            tasks = tuple(start_export(fetched_result, self._place, assignment.id, key) for fetched_result in fetched)
+        return Outcome(assignment.position, None, exports=StartedExports(tasks))
 
-    def read(self, task: WorkUnit, result: Any) -> dict[int, EncodedFile]:
+    def read(self, assignment: WorkUnit, result: Any) -> dict[int, EncodedFile]:
         """Read the exported files of a unit.
 
         Args:
-            task: the unit.
+            assignment: the unit.
             result: result that the recipe returned for it.
 
         Returns:
@@ -83,7 +83,7 @@ class UnitExports:
             TransientError, StorageError: if it cannot be read.
         """
         files = {}
-        for fetched_result, url in zip(_fetched_results(result), task.exported, strict=True):
+        for fetched_result, url in zip(_fetched_results(result), assignment.exported, strict=True):
             data = retry.call(partial(_read, url), self._policy, pause=self._transport.pause)
             try:
                 files[id(fetched_result)] = _receive(fetched_result, data)

@@ -52,27 +52,27 @@ class UnitQueue:
 
         Args:
             executor: executor of the run.
-            most: units of a task.
+            most: units of an assignment.
 
         Returns:
             The unit, and whether it gets a worker of its own; None if there is no room, or no unit at present.
         """
         if self.suspects and executor.has_idle:
-            task, is_alone = self.suspects.popleft(), True
+            assignment, is_alone = self.suspects.popleft(), True
         else:
             executor.held = min(len(self.suspects), _MAX_HELD)
             next_unit = self._take_next(executor) if executor.has_room else None
             if next_unit is None:
                 return None
-            task, is_alone = self._limit(next_unit, most), False
-        self.under_way.update(unit.position for unit in task.units)
-        return task, is_alone
+            assignment, is_alone = self._limit(next_unit, most), False
+        self.under_way.update(unit.position for unit in assignment.units)
+        return assignment, is_alone
 
-    def _limit(self, task: WorkUnit, most: float) -> WorkUnit:
-        """Return a task with the first units of another; the rest comes next."""
-        if len(task.units) <= most:
-            return task
-        units, most = task.units, int(most)
+    def _limit(self, assignment: WorkUnit, most: float) -> WorkUnit:
+        """Return an assignment with the first units of another; the rest comes next."""
+        if len(assignment.units) <= most:
+            return assignment
+        units, most = assignment.units, int(most)
         self.again.appendleft(replace(units[most], joined=units[most + 1 :]))
         return replace(units[0], joined=units[1:most])
 

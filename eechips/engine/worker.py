@@ -26,7 +26,7 @@ from eechips.client.permits import Stopped
 from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport
 from eechips.engine.fetch_result import fetch_result
-from eechips.engine.outcome import Outcome, TaskProgress
+from eechips.engine.outcome import AssignmentProgress, Outcome
 from eechips.engine.outcome_records import completed, failed, is_empty, lacks_layer, layer_facts, record_of, together
 from eechips.engine.recipe_files import ExistingFile, RecipeFile, RecipeFiles
 from eechips.engine.shared_results import SharedFetcher, SharedResult
@@ -60,7 +60,7 @@ _REPORT_SECONDS = 0.25
 
 
 class _Reports:
-    """Reports of the progress of a task, at intervals.
+    """Reports of the progress of an assignment, at intervals.
 
     Args:
         report: sends one.
@@ -78,8 +78,8 @@ class _Reports:
             self._report()
 
 
-def _ignore(_: TaskProgress) -> None:
-    """Discard the progress of a task."""
+def _ignore(_: AssignmentProgress) -> None:
+    """Discard the progress of an assignment."""
 
 
 def start_worker(
@@ -146,20 +146,20 @@ class Worker:
         self._shares_requests = spec.shares_requests and request_window_of(spec.recipe) is not None
         self._shared = SharedFetcher(self._fetcher, self._transport, logs=spec.logs, secrets=self._secrets)
 
-    def execute(self, task: WorkUnit, report: Callable[[TaskProgress], None] = _ignore) -> Outcome:
-        """Fetch the units of a task. Errors become part of their outcomes.
+    def execute(self, assignment: WorkUnit, report: Callable[[AssignmentProgress], None] = _ignore) -> Outcome:
+        """Fetch the units of an assignment. Errors become part of their outcomes.
 
         After an internal error, which may be due to lack of memory, a unit is repeated a few times.
 
         Args:
-            task: one unit, or several that may share requests.
+            assignment: one unit, or several that may share requests.
             report: receives the progress of several units.
         """
-        if not self._shares_requests or task.attempts > 0 or task.exported:
-            return self._execute(task, None)
+        if not self._shares_requests or assignment.attempts > 0 or assignment.exported:
+            return self._execute(assignment, None)
         with self._transport.metered() as usage:
-            units = [replace(unit, is_profiled=True) if task.is_profiled else unit for unit in task.units]
-            outcomes, worked = self._execute_joined(units, partial(report, TaskProgress(task.position)))
+            units = [replace(unit, is_profiled=True) if assignment.is_profiled else unit for unit in assignment.units]
+            outcomes, worked = self._execute_joined(units, partial(report, AssignmentProgress(assignment.position)))
         is_fetched = not any(outcome.failed_request or outcome.exports for outcome in outcomes)
         is_smooth = usage.requests > 0 and not usage.repeats and is_fetched
         return replace(
@@ -196,21 +196,21 @@ class Worker:
             outcomes.append(outcome or self._execute(unit, fetched.results.get(unit.position)))
         return outcomes, fetched.pixels_that_worked
 
-    def _execute(self, task: WorkUnit, shared: SharedResult | None) -> Outcome:
+    def _execute(self, assignment: WorkUnit, shared: SharedResult | None) -> Outcome:
         """Fetch a unit, or finish one whose files were fetched in shared requests."""
         began = time.monotonic() if shared is None else shared.began
-        outcome = Outcome(task.position, None)  # of a unit that the end of the run stops
+        outcome = Outcome(assignment.position, None)  # of a unit that the end of the run stops
         fetch = self._fetch if self._exports is None else partial(self._fetch_or_export, self._exports)
-        requests = self._fetcher.requests.unit_context(task.position, is_repeated=task.attempts > 0)
-        metered = self._transport.metered(logs=self._spec.logs, profiles=task.is_profiled)
+        requests = self._fetcher.requests.unit_context(assignment.position, is_repeated=assignment.attempts > 0)
+        metered = self._transport.metered(logs=self._spec.logs, profiles=assignment.is_profiled)
         with metered as usage, contextlib.suppress(Stopped), requests:
-            if task.exported:
-                usage.kinds.update(dict.fromkeys(map(export_kind, task.exported)))
+            if assignment.exported:
+                usage.kinds.update(dict.fromkeys(map(export_kind, assignment.exported)))
             for left in range(min(_INTERNAL_REPEATS, self._spec.policy.retries), -1, -1):
                 try:
-                    attempted = fetch(task, shared)
+                    attempted = fetch(assignment, shared)
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - recorded: the other units continue
-                    attempted = failed(task, error, self._secrets)
+                    attempted = failed(assignment, error, self._secrets)
                 if not left or attempted.record is None or attempted.record.error_class != InternalError.__name__:
                     outcome = attempted
                     break
@@ -224,53 +224,57 @@ class Worker:
         mismatches = self._fetcher.requests.take_mismatches()
         return replace(outcome, mismatches=mismatches) if mismatches else outcome
 
-    def _result(self, task: WorkUnit) -> Any:
+    def _result(self, assignment: WorkUnit) -> Any:
         """Call the recipe."""
-        unit = unit_value(json.loads(task.unit))
+        unit = unit_value(json.loads(assignment.unit))
         with self._recipe_lock, use_transport(self._transport), self._recipe_code():
-            self.in_recipe.add(task.position)
+            self.in_recipe.add(assignment.position)
             try:
-                return self._recipe.get_result(task.position, unit)
+                return self._recipe.get_result(assignment.position, unit)
             finally:
-                self.in_recipe.discard(task.position)
+                self.in_recipe.discard(assignment.position)
 
-    def _fetch_or_export(self, exports: UnitExports, task: WorkUnit, shared: SharedResult | None) -> Outcome:
+    def _fetch_or_export(self, exports: UnitExports, assignment: WorkUnit, shared: SharedResult | None) -> Outcome:
         """Fetch a unit, whose results are exported if their request takes too long, or were exported before."""
-        shared_result = SharedResult(self._result(task), time.monotonic()) if shared is None else shared
-        if task.exported:
-            return self._fetch(task, replace(shared_result, files=exports.read(task, shared_result.result)))
+        shared_result = SharedResult(self._result(assignment), time.monotonic()) if shared is None else shared
+        if assignment.exported:
+            return self._fetch(assignment, replace(shared_result, files=exports.read(assignment, shared_result.result)))
         try:
-            return self._fetch(task, shared_result)
+            return self._fetch(assignment, shared_result)
         except TooLargeError as error:
-            return exports.start(task, shared_result.result, error)
+            return exports.start(assignment, shared_result.result, error)
 
-    def _fetch(self, task: WorkUnit, shared: SharedResult | None) -> Outcome:
+    def _fetch(self, assignment: WorkUnit, shared: SharedResult | None) -> Outcome:
         """Call the recipe, fetch its result, and stage the file."""
-        result = self._result(task) if shared is None else shared.result
+        result = self._result(assignment) if shared is None else shared.result
         ready = {} if shared is None else shared.files
         is_exclusive = self._is_exclusive(result)
         if result is None or isinstance(result, NoData):
-            record = Record(position=task.position, state=State.DONE if result is None else State.EMPTY)
-            return Outcome(task.position, record, is_exclusive=is_exclusive)
+            record = Record(position=assignment.position, state=State.DONE if result is None else State.EMPTY)
+            return Outcome(assignment.position, record, is_exclusive=is_exclusive)
         if isinstance(result, RecipeFiles):
-            return self._stage_recipe_files(task, result.files)
+            return self._stage_recipe_files(assignment, result.files)
         if isinstance(result, ExistingFile):
-            name = result_name(f"{task.name}.{result.suffix}" if result.suffix else task.name)
+            name = result_name(f"{assignment.name}.{result.suffix}" if result.suffix else assignment.name)
             placed = StagedFile(name, result.temporary, result.size, result.sha256)
-            return Outcome(task.position, record_of(task, result.metadata, placed, result), placed)
+            return Outcome(assignment.position, record_of(assignment, result.metadata, placed, result), placed)
         if isinstance(result, Mapping):
-            return replace(self._fetch_layers(task, result, ready), is_exclusive=is_exclusive)
+            return replace(self._fetch_layers(assignment, result, ready), is_exclusive=is_exclusive)
         written = fetch_result(self._fetcher, result, ready)
         if self._is_unwanted(written.metadata):
-            return Outcome(task.position, record_of(task, written.metadata, None, result), is_exclusive=is_exclusive)
-        name = self._own_name(task, result) or task.name
-        (staged,) = self._stage(task, ((f"{name}.{written.suffix}", written.data),))
-        record = record_of(task, written.metadata, staged, result)
+            return Outcome(
+                assignment.position, record_of(assignment, written.metadata, None, result), is_exclusive=is_exclusive
+            )
+        name = self._own_name(assignment, result) or assignment.name
+        (staged,) = self._stage(assignment, ((f"{name}.{written.suffix}", written.data),))
+        record = record_of(assignment, written.metadata, staged, result)
         facts = layer_facts(record, result, written.frame_fractions) if isinstance(result, FrameStack) else None
         layers = () if facts is None else ((staged.name, "", facts),)
-        return Outcome(task.position, record, staged, layers=layers, is_exclusive=is_exclusive)
+        return Outcome(assignment.position, record, staged, layers=layers, is_exclusive=is_exclusive)
 
-    def _fetch_layers(self, task: WorkUnit, results: Mapping[str, Any], ready: Mapping[int, EncodedFile]) -> Outcome:
+    def _fetch_layers(
+        self, assignment: WorkUnit, results: Mapping[str, Any], ready: Mapping[int, EncodedFile]
+    ) -> Outcome:
         """Fetch all layers of a unit before the first is written, so that all exist or none."""
         if not results:
             raise RecipeError("get_result returned a mapping without a single result")
@@ -279,7 +283,9 @@ class Worker:
             str(layer): (result, fetch_result(self._fetcher, result, ready)) for layer, result in results.items()
         }
         names = {
-            layer: f"{self._own_name(task, result) or f'{task.name}.{safe_component(layer)}'}.{written.suffix}"
+            layer: (
+                f"{self._own_name(assignment, result) or f'{assignment.name}.{safe_component(layer)}'}.{written.suffix}"
+            )
             for layer, (result, written) in encoded_layers.items()
         }
         if len({fold_case(name) for name in names.values()}) < len(names):  # some file systems ignore case
@@ -287,11 +293,15 @@ class Worker:
         layer_results = [result for result, _ in encoded_layers.values()]
         fractions = [written.metadata.valid_fraction for _, written in encoded_layers.values()]
         if not self._spec.keeps_empty and lacks_layer(layer_results, fractions):
-            records = [record_of(task, written.metadata, None, result) for result, written in encoded_layers.values()]
-            return Outcome(task.position, together(records, layer_results))
-        staged = self._stage(task, [(names[layer], written.data) for layer, (_, written) in encoded_layers.items()])
+            records = [
+                record_of(assignment, written.metadata, None, result) for result, written in encoded_layers.values()
+            ]
+            return Outcome(assignment.position, together(records, layer_results))
+        staged = self._stage(
+            assignment, [(names[layer], written.data) for layer, (_, written) in encoded_layers.items()]
+        )
         records = [
-            record_of(task, written.metadata, file, result)
+            record_of(assignment, written.metadata, file, result)
             for (result, written), file in zip(encoded_layers.values(), staged, strict=True)
         ]
         layers = tuple(
@@ -299,17 +309,22 @@ class Worker:
             for record, (layer, (result, written)) in zip(records, encoded_layers.items(), strict=True)
         )
         return Outcome(
-            task.position, together(records, layer_results), staged[0], further=tuple(staged[1:]), layers=layers
+            assignment.position, together(records, layer_results), staged[0], further=tuple(staged[1:]), layers=layers
         )
 
-    def _stage_recipe_files(self, task: WorkUnit, files: tuple[RecipeFile, ...]) -> Outcome:
+    def _stage_recipe_files(self, assignment: WorkUnit, files: tuple[RecipeFile, ...]) -> Outcome:
         if not files:
-            return Outcome(task.position, Record(position=task.position, state=State.DONE), is_exclusive=True)
+            return Outcome(
+                assignment.position, Record(position=assignment.position, state=State.DONE), is_exclusive=True
+            )
         if self._is_unwanted(files[0].metadata):
-            return Outcome(task.position, record_of(task, files[0].metadata, None, files[0]), is_exclusive=True)
-        staged = self._stage(task, [(file.name, file.data) for file in files])
+            return Outcome(
+                assignment.position, record_of(assignment, files[0].metadata, None, files[0]), is_exclusive=True
+            )
+        staged = self._stage(assignment, [(file.name, file.data) for file in files])
         records = [
-            record_of(task, file.metadata, staged_file, file) for file, staged_file in zip(files, staged, strict=True)
+            record_of(assignment, file.metadata, staged_file, file)
+            for file, staged_file in zip(files, staged, strict=True)
         ]
         layers = tuple(
             (staged_file.name, "", layer_facts(record, None))
@@ -317,7 +332,7 @@ class Worker:
         )
         further = tuple(staged[1:])
         return Outcome(
-            task.position,
+            assignment.position,
             records[0],
             staged[0],
             further=further,
@@ -329,7 +344,7 @@ class Worker:
         """Return whether to write no files, as a result has no valid pixel."""
         return not self._spec.keeps_empty and is_empty(metadata)
 
-    def _stage(self, task: WorkUnit, files: Sequence[tuple[str, bytes]]) -> list[StagedFile]:
+    def _stage(self, assignment: WorkUnit, files: Sequence[tuple[str, bytes]]) -> list[StagedFile]:
         """Stage all files of a unit, or none.
 
         Raises:
@@ -338,7 +353,7 @@ class Worker:
         """
         names = [result_name(name) for name, _ in files]
         # Temporary names contain the unit, in case two units share a name.
-        token = f"{self._spec.token}-{task.id[:ID_LENGTH]}"
+        token = f"{self._spec.token}-{assignment.id[:ID_LENGTH]}"
         staged: list[StagedFile] = []
         try:
             for name, (_, data) in zip(names, files, strict=True):
@@ -350,10 +365,10 @@ class Worker:
             raise
         return staged
 
-    def _own_name(self, task: WorkUnit, result: Any) -> str | None:
+    def _own_name(self, assignment: WorkUnit, result: Any) -> str | None:
         """Return the name that a recipe gave to a result, if any."""
         name = result.name if isinstance(result, (Chip, Table)) else None
-        return f"{name}-{task.id[:ID_LENGTH]}" if name is not None and self._spec.appends_id else name
+        return f"{name}-{assignment.id[:ID_LENGTH]}" if name is not None and self._spec.appends_id else name
 
     def _is_exclusive(self, result: Any) -> bool:
         """Return whether the recipe has done all the work itself, so that no other unit could be fetched meanwhile."""

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection as Pipe
 from eechips.client.connection import ServiceTarget
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
-from eechips.engine.outcome import TaskProgress
+from eechips.engine.outcome import AssignmentProgress
 from eechips.engine.thread_pool import UnitThreadPool
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
@@ -72,18 +72,18 @@ def main(
 
     def receive() -> WorkUnit | None:
         try:
-            task: WorkUnit | None = pipe.recv()
+            assignment: WorkUnit | None = pipe.recv()
         except (EOFError, ConnectionResetError):  # the latter if the parent was killed
             return None
-        return task
+        return assignment
 
-    def report(progress: TaskProgress) -> None:
+    def report(progress: AssignmentProgress) -> None:
         with threads.delivering:
             pipe.send(progress)
 
     try:
         worker = start_worker(spec, target, discovery, throttle.client(client))
-        threads = UnitThreadPool(receive, lambda task: worker.execute(task, report), pipe.send, _exit)
+        threads = UnitThreadPool(receive, lambda assignment: worker.execute(assignment, report), pipe.send, _exit)
         threads.start()
     except Exception as error:  # noqa: BLE001 - the parent stops the run if no worker starts
         pipe.send(Broken(redact(f"{type(error).__name__}: {error}")))

@@ -48,8 +48,8 @@ class WorkUnit:
 
     Attributes:
         attempts: how often it was tried in earlier runs.
-        joined: further units of the same task: neighbours that may be fetched in the same requests.
-        is_profiled: whether the requests of the task are profiled.
+        joined: further units of the same assignment: neighbours that may be fetched in the same requests.
+        is_profiled: whether the requests of the assignment are profiled.
         exported: addresses of the files that batch tasks have made of the unit's chips, in the order of these; empty if
             the chips are requested.
     """
@@ -82,7 +82,7 @@ class WorkUnit:
 
     @property
     def units(self) -> tuple[WorkUnit, ...]:
-        """All units of the task, each without the others."""
+        """All units of the assignment, each without the others."""
         return (self,) if not self.joined else (replace(self, joined=()), *self.joined)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -132,8 +132,8 @@ def test_a_unit_that_hangs_does_not_take_the_others_with_it(service: Service, tm
     worker.process(10, units, events.append)
     worker.leave()
     (lost,) = (event for event in events if isinstance(event, Lost))
-    assert (lost.task.position, lost.blame) == (1, True)
-    done = sorted(event.task.position for event in events if isinstance(event, Finished))
+    assert (lost.assignment.position, lost.blame) == (1, True)
+    done = sorted(event.assignment.position for event in events if isinstance(event, Finished))
     assert done == [position for position in range(30) if position != 1]
 
 

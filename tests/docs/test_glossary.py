@@ -210,6 +210,51 @@ def test_arguments_and_variables_are_named_by_what_they_are(package: str) -> Non
     assert found == []
 
 
+TASKS = frozenset(
+    {
+        "cli/cluster_commands.py",
+        "cli/cluster_scripts.py",
+        "client/export_tasks.py",
+        "engine/export_monitor.py",
+        "engine/outcome.py",
+        "engine/unit_exports.py",
+        "engine/work_part.py",
+        "manifest/ledger.py",
+        "probes/request_probes.py",
+        "scripts/script_recipe.py",
+    }
+)
+"""Modules with tasks of Earth Engine, or of arrays of tasks. What a worker receives is an assignment."""
+
+
+def _stored_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.lineno, node.name
+
+
+def _names_of_tasks(source: str) -> list[tuple[int, str]]:
+    return [(line, name) for line, name in _stored_names(ast.parse(source)) if _words_of(name) & {"task", "tasks"}]
+
+
+def test_units_of_a_worker_are_no_tasks() -> None:
+    found = {
+        path.relative_to(SOURCE).as_posix(): names
+        for path in sorted(SOURCE.rglob("*.py"))
+        if (names := _names_of_tasks(path.read_text(encoding="utf-8")))
+    }
+    assert {path: names for path, names in found.items() if path not in TASKS} == {}
+    assert found.keys() == TASKS  # without those that have none
+    sample = "class _Task:\n    tasks: int\n    def take_tasks(self, task):\n        self.task, my_task = task, 1\n"
+    assert len(_names_of_tasks(sample)) == 6
+
+
 @pytest.mark.parametrize("folder", ["eechips", "packages", "recipes", "tests", "tools", "benchmarks"])
 def test_descriptions_of_arguments_name_what_they_describe(folder: str) -> None:
     """ "folder: of the run." is no description: "folder: folder of the run."."""

@@ -27,8 +27,8 @@ def unit(position: int, attempts: int = 0) -> WorkUnit:
 def failing(breaker: Breaker, error: Exception, count: int, first: int = 0, attempts: int = 0) -> EechipsError | None:
     """The first error to stop with, of so many units."""
     for position in range(first, first + count):
-        task = unit(position, attempts)
-        stop = breaker.note(task, failed(task, error))
+        assignment = unit(position, attempts)
+        stop = breaker.note(assignment, failed(assignment, error))
         if stop is not None:
             return stop
     return None

@@ -333,7 +333,7 @@ def test_the_forecast_has_the_compute_of_the_rest(
 
 
 def test_the_range_of_an_estimate_covers_the_truth() -> None:
-    """Of tasks of one to nine units, whose compute differs: 95% of the ranges hold the sum of the rest."""
+    """Of assignments of one to nine units, whose compute differs: 95% of the ranges hold the sum of the rest."""
     generator = np.random.default_rng(5)
     covered = 0
     for _ in range(400):

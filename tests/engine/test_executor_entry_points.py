@@ -23,7 +23,7 @@ from eechips.engine.worker import Worker
 
 class PoolExecutor(Executor[WorkerHandle]):
     def __init__(self, context):
-        super().__init__(context.throttle, context.task_timeout)
+        super().__init__(context.throttle, context.assignment_timeout)
         self._worker = Worker(context.spec, context.connection, context.discovery)
         self._pool, self._futures = ThreadPoolExecutor(8), set()
         self._handles.append(WorkerHandle(is_ready=True))
@@ -33,7 +33,7 @@ class PoolExecutor(Executor[WorkerHandle]):
         print("a pool of threads was made")
         return cls(context)
 
-    def scale(self, slots, tasks, *, exclusive):
+    def scale(self, slots, assignments, *, exclusive):
         return False
 
     def wait(self, timeout):
@@ -45,9 +45,9 @@ class PoolExecutor(Executor[WorkerHandle]):
         self.throttle.stop()
         self._pool.shutdown(cancel_futures=True)
 
-    def submit(self, task, *, alone=False):
-        self._assign(task, alone=alone)
-        self._futures.add(self._pool.submit(self._worker.execute, task))
+    def submit(self, assignment, *, alone=False):
+        self._assign(assignment, alone=alone)
+        self._futures.add(self._pool.submit(self._worker.execute, assignment))
 
     def _capacity(self, handle):
         return 8

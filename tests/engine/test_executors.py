@@ -170,11 +170,13 @@ def test_a_result_lost_with_its_worker_is_reported(service: Service, tmp_path: P
             endpoint=service.url, project="local", key_file=None, send_credentials=False, unit_timeout=600.0, rate=None,
         )  # fmt: skip
         cluster_of = (throttle, cluster.scheduler_address, 2, 600.0, out / "dask.log")
-        tasks = list(plan_units(recipe.get_requests(), recipe.identity, name_template(recipe, RunConfig(out=out))))
+        assignments = list(
+            plan_units(recipe.get_requests(), recipe.identity, name_template(recipe, RunConfig(out=out)))
+        )
         with DaskExecutor(spec, connection.discovery, out / "discovery.json", *cluster_of) as executor:
             executor.scale(2, 2, exclusive=False)
-            for task in tasks:
-                executor.submit(task)
+            for assignment in assignments:
+                executor.submit(assignment)
             done = {handle.address: future for handle in executor._handles for future in handle.futures.values()}
             assert len(done) == 2
             while not all(future.done() for future in done.values()):

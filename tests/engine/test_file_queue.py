@@ -23,7 +23,7 @@ from eechips.storage import StagedFile
 
 TOKEN = f"{new_writer()}-0"
 TEXT = st.text(max_size=20)
-TASKS = st.builds(
+ASSIGNMENTS = st.builds(
     WorkUnit,
     position=st.integers(0, 10**9),
     id=st.text("0123456789abcdef", min_size=64, max_size=64),
@@ -52,12 +52,12 @@ REQUEST_LOGS = st.builds(
 
 @st.composite
 def events(draw: st.DrawFn) -> Finished | Lost:
-    task = draw(TASKS)
+    assignment = draw(ASSIGNMENTS)
     if draw(st.booleans()):
-        return Lost(task, draw(TEXT), draw(st.none() | st.booleans()))
+        return Lost(assignment, draw(TEXT), draw(st.none() | st.booleans()))
     files = draw(st.lists(FILES, max_size=3))
     outcome = Outcome(
-        task.position,
+        assignment.position,
         draw(RECORDS),
         files[0] if files else None,
         recipe_failure=draw(st.none() | TEXT.filter(bool)),
@@ -69,7 +69,7 @@ def events(draw: st.DrawFn) -> Finished | Lost:
             draw(st.lists(st.builds(TemplateMismatch, TEXT, st.lists(st.integers(0, 2**40)).map(tuple)), max_size=2))
         ),
     )
-    return Finished(task, outcome)
+    return Finished(assignment, outcome)
 
 
 @settings(max_examples=60, deadline=None)
@@ -81,20 +81,20 @@ def test_batches_are_read_as_they_were_written(told: list[Finished | Lost]) -> N
         queue.write_batch([3], batch)
         (name,) = queue.batch_names()
         assert queue.read_batch(name) == batch
-        assert queue.completed_ids([3]) == {event.task.id for event in told}
+        assert queue.completed_ids([3]) == {event.assignment.id for event in told}
 
 
 def test_fatal_errors_keep_their_class(tmp_path: Path) -> None:
     queue = FileQueue(ImmediateStore(tmp_path), TOKEN)
     fatal = Outcome(0, None, fatal=ConfigurationError("no credentials"))
-    queue.write_batch([0], OutcomeBatch("worker", (Finished(task(0), fatal),)))
+    queue.write_batch([0], OutcomeBatch("worker", (Finished(assignment(0), fatal),)))
     (event,) = queue.read_batch(queue.batch_names()[0]).events
     assert isinstance(event, Finished)
     assert type(event.outcome.fatal) is ConfigurationError
     assert str(event.outcome.fatal) == "no credentials"
 
 
-def task(position: int) -> WorkUnit:
+def assignment(position: int) -> WorkUnit:
     return WorkUnit(position, f"{position:064x}", '{"kind":"call","value":1}', f"chips/{position}")
 
 
@@ -102,13 +102,13 @@ def task(position: int) -> WorkUnit:
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 50))
 def test_every_unit_is_in_one_of_equal_partitions(count: int, slots: int) -> None:
-    tasks = [task(position) for position in range(count)]
+    assignments = [assignment(position) for position in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         queue = FileQueue(ImmediateStore(Path(folder)), TOKEN)
-        partitions = queue.write_partitions(tasks, slots)
+        partitions = queue.write_partitions(assignments, slots)
         dealt = [queue.read_units(partition) for partition in partitions]
     assert len(partitions) == min(count, slots)
-    assert sorted((unit for partition in dealt for unit in partition), key=lambda unit: unit.position) == tasks
+    assert sorted((unit for partition in dealt for unit in partition), key=lambda unit: unit.position) == assignments
     assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
     assert {partition[0].position for partition in dealt} == set(
         range(len(partitions))

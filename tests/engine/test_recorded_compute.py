@@ -33,7 +33,7 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, monkeypatch: pytest.M
         b"[]",
         whole.replace(b"2.0", b"NaN"),
         whole.replace(b"2.0", b"1e999"),
-        b'{"sample": {"tasks": "many"}, "pixels": 0}',
+        b'{"sample": {"assignments": "many"}, "pixels": 0}',
         b'{"sample": {"no": 1}}',
     ):
         file.write_bytes(content)

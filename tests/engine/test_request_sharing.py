@@ -1,4 +1,4 @@
-"""Tasks of several units: how many units they have, by what requests took so far, and when they are late."""
+"""Assignments of several units: how many units they have, by what requests took so far, and when they are late."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from eechips.client.permits import QuotaLimits
 from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Executor, WorkerHandle
-from eechips.engine.outcome import FailedRequest, Finished, Lost, Outcome, TaskProgress
+from eechips.engine.outcome import AssignmentProgress, FailedRequest, Finished, Lost, Outcome
 from eechips.engine.request_costs import RequestCosts
 from eechips.engine.request_sharing import UnitJoiner
 from eechips.geo.grid import Grid
@@ -34,18 +34,18 @@ def window(unit: int) -> tuple[str, Grid]:
 
 
 def take_all(joiner: UnitJoiner, count: int, slots: int, seconds: Callable[[int], float]) -> list[int]:
-    """Take the tasks of a run whose requests take so many seconds for their units; return the units of each."""
+    """Take the assignments of a run whose requests take so many seconds for their units; return the units of each."""
     sizes: list[int] = []
     seen: set[int] = set()
     while True:
         try:
-            task = joiner.take(slots, count - sum(sizes))
+            assignment = joiner.take(slots, count - sum(sizes))
         except StopIteration:
             break
-        assert task is not None
-        seen |= {unit.position for unit in task.units}
-        sizes.append(len(task.units))
-        joiner.note([Finished(task, Outcome(task.position, None, request_seconds=seconds(sizes[-1])))])
+        assert assignment is not None
+        seen |= {unit.position for unit in assignment.units}
+        sizes.append(len(assignment.units))
+        joiner.note([Finished(assignment, Outcome(assignment.position, None, request_seconds=seconds(sizes[-1])))])
     assert seen == set(range(count))
     assert sum(sizes) == count
     return sizes
@@ -57,17 +57,17 @@ def test_a_request_that_costs_little_for_its_pixels_has_many_units() -> None:
     assert max(sizes) <= 256
 
 
-def test_tasks_come_in_the_order_in_which_their_first_units_were_received() -> None:
+def test_assignments_come_in_the_order_in_which_their_first_units_were_received() -> None:
     positions = random.Random(3).sample(range(400), 400)
     units = list(planned(400))
     joiner = UnitJoiner(window, (units[position] for position in positions))
-    tasks: list[list[int]] = []
-    while sum(map(len, tasks)) < 400:
-        task = joiner.take(4, 400)
-        assert task is not None
-        tasks.append([positions.index(unit.position) for unit in task.units])
-    firsts = [min(task) for task in tasks]
-    assert len(tasks) < 200  # they share requests
+    assignments: list[list[int]] = []
+    while sum(map(len, assignments)) < 400:
+        assignment = joiner.take(4, 400)
+        assert assignment is not None
+        assignments.append([positions.index(unit.position) for unit in assignment.units])
+    firsts = [min(assignment) for assignment in assignments]
+    assert len(assignments) < 200  # they share requests
     assert firsts == sorted(firsts)
 
 
@@ -80,24 +80,24 @@ def test_a_request_that_takes_disproportionately_long_has_few_units() -> None:
 
 
 def simulate(count: int, slots: int, seconds: Callable[[int], float]) -> float:
-    """Return when the last of the tasks of a run ends, whose slots are busy as long as there are tasks."""
+    """Return when the last of the assignments of a run ends, whose slots are busy as long as there are assignments."""
     joiner = UnitJoiner(window, planned(count))
     busy: list[tuple[float, int, WorkUnit]] = []
     now, left, is_exhausted = 0.0, count, False
     while busy or not is_exhausted:
         while not is_exhausted and len(busy) < slots:
             try:
-                task = joiner.take(slots, left)
+                assignment = joiner.take(slots, left)
             except StopIteration:
                 is_exhausted = True
                 break
-            assert task is not None
-            left -= len(task.units)
-            heapq.heappush(busy, (now + seconds(len(task.units)), task.position, task))
+            assert assignment is not None
+            left -= len(assignment.units)
+            heapq.heappush(busy, (now + seconds(len(assignment.units)), assignment.position, assignment))
         if busy:
-            now, _, task = heapq.heappop(busy)
-            took = seconds(len(task.units))
-            joiner.note([Finished(task, Outcome(task.position, None, request_seconds=took))])
+            now, _, assignment = heapq.heappop(busy)
+            took = seconds(len(assignment.units))
+            joiner.note([Finished(assignment, Outcome(assignment.position, None, request_seconds=took))])
     return now
 
 
@@ -156,15 +156,17 @@ def test_requests_that_were_sent_before_the_size_was_lowered_do_not_delay_its_ri
     assert (costs.most_pixels, waits) == (1 << 16, 20)
 
 
-def test_halves_of_a_task_lie_side_by_side_and_lower_the_size_only_if_both_fail() -> None:
+def test_halves_of_a_assignment_lie_side_by_side_and_lower_the_size_only_if_both_fail() -> None:
     joiner = UnitJoiner(window, planned(4_000))
-    task = joiner.take(2, 4_000)
-    assert task is not None
-    joiner.note([Finished(task, FAILED)])
+    assignment = joiner.take(2, 4_000)
+    assert assignment is not None
+    joiner.note([Finished(assignment, FAILED)])
     after = joiner._costs.most_pixels
-    halves = joiner.divide(task.units)
-    assert sorted(unit.position for half in halves for unit in half.units) == [unit.position for unit in task.units]
-    assert abs(len(halves[0].units) - len(halves[1].units)) <= len(task.units) // 4
+    halves = joiner.divide(assignment.units)
+    assert sorted(unit.position for half in halves for unit in half.units) == [
+        unit.position for unit in assignment.units
+    ]
+    assert abs(len(halves[0].units) - len(halves[1].units)) <= len(assignment.units) // 4
     for axis in (0, 1):
         sides = [{divmod(unit.position, SIDE)[axis] for unit in half.units} for half in halves]
         if not sides[0] & sides[1]:
@@ -177,11 +179,11 @@ def test_halves_of_a_task_lie_side_by_side_and_lower_the_size_only_if_both_fail(
     assert joiner._costs.most_pixels < after
 
 
-def test_a_task_whose_worker_was_lost_teaches_nothing() -> None:
+def test_a_assignment_whose_worker_was_lost_teaches_nothing() -> None:
     joiner = UnitJoiner(window, planned(500))
-    task = joiner.take(1, 500)
-    assert task is not None
-    joiner.note([Lost(task, "it died", blame=True), Finished(task, Outcome(0, None, request_seconds=1e9))])
+    assignment = joiner.take(1, 500)
+    assert assignment is not None
+    joiner.note([Lost(assignment, "it died", blame=True), Finished(assignment, Outcome(0, None, request_seconds=1e9))])
     found = joiner.take(1, 400)
     assert found is not None
     assert len(found.units) > 20
@@ -193,8 +195,8 @@ def test_units_that_are_not_planned_yet_are_awaited() -> None:
     first = joiner.take(1, 3)
     assert first is not None
     taken = [*first.units]
-    while (task := joiner.take(1, 1)) is not None:
-        taken += task.units
+    while (assignment := joiner.take(1, 1)) is not None:
+        taken += assignment.units
         if len(taken) == 5:
             break
     assert sorted(unit.position for unit in taken) == list(range(5))
@@ -203,18 +205,18 @@ def test_units_that_are_not_planned_yet_are_awaited() -> None:
 
 
 class Waiting(Executor[WorkerHandle]):
-    """Never finishes a task, and has the time that a test gives it."""
+    """Never finishes an assignment, and has the time that a test gives it."""
 
     def __init__(self) -> None:
         self.now = 0.0
         super().__init__(Throttle(None, QuotaLimits(4, 4), clients=1), 10.0, lambda: self.now)
         self._handles.append(WorkerHandle(is_ready=True))
 
-    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+    def scale(self, slots: int, assignments: int, *, exclusive: bool) -> bool:
         return False
 
-    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
-        self._assign(task, alone=alone)
+    def submit(self, assignment: WorkUnit, *, alone: bool = False) -> None:
+        self._assign(assignment, alone=alone)
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
         return []
@@ -227,7 +229,7 @@ class Waiting(Executor[WorkerHandle]):
     def late_at(self, now: float, progress: int | None = None) -> set[int]:
         self.now = now
         if progress is not None:
-            self._note_progress(self._handles[0], TaskProgress(progress))
+            self._note_progress(self._handles[0], AssignmentProgress(progress))
         return self._late(self._handles[0])
 
 
@@ -239,14 +241,14 @@ class Reporting(Waiting):
 
 def test_the_time_limit_grows_with_the_units_or_begins_anew_with_each() -> None:
     joiner = UnitJoiner(window, planned(8))
-    task, alone = joiner.take(1, 8), next(planned(1))
-    assert task is not None
+    assignment, alone = joiner.take(1, 8), next(planned(1))
+    assert assignment is not None
     assert alone is not None
     alone = WorkUnit(99, "f" * 64, alone.unit, "chips/99")
-    assert len(task.units) == 8
+    assert len(assignment.units) == 8
     executor, reporting = Waiting(), Reporting()
     for each in (executor, reporting):
-        each.submit(task)
+        each.submit(assignment)
         each.submit(alone)
     assert executor.late_at(11) == {99}
     assert executor.late_at(79) == {99}

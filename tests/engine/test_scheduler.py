@@ -42,7 +42,7 @@ def planned(position: int) -> WorkUnit:
 
 
 class Unreliable(Executor[WorkerHandle]):
-    """Loses handles, and reports results late, twice, or of tasks that it has called lost."""
+    """Loses handles, and reports results late, twice, or of assignments that it has called lost."""
 
     def __init__(self, throttle: Throttle, store: LocalStore, draw: st.DataObject) -> None:
         super().__init__(throttle, float("inf"))
@@ -53,7 +53,7 @@ class Unreliable(Executor[WorkerHandle]):
         self._split: set[int] = set()  # units whose shared request has failed
         self._reported: list[Finished | Lost] = []
 
-    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+    def scale(self, slots: int, assignments: int, *, exclusive: bool) -> bool:
         return False
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
@@ -62,17 +62,20 @@ class Unreliable(Executor[WorkerHandle]):
             self._troubles -= 1
             what = "finish" if self._troubles < 0 else self._draw.draw(st.sampled_from(_WHAT))
             if what == "finish":
-                found = (self._finish(handle, self._outcome(task)) for task, _ in list(handle.tasks.values()))
+                found = (
+                    self._finish(handle, self._outcome(assignment))
+                    for assignment, _ in list(handle.assignments.values())
+                )
                 events += [each for each in found if each is not None]
             elif what == "lose":
                 events += lost(handle, "it died", set())
                 handle.is_alone = False
             elif what == "lose one":  # the guilty one is known
-                events += lost(handle, "it was late", set(list(handle.tasks)[:1]))
+                events += lost(handle, "it was late", set(list(handle.assignments)[:1]))
                 handle.is_alone = False
             elif what == "late" and self._sent:
-                task = self._draw.draw(st.sampled_from(self._sent))
-                events.append(Finished(task, self._outcome(task)))
+                assignment = self._draw.draw(st.sampled_from(self._sent))
+                events.append(Finished(assignment, self._outcome(assignment)))
             elif what == "again" and self._reported:
                 events.append(self._draw.draw(st.sampled_from(self._reported)))
             elif what == "twice" and events:
@@ -82,30 +85,34 @@ class Unreliable(Executor[WorkerHandle]):
 
     def kill(self) -> None:
         for handle in self._handles:
-            handle.tasks.clear()
+            handle.assignments.clear()
 
-    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
-        self._assign(task, alone=alone)
-        self._sent.append(task)
+    def submit(self, assignment: WorkUnit, *, alone: bool = False) -> None:
+        self._assign(assignment, alone=alone)
+        self._sent.append(assignment)
 
     def _capacity(self, handle: WorkerHandle) -> int:
         return _DEPTH
 
-    def _outcome(self, task: WorkUnit) -> Outcome:
-        first, *others = map(self._outcome_of, task.units)
+    def _outcome(self, assignment: WorkUnit) -> Outcome:
+        first, *others = map(self._outcome_of, assignment.units)
         return replace(first, joined=tuple(others))
 
-    def _outcome_of(self, task: WorkUnit) -> Outcome:
-        if task.position % 5 == 4 and task.position not in self._split:
-            self._split.add(task.position)
+    def _outcome_of(self, assignment: WorkUnit) -> Outcome:
+        if assignment.position % 5 == 4 and assignment.position not in self._split:
+            self._split.add(assignment.position)
             return Outcome(
-                task.position, None, failed_request=FailedRequest(task.position, "it failed", is_divisible=False)
+                assignment.position,
+                None,
+                failed_request=FailedRequest(assignment.position, "it failed", is_divisible=False),
             )
-        staged = self._store.stage(f"{task.name}.txt", str(task.position).encode(), f"{_TOKEN}-{next(_NUMBERS)}")
-        record = Record(
-            position=task.position, state=State.DONE, attempts=1, requests=2, file=staged.name, bytes=staged.size
+        staged = self._store.stage(
+            f"{assignment.name}.txt", str(assignment.position).encode(), f"{_TOKEN}-{next(_NUMBERS)}"
         )
-        return Outcome(task.position, record, staged)
+        record = Record(
+            position=assignment.position, state=State.DONE, attempts=1, requests=2, file=staged.name, bytes=staged.size
+        )
+        return Outcome(assignment.position, record, staged)
 
 
 _NUMBERS = itertools.count()

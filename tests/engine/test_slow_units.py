@@ -113,7 +113,7 @@ class Slow(Executor[WorkerHandle]):
         self._now = now
         self._handles += [WorkerHandle(is_ready=True)]
 
-    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+    def scale(self, slots: int, assignments: int, *, exclusive: bool) -> bool:
         return False
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
@@ -121,17 +121,17 @@ class Slow(Executor[WorkerHandle]):
         if self._now[0] < 120.0:
             return []
         done = (
-            self._finish(handle, Outcome(task.position, Record(position=task.position, state=State.DONE)))
+            self._finish(handle, Outcome(assignment.position, Record(position=assignment.position, state=State.DONE)))
             for handle in self._handles
-            for task, _ in list(handle.tasks.values())
+            for assignment, _ in list(handle.assignments.values())
         )
         return [each for each in done if each is not None]
 
     def kill(self) -> None:
         self._handles.clear()
 
-    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
-        self._assign(task, alone=alone)
+    def submit(self, assignment: WorkUnit, *, alone: bool = False) -> None:
+        self._assign(assignment, alone=alone)
 
     def _capacity(self, handle: WorkerHandle) -> int:
         return 1

@@ -11,15 +11,15 @@ from eechips.engine.thread_pool import UnitThreadPool
 
 @dataclass
 class Worker:
-    """Executes tasks, each when it is let go; records which threads do."""
+    """Executes assignments, each when it is let go; records which threads do."""
 
     go: threading.Event = field(default_factory=threading.Event)
     begun: "queue.SimpleQueue[int]" = field(default_factory=queue.SimpleQueue)
 
-    def execute(self, task: int) -> int:
+    def execute(self, assignment: int) -> int:
         self.begun.put(threading.get_ident())
         assert self.go.wait(60)
-        return task
+        return assignment
 
 
 @pytest.fixture
@@ -31,25 +31,25 @@ def no_more_threads() -> Iterator[Any]:
 
 
 def start_pool(worker: Worker) -> "tuple[queue.SimpleQueue[Any], queue.SimpleQueue[Any], UnitThreadPool]":
-    """The tasks and the outcomes of a pool that has started."""
-    tasks, outcomes = queue.SimpleQueue[Any](), queue.SimpleQueue[Any]()
-    pool = UnitThreadPool(tasks.get, worker.execute, outcomes.put, outcomes.put)  # type: ignore[arg-type]
+    """The assignments and the outcomes of a pool that has started."""
+    assignments, outcomes = queue.SimpleQueue[Any](), queue.SimpleQueue[Any]()
+    pool = UnitThreadPool(assignments.get, worker.execute, outcomes.put, outcomes.put)  # type: ignore[arg-type]
     pool.start()
-    return tasks, outcomes, pool
+    return assignments, outcomes, pool
 
 
-def test_tasks_are_executed_at_once() -> None:
+def test_assignments_are_executed_at_once() -> None:
     worker = Worker()
-    tasks, outcomes, _ = start_pool(worker)
-    for task in range(5):
-        tasks.put(task)
+    assignments, outcomes, _ = start_pool(worker)
+    for assignment in range(5):
+        assignments.put(assignment)
     assert len({worker.begun.get(timeout=60) for _ in range(5)}) == 5
     worker.go.set()
     assert {outcomes.get(timeout=60) for _ in range(5)} == set(range(5))
 
 
-def test_a_task_is_received_while_an_outcome_cannot_be_delivered() -> None:
-    worker, tasks = Worker(), queue.SimpleQueue[Any]()
+def test_a_assignment_is_received_while_an_outcome_cannot_be_delivered() -> None:
+    worker, assignments = Worker(), queue.SimpleQueue[Any]()
     worker.go.set()
     delivering, delivered = threading.Event(), threading.Event()
 
@@ -57,36 +57,36 @@ def test_a_task_is_received_while_an_outcome_cannot_be_delivered() -> None:
         delivering.set()
         assert delivered.wait(60)
 
-    UnitThreadPool(tasks.get, worker.execute, deliver, print).start()  # type: ignore[arg-type]
-    tasks.put(1)
+    UnitThreadPool(assignments.get, worker.execute, deliver, print).start()  # type: ignore[arg-type]
+    assignments.put(1)
     assert delivering.wait(60)
     first = worker.begun.get(timeout=60)
-    tasks.put(2)
+    assignments.put(2)
     assert worker.begun.get(timeout=60) != first
     delivered.set()
 
 
-def test_threads_end_after_the_last_task() -> None:
+def test_threads_end_after_the_last_assignment() -> None:
     worker = Worker()
     worker.go.set()
-    tasks, outcomes, pool = start_pool(worker)
-    tasks.put(1)
+    assignments, outcomes, pool = start_pool(worker)
+    assignments.put(1)
     assert outcomes.get(timeout=60) == 1
-    tasks.put(None)
+    assignments.put(None)
     pool.wait()
-    tasks.put(2)
-    assert tasks.get(timeout=60) == 2  # no thread received it
+    assignments.put(2)
+    assert assignments.get(timeout=60) == 2  # no thread received it
 
 
-def test_running_threads_do_the_tasks_of_those_that_cannot_start(no_more_threads: Any) -> None:
+def test_running_threads_do_the_assignments_of_those_that_cannot_start(no_more_threads: Any) -> None:
     worker = Worker()
-    tasks, outcomes, _ = start_pool(worker)
+    assignments, outcomes, _ = start_pool(worker)
     no_more_threads()
-    for task in (1, 2, 3):
-        tasks.put(task)
+    for assignment in (1, 2, 3):
+        assignments.put(assignment)
     worker.go.set()
     assert [outcomes.get(timeout=60) for _ in range(3)] == [1, 2, 3]
-    tasks.put(4)
+    assignments.put(4)
     assert outcomes.get(timeout=60) == 4
     assert len({worker.begun.get(timeout=60) for _ in range(4)}) == 1
 

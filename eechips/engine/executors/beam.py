@@ -37,7 +37,7 @@ from eechips.web.redaction import redact
 LOG_NAME = "beam.log"
 """Log file of Beam and its workers, in the folder of the ledger."""
 _MODULE = "eechips.engine.executors.beam_pipeline"
-_MOST_TASKS = 250_000
+_MOST_ASSIGNMENTS = 250_000
 """Units of one pipeline: they are held in memory here."""
 _LOOK, _LOOK_FAR = 0.5, 3.0  # seconds between two looks into a folder, and into an object store
 _MAX_FRUITLESS = 3
@@ -60,7 +60,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         scratch: temporary folder of the run.
         log: file for the output of Beam.
         note_queue: called with the token of a queue and whether it may hold outcomes.
-        task_timeout: seconds after which a worker gives a task up.
+        assignment_timeout: seconds after which a worker gives an assignment up.
     """
 
     is_remote = True
@@ -76,9 +76,9 @@ class BeamExecutor(Executor[WorkerHandle]):
         scratch: Path,
         log: Path,
         note_queue: Callable[[str, bool], None],
-        task_timeout: float,
+        assignment_timeout: float,
     ) -> None:
-        super().__init__(throttle, task_timeout)
+        super().__init__(throttle, assignment_timeout)
         self._spec, self._clients, self._slots = spec, size + 1, slots
         self._rate = None if spec.rate is None else spec.rate / slots
         self._options = _with_defaults(options, size)
@@ -101,7 +101,7 @@ class BeamExecutor(Executor[WorkerHandle]):
             context.scratch,
             context.folder / LOG_NAME,
             context.note_queue,
-            context.task_timeout,
+            context.assignment_timeout,
         )
 
     def __enter__(self) -> BeamExecutor:
@@ -119,7 +119,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         if kind is None:
             self._clear()
 
-    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+    def scale(self, slots: int, assignments: int, *, exclusive: bool) -> bool:
         """Do nothing: the runner starts the workers."""
         return False
 
@@ -132,7 +132,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         self._clear()
         (handle,) = self._handles
         if self._running is None:
-            if handle.tasks:
+            if handle.assignments:
                 self._begin(handle)
             return []
         running = self._running
@@ -151,19 +151,19 @@ class BeamExecutor(Executor[WorkerHandle]):
             self._running.stop("now")
             self._running.kill()
             self._running = None
-        self._handles[0].tasks.clear()
+        self._handles[0].assignments.clear()
 
-    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
-        """Add a task to the next pipeline, which starts when no further task comes."""
-        self._assign(task, alone=alone)
+    def submit(self, assignment: WorkUnit, *, alone: bool = False) -> None:
+        """Add an assignment to the next pipeline, which starts when no further assignment comes."""
+        self._assign(assignment, alone=alone)
 
     def _capacity(self, handle: WorkerHandle) -> int:
-        return 0 if self._running is not None else _MOST_TASKS
+        return 0 if self._running is not None else _MOST_ASSIGNMENTS
 
     def _begin(self, handle: WorkerHandle) -> None:
         queue = FileQueue(self._spec.store, f"{self._spec.token}-{next(self._numbers)}")
         self._note_queue(queue.token, True)
-        partitions = queue.write_partitions([task for task, _ in handle.tasks.values()], self._slots)
+        partitions = queue.write_partitions([assignment for assignment, _ in handle.assignments.values()], self._slots)
         failure = self._scratch / f"{queue.token}.txt"
         job = PipelineJob(self._spec, self._rate, queue, tuple(partitions), self._options, failure)
         job.save(self._scratch / f"{queue.token}.pickle")
@@ -176,16 +176,16 @@ class BeamExecutor(Executor[WorkerHandle]):
         for batch in running.batches(is_over=is_over):
             if batch.usage is not None:
                 client = 1 + running.number_of(batch.worker) % (self._clients - 1)
-                self.throttle.absorb(client, batch.usage, min(len(handle.tasks), self._slots))
+                self.throttle.absorb(client, batch.usage, min(len(handle.assignments), self._slots))
             for event in batch.events:
-                if handle.tasks.pop(event.task.position, None) is not None:  # else a duplicate
+                if handle.assignments.pop(event.assignment.position, None) is not None:  # else a duplicate
                     events.append(event)
         if events:
             self._fruitless = 0
         return events
 
     def _end(self, handle: WorkerHandle, running: _Pipeline, *, is_lost: bool) -> list[Finished | Lost]:
-        """Return the events of the tasks that a pipeline has not completed.
+        """Return the events of the assignments that a pipeline has not completed.
 
         Raises:
             UsageError: if Beam rejects its options.
@@ -197,13 +197,13 @@ class BeamExecutor(Executor[WorkerHandle]):
             self.throttle.reclaim(client)
         if running.is_wrong:
             raise UsageError(f"Beam does not take these options: {running.failure}")
-        left = [task for task, _ in handle.tasks.values()]
+        left = [assignment for assignment, _ in handle.assignments.values()]
         if not left:
             return []
         handle.is_alone = False
         if self.throttle.is_stopped:
-            handle.tasks.clear()
-            return [Finished(task, Outcome(task.position, None)) for task in left]
+            handle.assignments.clear()
+            return [Finished(assignment, Outcome(assignment.position, None)) for assignment in left]
         self._fruitless += 1
         reason = "its worker died" if is_lost else running.failure or "the pipeline ended without it"
         if self._fruitless >= _MAX_FRUITLESS and not (is_lost and len(left) <= self._slots):
@@ -211,8 +211,8 @@ class BeamExecutor(Executor[WorkerHandle]):
         # Suspects get a pipeline each; while other units are under way, no unit is blamed.
         is_suspect = (self._fruitless > 1 or len(left) == 1) and len(left) <= self._slots
         suspects = lost(handle, reason, set()) if is_suspect else []
-        handle.tasks.clear()
-        return suspects or [Lost(task, reason, blame=False) for task in left]
+        handle.assignments.clear()
+        return suspects or [Lost(assignment, reason, blame=False) for assignment in left]
 
     def _clear(self) -> None:
         """Remove file queues whose outcomes are all in the ledger."""

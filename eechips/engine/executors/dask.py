@@ -1,8 +1,8 @@
 """Execute units in the workers of a Dask cluster, on one machine or many.
 
-Every worker has a share of the project's slots and of its rate, which travels with each task. Together the slots are
-the limit that the parent has learned from the reports that accompany each result. Tasks are sent to a chosen worker
-and leave Dask's own pool of threads at once (``distributed.secede``), so that a worker with a single thread can
+Every worker has a share of the project's slots and of its rate, which travels with each assignment. Together the slots
+are the limit that the parent has learned from the reports that accompany each result. Assignments are sent to a chosen
+worker and leave Dask's own pool of threads at once (``distributed.secede``), so that a worker with a single thread can
 use its whole share. Each worker finds credentials where it runs, as connections of Dask may not be encrypted.
 
 The client reconnects when its connection breaks, and units that were under way are sent again. If the scheduler ends or
@@ -73,7 +73,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         throttle: throttle of the run.
         scheduler: its address; None to start a cluster on this machine.
         size: workers of a cluster on this machine, at most; clients of the throttle for those of any other.
-        task_timeout: seconds after which a worker that is still at the same task is restarted.
+        assignment_timeout: seconds after which a worker that is still at the same assignment is restarted.
         log: file for the output of Dask.
 
     Raises:
@@ -91,10 +91,10 @@ class DaskExecutor(Executor[_DaskHandle]):
         throttle: Throttle,
         scheduler: str | None,
         size: int,
-        task_timeout: float,
+        assignment_timeout: float,
         log: Path,
     ) -> None:
-        super().__init__(throttle, task_timeout)
+        super().__init__(throttle, assignment_timeout)
         self._spec, self._discovery, self._probe = spec, discovery, probe
         self._scheduler, self._size, self._log = scheduler, size, log
         self._stack = contextlib.ExitStack()
@@ -105,7 +105,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         self._slots = 0
         self._is_exclusive = False
         self._updated, self._broken = 0.0, 0
-        self._reply_timeout = min(REPLY_SECONDS, task_timeout)
+        self._reply_timeout = min(REPLY_SECONDS, assignment_timeout)
         self._scheduler_id = ""  # id of the scheduler's process
         self._last_seen = 0.0  # time when the cluster last had a worker
 
@@ -119,7 +119,7 @@ class DaskExecutor(Executor[_DaskHandle]):
             context.throttle,
             context.scheduler,
             context.processes,
-            context.task_timeout,
+            context.assignment_timeout,
             context.folder / LOG_NAME,
         )
 
@@ -151,13 +151,13 @@ class DaskExecutor(Executor[_DaskHandle]):
         self.kill()
         self._stack.close()
 
-    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+    def scale(self, slots: int, assignments: int, *, exclusive: bool) -> bool:
         """Divide the slots among the workers, which come and go by themselves."""
         self._slots, self._is_exclusive = slots, exclusive
         return False
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
-        """Wait until a task is finished, for ``timeout`` seconds at most.
+        """Wait until an assignment is finished, for ``timeout`` seconds at most.
 
         Raises:
             ConfigurationError: if no worker can start.
@@ -169,7 +169,7 @@ class DaskExecutor(Executor[_DaskHandle]):
             while True:
                 completed.append(self._done.get_nowait())
         is_broken = self._client.status != "running" or any(was_disconnected(future) for _, _, future in completed)
-        events = self._take_tasks_back() if is_broken else self._collect(completed)
+        events = self._take_assignments_back() if is_broken else self._collect(completed)
         if is_broken or self._clock() - self._updated >= _UPDATE_SECONDS:
             events += self._update_workers()
         return events + self._replace_overdue()
@@ -178,26 +178,26 @@ class DaskExecutor(Executor[_DaskHandle]):
         """Cancel everything that is under way."""
         self._cancel([future for handle in self._handles for future in handle.futures.values()])
         for handle in self._handles:
-            handle.tasks.clear()
+            handle.assignments.clear()
             handle.futures.clear()
 
-    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
-        """Send a task to a worker of the cluster, with the worker's share of the quota."""
-        handle = self._assign(task, alone=alone)
+    def submit(self, assignment: WorkUnit, *, alone: bool = False) -> None:
+        """Send an assignment to a worker of the cluster, with the worker's share of the quota."""
+        handle = self._assign(assignment, alone=alone)
         try:
             future = self._client.submit(
                 execute,
                 self._plugin_name,
-                task,
+                assignment,
                 self._share(handle),
-                key=f"{self._plugin_name}-{task.position}-{next(self._numbers)}",
+                key=f"{self._plugin_name}-{assignment.position}-{next(self._numbers)}",
                 workers=[handle.address],
                 pure=False,
             )
         except distributed.client.ClosedClientError:
             return  # wait() notices
-        handle.futures[task.position] = future
-        position = task.position
+        handle.futures[assignment.position] = future
+        position = assignment.position
         future.add_done_callback(lambda done: self._done.put((handle, position, done)))
 
     def _capacity(self, handle: _DaskHandle) -> int:
@@ -220,7 +220,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         present = [entry for entry in completed if entry[0].futures.get(entry[1]) is entry[2]]
         good = [(handle, future) for handle, _, future in present if future.status == "finished"]
         results = {outcome.position: (outcome, usage) for outcome, usage in self._gather_results(good)}
-        under_way = sum(len(handle.tasks) for handle in self._handles)
+        under_way = sum(len(handle.assignments) for handle in self._handles)
         for handle, position, future in present:
             del handle.futures[position]
             if position in results:
@@ -230,13 +230,13 @@ class DaskExecutor(Executor[_DaskHandle]):
                 finished = self._finish(handle, outcome)
                 if finished is not None:
                     events.append(finished)
-            elif position in handle.tasks:
-                task, _ = handle.tasks.pop(position)
-                events.append(Lost(task, self._failure_reason(future), blame=None))
+            elif position in handle.assignments:
+                assignment, _ = handle.assignments.pop(position)
+                events.append(Lost(assignment, self._failure_reason(future), blame=None))
         return events
 
     def _gather_results(self, good: list[tuple[_DaskHandle, Any]]) -> list[tuple[Outcome, UsageDelta]]:
-        """Return the results of finished tasks, without those that were lost with their worker.
+        """Return the results of finished assignments, without those that were lost with their worker.
 
         Dask waits until a lost result has been computed again, which never happens, as no other worker may do that.
 
@@ -319,10 +319,10 @@ class DaskExecutor(Executor[_DaskHandle]):
             )
 
     def _failure_reason(self, future: Any) -> str:
-        """Return why a task has no result.
+        """Return why an assignment has no result.
 
         Raises:
-            ConfigurationError: if the workers are to blame, not the task.
+            ConfigurationError: if the workers are to blame, not the assignment.
         """
         error = future.exception() if future.status == "error" else None
         if error is None:
@@ -344,7 +344,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         known = self._identity()
         if known is None:
             self.notice = f"The connection to the Dask scheduler{self._place} is broken: connecting again."
-            return self._take_tasks_back()
+            return self._take_assignments_back()
         there = set(known["workers"])
         events: list[Finished | Lost] = []
         for handle in [handle for handle in self._handles if handle.address not in there]:
@@ -362,12 +362,14 @@ class DaskExecutor(Executor[_DaskHandle]):
         self.notice = f"The Dask cluster{self._place} has no workers: waiting {format_duration(patience)} for one."
         return events
 
-    def _take_tasks_back(self) -> list[Finished | Lost]:
-        """Take all tasks back: without its connection the scheduler has forgotten them."""
-        tasks = [task for handle in self._handles for task, _ in handle.tasks.values()]
+    def _take_assignments_back(self) -> list[Finished | Lost]:
+        """Take all assignments back: without its connection the scheduler has forgotten them."""
+        assignments = [assignment for handle in self._handles for assignment, _ in handle.assignments.values()]
         for handle in list(self._handles):
             self._remove(handle, "", set())
-        return [Lost(task, "the connection to the Dask scheduler broke", blame=False) for task in tasks]
+        return [
+            Lost(assignment, "the connection to the Dask scheduler broke", blame=False) for assignment in assignments
+        ]
 
     def _replace_overdue(self) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
@@ -391,7 +393,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         self._free_numbers.append(handle.number)
         self.throttle.reclaim(handle.number)
         futures = list(handle.futures.values())
-        handle.futures.clear()  # their results are ignored from now on: other workers get the tasks
+        handle.futures.clear()  # their results are ignored from now on: other workers get the assignments
         self._cancel(futures)
         return lost(handle, reason, late)
 
@@ -401,17 +403,17 @@ class DaskExecutor(Executor[_DaskHandle]):
                 self._ask("unregister_worker_plugin", self._reply_timeout, name=self._plugin_name)
 
 
-def execute(plugin: str, task: WorkUnit, share: QuotaShare) -> tuple[Outcome, UsageDelta]:
-    """Execute a task in a worker of the cluster.
+def execute(plugin: str, assignment: WorkUnit, share: QuotaShare) -> tuple[Outcome, UsageDelta]:
+    """Execute an assignment in a worker of the cluster.
 
     Args:
         plugin: name of the :class:`Membership` of the run.
-        task: the task.
+        assignment: units of a worker.
         share: share of the quota, of the worker.
     """
     membership = cast(Membership, distributed.get_worker().plugins[plugin])
     distributed.secede()
-    return membership.host().execute(task, share)
+    return membership.host().execute(assignment, share)
 
 
 class Membership(distributed.WorkerPlugin):

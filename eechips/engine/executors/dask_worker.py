@@ -47,18 +47,18 @@ class DaskWorker:
         )
         self._meter = UsageMeter(self._throttle)
 
-    def execute(self, task: WorkUnit, share: QuotaShare) -> tuple[Outcome, UsageDelta]:
-        """Execute a task.
+    def execute(self, assignment: WorkUnit, share: QuotaShare) -> tuple[Outcome, UsageDelta]:
+        """Execute an assignment.
 
         Args:
-            task: the task.
+            assignment: units of a worker.
             share: share of the quota, at present.
 
         Returns:
             The outcome, and the use of the quota since the previous call returned.
         """
         self._throttle.share(share)
-        outcome = self._worker.execute(task)
+        outcome = self._worker.execute(assignment)
         return outcome, self._meter.report()
 
     def close(self) -> None:

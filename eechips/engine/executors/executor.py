@@ -8,9 +8,9 @@ entry point in the group ``eechips.executors``::
 
 and ``executor="pool"`` selects it. A subclass implements these methods: :meth:`Executor.create` takes what it needs
 from the :class:`ExecutorContext`; :meth:`Executor.scale` starts workers, as a :class:`WorkerHandle` each; ``_capacity``
-bounds the tasks of each; :meth:`Executor.submit` sends a task to the worker that ``_assign`` chooses;
-:meth:`Executor.wait` returns what was finished or lost; :meth:`Executor.kill` ends everything. A worker executes a task
-with :meth:`eechips.engine.worker.Worker.execute`.
+bounds the assignments of each; :meth:`Executor.submit` sends an assignment to the worker that ``_assign`` chooses;
+:meth:`Executor.wait` returns what was finished or lost; :meth:`Executor.kill` ends everything. A worker executes an
+assignment with :meth:`eechips.engine.worker.Worker.execute`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
-from eechips.engine.outcome import Finished, Lost, Outcome, TaskProgress
+from eechips.engine.outcome import AssignmentProgress, Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe
@@ -44,7 +44,8 @@ class ExecutorContext:
         connection: connection of this process.
         discovery: API description that the client was initialised with, in ``scratch``.
         throttle: throttle of the run.
-        task_timeout: seconds after which a task is given up; infinite if the recipe enforces its own limit.
+        assignment_timeout: seconds after which an assignment is given up; infinite if the recipe enforces a limit of
+            its own.
         processes: worker processes at most.
         scheduler: address of a Dask scheduler, if the user named one.
         pipeline_options: pipeline options of Beam.
@@ -58,7 +59,7 @@ class ExecutorContext:
     connection: Connection
     discovery: DiscoveryFile
     throttle: Throttle
-    task_timeout: float
+    assignment_timeout: float
     processes: int
     scheduler: str | None
     pipeline_options: tuple[str, ...]
@@ -72,14 +73,14 @@ class WorkerHandle:
     """A worker, as the parent sees it: a process, a worker of a cluster, or the threads of this process.
 
     Attributes:
-        is_ready: it accepts tasks.
-        is_alone: it executes a single task, and gets no other meanwhile.
-        tasks: under way, by position, each with the time of its start.
+        is_ready: it accepts assignments.
+        is_alone: it executes a single assignment, and gets no other meanwhile.
+        assignments: under way, by position, each with the time of its start.
     """
 
     is_ready: bool = field(default=False, kw_only=True)
     is_alone: bool = field(default=False, kw_only=True)
-    tasks: dict[int, tuple[WorkUnit, float]] = field(default_factory=dict, kw_only=True)
+    assignments: dict[int, tuple[WorkUnit, float]] = field(default_factory=dict, kw_only=True)
 
 
 CLIENT_INIT_NAME = "client_init.json"
@@ -89,22 +90,23 @@ HandleT = TypeVar("HandleT", bound=WorkerHandle)
 
 
 class Executor(abc.ABC, Generic[HandleT]):
-    """Execute tasks. Use it in a ``with`` block: leaving it ends everything that is under way.
+    """Execute assignments. Use it in a ``with`` block: leaving it ends everything that is under way.
 
     All methods are called by one thread.
 
     Attributes:
         is_remote: class attribute: workers may be on other machines, where a pause of the service is not seen.
-        reports_progress: class attribute: workers report the units that they finish of a task of several. Else the time
-            limit of a task is that of all its units.
+        reports_progress: class attribute: workers report the units that they finish of an assignment of several. Else
+            the time limit of an assignment is that of all its units.
         is_detached: class attribute: the parent cannot send messages to workers once they have started. Their slots are
             fixed, and each result gets its name before its outcome is reported.
-        held: handles, those with the fewest tasks, that get no further tasks: they are reserved for a task alone.
-        notice: why no task is executed at present, as a sentence for the user; None if all is well.
+        held: handles, those with the fewest assignments, that get no further ones: they are reserved for an assignment
+            alone.
+        notice: why no assignment is executed at present, as a sentence for the user; None if all is well.
 
     Args:
         throttle: throttle of the run.
-        task_timeout: seconds after which a unit of a task is given up, and its worker replaced.
+        assignment_timeout: seconds after which a unit of an assignment is given up, and its worker replaced.
         clock: seconds, monotonic.
     """
 
@@ -112,8 +114,10 @@ class Executor(abc.ABC, Generic[HandleT]):
     is_detached: ClassVar[bool] = False
     reports_progress: ClassVar[bool] = False
 
-    def __init__(self, throttle: Throttle, task_timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.throttle, self._timeout, self._clock = throttle, task_timeout, clock
+    def __init__(
+        self, throttle: Throttle, assignment_timeout: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.throttle, self._timeout, self._clock = throttle, assignment_timeout, clock
         self._handles: list[HandleT] = []
         self.held = 0
         self.notice: str | None = None
@@ -125,7 +129,7 @@ class Executor(abc.ABC, Generic[HandleT]):
         Raises:
             ConfigurationError: if it cannot work here.
         """
-        return cls(context.throttle, context.task_timeout)
+        return cls(context.throttle, context.assignment_timeout)
 
     @classmethod
     def sharing_context(cls) -> BaseContext | None:
@@ -148,25 +152,25 @@ class Executor(abc.ABC, Generic[HandleT]):
         self.kill()
 
     @abc.abstractmethod
-    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+    def scale(self, slots: int, assignments: int, *, exclusive: bool) -> bool:
         """Adapt the number of workers, so that every slot can be used.
 
         Args:
-            slots: tasks that should be under way.
-            tasks: tasks that are left, including those under way.
-            exclusive: a task occupies its worker alone, because the recipe fetches by itself.
+            slots: assignments that should be under way.
+            assignments: assignments that are left, including those under way.
+            exclusive: an assignment occupies its worker alone, because the recipe fetches by itself.
 
         Returns:
             Whether more workers are being started, so that the caller should not block.
         """
 
     @abc.abstractmethod
-    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
-        """Send a task to the worker that :meth:`_assign` chooses. Errors of sending become events of :meth:`wait`.
+    def submit(self, assignment: WorkUnit, *, alone: bool = False) -> None:
+        """Send an assignment to the worker that :meth:`_assign` chooses. Errors of sending are events of :meth:`wait`.
 
         Args:
-            task: the task.
-            alone: the worker gets no other task until this one is finished.
+            assignment: units of a worker.
+            alone: the worker gets no other assignment until this one is finished.
 
         Raises:
             ValueError: if no worker can take it; see ``has_room`` and ``has_idle``.
@@ -186,16 +190,16 @@ class Executor(abc.ABC, Generic[HandleT]):
 
     @abc.abstractmethod
     def _capacity(self, handle: HandleT) -> int:
-        """Return the number of tasks that a worker may have at once."""
+        """Return the number of assignments that a worker may have at once."""
 
     @property
     def is_busy(self) -> bool:
-        """Return whether a task is under way."""
-        return any(handle.tasks for handle in self._handles)
+        """Return whether an assignment is under way."""
+        return any(handle.assignments for handle in self._handles)
 
     @property
     def has_room(self) -> bool:
-        """Return whether a worker can take a further task."""
+        """Return whether a worker can take a further assignment."""
         return self._roomy() is not None
 
     @property
@@ -203,8 +207,8 @@ class Executor(abc.ABC, Generic[HandleT]):
         """Return whether a worker has nothing to do."""
         return self._idle() is not None
 
-    def _assign(self, task: WorkUnit, *, alone: bool) -> HandleT:
-        """Note a task in the handle of the worker with the fewest tasks, or of an idle one, and return the handle.
+    def _assign(self, assignment: WorkUnit, *, alone: bool) -> HandleT:
+        """Note an assignment in the handle of the worker with the fewest, or of an idle one, and return the handle.
 
         Raises:
             ValueError: if no worker can take it.
@@ -212,32 +216,32 @@ class Executor(abc.ABC, Generic[HandleT]):
         chosen = self._idle() if alone else self._roomy()
         if chosen is None:
             raise ValueError("no worker has room")
-        chosen.tasks[task.position] = task, self._working_time
+        chosen.assignments[assignment.position] = assignment, self._working_time
         chosen.is_alone = alone
         return chosen
 
     def _finish(self, handle: HandleT, outcome: Outcome) -> Finished | None:
-        """Remove a finished task from the handle of its worker, and return its event; None if it was removed before."""
-        started = handle.tasks.pop(outcome.position, None)
+        """Remove a finished assignment from the handle of its worker; return its event; None if it is gone."""
+        started = handle.assignments.pop(outcome.position, None)
         if started is None:
             return None
         handle.is_alone = False
         return Finished(started[0], outcome)
 
     def _late(self, handle: HandleT) -> set[int]:
-        """Return the positions of the tasks that take too long."""
+        """Return the positions of the assignments that take too long."""
         now = self._working_time
         return {
             position
-            for position, (task, since) in handle.tasks.items()
-            if now - since > self._timeout * (1 if self.reports_progress else len(task.units))
+            for position, (assignment, since) in handle.assignments.items()
+            if now - since > self._timeout * (1 if self.reports_progress else len(assignment.units))
         }
 
-    def _note_progress(self, handle: HandleT, progress: TaskProgress) -> None:
-        """Begin the time limit of a task anew."""
-        started = handle.tasks.get(progress.position)
+    def _note_progress(self, handle: HandleT, progress: AssignmentProgress) -> None:
+        """Begin the time limit of an assignment anew."""
+        started = handle.assignments.get(progress.position)
         if started is not None:
-            handle.tasks[progress.position] = started[0], self._working_time
+            handle.assignments[progress.position] = started[0], self._working_time
 
     @property
     def _working_time(self) -> float:
@@ -245,23 +249,23 @@ class Executor(abc.ABC, Generic[HandleT]):
         return self._clock() - self.throttle.asked_so_far
 
     def _idle(self) -> HandleT | None:
-        return next((d for d in self._handles if d.is_ready and not d.tasks and self._capacity(d) > 0), None)
+        return next((d for d in self._handles if d.is_ready and not d.assignments and self._capacity(d) > 0), None)
 
     def _roomy(self) -> HandleT | None:
-        able = sorted((d for d in self._handles if d.is_ready and not d.is_alone), key=lambda d: len(d.tasks))
+        able = sorted((d for d in self._handles if d.is_ready and not d.is_alone), key=lambda d: len(d.assignments))
         free = able[self.held :]
-        return free[0] if free and len(free[0].tasks) < self._capacity(free[0]) else None
+        return free[0] if free and len(free[0].assignments) < self._capacity(free[0]) else None
 
 
 def lost(handle: WorkerHandle, reason: str, late: set[int]) -> list[Finished | Lost]:
-    """Return the events of the tasks of a worker that has ended, and remove them from its handle.
+    """Return the events of the assignments of a worker that has ended, and remove them from its handle.
 
     Args:
         handle: handle of the worker.
         reason: how it ended.
-        late: positions of the tasks for which it was killed, if it was.
+        late: positions of the assignments for which it was killed, if it was.
     """
-    unknown = True if len(handle.tasks) == 1 else None
-    tasks = [task for task, _ in handle.tasks.values()]
-    handle.tasks.clear()
-    return [Lost(task, reason, task.position in late if late else unknown) for task in tasks]
+    unknown = True if len(handle.assignments) == 1 else None
+    assignments = [assignment for assignment, _ in handle.assignments.values()]
+    handle.assignments.clear()
+    return [Lost(assignment, reason, assignment.position in late if late else unknown) for assignment in assignments]

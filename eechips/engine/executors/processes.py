@@ -27,7 +27,7 @@ from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
 from eechips.engine import worker_preload, worker_process
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext, WorkerHandle, lost
-from eechips.engine.outcome import Finished, Lost, TaskProgress
+from eechips.engine.outcome import AssignmentProgress, Finished, Lost
 from eechips.engine.worker_process import Broken, Ready
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
@@ -45,8 +45,8 @@ adds 32 itself."""
 _SHORT_FOLDER = "/tmp"
 _UNKNOWN_STATUS = 255
 """Exit status that multiprocessing makes up for the processes of a fork server that has died."""
-_TASKS_PER_WORKER = 8
-"""Tasks that a worker has before a further one is started: each worker costs as much memory as many threads."""
+_ASSIGNMENTS_PER_WORKER = 8
+"""Assignments that a worker has before a further one is started: each worker costs as much memory as many threads."""
 _WORKERS_PER_CORE = 4
 """Workers for each core, beyond which more of them cost memory and bring nothing, as long as their threads wait."""
 
@@ -92,7 +92,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         throttle: throttle of the run.
         size: workers at most; they are started when there is work for them.
         client_init: see :func:`start_fork_server`.
-        task_timeout: seconds after which a worker that is still at the same task is replaced.
+        assignment_timeout: seconds after which a worker that is still at the same assignment is replaced.
     """
 
     reports_progress = True
@@ -106,15 +106,15 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         throttle: Throttle,
         size: int,
         client_init: Path,
-        task_timeout: float,
+        assignment_timeout: float,
     ) -> None:
-        super().__init__(throttle, task_timeout)
+        super().__init__(throttle, assignment_timeout)
         self._context, self._size, self._client_init = context, size, client_init
         self._spec, self._target, self._discovery = spec, target, discovery
         self._free_numbers = list(range(size, 0, -1))  # number 0 is the parent
         self._selector = selectors.DefaultSelector()
         self._broken_starts = 0
-        self._tasks_each = 1
+        self._assignments_each = 1
         self._most = _WORKERS_PER_CORE * (os.cpu_count() or 1)
 
     @classmethod
@@ -128,7 +128,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
             context.throttle,
             context.processes,
             context.scratch / CLIENT_INIT_NAME,
-            context.task_timeout,
+            context.assignment_timeout,
         )
 
     @classmethod
@@ -148,14 +148,14 @@ class ProcessExecutor(Executor[_ProcessHandle]):
             self._stop_workers()
         self._selector.close()
 
-    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+    def scale(self, slots: int, assignments: int, *, exclusive: bool) -> bool:
         """Start a few workers, if fewer run than are needed."""
-        wanted = min(self._size, tasks)
+        wanted = min(self._size, assignments)
         if exclusive:
-            wanted, self._tasks_each = min(wanted, slots), 1
+            wanted, self._assignments_each = min(wanted, slots), 1
         else:
-            wanted = min(wanted, math.ceil(slots / _TASKS_PER_WORKER), self._most)
-            self._tasks_each = math.ceil(slots / max(1, wanted))
+            wanted = min(wanted, math.ceil(slots / _ASSIGNMENTS_PER_WORKER), self._most)
+            self._assignments_each = math.ceil(slots / max(1, wanted))
         for _ in range(_STARTS_AT_ONCE):
             if not self._free_numbers or len(self._handles) >= wanted:
                 return False
@@ -163,11 +163,11 @@ class ProcessExecutor(Executor[_ProcessHandle]):
                 return False
         return True
 
-    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
-        """Send a task through the pipe of a worker; :meth:`wait` reports the tasks of a dead worker as lost."""
-        handle = self._assign(task, alone=alone)
+    def submit(self, assignment: WorkUnit, *, alone: bool = False) -> None:
+        """Send an assignment through the pipe of a worker; :meth:`wait` reports those of a dead worker as lost."""
+        handle = self._assign(assignment, alone=alone)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            handle.pipe.send(task)
+            handle.pipe.send(assignment)
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
         """Wait for events, for ``timeout`` seconds at most.
@@ -186,7 +186,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
                     message = worker.pipe.recv()
                     if isinstance(message, (Ready, Broken)):
                         self._note_start(worker, message)
-                    elif isinstance(message, TaskProgress):
+                    elif isinstance(message, AssignmentProgress):
                         self._note_progress(worker, message)
                     elif (finished := self._finish(worker, message)) is not None:
                         events.append(finished)
@@ -205,7 +205,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
             self._remove(handle)
 
     def _capacity(self, handle: _ProcessHandle) -> int:
-        return self._tasks_each
+        return self._assignments_each
 
     def _note_start(self, handle: _ProcessHandle, message: Ready | Broken) -> None:
         if isinstance(message, Broken):
@@ -231,7 +231,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         return events
 
     def _lose(self, handle: _ProcessHandle, reason: str, late: set[int]) -> list[Finished | Lost]:
-        """Remove a worker; ``late`` are the positions of the tasks for which it was killed."""
+        """Remove a worker; ``late`` are the positions of the assignments for which it was killed."""
         self._remove(handle)
         if not handle.is_ready and handle.attempt == self._broken_starts:
             self._note_broken_start(reason)

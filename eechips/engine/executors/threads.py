@@ -13,7 +13,7 @@ from eechips.client.discovery import DiscoveryFile
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
-from eechips.engine.outcome import Finished, Lost, Outcome, TaskProgress
+from eechips.engine.outcome import AssignmentProgress, Finished, Lost, Outcome
 from eechips.engine.thread_pool import UnitThreadPool, drain
 from eechips.engine.worker import Worker
 from eechips.engine.worker_spec import WorkerSpec
@@ -28,7 +28,7 @@ class ThreadExecutor(Executor[WorkerHandle]):
         connection: connection of this process.
         discovery: API description that the client was initialised with.
         throttle: throttle of the run.
-        task_timeout: seconds after which a task is given up.
+        assignment_timeout: seconds after which an assignment is given up.
     """
 
     reports_progress = True
@@ -39,20 +39,20 @@ class ThreadExecutor(Executor[WorkerHandle]):
         connection: Connection,
         discovery: DiscoveryFile,
         throttle: Throttle,
-        task_timeout: float,
+        assignment_timeout: float,
     ) -> None:
-        super().__init__(throttle, task_timeout)
-        self._outcomes: queue.SimpleQueue[Outcome | TaskProgress | None] = queue.SimpleQueue()
+        super().__init__(throttle, assignment_timeout)
+        self._outcomes: queue.SimpleQueue[Outcome | AssignmentProgress | None] = queue.SimpleQueue()
         self._worker, self._connection = Worker(spec, connection, discovery), connection
-        self._tasks = self._start_threads()
+        self._assignments = self._start_threads()
         self._handles.append(WorkerHandle(is_ready=True))
-        self._tasks_at_once = 1
+        self._assignments_at_once = 1
         self._restore: Callable[[], None] | None = None
 
     @classmethod
     def create(cls, context: ExecutorContext) -> ThreadExecutor:
         """Make the executor of a run."""
-        return cls(context.spec, context.connection, context.discovery, context.throttle, context.task_timeout)
+        return cls(context.spec, context.connection, context.discovery, context.throttle, context.assignment_timeout)
 
     def __enter__(self) -> ThreadExecutor:
         self._restore = throttle_requests_library(self.throttle.client(0), self._connection.target.endpoint)
@@ -60,51 +60,51 @@ class ThreadExecutor(Executor[WorkerHandle]):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.kill()
-        self._tasks.put(None)
+        self._assignments.put(None)
         if self._restore is not None:
             self._restore()
 
-    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
-        """Set the number of threads; each starts when there is a task for it."""
-        self._tasks_at_once = 1 if exclusive else min(slots, tasks)
+    def scale(self, slots: int, assignments: int, *, exclusive: bool) -> bool:
+        """Set the number of threads; each starts when there is an assignment for it."""
+        self._assignments_at_once = 1 if exclusive else min(slots, assignments)
         return False
 
-    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
-        """Queue a task for a thread."""
-        self._assign(task, alone=alone)
-        self._tasks.put(task)
+    def submit(self, assignment: WorkUnit, *, alone: bool = False) -> None:
+        """Queue an assignment for a thread."""
+        self._assign(assignment, alone=alone)
+        self._assignments.put(assignment)
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
-        """Wait until a task is finished, for ``timeout`` seconds at most."""
+        """Wait until an assignment is finished, for ``timeout`` seconds at most."""
         (handle,) = self._handles
         events: list[Finished | Lost] = []
         for outcome in drain(self._outcomes, timeout):
-            if outcome is None:  # a thread failed, and it is unknown with which task
+            if outcome is None:  # a thread failed, and it is unknown with which assignment
                 events += lost(handle, "its thread broke", set())
-                self._tasks = self._start_threads()
-            elif isinstance(outcome, TaskProgress):
+                self._assignments = self._start_threads()
+            elif isinstance(outcome, AssignmentProgress):
                 self._note_progress(handle, outcome)
             elif (finished := self._finish(handle, outcome)) is not None:
                 events.append(finished)
         for position in self._late(handle):
-            task, _ = handle.tasks.pop(position)
-            events.append(Lost(task, f"it was not done after {self._timeout:g} s", blame=True))
+            assignment, _ = handle.assignments.pop(position)
+            events.append(Lost(assignment, f"it was not done after {self._timeout:g} s", blame=True))
         return events
 
     def kill(self) -> None:
         """Start no further request, and forget what is under way: threads cannot be ended."""
         self.throttle.stop()
-        self._handles[0].tasks.clear()
+        self._handles[0].assignments.clear()
 
     def _capacity(self, handle: WorkerHandle) -> int:
-        return self._tasks_at_once
+        return self._assignments_at_once
 
     def _start_threads(self) -> queue.SimpleQueue[WorkUnit | None]:
-        """Start threads; return the queue from which they receive tasks."""
-        tasks: queue.SimpleQueue[WorkUnit | None] = queue.SimpleQueue()
+        """Start threads; return the queue from which they receive assignments."""
+        assignments: queue.SimpleQueue[WorkUnit | None] = queue.SimpleQueue()
         report = self._outcomes.put
-        UnitThreadPool(tasks.get, partial(self._worker.execute, report=report), report, self._fail).start()
-        return tasks
+        UnitThreadPool(assignments.get, partial(self._worker.execute, report=report), report, self._fail).start()
+        return assignments
 
     def _fail(self, error: BaseException) -> None:
         traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
