@@ -131,7 +131,7 @@ def test_points_of_vector_files_are_reprojected(tmp_path: Path, name: str) -> No
     found = read_places(tmp_path / name)
     np.testing.assert_allclose(shapely.get_coordinates(found.geometries), [(8, 47), (9, 46)], atol=1e-9)
     assert found.table.column_names == ["id"]
-    with pytest.raises(RegionError, match="leave `columns` out"):
+    with pytest.raises(RegionError, match="leave lon and lat of `columns` out"):
         read_places(tmp_path / name, lon_field="x")
 
 
