@@ -57,6 +57,10 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda ee: ee.Image([1, 2]).rename("a"),
         "Image.rename: The number of names (1) must match the number of bands (2)."),
     "code 60803222952": (lambda ee: ee.Image(1).rename("_label"), "Image.rename: Invalid band name: '_label'"),
+    "codes 55093647780, 55165767097": (
+        lambda ee: ee.Image(1.5).bitwiseAnd(1), "Image.bitwiseAnd: Bitwise operands must be integer only."),
+    "Number.bitwiseAnd": (
+        lambda ee: ee.Number(1.5).bitwiseAnd(1), "Number.bitwiseAnd: Bitwise operands must be integer only."),
     "code 37792053663": (
         lambda ee: ee.Image("users/a/none"),
         "Image.load: Image asset 'users/a/none' not found (does not exist or caller does not have access)."),

@@ -193,7 +193,13 @@ def _right_type(a: PixelType, b: PixelType) -> PixelType:
 
 
 def _bits(a: PixelType, b: PixelType) -> PixelType:
-    """Return the type of bitwise AND, OR and XOR: as many bits as the wider operand has."""
+    """Return the type of bitwise AND, OR and XOR: as many bits as the wider operand has.
+
+    Raises:
+        InvalidError: if an operand is floating, such as the median of a quality band.
+    """
+    if not a.precision == b.precision == "int":
+        raise InvalidError("Bitwise operands must be integer only.")
     low, high = bounds_of(union_type(replace(a, precision="int"), replace(b, precision="int"))) or (-1, 0)
     dimensions = max(a.dimensions, b.dimensions)
     bits = max(int(high).bit_length(), int(~int(low) if low < 0 else low).bit_length())

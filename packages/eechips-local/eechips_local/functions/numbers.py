@@ -55,8 +55,11 @@ def _scalar(value: npt.NDArray[Any]) -> Number:
 
 def _binary(name: str, compute: Callable[..., npt.NDArray[Any]]) -> Implementation:
     exact = _EXACT.get(name)
+    is_bitwise = name in ("bitwiseAnd", "bitwiseOr", "bitwiseXor")
 
     def call(left: Number, right: Number) -> Number:
+        if is_bitwise and not (float(left).is_integer() and float(right).is_integer()):
+            raise InvalidError("Bitwise operands must be integer only.")
         if exact is not None and isinstance(left, int) and isinstance(right, int):
             return fitting(exact(left, right))
         return _scalar(apply(compute, _array(left), _array(right)))
