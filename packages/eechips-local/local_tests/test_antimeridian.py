@@ -291,3 +291,22 @@ def test_a_region_that_is_transformed_keeps_its_area(crs: str) -> None:
     # In no projection, areas are those of the sphere with the surface of the ellipsoid.
     expected = 6371007.181**2 * math.radians(20.0) * 2.0 * math.sin(math.radians(10.0))
     assert evaluate(invoke("Geometry.area", geometry=moved, maxError=1)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("longitude", [180, -180])
+@pytest.mark.parametrize("geodesic", [False, True])
+def test_places_on_the_antimeridian_lie_in_regions_across_it(longitude: int, geodesic: bool) -> None:
+    """Not at an edge of either piece: a region that ends there has them at its edge, and contains them not."""
+    region = _polygon([(170, -10), (190, -10), (190, 10), (170, 10)], geodesic=geodesic)
+    ending = _polygon([(170, -10), (180, -10), (180, 10), (170, 10)], geodesic=geodesic)
+    point = invoke("GeometryConstructors.Point", coordinates=[longitude, 1.5])
+    line = invoke("GeometryConstructors.LineString", coordinates=[[longitude, -1], [longitude, 2]], geodesic=False)
+    for place in (point, line):
+        assert evaluate(invoke("Geometry.contains", left=region, right=place))
+        assert evaluate(invoke("Geometry.containedIn", left=place, right=region))
+        assert not evaluate(invoke("Geometry.contains", left=ending, right=place))
+        feature = invoke("Feature", geometry=place, metadata={})
+        for area, count in ((region, 1), (ending, 0)):
+            inside = invoke("Filter.isContained", leftField=".geo", rightValue=area)
+            places = invoke("Collection.filter", collection=invoke("Collection", features=[feature]), filter=inside)
+            assert evaluate(invoke("Collection.size", collection=places)) == count

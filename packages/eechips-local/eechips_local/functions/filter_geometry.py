@@ -14,6 +14,7 @@ from eechips_local.functions import geometries as geometric
 from eechips_local.functions.filters import Narrow, of_one, operands, opposite
 from eechips_local.functions.geometry_operations import bounds
 from eechips_local.functions.registration import function
+from eechips_local.geometry import overlay
 from eechips_local.geometry.geometry import collection_geometry
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.geometry.planar_frame import tolerance_of
@@ -124,7 +125,7 @@ def contains(
 ) -> FilterCondition:
     """Return a filter for left geometries that contain the right one."""
     left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
-    return _related(left, right, maxError, shapely.contains)
+    return _related(left, right, maxError, overlay.contains)
 
 
 @function("Filter.isContained")
@@ -133,7 +134,7 @@ def is_contained(
 ) -> FilterCondition:
     """Return a filter for left geometries that the right one contains."""
     left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
-    return _related(left, right, maxError, shapely.within)
+    return _related(left, right, maxError, lambda a, b: overlay.contains(b, a))
 
 
 @function("Filter.withinDistance")

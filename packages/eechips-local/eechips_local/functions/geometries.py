@@ -13,7 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.functions.registration import function
-from eechips_local.geometry import geodesy
+from eechips_local.geometry import geodesy, overlay
 from eechips_local.geometry.geometry import coordinates, geometry_type
 from eechips_local.geometry.map_projection import WGS84, Coordinates, Projection
 from eechips_local.geometry.nearest_points import nearest_points
@@ -212,7 +212,9 @@ def contains(left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj
     """Return whether the left one contains the right one; nothing contains an empty geometry."""
     if left.unbounded or right.unbounded:
         return left.unbounded and not right.shape.is_empty
-    return _relation(left, right, maxError, proj, shapely.contains)
+    frame = frame_for(left, right, margin=maxError, projection=proj)
+    relate = overlay.contains if frame.is_globe else shapely.contains
+    return bool(relate(frame.take(left), frame.take(right)))
 
 
 @function("Geometry.containedIn")

@@ -55,6 +55,24 @@ def union_all(shapes: list[BaseGeometry]) -> BaseGeometry:
         return parts[0] if len(parts) == 1 else gather([shapely.union_all(parts)])
 
 
+def contains(a: BaseGeometry, b: BaseGeometry) -> bool:
+    """Return whether a planar longitude/latitude shape in -180…180 degrees contains another one.
+
+    Points and lines on the antimeridian lie at an edge of both pieces of an area that is cut there, but not at its own.
+    """
+    if shapely.contains(a, b):
+        return True
+    west, _, east, _ = b.bounds
+    return (west == -180.0 or east == 180.0) and bool(shapely.contains(_from_zero(a), _from_zero(b)))
+
+
+def _from_zero(shape: BaseGeometry) -> BaseGeometry:
+    """Return a shape in -180…180 degrees in 0…360 degrees: cut at the prime meridian instead of the antimeridian."""
+    west = intersection(shape, shapely.box(-180.0, -90.0, 0.0, 90.0))
+    moved = shapely.transform(west, lambda xy: xy + np.array([360.0, 0.0]))
+    return union(intersection(shape, shapely.box(0.0, -90.0, 180.0, 90.0)), moved)
+
+
 def on_globe(shape: BaseGeometry) -> BaseGeometry:
     """Return a planar longitude/latitude shape cut at the antimeridian and moved to -180…180 degrees."""
     if shape.is_empty:

@@ -197,10 +197,15 @@ class Frame:
     geodesic: bool
     tolerance: float
 
+    @property
+    def is_globe(self) -> bool:
+        """Whether shapes are longitudes and latitudes, cut at the antimeridian."""
+        return self.centre is None and is_geographic(self.projection)
+
     def take(self, geometry: Geometry) -> BaseGeometry:
         """Return a geometry's shape in this plane, with simple rings."""
         shape = valid(self.lay(geometry))
-        return valid(on_globe(shape)) if self.centre is None and is_geographic(self.projection) else shape
+        return valid(on_globe(shape)) if self.is_globe else shape
 
     def lay(self, geometry: Geometry) -> BaseGeometry:
         """Return a geometry's shape in this plane, its rings as they are."""
