@@ -15,7 +15,7 @@ from local_tests.support.local_earth_engine import Server
 KNOWN = frozenset(
     {
         "files/png-of-float", "pyramids/odd-image", "reductions/too-many-pixels", "refused/empty-value",
-        "values/bad-date", "values/object-type-byte",
+        "values/object-type-byte",
     }
 )  # fmt: skip
 """Probes that the local Earth Engine answers otherwise. The list must shrink."""

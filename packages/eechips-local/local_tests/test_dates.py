@@ -100,25 +100,13 @@ def test_time_zone_counts_where_the_text_names_none():
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("yesterday", 'Invalid format: "yesterday"'),
-        ("2020-01-01 10:00", 'Invalid format: "2020-01-01 10:00" is malformed at " 10:00"'),
-        ("", 'Invalid format: ""'),
-        (
-            "2015-02-29",
-            'Cannot parse "2015-02-29": Value 29 for dayOfMonth must be in the range [1,28]',
-        ),
-        ("2015-13-01", 'Cannot parse "2015-13-01": Value 13 for monthOfYear must be in the range [1,12]'),
-        ("2015-01-01T25", 'Cannot parse "2015-01-01T25": Value 25 for hourOfDay must be in the range [0,23]'),
-        ("2015-366", 'Cannot parse "2015-366": Value 366 for dayOfYear must be in the range [1,365]'),
-        ("2021-W53", 'Cannot parse "2021-W53": Value 53 for weekOfWeekyear must be in the range [1,52]'),
-    ],
+    "text",
+    ["yesterday", "2020-01-01 10:00", "", "2015-02-29", "2015-13-01", "2015-01-01T25", "2015-366", "2021-W53"],
 )
-def test_invalid_dates_are_refused(text, message):
+def test_invalid_dates_are_refused(text):
     with pytest.raises(InvalidError) as error:
         parse_date(text)
-    assert str(error.value) == message
+    assert str(error.value) == f"Bad date/time '{text}'."
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "", "America", "../../etc/passwd", "/etc/passwd", "+25:00", "a\0b"])

@@ -61,6 +61,11 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda ee: ee.Image(1.5).bitwiseAnd(1), "Image.bitwiseAnd: Bitwise operands must be integer only."),
     "Number.bitwiseAnd": (
         lambda ee: ee.Number(1.5).bitwiseAnd(1), "Number.bitwiseAnd: Bitwise operands must be integer only."),
+    "github.com/gee-community/geemap/issues/1830": (
+        lambda ee: ee.Date("2023-02-32"), "Date: Bad date/time '2023-02-32'."),
+    "github.com/rfernand387/LEAF-Toolbox/issues/16": (
+        lambda ee: ee.Date.parse("DD/MM/yy", "2021-01-01"),
+        "Date.parse: Date/time '2021-01-01' cannot be parsed with format 'DD/MM/yy'."),
     "code 37792053663": (
         lambda ee: ee.Image("users/a/none"),
         "Image.load: Image asset 'users/a/none' not found (does not exist or caller does not have access)."),

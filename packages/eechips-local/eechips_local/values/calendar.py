@@ -324,22 +324,19 @@ def parse_date(text: str, time_zone: str | None = None) -> Date:
         time_zone: where it counts, unless the text has an offset itself. None is UTC.
 
     Raises:
-        InvalidError: if it is no date, in Joda-Time's words.
+        InvalidError: if it is no date; in the service's words (https://github.com/gee-community/geemap/issues/1830).
     """
     zone = parse_zone(time_zone)
     match = _ISO.fullmatch(text)
     if match is None:
-        partial = _ISO.match(text)
-        rest = text[partial.end() :] if partial else text
-        where = f' is malformed at "{rest[:40]}"' if rest and rest != text else ""
-        raise InvalidError(f'Invalid format: "{text[:100]}"{where}')
+        raise InvalidError(f"Bad date/time '{text[:100]}'.")
     part = {name: int(value) for name, value in match.groupdict().items() if value and name not in ("zone", "fraction")}
     if match["zone"]:
         zone = parse_zone(match["zone"])
     try:
         moment = _date_fields(part).moment(zone) + _fraction(match)
     except InvalidError as error:
-        raise InvalidError(f'Cannot parse "{text[:100]}": {error}') from error
+        raise InvalidError(f"Bad date/time '{text[:100]}'.") from error
     return Date(moment)
 
 

@@ -191,18 +191,20 @@ def parse_with_pattern(text: str, pattern: str, zone: Zone = UTC) -> Date:
         zone: where the date counts, unless the text names its own.
 
     Raises:
-        InvalidError: if the text does not fit the pattern, or is no date.
+        InvalidError: if the text does not fit the pattern, or is no date; in the service's words
+            (https://github.com/rfernand387/LEAF-Toolbox/issues/16).
     """
     reader = _DateReader(text)
     tokens = _tokens(pattern)
-    for position, token in enumerate(tokens):
-        reader.read(token, tokens[position + 1 :])
-    if reader.position != len(text):
-        raise reader.malformed()
     try:
+        for position, token in enumerate(tokens):
+            reader.read(token, tokens[position + 1 :])
+        if reader.position != len(text):
+            raise reader.malformed()
         return Date(_assemble(reader.found).moment(reader.zone or zone) + reader.found.get("millisecond", 0))
     except InvalidError as error:
-        raise InvalidError(f'Cannot parse "{text[:100]}": {error}') from error
+        message = f"Date/time '{text[:100]}' cannot be parsed with format '{pattern[:100]}'."
+        raise InvalidError(message) from error
 
 
 class _DateReader:
@@ -215,9 +217,7 @@ class _DateReader:
         self.zone: Zone | None = None
 
     def malformed(self) -> InvalidError:
-        rest = self.text[self.position :]
-        where = " is too short" if not rest else f' is malformed at "{rest[:40]}"' if self.position else ""
-        return InvalidError(f'Invalid format: "{self.text[:100]}"{where}')
+        return InvalidError(f"The text does not fit the pattern at position {self.position}.")
 
     def read(self, token: _PatternToken, following: Sequence[_PatternToken]) -> None:
         letter, count = token.letter, token.count
