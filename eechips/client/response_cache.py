@@ -50,7 +50,8 @@ class ResponseCache:
             )
         except sqlite3.Error as error:
             self._db.close()
-            raise StorageError(f"cannot use {path}: {error}") from error
+            advice = "; remove it, if no run uses it: planning then sends its requests again"
+            raise StorageError(f"cannot use {path}: {error}{advice}") from error
         self._is_closed = False
 
     def find(self, request: str) -> bytes | None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+import pytest
+
 from eechips.client.response_cache import LONGEST_AGE, ResponseCache
+from eechips.errors import StorageError
 
 
 class Clock:
@@ -44,3 +47,10 @@ def test_a_response_that_is_damaged_is_unknown(tmp_path: Path) -> None:
     with contextlib.closing(ResponseCache(path)) as cache:
         assert any(cache.find(f"request {number}") is None for number in range(50))
         cache.keep("request 0", b"new")
+
+
+def test_a_file_of_something_else_is_named_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "planning.sqlite"
+    path.write_bytes(b"no database " * 500)
+    with pytest.raises(StorageError, match=r"planning\.sqlite: file is not a database; remove it"):
+        ResponseCache(path)

@@ -49,10 +49,10 @@ BENCHMARK_OPTIONS = {
 
 
 def read_marks(page: Path) -> list[pytest.MarkDecorator]:
-    """Return the marks of a page: slow, and skipped where a module that it ``needs`` is missing."""
+    """Return the marks of a page: slow and exhaustive, and skipped where a module that it ``needs`` is missing."""
     front = read_front_matter(page.read_text(encoding="utf-8"))
     missing = [name for name in front.get("needs", []) if find_spec(name) is None]
-    marks = [pytest.mark.slow] if front.get("slow") else []
+    marks = [getattr(pytest.mark, name) for name in ("slow", "exhaustive") if front.get(name)]
     return [*marks, pytest.mark.skip(reason=f"{missing[0]} is not installed")] if missing else marks
 
 
