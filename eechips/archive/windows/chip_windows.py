@@ -30,9 +30,10 @@ def plan_chip(
 
     Args:
         rasters: descriptions (:func:`eechips.archive.windows.describe`) of one or several rasters. The first one gives
-        crs, pixel corners and bands; of the others, those that meet the chip are read where it has no data. point:
-        longitude and latitude in degrees. size: edge in pixels, or width and height. bands: numbers from 1; None for
-        all.
+            crs, pixel corners and bands; of the others, those that meet the chip are read where it has no data.
+        point: longitude and latitude in degrees.
+        size: edge in pixels, or width and height.
+        bands: numbers from 1; None for all.
 
     Returns:
         A unit for :func:`read_chip` and :func:`eechips.archive.windows.window_file`: a window of a north-up raster with
