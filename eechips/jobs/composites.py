@@ -21,7 +21,7 @@ from eechips.jobs.grown_plans import (
     GROWING,
     add_composites,
     check_dates_grow,
-    check_regions_stay,
+    check_files_stay,
     find_last_day,
 )
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, check_on_empty, resolve_imagery
@@ -99,7 +99,8 @@ class Composites:
         Yields:
             ``{"kind": "dates", "start": YYYY-MM-DD, "end": …, "images": how many, "sources": [system:index, …],
             "times": [ISO 8601, …], "grid": …}``, with the first ``MOST_SOURCES`` images; ``"where"`` with the resolved
-            conditions, if there are any; ``"region"``, ``"bands"`` and ``"dtype"`` as in units of ``images``.
+            conditions, if there are any; ``"region"``, ``"outline"``, ``"bands"`` and ``"dtype"`` as in units of
+            ``images``.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
@@ -133,8 +134,7 @@ class Composites:
         """
         check_dates_grow(earlier.parameters, self.options.start, self.options.end)
         if self.imagery.regions is not None:
-            ids = frozenset(self.imagery.regions.zones.ids)
-            check_regions_stay({unit["region"] for unit in earlier.units}, ids, self.options.regions)
+            check_files_stay(earlier.units, self.imagery.regions)
         return add_composites(earlier.units, self.get_requests())
 
     def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
@@ -189,7 +189,7 @@ class Composites:
         if self.imagery.regions is not None:
             places = self.imagery.find_regions(selection)
             for region_scenes in find_grid_scenes(selection.collection, dataset, band, places):
-                yield {"region": region_scenes.region}, region_scenes.grid, region_scenes.scenes
+                yield self.imagery.region_fields(region_scenes.region), region_scenes.grid, region_scenes.scenes
             return
         grid = self._grid(selection)
         yield {}, grid, inventory.list_scenes(selection.collection.filterBounds(grid_rectangle(grid)), dataset, band)

@@ -12,6 +12,7 @@ import ee
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata, inventory
+from eechips.planning.separate_regions import SeparateRegions, outline_error
 from eechips.recipe import AddedUnits, ChangedUnit, Unit
 
 _CLOSE = 1e-6  # of a pixel, to which origins of grids are compared
@@ -90,6 +91,21 @@ def check_regions_stay(before: Iterable[Any], now: Collection[Any], path: object
             f"{path} lacks regions of the run ({shown}): an extension adds regions and leaves none out. Add them to the"
             " file, or choose another output folder"
         )
+
+
+def check_files_stay(units: Iterable[Unit], regions: SeparateRegions) -> None:
+    """Check that an extension leaves out no region of units, and clips none to another outline.
+
+    Args:
+        units: units of the run.
+        regions: regions of the extension.
+
+    Raises:
+        UsageError: if it does.
+    """
+    before = dict.fromkeys(unit["region"] for unit in units)
+    check_regions_stay(before, frozenset(regions.zones.ids), regions.path)
+    regions.check_outlines(units)
 
 
 class _EarlierUnit(NamedTuple):
@@ -220,11 +236,7 @@ def _placed(unit: Unit, grids: Mapping[Any, Mapping[str, Any]], marks: Mapping[s
     if now == then:
         return unit
     if _is_aligned(now, then):
-        where = "the region" if region is None else f"region {region}"
-        raise UsageError(
-            f"the outline of {where} is not that of the run, whose files would change: give it another id, or choose"
-            " another output folder"
-        )
+        raise outline_error(region)
     return {**unit, "grid": before, **(marks or {})}
 
 

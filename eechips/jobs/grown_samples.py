@@ -9,10 +9,11 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.jobs.chip_plan import ChipPlan
-from eechips.jobs.grown_plans import check_dates_grow, check_regions_stay
+from eechips.jobs.grown_plans import check_dates_grow, check_files_stay
 from eechips.jobs.resolved_sample import ResolvedSample
 from eechips.jobs.sample_frames import FrameSettings
 from eechips.planning.frame_choice import TimeWindow
+from eechips.planning.separate_regions import outline_error
 from eechips.planning.strategies import SampleSite
 from eechips.recipe import AddedUnits, EarlierPlan, Unit
 
@@ -79,16 +80,14 @@ def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite])
     Raises:
         UsageError: if a place of the run is not among them.
     """
+    regions = plan.sample.regions
+    if regions is not None:
+        check_files_stay(earlier.units, regions)
     known = set(_keys((unit["coordinates"], unit) for unit in _first_units(earlier.units)))
     keys = list(_keys((site.point, site.fields) for site in sites))
     missing = known.difference(keys)
-    if missing and (regions := plan.sample.regions) is not None:
-        before = [unit["region"] for unit in _first_units(earlier.units)]
-        check_regions_stay(before, {site.fields["region"] for site in sites}, regions.path)
-        raise UsageError(
-            f"the outline of region {min(missing, key=str)[3]} is not that of the run, whose files would change: give"
-            " it another id, or choose another output folder"
-        )
+    if missing and regions is not None:
+        raise outline_error(min(missing, key=str)[3])
     if missing:
         longitude, latitude, *_ = min(missing, key=str)
         raise UsageError(

@@ -205,6 +205,10 @@ class ResolvedImagery:
         )
         return warn_of_small(self.regions, region_scenes) if self.options.clip else region_scenes
 
+    def region_fields(self, region: Any) -> dict[str, Any]:
+        """Return the part of a unit that describes its region, by its id; empty unless there are several regions."""
+        return {} if self.regions is None else self.regions.unit_fields(region, is_clipped=self.options.clip)
+
     def sized(self, chip: Chip | NoData, dtype: str | None) -> Chip | NoData:
         """Return a result with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
         if isinstance(chip, NoData) or self.style.is_picture:

@@ -16,7 +16,7 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.grown_plans import GROWING, add_images, check_dates_grow, check_regions_stay
+from eechips.jobs.grown_plans import GROWING, add_images, check_dates_grow, check_files_stay
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import ImagesOptions
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
@@ -84,9 +84,9 @@ class Images:
             ``{"kind": "image", "image": system:index, "date": YYYY-MM-DD, "time": ISO 8601, "grid": …}``; with
             ``"bands"`` for a dataset without a record if the user names no bands, ``"dtype"`` for a GeoTIFF with bands
             of several types, and ``"is_computed"`` for an image without an id; with ``regions`` ``"region"``, its id,
-            and ``"is_resampled"`` for an image with other pixels than most of the region's; with several images of a
-            pass ``"images"``, how many, ``"sources"``, their ``system:index``, and ``"times"``: ``"image"`` is the
-            earliest.
+            ``"outline"``, its hash, with ``clip``, and ``"is_resampled"`` for an image with other pixels than most of
+            the region's; with several images of a pass ``"images"``, how many, ``"sources"``, their ``system:index``,
+            and ``"times"``: ``"image"`` is the earliest.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
@@ -126,10 +126,9 @@ class Images:
         """
         imagery = self.imagery
         check_dates_grow(earlier.parameters, self.options.start, self.options.end)
-        ids = None if imagery.regions is None else frozenset(imagery.regions.zones.ids)
-        if ids is not None:
-            check_regions_stay({unit["region"] for unit in earlier.units}, ids, self.options.regions)
-        is_placed = ids is not None or self.options.mosaic_by is not None
+        if imagery.regions is not None:
+            check_files_stay(earlier.units, imagery.regions)
+        is_placed = imagery.regions is not None or self.options.mosaic_by is not None
         return add_images(earlier.units, self.get_requests(), is_placed=is_placed)
 
     def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
@@ -145,7 +144,7 @@ class Images:
         imagery, limit = self.imagery, self.options.limit
         if self.options.mosaic_by is not None:
             for region_scenes in self._places(selection):
-                region = {} if imagery.regions is None else {"region": region_scenes.region}
+                region = imagery.region_fields(region_scenes.region)
                 for joined in group_passes(region_scenes.scenes, self.options.mosaic_by, imagery.source.dataset_id)[
                     :limit
                 ]:
@@ -156,7 +155,7 @@ class Images:
             for region_scenes in imagery.find_regions(selection):
                 for scene in region_scenes.scenes[:limit]:
                     resampled = {} if region_scenes.is_native(scene) else {"is_resampled": True}
-                    yield {"region": region_scenes.region, **resampled}, (scene,), region_scenes.grid
+                    yield {**imagery.region_fields(region_scenes.region), **resampled}, (scene,), region_scenes.grid
             return
         there = selection.collection.filterBounds(selection.region)
         scenes = inventory.list_scenes(there, imagery.source.dataset_id, selection.grid_band)

@@ -81,7 +81,9 @@ class _StrategyBuilder:
         if sample.cells is not None:
             return FixedStrategy(sample.cells.sites(self._outline()), self._point_filter(), self._min_distance())
         if sample.regions is not None:
-            return FixedStrategy(region_sites(sample.regions), self._point_filter(), self._min_distance())
+            return FixedStrategy(
+                region_sites(sample.regions, is_clipped=options.clip), self._point_filter(), self._min_distance()
+            )
         assert sample.places is not None
         date = options.date
         sites = listed_sites(sample.places, *((None, None) if date is None else (date.name, date.format)))

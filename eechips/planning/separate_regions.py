@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +20,11 @@ from eechips.errors import RegionError, UsageError
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.planning.regions import Region, parse_region, planar_geometry
 from eechips.planning.zones import Zones, read_zones
+from eechips.recipe import Unit
 from eechips.storage import fold_case, safe_component
 
 _SHOWN = 3  # ids that a message names
+_DIGITS = 16  # of the SHA-256 of an outline as WKB
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +74,12 @@ class SeparateRegions:
         """Return :attr:`polygon` on the server."""
         return planar_geometry(self.polygon)
 
+    @cached_property
+    def _outlines(self) -> dict[Any, str]:
+        polygons = shapely.to_wkb(self.zones.geometries, byte_order=1)
+        digests = [hashlib.sha256(polygon).hexdigest()[:_DIGITS] for polygon in polygons]
+        return dict(zip(self.zones.ids, digests, strict=True))
+
     def polygon_of(self, region: Any) -> BaseGeometry:
         """Return the polygons of a region in longitude and latitude.
 
@@ -82,6 +92,38 @@ class SeparateRegions:
         if region not in self._polygons:
             raise RegionError(f"{self.path} has no region {region!r}")
         return self._polygons[region]
+
+    def unit_fields(self, region: Any, *, is_clipped: bool) -> dict[str, Any]:
+        """Return what a unit says of its region: ``region``, and ``outline``, a hash, if its file is clipped to it.
+
+        Args:
+            region: id of the region.
+            is_clipped: whether pixels outside of it are masked.
+        """
+        return {"region": region, **({"outline": self._outlines[region]} if is_clipped else {})}
+
+    def check_outlines(self, units: Iterable[Unit]) -> None:
+        """Check that the regions of units that are clipped to them are those of the file.
+
+        Raises:
+            UsageError: if one has another outline.
+        """
+        for unit in units:
+            if "outline" in unit and unit["outline"] != self._outlines[unit["region"]]:
+                raise outline_error(unit["region"])
+
+
+def outline_error(region: Any) -> UsageError:
+    """Return the error for a region that has another outline than in the run that is to be extended.
+
+    Args:
+        region: its id; None for the only one.
+    """
+    where = "the region" if region is None else f"region {region}"
+    return UsageError(
+        f"the outline of {where} is not that of the run, whose files would change: give it another id, or choose"
+        " another output folder"
+    )
 
 
 def _both(bounds: Any, is_west: Any) -> list[Any]:

@@ -106,9 +106,12 @@ class FixedStrategy:
         return None
 
 
-def region_sites(regions: SeparateRegions) -> list[SampleSite]:
-    """Return the middle of the bounds of each region; units have ``region``, its id."""
-    return [SampleSite(region_centre(regions.polygon_of(region)), {"region": region}) for region in regions.zones.ids]
+def region_sites(regions: SeparateRegions, *, is_clipped: bool) -> list[SampleSite]:
+    """Return the middle of the bounds of each region, with the fields of units that describe it."""
+    return [
+        SampleSite(region_centre(regions.polygon_of(region)), regions.unit_fields(region, is_clipped=is_clipped))
+        for region in regions.zones.ids
+    ]
 
 
 def sites_within(sites: Sequence[SampleSite], region: BaseGeometry) -> list[SampleSite]:

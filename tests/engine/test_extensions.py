@@ -153,6 +153,28 @@ def test_what_would_change_or_be_left_out_is_refused(demo_server: Server, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", ["images", "composites"])
+def test_clipped_files_keep_their_outlines(demo_server: Server, tmp_path: Path, fields: str, command: str) -> None:
+    options: dict[str, Any] = {
+        "command": command,
+        "regions": fields,
+        "columns": "id=field",
+        "start": START,
+        "clip": True,
+    }
+    options |= {"every": "5 days", "reducer": "median"} if command == "composites" else {}
+    first = fetch(demo_server, tmp_path / "run", end="2020-06-11", **options)
+    files, count = digests(first.path), len(first.units)
+    pierced = FIELDS["south"].difference(FIELDS["south"].centroid.buffer(0.0005))  # of the same bounds
+    write_regions(Path(fields), FIELDS | {"south": pierced})
+    with pytest.raises(UsageError, match="the outline of region south is not that of the run"):
+        fetch(demo_server, tmp_path / "run", end="2020-06-21", extend=True, **options)
+    assert digests(first.path) == files
+    write_regions(Path(fields), FIELDS | FURTHER)
+    assert len(fetch(demo_server, tmp_path / "run", end="2020-06-21", extend=True, **options).units) > count
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [None, "5 days"])
 def test_series_of_regions_get_files_of_further_dates(
     demo_server: Server, tmp_path: Path, fields: str, every: str | None

@@ -235,6 +235,9 @@ def test_rows_of_the_file_and_periods_are_added_to_the_regions_that_are_there(
     ):
         with pytest.raises(UsageError, match=message):
             sample("run", rows, end="2020-08-02", start="2020-05-02", extend=True, **more)
+    if clip:
+        with pytest.raises(UsageError, match=r"the outline of region .* is not that of the run"):
+            sample("run", _pierced(fields), end="2020-09-02", start="2020-05-02", extend=True)
     assert _files(third) == _files(eechips.open_run(tmp_path / "run"))
 
 
@@ -242,6 +245,13 @@ def _moved(fields: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     moved = fields.geometry.copy()
     moved.iloc[0] = shapely.affinity.translate(moved.iloc[0], 0.0001)
     return fields.set_geometry(moved)
+
+
+def _pierced(fields: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Other outlines with the same bounds."""
+    polygons = fields.geometry.copy()
+    polygons.iloc[0] = polygons.iloc[0].difference(polygons.iloc[0].representative_point().buffer(0.0001))
+    return fields.set_geometry(polygons)
 
 
 def _pixels(run: eechips.Run) -> dict[tuple[str, str], bytes]:
