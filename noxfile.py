@@ -47,7 +47,7 @@ def slow(session: nox.Session) -> None:
 
 @nox.session
 def exhaustive(session: nox.Session) -> None:
-    """Run the slow tests that repeat others with more values, seeds, executors and sizes."""
+    """Run the longest of the slow tests."""
     session.run("python", "-m", "pytest", *PARALLEL, "-m", "exhaustive", *session.posargs)
 
 

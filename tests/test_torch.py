@@ -245,6 +245,7 @@ def test_workers_share_the_samples_without_loss(run: Run, packs: dict[str, Path]
     del loader
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("context", ["spawn", "forkserver"])
 def test_spawned_workers_read_items(run: Run, packs: dict[str, Path], context: str) -> None:

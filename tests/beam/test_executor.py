@@ -86,6 +86,7 @@ def when(happened: Callable[[], bool], then: Callable[[], Any], limit: float = 6
     return thread
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_worker_death_repeats_only_its_units_in_flight(service: Service, tmp_path: Path) -> None:
     """The runner does not notice: it would wait for ever."""
@@ -103,6 +104,7 @@ def test_a_worker_death_repeats_only_its_units_in_flight(service: Service, tmp_p
     assert is_tidy(run)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_a_unit_that_kills_its_worker_is_given_up(service: Service, tmp_path: Path) -> None:
@@ -114,6 +116,7 @@ def test_a_unit_that_kills_its_worker_is_given_up(service: Service, tmp_path: Pa
     assert is_tidy(run)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_unit_that_hangs_is_given_up_and_the_others_are_not(service: Service, tmp_path: Path) -> None:
     run = run_script(tmp_path, ODD, service.url, parameters={"what": "hangs", "count": 4}, unit_timeout=2.0, **ONE)
@@ -162,6 +165,7 @@ def test_a_recipe_that_needs_no_service_runs_without_one(tmp_path: Path) -> None
     assert sorted(path.read_text() for path in (tmp_path / "out").iterdir()) == ["1", "2", "3"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_bundles_that_are_done_twice_count_once(service: Service, tmp_path: Path) -> None:
     """Beam's own runner repeats every bundle, after it has done all its work."""
@@ -270,6 +274,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_killed_run_is_finished_by_any_other_executor(service: Service, tmp_path: Path) -> None:
     service.latency = 0.2
@@ -297,6 +302,7 @@ def test_a_killed_run_is_finished_by_any_other_executor(service: Service, tmp_pa
     assert is_tidy(run)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_ctrl_c_finishes_what_is_in_flight(service: Service, tmp_path: Path) -> None:
     service.latency = 0.2
@@ -317,6 +323,7 @@ def test_ctrl_c_finishes_what_is_in_flight(service: Service, tmp_path: Path) -> 
     assert service.count("compute") == 200
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_results_and_queue_may_be_in_an_object_store(service: Service, tmp_path: Path) -> None:
     if reason := missing_packages("s3"):
@@ -343,6 +350,7 @@ def test_options_that_beam_rejects_are_reported(service: Service, tmp_path: Path
     assert service.count("pixels") == 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_pipeline_that_fails_is_reported(service: Service, tmp_path: Path) -> None:
     options = ("--runner=PortableRunner", "--job_endpoint=127.0.0.1:1", "--job_server_timeout=1")
@@ -370,6 +378,7 @@ def get_result(index, number, marks=""):
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_failed_bundle_repeats_only_unfinished_units(service: Service, tmp_path: Path) -> None:
     """Raise a BaseException in a bundle, which no unit caused. The runner does not retry the bundle."""

@@ -47,6 +47,7 @@ def test_a_run_survives_killed_processes(service: Service, tmp_path: Path, victi
     assert_whole(tmp_path)
 
 
+@pytest.mark.exhaustive
 def test_a_worker_that_dies_while_it_starts_does_not_stop_the_run(service: Service, tmp_path: Path) -> None:
     """It has told nobody of itself: Beam's runner, and we with it, would wait for it for ever."""
     process = begin(tmp_path, service)
@@ -57,6 +58,7 @@ def test_a_worker_that_dies_while_it_starts_does_not_stop_the_run(service: Servi
     assert_whole(tmp_path)
 
 
+@pytest.mark.exhaustive
 def test_no_process_outlives_a_parent_killed_after_its_runner(service: Service, tmp_path: Path) -> None:
     process = begin(tmp_path, service)
     wait_until(lambda: done(tmp_path) >= 4, process)

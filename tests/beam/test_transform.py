@@ -239,6 +239,7 @@ def pubsub(folder: Path) -> Iterator[str]:
         process.wait()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 @pytest.mark.skipif(EMULATOR is None, reason="Google's Pub/Sub emulator is not installed")

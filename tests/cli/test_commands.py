@@ -70,6 +70,7 @@ def test_status_counts_the_units_of_a_run(sampled: Path) -> None:
     assert found["failures"] == {}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_verify_finds_a_file_that_is_missing_changed_or_cut(sampled: Path, tmp_path: Path) -> None:
     result = eechips("verify", "outputs/sample-naip", cwd=sampled)
@@ -116,6 +117,7 @@ def test_dry_run_estimates_costs_and_fetches_no_pixel(demo_server: Server, tmp_p
     assert not list(tmp_path.rglob("*.png"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_estimate_says_what_planning_the_rest_costs(demo_server: Server, tmp_path: Path) -> None:
     words = ["sample", "--dataset", "NAIP", "--total", "1200", "--roi", "-105.6,39.2,-104.7,40", "--size", "32"]
@@ -130,6 +132,7 @@ def test_an_estimate_says_what_planning_the_rest_costs(demo_server: Server, tmp_
     assert "planning  of 1,198 units; its cost is unknown" in again.stdout
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_unknown_names_are_reported_in_one_sentence(demo_server: Server, tmp_path: Path) -> None:
     base = ["--endpoint", demo_server.url, "--out", "out"]
@@ -141,6 +144,7 @@ def test_unknown_names_are_reported_in_one_sentence(demo_server: Server, tmp_pat
     assert "did you mean 'Colorado'" in one_sentence(eechips(*sample, "--dataset", "NAIP", "--roi", roi, cwd=tmp_path))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_missing_credentials_are_reported_with_both_remedies(tmp_path: Path) -> None:
     """With a home folder in which nobody ever authenticated, and no metadata server."""
@@ -153,6 +157,7 @@ def test_missing_credentials_are_reported_with_both_remedies(tmp_path: Path) -> 
     assert "--local" in message
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_unreachable_server_is_reported(tmp_path: Path) -> None:
     with socket.socket() as free:
@@ -164,6 +169,7 @@ def test_an_unreachable_server_is_reported(tmp_path: Path) -> None:
     assert "cannot reach" in one_sentence(result)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_some_failures_end_with_status_1_and_are_listed(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "half.py"
@@ -183,6 +189,7 @@ def test_some_failures_end_with_status_1_and_are_listed(demo_server: Server, tmp
     assert status["counts"] == {"done": 3, "failed_permanent": 3}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_assets_are_ingested_listed_and_served(tmp_path: Path, real_data: Path) -> None:
     quad = real_data / "naip" / "m_4709963_se_14_1_20200831.tif"

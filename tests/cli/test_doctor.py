@@ -29,6 +29,7 @@ def test_doctor_passes_on_a_machine_ready_for_local_runs(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_doctor_finds_what_would_stop_a_run(tmp_path: Path) -> None:
     with socket.socket() as free:
@@ -45,6 +46,7 @@ def test_doctor_finds_what_would_stop_a_run(tmp_path: Path) -> None:
     assert "http or https" in one_sentence(eechips("doctor", "--endpoint", "ftp://x", cwd=tmp_path))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_doctor_reports_restricted_mode(serve: Callable[..., Server], tmp_path: Path) -> None:
     plan = tmp_path / "faults.json"

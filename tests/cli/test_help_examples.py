@@ -104,6 +104,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.timeout(5 * SECONDS)  # with the run that the examples read
 @pytest.mark.parametrize("line", RUNNABLE, ids=[line[8:60] for line in RUNNABLE])

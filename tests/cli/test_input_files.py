@@ -207,6 +207,7 @@ def test_a_table_of_a_latin_1_shapefile_is_read_by_others(
         assert table["name"].tolist() == [name]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_every_verb_takes_the_repaired_polygons(demo_server: Server, tmp_path: Path) -> None:
     path = str(write(tmp_path / "bow.geojson", SQUARE, BOW))

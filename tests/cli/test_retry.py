@@ -134,6 +134,7 @@ def test_failures_as_json_and_csv(project: Path) -> None:
     assert json.loads(rows[0]["unit"]) == expected["unit"].iloc[0]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_retry_needs_no_option_of_the_run(shared_service: Service, project: Path, tmp_path: Path) -> None:
     """From another folder, with another environment, after the cause was removed."""
@@ -268,6 +269,7 @@ def test_retry_reads_the_recipe_below_the_recorded_folder(shared_service: Servic
     assert not (project / "outputs" / "half").exists()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_command_of_another_user_is_shown_and_not_executed(project: Path) -> None:
     (project / "recipes" / "half.py").write_text("from pathlib import Path\nPath('executed').touch()\n" + RECIPE)
@@ -283,6 +285,7 @@ def test_the_command_of_another_user_is_shown_and_not_executed(project: Path) ->
     assert len(open_run(project / "outputs" / "half").failures) == 3
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_users_own_run_is_retried_without_permission(shared_service: Service, project: Path) -> None:
     shared_service.plan(1, "400")
@@ -294,6 +297,7 @@ def test_the_users_own_run_is_retried_without_permission(shared_service: Service
     assert states(project / "own") == ["done"] * 6
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_interrupted_retry_resumes(shared_service: Service, project: Path) -> None:
     (project / "recipes" / "bad").unlink()

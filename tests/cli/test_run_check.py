@@ -219,6 +219,7 @@ def test_a_dry_run_of_a_script_names_the_check(folder: Path) -> None:
     assert not (folder / "outputs").exists()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_interrupt_leaves_nothing(demo_server: Server, folder: Path) -> None:
     text = RECIPE.replace(

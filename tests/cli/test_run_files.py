@@ -265,6 +265,7 @@ class Unchecked(_Reader):
         self.words = [*command_words(command, options), *typed]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("verb", slow_except(FETCHING, "mosaic", "run"))
 def test_every_option_is_the_same_in_a_run_file(verb: str, tmp_path: Path, root: click.Context) -> None:
     command = main.get_command(root, verb)
@@ -360,6 +361,7 @@ def documented_commands() -> list[list[str]]:
     return found
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_every_documented_command_is_the_same_as_a_run_file(tmp_path: Path, root: click.Context) -> None:
     jsonschema = pytest.importorskip("jsonschema")
@@ -409,6 +411,7 @@ def test_an_existing_file_is_not_replaced(tmp_path: Path) -> None:
     assert path.read_text() == "# mine\n"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.integration
 def test_a_run_file_gives_the_files_of_its_commands_and_can_be_repeated(
@@ -504,6 +507,7 @@ def programs() -> list[list[str]]:
     return found
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.integration
 def test_validators_of_others_accept_a_run_file_and_find_five_mistakes(tmp_path: Path) -> None:

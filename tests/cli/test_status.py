@@ -78,6 +78,7 @@ def on_a_terminal(*arguments: str, cwd: Path, columns: int, **environment: str) 
     return shown.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_watch_follows_a_run_to_its_end(slow: Path) -> None:
     early = json.loads(eechips("status", "out", "--json", cwd=slow.parent).stdout)
@@ -123,6 +124,7 @@ def test_watch_prints_plain_lines_without_a_terminal(shared_service: Service, tm
     assert open_run(run.path).status().history.commands == 1
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_each_update_replaces_the_last(tmp_path: Path, shared_service: Service) -> None:
     (tmp_path / "slow.py").write_text(RECIPE)

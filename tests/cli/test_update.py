@@ -161,6 +161,7 @@ def test_new_versions_of_old_images_are_told_and_fetched_when_asked(archive: Arc
     assert eechips.open_run(run).verify() == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_composites_and_tables_end_before_the_latest_image(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
     """And with a whole period: 10 days, or a day."""
@@ -216,6 +217,7 @@ def test_what_cannot_be_updated_says_why(archive: Archive, tmp_path: Path) -> No
     assert "eechips mosaic has no dates that grow" in typed("update", "run").stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_month_of_updates_misses_no_image_and_fetches_none_twice(archive: Archive) -> None:
     """Twice a day, by an injected clock. Images reach the archive up to four days late, some days have two."""

@@ -58,6 +58,7 @@ def test_the_same_request_starts_one_task_and_another_key_another(ee: Any, servi
     assert len(listed) == len(set(listed)) == 3
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_task_whose_request_id_the_service_has_already_is_found_by_its_description(ee: Any, tmp_path: Path) -> None:
     name = start_export(masked_chip(ee), PLACE, UNIT, "c").url.rpartition("/")[2].removesuffix(".tif")

@@ -60,6 +60,7 @@ def test_no_request_receives_the_response_to_another(echo: str) -> None:
     assert _foreign_responses(echo, 600, seed=1) == 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2, 6))
 def test_no_request_among_thousands_receives_the_response_to_another(echo: str, seed: int) -> None:

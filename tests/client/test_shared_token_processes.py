@@ -342,6 +342,7 @@ def guarded(service: Service) -> Iterator[TokenServer]:
         yield found
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_with_several_workers_refreshes_one_token_per_expiry(guarded: TokenServer, tmp_path: Path) -> None:
     with running(tmp_path, guarded, count=900) as run:
@@ -357,6 +358,7 @@ def test_a_run_with_several_workers_refreshes_one_token_per_expiry(guarded: Toke
     assert guarded.requests["token"] <= 1 + seconds / DUE + guarded.refused
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_survives_the_death_of_all_workers_during_a_refresh(guarded: TokenServer, tmp_path: Path) -> None:
     with running(tmp_path, guarded, count=900) as run:
@@ -372,6 +374,7 @@ def test_a_run_survives_the_death_of_all_workers_during_a_refresh(guarded: Token
     assert guarded.requests["token"] <= 2 + seconds / DUE + guarded.refused
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_whose_credentials_are_revoked_ends_with_one_sentence(guarded: TokenServer, tmp_path: Path) -> None:
     with running(tmp_path, guarded, count=5000) as run:

@@ -329,6 +329,7 @@ def test_a_unit_in_parts_is_one_unit_with_one_file(stack: Stack, small_server: S
             assert source.transform == TRANSFORM * TRANSFORM.translation(number, 0)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_time_series_split_by_dates_make_the_same_files(
     demo_server: Server, serve: Callable[..., Server], tmp_path: Path

@@ -24,6 +24,7 @@ distributed = pytest.importorskip("distributed")
 MOST = 3
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 def test_workers_keep_one_quota(stack: Stack, serve_briefly: Callable[..., Server]) -> None:
     server = serve_briefly(

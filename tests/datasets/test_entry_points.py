@@ -106,6 +106,7 @@ def eechips(installed: Path, cwd: Path, *arguments: str) -> subprocess.Completed
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_sample_takes_chips_of_the_dataset_with_its_mask(installed: Path, store: Path, tmp_path: Path) -> None:
     x, y = WEST + PIXEL * EDGE / 2, NORTH - PIXEL * EDGE / 2
@@ -154,6 +155,7 @@ def test_the_package_of_a_broken_record_is_named_in_one_line(declared: str, inst
     assert "Repair or remove the package that declares it" in found.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_sample_takes_chips_of_a_dataset_whose_record_is_a_file(store: Path, tmp_path: Path) -> None:
     x, y = WEST + PIXEL * EDGE / 2, NORTH - PIXEL * EDGE / 2

@@ -68,6 +68,7 @@ def test_a_wheel_has_all_modules_resources_and_licences(wheel: Path) -> None:
     assert names == {*tracked(ROOT, "eechips"), *recipes}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 def test_unpacked_wheels_work_in_an_empty_folder(wheel: Path, local_wheel: Path, tmp_path: Path) -> None:
     for path in (wheel, local_wheel):
@@ -129,6 +130,7 @@ def test_eechips_says_how_to_install_the_local_earth_engine(
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("project", "files"),
     [

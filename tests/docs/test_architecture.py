@@ -94,6 +94,7 @@ def test_every_function_of_a_walk_exists_in_its_file(heading: str) -> None:
     assert missing == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not tell the class of a traced function")
 @pytest.mark.skipif(sys.platform == "win32", reason="its clocks differ between processes")

@@ -52,6 +52,7 @@ def install_page(page: str, folder: Path) -> list[str]:
     return [name for name in files if name.startswith("test_")]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES_WITH_PACKAGES)
 def test_code_of_a_page_works_as_an_installed_package(page: str, tmp_path: Path) -> None:

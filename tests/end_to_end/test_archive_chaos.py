@@ -19,6 +19,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.exhaustive
 def test_an_open_archive_that_fails_in_many_ways_loses_nothing_and_is_not_hammered() -> None:
     words = [sys.executable, str(CHAOS), "--units", "40", "--columns", "3", "--rows", "1", "--side", "512"]
     words += ["--outage", "6", "--kill-share", "0.2", "--only", "kills", "--only", "outage", "--only", "change"]

@@ -65,6 +65,7 @@ def run_script(name: str, archive: Path, cwd: Path, *options: str) -> eechips.Ru
     return run
 
 
+@pytest.mark.exhaustive
 def test_pictures_of_a_script_are_the_pixels_below_their_centres(real_data: Path, tmp_path: Path) -> None:
     """The region's bounds are degrees, in 64 columns and rows of which the picture is; 5 m pixels need no overview."""
     found = Raster.read(real_data / "naip" / QUAD)
@@ -97,6 +98,7 @@ def bounds_of(point: list[float]) -> tuple[float, float, float, float]:
     return circle.fwd(lon, lat, 270, 127)[0], 2 * lat - north, circle.fwd(lon, lat, 90, 127)[0], north
 
 
+@pytest.mark.exhaustive
 def test_series_of_a_script_are_the_greatest_pixels_of_its_districts(real_data: Path, tmp_path: Path) -> None:
     """Each district's greatest temperature, on the grid of 1,000 m that the script asks for; districts are a table."""
     source = Raster.read(real_data / "lst" / KELVIN)

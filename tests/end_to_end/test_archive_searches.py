@@ -119,6 +119,7 @@ def test_a_run_is_planned_and_made_again_without_a_network(year: YearArchive, mo
         year.listener.start()
 
 
+@pytest.mark.exhaustive
 def test_pixels_that_are_not_kept_are_told_without_a_network(year: YearArchive) -> None:
     assert year.run("online", "--bands", "B4").returncode == 0
     year.listener.stop()

@@ -183,6 +183,7 @@ print(ended.status, ended.cpu >= 0.4, ended.orphans)
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_no_process_is_lost_from_sight() -> None:
     command = [sys.executable, "-c", OBSERVES, LEAVES]
@@ -204,6 +205,7 @@ def test_a_run_under_random_faults_loses_nothing(tmp_path: Path, method: str) ->
     assert story["repeats"]["fault"] > 10
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_killed_processes_and_refused_credentials_lose_nothing() -> None:
     command = [

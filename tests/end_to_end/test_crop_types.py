@@ -46,6 +46,7 @@ def scores_of(text: str) -> dict[str, float]:
     return {name: float(score) for name, score in re.findall(r"^  (\S.*?) +([01]\.\d+)  \(", text, flags=re.M)}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 def test_a_series_tells_crops_that_no_single_date_and_no_shuffled_series_tells(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")

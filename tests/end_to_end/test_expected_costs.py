@@ -162,6 +162,7 @@ def test_a_run_that_is_not_confirmed_asks_for_no_result(demo_server: Server, tmp
     assert len(told) == 2
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_person_is_asked_before_a_run_that_takes_a_tenth_of_the_month(
     demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

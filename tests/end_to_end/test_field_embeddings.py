@@ -26,6 +26,7 @@ def recipe() -> dict[str, Any]:
     return runpy.run_path(str(RECIPE))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_crops_are_told_in_blocks_that_were_not_seen(
     demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

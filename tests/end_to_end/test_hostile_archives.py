@@ -180,6 +180,7 @@ def is_told(message: str, told: str) -> bool:
     return any(each in message for each in told.split("|"))
 
 
+@pytest.mark.exhaustive
 def test_a_run_tells_of_each_file_why_it_is_refused(hostile: HostileArchive) -> None:
     points = hostile.folder / "points.csv"
     rows = [
@@ -241,6 +242,7 @@ def resident(pids: Iterable[int]) -> int:
     return found
 
 
+@pytest.mark.exhaustive
 def test_a_server_refuses_pages_and_files_within_bounded_memory(
     hostile: HostileArchive, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def answer(body: bytes, **headers: Any) -> RawAnswer:
     return lambda number, asked: message(200, body, **headers)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells how much memory is used")
 def test_a_gigabyte_in_a_kilobyte_is_refused_within_400_mib(tmp_path: Path) -> None:

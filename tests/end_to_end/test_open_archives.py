@@ -117,6 +117,7 @@ def test_every_pixel_of_a_native_chip_is_the_file_s(
                 assert np.array_equal(values[number][masks[number]], expected[masks[number]])
 
 
+@pytest.mark.exhaustive
 def test_pixels_of_a_projected_chip_are_those_below_their_centres(served: Served, tmp_path: Path) -> None:
     run = eechips.sample(
         S2, total=4, roi=SHORE, start="2022-07-01", end="2022-08-01", bands=["B4"], size=50, format="tif",
@@ -141,6 +142,7 @@ def test_pixels_of_a_projected_chip_are_those_below_their_centres(served: Served
     assert compared > 8000
 
 
+@pytest.mark.exhaustive
 def test_a_mosaic_is_the_file(served: Served, tmp_path: Path) -> None:
     run = eechips.mosaic(
         S2, roi="-75.65,37.65,-75.60,37.70", start="2022-07-01", end="2022-08-01", bands=["B4"], scale=10,
@@ -175,6 +177,7 @@ def test_a_composite_is_numpy_s_median_of_the_scenes(served: Served, tmp_path: P
     assert compared > 40_000
 
 
+@pytest.mark.exhaustive
 def test_a_series_has_the_mean_of_all_pixels(served: Served, tmp_path: Path) -> None:
     whole = {"type": "Feature", "properties": {"name": "all"}, "geometry": {
         "type": "Polygon", "coordinates": [[[1.20, 43.63], [1.26, 43.63], [1.26, 43.67], [1.20, 43.67], [1.20, 43.63]]],
@@ -217,6 +220,7 @@ def digests(run: eechips.Run) -> dict[str, str]:
     return dict(zip(table["id"], table["sha256"], strict=True))
 
 
+@pytest.mark.exhaustive
 def test_what_a_run_records_of_an_archive(served: Served, tmp_path: Path) -> None:
     run = sample_naip(served, tmp_path / "run")
     info = json.loads((run.path / "run.json").read_text())
@@ -244,6 +248,7 @@ def test_what_a_run_records_of_an_archive(served: Served, tmp_path: Path) -> Non
     assert "by Google Earth Engine" not in card
 
 
+@pytest.mark.exhaustive
 def test_a_run_records_the_archive_of_a_server_that_others_have_started(served: Served, tmp_path: Path) -> None:
     own = sample_naip(served, tmp_path / "own")
     with serving_command("serve", "--archive", served.toml, "--rate", "none", "--concurrency", "none") as server:
@@ -268,6 +273,7 @@ def test_a_run_records_the_archive_of_a_server_that_others_have_started(served: 
     assert "demo planet" not in card
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("options", [{"index": "NDVI"}, {"bands": "red,nir"}], ids=["index", "names"])
 def test_files_are_listed_where_results_have_other_bands(
     served: Served, tmp_path: Path, options: dict[str, Any]
@@ -279,6 +285,7 @@ def test_files_are_listed_where_results_have_other_bands(
     assert {"R", "N"} <= {band for bands in files["bands"] for band in bands}
 
 
+@pytest.mark.exhaustive
 def test_the_table_of_files_follows_what_is_fetched_again(served: Served, tmp_path: Path) -> None:
     run = sample_naip(served, tmp_path / "run")
     files = pd.read_parquet(run.path / "sources.parquet")
@@ -304,6 +311,7 @@ def test_the_table_of_files_follows_what_is_fetched_again(served: Served, tmp_pa
     assert set(files.set_index("href")["source"][is_changed]) == {image}
 
 
+@pytest.mark.exhaustive
 def test_a_changed_file_is_told_by_rebuild(served: Served, tmp_path: Path) -> None:
     run = sample_naip(served, tmp_path / "run")
     lockfile = eechips.lock(run.path, tmp_path / "chips.lock", archive=served.toml)
@@ -325,6 +333,7 @@ def test_a_changed_file_is_told_by_rebuild(served: Served, tmp_path: Path) -> No
     assert not again.is_same
 
 
+@pytest.mark.exhaustive
 def test_nothing_is_lost_where_five_ranges_of_a_hundred_fail(served: Served, tmp_path: Path) -> None:
     whole = digests(sample_naip(served, tmp_path / "whole"))
     cache = Path(os.environ["XDG_CACHE_HOME"])
@@ -337,6 +346,7 @@ def test_nothing_is_lost_where_five_ranges_of_a_hundred_fail(served: Served, tmp
     assert found == whole
 
 
+@pytest.mark.exhaustive
 def test_a_killed_run_resumes(served: Served, tmp_path: Path) -> None:
     words = [
         sys.executable, "-m", "eechips", "sample", "--dataset", "NAIP", "--total", "60", f"--roi={PRAIRIE}", "--start",
@@ -426,6 +436,7 @@ def test_composites_are_odc_stac_s_medians(served: Served, tmp_path: Path) -> No
     assert compared > 40_000
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore:Couldn't find STAC entry:RuntimeWarning")
 def test_geedim_downloads_the_pixels_of_the_file(served: Served, tmp_path: Path) -> None:
     pytest.importorskip("geedim", reason="geedim is not installed")

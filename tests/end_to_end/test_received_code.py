@@ -90,6 +90,7 @@ def sealed_by_an_other(data: bytes) -> bytes:
     return seal(data, b"0" * 32, "0001 results 1")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_pickle_planted_in_a_run_of_one_s_own_is_not_executed(folder: Path) -> None:
     """The folder was handed back: run.json is as this user has signed it."""
@@ -114,6 +115,7 @@ def test_a_pickle_planted_in_a_run_of_one_s_own_is_not_executed(folder: Path) ->
     assert not (folder / "unpickled").exists()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_results_stored_by_another_user_are_not_unpickled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("run", "script.py", "--out", "out", "--executor", "threads", "--local", "-q")

@@ -226,6 +226,7 @@ def test_expected_states_and_files_follow_the_units(expected: Units) -> None:
     assert expected["none"][1:] == ("done", None, (None, None, None), [])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("path", [pytest.param(p, marks=pytest.mark.slow if p in SLOW else ()) for p in PATHS])
 def test_every_path_gives_the_same_ledger_and_the_same_files(
@@ -317,6 +318,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_script_s_files_are_recorded_as_those_of_a_recipe(service: Service, tmp_path: Path, expected: Units) -> None:
     """Calls that write the files of the recipe's units; and that take the names of the run's own."""

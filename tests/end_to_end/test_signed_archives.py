@@ -74,6 +74,7 @@ def assert_no_token(signed: SignedArchive, ended: subprocess.CompletedProcess[st
     return set(found)
 
 
+@pytest.mark.exhaustive
 def test_a_token_that_expires_in_the_middle_of_a_run_is_renewed(signed: SignedArchive, tmp_path: Path) -> None:
     signed.host.token_seconds, signed.host.halted = _LIFE, 10
     ended = signed.sample(tmp_path / "run")
@@ -98,6 +99,7 @@ def test_a_token_that_expires_in_the_middle_of_a_run_is_renewed(signed: SignedAr
             assert np.array_equal(chip.read()[valid], expected[: chip.count][valid])
 
 
+@pytest.mark.exhaustive
 def test_no_token_is_left_anywhere(signed: SignedArchive, tmp_path: Path) -> None:
     out = tmp_path / "run"
     ended = signed.sample(out)
@@ -111,6 +113,7 @@ def test_no_token_is_left_anywhere(signed: SignedArchive, tmp_path: Path) -> Non
     assert signed.host.requests["token"] >= 1
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("fault", ["missing", "forbidden"])
 def test_errors_of_files_do_not_show_their_tokens(signed: SignedArchive, tmp_path: Path, fault: str) -> None:
     if fault == "missing":

@@ -93,6 +93,7 @@ def test_a_signal_in_the_pixels_is_learned(tmp_path: Path) -> None:
     assert accuracy > 0.9
 
 
+@pytest.mark.exhaustive
 def test_order_place_and_name_are_not_learned(tmp_path: Path) -> None:
     """Without a signal in the pixels there is no skill, however much the rest would give away."""
     run = striped(tmp_path / "run", is_told=False, count=360)
@@ -101,6 +102,7 @@ def test_order_place_and_name_are_not_learned(tmp_path: Path) -> None:
     assert 0.3 < scores(text, "validation")[0] < 0.7
 
 
+@pytest.mark.exhaustive
 def test_the_same_seed_learns_the_same(tmp_path: Path) -> None:
     run = striped(tmp_path / "run", is_told=True)
     done = CliRunner().invoke(main, ["pack", str(run.path), "--to", "webdataset", "--quiet"])
@@ -110,6 +112,7 @@ def test_the_same_seed_learns_the_same(tmp_path: Path) -> None:
     assert first == second
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 def test_the_tutorial_makes_a_training_set_that_a_model_learns_from(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")

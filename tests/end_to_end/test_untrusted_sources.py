@@ -273,6 +273,7 @@ def test_a_line_sends_no_credentials_and_reaches_no_server(world: World) -> None
     deliver(world, MORE, *NAIP, "--roi", f"{world.listener.url}/region.geojson")
 
 
+@pytest.mark.exhaustive
 @cell(LINE, CODE, SEND, REQUEST)
 @pytest.mark.slow
 def test_a_worker_process_refuses_what_its_user_may_type(world: World) -> None:

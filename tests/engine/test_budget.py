@@ -29,6 +29,7 @@ def all_there(run: Run) -> bool:
     return run.counts == {"done": 40} and run.verify() == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("most", [1, 2, 17])
 def test_the_request_budget_is_kept_and_a_later_run_resumes(service: Service, home: Path, most: int) -> None:
@@ -52,6 +53,7 @@ def test_the_request_budget_is_kept_and_a_later_run_resumes(service: Service, ho
     assert all_there(open_run(home / "outputs" / "recipe"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_no_request_is_sent_after_the_byte_budget(service: Service, home: Path) -> None:
     command = ["run", "recipe.py", *FAST, "--in-flight", "2", "--endpoint", service.url]
@@ -67,6 +69,7 @@ def test_no_request_is_sent_after_the_byte_budget(service: Service, home: Path) 
     assert all_there(open_run(home / "outputs" / "recipe"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_no_unit_starts_after_the_time_budget(service: Service, home: Path) -> None:
     service.latency = 0.2
@@ -84,6 +87,7 @@ def test_no_unit_starts_after_the_time_budget(service: Service, home: Path) -> N
     assert all_there(run)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_rest_is_estimated_from_the_first_units(service: Service, tmp_path: Path) -> None:
     """240 chips of a tenth of a second, four at once, one of the first repeated: and so it comes."""
@@ -142,6 +146,7 @@ def test_without_confirmation_the_run_pauses_and_resumes_on_confirmation(service
     assert run_chips(tmp_path, service.url, **options, confirm=lambda _: True).counts == {"done": 20}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_command_prints_an_estimate(service: Service, home: Path) -> None:
     command = ["run", "recipe.py", *FAST, "--endpoint", service.url, "--estimate", "10"]
@@ -160,6 +165,7 @@ def test_the_command_prints_an_estimate(service: Service, home: Path) -> None:
     assert all_there(open_run(home / "outputs" / "recipe"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_terminal_prompts_for_confirmation(service: Service, home: Path) -> None:
     command = ["run", "recipe.py", *FAST, "--endpoint", service.url, "--estimate", "10"]

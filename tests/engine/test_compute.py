@@ -117,6 +117,7 @@ def test_the_first_column_of_a_profile_is_summed() -> None:
             parse_profile(wrong)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("executor", slow_except(["threads", "processes", "dask", "beam"], "threads"))
 def test_all_profiled_units_and_planning_equal_the_account_of_the_server(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path, executor: str
@@ -133,6 +134,7 @@ def test_all_profiled_units_and_planning_equal_the_account_of_the_server(
     assert json.loads((done.path / "run.json").read_text())["workload_tag"] == tag
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_requests_of_a_script_have_the_tag_and_profiles(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
@@ -153,6 +155,7 @@ def test_requests_of_a_script_have_the_tag_and_profiles(demo_server: Server, tmp
     assert units["eecu_seconds"].sum() == pytest.approx(found["eecu_seconds"], abs=4 * 0.0005)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_compute_of_a_script_is_printed(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
@@ -201,6 +204,7 @@ def test_attempts_whose_response_was_damaged_are_counted(
     assert total == equal_to(charged(server, "faults"), requests=12)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_budget_stops_the_run_and_the_next_month_resumes_it(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path
@@ -271,6 +275,7 @@ def test_profiles_are_fetched_again_while_the_run_stops(
     assert "profiles unknown" not in (stopped.path / "run.log").read_text()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_profiles_that_do_not_come_are_in_the_log(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path

@@ -104,6 +104,7 @@ def kill_nannies(cluster: DaskCluster) -> None:
     cluster.kill(*cluster.nanny_pids)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("strike", "sentence"),
     [
@@ -140,6 +141,7 @@ def test_a_run_without_its_cluster_ends_with_a_sentence_and_is_resumed_on_anothe
     assert_as_undisturbed(tmp_path, undisturbed)
 
 
+@pytest.mark.exhaustive
 def test_a_run_survives_a_broken_connection_to_the_scheduler(
     service: Service, tmp_path: Path, cluster: DaskCluster, undisturbed: pd.DataFrame
 ) -> None:
@@ -155,6 +157,7 @@ def test_a_run_survives_a_broken_connection_to_the_scheduler(
     assert_as_undisturbed(tmp_path, undisturbed)
 
 
+@pytest.mark.exhaustive
 def test_messages_of_a_local_cluster_are_written_to_a_file(
     service: Service, tmp_path: Path, undisturbed: pd.DataFrame
 ) -> None:

@@ -71,6 +71,7 @@ def environment(folder: Path) -> dict[str, str]:
     return {**bare, "HOME": str(folder), "NO_GCE_CHECK": "true", "CLOUDSDK_CONFIG": str(folder)}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("way", ["a key file", "default credentials"])
 def test_workers_find_their_own_credentials(tokens: TokenServer, endpoint: str, tmp_path: Path, way: str) -> None:
     key = tokens.key(tmp_path / "key.json")
@@ -109,6 +110,7 @@ def test_a_worker_without_credentials_says_what_to_do(tokens: TokenServer, endpo
     assert "please report it" not in last
 
 
+@pytest.mark.exhaustive
 def test_secrets_of_a_recipe_are_not_sent_in_clear(service: Service, tmp_path: Path) -> None:
     elsewhere = ["--host", "127.0.0.2"]
     with dask_cluster(tmp_path / "cluster", 1, scheduler_options=elsewhere) as cluster:
@@ -119,6 +121,7 @@ def test_secrets_of_a_recipe_are_not_sent_in_clear(service: Service, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.exhaustive
 def test_secrets_of_a_recipe_are_sent_by_tls(service: Service, tmp_path: Path) -> None:
     security = pytest.importorskip("distributed").security.Security.temporary()
     files = {"ca_file": security.tls_ca_file, "cert": security.tls_scheduler_cert, "key": security.tls_scheduler_key}

@@ -218,6 +218,7 @@ def test_no_redraw_is_requested_after_the_budget(service: Service, tmp_path: Pat
     assert cut.counts == {"done": 8, "empty": 3}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_command_replaces_or_skips_empty_units(service: Service, tmp_path: Path) -> None:
     (tmp_path / "recipe.py").write_text(DRAWN)
@@ -246,6 +247,7 @@ print("interrupted" if found.interrupted else "complete")
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 @pytest.mark.parametrize("after", [6, 25, 44])

@@ -75,6 +75,7 @@ def plan_faults(service: Service) -> None:
     service.plan(6, "429")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("executor", EVERY)
 def test_the_results_are_the_same(service: Service, tmp_path: Path, expected: pd.DataFrame, executor: str) -> None:
     needs(executor)
@@ -87,6 +88,7 @@ def test_the_results_are_the_same(service: Service, tmp_path: Path, expected: pd
     assert list(run.path.rglob("*.part")) == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("executor", EVERY)
 def test_nothing_is_fetched_twice(service: Service, tmp_path: Path, executor: str) -> None:
     needs(executor)
@@ -96,6 +98,7 @@ def test_nothing_is_fetched_twice(service: Service, tmp_path: Path, executor: st
     assert service.requests == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", EVERY)
 def test_no_more_requests_are_in_flight_than_there_are_slots(service: Service, tmp_path: Path, executor: str) -> None:
@@ -107,6 +110,7 @@ def test_no_more_requests_are_in_flight_than_there_are_slots(service: Service, t
     assert service.most_in_flight == options["in_flight"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_workers_of_a_cluster_share_the_rate(service: Service, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
@@ -148,6 +152,7 @@ def test_the_death_of_a_cluster_worker_loses_nothing(service: Service, tmp_path:
     assert 0 <= repeats <= 2 * 8  # what was under way with the worker, and no more
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_result_lost_with_its_worker_is_reported(service: Service, tmp_path: Path) -> None:
     """It was done, and nobody had fetched it: Dask by itself waits for it for ever."""
@@ -189,6 +194,7 @@ def test_a_result_lost_with_its_worker_is_reported(service: Service, tmp_path: P
     assert [event.reason for event in events if isinstance(event, Lost)] == ["its worker has left the cluster"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_unreachable_scheduler_is_reported(service: Service, tmp_path: Path) -> None:
     pytest.importorskip("distributed")

@@ -123,6 +123,7 @@ def test_further_regions_and_dates_are_added(demo_server: Server, tmp_path: Path
     assert set(second.units["unit"].map(lambda unit: unit["region"])) == {"north", "south", "east"}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_what_would_change_or_be_left_out_is_refused(demo_server: Server, tmp_path: Path, fields: str) -> None:
     options: dict[str, Any] = {"command": "composites", "regions": fields, "columns": "id=field"}

@@ -209,6 +209,7 @@ def test_no_thumbnail_name_is_left_anywhere(
     assert not [secret for secret in service.secrets if secret in written]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_waits_for_a_lost_network(service: Service, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     service.latency = 0.05
@@ -233,6 +234,7 @@ def test_a_run_waits_for_a_lost_network(service: Service, tmp_path: Path, capfd:
     assert "The service is reachable again." in shown
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(service: Service, tmp_path: Path) -> None:
     service.latency = 1.0  # so that it is not through before it hears of it
@@ -343,6 +345,7 @@ def test_a_killed_run_resumes(service: Service, tmp_path: Path, undisturbed: dic
     resume(tmp_path, service, undisturbed)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_workers_of_a_killed_run_end(service: Service, tmp_path: Path) -> None:
     if not Path("/proc/self/stat").exists():
@@ -401,6 +404,7 @@ def test_the_first_interrupt_finishes_what_is_in_flight(
     resume(tmp_path, service, undisturbed)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_second_interrupt_stops_at_once(service: Service, tmp_path: Path, undisturbed: dict[str, str]) -> None:
     process = start(tmp_path, service)

@@ -70,6 +70,7 @@ def test_each_file_has_the_values_of_its_unit(demo_server: Server, tmp_path: Pat
     _run(tmp_path, demo_server, seed=1, count=40, format="npy", executor="threads")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("executor", "format"),

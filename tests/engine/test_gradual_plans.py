@@ -163,6 +163,7 @@ def test_first_units_that_do_not_fit_on_the_disk_are_refused_while_planning_goes
     assert set(open_run(tmp_path / "out").counts) == {"planned"}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_a_killed_plan_resumes_without_repeating_requests(

@@ -88,6 +88,7 @@ def test_a_unit_that_always_lacks_memory_fails_transiently(service: Service, tmp
     assert open_run(tmp_path / "out").counts == {"done": 8}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @linux
 def test_many_units_that_lack_memory_stop_the_run_and_the_next_one_does_them(service: Service, tmp_path: Path) -> None:
@@ -179,6 +180,7 @@ def test_a_module_that_fails_when_it_is_imported_fails_its_units_and_not_the_wor
     assert error.endswith("recipe.py: UserWarning: x")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("executor", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_warnings_that_are_errors_fail_no_unit(service: Service, tmp_path: Path, executor: str) -> None:
     words = [sys.executable, "-c", STRICT, str(tmp_path), service.url, executor]

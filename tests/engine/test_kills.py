@@ -97,6 +97,7 @@ def test_a_run_survives_killed_processes(service: Service, tmp_path: Path, victi
         assert service.count("compute") == COUNT  # the workers of a fork server that has died work on
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_on_dask_survives_its_resource_tracker(service: Service, tmp_path: Path) -> None:
     service.latency = 0.15
@@ -116,6 +117,7 @@ def test_a_run_on_dask_survives_its_resource_tracker(service: Service, tmp_path:
     assert_whole(tmp_path)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_workers_that_die_together_while_they_start_are_started_again(service: Service, tmp_path: Path) -> None:
     service.latency = 0.1
@@ -127,6 +129,7 @@ def test_workers_that_die_together_while_they_start_are_started_again(service: S
     assert_whole(tmp_path)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_no_process_outlives_a_parent_killed_after_its_fork_server(service: Service, tmp_path: Path) -> None:
     service.latency = 0.3
@@ -146,6 +149,7 @@ def test_no_process_outlives_a_parent_killed_after_its_fork_server(service: Serv
     assert_whole(tmp_path)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["server's workers", "server's fork server", "server's resource tracker"])
 def test_the_local_earth_engine_survives_killed_processes(tmp_path: Path, victim: str) -> None:
@@ -172,6 +176,7 @@ def test_a_local_earth_engine_that_was_killed_is_started_again(tmp_path: Path, m
     assert_whole(tmp_path, count)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_local_earth_engine_that_is_killed_again_and_again_ends_the_run_resumably(tmp_path: Path) -> None:
     count = 400

@@ -71,6 +71,7 @@ def test_geotiffs_carry_grid_names_values_and_mask(tif_by_url: Run) -> None:
         assert not values[:, ~mask].any()  # what the service sends for masked pixels, told apart by the mask
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("parameters", "method"),
@@ -110,6 +111,7 @@ def test_the_server_ends_with_the_run() -> None:
     assert process.returncode is not None
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_server_that_is_killed_is_started_again_at_its_address(caplog: pytest.LogCaptureFixture) -> None:
     ee.Reset()  # how often the client repeats requests is kept between connections
@@ -125,6 +127,7 @@ def test_a_server_that_is_killed_is_started_again_at_its_address(caplog: pytest.
     assert caplog.text.count("killed by signal 9") == 1
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_stubs_are_known_after_the_server_was_killed() -> None:
     with local_earth_engine(workers=1, demo_datasets="all") as server:

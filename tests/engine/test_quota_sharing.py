@@ -82,6 +82,7 @@ def test_a_second_run_waits_for_its_share_and_gets_it(service: Service, tmp_path
         assert sum(run.slots for run in runs) <= slots
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_that_was_killed_is_not_listed(service: Service, tmp_path: Path) -> None:
     code = (
@@ -153,6 +154,7 @@ def share_tasks(*words: str) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_tasks_that_share_a_quota_in_a_folder_lose_nothing() -> None:

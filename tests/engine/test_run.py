@@ -228,6 +228,7 @@ def test_the_throttle_bounds_what_is_in_flight(service: Service, tmp_path: Path)
     assert service.most_in_flight == 2
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_recipe_that_fetches_by_itself_gets_all_processes(service: Service, tmp_path: Path) -> None:
     """One unit after the other in each: threads do not help it, as they help chips."""
@@ -376,6 +377,7 @@ class Squares:
         return np.full((2, 2), unit["n"] ** 2)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_temporary_folder_of_any_length_will_do(service: Service, tmp_path: Path) -> None:
     folder = tmp_path / ("long" * 20)

@@ -84,6 +84,7 @@ def test_a_wait_beyond_the_time_of_the_run_stops_it_at_once(
     assert "longer than the time limit allows" in capsys.readouterr().err
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_a_long_wait_is_announced_and_does_not_count_towards_the_time_of_units(

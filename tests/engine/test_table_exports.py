@@ -99,6 +99,7 @@ def test_tables_that_time_out_are_exported_and_have_the_same_bytes(
     assert set(run.units["requests"]) == {2}  # one that timed out, which is not divided, and one that started the task
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_tables_that_need_too_much_memory_are_divided_first_and_then_exported(
     service: ExportService, folder: Path
@@ -112,6 +113,7 @@ def test_tables_that_need_too_much_memory_are_divided_first_and_then_exported(
     assert service.count(ROWS) - rows > 4
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_stopped_waits_for_the_same_tasks_again(
@@ -143,6 +145,7 @@ def test_a_run_that_is_stopped_waits_for_the_same_tasks_again(
     assert open_run(out).status().exporting == 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_task_that_fails_and_a_file_that_is_not_whole_are_failures_of_their_units(
     service: ExportService, folder: Path
@@ -181,6 +184,7 @@ def get_result(index, unit):
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_what_takes_longer_than_the_server_allows_is_exported(
     service: ExportService, folder: Path, tmp_path_factory: pytest.TempPathFactory
@@ -223,6 +227,7 @@ def get_result(index, unit):
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_tables_of_recipes_are_exported_if_their_columns_are_known(service: ExportService, folder: Path) -> None:
     (folder / "recipe.py").write_text(RECIPE)

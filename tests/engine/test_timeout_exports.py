@@ -74,6 +74,7 @@ def test_chips_that_time_out_are_exported_and_have_the_same_bytes(
     assert len(log(tmp_path / "out", "export started")) == 3
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_every_chip_of_a_shared_request_that_times_out_is_exported(service: ExportService, tmp_path: Path) -> None:
     words = [*(word for word in SAMPLE if word not in ("--method", "pixels")), "--mask"]  # of computed images
@@ -129,6 +130,7 @@ def test_other_commands_export_alike(service: ExportService, tmp_path: Path, nam
     check_exported_alike(service, tmp_path, words)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_chips_that_need_too_much_memory_are_divided_first_and_then_exported(
     service: ExportService, hashes: dict[str, str], tmp_path: Path
@@ -140,6 +142,7 @@ def test_chips_that_need_too_much_memory_are_divided_first_and_then_exported(
     assert service.count("image:computePixels") - pixels > 6
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_chips_with_too_many_aggregations_are_exported_after_one_repeat(
     service: ExportService, hashes: dict[str, str], tmp_path: Path
@@ -152,6 +155,7 @@ def test_chips_with_too_many_aggregations_are_exported_after_one_repeat(
     assert service.count("image:computePixels") - pixels == 2 * 6
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_stopped_waits_for_the_same_tasks_again(
@@ -188,6 +192,7 @@ def test_a_run_that_is_stopped_waits_for_the_same_tasks_again(
     assert sorted(open_run(out).units["method"]).count("image:export") == 4
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_task_that_was_started_but_not_stored_is_not_started_again(
     service: ExportService, hashes: dict[str, str], tmp_path: Path
@@ -212,6 +217,7 @@ def test_a_task_that_was_started_but_not_stored_is_not_started_again(
     assert len(started) == len({line["id"] for line in log(out, "export started")})
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_task_that_fails_is_the_failure_of_its_unit_and_retry_starts_another(
     service: ExportService, hashes: dict[str, str], tmp_path: Path
@@ -234,6 +240,7 @@ def test_a_task_that_fails_is_the_failure_of_its_unit_and_retry_starts_another(
     assert service.count("image:export") - tasks == 12
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["processes", "dask"])
 def test_other_executors_export_alike(
@@ -269,6 +276,7 @@ def test_a_full_queue_of_tasks_is_tried_again(service: ExportService, hashes: di
     assert checksums(tmp_path / "out") == hashes
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_files_that_are_gone_or_wrong_fail_their_units_and_are_exported_again(
     service: ExportService, hashes: dict[str, str], tmp_path: Path

@@ -73,6 +73,7 @@ def test_a_plan_is_a_line_for_each_unit_and_asks_for_no_pixel(tmp_path: Path, se
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_workers_share_a_plan(tmp_path: Path, service: Service) -> None:
     lines = plan(tmp_path, service)
@@ -96,6 +97,7 @@ def test_workers_share_a_plan(tmp_path: Path, service: Service) -> None:
     assert set(reference.units["sha256"]) == {each["sha256"] for each in told}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_parts_name_results_by_their_index_in_the_plan(tmp_path: Path, service: Service) -> None:
     (tmp_path / "squares.py").write_text(RECIPE.replace("grid=GRID)", "grid=GRID, name=f'tile_{index}')"))
@@ -112,6 +114,7 @@ def test_parts_name_results_by_their_index_in_the_plan(tmp_path: Path, service: 
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_repeated_deliveries_are_fetched_once_with_the_same_result(tmp_path: Path, service: Service) -> None:
     lines = plan(tmp_path, service)[:3]
@@ -141,6 +144,7 @@ get_result_of, get_result = get_result, get_result_or_die
 """
 
 
+@pytest.mark.exhaustive
 def test_a_killed_worker_with_a_ledger_fetches_the_rest(tmp_path: Path, service: Service) -> None:
     (tmp_path / "squares.py").write_text(RECIPE + KILLED_ONCE)
     ended = eechips(tmp_path, "plan", "run", "squares.py", "--endpoint", service.url, "--to", "units.jsonl")
@@ -168,6 +172,7 @@ def test_a_killed_worker_with_a_ledger_fetches_the_rest(tmp_path: Path, service:
     assert kept[0] == kept[1][::2]
 
 
+@pytest.mark.exhaustive
 def test_a_new_plan_in_the_folder_of_an_old_one_mixes_no_results(tmp_path: Path, service: Service) -> None:
     lines = plan(tmp_path, service)[:3]
     words = ("work", "--units", "-", "--ledger", "ledger", "--outcomes", "o.jsonl", "-q", "--out")
@@ -229,6 +234,7 @@ def test_a_part_waits_until_the_worker_that_it_replaces_has_ended(
     assert now[0] > 300
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_truncated_plan_is_refused(tmp_path: Path, service: Service) -> None:
     """Neither by a kill nor by an error of the recipe; a whole one takes the place of what was there."""

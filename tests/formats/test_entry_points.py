@@ -109,6 +109,7 @@ def read(path: Path) -> np.ndarray:
         return source.read()[:3]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_package_adds_a_format_in_one_file(package: Path, demo_server: Server, tmp_path: Path) -> None:
     found = sample(package, demo_server, tmp_path / "webp", "webp")

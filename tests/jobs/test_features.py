@@ -184,6 +184,7 @@ def test_points_on_all_edges_of_cells_are_there_once(
     assert pyarrow.dataset.dataset(tmp_path / "out" / "features").count_rows() == len(found)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_lines_and_polygons_across_cells_are_there_once(features: Callable[..., Any], store: Store) -> None:
     source = store.tables[SHAPES]
@@ -322,6 +323,7 @@ def test_the_command(start: Callable[..., Server], tmp_path: Path) -> None:
     assert len(geopandas.read_parquet(tmp_path / "out" / "features" / "part-00000.parquet")) == 8
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_killed_run_resumes(start: Callable[..., Server], store: Store, tmp_path: Path) -> None:
     server = start("--latency", "0.2")
@@ -367,6 +369,7 @@ def test_a_plan_is_estimated_without_a_request_for_features(start: Callable[...,
     assert server.requests().get("table:computeFeatures", 0) == before
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_hundred_thousand_features_take_a_request_for_each_cell(
     serve_briefly: Callable[..., Server], tmp_path: Path

@@ -223,6 +223,7 @@ def test_more_images_than_a_page_in_order_of_time(demo_server: Server, demo_ee: 
     assert len(set(times)) == len(units) == demo_ee.ImageCollection("MODIS/061/MOD11A2").size().getInfo()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_more_images_than_a_collection_may_return(demo_server: Server, demo_ee: Any) -> None:
     """Beyond 5,000, where getInfo gives up."""

@@ -243,6 +243,7 @@ def test_the_mosaic_is_made_in_another_way_of_the_same_windows(
         make(stack_server, tmp_path / "out", window=64)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_without_a_window_there_is_no_mosaic(stack: Stack, serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve("--assets", str(stack.path), "--no-demo", "--rate", "none")
@@ -331,6 +332,7 @@ def wait_for(is_there: Callable[[], bool], process: subprocess.Popen[str]) -> No
         time.sleep(0.002)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("phase", "number"), [("windows", signal.SIGKILL), ("mosaic", signal.SIGKILL), ("mosaic", signal.SIGINT)]

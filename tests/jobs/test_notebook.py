@@ -109,6 +109,7 @@ def picture(html: str) -> bytes:
     return base64.b64decode(found[1])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_the_example_notebook_runs(tmp_path: Path) -> None:
@@ -131,6 +132,7 @@ def test_the_example_notebook_runs(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["outputs"]
 
 
+@pytest.mark.exhaustive
 def test_functions_take_their_cells_with_them(kernel: Kernel) -> None:
     """Helpers, closures, cached functions, classes, data frames, and expressions of the user's own session."""
     cell = kernel.run("""
@@ -207,6 +209,7 @@ SLOW = """
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_interrupted_cell_saves_and_resumes(kernel: Kernel) -> None:
     """The main thread of a kernel runs an event loop, and its interrupt is a signal to the whole group."""
@@ -321,6 +324,7 @@ print(run, run.info["recipe"], [open(run.path / file).read().split()[1] for file
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_program_without_a_main_guard_runs(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
@@ -332,6 +336,7 @@ def test_a_program_without_a_main_guard_runs(demo_server: Server, tmp_path: Path
         assert (done.returncode, done.stdout) == (0, expected), done.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_recipe_runs_at_the_python_prompt(demo_server: Server, tmp_path: Path) -> None:
     """Functions without source are identified by their bytecode."""

@@ -277,6 +277,7 @@ def test_requests_above_the_limits_are_split(
     np.testing.assert_array_equal(found.reshape(-1, 4, 2), values[some])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_killed_run_resumes(stack: Stack, tmp_path: Path, serve: Callable[..., Server]) -> None:
     server = serve("--assets", str(stack.path), "--no-demo", "--latency", "0.5")

@@ -30,6 +30,7 @@ def truth(source: Path, transform: list[float], width: int, height: int) -> tupl
         return file.read(window=window), file.read_masks(window=window), file.window_transform(window)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("method", ["url", "pixels"])
 def test_native_chips_are_the_source_s_own_pixels(
     real_data: Path, real_server: Server, tmp_path: Path, method: str

@@ -148,6 +148,7 @@ def quality_server(
     return serve_store(serve, folder / "store")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_811_dates_equal_the_netcdf(
     real_data: Path, temperatures: Any, tmp_path: Path, serve: Callable[..., Server]
@@ -175,6 +176,7 @@ def test_811_dates_equal_the_netcdf(
             np.testing.assert_array_equal(chip.read_masks(1) > 0, chips[number] > 0)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_clearest_of_six_years_are_chosen(quality_server: Server, temperatures: Any, tmp_path: Path) -> None:
     """Clear shares are those of the quality bits, and no other choice is clearer."""

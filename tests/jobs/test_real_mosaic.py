@@ -64,6 +64,7 @@ def make(server: Server, out: Path, dataset: str, **options: Any) -> Path:
     return path
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_largest_raster_is_the_source_byte_for_byte(
     scenes: tuple[Path, list[Path]], scenes_server: Server, tmp_path: Path
@@ -96,6 +97,7 @@ def test_a_region_is_the_window_of_the_source(
         assert south < 37.60 < 37.70 < north
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("reducer", ["median", "mosaic"])
 def test_a_composite_above_the_limit_is_that_of_numpy(

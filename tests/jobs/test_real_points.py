@@ -70,6 +70,7 @@ def check(table: Path, points: pd.DataFrame, data: Path) -> int:
     return masked
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("count", [400, 100_000])
 def test_random_points_equal_direct_reads_with_few_requests(
     count: int, real_data: Path, real_server: Server, tmp_path: Path

@@ -68,6 +68,7 @@ def projected(regions: Path, crs: Any) -> geopandas.GeoDataFrame:
     return frame.set_geometry(frame.segmentize(0.0005)).to_crs(crs)
 
 
+@pytest.mark.exhaustive
 def test_811_dates_in_order_with_empty_cells_for_no_data(series: Callable[[str], Any], stack: Any) -> None:
     table = series("max")["ring"]
     assert list(table.columns) == ["id", "date", "LST_Day_1km", "count", "valid_fraction"]
@@ -79,6 +80,7 @@ def test_811_dates_in_order_with_empty_cells_for_no_data(series: Callable[[str],
     assert table["LST_Day_1km"].min() > -60
 
 
+@pytest.mark.exhaustive
 def test_max_and_count_equal_numpy_exactly(series: Callable[[str], Any], stack: Any, regions: Path) -> None:
     numbers, transform, crs = stack
     tables = series("max")
@@ -91,6 +93,7 @@ def test_max_and_count_equal_numpy_exactly(series: Callable[[str], Any], stack: 
         np.testing.assert_array_equal(tables[name]["LST_Day_1km"], expected)
 
 
+@pytest.mark.exhaustive
 def test_mean_equals_exactextract(series: Callable[[str], Any], stack: Any, regions: Path) -> None:
     numbers, transform, crs = stack
     tables = series("mean")

@@ -329,6 +329,7 @@ def test_a_killed_run_continues(server: Server, clipped: eechips.Run, folder: Pa
     assert found == clipped.units.set_index("file")["sha256"].to_dict()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_region_that_is_too_large_for_a_request_comes_in_parts(folder: Path, serve: Callable[..., Server]) -> None:
     size = 4_600  # of two bands of 16 bits: more than 48 MB

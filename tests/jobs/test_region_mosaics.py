@@ -237,6 +237,7 @@ def _mosaics(folder: Path) -> dict[str, bytes]:
     return {path.stem: path.read_bytes() for path in folder.glob("mosaics/*.tif")}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_failed_window_leaves_out_its_region_only(
     folder: Path, serve: Callable[..., Server], clipped: eechips.Run, tmp_path: Path
@@ -258,6 +259,7 @@ def test_a_failed_window_leaves_out_its_region_only(
     assert eechips.open_run(tmp_path / "run").verify() == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_killed_run_continues(server: Server, clipped: eechips.Run, folder: Path, tmp_path: Path) -> None:
     words = _words(server, folder, tmp_path / "run", "--in-flight", "1", "--rate", "3", "-q")
@@ -274,6 +276,7 @@ def test_a_killed_run_continues(server: Server, clipped: eechips.Run, folder: Pa
     assert _mosaics(tmp_path / "run") == _mosaics(clipped.path)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_mosaics_of_barns_and_of_a_park_are_those_of_rasterio(
     real_data: Path, serve: Callable[..., Server], tmp_path: Path

@@ -39,6 +39,7 @@ def sent(server: Server) -> int:
     return server.requests().get(PIXELS, 0)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("options", [
     {"total": 6, "roi": ROI},
     {"total": 6, "roi": ROI, "seed": 7},
@@ -122,6 +123,7 @@ def _frames(run: eechips.Run) -> dict[tuple[Any, ...], bytes]:
     return found
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_an_extension_that_is_killed_twice_ends_as_one_run(demo_server: Server, tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def pixels(units: list[dict[str, Any]]) -> np.ndarray:
     return np.floor(np.column_stack(~TRANSFORM * xy.T)).astype(int)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize(("of", "truth"), [(MAP, classes()), (LARGE, large_classes())], ids=["small", "large"])
 @pytest.mark.parametrize("count", [3, 30])

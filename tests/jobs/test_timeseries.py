@@ -62,6 +62,7 @@ def series(
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize(("code", "polygon"), [(7, BOX), (8, HOLED)])
 def test_811_dates_equal_an_independent_computation(

@@ -74,6 +74,7 @@ def by_region(run: eechips.Run) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_batches_of_any_size_make_the_same_table(
     real_server: Server, fields: Path, one: eechips.Run, tmp_path: Path

@@ -42,6 +42,7 @@ def test_a_dataset_that_no_archive_has_is_not_suggested_again() -> None:
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.usefixtures("away")
 def test_an_archive_that_is_not_reached_is_no_missing_dataset() -> None:

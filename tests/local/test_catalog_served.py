@@ -65,6 +65,7 @@ def reads(server: Server) -> dict[str, int]:
     return found
 
 
+@pytest.mark.exhaustive
 def test_filters_agree_with_each_item(server: Server, world: Scenes) -> None:
     """Places, dates and properties, alone and together; the exact geometry counts, and not its box."""
     ee = initialize(server)
@@ -158,6 +159,7 @@ def test_catalogue_assets_are_listed(server: Server, world: Scenes) -> None:
         ee.data.getAsset(ids[0])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_responses_during_merges_come_from_one_version(tmp_path: Path, serve: Callable[..., Server]) -> None:
     """Every item gets a new version in each merge: no answer has two, lacks one, or is to be asked for again."""
@@ -477,6 +479,7 @@ def test_local_and_remote_jpeg_2000_is_read(
     assert web.bytes["red.jp2"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_urls_signed_by_gdal_are_read(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with range_server(files) as web:
@@ -504,6 +507,7 @@ def test_urls_signed_by_gdal_are_read(files: Path, tmp_path: Path, monkeypatch: 
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_files_in_an_object_store_are_read(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = missing_packages("s3")
@@ -561,6 +565,7 @@ def test_real_files_of_several_resolutions_are_served(
 # A run, its catalogue, and chips of its chips
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_s_chips_are_a_collection(tmp_path: Path) -> None:
     run = eechips.sample(
@@ -583,6 +588,7 @@ def test_a_run_s_chips_are_a_collection(tmp_path: Path) -> None:
             np.testing.assert_array_equal(one.read(window=window_, boundless=True), other.read())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_runs_read_files_on_web_servers_where_they_may(web: Files, files: Path, tmp_path: Path) -> None:
     put(tmp_path / "catalog", [scene("far", {"red": described("red", f"{web.url}/red.tif")})])
@@ -603,6 +609,7 @@ def test_runs_read_files_on_web_servers_where_they_may(web: Files, files: Path, 
         np.testing.assert_array_equal(chip_.read(), expected)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_command_serves_catalogues_beside_assets_and_the_demo(scened: Path, tmp_path: Path) -> None:
     refused = CliRunner().invoke(main, ["serve", "--catalog", str(tmp_path)])

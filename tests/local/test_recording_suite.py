@@ -56,6 +56,7 @@ def compare(folder: Path) -> tuple[int, dict[str, Any]]:
     return result.returncode, json.loads(result.stdout)
 
 
+@pytest.mark.exhaustive
 def test_everything_is_replayed_without_the_service(recorded: Recorded, tmp_path: Path) -> None:
     with serving_command("replay", recorded.folder) as replay:
         assert call_client(initialize(replay)) == recorded.calls
@@ -77,6 +78,7 @@ def run_tests(*arguments: str | Path) -> tuple[dict[str, int], str]:
     return {word: int(count) for count, word in re.findall(r"(\d+) (\w+)", last.partition(" in ")[0])}, result.stdout
 
 
+@pytest.mark.exhaustive
 def test_tests_of_shared_servers_are_recorded_and_replayed(tmp_path: Path) -> None:
     recorded, output = run_tests("--record", tmp_path / "out")
     assert recorded.keys() - {"deselected"} == {"passed"}, output
@@ -99,6 +101,7 @@ def test_tests_of_shared_servers_are_recorded_and_replayed(tmp_path: Path) -> No
     assert "not replayed: is not recorded" in output
 
 
+@pytest.mark.exhaustive
 def test_a_comparison_with_the_recorded_service_finds_nothing(recorded: Recorded) -> None:
     status, found = compare(recorded.folder)
     assert found["differences"] == []
@@ -108,6 +111,7 @@ def test_a_comparison_with_the_recorded_service_finds_nothing(recorded: Recorded
     assert status == 0
 
 
+@pytest.mark.exhaustive
 def test_a_comparison_finds_planted_deviations_and_nothing_else(recorded: Recorded, tmp_path: Path) -> None:
     folder = tmp_path / "recording"
     shutil.copytree(recorded.folder, folder)

@@ -285,6 +285,7 @@ def test_units_with_several_files_and_a_changed_layer(
     assert {each.layer for each in found.differences}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_results_without_data_are_compared(make_source: Callable[[int], Source], tmp_path: Path) -> None:
     source = make_source(2)
@@ -343,6 +344,7 @@ def members(lockfile: Path, name: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in archive.read(name).splitlines()]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_replaced_images_are_named_with_their_chips_and_the_exact_share_of_pixels(
     make_source: Callable[[int], Source], tmp_path: Path
@@ -456,6 +458,7 @@ def test_units_that_this_version_requests_by_another_expression_are_counted(
     assert "1 unit: this version of eechips requests another expression" in done.stdout
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_images_that_are_gone_are_named(make_source: Callable[[int], Source], host: Host, tmp_path: Path) -> None:
     source = make_source(2)
@@ -688,6 +691,7 @@ def test_a_folder_with_another_run_is_refused(tmp_path: Path, stack_server: Serv
         eechips.rebuild(lockfile, tmp_path / "x", **options(stack_server))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_of_the_demo_planet_is_rebuilt_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -699,6 +703,7 @@ def test_a_run_of_the_demo_planet_is_rebuilt_from_it(tmp_path: Path, monkeypatch
     assert files_of(eechips.open_run("again")) == files_of(eechips.open_run("run"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
@@ -724,6 +729,7 @@ def test_a_killed_rebuild_resumes(make_source: Callable[[int], Source], tmp_path
     assert files_of(eechips.open_run(tmp_path / "again")) == files_of(run)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_faults_of_the_service_change_nothing(make_source: Callable[[int], Source], tmp_path: Path) -> None:
     from urllib.request import Request, urlopen

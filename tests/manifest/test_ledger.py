@@ -276,6 +276,7 @@ def test_one_process_at_a_time_opens_a_ledger(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_million_units_are_recorded(tmp_path: Path) -> None:
     began = time.monotonic()

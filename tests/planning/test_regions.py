@@ -124,6 +124,7 @@ def test_a_region_s_vertices_are_counted_in_bytes_of_a_request(demo_ee: Any, tmp
     check_size(simpler)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_file_with_too_many_vertices_is_refused_before_any_request(tmp_path: Path) -> None:
     path = write(tmp_path / "coast.parquet", coast(400_000))

@@ -23,6 +23,7 @@ KNOWN = frozenset(
 QUICK = ("requests", "refused", "bands", "encodings", "values", "types")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "group",
     [
@@ -43,6 +44,7 @@ def test_the_local_earth_engine_answers_as_expected(group: str, demo_server: Ser
     assert others - KNOWN == set()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_exported_asset_is_deleted_again(serve_briefly: Callable[..., Server], tmp_path: Path) -> None:
     assets = tmp_path / "assets"

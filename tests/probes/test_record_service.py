@@ -77,6 +77,7 @@ def check(google: Google, archive: Path, out: Path) -> None:
         assert find_differences(client, found, probes) == {}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_recording_is_replayed_by_someone_with_only_the_file(google: Google, tmp_path: Path) -> None:
     out = tmp_path / "recording"
@@ -93,6 +94,7 @@ def test_a_recording_is_replayed_by_someone_with_only_the_file(google: Google, t
     check(google, archive, out)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_results_of_all_kinds_are_recorded_within_the_bounds(google: Google, tmp_path: Path) -> None:
@@ -116,6 +118,7 @@ def test_nothing_is_sent_without_consent(google: Google, tmp_path: Path) -> None
     assert google.front.sent_to(HIGH_VOLUME) == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_recording_that_was_stopped_resumes(google: Google, tmp_path: Path) -> None:
     out = tmp_path / "recording"
@@ -137,6 +140,7 @@ def test_a_recording_that_was_stopped_resumes(google: Google, tmp_path: Path) ->
     assert {name: found[name] for name in known} == known
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_nothing_is_asked_once_the_bound_of_compute_is_reached(google: Google, tmp_path: Path) -> None:
     out = tmp_path / "recording"
@@ -149,6 +153,7 @@ def test_nothing_is_asked_once_the_bound_of_compute_is_reached(google: Google, t
     assert "The bound of compute is reached: 17 questions were not asked" in done.stdout
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_recording_with_a_secret_is_not_packed(google: Google, tmp_path: Path) -> None:
     out = tmp_path / "recording"

@@ -45,6 +45,7 @@ def get_result(index, unit, by="by_sine"):
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("by", "executor", "in_flight"),
     [("by_sine", "threads", 1), ("by_sine", "threads", 6), ("by_pattern", "processes", 4)],

@@ -86,6 +86,7 @@ def mark_selection(browser: Any, text: str) -> None:
     wait(browser, f"{MARKED} === {json.dumps(text)}")
 
 
+@pytest.mark.exhaustive
 def test_the_page_cannot_reach_the_notebook(run: eechips.Run, cell: Callable[..., Any]) -> None:
     browser = cell(run.explore())
     assert browser.execute_script("return origin") == "null"
@@ -184,6 +185,7 @@ def test_a_unit_without_picture_gets_it_when_it_is_chosen(run: eechips.Run, cell
     assert wait(browser, f"return {image}?.naturalWidth") == 16
 
 
+@pytest.mark.exhaustive
 def test_five_thousand_chips(tmp_path: Path, cell: Callable[..., Any]) -> None:
     run = write_run(tmp_path / "run", 5000)
     explorer = run.explore()

@@ -150,6 +150,7 @@ def test_all_regions_are_shown_or_counted(tmp_path: Path, monkeypatch: pytest.Mo
         assert result.stderr == message
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_figure_shows_sixty_regions(tmp_path: Path) -> None:
     units = [
@@ -160,6 +161,7 @@ def test_a_figure_shows_sixty_regions(tmp_path: Path) -> None:
     assert sum(panel.get_visible() for panel in figure.axes) == 60
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_notebooks_display_figures(alone: eechips.Run) -> None:
     """Also if pyplot was never imported."""

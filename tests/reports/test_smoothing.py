@@ -159,6 +159,7 @@ def test_infinite_values_are_filled(one: eechips.Run, tmp_path: Path) -> None:
     assert np.isfinite(filled["LST_Day_1km_filled"])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_extended_run_has_all_of_its_dates(
     demo_server: Server, regions: Path, one: eechips.Run, tmp_path: Path

@@ -39,6 +39,7 @@ def run_local(script: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=script.parent, env=environment, capture_output=True, text=True, timeout=200)
 
 
+@pytest.mark.exhaustive
 def test_exports_go_to_the_folder_of_a_local_run_and_are_awaited(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     ended = run_local(tmp_path / "script.py")
@@ -50,6 +51,7 @@ def test_exports_go_to_the_folder_of_a_local_run_and_are_awaited(tmp_path: Path)
     assert open_run(tmp_path / "run").counts == {"done": 2}
 
 
+@pytest.mark.exhaustive
 def test_an_export_that_fails_is_an_error_of_the_run(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         "import ee\nee.Initialize()\nregion = ee.Geometry.Rectangle([0, 0, 0.01, 0.01])\n"

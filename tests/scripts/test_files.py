@@ -41,6 +41,7 @@ if __name__ == '__main__':
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_paths_below_the_working_directory_may_be_absolute(demo_server: Server, tmp_path: Path) -> None:
     script, there = tmp_path / "paths.py", tmp_path / "there"
@@ -57,6 +58,7 @@ def test_paths_below_the_working_directory_may_be_absolute(demo_server: Server, 
     assert made.verify() == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_inputs_are_never_written_to(demo_server: Server, tmp_path: Path) -> None:
     """A script that was run by plain Python before finds its own results beside it."""
@@ -149,6 +151,7 @@ def test_an_input_that_a_library_has_written_through_is_a_result(tmp_path: Path)
     assert not (tmp_path / "run" / "in.txt").is_symlink()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_odd_names_of_files_are_taken(demo_server: Server, tmp_path: Path) -> None:
     names = ["back\\slash.txt", "new\nline.txt", "quote'\".txt", " .txt", "é ☃.txt", "-rf.txt", "..a/b.txt"]
@@ -180,6 +183,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_inputs_named_in_parts_are_found_by_libraries_that_do_not_open_by_python(
     demo_server: Server, tmp_path: Path
@@ -195,6 +199,7 @@ def test_inputs_named_in_parts_are_found_by_libraries_that_do_not_open_by_python
     assert files(tmp_path / "run") == {"0.txt": b"5", "1.txt": b"6"}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_missing_file_is_reported_with_its_folder(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "script.py"

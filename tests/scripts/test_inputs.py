@@ -132,6 +132,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_calls_begin_in_the_folder_in_which_the_script_opened_the_pool(demo_server: Server, home: Path) -> None:
     script = home / "script.py"
@@ -153,6 +154,7 @@ NOTHING = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "said"),
@@ -171,6 +173,7 @@ def test_a_script_without_results_is_not_a_success(name: str, said: str, demo_se
         assert said in ended.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_script_without_a_pool_is_told_which_files_it_has_left(demo_server: Server, home: Path) -> None:
     script = home / "script.py"
@@ -182,6 +185,7 @@ def test_a_script_without_a_pool_is_told_which_files_it_has_left(demo_server: Se
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_results_of_an_earlier_phase_are_listed_by_the_calls_of_the_next(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(

@@ -15,6 +15,7 @@ from tests.scripts.test_old_scripts import command, run
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("wait", ["sleep(3600)", "[ee.Number(n).getInfo() for n in range(10**6)]"])
 def test_a_call_ends_with_its_request(wait: str, demo_server: Server, tmp_path: Path) -> None:
     """The call would last an hour; a run that waits for it exceeds the time-out of the process."""

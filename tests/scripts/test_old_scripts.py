@@ -63,6 +63,7 @@ def scripts(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments", "units"),
@@ -109,6 +110,7 @@ def test_files_equal_those_of_plain_python(
         assert recorded <= set(wanted)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_metadata_of_several_files_of_a_unit_are_recorded(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
     assert run(scripts / "phases.py", demo_server, tmp_path, "-q").returncode == 0
@@ -128,6 +130,7 @@ def test_metadata_of_several_files_of_a_unit_are_recorded(scripts: Path, demo_se
     assert sum(demo_server.requests().values()) - sum(before.values()) <= 6  # the unit's, and the client's own
 
 
+@pytest.mark.exhaustive
 def test_notebooks_run_without_their_magics(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
     result = run(scripts / "notebook.py", demo_server, tmp_path)
     assert result.returncode == 0, result.stderr
@@ -137,6 +140,7 @@ def test_notebooks_run_without_their_magics(scripts: Path, demo_server: Server, 
     assert str(heights) in result.stdout
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_killed_script_resumes(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -178,6 +182,7 @@ def test_errors_are_reported_at_once_with_their_class(scripts: Path, demo_server
     assert all("Image asset 'NO/SUCH/IMAGE' not found" in error for error in asked["error"])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_another_plan_is_refused(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "clock.py"
@@ -192,6 +197,7 @@ def test_another_plan_is_refused(demo_server: Server, tmp_path: Path) -> None:
     assert "differs from its last run" in result.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_eechips_has_the_pool_itself(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "own.py"
@@ -206,6 +212,7 @@ def test_eechips_has_the_pool_itself(demo_server: Server, tmp_path: Path) -> Non
     assert open_run(tmp_path / "run").counts == {"done": 2}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_process_local_globals_are_substituted(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "globals.py"
@@ -238,6 +245,7 @@ def test_process_local_globals_are_substituted(demo_server: Server, tmp_path: Pa
     assert open_run(tmp_path / "run").counts == {"done": 5}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_network_faults_do_not_reach_the_files(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
     """The script copies response.raw into a file: half an image, or its gzip, if nobody looked after it."""
@@ -257,6 +265,7 @@ def test_network_faults_do_not_reach_the_files(scripts: Path, demo_server: Serve
     assert files(tmp_path / "run") == files(tmp_path / "good")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_many_short_calls_are_made_once(demo_server: Server, tmp_path: Path) -> None:
     """Files of one call are staged while the next one runs in the same process."""
@@ -275,6 +284,7 @@ def test_many_short_calls_are_made_once(demo_server: Server, tmp_path: Path) -> 
     assert list(units["file"]) == [f"c/{i}.txt" for i in range(1000)]
 
 
+@pytest.mark.exhaustive
 def test_two_functions_without_a_pool_are_run(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "serial.py"
     script.write_text(
@@ -297,6 +307,7 @@ def test_two_functions_without_a_pool_are_run(demo_server: Server, tmp_path: Pat
     assert list(units["width"]) == [16, 16, 8]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_call_that_catches_the_error_of_its_only_request_has_failed(
     scripts: Path, demo_server: Server, tmp_path: Path
@@ -313,6 +324,7 @@ def test_a_call_that_catches_the_error_of_its_only_request_has_failed(
     assert "1 of 4 results, 1 done without a file, " in ended.stdout
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_files_outside_the_run_are_counted_and_how_to_record_them_is_said(
     scripts: Path, demo_server: Server, tmp_path: Path
@@ -329,6 +341,7 @@ def test_files_outside_the_run_are_counted_and_how_to_record_them_is_said(
     assert open_run(folder).units["file"].tolist() == ["a.txt", "b.txt", "c.txt", "d.txt"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_event_loop_awaits_the_calls_of_an_executor(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "loop.py"
@@ -353,6 +366,7 @@ def test_an_event_loop_awaits_the_calls_of_an_executor(demo_server: Server, tmp_
     assert {unit["value"]["use"] for unit in made.units["unit"]} == {1}  # at once, not one after the other
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_pools_of_installed_packages_are_their_own(demo_server: Server, tmp_path: Path) -> None:
     package = tmp_path / "elsewhere" / "site-packages" / "of_others.py"

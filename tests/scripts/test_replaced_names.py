@@ -137,6 +137,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_script_of_bound_names_runs(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)

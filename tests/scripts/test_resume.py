@@ -110,6 +110,7 @@ def outputs(folder: Path) -> dict[str, str]:
 EXPECTED = {f"tile_{n:02d}.txt": str(n + 1) for n in range(20)}
 
 
+@pytest.mark.exhaustive
 def test_a_killed_script_that_lists_missing_files_resumes(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "lists.py").write_text(LISTS)
     interrupted(tmp_path, demo_server)
@@ -129,6 +130,7 @@ def test_a_killed_script_that_lists_missing_files_resumes(demo_server: Server, t
     assert "to do: 0" in again.stdout
 
 
+@pytest.mark.exhaustive
 def test_a_file_that_was_named_but_not_recorded_is_made_again_and_one_of_the_user_stays(
     demo_server: Server, tmp_path: Path
 ) -> None:
@@ -165,6 +167,7 @@ main()
     assert open_run(tmp_path / "run").verify() == []
 
 
+@pytest.mark.exhaustive
 def test_a_list_that_is_shorter_for_another_reason_is_refused(
     demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +182,7 @@ def test_a_list_that_is_shorter_for_another_reason_is_refused(
     assert "differs from its last run" in refused.stderr
 
 
+@pytest.mark.exhaustive
 def test_calls_that_write_no_file_are_reported(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "nothing.py").write_text(WRITES_NOTHING)
     for _ in range(2):

@@ -32,6 +32,7 @@ ee.batch.Export.image.toDrive(cover.first(), "modified", region=region, scale=10
 """
 
 
+@pytest.mark.exhaustive
 def test_a_run_names_the_stubs_that_it_has_used(tmp_path: Path) -> None:
     """Those of requests, and of an export that no request has loaded before."""
     (tmp_path / "script.py").write_text(SERIES)
@@ -46,6 +47,7 @@ def test_a_run_names_the_stubs_that_it_has_used(tmp_path: Path) -> None:
     assert note.endswith(": CSP/HM/GlobalHumanModification, ECMWF/ERA5_LAND/DAILY_AGGR.")
 
 
+@pytest.mark.exhaustive
 def test_a_band_that_no_stub_can_show_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         "import ee\nee.Initialize()\n"

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the benchmark looks at /proc")
 def test_nothing_is_lost_or_uploaded_again_without_a_cause() -> None:
     reason = missing_packages("s3")

@@ -110,6 +110,7 @@ def verify(tmp_path: Path, objects: ObjectServer) -> subprocess.CompletedProcess
     return subprocess.run(arguments, env=environment(objects), capture_output=True, text=True, timeout=90)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @on_s3_and_slowly_on_others
 def test_every_result_is_uploaded_once(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
@@ -129,6 +130,7 @@ def test_every_result_is_uploaded_once(tmp_path: Path, service: Service, objects
     assert not any(path.suffix == ".png" for path in (tmp_path / "ledger").rglob("*"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @on_each
 def test_a_finished_run_lists_once_and_does_nothing(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
@@ -141,6 +143,7 @@ def test_a_finished_run_lists_once_and_does_nothing(tmp_path: Path, service: Ser
     assert objects.asked["LIST"] == 1
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_empty_results_that_are_left_out_are_not_uploaded(
     tmp_path: Path, service: Service, objects: ObjectServer
@@ -152,6 +155,7 @@ def test_empty_results_that_are_left_out_are_not_uploaded(
     assert objects.asked["DELETE"] == 3  # of what an earlier run could have left: failures, layers, sources
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_uploads_changed_in_transit_are_repeated(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     objects.spoiled = 5
@@ -160,6 +164,7 @@ def test_uploads_changed_in_transit_are_repeated(tmp_path: Path, service: Servic
     assert objects.spoiled == 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_store_errors_fail_units_transiently(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     objects.broken = 10**6
@@ -175,6 +180,7 @@ def test_store_errors_fail_units_transiently(tmp_path: Path, service: Service, o
     assert verify(tmp_path, objects).returncode == 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_missing_copy_of_the_manifest_is_uploaded(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     run(tmp_path, service, objects)
@@ -185,6 +191,7 @@ def test_a_missing_copy_of_the_manifest_is_uploaded(tmp_path: Path, service: Ser
     assert objects.puts == {"run/manifest.parquet": 1, "run/run.json": 1}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_place_that_holds_another_run_is_refused(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     other = ("--ledger", str(tmp_path / "other"), "-p", "count=3")
@@ -205,6 +212,7 @@ def test_a_place_that_holds_another_run_is_refused(tmp_path: Path, service: Serv
     assert not (tmp_path / "late").exists()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @on_each
 def test_a_killed_run_resumes(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
@@ -229,6 +237,7 @@ def test_a_killed_run_resumes(tmp_path: Path, service: Service, objects: ObjectS
     assert open_run(tmp_path / "ledger").counts == {"done": 200}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_upload_that_fails_is_tried_again(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     objects.broken = 25
@@ -236,6 +245,7 @@ def test_an_upload_that_fails_is_tried_again(tmp_path: Path, service: Service, o
     assert verify(tmp_path, objects).returncode == 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("same", [2, 20])  # with 20, some come at the same moment
 def test_all_units_of_one_name_are_failures(tmp_path: Path, service: Service, objects: ObjectServer, same: int) -> None:
@@ -246,6 +256,7 @@ def test_all_units_of_one_name_are_failures(tmp_path: Path, service: Service, ob
     assert found.failures["error"].str.contains("two units have the same name").all()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_missing_results_are_reported_and_fetched_again(
     tmp_path: Path, service: Service, objects: ObjectServer
@@ -277,6 +288,7 @@ def test_a_missing_bucket_is_reported(tmp_path: Path, service: Service, objects:
 MOSAIC = ["mosaic", "--dataset", "NAIP", "--roi=-105.1,40,-105.09,40.01", "--scale", "4", "--window", "128", "--local"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_assembled_results_are_downloaded_once_and_uploaded(tmp_path: Path, objects: ObjectServer) -> None:
     arguments = [sys.executable, "-m", "eechips", *MOSAIC]
@@ -313,6 +325,7 @@ def test_scripts_that_write_files_themselves_need_a_folder(tmp_path: Path, objec
     assert "writes its files itself, to folders of this machine: name one as --out" in " ".join(ended.stderr.split())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_run_says_where_its_results_are(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     run(tmp_path, service, objects)
@@ -324,6 +337,7 @@ def test_the_run_says_where_its_results_are(tmp_path: Path, service: Service, ob
     assert "results" in ended.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_failures_are_tried_again_where_the_ledger_is(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     service.plan(7, "400")
@@ -337,6 +351,7 @@ def test_failures_are_tried_again_where_the_ledger_is(tmp_path: Path, service: S
     assert objects.content("run/failures.csv") is None
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @on_each
 def test_the_doctor_tries_the_store(tmp_path: Path, objects: ObjectServer) -> None:

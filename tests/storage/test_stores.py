@@ -210,6 +210,7 @@ def test_unknown_schemes_are_refused() -> None:
         ObjectStore("nobody://bucket").check()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_s3_lists_a_thousand_objects_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     reason = missing_packages("s3")

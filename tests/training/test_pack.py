@@ -452,6 +452,7 @@ def test_only_damaged_shards_are_made_again(run: Run, tmp_path: Path, to: str) -
     assert {path: path.stat().st_ino for path in times} == times
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("to", ["webdataset", DECODED[0]])
 def test_a_killed_pack_resumes(tmp_path: Path, to: str) -> None:

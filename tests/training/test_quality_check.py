@@ -529,6 +529,7 @@ def test_a_killed_drop_is_completed_and_changed_files_are_kept(tmp_path: Path, r
     assert [file for file in files if file.exists()] == [own, files[4]]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_sample_stays_balanced_after_a_drop(tmp_path: Path) -> None:
     words = [

@@ -127,6 +127,7 @@ def test_two_epochs_have_all_samples_and_the_second_sends_no_request(service: Se
     assert len(service.requests) == sent
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_failed_units_are_left_out_at_once_and_fetched_by_the_next_run(
     service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -249,6 +250,7 @@ def test_a_stream_needs_no_pytorch() -> None:
     assert done.stdout == "stream\n"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_killed_training_resumes_run_and_epoch(service: Service, tmp_path: Path) -> None:
     service.latency = 0.1
@@ -286,6 +288,7 @@ def test_ctrl_c_ends_the_run_with_the_training(service: Service, tmp_path: Path)
     assert run.verify() == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_program_that_ends_ends_the_run(service: Service, tmp_path: Path) -> None:
     service.latency = 0.1
@@ -296,6 +299,7 @@ def test_a_program_that_ends_ends_the_run(service: Service, tmp_path: Path) -> N
     assert eechips.open_run(tmp_path / "out").counts["done"] == service.count("compute") < COUNT
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_two_processes_share_an_epoch_and_one_fetches(service: Service, tmp_path: Path) -> None:
     service.latency = 0.05
@@ -308,6 +312,7 @@ def test_two_processes_share_an_epoch_and_one_fetches(service: Service, tmp_path
     assert service.count("compute") == COUNT
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_of_others_is_followed_in_its_own_order(service: Service, tmp_path: Path) -> None:
     service.latency = 0.1

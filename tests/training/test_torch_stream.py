@@ -213,6 +213,7 @@ def test_a_stateful_loader_goes_on_after_any_batch(tmp_path: Path, workers: int)
         assert before + [batch["ordinal"].tolist() for batch in second] == whole
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_stops_ends_the_training_with_its_reason(service: Service, tmp_path: Path) -> None:
     service.latency = 0.02
     for number in order_of(5)[10:]:
@@ -223,6 +224,7 @@ def test_a_run_that_stops_ends_the_training_with_its_reason(service: Service, tm
             list(loader)
 
 
+@pytest.mark.exhaustive
 def test_killed_processes_resume_run_and_epoch(service: Service, tmp_path: Path) -> None:
     service.latency = 0.2
     kills = 2

@@ -258,6 +258,7 @@ def test_several_files_make_several_tables(tmp_path: Path) -> None:
         ingest(tmp_path / "a.parquet", tmp_path / "store", "T/x")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_unusable_files_are_refused(tmp_path: Path) -> None:
     nowhere = frame(3).set_crs(None, allow_override=True)

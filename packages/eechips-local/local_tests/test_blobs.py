@@ -76,6 +76,7 @@ def test_addresses_of_other_kinds_are_refused(ee: Any) -> None:
             ee.Blob(ee.String(url)).string().getInfo()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_server_that_reads_no_remote_files_says_what_allows_it(bucket: ObjectServer) -> None:
     running = start_server("--no-demo")

@@ -62,6 +62,7 @@ def test_drawings_are_cached(folder: Path) -> None:
     assert only_file(folder).name.endswith("-x.npz")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_shapes_keep_every_bit(folder: Path) -> None:
     # The ecoregions themselves: polygons and multipolygons, with holes and islands.
@@ -129,6 +130,7 @@ def test_older_versions_are_removed(folder: Path) -> None:
     assert len(names) == 6 + 3
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_second_start_draws_nothing(folder: Path) -> None:
     code = (

@@ -30,6 +30,7 @@ def client(serve: Callable[..., Server], tmp_path_factory: pytest.TempPathFactor
     return initialize(serve("--assets", str(folder / "store"), "--no-demo"))
 
 
+@pytest.mark.exhaustive
 def test_operations_on_more_than_two_million_edges_are_refused(client: Any) -> None:
     table = client.FeatureCollection(TABLE)
     large, small = (client.Feature(table.filter(client.Filter.eq("n", n)).first()) for n in (0, 1))

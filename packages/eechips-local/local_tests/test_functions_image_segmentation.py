@@ -149,6 +149,7 @@ class TestSuperpixels:
         assert not mask[~inside].any()
         assert mask[inside].mean() > 0.99
 
+    @pytest.mark.exhaustive
     @pytest.mark.slow
     def test_windows_across_an_edge_of_tiles_agree(self, ee: Any) -> None:
         snic = ee.Algorithms.Image.Segmentation.SNIC(ee.Image("test/noise"), 12, 30)

@@ -109,6 +109,7 @@ def places(ee: Any, reducer: Any, inputs: int) -> Iterator[tuple[str, Any]]:
     yield "burnt features", at_point(ee.FeatureCollection([feature]).reduceToImage(names, reducer))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_reducer_in_every_place_is_answered_or_refused(ee: Any) -> None:

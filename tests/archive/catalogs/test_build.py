@@ -345,6 +345,7 @@ def test_help_needs_none_of_the_packages_that_catalogues_need() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_real_run_from_sample_to_items(tmp_path: Path) -> None:
     run = eechips.sample("NAIP", total=4, roi="-105.1,39.9,-105.0,40.0", local=True, out=tmp_path / "run", format="tif")

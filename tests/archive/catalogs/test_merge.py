@@ -53,6 +53,7 @@ def batches_of(values: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 merges_of_items = st.lists(st.lists(items(), min_size=1, max_size=8), min_size=1, max_size=4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @given(merges_of_items, st.booleans())
@@ -196,6 +197,7 @@ def assert_statistics_are_right(catalog: Catalog) -> None:
     assert catalog.statistics["items"] == len(catalog)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @given(st.lists(boxes(), min_size=1, max_size=12), st.lists(boxes(), min_size=1, max_size=5), st.integers(1, 20))
 @settings(max_examples=15, deadline=None)

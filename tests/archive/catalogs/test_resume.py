@@ -152,6 +152,7 @@ print(number)
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_ingestion_killed_at_any_file_change_makes_the_same_catalogue(tmp_path: Path) -> None:
@@ -216,6 +217,7 @@ def test_a_resumed_job_is_that_of_the_same_lists(tmp_path: Path, host: HostLimit
     assert (found.resumed, found.counts.entries, len(found.catalog)) == (0, 1, 11)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_changed_list_is_not_resumed(tmp_path: Path, host: HostLimiter) -> None:
     """On the web nobody says which version it is: what was done of another one is not gone on with."""
@@ -243,6 +245,7 @@ def test_a_changed_list_is_not_resumed(tmp_path: Path, host: HostLimiter) -> Non
     assert {key[1] for key in found} == {f"scene-{n}" for n in range(2500)}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", [None, "0.fetched", "000000.3.fetched", "000000.2.sharded"])
 def test_large_items_are_sorted_in_parts(

@@ -21,6 +21,7 @@ from tests.support.dask_cluster import dask_cluster
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("who", ["processes", "dask", "configured"])
 def test_every_worker_pool_makes_the_same_catalogue(tmp_path: Path, who: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +67,7 @@ def die(lives: bytes, folder: Path) -> int:
     return deaths
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_work_lost_with_a_cluster_worker_is_repeated(tmp_path: Path) -> None:
     """Data of a worker are lost with it, and Dask gives up tasks that need them."""
@@ -80,6 +82,7 @@ def test_work_lost_with_a_cluster_worker_is_repeated(tmp_path: Path) -> None:
             found.submit(die, b"x" * 100, tmp_path).result()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("victims", "told"),
@@ -112,6 +115,7 @@ def test_a_lost_cluster_is_reported(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_cluster_without_workers_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import LocalCluster
@@ -138,6 +142,7 @@ def test_the_worker_pool_is_chosen_by_size_and_option() -> None:
         assert choose_worker_pool(SMALL + 1, 1, None).is_alone
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_program_needs_no_main_guard_and_its_processes_end_with_it(tmp_path: Path) -> None:
     """Killed, it leaves nobody who goes on writing."""

@@ -40,6 +40,7 @@ def ingested(out: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == "scene" and line["step"] == "ingest"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_jpeg2000_scenes_become_chips(serve: Callable[..., Server], tmp_path: Path) -> None:
     """As Copernicus has Sentinel-2: bands of two resolutions, and a picture of three bands."""

@@ -190,6 +190,7 @@ def test_unsigned_requests_are_refused(folder: Path, tmp_path: Path) -> None:
     assert "HTTP 403: set `auth`" in run.failures.iloc[0]["error"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_killed_run_resumes_its_downloads(tmp_path: Path) -> None:
     folder = tmp_path / "files"

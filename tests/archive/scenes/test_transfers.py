@@ -286,6 +286,7 @@ def test_undecodable_content_is_refused(tmp_path: Path) -> None:
     assert run.counts == {"failed_permanent": 2, "failed_transient": 1}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_two_workers_that_fetch_the_same_scene_at_once_do_not_share_a_file(data: bytes, tmp_path: Path) -> None:
     """The second begins when the first has half of it, and ends after the first."""

@@ -241,6 +241,7 @@ def chip_at(href: str) -> tuple[Any, dict[str, Any], Any]:
     return raster, unit, read_chip(unit, policy=ONCE)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_rasters_with_files_beside_them_are_read_by_gdal(bucket: Bucket) -> None:
     path = write(bucket.folder / "a.tif", **FORMATS["LZW"])

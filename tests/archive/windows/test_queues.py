@@ -102,6 +102,7 @@ class Lambda:
                     self._queue.delete_message(QueueUrl=self._url, ReceiptHandle=each["ReceiptHandle"])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("shell")
 def test_from_an_object_of_s3_through_sqs_to_its_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Moto's S3 and SQS: an event, a queue with its dead letters, redelivery twice, and a raster that is replaced."""
@@ -162,6 +163,7 @@ class Context:
         return 240_000
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("shell")
 def test_invalid_messages_do_not_block_other_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = write_scene(tmp_path / "scene.tif", WIDTH, HEIGHT)
@@ -255,6 +257,7 @@ def answering(application: Any) -> Iterator[str]:
             thread.join()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("shell")
 def test_from_an_object_of_google_s_through_pubsub_to_its_windows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -241,6 +241,7 @@ def test_a_mask_that_cannot_be_read_is_not_taken_for_none(bucket: Bucket) -> Non
     assert 0 < len(pixels) < len(ends)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("driver", ["GTiff", "ENVI", "PNG"])
 def test_sidecar_files_belong_to_a_raster(bucket: Bucket, driver: str) -> None:
     path = write(bucket.folder / "scene.tif", (1, 300, 400), "uint8", **tiles())

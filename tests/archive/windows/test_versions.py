@@ -110,6 +110,7 @@ def test_a_window_is_not_of_two_versions(bucket: Bucket, kind: str, keeps_condit
     assert began[0] > planned
 
 
+@pytest.mark.exhaustive
 def test_a_run_over_a_raster_that_is_replaced_joins_nothing(bucket: Bucket, tmp_path: Path) -> None:
     def between(number: int) -> None:
         if len(bucket.ranges) == 4:
@@ -256,6 +257,7 @@ def test_bytes_that_gdal_reads_count(bucket: Bucket, tmp_path: Path) -> None:
     check(eechips.run(RECIPE, words, out=tmp_path / "out", executor="threads", quiet=True), bucket.folder / "scene.tif")
 
 
+@pytest.mark.exhaustive
 def test_a_silent_server_ends_at_the_timeout_of_the_run(bucket: Bucket) -> None:
     unit = next(plan_windows(SCENE, max_memory=MEMORY))
     run = Surroundings(RetryPolicy(retries=0), Timeouts(read=1.0))
@@ -294,6 +296,7 @@ def await_that(holds: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_resumes(bucket: Bucket, tmp_path: Path, number: int) -> None:
     """Stopped while a window waits to be read again, and while others are there already."""

@@ -51,6 +51,7 @@ def compare(recording: Path, archive: Path) -> Result:
     return CliRunner().invoke(main, ["compare", str(recording), "--archive", str(archive), "--json"])
 
 
+@pytest.mark.exhaustive
 def test_a_recording_of_the_same_pixels_is_equal_and_one_of_others_differs(archive: Path, tmp_path: Path) -> None:
     pixels = record(archive, tmp_path / "recording")
     file = archive.parent / "B04.tif"

@@ -172,6 +172,7 @@ def test_overviews_read_as_rasterio_reads_them(kind: str, host: ObjectHost, tmp_
         check(content, found, list(range(source.get("count", 1))), PixelWindow(0, 0, width, height), level)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())

@@ -136,6 +136,7 @@ def _read_in_process(host: ArchiveHost, folder: Path) -> None:
     assert not read_all(open_ranges(host, folder), f"{host.url}/files/a.txt", 8)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_processes_do_not_hammer_a_host_that_is_away_and_go_on_when_it_is_back(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()

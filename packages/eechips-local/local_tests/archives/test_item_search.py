@@ -129,6 +129,7 @@ def test_a_page_that_is_too_large_for_the_archive_is_asked_for_in_smaller_ones()
         assert [search["limit"] for search in server.searches] == [100, 100, 25, 25, 25, 25]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_search_that_leads_deeper_than_the_archive_follows_is_split_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eechips_local.archives.stac_item_search._DEEPEST", 50)

@@ -33,6 +33,7 @@ def _write(path: Path, seed: int) -> None:
             kept.read(found)
 
 
+@pytest.mark.exhaustive
 def test_killed_writers_leave_whole_results(tmp_path: Path) -> None:
     path, dice = tmp_path / "searches.sqlite", random.Random(3)
     context = multiprocessing.get_context("spawn")

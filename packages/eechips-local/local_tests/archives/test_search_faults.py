@@ -46,6 +46,7 @@ def test_half_a_page_is_asked_for_again() -> None:
         assert found(server) == items(25)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_archive_that_goes_for_a_while_is_waited_for_without_hammering() -> None:
     with stac_server(items(25)) as server:
@@ -57,6 +58,7 @@ def test_an_archive_that_goes_for_a_while_is_waited_for_without_hammering() -> N
         assert len(server.paths) <= 3 + 8
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_network_that_goes_for_a_minute_loses_nothing() -> None:
     with stac_server(items(25)) as server:

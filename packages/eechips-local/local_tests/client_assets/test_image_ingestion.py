@@ -100,6 +100,7 @@ def test_bands_properties_and_times_of_a_manifest(ee: Any, write: Write, home: s
     assert f"{home}/image" in [asset["name"] for asset in ee.data.listAssets(home)["assets"]]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_several_sources_are_a_mosaic(ee: Any, write: Write, folders: Folders, home: str) -> None:
     """Overlapping tiles, the later above the earlier; rasterio's merge is the oracle."""
@@ -164,6 +165,7 @@ def test_assets_are_replaced_only_if_asked(ee: Any, write: Write, home: str) -> 
     np.testing.assert_array_equal(read(ee, ee.Image(f"{home}/image"), (9, 9))["b1"], newer[0])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_what_cannot_be_ingested(ee: Any, server: Server, folders: Folders, write: Write, home: str) -> None:
     write("ok.tif", values((1, 9, 9)))
@@ -228,6 +230,7 @@ def test_an_external_image_is_not_copied(ee: Any, write: Write, folders: Folders
         ee.data.createAsset(value, f"{home}/plain")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_server_that_is_killed_leaves_no_half_asset(tmp_path: Path) -> None:
     """The server dies while it writes; the asset is not there, or it is whole."""

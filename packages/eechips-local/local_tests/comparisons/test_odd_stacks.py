@@ -184,6 +184,7 @@ def test_areas_of_pixels_are_those_on_the_ellipsoid(ee: Any, name: str) -> None:
         assert found[row, column] == pytest.approx(expected, rel=2e-3)
 
 
+@pytest.mark.exhaustive
 def test_components_are_reduced_as_by_scipy(ee: Any, odd_folder: Path) -> None:
     """reduceConnectedComponents: the mean of a band over each component of the zones."""
     with rasterio.open(odd_folder / "zones.tif") as file:

@@ -242,6 +242,7 @@ def test_a_process_fits_a_stored_classifier_once(stored: tuple[Path, str]) -> No
         assert load(context, name).model is load(context, name).model
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_server_that_is_killed_leaves_no_half_classifier(tmp_path: Path) -> None:
     """The server dies while it writes; the asset is not there, or it is whole."""

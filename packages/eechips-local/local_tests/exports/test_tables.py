@@ -93,6 +93,7 @@ def test_objects_in_a_bucket(ee: Any, folders: Folders, name: str) -> None:
     assert [path.name for path in (folders.buckets / "my-bucket" / name).iterdir()] == ["t.csv"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_tasks_fail_with_the_reason(ee: Any, name: str) -> None:
     point, line = ee.Geometry.Point([1, 2]), ee.Geometry.LineString([[0, 0], [1, 1]])

@@ -253,6 +253,7 @@ def test_a_task_whose_process_dies_is_tried_again(server: ServerProcess, folders
     assert not list(folders.drive.glob(".tmp-*"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "end", ["exit", *(pytest.param(end, marks=pytest.mark.slow) for end in ("SIGTERM", "SIGKILL"))]
 )
@@ -315,6 +316,7 @@ def test_the_client_may_send_a_request_again(server: ServerProcess) -> None:
         ee.data.exportImage(request_id, dict(other.config))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_exports_are_charged(stack: Stack, tmp_path: Path) -> None:
     server = start_server(

@@ -75,6 +75,7 @@ def url_of_tiles(server: Server) -> str:
     return str(initialize(server).Image(QUAD).getMapId(look)["tile_fetcher"].url_format)
 
 
+@pytest.mark.exhaustive
 def test_a_page_of_another_origin_shows_a_tile_and_cannot_read_it(browser: Any, server: Server) -> None:
     tile = url_of_tiles(server).format(z=ZOOM, x=TILE[0], y=TILE[1])
     with serving_page({"/": PICTURE.format(tile=tile).encode()}) as address:
@@ -97,6 +98,7 @@ def screenshot(browser: Any, left: int, top: int, width: int, height: int) -> np
         return np.asarray(picture.convert("RGB").crop((left, top, left + width, top + height)))
 
 
+@pytest.mark.exhaustive
 def test_leaflet_draws_tiles(browser: Any, server: Server, quad: np.ndarray) -> None:
     folder = find_leaflet()
     files = {f"/{name}": (folder / name).read_bytes() for name in ("leaflet.js", "leaflet.css")}
