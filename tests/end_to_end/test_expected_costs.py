@@ -12,6 +12,7 @@ import pytest
 
 import eechips
 from eechips.engine.costs import Estimate, Forecast
+from eechips.engine.request_trial import REQUEST_TRIAL
 from local_tests.support.local_earth_engine import Server
 from tests.cli.test_commands import eechips as eechips_command
 from tests.support.terminal import answer_question
@@ -134,8 +135,10 @@ def test_an_estimate_of_places_near_each_other_is_a_range(demo_server: Server, t
     sent = sample()["image:computePixels"]
     (forecast,) = forecasts
     assert forecast.least_requests is not None
-    assert 0 < forecast.least_requests < forecast.requests == 98
-    assert forecast.least_requests <= sent <= forecast.requests
+    # The trial of requests may find that single ones cost less.
+    is_shared = eechips.open_run(tmp_path / "run").info[REQUEST_TRIAL]["chosen"]["shares_requests"]
+    assert (0 < forecast.least_requests < 98) == is_shared
+    assert forecast.least_requests <= sent <= forecast.requests == 98
 
 
 def test_a_run_that_is_not_confirmed_asks_for_no_result(demo_server: Server, tmp_path: Path) -> None:
