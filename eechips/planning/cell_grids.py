@@ -85,7 +85,7 @@ class RegularGrid:
     @property
     def parameters(self) -> dict[str, Any]:
         """``{"cells": "regular:10km"}``."""
-        return {"cells": f"{REGULAR}:{self.metres / 1000:g}km"}
+        return {"cells": f"{REGULAR}:{self.metres / 1000:.12g}km"}
 
     def sites(self, region: BaseGeometry) -> list[SampleSite]:
         """Return the places that lie in a region, by row and column."""

@@ -265,3 +265,11 @@ def test_too_many_cells_are_refused_before_they_are_listed() -> None:
         H3Grid(10).sites(WORLD)
     with pytest.raises(RegionError, match="more than 10,000,000 cells"):
         S2Grid(12).sites(WORLD)
+
+
+def test_distances_that_differ_are_other_parameters_of_a_regular_grid() -> None:
+    distances = ["regular:10km", "regular:1234567.1m", "regular:1234567.2m", "regular:123.4567m", "regular:123.4568m"]
+    found = [parse_cells(text).parameters["cells"] for text in distances]
+    assert found[0] == "regular:10km"
+    assert len(set(found)) == len(distances)
+    assert [parse_cells(text) for text in found] == [parse_cells(text) for text in distances]
