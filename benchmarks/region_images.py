@@ -110,7 +110,7 @@ def count_megabytes(folder: Path) -> float:
 
 
 def compare_files(ours: Path, theirs: Path, fields: Path) -> dict[str, int]:
-    """Compare the files of eechips with those of geedim that rasterio masks to the polygons.
+    """Compare the files of eechips with those of geedim, which rasterio.mask clips to the polygons.
 
     Edges are straight in degrees: corners every 100 m keep them so in metres.
     """

@@ -79,17 +79,10 @@ class ClusterJob:
             part: as ``eechips work --part`` takes it; a variable of the shell is allowed.
             number: variable of the shell that numbers the task.
         """
-        words = ("eechips", "work", "--units", self._file(_UNITS), "--out", self.out)
-        shared = (
-            "--ledger",
-            self._file("ledgers"),
-            "--executor",
-            "threads",
-            "--quiet",
-        )
+        words = ("eechips", "work", "--units", self._file(_UNITS), "--out", self.out, "--ledger", self._file("ledgers"))
         own = f'--outcomes {shlex.quote(self.files)}/"outcomes-${{{number}}}.jsonl"'
         variable = f"{QUOTA_VARIABLE}={shlex.quote(self.quota_folder)}"
-        return f'{variable} {shlex.join((*words, *shared))} --part "{part}" {own}'
+        return f'{variable} {shlex.join((*words, "--executor", "threads", "--quiet"))} --part "{part}" {own}'
 
     def join(self) -> list[str]:
         """Return the commands of the join, and of what follows."""

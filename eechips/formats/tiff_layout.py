@@ -208,7 +208,7 @@ class _Reader:
 
     def __init__(self, data: bytes, size: int, order: Literal["<", ">"]) -> None:
         self._data, self.size, self.order = data, size, order
-        self._left = MOST_BYTES  # of values that lie outside of directories: those of many tags may be the same bytes
+        self._left = MOST_BYTES  # of values outside of directories; tags of a small file may share the same bytes
         version = self._unpack("H", 2)
         self._is_big = version == _BIG
         if version not in (_CLASSIC, _BIG) or (self._is_big and self._unpack("H", 4) != 8):

@@ -103,9 +103,9 @@ def check_files_stay(units: Iterable[Unit], regions: SeparateRegions) -> None:
     Raises:
         UsageError: if it does.
     """
-    before = dict.fromkeys(unit["region"] for unit in units)
-    check_regions_stay(before, frozenset(regions.zones.ids), regions.path)
-    regions.check_outlines(units)
+    outlines = {unit["region"]: unit.get("outline") for unit in units}
+    check_regions_stay(outlines, frozenset(regions.zones.ids), regions.path)
+    regions.check_outlines(outlines)
 
 
 class _EarlierUnit(NamedTuple):

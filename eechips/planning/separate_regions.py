@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,6 @@ from eechips.errors import RegionError, UsageError
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.planning.regions import Region, parse_region, planar_geometry
 from eechips.planning.zones import Zones, read_zones
-from eechips.recipe import Unit
 from eechips.storage import fold_case, safe_component
 
 _SHOWN = 3  # ids that a message names
@@ -102,15 +101,18 @@ class SeparateRegions:
         """
         return {"region": region, **({"outline": self._outlines[region]} if is_clipped else {})}
 
-    def check_outlines(self, units: Iterable[Unit]) -> None:
-        """Check that the regions of units that are clipped to them are those of the file.
+    def check_outlines(self, outlines: Mapping[Any, str | None]) -> None:
+        """Check that regions have the outlines that units name.
+
+        Args:
+            outlines: ``outline`` of the units of each region; None for units that are not clipped.
 
         Raises:
-            UsageError: if one has another outline.
+            UsageError: if a region has another outline in the file.
         """
-        for unit in units:
-            if "outline" in unit and unit["outline"] != self._outlines[unit["region"]]:
-                raise outline_error(unit["region"])
+        for region, outline in outlines.items():
+            if outline is not None and outline != self._outlines[region]:
+                raise outline_error(region)
 
 
 def outline_error(region: Any) -> UsageError:

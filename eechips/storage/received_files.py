@@ -163,7 +163,7 @@ def read_frame(
         if suffix == "csv":
             usecols = None if columns is None else list(columns)
             csv_frame: pd.DataFrame = pd.read_csv(buffer, usecols=usecols, nrows=rows)
-            if rounded := _rounded(csv_frame):
+            if rounded := rounded_columns(csv_frame):
                 if isinstance(buffer, io.BytesIO):
                     buffer.seek(0)
                 texts = pd.read_csv(buffer, usecols=usecols, nrows=rows, dtype=str)
@@ -179,12 +179,12 @@ def read_frame(
             some = None if rows == 0 else next(batches, None) if rows else file.read(columns=wanted)
             table = file.schema_arrow.empty_table() if some is None else some
             frame: pd.DataFrame = table.to_pandas()
-            for column in _rounded(frame):
+            for column in rounded_columns(frame):
                 frame[column] = table.column(column).to_pandas(integer_object_nulls=True)
             return frame
 
 
-def _rounded(frame: pd.DataFrame) -> list[str]:
+def rounded_columns(frame: pd.DataFrame) -> list[str]:
     """Return the columns of floats that may have been long integers: beside missing values, pandas rounds them."""
     floats = frame.select_dtypes("float64") if frame.columns.is_unique else frame.iloc[:, :0]
     return [str(name) for name in floats.columns if floats[name].abs().max() >= _EXACT]

@@ -14,7 +14,7 @@ from eechips.geo.grid import Grid
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.unit_record import FILE_COLUMNS, FRAME
 from eechips.storage import LocalStore, ObjectStore, Store
-from eechips.storage.received_files import read_frame, translate_read_errors
+from eechips.storage.received_files import read_frame, rounded_columns, translate_read_errors
 from eechips.training import quality_table, split_table
 from eechips.training.sample import Sample, SampleFile, fields_of
 from eechips.training.samples import read_samples
@@ -30,7 +30,6 @@ DATE = "date"
 
 _TABLES = frozenset({"csv", "parquet"})
 _LOOKED_AT = 20  # files, to see whether results are tables
-_EXACT = 1 << 53  # below which float64 has all integers
 _WGS84 = "EPSG:4326"
 
 
@@ -142,11 +141,10 @@ def _join(frame: pd.DataFrame, units: Sequence[Mapping[str, Any]]) -> None:
 
     rows = [_said(unit) for unit in units]
     said = pd.DataFrame(rows, index=frame.index)
+    for name in rounded_columns(said):
+        said[name] = pd.Series([row.get(name) for row in rows], frame.index, dtype=object)
     for name in said.columns:
-        column = said[name]
-        if column.dtype == "float64" and column.abs().max() >= _EXACT:  # may have been integers, which pandas rounds
-            column = pd.Series([row.get(name) for row in rows], frame.index, dtype=object)
-        frame[f"unit_{name}" if name in frame.columns else name] = column
+        frame[f"unit_{name}" if name in frame.columns else name] = said[name]
 
 
 def _said(unit: Mapping[str, Any]) -> dict[str, Any]:

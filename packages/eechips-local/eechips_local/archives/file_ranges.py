@@ -251,8 +251,8 @@ class FileRanges:
             if last - first + 1 != expected or headers.get("Content-Length", str(expected)) != str(expected):
                 raise HTTPError("another range than was asked for")
         else:
-            told = _LENGTH.fullmatch(headers.get("Content-Length", ""))
-            size = expected = int(told[0]) if told else 0
+            length_match = _LENGTH.fullmatch(headers.get("Content-Length", ""))
+            size = expected = int(length_match[0]) if length_match else 0
             if start or not 0 < size <= length:
                 raise ArchiveRefusedError(f"{shown} cannot be read in parts: its host ignores ranges.")
         actual = headers.get("ETag") or f"{headers.get('Last-Modified', '')} {size}".strip()

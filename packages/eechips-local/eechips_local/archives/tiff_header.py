@@ -203,7 +203,7 @@ def _read_tags(
         header: bytes of the header.
         order: byte order, "<" or ">".
         place: offset of the directory.
-        left: bytes of values at most: those of many tags may be the same bytes of the file.
+        left: maximum bytes of values. The tags of a small file may share the same bytes.
         is_big: whether the file is a BigTIFF.
     """
     count_size, entry, inline = (8, 20, 8) if is_big else (2, 12, 4)

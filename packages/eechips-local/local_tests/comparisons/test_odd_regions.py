@@ -36,7 +36,7 @@ def ring(odd: OddRaster) -> shapely.Polygon:
 
 
 def planar(ee: Any, name: str, shape: shapely.Polygon) -> Any:
-    """A polygon whose coordinates are columns and rows: those of the projection of an image, with its transform."""
+    """A polygon in columns and rows of an image: the coordinates of its projection with a transform."""
     rings = [[list(at) for at in ring.coords] for ring in (shape.exterior, *shape.interiors)]
     return ee.Geometry.Polygon(rings, ee.Image(f"odd/{name}").select(0).projection(), False)
 
