@@ -27,14 +27,14 @@ DEGREES = ["wgs84_west", "wgs84_south", "wgs84_east", "wgs84_north"]
 METRES = ["utm_west", "utm_south", "utm_east", "utm_north"]
 
 
-def get_requests(places, year=2024, index=INDEX, size=128):
+def get_requests(places, year=2024, index=INDEX, size=128, max_memory="2GB"):
     """Plan a chip for each place. Called once, in the parent; the header of each file is read once."""
     files = read_index(index)
     files = files[files["year"] == year]
     header = cache(describe)
     for place in pd.read_csv(places)[["lon", "lat"]].itertuples(index=False):
         rasters = [header(path) for path in find_files(files, *place, size)]
-        yield plan_chip(rasters, tuple(place), size)
+        yield plan_chip(rasters, tuple(place), size, max_memory=max_memory)
 
 
 def read_index(index):

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from eechips.archive.windows.raster import Pixels, Raster, read_window
+from eechips.archive.windows.window_size import MemoryBudget, parse_memory
 from eechips.client.retry import RetryPolicy
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid, Window
 from eechips.recipe import Unit
-from eechips.text.formatting import format_count
+from eechips.text.formatting import format_bytes, format_count
 
 
 def plan_chip(
@@ -25,6 +26,7 @@ def plan_chip(
     size: int | tuple[int, int],
     *,
     bands: Sequence[int] | None = None,
+    max_memory: str | int = "2GB",
 ) -> Unit:
     """Plan a chip around a place: the window that ``eechips sample`` takes of an image with the rasters' pixels.
 
@@ -34,13 +36,15 @@ def plan_chip(
         point: longitude and latitude in degrees.
         size: edge in pixels, or width and height.
         bands: numbers from 1; None for all.
+        max_memory: maximum memory of a worker in total, as for :func:`eechips.archive.windows.plan_windows`. Whole
+            blocks are decoded: a chip of a raster that is one block needs memory for all of it.
 
     Returns:
         A unit for :func:`read_chip` and :func:`eechips.archive.windows.window_file`: a window of a north-up raster with
         the same pixels, with ``parts``, the windows of the rasters.
 
     Raises:
-        UsageError: if the rasters' pixels do not coincide, or no raster meets the chip.
+        UsageError: if the rasters' pixels do not coincide, no raster meets the chip, or its blocks exceed the memory.
         RegionError: if their crs has no coordinates at the place.
     """
     from eechips.geo.crs import project  # loads PROJ, which workers do not need
@@ -51,7 +55,8 @@ def plan_chip(
         raise RegionError(f"{first.grid.crs} has no coordinates at {point[0]:g}, {point[1]:g}")
     grid = _north_up(first).snap_around(x, y, (size, size) if isinstance(size, int) else size)
     numbers = list(range(1, first.bands + 1) if bands is None else bands)
-    parts = [part for raster in rasters if (part := _part(raster, grid, numbers)) is not None]
+    memory = parse_memory(max_memory)
+    parts = [part for raster in rasters if (part := _part(raster, grid, numbers, memory)) is not None]
     if not parts:
         raise UsageError(f"no raster has pixels around {point[0]:g}, {point[1]:g}")
     return {
@@ -108,8 +113,12 @@ def _north_up(raster: Raster) -> Grid:
     return Grid(raster.grid.crs, (a, b, c, d, -e, f + e * raster.grid.height), raster.grid.width, raster.grid.height)
 
 
-def _part(raster: Raster, grid: Grid, bands: Sequence[int]) -> dict[str, Any] | None:
-    """Return the window of a raster with the pixels of a chip, which may extend beyond it; None if they do not meet."""
+def _part(raster: Raster, grid: Grid, bands: Sequence[int], memory: int) -> dict[str, Any] | None:
+    """Return the window of a raster with the pixels of a chip, which may extend beyond it; None if they do not meet.
+
+    Raises:
+        UsageError: if the pixels do not coincide, or the window needs more memory, in bytes.
+    """
     own = _north_up(raster)
     column, row = own.pixel(grid.transform[2], grid.transform[5])
     is_aligned = column.denominator == row.denominator == 1 and own.resolution == grid.resolution
@@ -122,6 +131,7 @@ def _part(raster: Raster, grid: Grid, bands: Sequence[int]) -> dict[str, Any] | 
         raise UsageError(
             f"{raster.href} has no band {max(bands)}: it has {format_count(raster.bands, 'band')}, numbered from 1"
         )
+    _check_memory(raster, window, bands, memory)
     is_south_up = raster.grid.transform[4] > 0
     version = {} if raster.version is None else {"version": raster.version.to_json()}
     return {
@@ -140,9 +150,32 @@ def _part(raster: Raster, grid: Grid, bands: Sequence[int]) -> dict[str, Any] | 
     }
 
 
+def _decoded_pixels(raster: Raster, window: Window) -> int:
+    """Return the pixels of the blocks that a window may touch."""
+    blocks = raster.blocks
+    columns = min(window.width // blocks.block_width + 2, blocks.columns)
+    rows = min(window.height // blocks.block_height + 2, blocks.rows)
+    return columns * rows * blocks.pixels
+
+
 def _cache(raster: Raster, window: Window, bands: Sequence[int]) -> int:
     """Return the bytes of the decoded blocks that a window may touch."""
-    blocks = raster.blocks
-    columns = window.width // blocks.block_width + 2
-    rows = window.height // blocks.block_height + 2
-    return columns * rows * blocks.pixels * raster.stored(bands)
+    return _decoded_pixels(raster, window) * raster.stored(bands)
+
+
+def _check_memory(raster: Raster, window: Window, bands: Sequence[int], memory: int) -> None:
+    """Check the memory for a window before a worker is killed for it.
+
+    Raises:
+        UsageError: if it needs more than ``memory``, in bytes.
+    """
+    dtype = np.result_type(*(raster.dtypes[number - 1] for number in bands)).name
+    budget = MemoryBudget.of(raster.stored(bands), dtype, len(bands), dtype, len(bands))
+    need = budget.required_memory(window.width * window.height, decoded=_decoded_pixels(raster, window))
+    if need > memory:
+        blocks = f"{raster.blocks.block_width:,}x{raster.blocks.block_height:,}"
+        raise UsageError(
+            f"max_memory={format_bytes(memory)} is too little for a chip of {window.width:,}x{window.height:,} pixels of"
+            f" {raster.href}, whose blocks of {blocks} pixels cannot be read in parts: it needs {format_bytes(need)}."
+            " Allow as much, or convert the raster to tiles (gdal_translate -of COG)"
+        )

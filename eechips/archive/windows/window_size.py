@@ -147,16 +147,28 @@ class MemoryBudget:
 
         Compressed blocks are at most as large as decoded ones.
         """
-        reading = self.stored + self.cache + self.read + self.bands
-        return reading + self.working + _WRITING * self.made + _MASKS
+        return self._decoding + self._result
+
+    @property
+    def _decoding(self) -> int:
+        return self.stored + self.cache
+
+    @property
+    def _result(self) -> int:
+        return self.read + self.bands + self.working + _WRITING * self.made + _MASKS
 
     def max_pixels(self, memory: int) -> int:
         """Return the pixels that fit into the memory of a worker in bytes; may be 0."""
         return max(0, memory - _BASE) // self.pixel
 
-    def required_memory(self, pixels: int) -> int:
-        """Return the bytes that a worker needs for a window of so many pixels."""
-        return _BASE + pixels * self.pixel
+    def required_memory(self, pixels: int, decoded: int | None = None) -> int:
+        """Return the bytes that a worker needs for a window.
+
+        Args:
+            pixels: pixels of the window.
+            decoded: pixels of its blocks; None if it consists of whole blocks.
+        """
+        return _BASE + (pixels if decoded is None else decoded) * self._decoding + pixels * self._result
 
     @classmethod
     def of(

@@ -200,6 +200,10 @@ def test_a_catalogue_that_leads_to_itself_ends(tmp_path: Path) -> None:
 HREFS = [
     ("https://example.com/a.tif", UnsafeHrefError, "only read where --allow-remote"),
     ("https://someone:secret@example.com/a.tif", UnsafeHrefError, "without a password"),
+    ("http://169.254.169.254/latest/a.tif", UnsafeHrefError, "at an address where no file is: nothing was sent"),
+    ("http://0xa9fea9fe/a.tif", UnsafeHrefError, "at an address where no file is: nothing was sent"),
+    ("http://[::ffff:169.254.169.254]/a.tif", UnsafeHrefError, "at an address where no file is: nothing was sent"),
+    ("http://Metadata.google.internal./a.tif", UnsafeHrefError, "at an address where no file is: nothing was sent"),
     ("http://exa mple.com/a.tif", UnsafeHrefError, "not the URL of a file"),
     ("s3://bucket/a.tif", UnsafeHrefError, r"only files and http\(s\)"),
     ("/vsicurl/http://example.com/a.tif", UnsafeHrefError, r"only files and http\(s\)"),

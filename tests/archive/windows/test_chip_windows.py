@@ -185,3 +185,20 @@ def test_rasters_that_cannot_be_joined_are_refused(tmp_path: Path, noise: np.nda
         plan_chip([first], place, 16, bands=(1, 4))
     with pytest.raises(UsageError, match="no raster has pixels around -97"):
         plan_chip([first], place_of(5000, 30), 16)
+
+
+def test_a_chip_whose_blocks_exceed_the_memory_is_refused_when_planned(tmp_path: Path) -> None:
+    path = tmp_path / "tile.tif"
+    shape = {"width": 8192, "height": 8192, "count": 1, "dtype": "uint8", "blockxsize": 8192, "blockysize": 8192}
+    with rasterio.open(
+        path, "w", driver="GTiff", crs=CRS, transform=NORTH_WEST, tiled=True, compress="deflate", **shape
+    ) as file:
+        file.write(np.zeros((1, 8192, 8192), np.uint8))
+    assert path.stat().st_size < 1e6
+    raster, place = describe(str(path)), place_of(25, 30)
+    message = r"max_memory=256.0 MB is too little for a chip of 16x16 pixels of .*tile\.tif, whose blocks of 8,192x8,192"
+    with pytest.raises(UsageError, match=message):
+        plan_chip([raster], place, 16, max_memory="256MB")
+    unit = plan_chip([raster], place, 16)
+    assert unit["parts"][0]["cache"] == 8192 * 8192  # the block once, although a chip may touch four of smaller ones
+    assert read_chip(unit).shape == (1, 16, 16)

@@ -16,26 +16,9 @@ from urllib.parse import SplitResult, urlsplit
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveRefusedError
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.assets.asset_names import shown_url
+from eechips_local.assets.host_addresses import IPAddress, is_never_a_host, is_public, parse_literal
 
 _PORTS = {"http": 80, "https": 443}
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215; Pythons differ in whether it is public
-_COMPATIBLE = ipaddress.IPv6Network("::/96")  # RFC 4291, 2.5.5.1
-_METADATA = frozenset(
-    map(
-        ipaddress.ip_address,
-        (
-            "168.63.129.16",  # Azure's host: https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
-            "100.100.100.200",  # Alibaba
-            "192.0.0.192",  # Oracle
-            "fd20:ce::254",  # Google: https://cloud.google.com/compute/docs/metadata/querying-metadata
-            "fd00:ec2::254",  # Amazon's machines
-            "fd00:ec2::23",  # and its pods
-        ),
-    )
-)
-"""Addresses of metadata services that are not link-local."""
-_IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +101,7 @@ class AllowedHosts:
                 f"The archive refers to {shown_url(url)}, and {parts.netloc} is none of its hosts: nothing was sent. "
                 "An archive's description lists its hosts."
             )
-        literal = _parse_literal(name)
+        literal = parse_literal(name)
         if literal is not None:
             _check_address(literal, name, is_named=_is_named(host))
         return parts
@@ -165,34 +148,10 @@ def _is_named(host: HostName) -> bool:
     return host.port is not None and not host.name.startswith(".")
 
 
-def _parse_literal(name: str) -> _IPAddress | None:
-    """Return the address that a name is, also in the old notations that resolvers understand (``127.1``)."""
-    try:
-        return ipaddress.ip_address(name)
-    except ValueError:
-        pass
-    try:
-        return ipaddress.IPv4Address(socket.inet_aton(name))
-    except OSError:
-        return None
-
-
-def _embedded(address: _IPAddress) -> _IPAddress:
-    """Return the IPv4 address that an IPv6 address leads to (RFC 4291, RFC 3056, RFC 6052), or the address itself."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address in _NAT64 or address in _COMPATIBLE:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
-
-
-def _check_address(address: _IPAddress, name: str, *, is_named: bool) -> None:
-    inner = _embedded(address)
-    if inner.is_link_local or inner in _METADATA or inner.is_multicast or inner.is_unspecified:
+def _check_address(address: IPAddress, name: str, *, is_named: bool) -> None:
+    if is_never_a_host(address):
         raise ArchiveRefusedError(f"{name} is at {address}, where no archive is: nothing was sent.")
-    is_local = getattr(inner, "is_site_local", False) or (inner.version == 6 and inner in _LOCAL_NAT64)
-    is_public = inner.is_global and not is_local
-    if not (is_public or is_named):
+    if not (is_public(address) or is_named):
         raise ArchiveRefusedError(
             f"{name} is at {address}, in a private network: nothing was sent. If the archive is yours, name this host "
             "with its port in its address or among its hosts."

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from eechips_local.assets.asset_errors import InvalidAssetIdError, UnsafeHrefError
+from eechips_local.assets.host_addresses import is_metadata_host
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_-]")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_/-]*")
@@ -110,7 +111,8 @@ def check_url(url: str) -> str:
     """Return the URL of a file on a web server if it can be one.
 
     Raises:
-        UnsafeHrefError: if it names no host, or has a password, blanks, backslashes or control characters.
+        UnsafeHrefError: if it names no host, or has a password, blanks, backslashes or control characters, or names a
+            metadata service.
     """
     try:
         parts = urlsplit(url)
@@ -120,6 +122,8 @@ def check_url(url: str) -> str:
     odd = any(character.isspace() or unicodedata.category(character) in ("Cc", "Cs") for character in url)
     if not good or odd or "\\" in url:
         raise UnsafeHrefError(f"{shown_url(url)!r} is not the URL of a file: http(s)://host/path, without a password")
+    if is_metadata_host(parts.hostname or ""):
+        raise UnsafeHrefError(f"{shown_url(url)!r} is at an address where no file is: nothing was sent")
     return url
 
 
