@@ -1,10 +1,11 @@
-"""A finished run of ``eechips sample`` is extended by months and places, and killed twice meanwhile.
+"""A finished run of ``eechips sample`` is extended by months, places and a dataset, and killed twice meanwhile.
 
     python benchmarks/extensions.py --places 500 --months 6 --more-places 100 --more-months 6 --kills 2
 
-Chips of the demo planet's Sentinel-2, one a month. The server counts the requests. Each chip of the extension is needed
-once; a place whose months are in flight at a kill is asked for again. The exit status is 1 if a file of the first run
-has other bytes or another time, if ``verify`` finds anything, if a chip is missing, or if more was asked for.
+Chips of the demo planet's Sentinel-2, one a month; the extension adds an elevation to each place. The server counts the
+requests. Each chip of the extension is needed once; a place whose months are in flight at a kill is asked for again.
+The exit status is 1 if a file of the first run has other bytes or another time, if ``verify`` finds anything, if a chip is
+missing, or if more was asked for.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def write_places(path: Path, count: int) -> None:
 def sample(server: Server, folder: Path, months: int, *further: str) -> list[str]:
     """Return the command."""
     return [
-        *(sys.executable, "-m", "eechips", "sample", "--dataset", "S2", "--bands", "B4", "--size", "8"),
+        *(sys.executable, "-m", "eechips", "sample", "--dataset", "S2", "--bands", "S2:B4", "--size", "8"),
         *("--format", "tif", "--every", "month", "--points", str(folder / "places.csv")),
         *("--start", _FIRST.isoformat(), "--end", add_months(_FIRST, months).isoformat()),
         *("--endpoint", server.url, "--rate", "none", "--method", "pixels", "--executor", "threads"),
@@ -73,7 +74,7 @@ def wait_for(command: Command, chips: Path, count: int) -> None:
 
 def extend(server: Server, folder: Path, months: int, kills: list[int]) -> None:
     """Extend the run, killed once each of these numbers of chips is there."""
-    words, chips = sample(server, folder, months, "--extend"), folder / "run" / "chips"
+    words, chips = sample(server, folder, months, "--dataset", "SRTM", "--extend"), folder / "run" / "chips"
     for count in kills:
         command = Command(words, folder / "log.txt")
         wait_for(command, chips, count)
@@ -94,7 +95,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     places, months = given.places + given.more_places, given.months + given.more_months
-    old, whole = given.places * given.months, places * months
+    old, whole = given.places * given.months, places * (months + 1)
     kills = sorted(random.Random(given.seed).sample(range(old + 1, whole - _SLOTS), given.kills))
     problems = []
     with (

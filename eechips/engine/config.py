@@ -244,8 +244,8 @@ class RunConfig:
     extend: bool = field(
         default=False,
         metadata=option(
-            "Add to a finished run what its options now name in addition: later dates, further places. Its files stay;"
-            " run.json records what was added.",
+            "Add to a finished run what its options now name in addition: later dates, further places or datasets. Its"
+            " files stay; run.json records what was added.",
             RUN,
             decides="run",
         ),

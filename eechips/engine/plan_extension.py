@@ -11,7 +11,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, planner_errors, read_inputs
 from eechips.engine.resumed_options import differences
 from eechips.errors import RunMismatchError, UsageError
-from eechips.manifest.extensions import EXTENSIONS, KEPT_CHANGES, PlanPart, PlanUnits, plan_parts
+from eechips.manifest.extensions import EXTENSIONS, KEPT_CHANGES, PlanIds, PlanPart, PlanUnits, plan_parts
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run import ASSEMBLED
@@ -76,7 +76,7 @@ def check_growth(recipe: Recipe, ledger: Ledger, described: Mapping[str, Any], f
     conflicts = list(differences(kept, wanted))
     if conflicts:
         raise RunMismatchError(
-            f"{folder} cannot be extended by other options than those of dates and places"
+            f"{folder} cannot be extended by other options than those that may grow"
             f" ({'; '.join(conflicts[:_SHOWN])}): choose another output folder for these"
         )
 
@@ -132,7 +132,7 @@ def extend_plan(
     stored = ledger.meta()
     read_inputs(recipe)
     with planner_errors():
-        extension = recipe.extend_plan(EarlierPlan(stored.get("parameters") or {}, PlanUnits(ledger)))
+        extension = recipe.extend_plan(EarlierPlan(stored.get("parameters") or {}, PlanUnits(ledger), PlanIds(ledger)))
     amended, kept = _amend(extension.changed, recipe, ledger)
     for entry in kept[:_SHOWN]:
         _log.warning("%s", entry["text"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -12,7 +12,7 @@ import ee
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.resolved_sample import ResolvedSample
+from eechips.jobs.resolved_sample import LAYERS, ResolvedSample
 from eechips.jobs.sample_frames import FrameSettings, frame_window, window_fields
 from eechips.jobs.sample_layers import SampleLayer
 from eechips.jobs.sampling import build_strategy, log_sites
@@ -31,7 +31,7 @@ from eechips.text.formatting import format_count
 from eechips.text.timestamps import format_utc
 
 _SCORE_DIGITS = 12  # significant ones of a recorded score: fewer than a sum of doubles in another order would change
-_BATCH = 500  # units whose provenance or frames are requested at a time
+BATCH = 500  # units whose provenance or frames are requested at a time
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class ChipPlan:
 
     def units(self, sites: Sequence[SampleSite]) -> Iterator[Unit]:
         """Make the units of places. The service is asked for the grids below them, 500 places a request."""
-        extra = self._sources() | self._tests() | self._casts() | self._dtypes()
+        extra = self.layer_fields
         units = (
             {"kind": "point", "coordinates": list(site.point), **site.fields, **place, **extra}
             for site, place in zip(sites, self._places(sites), strict=True)
@@ -102,13 +102,34 @@ class ChipPlan:
         if self.sample.frames is not None:
             yield from self.with_frames(units, self.sample.frames)
         else:
-            yield from self._with_provenance(units) if self.sample.options.provenance else units
+            yield from self.with_provenance(units) if self.sample.options.provenance else units
+
+    @property
+    def layer_fields(self) -> dict[str, Any]:
+        """The part of a unit that describes its datasets, for workers."""
+        sample = self.sample
+        names = {} if sample.first_layers is None else {LAYERS: [layer.name for layer in sample.layers]}
+        return names | self._sources() | self._tests() | self._casts() | self._dtypes()
 
     def preview(self, sites: Sequence[SampleSite], count: int) -> PlanPreview:
         """Plan the first places only."""
         frames = self.sample.frames
         reads_pixels = frames is not None and frames.reducer is None  # the clear shares of all images
-        return PlanPreview([site.point for site in sites], self.units(sites[:count]), _BATCH, reads_pixels)
+        return PlanPreview([site.point for site in sites], self.units(sites[:count]), BATCH, reads_pixels)
+
+    def of_layers(self, names: Collection[str]) -> ChipPlan:
+        """Return the plan of some of the datasets, of places that are there."""
+        chosen = [(layer, surveyed) for layer, surveyed in self._surveyed if layer.name in names]
+        layers, frames = tuple(layer for layer, _ in chosen), self.sample.frames
+        if frames is not None:
+            frames = replace(frames, near={name: reach for name, reach in frames.near.items() if name in names})
+        sample = replace(self.sample, layers=layers, frames=frames)
+        return replace(self, sample=sample, layers=tuple(surveyed for _, surveyed in chosen))
+
+    def is_constant(self, layer: SampleLayer) -> bool:
+        """Return whether a dataset has the same file for all frames."""
+        (kind,) = [surveyed.metadata.kind for own, surveyed in self._surveyed if own == layer]
+        return kind == "image" or not layer.is_dated
 
     def replacements(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
         """Make units that replace others; see :meth:`eechips.jobs.chips.ChipSample.redraw`."""
@@ -125,7 +146,7 @@ class ChipPlan:
         }
         if not unknown:
             return {}
-        return {"source": unknown if len(self.sample.layers) > 1 else unknown[""]}
+        return {"source": unknown.get("", unknown)}
 
     def _tests(self) -> dict[str, Any]:
         """Return the conditions on the images of each layer, for workers."""
@@ -195,15 +216,15 @@ class ChipPlan:
         except RegionError as error:
             raise RegionError(f"region {region}: {error}") from error
 
-    def _with_provenance(self, units: Iterator[Unit]) -> Iterator[Unit]:
+    def with_provenance(self, units: Iterator[Unit]) -> Iterator[Unit]:
         """Add ``provenance`` to units: of each layer, ids and dates of the images that the chip shows."""
         layers = self.sample.layers
-        while batch := list(islice(units, _BATCH)):
+        while batch := list(islice(units, BATCH)):
             _log.info("Finding the images of %s", format_count(len(batch), "chip"))
             provenance = [self._provenance(layer, batch) for layer in layers]
             for unit, *unit_provenance in zip(batch, *provenance, strict=True):
                 by_layer = {layer.name: one for layer, one in zip(layers, unit_provenance, strict=True)}
-                yield {**unit, "provenance": by_layer if len(layers) > 1 else unit_provenance[0]}
+                yield {**unit, "provenance": by_layer.get("", by_layer)}
 
     def with_frames(self, units: Iterator[Unit], settings: FrameSettings) -> Iterator[Unit]:
         """Add frames to units.
@@ -211,21 +232,32 @@ class ChipPlan:
         ``frames`` has of each its period, or its image with time and clear share; ``types`` has the types of the bands
         by layer, for frames without an image.
         """
-        types = {"types": {layer.name: surveyed.dtypes for layer, surveyed in self._surveyed}}
+        types = self.types
         if settings.reducer is not None:
             frames = [window_fields(window) for window in settings.periods]
             yield from ({**unit, "frames": frames, **types} for unit in units)
             return
-        while batch := list(islice(units, _BATCH)):
+        while batch := list(islice(units, BATCH)):
             _log.info("Choosing the frames of %s", format_count(len(batch), "chip"))
             chosen = self._choose(batch, settings)
-            nearby = {name: self._nearby(name, reach, batch, chosen) for name, reach in settings.near.items()}
-            for number, (unit, frames) in enumerate(zip(batch, chosen, strict=True)):
-                unit_frames = [
-                    {**frame, "near": {name: images[number][k] for name, images in nearby.items()}} if nearby else frame
-                    for k, frame in enumerate(frames)
-                ]
-                yield {**unit, "frames": unit_frames, **types}
+            for unit, frames in zip(batch, self.with_nearby(batch, chosen, settings), strict=True):
+                yield {**unit, "frames": frames, **types}
+
+    def with_nearby(
+        self, units: Sequence[Unit], chosen: Sequence[list[dict[str, Any]]], settings: FrameSettings
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Yield the frames of units with ``near``: of each further dataset, the image that is nearest in time."""
+        nearby = {name: self._nearby(name, reach, units, chosen) for name, reach in settings.near.items()}
+        for number, frames in enumerate(chosen):
+            yield [
+                {**frame, "near": {name: images[number][k] for name, images in nearby.items()}} if nearby else frame
+                for k, frame in enumerate(frames)
+            ]
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """The types of the bands of each dataset, as the part of a unit with frames."""
+        return {"types": {layer.name: surveyed.dtypes for layer, surveyed in self._surveyed}}
 
     def _choose(self, units: Sequence[Unit], settings: FrameSettings) -> list[list[dict[str, Any]]]:
         """Return the frames of units: ``image``, ``time``, ``clear``, ``score``; ``start`` and ``end`` of a period."""
@@ -268,7 +300,7 @@ class ChipPlan:
         chips = []
         for unit in units:
             longitude, latitude = unit["coordinates"]
-            source = unit.get("image") if layer == sample.first else None
+            source = None if layer.is_further else unit.get("image")
             grid = Grid.from_json(unit["grid"])
             chips.append(ChipFootprint(grid, (longitude, latitude), source, sample.dates.match(layer, unit)))
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,11 +16,12 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
+from eechips.jobs.added_layers import FURTHER, find_first_layers, layer_parameters
 from eechips.jobs.chip_plan import ChipPlan, plan_chips
 from eechips.jobs.grown_plans import find_last_day
-from eechips.jobs.grown_samples import FURTHER, GROWING_SAMPLE, add_chips, check_sample_grows
+from eechips.jobs.grown_samples import GROWING_SAMPLE, add_chips, check_sample_grows
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
-from eechips.jobs.resolved_sample import ResolvedSample, resolve_sample
+from eechips.jobs.resolved_sample import LAYERS, ResolvedSample, resolve_sample
 from eechips.jobs.sample_frames import FrameSettings
 from eechips.jobs.sample_layers import SampleLayer
 from eechips.jobs.sample_options import SampleOptions
@@ -51,7 +53,7 @@ class ChipSample:
     name = "sample"
     is_builtin = True
     plans_gradually = True
-    growing = GROWING_SAMPLE
+    growing: frozenset[str] = GROWING_SAMPLE
 
     def __init__(self, **options: Any) -> None:
         self.sample: ResolvedSample = resolve_sample(SampleOptions(**options))
@@ -137,9 +139,10 @@ class ChipSample:
         return self._plan, self._sites
 
     def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
-        """Return the units of further places and frames; see :class:`eechips.recipe.SupportsExtension`.
+        """Return the units of further places, frames and datasets; see :class:`eechips.recipe.SupportsExtension`.
 
-        A unit with further frames of a place that is there has ``"further"``.
+        A unit with further frames of a place that is there has ``"further"``. One with the files of further datasets
+        has ``"completes"``, the id of the unit that has the others.
 
         Raises:
             UsageError: if places or dates are left out, or a chip that is there would change.
@@ -164,8 +167,17 @@ class ChipSample:
         return parse_step(options.step).last_end(parse_day(options.start), last)
 
     def continuing_from(self, first: Mapping[str, Any]) -> ChipSample:
-        """Return the recipe itself: units have their frames; see :class:`eechips.recipe.SupportsExtension`."""
-        return self
+        """Return the recipe that knows the datasets of the first units; see :class:`eechips.recipe.SupportsExtension`.
+
+        Units have their frames, and later ones their datasets.
+        """
+        layers = find_first_layers(first, self.sample)
+        if layers is None:
+            return self
+        recipe = copy.copy(self)
+        recipe.sample = replace(self.sample, first_layers=layers)
+        recipe.growing = self.growing | layer_parameters(self.sample)
+        return recipe
 
     def redraw(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
         """Draw further points of the same strata, to replace points without data.
@@ -191,9 +203,9 @@ class ChipSample:
             return self._frames(unit, self.sample.frames)
         grid = Grid.from_json(unit["grid"])
         chips: dict[str, Chip | FrameStack] = {
-            layer.name: self._chip(layer, unit, grid) for layer in self.sample.layers
+            layer.name: self._chip(layer, unit, grid) for layer in self.sample.layers_of(unit)
         }
-        return chips if len(chips) > 1 else next(iter(chips.values()))
+        return chips.get("", chips)
 
     def request_window(self, unit: Unit) -> tuple[Hashable, Grid] | None:
         """Return what units share, and the grid; see :class:`eechips.recipe.SupportsSharedRequests`.
@@ -203,7 +215,8 @@ class ChipSample:
         if self.sample.grid_mode == "thumb" or self.is_picture:
             return None
         shown = [frame.get("image") for frame in unit.get("frames", ())]
-        return (unit.get("image"), unit.get("label_date"), tuple(shown)), Grid.from_json(unit["grid"])
+        key = (unit.get("image"), unit.get("label_date"), tuple(shown), tuple(unit.get(LAYERS, ())))
+        return key, Grid.from_json(unit["grid"])
 
     def sized_result(self, index: int, unit: Unit) -> Chip | FrameStack | dict[str, Chip | FrameStack] | NoData:
         """Describe the chip with the types of its bands; see :class:`eechips.recipe.SupportsSize`."""
@@ -214,6 +227,7 @@ class ChipSample:
             layer.name: str(np.result_type(*(band.dtype for band in surveyed.results)))
             for layer, surveyed in zip(self.sample.layers, self._plan.layers, strict=True)
         }
+        types.setdefault("", types[self.sample.first.name])
         if isinstance(result, dict):
             return {name: _with_dtypes(layer_result, name, types) for name, layer_result in result.items()}
         return _with_dtypes(result, "", types)
@@ -231,7 +245,7 @@ class ChipSample:
         self._plan = plan_chips(self.sample)
         return self._plan
 
-    def _frames(self, unit: Unit, settings: FrameSettings) -> FrameStack | dict[str, Chip | FrameStack] | NoData:
+    def _frames(self, unit: Unit, settings: FrameSettings) -> Chip | FrameStack | dict[str, Chip | FrameStack] | NoData:
         """Describe the frames of all datasets, and the chip of a dataset of one moment."""
         frames: list[dict[str, Any]] = unit["frames"]
         if settings.is_short(frames):
@@ -239,7 +253,7 @@ class ChipSample:
         grid = Grid.from_json(unit["grid"])
         chips: dict[str, Chip | FrameStack] = {}
         settings = replace(settings, count=len(frames))
-        for layer in self.sample.layers:
+        for layer in self.sample.layers_of(unit):
             if self.sample.images(layer, unit).kind == "image" or not layer.is_dated:
                 if unit.get(FURTHER):  # the first unit of the place has it
                     continue
@@ -250,17 +264,14 @@ class ChipSample:
                 chips[layer.name] = FrameStack(tuple(series))
             else:
                 chips |= {settings.key(layer.name, number): chip for number, chip in enumerate(series)}
-        only = next(iter(chips.values()))
-        return only if len(chips) == 1 and isinstance(only, FrameStack) else chips
+        return chips.get("", chips)
 
     def _frame(
         self, layer: SampleLayer, unit: Unit, grid: Grid, settings: FrameSettings, number: int, frame: dict[str, Any]
     ) -> Chip:
         """Describe one frame of a dataset."""
         images = self.sample.images(layer, unit)
-        shown: dict[str, Any] | None = (
-            frame if layer == self.sample.first else (frame.get("near") or {}).get(layer.name)
-        )
+        shown: dict[str, Any] | None = (frame.get("near") or {}).get(layer.name) if layer.is_further else frame
         sources: tuple[str, ...] = ()
         dates: tuple[str, ...] = ()
         dtype = images.dtype
@@ -272,7 +283,7 @@ class ChipSample:
             image = single_image(images, sources[0])
         else:
             image = missing_image(images)
-        clear, score = (frame.get("clear"), frame.get("score")) if layer == self.sample.first else (None, None)
+        clear, score = (None, None) if layer.is_further else (frame.get("clear"), frame.get("score"))
         return Chip(
             image=image,
             grid=grid,
@@ -287,7 +298,7 @@ class ChipSample:
 
     def _chip(self, layer: SampleLayer, unit: Unit, grid: Grid) -> Chip:
         sample = self.sample
-        images, is_first = sample.images(layer, unit), layer == sample.first
+        images, is_first = sample.images(layer, unit), not layer.is_further
         image = chip_image(
             images,
             grid,
@@ -321,7 +332,7 @@ class ChipSample:
         """Return the stored image whose pixels a chip shows unchanged where it is valid; None if there is none."""
         sample = self.sample
         is_stored = layer.has_stored_pixels and images.has_stored_pixels and images.area is None
-        if not (is_stored and layer == sample.first and sample.grid_mode == "native" and sample.alignment.is_stored):
+        if not (is_stored and not layer.is_further and sample.grid_mode == "native" and sample.alignment.is_stored):
             return None
         if images.kind == "image":
             return layer.dataset_id

@@ -1,4 +1,4 @@
-"""Find the units that an extension adds to a sample: further places or regions, and frames of further periods."""
+"""Find the units that an extension adds to a sample: further places or regions, frames of further periods, datasets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from eechips.errors import UsageError
+from eechips.jobs.added_layers import FURTHER, check_layers_grow, complete_units, layer_names, place_fields
 from eechips.jobs.chip_plan import ChipPlan
 from eechips.jobs.grown_plans import check_dates_grow, check_files_stay
 from eechips.jobs.resolved_sample import ResolvedSample
@@ -16,6 +17,7 @@ from eechips.planning.frame_choice import TimeWindow
 from eechips.planning.separate_regions import outline_error
 from eechips.planning.strategies import SampleSite
 from eechips.recipe import AddedUnits, EarlierPlan, Unit
+from eechips.recipe.units import COMPLETES
 
 _REGIONS_CONTENT = "regions_sha256"
 
@@ -25,9 +27,6 @@ GROWING_SAMPLE = frozenset(
 )
 """Parameters of a sample that may grow. Dates grow with the periods of ``every``, which are in ``frames``. ``clip`` has
 the content of a file of regions, which may have further ones."""
-
-FURTHER = "further"
-"""Key of a unit with further frames of a place that another unit has."""
 
 _Key = tuple[Any, ...]
 
@@ -48,8 +47,10 @@ def check_sample_grows(earlier: Mapping[str, Any], sample: ResolvedSample) -> No
         )
     if _without_content(earlier.get("clip")) != _without_content(sample.results.get("clip")):
         raise UsageError("`clip` and its region must be those of the run: choose another output folder")
+    if sample.first_layers is not None:
+        check_layers_grow(earlier, sample)
     before, now = earlier.get("frames"), None if sample.frames is None else sample.frames.results
-    if _without_periods(before) != _without_periods(now):
+    if _kept_settings(before, layer_names(earlier)) != _kept_settings(now, layer_names(earlier)):
         raise UsageError("`frames`, `every` and their options must be those of the run: choose another output folder")
     dates = earlier.get("start"), earlier.get("end")
     if dates == (sample.options.start, sample.options.end):
@@ -70,7 +71,7 @@ def check_sample_grows(earlier: Mapping[str, Any], sample: ResolvedSample) -> No
 
 
 def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite]) -> AddedUnits:
-    """Return the units that a sample lacks: further frames of its places, and further places.
+    """Return the units that a sample lacks: further datasets and frames of its places, and further places.
 
     Args:
         earlier: the run.
@@ -95,7 +96,7 @@ def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite])
             f" {latitude:.6f}: an extension adds places and leaves none out. Take the same places and more, or choose"
             " another output folder"
         )
-    added: list[Unit] = []
+    added = list(complete_units(earlier, plan))
     settings = plan.sample.frames
     if settings is not None and settings.periods:
         lacking = _windows(earlier.parameters.get("frames"))
@@ -111,13 +112,16 @@ def _further_frames(
 ) -> Iterator[Unit]:
     """Yield units with the frames of further periods, on the pixels of their places in the run."""
     chosen = replace(settings, periods=windows, count=len(windows))
-    places = ({**unit, FURTHER: True} for unit in _first_units(units))
+    if plan.sample.first_layers is None:
+        places = ({**unit, FURTHER: True} for unit in _first_units(units))
+    else:
+        places = ({**place_fields(unit), **plan.layer_fields, FURTHER: True} for unit in _first_units(units))
     return plan.with_frames(places, chosen)
 
 
 def _first_units(units: Iterable[Unit]) -> Iterator[Unit]:
     """Yield one unit for each place."""
-    return (unit for unit in units if not unit.get(FURTHER))
+    return (unit for unit in units if not unit.get(FURTHER) and COMPLETES not in unit)
 
 
 def _keys(places: Iterable[tuple[Sequence[float], Mapping[str, Any]]]) -> Iterator[_Key]:
@@ -140,7 +144,10 @@ def _without_content(clip: Any) -> Any:
     return {name: value for name, value in clip.items() if name != _REGIONS_CONTENT} if isinstance(clip, dict) else None
 
 
-def _without_periods(frames: Any) -> Any:
-    if not isinstance(frames, dict) or "periods" not in frames:
+def _kept_settings(frames: Any, layers: frozenset[str]) -> Any:
+    """Return the parameter ``frames`` without what may grow: periods, and the nearness of datasets that are new."""
+    if not isinstance(frames, dict):
         return frames
-    return {name: value for name, value in frames.items() if name not in ("count", "periods")}
+    near = {name: reach for name, reach in (frames.get("near") or {}).items() if name in layers}
+    grown = ("count", "periods") if "periods" in frames else ()
+    return {name: value for name, value in frames.items() if name not in ("near", *grown)} | {"near": near}

@@ -39,6 +39,10 @@ DEFAULT_SIZE = 256
 """Edge of a chip in pixels."""
 
 
+LAYERS = "layers"
+"""Field of a unit that has files of some datasets, or of all since further ones were added: their names."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResolvedSample:
     """A sample with checked and complete options; made without requests.
@@ -61,6 +65,8 @@ class ResolvedSample:
         frames: the frames of each place; None if a chip shows one moment.
         cells: the grid of cells; None for other strategies.
         away_from: the places to which points keep a distance; None for none.
+        first_layers: the datasets of units that do not name theirs, if others were added later: one without a name if
+            it was the only one. None if all units have all datasets.
     """
 
     options: SampleOptions
@@ -80,6 +86,7 @@ class ResolvedSample:
     frames: FrameSettings | None = None
     cells: PlaceCells | None = None
     away_from: Places | None = None
+    first_layers: tuple[SampleLayer, ...] | None = None
 
     @property
     def regions(self) -> SeparateRegions | None:
@@ -113,7 +120,7 @@ class ResolvedSample:
             "grid": self.grid_mode,
             "format": self.style.format,
         }
-        layers = [self._layer_results(layer) for layer in self.layers]
+        layers = self.layer_results
         parameters |= layers[0] if len(layers) == 1 else {"layers": layers}
         rest: dict[str, Any] = {"align": self.alignment.align, "window": options.window}
         rest["crs"] = None if options.crs == "native" else options.crs
@@ -154,6 +161,12 @@ class ResolvedSample:
             plan |= {name: value for name, value in columns.items() if value is not None} | self.places.reading
         return {**self.results, **plan, **(self.region.parameters if self.region is not None else {})}
 
+    def layers_of(self, unit: Unit) -> tuple[SampleLayer, ...]:
+        """Return the datasets of which a unit has files: those of its ``layers``, or else those of the first plan."""
+        if LAYERS in unit:
+            return tuple(layer for layer in self.layers if layer.name in unit[LAYERS])
+        return self.layers if self.first_layers is None else self.first_layers
+
     def images(self, layer: SampleLayer, unit: Unit) -> LayerImages:
         """Return the images of a layer that the chip of a unit shows."""
         source: Mapping[str, Any] = {}
@@ -167,6 +180,11 @@ class ResolvedSample:
         area = ClipArea.of(self.region, unit) if self.options.clip and self.region is not None else None
         dates = self.dates.of(layer)
         return LayerImages(layer.dataset_id, kind, *dates, selection, layer.mask, dtype, types, tests, area)
+
+    @property
+    def layer_results(self) -> list[dict[str, Any]]:
+        """The parameters of each dataset that determine its pixels, as JSON."""
+        return [self._layer_results(layer) for layer in self.layers]
 
     def _layer_results(self, layer: SampleLayer) -> dict[str, Any]:
         bands = layer.compared_bands(layer.bands)

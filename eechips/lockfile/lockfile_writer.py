@@ -14,7 +14,7 @@ from eechips.errors import StorageError, UsageError
 from eechips.lockfile.content_hashes import LARGEST_CONTENT, hash_content
 from eechips.lockfile.lockfile_format import LARGEST_INPUT, Lockfile, write_lockfile
 from eechips.lockfile.lockfile_records import LockedAsset, LockedFile, LockedInput, LockedUnit, LockHeader
-from eechips.manifest.extensions import plan_parts
+from eechips.manifest.extensions import plan_parts, read_completions
 from eechips.manifest.files_ahead import FilesAhead
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_sources, read_unit_files, sum_bytes
@@ -111,6 +111,7 @@ def lock_run_results(
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         meta = ledger.meta()
         command, options = _call(run, info, meta)
+        _check_datasets(run, ledger)
         totals = _count(run, ledger)
         files = [(option, value) for option in inputs(command) for value in _texts(options.get(option))]
         input_files = list(_read_inputs(run, info, files))
@@ -245,6 +246,15 @@ def _call(run: Run, info: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[s
     if REDACTED in json.dumps(call["options"]):
         raise UsageError(f"{run.path} cannot be locked: an option of its command contained a secret, which is not kept")
     return call["command"], call["options"]
+
+
+def _check_datasets(run: Run, ledger: Ledger) -> None:
+    """Check that all units have the same datasets, as a lockfile says them once."""
+    if read_completions(ledger):
+        raise UsageError(
+            f"{run.path} cannot be locked: datasets were added to it, and its units have different ones. Fetch all"
+            f" datasets in another folder, and lock that. {_WITHOUT.format(run.path)}"
+        )
 
 
 def _count(run: Run, ledger: Ledger) -> _Totals:

@@ -11,6 +11,7 @@ from typing import Any
 
 from eechips.manifest.ledger import Ledger
 from eechips.recipe import Unit, unit_value
+from eechips.recipe.units import COMPLETES
 
 EXTENSIONS = "extensions"
 """In the ledger and in run.json, of runs that were extended: a list of the plans, see :class:`PlanPart`."""
@@ -76,6 +77,60 @@ class PlanUnits:
         for rows in self.ledger.batches(("unit",)):
             for (text,) in rows:
                 yield unit_value(json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanIds:
+    """The ids of the units of a ledger, hexadecimal; may be iterated several times.
+
+    Attributes:
+        ledger: ledger of the run.
+    """
+
+    ledger: Ledger
+
+    def __iter__(self) -> Iterator[str]:
+        for rows in self.ledger.batches(("lower(hex(id))",)):
+            for (identifier,) in rows:
+                yield identifier
+
+
+def first_layer(stored: Mapping[str, Any]) -> str | None:
+    """Return the name that the only dataset of a run has since others were added to it; None for other runs.
+
+    Args:
+        stored: run.json, or the metadata of a ledger.
+    """
+    layers = (stored.get("parameters") or {}).get("layers")
+    parts = plan_parts(stored)
+    if not layers or not parts or "layers" in parts[0].parameters:
+        return None
+    return str(layers[0]["layer"])
+
+
+def read_completions(ledger: Ledger) -> dict[int, int]:
+    """Return the position of each unit with further files of another one, and the position of that.
+
+    Args:
+        ledger: ledger of the run.
+    """
+    if not plan_parts(ledger.meta()):
+        return {}
+    query = (
+        f"SELECT position, json_extract(unit, '$.{COMPLETES}') FROM units WHERE instr(unit, '\"{COMPLETES}\"')"
+        " ORDER BY position"
+    )
+    completed = {position: name for position, name in ledger.database.execute(query) if name is not None}
+    if not completed:
+        return {}
+    names = set(completed.values())
+    positions = {
+        name: position
+        for rows in ledger.batches(("position", "lower(hex(id))"))
+        for position, name in rows
+        if name in names
+    }
+    return {position: positions[name] for position, name in completed.items()}
 
 
 def plan_parts(stored: Mapping[str, Any]) -> list[PlanPart]:

@@ -282,10 +282,12 @@ class EarlierPlan:
     Attributes:
         parameters: parameters of the recipe that planned last, as its ``parameters`` were.
         units: all units, in the order of the plan; may be iterated several times.
+        ids: their ids, in the same order; may be iterated several times.
     """
 
     parameters: Mapping[str, Any]
     units: Iterable[Unit]
+    ids: Iterable[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,10 @@ Unit = dict[str, Any]
 UNIT_KINDS = frozenset({"point", "image", "region", "dates", "cell", "tile", "window", "scene", "call"})
 
 
+COMPLETES = "completes"
+"""Field of a unit with further files of another one: the id of that unit. The files of both are one sample."""
+
+
 def canonical_json(value: Any) -> str:
     """Return the canonical JSON text of a value: sorted keys, no spaces, no NaN, in UTF-8.
 

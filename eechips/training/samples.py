@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby, islice
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.errors import UsageError
+from eechips.manifest.extensions import read_completions
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_further_files, read_unit_files
 from eechips.manifest.run import Run, open_run
@@ -28,15 +30,21 @@ from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State
 from eechips.storage import Store
 from eechips.text.formatting import format_count
 from eechips.training import quality_table, split_table
+from eechips.training.completed_samples import (
+    FILE_VALUES,
+    UNIT_VALUES,
+    SampleRow,
+    complete,
+    name_files,
+)
 from eechips.training.sample import ONLY, Sample, SampleFile, array_of, fields_of, label_of
 
 _log = logging.getLogger(__name__)
 
 _BATCH = 1000  # samples that are made at a time
 _UNITS = ("position", "lower(hex(id))", "unit", "state", "valid_fraction", "sources", "dates", "finished")
-_UNIT_NAMES = ("position", "id", *_UNITS[2:])
-_OWN = ("file", "bytes", "sha256")
-_FILE_NAMES = ("layer", *_OWN, "metadata")
+_OWN = FILE_VALUES[1:4]
+_POSITIONS = 500  # units that are looked up at a time
 _WITHOUT: Mapping[str, Any] = {"bands": None, "transform": None, "sources": (), "dates": ()}
 
 
@@ -211,8 +219,8 @@ def read_some_samples(ledger: Ledger, positions: Sequence[int]) -> dict[int, Sam
     findings = {"split": None, "flags": None}
     return {
         unit[0]: _sample(
-            {**dict(zip(_UNIT_NAMES, unit, strict=True)), **findings},
-            [_file(dict(zip(_FILE_NAMES, row, strict=True))) for row in files],
+            {**dict(zip(UNIT_VALUES, unit, strict=True)), **findings},
+            [_file(dict(zip(FILE_VALUES, row, strict=True))) for row in files],
         )
         for unit, files in _rows(ledger, positions)
     }
@@ -244,9 +252,31 @@ def values_of(values: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(sorted({v for v in values if v is not None}, key=lambda value: (isinstance(value, str), value)))
 
 
-def _rows(
-    ledger: Ledger, positions: Sequence[int] | None = None
-) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
+def _rows(ledger: Ledger, positions: Sequence[int] | None = None) -> Iterator[SampleRow]:
+    """Yield a row for every sample that is not marked as bad, and rows for its files; of some units, or of all."""
+    completions = read_completions(ledger)
+    if not completions:
+        yield from _unit_rows(ledger, positions)
+        return
+    chosen = None if positions is None else set(positions)
+    needed = [position for position, of in completions.items() if chosen is None or of in chosen]
+    further: dict[int, list[SampleRow]] = {completions[position]: [] for position in needed}
+    for start in range(0, len(needed), _POSITIONS):
+        for row in _unit_rows(ledger, needed[start : start + _POSITIONS]):
+            further[completions[row[0][0]]].append(row)
+    counts, left = Counter(completions[position] for position in needed), 0
+    for row in name_files(_unit_rows(ledger, positions), ledger):
+        position = row[0][0]
+        own = further.get(position, [])
+        if len(own) < counts[position]:
+            left += 1
+        elif position not in completions:
+            yield complete(row, own)
+    if left and positions is None:
+        _log.warning("%s left out, which lack the files of an added dataset", format_count(left, "sample"))
+
+
+def _unit_rows(ledger: Ledger, positions: Sequence[int] | None) -> Iterator[SampleRow]:
     """Yield a row for every unit with files that is not marked as bad, and rows for its files; of some, or of all."""
     bad = marked_ids(ledger)
     unit_rows = read_unit_files(ledger.database, positions)
@@ -295,14 +325,14 @@ def _metadata(values: Sequence[Any]) -> str:
     return json.dumps({name: json.loads(v) if name in LISTS and v else v for name, v in fields if v is not None})
 
 
-def _tables(rows: Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]) -> tuple[Any, Any, npt.NDArray[np.int64]]:
+def _tables(rows: Iterator[SampleRow]) -> tuple[Any, Any, npt.NDArray[np.int64]]:
     import pyarrow as pa
 
     texts, number = pa.large_string(), pa.int64()  # large: of all samples together
     types = (number, texts, texts, texts, pa.float64(), texts, texts, texts)
     of_file = (pa.dictionary(pa.int32(), pa.string()), texts, number, texts, texts)
-    unit_schema = pa.schema(list(zip(_UNIT_NAMES, types, strict=True)))
-    file_schema = pa.schema(list(zip(_FILE_NAMES, of_file, strict=True)))
+    unit_schema = pa.schema(list(zip(UNIT_VALUES, types, strict=True)))
+    file_schema = pa.schema(list(zip(FILE_VALUES, of_file, strict=True)))
     units, files, counts = [unit_schema.empty_table()], [file_schema.empty_table()], [0]
     while block := list(islice(rows, _BATCH * 10)):
         units.append(_table([unit for unit, _ in block], unit_schema))

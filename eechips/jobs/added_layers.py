@@ -1,0 +1,136 @@
+"""Add datasets to a sample: units with the files that its places lack, which stand beside those that are there.
+
+A unit keeps its files. The files of further datasets are those of another unit of the same place, which names the first
+one (``completes``). Units of a run to which datasets were added name their own (``layers``); those of the first plan do
+not, and have the datasets of that plan.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from eechips.errors import UsageError
+from eechips.jobs.chip_plan import BATCH, ChipPlan
+from eechips.jobs.resolved_sample import LAYERS, ResolvedSample
+from eechips.jobs.sample_layers import SampleLayer
+from eechips.recipe import EarlierPlan, Unit, canonical_json
+from eechips.recipe.units import COMPLETES
+
+FURTHER = "further"
+"""Key of a unit with further frames of a place that another unit has."""
+
+_LAYER = "layer"  # in the parameters of a dataset: its name
+_OF_FILES = frozenset(
+    {LAYERS, "source", "where", "casts", "dtypes", "types", "provenance", "frames", "image", "latest", "date"}
+)
+"""Fields of a unit that say what its files show. The others say where its place is."""
+
+
+def find_first_layers(first: Mapping[str, Any], sample: ResolvedSample) -> tuple[SampleLayer, ...] | None:
+    """Return the datasets of a sample that its first plan had; one of them alone is without a name.
+
+    Args:
+        first: parameters of the first plan.
+        sample: the sample as it is now.
+
+    Returns:
+        None if it had as many as there are now.
+    """
+    count = len(first.get("layers") or [first])
+    if count >= len(sample.layers):
+        return None
+    return sample.layers[:count] if "layers" in first else (replace(sample.first, name=""),)
+
+
+def layer_parameters(sample: ResolvedSample) -> frozenset[str]:
+    """Return the names of the parameters that describe one dataset, or several."""
+    return frozenset({"layers", *sample.layer_results[0]})
+
+
+def check_layers_grow(earlier: Mapping[str, Any], sample: ResolvedSample) -> None:
+    """Check that an extension adds datasets, and changes none.
+
+    Args:
+        earlier: parameters of the run.
+        sample: sample of the extension.
+
+    Raises:
+        UsageError: if it does.
+    """
+    now = json.loads(canonical_json(sample.layer_results))
+    before = earlier.get("layers")
+    if before is None:
+        now = [{name: value for name, value in now[0].items() if name != _LAYER}]
+        before = [{name: earlier.get(name) for name in now[0]}]
+    if now[: len(before)] != before:
+        names = ", ".join(str(layer.get(_LAYER) or layer["dataset"]) for layer in before)
+        raise UsageError(
+            f"the datasets of the run ({names}) must come first, with the bands and options that they have there: an"
+            " extension adds datasets after them. Choose another output folder for other bands"
+        )
+
+
+def layer_names(parameters: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the datasets in the parameters of a run; none if it has one dataset."""
+    return frozenset(str(layer[_LAYER]) for layer in parameters.get("layers") or ())
+
+
+def place_fields(unit: Unit) -> Unit:
+    """Return the fields of a unit that say where its place is."""
+    return {name: value for name, value in unit.items() if name not in _OF_FILES}
+
+
+def complete_units(earlier: EarlierPlan, plan: ChipPlan) -> Iterator[Unit]:
+    """Yield a unit for each one of a run that lacks datasets, with the files of these.
+
+    Args:
+        earlier: the run.
+        plan: plan of the extension.
+    """
+    sample = plan.sample
+    if sample.first_layers is None:
+        return
+    completed: dict[str, set[str]] = {}
+    for unit in earlier.units:
+        if COMPLETES in unit:
+            completed.setdefault(unit[COMPLETES], set()).update(unit[LAYERS])
+    lacking: dict[tuple[str, ...], list[Unit]] = {}
+    for identifier, unit in zip(earlier.ids, earlier.units, strict=True):
+        if COMPLETES in unit:
+            continue
+        there = {layer.dataset_id for layer in sample.layers_of(unit)}
+        names = completed.get(identifier, set())
+        needed = tuple(
+            layer.name
+            for layer in sample.layers
+            if layer.dataset_id not in there
+            and layer.name not in names
+            and not (unit.get(FURTHER) and plan.is_constant(layer))
+        )
+        if needed:
+            lacking.setdefault(needed, []).append({**unit, COMPLETES: identifier})
+    for needed, units in lacking.items():
+        yield from _with_files(plan.of_layers(needed), units)
+
+
+def _with_files(plan: ChipPlan, units: Sequence[Unit]) -> Iterator[Unit]:
+    """Yield units with what the files of the datasets of a plan show."""
+    own = ({**place_fields(unit), **plan.layer_fields} for unit in units)
+    settings = plan.sample.frames
+    if settings is None:
+        yield from plan.with_provenance(own) if plan.sample.options.provenance else own
+        return
+    frames = iter(units)
+    while batch := list(islice(own, BATCH)):
+        chosen = [[_moment(frame) for frame in unit["frames"]] for unit in islice(frames, len(batch))]
+        for unit, unit_frames in zip(batch, plan.with_nearby(batch, chosen, settings), strict=True):
+            yield {**unit, "frames": unit_frames, **plan.types}
+
+
+def _moment(frame: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the period of a frame, and the image of the first dataset, to which others are near in time."""
+    return {name: value for name, value in frame.items() if name in ("start", "end", "image", "time")}

@@ -1,0 +1,213 @@
+"""Samples that are extended by datasets, over HTTP against the demo planet."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import rasterio
+
+import eechips
+from eechips.errors import RunMismatchError, UsageError
+from eechips.training.samples import Samples, read_samples
+from local_tests.support.local_earth_engine import Server, wait_until
+from tests.jobs.test_sample_extensions import ROI, digests, sample, sent
+
+BOTH: dict[str, Any] = {"dataset": ["S2", "SRTM"], "bands": ["S2:B4"]}
+MONTHLY: dict[str, Any] = {"total": 3, "roi": ROI, "every": "month"}
+Pixels = dict[tuple[Any, ...], bytes]
+
+
+def pixels(samples: Samples) -> Pixels:
+    """The pixels of all files, by place, layer and frame."""
+    found = {}
+    for one in samples:
+        place = tuple(one.unit["coordinates"])
+        for file in one.files:
+            with rasterio.open(samples.run.path / file.name) as opened:
+                key = (place, file.label.rpartition("t")[0] if file.frame is not None else file.label, file.start)
+                assert key not in found
+                found[key] = opened.read().tobytes() + str(opened.transform).encode()
+    return found
+
+
+def test_a_dataset_is_added_to_the_chips_that_are_there(demo_server: Server, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"total": 3, "roi": ROI}
+    first = sample(demo_server, tmp_path / "run", **options)
+    files, before = digests(first.path), sent(demo_server)
+    eechips.split(first, by="random", ratios=[2, 1])
+    splits = dict(zip(read_samples(first).ids, read_samples(first).splits, strict=True))
+    second = sample(demo_server, tmp_path / "run", extend=True, **options | BOTH | {"total": 4})
+    assert sent(demo_server) - before == 3 + 2  # the elevation of three places, both datasets of the fourth
+    assert digests(second.path).items() >= files.items()
+    assert second.verify() == []
+    samples, one = read_samples(second), sample(demo_server, tmp_path / "one", **options | BOTH | {"total": 4})
+    assert samples.layers == ("S2", "SRTM")
+    assert [[file.layer for file in each.files] for each in samples] == [["S2", "SRTM"]] * 4
+    assert pixels(samples) == pixels(read_samples(one))
+    manifest = pd.read_parquet(second.path / "manifest.parquet")
+    assert manifest["extension"].tolist() == [0] * 3 + [1] * 4
+    assert manifest["completes"].fillna("").tolist() == [""] * 3 + manifest["id"].tolist()[:3] + [""]
+    assert [part["parameters"].get("dataset") for part in second.info["extensions"]] == [
+        "COPERNICUS/S2_SR_HARMONIZED",
+        None,
+    ]
+    assert dict(zip(samples.ids, samples.splits, strict=True)) == splits | {samples.ids[3]: None}
+    eechips.split(second, by="random", ratios=[2, 1])
+    assert dict(zip(read_samples(second).ids, read_samples(second).splits, strict=True)).items() >= splits.items()
+    assert list(eechips.stats(second).layers) == ["S2", "SRTM"]
+
+    sent_before = sent(demo_server)
+    again = sample(demo_server, tmp_path / "run", extend=True, **options | BOTH | {"total": 4})
+    assert (sent(demo_server), digests(again.path)) == (sent_before, digests(second.path))
+
+
+@pytest.mark.slow
+def test_files_that_are_lost_are_those_of_their_own_datasets(demo_server: Server, tmp_path: Path) -> None:
+    """A unit of the first plan is fetched again as it was, also by a command with more datasets."""
+    options: dict[str, Any] = {"total": 2, "roi": ROI}
+    sample(demo_server, tmp_path / "run", **options)
+    run = sample(demo_server, tmp_path / "run", extend=True, **options | BOTH)
+    files, before = digests(run.path), sent(demo_server)
+    lost = [sorted(files)[0], *[name for name in files if "SRTM" in name][:1]]
+    for name in set(lost):
+        (run.path / name).unlink()
+    again = sample(demo_server, tmp_path / "run", **options | BOTH)
+    assert sent(demo_server) - before == len(set(lost))
+    assert digests(again.path) == files
+    assert again.verify() == []
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("further", "near", "requests"),
+    [
+        (["SRTM"], {}, 3),
+        (["S1"], {"near": "S1:12d"}, 6),
+        (["SRTM", "S1"], {"near": "S1:12d"}, 9),
+    ],
+)
+def test_datasets_dates_and_places_are_added_at_once(
+    demo_server: Server, tmp_path: Path, further: list[str], near: dict[str, Any], requests: int
+) -> None:
+    first = sample(demo_server, tmp_path / "run", **MONTHLY)
+    files, before = digests(first.path), sent(demo_server)
+    grown = MONTHLY | near | {"dataset": ["S2", *further], "bands": ["S2:B4"]}
+    second = sample(demo_server, tmp_path / "run", extend=True, **grown)
+    assert sent(demo_server) - before == requests
+    whole = grown | {"total": 4, "end": "2020-08-01"}
+    third = sample(demo_server, tmp_path / "run", extend=True, **whole)
+    assert second.verify() == third.verify() == []
+    assert digests(third.path).items() >= files.items()
+    one = sample(demo_server, tmp_path / "one", **whole)
+    assert pixels(read_samples(third)) == pixels(read_samples(one))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_one_dataset_after_the_other_and_stacks(demo_server: Server, tmp_path: Path) -> None:
+    options = MONTHLY | {"format": "tif-stack", "total": 2}
+    first = sample(demo_server, tmp_path / "run", **options)
+    files = digests(first.path)
+    sample(demo_server, tmp_path / "run", extend=True, **options | BOTH)
+    before = sent(demo_server)
+    three = options | {"dataset": ["S2", "SRTM", "S1"], "bands": ["S2:B4"], "near": "S1:12d"}
+    third = sample(demo_server, tmp_path / "run", extend=True, **three)
+    assert sent(demo_server) - before == 2 * 2
+    assert digests(third.path).items() >= files.items()
+    samples, one = read_samples(third), read_samples(sample(demo_server, tmp_path / "one", **three))
+    assert samples.layers == one.layers == ("S2", "SRTM", "S1")
+    assert {f"{file.label} {file.frames}" for each in samples for file in each.files} == {
+        f"{file.label} {file.frames}" for each in one for file in each.files
+    }
+    assert pixels(samples) == pixels(one)
+
+
+@pytest.mark.slow
+def test_datasets_may_only_be_added(demo_server: Server, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"total": 2, "roi": ROI}
+    run = sample(demo_server, tmp_path / "run", **options)
+    for message, further in (
+        ("must come first", BOTH | {"bands": ["S2:B3"]}),
+        ("must come first", {"dataset": ["SRTM", "S2"], "bands": ["S2:B4"]}),
+        ("cannot be extended by other options", {"bands": "B3"}),
+    ):
+        with pytest.raises((UsageError, RunMismatchError), match=message):
+            sample(demo_server, tmp_path / "run", **options | further, extend=True)
+    grown = sample(demo_server, tmp_path / "run", extend=True, **options | BOTH)
+    with pytest.raises(RunMismatchError, match="cannot be extended by other options"):
+        sample(demo_server, tmp_path / "run", extend=True, **options)
+    with pytest.raises(UsageError, match="datasets were added"):
+        eechips.lock(grown)
+    assert run.path == grown.path
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_loaders_read_a_sample_as_one(demo_server: Server, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    options: dict[str, Any] = {"total": 3, "roi": ROI}
+    sample(demo_server, tmp_path / "run", **options)
+    run = sample(demo_server, tmp_path / "run", extend=True, **options | BOTH)
+    one = sample(demo_server, tmp_path / "one", **options | BOTH)
+    eechips.pack(run, "webdataset", out=tmp_path / "pack")
+    from eechips.torch import ChipDataset, ShardDataset
+
+    expected = [[item[name] for name in ("S2", "SRTM")] for item in ChipDataset(one)]
+    for dataset in (ChipDataset(run), ShardDataset(tmp_path / "pack")):
+        items = [[item[name] for name in ("S2", "SRTM")] for item in dataset]
+        assert len(items) == 3
+        assert all(any(all(map(torch.equal, item, other)) for other in expected) for item in items)
+    streamed = {item.sample.id: item.pixels for item in eechips.stream(run.path)}
+    assert streamed.keys() == set(read_samples(run).ids)
+    assert [*map(list, streamed.values())] == [["S2", "SRTM"]] * 3
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_an_extension_by_months_a_dataset_and_places_that_is_killed_twice(demo_server: Server, tmp_path: Path) -> None:
+    places = pd.DataFrame({"lon": [-105.29 + 0.001 * number for number in range(24)], "lat": 39.95})
+    table, run = tmp_path / "plots.csv", tmp_path / "run"
+    places.head(20).to_csv(table, index=False)
+    sample(demo_server, run, points=table, every="month")
+    files, before = digests(run), sent(demo_server)
+    places.to_csv(table, index=False)
+    command = [
+        *(sys.executable, "-m", "eechips", "sample", "--dataset", "S2", "--dataset", "SRTM", "--bands", "S2:B4"),
+        *("--size", "8", "--format", "tif", "--start", "2020-05-01", "--end", "2020-09-01", "--every", "month"),
+        *("--points", str(table), "--endpoint", demo_server.url, "--rate", "none", "--method", "pixels"),
+        *("--executor", "threads", "--in-flight", "4", "--out", str(run), "--quiet", "--extend"),
+    ]
+    new = 20 + 20 * 2 + 4 * 5  # elevations of the places; their further months; all of further places
+    for count in (50, 80):
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            wait_until(partial(_has_files, run, count, process))
+            assert process.poll() is None, process.communicate()
+        finally:
+            process.kill()
+            process.communicate()
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    found = eechips.open_run(run)
+    assert found.verify() == []
+    assert digests(run).items() >= files.items()
+    assert len(digests(run)) == len(files) + new
+    assert sent(demo_server) - before < new + 2 * 4 * 5  # what was there before a kill is not fetched again
+    assert json.loads((run / "run.json").read_text())["extensions"][1]["units"] == 20 + 20 + 4
+    assert subprocess.run([sys.executable, "-m", "eechips", "retry", str(run)], check=False).returncode == 0
+    one = sample(demo_server, tmp_path / "one", points=table, every="month", end="2020-09-01", **BOTH)
+    assert pixels(read_samples(found)) == pixels(read_samples(one))
+
+
+def _has_files(folder: Path, count: int, process: subprocess.Popen[bytes]) -> bool:
+    """Say whether a run has so many results, or its process has ended."""
+    return len(list((folder / "chips").glob("*.tif"))) >= count or process.poll() is not None
