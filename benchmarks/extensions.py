@@ -2,10 +2,10 @@
 
     python benchmarks/extensions.py --places 500 --months 6 --more-places 100 --more-months 6 --kills 2
 
-Chips of the demo planet's Sentinel-2, one a month; the extension adds an elevation to each place. The server counts the
-requests. Each chip of the extension is needed once; a place whose months are in flight at a kill is asked for again.
-The exit status is 1 if a file of the first run has other bytes or another time, if ``verify`` finds anything, if a chip is
-missing, or if more was asked for.
+Chips of the demo planet's Sentinel-2, one a month; the extension adds an elevation to each place. The server counts
+the requests. Each chip of the extension is needed once; a place whose months are in flight at a kill is asked for
+again. The exit status is 1 if a file of the first run has other bytes or another time, if ``verify`` finds anything,
+if a chip is missing, or if more was asked for.
 """
 
 from __future__ import annotations
