@@ -20,6 +20,8 @@ COLUMNS = ("ppt", "tdmean", "tmax", "tmean", "tmin", "vpdmax", "vpdmin")
     ("dataset", "band", "low", "high"),
     [
         ("LARSE/GEDI/GEDI02_A_002_MONTHLY", "sensitivity", 0.0, 1.0),
+        ("LARSE/GEDI/GEDI02_A_002_MONTHLY", "beam", 0.0, 11.0),
+        ("LARSE/GEDI/GEDI02_A_002_MONTHLY", "solar_elevation", -90.0, 90.0),
         ("LARSE/GEDI/GEDI02_A_002_MONTHLY", "rh98", -3.0, 60.0),
         ("NASA/GDDP-CMIP6", "tas", 192.15, 336.94),
         ("NASA/GDDP-CMIP6", "pr", 0.0, 0.0083),

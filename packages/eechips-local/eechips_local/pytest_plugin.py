@@ -21,6 +21,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 _IN_FLIGHT = 40
 _WORKERS = 2  # a heavy request does not keep the others waiting
+_CATALOGUE = "https://earthengine-stac.storage.googleapis.com/catalog"
+"""Where Google publishes the catalogue of datasets: https://developers.google.com/earth-engine/datasets/catalog"""
 _XDIST_WORKER = "PYTEST_XDIST_WORKER"
 """Variable that pytest-xdist sets in the processes that run tests:
 https://pytest-xdist.readthedocs.io/en/stable/how-to.html#identifying-the-worker-process-during-a-test"""
@@ -208,6 +211,7 @@ class EarthEngineSession:
         for name in ("Initialize", "Reset"):
             environment.setattr(ee, name, _do_nothing)
         _keep_credentials(environment)
+        _redirect_catalogue(environment, f"{engine.url}/catalog")
 
     def _leave(self) -> None:
         self._users -= 1
@@ -372,6 +376,46 @@ def _keep_credentials(environment: pytest.MonkeyPatch) -> None:
     for name in ("from_service_account_file", "from_service_account_info"):
         environment.setattr(service_account.Credentials, name, credentials)
     environment.setenv("EARTHENGINE_PROJECT", os.environ.get("EARTHENGINE_PROJECT", PROJECT))  # pytest-gee asks for it
+
+
+def _redirect_catalogue(environment: pytest.MonkeyPatch, address: str) -> None:
+    """Send requests for Google's catalogue of datasets to a local one: clients have its address as a constant.
+
+    Args:
+        environment: where the functions of HTTP clients are replaced.
+        address: address of the local catalogue.
+    """
+    import urllib.request
+
+    import requests
+
+    def local(url: Any) -> Any:
+        text = str(url)
+        return address + text.removeprefix(_CATALOGUE) if text.startswith(f"{_CATALOGUE}/") else url
+
+    request = requests.Session.request
+    open_url = urllib.request.OpenerDirector.open
+
+    def request_locally(session: requests.Session, method: str, url: str, *values: Any, **options: Any) -> Any:
+        return request(session, method, local(url), *values, **options)
+
+    def open_locally(opener: Any, fullurl: Any, *values: Any, **options: Any) -> Any:
+        if isinstance(fullurl, urllib.request.Request):
+            fullurl.full_url = local(fullurl.full_url)
+        return open_url(opener, local(fullurl), *values, **options)
+
+    environment.setattr(requests.Session, "request", request_locally)
+    environment.setattr(urllib.request.OpenerDirector, "open", open_locally)
+    if find_spec("aiohttp") is None:
+        return
+    import aiohttp
+
+    request_soon = aiohttp.ClientSession._request
+
+    async def request_locally_soon(session: Any, method: str, url: Any, **options: Any) -> Any:
+        return await request_soon(session, method, local(url), **options)
+
+    environment.setattr(aiohttp.ClientSession, "_request", request_locally_soon)
 
 
 def _limit(config: pytest.Config, name: str) -> int | None:

@@ -226,6 +226,19 @@ def test_image_collections_within_other_values_have_no_features() -> None:
     assert len(encode(evaluate([features]))[0]["features"]) == 1
 
 
+def test_names_of_bands_are_not_copied_as_a_property() -> None:
+    """As geedim's tests expect, which run against the service (tests/test_image.py, ``test_scale_offset``)."""
+    source = invoke("Element.set", object=invoke("Image.constant", value=[1, 2]), key="a", value=2)
+    names = invoke("Element.propertyNames", element=source)
+    copied = invoke(
+        "Element.copyProperties", destination=invoke("Image.constant", value=1), source=source, properties=names
+    )
+    shown = encode(evaluate(copied))
+    assert "system:band_names" in evaluate(names)
+    assert shown["properties"] == {"a": 2}
+    assert evaluate(invoke("Element.get", object=copied, property="system:band_names")) == ["constant"]
+
+
 def test_an_index_that_is_no_text_is_shown_as_what_it_is() -> None:
     feature = invoke(
         "Feature", geometry=None, metadata={"system:index": invoke("Filter.equals", leftField="a", rightValue=1)}

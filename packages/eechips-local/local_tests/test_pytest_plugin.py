@@ -258,6 +258,52 @@ def test_a_stub(earth_engine):
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
+def test_requests_for_the_catalogue_of_datasets_go_to_the_local_one(tmp_path: Path) -> None:
+    text = """
+import asyncio
+import json
+import urllib.request
+from pathlib import Path
+
+import aiohttp
+import pytest
+import requests
+
+ROOT = "https://earthengine-stac.storage.googleapis.com/catalog"
+
+
+async def read(address):
+    async with aiohttp.ClientSession() as session, session.get(address) as response:
+        return await response.json(content_type="text/plain")
+
+
+def test_three_clients(earth_engine):
+    address = f"{ROOT}/USGS/USGS_SRTMGL1_003.json"
+    first = requests.get(address).json()
+    with urllib.request.urlopen(address) as response:
+        second = json.load(response)
+    with urllib.request.urlopen(urllib.request.Request(address)) as response:
+        third = json.load(response)
+    assert first == second == third == asyncio.run(read(address))
+    assert first["id"] == "USGS/SRTMGL1_003"
+    assert all(link["href"].startswith(earth_engine.url) for link in first["links"] if link["rel"] == "root")
+
+
+def test_other_addresses_stay(earth_engine):
+    assert requests.get(f"{earth_engine.url}/_stats").status_code == 200
+    with pytest.raises(ValueError, match="unknown url type"):
+        urllib.request.urlopen("nothing")
+    original = requests.Session().request
+    assert original.__name__ != "request"
+
+
+def test_without_a_connection():
+    assert requests.Session().request.__name__ == "request"
+"""
+    done = run_pytest(make_repository(tmp_path, test_catalogue=text))
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.slow
 def test_open_archives_are_served_in_place_of_the_demo_planet(tmp_path: Path) -> None:
     text = f"""

@@ -14,7 +14,7 @@ import shapely
 from eechips_local.evaluation import operations
 from eechips_local.evaluation.context import Context, ServiceLimits
 from eechips_local.pixels import rendering
-from eechips_local.protocol import access_policies, asset_methods, messages, resources
+from eechips_local.protocol import access_policies, asset_methods, messages, resources, stac_catalogue
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, WorkerRequest, error_response
 from eechips_local.protocol.request_errors import ChangingError, EarthEngineError, InvalidError, LimitError
 from eechips_local.quota.compute_cost import COST, ComputeCost
@@ -69,6 +69,7 @@ OPERATIONS: Mapping[str, ServiceOperation] = {
     "store:archives": ServiceOperation(resources.describe_archives),
     "store:files": ServiceOperation(resources.list_files, "store:files"),
     "store:list": ServiceOperation(resources.list_store),
+    "store:catalogue": ServiceOperation(stac_catalogue.document),
 }
 
 

@@ -84,7 +84,10 @@ def to_dictionary(element: Element, properties: list[str] | None) -> dict[str, V
 def copy_properties(
     destination: Element, source: Element, properties: list[str] | None, exclude: list[str] | None
 ) -> Element:
-    """Return the destination with properties of the source: the selected ones, or all that are not the system's."""
+    """Return the destination with properties of the source: the selected ones, or all that are not the system's.
+
+    The names of bands, which ``propertyNames`` lists, are those of the destination whatever is selected.
+    """
     if properties is not None and exclude is not None:
         raise InvalidError("Only one of 'properties' and 'exclude' may be specified.")
     if destination is None or source is None:
@@ -94,7 +97,9 @@ def copy_properties(
         copied = {k: v for k, v in source.properties.items() if not is_system(k) and k not in left_out}
     else:
         source_values = {name: property_of(source, name) for name in properties}
-        copied = {name: value for name, value in source_values.items() if value is not None}
+        copied = {
+            name: value for name, value in source_values.items() if value is not None and name != "system:band_names"
+        }
     return with_properties(destination, {**destination.properties, **copied})
 
 

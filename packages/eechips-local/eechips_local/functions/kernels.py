@@ -65,8 +65,11 @@ def _lattice(across: int, down: int) -> tuple[Floats, Floats]:
 
 
 def _scaled(values: Floats, normalize: bool, magnitude: float) -> Floats:
-    """Return weights that sum to 1 if asked (and if their sum is not 0), times a magnitude."""
-    total = float(values.sum()) if normalize else 1.0
+    """Return weights that sum to 1 if asked (and if their sum is not 0), times a magnitude.
+
+    Weights are added one by one, row by row: recorded ones then agree to their last digit.
+    """
+    total = float(np.cumsum(values)[-1]) if normalize else 1.0
     return values * (magnitude / total) if total else values * magnitude
 
 
@@ -168,7 +171,10 @@ def gaussian(radius: float, sigma: float, units: str, normalize: bool, magnitude
         reach = _reach(radius * unit(edge))
         x, y = _lattice(reach, reach)
         with np.errstate(over="ignore"):
-            values = np.exp(-(x**2 + y**2) / (2.0 * np.float64(sigma * unit(edge)) ** 2))
+            variance = np.float64(sigma * unit(edge)) ** 2
+            values = np.exp(-(x**2 + y**2) / (2.0 * variance))
+            if normalize:  # the factor of the density cancels but for the last digits, which are the recorded ones
+                values = values * (1.0 / (2.0 * math.pi * variance))
         return Weights(_scaled(values, normalize, magnitude), reach, reach)
 
     return _described(

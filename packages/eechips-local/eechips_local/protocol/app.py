@@ -16,7 +16,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from eechips_local.exports.tasks import TYPES
-from eechips_local.protocol import bucket_routes, control, discovery_document, static_files, task_routes, token_routes
+from eechips_local.protocol import (
+    bucket_routes,
+    catalogue_routes,
+    control,
+    discovery_document,
+    static_files,
+    task_routes,
+    token_routes,
+)
 from eechips_local.protocol.access import LocalOnly
 from eechips_local.protocol.http import http_response
 from eechips_local.protocol.messages import error_response
@@ -45,7 +53,13 @@ def create_app(service: Service, files: Mapping[str, StaticFile] = MappingProxyT
         for method, path, kind, handler in (*discovery_document.ROUTES, *ROUTES)
     ]
     document = ("GET", "/$discovery/rest", discovery_document.document)
-    for method, path, handler in (document, *control.ROUTES, *bucket_routes.ROUTES, *token_routes.ROUTES):
+    for method, path, handler in (
+        document,
+        *control.ROUTES,
+        *bucket_routes.ROUTES,
+        *token_routes.ROUTES,
+        *catalogue_routes.ROUTES,
+    ):
         routes.append(Route(path, _without_quota(service, handler), methods=[method]))
     routes.extend(static_files.routes(files))
     return Starlette(

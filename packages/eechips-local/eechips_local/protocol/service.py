@@ -108,6 +108,7 @@ _FREE = frozenset(
         "store:archives",
         "store:files",
         "store:list",
+        "store:catalogue",
     }
 )
 """Operations that compute nothing for the client."""
