@@ -1,0 +1,79 @@
+"""Values that others recorded of the service, or Google documents: how many, of which repository, and which agree.
+
+    python benchmarks/recorded_values.py
+
+Every value of the tables in ``packages/eechips-local/local_tests`` is asked of a local Earth Engine anew. The rows that
+do not agree follow, with the reasons that ``recorded_disagreements.json`` states.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import Any
+
+import ee
+import requests
+from google.auth.credentials import AnonymousCredentials
+from harness import serving
+
+from local_tests.test_printed_values import PRINTED
+from local_tests.test_recorded_values import DISAGREEMENTS, ROWS, computed, is_near
+
+LICENCES = {
+    "aazuspan/eerepr": "MIT",
+    "aazuspan/should-test": "none stated",
+    "aazuspan/wxee": "MIT",
+    "csaybar/EEwPython": "none stated",
+    "davemlz/eemont": "MIT",
+    "gee-community/gee_tools": "MIT",
+    "gee-community/geetools": "MIT",
+    "kaust-halo/geeet": "MIT",
+    "lemma-osu/gee-knn-python": "none stated",
+    "Open-ET/openet-geesebal": "MIT",
+    "openforis/sepal_ui": "MIT",
+    "wybert/earthengine-doc-md": "CC BY 4.0, Apache-2.0",
+}
+"""By repository; Apache-2.0 for all others."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    values: Counter[str] = Counter()
+    agree: Counter[str] = Counter()
+    explained: Counter[str] = Counter()
+    unexplained: list[str] = []
+    options = ("--demo-datasets", "all", "--rate", "none", "--concurrency", "none")
+    with serving("emulator", *options) as server, requests.Session() as session:
+        ee.Initialize(AnonymousCredentials(), url=server.url, project="local")
+
+        def count(source: str, test: str, value: Any, row: dict[str, Any]) -> None:
+            repository = source.partition("@")[0]
+            values[repository] += 1
+            if is_near(value, row["expected"], row["tolerance"]):
+                agree[repository] += 1
+            elif "why" in row:
+                explained[repository] += 1
+            else:
+                unexplained.append(f"{source} {test}: {value}, not {row['expected']}")
+
+        for row in (*ROWS, *DISAGREEMENTS):
+            count(row["source"], row["test"], computed(session, server.url, row), row)
+        for source, examples in PRINTED.items():
+            for number, (example, expected) in enumerate(examples):
+                shown = example(ee)
+                value = shown.getInfo() if isinstance(shown, ee.ComputedObject) else shown
+                count(source, str(number), value, {"expected": expected, "tolerance": 0.0})
+    print("| repository | licence | values | agree | explained |\n|---|---|---:|---:|---:|")
+    for repository, number in sorted(values.items(), key=lambda pair: (-pair[1], pair[0].lower())):
+        licence = LICENCES.get(repository, "Apache-2.0")
+        print(f"| {repository} | {licence} | {number} | {agree[repository]} | {explained[repository] or ''} |")
+    print(f"| {len(values)} repositories | | {values.total()} | {agree.total()} | {explained.total()} |\n")
+    for why, number in Counter(row["why"] for row in DISAGREEMENTS).most_common():
+        print(f"{number:3} {why}")
+    print("\n".join(unexplained))
+
+
+if __name__ == "__main__":
+    main()
