@@ -20,8 +20,7 @@ from eechips.geo.grid import Grid
 from eechips.jobs.grown_plans import (
     GROWING,
     add_composites,
-    check_dates_grow,
-    check_files_stay,
+    check_growth,
     find_last_day,
 )
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, check_on_empty, resolve_imagery
@@ -132,9 +131,7 @@ class Composites:
         Raises:
             UsageError: if dates or regions are left out, or a file that is there would change.
         """
-        check_dates_grow(earlier.parameters, self.options.start, self.options.end)
-        if self.imagery.regions is not None:
-            check_files_stay(earlier.units, self.imagery.regions)
+        check_growth(earlier, self.options.start, self.options.end, self.imagery.regions)
         return add_composites(earlier.units, self.get_requests())
 
     def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:

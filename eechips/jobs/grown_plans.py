@@ -13,7 +13,7 @@ from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata, inventory
 from eechips.planning.separate_regions import SeparateRegions, outline_error
-from eechips.recipe import AddedUnits, ChangedUnit, Unit
+from eechips.recipe import AddedUnits, ChangedUnit, EarlierPlan, Unit
 
 _CLOSE = 1e-6  # of a pixel, to which origins of grids are compared
 _SHOWN = 5  # regions that a message names
@@ -38,6 +38,42 @@ def check_dates_grow(earlier: Mapping[str, Any], start: str | None, end: str | N
         raise UsageError(_fewer("start", first or "the earliest image", start))
     if end is not None and (last is None or end < last):
         raise UsageError(_fewer("end", last or "open", end))
+
+
+def check_growth(earlier: EarlierPlan, start: str | None, end: str | None, regions: SeparateRegions | None) -> None:
+    """Check that an extension leaves out no dates and no region, and clips none to another outline.
+
+    Args:
+        earlier: the run.
+        start: first date of the extension, ISO 8601; None for the earliest image.
+        end: date after the last; None for none.
+        regions: regions of the extension; None if it has one.
+
+    Raises:
+        UsageError: if it does.
+    """
+    check_dates_grow(earlier.parameters, start, end)
+    if regions is not None:
+        check_files_stay(earlier.units, regions)
+
+
+def check_periods_stay(before: Iterable[tuple[Any, ...]], now: Collection[tuple[Any, ...]], changed: str) -> None:
+    """Check that the periods of a run are among those of its extension.
+
+    Args:
+        before: periods of the run; each ends with its first day and the day after its last.
+        now: those of the extension, in the same form.
+        changed: what would change.
+
+    Raises:
+        UsageError: if one begins or ends at another day.
+    """
+    cut = next((period for period in before if period not in now), None)
+    if cut is not None:
+        raise UsageError(
+            f"the period of the run from {cut[-2]} to {cut[-1]} would have other days now, and its {changed} would"
+            " change: extend from the end of a whole period, by whole periods, or choose another output folder"
+        )
 
 
 def _fewer(name: str, before: str, now: str) -> str:
@@ -178,12 +214,7 @@ def add_composites(earlier: Iterable[Unit], planned: Iterator[Unit]) -> AddedUni
             before = known.images[key]
             changed.append(ChangedUnit(before.number, unit, _describe_change(unit, before.images[0], now[0])))
     again = {key[0] for key in planned_keys}
-    cut = next((key for key in known.images if key not in planned_keys and key[0] in again), None)
-    if cut is not None:
-        raise UsageError(
-            f"the period of the run from {cut[1]} to {cut[2]} would have other days now, and its file would change:"
-            " extend from the end of a whole period, by whole periods, or choose another output folder"
-        )
+    check_periods_stay((key for key in known.images if key[0] in again), planned_keys, "file")
     return AddedUnits(added, tuple(changed))
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from eechips.errors import UsageError
 from eechips.jobs.added_layers import FURTHER, check_layers_grow, complete_units, layer_names, place_fields
 from eechips.jobs.chip_plan import ChipPlan
-from eechips.jobs.grown_plans import check_dates_grow, check_files_stay
+from eechips.jobs.grown_plans import check_dates_grow, check_files_stay, check_periods_stay
 from eechips.jobs.resolved_sample import ResolvedSample
 from eechips.jobs.sample_frames import FrameSettings
+from eechips.planning.date_matching import format_moment
 from eechips.planning.frame_choice import TimeWindow
 from eechips.planning.separate_regions import outline_error
 from eechips.planning.strategies import SampleSite
@@ -61,13 +62,8 @@ def check_sample_grows(earlier: Mapping[str, Any], sample: ResolvedSample) -> No
             " all dates, and would change: choose another output folder"
         )
     check_dates_grow(earlier, sample.options.start, sample.options.end)
-    known = _windows(before)
-    cut = known - {(window.start, window.end) for window in sample.frames.periods}
-    if cut:
-        raise UsageError(
-            "a period of the run would have other days now, and its chips would change: extend from the end of a whole"
-            " period, by whole periods, or choose another output folder"
-        )
+    periods = {(window.start, window.end) for window in sample.frames.periods}
+    check_periods_stay(_days(_windows(before)), _days(periods), "chips")
 
 
 def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite]) -> AddedUnits:
@@ -137,6 +133,11 @@ def _windows(frames: Any) -> set[tuple[int, int]]:
     """Return start and end of the periods of the parameter ``frames``."""
     periods = frames.get("periods") if isinstance(frames, dict) else None
     return {(int(start), int(end)) for start, end in periods or ()}
+
+
+def _days(windows: Iterable[tuple[int, int]]) -> list[tuple[str, str]]:
+    """Return first day, and day after the last, of periods in their order."""
+    return [(format_moment(start), format_moment(end)) for start, end in sorted(windows)]
 
 
 def _without_content(clip: Any) -> Any:

@@ -10,26 +10,12 @@ import shapely
 from eechips.errors import UsageError
 from eechips.jobs.grown_plans import check_regions_stay
 from eechips.jobs.table_options import TimeSeriesOptions
-from eechips.planning.periods import Period
+from eechips.planning.separate_regions import outline_error
 from eechips.planning.zones import Zones
 from eechips.recipe import Unit, canonical_json
 
 Dates = tuple[str | None, str | None]
 """First day, and day after the last, ISO 8601; None for no bound."""
-
-
-def check_periods_stay(before: Sequence[Period], now: Sequence[Period]) -> None:
-    """Check that the periods of a run are among those of its extension.
-
-    Raises:
-        UsageError: if one begins or ends at another day.
-    """
-    changed = next((period for period in before if period not in now), None)
-    if changed is not None:
-        raise UsageError(
-            f"the period of the run from {changed.start} to {changed.end} would have other days now, and its row would"
-            " change: extend from the end of a whole period, by whole periods, or choose another output folder"
-        )
 
 
 def new_dates(before: Dates, now: Dates, *, is_table: bool) -> list[tuple[str, str]]:
@@ -110,10 +96,7 @@ def _further(regions: Mapping[Any, str | None], zones: Zones, options: TimeSerie
         if region not in regions:
             further.append(index)
         elif regions[region] != canonical_json(shapely.geometry.mapping(geometry)):
-            raise UsageError(
-                f"the outline of region {region} in {options.regions} is not that of the run, whose table would"
-                " change: give it another id, or choose another output folder"
-            )
+            raise outline_error(region, "table")
     return further
 
 

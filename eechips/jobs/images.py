@@ -16,7 +16,7 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.grown_plans import GROWING, add_images, check_dates_grow, check_files_stay
+from eechips.jobs.grown_plans import GROWING, add_images, check_growth
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import ImagesOptions
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
@@ -125,9 +125,7 @@ class Images:
             UsageError: if dates or regions are left out, or the outline of a region has changed.
         """
         imagery = self.imagery
-        check_dates_grow(earlier.parameters, self.options.start, self.options.end)
-        if imagery.regions is not None:
-            check_files_stay(earlier.units, imagery.regions)
+        check_growth(earlier, self.options.start, self.options.end, imagery.regions)
         is_placed = imagery.regions is not None or self.options.mosaic_by is not None
         return add_images(earlier.units, self.get_requests(), is_placed=is_placed)
 

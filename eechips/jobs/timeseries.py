@@ -22,8 +22,8 @@ from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.geo.grid import Grid
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import align_grid, choose_dataset
-from eechips.jobs.grown_plans import GROWING, check_dates_grow, find_last_day
-from eechips.jobs.grown_series import add_series, check_periods_stay, new_dates
+from eechips.jobs.grown_plans import GROWING, check_dates_grow, check_periods_stay, find_last_day
+from eechips.jobs.grown_series import add_series, new_dates
 from eechips.jobs.recipe_options import (
     check_dates,
     option_names,
@@ -244,7 +244,7 @@ class TimeSeries:
         check_dates_grow(earlier.parameters, options.start, options.end)
         before = earlier.parameters.get("start"), earlier.parameters.get("end")
         if self.step is not None:
-            check_periods_stay(self._periods(*before), self.periods)
+            check_periods_stay(_days(self._periods(*before)), _days(self.periods), "row")
         spans = new_dates(before, (options.start, options.end), is_table=options.output != "region")
         if not self.is_file and options.regions != earlier.parameters.get("regions"):
             raise UsageError("`regions` is another table on the server: an extension adds rows of a file only")
@@ -434,6 +434,11 @@ def _placed(base_grid: Grid | None) -> dict[str, Any]:
 
 def _key(base_grid: Grid | None) -> Any:
     return None if base_grid is None else (base_grid.crs, base_grid.transform)
+
+
+def _days(periods: Iterable[Period]) -> list[tuple[str, str]]:
+    """Return first day, and day after the last, of periods."""
+    return [(period.start.isoformat(), period.end.isoformat()) for period in periods]
 
 
 _OPTIONS = option_names(TimeSeriesOptions)

@@ -115,15 +115,16 @@ class SeparateRegions:
                 raise outline_error(region)
 
 
-def outline_error(region: Any) -> UsageError:
+def outline_error(region: Any, changed: str = "files") -> UsageError:
     """Return the error for a region that has another outline than in the run that is to be extended.
 
     Args:
         region: its id; None for the only one.
+        changed: what would change.
     """
     where = "the region" if region is None else f"region {region}"
     return UsageError(
-        f"the outline of {where} is not that of the run, whose files would change: give it another id, or choose"
+        f"the outline of {where} is not that of the run, whose {changed} would change: give it another id, or choose"
         " another output folder"
     )
 
