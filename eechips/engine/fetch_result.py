@@ -40,6 +40,9 @@ def fetch_result(fetcher: Fetcher, result: Any, ready: Mapping[int, EncodedFile]
     if ready is not None and id(result) in ready:
         return ready[id(result)]
     if isinstance(result, Chip):
+        empty = empty_file(result)
+        if empty is not None:
+            return empty
         fetched: EncodedFile = fetcher.chip(result, _receive, partial(_assemble, result))
         return fetched
     if isinstance(result, FrameStack):
@@ -61,6 +64,12 @@ def fetch_result(fetcher: Fetcher, result: Any, ready: Mapping[int, EncodedFile]
         f"get_result returned {type(result).__name__}: it must return a Chip, a Table, bytes, an array, a dict of"
         " these by name, or None"
     )
+
+
+def empty_file(chip: Chip) -> EncodedFile | None:
+    """Return the file of a chip that is known to have no valid pixel; None if a request is needed."""
+    encode = CHIP_FORMATS.get(chip.format).encode_empty
+    return encode(expectation_of(chip), chip.empty_types) if encode is not None and chip.empty_types else None
 
 
 def fetch_shared(

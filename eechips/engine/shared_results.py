@@ -15,7 +15,7 @@ from eechips.client.permits import Stopped
 from eechips.client.shared_requests import SharedChip, share_chips
 from eechips.client.transport import Transport
 from eechips.client.usage import Usage
-from eechips.engine.fetch_result import fetch_shared
+from eechips.engine.fetch_result import empty_file, fetch_shared
 from eechips.engine.outcome import FailedRequest, Outcome
 from eechips.engine.outcome_records import failed
 from eechips.errors import InternalError, TooLargeError, TransientError
@@ -95,7 +95,14 @@ class SharedFetcher:
         by_position = {unit.position: SharedResult(result, began) for unit, result in results.items()}
         outcomes: dict[int, Outcome] = {}
         parts: list[int] = []
-        owners = [(unit, chip) for unit, result in results.items() for chip in chips_of(result)]
+        owners = []
+        for unit, result in results.items():
+            for chip in chips_of(result):
+                empty = empty_file(chip)
+                if empty is None:
+                    owners.append((unit, chip))
+                else:
+                    by_position[unit.position].files[id(chip)] = empty
         chips = [chip for _, chip in owners]
         for shared in share_chips(chips):
             members = [owners[member.index] for member in shared.members]

@@ -67,6 +67,8 @@ def cost_of(result: Any, config: RunConfig) -> UnitCost:
 
 
 def _chip_cost(chip: Chip, config: RunConfig) -> UnitCost:
+    if chip.empty_types and CHIP_FORMATS.get(chip.format).encode_empty is not None:
+        return UnitCost(bytes=chip_bytes(chip))
     latencies = _SECONDS[config.pixel_method]
     parts = count_requests(chip, PIXEL_LIMITS[config.pixel_method])
     requests = parts * len(latencies)

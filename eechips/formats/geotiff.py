@@ -13,6 +13,7 @@ have a nodata value that no valid pixel has: NaN, or of whole numbers 0, or else
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,7 @@ from eechips.formats.interface import ChipFormat, DecodedChip, EncodedFile, Expe
 from eechips.formats.raster import certain_pixels, check_certain, check_crs, check_transform, decoding, paste_parts
 from eechips.geo.grid import Part
 
+_EPSG = re.compile(r"EPSG:\d+")
 _NOWHERE = ((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
 """Transforms that GDAL returns for files without one."""
 
@@ -107,6 +109,28 @@ def encode_chip(chip: DecodedChip, expectation: Expectation) -> EncodedFile:
     """
     metadata = _metadata(chip.values, chip.mask, chip.names, chip.crs, chip.transform, expectation)
     return EncodedFile(encode(chip.values, chip.mask, chip.names, chip.crs, chip.transform), "tif", metadata)
+
+
+def encode_empty(expectation: Expectation, types: Sequence[str]) -> EncodedFile | None:
+    """Encode the file of a chip without a valid pixel, the same as from a response.
+
+    Args:
+        expectation: requested properties.
+        types: numpy names of the types of its bands.
+
+    Returns:
+        None if the types differ, or the CRS is no EPSG code: the response says what the file has then.
+    """
+    fields, crs = expectation.empty_fields(types), expectation.crs or ""
+    if len({dtype for _, dtype in fields}) != 1 or not _EPSG.fullmatch(crs) or expectation.transform is None:
+        return None
+    from rasterio.crs import CRS
+
+    mask: Any = np.zeros((expectation.height, expectation.width), dtype=bool)
+    values = np.zeros((len(fields), *mask.shape), dtype=fields[0][1])
+    names = tuple(name for name, _ in fields)
+    chip = DecodedChip(values, mask, names, CRS.from_string(crs), expectation.transform)
+    return encode_chip(chip, expectation)
 
 
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
@@ -275,6 +299,7 @@ GEOTIFF = ChipFormat(
     receive=receive,
     decode=decode,
     encode=encode_chip,
+    encode_empty=encode_empty,
     assemble=assemble,
     validate=validate,
     stack=stack,

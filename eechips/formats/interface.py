@@ -26,6 +26,10 @@ class UncertainMaskError(Exception):
     """A response without a mask has pixels that may be masked: zero, nodata, the lowest of their type, not finite."""
 
 
+_PLAIN_TYPES = frozenset({"uint8", "uint16", "int16", "uint32", "int32", "float32", "float64"})
+"""Types that a response has as they are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
     """Properties that a response must have; None for those that the request leaves open.
@@ -50,6 +54,16 @@ class Expectation:
     transform: tuple[float, ...] | None = None
     has_mask_band: bool = False
     is_unmasked: bool = False
+
+    def empty_fields(self, types: Sequence[str]) -> list[tuple[str, str]]:
+        """Return name and type of each band of a chip without a valid pixel; none if a response is needed to tell them.
+
+        Args:
+            types: numpy names of the types of the bands.
+        """
+        chosen = [self.dtype] * len(self.bands or ()) if self.dtype is not None else list(types)
+        is_known = None not in (self.bands, self.width, self.height) and _PLAIN_TYPES.issuperset(chosen)
+        return list(zip(self.bands or (), chosen, strict=True)) if is_known else []
 
     def check_size(self, width: int, height: int) -> None:
         """Raise ValidationError unless the size is the requested one."""
@@ -173,6 +187,9 @@ class ChipFormat:
             pixels of each. None if files have the bytes of the response, so that no request is shared. The bands of
             several chips, and the mask of each, follow each other and have names by :func:`stacked_name`.
         encode: encode the file of decoded pixels, the same as ``receive``: (pixels, expectation) → file.
+        encode_empty: encode the file of a chip without a valid pixel, the same as ``receive`` of such a response:
+            (expectation, numpy names of the types of its bands) → file; None if the types or the CRS do not say which
+            file that is. None if a response is always needed.
         assemble: make one file of the parts of a chip: (parts in row-major order, expectation of the whole) → file.
         validate: decode a file of this format to its last byte: (data, expectation) → metadata.
         stack: make one file of the frames of a time series: (files in their order, time of each) → file. Band b of
@@ -195,6 +212,7 @@ class ChipFormat:
     receive: Callable[[bytes, Expectation], EncodedFile]
     decode: Callable[[bytes, Sequence[Expectation]], list[DecodedChip]] | None = None
     encode: Callable[[DecodedChip, Expectation], EncodedFile] | None = None
+    encode_empty: Callable[[Expectation, Sequence[str]], EncodedFile | None] | None = None
     assemble: Callable[[Sequence[Part[EncodedFile]], Expectation], EncodedFile]
     validate: Callable[[bytes, Expectation], FileMetadata]
     stack: Callable[[Sequence[EncodedFile], Sequence[str]], EncodedFile] | None = None

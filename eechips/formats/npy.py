@@ -105,6 +105,24 @@ def encode_chip(chip: DecodedChip, expectation: Expectation) -> EncodedFile:
     return EncodedFile(encode(final), "npy", _metadata(final, expectation))
 
 
+def encode_empty(expectation: Expectation, types: Sequence[str]) -> EncodedFile | None:
+    """Encode the file of a chip without a valid pixel, the same as from a response.
+
+    Args:
+        expectation: requested properties.
+        types: numpy names of the types of its bands.
+
+    Returns:
+        None if the bands or their types are not known.
+    """
+    fields = expectation.empty_fields(types)
+    if not fields:
+        return None
+    shape = expectation.height, expectation.width
+    chip = DecodedChip(np.zeros(shape, dtype=fields), np.zeros(shape, dtype=bool), tuple(name for name, _ in fields))
+    return encode_chip(chip, expectation)
+
+
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
     """Assemble one array from its parts: the same file as from a single request.
 
@@ -208,6 +226,7 @@ NPY = ChipFormat(
     receive=receive,
     decode=decode,
     encode=encode_chip,
+    encode_empty=encode_empty,
     assemble=assemble,
     validate=validate,
     stack=stack,

@@ -275,6 +275,7 @@ class ChipSample:
         sources: tuple[str, ...] = ()
         dates: tuple[str, ...] = ()
         dtype = images.dtype
+        empty_types: tuple[str, ...] = ()
         if settings.reducer is not None:
             image = period_image(images, grid, unit["coordinates"], settings.reducer, frame["start"], frame["end"])
             dtype = None if self.is_picture else reduced_dtype(settings.reducer) or images.dtype
@@ -282,7 +283,7 @@ class ChipSample:
             sources, dates = (f"{layer.dataset_id}/{shown['image']}",), (shown["time"],)
             image = single_image(images, sources[0])
         else:
-            image = missing_image(images)
+            image, empty_types = missing_image(images), images.types
         clear, score = (None, None) if layer.is_further else (frame.get("clear"), frame.get("score"))
         return Chip(
             image=image,
@@ -294,6 +295,7 @@ class ChipSample:
             sources=sources,
             dates=dates,
             frame=Frame(number, layer.name, frame.get("start"), frame.get("end"), clear, score),
+            empty_types=empty_types,
         )
 
     def _chip(self, layer: SampleLayer, unit: Unit, grid: Grid) -> Chip:

@@ -76,6 +76,8 @@ class Chip(_ResultInfo):
         asset: id of a stored image whose pixels ``image`` shows unchanged wherever all ``bands`` of it are valid; None
             if there is none, or it is unknown. ``grid`` must have pixels of that image, and no band smaller ones.
             Chips without a masked pixel are then read from the asset, which costs the service less. For data only.
+        empty_types: numpy names of the types of ``bands``, if it is known that no pixel is valid: the file is then made
+            without a request where the format and the grid allow it. Empty if it is not known.
 
     Raises:
         UsageError: if the arguments contradict each other.
@@ -93,6 +95,7 @@ class Chip(_ResultInfo):
     dtype: str | None = None
     frame: Frame | None = None
     asset: str | None = None
+    empty_types: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.format not in CHIP_FORMATS:

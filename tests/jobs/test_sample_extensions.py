@@ -101,7 +101,9 @@ def test_further_periods_are_frames_of_the_same_pixels(demo_server: Server, tmp_
     assert digests(third.path).items() >= files.items()
     one = sample(demo_server, tmp_path / "one", end="2020-09-01", **options | {"total": 4})
     assert _frames(third) == _frames(one)
-    with pytest.raises(UsageError, match="the period of the run from 2020-05-01 to 2020-06-01 would have other days now, and its chips"):
+    with pytest.raises(
+        UsageError, match="the period of the run from 2020-05-01 to 2020-06-01 would have other days now, and its chips"
+    ):
         sample(
             demo_server, tmp_path / "run", end="2020-09-01", start="2020-04-15", extend=True, **options | {"total": 4}
         )

@@ -127,7 +127,10 @@ def test_frames_are_the_clearest_images_with_the_pixels_of_the_files(server: Ser
 
 @pytest.mark.slow
 def test_frames_without_an_image_are_masked_and_keep_their_place(server: Server, tmp_path: Path) -> None:
-    run = sample(server, tmp_path / "run", every="month", total=4)
+    before = server.requests().get("image:computePixels", 0)
+    run = sample(server, tmp_path / "run", every="month", total=4, share_requests=False, method="pixels")
+    shown = sum("image" in frame for unit in run.units["unit"] for frame in unit["frames"])
+    assert server.requests()["image:computePixels"] - before == shown < 4 * 6
     for unit, rows in frames_of(run):
         assert [row.start for row in rows.itertuples()] == [f"2020-0{month}-01" for month in range(1, 7)]
         images = ["image" in frame for frame in unit["frames"]]
