@@ -176,6 +176,6 @@ def _check_memory(raster: Raster, window: Window, bands: Sequence[int], memory: 
         blocks = f"{raster.blocks.block_width:,}x{raster.blocks.block_height:,}"
         raise UsageError(
             f"max_memory={format_bytes(memory)} is too little for a chip of {window.width:,}x{window.height:,} pixels"
-            f" of {raster.href}, whose blocks of {blocks} pixels cannot be read in parts: it needs {format_bytes(need)}."
-            " Allow as much, or convert the raster to tiles (gdal_translate -of COG)"
+            f" of {raster.href}, whose blocks of {blocks} pixels cannot be read in parts: it needs"
+            f" {format_bytes(need)}. Allow as much, or convert the raster to tiles (gdal_translate -of COG)"
         )
