@@ -15,6 +15,15 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "How trees are joined: by the most frequent value where all leaves are whole numbers, else by the mean. "
         "`REGRESSION` is the mean, `RAW` the value of each tree."
     ),
+    "Clusterer.wekaCobweb": (
+        "The order in which samples enter, and the numbers of clusters: in the order of the tree from above."
+    ),
+    "Clusterer.wekaLVQ": (
+        "Where centres begin, the order of samples and how the rate decreases: at samples, at random, in a line to 0."
+    ),
+    "Clusterer.wekaXMeans": (
+        "Random numbers, and the likelihood: of spherical normal distributions of one variance, in all dimensions."
+    ),
     "Collection.distance": (
         "The sphere on which distances are measured: here the ellipsoid, from which a sphere differs by some 0.2%."
     ),

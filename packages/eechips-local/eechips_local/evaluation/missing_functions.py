@@ -50,7 +50,6 @@ _REASONS: Mapping[str, str] = {
     **dict.fromkeys(("Image.displacement", "Image.register"), _MATCHING),
     **dict.fromkeys(
         (
-            "Clusterer.wekaCobweb", "Clusterer.wekaLVQ", "Clusterer.wekaXMeans",
             "Classifier.pegasos", "Classifier.perceptron", "Classifier.randomForest", "Classifier.winnow",
         ),
         _MODELS,

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from eechips_local.algorithms.classification import Clusterer, Floats, Model, Predictor, learner
+from eechips_local.algorithms.cluster_centres import XMeansOptions, learned_vectors, nearest_centre, x_means
+from eechips_local.algorithms.cobweb import Cobweb
 from eechips_local.evaluation.context import Context
 from eechips_local.functions.classifier_training import (
     applied_to_features,
@@ -54,7 +56,7 @@ def _check(count: int, distance: str, iterations: int | None) -> None:
             f"The local Earth Engine clusters by the distanceFunction 'Euclidean', not '{distance[:100]}'."
         )
     if iterations is not None and iterations < 1:
-        raise InvalidError(f"The maxIterations must be positive; found {iterations}.")
+        raise InvalidError(f"The number of iterations must be positive; found {iterations}.")
 
 
 @function("Clusterer.wekaKMeans")
@@ -109,6 +111,73 @@ def weka_cascade_k_means(
 
     options = {"minClusters": minClusters, "maxClusters": maxClusters, "restarts": restarts, "init": init}
     return Clusterer("wekaCascadeKMeans", options, fit)
+
+
+@function("Clusterer.wekaXMeans")
+def weka_x_means(
+    minClusters: int, maxClusters: int, maxIterations: int, maxKMeans: int, maxForChildren: int, useKD: bool,
+    cutoffFactor: float, distanceFunction: str, seed: int,
+) -> Clusterer:  # fmt: skip
+    """Return X-means of inputs that are scaled to the range of the training data, as Weka's are.
+
+    https://developers.google.com/earth-engine/apidocs/ee-clusterer-wekaxmeans. A tree of nearest neighbors would only
+    change how long it takes.
+    """
+    _check(minClusters, distanceFunction, maxIterations)
+    if maxClusters < minClusters or maxKMeans < 1 or maxForChildren < 1 or not 0 <= cutoffFactor <= 1:
+        raise InvalidError(
+            "The maxClusters must be at least minClusters, maxKMeans and maxForChildren positive, and cutoffFactor "
+            "between 0 and 1."
+        )
+    fitted = XMeansOptions(minClusters, maxClusters, maxIterations, maxKMeans, maxForChildren, cutoffFactor, seed)
+
+    def fit(samples: Floats) -> Model:
+        scale = _scaled(samples)
+        centres = x_means(scale(samples), fitted)
+        return Predictor(lambda values: nearest_centre(scale(values), centres))
+
+    options = {
+        "minClusters": minClusters, "maxClusters": maxClusters, "maxIterations": maxIterations, "maxKMeans": maxKMeans,
+        "maxForChildren": maxForChildren, "useKD": useKD, "cutoffFactor": cutoffFactor, "seed": seed,
+    }  # fmt: skip
+    return Clusterer("wekaXMeans", options, fit)
+
+
+@function("Clusterer.wekaLVQ")
+def weka_lvq(numClusters: int, learningRate: float, epochs: int, normalizeInput: bool) -> Clusterer:
+    """Return centres that samples attract one after another.
+
+    https://developers.google.com/earth-engine/apidocs/ee-clusterer-wekalvq. With ``normalizeInput``, inputs are not
+    scaled, as its description says.
+    """
+    _check(numClusters, "Euclidean", epochs)
+    if not 0 < learningRate <= 1:
+        raise InvalidError(f"The learningRate must be greater than 0 and at most 1; found {learningRate:g}.")
+
+    def fit(samples: Floats) -> Model:
+        scale = (lambda values: values) if normalizeInput else _scaled(samples)
+        centres = learned_vectors(scale(samples), numClusters, learningRate, epochs, 0)
+        return Predictor(lambda values: nearest_centre(scale(values), centres))
+
+    options = {
+        "numClusters": numClusters, "learningRate": learningRate, "epochs": epochs, "normalizeInput": normalizeInput,
+    }  # fmt: skip
+    return Clusterer("wekaLVQ", options, fit)
+
+
+@function("Clusterer.wekaCobweb")
+def weka_cobweb(acuity: float, cutoff: float, seed: int) -> Clusterer:
+    """Return the tree of clusters that samples enter in a random order.
+
+    https://developers.google.com/earth-engine/apidocs/ee-clusterer-wekacobweb
+    """
+    if not acuity > 0:
+        raise InvalidError(f"The acuity must be positive; found {acuity:g}.")
+
+    def fit(samples: Floats) -> Model:
+        return Predictor(Cobweb.fit(samples, acuity, cutoff, seed).predict)
+
+    return Clusterer("wekaCobweb", {"acuity": acuity, "cutoff": cutoff, "seed": seed}, fit)
 
 
 @function("Clusterer.train")
