@@ -26,8 +26,8 @@ class XMeansOptions:
         least: number of clusters to begin with.
         most: number of clusters not to exceed.
         rounds: how many times clusters are split.
-        iterations: of k-means of all centres.
-        child_iterations: of k-means of the two parts of a cluster.
+        iterations: iterations of k-means of all centres.
+        child_iterations: iterations of k-means of the two parts of a cluster.
         cutoff: share of the clusters that are split if the criterion prefers no split.
         seed: seed of the random numbers.
     """
@@ -98,7 +98,7 @@ def information_criterion(samples: Floats, centres: Floats, labels: Labels) -> f
     likelihood = float((sizes * np.log(sizes / count)).sum())
     likelihood -= count * inputs / 2 * np.log(2 * np.pi * variance) + squares / (2 * variance)
     parameters = clusters - 1 + clusters * inputs + 1
-    return likelihood - parameters / 2 * float(np.log(count))
+    return float(likelihood - parameters / 2 * np.log(count))
 
 
 def _k_means(samples: Floats, start: int | Floats, iterations: int, random: Any) -> tuple[Floats, Labels]:

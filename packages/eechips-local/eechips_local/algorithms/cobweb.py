@@ -58,13 +58,13 @@ def category_utility(parent: Moments, children: Iterable[Moments], acuity: float
 
     Args:
         parent: moments of all samples.
-        children: of each cluster.
+        children: moments of each cluster.
         acuity: least standard deviation.
     """
     parts = list(children)
     base = parent.score(acuity)
     gain = sum(part.count / parent.count * (part.score(acuity) - base) for part in parts)
-    return _UTILITY * gain / len(parts)
+    return float(_UTILITY * gain / len(parts))
 
 
 @dataclass(slots=True, eq=False)
@@ -72,9 +72,9 @@ class Node:
     """A cluster.
 
     Attributes:
-        moments: of its samples.
+        moments: moments of its samples.
         children: clusters within it; none if it is a leaf.
-        number: of the cluster, in the order of the tree from above.
+        number: number of the cluster, in the order of the tree from above.
     """
 
     moments: Moments
