@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice, product
 from statistics import fmean
 from typing import Any
@@ -14,11 +15,13 @@ from eechips.client.fetcher import Fetcher
 from eechips.client.profile_requests import MOST_PROFILES, fetch_profiles
 from eechips.client.shared_requests import share_chips
 from eechips.client.transport import Transport
+from eechips.client.usage import Usage
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import fetch_result, fetch_shared
 from eechips.engine.planner import caching_answers
 from eechips.engine.session import Session
 from eechips.errors import EechipsError, RequestError
+from eechips.processes.parallel_map import parallel_map
 from eechips.recipe import Chip, FrameStack, Recipe, SupportsPreview, request_window_of, traits_of, unit_value
 
 REQUEST_TRIAL = "request_trial"
@@ -26,6 +29,8 @@ REQUEST_TRIAL = "request_trial"
 
 _UNITS = 4
 """Units on which each plan is tried, twice."""
+_AT_ONCE = 4
+"""Requests in flight: few, so that those of one plan hardly delay each other."""
 _LEAST_GAIN = 0.95
 """Cost of another plan, as a share of that of the first, below which it is chosen: seconds vary by chance."""
 
@@ -162,18 +167,28 @@ def _chips(recipe: Recipe) -> Iterator[Chip]:
 
 
 def _cost(plan: RequestPlan, chips: Sequence[Chip], config: RunConfig, session: Session) -> PlanCost:
-    """Fetch chips by a plan; return the cost of all."""
+    """Fetch chips by a plan, several requests at once; return the cost of all."""
     transport = session.connection.transport
     fetcher = Fetcher(session.connection, config.pixel_method, reads_assets=plan.reads_assets)
+    groups = share_chips(chips) if plan.shares_requests else []
+    shared = {member.index for group in groups for member in group.members}
+    fetches: list[Callable[[], object]] = [partial(fetch_shared, fetcher, group, chips) for group in groups]
+    fetches += [partial(fetch_result, fetcher, chip) for index, chip in enumerate(chips) if index not in shared]
+    usages = list(parallel_map(partial(_metered, transport), fetches, _AT_ONCE))
+    return PlanCost(
+        plan,
+        requests=sum(usage.requests for usage in usages),
+        seconds=sum(log.seconds for usage in usages for log in usage.request_logs or ()),
+        bytes=sum(usage.received for usage in usages),
+        eecu_seconds=_eecu(transport, [profile for usage in usages for profile in usage.profiles or ()]),
+    )
+
+
+def _metered(transport: Transport, fetch: Callable[[], object]) -> Usage:
+    """Fetch something in this thread; return what it used."""
     with transport.metered(logs=True, profiles=True) as usage:
-        done: set[int] = set()
-        for shared in share_chips(chips) if plan.shares_requests else ():
-            done |= fetch_shared(fetcher, shared, chips)[0].keys()
-        for index, chip in enumerate(chips):
-            if index not in done:
-                fetch_result(fetcher, chip)
-    seconds = sum(log.seconds for log in usage.request_logs or ())
-    return PlanCost(plan, usage.requests, seconds, usage.received, _eecu(transport, usage.profiles or []))
+        fetch()
+    return usage
 
 
 def _eecu(transport: Transport, profiles: Sequence[str]) -> float | None:
