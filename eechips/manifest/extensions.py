@@ -108,8 +108,8 @@ def first_layer(stored: Mapping[str, Any]) -> str | None:
     return str(layers[0]["layer"])
 
 
-def read_completions(ledger: Ledger) -> dict[int, int]:
-    """Return the position of each unit with further files of another one, and the position of that.
+def read_completions(ledger: Ledger) -> dict[int, list[int]]:
+    """Return the positions of units with further files of others, by the position of the other one, in order.
 
     Args:
         ledger: ledger of the run.
@@ -130,7 +130,10 @@ def read_completions(ledger: Ledger) -> dict[int, int]:
         for position, name in rows
         if name in names
     }
-    return {position: positions[name] for position, name in completed.items()}
+    further: dict[int, list[int]] = {position: [] for position in positions.values()}
+    for position, name in completed.items():
+        further[positions[name]].append(position)
+    return further
 
 
 def plan_parts(stored: Mapping[str, Any]) -> list[PlanPart]:

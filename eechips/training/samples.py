@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby, islice
@@ -202,19 +201,23 @@ def read_samples(run: Run | str | Path) -> Samples:
     """
     run = run if isinstance(run, Run) else open_run(run)
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
-        units, files, starts = _tables(_rows(ledger))
+        units, files, starts = _tables(_rows(ledger, None, read_completions(ledger)))
         marks = read_marks(ledger)
     if marks:
         _log.warning("%s of %s marked as bad and left out", format_count(len(marks), "unit"), run.path)
     return Samples(run, _with_findings(run.path, units), files, starts)
 
 
-def read_some_samples(ledger: Ledger, positions: Sequence[int]) -> dict[int, Sample]:
+def read_some_samples(
+    ledger: Ledger, positions: Sequence[int], completions: Mapping[int, Sequence[int]]
+) -> dict[int, Sample]:
     """Return samples of a run that may be under way, by position, without their splits and flags.
 
     Args:
         ledger: ledger of the run.
-        positions: positions of units, a few hundred at most; those without files, or marked as bad, are left out.
+        positions: positions of units, a few hundred at most, without those that complete others; units without files,
+            or marked as bad, are left out.
+        completions: see :func:`~eechips.manifest.extensions.read_completions`.
     """
     findings = {"split": None, "flags": None}
     return {
@@ -222,7 +225,7 @@ def read_some_samples(ledger: Ledger, positions: Sequence[int]) -> dict[int, Sam
             {**dict(zip(UNIT_VALUES, unit, strict=True)), **findings},
             [_file(dict(zip(FILE_VALUES, row, strict=True))) for row in files],
         )
-        for unit, files in _rows(ledger, positions)
+        for unit, files in _rows(ledger, positions, completions)
     }
 
 
@@ -252,25 +255,27 @@ def values_of(values: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(sorted({v for v in values if v is not None}, key=lambda value: (isinstance(value, str), value)))
 
 
-def _rows(ledger: Ledger, positions: Sequence[int] | None = None) -> Iterator[SampleRow]:
+def _rows(
+    ledger: Ledger, positions: Sequence[int] | None, completions: Mapping[int, Sequence[int]]
+) -> Iterator[SampleRow]:
     """Yield a row for every sample that is not marked as bad, and rows for its files; of some units, or of all."""
-    completions = read_completions(ledger)
     if not completions:
         yield from _unit_rows(ledger, positions)
         return
-    chosen = None if positions is None else set(positions)
-    needed = [position for position, of in completions.items() if chosen is None or of in chosen]
-    further: dict[int, list[SampleRow]] = {completions[position]: [] for position in needed}
+    chosen = completions if positions is None else [position for position in positions if position in completions]
+    sample_of = {further: position for position in chosen for further in completions[position]}
+    needed = sorted(sample_of)
+    added: dict[int, list[SampleRow]] = {position: [] for position in chosen}
     for start in range(0, len(needed), _POSITIONS):
         for row in _unit_rows(ledger, needed[start : start + _POSITIONS]):
-            further[completions[row[0][0]]].append(row)
-    counts, left = Counter(completions[position] for position in needed), 0
+            added[sample_of[row[0][0]]].append(row)
+    left = 0
     for row in name_files(_unit_rows(ledger, positions), ledger):
         position = row[0][0]
-        own = further.get(position, [])
-        if len(own) < counts[position]:
+        own = added.get(position, [])
+        if len(own) < len(completions.get(position, ())):
             left += 1
-        elif position not in completions:
+        elif position not in sample_of:
             yield complete(row, own)
     if left and positions is None:
         _log.warning("%s left out, which lack the files of an added dataset", format_count(left, "sample"))

@@ -6,10 +6,11 @@ import logging
 import os
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class StreamPart:
                 f" come last: give {asked}, or read it once it is complete"
             )
         positions = planned_positions(ledger.database)
-        positions = positions[~np.isin(positions, list(read_completions(ledger)))]
+        positions = positions[~np.isin(positions, list(chain.from_iterable(read_completions(ledger).values())))]
         return positions[epoch_order(len(positions), self.seed, self.epoch)]
 
 
@@ -140,7 +141,7 @@ class StreamReader(Iterator[StreamItem]):
         self._part, self._parent, self._plan = part, parent, plan
         self._ordinal = self._head = self._first_from(ordinal)
         self._order: npt.NDArray[np.int64] | None = None
-        self._further: defaultdict[int, list[int]] = defaultdict(list)  # units with files of further datasets
+        self._completions: dict[int, list[int]] = {}  # units with files of added datasets
         self._ready: deque[tuple[int, Sample]] = deque()
         self._failed = 0
         self._idle_since: float | None = None
@@ -206,9 +207,7 @@ class StreamReader(Iterator[StreamItem]):
             if has_whole_plan(self._part.folder):
                 with Ledger(self._part.folder / LEDGER_NAME, readonly=True) as ledger:
                     self._order = self._part.order(ledger)
-                    self._further.clear()
-                    for position, of in read_completions(ledger).items():
-                        self._further[of].append(position)
+                    self._completions = read_completions(ledger)
                     self._check_plan(plan_digest(ledger.database))
             if self._order is None:
                 self._wait()
@@ -236,14 +235,14 @@ class StreamReader(Iterator[StreamItem]):
             ends: dict[int, int] = {}  # position of the unit that has the sample of an ordinal
             for ordinal, position in positions.items():
                 outcome, position = self._last_outcome(ledger, position, outcomes[position])
-                further = read_outcomes(ledger.database, self._further.get(position, [])).values()
+                further = read_outcomes(ledger.database, self._completions.get(position, [])).values()
                 if not all(map(self._is_settled, (outcome, *further))):
                     break
                 self._head = ordinal + self._part.readers
                 self._failed += any(settled.state.is_failure for settled in (outcome, *further))
                 if outcome.state.has_result and outcome.has_file:
                     ends[ordinal] = position
-            samples = read_some_samples(ledger, list(ends.values())) if ends else {}
+            samples = read_some_samples(ledger, list(ends.values()), self._completions) if ends else {}
         # Units that are marked as bad have no sample.
         self._ready.extend((ordinal, samples[position]) for ordinal, position in ends.items() if position in samples)
         if self._head > ordinals[0]:

@@ -32,7 +32,7 @@ def test_samples_are_without_marked_units(run: eechips.Run, caplog: pytest.LogCa
     assert samples.ids == kept
     assert [sample.id for sample in samples] == kept
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
-        assert sorted(read_some_samples(ledger, range(6))) == [0, 2, 3, 5]
+        assert sorted(read_some_samples(ledger, range(6), {})) == [0, 2, 3, 5]
     mark_units(run.path, [ids[1], ids[4]], is_bad=False)
     caplog.clear()
     assert read_samples(run).ids == ids

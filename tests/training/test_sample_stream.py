@@ -192,7 +192,7 @@ def test_some_samples_are_those_of_all(tmp_path: Path, make: Callable[[int], Any
     every = {sample.position: sample for sample in read_samples(run)}
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         for chosen in ([7], [11, 0, 3], sorted(every), [99]):
-            assert read_some_samples(ledger, chosen) == {p: every[p] for p in chosen if p in every}
+            assert read_some_samples(ledger, chosen, {}) == {p: every[p] for p in chosen if p in every}
 
 
 @pytest.mark.parametrize("readers", [1, 2, 3, 5])
