@@ -317,35 +317,72 @@ def test_the_command_earthengine_runs(server: Server, key: Path, tmp_path: Path)
     assert json.loads(found)["name"] == "projects/earthengine-public/assets/USGS/SRTMGL1_003"
 
 
-ANONYMOUS = """
+JAVASCRIPT = """
 const ee = require("@google/earthengine");
 const url = process.argv[1];
 const fail = (error) => { console.error(error); process.exit(1); };
-const run = () => {
-  const point = ee.Geometry.Point([-105.1, 39.9]);
-  const height = ee.Image("USGS/SRTMGL1_003").reduceRegion(ee.Reducer.first(), point, 30);
-  height.evaluate((found, error) => (error ? fail(error) : console.log(JSON.stringify(found))));
+const settle = (resolve, reject) => (value, error) => (error ? reject(error) : resolve(value));
+const evaluate = (object) => new Promise((resolve, reject) => object.evaluate(settle(resolve, reject)));
+const call = (start) => new Promise((resolve, reject) => start(settle(resolve, reject)));
+const session = async () => {
+  const place = ee.Geometry.Rectangle([-105.12, 39.9, -105.1, 39.92]);
+  const heights = ee.Image("USGS/SRTMGL1_003");
+  const images = ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED")
+    .filterBounds(place).filterDate("2023-07-01", "2023-07-15");
+  const ndvi = images.map((image) => image.normalizedDifference(["B8", "B4"])).median();
+  const places = ee.FeatureCollection([ee.Feature(place, {name: "a"})]);
+  const region = {region: place, dimensions: 32, min: 1000, max: 3000, format: "png"};
+  console.log(JSON.stringify({
+    mean: await evaluate(heights.reduceRegion(ee.Reducer.mean(), place, 30)),
+    ids: await evaluate(images.aggregate_array("system:index")),
+    ndvi: await evaluate(ndvi.reduceRegions(places, ee.Reducer.mean(), 100).aggregate_array("mean")),
+    asset: (await call((done) => ee.data.getAsset("USGS/SRTMGL1_003", done))).id,
+    thumb: await call((done) => heights.getThumbURL(region, done)),
+    tiles: (await call((done) => heights.getMap({min: 0, max: 3000}, done))).urlFormat,
+  }));
 };
-ee.initialize(url, url, run, fail, null, "eechips-local");
+ee.initialize(url, url, () => session().catch(fail), fail, null, "eechips-local");
 """
 
 
 @pytest.fixture(scope="module")
-def node_path() -> str:
+def node_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the folder of modules of Node with Google's client, installed for these tests."""
+    folder = tmp_path_factory.mktemp("node")
+    command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder)]
     try:
-        root = subprocess.run(["npm", "root", "-g"], capture_output=True, text=True, timeout=60).stdout.strip()
+        done = subprocess.run([*command, "@google/earthengine@1"], capture_output=True, text=True, timeout=150)
     except OSError:
         pytest.skip("npm is not installed")
-    found = os.pathsep.join(filter(None, [os.environ.get("NODE_PATH"), root]))
-    reason = "the npm package @google/earthengine is not installed"
-    require("node", "-e", "require('@google/earthengine')", reason=reason, NODE_PATH=found)
-    return found
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm did not install @google/earthengine within 150 s")
+    if done.returncode:
+        pytest.skip(f"npm cannot install @google/earthengine: {done.stderr.strip()[-200:]}")
+    return str(folder / "node_modules")
 
 
 @pytest.mark.slow
-def test_the_javascript_client_runs(server: Server, node_path: str) -> None:
-    found = run_client("node", "-e", ANONYMOUS, server.url, NODE_PATH=node_path)
-    assert 1000 < json.loads(found)["elevation"] < 4400
+def test_a_session_of_the_javascript_client_has_the_values_of_python(
+    demo_ee: Any, demo_server: Server, node_path: str
+) -> None:
+    answers = json.loads(run_client("node", "-e", JAVASCRIPT, demo_server.url, NODE_PATH=node_path))
+    ee = demo_ee
+    place = ee.Geometry.Rectangle([-105.12, 39.9, -105.1, 39.92])
+    heights = ee.Image("USGS/SRTMGL1_003")
+    images = (
+        ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").filterBounds(place).filterDate("2023-07-01", "2023-07-15")
+    )
+    ndvi = images.map(lambda image: image.normalizedDifference(["B8", "B4"])).median()
+    assert answers["mean"] == heights.reduceRegion(ee.Reducer.mean(), place, 30).getInfo()
+    assert answers["ids"] == images.aggregate_array("system:index").getInfo() != []
+    assert answers["ndvi"] == [ndvi.reduceRegion(ee.Reducer.mean(), place, 100).get("nd").getInfo()]
+    assert answers["asset"] == "USGS/SRTMGL1_003"
+    thumbnail = heights.getThumbURL({"region": place, "dimensions": 32, "min": 1000, "max": 3000, "format": "png"})
+    assert requests.get(answers["thumb"], timeout=30).content == requests.get(thumbnail, timeout=30).content
+    tile = heights.getMapId({"min": 0, "max": 3000})["tile_fetcher"].format_tile_url(212, 388, 10)
+    shown = requests.get(answers["tiles"].format(z=10, x=212, y=388), timeout=30)
+    assert shown.headers["Content-Type"].startswith("image/")
+    assert shown.content == requests.get(tile, timeout=30).content
 
 
 R_SCRIPT = """
