@@ -1,4 +1,4 @@
-"""A client that leaves frees the worker that evaluates its request, and its place among those that wait."""
+"""A client that leaves frees the worker that evaluates its request, and its place; light requests pass heavy ones."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import ee
 import pytest
 import requests
 
+from eechips_local.evaluation.light_requests import is_light
+from eechips_local.protocol.messages import WorkerRequest
 from local_tests.support.local_earth_engine import Server, initialize, wait_until
 
 SECONDS = 20.0
@@ -73,6 +75,29 @@ def test_abandoned_requests_free_the_worker_and_their_places(server: Server) -> 
     assert compute_one(server) < SECONDS
     wait_until(lambda: server.stats()["in_flight"]["now"] == 0)
     assert server.stats()["answers"]["value:compute"]["499"] == 6
+
+
+def test_light_requests_do_not_wait_for_heavy_ones(server: Server) -> None:
+    initialize(server)
+    body = heavy_body()
+    compute_one(server)
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(send(server, body))
+        wait_until(lambda: server.stats()["in_flight"]["now"] == 3)
+        assert compute_one(server) < SECONDS
+        assert server.stats()["in_flight"]["now"] == 3
+    wait_until(lambda: server.stats()["in_flight"]["now"] == 0)
+
+
+def test_requests_with_pixels_tables_or_loops_are_not_light() -> None:
+    for name in ("Image.reduceRegion", "Collection.size", "List.map", "List.sequence", "Array", "Geometry.buffer"):
+        content = json.dumps({"functionName": name}).encode()
+        assert not is_light(WorkerRequest("value:compute", content)), name
+    for name in ("Number.add", "Image.load", "Image.bandNames"):
+        assert is_light(WorkerRequest("value:compute", json.dumps({"functionName": name}).encode())), name
+    assert is_light(WorkerRequest("assets:get"))
+    assert not is_light(WorkerRequest("image:computePixels"))
 
 
 @pytest.mark.slow

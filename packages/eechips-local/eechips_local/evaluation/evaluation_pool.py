@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any
 
 from eechips_local.assets.held_tables import held_bytes
 from eechips_local.evaluation.context import ServiceLimits
+from eechips_local.evaluation.light_requests import is_light
 from eechips_local.protocol.messages import ServiceResponse, WorkerRequest, error_response
 from eechips_local.protocol.request_errors import LimitError, UnavailableError
 from eechips_local.quota.read_counts import KINDS
@@ -280,18 +281,22 @@ def kill_process(process: Any) -> None:
 class EvaluationPool:
     """A fixed number of workers, and as many threads that wait for them.
 
-    Attributes:
-        threads: run :meth:`run`, so that the server responds meanwhile. Requests wait here in their order.
+    Light requests do not wait for heavy ones: while all workers are taken, a spare one evaluates them. It is started
+    by the first of them.
     """
 
     def __init__(self, count: int, store: StoreConfig, limits: ServiceLimits) -> None:
         context = worker_context(store)
         share = max(_LEAST_SHARE, _MOST_RESIDENT // count)
-        self.threads = ThreadPoolExecutor(count)
+        self._threads = ThreadPoolExecutor(count)
+        self._spare_thread = ThreadPoolExecutor(1)
         self._workers = [_WorkerProcess(context, store, limits, share) for _ in range(count)]
+        self._spare = _WorkerProcess(context, store, limits, share)
         self._idle: queue.SimpleQueue[_WorkerProcess] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._taken = 0  # requests that have a worker or wait for one
         for worker in self._workers:
-            self.threads.submit(self._start, worker)
+            self._threads.submit(self._start, worker)
 
     def _start(self, worker: _WorkerProcess) -> None:
         """Start a worker with the server. If that fails, the worker's first request fails with the same error."""
@@ -301,21 +306,44 @@ class EvaluationPool:
         finally:
             self._idle.put(worker)
 
-    def run(self, pending: PendingEvaluation) -> ServiceResponse:
-        """Run a request in the next idle worker. Call it in ``threads``."""
+    def submit(self, pending: PendingEvaluation) -> Future[ServiceResponse]:
+        """Have a worker evaluate a request as soon as one is idle. Requests wait in their order.
+
+        Args:
+            pending: the request.
+        """
+        with self._lock:
+            if is_light(pending.request) and self._taken >= len(self._workers):
+                return self._spare_thread.submit(_evaluate, pending, self._spare)
+            self._taken += 1
+        future = self._threads.submit(self._run, pending)
+        future.add_done_callback(self._leave)
+        return future
+
+    def _run(self, pending: PendingEvaluation) -> ServiceResponse:
+        """Run a request in the next idle worker."""
         worker = self._idle.get()
         try:
-            with pending.evaluated_by(worker):
-                return worker.answer(pending)
+            return _evaluate(pending, worker)
         finally:
             self._idle.put(worker)
 
+    def _leave(self, _: Future[ServiceResponse]) -> None:
+        with self._lock:
+            self._taken -= 1
+
     def reads(self) -> dict[str, int]:
         """Return counts of reads of catalogues by all workers so far, by kind."""
-        return {kind: sum(worker.reads[kind] for worker in self._workers) for kind in KINDS}
+        return {kind: sum(worker.reads[kind] for worker in (*self._workers, self._spare)) for kind in KINDS}
 
     def stop(self) -> None:
         """End all workers. Requests that wait get an error."""
-        for worker in self._workers:
+        for worker in (*self._workers, self._spare):
             worker.stop()
-        self.threads.shutdown()
+        self._threads.shutdown()
+        self._spare_thread.shutdown()
+
+
+def _evaluate(pending: PendingEvaluation, worker: _WorkerProcess) -> ServiceResponse:
+    with pending.evaluated_by(worker):
+        return worker.answer(pending)

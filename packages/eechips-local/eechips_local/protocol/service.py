@@ -195,7 +195,7 @@ class Service:
             operation, content, _resource_name(request), {**request.query_params, **request.path_params}
         )
         pending = PendingEvaluation(work)
-        evaluating = asyncio.get_running_loop().run_in_executor(self.workers.threads, self.workers.run, pending)
+        evaluating = asyncio.wrap_future(self.workers.submit(pending))
         if operation not in _CHANGING:
             await _wait_unless_left(request, evaluating, pending)
         response = await evaluating
