@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -425,3 +426,48 @@ def test_gdal_reads_images_and_lists_collections(server: Server, key: Path) -> N
     width, crs, height = first.split()
     assert (width, crs, second) == ("1296001", "EPSG:4326", "True")
     assert 1000 < int(height) < 4400
+
+
+QGIS_SCRIPT = """
+import sys
+from qgis.core import QgsApplication, QgsCoordinateReferenceSystem, QgsMapRendererParallelJob, QgsMapSettings
+from qgis.core import QgsPointXY, QgsRasterLayer, QgsRectangle, QgsVectorLayer
+from qgis.PyQt.QtCore import QSize
+
+QgsApplication.setPrefixPath("/usr", True)
+application = QgsApplication([], False)
+application.initQgis()
+heights = QgsRasterLayer("EEDAI:USGS/SRTMGL1_003", "heights", "gdal")
+print(heights.isValid(), heights.width(), heights.dataProvider().sample(QgsPointXY(-105.1, 39.9), 1)[0])
+images = QgsVectorLayer("EEDA:COPERNICUS/S2_SR_HARMONIZED", "images", "ogr")
+print(images.isValid(), "CLOUDY_PIXEL_PERCENTAGE" in images.fields().names())
+tiles = QgsRasterLayer("type=xyz&zmin=0&zmax=18&url=" + sys.argv[1], "tiles", "wms")
+settings = QgsMapSettings()
+settings.setLayers([tiles])
+settings.setDestinationCrs(QgsCoordinateReferenceSystem("EPSG:3857"))
+settings.setExtent(QgsRectangle(-11709000, 4845000, -11690000, 4864000))
+settings.setOutputSize(QSize(64, 64))
+job = QgsMapRendererParallelJob(settings)
+job.start()
+job.waitForFinished()
+image = job.renderedImage()
+print(tiles.isValid(), len({image.pixel(x, y) for x in range(64) for y in range(64)}))
+sys.stdout.flush()
+"""
+
+
+@pytest.mark.slow
+def test_qgis_reads_images_lists_collections_and_draws_tiles(demo_ee: Any, server: Server, key: Path) -> None:
+    python = shutil.which("python3", path=os.defpath) or "python3"  # QGIS is a package of the system
+    require(python, "-c", "import qgis.core", reason="QGIS is not installed")
+    tiles = demo_ee.Image("USGS/SRTMGL1_003").getMapId({"min": 1000, "max": 4000})["tile_fetcher"].url_format
+    variables = {
+        "EEDA_URL": f"{server.url}/v1/", "GO2A_AUD": f"{server.url}/token",
+        "GOOGLE_APPLICATION_CREDENTIALS": str(key), "QT_QPA_PLATFORM": "offscreen",
+    }  # fmt: skip
+    heights, images, drawn = run_client(python, "-c", QGIS_SCRIPT, tiles, **variables).splitlines()
+    is_valid, width, height = heights.split()
+    assert (is_valid, width) == ("True", "1296001")
+    assert 1000 < float(height) < 4400
+    assert images == "True True"
+    assert int(drawn.removeprefix("True ")) > 10
