@@ -1,11 +1,11 @@
-"""Run the test suites of geedim and Xee against the local Earth Engine, and say why their failures fail.
+"""Run the test suites of other clients of Earth Engine against the local one, and say why their failures fail.
 
-    git clone https://github.com/leftfield-geospatial/geedim /tmp/geedim && git -C /tmp/geedim checkout 6f0ab8d3
-    git clone https://github.com/google/Xee /tmp/xee && git -C /tmp/xee checkout 17dfdd9e
-    pip install 'eechips[local]' pytest xarray absl-py rioxarray aiohttp tabulate
-    python benchmarks/client_suites.py --geedim /tmp/geedim --xee /tmp/xee
+    for each suite: git clone https://github.com/OWNER/NAME /tmp/suites/NAME, git checkout of its COMMIT (see SUITES)
+    pip install 'eechips[local]' pytest-timeout, and what the suite's own project file names for its tests
+    python benchmarks/client_suites.py --folder /tmp/suites geedim xee
 
-The suites run as they are, by the pytest plugin of eechips (``--earth-engine``). Nothing of them is part of eechips.
+The suites run as they are, by the pytest plugin of eechips-local (``--earth-engine``). Nothing of them is part of
+eechips.
 """
 
 from __future__ import annotations
@@ -18,64 +18,93 @@ import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-# Folder of the tests, and patterns of their files.
-SUITES: Mapping[str, tuple[str, str]] = {
-    "geedim": ("tests", "test_*.py integration.py"),
-    "xee": ("xee", "*_test.py"),
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A suite of tests.
+
+    Attributes:
+        repository: owner and name at GitHub.
+        commit: commit whose figures docs/decisions/0012-compared-with-others.md has.
+        tests: folder of the tests.
+        patterns: patterns of the names of their files.
+        left_out: tests that wait by themselves for many minutes.
+    """
+
+    repository: str
+    commit: str
+    tests: str = "tests"
+    patterns: str = "test_*.py"
+    left_out: tuple[str, ...] = ()
+
+
+SUITES: Mapping[str, Suite] = {
+    "geedim": Suite("leftfield-geospatial/geedim", "6f0ab8d3", patterns="test_*.py integration.py"),
+    # Its test waits for more than twenty minutes between retries that it causes.
+    "xee": Suite("google/Xee", "17dfdd9e", "xee", "*_test.py", ("test__to_array__retries_on_error",)),
+    "wxee": Suite("aazuspan/wxee", "33b79185", "test"),
+    "eerepr": Suite("aazuspan/eerepr", "eb480ecf"),
+    "geetools": Suite("gee-community/geetools", "c2724f62"),
+    "eemont": Suite("davemlz/eemont", "959c2b80"),
+    "ee_extra": Suite("r-earthengine/ee_extra", "cd5902dc"),
+    "geemap": Suite("gee-community/geemap", "ed9d8174"),
 }
-# Tests that wait by themselves for more than twenty minutes, between retries that they cause.
-WAITING: Mapping[str, tuple[str, ...]] = {"xee": ("test__to_array__retries_on_error",)}
+_SECONDS = 120  # of a test
 # What a failure's text has, and what that means; the first that matches.
 REASONS: Sequence[tuple[str, str]] = (
-    ("earthengine-stac.storage.googleapis.com", "needs Google's STAC catalogue on the web"),
-    ("not found (does not exist or caller does not have access)", "needs an asset that the demo planet lacks"),
+    ("Failed to resolve", "needs the web"),
+    ("Name or service not known", "needs the web"),
+    ("Temporary failure in name resolution", "needs the web"),
+    ("not found (does not exist or caller does not have access)", "needs an asset that the server lacks"),
+    ("ImportError", "needs a package that is not installed"),
+    ("ModuleNotFoundError", "needs a package that is not installed"),
+    ("from pytest-timeout", f"takes longer than {_SECONDS} seconds"),
 )
 OTHER = "other"
 
 
-def run_suite(suite: str, folder: Path) -> tuple[Counter[str], list[tuple[str, str, str]]]:
+def run_suite(suite: Suite, folder: Path) -> tuple[Counter[str], list[tuple[str, str, str]]]:
     """Run a suite; return counts of results, and name, reason and last line of each failure.
 
     Args:
         suite: one of ``SUITES``.
         folder: its repository.
     """
-    tests, pattern = SUITES[suite]
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.xml")
         command = [
             sys.executable, "-m", "pytest", "--earth-engine", "-p", "no:cacheprovider", "-q", "--tb=short",
-            "-o", "addopts=", "-o", f"python_files={pattern}", "-o", "earth_engine_datasets=all",
-            "-k", " and ".join(f"not {name}" for name in WAITING.get(suite, ())), f"--junit-xml={report}", tests,
+            "-o", "addopts=", "-o", f"python_files={suite.patterns}", "-o", "earth_engine_datasets=all",
+            "-k", " and ".join(f"not {name}" for name in suite.left_out), f"--timeout={_SECONDS}",
+            f"--junit-xml={report}", suite.tests,
         ]  # fmt: skip
         subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, check=False)
         cases = list(ElementTree.parse(report).iter("testcase"))
     counts: Counter[str] = Counter()
     failures = []
     for case in cases:
-        found = next((child for child in case if child.tag in ("failure", "error")), None)
-        if found is None:
+        failure = next((child for child in case if child.tag in ("failure", "error")), None)
+        if failure is None:
             counts["skipped" if any(child.tag == "skipped" for child in case) else "passed"] += 1
             continue
         counts["failed"] += 1
-        text = found.text or ""
+        text = failure.text or ""
         reason = next((meaning for sign, meaning in REASONS if sign in text), OTHER)
-        failures.append((f"{case.get('classname')}.{case.get('name')}", reason, (found.get("message") or "")[:200]))
+        failures.append((f"{case.get('classname')}.{case.get('name')}", reason, (failure.get("message") or "")[:200]))
     return counts, failures
 
 
 def main() -> None:
     """Run the suites and print a table for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in SUITES:
-        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=f"repository of {name}")
-    given = vars(parser.parse_args())
-    for name in SUITES:
-        if given[name] is None:
-            continue
-        counts, failures = run_suite(name, given[name])
+    parser.add_argument("suites", nargs="*", choices=[[], *SUITES], metavar="SUITE", help=f"of {', '.join(SUITES)}")
+    parser.add_argument("--folder", type=Path, required=True, help="folder of the repositories, named as the suites")
+    options = parser.parse_args()
+    for name in options.suites or SUITES:
+        counts, failures = run_suite(SUITES[name], options.folder / name)
         reasons = Counter(reason for _, reason, _ in failures)
         print(f"\n{name}: " + ", ".join(f"{number} {what}" for what, number in sorted(counts.items())))
         for reason, number in reasons.most_common():

@@ -461,3 +461,18 @@ def test_a_filter_on_names_of_bands_sees_those_that_are_combined(demo_ee: Any) -
     others = demo_ee.ImageCollection([demo_ee.Image(n).rename("b").set("system:index", str(n)) for n in range(2)])
     combined = images.combine(others)
     assert combined.filter(demo_ee.Filter.listContains("system:band_names", "b")).size().getInfo() == 2
+
+
+@pytest.mark.parametrize("name", ["intersects", "isContained", "contains", "withinDistance"])
+def test_nothing_is_looked_at_for_an_empty_region(name: str) -> None:
+    archive, graph = daily(30), Graph()
+    nowhere = invoke("Collection.geometry", collection=invoke("Collection", features=[]))
+    more = {"distance": 1000} if name == "withinDistance" else {}
+    images = invoke("ImageCollection.load", id=archive.id)
+    found = filtered(f"Filter.{name}", leftField=".all", rightValue=nowhere, **more)(graph, images)
+    assert evaluate(archive, graph, invoke("Collection.size", collection=found)) == 0
+    assert archive.made == 0
+    graph = Graph()
+    no = invoke("Filter.not", filter=invoke(f"Filter.{name}", leftField=".all", rightValue=nowhere, **more))
+    others = invoke("Collection.filter", collection=images, filter=no)
+    assert evaluate(archive, graph, invoke("Collection.size", collection=others)) == 30

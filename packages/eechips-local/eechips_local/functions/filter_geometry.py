@@ -77,8 +77,13 @@ def query_bounds(geometry: Geometry, metres: float = 0.0) -> Bounds | None:
 
 
 def _narrow_bounds(left: Operand, right: Operand, metres: float) -> Narrow:
-    """Ask the store for what meets the value's rectangle, if the other side is the elements' own geometry."""
+    """Ask the store for what meets the value's rectangle, if the other side is the elements' own geometry.
+
+    Nothing meets an empty geometry, such as that of a table without rows.
+    """
     name, value = (left.field, right.value) if right.field is None else (right.field, left.value)
+    if name in GEOMETRY_FIELDS and isinstance(value, Geometry) and not value.unbounded and value.shape.is_empty:
+        return lambda query: replace(query, indices=frozenset())
     bounds = query_bounds(value, metres) if name in GEOMETRY_FIELDS and isinstance(value, Geometry) else None
     if bounds is None:
         return lambda query: query

@@ -325,6 +325,8 @@ class Collection:
         return None if self._times is None else self._times(self.query)
 
     def _fresh(self) -> Iterator[Any]:
+        if self.query.indices is not None and not self.query.indices:
+            return  # no element can match: a store that ignores indices would list all that it has
         for element in self._elements(self.query):
             if all(f.matches(element) for f in self._filters):
                 yield element
