@@ -15,7 +15,7 @@ from eechips.manifest.extensions import EXTENSIONS, KEPT_CHANGES, PlanIds, PlanP
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run import ASSEMBLED
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.unit_record import State, WorkUnit
 from eechips.recipe import (
     ChangedUnit,
     EarlierPlan,
@@ -132,7 +132,7 @@ def extend_plan(
     stored = ledger.meta()
     read_inputs(recipe)
     with planner_errors():
-        extension = recipe.extend_plan(EarlierPlan(stored.get("parameters") or {}, PlanUnits(ledger), PlanIds(ledger)))
+        extension = recipe.extend_plan(_earlier_plan(ledger, stored.get("parameters") or {}))
     amended, kept = _amend(extension.changed, recipe, ledger)
     for entry in kept[:_SHOWN]:
         _log.warning("%s", entry["text"])
@@ -149,6 +149,21 @@ def extend_plan(
         values |= {EXTENSIONS: [entry.to_json() for entry in (*parts, part)], ASSEMBLED: None}
     ledger.extend(added, values)
     return len(added) + amended
+
+
+def _earlier_plan(ledger: Ledger, parameters: Mapping[str, Any]) -> EarlierPlan:
+    """Return the plan of a run that is extended."""
+
+    def ids(condition: str) -> frozenset[str]:
+        return frozenset(i for (i,) in ledger.database.execute(f"SELECT lower(hex(id)) FROM units WHERE {condition}"))
+
+    return EarlierPlan(
+        parameters,
+        PlanUnits(ledger),
+        PlanIds(ledger),
+        dropped=ids(f"state = '{State.SKIPPED.value}'"),
+        replacing=ids("replaces IS NOT NULL"),
+    )
 
 
 def _amend(changed: Sequence[ChangedUnit], recipe: Recipe, ledger: Ledger) -> tuple[int, list[dict[str, Any]]]:

@@ -85,7 +85,7 @@ def place_fields(unit: Unit) -> Unit:
 
 
 def complete_units(earlier: EarlierPlan, plan: ChipPlan) -> Iterator[Unit]:
-    """Yield a unit for each one of a run that lacks datasets, with the files of these.
+    """Yield a unit for each one of a run that lacks datasets and is not dropped, with the files of these.
 
     Args:
         earlier: the run.
@@ -100,7 +100,7 @@ def complete_units(earlier: EarlierPlan, plan: ChipPlan) -> Iterator[Unit]:
             completed.setdefault(unit[COMPLETES], set()).update(unit[LAYERS])
     lacking: dict[tuple[str, ...], list[Unit]] = {}
     for identifier, unit in zip(earlier.ids, earlier.units, strict=True):
-        if COMPLETES in unit:
+        if COMPLETES in unit or identifier in earlier.dropped:
             continue
         there = {layer.dataset_id for layer in sample.layers_of(unit)}
         names = completed.get(identifier, set())

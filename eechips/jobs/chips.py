@@ -189,10 +189,13 @@ class ChipSample:
             wanted: a unit of the plan and n, from 1.
 
         Returns:
-            For each, another unit; None if the stratum is too small for so many points, or has changed.
+            For each, another unit; None if the stratum is too small for so many points, or has changed, and for units
+            with further frames of a place.
         """
         plan = self._plan if self._plan is not None else self._make_plan()
-        return plan.replacements(wanted)
+        first = [(unit, number) for unit, number in wanted if not unit.get(FURTHER)]
+        replacements = iter(plan.replacements(first))
+        return [None if unit.get(FURTHER) else next(replacements) for unit, _ in wanted]
 
     def get_result(self, index: int, unit: Unit) -> Chip | FrameStack | dict[str, Chip | FrameStack] | NoData:
         """Describe the chip of a point, or one for each dataset and frame.

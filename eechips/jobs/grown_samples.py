@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -80,9 +80,9 @@ def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite])
     regions = plan.sample.regions
     if regions is not None:
         check_files_stay(earlier.units, regions)
-    known = set(_keys((unit["coordinates"], unit) for unit in _first_units(earlier.units)))
+    known = set(_keys_of(_first_units(earlier)))
     keys = list(_keys((site.point, site.fields) for site in sites))
-    missing = known.difference(keys)
+    missing = set(_keys_of(_first_units(earlier, without=earlier.replacing))).difference(keys)
     if missing and regions is not None:
         raise outline_error(min(missing, key=str)[3])
     if missing:
@@ -98,26 +98,31 @@ def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite])
         lacking = _windows(earlier.parameters.get("frames"))
         windows = tuple(period for period in settings.periods if (period.start, period.end) not in lacking)
         if windows:
-            added += _further_frames(earlier.units, plan, settings, windows)
+            added += _further_frames(_first_units(earlier, without=earlier.dropped), plan, settings, windows)
     new = [site for key, site in zip(keys, sites, strict=True) if key not in known]
     return AddedUnits([*added, *(plan.units(new) if new else ())])
 
 
 def _further_frames(
-    units: Iterable[Unit], plan: ChipPlan, settings: FrameSettings, windows: tuple[TimeWindow, ...]
+    firsts: Iterable[Unit], plan: ChipPlan, settings: FrameSettings, windows: tuple[TimeWindow, ...]
 ) -> Iterator[Unit]:
-    """Yield units with the frames of further periods, on the pixels of their places in the run."""
+    """Yield units with the frames of further periods, on the pixels of the units of their places in the run."""
     chosen = replace(settings, periods=windows, count=len(windows))
     if plan.sample.first_layers is None:
-        places = ({**unit, FURTHER: True} for unit in _first_units(units))
+        places = ({**unit, FURTHER: True} for unit in firsts)
     else:
-        places = ({**place_fields(unit), **plan.layer_fields, FURTHER: True} for unit in _first_units(units))
+        places = ({**place_fields(unit), **plan.layer_fields, FURTHER: True} for unit in firsts)
     return plan.with_frames(places, chosen)
 
 
-def _first_units(units: Iterable[Unit]) -> Iterator[Unit]:
-    """Yield one unit for each place."""
-    return (unit for unit in units if not unit.get(FURTHER) and COMPLETES not in unit)
+def _first_units(earlier: EarlierPlan, without: Collection[str] = ()) -> Iterator[Unit]:
+    """Yield one unit for each place, without those of some ids."""
+    units = zip(earlier.units, earlier.ids, strict=True)
+    return (u for u, identifier in units if not (u.get(FURTHER) or COMPLETES in u or identifier in without))
+
+
+def _keys_of(units: Iterable[Unit]) -> Iterator[_Key]:
+    return _keys((unit["coordinates"], unit) for unit in units)
 
 
 def _keys(places: Iterable[tuple[Sequence[float], Mapping[str, Any]]]) -> Iterator[_Key]:

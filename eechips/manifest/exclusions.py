@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from eechips.errors import UsageError
 from eechips.files.removal import RecordedFile, remove
 from eechips.manifest.database import Connection, list_tables
 from eechips.manifest.export import COPIED, export_failures, export_layers, export_parquet
+from eechips.manifest.extensions import read_completions
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import ASSEMBLED, INFO_NAME, PLANS_GRADUALLY, open_run
@@ -63,7 +65,8 @@ def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collect
     """Drop units: they are ``skipped`` in the manifest, with the reason as their error.
 
     Their files are removed once the ledger says so. The next run in the folder draws others in their place, of the
-    same strata, if its recipe can: ``eechips retry`` is enough.
+    same strata, if its recipe can: ``eechips retry`` is enough. Units of one sample, which have the files of different
+    datasets, are dropped together.
 
     Args:
         folder: folder of the run.
@@ -71,7 +74,8 @@ def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collect
         again: ids of units that are to be fetched again instead, as only their files are wrong.
 
     Returns:
-        How many were dropped, and how many were planned again: units that have no files are left alone.
+        How many were dropped, and how many were planned again, counted by sample: units that have no files are left
+        alone.
 
     Raises:
         UsageError: if the folder holds no run, a process is running in it, or something counts on every result: a
@@ -89,21 +93,16 @@ def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collect
                 else f"{meta[ASSEMBLED][0]['file']}, which was made of them all,"
             )
             raise UsageError(f"no result of {folder} can be dropped: {what} counts on every one")
-        by_id = {
-            identifier: position
-            for batch in ledger.batches(("position", "lower(hex(id))", "file"))
-            for position, identifier, file in batch
-            if file is not None
-        }
+        samples = _Samples.read(ledger)
         remove_excluded_files(ledger, store)
-        reopened = [by_id[identifier] for identifier in again if identifier in by_id]
-        chosen = {by_id[identifier]: reason for identifier, reason in reasons.items() if identifier in by_id}
+        reopened = samples.find(again)
+        chosen = {position: reasons[identifier] for position, identifier in samples.find(reasons).items()}
         if not chosen and not reopened:
             return 0, 0
         finished = _tell(ledger, folder, None)  # the next run writes the manifest if this process is killed before
         if chosen:
-            _drop(ledger, chosen)
-        ledger.reopen(reopened)
+            _drop(ledger, samples.with_further(chosen))
+        ledger.reopen(samples.with_further(reopened))
         remove_excluded_files(ledger, store)
         export_failures(ledger, folder)
         export_parquet(ledger, folder)
@@ -112,6 +111,41 @@ def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collect
             ledger.note(COPIED, False)  # the next run puts it beside the results again
         _tell(ledger, folder, finished)
     return len(chosen), len(reopened)
+
+
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    """The units of a run that have files, with those that have further files of the same samples.
+
+    Attributes:
+        by_id: positions of units with files, by id.
+        further: positions of units with further files, by that of the unit that they complete.
+    """
+
+    by_id: Mapping[str, int]
+    further: Mapping[int, Sequence[int]]
+
+    @classmethod
+    def read(cls, ledger: Ledger) -> _Samples:
+        """Read the units of a ledger."""
+        by_id = {
+            identifier: position
+            for batch in ledger.batches(("position", "lower(hex(id))", "file"))
+            for position, identifier, file in batch
+            if file is not None
+        }
+        return cls(by_id, read_completions(ledger))
+
+    def find(self, ids: Iterable[str]) -> dict[int, str]:
+        """Return the ids of units with files, by position; of one that completes another, by that of the other."""
+        first_of = {position: first for first, positions in self.further.items() for position in positions}
+        there = {self.by_id[identifier]: identifier for identifier in ids if identifier in self.by_id}
+        return {first_of.get(position, position): identifier for position, identifier in there.items()}
+
+    def with_further(self, chosen: Mapping[int, str]) -> dict[int, str]:
+        """Return the same for all units of the samples of some."""
+        further = {p: text for position, text in chosen.items() for p in self.further.get(position, ())}
+        return {**chosen, **further}
 
 
 def has_excluded_units(folder: str | Path) -> bool:

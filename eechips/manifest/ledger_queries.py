@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from eechips.manifest.column_type import Column
 from eechips.manifest.database import Connection, list_tables
 from eechips.manifest.unit_record import FAILURES, LAYERS, State
+from eechips.recipe.units import COMPLETES
 
 
 class RecordedResult(NamedTuple):
@@ -96,6 +97,8 @@ def sample_units(database: Connection, most: int) -> list[str]:
 def read_dropped(database: Connection, *, empty: bool = True) -> Iterator[int]:
     """Yield positions of units that have neither a file nor a replacement, in order.
 
+    Units that complete others are not among them: what replaces the others has all files.
+
     Args:
         database: database of the ledger.
         empty: include units that were empty, not only excluded ones.
@@ -103,7 +106,8 @@ def read_dropped(database: Connection, *, empty: bool = True) -> Iterator[int]:
     states = "('empty', 'skipped')" if empty else "('skipped')"
     query = (
         f"SELECT position FROM units WHERE state IN {states} AND file IS NULL"
-        " AND NOT EXISTS (SELECT 1 FROM units AS other WHERE other.replaces = units.position) ORDER BY position"
+        " AND NOT EXISTS (SELECT 1 FROM units AS other WHERE other.replaces = units.position)"
+        f" AND (NOT instr(unit, '\"{COMPLETES}\"') OR json_extract(unit, '$.{COMPLETES}') IS NULL) ORDER BY position"
     )
     yield from (position for (position,) in database.execute(query))
 

@@ -7,7 +7,7 @@ optional methods are the ``Supports…`` protocols. Nothing else of a recipe is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
@@ -283,11 +283,15 @@ class EarlierPlan:
         parameters: parameters of the recipe that planned last, as its ``parameters`` were.
         units: all units, in the order of the plan; may be iterated several times.
         ids: their ids, in the same order; may be iterated several times.
+        dropped: ids of units that the user has excluded.
+        replacing: ids of units that replace others, and are not of the recipe's own choice.
     """
 
     parameters: Mapping[str, Any]
     units: Iterable[Unit]
     ids: Iterable[str]
+    dropped: Collection[str] = ()
+    replacing: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

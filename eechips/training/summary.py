@@ -179,7 +179,9 @@ def summarize(samples: Samples) -> Summary:
     for sample in progress_bar(unit="samples", quiet=False, things=samples, is_kept=False):
         for file in sample.files:
             if file.layer not in layers:
-                layers[file.layer] = LayerSummary(file.layer, sources.get(file.layer))
+                layers[file.layer] = LayerSummary(
+                    file.layer, sources.get(file.layer if file.series is None else file.series)
+                )
             layers[file.layer].add(file)
             has_frames = has_frames or file.series is not None
         grid = sample.files[0].grid

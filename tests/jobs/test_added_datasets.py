@@ -15,6 +15,7 @@ import rasterio
 
 import eechips
 from eechips.errors import RunMismatchError, UsageError
+from eechips.manifest.exclusions import exclude_units
 from eechips.training.samples import Samples, read_samples
 from local_tests.support.local_earth_engine import Server, wait_until
 from tests.jobs.test_sample_extensions import ROI, digests, sample, sent
@@ -82,6 +83,62 @@ def test_files_that_are_lost_are_those_of_their_own_datasets(demo_server: Server
     assert sent(demo_server) - before == len(set(lost))
     assert digests(again.path) == files
     assert again.verify() == []
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+@pytest.mark.parametrize("named", ["first", "added"])
+def test_a_place_is_dropped_with_the_files_of_all_datasets(demo_server: Server, tmp_path: Path, named: str) -> None:
+    options: dict[str, Any] = {"total": 3, "roi": ROI}
+    sample(demo_server, tmp_path / "run", **options)
+    run = sample(demo_server, tmp_path / "run", extend=True, **options | BOTH)
+    files, ids = digests(run.path), read_samples(run).ids
+    chosen = ids[2] if named == "first" else _added_to(run, ids[2])
+    assert exclude_units(run.path, {chosen: "dropped: black"}) == (1, 0)
+    assert len(digests(run.path)) == len(files) - 2
+    assert read_samples(run).ids == ids[:2]
+    before = sent(demo_server)
+    again = sample(demo_server, tmp_path / "run", **options | BOTH)  # another place, with both datasets
+    assert sent(demo_server) - before == 2
+    assert again.verify() == []
+    assert again.counts == {"done": 5, "skipped": 2}
+    assert [[file.layer for file in one.files] for one in read_samples(again)] == [["S2", "SRTM"]] * 3
+    assert exclude_units(run.path, {}, [ids[0]]) == (0, 1)  # a damaged file: both are fetched again
+    mended = sample(demo_server, tmp_path / "run", **options | BOTH)
+    assert (sent(demo_server) - before, digests(mended.path).items() & files.items()) == (
+        4, {item for item in files.items() if item[0] in digests(again.path)}
+    )  # fmt: skip
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_places_that_were_dropped_and_replaced_stay_so_in_an_extension(demo_server: Server, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"total": 3, "roi": ROI}
+    run = sample(demo_server, tmp_path / "run", **options)
+    ids = read_samples(run).ids
+    exclude_units(run.path, {ids[2]: "dropped: black"})
+    replaced = sample(demo_server, tmp_path / "run", **options)
+    exclude_units(run.path, {ids[0]: "dropped: black"})
+    kept, before = read_samples(replaced).ids, sent(demo_server)
+    grown = sample(demo_server, tmp_path / "run", extend=True, **options | BOTH)
+    assert sent(demo_server) - before == 2 + 2  # the elevation of two places, both datasets of a new one
+    assert grown.verify() == []
+    samples = read_samples(grown)
+    assert samples.ids[:2] == kept
+    assert [[file.layer for file in one.files] for one in samples] == [["S2", "SRTM"]] * 3
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_the_card_names_the_datasets_of_all_frames(demo_server: Server, tmp_path: Path) -> None:
+    sample(demo_server, tmp_path / "run", **MONTHLY)
+    run = sample(demo_server, tmp_path / "run", extend=True, **MONTHLY | BOTH)
+    eechips.stats(run)
+    text = eechips.card(run).readme.read_text()
+    rows = {line.split("`")[1]: line.split("|")[2] for line in text.splitlines() if line.startswith("| 3 `")}
+    assert list(rows) == ["S2-t00", "S2-t01", "SRTM"]
+    assert all("Sentinel-2" in rows[name] for name in ("S2-t00", "S2-t01"))
+    assert "SRTM" in rows["SRTM"]
 
 
 @pytest.mark.exhaustive
@@ -206,6 +263,12 @@ def test_an_extension_by_months_a_dataset_and_places_that_is_killed_twice(demo_s
     assert subprocess.run([sys.executable, "-m", "eechips", "retry", str(run)], check=False).returncode == 0
     one = sample(demo_server, tmp_path / "one", points=table, every="month", end="2020-09-01", **BOTH)
     assert pixels(read_samples(found)) == pixels(read_samples(one))
+
+
+def _added_to(run: eechips.Run, identifier: str) -> str:
+    """The id of the unit that completes another one."""
+    manifest = pd.read_parquet(run.path / "manifest.parquet").set_index("completes")
+    return str(manifest.loc[identifier, "id"])
 
 
 def _has_files(folder: Path, count: int, process: subprocess.Popen[bytes]) -> bool:
