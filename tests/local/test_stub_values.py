@@ -30,6 +30,7 @@ COLUMNS = ("ppt", "tdmean", "tmax", "tmean", "tmin", "vpdmax", "vpdmin")
         ("ECMWF/ERA5/MONTHLY", "total_precipitation", 0.0, 0.4),
         ("OREGONSTATE/PRISM/Norm81m", "tmean", -30.0, 37.88),
         ("NASA/GPM_L3/IMERG_V06", "precipitationCal", 0.0, 174.0),
+        ("JAXA/GPM_L3/GSMaP/v6/operational", "hourlyPrecipRate", 0.0, 204.88),
         ("ASTER/AST_L1T_003", "B3N", 1.0, 255.0),
         ("LANDSAT/LE7_TOA_5YEAR/2008_2012", "B6_VCID_2", 100.0, 255.0),
         ("projects/soilgrids-isric/phh2o_mean", "phh2o_0-5cm_mean", 35.0, 95.0),
@@ -75,6 +76,12 @@ def test_normals_have_one_image_for_each_month_of_the_year() -> None:
     assert RECORDS.get("OREGONSTATE/PRISM/Norm91m/13") is None
 
 
+def test_rain_by_the_hour() -> None:
+    """geetools expects 719 images in the last thirty days to 31 March (tests/test_ImageCollection.py)."""
+    assert len(indexes("JAXA/GPM_L3/GSMaP/v6/operational", (2020, 3, 1), (2020, 3, 31))) == 720
+    assert indexes("JAXA/GPM_L3/GSMaP/v6/operational", (2021, 7, 13), (2021, 7, 14))[0] == "20210713_0000"
+
+
 def test_a_band_without_a_known_range_is_refused() -> None:
     image = image_of(RECORDS, "NASA/GRACE/MASS_GRIDS/LAND")
     with pytest.raises(InvalidError, match="no range of the band 'lwe_thickness_csr' of NASA/GRACE/MASS_GRIDS/LAND"):
@@ -96,6 +103,7 @@ def test_the_table_of_the_guide_to_charts() -> None:
         assert known["01_tmean"] < known["07_tmean"]
         assert all(known[f"{m:02}_tmin"] < known[f"{m:02}_tmean"] < known[f"{m:02}_tmax"] for m in range(1, 13))
         assert known["warm"] == (known["01_tmean"] > 0)
+    assert [row.properties["07_ppt"] for row in rows] == [80.3894, 23.4092, 76.1818]
     assert rows[0].geometry is not None
     assert rows[0].geometry.bounds == (-109.21, 31.42, -108.3, 32.03)
 

@@ -202,6 +202,17 @@ def test_a_filter_tests_the_item():
     assert filtered(Context(EmptyStore()), [1, 3, 2, 4], condition) == [3, 4]
 
 
+def test_a_filter_tests_the_properties_of_collections():
+    """As geetools relies on (geetools/ee_image_collection.py, ``groupInterval``)."""
+    empty, full = (
+        invoke("Element.set", object=invoke("ImageCollection.fromImages", images=images), key="n", value=len(images))
+        for images in ([], [invoke("Image.constant", value=1)])
+    )
+    condition = invoke("Filter.greaterThan", leftField="n", rightValue=0)
+    (kept,) = evaluate(invoke("List.filter", list=[empty, full], filter=condition))
+    assert kept.properties["n"] == 1
+
+
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20), st.integers(-(2**40), 2**40))
 def test_shuffles_repeat(values, seed):
     assert on("shuffle", values, seed=seed) == on("shuffle", values, seed=seed)

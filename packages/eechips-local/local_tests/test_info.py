@@ -215,15 +215,16 @@ def test_an_id_that_is_set_is_the_one_that_is_shown() -> None:
     assert "properties" not in encode(evaluate(named))
 
 
-def test_image_collections_within_other_values_have_no_features() -> None:
-    """As geedim's tests expect, which run against the service (tests/conftest.py, ``accessors_from_collections``)."""
+def test_collections_within_other_values_have_no_features() -> None:
+    """As eerepr recorded (tests/data/test_full_repr.yml); geedim expects it (``accessors_from_collections``)."""
     images = invoke("ImageCollection.fromImages", images=[invoke("Image.constant", value=1)])
-    assert len(encode(evaluate(images))["features"]) == 1
-    for found in (encode(evaluate([images]))[0], encode(evaluate({"a": images}))["a"]):
-        assert found["type"] == "ImageCollection"
-        assert "features" not in found
-    features = invoke("Collection", features=[invoke("Feature", geometry=None, metadata={})])
-    assert len(encode(evaluate([features]))[0]["features"]) == 1
+    features = invoke("Collection", features=[invoke("Feature", geometry=None, metadata={"foo": "bar"})])
+    for collection, kind in ((images, "ImageCollection"), (features, "FeatureCollection")):
+        assert len(encode(evaluate(collection))["features"]) == 1
+        for found in (encode(evaluate([collection]))[0], encode(evaluate({"a": collection}))["a"]):
+            assert found["type"] == kind
+            assert "features" not in found
+    assert encode(evaluate([features]))[0]["columns"] == {"foo": "String", "system:index": "String"}
 
 
 def test_names_of_bands_are_not_copied_as_a_property() -> None:

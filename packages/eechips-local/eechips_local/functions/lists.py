@@ -17,7 +17,7 @@ from eechips_local.protocol.request_errors import InvalidError, LimitError, Type
 from eechips_local.reducers import Reducer, reduce_values
 from eechips_local.values.number_format import java_text
 from eechips_local.values.ordering import compare, distinct_key
-from eechips_local.values.values import Array, Feature, Filter, Geometry, Value
+from eechips_local.values.values import Array, Collection, Feature, Filter, Geometry, Value
 
 T = TypeVar("T")
 List = list[Any]
@@ -133,11 +133,11 @@ def equals(list: List, other: List) -> bool:
 
 @function("List.filter")
 def filtered(context: Context, list: List, filter: Filter) -> List:
-    """Return the elements that pass a filter; what is no image or feature is tested as the property "item"."""
+    """Return the elements that pass a filter; what is no element is tested as the property "item"."""
     kept = []
     for value in list:
         context.check_time()
-        element = value if isinstance(value, (Image, Feature)) else Feature(None, {"item": value})
+        element = value if isinstance(value, (Image, Feature, Collection)) else Feature(None, {"item": value})
         if filter.matches(element):
             kept.append(value)
     return kept

@@ -159,14 +159,16 @@ class Encoder:
         return feature_fields
 
     def _collection(self, collection: Collection) -> Json:
-        """Return a collection. An image collection within another value has no ``features``.
+        """Return a collection; one within another value has no ``features``.
 
-        geedim's tests, which run against the service, rely on it (tests/conftest.py, ``accessors_from_collections``).
+        As recorded from the service: https://github.com/aazuspan/eerepr, tests/data/test_full_repr.yml; geedim's tests
+        rely on it for images (tests/conftest.py, ``accessors_from_collections``).
         """
         limit = self._context.limits.elements
+        is_listed = self._depth == 1
+        needs_first = collection.element == "Feature" and collection.columns is None
         elements: list[Any] = []
-        is_listed = self._depth == 1 or collection.element != "Image"
-        for element in islice(iter(collection) if is_listed else iter(()), limit + 1):
+        for element in islice(iter(collection), limit + 1 if is_listed else int(needs_first)):
             self._context.check_time()
             elements.append(element)
         if len(elements) > limit:
