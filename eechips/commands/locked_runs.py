@@ -45,7 +45,7 @@ from eechips.lockfile.rebuild import (
 )
 from eechips.manifest.run import Run, open_run
 from eechips.option_fields import takes
-from eechips.recipe import SupportsInteractiveRun
+from eechips.recipe import SupportsExtension, SupportsInteractiveRun
 from eechips.storage import is_address, local_path
 from eechips.text.formatting import format_count
 
@@ -357,7 +357,10 @@ def _make(
     """
     options = rebuilt_options(header, inputs, _input_options(header.command), path)
     try:
-        return command.make({**options, **run_options})
+        recipe, config = command.make({**options, **run_options})
+        if header.extensions and isinstance(recipe, SupportsExtension):
+            recipe = recipe.continuing_from(header.extensions[0].parameters)
+        return recipe, config
     except EechipsError:
         raise
     except Exception as error:  # the options of others may have values of any type

@@ -9,6 +9,7 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.lockfile.content_hashes import ContentHashes, content_hashes_from_json
+from eechips.manifest.extensions import EXTENSIONS, PlanPart
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.unit_record import State
 from eechips.recipe import canonical_json
@@ -16,6 +17,7 @@ from eechips.recipe.asset_version import AssetVersion
 from eechips.storage.received_files import parse_json
 
 FORMAT = 1
+_EXTENDED_FORMAT = 2  # of runs that were extended: earlier versions would take all units for those of one plan
 _MOST_INPUTS = 256
 _MOST_VERSION = 1 << 63
 _DIGITS = frozenset("0123456789abcdef")
@@ -225,6 +227,7 @@ class LockHeader:
         bytes: number of bytes of all files.
         left_out: units of the run that failed or were dropped, and are not in the lockfile.
         assembled: files made of all results.
+        extensions: the plans of a run that was extended, without their commands; none for other runs.
         signature: signature of :meth:`signed`, by the user who wrote the lockfile; None without one.
     """
 
@@ -244,6 +247,7 @@ class LockHeader:
     bytes: int
     left_out: int
     assembled: tuple[LockedFile, ...] = ()
+    extensions: tuple[PlanPart, ...] = ()
     signature: str | None = None
 
     def signed(self, lists: Mapping[str, str]) -> dict[str, Any]:
@@ -256,7 +260,9 @@ class LockHeader:
         fields["inputs"] = [asdict(locked_input) for locked_input in self.inputs]
         fields["datasets"] = list(self.datasets)
         fields["assembled"] = [file.to_json() for file in self.assembled]
-        return {"lockfile": FORMAT, **fields}
+        if not self.extensions:
+            return {"lockfile": FORMAT, **fields}
+        return {"lockfile": _EXTENDED_FORMAT, **fields, EXTENSIONS: [part.to_json() for part in self.extensions]}
 
     @classmethod
     def from_json(cls, value: Any) -> LockHeader:
@@ -267,8 +273,9 @@ class LockHeader:
             UsageError: if a newer version wrote it.
         """
         version = value["lockfile"]
-        if version != FORMAT:
-            raise UsageError(f"it has format {version!r}, and this eechips reads {FORMAT}: install a newer eechips")
+        if version not in (FORMAT, _EXTENDED_FORMAT):
+            most = _EXTENDED_FORMAT
+            raise UsageError(f"it has format {version!r}, and this eechips reads up to {most}: install a newer eechips")
         for name, kind in _HEADER.items():
             if not isinstance(value[name], kind) or isinstance(value[name], bool):
                 raise ValueError(f"{name} is {json.dumps(value[name])[:60]}")
@@ -277,6 +284,8 @@ class LockHeader:
         fields["datasets"] = tuple(map(_dataset, value["datasets"]))
         fields["assembled"] = tuple(map(LockedFile.from_json, value["assembled"]))
         fields["identity"] = _digest(value["identity"])
+        if version == _EXTENDED_FORMAT:
+            fields[EXTENSIONS] = tuple(map(_plan_part, value[EXTENSIONS]))
         if len(fields["inputs"]) > _MOST_INPUTS:
             raise ValueError(f"it has {len(fields['inputs']):,} files to read")
         return cls(**fields)
@@ -290,6 +299,12 @@ def _input(value: Any) -> LockedInput:
         raise ValueError(f"{locked.name!r} is no name of a file")
     _digest(locked.sha256)
     return locked
+
+
+def _plan_part(value: Any) -> PlanPart:
+    if not isinstance(value, dict) or not isinstance(value.get("parameters"), dict):
+        raise ValueError("an extension has values of other types")
+    return PlanPart.from_json(value)
 
 
 def _dataset(value: Any) -> Mapping[str, Any]:

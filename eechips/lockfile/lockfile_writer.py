@@ -17,7 +17,7 @@ from eechips.lockfile.lockfile_records import LockedAsset, LockedFile, LockedInp
 from eechips.manifest.extensions import plan_parts, read_completions
 from eechips.manifest.files_ahead import FilesAhead
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import read_sources, read_unit_files, sum_bytes
+from eechips.manifest.ledger_queries import read_sources, read_unit_files
 from eechips.manifest.run import ASSEMBLED, PLANS_GRADUALLY, Run, open_run
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.source_files import SourceFile, hash_versions, read_source_files
@@ -41,10 +41,14 @@ _COLUMNS = (
     "sha256",
     *_METADATA,
 )
-_SCENES, _SERIES = "scenes", "timeseries"  # recipes
+_SCENES = "scenes"  # a recipe
 _WITHOUT = "Without a lockfile, `eechips verify {}` compares its files with their sha256"
 _READERS = 8  # files of an object store that are read at once
 _SHAPEFILE = (".shp", ".shx", ".dbf", ".prj", ".cpg")
+
+
+_Held = tuple[int, "str | None", "int | None"]
+"""Position of a unit with results, its first file, and the bytes of all of its files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,6 @@ def lock_run_results(
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         meta = ledger.meta()
         command, options = _call(run, info, meta)
-        _check_datasets(run, ledger)
         totals = _count(run, ledger)
         files = [(option, value) for option in inputs(command) for value in _texts(options.get(option))]
         input_files = list(_read_inputs(run, info, files))
@@ -137,6 +140,7 @@ def lock_run_results(
             bytes=totals.bytes,
             left_out=totals.left_out,
             assembled=assembled,
+            extensions=tuple(replace(part, command="") for part in plan_parts(meta)),
         )
         _check_replaced(path, header)
         paths: dict[tuple[str, str], str] = {}
@@ -226,11 +230,6 @@ def _call(run: Run, info: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[s
             f"{run.path} cannot be locked: a script made it, and its units are unknown before the script runs. Write a"
             f" recipe of two functions instead (eechips init), and run that. {_WITHOUT.format(run.path)}"
         )
-    if meta.get("recipe") == _SERIES and plan_parts(meta):
-        raise UsageError(
-            f"{run.path} cannot be locked: it was extended, and its tables have different dates. Fetch all dates in"
-            f" another folder, and lock that. {_WITHOUT.format(run.path)}"
-        )
     if meta.get("recipe") == _SCENES:
         raise UsageError(
             f"{run.path} cannot be locked: its files were downloaded from a catalogue, and do not come from Earth"
@@ -248,15 +247,6 @@ def _call(run: Run, info: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[s
     return call["command"], call["options"]
 
 
-def _check_datasets(run: Run, ledger: Ledger) -> None:
-    """Check that all units have the same datasets, as a lockfile says them once."""
-    if read_completions(ledger):
-        raise UsageError(
-            f"{run.path} cannot be locked: datasets were added to it, and its units have different ones. Fetch all"
-            f" datasets in another folder, and lock that. {_WITHOUT.format(run.path)}"
-        )
-
-
 def _count(run: Run, ledger: Ledger) -> _Totals:
     """Count what is locked.
 
@@ -267,20 +257,37 @@ def _count(run: Run, ledger: Ledger) -> _Totals:
     if ledger.is_partial or counts.get(State.PLANNED) or not any(state.has_result for state in counts):
         raise UsageError(f"{run.path} is not finished: repeat its command first")
     kept = list(_kept(ledger))
-    several = {row[0] for row in read_unit_files(ledger.database)}
-    files = sum(file is not None and position not in several for position, file in kept)
-    files += sum(1 for _ in read_unit_files(ledger.database))
-    left_out = sum(count for state, count in counts.items() if not state.has_result)
-    return _Totals(len(kept), files, sum_bytes(ledger.database), left_out)
+    positions = {row[0] for row in kept}
+    several = [row[0] for row in read_unit_files(ledger.database) if row[0] in positions]
+    layered = set(several)
+    files = len(several) + sum(file is not None and position not in layered for position, file, _ in kept)
+    left_out = sum(count for state, count in counts.items() if not state.has_result) + len(_incomplete(ledger))
+    return _Totals(len(kept), files, sum(size or 0 for *_, size in kept), left_out)
 
 
-def _kept(ledger: Ledger) -> Iterator[tuple[int, str | None]]:
-    """Yield position and file of the units with results that no other unit replaces."""
+def _kept(ledger: Ledger) -> Iterator[_Held]:
+    """Yield the units with results that no other unit replaces, of complete samples."""
+    incomplete = _incomplete(ledger)
+    return (held for held in _with_results(ledger) if held[0] not in incomplete)
+
+
+def _incomplete(ledger: Ledger) -> frozenset[int]:
+    """Return the positions of units with results whose sample lacks those of another unit."""
+    completions = read_completions(ledger)
+    if not completions:
+        return frozenset()
+    results = {position for position, *_ in _with_results(ledger)}
+    samples = [{first, *further} for first, further in completions.items()]
+    return frozenset().union(*(sample & results for sample in samples if not sample <= results))
+
+
+def _with_results(ledger: Ledger) -> Iterator[_Held]:
+    """Yield the units with results that no other unit replaces."""
     replaced = {row[0] for rows in ledger.batches(("replaces",)) for row in rows} - {None}
-    for rows in ledger.batches(("position", "state", "file")):
-        for position, state, file in rows:
+    for rows in ledger.batches(("position", "state", "file", "bytes")):
+        for position, state, file, size in rows:
             if State(state).has_result and not (file is None and position in replaced):
-                yield position, file
+                yield position, file, size
 
 
 def _lines(ledger: Ledger, store: Store, queries: ServiceQueries, tell: Callable[[], object]) -> Iterator[str]:
@@ -299,7 +306,7 @@ def _lines(ledger: Ledger, store: Store, queries: ServiceQueries, tell: Callable
 
 def _units(ledger: Ledger) -> Iterator[LockedUnit]:
     """Yield the units of a lockfile in the order of the plan; their files have no hashes of content yet."""
-    kept = {position for position, _ in _kept(ledger)}
+    kept = {position for position, *_ in _kept(ledger)}
     several = FilesAhead(read_unit_files(ledger.database))
     for rows in ledger.batches(_COLUMNS):
         for position, identifier, unit, name, state, finished, file, size, digest, *metadata in rows:

@@ -18,6 +18,7 @@ from eechips.lockfile.content_hashes import LARGEST_CONTENT, ContentChange, comp
 from eechips.lockfile.lockfile_format import Lockfile
 from eechips.lockfile.lockfile_records import LockedFile, LockedUnit, LockHeader
 from eechips.lockfile.lockfile_writer import ServiceQueries, archive_versions
+from eechips.manifest.extensions import EXTENSIONS
 from eechips.manifest.files_ahead import FilesAhead
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -246,7 +247,8 @@ def store_locked_plan(lockfile: Lockfile, folder: Path, described: Mapping[str, 
         with Ledger(folder / LEDGER_NAME) as ledger:
             if ledger.has_plan and not ledger.is_partial:
                 return
-            ledger.begin_plan({**described, _LOCKFILE: digest})
+            parts = [part.to_json() for part in lockfile.header.extensions]
+            ledger.begin_plan({**described, _LOCKFILE: digest, **({EXTENSIONS: parts} if parts else {})})
             units = lockfile.units()
             while batch := list(islice(units, _BATCH)):
                 ledger.add(WorkUnit(unit.position, unit.id, unit.unit, unit.name) for unit in batch)

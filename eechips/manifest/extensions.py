@@ -132,7 +132,8 @@ def read_completions(ledger: Ledger) -> dict[int, list[int]]:
     }
     further: dict[int, list[int]] = {position: [] for position in positions.values()}
     for position, name in completed.items():
-        further[positions[name]].append(position)
+        if name in positions:
+            further[positions[name]].append(position)
     return further
 
 

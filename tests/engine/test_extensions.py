@@ -271,8 +271,22 @@ def test_extended_images_can_be_locked_and_rebuilt(demo_server: Server, tmp_path
     found = eechips.rebuild(lockfile, tmp_path / "again", endpoint=demo_server.url, executor="threads", quiet=True)
     assert found.is_same
     assert digests(tmp_path / "again") == digests(run.path)
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("output", ["region", "one"])
+def test_extended_tables_can_be_locked_and_rebuilt(
+    demo_server: Server, tmp_path: Path, fields: str, output: str
+) -> None:
+    """Units of the first plan have no dates of their own: the lockfile has those of that plan."""
     options: dict[str, Any] = {"command": "timeseries", "regions": fields, "bands": "B4", "start": START}
-    fetch(demo_server, tmp_path / "series", end="2020-06-08", **options)
-    series = fetch(demo_server, tmp_path / "series", end=MIDDLE, extend=True, **options)
-    with pytest.raises(UsageError, match="it was extended, and its tables have different dates"):
-        eechips.lock(series, tmp_path / "series.lock", endpoint=demo_server.url)
+    options["output"] = output
+    fetch(demo_server, tmp_path / "run", end="2020-06-08", **options)
+    run = fetch(demo_server, tmp_path / "run", end=MIDDLE, extend=True, **options)
+    lockfile = eechips.lock(run, tmp_path / "run.lock", endpoint=demo_server.url)
+    found = eechips.rebuild(lockfile, tmp_path / "again", endpoint=demo_server.url, executor="threads", quiet=True)
+    assert (found.is_same, found.other_expressions) == (True, 0)
+    assert digests(tmp_path / "again") == digests(run.path)
+    again = found.run.info["extensions"]
+    assert [{**part, "command": ""} for part in run.info["extensions"]] == again

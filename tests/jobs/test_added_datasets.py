@@ -16,6 +16,7 @@ import rasterio
 import eechips
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.exclusions import exclude_units
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.training.samples import Samples, read_samples
 from local_tests.support.local_earth_engine import Server, wait_until
 from tests.jobs.test_sample_extensions import ROI, digests, sample, sent
@@ -201,8 +202,6 @@ def test_datasets_may_only_be_added(demo_server: Server, tmp_path: Path) -> None
     grown = sample(demo_server, tmp_path / "run", extend=True, **options | BOTH)
     with pytest.raises(RunMismatchError, match="cannot be extended by other options"):
         sample(demo_server, tmp_path / "run", extend=True, **options)
-    with pytest.raises(UsageError, match="datasets were added"):
-        eechips.lock(grown)
     assert run.path == grown.path
 
 
@@ -263,6 +262,37 @@ def test_an_extension_by_months_a_dataset_and_places_that_is_killed_twice(demo_s
     assert subprocess.run([sys.executable, "-m", "eechips", "retry", str(run)], check=False).returncode == 0
     one = sample(demo_server, tmp_path / "one", points=table, every="month", end="2020-09-01", **BOTH)
     assert pixels(read_samples(found)) == pixels(read_samples(one))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"total": 3, "roi": ROI}, MONTHLY, MONTHLY | {"format": "tif-stack"}], ids=str)
+def test_a_run_with_added_datasets_is_locked_and_rebuilt(
+    demo_server: Server, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    sample(demo_server, tmp_path / "run", **options)
+    run = sample(demo_server, tmp_path / "run", extend=True, **options | BOTH | {"total": 4})
+    lockfile = eechips.lock(run, tmp_path / "run.lock", endpoint=demo_server.url)
+    found = eechips.rebuild(lockfile, tmp_path / "again", endpoint=demo_server.url, executor="threads", quiet=True)
+    assert (found.is_same, found.other_expressions) == (True, 0)
+    assert digests(found.run.path) == digests(run.path)
+    assert found.run.verify() == []
+    assert read_samples(found.run).layers == read_samples(run).layers
+    assert pixels(read_samples(found.run)) == pixels(read_samples(run))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_a_lockfile_leaves_out_samples_that_lack_a_dataset(demo_server: Server, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"total": 3, "roi": ROI}
+    sample(demo_server, tmp_path / "run", **options)
+    run = sample(demo_server, tmp_path / "run", extend=True, **options | BOTH)
+    with Ledger(run.path / LEDGER_NAME) as ledger, ledger.transaction():
+        ledger.database.execute("UPDATE units SET state = 'failed_permanent', file = NULL WHERE position = 4")
+    lockfile = eechips.lock(run, tmp_path / "run.lock", endpoint=demo_server.url)
+    found = eechips.rebuild(lockfile, tmp_path / "again", endpoint=demo_server.url, executor="threads", quiet=True)
+    assert (found.is_same, found.files) == (True, 4)
+    assert read_samples(found.run).ids == read_samples(run).ids
 
 
 def _added_to(run: eechips.Run, identifier: str) -> str:
