@@ -12,21 +12,25 @@ Markdown. Nothing of the scripts is part of eechips.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
 import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
 import types
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
-_RESULT = "RESULT "
+RESULT = "RESULT "
 _CALLS = re.compile(r"\bee\.")
 # Kinds of ends by messages; the group is what is missing. The first that matches.
 _ENDS: Sequence[tuple[str, str]] = (
@@ -39,6 +43,16 @@ _ENDS: Sequence[tuple[str, str]] = (
     ("missing module", r"No module named '([^']+)'"),
     ("too long", r"^(too long)"),
 )  # fmt: skip
+
+
+def draw_tile(address: str, longitude: float, latitude: float, zoom: int) -> None:
+    """Request the tile of a map layer at a place; ``address`` has ``{x}``, ``{y}`` and ``{z}``."""
+    tiles = 1 << zoom
+    x = int((longitude + 180.0) / 360.0 * tiles) % tiles
+    radians = math.radians(max(-85.0, min(85.0, latitude)))
+    y = int((1.0 - math.asinh(math.tan(radians)) / math.pi) / 2.0 * tiles)
+    with urlopen(address.format(x=x, y=y, z=zoom)) as response:
+        response.read()
 
 
 class Map:
@@ -63,9 +77,6 @@ class Map:
     centerObject = center_object  # noqa: N815
 
     def add_layer(self, thing: Any, vis: Any = None, *_: Any, **__: Any) -> None:
-        import math
-        from urllib.request import urlopen
-
         import ee
 
         if isinstance(thing, ee.ImageCollection):
@@ -81,13 +92,7 @@ class Map:
         if "bands" not in (vis or {}) and len(names := thing.bandNames().getInfo()) > 3:
             thing = thing.select(names[:3])
         made = thing.getMapId({key: value for key, value in dict(vis or {}).items() if key in known})
-        tiles = 1 << self._zoom
-        longitude, latitude = self._center
-        x = int((longitude + 180.0) / 360.0 * tiles) % tiles
-        radians = math.radians(max(-85.0, min(85.0, latitude)))
-        y = int((1.0 - math.asinh(math.tan(radians)) / math.pi) / 2.0 * tiles)
-        with urlopen(made["tile_fetcher"].format_tile_url(x, y, self._zoom)) as response:
-            response.read()
+        draw_tile(made["tile_fetcher"].url_format, *self._center, self._zoom)
 
     addLayer = addEELayer = add_ee_layer = add_layer  # noqa: N815
 
@@ -136,33 +141,66 @@ def run_one(script: str, url: str) -> None:
     except BaseException as error:  # noqa: BLE001 - whatever a script raises is what is counted
         message = f"{type(error).__name__}: {error}"[:2000]
     sys.stdout.flush()
-    print("\n" + _RESULT + json.dumps(message), flush=True)
+    print("\n" + RESULT + json.dumps(message), flush=True)
 
 
-def outcome(script: Path, url: str, seconds: float) -> tuple[str, str, str]:
-    """Run a script in a process; return how it ended, what is missing, and its message."""
-    with tempfile.TemporaryDirectory(prefix="script-") as folder:
+def run_apart(program: str, script: Path, url: str, seconds: float) -> tuple[list[Any], str]:
+    """Run a script in a process without a network; return its results, and how the process ended otherwise.
+
+    Args:
+        program: Python program that runs it, and prints results as lines of JSON after ``RESULT``.
+        script: what it runs.
+        url: address of the server.
+        seconds: after so many the process ends.
+    """
+    with tempfile.TemporaryDirectory(prefix="script-") as folder, tempfile.TemporaryFile() as output:
         nowhere = "http://127.0.0.1:9"
         environment = {
             "PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder, "MPLBACKEND": "Agg", "no_proxy": "127.0.0.1",
             **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere),
         }  # fmt: skip
-        command = [sys.executable, str(Path(__file__).resolve()), "--one", str(script.resolve()), "--url", url]
+        command = [sys.executable, str(Path(program).resolve()), "--one", str(script.resolve()), "--url", url]
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        end = ""
         try:
-            done = subprocess.run(
-                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                errors="replace", timeout=seconds, check=False,
-            )  # fmt: skip
-            lines = [line for line in done.stdout.splitlines() if line.startswith(_RESULT)]
-            message = json.loads(lines[-1][len(_RESULT) :]) if lines else done.stderr[-500:] or "no result"
+            process.wait(seconds)
         except subprocess.TimeoutExpired:
-            message = "too long"
+            end = "too long"
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # and what it started
+        process.wait()
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    results = [json.loads(line[len(RESULT) :]) for line in text.splitlines() if line.startswith(RESULT)]
+    return results, end or text[-500:]
+
+
+def outcome(script: Path, url: str, seconds: float) -> tuple[str, str, str]:
+    """Run a script in a process; return how it ended, what is missing, and its message."""
+    results, end = run_apart(__file__, script, url, seconds)
+    message = results[-1] if results else end or "no result"
     if message is None:
         return "to their end", "", ""
     for kind, pattern in _ENDS:
         if (found := re.search(pattern, message)) is not None:
             return kind, found[1], message
     return "other", "", message
+
+
+@contextlib.contextmanager
+def serve() -> Iterator[str]:
+    """Serve the demo planet and the stubs of all datasets; yield the address."""
+    from eechips import local_earth_engine
+
+    with tempfile.TemporaryDirectory(prefix="scripts-") as folder:
+        places = {name: Path(folder, name) for name in ("drive", "buckets", "export_assets")}
+        for place in places.values():
+            place.mkdir()
+        with local_earth_engine(demo=True, demo_datasets="all", workers=2, **places) as server:
+            yield server.url
 
 
 def main() -> None:
@@ -177,22 +215,13 @@ def main() -> None:
     if given.one is not None:
         run_one(given.one, given.url)
         return
-    from eechips import local_earth_engine
-
     scripts = sorted(
         path for path in given.folder.rglob("*.py") if _CALLS.search(path.read_text(encoding="utf-8", errors="replace"))
     )
     if given.limit is not None and len(scripts) > given.limit:
         scripts = [scripts[n * len(scripts) // given.limit] for n in range(given.limit)]
-    with tempfile.TemporaryDirectory(prefix="scripts-") as folder:
-        places = {name: Path(folder, name) for name in ("drive", "buckets", "export_assets")}
-        for place in places.values():
-            place.mkdir()
-        with (
-            local_earth_engine(demo=True, demo_datasets="all", workers=2, **places) as server,
-            ThreadPoolExecutor(2) as pool,
-        ):
-            ends = list(pool.map(lambda script: outcome(script, server.url, given.seconds), scripts))
+    with serve() as url, ThreadPoolExecutor(2) as pool:
+        ends = list(pool.map(lambda script: outcome(script, url, given.seconds), scripts))
     counts = Counter(kind for kind, _, _ in ends)
     print(f"| {len(scripts)} scripts | |\n|---|---:|")
     for kind, count in counts.most_common():

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.model import ImageAsset, PixelType
+from eechips_local.evaluation.graph_nodes import complete_error
+from eechips_local.evaluation.model import ImageAsset, LazySequence, PixelType
 from eechips_local.evaluation.type_conversion import promote, shown
 from eechips_local.functions import elements
 from eechips_local.functions.image_clip import clip_to_bounds_and_scale
@@ -126,11 +127,22 @@ def select(input: Image, bandSelectors: list[Any], newNames: list[str] | None) -
     )
 
 
+def _refuse_names(given: int, found: int) -> Sequence[ImageBand]:
+    message = f"Image.rename: The number of names ({given}) must match the number of bands ({found})."
+    raise complete_error(InvalidError(message))
+
+
 @function("Image.rename")
 def rename(input: Image, names: list[str]) -> Image:
-    """Return all bands under new names."""
-    if len(names) != len(input.bands):
-        raise InvalidError(f"The number of names ({len(names)}) must match the number of bands ({len(input.bands)}).")
+    """Return all bands under new names.
+
+    A wrong number of names is an error of the bands, not of the image: collections may leave such an image out by its
+    properties. ``create_timeseries`` of geemap does so with intervals without images; the service then says that the
+    collection is empty: https://github.com/gee-community/geemap/issues/1634
+    """
+    found = len(input.bands)
+    if len(names) != found:
+        return replace(input, bands=LazySequence(lambda: _refuse_names(len(names), found)))
     if len(set(_checked(names))) != len(names):
         raise InvalidError("Band names must be unique.")
     return input.with_bands([replace(band, name=name) for band, name in zip(input.bands, names, strict=True)])

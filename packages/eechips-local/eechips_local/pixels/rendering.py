@@ -317,11 +317,22 @@ def pixel_grid(asked: Mapping[str, Any] | None, image: Image, region: Geometry |
 def check_map(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``maps:create``: the image must be one that can be looked at. Reads no pixel."""
     _form(request.body, PICTURES)
-    _visualized(
-        image_of(Evaluator(request.body["expression"], context).evaluate(), request.body),
-        request.body.get("visualizationOptions"),
-    )
+    _layer(request.body, context)
     return encode_json({})
+
+
+def _layer(body: Mapping[str, Any], context: Context) -> Image:
+    """Return the image of a map layer, from the request that created it.
+
+    Without options the first three bands are drawn, or the first where there are fewer: so says
+    https://developers.google.com/earth-engine/apidocs/map-addlayer, and ``Image.randomVisualizer`` puts the colours
+    before the bands of its input.
+    """
+    image = image_of(Evaluator(body["expression"], context).evaluate(), body)
+    options = body.get("visualizationOptions")
+    return (
+        _visualized(image, options) if options else image.with_bands(image.bands[: 3 if len(image.bands) >= 3 else 1])
+    )
 
 
 def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:
@@ -337,10 +348,7 @@ def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:
     count = 2**zoom if zoom <= DEEPEST_ZOOM else 0
     if x >= count or y >= count:
         raise InvalidError(f"Invalid tile coordinates: zoom {zoom}, x {x}, y {y}.")
-    image = _visualized(
-        image_of(Evaluator(request.body["expression"], context).evaluate(), request.body),
-        request.body.get("visualizationOptions"),
-    )
+    image = _layer(request.body, context)
     grid = tile_grid(zoom, x, y)
     return encode_pixels(image.bands, _read(image.bands, grid, context), grid, form)
 

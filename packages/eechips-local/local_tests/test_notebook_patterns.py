@@ -1,0 +1,48 @@
+"""What notebooks of other people do, by the real client."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+
+def _yearly(ee: Any) -> Any:
+    """Make an image a year as ``create_timeseries`` of geemap does; 1999 has none."""
+    source = ee.ImageCollection([ee.Image(year).rename("b").set("system:time_start", ee.Date(f"{year}-05-01").millis())
+                                 for year in (1998, 2000)])  # fmt: skip
+
+    def of_year(date: Any) -> Any:
+        start = ee.Date(date)
+        part = source.filterDate(start, start.advance(1, "year"))
+        image = part.reduce(ee.Reducer.median())
+        return image.set("empty", part.limit(1).size().eq(0)).rename(["median"])
+
+    return ee.ImageCollection(ee.List(["1998-01-01", "1999-01-01", "2000-01-01"]).map(of_year))
+
+
+def test_images_without_bands_may_be_left_out_by_their_properties(demo_ee: Any) -> None:
+    kept = _yearly(demo_ee).filterMetadata("empty", "equals", 0)
+    assert kept.size().getInfo() == 2
+    values = kept.map(lambda image: image.set("mean", image.reduceRegion("mean", demo_ee.Geometry.Point(0, 0), 1)))
+    assert values.aggregate_array("mean").getInfo() == [{"median": 1998}, {"median": 2000}]
+
+
+def test_bands_of_images_without_bands_are_refused(demo_ee: Any) -> None:
+    message = r"Image.rename: The number of names \(1\) must match the number of bands \(0\)"
+    with pytest.raises(demo_ee.EEException, match=message):
+        _yearly(demo_ee).getInfo()
+    with pytest.raises(demo_ee.EEException, match=message):
+        demo_ee.Image(_yearly(demo_ee).toList(3).get(1)).select(0).getInfo()
+
+
+@pytest.mark.parametrize(("values", "colour"), [((7, 50, 90, 120), (7, 50, 90)), ((7, 50), (7, 7, 7))])
+def test_a_layer_without_options_shows_the_first_bands(demo_ee: Any, values: Any, colour: Any) -> None:
+    layer = demo_ee.Image.constant(list(values)).getMapId()
+    with urlopen(layer["tile_fetcher"].format_tile_url(0, 0, 1)) as response:
+        pixels = np.asarray(Picture.open(io.BytesIO(response.read())).convert("RGB")).astype(int)
+    assert np.abs(pixels - colour).max() <= 3  # of a JPEG
