@@ -359,7 +359,7 @@ def _make(
     try:
         recipe, config = command.make({**options, **run_options})
         if header.extensions and isinstance(recipe, SupportsExtension):
-            recipe = recipe.continuing_from(header.extensions[0].parameters)
+            recipe = recipe.continuing_from(header.extensions[0].parameters, header.extensions[-1].parameters)
         return recipe, config
     except EechipsError:
         raise

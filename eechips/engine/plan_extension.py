@@ -54,7 +54,8 @@ def continue_extended(recipe: Recipe, config: RunConfig, ledger: Ledger) -> Reci
         )
     if not isinstance(recipe, SupportsExtension) or not (parts or config.extend):
         return recipe
-    return recipe.continuing_from(parts[0].parameters if parts else meta.get("parameters") or {})
+    latest = meta.get("parameters") or {}
+    return recipe.continuing_from(parts[0].parameters if parts else latest, latest)
 
 
 def check_growth(recipe: Recipe, ledger: Ledger, described: Mapping[str, Any], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Add datasets to a sample: units with the files that its places lack, which stand beside those that are there.
+"""Add datasets and bands to a sample: units with the files that its places lack, beside those that are there.
 
 A unit keeps its files. The files of further datasets are those of another unit of the same place, which names the first
 one (``completes``). Units of a run to which datasets were added name their own (``layers``); those of the first plan do
@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any
 
 from eechips.errors import UsageError
+from eechips.jobs.added_bands import with_bands
 from eechips.jobs.chip_plan import BATCH, ChipPlan
 from eechips.jobs.resolved_sample import LAYERS, ResolvedSample
 from eechips.jobs.sample_layers import SampleLayer
@@ -85,7 +86,7 @@ def place_fields(unit: Unit) -> Unit:
 
 
 def complete_units(earlier: EarlierPlan, plan: ChipPlan) -> Iterator[Unit]:
-    """Yield a unit for each one of a run that lacks datasets and is not dropped, with the files of these.
+    """Yield a unit for each one of a run that lacks datasets or bands and is not dropped, with the files of these.
 
     Args:
         earlier: the run.
@@ -94,27 +95,33 @@ def complete_units(earlier: EarlierPlan, plan: ChipPlan) -> Iterator[Unit]:
     sample = plan.sample
     if sample.first_layers is None:
         return
-    completed: dict[str, set[str]] = {}
+    completing: dict[str, list[Unit]] = {}
     for unit in earlier.units:
         if COMPLETES in unit:
-            completed.setdefault(unit[COMPLETES], set()).update(unit[LAYERS])
+            completing.setdefault(unit[COMPLETES], []).append(unit)
     lacking: dict[tuple[str, ...], list[Unit]] = {}
+    of_bands: dict[tuple[str, ...], list[Unit]] = {}
     for identifier, unit in zip(earlier.ids, earlier.units, strict=True):
         if COMPLETES in unit or identifier in earlier.dropped:
             continue
-        there = {layer.dataset_id for layer in sample.layers_of(unit)}
-        names = completed.get(identifier, set())
-        needed = tuple(
-            layer.name
+        holders = [unit, *completing.get(identifier, ())]
+        there = [{layer.name or sample.first.name for layer in sample.layers_of(holder)} for holder in holders]
+        needed = [
+            layer
             for layer in sample.layers
-            if layer.dataset_id not in there
-            and layer.name not in names
-            and not (unit.get(FURTHER) and plan.is_constant(layer))
-        )
-        if needed:
-            lacking.setdefault(needed, []).append({**unit, COMPLETES: identifier})
-    for needed, units in lacking.items():
-        yield from _with_files(plan.of_layers(needed), units)
+            if not any(layer.name in names for names in there) and not (unit.get(FURTHER) and plan.is_constant(layer))
+        ]
+        datasets = tuple(layer.name for layer in needed if not layer.base)
+        if datasets:
+            lacking.setdefault(datasets, []).append({**unit, COMPLETES: identifier})
+        for holder, names in zip(holders, there, strict=True):
+            bands = tuple(layer.name for layer in needed if layer.base in names)
+            if bands:
+                of_bands.setdefault(bands, []).append({**holder, COMPLETES: identifier})
+    for bands, units in of_bands.items():
+        yield from with_bands(plan.of_layers(bands), units)
+    for datasets, units in lacking.items():
+        yield from _with_files(plan.of_layers(datasets), units)
 
 
 def _with_files(plan: ChipPlan, units: Sequence[Unit]) -> Iterator[Unit]:

@@ -350,9 +350,12 @@ def _survey(sample: ResolvedSample, layer: SampleLayer, region: ee.Geometry | No
     """Describe a layer by its first image that has the bands that are needed."""
     dates = sample.dates.of(layer)
     tests = _resolve(layer, region, *dates)
-    masks = [layer.mask, sample.frames.mask if sample.frames is not None and not layer.is_further else None]
+    frames = (
+        None if layer.is_further or layer.base else sample.frames
+    )  # the dataset and bands that frames are chosen by
+    masks = [layer.mask, frames.mask if frames is not None else None]
     stored = layer.selection.stored
-    rank_by = None if sample.frames is None or layer.is_further else sample.frames.rank_by
+    rank_by = None if frames is None else frames.rank_by
     # Names that are properties of images are no bands that any image has, and change nothing.
     ranked = list_score_bands(rank_by, layer.selection, layer.known) if rank_by is not None and stored else ()
     quality = [band for mask in masks if mask for band in mask.quality_bands(stored)]

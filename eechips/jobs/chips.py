@@ -16,6 +16,7 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
+from eechips.jobs.added_bands import divide_bands
 from eechips.jobs.added_layers import FURTHER, find_first_layers, layer_parameters
 from eechips.jobs.chip_plan import ChipPlan, plan_chips
 from eechips.jobs.grown_plans import find_last_day
@@ -57,6 +58,7 @@ class ChipSample:
 
     def __init__(self, **options: Any) -> None:
         self.sample: ResolvedSample = resolve_sample(SampleOptions(**options))
+        self._declared: ResolvedSample | None = None  # of a run that was extended: as its options say
         self._plan: ChipPlan | None = None
         self._sites: Sequence[SampleSite] | None = None
         self.identity = self.sample.identity
@@ -166,17 +168,22 @@ class ChipSample:
             return None
         return parse_step(options.step).last_end(parse_day(options.start), last)
 
-    def continuing_from(self, first: Mapping[str, Any]) -> ChipSample:
+    def continuing_from(self, first: Mapping[str, Any], latest: Mapping[str, Any]) -> ChipSample:
         """Return the recipe that knows the datasets of the first units; see :class:`eechips.recipe.SupportsExtension`.
 
-        Units have their frames, and later ones their datasets.
+        Units have their frames, and later ones their datasets. Bands that were added are layers, in the parameters too.
         """
-        layers = find_first_layers(first, self.sample)
+        declared = self._declared or self.sample
+        divided = divide_bands(latest, declared)
+        sample = declared if divided is None else replace(declared, layers=divided)
+        layers = find_first_layers(first, sample)
         if layers is None:
             return self
         recipe = copy.copy(self)
-        recipe.sample = replace(self.sample, first_layers=layers)
-        recipe.growing = self.growing | layer_parameters(self.sample)
+        recipe._declared = declared
+        recipe.sample = replace(sample, first_layers=layers)
+        recipe.parameters = recipe.sample.parameters
+        recipe.growing = self.growing | layer_parameters(sample) | layer_parameters(declared)
         return recipe
 
     def redraw(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
@@ -241,6 +248,7 @@ class ChipSample:
             **self.__dict__,
             "_plan": None,
             "_sites": None,
+            "_declared": None,
             "sample": replace(self.sample, places=None, cells=None, away_from=None),
         }
 
@@ -274,7 +282,9 @@ class ChipSample:
     ) -> Chip:
         """Describe one frame of a dataset."""
         images = self.sample.images(layer, unit)
-        shown: dict[str, Any] | None = (frame.get("near") or {}).get(layer.name) if layer.is_further else frame
+        shown: dict[str, Any] | None = (
+            (frame.get("near") or {}).get(layer.base or layer.name) if layer.is_further else frame
+        )
         sources: tuple[str, ...] = ()
         dates: tuple[str, ...] = ()
         dtype = images.dtype

@@ -144,7 +144,7 @@ class Composites:
         last = find_last_day(imagery.source.dataset_id, imagery.region.geometry(), self.options.end, until)
         return None if last is None else self.step.last_end(parse_day(next(iter(units))["start"]), last)
 
-    def continuing_from(self, first: Mapping[str, Any]) -> Composites:
+    def continuing_from(self, first: Mapping[str, Any], latest: Mapping[str, Any]) -> Composites:
         """Return the recipe itself: units have their dates; see :class:`eechips.recipe.SupportsExtension`."""
         return self
 

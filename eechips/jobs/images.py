@@ -133,7 +133,7 @@ class Images:
         """Return the day itself: images that reach the archive late are found by the next extension."""
         return until
 
-    def continuing_from(self, first: Mapping[str, Any]) -> Images:
+    def continuing_from(self, first: Mapping[str, Any], latest: Mapping[str, Any]) -> Images:
         """Return the recipe itself: units name their images; see :class:`eechips.recipe.SupportsExtension`."""
         return self
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,11 +29,22 @@ class SampleLayer(ChosenDataset):
         name: name of its files; empty for a single dataset.
         is_further: whether it is on the pixel grid of another dataset before it.
         conditions: on properties of its images.
+        base: name of the layer whose images it shows, if its bands were added to that layer; empty for others.
+        grid_band: band on whose pixels the chips of such a layer lie; empty for others.
     """
 
     name: str = ""
     is_further: bool = False
     conditions: tuple[PropertyCondition, ...] = ()
+    base: str = ""
+    grid_band: str = ""
+
+    @property
+    def has_stored_pixels(self) -> bool:
+        """Return whether all bands are stored ones, with pixels as large as those of the grid or larger."""
+        if not self.grid_band:
+            return super().has_stored_pixels
+        return replace(self, bands=(self.grid_band, *(self.bands or ())), grid_band="").has_stored_pixels
 
     @property
     def is_dated(self) -> bool:
@@ -166,6 +177,11 @@ def _conditions_of(names: Sequence[str], where: Sequence[str]) -> dict[str, tupl
         condition = parse_condition(text.lstrip()[len(name) + 1 :] if prefixes else text)
         conditions[name] = (*conditions.get(name, ()), condition)
     return conditions
+
+
+def layer_name(layer: SampleLayer) -> str:
+    """Return the name of a dataset's files, also if it is the only one so far."""
+    return layer.name or _labels([layer.dataset], [layer.dataset_id])[0]
 
 
 def _labels(names: Sequence[str], ids: Sequence[str]) -> list[str]:

@@ -268,7 +268,7 @@ class TimeSeries:
             return last
         return self.step.last_end(parse_day(self.options.start), last)
 
-    def continuing_from(self, first: Mapping[str, Any]) -> TimeSeries:
+    def continuing_from(self, first: Mapping[str, Any], latest: Mapping[str, Any]) -> TimeSeries:
         """Return the recipe for which a unit without dates has the dates of the run before its first extension."""
         recipe = copy.copy(self)
         recipe._first = first.get("start"), first.get("end")

@@ -351,11 +351,12 @@ class SupportsExtension(Protocol):
             UsageError: if the run's dates do not say what is new.
         """
 
-    def continuing_from(self, first: Mapping[str, Any]) -> Recipe:
+    def continuing_from(self, first: Mapping[str, Any], latest: Mapping[str, Any]) -> Recipe:
         """Return the recipe for a run that was extended.
 
         Args:
             first: parameters of the recipe that made the first plan.
+            latest: parameters of the recipe that made the latest plan that is there.
         """
 
 

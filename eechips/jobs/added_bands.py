@@ -1,0 +1,83 @@
+"""Add bands to a sample: layers of their own, which show the images that the manifest names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from eechips.jobs.chip_plan import ChipPlan
+from eechips.jobs.resolved_sample import LAYERS, ResolvedSample
+from eechips.jobs.sample_layers import SampleLayer, layer_name
+from eechips.recipe import Unit
+
+_OF_LAYERS = frozenset({LAYERS, "source", "where", "casts", "dtypes", "types", "provenance"})
+"""Fields of a unit that depend on the bands of its files. The others say where its place is, and what it shows."""
+
+
+def divide_bands(latest: Mapping[str, Any], sample: ResolvedSample) -> tuple[SampleLayer, ...] | None:
+    """Return the layers of a sample, with further bands of a dataset as layers of their own.
+
+    Args:
+        latest: parameters of the run that is there, with the layers that its units have.
+        sample: the sample as its options say, a layer for each dataset.
+
+    Returns:
+        None if no dataset has more bands than in its first plan, some are left out, or it is unknown which there were.
+    """
+    if sample.style.is_picture:
+        return None
+    declared = {layer.dataset_id: layer for layer in sample.layers}
+    bases: dict[str, SampleLayer] = {}
+    seen: dict[str, set[str]] = {}
+    layers: list[SampleLayer] = []
+    for entry in latest.get(LAYERS) or [latest]:
+        identifier, bands = entry.get("dataset"), entry.get("bands")
+        layer = declared.get(identifier)
+        known = None if layer is None else _bands(replace(layer, bands=tuple(bands) if bands else None))
+        if layer is None or known is None or not set(known) <= set(_bands(layer) or ()):
+            return None
+        seen.setdefault(identifier, set()).update(known)
+        name = entry.get("layer") or layer_name(layer)
+        if identifier in bases:
+            layers.append(_added(layer, bases[identifier], name, tuple(bands or ())))
+        else:
+            bases[identifier] = replace(layer, name=name, bands=tuple(bands) if bands else None)
+            layers.append(bases[identifier])
+    for layer in sample.layers:
+        if layer.dataset_id not in bases:
+            layers.append(layer)
+            continue
+        further = tuple(band for band in _bands(layer) or () if band not in seen[layer.dataset_id])
+        if further:
+            base = bases[layer.dataset_id]
+            layers.append(_added(layer, base, f"{base.name}-{further[0]}", further))
+    return None if len(layers) == len(sample.layers) else tuple(layers)
+
+
+def _bands(layer: SampleLayer) -> tuple[str, ...] | None:
+    """Return the bands that a user chose, or else the default ones; None if these are unknown without a request."""
+    if layer.bands is not None or layer.selection.computed:
+        return layer.bands or ()
+    return layer.known_bands or None
+
+
+def _added(layer: SampleLayer, base: SampleLayer, name: str, bands: tuple[str, ...]) -> SampleLayer:
+    """Return the layer of bands that were added; indices and formulas stay with the first ones."""
+    grid_band = base.selection.grid_band(base.selection.names[0])
+    return replace(layer, name=name, bands=bands, index=(), expression=(), base=base.name, grid_band=grid_band)
+
+
+def with_bands(plan: ChipPlan, units: Sequence[Unit]) -> Iterator[Unit]:
+    """Yield units with further bands of the images that others show.
+
+    Args:
+        plan: plan of the further bands.
+        units: the others.
+    """
+    types = plan.types if plan.sample.frames is not None else {}
+    own = (
+        {name: value for name, value in unit.items() if name not in _OF_LAYERS} | plan.layer_fields | types
+        for unit in units
+    )
+    return plan.with_provenance(own) if plan.sample.options.provenance else own
