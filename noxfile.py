@@ -42,13 +42,14 @@ def quick(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """Run the tests that take minutes: kills, fuzzers, whole runs; and properties with more examples."""
     chosen = ("-m", "(slow or hypothesis) and not exhaustive", *session.posargs)
-    session.run("python", "-m", "pytest", *PARALLEL, *chosen, env={"EECHIPS_EXAMPLES": "100"})
+    session.run("python", "-m", "pytest", *PARALLEL, *chosen, env={"EECHIPS_EXAMPLES": "30"})
 
 
 @nox.session
 def exhaustive(session: nox.Session) -> None:
-    """Run the longest of the slow tests."""
-    session.run("python", "-m", "pytest", *PARALLEL, "-m", "exhaustive", *session.posargs)
+    """Run the longest of the slow tests; and properties with ten times as many examples as CI."""
+    chosen = ("-m", "exhaustive or hypothesis", *session.posargs)
+    session.run("python", "-m", "pytest", *PARALLEL, *chosen, env={"EECHIPS_EXAMPLES": "300"})
 
 
 @nox.session

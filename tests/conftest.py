@@ -84,6 +84,8 @@ def is_slow(path: Path) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
+        if "exhaustive" in item.keywords:
+            item.add_marker(pytest.mark.slow)  # some of its parameters may be slow, others not
         if uses_processes(item):
             item.add_marker(pytest.mark.integration)
         if not {"integration", "live"} & set(item.keywords):

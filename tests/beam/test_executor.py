@@ -51,6 +51,7 @@ def is_tidy(run: Run) -> bool:
     return not file_queues and not (run.path / "beam").exists() and list(run.path.rglob("*.part")) == []
 
 
+@pytest.mark.slow
 def test_beam_runs_in_one_process(service: Service, tmp_path: Path) -> None:
     service.plan(3, "503")
     service.plan(4, "400")

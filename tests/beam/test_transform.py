@@ -124,6 +124,7 @@ def test_a_collection_of_units_becomes_one_of_outcomes(service: Service, recipe:
             assert str(found.path).endswith(f"{planned[found.id]}.png")
 
 
+@pytest.mark.slow
 def test_display_data_and_types_are_declared(service: Service, recipe: Path) -> None:
     import apache_beam as beam
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner

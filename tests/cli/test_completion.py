@@ -20,6 +20,7 @@ def completed(line: str) -> list[str]:
     return [each.partition(",")[2] for each in found.stdout.splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

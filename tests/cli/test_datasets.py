@@ -21,6 +21,7 @@ from eechips_local.demo import dataset_list
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "local-datasets.md"
 
 
+@pytest.mark.slow
 def test_the_documented_list_of_the_demo_planet_is_current() -> None:
     """To update it: ``EECHIPS_DEMO_UNTIL=2025-01-01 python -m eechips_local.demo.dataset_list``."""
     assert PAGE.read_text() == dataset_list.page()

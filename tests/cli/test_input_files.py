@@ -68,6 +68,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "message"), WRONG.items())
 def test_files_are_read_before_the_local_earth_engine_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, message: str

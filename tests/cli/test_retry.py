@@ -97,6 +97,7 @@ def states(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_failures_are_listed_by_kind_and_one_by_one(project: Path) -> None:
     result = typed("failures", "outputs/half", cwd=project)
     assert result.exit_code == 0

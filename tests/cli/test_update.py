@@ -115,6 +115,7 @@ def write_regions(path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_new_images_are_fetched_and_one_line_says_so(archive: Archive) -> None:
     run = begin(archive, "images", "--roi=" + ROI, "--end", "2024-06-01")
     eechips.check(run, quiet=True)

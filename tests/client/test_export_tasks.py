@@ -103,6 +103,7 @@ def test_a_task_that_the_service_does_not_start_is_an_error_with_its_message(ee:
         start_export(masked_chip(ee), place, UNIT, "e")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("watched", "lists", "gets"),
     [

@@ -144,6 +144,7 @@ def test_ids_of_runs_cannot_leave_the_folder(tmp_path: Path, run: str) -> None:
     assert write(tmp_path, "term-7.json", json.dumps(content)).read_term(7) is None
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)

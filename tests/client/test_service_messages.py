@@ -118,6 +118,7 @@ def test_a_message_matches_its_row_under_any_status(message: Message) -> None:
         assert found.name == message.row, f"HTTP {status}"
 
 
+@pytest.mark.slow
 def test_each_message_has_its_class_and_is_sent_again_only_as_often_as_that_helps(service: Service) -> None:
     """None that passes is permanent; none that does not is repeated more often than a split needs."""
     for number, (message, status) in enumerate(CASES):

@@ -154,6 +154,7 @@ def computed() -> dict[str, ee.Image]:
 COMPUTED = ("smoothed", "focal", "bicubic", "aggregated", "clipped", "slope", "random", "places")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPUTED)
 def test_parts_have_no_seams(stack_server: Server, small_server: Server, name: str) -> None:
     written = []

@@ -140,6 +140,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("declared", BROKEN)
 def test_the_package_of_a_broken_record_is_named_in_one_line(declared: str, installed: Path, tmp_path: Path) -> None:
     problem, change = BROKEN[declared]

@@ -66,6 +66,7 @@ RUNNABLE = [
 ALL = [pytest.param(page, id=name_page(page)) for page in PAGES]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", RUNNABLE)
 def test_commands_and_programs_of_a_page_succeed_in_order(page: Path, tmp_path: Path) -> None:

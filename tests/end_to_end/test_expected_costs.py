@@ -100,6 +100,7 @@ def test_a_run_takes_what_its_dry_run_says(
     assert (told["least_requests"], told["most_requests"]) == (foreseen.least_requests, foreseen.most_requests)
 
 
+@pytest.mark.slow
 def test_an_estimate_multiplies_the_compute_of_a_plan_that_reads_the_pixels_of_each_place(
     demo_server: Server, tmp_path: Path
 ) -> None:
@@ -120,6 +121,7 @@ def test_an_estimate_multiplies_the_compute_of_a_plan_that_reads_the_pixels_of_e
     assert forecast.planning.compute.seconds == pytest.approx(took, rel=0.2)
 
 
+@pytest.mark.slow
 def test_an_estimate_of_places_near_each_other_is_a_range(demo_server: Server, tmp_path: Path) -> None:
     forecasts: list[Forecast] = []
 

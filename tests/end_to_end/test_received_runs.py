@@ -95,6 +95,7 @@ OUT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", OUT)
 def test_a_path_out_of_the_folder_is_refused_by_every_command(path: str, run: Path, outside: WatchedFolder) -> None:
     named = OUT[path]
@@ -172,6 +173,7 @@ LINKS: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", LINKS)
 def test_no_command_follows_a_link_out_of_the_folder(kind: str, run: Path, outside: WatchedFolder) -> None:

@@ -40,6 +40,7 @@ def free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_run_that_does_not_fit_on_the_disk_is_refused_with_the_figures(
     demo_server: Server, tmp_path: Path, free: list[int], verb: str

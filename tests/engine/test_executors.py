@@ -75,6 +75,7 @@ def plan_faults(service: Service) -> None:
     service.plan(6, "429")
 
 
+@pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("executor", EVERY)
 def test_the_results_are_the_same(service: Service, tmp_path: Path, expected: pd.DataFrame, executor: str) -> None:

@@ -210,6 +210,7 @@ def test_series_of_regions_get_files_of_further_dates(
     assert digests(second.path) == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["one", "year"])
 def test_one_table_has_the_rows_of_one_run(demo_server: Server, tmp_path: Path, fields: str, output: str) -> None:
     options: dict[str, Any] = {"command": "timeseries", "regions": fields, "columns": "id=field", "bands": "B4"}

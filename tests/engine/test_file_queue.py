@@ -72,6 +72,7 @@ def events(draw: st.DrawFn) -> Finished | Lost:
     return Finished(assignment, outcome)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(events(), max_size=4))
 def test_batches_are_read_as_they_were_written(told: list[Finished | Lost]) -> None:

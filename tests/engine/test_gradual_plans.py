@@ -78,6 +78,7 @@ class Previewed(Gradual):
         return islice(self.get_requests(), first, end)
 
 
+@pytest.mark.slow
 def test_an_estimate_plans_what_its_units_need_and_the_run_goes_on(service: Service, tmp_path: Path) -> None:
     seen: list[Forecast] = []
     options = {"executor": "threads", "estimate": 10, "confirm": lambda forecast: bool(seen.append(forecast))}

@@ -367,6 +367,7 @@ def test_chips_by_region_are_exported_alike(service: ExportService, tmp_path: Pa
     check_exported_alike(service, tmp_path, words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

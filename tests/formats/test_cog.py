@@ -101,6 +101,7 @@ def test_every_type_comes_back_pixel_for_pixel(tmp_path: Path, dtype: str, nodat
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".tif"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compress", COMPRESSIONS)
 @pytest.mark.parametrize("resampling", [RESAMPLINGS[0], *RESAMPLINGS[1:3]])
 def test_compression_and_overviews(tmp_path: Path, compress: str, resampling: str) -> None:
@@ -124,6 +125,7 @@ def test_compression_and_overviews(tmp_path: Path, compress: str, resampling: st
         assert all(value in quarter for value, quarter in zip(found[0], blocks[0].transpose(1, 0, 2), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "grid",
     [

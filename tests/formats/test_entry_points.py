@@ -126,6 +126,7 @@ def test_a_package_adds_a_format_in_one_file(package: Path, demo_server: Server,
     assert previewed.returncode == 0, previewed.stdout + previewed.stderr
 
 
+@pytest.mark.slow
 def test_without_the_package_the_format_is_unknown(demo_server: Server, tmp_path: Path) -> None:
     done = eechips(tmp_path, demo_server, "sample", "--dataset", "NAIP", "--total", "1", "--format", "webp")
     assert done.returncode == 2

@@ -212,6 +212,7 @@ def at(originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     return made
 
 
+@pytest.mark.slow
 def test_a_damaged_catalogue_raises_errors_of_eechips_alone(
     budget: Budget, at: Callable[[str], Path], outside: WatchedFolder, originals: Path
 ) -> None:

@@ -220,6 +220,7 @@ def is_final(status: int, content: bytes) -> bool:
     return status == 200 or not json.loads(content)["error"]["message"].startswith(_CUT_SHORT)
 
 
+@pytest.mark.slow
 def test_every_expression_is_answered_in_the_same_way_twice(server: ServerProcess, budget: Budget) -> None:
     session = requests.Session()
     session.headers[KEEP_ALIVE_HEADER] = "1"

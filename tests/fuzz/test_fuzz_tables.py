@@ -45,6 +45,7 @@ def changed(draw: random.Random, data: bytes) -> bytes:
     return bytes(found)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # GDAL's, on files that it repairs; it raises none
 def test_a_changed_file_of_regions_raises_errors_of_eechips_alone(
     budget: Budget, originals: list[Path], tmp_path: Path

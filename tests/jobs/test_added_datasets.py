@@ -39,6 +39,7 @@ def pixels(samples: Samples) -> Pixels:
     return found
 
 
+@pytest.mark.slow
 def test_a_dataset_is_added_to_the_chips_that_are_there(demo_server: Server, tmp_path: Path) -> None:
     options: dict[str, Any] = {"total": 3, "roi": ROI}
     first = sample(demo_server, tmp_path / "run", **options)

@@ -171,6 +171,7 @@ def assert_equal(found: geopandas.GeoDataFrame, expected: geopandas.GeoDataFrame
     assert_geodataframe_equal(found, expected, check_less_precise=False, check_dtype=True)
 
 
+@pytest.mark.slow
 def test_points_on_all_edges_of_cells_are_there_once(
     features: Callable[..., Any], store: Store, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def clipped(server: Server, folder: Path) -> eechips.Run:
     return _make(server, folder, folder / "clipped", f"{SCENES}/a", clip=True, window=16)
 
 
+@pytest.mark.slow
 def test_each_mosaic_is_the_image_that_rasterio_clips(clipped: eechips.Run, folder: Path) -> None:
     assert clipped.verify() == []
     files = [path.relative_to(clipped.path).as_posix() for path in clipped.assembled]
@@ -125,6 +126,7 @@ def test_composites_of_several_images_are_those_of_numpy(server: Server, folder:
             np.testing.assert_allclose(file.read()[:, valid], expected[:, valid], rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_pixels_are_those_of_images_of_the_region(server: Server, folder: Path, tmp_path: Path) -> None:
     common = {"executor": "threads", "quiet": True, "rate": None, "endpoint": server.url}
     fields: dict[str, Any] = {"regions": str(folder / "fields.gpkg"), "columns": "id=field", "margin": 30.0}

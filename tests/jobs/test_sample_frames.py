@@ -104,6 +104,7 @@ def clear_shares(unit: dict[str, Any]) -> list[float]:
     return [float((covered & (window(unit["grid"], each) & CLOUD == 0)).mean()) for each in quality]
 
 
+@pytest.mark.slow
 def test_frames_are_the_clearest_images_with_the_pixels_of_the_files(server: Server, tmp_path: Path) -> None:
     run = sample(server, tmp_path / "run", frames=3)
     assert set(run.units["state"]) == {"done"}

@@ -187,6 +187,7 @@ def nominal(grid: Grid) -> float:
     return nominal_scale(grid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placed", [{"grid": f"{ROOT}/albers"}, {"crs": "EPSG:5070", "grid": (9, 0, 3, 0, -9, 4)}])
 def test_chips_lie_on_the_pixels_of_another_image_or_of_a_transform(
     server: Server, folder: Path, rasters: dict[str, Raster], placed: dict[str, Any]

@@ -151,6 +151,7 @@ def test_conditions_that_cannot_be_met_are_refused(
         sample(server, tmp_path / "run", **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "kinds"), [("S1", "border"), ("S1", "border:noise"), ("S1", "border:near,far"), (LINEAR, "border")]
 )

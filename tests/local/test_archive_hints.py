@@ -32,6 +32,7 @@ def away(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("away")
 def test_a_dataset_that_no_archive_has_is_not_suggested_again() -> None:
     with pytest.raises(UnknownDatasetError) as caught:

@@ -249,6 +249,7 @@ def test_a_recorder_without_working_credentials_ends_with_one_sentence(
     assert google.front.sent_to(HIGH_VOLUME) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "address",
     [

@@ -324,6 +324,7 @@ def test_places_without_all_frames_are_compared(on_empty: str, stack_server: Ser
     assert found.run.counts == run.counts
 
 
+@pytest.mark.slow
 def test_results_in_an_object_store_are_locked(stack_server: Server, tmp_path: Path) -> None:
     pd.DataFrame({"lon": [-104.995, -104.992], "lat": [39.741, 39.742]}).to_csv(tmp_path / "plots.csv", index=False)
     run = eechips.sample(

@@ -76,6 +76,7 @@ def test_a_selection_from_a_table() -> None:
     assert selection == AssetRegion("projects/my-project/assets/x_y", "NAME", "a=b: c")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.geojson", "a.gpkg", "a.shp", "a.fgb", "a.parquet"])
 def test_files_of_any_format_are_read(tmp_path: Path, name: str) -> None:
     other = shapely.box(-105.2, 39.8, -104.0, 41.0)
@@ -84,6 +85,7 @@ def test_files_of_any_format_are_read(tmp_path: Path, name: str) -> None:
     assert region.polygon.equals(SQUARE.union(other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crs", ["EPSG:32613", "EPSG:5070", "EPSG:4269", "EPSG:3857"])
 @pytest.mark.parametrize("suffix", [".gpkg", ".parquet"])
 def test_files_are_reprojected(tmp_path: Path, crs: str, suffix: str) -> None:

@@ -111,6 +111,7 @@ def test_results_of_all_kinds_are_recorded_within_the_bounds(google: Google, tmp
     check(google, archive, out)
 
 
+@pytest.mark.slow
 def test_nothing_is_sent_without_consent(google: Google, tmp_path: Path) -> None:
     done = google.run("--groups", "bands", "--out", tmp_path / "recording")  # its standard input is empty
     assert done.returncode != 0

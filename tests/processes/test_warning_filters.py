@@ -41,6 +41,7 @@ def output_of(module: str, function: str, call: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_threads_write_pictures_where_warnings_are_errors() -> None:
     call = "lambda: encode(np.zeros((3, 8, 8), np.uint8), 'PNG')"
     found = output_of("eechips.formats.raster", "encode_picture", call)

@@ -52,6 +52,7 @@ def executed(text: str, tmp_path: Path) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_cell_after_cell(demo_server: Server, tmp_path: Path) -> None:
     result = run(notebook(tmp_path / "chips.ipynb", CELLS), demo_server, tmp_path)
     assert result.returncode == 0, result.stderr

@@ -315,6 +315,7 @@ def test_assembled_results_are_downloaded_once_and_uploaded(tmp_path: Path, obje
     assert verify(tmp_path, objects).returncode == 0
 
 
+@pytest.mark.slow
 def test_scripts_that_write_files_themselves_need_a_folder(tmp_path: Path, objects: ObjectServer) -> None:
     script = tmp_path / "old.py"
     script.write_text(OLD_SCRIPT)

@@ -92,6 +92,7 @@ def by_webdataset(folder: Path, index: PackIndex) -> Iterator[dict[str, Any]]:
         yield {"id": sample["__key__"], "metadata": sample["json"], **layers}
 
 
+@pytest.mark.slow
 def test_labels_are_files_of_their_own_in_webdataset(run: Run, tmp_path: Path) -> None:
     import webdataset
 
@@ -413,6 +414,7 @@ def test_alike_samples_are_divided_alike() -> None:
     assert shard_sizes(np.array([], dtype=np.int64), 10, 10) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ENCODED)
 @pytest.mark.parametrize("most", [6_000, 20_000, 60_000])
 def test_shards_are_no_larger_than_allowed(tmp_path: Path, to: str, most: int) -> None:

@@ -106,6 +106,7 @@ def wait_for(training: subprocess.Popen[str], folder: Path, count: int) -> None:
     assert training.poll() is None, training.communicate()
 
 
+@pytest.mark.slow
 def test_two_epochs_have_all_samples_and_the_second_sends_no_request(service: Service, tmp_path: Path) -> None:
     service.latency = 0.02
     mask = np.ones((24, 24), dtype="uint8")

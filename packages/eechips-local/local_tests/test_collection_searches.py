@@ -268,6 +268,7 @@ def outcome(rows: Sequence[tuple[float | None, int, int]], images: Ready, steps:
         return str(error)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, derandomize=True, deadline=None)
 @given(ROWS, st.lists(st.sampled_from(sorted(STEPS)), max_size=5), st.sampled_from(sorted(ENDS)))
 def test_searches_find_what_a_walk_through_all_images_finds(

@@ -258,6 +258,7 @@ def test_a_stub(earth_engine):
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_requests_for_the_catalogue_of_datasets_go_to_the_local_one(tmp_path: Path) -> None:
     text = """
 import asyncio

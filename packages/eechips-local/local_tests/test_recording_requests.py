@@ -316,6 +316,7 @@ def test_clients_that_leave_do_not_stop_the_recorder(start: Start, tmp_path: Pat
     assert post(replay.url, COMPUTE, sum_of(1, 2)).json() == {"result": 3}
 
 
+@pytest.mark.slow
 def test_paths_with_raw_bytes_are_refused(start: Start, tmp_path: Path) -> None:
     with recording_of(start, lambda *_: result(3), tmp_path / "out") as server:
         for url in (server.url, start(replay=str(tmp_path / "out")).url):

@@ -100,6 +100,7 @@ def chip(ee: Any, name: str, column: int, row: int) -> np.ndarray:
     return np.asarray(found["b1"])
 
 
+@pytest.mark.slow
 def test_only_the_blocks_that_are_needed_are_read(web: Files, allowed: Server) -> None:
     ee = initialize(allowed)
     np.testing.assert_array_equal(chip(ee, "good", 640, 512), VALUES[0, 512:640, 640:768])

@@ -40,6 +40,7 @@ def circle(lon: float, lat: float, radius: float) -> np.ndarray[Any, Any]:
     return np.column_stack([lons, lats])
 
 
+@pytest.mark.slow
 @given(
     st.one_of(st.floats(-180, 180), st.floats(177, 180), st.floats(-180, -177)),
     st.one_of(st.floats(-85, 85), st.floats(84, 90), st.floats(-90, -84)),

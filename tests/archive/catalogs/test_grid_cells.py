@@ -19,6 +19,7 @@ def outline(cell: str) -> shapely.Polygon:
     return shapely.Polygon([(lon, lat) for lat, lon in h3.cell_to_boundary(cell)])
 
 
+@pytest.mark.slow
 @given(
     st.floats(-100, 100),
     st.floats(-60, 60),

@@ -43,6 +43,7 @@ def blocks_of(text: bytes, size: int) -> Iterator[bytes]:
         yield text[start : start + size]
 
 
+@pytest.mark.slow
 @given(
     st.lists(VALUES, max_size=4),
     st.sampled_from([None, 1]),

@@ -427,6 +427,7 @@ def test_parquet_with_items_of_every_type(tmp_path: Path, column: pa.Array) -> N
         assert ids(tmp_path / "x.parquet") == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "rows"), [(10, 2000), (100_000, 320), (50_000_000, 1)])
 def test_parquet_with_wide_rows_is_read_a_few_at_a_time(tmp_path: Path, width: int, rows: int) -> None:
     """No more than 32 MB, as a row of its widest group is on average."""

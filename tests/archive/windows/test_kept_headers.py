@@ -182,6 +182,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {kind: write(folder / f"{number}.tif", **options) for number, (kind, options) in enumerate(FORMATS.items())}
 
 
+@pytest.mark.slow
 def test_blocks_that_were_not_fetched_cannot_be_read(files: dict[str, Path]) -> None:
     data = files["deflate, predictor"].read_bytes()
     small = parse_layout(data, len(data)).small({})

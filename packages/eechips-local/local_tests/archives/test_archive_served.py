@@ -197,6 +197,7 @@ def test_dataset_that_the_archive_lacks_is_told(ee: Any, asset: str, said: str) 
         ee.ImageCollection(asset).size().getInfo()
 
 
+@pytest.mark.slow
 def test_image_that_is_none_is_told(ee: Any) -> None:
     name = "COPERNICUS/S2_SR_HARMONIZED/20220607T102559_20220607T102602_T32UPU"
     with pytest.raises(ee.EEException, match=r"not found .* No item of planet has the system:index '20220607T102559"):

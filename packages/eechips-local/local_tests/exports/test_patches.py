@@ -51,6 +51,7 @@ def export(ee: Any, folders: Folders, image: Any, name: str, **options: Any) -> 
     return sorted((folders.drive / name).iterdir())
 
 
+@pytest.mark.slow
 def test_patches_of_an_image(ee: Any, stack: Stack, folders: Folders, name: str) -> None:
     image = ee.Image(f"{STACK}/image_0")
     bands = [

@@ -305,6 +305,7 @@ def test_operations_as_resources(server: ServerProcess) -> None:
     assert finished(long)["state"] == "CANCELLED"
 
 
+@pytest.mark.slow
 def test_the_client_may_send_a_request_again(server: ServerProcess) -> None:
     ee = initialize(server)
     task = ee.batch.Export.image.toDrive(ee.Image(f"{STACK}/image_0"), "again", "tasks")

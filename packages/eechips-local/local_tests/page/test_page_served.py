@@ -67,6 +67,7 @@ def test_all_assets_outside_of_collections_are_listed(server: Server) -> None:
     assert by_id["COPERNICUS/S2_SR_HARMONIZED"]["start"] < by_id["COPERNICUS/S2_SR_HARMONIZED"]["end"]
 
 
+@pytest.mark.slow
 def test_the_activity_has_what_was_asked(server: Server) -> None:
     asked = requests.get(f"{server.url}/v1/projects/earthengine-public/assets/USGS/SRTMGL1_003", timeout=30)
     assert asked.status_code == 200
