@@ -31,16 +31,17 @@ from public_scripts import RESULT, draw_tile, run_apart, serve
 _CALLS = re.compile(r"\bee\.|\bgeemap\b")
 _INSTALLS = re.compile(r"^\s*[!%]\s*(pip|conda|mamba|apt|apt-get|sudo|npm)\b.*$", re.MULTILINE)
 WHOLE, TIME = "whole", "longer than the time limit"
+_FILE = "a file that it does not bring"  # after another failure a file may be missing because of that
 # What a notebook needs that is not there. A notebook with one of these in any cell could not run.
 NEEDS: Sequence[tuple[str, str]] = (
     ("the web", r"ProxyError|Max retries exceeded|[Uu]rlopen error|Name or service not known|Cannot connect to"
                 r"|CURL error|ConnectError|ServerNotFoundError|Network is unreachable|NetworkError|Connection refused"
-                r"|All connection attempts failed"),
+                r"|All connection attempts failed|The URL is invalid|unable to connect to"),
     ("a package", r"No module named|ImportError|[Pp]lease install|is not installed|to be installed|pip install"),
     ("a private asset", r"[Aa]sset '(users/|projects/(?!earthengine-public)|ft:)[^']*' not found"),
     ("an asset that Earth Engine has removed",
      r"[Aa]sset '(LANDSAT/\w+/C01/|LANDSAT/L[CET]\d[_/]|GOOGLE/EE/DEMOS/)[^']*' not found"),
-    ("a file that it does not bring", r"No such file or directory|FileNotFoundError|does not exist in the file system"),
+    (_FILE, r"No such file or directory|FileNotFoundError|does not exist in the file system"),
     ("a key or an answer of its user", r"EOFError|StdinNotImplementedError|raw_input was called|API[ _][Kk]ey"),
 )  # fmt: skip
 # How the others fail. The first that matches.
@@ -67,15 +68,16 @@ def run_one(notebook: Path, url: str) -> None:
 
     EarthEngineSession(None)._connect(EarthEngine(ServerProcess(url), Path.cwd()))
     _leave_network()
-    report: dict[str, Any] = {}
+    failures: list[str] = []
+    number = 0
 
     class Shell(InteractiveShell):
         """Reports exceptions of cells, and of what displays their values."""
 
         def showtraceback(self, exc_tuple: Any = None, *_: Any, **__: Any) -> None:
             error = (exc_tuple or sys.exc_info())[1]
-            report["message"] = _message(error)
-            _print_result(**report)
+            failures.append(_message(error))
+            _print_result(cell=number, message=failures[-1])
 
         showsyntaxerror = showtraceback
 
@@ -84,10 +86,9 @@ def run_one(notebook: Path, url: str) -> None:
 
     shell = Shell.instance()
     for number, source in enumerate(code_cells(notebook)):
-        report.update(cell=number, message="")
         _print_result(cell=number)
         shell.run_cell(source)
-        if _need(report["message"]) is not None:
+        if _need(failures) is not None:
             return
     for address, longitude, latitude, zoom in list(_layers(url)):
         try:
@@ -138,9 +139,13 @@ def _layers(url: str) -> Iterator[tuple[str, float, float, int]]:
                 yield address, float(longitude), float(latitude), int(zoom)
 
 
-def _need(failure: str) -> str | None:
-    """Return what is not there, if a failure says so."""
-    return next((need for need, pattern in NEEDS if re.search(pattern, failure)), None)
+def _need(failures: Sequence[str]) -> tuple[str, str] | None:
+    """Return what is not there, and the failure that says so; None if none does."""
+    for failure in failures:
+        for need, pattern in NEEDS:
+            if re.search(pattern, failure) is not None and (need != _FILE or failure is failures[0]):
+                return need, failure
+    return None
 
 
 def ending(results: Sequence[Mapping[str, Any]], end: str) -> tuple[str, str]:
@@ -151,9 +156,8 @@ def ending(results: Sequence[Mapping[str, Any]], end: str) -> tuple[str, str]:
         end: "too long", or the last output of the process.
     """
     failures = [str(result["message"]) for result in results if "message" in result]
-    for failure in failures:
-        if (need := _need(failure)) is not None:
-            return f"needs {need}", failure
+    if (need := _need(failures)) is not None:
+        return f"needs {need[0]}", need[1]
     if failures:
         return next(kind for kind, pattern in _FAILS if re.search(pattern, failures[0])), failures[0]
     if end == "too long":

@@ -127,8 +127,8 @@ def select(input: Image, bandSelectors: list[Any], newNames: list[str] | None) -
     )
 
 
-def _refuse_names(given: int, found: int) -> Sequence[ImageBand]:
-    message = f"Image.rename: The number of names ({given}) must match the number of bands ({found})."
+def _refuse_names(name_count: int, band_count: int) -> Sequence[ImageBand]:
+    message = f"Image.rename: The number of names ({name_count}) must match the number of bands ({band_count})."
     raise complete_error(InvalidError(message))
 
 
@@ -140,9 +140,9 @@ def rename(input: Image, names: list[str]) -> Image:
     properties. ``create_timeseries`` of geemap does so with intervals without images; the service then says that the
     collection is empty: https://github.com/gee-community/geemap/issues/1634
     """
-    found = len(input.bands)
-    if len(names) != found:
-        return replace(input, bands=LazySequence(lambda: _refuse_names(len(names), found)))
+    band_count = len(input.bands)
+    if len(names) != band_count:
+        return replace(input, bands=LazySequence(lambda: _refuse_names(len(names), band_count)))
     if len(set(_checked(names))) != len(names):
         raise InvalidError("Band names must be unique.")
     return input.with_bands([replace(band, name=name) for band, name in zip(input.bands, names, strict=True)])
