@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from eechips_local.demo import DemoStore
 from eechips_local.evaluation.model import Query
 from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.stubs.dataset_description import BandDescription, BitField, DatasetDescription
 from eechips_local.stubs.known_datasets import KnownSource
+from eechips_local.stubs.stated_values import stated_values
 from eechips_local.stubs.stub_bands import plan_band
 from tests.local.test_stubs import RECORDS, UNTIL, image_of, indexes, read
 
@@ -83,9 +86,9 @@ def test_rain_by_the_hour() -> None:
 
 
 def test_a_band_without_a_known_range_is_refused() -> None:
-    image = image_of(RECORDS, "NASA/GRACE/MASS_GRIDS/LAND")
-    with pytest.raises(InvalidError, match="no range of the band 'lwe_thickness_csr' of NASA/GRACE/MASS_GRIDS/LAND"):
-        read(image, "lwe_thickness_csr")
+    image = image_of(RECORDS, "NASA/GEOS-CF/v1/rpl/tavg1hr")
+    with pytest.raises(InvalidError, match="no range of the band 'AOD550_DST2' of NASA/GEOS-CF/v1/rpl/tavg1hr"):
+        read(image, "AOD550_DST2")
 
 
 def test_the_table_of_the_guide_to_charts() -> None:
@@ -117,3 +120,66 @@ def test_the_land_cover_of_the_old_version_is_painted() -> None:
     again = next(iter(new.images(Query())))
     for name in ("LC_Type1", "LC_Prop1", "QC"):
         assert (read(images[0], name) == read(again, name)).all()
+
+
+def known(id: str) -> DatasetDescription:
+    dataset = KnownSource().find(id)
+    assert dataset is not None
+    return dataset
+
+
+def test_values_are_those_that_the_picture_of_the_record_shows() -> None:
+    """Its range has a rain of 1,444 mm, its picture 1 to 17 mm; without a picture, the range counts."""
+    rain = next(band for band in known("UCSB-CHG/CHIRPS/DAILY").bands if band.name == "precipitation")
+    assert (rain.minimum, rain.maximum) == (1.0, 17.0)
+
+
+def test_a_range_after_scale_is_one_of_stored_values() -> None:
+    """The record of WorldClim states degrees of bands whose stored values are tenths of them."""
+    coldest = next(band for band in known("WORLDCLIM/V1/BIO").bands if band.name == "bio06")
+    assert (coldest.scale, coldest.minimum, coldest.maximum) == (0.1, -573, 258)
+
+
+def test_a_climatology_has_an_image_for_each_month() -> None:
+    assert indexes("WORLDCLIM/V1/MONTHLY", (1900, 1, 1), (2030, 1, 1)) == [f"{month:02}" for month in range(1, 13)]
+
+
+def test_pixels_have_classes_that_mean_something() -> None:
+    """Neither "Missing data" nor "Detector saturated"."""
+    codes = set(read(image_of(RECORDS, "MODIS/061/MOD10A2"), "Maximum_Snow_Extent", 200).ravel().tolist())
+    assert codes <= {1, 11, 25, 37, 39, 50, 100, 200}
+    assert len(codes) > 1
+
+
+def test_flags_have_the_values_of_their_fields() -> None:
+    fields = BandDescription("QA", bits=(BitField(0, 2, (1, 2, 3)), BitField(2, 1)))
+    assert plan_band(fields, "ACME/QA").codes == (1, 2, 5)
+
+
+def test_properties_have_the_values_that_the_record_states() -> None:
+    images: Any = RECORDS.get("JAXA/GCOM-C/L3/OCEAN/SST/V1")
+    found = {image.properties["SATELLITE_DIRECTION"] for image in islice(images.images(Query()), 30)}
+    assert found == {"A", "D"}
+
+
+@pytest.mark.parametrize(
+    ("description", "type", "values"),
+    [
+        ("Orbit\n\n* A: Nighttime data\n* D: Daytime data", "STRING", ("A", "D")),
+        ('Allowed values are "Degraded" and "Nominal".\n', "STRING", ("Degraded", "Nominal")),
+        ("Flag ('Y'/'N')", "STRING", ("Y", "N")),
+        ("* 0: None\n* 1: good\n", "INT", (0, 1)),
+        ("Format: HH:MM\n\n* HH = Hour\n* MM = Minutes\n", "STRING", ()),
+        ("Name of the platform.", "STRING", ()),
+        ("* a: one\n* b: two\n", "DOUBLE", ()),
+    ],
+)
+def test_values_are_read_from_descriptions(description: str, type: str, values: tuple[Any, ...]) -> None:
+    assert stated_values(description, type) == values
+
+
+def test_images_lie_where_and_when_the_record_says() -> None:
+    images: Any = RECORDS.get("AAFC/ACI")
+    first, *_, last = images.images(Query())
+    assert first.footprint.bounds == (-135.17, 36.83, -51.24, 62.25)
+    assert (first.properties["system:index"], last.properties["system:index"]) == ("2009", "2024")

@@ -51,10 +51,10 @@ def test_a_run_names_the_stubs_that_it_has_used(tmp_path: Path) -> None:
 def test_a_band_that_no_stub_can_show_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         "import ee\nee.Initialize()\n"
-        "image = ee.ImageCollection('NASA/GRACE/MASS_GRIDS/LAND').first().select('lwe_thickness_csr')\n"
+        "image = ee.ImageCollection('NASA/GEOS-CF/v1/rpl/tavg1hr').first().select('AOD550_DST2')\n"
         "mean = image.reduceRegion('mean', ee.Geometry.Point(10, 50), 100_000).getInfo()\n"
         "open('mean.txt', 'w').write(str(mean))\n"
     )
     ended = run_local(tmp_path / "script.py")
     assert ended.returncode == 2
-    assert "knows no range of the band 'lwe_thickness_csr' of NASA/GRACE/MASS_GRIDS/LAND" in ended.stderr
+    assert "knows no range of the band 'AOD550_DST2' of NASA/GEOS-CF/v1/rpl/tavg1hr" in ended.stderr

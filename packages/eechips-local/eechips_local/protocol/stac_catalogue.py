@@ -192,7 +192,7 @@ def _schema(asset: Asset, image: ImageAsset | None, known: DatasetDescription | 
         )
     else:
         columns = (Column(name, str(type_)) for name, type_ in getattr(asset, "columns", {}).items())
-    types = {**dict(columns), **({} if known is None else dict(known.columns))}
+    types = {column.name: column.type for column in (*columns, *(() if known is None else known.columns))}
     return [{"name": name, "type": type_, "description": _words(name)} for name, type_ in types.items()]
 
 

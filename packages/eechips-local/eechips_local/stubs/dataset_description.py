@@ -25,10 +25,25 @@ class BandClass(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A property of images, or a column of a table: its name, and its type as Earth Engine's catalogue names it."""
+    """A property of images, or a column of a table.
+
+    Attributes:
+        name: as in Earth Engine.
+        type: as Earth Engine's catalogue names it.
+        values: those that it may have; none if they are not stated.
+    """
 
     name: str
     type: str
+    values: tuple[str | int | float, ...] = ()
+
+
+class BitField(NamedTuple):
+    """A field of bits: its first bit, the number of its bits, and the values that it may have if they are stated."""
+
+    first: int
+    length: int
+    values: tuple[int, ...] = ()
 
 
 class Interval(NamedTuple):
@@ -79,7 +94,7 @@ class BandDescription:
         offset: see ``scale``.
         wavelength: micrometres; None if the band has none.
         classes: its classes, if it is a map of classes.
-        bits: first bit and number of bits of each field, if its values are bit fields.
+        bits: its fields, if its values are bit fields.
         events: least and greatest value of pixels that something has happened to, whose others are 0, if it shows that.
         follows: name of the band of flags that are set where something has happened.
     """
@@ -95,7 +110,7 @@ class BandDescription:
     offset: float = 0.0
     wavelength: float | None = None
     classes: tuple[BandClass, ...] = ()
-    bits: tuple[tuple[int, int], ...] = ()
+    bits: tuple[BitField, ...] = ()
     events: tuple[int, int] | None = None
     follows: str | None = None
 

@@ -11,11 +11,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from eechips_local.stubs.catalogue_bands import NameSource
+from eechips_local.stubs.catalogue_records import CatalogueSource
 from eechips_local.stubs.dataset_description import (
-    GLOBE,
     BandClass,
     BandDescription,
+    BitField,
     Column,
     DatasetDescription,
     Interval,
@@ -43,17 +43,42 @@ class KnownSource:
 
     def ids(self) -> list[str]:
         """Return the ids of all datasets, in order."""
-        return sorted({*RecordSource().ids(), *NameSource().ids(), *tables(), *images()})
+        return sorted({*RecordSource().ids(), *CatalogueSource().ids(), *tables(), *images()})
 
     def find(self, id: str) -> DatasetDescription | None:
         """Return the description of a dataset, or None if nothing names it."""
+        recorded, catalogued = RecordSource().find(id), CatalogueSource().find(id)
         if id in tables():
-            return tables()[id]
-        recorded = RecordSource().find(id)
+            return replace(catalogued, is_point_table=tables()[id].is_point_table) if catalogued else tables()[id]
         if recorded is not None:
-            return complete(recorded, is_recorded=True)
-        named = images().get(id) or NameSource().find(id)
+            return complete(_filled(recorded, catalogued) if catalogued else recorded, is_recorded=True)
+        named = images().get(id) or catalogued
         return None if named is None else complete(named)
+
+
+def _filled(recorded: DatasetDescription, catalogued: DatasetDescription) -> DatasetDescription:
+    """Return the description of a record of eechips with what only Google's record states."""
+    others = {band.name: band for band in catalogued.bands}
+    return replace(
+        recorded,
+        bands=tuple(_filled_band(band, others.get(band.name)) for band in recorded.bands),
+        columns=catalogued.columns,
+        bounds=catalogued.bounds,
+        interval=recorded.interval and (catalogued.interval or recorded.interval),
+    )
+
+
+def _filled_band(band: BandDescription, other: BandDescription | None) -> BandDescription:
+    if other is None:
+        return band
+    if other.minimum is not None and (band.minimum is None or band.maximum is None):
+        band = replace(band, minimum=other.minimum, maximum=other.maximum)
+    return replace(
+        band,
+        classes=band.classes or other.classes,
+        bits=band.bits or other.bits,
+        wavelength=band.wavelength or other.wavelength,
+    )
 
 
 def complete(dataset: DatasetDescription, *, is_recorded: bool = False) -> DatasetDescription:
@@ -147,7 +172,7 @@ def _stated(band: BandDescription, stated: Mapping[str, Any], *, is_recorded: bo
         first, last = stated["events"]
         changes["events"] = (first, last)
     if "bits" in stated:
-        changes["bits"] = tuple((first, count) for first, count in stated["bits"])
+        changes["bits"] = tuple(BitField(first, count) for first, count in stated["bits"])
     return replace(band, **changes)
 
 
@@ -178,14 +203,13 @@ def entries() -> tuple[Entry, ...]:
 
 @cache
 def tables() -> Mapping[str, DatasetDescription]:
-    """Return the descriptions of tables by their ids."""
+    """Return the descriptions of tables by their ids; what the catalogue states of them counts first."""
     return {
         table: DatasetDescription(
             table,
             table,
             "table",
-            columns=tuple(Column(*column) for column in table_facts["columns"].items()),
-            bounds=tuple(table_facts.get("bounds", GLOBE)),
+            columns=tuple(Column(*column) for column in table_facts.get("columns", {}).items()),
             is_point_table=table_facts.get("points", False),
         )
         for table_facts in _content()["table"]

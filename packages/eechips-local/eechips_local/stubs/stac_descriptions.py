@@ -23,15 +23,18 @@ from eechips_local.stubs.dataset_description import (
     GLOBE,
     BandClass,
     BandDescription,
+    BitField,
     Column,
     DatasetDescription,
     Interval,
     Kind,
 )
+from eechips_local.stubs.stated_values import stated_values
 
 _SUFFIX = ".json"
 _KINDS: Mapping[str, Kind] = {"image": "image", "image_collection": "collection", "table": "table"}
 _UNITS = ("minute", "hour", "day", "month", "year")
+_WHOLE = 1e-6
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -109,18 +112,27 @@ def read_collection(collection: Mapping[str, Any]) -> DatasetDescription | None:
         return None
     summaries = collection.get("summaries", {})
     start, end = _times(collection["extent"]["temporal"]["interval"])
+    interval = collection.get("gee:interval") or {}
+    is_climatology = interval.get("type") == "climatological_interval" and interval.get("unit") == "month"
+    if is_climatology and start is not None:  # one year stands for all
+        start, end = (datetime(start.year + years, 1, 1, tzinfo=timezone.utc) for years in (0, 1))
     size = _first(summaries.get("gsd"))
     return DatasetDescription(
         id=collection["id"],
         title=collection.get("title", ""),
         kind=kind,
         bands=() if kind == "table" else tuple(_band(band, summaries, size) for band in summaries.get("eo:bands", ())),
-        columns=tuple(Column(column["name"], column["type"]) for column in summaries.get("gee:schema", ())),
+        columns=tuple(
+            Column(column["name"], column["type"], stated_values(column.get("description", ""), column["type"]))
+            for column in summaries.get("gee:schema", ())
+        ),
         start=start,
         end=end,
-        interval=_interval(collection.get("gee:interval")),
+        interval=_interval(interval),
         bounds=_bounds(collection["extent"]["spatial"]["bbox"]),
         is_point_table=_has_points(summaries.get("gee:visualizations", ())),
+        # Images of a climatology are named by their month: https://developers.google.com/earth-engine/datasets/catalog
+        index="%m" if is_climatology else None,
     )
 
 
@@ -167,17 +179,17 @@ def _bounds(boxes: Iterable[Sequence[float]]) -> Bounds:
 
 
 def _band(band: Mapping[str, Any], summaries: Mapping[str, Any], size: float | None) -> BandDescription:
-    stated = summaries.get(band["name"])
-    least_and_greatest = stated if isinstance(stated, dict) else {}
+    scale = float(band.get("gee:scale", 1.0)) or 1.0
+    low, high = _range(band["name"], scale, summaries)
     mask = band.get("gee:bitmask", {})
     return BandDescription(
         name=band["name"],
         description=band.get("description", ""),
         units=band.get("gee:units", ""),
         pixel_size=_first(band.get("gsd")) or size,
-        minimum=least_and_greatest.get("minimum"),
-        maximum=least_and_greatest.get("maximum"),
-        scale=float(band.get("gee:scale", 1.0)) or 1.0,
+        minimum=low,
+        maximum=high,
+        scale=scale,
         offset=float(band.get("gee:offset", 0.0)),
         wavelength=_wavelength(band),
         classes=tuple(
@@ -187,10 +199,54 @@ def _band(band: Mapping[str, Any], summaries: Mapping[str, Any], size: float | N
             for class_facts in band.get("gee:classes", ())
         ),
         bits=tuple(
-            (int(class_facts["first_bit"]), int(class_facts["bit_count"]))
-            for class_facts in mask.get("bitmask_parts", ())
+            BitField(
+                int(part["first_bit"]), int(part["bit_count"]), tuple(int(v["value"]) for v in part.get("values", ()))
+            )
+            for part in mask.get("bitmask_parts", ())
         ),
     )
+
+
+def _range(name: str, scale: float, summaries: Mapping[str, Any]) -> tuple[float, float] | tuple[None, None]:
+    """Return the least and greatest stored value: those stated, as far as the pictures of the record show them.
+
+    Stated ranges hold rare values, such as a rain of 5 m; a picture shows the usual ones.
+    """
+    stated = summaries.get(name)
+    pictured = _pictured(name, summaries.get("gee:visualizations", ()))
+    if not isinstance(stated, dict) or "minimum" not in stated or "maximum" not in stated:
+        return pictured or (None, None)
+    low, high = _stored(float(stated["minimum"]), float(stated["maximum"]), scale)
+    if pictured is not None:
+        inner = max(low, pictured[0]), min(high, pictured[1])
+        return inner if inner[0] < inner[1] else (low, high)
+    return low, high
+
+
+def _stored(low: float, high: float, scale: float) -> tuple[float, float]:
+    """Return a stated range as stored values; fractions that the scale makes whole are values after it."""
+    ends = low / scale, high / scale
+    is_physical = not (low.is_integer() and high.is_integer()) and all(abs(v - round(v)) < _WHOLE for v in ends)
+    return (float(round(ends[0])), float(round(ends[1]))) if scale != 1.0 and is_physical else (low, high)
+
+
+def _pictured(name: str, visualizations: Iterable[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """Return the range in which the first picture of a band shows it."""
+    for visualization in visualizations:
+        stretch = visualization.get("image_visualization", {}).get("band_vis", {})
+        shown = stretch.get("bands", ())
+        if name in shown:
+            lows, highs = _listed(stretch.get("min")), _listed(stretch.get("max"))
+            if lows and highs:
+                place = shown.index(name)
+                ends = lows[place % len(lows)], highs[place % len(highs)]
+                return ends if ends[0] < ends[1] else None
+    return None
+
+
+def _listed(value: Any) -> list[float]:
+    numbers = value if isinstance(value, list) else [value]
+    return [float(number) for number in numbers if isinstance(number, int | float)]
 
 
 def _wavelength(band: Mapping[str, Any]) -> float | None:

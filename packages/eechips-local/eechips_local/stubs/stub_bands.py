@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from eechips_local.stubs.dataset_description import BandClass, BandDescription
+from eechips_local.stubs.dataset_description import BandClass, BandDescription, BitField
 
 Subject = Literal[
     "classes",
@@ -39,6 +39,11 @@ _LAND_WORDS: tuple[tuple[str, str], ...] = (
     ("bare", r"\bbare|barren|\bsand|\brock|desert|sparse"),
     ("grass", r"grass|herbaceous|pasture|savanna|meadow|steppe|tundra|wetland"),
 )
+_NO_VALUE = re.compile(
+    r"\bno[ -]?data|missing|\bfill\b|unclassified|not classified|background|undefined|unknown|saturated|not processed",
+    re.IGNORECASE,
+)
+"""Names of classes of pixels of which nothing is known."""
 _FEWEST = 3
 """Kinds of land that the classes of a map of land cover name, at the least."""
 
@@ -66,6 +71,8 @@ _USUAL: tuple[tuple[str, tuple[float, float]], ...] = (
 _HEIGHTS = (0.0, 4000.0)
 """Metres, of elevations."""
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
+_BITS = 31
+"""Bits of flags that are set at most."""
 _EXACT = 2**53
 
 
@@ -111,13 +118,14 @@ def plan_band(band: BandDescription, dataset: str) -> BandPlan:
     """Return what a band of a dataset shows."""
     seed = zlib.crc32(f"{dataset}/{band.follows or band.name}".encode()) & 0xFFFFFF
     if band.classes:
-        codes = tuple(sorted({band_class.value for band_class in band.classes}))
+        codes = tuple(sorted({band_class.value for band_class in _known(band.classes)}))
         dtype = band.dtype or smallest_type(codes[0], codes[-1])
-        return BandPlan(band.name, dtype, codes[0], codes[-1], "classes", seed, codes=codes, land=_land(band.classes))
+        return BandPlan(
+            band.name, dtype, codes[0], codes[-1], "classes", seed, codes=codes, land=_land(_known(band.classes))
+        )
     if band.bits:
-        total = max(first + count for first, count in band.bits)
-        # A clear pixel has no bit set; others have the first bit of one field.
-        codes = (0, *sorted({1 << first for first, _ in band.bits if first < 31}))
+        total = max(field.first + field.length for field in band.bits)
+        codes = _flags(band.bits)
         dtype = band.dtype or smallest_type(0, (1 << min(total, 31)) - 1)
         return BandPlan(band.name, dtype, 0, codes[-1], "flags", seed, codes=codes)
     if band.events is not None:
@@ -138,6 +146,14 @@ def plan_band(band: BandDescription, dataset: str) -> BandPlan:
         is_celsius=_CELSIUS.search(band.units.lower()) is not None,
         wavelength=band.wavelength or 0.0,
     )
+
+
+def _flags(fields: Sequence[BitField]) -> tuple[int, ...]:
+    """Return values of bit fields: of a clear pixel the least of each field, of others the next one in one field."""
+    known = [(field.first, sorted({*field.values}) or [0, 1]) for field in fields if field.first < _BITS]
+    clear = sum(values[0] << first for first, values in known)
+    others = {clear + ((values[1] - values[0]) << first) for first, values in known if len(values) > 1}
+    return (clear, *sorted(others))
 
 
 def smallest_type(low: float, high: float) -> str:
@@ -199,6 +215,11 @@ def _names_height(band: BandDescription) -> bool:
 
 def _is_reflectance(band: BandDescription) -> bool:
     return band.wavelength is not None and 0.0 < band.wavelength < _THERMAL and not _KELVIN.search(band.units.lower())
+
+
+def _known(classes: Sequence[BandClass]) -> Sequence[BandClass]:
+    """Return the classes without those that stand for no value, unless all do."""
+    return [band_class for band_class in classes if not _NO_VALUE.search(band_class.name)] or classes
 
 
 def _land(classes: Sequence[BandClass]) -> tuple[tuple[int, ...], ...]:

@@ -20,7 +20,7 @@ from eechips_local.demo.noise import hashed
 from eechips_local.demo.painted_source import SINUSOIDAL, PaintedSource
 from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, LazySequence, PixelType, Query
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.stubs.dataset_description import DatasetDescription, Interval
+from eechips_local.stubs.dataset_description import Column, DatasetDescription, Interval
 from eechips_local.stubs.stub_bands import BandPlan, plan_band
 from eechips_local.stubs.stub_scene import StubScene
 
@@ -153,14 +153,17 @@ def property_values(dataset: DatasetDescription, index: str, start: datetime | N
         index: ``system:index`` of the image or row.
         start: when it begins; the values of years, months and days follow it.
     """
-    return {column.name: _value(column.name, column.type, index, start) for column in dataset.columns}
+    return {column.name: _value(column, index, start) for column in dataset.columns}
 
 
-def _value(name: str, type: str, index: str, start: datetime | None) -> Any:
+def _value(column: Column, index: str, start: datetime | None) -> Any:
+    name, values = column.name, column.values
     word = int(hashed(len(index), sum(map(ord, index)), sum(map(ord, name)))[0])
-    kind, is_list = type.removesuffix("_LIST"), type.endswith("_LIST")
+    kind, is_list = column.type.removesuffix("_LIST"), column.type.endswith("_LIST")
     if start is not None and kind in ("INT", "DOUBLE") and name.lower() in ("year", "month", "day"):
         value: Any = getattr(start, name.lower())
+    elif values:
+        return values[word % len(values)]
     elif kind == "DOUBLE":
         value = (word % 10_000) / 100.0
     elif kind == "INT":

@@ -1,0 +1,67 @@
+"""Read what Google's records state of the datasets of Earth Engine's catalogue, from the list in this package.
+
+They come from https://github.com/google/earthengine-catalog (Apache License 2.0); ``tools/catalogue_records.py`` writes
+the list. What a record leaves open is guessed from the id and the title.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+
+from eechips_local.stubs.dataset_description import BandDescription, BitField, DatasetDescription, named_interval
+from eechips_local.stubs.stac_descriptions import read_collection
+
+_FILE = "catalogue_records.jsonl.gz"
+_START = '{"id":"'
+_METRES = re.compile(r"(?<![\d.])(\d{1,4})\s?m(?![a-z])", re.IGNORECASE)
+# Names of bands whose values are flags.
+_FLAGS = re.compile(r"(^|_)(qa|qc|quality|flags?)([_\d]|$)|mask$", re.IGNORECASE)
+_ALL_BITS = BitField(0, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueSource:
+    """The datasets of Earth Engine's catalogue. It has no state."""
+
+    def ids(self) -> list[str]:
+        """Return the ids of all datasets, in order."""
+        return list(_lines())
+
+    def find(self, id: str) -> DatasetDescription | None:
+        """Return the description of a dataset, or None if the list lacks it."""
+        line = _lines().get(id)
+        dataset = None if line is None else read_collection(json.loads(line))
+        if dataset is None:
+            return None
+        size = _pixel_size(f"{id} {dataset.title}")
+        return replace(
+            dataset,
+            bands=tuple(_completed(band, size) for band in dataset.bands),
+            interval=dataset.interval or named_interval(f"{id} {dataset.title}"),
+        )
+
+
+@cache
+def _lines() -> dict[str, str]:
+    """Return the line of each dataset by its id, not parsed."""
+    content = (files("eechips_local.stubs") / _FILE).read_bytes()
+    lines = gzip.decompress(content).decode().splitlines()[1:]
+    return {line[len(_START) : line.index('"', len(_START))]: line for line in lines}
+
+
+def _completed(band: BandDescription, size: float | None) -> BandDescription:
+    """Return a band with what its name and the dataset's id say, where the record says nothing."""
+    is_open = band.minimum is None and not band.classes and not band.bits and band.scale == 1.0
+    bits = (_ALL_BITS,) if is_open and _FLAGS.search(band.name) else band.bits
+    return replace(band, pixel_size=band.pixel_size or size, bits=bits)
+
+
+def _pixel_size(text: str) -> float | None:
+    """Return metres of a pixel, as an id and a title say; None if they do not."""
+    stated = _METRES.search(text)
+    return float(stated[1]) if stated is not None and float(stated[1]) > 0.0 else None
