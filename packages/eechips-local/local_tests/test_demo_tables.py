@@ -101,6 +101,24 @@ def test_administrative_units_are_nested() -> None:
     assert len(set(codes)) == len(codes)
 
 
+@pytest.mark.parametrize(
+    ("country", "province", "codes", "place"),
+    [
+        ("Colombia", "Amazonas", (57, 934), (-70.0, -3.5)),
+        ("Holy See", "Administrative unit not available", (110, 1419), (12.453386, 41.903282)),
+        ("Viet Nam", "Lam Dong", (264, 3359), None),
+    ],
+)
+def test_names_and_codes_are_those_of_gaul(
+    country: str, province: str, codes: tuple[int, int], place: tuple[float, float] | None
+) -> None:
+    """As geetools' tests (tests/conftest.py, tests/test_FeatureCollection.py) and pygaul's table have them."""
+    named = {"ADM0_NAME": country, "ADM1_NAME": province}
+    (row,) = STORE.get(LEVELS[1]).rows(Query(equals=named))  # type: ignore[union-attr]
+    assert (row.properties["ADM0_CODE"], row.properties["ADM1_CODE"]) == codes
+    assert place is None or row.geometry.contains(shapely.Point(place))
+
+
 def test_ecoregions_of_colorado() -> None:
     found = list(STORE.get("RESOLVE/ECOREGIONS/2017").rows(Query(bounds=COLORADO.bounds)))  # type: ignore[union-attr]
     shares = {

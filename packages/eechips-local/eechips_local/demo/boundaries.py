@@ -4,8 +4,8 @@ USDOS/LSIB_SIMPLE/2017 and USDOS/LSIB/2017 have the same countries.
 
 The conterminous states have the atlas's outlines, with rivers' and ridges' wiggles on every edge that is neither a
 meridian nor a parallel; their counties are cells of scattered seats. Elsewhere districts are such cells, put together
-to provinces and those to countries by the nearest place that the atlas names. Only Colorado is as the law has it; no
-other line means anything.
+to countries by the nearest place that the atlas names, and to their provinces by the nearest place of
+:mod:`eechips_local.demo.provinces`. Only Colorado is as the law has it; no other line means anything.
 
 Columns: https://developers.google.com/earth-engine/datasets/catalog/FAO_GAUL_2015_level2
 """
@@ -29,6 +29,7 @@ from eechips_local.demo import (
     mercator,
     noise,
     political_atlas,
+    provinces,
     state_outlines,
     tessellation,
 )
@@ -40,6 +41,8 @@ _ATLAS_USA = "United States"
 _ALASKA = "Alaska"
 _USA_CODE = 259
 _FIRST_STATE_CODE = 3214
+_FIRST_COUNTY_CODE = 23_725
+_BEYOND = 1_000_000
 _DISTRICT, _PROVINCE, _COUNTY = 18, 19, 16
 
 Unit = tuple[str, str, str]
@@ -204,8 +207,29 @@ def _districts() -> tuple[_Seats, list[tuple[str, str]]]:
     owners = []
     for chosen in (np.arange(len(named)), others):
         near = chosen[tessellation.VoronoiSites.of(country_x[chosen], country_y[chosen]).nearest(x, y)]
-        owners.append([(named[n][0], str(p)) for n, p in zip(near, province, strict=True)])
+        names = [named[n][0] for n in near]
+        owners.append([*zip(names, _provinces_of(names, x, y, [str(p) for p in province]), strict=True)])
+    seats = [(name, one) for name, known in provinces.countries().items() for one in known.provinces]
+    seats = [(name, one) for name, one in seats if name not in provinces.ENCLAVES]
+    x = np.append(x, mercator.x_of(np.array([one.longitude for _, one in seats])))
+    y = np.append(y, mercator.y_of(np.array([one.latitude for _, one in seats])))
+    for owner in owners:
+        owner += [(name, one.name) for name, one in seats]
     return _Seats(tessellation.VoronoiSites.of(x, y), owners[0]), owners[1]
+
+
+def _provinces_of(names: list[str], x: Floats, y: Floats, others: list[str]) -> list[str]:
+    """Return the nearest of the named provinces of each place's country; one of ``others`` if it has none."""
+    chosen, countries = list(others), np.array(names)
+    for name, known in provinces.countries().items():
+        here = np.flatnonzero(countries == name)
+        if known.provinces and len(here):
+            px = mercator.x_of(np.array([one.longitude for one in known.provinces]))
+            py = mercator.y_of(np.array([one.latitude for one in known.provinces]))
+            near = tessellation.VoronoiSites.of(px, py).nearest(x[here], y[here])
+            for place, number in zip(here.tolist(), near.tolist(), strict=True):
+                chosen[place] = known.provinces[number].name
+    return chosen
 
 
 def _american(longitude: float, latitude: float) -> bool:
@@ -258,7 +282,22 @@ def _units() -> dict[Unit, shapely.Geometry]:
     for key, shape in kept.items():
         country, state, county = key.split("\t")
         result[(country, state, county)] = shape
-    return result
+    for name, enclave in provinces.ENCLAVES.items():
+        circle = _circle(enclave)
+        for unit in [unit for unit, shape in result.items() if shape.intersects(circle)]:
+            result[unit] = result[unit].difference(circle)
+        result[(name, provinces.UNNAMED, name)] = circle
+    return {unit: shape for unit, shape in result.items() if not shape.is_empty}
+
+
+def _circle(enclave: provinces.Enclave) -> shapely.Geometry:
+    """Return a circle of the area of an enclave."""
+    radius = (enclave.area / np.pi) ** 0.5 / 111.2  # degrees of latitude
+    angles = np.linspace(0.0, 2.0 * np.pi, 33)[:-1]
+    east = radius / np.cos(np.radians(enclave.latitude))
+    return shapely.Polygon(
+        np.column_stack((enclave.longitude + east * np.cos(angles), enclave.latitude + radius * np.sin(angles)))
+    )
 
 
 def _draw_units() -> dict[Unit, shapely.Geometry]:
@@ -276,15 +315,14 @@ def _draw_units() -> dict[Unit, shapely.Geometry]:
     unit_outlines = tessellation.tiles([np.atleast_1d(line) for line in lines], _unit)
     named: dict[Unit, shapely.Geometry] = {}
     numbers: dict[tuple[str, str], int] = {}
-    provinces: dict[str, list[str]] = {}
+    unnamed: dict[str, list[str]] = {}
     for country, province, seat in sorted(unit_outlines):
-        if country != USA:
-            known = provinces.setdefault(country, [])
+        state = province
+        if province.isdigit():
+            known = unnamed.setdefault(country, [])
             if province not in known:
                 known.append(province)
             state = f"{country} {known.index(province) + 1}"
-        else:
-            state = province
         numbers[(country, state)] = numbers.get((country, state), 0) + 1
         kind = "County" if country == USA else "District"
         named[(country, state, f"{state} {kind} {numbers[(country, state)]:02d}")] = unit_outlines[
@@ -295,31 +333,43 @@ def _draw_units() -> dict[Unit, shapely.Geometry]:
 
 @cache
 def _codes() -> tuple[dict[str, int], dict[tuple[str, str], int], dict[Unit, int]]:
-    """Return codes of countries, states and counties; those of the United States and its states as in GAUL."""
+    """Return codes of countries, states and counties: those of GAUL, and others beyond them where it has none."""
     units = list(_units())
+    known = provinces.countries()
     countries = sorted({unit[0] for unit in units} - {USA})
-    country = {name: number + 1 for number, name in enumerate(countries)} | {USA: _USA_CODE}
+    country = {name: known[name].code if name in known else _BEYOND + n for n, name in enumerate(countries)}
     states = sorted({unit[:2] for unit in units if unit[0] != USA})
-    state = {key: 10_000 + number for number, key in enumerate(states)}
+    state = {key: _BEYOND + number for number, key in enumerate(states)}
+    for name in countries:
+        named = known[name].provinces if name in known else ()
+        state |= {(name, one.name): one.code for one in named if (name, one.name) in state}
     american = sorted([entry.rsplit(" ", 2)[0] for entry in _POSTAL.split(",")] + ["District of Columbia", "Hawaii"])
     state |= {(USA, name): _FIRST_STATE_CODE + number for number, name in enumerate(american)}
-    return country, state, {unit: 20_000 + number for number, unit in enumerate(units)}
+    ordered = sorted(units, key=lambda unit: (unit[0] != USA, unit))
+    return country | {USA: _USA_CODE}, state, {unit: _FIRST_COUNTY_CODE + number for number, unit in enumerate(ordered)}
+
+
+@cache
+def _shapes(level: int) -> tuple[tuple[tuple[str, ...], shapely.Geometry], ...]:
+    """Return the units of a level, by their names in the atlas, in the order of these."""
+    groups: dict[tuple[str, ...], list[shapely.Geometry]] = {}
+    for unit, shape in sorted(_units().items()):
+        groups.setdefault(unit[: level + 1], []).append(shape)
+    return tuple((key, tessellation.joined(shapes)) for key, shapes in groups.items())
 
 
 @cache
 def gaul(level: int) -> demo_tables.Rows:
     """Return rows of a level of GAUL, in the order of their codes."""
     country, state, county = _codes()
-    groups: dict[tuple[str, ...], list[shapely.Geometry]] = {}
-    for unit, shape in _units().items():
-        groups.setdefault(unit[: level + 1], []).append(shape)
+    known = provinces.countries()
     codes: list[dict[Any, int]] = [country, state, county]
     entries = []
-    for key, shapes in groups.items():
+    for key, shape in _shapes(level):
         names = [*key, "", ""]
-        shape = tessellation.joined(shapes)
         area, length = demo_tables.measures(shape)
-        properties: dict[str, Any] = {"ADM0_CODE": country[names[0]], "ADM0_NAME": names[0]}
+        name = known[names[0]].name if names[0] in known else names[0]
+        properties: dict[str, Any] = {"ADM0_CODE": country[names[0]], "ADM0_NAME": name}
         if level >= 1:
             properties |= {"ADM1_CODE": state[(names[0], names[1])], "ADM1_NAME": names[1]}
         if level >= 2:
@@ -412,11 +462,11 @@ def lsib(is_simple: bool) -> demo_tables.Rows:
         for entry in entries.split(",")
     }
     rows = []
-    for row in gaul(0):
-        name = _LSIB_NAMES.get(row.properties["ADM0_NAME"], row.properties["ADM0_NAME"])
+    for number, ((country,), shape) in enumerate(_shapes(0)):
+        name = _LSIB_NAMES.get(country, country)
         code, region = known.get(name, ("", ""))
         names = {"country_co": code, "country_na": name, "wld_rgn": region} if is_simple else {"COUNTRY_NA": name}
-        rows.append(FeatureRow(row.index, row.geometry, names))
+        rows.append(FeatureRow(demo_tables.index_of(number), shape, names))
     return tuple(rows)
 
 
