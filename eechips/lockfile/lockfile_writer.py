@@ -48,7 +48,7 @@ _SHAPEFILE = (".shp", ".shx", ".dbf", ".prj", ".cpg")
 
 
 _Held = tuple[int, "str | None", "int | None"]
-"""Position of a unit with results, its first file, and the bytes of all of its files."""
+"""Position of a unit with results, its first file, and the bytes of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,11 +258,12 @@ def _count(run: Run, ledger: Ledger) -> _Totals:
         raise UsageError(f"{run.path} is not finished: repeat its command first")
     kept = list(_kept(ledger))
     positions = {row[0] for row in kept}
-    several = [row[0] for row in read_unit_files(ledger.database) if row[0] in positions]
-    layered = set(several)
-    files = len(several) + sum(file is not None and position not in layered for position, file, _ in kept)
+    several = [(row[0], row[4]) for row in read_unit_files(ledger.database) if row[0] in positions]
+    layered = {position for position, _ in several}
+    sizes = [size for _, size in several]
+    sizes += [size for position, file, size in kept if file is not None and position not in layered]
     left_out = sum(count for state, count in counts.items() if not state.has_result) + len(_incomplete(ledger))
-    return _Totals(len(kept), files, sum(size or 0 for *_, size in kept), left_out)
+    return _Totals(len(kept), len(sizes), sum(size or 0 for size in sizes), left_out)
 
 
 def _kept(ledger: Ledger) -> Iterator[_Held]:

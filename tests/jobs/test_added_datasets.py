@@ -15,6 +15,7 @@ import rasterio
 
 import eechips
 from eechips.errors import RunMismatchError, UsageError
+from eechips.lockfile.lockfile_format import Lockfile
 from eechips.manifest.exclusions import exclude_units
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.training.samples import Samples, read_samples
@@ -274,6 +275,9 @@ def test_a_run_with_added_datasets_is_locked_and_rebuilt(
     sample(demo_server, tmp_path / "run", **options)
     run = sample(demo_server, tmp_path / "run", extend=True, **options | BOTH | {"total": 4})
     lockfile = eechips.lock(run, tmp_path / "run.lock", endpoint=demo_server.url)
+    with Lockfile(lockfile) as opened:
+        sizes = [path.stat().st_size for path in (run.path / "chips").iterdir()]
+        assert (opened.header.files, opened.header.bytes) == (len(sizes), sum(sizes))
     found = eechips.rebuild(lockfile, tmp_path / "again", endpoint=demo_server.url, executor="threads", quiet=True)
     assert (found.is_same, found.other_expressions) == (True, 0)
     assert digests(found.run.path) == digests(run.path)
