@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--months", type=int, default=12)
     parser.add_argument("--estimate", type=int, default=20)
     parser.add_argument("--latency", type=float, default=0.3, help="seconds of a request")
+    parser.add_argument("--estimate-only", action="store_true", help="the run of (2) until its estimate, alone")
     options = parser.parse_args()
     limits = ["--demo", "--rate", "100", "--concurrency", "40", "--latency", str(options.latency)]
     with tempfile.TemporaryDirectory(prefix="estimate-") as temporary, serving("emulator", *limits) as server:
@@ -134,6 +135,10 @@ def main() -> None:
         log = folder / "log.txt"
         os.environ["EECHIPS_CACHE"] = str(folder / "cache")
         words = {n: command(server, folder / n, options.places, options.months) for n in ("whole", "part", "killed")}
+        if options.estimate_only:
+            first, seconds = timed(server, [*words["part"], "--estimate", str(options.estimate)], log)
+            print(json.dumps({"seconds": round(seconds, 1), **first, "log": log.read_text().splitlines()}, indent=1))
+            return
         whole, whole_seconds = timed(server, words["whole"], log)
         expected = content(folder / "whole")
 

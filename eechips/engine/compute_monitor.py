@@ -103,7 +103,7 @@ class ComputeMonitor:
         self._is_changed = False
         self._unanswered = 0
         self._saved = time.monotonic()
-        if self.is_profiling:
+        if self.is_profiling and transport.unmetered.profiles is None:
             transport.unmetered.profiles = []
 
     @property

@@ -27,10 +27,10 @@ from eechips.engine.open_units import OpenUnits
 from eechips.engine.plan import name_template, read_inputs, units_of
 from eechips.engine.plan_extension import extend_plan
 from eechips.engine.planner import Planner, announce_answers, kept_answers
-from eechips.engine.planning_cost import PartialPlan, plan_first_units
+from eechips.engine.planning_cost import PartialPlan, PlanningMarks, plan_ahead, plan_first_units
 from eechips.engine.progress import Progress
 from eechips.engine.queue_recovery import note_queue, recover
-from eechips.engine.request_trial import REQUEST_TRIAL, RequestTrial, configured_plan, try_plans
+from eechips.engine.request_trial import REQUEST_TRIAL, TRIED_UNITS, RequestTrial, configured_plan, try_plans
 from eechips.engine.run_context import RecipeContext, RunContext
 from eechips.engine.run_log import RunLog
 from eechips.engine.run_parts import ConnectedParts, OpenParts, RunParts
@@ -42,7 +42,7 @@ from eechips.errors import EechipsError, UsageError
 from eechips.files.temporary_files import scratch_folder
 from eechips.manifest.reserved_names import FOREIGN_FILES, list_foreign_files
 from eechips.manifest.run import PLANS_GRADUALLY
-from eechips.recipe import SupportsInteractiveRun, SupportsLifespan, SupportsPreview, traits_of
+from eechips.recipe import SupportsInteractiveRun, SupportsLifespan, SupportsPreview, Unit, traits_of
 from eechips.storage import LocalStore
 from eechips.text.timestamps import utc_now
 
@@ -70,6 +70,7 @@ class ConnectedRun:
         self._parts, self._records, self._log = parts, records, log
         self._config, self._recipe, self._ledger = parts.config, parts.recipe, parts.ledger
         self._traits = traits_of(parts.recipe)
+        self._ahead: PlanningMarks | None = None
         self.is_paused = self.is_unchanged = False
 
     def fetch(self, *, is_planned: bool, is_complete: bool = False) -> bool:
@@ -240,7 +241,13 @@ class ConnectedRun:
         config = self._config
         if config.estimate is None or config.method != "auto":
             return None
-        return try_plans(self._recipe, config, session)
+        planned: list[Unit] = []
+        if config.estimate >= TRIED_UNITS and isinstance(self._recipe, SupportsPreview):
+            if config.profile_every:
+                session.connection.transport.unmetered.profiles = []
+            with contextlib.suppress(EechipsError):  # the planner reports it
+                planned, self._ahead = plan_ahead(self._recipe, session, config.estimate, config.out)
+        return try_plans(self._recipe, config, session, planned)
 
     def _make_planner(
         self, stack: contextlib.ExitStack, session: Session, *, is_planned: bool
@@ -269,7 +276,7 @@ class ConnectedRun:
         stack.callback(end)
         has_gaps = is_planned and self._ledger.has_gaps
         if estimated is not None and not has_gaps and isinstance(recipe, SupportsPreview):
-            return planner, plan_first_units(planner, recipe, session, estimated)
+            return planner, plan_first_units(planner, recipe, session, estimated, self._ahead)
         planner.start()
         # The forecast needs the whole plan. Units in gaps come after others that are open.
         if estimated is not None or has_gaps:

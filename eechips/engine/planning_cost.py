@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from eechips.client.permits import Stopped
 from eechips.client.profile_requests import MOST_PROFILES, fetch_profiles
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.costs import PlanningCost
-from eechips.engine.planner import Planner
+from eechips.engine.planner import Planner, caching_answers
 from eechips.engine.session import Session
 from eechips.errors import RequestError
-from eechips.recipe import PlanPreview, SupportsPreview
+from eechips.recipe import PlanPreview, SupportsPreview, Unit
 
 _FACTOR = 2.0
 """Factor by which the compute of the same requests may differ when they are sent again
@@ -61,7 +62,31 @@ class PartialPlan:
     preview: PlanPreview
 
 
-def plan_first_units(planner: Planner, recipe: SupportsPreview, session: Session, count: int) -> PartialPlan:
+PlanningMarks = tuple[SessionMark, SessionMark]
+"""When the places of a plan were chosen, and when its first units were made."""
+
+
+def plan_ahead(recipe: SupportsPreview, session: Session, count: int, folder: Path) -> tuple[list[Unit], PlanningMarks]:
+    """Plan the first units of a run for a trial of their requests; :func:`plan_first_units` gets the same responses.
+
+    Args:
+        recipe: recipe of the run.
+        session: in which it plans.
+        count: number of these units.
+        folder: folder of the run.
+
+    Raises:
+        EechipsError: if planning fails.
+    """
+    with caching_answers(folder):
+        recipe.preview_units(0)
+        chosen = SessionMark.of(session)
+        return list(recipe.preview_units(count).units), (chosen, SessionMark.of(session))
+
+
+def plan_first_units(
+    planner: Planner, recipe: SupportsPreview, session: Session, count: int, ahead: PlanningMarks | None = None
+) -> PartialPlan:
     """Have a planner make the first units of a plan only.
 
     Args:
@@ -69,6 +94,7 @@ def plan_first_units(planner: Planner, recipe: SupportsPreview, session: Session
         recipe: recipe of the run.
         session: in which it plans.
         count: number of these units.
+        ahead: when as many were planned before; None if they were not.
 
     Raises:
         ConfigurationError, RequestError, RecipeError, UsageError, RunMismatchError: see :meth:`Planner.plan_first`.
@@ -79,8 +105,8 @@ def plan_first_units(planner: Planner, recipe: SupportsPreview, session: Session
     total, tried = len(preview.points), planner.stored - before
     cost = None
     if tried:
-        (chosen,) = marks
-        ends = (chosen, chosen, SessionMark.of(session))
+        chosen, end = (*marks, SessionMark.of(session)) if ahead is None or before else ahead
+        ends = (chosen, chosen, end)
         cost = extrapolate_planning(session, ends, preview, tried=tried)
     return PartialPlan(max(0, total - planner.stored), cost, preview)
 

@@ -22,13 +22,15 @@ from eechips.engine.planner import caching_answers
 from eechips.engine.session import Session
 from eechips.errors import EechipsError, RequestError
 from eechips.processes.parallel_map import parallel_map
-from eechips.recipe import Chip, FrameStack, Recipe, SupportsPreview, request_window_of, traits_of, unit_value
+from eechips.recipe import Chip, FrameStack, Recipe, SupportsPreview, Unit, request_window_of, traits_of, unit_value
 
 REQUEST_TRIAL = "request_trial"
 """In meta and in run.json: the costs of the plans that were tried."""
 
-_UNITS = 4
-"""Units on which each plan is tried, twice."""
+TRIED_UNITS = 4
+"""Units on which each plan is tried, twice; fewer if they have many chips."""
+_CHIPS = 16
+"""Chips after which no further unit is tried: a unit may have a chip for each month."""
 _AT_ONCE = 4
 """Requests in flight: few, so that those of one plan hardly delay each other."""
 _LEAST_GAIN = 0.95
@@ -123,10 +125,16 @@ def configured_plan(config: RunConfig, chosen: Mapping[str, Any] | None) -> Requ
     )
 
 
-def try_plans(recipe: Recipe, config: RunConfig, session: Session) -> RequestTrial | None:
+def try_plans(recipe: Recipe, config: RunConfig, session: Session, planned: Sequence[Unit] = ()) -> RequestTrial | None:
     """Fetch the chips of the first units by each plan, twice, and keep none of them.
 
     Responses to the planner are kept for the plan of the run, which chooses the same places.
+
+    Args:
+        recipe: recipe of the run.
+        config: configuration of the run.
+        session: in which the requests are sent.
+        planned: the first units; they are planned here if there are none.
 
     Returns:
         The trial; None if there is one plan only, or a request fails.
@@ -135,7 +143,7 @@ def try_plans(recipe: Recipe, config: RunConfig, session: Session) -> RequestTri
         return None
     try:
         with caching_answers(config.out):
-            chips = list(_chips(recipe))
+            chips = list(_chips(recipe, planned))
         plans = list(_plans(recipe, config, chips))
         if len(plans) < 2:
             return None
@@ -154,16 +162,23 @@ def _plans(recipe: Recipe, config: RunConfig, chips: Sequence[Chip]) -> Iterator
         yield RequestPlan(*choice)
 
 
-def _chips(recipe: Recipe) -> Iterator[Chip]:
+def _chips(recipe: Recipe, planned: Sequence[Unit]) -> Iterator[Chip]:
     """Yield the chips of the first units."""
-    if isinstance(recipe, SupportsPreview):
-        units = list(recipe.preview_units(_UNITS).units)
+    if planned:
+        units = list(planned[:TRIED_UNITS])
+    elif isinstance(recipe, SupportsPreview):
+        units = list(recipe.preview_units(TRIED_UNITS).units)
     else:
-        units = list(islice(recipe.get_requests(), _UNITS))
+        units = list(islice(recipe.get_requests(), TRIED_UNITS))
+    count = 0
     for position, unit in enumerate(units):
+        if count >= _CHIPS:
+            return
         result = recipe.get_result(position, unit_value(unit))
         for layer in result.values() if isinstance(result, Mapping) else [result]:
-            yield from layer.chips if isinstance(layer, FrameStack) else [layer] if isinstance(layer, Chip) else []
+            chips = layer.chips if isinstance(layer, FrameStack) else [layer] if isinstance(layer, Chip) else []
+            count += len(chips)
+            yield from chips
 
 
 def _cost(plan: RequestPlan, chips: Sequence[Chip], config: RunConfig, session: Session) -> PlanCost:

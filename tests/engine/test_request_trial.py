@@ -96,6 +96,35 @@ def test_the_places_are_asked_for_once(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_units_of_an_estimate_are_planned_once_also_for_its_trial(
+    tmp_path: Path, serve_briefly: Callable[..., Server]
+) -> None:
+    """The trial has the first of the units that the estimate plans, whose planning is still told."""
+    server = serve_briefly("--demo", "--rate", "none")
+    options: dict[str, Any] = {"dataset": "L8", "bands": "SR_B4", "cells": None, "total": 8, "every": "month"}
+    options |= {"roi": "-105.3,39.9,-105.2,40.0", "end": "2020-04-01", "estimate": 5}
+    planned = []
+    for name, method in (("run", "auto"), ("plain", "pixels")):  # with a trial, and without
+        requests.post(f"{server.url}/_requests", json={"keep": 10_000}, timeout=30).raise_for_status()
+        assert sample(server, tmp_path / name, method=method, **options).paused
+        found = requests.get(f"{server.url}/_requests", timeout=30).json()["requests"]
+        bodies = [json.dumps(each["body"]) for each in found if each["kind"] == "value:compute"]
+        planned.append(sorted(body for body in bodies if "Profile.getProfiles" not in body))
+    assert planned[0] == planned[1] != []
+    costs = [_estimated(tmp_path / name)["planning"] for name in ("run", "plain")]
+    assert costs[0]["requests"] == costs[1]["requests"] > 0
+    assert costs[0]["sent"] == costs[1]["sent"] > 0
+    assert (costs[0]["compute"] is None) == (costs[1]["compute"] is None)
+
+
+def _estimated(folder: Path) -> dict[str, Any]:
+    """What an estimate said."""
+    events = [json.loads(line) for line in (folder / "run.log").read_text().splitlines()]
+    (found,) = [event for event in events if event["event"] == "estimated"]
+    return dict(found)
+
+
+@pytest.mark.slow
 def test_an_image_that_appears_after_the_estimate_is_in_the_other_units(
     tmp_path: Path, serve_briefly: Callable[..., Server]
 ) -> None:
