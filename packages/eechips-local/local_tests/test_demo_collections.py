@@ -470,6 +470,20 @@ def test_sentinel_2_is_found_by_the_names_of_real_images() -> None:
     assert STORE.get("COPERNICUS/S2_SR_HARMONIZED/20101229T081239_20101229T083040_T34HEJ") is None
 
 
+def test_sentinel_2_states_its_quality_and_geometry() -> None:
+    """As geetools recorded (tests/test_Image/test_remove_properties.yml)."""
+    name = "COPERNICUS/S2_SR_HARMONIZED"
+    day = datetime(2022, 6, 1, tzinfo=timezone.utc).timestamp() * 1000.0
+    query = Query(bounds=(-105.1, 39.9, -105.0, 40.0), start=day, end=day + 30 * 86_400_000.0)
+    known = next(iter(STORE.get(name).images(query))).properties  # type: ignore[union-attr]
+    assert known["GENERAL_QUALITY"] == "PASSED"
+    assert known["BOA_ADD_OFFSET_B8A"] == -1000
+    assert known["SOLAR_IRRADIANCE_B10"] == 367.15
+    # The Earth is farthest from the sun in July.
+    assert 0.96 < known["REFLECTANCE_CONVERSION_CORRECTION"] < 0.98
+    assert 0.0 < known["MEAN_INCIDENCE_ZENITH_ANGLE_B4"] < 12.0
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -92,6 +92,12 @@ def test_images_have_properties_of_their_own() -> None:
     assert elements.set_(picture, "a", 1).bands == picture.bands
 
 
+def test_a_collection_names_its_id() -> None:
+    """geetools copies it to reduced collections (tests/test_ImageCollection.py, ``reduceInterval``)."""
+    assert elements.names(Collection.of("Image", [], id="A/B")) == ["system:id"]
+    assert elements.names(Collection.of("Image", [])) == []
+
+
 def test_setting_the_footprint_of_an_image_moves_it() -> None:
     ring = Geometry(shapely.LinearRing([(5, 5), (6, 5), (6, 6), (5, 5)]))
     moved = elements.set_(image(), "system:footprint", ring)

@@ -28,7 +28,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import climate, cloud_cover, ground_cover, landcover, mgrs, noise, synthetic_label
+from eechips_local.demo import (
+    climate,
+    cloud_cover,
+    ground_cover,
+    landcover,
+    mgrs,
+    noise,
+    sentinel2_product,
+    synthetic_label,
+)
 from eechips_local.demo.image_search import ImageSearch, is_in_time
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.mgrs import MgrsTile
@@ -579,6 +588,7 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[tuple[Ban
         "SENSING_ORBIT_DIRECTION": "DESCENDING",
         "SENSING_ORBIT_NUMBER": orbit,
         "SPACECRAFT_NAME": craft,
+        **sentinel2_product.properties(at_top, granule.when, 0 if granule.when < FIRST_OFFSET else _OFFSET),
     }
     return tuple(bands), properties
 
