@@ -46,3 +46,19 @@ def test_a_layer_without_options_shows_the_first_bands(demo_ee: Any, values: Any
     with urlopen(layer["tile_fetcher"].format_tile_url(0, 0, 1)) as response:
         pixels = np.asarray(Picture.open(io.BytesIO(response.read())).convert("RGB")).astype(int)
     assert np.abs(pixels - colour).max() <= 3  # of a JPEG
+
+
+def test_photographs_are_counted_as_they_are_listed(demo_ee: Any) -> None:
+    """geemap leaves out years without photographs: it asks for the size of a year of the country."""
+    naip = demo_ee.ImageCollection("USDA/NAIP/DOQQ")
+    coast = naip.filterBounds(demo_ee.Geometry.Point(-71.5, 41.6)).filterDate("2012-01-01", "2013-01-01").first()
+    flown = coast.date()
+    for first, last in ((flown, flown.advance(1, "day")), (flown.advance(1, "second"), flown.advance(1, "hour"))):
+        day = naip.filterDate(first, last)
+        for found in (
+            day,
+            day.filter(demo_ee.Filter.listContains("system:band_names", "N")),
+            day.filter(demo_ee.Filter.listContains("system:band_names", "N").Not()),
+        ):
+            listed, counted = demo_ee.List([found.aggregate_array("system:index").size(), found.size()]).getInfo()
+            assert counted == listed

@@ -340,6 +340,19 @@ class Naip:
             if image is not None and _matches(image, query) and _meets(image.footprint.bounds, query):
                 yield image
             return
+        for quarter, year in self._photographs(query):
+            image = _image(quarter, year, self.until)
+            if _matches(image, query):
+                yield image
+
+    def count(self, query: Query) -> int | None:
+        """See ``Counted.count``. Which bands images have is known as well."""
+        if query != Query(start=query.start, end=query.end, having=query.having, lacking=query.lacking):
+            return None
+        return sum(1 for _ in self._photographs(query))
+
+    def _photographs(self, query: Query) -> Iterator[tuple[Quarter, int]]:
+        """Yield quarter quads and years of the images in the time and place of a query, in the order of their ids."""
         for layout, names in LAYOUTS.items():
             if query.having <= set(names) and not query.lacking & set(names):
                 yield from self._of_layout(layout, query)
@@ -360,8 +373,8 @@ class Naip:
         known = seasons(self.until).items()
         return [(n, year) for n, years in known for year in years if is_in_time(_start(n, year), query)]
 
-    def _of_layout(self, layout: str, query: Query) -> Iterator[ImageAsset]:
-        """Yield the images whose ids begin with a letter."""
+    def _of_layout(self, layout: str, query: Query) -> Iterator[tuple[Quarter, int]]:
+        """Yield those whose ids begin with a letter."""
         flown_then = {(state, year) for state, year in self._flights(query) if film(state, year).layout == layout}
         if not flown_then:
             return
@@ -372,10 +385,8 @@ class Naip:
                 if (state, year) in flown_then
             }
             for year, used in sorted(films.items(), key=lambda item: (item[1].size, item[0])):
-                if used.layout == layout and _meets(_grid(quarter, _SIZES[used.size])[2], query):
-                    image = _image(quarter, year, self.until)
-                    if _matches(image, query):
-                        yield image
+                if used.layout == layout and (query.bounds is None or _reaches(quarter, used, query)):
+                    yield quarter, year
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None."""
@@ -407,6 +418,10 @@ def _matches(image: ImageAsset, query: Query) -> bool:
     if query.end is not None and start >= query.end:
         return False
     return not any(name in image.properties and image.properties[name] != value for name, value in query.equals.items())
+
+
+def _reaches(quarter: Quarter, used: Film, query: Query) -> bool:
+    return _meets(_grid(quarter, _SIZES[used.size])[2], query)
 
 
 def _meets(bounds: Bounds, query: Query) -> bool:

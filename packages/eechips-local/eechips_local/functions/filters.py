@@ -237,7 +237,7 @@ def _contains(left: Operand, right: Operand) -> FilterCondition:
     def lacking(query: Query) -> Query:
         return replace(query, lacking=query.lacking | {name})
 
-    return comparison(left, right, _list_contains, narrow=having, contrary=lacking)
+    return comparison(left, right, _list_contains, narrow=having, contrary=lacking, is_exact=True)
 
 
 def _tested(test: Test) -> Build:
