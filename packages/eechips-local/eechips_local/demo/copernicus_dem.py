@@ -27,7 +27,7 @@ from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Quer
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 BANDS = (("DEM", "float32"), ("EDM", "uint8"), ("FLM", "uint8"), ("HEM", "float32"), ("WBM", "uint8"))
-_ROWS = 3600
+_ROWS = 3600  # of a degree
 # Latitude up to which pixels have that many seconds of longitude.
 _WIDTHS = ((50, 1.0), (60, 1.5), (70, 2.0), (80, 3.0), (85, 5.0), (90, 10.0))
 _TREES, _HOUSES = 14.0, 6.0
@@ -82,12 +82,17 @@ class Degree:
 
     @property
     def grid(self) -> PixelGrid:
-        """Pixels of a second of latitude; their centres lie on the western and northern edges."""
+        """Pixels of a second of latitude; centres lie on all edges, as in the DGED files that Earth Engine has.
+
+        The sizes are those that Xee recorded (xee/ext_integration_test.py) and that the files' own have:
+        https://copernicus-dem-30m.s3.amazonaws.com/readme.html.
+        """
         away = max(abs(self.south), abs(self.south + 1))
         wide = next(seconds for limit, seconds in _WIDTHS if away <= limit) / 3600.0
         high = 1.0 / _ROWS
         corner = (self.west - wide / 2.0, self.south + 1 + high / 2.0)
-        return PixelGrid("EPSG:4326", Affine(wide, 0.0, corner[0], 0.0, -high, corner[1]), round(1.0 / wide), _ROWS)
+        columns, rows = round(1.0 / wide) + 1, _ROWS + 1
+        return PixelGrid("EPSG:4326", Affine(wide, 0.0, corner[0], 0.0, -high, corner[1]), columns, rows)
 
 
 @cache
@@ -167,7 +172,7 @@ def _near(bounds: tuple[float, float, float, float]) -> list[Degree]:
     west, south, east, north = bounds
     known = _degrees()
     spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-    # Tiles reach half a pixel beyond their degree in the west and the north.
+    # Tiles reach half a pixel beyond their degree.
     margin = 0.01
     columns = {
         (column + 180) % 360 - 180
