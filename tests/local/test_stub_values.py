@@ -14,6 +14,7 @@ from eechips_local.stubs.dataset_description import BandDescription, BitField, D
 from eechips_local.stubs.known_datasets import KnownSource
 from eechips_local.stubs.stated_values import stated_values
 from eechips_local.stubs.stub_bands import plan_band
+from eechips_local.stubs.stub_images import StubCollection
 from tests.local.test_stubs import RECORDS, UNTIL, image_of, indexes, read
 
 COLUMNS = ("ppt", "tdmean", "tmax", "tmean", "tmin", "vpdmax", "vpdmin")
@@ -183,3 +184,49 @@ def test_images_lie_where_and_when_the_record_says() -> None:
     first, *_, last = images.images(Query())
     assert first.footprint.bounds == (-135.17, 36.83, -51.24, 62.25)
     assert (first.properties["system:index"], last.properties["system:index"]) == ("2009", "2024")
+
+
+def test_a_small_place_has_rows_of_its_size() -> None:
+    """Also where nothing of the demo planet is special, and each with its own index."""
+    roads: Any = RECORDS.get("TIGER/2016/Roads")
+    for west, south, size in ((-90.0, 35.0, 4.0), (-90.0, 35.0, 0.1), (-80.123, 41.456, 0.01)):
+        rows = list(roads.rows(Query(bounds=(west, south, west + size, south + size))))
+        assert 4 <= len(rows) <= 100
+        assert len({row.index for row in rows}) == len(rows)
+        assert all(row.geometry.bounds[2] - row.geometry.bounds[0] < size for row in rows)
+    assert len(list(roads.rows(Query(bounds=(-90.0, 35.0, -90.0, 35.0))))) == 1
+
+
+@pytest.mark.parametrize(
+    ("dataset", "property"),
+    [("projects/neon-prod-earthengine/assets/CHM/001", "NEON_SITE"), ("TIGER/2016/Roads", "rttyp")],
+)
+def test_a_value_that_is_made_up_is_not_searched_for(dataset: str, property: str) -> None:
+    """An empty collection would say that the dataset has no such image."""
+    asset: Any = RECORDS.get(dataset)
+    elements = asset.images if isinstance(asset, StubCollection) else asset.rows
+    with pytest.raises(InvalidError, match=f"{dataset} has made up values of '{property}', so none is 'SOAP'"):
+        list(elements(Query(equals={property: "SOAP"})))
+    assert list(islice(elements(Query(equals={property: "synthetic 3"})), 1)) is not None
+
+
+def test_water_that_evaporates_in_a_month_is_no_sum_of_a_year() -> None:
+    """The picture of the record shows 0 to 1,400 mm of a year, of images of a month."""
+    bands = known("OpenET/ENSEMBLE/CONUS/GRIDMET/MONTHLY/v2_0").bands
+    assert next(band.maximum for band in bands if band.name == "et_ensemble_mad") == 310
+
+
+def test_a_collection_that_grows_without_a_stated_interval_has_an_image_a_day() -> None:
+    assert indexes("NASA/TEMPO/HCHO_L3", (2024, 4, 1), (2024, 4, 5)) == ["20240401", "20240402", "20240403", "20240404"]
+
+
+def test_whole_percentages_are_whole_numbers() -> None:
+    """A picture without a stretch shows floating-point values from 0 to 1, and bytes from 0 to 255."""
+    cover = known("USGS/NLCD_RELEASES/2023_REL/RCMAP/V6/COVER")
+    assert plan_band(cover.bands[0], cover.id).dtype == "uint8"
+
+
+def test_digital_numbers_of_light_without_a_scale_differ() -> None:
+    """Their range, 20 to 2,000, is not one of reflectances."""
+    values = read(image_of(RECORDS, "VITO/PROBAV/C1/S1_TOC_100M"), "NIR", 200)
+    assert 20 <= values.min() < values.max() <= 2000

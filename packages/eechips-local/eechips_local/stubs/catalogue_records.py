@@ -13,7 +13,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
-from eechips_local.stubs.dataset_description import BandDescription, BitField, DatasetDescription, named_interval
+from eechips_local.stubs.dataset_description import (
+    BandDescription,
+    BitField,
+    DatasetDescription,
+    Interval,
+    named_interval,
+)
 from eechips_local.stubs.stac_descriptions import read_collection
 
 _FILE = "catalogue_records.jsonl.gz"
@@ -21,6 +27,10 @@ _START = '{"id":"'
 _METRES = re.compile(r"(?<![\d.])(\d{1,4})\s?m(?![a-z])", re.IGNORECASE)
 # Names of bands whose values are flags.
 _FLAGS = re.compile(r"(^|_)(qa|qc|quality|flags?)([_\d]|$)|mask$", re.IGNORECASE)
+_EVAPORATION = re.compile(r"(^|[_\W])et([_\W]|$)|evapotranspiration", re.IGNORECASE)
+_EVAPORATED = 10.0
+"""Millimetres a day, of hot and dry land: https://www.fao.org/4/x0490e/x0490e04.htm, table 2."""
+_DAYS = {"day": 1, "month": 31}
 _ALL_BITS = BitField(0, 16)
 
 
@@ -39,10 +49,13 @@ class CatalogueSource:
         if dataset is None:
             return None
         size = _pixel_size(f"{id} {dataset.title}")
+        interval = dataset.interval or named_interval(f"{id} {dataset.title}")
+        if interval is None and dataset.end is None and dataset.kind == "collection":
+            interval = Interval(1, "day")  # images are still added, how often is not stated
         return replace(
             dataset,
-            bands=tuple(_completed(band, size) for band in dataset.bands),
-            interval=dataset.interval or named_interval(f"{id} {dataset.title}"),
+            bands=tuple(_limited(_completed(band, size), interval) for band in dataset.bands),
+            interval=interval,
         )
 
 
@@ -59,6 +72,19 @@ def _completed(band: BandDescription, size: float | None) -> BandDescription:
     is_open = band.minimum is None and not band.classes and not band.bits and band.scale == 1.0
     bits = (_ALL_BITS,) if is_open and _FLAGS.search(band.name) else band.bits
     return replace(band, pixel_size=band.pixel_size or size, bits=bits)
+
+
+def _limited(band: BandDescription, interval: Interval | None) -> BandDescription:
+    """Return a band whose evapotranspiration is one of the interval: pictures may show the sum of a year."""
+    days = None if interval is None else interval.number * _DAYS.get(interval.unit, 0)
+    if (
+        not days
+        or band.maximum is None
+        or band.units != "mm"
+        or not _EVAPORATION.search(f"{band.name} {band.description}")
+    ):
+        return band
+    return replace(band, maximum=min(band.maximum, days * _EVAPORATED / band.scale))
 
 
 def _pixel_size(text: str) -> float | None:

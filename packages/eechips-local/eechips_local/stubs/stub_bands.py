@@ -18,6 +18,7 @@ Subject = Literal[
     "elevation",
     "temperature",
     "reflectance",
+    "brightness",
     "vegetation",
     "water",
     "settlement",
@@ -71,6 +72,11 @@ _USUAL: tuple[tuple[str, tuple[float, float]], ...] = (
 _HEIGHTS = (0.0, 4000.0)
 """Metres, of elevations."""
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
+_BRIGHTEST = 2.0
+"""Reflectance that no band exceeds by its scale."""
+_WHOLE_UNITS = ("%", "percent", "", "count", "cm")
+_WIDE = 20.0
+"""Whole ranges at least so wide are those of whole numbers, of bands whose type is not stated."""
 _BITS = 31
 """Bits of flags that are set at most."""
 _EXACT = 2**53
@@ -167,7 +173,8 @@ def smallest_type(low: float, high: float) -> str:
 
 def _dtype(band: BandDescription, low: float, high: float) -> str:
     """Return the type of continuous values: integers if they are scaled, else floating point."""
-    if band.scale != 1.0 and float(low).is_integer() and float(high).is_integer():
+    is_whole = float(low).is_integer() and float(high).is_integer()
+    if is_whole and (band.scale != 1.0 or (band.units.lower() in _WHOLE_UNITS and high - low >= _WIDE)):
         return smallest_type(low, high)
     return "float32" if max(abs(low), abs(high)) < 1e30 else "float64"
 
@@ -204,7 +211,8 @@ def _subject(band: BandDescription, low: float, high: float) -> Subject:
     if _names_height(band) and least <= 100.0 <= greatest:
         return "elevation"
     if _is_reflectance(band):
-        return "reflectance"
+        # Digital numbers without a scale show what light they stand for, not how much.
+        return "reflectance" if greatest <= _BRIGHTEST else "brightness"
     return next((subject for subject, pattern in _SUBJECTS if re.search(pattern, words)), "other")
 
 

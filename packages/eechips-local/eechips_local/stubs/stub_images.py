@@ -20,6 +20,7 @@ from eechips_local.demo.noise import hashed
 from eechips_local.demo.painted_source import SINUSOIDAL, PaintedSource
 from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, LazySequence, PixelType, Query
 from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs.dataset_description import Column, DatasetDescription, Interval
 from eechips_local.stubs.stub_bands import BandPlan, plan_band
 from eechips_local.stubs.stub_scene import StubScene
@@ -156,6 +157,26 @@ def property_values(dataset: DatasetDescription, index: str, start: datetime | N
     return {column.name: _value(column, index, start) for column in dataset.columns}
 
 
+_MADE_UP = "synthetic {}"
+_NAMES = frozenset(_MADE_UP.format(number) for number in range(10))
+
+
+def check_equals(dataset: DatasetDescription, query: Query) -> None:
+    """Refuse a query for a value of a property whose values are made up: that none has it would mislead.
+
+    Raises:
+        InvalidError: if there is one.
+    """
+    for column in dataset.columns:
+        wanted = query.equals.get(column.name)
+        is_made_up = column.type == "STRING" and not column.values and column.name not in dataset.properties
+        if is_made_up and isinstance(wanted, str) and wanted not in _NAMES:
+            raise InvalidError(
+                f"The stub of {dataset.id} has made up values of {column.name!r}, so none is {wanted!r}; "
+                "`eechips-local assets ingest` prepares files of your own, whose values can be searched for."
+            )
+
+
 def _value(column: Column, index: str, start: datetime | None) -> Any:
     name, values = column.name, column.values
     word = int(hashed(len(index), sum(map(ord, index)), sum(map(ord, name)))[0])
@@ -171,7 +192,7 @@ def _value(column: Column, index: str, start: datetime | None) -> Any:
     elif kind == "DATETIME":
         value = millis(start or _EARLIEST)
     else:
-        value = f"synthetic {word % 10}"
+        value = _MADE_UP.format(word % 10)
     return [value] * 3 if is_list else value
 
 
@@ -219,6 +240,7 @@ class StubCollection:
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """See ``CollectionAsset.images``."""
+        check_equals(self.dataset, query)
         wanted = query.equals.get("system:index")
         if wanted is not None:
             image = self.image(wanted) if isinstance(wanted, str) else None

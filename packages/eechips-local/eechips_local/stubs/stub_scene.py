@@ -127,6 +127,8 @@ class _Land:
             "vegetation": lambda plan: np.clip(0.85 * self._green + 0.15 * self._even(plan.seed), 0.0, 1.0),
             "water": lambda plan: np.clip(0.8 * self._wet + 0.2 * self._even(plan.seed), 0.0, 1.0),
             "settlement": lambda plan: np.clip(0.9 * self._settled + 0.1 * self._even(plan.seed), 0.0, 1.0),
+            # Most land reflects less than a half.
+            "brightness": lambda plan: np.clip(2.0 * self._reflectance(plan), 0.0, 1.0),
             "other": lambda plan: np.clip(0.7 * self._even(plan.seed) + 0.3 * self._high, 0.0, 1.0),
         }
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import shapely
 
 from eechips_local.demo import demo_tables
 from eechips_local.demo.demo_tables import DemoTable
-from eechips_local.evaluation.model import Bounds, FeatureRow
+from eechips_local.evaluation.model import Bounds, FeatureRow, Query
 from eechips_local.stubs.dataset_description import DatasetDescription
-from eechips_local.stubs.stub_images import property_values
+from eechips_local.stubs.stub_images import check_equals, property_values
 
 _COARSE = (20, 10)
 _FINE = (10, 10)
@@ -19,35 +22,91 @@ _FINE = (10, 10)
 DEMO_AREA: Bounds = (-105.6, 39.6, -104.4, 40.6)
 """The plains and mountains that the documentation's examples show, in degrees."""
 
+_ACROSS = 3
+"""Cells that lie across a searched place, at the least: halves of halves of the coarse ones."""
+_FINEST = 14
+_GAP = 0.05
+"""Share of a cell at each side that its polygon leaves, so that pictures show more than one colour."""
+
 # Types of columns as Earth Engine names them, by those of its catalogue.
 _TYPES = {"DOUBLE": "Float", "INT": "Integer", "STRING": "String", "DATETIME": "Long", "GEOMETRY": "Geometry"}
 _GEOMETRY = "GEOMETRY"
 
 
-def stub_table(dataset: DatasetDescription) -> DemoTable:
+@dataclass(frozen=True, slots=True)
+class StubTable(DemoTable):
+    """A table of cells: coarse ones over the whole extent, finer ones where a place is searched.
+
+    Attributes:
+        dataset: its description.
+    """
+
+    dataset: DatasetDescription
+
+    def rows(self, query: Query) -> Iterator[FeatureRow]:
+        """See ``TableAsset.rows``. So that a small place has rows too, they are as fine as the place is small."""
+        check_equals(self.dataset, query)
+        level = 0 if query.bounds is None else _level(self.dataset.bounds, query.bounds)
+        if level == 0 or query.bounds is None:
+            return DemoTable.rows(self, query)
+        fine = _cells_within(self.dataset.bounds, query.bounds, level)
+        return replace(self, draw=partial(_made, self.dataset, tuple(fine))).matching(query)
+
+    def matching(self, query: Query) -> Iterator[FeatureRow]:
+        """Return the rows that match a query."""
+        return DemoTable.rows(self, query)
+
+
+def stub_table(dataset: DatasetDescription) -> StubTable:
     """Return the table that is described."""
     columns = {column.name: _TYPES.get(column.type, "List") for column in dataset.columns}
-    return DemoTable(dataset.id, columns, partial(_rows, dataset), dataset.title)
+    return StubTable(dataset.id, columns, partial(_rows, dataset), dataset.title, dataset)
 
 
 @lru_cache(maxsize=16)
 def _rows(dataset: DatasetDescription) -> demo_tables.Rows:
-    """Return a row for each of some cells: points in their middle, or polygons that leave a gap between them."""
+    """Return the rows of the coarse cells."""
+    return _made(dataset, tuple(enumerate(_cells(dataset.bounds))))
+
+
+def _made(dataset: DatasetDescription, cells: Sequence[tuple[int, Bounds]]) -> demo_tables.Rows:
+    """Return a row for each of some numbered cells: a point in its middle, or a polygon."""
     plain = [column for column in dataset.columns if column.type != _GEOMETRY]
     known = DatasetDescription(dataset.id, dataset.title, dataset.kind, columns=tuple(plain))
     result = []
-    for number, (west, south, east, north) in enumerate(_cells(dataset.bounds)):
+    for number, (west, south, east, north) in cells:
         middle = shapely.Point((west + east) / 2.0, (south + north) / 2.0)
-        inner = shapely.box(*(round(v, 9) for v in _shrunk(west, south, east, north)))
+        across, down = (east - west) * _GAP, (north - south) * _GAP
+        edges = shapely.box(*(round(v, 9) for v in (west + across, south + down, east - across, north - down)))
         index = demo_tables.index_of(number)
-        shape = middle if dataset.is_point_table else inner
+        shape = middle if dataset.is_point_table else edges
         result.append(FeatureRow(index, shape, property_values(known, index, dataset.start)))
     return tuple(result)
 
 
-def _shrunk(west: float, south: float, east: float, north: float) -> Bounds:
-    across, down = (east - west) * 0.1, (north - south) * 0.1
-    return west + across, south + down, east - across, north - down
+def _level(extent: Bounds, place: Bounds) -> int:
+    """Return how often the coarse cells are halved for a place: 0 for a point, and across the antimeridian."""
+    sides = [(place[axis + 2] - place[axis]) / ((extent[axis + 2] - extent[axis]) / _COARSE[axis]) for axis in (0, 1)]
+    return (
+        0 if min(sides) < 0.0 or max(sides) == 0.0 else min(_FINEST, max(0, math.ceil(math.log2(_ACROSS / max(sides)))))
+    )
+
+
+def _cells_within(extent: Bounds, place: Bounds, level: int) -> Iterator[tuple[int, Bounds]]:
+    """Return the cells of a level that meet a place, with their numbers."""
+    counts = [parts << level for parts in _COARSE]
+    edges = [(extent[axis + 2] - extent[axis]) / counts[axis] for axis in (0, 1)]
+    ranges = [
+        range(
+            max(0, math.floor((place[axis] - extent[axis]) / edges[axis])),
+            min(counts[axis], math.floor((place[axis + 2] - extent[axis]) / edges[axis]) + 1),
+        )
+        for axis in (0, 1)
+    ]
+    for row in ranges[1]:
+        for column in ranges[0]:
+            west, south = extent[0] + column * edges[0], extent[1] + row * edges[1]
+            yield ((level << 30) + row << 30) + column, (west, south, west + edges[0], south + edges[1])
 
 
 def _cells(bounds: Bounds) -> list[Bounds]:
