@@ -58,12 +58,12 @@ ENCLAVES: Mapping[str, Enclave] = {
 @cache
 def countries() -> Mapping[str, Country]:
     """Return the countries by the names that the atlas gives them."""
-    found = {}
+    by_name = {}
     for line in files(__package__).joinpath("provinces.txt").read_text("utf-8").splitlines():
         atlas_name, name, code, listed = line.split("|")
         provinces = []
         for entry in filter(None, listed.split(";")):
             province, number, longitude, latitude = entry.rsplit(":", 3)
             provinces.append(Province(province, int(number), float(longitude), float(latitude)))
-        found[atlas_name or name] = Country(name, int(code), tuple(provinces))
-    return found | {name: enclave.country for name, enclave in ENCLAVES.items()}
+        by_name[atlas_name or name] = Country(name, int(code), tuple(provinces))
+    return by_name | {name: enclave.country for name, enclave in ENCLAVES.items()}
