@@ -48,7 +48,7 @@ NEEDS: Sequence[tuple[str, str]] = (
 _FAILS: Sequence[tuple[str, str]] = (
     ("missing dataset", r"[Aa]sset '([^']+)' not found"),
     ("missing function", r"does not have the function ([\w.]*\w)"),
-    ("error of the server", r"EEException|HttpError|HTTPError"),
+    ("error of the server", r"EEException|HttpError|HTTPError|The local Earth Engine"),
     ("error outside Earth Engine", ""),
 )
 

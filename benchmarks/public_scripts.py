@@ -154,6 +154,7 @@ def run_apart(program: str, script: Path, url: str, seconds: float) -> tuple[lis
         seconds: after so many the process ends.
     """
     with tempfile.TemporaryDirectory(prefix="script-") as folder, tempfile.TemporaryFile() as output:
+        Path(folder, "Downloads").mkdir()  # where many scripts of notebooks write, as in the home of a person
         nowhere = "http://127.0.0.1:9"
         environment = {
             "PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder, "MPLBACKEND": "Agg", "no_proxy": "127.0.0.1",
