@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from eechips.scripts import pools
+from eechips.scripts import pool_replacement, pools
+from eechips.scripts.joblib_calls import replace_parallel
 from eechips.scripts.replaced_names import replace_names
 
 _POOLS: Mapping[str, Mapping[str, Any]] = {
@@ -70,7 +71,7 @@ def keep_client() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replace_pools(host: pools.PoolHost) -> Iterator[None]:
+def replace_pools(host: pool_replacement.PoolHost) -> Iterator[None]:
     """Replace the pools of the script, but not those of libraries, inside the block.
 
     Args:
@@ -79,7 +80,8 @@ def replace_pools(host: pools.PoolHost) -> Iterator[None]:
     from multiprocessing import context
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(pools.use_host(host))
+        stack.enter_context(pool_replacement.use_host(host))
+        stack.enter_context(replace_parallel())
         for name, values in _POOLS.items():
             stack.enter_context(replace_names(importlib.import_module(name), **values))
         stack.enter_context(replace_names(context.BaseContext, Pool=pools.pool_of_context))
@@ -95,7 +97,7 @@ def await_threads() -> Iterator[None]:
     def starting(start: Callable[[Any], None]) -> Callable[[Any], None]:
         def started_by_script(self: Any) -> None:
             start(self)
-            if not self.daemon and pools.is_of_script(sys._getframe(1)):
+            if not self.daemon and pool_replacement.is_of_script(sys._getframe(1)):
                 started.append(self)
 
         return started_by_script

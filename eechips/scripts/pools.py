@@ -11,55 +11,15 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import multiprocessing.pool
 import os
 import sys
-import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextvars import ContextVar
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from eechips.scripts.call_folder import Call, CallResult
+from eechips.scripts.pool_replacement import HOST, ORIGINALS, Hosted, PoolHost, is_of_script
 
-_ORIGINALS: dict[str, Any] = {
-    "Pool": multiprocessing.pool.Pool,
-    "ThreadPool": multiprocessing.pool.ThreadPool,
-    "ProcessPoolExecutor": concurrent.futures.ProcessPoolExecutor,
-    "ThreadPoolExecutor": concurrent.futures.ThreadPoolExecutor,
-}
 _as_completed, _wait = concurrent.futures.as_completed, concurrent.futures.wait
-_BY_PROXY = frozenset({"tqdm.contrib.concurrent", "multiprocessing.context", __name__})
-"""Modules that open pools for the script."""
-
-
-class PoolHost(Protocol):
-    """Make the calls of pools."""
-
-    def execute(
-        self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
-    ) -> list[CallResult]:
-        """Make calls; results of failed calls have an error.
-
-        Args:
-            calls: in the order of the plan.
-            initializer: called once in every process before its first call.
-            initargs: its arguments.
-            shares: whether the pool has threads.
-        """
-
-
-_HOST: ContextVar[PoolHost | None] = ContextVar("host", default=None)
-
-
-@contextlib.contextmanager
-def use_host(host: PoolHost) -> Iterator[None]:
-    """Replace pools inside the block; the host makes their calls."""
-    token = _HOST.set(host)
-    try:
-        yield
-    finally:
-        _HOST.reset(token)
 
 
 class _Batch:
@@ -100,15 +60,16 @@ def _values(results: Iterable[CallResult]) -> Iterator[Any]:
         yield result.value
 
 
-class _Hosted:
-    """Open an original pool without a host, or if a library opens the pool."""
+def make_calls(calls: Sequence[Call], *, shares: bool) -> Iterator[Any]:
+    """Return the values of calls, which are made at once; the first that failed raises its error.
 
-    _original: str
-
-    def __new__(cls, *args: Any, **options: Any) -> Any:
-        if _HOST.get() is None or not is_of_script(sys._getframe(1)):
-            return _ORIGINALS[cls._original](*args, **options)
-        return super().__new__(cls)
+    Args:
+        calls: in the order of the plan.
+        shares: whether they are made by threads of the script.
+    """
+    host = HOST.get()
+    assert host is not None
+    return _values(_Batch(host, None, (), shares).execute(calls))
 
 
 class AsyncResult:
@@ -169,7 +130,7 @@ class AsyncResult:
             self._callback(self._value)
 
 
-class Pool(_Hosted):
+class Pool(Hosted):
     """A pool like ``multiprocessing.Pool``: inside ``eechips run``, its calls are units of the run.
 
     The number of processes is an option of the run, not of the pool.
@@ -179,14 +140,17 @@ class Pool(_Hosted):
     _shares = False
 
     def __init__(
-        self,
+        self: Any,
         processes: int | None = None,
         initializer: Callable[..., Any] | None = None,
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
         context: Any = None,
     ) -> None:
-        host = _HOST.get()
+        if not isinstance(self, Pool):  # the original pool of threads, which calls this by its name
+            ORIGINALS["Pool"].__init__(self, processes, initializer, initargs, maxtasksperchild, context)
+            return
+        host = HOST.get()
         assert host is not None
         self._batch = _Batch(host, initializer, initargs, self._shares)
         self._processes = processes or os.cpu_count()
@@ -322,7 +286,7 @@ class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
             loop.call_soon(self._batch.flush_for_callbacks)
 
 
-class _Executor(_Hosted):
+class _Executor(Hosted):
     _shares = False
 
     def __init__(
@@ -333,7 +297,7 @@ class _Executor(_Hosted):
         initargs: tuple[Any, ...] = (),
         **_: Any,
     ) -> None:
-        host = _HOST.get()
+        host = HOST.get()
         assert host is not None
         self._batch = _Batch(host, initializer, initargs, self._shares)
         self._max_workers = max_workers or os.cpu_count()
@@ -390,7 +354,7 @@ def pool_of_context(
     context: Any, processes: int | None = None, initializer: Any = None, initargs: Any = (), *args: Any
 ) -> Any:
     """Replace ``multiprocessing.get_context(...).Pool``."""
-    kind = Pool if is_of_script(sys._getframe(1)) else _ORIGINALS["Pool"]
+    kind = Pool if is_of_script(sys._getframe(1)) else ORIGINALS["Pool"]
     return kind(processes, initializer, initargs, *args)
 
 
@@ -400,20 +364,3 @@ def _forced(futures: Iterable[Any]) -> list[Any]:
         if isinstance(future, _Future):
             future.force()
     return all_futures
-
-
-def is_of_script(frame: Any) -> bool:
-    """Return whether a frame belongs to the script, not to an installed package or to Python."""
-    code = frame.f_globals
-    if code.get("__name__") == "__main__" or code.get("__name__") in _BY_PROXY:
-        return True
-    path = Path(frame.f_code.co_filename).absolute()
-    if _PACKAGES & set(path.parts):
-        return False
-    file = str(path)
-    return not any(file.startswith(folder + os.sep) for folder in _INSTALLED)
-
-
-_PACKAGES = frozenset({"site-packages", "dist-packages"})
-"""Folders of packages, also of other environments than this process's own."""
-_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})

@@ -373,8 +373,16 @@ def test_pools_of_installed_packages_are_their_own(demo_server: Server, tmp_path
     package.parent.mkdir(parents=True)
     package.write_text(
         "from concurrent.futures import ThreadPoolExecutor\n"
+        "from multiprocessing.pool import Pool, ThreadPool\n"
+        "class Executor(ThreadPoolExecutor):\n"
+        "    def map(self, function, items):\n        return super().map(function, [*items, 3])\n"
+        "class Own(ThreadPool):\n"
+        "    def __init__(self, label, **options):\n        self.label = label\n        super().__init__(**options)\n"
         "def doubled(items):\n"
-        "    with ThreadPoolExecutor(2) as executor:\n        return list(executor.map(lambda n: 2 * n, items))\n"
+        "    with Executor(2) as executor:\n        items = list(executor.map(lambda n: 2 * n, items))\n"
+        "    for kind in (lambda: Own('x', processes=2), lambda: ThreadPool(2), lambda: Pool(2)):\n"
+        "        with kind() as pool:\n            items = pool.map(abs, items)\n"
+        "    return items\n"
     )
     script = tmp_path / "script.py"
     script.write_text(
@@ -384,5 +392,65 @@ def test_pools_of_installed_packages_are_their_own(demo_server: Server, tmp_path
         "if __name__ == '__main__':\n    print(of_others.doubled(Pool(2).map(work, [1, 2])))\n"
     )
     result = run(script, demo_server, tmp_path)
-    assert "[2, 4]" in result.stdout
+    assert "[2, 4, 6]" in result.stdout, result.stderr
+    assert open_run(tmp_path / "run").counts == {"done": 2}
+
+
+_JOBLIB = """
+import ee
+import joblib
+from joblib import Parallel, delayed
+class Shown(Parallel):
+    def __call__(self, *args, **options):
+        return Parallel.__call__(self, *args, **options)
+def work(n, power=1):
+    ee.Initialize()
+    if n == 9:
+        raise ValueError("nine")
+    with open(f"{n}-{power}.csv", "w") as file:
+        file.write(f"value\\n{ee.Number(n).pow(power).getInfo()}\\n")
+    return n ** power
+if __name__ == "__main__":
+    found = []
+    def note(n):
+        found.append(n)
+    print(Parallel(n_jobs=2)(delayed(work)(n, power=2) for n in range(3)))
+    print(list(Parallel(n_jobs=2, return_as="generator")(delayed(work)(n) for n in [4, 5])))
+    with Shown(n_jobs=2, backend="threading") as parallel:
+        parallel(delayed(note)(n) for n in [7, 8])
+    print(found, Parallel()([]))
+    try:
+        Parallel(n_jobs=2)(delayed(work)(n) for n in [9])
+    except ValueError as error:
+        print("caught", error)
+"""
+
+
+@pytest.mark.parametrize("name", ["one", "again"])
+def test_calls_of_joblib_are_units(demo_server: Server, tmp_path: Path, name: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(_JOBLIB)
+    for _ in range(1 if name == "one" else 2):  # what is done is not done again
+        result = run(script, demo_server, tmp_path)
+        lines = [line for line in result.stdout.splitlines() if line[:1] in "[c"]
+        assert lines == ["[0, 1, 4]", "[4, 5]", "[7, 8] []", "caught nine"], result.stderr
+    made = open_run(tmp_path / "run")
+    assert made.counts == {"done": 7, "failed_permanent": 1}
+    assert set(made.units["file"].dropna()) == {"0-2.csv", "1-2.csv", "2-2.csv", "4-1.csv", "5-1.csv"}
+    assert (tmp_path / "run" / "2-2.csv").read_text() == "value\n4\n"
+    assert not (tmp_path / "0-2.csv").exists()
+
+
+def test_joblib_of_installed_packages_is_their_own(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from multiprocessing import Pool\nimport numpy as np\n"
+        "from sklearn.ensemble import RandomForestClassifier\n"
+        "def work(n):\n    return n\n"
+        "if __name__ == '__main__':\n    x = np.arange(40.0).reshape(20, 2)\n"
+        "    forest = RandomForestClassifier(8, n_jobs=2, random_state=0).fit(x, np.arange(20) // 10)\n"
+        "    print(len(forest.estimators_), Pool(2).map(work, [1, 2]))\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert "8 [1, 2]" in result.stdout, result.stderr
     assert open_run(tmp_path / "run").counts == {"done": 2}

@@ -1,0 +1,108 @@
+"""Put pools of a run in the place of the originals, for the script only: libraries keep these."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import multiprocessing.pool
+import os
+import sys
+import sysconfig
+import types
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Protocol
+
+from eechips.scripts.call_folder import Call, CallResult
+
+ORIGINALS: dict[str, Any] = {
+    "Pool": multiprocessing.pool.Pool,
+    "ThreadPool": multiprocessing.pool.ThreadPool,
+    "ProcessPoolExecutor": concurrent.futures.ProcessPoolExecutor,
+    "ThreadPoolExecutor": concurrent.futures.ThreadPoolExecutor,
+}
+_BY_PROXY = frozenset({"tqdm.contrib.concurrent", "multiprocessing.context", f"{__package__}.pools"})
+"""Modules that open pools for the script."""
+_OWN = frozenset({__name__, f"{__package__}.pools"})
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
+"""Folders of packages, also of other environments than this process's own."""
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+class PoolHost(Protocol):
+    """Make the calls of pools."""
+
+    def execute(
+        self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
+    ) -> list[CallResult]:
+        """Make calls; results of failed calls have an error.
+
+        Args:
+            calls: in the order of the plan.
+            initializer: called once in every process before its first call.
+            initargs: its arguments.
+            shares: whether the pool has threads.
+        """
+
+
+HOST: ContextVar[PoolHost | None] = ContextVar("host", default=None)
+
+
+@contextlib.contextmanager
+def use_host(host: PoolHost) -> Iterator[None]:
+    """Replace pools inside the block; the host makes their calls."""
+    token = HOST.set(host)
+    try:
+        yield
+    finally:
+        HOST.reset(token)
+
+
+def is_hosted(frame: Any) -> bool:
+    """Return whether a pool that a frame opens belongs to a run."""
+    return HOST.get() is not None and is_of_script(frame)
+
+
+class _Replacement(type):
+    """The type of classes in the place of originals, for what libraries do with these by their names.
+
+    A class that a library derives has the original as its base, also if the library is imported while that is replaced.
+    The original pool takes its own functions from the class that has its name.
+    """
+
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
+        is_own = namespace.get("__module__") in _OWN or is_of_script(sys._getframe(1))
+        if is_own:
+            return super().__new__(cls, name, bases, namespace, **options)
+        originals = tuple(ORIGINALS[base._original] if isinstance(base, _Replacement) else base for base in bases)
+        return types.new_class(name, originals, options, lambda body: body.update(namespace))
+
+    def __getattr__(cls, name: str) -> Any:
+        if name == "_original":
+            raise AttributeError(name)
+        return getattr(ORIGINALS[cls._original], name)
+
+
+class Hosted(metaclass=_Replacement):
+    """Open an original pool without a host, or if a library opens the pool."""
+
+    _original: str
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        """Return a pool of the run, or an original."""
+        if not is_hosted(sys._getframe(1)):
+            return ORIGINALS[cls._original](*args, **options)
+        return super().__new__(cls)
+
+
+def is_of_script(frame: Any) -> bool:
+    """Return whether a frame belongs to the script, not to an installed package or to Python."""
+    code = frame.f_globals
+    if code.get("__name__") == "__main__" or code.get("__name__") in _BY_PROXY:
+        return True
+    path = Path(frame.f_code.co_filename).absolute()
+    if _PACKAGES & set(path.parts):
+        return False
+    file = str(path)
+    return not any(file.startswith(folder + os.sep) for folder in _INSTALLED)
