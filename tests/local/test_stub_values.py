@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eechips_local.demo import DemoStore
-from eechips_local.evaluation.model import Query
+from eechips_local.evaluation.model import PixelWindow, Query
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs.dataset_description import BandDescription, BitField, DatasetDescription
 from eechips_local.stubs.known_datasets import KnownSource
@@ -230,3 +230,11 @@ def test_digital_numbers_of_light_without_a_scale_differ() -> None:
     """Their range, 20 to 2,000, is not one of reflectances."""
     values = read(image_of(RECORDS, "VITO/PROBAV/C1/S1_TOC_100M"), "NIR", 200)
     assert 20 <= values.min() < values.max() <= 2000
+
+
+def test_the_sea_has_a_floor_where_the_range_has_one() -> None:
+    image = image_of(RECORDS, "NOAA/NGDC/ETOPO1")
+    band = next(band for band in image.bands if band.name == "bedrock")
+    values, _ = band.source.read([band.index], PixelWindow(100, 5000, 8, 8), 0)  # in the Pacific
+    assert values.max() < -500
+    assert read(image, "bedrock").min() > 1000

@@ -27,6 +27,8 @@ _STEPS = 65_536.0
 # Octaves of noise that tell bands apart: wavelength of 2**k units, and strength.
 _OCTAVES = ((20, 0.34), (17, 0.26), (14, 0.20), (11, 0.14), (9, 0.08))
 _KELVIN = 273.15
+_DEEP = -500.0
+"""Metres below which no land lies: the shore of the Dead Sea is at -440."""
 _CLEAR = 0.8
 """Share of the pixels, roughly, that have no flag."""
 _NO_RANGE = (
@@ -138,7 +140,9 @@ class _Land:
         return kelvin - _KELVIN if plan.is_celsius else kelvin
 
     def _elevation(self, plan: BandPlan) -> Floats:
-        return np.maximum(self._relief.height, 0.0)
+        """Return heights; where the range has deep sea, also those of its floor."""
+        height = self._relief.height
+        return height if plan.low * plan.scale + plan.offset < _DEEP else np.maximum(height, 0.0)
 
     def _reflectance(self, plan: BandPlan) -> Floats:
         """Return reflectances as plants and soil have them, so that their indices follow the vegetation."""
